@@ -1,0 +1,212 @@
+"""The errors of the package, one tree.
+
+::
+
+    ImagePrepError
+    |-- InputError                 what the user gave cannot be used
+    |   |-- InvalidReference       a name, tag, digest or descriptor
+    |   |-- InvalidFile            a file, with the path of the key in it
+    |   `-- InvalidArgument        an option of the command line
+    |-- StoreError                 a store could not do what was asked
+    |   |-- NotFound               the content or tag is not there
+    |   |-- AccessDenied           401, 403, or permissions of a file
+    |   |-- Unreachable            nobody answers
+    |   |   `-- Unverified         who answers cannot be verified
+    |   |-- ServerFault            an answer that breaks the protocol, or 5xx
+    |   |-- TooManyRequests        429 to the end of all retries
+    |   |-- InvalidContent         bytes that are not what they should be
+    |   |   |-- DigestMismatch
+    |   |   `-- SizeMismatch
+    |   `-- NoSpace                the destination's disk is full
+    |-- CopyError                  a copy failed: which side, which image
+    |-- DiscoveryError             a tag could not be discovered
+    |-- PlanError                  a deployment plan cannot be used
+    `-- PartialFailure             some images failed, the others are done
+
+Wording: the object, what happened, the evidence; lower case, no full stop,
+secrets redacted. ``hint`` is what the user can do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+Origin = Literal["source", "destination"]
+
+
+class ImagePrepError(Exception):
+    """Root of everything this package raises on purpose.
+
+    :ivar hint: a remedy to show below the message, or None.
+    :ivar temporary: whether a later try may succeed; read only by the retry
+        policy of the registry transport.
+    """
+
+    temporary = False
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class InputError(ImagePrepError):
+    """What the user gave cannot be used; nothing was done."""
+
+
+class InvalidReference(InputError):
+    """A name, tag, digest or descriptor breaks the grammar."""
+
+
+class InvalidFile(InputError):
+    """A file cannot be used.
+
+    :ivar path: the file, as the user named it.
+    :ivar key: where in the file, such as
+        ``parameter_defaults.ContainerImagePrepare[0].set.tag``; empty for
+        the whole file.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        problem: str,
+        *,
+        key: str = "",
+        hint: str | None = None,
+    ) -> None:
+        where = f"{path}: {key}" if key else path
+        super().__init__(f"{where}: {problem}", hint=hint)
+        self.path = path
+        self.key = key
+        self.problem = problem
+
+
+class InvalidArgument(InputError):
+    """An option or its value cannot be used."""
+
+
+class StoreError(ImagePrepError):
+    """A store could not do what was asked of it."""
+
+
+class NotFound(StoreError):
+    """The content or the tag is not in the store."""
+
+
+class AccessDenied(StoreError):
+    """The store refuses: credentials, rights, or file permissions."""
+
+
+class Unreachable(StoreError):
+    """Nobody answers there, or nobody who can be trusted."""
+
+    temporary = True
+
+
+class Unverified(Unreachable):
+    """The certificate of who answers cannot be verified."""
+
+    temporary = False
+
+
+class ServerFault(StoreError):
+    """The other side failed or broke the protocol."""
+
+    temporary = True
+
+
+class TooManyRequests(ServerFault):
+    """The registry limits the rate.
+
+    :ivar retry_after: seconds that the registry asks to wait, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class InvalidContent(StoreError):
+    """Bytes are not what they should be."""
+
+
+class DigestMismatch(InvalidContent):
+    """The bytes have another digest than the descriptor says."""
+
+    temporary = True
+
+
+class SizeMismatch(InvalidContent):
+    """There are more or fewer bytes than the descriptor says."""
+
+    temporary = True
+
+
+class NoSpace(StoreError):
+    """The destination has not enough room.
+
+    :ivar needed: bytes that the copy needs, or None where unknown.
+    :ivar free: bytes that are free, or None where unknown.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        needed: int | None = None,
+        free: int | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.needed = needed
+        self.free = free
+
+
+class CopyError(ImagePrepError):
+    """One image could not be copied; its cause is the error under it.
+
+    :ivar operation: what was being done, such as ``"fetch layer"``.
+    :ivar origin: the side that failed.
+    :ivar reference: the image, as the user knows it.
+    """
+
+    def __init__(
+        self, operation: str, origin: Origin, reference: str, cause: Exception
+    ) -> None:
+        told = str(cause)
+        # What a registry says of an image begins with its name already.
+        if not told.startswith(reference):
+            told = f"{reference}: {operation} ({origin}): {told}"
+        super().__init__(told, hint=getattr(cause, "hint", None))
+        self.operation = operation
+        self.origin = origin
+        self.reference = reference
+        self.__cause__ = cause
+
+
+class DiscoveryError(ImagePrepError):
+    """No tag could be discovered for an image."""
+
+
+class PlanError(ImagePrepError):
+    """A deployment plan is missing, broken, or not a plan."""
+
+
+class PartialFailure(ImagePrepError):
+    """Some images failed; what else was asked is done or was left alone.
+
+    :ivar failures: one error per image that failed, in order.
+    """
+
+    def __init__(
+        self, message: str, failures: Sequence[ImagePrepError]
+    ) -> None:
+        super().__init__(message)
+        self.failures = tuple(failures)

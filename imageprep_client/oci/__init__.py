@@ -1,0 +1,1 @@
+"""The vocabulary of the OCI specifications: values and rules, no I/O."""

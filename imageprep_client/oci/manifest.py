@@ -1,0 +1,169 @@
+"""Manifests and indexes, read but never written again.
+
+A parsed manifest keeps the bytes it came from: those are what is stored, so
+its digest, and signatures over it, survive every copy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from imageprep_client import errors
+from imageprep_client.oci import digest as digests
+from imageprep_client.oci import mediatypes
+from imageprep_client.oci.descriptor import Descriptor
+
+#: Registries must take manifests up to this size (OCI distribution spec,
+#: "Pushing Manifests"); larger ones are refused unread.
+MAX_SIZE = 4 * 1024 * 1024
+#: More entries than any real index or manifest has.
+MAX_ENTRIES = 4096
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest or an index.
+
+    :ivar descriptor: what it is.
+    :ivar content: its bytes.
+    :ivar config: the config blob; None for an index.
+    :ivar layers: the layers of a manifest, empty for an index.
+    :ivar manifests: the children of an index, empty for a manifest.
+    :ivar subject: what it refers to, see "referrers" in the OCI spec.
+    :ivar artifact_type: of an artifact, else empty.
+    """
+
+    descriptor: Descriptor
+    content: bytes
+    config: Descriptor | None
+    layers: tuple[Descriptor, ...]
+    manifests: tuple[Descriptor, ...]
+    subject: Descriptor | None
+    artifact_type: str
+    annotations: Mapping[str, str]
+
+    @property
+    def is_index(self) -> bool:
+        return self.descriptor.media_type in mediatypes.INDEXES
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """Config and layers that a store of the image must hold."""
+        parts = (self.config, *self.layers) if self.config else self.layers
+        return tuple(
+            part
+            for part in parts
+            if not mediatypes.is_foreign(part.media_type)
+        )
+
+    @property
+    def referrer(self) -> Descriptor:
+        """How a list of referrers describes this manifest.
+
+        OCI distribution spec, "Listing Referrers": with its annotations, and
+        the config's media type where it has no artifact type.
+        """
+        artifact_type = self.artifact_type
+        if not artifact_type and self.config:
+            artifact_type = self.config.media_type
+        return dataclasses.replace(
+            self.descriptor,
+            artifact_type=artifact_type,
+            annotations=self.annotations,
+        )
+
+
+def parse(
+    content: bytes, media_type: str, digest: str | None = None
+) -> Manifest:
+    """Read a manifest or an index.
+
+    :param media_type: what the store says it is; a ``mediaType`` inside that
+        says something else is refused (CVE-2021-41190), as is a document
+        that could be read as either kind.
+    :param digest: its digest where the caller verified it already.
+    :raises InvalidContent: when it cannot be trusted to be what it says.
+    """
+    name = digest or digests.of(content)
+    if len(content) > MAX_SIZE:
+        raise errors.InvalidContent(
+            f"{name}: manifest of {len(content)} bytes is over {MAX_SIZE}"
+        )
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise errors.InvalidContent(f"{name}: manifest is no JSON") from error
+    if not isinstance(document, dict):
+        raise errors.InvalidContent(f"{name}: manifest is no JSON object")
+    media_type = mediatypes.essence(media_type)
+    _check_kind(name, document, media_type)
+    try:
+        return _build(
+            Descriptor(media_type, name, len(content)), content, document
+        )
+    except errors.InvalidReference as error:
+        raise errors.InvalidContent(f"{name}: {error}") from error
+
+
+def _check_kind(name: str, document: dict[str, Any], media_type: str) -> None:
+    """Refuse what is not clearly the one kind that `media_type` says."""
+    if media_type in mediatypes.DOCKER_SCHEMA1 or (
+        document.get("schemaVersion") == 1
+    ):
+        raise errors.InvalidContent(
+            f"{name}: docker schema 1 manifests are not supported",
+            hint="push the image again with a docker or podman newer than"
+            " 2017",
+        )
+    if not mediatypes.is_manifest(media_type):
+        raise errors.InvalidContent(
+            f"{name}: {media_type or 'no media type'} is no manifest type"
+        )
+    if document.get("schemaVersion") != 2:
+        raise errors.InvalidContent(
+            f"{name}: manifest without schemaVersion 2"
+        )
+    inner = document.get("mediaType", media_type)
+    if inner != media_type:
+        raise errors.InvalidContent(
+            f"{name}: manifest says {str(inner)[:100]!r} but was served as"
+            f" {media_type!r}"
+        )
+    index = media_type in mediatypes.INDEXES
+    wrong = ("layers", "config") if index else ("manifests",)
+    if any(key in document for key in wrong):
+        raise errors.InvalidContent(
+            f"{name}: {media_type} with {' or '.join(wrong)} is ambiguous"
+        )
+
+
+def _build(
+    descriptor: Descriptor, content: bytes, document: dict[str, Any]
+) -> Manifest:
+    index = descriptor.media_type in mediatypes.INDEXES
+    subject = document.get("subject")
+    annotations = document.get("annotations")
+    return Manifest(
+        descriptor=descriptor,
+        content=content,
+        config=None if index else Descriptor.from_json(document.get("config")),
+        layers=() if index else _descriptors(document, "layers"),
+        manifests=_descriptors(document, "manifests") if index else (),
+        subject=Descriptor.from_json(subject) if subject else None,
+        artifact_type=str(document.get("artifactType") or ""),
+        annotations={str(k): str(v) for k, v in annotations.items()}
+        if isinstance(annotations, Mapping)
+        else {},
+    )
+
+
+def _descriptors(document: dict[str, Any], key: str) -> tuple[Descriptor, ...]:
+    entries = document.get(key)
+    if not isinstance(entries, list):
+        raise errors.InvalidReference(f"{key} is not a list")
+    if len(entries) > MAX_ENTRIES:
+        raise errors.InvalidReference(f"{key} has over {MAX_ENTRIES} entries")
+    return tuple(Descriptor.from_json(entry) for entry in entries)

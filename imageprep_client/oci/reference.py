@@ -1,0 +1,150 @@
+"""References: ``registry[:port]/repository[:tag][@digest]``."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Self
+
+from imageprep_client import errors
+from imageprep_client.oci import digest as digests
+
+# OCI distribution spec, "Pulling manifests": the grammar of <name> and of
+# a tag; 255 is the limit that registries share for host and name together.
+_REPOSITORY = re.compile(
+    r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
+)
+_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+_REGISTRY = re.compile(
+    r"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9]([a-zA-Z0-9._-]*[a-zA-Z0-9])?)"
+    r"(:[0-9]{1,5})?"
+)
+_MAX_NAME = 255
+
+DOCKER_HUB = "docker.io"
+
+
+def is_tag(text: object) -> bool:
+    """Whether this can be a tag."""
+    return isinstance(text, str) and bool(_TAG.fullmatch(text))
+
+
+def check_tag(text: object) -> str:
+    """The tag itself when it is one.
+
+    :raises InvalidReference: when it is anything else.
+    """
+    if not isinstance(text, str) or not _TAG.fullmatch(text):
+        raise errors.InvalidReference(
+            f"invalid tag {str(text)[:150]!r}: up to 128 letters, digits,"
+            " '.', '_' and '-', not starting with '.' or '-'"
+        )
+    return text
+
+
+def is_repository(text: object) -> bool:
+    """Whether this can be the name of a repository."""
+    return (
+        isinstance(text, str)
+        and len(text) <= _MAX_NAME
+        and bool(_REPOSITORY.fullmatch(text))
+    )
+
+
+def check_repository(text: object) -> str:
+    """The repository name itself when it is one.
+
+    :raises InvalidReference: when it is anything else.
+    """
+    if not isinstance(text, str) or not is_repository(text):
+        raise errors.InvalidReference(
+            f"invalid repository name {str(text)[:300]!r}: lower-case letters"
+            " and digits, parted by '/', '.', '-' or '_'"
+        )
+    return text
+
+
+def check_registry(text: object) -> str:
+    """The ``host[:port]`` itself when it is one.
+
+    :raises InvalidReference: when it is anything else.
+    """
+    if not isinstance(text, str) or not _REGISTRY.fullmatch(text):
+        raise errors.InvalidReference(
+            f"invalid registry {str(text)[:300]!r}: expected host or host:port"
+        )
+    port = text.rpartition("]")[2].partition(":")[2]
+    if port and not 0 < int(port) < 65536:
+        raise errors.InvalidReference(f"invalid port in registry {text!r}")
+    return text
+
+
+def is_registry(component: str) -> bool:
+    """Whether the first component of a name is a registry, not a path.
+
+    As docker and podman tell them apart: a dot, a colon, or ``localhost``.
+    """
+    return "." in component or ":" in component or component == "localhost"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reference:
+    """One image by name.
+
+    :ivar registry: ``host`` or ``host:port``.
+    :ivar repository: the path below it.
+    :ivar tag: or empty.
+    :ivar digest: or empty; with both, the digest decides.
+    """
+
+    registry: str
+    repository: str
+    tag: str = ""
+    digest: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From ``quay.io/ns/name:tag``, ``...@sha256:...`` or both.
+
+        A name without a registry is one of docker.io, and one without a
+        namespace there is in ``library``, as for docker and podman.
+
+        :raises InvalidReference: when a part breaks the grammar; nothing of
+            it has then been used.
+        """
+        name, at, digest = text.partition("@")
+        if at:
+            digests.check(digest)
+        head, slash, path = name.rpartition("/")
+        path, colon, tag = path.partition(":")
+        if colon:
+            check_tag(tag)
+        name = f"{head}{slash}{path}"
+        first, slash, rest = name.partition("/")
+        if slash and is_registry(first):
+            registry, repository = first, rest
+        else:
+            registry, repository = DOCKER_HUB, name
+        if registry == DOCKER_HUB and "/" not in repository:
+            repository = f"library/{repository}"
+        check_registry(registry)
+        check_repository(repository)
+        return cls(registry, repository, tag, digest)
+
+    @property
+    def name(self) -> str:
+        """``registry/repository``."""
+        return f"{self.registry}/{self.repository}"
+
+    @property
+    def identifier(self) -> str:
+        """What a store resolves: the digest, else the tag, else latest."""
+        return self.digest or self.tag or "latest"
+
+    def __str__(self) -> str:
+        text = self.name
+        if self.tag:
+            text += f":{self.tag}"
+        if self.digest:
+            text += f"@{self.digest}"
+        return text

@@ -1,0 +1,174 @@
+"""YAML documents, read safely and within bounds, typed as heat types them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from imageprep_client import errors
+
+#: Bytes of a file; the largest real environments have some hundred KiB.
+MAX_SIZE = 16 * 1024 * 1024
+#: Keys and values of a document, those that aliases repeat included.
+MAX_NODES = 250_000
+#: Collections within collections.
+MAX_DEPTH = 64
+#: Digits of a number: converting more takes quadratic time.
+_MAX_DIGITS = 1000
+
+if TYPE_CHECKING:
+    from yaml import SafeLoader as _Base
+else:
+    # The loader over libyaml, which some builds of PyYAML lack, is ten
+    # times as fast.
+    _Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Base):
+    """Safe YAML; dates stay strings, as in heat."""
+
+    def plain_text(self, node: yaml.ScalarNode) -> Any:
+        return self.construct_scalar(node)
+
+    def short_int(self, node: yaml.ScalarNode) -> Any:
+        self.check_digits(node)
+        return self.construct_yaml_int(node)
+
+    def short_float(self, node: yaml.ScalarNode) -> Any:
+        self.check_digits(node)
+        return self.construct_yaml_float(node)
+
+    def check_digits(self, node: yaml.ScalarNode) -> None:
+        if len(self.construct_scalar(node)) > _MAX_DIGITS:
+            raise yaml.constructor.ConstructorError(
+                problem="number is too long", problem_mark=node.start_mark
+            )
+
+
+# JSON, in which heat passes its data on, has no dates: heat reads them as
+# the text that was written.
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.plain_text)
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.short_int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.short_float)
+
+
+def read(path: str) -> Any:
+    """What the YAML file at `path` holds; None when it is empty.
+
+    :raises InvalidFile: when it cannot be read or is no sane YAML.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_SIZE + 1)
+    except FileNotFoundError as error:
+        raise errors.InvalidFile(path, "no such file") from error
+    except IsADirectoryError as error:
+        raise errors.InvalidFile(
+            path,
+            "is a directory, not a file",
+            hint="name the files in it, or use --environment-directory for"
+            " environments",
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", "") or "no file name").lower()
+        raise errors.InvalidFile(path, f"cannot be read: {reason}") from error
+    return parse(content, path)
+
+
+def parse(content: bytes, name: str) -> Any:
+    """What the YAML text holds; None when it is empty.
+
+    :param name: the file to name in errors.
+    :raises InvalidFile: when it is no YAML, has more than one document, or
+        is larger, deeper or longer once its aliases are followed than any
+        real file is.
+    """
+    if len(content) > MAX_SIZE:
+        raise errors.InvalidFile(name, f"is larger than {MAX_SIZE} bytes")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise errors.InvalidFile(
+            name,
+            f"is not UTF-8 text (byte {error.start + 1})",
+            hint="is this a YAML file? convert it to UTF-8",
+        ) from error
+    try:
+        _check_bounds(text, name)
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise _invalid(error, name) from error
+    except (ValueError, LookupError, ArithmeticError) as error:
+        # What the YAML library lets through from its conversions of
+        # scalars with an explicit tag, such as ``!!int x``.
+        raise errors.InvalidFile(
+            name, "invalid YAML: a value does not fit its type tag"
+        ) from error
+
+
+def _check_bounds(text: str, name: str) -> None:
+    """Refuse too much before any of it is built.
+
+    Each anchor's size is known when an alias repeats it, so documents that
+    multiply themselves are refused at once, with no memory spent on them.
+    """
+    sizes: dict[str, int] = {}
+    open_nodes: list[tuple[str | None, int]] = []
+    total = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent):
+            # An alias within its own anchor is infinite; one without an
+            # anchor is left for the loader to report.
+            inside = any(anchor == event.anchor for anchor, _ in open_nodes)
+            total += MAX_NODES if inside else sizes.get(str(event.anchor), 1)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_nodes.pop()
+            if anchor:
+                sizes[anchor] = total - before
+        elif isinstance(event, yaml.NodeEvent):
+            total += 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                open_nodes.append((event.anchor, total - 1))
+            elif event.anchor:
+                sizes[event.anchor] = 1
+        if total > MAX_NODES or len(open_nodes) > MAX_DEPTH:
+            raise _unbounded(event, name, len(open_nodes) > MAX_DEPTH)
+
+
+def _unbounded(event: yaml.Event, name: str, deep: bool) -> errors.InvalidFile:
+    problem = (
+        f"nested deeper than {MAX_DEPTH} levels"
+        if deep
+        else f"over {MAX_NODES} values once its aliases are followed"
+    )
+    return errors.InvalidFile(name, f"{_place(event.start_mark)}{problem}")
+
+
+def _invalid(error: yaml.YAMLError, name: str) -> errors.InvalidFile:
+    place: str
+    if isinstance(error, yaml.MarkedYAMLError):
+        parts = (error.context, error.problem)
+        problem = ": ".join(part for part in parts if part)
+        place = _place(error.problem_mark)
+    else:
+        problem = getattr(error, "reason", "cannot be parsed")
+        position = getattr(error, "position", None)
+        place = "" if position is None else f"character {position + 1}: "
+    # An unquoted password that begins with ! or * is a tag or an alias to
+    # YAML, and quoted in what it says.
+    problem = re.sub(r" '[^']{2,}'", "", problem)
+    return errors.InvalidFile(
+        name,
+        f"invalid YAML: {place}{problem}",
+        hint="check the indentation there, and quote values that begin with"
+        " a character such as ! * & % @ or {",
+    )
+
+
+def _place(mark: Any) -> str:
+    """Where a mark, of either parser, points to; nowhere for None."""
+    if mark is None:
+        return ""
+    return f"line {mark.line + 1}, column {mark.column + 1}: "

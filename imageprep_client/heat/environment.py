@@ -1,0 +1,177 @@
+"""Heat environments: which files, what is in each, and all of them as one."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from imageprep_client import errors
+from imageprep_client.heat import document, strategies
+from imageprep_client.heat.value import Value
+
+#: Sections that are merged here.
+_MERGED = ("parameter_defaults", "parameters", "resource_registry")
+#: Sections that a file may have and that say nothing about images.
+_OTHER = ("encrypted_param_names", "event_sinks")
+SECTIONS = (*_MERGED, strategies.SECTION, *_OTHER)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layer:
+    """One environment as it was written.
+
+    :ivar path: the file, as the user named it.
+    :ivar sections: its top level; a section may be None.
+    """
+
+    path: str
+    sections: Mapping[str, Any] = dataclasses.field(repr=False)
+
+    def section(self, name: str) -> Value:
+        """One section; its data is None when it is absent or empty."""
+        return Value(self.sections.get(name), self.path, name)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Environment:
+    """All environments of a deployment as one.
+
+    :ivar sources: the file that last set each of `parameter_defaults`.
+    """
+
+    parameter_defaults: Mapping[str, Any] = dataclasses.field(repr=False)
+    parameters: Mapping[str, Any] = dataclasses.field(repr=False)
+    resource_registry: Mapping[str, Any] = dataclasses.field(repr=False)
+    sources: Mapping[str, str]
+
+    def value(self, parameter: str) -> Value:
+        """A parameter default and its place; data None when it is not set."""
+        return Value(
+            self.parameter_defaults.get(parameter),
+            self.sources.get(parameter, "environment"),
+            f"parameter_defaults.{parameter}",
+        )
+
+
+def collect(
+    files: Sequence[str],
+    directories: Sequence[str],
+    *,
+    optional_directories: Sequence[str] = (),
+) -> list[str]:
+    """The environment files in the order in which they count.
+
+    First the ``*.yaml`` of the optional directories, then those of the other
+    directories, sorted by name in each, then `files`. Hidden files and what
+    is no regular file are left out.
+
+    :param optional_directories: may be absent; one that is also among
+        `directories` keeps its place there.
+    :raises InvalidArgument: for another directory that is missing, and for
+        any that cannot be listed.
+    """
+    paths: list[str] = []
+    first = [name for name in optional_directories if name not in directories]
+    for directory in (*first, *directories):
+        try:
+            names = os.listdir(os.path.expanduser(directory))
+        except OSError as error:
+            absent = isinstance(error, FileNotFoundError)
+            if absent and directory in optional_directories:
+                continue
+            reason = (error.strerror or "cannot be listed").lower()
+            raise errors.InvalidArgument(
+                f"environment directory {directory}: {reason}"
+            ) from error
+        for name in sorted(names):
+            path = os.path.join(os.path.expanduser(directory), name)
+            hidden = name.startswith(".")
+            if name.endswith(".yaml") and not hidden and os.path.isfile(path):
+                paths.append(path)
+    return [*paths, *files]
+
+
+def load(path: str) -> Layer:
+    """The environment in the file at `path`.
+
+    :raises InvalidFile: when it cannot be read or is no environment.
+    """
+    return layer(document.read(path), path)
+
+
+def layer(data: object, name: str) -> Layer:
+    """The environment that has been parsed already; None is an empty one.
+
+    :param name: the file to name in errors.
+    :raises InvalidFile: when it is no environment.
+    """
+    sections = {}
+    for section, value in Value({} if data is None else data, name).items():
+        if section not in SECTIONS:
+            raise _unknown_section(value, section)
+        if section in _MERGED and value.data is not None:
+            for _ in value.items():
+                pass  # iterating checks that each name is a string
+        sections[section] = value.data
+    result = Layer(name, sections)
+    strategies.check(result.section(strategies.SECTION))
+    return result
+
+
+def _unknown_section(value: Value, section: str) -> errors.InvalidFile:
+    near = difflib.get_close_matches(section, SECTIONS, 1)
+    if section in ("heat_template_version", "resources", "outputs"):
+        hint = "this is a heat template, not an environment"
+    elif near:
+        hint = f"did you mean {near[0]}?"
+    else:
+        hint = "parameters belong under parameter_defaults"
+    return value.error("unknown section", hint)
+
+
+def merge(layers: Iterable[Layer]) -> Environment:
+    """All layers as one, later ones over earlier ones; none is changed.
+
+    Without ``parameter_merge_strategies`` the result is what heat's client
+    makes of the files: see `strategies.update`.
+
+    :raises InvalidFile: when two files contradict each other in a strategy,
+        or have values that a strategy cannot merge.
+    """
+    merged: dict[str, dict[str, Any]] = {name: {} for name in _MERGED}
+    sources: dict[str, str] = {}
+    chosen = strategies.Strategies()
+    for one in layers:
+        registry = one.section("resource_registry").data
+        merged["resource_registry"] = strategies.update(
+            merged["resource_registry"], registry
+        )
+        for section in ("parameter_defaults", "parameters"):
+            names = _merge_parameters(merged[section], one, section, chosen)
+            if section == "parameter_defaults":
+                sources.update(dict.fromkeys(names, one.path))
+    return Environment(**merged, sources=sources)
+
+
+def _merge_parameters(
+    into: dict[str, Any],
+    one: Layer,
+    section: str,
+    chosen: strategies.Strategies,
+) -> list[str]:
+    """Merge one section of one layer; the names that it has set."""
+    asked = one.section(strategies.SECTION)
+    written = one.section(section)
+    changed = []
+    for name, value in () if written.data is None else written.items():
+        strategy = chosen.choose(asked, name)
+        old = into.get(name)
+        new = strategies.combine(old, value.data, strategy, value)
+        kept = value.data in (None, {}) and new is old
+        if not kept or name not in into:
+            changed.append(name)
+        into[name] = new
+    return changed

@@ -1,0 +1,319 @@
+"""The parameters of image preparation, typed; and parameters as YAML.
+
+This is the one place that knows the names which users write: the keys of
+``ContainerImagePrepare`` and the parameters beside it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from imageprep_client import errors
+from imageprep_client.heat.environment import Environment
+from imageprep_client.heat.value import Value, describe, printable
+
+Scalar = str | int | float | bool | None
+
+#: Variables of the image table that may be null: "choose for me".
+_NULLABLE = ("ceph_images", "neutron_driver")
+#: Variables of the image table that are parts of a name.
+_TEXTS = ("name_prefix", "name_suffix")
+#: Variables that users write beside ``set`` instead of in it.
+_BELONG_IN_SET = re.compile(r"(ceph_.*|name_.*|namespace.*|tag|.*_driver)")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Credential:
+    """Who to be at a registry."""
+
+    username: str
+    password: str = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class PrepareEntry:
+    """One element of ``ContainerImagePrepare``, named as users know it.
+
+    :ivar path: the file that it is written in.
+    :ivar key: where in the file, ``...ContainerImagePrepare[0]``.
+    :ivar push_destination: a registry; True for that of the undercloud,
+        False to copy nothing.
+    :ivar pull_source: another registry to copy from, or empty.
+    :ivar values: variables of the image table, the ``set``.
+    :ivar tag_from_label: a label, or a format string over labels, or empty.
+    :ivar includes: regular expressions, as `excludes`.
+    :ivar multi_arch: None where it is not said.
+    :ivar modify_role: an ansible role, or empty.
+    :ivar modify_append_tag: None for the default, which holds the time;
+        empty to append nothing.
+    """
+
+    path: str
+    key: str
+    push_destination: bool | str = False
+    pull_source: str = ""
+    values: Mapping[str, Scalar] = dataclasses.field(default_factory=dict)
+    tag_from_label: str = ""
+    includes: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+    multi_arch: bool | None = None
+    modify_role: str = ""
+    modify_append_tag: str | None = None
+    modify_vars: Mapping[str, Any] = dataclasses.field(
+        default_factory=dict, repr=False
+    )
+    modify_only_with_labels: tuple[str, ...] = ()
+    modify_only_with_source: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class PrepareParameters:
+    """All that an environment says about image preparation.
+
+    :ivar entries: None to use the release's default.
+    :ivar credentials: by registry.
+    :ivar insecure_registries: may be used without TLS or unverified.
+    :ivar docker_hub_mirror: a URL or a registry, or empty.
+    :ivar local_registry: the undercloud's address, or empty.
+    :ivar neutron_mechanism_drivers: None where the parameter is not set.
+    """
+
+    entries: tuple[PrepareEntry, ...] | None
+    credentials: Mapping[str, Credential]
+    insecure_registries: tuple[str, ...]
+    docker_hub_mirror: str
+    additional_architectures: tuple[str, ...]
+    local_registry: str
+    neutron_mechanism_drivers: tuple[str, ...] | None
+
+
+def parse(environment: Environment) -> PrepareParameters:
+    """What the environment says, with nothing left to doubt.
+
+    :raises InvalidFile: at the first value that cannot be used; it names
+        the file that set the parameter and the key path.
+    """
+    prepare = environment.value("ContainerImagePrepare")
+    return PrepareParameters(
+        # {} is what the heat templates have as default.
+        entries=None
+        if prepare.data in (None, [], {})
+        else tuple(_entry(element) for element in prepare.elements()),
+        credentials=_credentials(
+            environment.value("ContainerImageRegistryCredentials")
+        ),
+        insecure_registries=_delimited(
+            environment.value("DockerInsecureRegistryAddress")
+        ),
+        docker_hub_mirror=_text(environment.value("DockerRegistryMirror")),
+        additional_architectures=_delimited(
+            environment.value("AdditionalArchitectures")
+        ),
+        local_registry=_text(environment.value("LocalContainerRegistry")),
+        neutron_mechanism_drivers=_mechanism_drivers(
+            environment.value("NeutronMechanismDrivers")
+        ),
+    )
+
+
+def parse_entries(
+    data: object, path: str, key: str
+) -> tuple[PrepareEntry, ...]:
+    """The entries of a ``ContainerImagePrepare`` that is no parameter.
+
+    :param path: the file to name in errors.
+    :param key: where in the file.
+    :raises InvalidFile: as `parse`.
+    """
+    return tuple(
+        _entry(element) for element in Value(data, path, key).elements()
+    )
+
+
+def _entry(entry: Value) -> PrepareEntry:
+    given: dict[str, Any] = {}
+    for name, value in entry.items():
+        if name not in _KEYS:
+            raise _unknown_key(name, value)
+        field, read = _KEYS[name]
+        given[field] = read(value)
+    return PrepareEntry(path=entry.path, key=entry.key, **given)
+
+
+def _unknown_key(name: str, value: Value) -> errors.InvalidFile:
+    if _BELONG_IN_SET.fullmatch(name):
+        return value.error("unknown key", f"write {name} below set")
+    near = difflib.get_close_matches(name, _KEYS, 1)
+    hint = (
+        f"did you mean {near[0]}?"
+        if near
+        else "an entry has the keys " + ", ".join(sorted(_KEYS))
+    )
+    return value.error("unknown key", hint)
+
+
+def _text(value: Value) -> str:
+    return "" if value.data is None else value.text()
+
+
+def _texts(value: Value) -> tuple[str, ...]:
+    return () if value.data is None else value.texts()
+
+
+def _delimited(value: Value) -> tuple[str, ...]:
+    return () if value.data is None else value.delimited()
+
+
+def _mechanism_drivers(value: Value) -> tuple[str, ...] | None:
+    """The drivers; ``ovn`` is one of them where a string has it anywhere.
+
+    Deployments have always been prepared like this, and one whose string is
+    ``sriovnicswitch,...`` has got the images of ovn. In a list only an
+    element counts.
+    """
+    if value.data is None:
+        return None
+    drivers = value.delimited()
+    if isinstance(value.data, str) and "ovn" in value.data:
+        return tuple(dict.fromkeys((*drivers, "ovn")))
+    return drivers
+
+
+def _flag(value: Value) -> bool | None:
+    return None if value.data is None else value.flag()
+
+
+def _mapping(value: Value) -> dict[str, Any]:
+    if value.data is None:
+        return {}
+    return {name: part.data for name, part in value.items()}
+
+
+def _push_destination(value: Value) -> bool | str:
+    if value.data is None or value.data == "":
+        return False
+    if isinstance(value.data, bool):
+        return value.data
+    if value.data in ("true", "True", "false", "False"):
+        raise value.error(
+            "is a string, not a boolean",
+            "write true or false without quotes, or a registry",
+        )
+    if isinstance(value.data, str):
+        return value.data
+    raise value.expected("true, false or a registry")
+
+
+def _values(value: Value) -> dict[str, Scalar]:
+    if value.data is None:
+        return {}
+    for name, part in value.items():
+        if part.data is None and name not in _NULLABLE:
+            raise part.expected("a string", "write '' for an empty value")
+        if name in _TEXTS:
+            part.text()
+        if not isinstance(part.data, (str, int, float, bool, type(None))):
+            raise part.expected("a string, number or boolean")
+    return dict(value.data)
+
+
+def _patterns(value: Value) -> tuple[str, ...]:
+    if value.data is None:
+        return ()
+    for element in value.elements():
+        try:
+            re.compile(element.text())
+        except (re.error, OverflowError, RecursionError) as error:
+            raise element.error(
+                f"is no regular expression: {error}",
+                "these are regular expressions, not shell patterns: .* stands"
+                " for anything, + and . need a backslash before them",
+            ) from error
+    return value.texts()
+
+
+#: What users write in an entry: the field it becomes and how it is read.
+_KEYS: Mapping[str, tuple[str, Callable[[Value], Any]]] = {
+    "push_destination": ("push_destination", _push_destination),
+    "pull_source": ("pull_source", _text),
+    "set": ("values", _values),
+    "tag_from_label": ("tag_from_label", _text),
+    "includes": ("includes", _patterns),
+    "excludes": ("excludes", _patterns),
+    "multi_arch": ("multi_arch", _flag),
+    "modify_role": ("modify_role", _text),
+    # The predecessor appends nothing for null, too.
+    "modify_append_tag": ("modify_append_tag", _text),
+    "modify_vars": ("modify_vars", _mapping),
+    "modify_only_with_labels": ("modify_only_with_labels", _texts),
+    "modify_only_with_source": ("modify_only_with_source", _texts),
+}
+
+
+def _credentials(value: Value) -> dict[str, Credential]:
+    if value.data is None:
+        return {}
+    return {name: _credential(users) for name, users in value.items()}
+
+
+def _credential(users: Value) -> Credential:
+    """One registry's; messages name the registry and nothing below it.
+
+    A user's name may be a password when a user has mixed them up.
+    """
+    shape = "one user name with one password"
+    if not isinstance(users.data, dict):
+        raise users.expected(shape, "write registry: {user: password}")
+    if len(users.data) != 1:
+        raise users.error(
+            f"expected {shape}, found {len(users.data)}",
+            "a registry takes one user; use the longer form"
+            " registry: {user: password}"
+            if set(users.data) <= {"username", "password"}
+            else "keep one user for each registry",
+        )
+    ((username, password),) = users.data.items()
+    for what, data in (("user name", username), ("password", password)):
+        if not data or not isinstance(data, str):
+            found = "empty" if not data else describe(data)
+            raise users.error(
+                f"the {what} is {found}, expected a string",
+                f"write registry: {{user: password}}, the {what} in quotes",
+            )
+    return Credential(username=username, password=password)
+
+
+def render(parameters: Mapping[str, Any], header: Sequence[str] = ()) -> str:
+    """An environment file with these ``parameter_defaults``.
+
+    Names are sorted, and equal parameters give equal text.
+
+    :param parameters: strings, numbers, booleans, null, lists and mappings.
+    :param header: lines to put above, as comments.
+    """
+    lines = [
+        f"# {printable(line)}".rstrip()
+        for text in header
+        for line in text.splitlines() or [""]
+    ]
+    body = yaml.dump(
+        {"parameter_defaults": dict(parameters)},
+        Dumper=_Dumper,
+        default_flow_style=False,
+        allow_unicode=True,
+        width=2**31,
+    )
+    return "\n".join([*lines, "", body]) if lines else body
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what is used twice out twice: no anchors, no aliases."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True

@@ -1,0 +1,50 @@
+"""The services that a deployment will run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from imageprep_client.heat.environment import Environment
+from imageprep_client.heat.roles import Role
+
+#: What a service is mapped to in a resource registry to leave it out.
+_DISABLED = "OS::Heat::None"
+
+
+def enabled(
+    environment: Environment, roles: Iterable[Role]
+) -> frozenset[str] | None:
+    """The resource types of all services that at least one node runs.
+
+    A role counts when it has nodes: the parameter ``<Role>Count``, or its
+    default. Its services are the parameter ``<Role>Services``, or its
+    default, without those mapped to ``OS::Heat::None``.
+
+    :returns: None when there are no roles, which says nothing about
+        services.
+    :raises InvalidFile: when a parameter has a value it cannot have.
+    """
+    roles = tuple(roles)
+    if not roles:
+        return None
+    return frozenset(
+        service
+        for role in roles
+        if _count(environment, role) > 0
+        for service in _services(environment, role)
+        if environment.resource_registry.get(service) != _DISABLED
+    )
+
+
+def _count(environment: Environment, role: Role) -> int:
+    parameter = f"{role.name}Count"
+    if parameter not in environment.parameter_defaults:
+        return role.count_default
+    return environment.value(parameter).whole()
+
+
+def _services(environment: Environment, role: Role) -> tuple[str, ...]:
+    parameter = f"{role.name}Services"
+    if parameter not in environment.parameter_defaults:
+        return role.services_default
+    return environment.value(parameter).delimited()

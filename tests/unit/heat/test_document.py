@@ -1,0 +1,205 @@
+"""YAML documents within bounds."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.heat import document
+
+
+def refused(content: bytes) -> errors.InvalidFile:
+    with pytest.raises(errors.InvalidFile) as caught:
+        document.parse(content, "env.yaml")
+    assert caught.value.path == "env.yaml"
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def test_dates_stay_strings():
+    """What looks like a date is the text that was written."""
+    assert document.parse(b"tag: 2024-05-01", "f") == {"tag": "2024-05-01"}
+
+
+def test_scalars_keep_their_types():
+    """Numbers, booleans and null are what YAML 1.1 says."""
+    text = b"[1, 1.5, yes, ~, 0x10, text]"
+    assert document.parse(text, "f") == [1, 1.5, True, None, 16, "text"]
+
+
+@pytest.mark.parametrize("content", [b"", b"# comment\n", b"---\n"])
+def test_empty(content):
+    """A document without content is None."""
+    assert document.parse(content, "f") is None
+
+
+def test_the_last_of_equal_keys_wins():
+    """As in heat."""
+    assert document.parse(b"{a: 1, a: 2}", "f") == {"a": 2}
+
+
+def test_byte_order_mark():
+    """Editors of other systems write one."""
+    assert document.parse(b"\xef\xbb\xbfa: 1", "f") == {"a": 1}
+
+
+def test_aliases():
+    """Aliases within bounds are followed."""
+    text = b"a: &a [1]\nb: &b x\nc: *a\nd: *b\n"
+    assert document.parse(text, "f") == {
+        "a": [1],
+        "b": "x",
+        "c": [1],
+        "d": "x",
+    }
+
+
+def test_merge_keys():
+    """`<<` is followed."""
+    assert document.parse(b"a: &a {b: 1}\nc: {<<: *a}", "f")["c"] == {"b": 1}
+
+
+def test_alias_bomb():
+    """A document that multiplies itself is refused before it is built."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    for level in range(1, 20):
+        aliases = ", ".join([f"*a{level - 1}"] * 10)
+        lines.append(f"a{level}: &a{level} [{aliases}]")
+    error = refused("\n".join(lines).encode())
+    assert "values once its aliases are followed" in str(error)
+
+
+def test_document_within_itself():
+    """An alias inside of its own anchor has no end."""
+    assert "line 1, column 8: over" in str(refused(b"a: &a [*a]"))
+
+
+@pytest.mark.parametrize("opening", [b"[", b"{a: ", b"- "])
+def test_depth(opening):
+    """Deep nesting is refused, not a crash."""
+    assert "nested deeper than 64" in str(refused(opening * 100_000))
+
+
+def test_size():
+    """A file over the limit is refused unparsed."""
+    error = refused(b"#" * (document.MAX_SIZE + 1))
+    assert "is larger than 16777216 bytes" in str(error)
+
+
+@pytest.mark.parametrize("number", [b"9" * 5000, b"1" + b":1" * 600 + b".5"])
+def test_long_number(number):
+    """Numbers whose conversion takes quadratic time are refused."""
+    assert "number is too long" in str(refused(b"a: " + number))
+
+
+def test_not_utf8():
+    """Other encodings are refused with the place."""
+    assert "is not UTF-8 text (byte 4)" in str(refused(b"a: \xff"))
+
+
+def test_syntax_error():
+    """The message has line and column, the hint a remedy."""
+    error = refused(b"a: 1\nb: [1, 2\nc: 3")
+    assert "invalid YAML: line 3, column 2: " in str(error)
+    assert "indentation" in error.hint
+
+
+def test_control_character():
+    """What YAML does not allow at all is named by its position."""
+    assert "invalid YAML: character 4: " in str(refused(b"a: \x00"))
+
+
+def test_second_document():
+    """A file is one document."""
+    assert "single document" in str(refused(b"a: 1\n--- \nb: 2"))
+
+
+@pytest.mark.parametrize("value", [b"!s3cret", b"*s3cret", b"!s3cret x"])
+def test_unquoted_password(value):
+    """A password that YAML takes for a tag or an alias is not shown."""
+    error = refused(b"password: " + value)
+    assert "s3cret" not in str(error)
+    assert "line 1, column 11" in str(error)
+
+
+@pytest.mark.parametrize("value", [b"!!int x", b"!!bool x", b"!!float ''"])
+def test_value_that_denies_its_tag(value):
+    """A wrong explicit tag is an error of the file."""
+    assert "does not fit its type tag" in str(refused(value))
+
+
+def test_python_objects():
+    """Nothing but plain data is constructed."""
+    refused(b"!!python/object/apply:os.getcwd []")
+
+
+def test_unhashable_key():
+    """A list cannot be a key."""
+    assert "unhashable key" in str(refused(b"? [a]\n: b"))
+
+
+def test_loader_error_without_a_place(monkeypatch):
+    """An error of YAML that says nothing more is still one clear line."""
+
+    def parse(*args, **kwargs):
+        raise document.yaml.YAMLError
+
+    monkeypatch.setattr(document.yaml, "parse", parse)
+    assert str(refused(b"a")) == "env.yaml: invalid YAML: cannot be parsed"
+
+
+def test_loader_error_without_a_mark(monkeypatch):
+    """A mark may be missing."""
+
+    def parse(*args, **kwargs):
+        raise document.yaml.MarkedYAMLError(problem="odd")
+
+    monkeypatch.setattr(document.yaml, "parse", parse)
+    assert str(refused(b"a")) == "env.yaml: invalid YAML: odd"
+
+
+def test_read(tmp_path):
+    """A file is read by its path."""
+    path = tmp_path / "a.yaml"
+    path.write_text("a: 1")
+    assert document.read(str(path)) == {"a": 1}
+
+
+def test_missing_file():
+    """The message names the file."""
+    with pytest.raises(errors.InvalidFile, match=r"no/such\.yaml: no such"):
+        document.read("no/such.yaml")
+
+
+def test_directory_as_file(tmp_path):
+    """The hint says what to use for directories."""
+    with pytest.raises(errors.InvalidFile, match="is a directory") as caught:
+        document.read(str(tmp_path))
+    assert "--environment-directory" in caught.value.hint
+
+
+def test_unreadable_file(tmp_path):
+    """The reason of the system is in the message."""
+    path = tmp_path / "loop.yaml"
+    path.symlink_to(path)
+    with pytest.raises(errors.InvalidFile, match="cannot be read: too many"):
+        document.read(str(path))
+
+
+def test_impossible_path():
+    """A path that the system cannot have is the file's error."""
+    with pytest.raises(errors.InvalidFile, match="no file name"):
+        document.read("a\0b")
+
+
+def test_pipe():
+    """What a shell gives for `<(command)` can be read."""
+    reader, writer = os.pipe()
+    os.write(writer, b"a: 1")
+    os.close(writer)
+    try:
+        assert document.read(f"/dev/fd/{reader}") == {"a": 1}
+    finally:
+        os.close(reader)

@@ -1,0 +1,181 @@
+"""The releases, and the catalog of each."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from imageprep_client import errors
+from imageprep_client.catalog.entry import Entry, Table
+from imageprep_client.catalog.table import ReleaseTable
+
+#: The release that is used when none is named.
+DEFAULT_RELEASE = "master"
+
+_RELEASES = (
+    "queens",
+    "rocky",
+    "stein",
+    "train",
+    "ussuri",
+    "victoria",
+    "wallaby",
+    "zed",
+    "master",
+)
+_DATA = pathlib.Path(__file__).with_name("data")
+# Without these no image of a release has a usable name. The others belong
+# to images that a deployment may well do without, such as Ceph's.
+_INDISPENSABLE = ("namespace", "tag")
+
+
+def releases() -> tuple[str, ...]:
+    """The names of all releases, oldest first."""
+    return _RELEASES
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Catalog:
+    """The image table of a release with the values that go into it.
+
+    :ivar release: its name.
+    :ivar values: what ``set`` overrides; empty for a release without any.
+    """
+
+    release: str
+    values: Mapping[str, object]
+    _prepare: Sequence[Mapping[str, Any]]
+    _release_table: ReleaseTable
+    _table: Table
+
+    @property
+    def default_prepare(self) -> list[dict[str, Any]]:
+        """The release's own ``ContainerImagePrepare``; a fresh copy.
+
+        :raises InvalidArgument: when the release has none.
+        """
+        if not self._prepare:
+            raise errors.InvalidArgument(
+                f"{self.release}: this release has no default"
+                " ContainerImagePrepare",
+                hint="give one in an environment file; its set needs "
+                + ", ".join(self._release_table.variables),
+            )
+        return [copy.deepcopy(dict(entry)) for entry in self._prepare]
+
+    def render(self, values: Mapping[str, object]) -> tuple[Entry, ...]:
+        """Every image that exists with these values, unfiltered.
+
+        :param values: ``set`` of an entry of ``ContainerImagePrepare``; it
+            goes over the release's values.
+        :raises InvalidArgument: when the release has no value for what
+            every name needs, and neither has `values`.
+        :raises InvalidFile: when a user's own template cannot be rendered.
+        """
+        merged = self._merge(values)
+        if self._table is self._release_table:
+            self._check_values(merged)
+        return self._table.render(merged)
+
+    def default_parameters(
+        self, values: Mapping[str, object] | None = None
+    ) -> dict[str, str]:
+        """A value for every image parameter of the table.
+
+        What a plan says of the parameters that no entry prepares. Images
+        that do not exist with these values lend theirs to the parameters
+        that would have none. Left out are images whose name needs a value
+        that there is not: most of them, for a release without values.
+
+        :param values: as for `render`.
+        """
+        merged = self._merge(values or {})
+        # As where NeutronMechanismDrivers is absent.
+        merged["neutron_driver"] = merged.get("neutron_driver") or "ovn"
+        parameters = {
+            name: entry.image
+            for entry in self._table.render(merged)
+            if all(variable in merged for variable in entry.variables)
+            for name in entry.parameters
+        }
+        if self._table is self._release_table:
+            for entry in self._release_table.render_absent(merged):
+                for name in entry.parameters:
+                    parameters.setdefault(name, entry.image)
+        return parameters
+
+    def with_template(self, path: str) -> Self:
+        """The same values, over an image table of the user's own.
+
+        :param path: a jinja2 template, see `catalog.template`.
+        :raises InvalidFile: when it cannot be read.
+        """
+        # Only here: jinja2 is slow to import and seldom needed.
+        from imageprep_client.catalog import template
+
+        return dataclasses.replace(
+            self, _table=template.TemplateTable.read(path)
+        )
+
+    def _check_values(self, merged: Mapping[str, object]) -> None:
+        if all(name in merged for name in _INDISPENSABLE):
+            return
+        missing = [
+            name
+            for name in self._release_table.variables
+            if name not in merged
+        ]
+        raise errors.InvalidArgument(
+            f"{self.release}: this release has no default values, and set"
+            f" has no {', '.join(missing)}",
+            hint="name them in set of ContainerImagePrepare, or choose"
+            " another --release",
+        )
+
+    def _merge(self, values: Mapping[str, object]) -> dict[str, object]:
+        """`values` over the release's, with the hyphens of the affixes."""
+        merged = {**self.values, **values}
+        prefix, suffix = merged.get("name_prefix"), merged.get("name_suffix")
+        if prefix and not str(prefix).endswith("-"):
+            merged["name_prefix"] = f"{prefix}-"
+        if suffix and not str(suffix).startswith("-"):
+            merged["name_suffix"] = f"-{suffix}"
+        return merged
+
+
+def load(release: str) -> Catalog:
+    """The catalog of a release.
+
+    :raises InvalidArgument: when there is no such release.
+    """
+    if release not in _RELEASES:
+        raise errors.InvalidArgument(
+            f"{release[:100]!r}: no such release",
+            hint=f"one of {', '.join(_RELEASES)}",
+        )
+    table, values, prepare = _load(release)
+    return Catalog(release, values, prepare, table, table)
+
+
+@functools.cache
+def _load(
+    release: str,
+) -> tuple[ReleaseTable, Mapping[str, object], Sequence[Mapping[str, Any]]]:
+    """The table, the values and the default of a release.
+
+    A release that is ``like`` another has its table, and its values where it
+    has none of its own.
+    """
+    path = _DATA / f"{release}.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    prepare = data.get("prepare", [])
+    own = prepare[0]["set"] if prepare else {}
+    if "like" in data:
+        table, values, _ = _load(data["like"])
+        return table, {**values, **own}, prepare
+    return ReleaseTable.from_data(data), own, prepare

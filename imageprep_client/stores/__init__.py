@@ -1,0 +1,1 @@
+"""Where images are: registries, trees, layouts, memory - one interface."""

@@ -1,0 +1,251 @@
+"""The store interface: one repository's content, with tags on top.
+
+A store is addressed by `Descriptor`. What only some stores can do is a
+protocol of its own with one method, probed with ``isinstance`` once per
+copy. Stores may be used by several threads at once.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Sequence
+from typing import Protocol, Self, runtime_checkable
+
+from imageprep_client.oci.descriptor import Descriptor
+
+#: How much is read and written at a time; large enough that hashing and
+#: copying, which release the GIL, dwarf the Python around them.
+CHUNK = 128 * 1024
+
+
+class Content(Protocol):
+    """A stream of bytes that must be closed; ``with`` does it."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes, all that is left by default, b"" at the end."""
+        ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+        /,
+    ) -> None: ...
+
+
+class ReadableStore(Protocol):
+    """One repository that can be read.
+
+    :ivar registry: identity of the place that the repository is part of;
+        stores with an equal `registry` can share blobs.
+    :ivar repository: the name of the repository in it.
+    """
+
+    @property
+    def registry(self) -> str: ...
+
+    @property
+    def repository(self) -> str: ...
+
+    def resolve(self, reference: str) -> Descriptor:
+        """The manifest behind a tag or a digest.
+
+        :raises NotFound: when there is none.
+        :raises InvalidReference: when it is neither a tag nor a digest.
+        """
+        ...
+
+    def exists(self, descriptor: Descriptor) -> bool:
+        """Whether this blob or manifest is in this repository, whole."""
+        ...
+
+    def fetch(self, descriptor: Descriptor) -> Content:
+        """The content, verified: the reader raises at its end when digest or
+        size are wrong, and never gives more bytes than the size says.
+
+        :raises NotFound: when it is not in this repository.
+        """
+        ...
+
+
+class Store(ReadableStore, Protocol):
+    """One repository that can be written, too."""
+
+    def push(self, expected: Descriptor, content: Content) -> None:
+        """Store the content, whole or not at all.
+
+        Digest and size are verified on the way; content that is there
+        already is left as it is. `content` is read to its end, not closed.
+
+        :raises DigestMismatch, SizeMismatch: nothing is stored.
+        """
+        ...
+
+    def tag(self, descriptor: Descriptor, tag: str) -> None:
+        """Let `tag` name this manifest, which must be in the repository.
+
+        :raises NotFound: when it is not.
+        """
+        ...
+
+
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """Can resolve and read a manifest in one step."""
+
+    def resolve_ahead(self, reference: str) -> Descriptor:
+        """As `resolve`; a `fetch` of the manifest that follows costs nothing.
+
+        For who will need the manifest in any case.
+        """
+        ...
+
+
+@runtime_checkable
+class Mounts(Protocol):
+    """Can take a blob over from its own registry without moving bytes."""
+
+    def mount(self, descriptor: Descriptor, repository: str | None) -> bool:
+        """Take the blob from `repository`, or from anywhere when None.
+
+        Taking over what is here already, or from this very repository,
+        does nothing and succeeds.
+
+        :returns: whether the blob is in this repository now.
+        """
+        ...
+
+
+@runtime_checkable
+class Locates(Protocol):
+    """Knows, without asking anybody, which repositories have a blob."""
+
+    def locate(self, descriptor: Descriptor) -> str | None:
+        """A repository of the same registry that has the blob, or None."""
+        ...
+
+
+@runtime_checkable
+class ListsTags(Protocol):
+    """Knows its tags."""
+
+    def tags(self) -> Iterator[str]:
+        """All tags, in the order of the registry."""
+        ...
+
+
+@runtime_checkable
+class ListsReferrers(Protocol):
+    """Knows which manifests have another as their ``subject``."""
+
+    def referrers(self, subject: Descriptor) -> Sequence[Descriptor]:
+        """Their descriptors; empty when there are none."""
+        ...
+
+
+@runtime_checkable
+class Deletes(Protocol):
+    """Can remove content."""
+
+    def delete(self, descriptor: Descriptor) -> None:
+        """Remove a manifest, its tags with it, or a blob."""
+        ...
+
+
+@runtime_checkable
+class Untags(Protocol):
+    """Can remove a tag and leave the manifest that it names."""
+
+    def untag(self, tag: str) -> bool:
+        """Remove the tag.
+
+        :returns: whether it is gone; False where this place has no way to
+            remove a tag alone, and nothing was done.
+        :raises NotFound: when there is no such tag.
+        """
+        ...
+
+
+@runtime_checkable
+class ListsManifests(Protocol):
+    """Knows all its manifests, also those that no tag leads to."""
+
+    def manifests(self) -> Iterator[Descriptor]:
+        """Manifests and indexes, in any order."""
+        ...
+
+
+@runtime_checkable
+class ListsRepositories(Protocol):
+    """A registry, or a tree, that knows its repositories."""
+
+    def repositories(self) -> Sequence[str]:
+        """Their names, sorted.
+
+        :raises NotFound: when it keeps no catalog.
+        :raises AccessDenied: when it shows it to others only.
+        """
+        ...
+
+
+@runtime_checkable
+class ChecksGraph(Protocol):
+    """Can tell cheaply whether all that a manifest names is in place.
+
+    Registries promise it by accepting the manifest; a tree or a layout looks.
+    """
+
+    def holds(self, descriptor: Descriptor) -> bool:
+        """Whether the manifest and everything below it is here, whole."""
+        ...
+
+
+@runtime_checkable
+class Flushes(Protocol):
+    """Keeps content on a disk of this host."""
+
+    def flush(self) -> None:
+        """Return when all that was pushed before is on stable storage.
+
+        It covers every repository of the same registry.
+        """
+        ...
+
+
+@runtime_checkable
+class KeepsPartial(Protocol):
+    """Keeps the beginning of a blob whose push broke off."""
+
+    def partial(self, descriptor: Descriptor) -> tuple[Content, int] | None:
+        """The beginning and its length in bytes, or None.
+
+        It is not verified, and it is given once: who takes it pushes the
+        blob again, these bytes first.
+        """
+        ...
+
+
+@runtime_checkable
+class FetchesFrom(Protocol):
+    """Can give the rest of a blob."""
+
+    def fetch_from(self, descriptor: Descriptor, offset: int) -> Content:
+        """The bytes from `offset` on, not verified.
+
+        :raises NotFound: when the blob is not in this repository.
+        """
+        ...
+
+
+@runtime_checkable
+class MeasuresSpace(Protocol):
+    """Keeps content on a disk of this host and knows its room."""
+
+    def free_space(self) -> int:
+        """Bytes that can still be written."""
+        ...

@@ -1,0 +1,53 @@
+"""The response headers of a manifest, in a file that Apache reads."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from imageprep_client.oci import mediatypes
+
+_CONTENT_TYPE = re.compile(
+    r'^\s*Header\s+set\s+Content-Type\s+"?([^"\s]+)', re.I | re.M
+)
+_DIGEST = re.compile(
+    r'^\s*Header\s+set\s+Docker-Content-Digest\s+"?([^"\s]+)', re.I | re.M
+)
+
+#: For the directory of referrers, which are all indexes.
+REFERRERS = f"ForceType {mediatypes.OCI_INDEX}\n".encode()
+
+
+def render(media_type: str, digest: str) -> bytes:
+    """The file beside a manifest; the ETag is quoted, as RFC 9110 has it."""
+    return (
+        f'Header set Content-Type "{media_type}"\n'
+        f'Header set Docker-Content-Digest "{digest}"\n'
+        f'Header set ETag "\\"{digest}\\""\n'
+    ).encode()
+
+
+def media_type(content: bytes) -> str:
+    """The media type that the file sets; empty when it sets none."""
+    match = _CONTENT_TYPE.search(content.decode("utf-8", "replace"))
+    return mediatypes.essence(match[1]) if match else ""
+
+
+def digest(content: bytes) -> str:
+    """The digest that the file sets; empty when it sets none."""
+    match = _DIGEST.search(content.decode("utf-8", "replace"))
+    return match[1] if match else ""
+
+
+def type_inside(content: bytes) -> str:
+    """The type that a manifest gives itself, or that its shape shows."""
+    try:
+        document = json.loads(content)
+        inner = str(document.get("mediaType") or "")
+    except (ValueError, AttributeError, RecursionError):
+        return mediatypes.OCI_MANIFEST
+    if inner:
+        return mediatypes.essence(inner)
+    if "manifests" in document:
+        return mediatypes.OCI_INDEX
+    return mediatypes.OCI_MANIFEST

@@ -1,0 +1,203 @@
+"""What may be wrong in a tree around its content: lists, tags, headers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imageprep_client import errors
+from imageprep_client.oci import digest as digests
+from imageprep_client.oci import manifest as manifests
+from imageprep_client.oci.manifest import Manifest
+from imageprep_client.stores import disk
+from imageprep_client.stores.holdings import Defect
+from imageprep_client.stores.imageserve import htaccess, layout
+from imageprep_client.stores.imageserve.referrers import Referrers
+
+if TYPE_CHECKING:
+    from imageprep_client.stores.imageserve.store import ImageServeStore
+
+_MAX_LIST = 64 * 1024 * 1024
+_MAX_HEADERS = 64 * 1024
+
+ABSENT = "listed but absent"
+UNLISTED = "not listed"
+STRAY = "not content"
+
+
+def repository(tree: Path, store: ImageServeStore) -> Iterator[Defect]:
+    """What is wrong in one repository; an `OSError` is the caller's."""
+    found = dict(_manifests(tree, store))
+    yield from _headers(tree, store, found)
+    yield from _tags(tree, store, found)
+    yield from _strays(store)
+    yield from _referrers(tree, store, found)
+
+
+def catalog(tree: Path, homes: Iterable[str]) -> Iterator[Defect]:
+    """What is wrong with the lists of the whole tree.
+
+    :param homes: the repositories with any file.
+    """
+    root = tree / layout.ROOT
+    if disk.regular_size(root / layout.MANIFEST) is None:
+        yield Defect(f"{layout.ROOT}/{layout.MANIFEST}", "missing")
+    there = set()
+    for name in homes:
+        paths = layout.RepositoryPaths(tree, name)
+        if paths.manifests.is_dir() and paths.tags.is_dir():
+            there.add(name)
+    name = f"{layout.ROOT}/_catalog"
+    yield from _compare(tree, root / "_catalog", name, "repositories", there)
+
+
+def _manifests(
+    tree: Path, store: ImageServeStore
+) -> Iterator[tuple[str, Manifest | None]]:
+    """All manifests by digest; None for what is none."""
+    home = store.paths.manifests
+    for name in _names(home):
+        if not digests.is_valid(name):
+            continue
+        path = store.paths.manifest(name)
+        content = disk.read(tree, path, manifests.MAX_SIZE + 1)
+        try:
+            yield (
+                name,
+                manifests.parse(content, htaccess.type_inside(content), name)
+                if content is not None
+                else None,
+            )
+        except errors.InvalidContent:
+            yield name, None
+
+
+def _headers(
+    tree: Path, store: ImageServeStore, found: Mapping[str, Manifest | None]
+) -> Iterator[Defect]:
+    for digest, manifest in found.items():
+        if disk.regular_size(store.paths.manifest(digest)) is None:
+            yield Defect(digest, "incomplete")
+            continue
+        content = disk.read(tree, store.paths.htaccess(digest), _MAX_HEADERS)
+        if not content:
+            yield Defect(digest, "no headers")
+        elif manifest and not _says(content, manifest):
+            yield Defect(digest, "wrong headers")
+
+
+def _says(content: bytes, manifest: Manifest) -> bool:
+    """Whether headers fit a manifest.
+
+    One that does not give its own type is whatever it can be read as.
+    """
+    return htaccess.digest(content) == manifest.descriptor.digest and _is_of(
+        manifest, htaccess.media_type(content)
+    )
+
+
+def _is_of(manifest: Manifest, media_type: str) -> bool:
+    try:
+        manifests.parse(manifest.content, media_type)
+    except errors.InvalidContent:
+        return False
+    return True
+
+
+def _tags(
+    tree: Path, store: ImageServeStore, found: Mapping[str, Manifest | None]
+) -> Iterator[Defect]:
+    tags = list(store.tags())
+    for tag in tags:
+        variants = store.variants(tag)
+        if not variants:
+            yield Defect(tag, "corrupt")
+        for variant in variants:
+            manifest = found.get(variant.digest)
+            if manifest and not _is_of(manifest, variant.media_type):
+                yield Defect(tag, "wrong type")
+        for variant in variants[1:]:
+            if variant.digest not in found:
+                yield Defect(variant.digest, "missing")
+    path = store.paths.tags_list
+    if tags or path.exists():
+        name = store.repository
+        yield from _compare(tree, path, "tags/list", "tags", tags, name)
+
+
+def _compare(
+    tree: Path,
+    path: Path,
+    name: str,
+    key: str,
+    there: Iterable[str],
+    owner: str | None = None,
+) -> Iterator[Defect]:
+    """A list in a file against what there is."""
+    content = disk.read(tree, path, _MAX_LIST)
+    if content is None:
+        yield Defect(name, "missing")
+        return
+    try:
+        document: Any = json.loads(content)
+        entries = document[key] or []
+        valid = isinstance(entries, list) and document.get("name") == owner
+    except (ValueError, LookupError, TypeError, RecursionError):
+        entries, valid = [], False
+    if not valid:
+        yield Defect(name, "corrupt")
+        return
+    listed = set(map(str, entries))
+    for each in sorted(listed - set(there)):
+        yield Defect(each, ABSENT)
+    for each in sorted(set(there) - listed):
+        yield Defect(each, UNLISTED)
+
+
+def _strays(store: ImageServeStore) -> Iterator[Defect]:
+    paths = store.paths
+    for name in _names(paths.blobs):
+        digest = name.removesuffix(layout.LAYER_SUFFIX)
+        regular = disk.regular_size(paths.blobs / name) is not None
+        if not digests.is_valid(digest) or not regular:
+            yield Defect(f"blobs/{name}", STRAY)
+    tags = set(store.tags())
+    for name in _names(paths.manifests):
+        tag = name.removesuffix(layout.TYPE_MAP_SUFFIX)
+        if not (digests.is_valid(name) or tag in tags):
+            yield Defect(f"manifests/{name}", STRAY)
+
+
+def _referrers(
+    tree: Path, store: ImageServeStore, found: Mapping[str, Manifest | None]
+) -> Iterator[Defect]:
+    lists = Referrers(tree, store.paths)
+    listed: set[tuple[str, str]] = set()
+    names = _names(store.paths.referrers)
+    subjects = [name for name in names if digests.is_valid(name)]
+    for subject in subjects:
+        try:
+            listed.update((subject, r.digest) for r in lists.of(subject))
+        except errors.InvalidContent:
+            yield Defect(f"referrers/{subject}", "corrupt")
+    there = {
+        (manifest.subject.digest, digest)
+        for digest, manifest in found.items()
+        if manifest and manifest.subject
+    }
+    for _, digest in sorted(listed - there):
+        yield Defect(digest, ABSENT)
+    for _, digest in sorted(there - listed):
+        yield Defect(digest, UNLISTED)
+    headers = store.paths.referrers / layout.HTACCESS
+    if subjects and not disk.regular_size(headers):
+        yield Defect(f"referrers/{layout.HTACCESS}", "missing")
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []

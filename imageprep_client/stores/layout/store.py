@@ -1,0 +1,357 @@
+"""One repository: an image layout."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imageprep_client import errors
+from imageprep_client.oci import digest as digests
+from imageprep_client.oci import manifest as manifests
+from imageprep_client.oci import mediatypes
+from imageprep_client.oci import reference as references
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.stores import base, disk, verify
+from imageprep_client.stores.layout.index import MAX_SIZE, Index
+
+if TYPE_CHECKING:
+    from imageprep_client.stores.layout.root import LayoutRoot
+
+INDEX = "index.json"
+LAYOUT = "oci-layout"
+_VERSION = "1.0.0"
+# Directories of these names could not be beside a layout's own files;
+# one named blobs can.
+_RESERVED = frozenset({INDEX, LAYOUT})
+_SMALL = 64 * 1024
+#: Seconds; no piece of content takes longer without a byte being written.
+_STALE = 24 * 3600
+#: Why the kernel may refuse a hard link where copying would still do.
+_UNLINKABLE = frozenset(
+    {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.ENOENT}
+)
+
+
+class LayoutStore:
+    """A repository of a `LayoutRoot`.
+
+    Content is renamed into place with no ``fsync`` of its own: `flush` makes
+    all of it durable at once. ``index.json`` is changed under an flock on
+    the directory and replaced whole. What has not exactly the descriptor's
+    size does not exist; symbolic links are not content.
+    """
+
+    def __init__(self, root: LayoutRoot, repository: str) -> None:
+        self.repository = references.check_repository(repository)
+        if not _RESERVED.isdisjoint(repository.split("/")):
+            raise errors.InvalidReference(
+                f"invalid repository name {repository!r}: image layouts have"
+                f" files named {INDEX} and {LAYOUT}"
+            )
+        self.registry = root.registry
+        self.home = root.path / repository
+        self._root = root
+        self._prepared = False
+
+    def __str__(self) -> str:
+        return f"{self.registry}/{self.repository}"
+
+    def resolve(self, reference: str) -> Descriptor:
+        by_digest = digests.is_valid(reference)
+        if not by_digest:
+            references.check_tag(reference)
+        found = self._index().find(reference)
+        if found is None and by_digest:
+            found = self._manifest_in(reference)
+        if found is None or not self.exists(found):
+            raise errors.NotFound(f"{self}:{reference}: manifest unknown")
+        return Descriptor(found.media_type, found.digest, found.size)
+
+    def _manifest_in(self, digest: str) -> Descriptor | None:
+        """The content of this digest, when it is a manifest."""
+        limit = manifests.MAX_SIZE + 1
+        with self._reported():
+            content = disk.read(self._root.path, self._blob(digest), limit)
+        if content is None or len(content) == limit:
+            return None
+        media_type = _media_type(content)
+        if not media_type:
+            return None
+        return Descriptor(media_type, digest, len(content))
+
+    def exists(self, descriptor: Descriptor) -> bool:
+        with self._reported():
+            size = disk.regular_size(self._blob(descriptor.digest))
+        return size == descriptor.size
+
+    def _blob(self, digest: str) -> Path:
+        algorithm, _, encoded = digests.check(digest).partition(":")
+        return self.home / "blobs" / algorithm / encoded
+
+    def fetch(self, descriptor: Descriptor) -> verify.VerifiedContent:
+        name = f"{self}@{descriptor.digest}"
+        path = self._blob(descriptor.digest)
+        with self._reported():
+            stream = disk.open_regular(self._root.path, path)
+        if stream is None:
+            raise errors.NotFound(f"{name}: unknown")
+        return verify.VerifiedContent(stream, descriptor, name)
+
+    def push(self, expected: Descriptor, content: base.Content) -> None:
+        source = verify.verified(expected, content)
+        if expected.is_manifest:
+            self._push_manifest(expected, source)
+        elif self.exists(expected):
+            while source.read(base.CHUNK):
+                pass
+        else:
+            self._write(expected, source)
+
+    def _push_manifest(
+        self, expected: Descriptor, source: base.Content
+    ) -> None:
+        if expected.size > manifests.MAX_SIZE:
+            raise errors.InvalidContent(
+                f"{expected.digest}: manifest of {expected.size} bytes is"
+                f" over {manifests.MAX_SIZE}"
+            )
+        data = source.read()
+        manifest = manifests.parse(data, expected.media_type, expected.digest)
+        if not self.exists(expected):
+            self._write(expected, verify.from_bytes(data, expected))
+
+        def list_root(index: Index) -> None:
+            named = frozenset(child.digest for child in manifest.manifests)
+            index.drop_untagged(named)
+            if expected.digest not in self._reachable(index):
+                index.add(manifest.descriptor)
+
+        self._change(list_root)
+
+    def _write(self, expected: Descriptor, source: base.Content) -> None:
+        """Let the content be in place, whole, when all of it has come."""
+        self._prepare()
+        path = self._blob(expected.digest)
+        with disk.staged(self.home) as temporary:
+            with self._reported(expected.size):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                disk.check_room(self._root.path, expected.size)
+                file = disk.create(temporary)
+            with file:
+                while chunk := source.read(base.CHUNK):
+                    with self._reported(expected.size):
+                        disk.write_all(file, chunk)
+            with self._reported():
+                temporary.rename(path)
+        self._root.remember(expected, self.repository)
+
+    def tag(self, descriptor: Descriptor, tag: str) -> None:
+        references.check_tag(tag)
+        manifest = self.resolve(descriptor.digest)
+        self._change(lambda index: index.tag(manifest, tag))
+
+    def mount(self, descriptor: Descriptor, repository: str | None) -> bool:
+        if descriptor.is_manifest:
+            return False
+        if self.exists(descriptor):
+            return True
+        name = repository or self._root.locate(descriptor)
+        origin = self._root.store(name) if name else None
+        if origin is None or not origin.exists(descriptor):
+            return False
+        self._prepare()
+        path = self._blob(descriptor.digest)
+        with self._reported():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with disk.staged(self.home) as temporary:
+                    os.link(
+                        origin._blob(descriptor.digest),
+                        temporary,
+                        follow_symlinks=False,
+                    )
+                    temporary.rename(path)
+            except OSError as error:
+                if error.errno in _UNLINKABLE:
+                    return False
+                raise
+        return self.exists(descriptor)
+
+    def locate(self, descriptor: Descriptor) -> str | None:
+        return self._root.locate(descriptor)
+
+    def tags(self) -> Iterator[str]:
+        """All tags, sorted."""
+        return iter(self._index().tags())
+
+    def referrers(self, subject: Descriptor) -> Sequence[Descriptor]:
+        found = {}
+        for manifest in self._walk(self._index()):
+            if manifest.subject and manifest.subject.digest == subject.digest:
+                found[manifest.descriptor.digest] = manifest.referrer
+        return list(found.values())
+
+    def delete(self, descriptor: Descriptor) -> None:
+        if not self.exists(descriptor):
+            raise errors.NotFound(f"{self}@{descriptor.digest}: unknown")
+        if descriptor.is_manifest:
+            children = self._parsed(descriptor).manifests
+
+            def unlist(index: Index) -> None:
+                index.remove(descriptor.digest)
+                reachable = self._reachable(index)
+                for child in children:
+                    if child.digest not in reachable and self.exists(child):
+                        index.add(child)
+
+            self._change(unlist)
+        with self._reported():
+            self._blob(descriptor.digest).unlink(missing_ok=True)
+        self._root.forget()
+
+    def holds(self, descriptor: Descriptor) -> bool:
+        if not self.exists(descriptor):
+            return False
+        if not descriptor.is_manifest:
+            return True
+        manifest = self._parsed(descriptor)
+        return all(
+            self.holds(part) for part in (*manifest.blobs, *manifest.manifests)
+        )
+
+    def flush(self) -> None:
+        self._root.flush()
+
+    def free_space(self) -> int:
+        return self._root.free_space()
+
+    def _parsed(self, descriptor: Descriptor) -> manifests.Manifest:
+        content = verify.read_all(
+            self.fetch(descriptor), manifests.MAX_SIZE, descriptor.digest
+        )
+        return manifests.parse(
+            content, descriptor.media_type, descriptor.digest
+        )
+
+    def _walk(
+        self, index: Index, *, indexes_only: bool = False
+    ) -> Iterator[manifests.Manifest]:
+        """Every manifest that is here and that the index leads to."""
+        todo = list(index.roots())
+        seen = set()
+        while todo:
+            descriptor = todo.pop()
+            if descriptor.digest in seen or not descriptor.is_manifest:
+                continue
+            seen.add(descriptor.digest)
+            if indexes_only and descriptor.media_type not in (
+                mediatypes.INDEXES
+            ):
+                continue
+            if self.exists(descriptor):
+                manifest = self._parsed(descriptor)
+                yield manifest
+                todo.extend(manifest.manifests)
+
+    def _reachable(self, index: Index) -> set[str]:
+        """Digests of the roots and of all that they name."""
+        reachable = {root.digest for root in index.roots()}
+        for manifest in self._walk(index, indexes_only=True):
+            reachable.update(child.digest for child in manifest.manifests)
+        return reachable
+
+    def _index(self) -> Index:
+        """The index as it is now; empty where there is no layout."""
+        path = self.home / INDEX
+        with self._reported():
+            layout = disk.read(self._root.path, self.home / LAYOUT, _SMALL)
+            content = disk.read(self._root.path, path, MAX_SIZE + 1)
+        if layout is not None:
+            _check_version(layout, str(self.home / LAYOUT))
+        if content is None:
+            return Index.empty()
+        return Index.parse(content, str(path))
+
+    def _change(self, change: Callable[[Index], None]) -> None:
+        """Change the index, which no other thread or run does meanwhile."""
+        self._prepare()
+        with self._locked():
+            index = self._index()
+            before = index.render()
+            change(index)
+            after = index.render()
+            if after != before or not (self.home / INDEX).exists():
+                with self._reported(len(after)):
+                    disk.replace(self.home / INDEX, after)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Each call opens the directory anew: threads exclude each other."""
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        with self._reported():
+            descriptor = os.open(self.home, flags)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _prepare(self) -> None:
+        """Make the layout, once, and clear away what killed runs left."""
+        if self._prepared:
+            return
+        self._root.prepare()
+        if not disk.is_within(self._root.path, self.home):
+            raise errors.AccessDenied(
+                f"{self.home}: leads out of {self._root.path}",
+                hint="replace the symbolic link by a directory",
+            )
+        with self._reported():
+            self.home.mkdir(parents=True, exist_ok=True)
+            disk.remove_stale(self.home, time.time() - _STALE)
+            if not (self.home / LAYOUT).exists():
+                version = json.dumps({"imageLayoutVersion": _VERSION})
+                disk.replace(self.home / LAYOUT, version.encode())
+        self._prepared = True
+
+    @contextlib.contextmanager
+    def _reported(self, needed: int | None = None) -> Iterator[None]:
+        with disk.reported(self._root.path, needed=needed):
+            yield
+
+
+def _check_version(content: bytes, name: str) -> None:
+    try:
+        version = json.loads(content)["imageLayoutVersion"]
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise errors.InvalidContent(
+            f"{name}: does not say which version of image layouts this is"
+        ) from error
+    if version != _VERSION:
+        raise errors.InvalidContent(
+            f"{name}: image layout version {str(version)[:50]!r} is not"
+            f" supported, only {_VERSION}"
+        )
+
+
+def _media_type(content: bytes) -> str:
+    """What kind of manifest this is; empty for anything else."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(document, dict) or document.get("schemaVersion") != 2:
+        return ""
+    inner = document.get("mediaType")
+    if inner is not None:
+        return inner if mediatypes.is_manifest(str(inner)) else ""
+    if "manifests" in document:
+        return mediatypes.OCI_INDEX
+    return mediatypes.OCI_MANIFEST if "layers" in document else ""

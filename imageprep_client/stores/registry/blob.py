@@ -1,0 +1,169 @@
+"""Blobs on the wire: reads that resume where they broke, streamed writes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Self
+
+from imageprep_client import errors
+from imageprep_client.stores.base import CHUNK, Content
+from imageprep_client.stores.registry.http import Retrier
+from imageprep_client.stores.registry.transport import Response
+
+_CONTENT_RANGE = re.compile(
+    r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:[0-9]{1,18}|\*)"
+)
+#: How often one reader starts from the beginning because the registry does
+#: not give ranges; unbounded, that takes the square of the size.
+_RESTARTS = 2
+
+#: Asks for a blob, from the offset on, up to the last byte.
+Open = Callable[[int], Response]
+
+
+class Download:
+    """A blob of `size` bytes; broken connections are taken up again.
+
+    The next request asks for what is missing, so no byte is given twice and
+    none is left out; what the bytes are is checked by who reads them.
+
+    :param response: the answer with the beginning, or that of `open_at`.
+    :param open_at: asks for the rest.
+    :param offset: where to begin.
+    :raises ServerFault: when the answer is not about what was asked for.
+    """
+
+    def __init__(
+        self,
+        retrier: Retrier,
+        what: str,
+        size: int,
+        response: Response,
+        open_at: Open,
+        offset: int = 0,
+    ) -> None:
+        self._retrier = retrier
+        self._what = what
+        self._size = size
+        self._response = response
+        self._open_at = open_at
+        self._position = offset
+        self._failures = 0
+        self._failed_at = 0
+        self._restarts = 0
+        if offset:
+            self._align()
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes, all that is left by default."""
+        if size < 0:
+            return b"".join(iter(lambda: self.read(CHUNK), b""))
+        while True:
+            try:
+                data = self._response.read(size)
+            except errors.Unreachable as error:
+                if self._position >= self._size:
+                    return b""
+                self._resume(error)
+                continue
+            self._position += len(data)
+            if data or not size or self._position >= self._size:
+                return data
+            self._resume(
+                errors.Unreachable(
+                    f"{self._what}: ends after {self._position} of"
+                    f" {self._size} bytes"
+                )
+            )
+
+    def close(self) -> None:
+        """Have done with it, read or not."""
+        self._response.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _resume(self, error: errors.StoreError) -> None:
+        """Ask for what is missing; give up when that gets nowhere."""
+        self._response.close()
+        if self._position - self._failed_at >= CHUNK:
+            self._failures = 0
+        self._failures += 1
+        self._failed_at = self._position
+        while True:
+            self._retrier.rest(self._what, self._failures, error)
+            self._response = self._open_at(self._position)
+            try:
+                self._align()
+            except errors.Unreachable as again:
+                self._response.close()
+                self._failures += 1
+                error = again
+                continue
+            return
+
+    def _align(self) -> None:
+        """Bring the new answer to where the old one broke."""
+        if self._response.status == 200:
+            self._restarts += 1
+            if self._restarts > _RESTARTS:
+                self._response.close()
+                raise errors.ServerFault(
+                    f"{self._what}: breaks again and again, and the registry"
+                    " gives no ranges"
+                )
+            self._skip(self._position)
+            return
+        given = self._response.headers.get("Content-Range", "")
+        match = _CONTENT_RANGE.fullmatch(given.strip())
+        if not match or int(match[1]) != self._position:
+            self._response.close()
+            raise errors.ServerFault(
+                f"{self._what}: asked for bytes from {self._position} on, got"
+                f" {given[:50]!r}"
+            )
+
+    def _skip(self, count: int) -> None:
+        while count:
+            data = self._response.read(min(CHUNK, count))
+            if not data:
+                raise errors.Unreachable(
+                    f"{self._what}: ends before what was read already"
+                )
+            count -= len(data)
+
+
+class Upload:
+    """Verified content as the body of one request.
+
+    The last piece is given only after the content turned out to be right:
+    what is wrong is never sent whole, so no registry can store it.
+
+    :ivar failure: what the content raised, or None.
+    """
+
+    def __init__(self, content: Content, size: int) -> None:
+        self._content = content
+        self._size = size
+        self.failure: BaseException | None = None
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            held = self._content.read(CHUNK)
+            while held:
+                following = self._content.read(CHUNK)
+                yield held
+                held = following
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            # The HTTP library takes some errors for its own.
+            self.failure = error
+            raise

@@ -1,0 +1,202 @@
+"""The registries of a run: where their stores come from."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import threading
+from typing import Self
+
+from imageprep_client import errors
+from imageprep_client.observer import Observer
+from imageprep_client.oci import reference as references
+from imageprep_client.stores.registry import hosts as addresses
+from imageprep_client.stores.registry import http, places, urls
+from imageprep_client.stores.registry.catalog import Catalog
+from imageprep_client.stores.registry.hosts import Endpoint, Hosts
+from imageprep_client.stores.registry.repository import Repository
+from imageprep_client.stores.registry.store import RegistryStore
+from imageprep_client.stores.registry.transport import Response
+
+_log = logging.getLogger(__name__)
+#: How often a registry is tried that nothing has been heard of yet.
+_FIRST_ATTEMPTS = 5
+
+
+class RegistryClient:
+    """Gives the stores of registries and keeps what they share.
+
+    Connections, tokens and rate limits are shared by all stores of one
+    registry. Nothing is asked of a registry before a store is used.
+
+    :param hosts: how each registry is spoken to.
+    :param policy: when something is tried again.
+    :param concurrency: how many threads use it at once.
+    """
+
+    def __init__(
+        self,
+        hosts: Hosts | None = None,
+        *,
+        policy: http.RetryPolicy | None = None,
+        observer: Observer | None = None,
+        concurrency: int = 8,
+        timeouts: http.Timeouts | None = None,
+    ) -> None:
+        self.hosts = hosts or Hosts()
+        self._policy = policy or http.RetryPolicy()
+        self._observer = observer or Observer()
+        self._timeouts = timeouts or http.Timeouts()
+        # A worker reads from one connection and writes to another; some
+        # more are for what it looks up meanwhile.
+        self._transports = http.Transports(2 * concurrency + 4)
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._registries: dict[tuple[str, bool], http.Registry] = {}
+        self._servers: dict[tuple[str, bool], places.Server] = {}
+        self._stores: dict[tuple[str, str, bool], RegistryStore] = {}
+
+    def store(
+        self, registry: str, repository: str, *, mirrored: bool = True
+    ) -> RegistryStore:
+        """The store of a repository; equal arguments give the same store.
+
+        :param registry: ``host[:port]`` as in a reference.
+        :param mirrored: whether mirrors are read from. Where something is
+            to be written they would hide what the registry itself lacks.
+        :raises InvalidReference: when a name breaks the grammar.
+        """
+        references.check_registry(registry)
+        references.check_repository(repository)
+        with self._lock:
+            key = (registry, repository, mirrored)
+            if key not in self._stores:
+                self._stores[key] = self._make_store(*key)
+            return self._stores[key]
+
+    def catalog(self, registry: str) -> Catalog:
+        """The list of a registry's repositories; no I/O yet.
+
+        A mirror is never asked: it has only what was pulled through it.
+
+        :raises InvalidReference: when the name breaks the grammar.
+        """
+        references.check_registry(registry)
+        server = self._home(self.hosts.home(registry), registry)
+        return Catalog(registry, server.connect)
+
+    def _make_store(
+        self, registry: str, repository: str, mirrored: bool
+    ) -> RegistryStore:
+        name = f"{registry}/{repository}"
+        route = self.hosts.route(registry, repository)
+
+        def requests(place: addresses.Place) -> Repository:
+            return Repository(name, place.repository)
+
+        home = places.Place(self._home(route, name), requests(route.location))
+        mirrors = [
+            places.Place(self._server(place), requests(place), place.pull)
+            for place in route.mirrors
+            if mirrored and not route.blocked_by
+        ]
+        ways = self.hosts.candidates(*route.location.key)
+        return RegistryStore(ways[0].host, places.Places(home, mirrors))
+
+    def _home(self, route: addresses.Route, name: str) -> places.Server:
+        if route.blocked_by:
+            return places.Server(
+                functools.partial(_refuse, name, route.blocked_by)
+            )
+        return self._server(route.location)
+
+    def _server(self, place: addresses.Place) -> places.Server:
+        key = place.key
+        if key not in self._servers:
+            self._servers[key] = places.Server(
+                functools.partial(self._registry, *key),
+                functools.partial(self._warn_of_silence, place.registry),
+            )
+        return self._servers[key]
+
+    def _warn_of_silence(self, name: str, error: errors.StoreError) -> None:
+        self._observer.warning(
+            f"{urls.shown(name)}: not asked any more, as others have the"
+            f" same: {error}"
+        )
+
+    def close(self) -> None:
+        """End all waiting and close all connections.
+
+        Whoever waits for a registry, or asks one from now on, gets a
+        `StoreError`.
+        """
+        self._stop.set()
+        self._transports.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _registry(
+        self, name: str, insecure: bool, first: http.Request | None = None
+    ) -> http.Registry:
+        """The registry, settled.
+
+        :param first: what it will be asked first, where that is a HEAD.
+        """
+        key = (name, insecure)
+        known = self._registries.get(key)
+        if known is not None:
+            return known
+        answers: list[Response] = []
+
+        def probe(way: Endpoint) -> bool:
+            answer = http.probe(way, self._transports, self._timeouts, first)
+            if answer is not None:
+                answers.append(answer)
+            return answer is not None
+
+        # Who mistyped a name does not want to wait for minutes.
+        hasty = dataclasses.replace(
+            self._policy,
+            attempts=min(self._policy.attempts, _FIRST_ATTEMPTS),
+        )
+        endpoint = http.Retrier(hasty, self._observer, self._stop).retrying(
+            name, lambda: self.hosts.settle(name, probe, insecure)
+        )
+        retrier = http.Retrier(self._policy, self._observer, self._stop)
+        made = http.Registry(
+            endpoint, self.hosts, self._transports, retrier, self._timeouts
+        )
+        if first is not None and answers:
+            made.keep(answers[-1])
+        with self._lock:
+            known = self._registries.setdefault(key, made)
+        if known is made and not endpoint.is_secure:
+            self._warn(endpoint.host, endpoint.base)
+        return known
+
+    def _warn(self, host: str, base: str) -> None:
+        how = (
+            "its certificate is not verified"
+            if base.startswith("https:")
+            else "it is spoken to over plain HTTP"
+        )
+        if urls.is_loopback(urls.host_of(host)):
+            # Nobody else can listen there.
+            _log.info("%s: %s", host, how)
+        else:
+            self._observer.warning(f"{host}: {how}")
+
+
+def _refuse(
+    name: str, file: str, first: http.Request | None = None
+) -> http.Registry:
+    raise errors.AccessDenied(
+        f"{name}: blocked by {file}",
+        hint=f"take blocked out of the [[registry]] of {name} in {file}",
+    )

@@ -1,0 +1,40 @@
+"""Deleting from a registry, where it lets us.
+
+OCI distribution spec, "Content Management": a registry may support none of
+it, deletion by digest only, or tags, too.
+"""
+
+from __future__ import annotations
+
+from imageprep_client.stores.registry import errors as answers
+from imageprep_client.stores.registry.http import Registry, Request
+
+_DONE = frozenset({200, 202, 204})
+#: What registries say that delete manifests by their digest only; that of
+#: the distribution project takes the tag for a malformed digest.
+_NO_TAGS = frozenset({400, 405, 501})
+_HINT = (
+    "the registry is not set up to delete; that of the distribution project"
+    " needs REGISTRY_STORAGE_DELETE_ENABLED=true"
+)
+
+
+def delete(registry: Registry, request: Request) -> None:
+    """Delete a manifest or a blob by its digest.
+
+    :raises ServerFault: when the registry does not delete.
+    """
+    response = registry.call(request, {*_DONE, 405})
+    if response.status != 405:
+        response.discard()
+        return
+    error = answers.from_response(response, request.what, request.unknown)
+    error.hint = _HINT
+    raise error
+
+
+def untag(registry: Registry, request: Request) -> bool:
+    """Delete a tag; False where the registry does not do that."""
+    response = registry.call(request, _DONE | _NO_TAGS)
+    response.discard()
+    return response.status in _DONE

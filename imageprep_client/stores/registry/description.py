@@ -1,0 +1,60 @@
+"""What the headers of an answer say about a manifest."""
+
+from __future__ import annotations
+
+import json
+
+from imageprep_client import errors
+from imageprep_client.oci import digest as digests
+from imageprep_client.oci import mediatypes
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.stores.registry.transport import Response
+
+
+def described(
+    what: str, reference: str, response: Response
+) -> Descriptor | None:
+    """What the answer to a HEAD says; None when it does not say enough."""
+    digest = claimed_digest(what, response)
+    if digests.is_valid(reference):
+        if digest and digest != reference and _same_kind(digest, reference):
+            raise errors.DigestMismatch(
+                f"{what}: the registry says it is {digest}"
+            )
+        digest = reference
+    media_type = mediatypes.essence(response.headers.get("Content-Type", ""))
+    length = response.length()
+    if not digest or length is None or not mediatypes.is_manifest(media_type):
+        return None
+    return Descriptor(media_type, digest, length)
+
+
+def _same_kind(one: str, other: str) -> bool:
+    return one.partition(":")[0] == other.partition(":")[0]
+
+
+def claimed_digest(what: str, response: Response) -> str | None:
+    """The digest that the registry says, if it says any.
+
+    :raises InvalidContent: when it breaks the grammar (CVE-2024-3727).
+    """
+    text = response.headers.get("Docker-Content-Digest")
+    if text is None:
+        return None
+    if not digests.is_valid(text):
+        raise errors.InvalidContent(
+            f"{what}: the registry says the invalid digest {text[:100]!r}"
+        )
+    return text
+
+
+def manifest_type(response: Response, data: bytes) -> str:
+    """The type of a manifest: its header, or itself where that is vague."""
+    media_type = mediatypes.essence(response.headers.get("Content-Type", ""))
+    if media_type.startswith("application/vnd."):
+        return media_type
+    try:
+        inner = json.loads(data).get("mediaType")
+    except (ValueError, AttributeError, RecursionError):
+        inner = None
+    return inner if isinstance(inner, str) else media_type

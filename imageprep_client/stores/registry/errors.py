@@ -1,0 +1,106 @@
+"""Answers of registries as errors of this package."""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+import json
+from collections.abc import Mapping
+
+from imageprep_client import errors
+from imageprep_client.stores.registry import urls
+from imageprep_client.stores.registry.transport import Response
+
+#: More of an answer that says no is not read.
+MAX_ERROR = 64 * 1024
+_MAX_MESSAGE = 200
+
+#: Answers that another try may change; all others stay as they are.
+TEMPORARY = frozenset({408, 425, 429, 499, 500, 502, 503, 504, 522})
+
+_WORDS = {
+    400: "bad request",
+    401: "authentication required",
+    403: "access denied",
+    404: "not found",
+    405: "not supported by the registry",
+    413: "too large for the registry",
+    429: "too many requests",
+    507: "the registry has no space left",
+}
+_DIGEST_CODES = frozenset({"DIGEST_INVALID"})
+_SIZE_CODES = frozenset({"SIZE_INVALID"})
+
+
+def from_response(
+    response: Response, what: str, unknown: str = ""
+) -> errors.StoreError:
+    """The error that an answer means; the answer is read and done with.
+
+    :param what: the object of the request, as the user knows it.
+    :param unknown: what 404 means, such as ``"manifest unknown"``.
+    """
+    status = response.status
+    code, said = _reason(response)
+    if status == 404 and unknown:
+        said = said or unknown
+    words = said or _WORDS.get(status) or "unexpected answer"
+    message = (
+        f"{what}: {words}"
+        f" ({response.method} {urls.shown(response.url)} {status})"
+    )
+    if status == 404:
+        return errors.NotFound(message)
+    if status in (401, 403):
+        return errors.AccessDenied(message)
+    if status == 429:
+        return errors.TooManyRequests(
+            message, retry_after=retry_after(response.headers)
+        )
+    if status == 507:
+        return errors.NoSpace(message)
+    if code in _DIGEST_CODES:
+        return errors.DigestMismatch(message)
+    if code in _SIZE_CODES:
+        return errors.SizeMismatch(message)
+    fault = errors.ServerFault(message)
+    fault.temporary = status in TEMPORARY
+    return fault
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds of a Retry-After header, in either of its forms."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    now = datetime.datetime.now(datetime.UTC)
+    return max(0.0, (moment - now).total_seconds())
+
+
+def _reason(response: Response) -> tuple[str, str]:
+    """Code and message of the first error in an answer, or empty ones.
+
+    OCI distribution spec, "Error Codes". The message is made one short line
+    of printable characters.
+    """
+    try:
+        document = json.loads(response.body(MAX_ERROR))
+        first = document["errors"][0]
+        code, message = first.get("code"), first.get("message")
+    except (
+        errors.StoreError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ):
+        return "", ""
+    text = "".join(c if c.isprintable() else " " for c in str(message or ""))
+    return str(code or ""), " ".join(text.split())[:_MAX_MESSAGE]

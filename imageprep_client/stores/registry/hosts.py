@@ -1,0 +1,318 @@
+"""How each registry is spoken to: address, TLS, mirrors, credentials.
+
+Plain HTTP and unverified TLS are for registries on this host and for those
+the user listed, never the consequence of a failed verification.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import urllib.parse
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from imageprep_client import errors
+from imageprep_client.oci import reference as references
+from imageprep_client.stores.registry import urls
+from imageprep_client.stores.registry.credentials import Credentials
+from imageprep_client.stores.registry.registries_conf import (
+    Pull,
+    RegistriesConf,
+)
+
+CERTS_D = Path("/etc/containers/certs.d")
+
+#: Registries whose name is not the host that serves them.
+_PHYSICAL = {
+    "docker.io": "registry-1.docker.io",
+    "index.docker.io": "registry-1.docker.io",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TLS:
+    """How certificates are treated.
+
+    :ivar verify: whether the server's must be trusted.
+    :ivar ca_files: authorities beside those of the system.
+    :ivar cert, key: what this client shows, or None.
+    """
+
+    verify: bool = True
+    ca_files: tuple[str, ...] = ()
+    cert: str | None = None
+    key: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One way to speak to a registry.
+
+    :ivar host: ``host[:port]`` of the server, the key of its credentials.
+    :ivar base: URL that ``/v2/...`` is appended to.
+    """
+
+    host: str
+    base: str
+    tls: TLS = TLS()
+
+    @property
+    def is_secure(self) -> bool:
+        return self.base.startswith("https:") and self.tls.verify
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """Where a repository is, or is mirrored.
+
+    :ivar registry: as in a reference, or the URL of a mirror.
+    :ivar repository: its name there.
+    :ivar insecure: the configuration lets it be spoken to insecurely.
+    :ivar pull: which references are read there.
+    """
+
+    registry: str
+    repository: str
+    insecure: bool = False
+    pull: Pull = "all"
+
+    @property
+    def key(self) -> tuple[str, bool]:
+        """What all repositories of one registry share."""
+        return self.registry, self.insecure
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Route:
+    """All places of a repository.
+
+    :ivar mirrors: to be read from first, in this order.
+    :ivar blocked_by: the file that forbids to use it, or empty.
+    """
+
+    location: Place
+    mirrors: tuple[Place, ...] = ()
+    blocked_by: str = ""
+
+
+class Hosts:
+    """The policy for all registries of a run, and what came of it.
+
+    :param insecure: ``host[:port]`` of registries that may be spoken to
+        over plain HTTP or without verification; without a port, any port.
+    :param cacert: a file of authorities to trust for every registry.
+    :param mirrors: mirror by registry name, each a host or a URL; one with
+        ``http://`` is spoken to over plain HTTP. It comes before those of
+        `registries`.
+    :param registries: where repositories are really, and their mirrors.
+    :param certs_d: directory of certificates by ``host[:port]``.
+    """
+
+    def __init__(
+        self,
+        *,
+        insecure: Iterable[str] = (),
+        cacert: str | None = None,
+        mirrors: Mapping[str, str] | None = None,
+        credentials: Credentials | None = None,
+        registries: RegistriesConf | None = None,
+        certs_d: Path = CERTS_D,
+    ) -> None:
+        self.credentials = credentials or Credentials()
+        self._registries = registries or RegistriesConf()
+        self._insecure = frozenset(
+            references.check_registry(name.rstrip("/")) for name in insecure
+        )
+        self._cacert = cacert
+        self._certs_d = certs_d
+        self._mirrors = {
+            name: _mirror_url(mirror)
+            for name, mirror in (mirrors or {}).items()
+        }
+        self._lock = threading.Lock()
+        self._locks: dict[tuple[str, bool], threading.Lock] = {}
+        self._settled: dict[tuple[str, bool], Endpoint] = {}
+
+    def route(self, registry: str, repository: str) -> Route:
+        """Where a repository is, as the configuration has it.
+
+        :raises InvalidReference: when there it would break the grammar.
+        """
+        mirrors = []
+        if registry in self._mirrors:
+            mirrors.append(Place(self._mirrors[registry], repository))
+        name = f"{registry}/{repository}"
+        table = self._registries.find(name)
+        if table is None:
+            return Route(Place(registry, repository), tuple(mirrors))
+        for mirror in table.mirrors:
+            located = table.located(name, mirror.location)
+            mirrors.append(_place(located, mirror.insecure, mirror.pull))
+        return Route(
+            _place(table.located(name, table.location), table.insecure),
+            tuple(mirrors),
+            table.file if table.blocked else "",
+        )
+
+    def home(self, registry: str) -> Route:
+        """Where a registry itself is; its place has no repository.
+
+        A location that is below a registry says nothing of all of it.
+        """
+        table = self._registries.find(registry)
+        if table is None:
+            return Route(Place(registry, ""))
+        host, _, path = table.located(registry, table.location).partition("/")
+        place = Place(registry if path else host, "", table.insecure)
+        return Route(place, (), table.file if table.blocked else "")
+
+    def candidates(
+        self, name: str, insecure: bool = False
+    ) -> tuple[Endpoint, ...]:
+        """The ways to speak to a registry, to be tried in this order.
+
+        :param name: as in a reference, or the URL of a mirror.
+        :param insecure: as if it were listed.
+        """
+        if "://" in name:
+            parts = urllib.parse.urlsplit(name)
+            host, path = parts.netloc, parts.path
+            tls = self.tls_of(host)
+            return (Endpoint(host, f"{parts.scheme}://{host}{path}", tls),)
+        host = _PHYSICAL.get(name, references.check_registry(name))
+        tls = self.tls_of(host)
+        insecure = insecure or self._is_listed(host)
+        if insecure:
+            tls = dataclasses.replace(tls, verify=False)
+        secure = Endpoint(host, f"https://{host}", tls)
+        plain = Endpoint(host, f"http://{host}", tls)
+        ways: tuple[Endpoint, ...] = (secure,)
+        if insecure:
+            ways = (secure, plain)
+        elif urls.is_loopback(urls.host_of(host)):
+            unverified = dataclasses.replace(
+                secure, tls=dataclasses.replace(tls, verify=False)
+            )
+            # Who gave a certificate for it wants it to be checked.
+            ways = (
+                (secure, plain)
+                if tls.ca_files
+                else (secure, unverified, plain)
+            )
+        if len(ways) > 1 and _has_port(host):
+            # Servers of TLS answer a plain request at once, while servers
+            # of plain HTTP may wait for ever on what TLS sends first.
+            ways = (plain, *ways[:-1])
+        return ways
+
+    def tls_of(self, host: str) -> TLS:
+        """The TLS policy of any ``host[:port]``, token servers included.
+
+        :raises InvalidFile: when a client certificate lacks its key.
+        """
+        directory = self._certs_d / host
+        cas = [self._cacert] if self._cacert else []
+        cert = key = None
+        if directory.is_dir():
+            cas += sorted(str(path) for path in directory.glob("*.crt"))
+            for path in sorted(directory.glob("*.cert")):
+                cert, key = str(path), str(path.with_suffix(".key"))
+                if not Path(key).exists():
+                    raise errors.InvalidFile(
+                        cert, "a client certificate without its .key file"
+                    )
+        return TLS(not self._is_listed(host), tuple(cas), cert, key)
+
+    def settle(
+        self,
+        name: str,
+        probe: Callable[[Endpoint], bool],
+        insecure: bool = False,
+    ) -> Endpoint:
+        """The way this registry is spoken to from now on.
+
+        :param name, insecure: as for `candidates`.
+        :param probe: whether a registry answers there; called once for each
+            registry, by one thread, and only where there is a choice.
+        :raises Unreachable: when none answers, as `probe` raised it.
+        """
+        key = (name, insecure)
+        with self._lock:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            settled = self._settled.get(key)
+            if settled is None:
+                settled = self._choose(self.candidates(*key), probe)
+                self._settled[key] = settled
+        return settled
+
+    @staticmethod
+    def _choose(
+        ways: tuple[Endpoint, ...], probe: Callable[[Endpoint], bool]
+    ) -> Endpoint:
+        if len(ways) == 1:
+            return ways[0]
+        failure: errors.Unreachable | None = None
+        for way in ways:
+            try:
+                if probe(way):
+                    return way
+            except errors.Unreachable as error:
+                # What the first way says is about the network, what later
+                # ones say often only that they were the wrong one; but a
+                # certificate that was seen and refused is the reason.
+                if failure is None or isinstance(error, errors.Unverified):
+                    failure = error
+        raise failure or errors.ServerFault(
+            f"{ways[0].host}: no registry answers there"
+        )
+
+    def insecure_in_use(self) -> list[str]:
+        """Registries spoken to over plain HTTP or unverified, sorted."""
+        with self._lock:
+            return sorted(
+                {
+                    endpoint.host
+                    for endpoint in self._settled.values()
+                    if not endpoint.is_secure
+                }
+            )
+
+    def _is_listed(self, host: str) -> bool:
+        return host in self._insecure or (
+            host.removesuffix(_port(host)) in self._insecure
+        )
+
+
+def _place(name: str, insecure: bool, pull: Pull = "all") -> Place:
+    registry, _, repository = name.partition("/")
+    references.check_registry(registry)
+    references.check_repository(repository)
+    return Place(registry, repository, insecure, pull)
+
+
+def _port(authority: str) -> str:
+    """``:port`` of an authority, or empty."""
+    _, colon, port = authority.rpartition("]")[2].rpartition(":")
+    return f"{colon}{port}" if colon else ""
+
+
+def _has_port(authority: str) -> bool:
+    return bool(_port(authority))
+
+
+def _mirror_url(mirror: str) -> str:
+    """A mirror as a URL without a slash at its end, or as a bare host."""
+    text = mirror.strip().rstrip("/")
+    scheme, separator, rest = text.partition("://")
+    host, _, path = rest.partition("/") if separator else (text, "", "")
+    if separator and scheme not in ("http", "https"):
+        raise errors.InvalidReference(
+            f"invalid mirror {urls.shown(text)!r}: expected a host or an"
+            " http(s) URL"
+        )
+    references.check_registry(host)
+    if path:
+        references.check_repository(path)
+    return text

@@ -1,0 +1,162 @@
+"""Lists of a registry: tags and referrers, page by page."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from imageprep_client import errors
+from imageprep_client.oci import mediatypes
+from imageprep_client.oci import reference as references
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.stores.registry import urls
+from imageprep_client.stores.registry.http import Registry, Request
+from imageprep_client.stores.registry.transport import Response
+
+#: Tags asked for at a time.
+PAGE = 1000
+MAX_PAGES = 1000
+MAX_BODY = 4 * 1024 * 1024
+
+_FALLBACK_TAG = re.compile(r"[a-z0-9]{1,32}-[0-9a-f]{64}")
+_LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[^,;="]+=(?:"[^"]*"|[^,;"]*))*)')
+_NEXT = re.compile(r';\s*rel\s*=\s*("next"|next)(\s|;|$)')
+
+
+def tags(registry: Registry, request: Request) -> list[str]:
+    """All tags, in the order of the registry.
+
+    What cannot be a tag is left out: nothing could be asked about it.
+    """
+    return [
+        tag
+        for tag in names(registry, request, "tags")
+        if references.is_tag(tag)
+    ]
+
+
+def names(registry: Registry, request: Request, key: str) -> list[str]:
+    """The strings of a paged list, each once, in the registry's order.
+
+    :param key: of the list in each page.
+    """
+    found: dict[str, None] = {}
+    for document in _pages(registry, request):
+        entries = document.get(key) or ()
+        if isinstance(entries, list):
+            found.update((e, None) for e in entries if isinstance(e, str))
+    return list(found)
+
+
+def referrers(registry: Registry, request: Request) -> list[Descriptor] | None:
+    """What refers to the subject; None where there is no such API."""
+    request = dataclasses.replace(
+        request, headers={"Accept": mediatypes.OCI_INDEX}
+    )
+    found: dict[str, Descriptor] = {}
+    try:
+        for document in _pages(registry, request):
+            for entry in document.get("manifests") or ():
+                descriptor = Descriptor.from_json(entry)
+                found[descriptor.digest] = descriptor
+    except errors.NotFound:
+        return None
+    except errors.InvalidReference as error:
+        raise errors.InvalidContent(
+            f"{request.what}: list of referrers: {error}"
+        ) from error
+    return list(found.values())
+
+
+def fallback_tag(digest: str) -> str:
+    """The tag under which referrers are, where there is no API.
+
+    OCI distribution spec, "Referrers Tag Schema".
+    """
+    algorithm, _, encoded = digest.partition(":")
+    return f"{algorithm[:32]}-{encoded[:64]}"
+
+
+def is_fallback_tag(tag: str) -> bool:
+    """Whether referrers may be under this tag."""
+    return bool(_FALLBACK_TAG.fullmatch(tag))
+
+
+def referrers_index(descriptors: Sequence[Descriptor]) -> bytes:
+    """An index of these, for the fallback tag."""
+    return json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": mediatypes.OCI_INDEX,
+            "manifests": [descriptor.to_json() for descriptor in descriptors],
+        }
+    ).encode()
+
+
+def _pages(
+    registry: Registry, request: Request
+) -> Iterator[Mapping[str, Any]]:
+    """The pages of a list; links are followed verbatim, on the same origin.
+
+    A page that breaks off or makes no sense is asked for again.
+
+    :raises ServerFault: when they lead elsewhere, in a circle, or too far.
+    """
+    seen = set()
+    for _ in range(MAX_PAGES):
+        once = dataclasses.replace(request, repeatable=False)
+        response, document = registry.retrier.retrying(
+            request.what, functools.partial(_page, registry, once)
+        )
+        seen.add(response.url)
+        yield document
+        link = _next(response.headers.get("Link", ""))
+        if link is None:
+            return
+        url = urls.follow(response.url, link, f"{request.what}: next page")
+        if not urls.same_origin(url, registry.base):
+            raise _refused(
+                f"{request.what}: the next page is on another host,"
+                f" {urls.shown(url)}"
+            )
+        if url in seen:
+            raise _refused(f"{request.what}: the pages go in a circle")
+        request = dataclasses.replace(request, url=url)
+    raise _refused(f"{request.what}: over {MAX_PAGES} pages")
+
+
+def _page(
+    registry: Registry, request: Request
+) -> tuple[Response, Mapping[str, Any]]:
+    response = registry.call(request, {200})
+    return response, _document(request.what, response)
+
+
+def _next(header: str) -> str | None:
+    for match in _LINK.finditer(header):
+        if _NEXT.search(match[2]):
+            return match[1]
+    return None
+
+
+def _document(what: str, response: Response) -> Mapping[str, Any]:
+    try:
+        document = json.loads(response.body(MAX_BODY))
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise errors.ServerFault(
+            f"{what}: answer is no JSON object"
+            f" (GET {urls.shown(response.url)})"
+        )
+    return document
+
+
+def _refused(message: str) -> errors.ServerFault:
+    fault = errors.ServerFault(message)
+    fault.temporary = False
+    return fault

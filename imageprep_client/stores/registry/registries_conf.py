@@ -1,0 +1,276 @@
+"""``registries.conf``: where images are really, and from where else to read.
+
+As containers-registries.conf(5) and containers-registries.conf.d(5) have it,
+version 2; of version 1, what says that a registry is insecure or blocked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from imageprep_client import errors
+from imageprep_client.oci import reference as references
+
+ETC = Path("/etc/containers")
+_NAME = "registries.conf"
+
+Pull = Literal["all", "digest-only", "tag-only"]
+_PULLS: tuple[Pull, ...] = ("all", "digest-only", "tag-only")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+    """A mirror.
+
+    :ivar location: ``host[:port][/path]``, in place of the prefix.
+    :ivar insecure: may be spoken to over plain HTTP or unverified.
+    :ivar pull: which references it is used for.
+    """
+
+    location: str
+    insecure: bool = False
+    pull: Pull = "all"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Table:
+    """A ``[[registry]]``: what holds for names that begin with `prefix`.
+
+    :ivar prefix: ``host[:port][/path]`` or ``*.domain``.
+    :ivar location: in place of the prefix; empty to leave names as they are.
+    :ivar file: where it is written.
+    """
+
+    prefix: str
+    location: str
+    file: str
+    insecure: bool = False
+    blocked: bool = False
+    mirrors: tuple[Source, ...] = ()
+
+    def rest(self, name: str) -> str | None:
+        """What follows the prefix in a name; None for names of others.
+
+        :param name: ``registry/repository``, or a registry alone.
+        """
+        if self.prefix.startswith("*."):
+            host = name.partition("/")[0]
+            bare = host.partition(":")[0]
+            if not bare.endswith(self.prefix[1:]):
+                return None
+            return name[len(bare) :]
+        rest = name.removeprefix(self.prefix)
+        matches = name.startswith(self.prefix) and rest[:1] in ("", "/")
+        return rest if matches else None
+
+    def located(self, name: str, location: str) -> str:
+        """The name with `location` in place of the prefix."""
+        rest = self.rest(name)
+        return f"{location}{rest}" if location and rest is not None else name
+
+
+class RegistriesConf:
+    """What all files together say.
+
+    :param tables: of equal prefixes the last counts.
+    """
+
+    def __init__(self, tables: Iterable[Table] = ()) -> None:
+        known = {table.prefix: table for table in tables}
+        self._tables = sorted(
+            known.values(),
+            key=lambda t: (len(t.prefix), not t.prefix.startswith("*")),
+            reverse=True,
+        )
+
+    def find(self, name: str) -> Table | None:
+        """The table with the longest prefix of this name, or None."""
+        for table in self._tables:
+            if table.rest(name) is not None:
+                return table
+        return None
+
+
+def load(
+    environ: Mapping[str, str], home: Path, etc: Path = ETC
+) -> RegistriesConf:
+    """What the files of the user, or else of the system, say.
+
+    ``CONTAINERS_REGISTRIES_CONF`` names a file in place of both.
+
+    :raises InvalidFile: at the first value that cannot be used.
+    """
+    own = home / ".config" / "containers"
+    named = environ.get("CONTAINERS_REGISTRIES_CONF")
+    if named:
+        if not Path(named).exists():
+            raise errors.InvalidFile(
+                named,
+                "no such file",
+                hint="CONTAINERS_REGISTRIES_CONF names it",
+            )
+        files, drop_ins = [Path(named)], [etc, own]
+    elif (own / _NAME).exists():
+        files, drop_ins = [own / _NAME], [own]
+    else:
+        files, drop_ins = [etc / _NAME], [etc, own]
+    for directory in drop_ins:
+        files += sorted((directory / f"{_NAME}.d").glob("*.conf"))
+    return RegistriesConf(
+        table for path in files for table in _Document(path).tables()
+    )
+
+
+class _Document:
+    """One file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+        self._data = self._read(path)
+
+    def tables(self) -> list[Table]:
+        """All tables of the file, each prefix once."""
+        found: dict[str, Table] = {}
+        for index, data in enumerate(self._list(self._data, "registry", "")):
+            table = self._table(data, f"registry[{index}]")
+            if table.prefix in found:
+                raise self._error(
+                    f"registry[{index}]", f"a second {table.prefix}"
+                )
+            found[table.prefix] = table
+        first = self._version_1()
+        if first and found:
+            raise self._error(
+                "registries", "is of version 1 of this file, beside version 2"
+            )
+        return first or list(found.values())
+
+    def _read(self, path: Path) -> Mapping[str, Any]:
+        try:
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            reason = (error.strerror or "unknown reason").lower()
+            raise self._error("", f"cannot be read: {reason}") from error
+        except ValueError as error:  # which both decoding errors are
+            raise self._error("", f"is no TOML: {error}") from error
+
+    def _table(self, data: Mapping[str, Any], key: str) -> Table:
+        location = self._place(data, "location", key)
+        prefix = self._prefix(data, key) or location
+        if not prefix:
+            raise self._error(key, "has neither prefix nor location")
+        if not location and not prefix.startswith("*."):
+            location = prefix
+        by_digest = self._flag(data, "mirror-by-digest-only", key)
+        return Table(
+            prefix=prefix,
+            location=location,
+            file=self._path,
+            insecure=self._flag(data, "insecure", key),
+            blocked=self._flag(data, "blocked", key),
+            mirrors=tuple(
+                self._mirror(mirror, f"{key}.mirror[{index}]", by_digest)
+                for index, mirror in enumerate(self._list(data, "mirror", key))
+            ),
+        )
+
+    def _mirror(
+        self, data: Mapping[str, Any], key: str, by_digest: bool
+    ) -> Source:
+        location = self._place(data, "location", key)
+        if not location:
+            raise self._error(key, "has no location")
+        pull = data.get("pull-from-mirror") or None
+        if pull and by_digest:
+            raise self._error(
+                f"{key}.pull-from-mirror",
+                "cannot stand beside mirror-by-digest-only",
+            )
+        if pull is None:
+            pull = "digest-only" if by_digest else "all"
+        if pull not in _PULLS:
+            raise self._error(
+                f"{key}.pull-from-mirror",
+                f"{str(pull)[:50]!r}: expected all, digest-only or tag-only",
+            )
+        return Source(location, self._flag(data, "insecure", key), pull)
+
+    def _version_1(self) -> list[Table]:
+        tables = self._data.get("registries") or {}
+        found: dict[str, Table] = {}
+        for name in ("insecure", "block"):
+            key = f"registries.{name}"
+            part = tables.get(name, {}) if isinstance(tables, dict) else None
+            hosts = part.get("registries", []) if isinstance(part, dict) else 0
+            if not isinstance(hosts, list):
+                raise self._error(key, "expected registries = [...]")
+            for host in hosts:
+                place = self._checked(host, f"{key}.registries")
+                table = found.get(place) or Table(place, place, self._path)
+                found[place] = dataclasses.replace(
+                    table,
+                    insecure=table.insecure or name == "insecure",
+                    blocked=name == "block",
+                )
+        return list(found.values())
+
+    def _prefix(self, data: Mapping[str, Any], key: str) -> str:
+        text = data.get("prefix")
+        if isinstance(text, str) and text.startswith("*."):
+            if "/" in text or ":" in text:
+                raise self._error(
+                    f"{key}.prefix", "only *.domain may have a wildcard"
+                )
+            return f"*.{self._checked(text[2:], f'{key}.prefix')}"
+        return self._place(data, "prefix", key)
+
+    def _place(self, data: Mapping[str, Any], name: str, key: str) -> str:
+        text = data.get(name)
+        if text is None or text == "":
+            return ""
+        return self._checked(text, f"{key}.{name}")
+
+    def _checked(self, text: object, key: str) -> str:
+        """``host[:port][/path]``, or an error."""
+        if not isinstance(text, str):
+            raise self._error(key, "expected a string")
+        host, slash, path = text.rstrip("/").partition("/")
+        try:
+            references.check_registry(host)
+            if slash:
+                references.check_repository(path)
+        except errors.InvalidReference:
+            raise self._error(
+                key,
+                f"{text[:100]!r}: expected host[:port][/path]",
+                hint="leave out https://, and tags and digests",
+            ) from None
+        return f"{host}{slash}{path}"
+
+    def _flag(self, data: Mapping[str, Any], name: str, key: str) -> bool:
+        value = data.get(name, False)
+        if not isinstance(value, bool):
+            raise self._error(f"{key}.{name}", "expected true or false")
+        return value
+
+    def _list(
+        self, data: Mapping[str, Any], name: str, key: str
+    ) -> list[Mapping[str, Any]]:
+        value = data.get(name, [])
+        where = f"{key}.{name}" if key else name
+        if not isinstance(value, list) or not all(
+            isinstance(element, dict) for element in value
+        ):
+            raise self._error(where, "expected an array of tables")
+        return value
+
+    def _error(
+        self, key: str, problem: str, hint: str | None = None
+    ) -> errors.InvalidFile:
+        return errors.InvalidFile(self._path, problem, key=key, hint=hint)

@@ -1,0 +1,378 @@
+"""``docker://``: one repository of a registry (OCI distribution spec)."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterator, Sequence
+
+from imageprep_client import errors
+from imageprep_client.oci import digest as digests
+from imageprep_client.oci import manifest as manifests
+from imageprep_client.oci import mediatypes
+from imageprep_client.oci import reference as references
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.stores import base, verify
+from imageprep_client.stores.registry import (
+    blob,
+    deletion,
+    description,
+    listing,
+)
+from imageprep_client.stores.registry.http import Registry, Request
+from imageprep_client.stores.registry.places import Place, Places
+from imageprep_client.stores.registry.recent import Recent
+from imageprep_client.stores.registry.transport import Response
+from imageprep_client.stores.registry.uploads import Uploads
+
+_ACCEPT = {"Accept": ", ".join(mediatypes.ACCEPT)}
+#: Content up to this size is read before it is sent, so that it can be sent
+#: again; what is larger is streamed.
+_SMALL = base.CHUNK
+
+
+class RegistryStore:
+    """One repository of a registry; nothing is asked before it is used.
+
+    Content that is larger than `stores.base.CHUNK` is streamed and cannot be
+    sent a second time: a push of it that fails for now raises an error that
+    is ``temporary``, and who pushes fetches the content again. All else is
+    tried again here.
+
+    :param host: the physical registry.
+    :param places: where the repository is read and written.
+    """
+
+    def __init__(self, host: str, places: Places) -> None:
+        self.registry = host
+        self._requests = places.home.requests
+        self.repository = self._requests.path
+        self._connect = places.home.connect
+        self._places = places
+        self._manifests = Recent()
+        self._lock = threading.Lock()
+        self._uploads = Uploads(self._requests)
+        # Of those that `tags` listed last; None before, and after a change.
+        self._fallback_tags: frozenset[str] | None = None
+
+    def __str__(self) -> str:
+        return self._requests.name
+
+    # Reading
+
+    def resolve(self, reference: str) -> Descriptor:
+        digest = reference if digests.is_valid(reference) else ""
+        if not digest:
+            references.check_tag(reference)
+        return self._places.read(
+            lambda place: self._resolve(place, reference), digest
+        )
+
+    def resolve_ahead(self, reference: str) -> Descriptor:
+        digest = reference if digests.is_valid(reference) else ""
+        if not digest:
+            references.check_tag(reference)
+
+        def get(place: Place) -> Descriptor:
+            registry = place.connect()
+            request = dataclasses.replace(
+                place.requests.manifest("GET", reference),
+                headers=_ACCEPT,
+                repeatable=False,
+            )
+            return registry.retrier.retrying(
+                request.what,
+                lambda: self._resolve_by_get(registry, request, reference),
+            )
+
+        return self._places.read(get, digest)
+
+    def exists(self, descriptor: Descriptor) -> bool:
+        def look(place: Place) -> bool:
+            registry = place.connect()
+            try:
+                response = registry.call(
+                    place.requests.content("HEAD", descriptor), {200, 405}
+                )
+                if response.status == 405:
+                    response.discard()
+                    response = registry.call(
+                        place.requests.content("GET", descriptor), {200}
+                    )
+                    response.close()
+            except errors.NotFound:
+                return False
+            response.discard()
+            return response.length() in (None, descriptor.size)
+
+        return self._places.read(look, descriptor.digest, bool)
+
+    def fetch(self, descriptor: Descriptor) -> verify.VerifiedContent:
+        if descriptor.is_manifest:
+            data = self._manifests.get(descriptor.digest)
+            if data is None:
+                data = self._places.read(
+                    lambda place: self._fetch_manifest(place, descriptor),
+                    descriptor.digest,
+                )
+            return verify.from_bytes(data, descriptor)
+        return self._places.read(
+            lambda place: self._open(place, descriptor), descriptor.digest
+        )
+
+    def fetch_from(self, descriptor: Descriptor, offset: int) -> blob.Download:
+        """The rest of a blob, not verified; it resumes as `fetch` does."""
+        return self._places.read(
+            lambda place: self._download(place, descriptor, None, offset),
+            descriptor.digest,
+        )
+
+    # Writing
+
+    def push(self, expected: Descriptor, content: base.Content) -> None:
+        self._requests.writes = True
+        verified = verify.verified(expected, content)
+        if expected.is_manifest:
+            if expected.size > manifests.MAX_SIZE:
+                raise errors.SizeMismatch(
+                    f"{self._requests.what(expected)}: manifest of"
+                    f" {expected.size} bytes is over {manifests.MAX_SIZE}"
+                )
+            self._push_manifest(expected, _all(verified))
+        elif expected.size <= _SMALL:
+            data = _all(verified)
+            self._connect().retrier.retrying(
+                self._requests.what(expected),
+                lambda: self._uploads.send(self._connect(), expected, data),
+            )
+        else:
+            self._uploads.send(
+                self._connect(), expected, blob.Upload(verified, expected.size)
+            )
+
+    def tag(self, descriptor: Descriptor, tag: str) -> None:
+        references.check_tag(tag)
+        self._requests.writes = True
+        data = self._manifests.get(descriptor.digest)
+        if data is None:
+            data = self._fetch_manifest(self._places.home, descriptor)
+        self._put_manifest(descriptor.media_type, data, tag)
+
+    # Optional powers
+
+    def mount(self, descriptor: Descriptor, repository: str | None) -> bool:
+        """Take the blob from `repository`.
+
+        A registry does not look anywhere by itself: without a repository
+        nothing is asked and the answer is no.
+        """
+        if repository is None or descriptor.is_manifest:
+            return False
+        references.check_repository(repository)
+        self._requests.writes = True
+        return self._uploads.mount(self._connect(), descriptor, repository)
+
+    def tags(self) -> Iterator[str]:
+        def list_them(place: Place) -> list[str]:
+            request = place.requests.request(
+                "GET",
+                f"tags/list?n={listing.PAGE}",
+                place.requests.name,
+                unknown="repository unknown",
+            )
+            return listing.tags(place.connect(), request)
+
+        found = self._places.read(list_them)
+        self._fallback_tags = frozenset(filter(listing.is_fallback_tag, found))
+        return iter(found)
+
+    def referrers(self, subject: Descriptor) -> Sequence[Descriptor]:
+        def look(place: Place) -> list[Descriptor] | None:
+            registry = place.connect()
+            if not registry.lists_referrers:
+                return None
+            request = place.requests.request(
+                "GET",
+                f"referrers/{subject.digest}",
+                place.requests.what(subject),
+            )
+            found = listing.referrers(registry, request)
+            # A registry that has the API never says 404: it is asked once.
+            registry.lists_referrers = found is not None
+            return found
+
+        found = self._places.read(
+            look, subject.digest, lambda found: found is not None
+        )
+        if found is None:
+            found = self._fallback_referrers(subject)
+        return found
+
+    def delete(self, descriptor: Descriptor) -> None:
+        self._manifests.drop(descriptor.digest)
+        request = self._requests.content("DELETE", descriptor)
+        deletion.delete(self._connect(), self._deleting(request))
+
+    def untag(self, tag: str) -> bool:
+        references.check_tag(tag)
+        request = dataclasses.replace(
+            self._requests.manifest("DELETE", tag), unknown="tag unknown"
+        )
+        return deletion.untag(self._connect(), self._deleting(request))
+
+    def _deleting(self, request: Request) -> Request:
+        scopes = (f"repository:{self.repository}:delete",)
+        return dataclasses.replace(request, headers={}, scopes=scopes)
+
+    def _resolve(self, place: Place, reference: str) -> Descriptor:
+        request = place.requests.manifest("HEAD", reference)
+        request = dataclasses.replace(request, headers=_ACCEPT)
+        registry = place.connect(request)
+        response = registry.call(request, {200, 405})
+        response.discard()
+        if response.status == 200:
+            found = description.described(request.what, reference, response)
+            if found:
+                return found
+        request = dataclasses.replace(request, method="GET", repeatable=False)
+        return registry.retrier.retrying(
+            request.what,
+            lambda: self._resolve_by_get(registry, request, reference),
+        )
+
+    def _resolve_by_get(
+        self, registry: Registry, request: Request, reference: str
+    ) -> Descriptor:
+        """For registries whose HEAD does not say enough."""
+        response = registry.call(request, {200})
+        data = response.body(manifests.MAX_SIZE)
+        claimed = description.claimed_digest(request.what, response)
+        wanted = reference if digests.is_valid(reference) else claimed
+        for digest in filter(None, (wanted, claimed)):
+            actual = digests.of(data, digest.partition(":")[0])
+            if actual != digest:
+                raise errors.DigestMismatch(
+                    f"{request.what}: digest is {actual}, expected {digest}"
+                )
+        found = manifests.parse(
+            data, description.manifest_type(response, data), wanted
+        ).descriptor
+        self._manifests.add(found.digest, data)
+        return found
+
+    def _fetch_manifest(self, place: Place, descriptor: Descriptor) -> bytes:
+        registry = place.connect()
+        request = dataclasses.replace(
+            place.requests.content("GET", descriptor), repeatable=False
+        )
+
+        def get() -> bytes:
+            response = registry.call(request, {200})
+            data = response.body(manifests.MAX_SIZE)
+            return _all(verify.from_bytes(data, descriptor))
+
+        data = registry.retrier.retrying(request.what, get)
+        self._manifests.add(descriptor.digest, data)
+        return data
+
+    def _open(
+        self, place: Place, descriptor: Descriptor
+    ) -> verify.VerifiedContent:
+        request = place.requests.content("GET", descriptor)
+        response = place.connect().call(request, {200})
+        length = response.length()
+        if length is not None and length != descriptor.size:
+            response.close()
+            raise errors.SizeMismatch(
+                f"{request.what}: {length} bytes, expected {descriptor.size}"
+            )
+        download = self._download(place, descriptor, response)
+        return place.content(download, descriptor, request.what)
+
+    def _download(
+        self,
+        place: Place,
+        descriptor: Descriptor,
+        response: Response | None,
+        offset: int = 0,
+    ) -> blob.Download:
+        registry = place.connect()
+        request = place.requests.content("GET", descriptor)
+
+        def open_at(offset: int) -> Response:
+            # A range without an end is refused by some registries.
+            wanted = {"Range": f"bytes={offset}-{descriptor.size - 1}"}
+            return registry.call(
+                dataclasses.replace(request, headers=wanted), {200, 206}
+            )
+
+        return blob.Download(
+            registry.retrier,
+            request.what,
+            descriptor.size,
+            response or open_at(offset),
+            open_at,
+            offset,
+        )
+
+    def _push_manifest(self, expected: Descriptor, data: bytes) -> None:
+        response = self._put_manifest(
+            expected.media_type, data, expected.digest
+        )
+        self._manifests.add(expected.digest, data)
+        if "OCI-Subject" not in response.headers:
+            manifest = manifests.parse(
+                data, expected.media_type, expected.digest
+            )
+            if manifest.subject:
+                self._add_fallback_referrer(
+                    manifest.subject, manifest.referrer
+                )
+
+    def _put_manifest(
+        self, media_type: str, data: bytes, reference: str
+    ) -> Response:
+        response = self._connect().call(
+            dataclasses.replace(
+                self._requests.manifest("PUT", reference),
+                unknown="",
+                headers={"Content-Type": media_type},
+                body=data,
+            ),
+            {201, 202},
+        )
+        response.discard()
+        return response
+
+    # Referrers of registries that have no API for them: an index under a
+    # tag (OCI distribution spec, "Referrers Tag Schema").
+
+    def _fallback_referrers(self, subject: Descriptor) -> list[Descriptor]:
+        tag = listing.fallback_tag(subject.digest)
+        if self._fallback_tags is not None and tag not in self._fallback_tags:
+            return []
+        try:
+            found = self.resolve(tag)
+        except errors.NotFound:
+            return []
+        data = _all(self.fetch(found))
+        return list(manifests.parse(data, found.media_type).manifests)
+
+    def _add_fallback_referrer(
+        self, subject: Descriptor, referrer: Descriptor
+    ) -> None:
+        with self._lock:
+            self._fallback_tags = None
+            known = self._fallback_referrers(subject)
+            if referrer in known:
+                return
+            self._put_manifest(
+                mediatypes.OCI_INDEX,
+                listing.referrers_index([*known, referrer]),
+                listing.fallback_tag(subject.digest),
+            )
+
+
+def _all(content: base.Content) -> bytes:
+    """Everything to the verified end; not closed."""
+    return b"".join(iter(lambda: content.read(base.CHUNK), b""))

@@ -1,0 +1,180 @@
+"""What a URL that a registry hands out may point to.
+
+A registry names further URLs: redirects, upload locations, pages, token
+servers. None is followed before it passed the rules here (needs: CVE-2020-
+15157, CVE-2026-48978, CVE-2026-50151 and their relatives).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import ipaddress
+import socket
+import urllib.parse
+
+from imageprep_client import errors
+
+_PORTS = {"http": 80, "https": 443}
+
+#: Domains whose direct children belong to different parties.
+_SHARED_SUFFIXES = frozenset(
+    {
+        "amazonaws.com",
+        "azurecr.io",
+        "azurewebsites.net",
+        "cloudapp.net",
+        "cloudfront.net",
+        "github.io",
+        "gitlab.io",
+        "googleapis.com",
+        "herokuapp.com",
+        "jfrog.io",
+        "pkg.dev",
+        "run.app",
+        "windows.net",
+    }
+)
+#: Second-level labels that are no names of owners, as in ``example.co.uk``.
+_GENERIC_LABELS = frozenset({"ac", "co", "com", "edu", "gov", "net", "org"})
+#: Token servers of well-known registries on sites of their own.
+_TOKEN_SERVERS = frozenset(
+    {
+        ("registry-1.docker.io", "auth.docker.io"),
+        ("registry.redhat.io", "sso.redhat.com"),
+        ("registry.connect.redhat.com", "sso.redhat.com"),
+        ("nvcr.io", "authn.nvidia.com"),
+    }
+)
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def shown(url: str) -> str:
+    """The URL as messages show it: no query, no user, no password."""
+    parts = urllib.parse.urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+@functools.lru_cache(maxsize=1024)
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port; default ports are filled in.
+
+    :raises ServerFault: when the URL is malformed or no HTTP URL.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise _refused("a malformed URL") from error
+    scheme = parts.scheme.lower()
+    if scheme not in _PORTS or not parts.hostname:
+        raise _refused("a URL that is not HTTP")
+    return scheme, parts.hostname.rstrip("."), port or _PORTS[scheme]
+
+
+def host_of(authority: str) -> str:
+    """The host in ``host[:port]``, without brackets."""
+    return urllib.parse.urlsplit(f"//{authority}").hostname or ""
+
+
+def address(host: str) -> Address | None:
+    """The address that `host` is, in any notation that resolvers take."""
+    try:
+        found: Address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        found_v4 = None
+        with contextlib.suppress(OSError):
+            # Short, octal and hexadecimal forms, such as 127.1.
+            found_v4 = ipaddress.IPv4Address(socket.inet_aton(host))
+        return found_v4
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
+        return found.ipv4_mapped
+    return found
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host is this host by its name or literal address."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    found = address(host)
+    return found is not None and found.is_loopback
+
+
+def is_internal(host: str) -> bool:
+    """Whether only an attacker lets others point there: this host, its
+    link (where clouds serve metadata), or no host at all.
+    """
+    found = address(host)
+    return is_loopback(host) or (
+        found is not None
+        and (found.is_link_local or found.is_unspecified or found.is_multicast)
+    )
+
+
+def follow(base: str, location: str, what: str) -> str:
+    """The absolute URL of a `location` that the answer to `base` named.
+
+    :param what: what named it, such as ``"redirect"``.
+    :raises ServerFault: when it has a user, leaves TLS, or points into this
+        host or link from elsewhere; never temporary.
+    """
+    try:
+        target = urllib.parse.urljoin(base, location)
+    except ValueError as error:
+        raise _refused(f"{what} to a malformed URL") from error
+    scheme, host, port = origin(target)
+    base_scheme, base_host, base_port = origin(base)
+    shown_target = shown(target)
+    if "@" in urllib.parse.urlsplit(target).netloc:
+        raise _refused(f"{what} to {shown_target} with a user in it")
+    if (base_scheme, scheme) == ("https", "http"):
+        raise _refused(f"{what} from https to {shown_target}")
+    same = (host, port) == (base_host, base_port)
+    both_here = is_loopback(base_host) and is_loopback(host)
+    if is_internal(host) and not same and not both_here:
+        raise _refused(f"{what} from {base_host} to {shown_target}")
+    return target
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Whether scheme, host and port are equal."""
+    return origin(one) == origin(other)
+
+
+def may_have_credentials(registry: str, realm: str) -> bool:
+    """Whether a token server may see the credentials of a registry.
+
+    :param registry, realm: URLs; `realm` passed `follow` before.
+    """
+    _, home, _ = origin(registry)
+    _, host, _ = origin(realm)
+    if home == host or (home, host) in _TOKEN_SERVERS:
+        return True
+    if is_loopback(home) and is_loopback(host):
+        return True
+    if address(home) is not None or address(host) is not None:
+        return False
+    site = _site(home)
+    return site is not None and site == _site(host)
+
+
+def _site(host: str) -> str | None:
+    """The part of a host name that one party owns, where that is clear."""
+    labels = host.split(".")
+    count = 2
+    if len(labels) > 2 and labels[-2] in _GENERIC_LABELS:
+        count = 3
+    site = ".".join(labels[-count:])
+    if len(labels) < count or count < 2 or "." not in site:
+        return None
+    if site in _SHARED_SUFFIXES:
+        return None
+    return site
+
+
+def _refused(what: str) -> errors.ServerFault:
+    fault = errors.ServerFault(f"refused {what}")
+    fault.temporary = False
+    return fault

@@ -1,0 +1,130 @@
+"""How the registry in a test answers, rightly and wrongly."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.testing.faults import Fault
+
+if TYPE_CHECKING:
+    from imageprep_client.testing.registry import RegistryServer
+
+_RANGE = re.compile(r"bytes=(\d+)-(\d+)")
+
+
+class Answered(Exception):
+    """The request has its answer."""
+
+
+class Answering(http.server.BaseHTTPRequestHandler):
+    """Answers of one registry; each ends the handling of its request.
+
+    :ivar fault: what goes wrong with this answer, or None.
+    """
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    fault: Fault | None = None
+
+    @property
+    def registry(self) -> RegistryServer:
+        """The registry that is asked."""
+        raise LookupError("only a registry's own handler has one")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """The log is `RegistryServer.log`."""
+
+    _CODES: ClassVar[Mapping[int, str]] = {
+        401: "UNAUTHORIZED",
+        404: "NAME_UNKNOWN",
+        405: "UNSUPPORTED",
+        416: "RANGE_INVALID",
+        429: "TOOMANYREQUESTS",
+    }
+
+    def content(self, descriptor: Descriptor, data: bytes) -> None:
+        """Content with its type and digest, or the range that is asked for."""
+        headers = {"Content-Type": descriptor.media_type}
+        if self.registry.behaviour.digest_header:
+            headers["Docker-Content-Digest"] = descriptor.digest
+        wanted = _RANGE.fullmatch(self.headers.get("Range", ""))
+        if wanted and self.registry.behaviour.ranges:
+            start, end = int(wanted[1]), min(int(wanted[2]), len(data) - 1)
+            if start > end:
+                self.fail(416, "range not satisfiable")
+            headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
+            self.answer(206, data[start : end + 1], headers)
+        self.answer(200, data, headers)
+
+    def json(
+        self, document: object, headers: Mapping[str, str] | None = None
+    ) -> NoReturn:
+        """A JSON document."""
+        self.answer(
+            200,
+            json.dumps(document).encode(),
+            {"Content-Type": "application/json", **(headers or {})},
+        )
+
+    def fail(
+        self,
+        status: int,
+        message: str,
+        code: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> NoReturn:
+        """An error of the distribution spec."""
+        error = {
+            "code": code or self._CODES.get(status, "UNKNOWN"),
+            "message": message,
+        }
+        self.answer(
+            status,
+            json.dumps({"errors": [error]}).encode(),
+            {"Content-Type": "application/json", **(headers or {})},
+        )
+
+    def answer(
+        self,
+        status: int,
+        data: bytes,
+        headers: Mapping[str, str] | None = None,
+    ) -> NoReturn:
+        """An answer with this body; HEAD gets its headers."""
+        fault = self.fault or Fault()
+        if fault.body is not None:
+            data = fault.body
+        if fault.corrupt is not None and fault.corrupt < len(data):
+            changed = bytearray(data)
+            changed[fault.corrupt] ^= 0xFF
+            data = bytes(changed)
+        every: dict[str, str | None] = {
+            **(headers or {}),
+            "Content-Length": str(len(data) + fault.length_error),
+            **fault.headers,
+        }
+        self.send_response(status)
+        for key, value in every.items():
+            if value is not None:
+                self.send_header(key, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self._send(data, fault)
+        raise Answered
+
+    def _send(self, data: bytes, fault: Fault) -> None:
+        if fault.truncate is not None or fault.length_error:
+            self.close_connection = True
+        if fault.truncate is not None:
+            data = data[: fault.truncate]
+        if not fault.drip:
+            self.wfile.write(data)
+            return
+        for start in range(0, len(data), 1000):
+            self.wfile.write(data[start : start + 1000])
+            self.registry.stopped.wait(fault.drip)

@@ -1,0 +1,110 @@
+"""Who may use a registry in a test: anybody, users, bearers of tokens."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import secrets
+import threading
+import time
+from collections.abc import Iterable
+
+
+class Open:
+    """Lets everybody in."""
+
+    def admits(self, authorization: str, scope: str) -> bool:
+        """Whether a request with this header may do it.
+
+        :param scope: such as ``repository:ns/name:pull``.
+        """
+        return True
+
+    def challenge(self, base: str, scope: str) -> str:
+        """The WWW-Authenticate for whom it does not admit."""
+        raise NotImplementedError
+
+    def token(self, authorization: str, scopes: Iterable[str]) -> object:
+        """What the token server answers; None when it refuses."""
+        return None
+
+
+@dataclasses.dataclass
+class Basic(Open):
+    """Wants a user and a password with each request."""
+
+    user: str
+    password: str = dataclasses.field(repr=False)
+
+    def admits(self, authorization: str, scope: str) -> bool:
+        pair = f"{self.user}:{self.password}".encode()
+        return authorization == f"Basic {base64.b64encode(pair).decode()}"
+
+    def challenge(self, base: str, scope: str) -> str:
+        return 'Basic realm="tests, of a registry"'
+
+
+@dataclasses.dataclass
+class Bearer(Open):
+    """Wants a token from the token server, which wants the password.
+
+    :ivar anonymous: whether anybody gets a token that allows to pull.
+    :ivar lifetime: seconds that a token is good for.
+    :ivar says_lifetime: what the answer says of that; None says nothing.
+    :ivar realm: URL of the token server; by default ``/token`` here.
+    :ivar key: what the answer calls the token.
+    :ivar issued: how many tokens were given.
+    """
+
+    user: str = ""
+    password: str = dataclasses.field(default="", repr=False)
+    anonymous: bool = False
+    lifetime: float = 300.0
+    says_lifetime: float | None = 300.0
+    realm: str = ""
+    key: str = "token"
+    issued: int = 0
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tokens: dict[str, tuple[frozenset[str], float]] = {}
+
+    def admits(self, authorization: str, scope: str) -> bool:
+        with self._lock:
+            granted, end = self._tokens.get(
+                authorization.removeprefix("Bearer "), (frozenset(), 0.0)
+            )
+        return time.monotonic() < end and (not scope or scope in granted)
+
+    def challenge(self, base: str, scope: str) -> str:
+        realm = self.realm or f"{base}/token"
+        text = f'Bearer realm="{realm}",service="registry, of tests"'
+        return f'{text},scope="{scope}"' if scope else text
+
+    def token(self, authorization: str, scopes: Iterable[str]) -> object:
+        known = Basic(self.user, self.password).admits(authorization, "")
+        if not known and not (self.anonymous and not authorization):
+            return None
+        granted = {
+            f"{kind}:{name}:{action}"
+            for scope in scopes
+            for kind, name, actions in [scope.split(":", 2)]
+            for action in actions.split(",")
+            if known or action == "pull"
+        }
+        token = secrets.token_urlsafe(16)
+        with self._lock:
+            self.issued += 1
+            self._tokens[token] = (
+                frozenset(granted),
+                time.monotonic() + self.lifetime,
+            )
+        answer: dict[str, object] = {self.key: token}
+        if self.says_lifetime is not None:
+            answer["expires_in"] = self.says_lifetime
+        return answer
+
+    def revoke(self) -> None:
+        """No token given so far is good any longer."""
+        with self._lock:
+            self._tokens.clear()

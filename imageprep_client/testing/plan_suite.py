@@ -1,0 +1,356 @@
+"""The conformance suite: what every plan must do, told as tests.
+
+A test module subclasses `PlanSuite` and gives a fixture ``host``, which
+makes a plan of some files and shows what the plan's files are later::
+
+    class TestMine(plan_suite.PlanSuite):
+        @pytest.fixture
+        def host(self, tmp_path):
+            return MyHost(tmp_path)
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import pytest
+import yaml
+
+from imageprep_client import errors
+from imageprep_client.plans import base
+
+#: A plan with everything in it.
+FILES: Mapping[str, str] = {
+    base.PLAN_ENVIRONMENT: """\
+version: 1.0
+name: overcloud
+template: overcloud.yaml
+environments:
+- path: overcloud-resource-registry-puppet.yaml
+- data:
+    parameter_defaults: {Inline: 1}
+- path: environments/site.yaml
+- path: user-environment.yaml
+passwords: {Secret: word}
+derived_parameters: {Derived: 2}
+parameter_defaults: {Own: ü}
+resource_registry: {"OS::TripleO::Services::X": none.yaml}
+""",
+    "overcloud-resource-registry-puppet.yaml": "resource_registry: {a: b}\n",
+    "environments/site.yaml": "parameter_defaults: {Site: 3}\n",
+    "environments/unused.yaml": "parameter_defaults: {Unused: 4}\n",
+    "user-environment.yaml": "parameter_defaults: {User: 5}\n",
+    base.ROLES: "- name: Compute\n",
+}
+
+
+class PlanHost(Protocol):
+    """Where the plan of a test is kept."""
+
+    def make(self, files: Mapping[str, str]) -> base.Plan:
+        """A plan with these files, path -> text; once per test."""
+        ...
+
+    def read(self, path: str) -> str | None:
+        """A file of that plan as it is now; None when there is none."""
+        ...
+
+
+def minimal(**sections: Any) -> dict[str, str]:
+    """A plan with nothing but these sections of its environment."""
+    text = yaml.safe_dump({"name": "overcloud", **sections})
+    return {base.PLAN_ENVIRONMENT: text}
+
+
+class PlanSuite:
+    """What `plans.base` promises; see the module for how to use it."""
+
+    # Reading
+
+    def test_environments_in_merge_order(self, host: PlanHost) -> None:
+        """Those listed, then what the plan itself sets."""
+        content = host.make(FILES).read()
+
+        assert [data for _, data in content.environments] == [
+            {"resource_registry": {"a": "b"}},
+            {"parameter_defaults": {"Inline": 1}},
+            {"parameter_defaults": {"Site": 3}},
+            {"parameter_defaults": {"User": 5}},
+            {"parameter_defaults": {"Secret": "word"}},
+            {"parameter_defaults": {"Derived": 2}},
+            {"parameter_defaults": {"Own": "ü"}},
+            {"resource_registry": {"OS::TripleO::Services::X": "none.yaml"}},
+        ]
+
+    def test_environments_have_names(self, host: PlanHost) -> None:
+        """Each is named after the plan and the file that it comes from."""
+        plan = host.make(FILES)
+
+        names = [name for name, _ in plan.read().environments]
+        main = f"{plan.name}/plan-environment.yaml"
+        assert names[1:3] == [
+            f"{main}: environments[1].data",
+            f"{plan.name}/environments/site.yaml",
+        ]
+        assert names[4:] == [
+            f"{main} (passwords)",
+            f"{main} (derived_parameters)",
+            main,
+            main,
+        ]
+
+    def test_roles(self, host: PlanHost) -> None:
+        """The roles data is parsed, not checked."""
+        assert host.make(FILES).read().roles == [{"name": "Compute"}]
+
+    def test_no_roles(self, host: PlanHost) -> None:
+        """A plan need not have roles."""
+        assert host.make(minimal()).read().roles is None
+
+    @pytest.mark.parametrize("value", [None, [], {}])
+    def test_empty_sections(self, host: PlanHost, value: object) -> None:
+        """Sections may be absent or empty."""
+        sections = {
+            "environments": value or None,
+            "passwords": value or None,
+            "resource_registry": value or None,
+        }
+
+        assert not host.make(minimal(**sections)).read().environments
+
+    def test_content_is_not_shown(self, host: PlanHost) -> None:
+        """Passwords do not get into a log by way of repr."""
+        assert "word" not in repr(host.make(FILES).read())
+
+    def test_paths_are_normalised(self, host: PlanHost) -> None:
+        """A path may be written in a roundabout way within the plan."""
+        listed = [{"path": "./environments/../environments//x.yaml"}]
+        files = {**minimal(environments=listed), "environments/x.yaml": "a: b"}
+
+        ((_, data),) = host.make(files).read().environments
+        assert data == {"a": "b"}
+
+    def test_written_parameters_may_be_absent(self, host: PlanHost) -> None:
+        """They are about to be written again."""
+        listed = [{"path": base.PARAMETERS}]
+
+        assert not host.make(minimal(environments=listed)).read().environments
+
+    # What is no plan
+
+    def test_not_a_plan(self, host: PlanHost) -> None:
+        """Files without a plan environment are no plan."""
+        plan = host.make({"roles_data.yaml": "[]"})
+
+        with pytest.raises(errors.PlanError, match="is no deployment plan"):
+            plan.read()
+        with pytest.raises(errors.PlanError, match="is no deployment plan"):
+            plan.write_parameters({}, [])
+        assert host.read(base.PARAMETERS) is None
+
+    def test_missing_environment(self, host: PlanHost) -> None:
+        """The error names the place in the list and the file."""
+        plan = host.make(minimal(environments=[{"path": "gone.yaml"}]))
+
+        with pytest.raises(
+            errors.PlanError, match=r"environments\[0\]\.path: .*gone\.yaml"
+        ):
+            plan.read()
+
+    @pytest.mark.parametrize(
+        "path",
+        ["../x.yaml", "/etc/passwd", "a/../../x.yaml", "..", "//x", "a/../.."],
+    )
+    def test_path_out_of_the_plan(self, host: PlanHost, path: str) -> None:
+        """No path leads out of the plan, whether a file is there or not."""
+        plan = host.make(minimal(environments=[{"path": path}]))
+
+        with pytest.raises(errors.PlanError, match="not inside of the plan"):
+            plan.read()
+
+    @pytest.mark.parametrize(
+        ("entry", "problem"),
+        [
+            ("x.yaml", "expected one of path and data"),
+            ({}, "expected one of path and data"),
+            ({"file": "x.yaml"}, "expected one of path and data"),
+            ({"path": "a", "data": {}}, "expected one of path and data"),
+            ({"path": None}, "expected the path of a file"),
+            ({"path": ""}, "expected the path of a file"),
+            ({"path": "a\0b"}, "expected the path of a file"),
+            ({"path": ["a"]}, "expected the path of a file"),
+        ],
+    )
+    def test_malformed_entry(
+        self, host: PlanHost, entry: object, problem: str
+    ) -> None:
+        """An entry is a path or inline data."""
+        plan = host.make(minimal(environments=[{"data": {}}, entry]))
+
+        with pytest.raises(
+            errors.PlanError, match=rf"environments\[1\].*: {problem}"
+        ):
+            plan.read()
+
+    @pytest.mark.parametrize(
+        ("sections", "problem"),
+        [
+            ({"environments": {"path": "x"}}, "environments: expected a list"),
+            ({"passwords": ["x"]}, "passwords: expected a mapping"),
+            ({"resource_registry": "x"}, "registry: expected a mapping"),
+        ],
+    )
+    def test_malformed_section(
+        self, host: PlanHost, sections: dict[str, Any], problem: str
+    ) -> None:
+        """The error names the section."""
+        with pytest.raises(errors.PlanError, match=problem):
+            host.make(minimal(**sections)).read()
+
+    @pytest.mark.parametrize("text", ["", "[]", "text"])
+    def test_plan_environment_is_a_mapping(
+        self, host: PlanHost, text: str
+    ) -> None:
+        """Anything else is no plan environment."""
+        plan = host.make({base.PLAN_ENVIRONMENT: text})
+
+        with pytest.raises(errors.PlanError, match="expected a mapping"):
+            plan.read()
+
+    @pytest.mark.parametrize(
+        "path",
+        [base.PLAN_ENVIRONMENT, base.ROLES, "environments/site.yaml"],
+    )
+    def test_invalid_yaml(self, host: PlanHost, path: str) -> None:
+        """The error names the file."""
+        plan = host.make({**FILES, path: "a: [b"})
+
+        with pytest.raises(errors.PlanError, match=f"{path}: invalid YAML"):
+            plan.read()
+
+    # Writing
+
+    def test_written_parameters_are_read(self, host: PlanHost) -> None:
+        """What is written comes back as the last listed environment."""
+        plan = host.make(FILES)
+        plan.write_parameters({"ContainerXImage": "r/x:1"}, ["header"])
+
+        (_, data) = plan.read().environments[4]
+        assert data == {"parameter_defaults": {"ContainerXImage": "r/x:1"}}
+        text = host.read(base.PARAMETERS)
+        assert text is not None
+        assert text.startswith("# header\n")
+
+    def test_parameters_are_replaced(self, host: PlanHost) -> None:
+        """Those of an earlier run are gone."""
+        plan = host.make(FILES)
+        plan.write_parameters({"Old": "1"}, [])
+        plan.write_parameters({"New": "2"}, [])
+
+        text = host.read(base.PARAMETERS)
+        assert yaml.safe_load(text or "") == {
+            "parameter_defaults": {"New": "2"}
+        }
+
+    def test_plan_keeps_its_content(self, host: PlanHost) -> None:
+        """The file is appended to the list; all else is as it was."""
+        plan = host.make(FILES)
+        plan.write_parameters({}, [])
+
+        before = yaml.safe_load(FILES[base.PLAN_ENVIRONMENT])
+        after = yaml.safe_load(host.read(base.PLAN_ENVIRONMENT) or "")
+        assert list(after) == list(before)
+        before["environments"].append({"path": base.PARAMETERS})
+        assert after == before
+
+    def test_other_files_stay(self, host: PlanHost) -> None:
+        """Only two files are ever written."""
+        host.make(FILES).write_parameters({}, [])
+
+        for path in set(FILES) - {base.PLAN_ENVIRONMENT}:
+            assert host.read(path) == FILES[path]
+
+    def test_values_keep_their_types(self, host: PlanHost) -> None:
+        """Strings that look like other types stay strings."""
+        values = {"a": "1", "b": "yes", "c": "2020-01-01", "d": "", "e": None}
+        values |= {"f": "x: y\n  z\n", "g": "!x", "h": "0o10"}
+        plan = host.make(minimal(parameter_defaults=values))
+        plan.write_parameters({}, [])
+
+        ((_, data),) = plan.read().environments[1:]
+        assert data == {"parameter_defaults": values}
+
+    @pytest.mark.parametrize("environments", [None, []])
+    def test_plan_without_environments(
+        self, host: PlanHost, environments: object
+    ) -> None:
+        """The list is made when there is none."""
+        plan = host.make(minimal(environments=environments))
+        plan.write_parameters({}, [])
+
+        after = yaml.safe_load(host.read(base.PLAN_ENVIRONMENT) or "")
+        assert after["environments"] == [{"path": base.PARAMETERS}]
+
+    @pytest.mark.parametrize("path", [base.PARAMETERS, f"./{base.PARAMETERS}"])
+    def test_file_that_is_listed(self, host: PlanHost, path: str) -> None:
+        """It is not listed again: not a byte of the plan changes."""
+        text = f"# mine\nname: x\nenvironments: [{{path: {path}}}]\n"
+        plan = host.make({base.PLAN_ENVIRONMENT: text})
+        plan.write_parameters({}, [])
+
+        assert host.read(base.PLAN_ENVIRONMENT) == text
+        assert host.read(base.PARAMETERS) is not None
+
+    def test_listed_once(self, host: PlanHost) -> None:
+        """Writing again changes only the parameters."""
+        plan = host.make(FILES)
+        plan.write_parameters({"A": "1"}, [])
+        first = host.read(base.PLAN_ENVIRONMENT)
+        plan.write_parameters({"A": "2"}, [])
+
+        assert host.read(base.PLAN_ENVIRONMENT) == first
+
+    def test_check_writes_nothing(self, host: PlanHost) -> None:
+        """To find out whether it can be written changes nothing."""
+        plan = host.make(FILES)
+        plan.check_writable()
+
+        assert {path: host.read(path) for path in FILES} == FILES
+        assert host.read(base.PARAMETERS) is None
+
+    def test_broken_plan_is_not_writable(self, host: PlanHost) -> None:
+        """What could not be read is found out before."""
+        plan = host.make(minimal(environments="x"))
+
+        with pytest.raises(errors.PlanError):
+            plan.check_writable()
+
+    def test_broken_plan_is_not_written(self, host: PlanHost) -> None:
+        """Nothing is written to what could not be read."""
+        plan = host.make(minimal(environments="x"))
+
+        with pytest.raises(errors.PlanError):
+            plan.write_parameters({}, [])
+        assert host.read(base.PARAMETERS) is None
+
+    def test_concurrent_writers(self, host: PlanHost) -> None:
+        """Writers wait for each other; readers see one writer's whole."""
+        plan = host.make(FILES)
+
+        def write(number: int) -> None:
+            plan.write_parameters(
+                {f"P{key}": str(number) for key in range(50)}, []
+            )
+            for _, data in plan.read().environments:
+                values = data.get("parameter_defaults", {})
+                mine = {v for k, v in values.items() if k.startswith("P")}
+                assert len(mine) <= 1
+
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(write, n) for n in range(12)]:
+                done.result(timeout=60)
+        text = host.read(base.PLAN_ENVIRONMENT)
+        listed = yaml.safe_load(text or "")["environments"]
+        assert listed.count({"path": base.PARAMETERS}) == 1

@@ -1,0 +1,488 @@
+"""What the servers of a tree answer: one set of claims, three servers.
+
+``undercloud`` is Apache with the virtual host of an undercloud, ``printed``
+Apache with what ``registry config`` prints, in a host whose other settings
+would spoil blobs, ``serve`` is ``registry serve``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from imageprep_client.oci import mediatypes
+from imageprep_client.serving import apache as printed
+from imageprep_client.serving import server as embedded
+from imageprep_client.stores.imageserve import ImageServeTree
+from imageprep_client.testing import content, store_suite
+from tests import apache, tripleo_tree
+from tests.http_client import Answer, ask, follow
+
+Open = Callable[[Path], contextlib.AbstractContextManager[str]]
+
+_SERVERS: dict[str, Open] = {
+    "undercloud": functools.partial(
+        apache.running, apache.undercloud_virtual_host, hostile=False
+    ),
+    "printed": functools.partial(
+        apache.running, printed.virtual_host, hostile=True
+    ),
+    "serve": embedded.running,
+}
+_COMPLETE = ("printed", "serve")
+
+every = pytest.mark.parametrize(
+    "url", list(_SERVERS), indirect=True, scope="module"
+)
+complete = pytest.mark.parametrize(
+    "url", _COMPLETE, indirect=True, scope="module"
+)
+serve_only = pytest.mark.parametrize(
+    "url", ["serve"], indirect=True, scope="module"
+)
+
+EVERYTHING = ", ".join(mediatypes.ACCEPT)
+MANIFESTS_ONLY = f"{mediatypes.OCI_MANIFEST}, {mediatypes.DOCKER_MANIFEST}"
+ABSENT = "sha256:" + "0" * 64
+
+OCI = content.image("oci")
+DOCKER = content.image("docker", docker=True)
+ARM = content.image("arm")
+MULTI = content.index({"linux/arm64": ARM, "linux/amd64": OCI})
+FIRST = content.artifact("first", OCI.descriptor, "application/x.first")
+SECOND = content.artifact("second", OCI.descriptor, "application/x.second")
+OLD = content.image("old", docker=True)
+OLD_MULTI = content.index(
+    {"linux/amd64": OLD, "linux/arm64": content.image("o", docker=True)},
+    docker=True,
+)
+TAGS = {"docker": DOCKER, "multi": MULTI, "17.1": OCI, "17.1.2": DOCKER}
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """An image and where it is served."""
+
+    repository: str
+    tag: str
+    image: content.Image
+
+    @property
+    def by_tag(self) -> str:
+        return f"/v2/{self.repository}/manifests/{self.tag}"
+
+    @property
+    def by_digest(self) -> str:
+        digest = self.image.descriptor.digest
+        return f"/v2/{self.repository}/manifests/{digest}"
+
+    @property
+    def blobs(self) -> dict[str, bytes]:
+        home = f"/v2/{self.repository}/blobs"
+        return {
+            f"{home}/{piece.descriptor.digest}": piece.data
+            for piece in self.image.pieces
+            if not piece.descriptor.is_manifest
+        }
+
+
+NEW_PLACES = [Place("ns/app", tag, image) for tag, image in TAGS.items()]
+OLD_PLACES = [
+    Place("old/app", "16.2", OLD),
+    Place("old/multi", "16.2", OLD_MULTI),
+    Place("older/app", "13", OLD),
+]
+each_place = pytest.mark.parametrize(
+    "place", NEW_PLACES + OLD_PLACES, ids=lambda place: place.by_tag[4:]
+)
+IMAGE = NEW_PLACES[2]
+BLOB, BLOB_DATA = next(iter(IMAGE.blobs.items()))
+BLOB_DIGEST = BLOB.rpartition("/")[2]
+
+
+@pytest.fixture(scope="module")
+def tree() -> Iterator[Path]:
+    """Images that were pushed, and some that tripleo-common left."""
+    with apache.readable_directory() as directory:
+        path = directory / "image-serve"
+        store = ImageServeTree(path).store("ns/app")
+        store_suite.store_all(store, ARM, FIRST, SECOND)
+        for tag, image in TAGS.items():
+            store_suite.store_all(store, image)
+            store.tag(image.descriptor, tag)
+        tripleo_tree.write(path, "old/app", OLD, "16.2")
+        tripleo_tree.write(path, "old/multi", OLD_MULTI, "16.2")
+        tripleo_tree.write_with_link(path, "older/app", OLD, "13")
+        secret = directory / "secret"
+        secret.write_text("not served")
+        (store.paths.blobs / ABSENT.replace("0", "1")).symlink_to(secret)
+        yield path
+
+
+@pytest.fixture(scope="module")
+def url(request: pytest.FixtureRequest, tree: Path) -> Iterator[str]:
+    """A server of the tree."""
+    with _SERVERS[request.param](tree) as found:
+        yield found
+
+
+@every
+class TestEveryServer:
+    """What clients of an undercloud rely on."""
+
+    def test_version(self, url: str) -> None:
+        """The root says that this is a registry."""
+        answer = ask(url, "/v2/")
+        assert answer.status == 200
+        api = answer.headers["Docker-Distribution-Api-Version"]
+        assert api == "registry/2.0"
+
+    @each_place
+    def test_manifest_by_tag(self, url: str, place: Place) -> None:
+        """A tag gives its manifest, byte for byte, with type and digest."""
+        # With more types, an undercloud's choice from an old type map, whose
+        # variants weigh the same, would depend on their sizes.
+        accept = {"Accept": place.image.descriptor.media_type}
+        assert_manifest(follow(url, place.by_tag, accept), place.image)
+
+    @each_place
+    def test_manifest_by_digest(self, url: str, place: Place) -> None:
+        """A digest gives its manifest, if need be after a redirect."""
+        assert_manifest(follow(url, place.by_digest), place.image)
+
+    @each_place
+    def test_blobs(self, url: str, place: Place) -> None:
+        """Each blob comes byte for byte and with its digest."""
+        for path, data in place.blobs.items():
+            answer = ask(url, path, {"Accept-Encoding": "gzip"})
+            assert answer.status == 200
+            assert answer.body == data
+            assert answer.headers["Content-Type"] == "application/octet-stream"
+            digest = answer.headers["Docker-Content-Digest"]
+            assert path.endswith(digest)
+            assert answer.headers["Content-Encoding"] is None
+
+    @pytest.mark.parametrize("place", NEW_PLACES + OLD_PLACES[:2])
+    def test_head_of_a_tag(self, url: str, place: Place) -> None:
+        """HEAD of a tag tells the length of its manifest."""
+        accept = {"Accept": place.image.descriptor.media_type}
+        answer = ask(url, place.by_tag, accept, "HEAD")
+        assert answer.status == 200
+        length = str(place.image.descriptor.size)
+        assert answer.headers["Content-Length"] == length
+
+    def test_head_of_a_blob(self, url: str) -> None:
+        """HEAD of a blob tells its length."""
+        answer = ask(url, BLOB, method="HEAD")
+        assert answer.status == 200
+        assert answer.headers["Content-Length"] == str(len(BLOB_DATA))
+
+    def test_image_of_an_index(self, url: str) -> None:
+        """Who takes no index gets the image for linux/amd64."""
+        accept = {"Accept": MANIFESTS_ONLY}
+        answer = ask(url, "/v2/ns/app/manifests/multi", accept)
+        assert_manifest(answer, OCI)
+
+    def test_types_on_several_lines(self, url: str) -> None:
+        """Types may be listed on lines of their own, as skopeo does."""
+        answer = ask(
+            url,
+            "/v2/ns/app/manifests/multi",
+            [("Accept", each) for each in mediatypes.MANIFESTS]
+            + [("Accept", mediatypes.OCI_INDEX)],
+        )
+        assert_manifest(answer, MULTI)
+
+    def test_index_for_who_takes_anything(self, url: str) -> None:
+        """Who names no types gets the index."""
+        assert_manifest(ask(url, "/v2/ns/app/manifests/multi"), MULTI)
+
+    def test_range(self, url: str) -> None:
+        """A part of a blob can be asked for."""
+        answer = ask(url, BLOB, {"Range": "bytes=10-19"})
+        assert answer.status == 206
+        assert answer.body == BLOB_DATA[10:20]
+        assert answer.headers["Content-Range"] == "bytes 10-19/1000"
+
+    def test_tags(self, url: str) -> None:
+        """Tags are listed, sorted."""
+        answer = ask(url, "/v2/ns/app/tags/list")
+        assert answer.status == 200
+        assert answer.document == {"name": "ns/app", "tags": sorted(TAGS)}
+
+    def test_referrers(self, url: str) -> None:
+        """Referrers are listed in an OCI index."""
+        answer = ask(url, f"/v2/ns/app/referrers/{OCI.descriptor.digest}")
+        assert answer.status == 200
+        assert answer.headers["Content-Type"] == mediatypes.OCI_INDEX
+        found = {each["digest"] for each in answer.document["manifests"]}
+        assert found == {FIRST.descriptor.digest, SECOND.descriptor.digest}
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/v2/ns/app/manifests/nothing",
+            "/v2/ns/app/manifests/17",
+            "/v2/ns/app/manifests/.INVALID",
+            f"/v2/ns/app/manifests/{ABSENT}",
+            f"/v2/ns/app/blobs/{ABSENT}",
+            "/v2/ns/nothing/manifests/latest",
+            "/v2/ns/nothing/tags/list",
+        ],
+    )
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    def test_what_is_not_there(self, url: str, path: str, method: str) -> None:
+        """Unknown names, tags and digests are 404."""
+        assert ask(url, path, method=method).status == 404
+
+
+@complete
+class TestCompleteServers:
+    """What the distribution spec asks, and more than an undercloud gives."""
+
+    @each_place
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    def test_no_redirect(self, url: str, place: Place, method: str) -> None:
+        """A manifest by digest is answered at once."""
+        answer = ask(url, place.by_digest, method=method)
+        assert_manifest(answer, place.image, body=method == "GET")
+
+    @each_place
+    @pytest.mark.parametrize(
+        "accept",
+        [
+            f"{mediatypes.OCI_MANIFEST}, {mediatypes.OCI_INDEX}",
+            f"{mediatypes.DOCKER_MANIFEST}, {mediatypes.DOCKER_INDEX}",
+            "*/*",
+            "application/*",
+            f"{mediatypes.OCI_INDEX};q=0.1",
+            EVERYTHING,
+        ],
+    )
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    def test_tag_always_has_an_answer(
+        self, url: str, place: Place, accept: str, method: str
+    ) -> None:
+        """Whatever types are listed, a tag gives what it names."""
+        headers = {"Accept": accept, "Negotiate": "vlist"}
+        answer = ask(url, place.by_tag, headers, method)
+        assert_manifest(answer, place.image, body=method == "GET")
+
+    @pytest.mark.parametrize("place", OLD_PLACES[1:2])
+    def test_image_of_an_old_index(self, url: str, place: Place) -> None:
+        """Who takes no index gets an image from an old tree, too."""
+        answer = ask(url, place.by_tag, {"Accept": MANIFESTS_ONLY})
+        assert_manifest(answer, OLD)
+
+    @each_place
+    def test_etags_of_manifests(self, url: str, place: Place) -> None:
+        """A manifest's ETag is its digest, in quotes."""
+        for path in (place.by_tag, place.by_digest):
+            etag = ask(url, path).headers["ETag"]
+            assert etag == f'"{place.image.descriptor.digest}"'
+
+    def test_etag_of_a_blob(self, url: str) -> None:
+        """A blob's ETag is its digest, in quotes."""
+        assert ask(url, BLOB).headers["ETag"] == f'"{BLOB_DIGEST}"'
+
+    def test_suffix_range(self, url: str) -> None:
+        """The end of a blob can be asked for."""
+        answer = ask(url, BLOB, {"Range": "bytes=-10"})
+        assert answer.status == 206
+        assert answer.body == BLOB_DATA[-10:]
+
+    def test_open_range(self, url: str) -> None:
+        """The rest of a blob can be asked for."""
+        answer = ask(url, BLOB, {"Range": "bytes=990-"})
+        assert answer.status == 206
+        assert answer.body == BLOB_DATA[990:]
+
+    def test_unsatisfiable_range(self, url: str) -> None:
+        """A range behind the end is 416, in JSON."""
+        answer = ask(url, BLOB, {"Range": "bytes=1000-"})
+        assert answer.status == 416
+        assert answer.error_code == "UNSUPPORTED"
+
+    @pytest.mark.parametrize(
+        ("etag", "status"), [(f'"{BLOB_DIGEST}"', 206), ('"other"', 200)]
+    )
+    def test_if_range(self, url: str, etag: str, status: int) -> None:
+        """A download goes on only with the blob that it began with."""
+        headers = {"Range": "bytes=10-19", "If-Range": etag}
+        assert ask(url, BLOB, headers).status == status
+
+    @pytest.mark.parametrize(
+        ("path", "code"),
+        [
+            ("/v2/ns/app/manifests/nothing", "MANIFEST_UNKNOWN"),
+            (f"/v2/ns/app/manifests/{ABSENT}", "MANIFEST_UNKNOWN"),
+            (f"/v2/ns/app/blobs/{ABSENT}", "BLOB_UNKNOWN"),
+            ("/v2/ns/nothing/tags/list", "NAME_UNKNOWN"),
+            ("/v2/Bad/tags/list", "NAME_UNKNOWN"),
+            ("/v2/ns/app", "NAME_UNKNOWN"),
+            ("/", "NAME_UNKNOWN"),
+        ],
+    )
+    def test_codes_of_what_is_not_there(
+        self, url: str, path: str, code: str
+    ) -> None:
+        """A 404 says in JSON what is unknown."""
+        answer = ask(url, path)
+        assert answer.status == 404
+        assert answer.error_code == code
+
+    @pytest.mark.parametrize("kind", ["manifests", "blobs", "referrers"])
+    @pytest.mark.parametrize(
+        "digest", ["sha256:abc", "md5:" + "0" * 32, "sha256:" + "A" * 64]
+    )
+    def test_invalid_digests(self, url: str, kind: str, digest: str) -> None:
+        """What should be a digest and is none is 400."""
+        answer = ask(url, f"/v2/ns/app/{kind}/{digest}")
+        assert answer.status == 400
+        assert answer.error_code == "DIGEST_INVALID"
+
+    @pytest.mark.parametrize(
+        "method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+    )
+    def test_read_only(self, url: str, method: str) -> None:
+        """Nothing can be written, and the answer says so."""
+        headers = {"Content-Length": "0"}
+        answer = ask(url, "/v2/ns/app/blobs/uploads/", headers, method)
+        assert answer.status == 405
+        assert answer.error_code == "UNSUPPORTED"
+        assert "GET, HEAD" in answer.headers.get_all("Allow", [])
+
+    def test_version_without_slash(self, url: str) -> None:
+        """The root of the API needs no slash at its end."""
+        assert ask(url, "/v2").status == 200
+
+    @pytest.mark.parametrize(
+        "path", ["/v2/", "/v2/_catalog", "/v2/ns/app/tags/list"]
+    )
+    def test_types_of_documents(self, url: str, path: str) -> None:
+        """Documents of the API are JSON and say so."""
+        assert ask(url, path).headers["Content-Type"] == "application/json"
+
+    def test_no_referrers(self, url: str) -> None:
+        """Without referrers there is an empty index, not a 404."""
+        answer = ask(url, f"/v2/ns/app/referrers/{ABSENT}")
+        assert answer.status == 200
+        assert answer.headers["Content-Type"] == mediatypes.OCI_INDEX
+        assert answer.document == {
+            "schemaVersion": 2,
+            "mediaType": mediatypes.OCI_INDEX,
+            "manifests": [],
+        }
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/.lock",
+            "/.incoming/",
+            "/v2/index.json",
+            "/v2/ns/app/manifests/.htaccess",
+            "/v2/ns/app/referrers/.htaccess",
+            "/v2/ns/app/manifests/17.1.type-map",
+            f"{IMAGE.by_digest}/.htaccess",
+            f"{IMAGE.by_digest}/index.json",
+            f"{IMAGE.by_digest}/",
+            "/v2/ns/app/blobs/",
+            "/v2/ns/app/blobs/" + ABSENT.replace("0", "1"),
+            "/v2/ns/app/tags/../../../../secret",
+            "/v2/ns/%2e%2e/%2e%2e/secret",
+            "/secret",
+        ],
+    )
+    def test_nothing_else_is_served(self, url: str, path: str) -> None:
+        """Only the API's paths give files, and only regular ones."""
+        answer = ask(url, path)
+        assert answer.status in (400, 403, 404)
+        assert b"not served" not in answer.body
+
+
+@serve_only
+class TestServe:
+    """What only a program can answer."""
+
+    TAGS = "/v2/ns/app/tags/list"
+
+    def test_first_page(self, url: str) -> None:
+        """A page says where the next one is."""
+        answer = ask(url, f"{self.TAGS}?n=3")
+        assert answer.document["tags"] == sorted(TAGS)[:3]
+        link = f'<{self.TAGS}?n=3&last=docker>; rel="next"'
+        assert answer.headers["Link"] == link
+
+    def test_last_page(self, url: str) -> None:
+        """The last page has no link."""
+        answer = ask(url, f"{self.TAGS}?n=3&last=docker")
+        assert answer.document["tags"] == ["multi"]
+        assert answer.headers["Link"] is None
+
+    def test_pages_of_the_catalog(self, url: str) -> None:
+        """Repositories come in pages, too, sorted."""
+        answer = ask(url, "/v2/_catalog?n=2&last=ns/app")
+        assert answer.document == {"repositories": ["old/app", "old/multi"]}
+        link = '</v2/_catalog?n=2&last=old%2Fmulti>; rel="next"'
+        assert answer.headers["Link"] == link
+
+    def test_invalid_page(self, url: str) -> None:
+        """A number of entries that is none is refused."""
+        answer = ask(url, f"{self.TAGS}?n=-1")
+        assert answer.status == 400
+        assert answer.error_code == "PAGINATION_NUMBER_INVALID"
+
+    def test_filtered_referrers(self, url: str) -> None:
+        """Referrers of one type are listed, and the answer says so."""
+        path = f"/v2/ns/app/referrers/{OCI.descriptor.digest}"
+        answer = ask(url, f"{path}?artifactType=application/x.first")
+        found = [each["digest"] for each in answer.document["manifests"]]
+        assert found == [FIRST.descriptor.digest]
+        assert answer.headers["OCI-Filters-Applied"] == "artifactType"
+
+    @pytest.mark.parametrize("path", [BLOB, IMAGE.by_tag])
+    def test_not_modified(self, url: str, path: str) -> None:
+        """Who has the content is told so."""
+        etag = ask(url, path).headers["ETag"]
+        answer = ask(url, path, {"If-None-Match": etag})
+        assert answer.status == 304
+        assert answer.body == b""
+
+    @pytest.mark.parametrize(
+        "asked", ["bytes=0-1,4-5", "bytes=5-1", "lines=1"]
+    )
+    def test_other_ranges(self, url: str, asked: str) -> None:
+        """Several ranges, or malformed ones, give the whole blob."""
+        answer = ask(url, BLOB, {"Range": asked})
+        assert answer.status == 200
+        assert answer.body == BLOB_DATA
+
+
+@pytest.mark.parametrize("server", _COMPLETE)
+def test_empty_tree(server: str) -> None:
+    """A tree without images is a registry without repositories."""
+    with (
+        apache.readable_directory() as directory,
+        _SERVERS[server](directory) as url,
+    ):
+        assert ask(url, "/v2/").status == 200
+        answer = ask(url, "/v2/_catalog")
+        assert answer.document == {"repositories": []}
+
+
+def assert_manifest(
+    answer: Answer, image: content.Image, *, body: bool = True
+) -> None:
+    """This manifest, with its own type, digest and length."""
+    assert answer.status == 200
+    expected = image.descriptor
+    assert answer.headers["Content-Type"] == expected.media_type
+    assert answer.headers["Docker-Content-Digest"] == expected.digest
+    assert answer.headers["Content-Length"] == str(expected.size)
+    if body:
+        assert answer.body == image.manifest.data

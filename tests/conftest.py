@@ -1,0 +1,50 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+
+import pytest
+
+_GOLDEN = pathlib.Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="rewrite tests/golden/ with what the code gives now",
+    )
+
+
+class Golden:
+    """Texts that were looked at once and may not change unnoticed."""
+
+    def __init__(self, update: bool) -> None:
+        self._update = update
+
+    def check(
+        self,
+        name: str,
+        text: str,
+        *,
+        normal: Callable[[str], str] = str,
+    ) -> None:
+        """`text` is what tests/golden/`name` holds.
+
+        :param normal: takes away what may differ.
+        """
+        path = _GOLDEN / name
+        if self._update:
+            path.parent.mkdir(exist_ok=True)
+            if not path.exists() or normal(path.read_text()) != normal(text):
+                path.write_text(text)
+        assert path.exists(), f"{path} is missing: run with --update-golden"
+        assert normal(text) == normal(path.read_text())
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """Compares with the files under tests/golden."""
+    return Golden(request.config.getoption("--update-golden"))

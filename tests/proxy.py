@@ -1,0 +1,118 @@
+"""A web proxy for tests, the only way to hosts that do not exist."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import re
+import socket
+import socketserver
+import threading
+from collections.abc import Mapping
+from typing import Self
+
+_HEAD = re.compile(
+    rb"(?P<method>[A-Z]+) (?:http://)?(?P<host>[^/ ]+)(?P<path>\S*) HTTP/1.\d"
+)
+
+
+class Proxy:
+    """Forwards plain requests, and tunnels the others.
+
+    :param hosts: the ``127.0.0.1:port`` behind each ``host:port``.
+    :param login: ``user:password`` that is asked for, or empty.
+    :ivar log: the ``METHOD host:port`` so far.
+    """
+
+    def __init__(self, hosts: Mapping[str, str], login: str = "") -> None:
+        self.hosts = hosts
+        self.wanted = b""
+        if login:
+            encoded = base64.b64encode(login.encode())
+            self.wanted = b"proxy-authorization: basic " + encoded.lower()
+        self.log: list[str] = []
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.proxy = self
+        self.host = f"127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(
+            target=self._server.serve_forever, args=(0.01,), daemon=True
+        ).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False
+    proxy: Proxy
+
+
+class _Handler(socketserver.BaseRequestHandler):
+    server: _Server
+    request: socket.socket
+
+    def handle(self) -> None:
+        received = b""
+        while b"\r\n\r\n" not in received:
+            more = self.request.recv(65536)
+            if not more:
+                return
+            received += more
+        head, _, body = received.partition(b"\r\n\r\n")
+        first, _, headers = head.partition(b"\r\n")
+        match = _HEAD.fullmatch(first)
+        assert match, first
+        method, name = match["method"].decode(), match["host"].decode()
+        proxy = self.server.proxy
+        proxy.log.append(f"{method} {name}")
+        target = proxy.hosts.get(name)
+        if proxy.wanted not in headers.lower():
+            self._refuse(b"407 Proxy Authentication Required")
+        elif target is None:
+            self._refuse(b"502 Bad Gateway")
+        else:
+            host, _, port = target.rpartition(":")
+            with socket.create_connection((host, int(port))) as onward:
+                if method == "CONNECT":
+                    self.request.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                else:
+                    # One request for each connection is all it knows.
+                    line = b"%s %s HTTP/1.1\r\nConnection: close\r\n" % (
+                        match["method"],
+                        match["path"],
+                    )
+                    kept = re.sub(rb"(?im)^connection:.*\r\n", b"", headers)
+                    onward.sendall(line + kept + b"\r\n\r\n" + body)
+                self._pump_both(onward, closes=method != "CONNECT")
+
+    def _refuse(self, status: bytes) -> None:
+        self.request.sendall(
+            b"HTTP/1.1 %s\r\nContent-Length: 0\r\n"
+            b"Connection: close\r\n\r\n" % status
+        )
+
+    def _pump_both(self, onward: socket.socket, *, closes: bool) -> None:
+        there = threading.Thread(
+            target=_pump, args=(self.request, onward), daemon=True
+        )
+        there.start()
+        if closes:
+            # Without it the client would send its next request here, too.
+            first = onward.recv(65536)
+            status, end, rest = first.partition(b"\r\n")
+            self.request.sendall(
+                b"%s%sConnection: close\r\n%s" % (status, end, rest)
+            )
+        _pump(onward, self.request)
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)

@@ -1,0 +1,189 @@
+"""Real servers for tests: each on a free port of this host, until stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+_PATIENCE = 20.0
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(
+    port: int,
+    process: subprocess.Popen[bytes],
+    log: Path,
+    address: str = "127.0.0.1",
+) -> None:
+    """Return when the port takes connections; fail when the process ends."""
+    end = time.monotonic() + _PATIENCE
+    while process.poll() is None and time.monotonic() < end:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection((address, port), timeout=1),
+        ):
+            return
+        # There is nothing to wait on: the server tells nobody.
+        time.sleep(0.02)
+    raise AssertionError(
+        f"{process.args!r} does not listen on {port}:\n{log.read_text()}"
+    )
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str], port: int, log: Path, address: str = "127.0.0.1"
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server process that listens on the port; it is stopped at the end."""
+    program = shutil.which(command[0])
+    assert program, f"{command[0]} is not installed; see tools/check"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [program, *command[1:]],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_for(port, process, log, address)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@dataclasses.dataclass(frozen=True)
+class DockerRegistry:
+    """A running docker-registry.
+
+    :ivar host: ``127.0.0.1:port``.
+    :ivar directory: its configuration, log and storage.
+    :ivar ca: file of the authority of its certificate, or None.
+    :ivar user, password: what it wants, or empty.
+    """
+
+    host: str
+    directory: Path
+    ca: Path | None = None
+    user: str = ""
+    password: str = ""
+
+    def requests(self, pattern: str) -> list[str]:
+        """The requests so far, such as ``GET /v2/``, with this pattern.
+
+        Only with an access log.
+        """
+        lines = (self.directory / "log").read_text().splitlines()
+        requests = [line.split('"')[1] for line in lines if '"' in line]
+        return [text for text in requests if re.search(pattern, text)]
+
+
+@contextlib.contextmanager
+def docker_registry(
+    directory: Path,
+    *,
+    tls: bool = False,
+    user: str = "",
+    password: str = "",
+    name: str = "127.0.0.1",
+    address: str = "127.0.0.1",
+    client_cas: Sequence[Path] = (),
+    access_log: bool = False,
+    deletes: bool = True,
+) -> Iterator[DockerRegistry]:
+    """A docker-registry with its storage below `directory`.
+
+    :param tls: serve TLS with a certificate of an authority of its own.
+    :param user, password: ask for them, by basic authentication.
+    :param name: the host name that is used for it.
+    :param address: where it listens; an IPv6 address in brackets.
+    :param client_cas: with TLS: take only clients with a certificate of one
+        of these authorities.
+    :param access_log: have each request in the log, as web servers do.
+    :param deletes: let content be deleted, which is not its default.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    quiet = str(not access_log).lower()
+    lines = [
+        "version: 0.1",
+        f"log: {{level: warn, accesslog: {{disabled: {quiet}}}}}",
+        "storage:",
+        f"  filesystem: {{rootdirectory: {directory}/data}}",
+        f"  delete: {{enabled: {str(deletes).lower()}}}",
+        "http:",
+        f"  addr: '{address}:{port}'",
+        "  secret: of-the-tests",
+    ]
+    ca = None
+    if tls:
+        ca = make_certificate(directory)
+        clients = ", ".join(str(path) for path in client_cas)
+        lines.append(
+            f"  tls: {{certificate: {directory}/server.crt,"
+            f" key: {directory}/server.key, clientcas: [{clients}]}}"
+        )
+    if user:
+        _write_htpasswd(directory / "htpasswd", user, password)
+        lines.append(
+            f"auth: {{htpasswd: {{realm: tests, path: {directory}/htpasswd}}}}"
+        )
+    config = directory / "config.yml"
+    config.write_text("\n".join(lines) + "\n")
+    command = ["docker-registry", "serve", str(config)]
+    with running(command, port, directory / "log", address.strip("[]")):
+        yield DockerRegistry(f"{name}:{port}", directory, ca, user, password)
+
+
+def make_certificate(directory: Path) -> Path:
+    """Write server.crt and server.key for this host; give the authority's."""
+    names = (
+        "subjectAltName=IP:127.0.0.1,IP:::1,DNS:localhost,DNS:registry.test"
+    )
+    ca, server = directory / "ca", directory / "server"
+    for command in (
+        [
+            *("req", "-x509", "-subj", "/CN=authority of the tests"),
+            *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
+            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-days", "2"),
+            *("-keyout", f"{ca}.key", "-out", f"{ca}.crt"),
+        ],
+        [
+            *("req", "-x509", "-subj", "/CN=localhost", "-addext", names),
+            *("-addext", "basicConstraints=critical,CA:FALSE"),
+            *("-CA", f"{ca}.crt", "-CAkey", f"{ca}.key"),
+            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-days", "2"),
+            *("-keyout", f"{server}.key", "-out", f"{server}.crt"),
+        ],
+    ):
+        subprocess.run(["openssl", *command], check=True, capture_output=True)
+    return directory / "ca.crt"
+
+
+def _write_htpasswd(path: Path, user: str, password: str) -> None:
+    subprocess.run(
+        ["htpasswd", "-B", "-i", "-c", str(path), user],
+        input=password.encode(),
+        check=True,
+        capture_output=True,
+    )

@@ -1,0 +1,170 @@
+"""What a tree tells about its files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.stores.holdings import Held, KeepsFiles
+from imageprep_client.stores.imageserve import (
+    ImageServeStore,
+    ImageServeTree,
+    holdings,
+)
+from imageprep_client.testing import content
+
+BLOB = content.blob("blob")
+
+
+def push(store: ImageServeStore, image: content.Image, *tags: str) -> None:
+    for piece in image.pieces:
+        store.push(piece.descriptor, piece.open())
+    for tag in tags:
+        store.tag(image.descriptor, tag)
+
+
+def test_protocol(tree: ImageServeTree) -> None:
+    """A tree is a place that keeps files."""
+    assert isinstance(tree, KeepsFiles)
+
+
+def test_nothing_there(tree: ImageServeTree) -> None:
+    """Of a tree that is not there nobody has anything."""
+    assert tree.homes() == []
+    assert tree.holder() == ""
+    assert list(tree.holdings("ns/a").contents()) == []
+
+
+def test_homes(tree: ImageServeTree) -> None:
+    """Repositories below repositories count, and those without a tag."""
+    for name in ("ns", "ns/a", "ns/a/b"):
+        tree.store(name).push(BLOB.descriptor, BLOB.open())
+    (tree.path / "v2/ns/Capital/blobs").mkdir(parents=True)
+    (tree.path / "v2/elsewhere").symlink_to(tree.path / "v2/ns")
+    assert tree.homes() == ["ns", "ns/a", "ns/a/b"]
+
+
+def test_contents(tree: ImageServeTree) -> None:
+    """Each file is told with how many share its bytes."""
+    tree.store("ns/a").push(BLOB.descriptor, BLOB.open())
+    other = tree.store("ns/b")
+    other.mount(BLOB.descriptor, "ns/a")
+    (held,) = tree.holdings("ns/b").contents()
+    path = other.paths.blob(BLOB.descriptor.digest)
+    status = path.stat()
+    assert held == Held(
+        BLOB.descriptor.digest,
+        len(BLOB.data),
+        False,
+        str(path),
+        (status.st_dev, status.st_ino),
+        2,
+    )
+
+
+def test_contents_of_predecessors(
+    tree: ImageServeTree, store: ImageServeStore
+) -> None:
+    """A layer's ending is no part of its digest."""
+    store.paths.blobs.mkdir(parents=True)
+    digest = BLOB.descriptor.digest
+    (store.paths.blobs / f"{digest}.gz").write_bytes(b"x")
+    (held,) = tree.holdings("ns/app").contents()
+    assert (held.digest, held.size) == (digest, 1)
+
+
+def test_open_what_is_gone(
+    tree: ImageServeTree, store: ImageServeStore
+) -> None:
+    """A file that somebody removed meanwhile is not found."""
+    store.push(BLOB.descriptor, BLOB.open())
+    (held,) = tree.holdings("ns/app").contents()
+    os.unlink(held.path)
+    with pytest.raises(errors.NotFound):
+        tree.holdings("ns/app").open(held)
+
+
+def test_discard_blob(tree: ImageServeTree, store: ImageServeStore) -> None:
+    """A blob that was discarded is not linked to any more."""
+    store.push(BLOB.descriptor, BLOB.open())
+    (held,) = tree.holdings("ns/app").contents()
+    tree.holdings("ns/app").discard(held)
+    assert not store.exists(BLOB.descriptor)
+    assert not tree.store("ns/b").mount(BLOB.descriptor, None)
+
+
+def test_tidy_leaves_what_is_used(
+    tree: ImageServeTree, store: ImageServeStore
+) -> None:
+    """A repository with a manifest stays in the lists."""
+    push(store, content.image("x"), "1")
+    tree.holdings("ns/app").tidy()
+    assert ImageServeTree(tree.path).repositories() == ["ns/app"]
+
+
+def test_tidy_leaves_repositories_below(tree: ImageServeTree) -> None:
+    """Only empty directories go."""
+    push(tree.store("ns/app/child"), content.image("x"), "1")
+    tree.store("ns/app").push(BLOB.descriptor, BLOB.open())
+    (held,) = tree.holdings("ns/app").contents()
+    tree.holdings("ns/app").discard(held)
+    tree.holdings("ns/app").tidy()
+    assert tree.homes() == ["ns/app/child"]
+
+
+def test_tidy_leaves_unknown_files(
+    tree: ImageServeTree, store: ImageServeStore
+) -> None:
+    """What somebody else put there is not removed."""
+    store.push(BLOB.descriptor, BLOB.open())
+    stray = store.paths.home / "README"
+    stray.touch()
+    (held,) = tree.holdings("ns/app").contents()
+    tree.holdings("ns/app").discard(held)
+    tree.holdings("ns/app").tidy()
+    assert stray.exists()
+    assert not store.paths.blobs.exists()
+
+
+def test_holder(tree: ImageServeTree) -> None:
+    """Who has the lock is told to others."""
+    with tree.lock(lambda what: None):
+        other = ImageServeTree(tree.path)
+        assert other.holder() == f"process {os.getpid()}"
+    assert ImageServeTree(tree.path).holder() == ""
+
+
+def test_holder_without_access(
+    tree: ImageServeTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may not open the lock asks the kernel."""
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    path = tree.path / ".lock"
+    with tree.lock(lambda what: None), monkeypatch.context() as patch:
+        patch.setattr(holdings.os, "open", refuse)
+        assert holdings.holder(path).startswith("process ")
+    with monkeypatch.context() as patch:
+        patch.setattr(holdings.os, "open", refuse)
+        assert holdings.holder(path) == ""
+        patch.setattr(holdings, "_LOCKS", Path("/nonexistent"))
+        assert holdings.holder(path) == ""
+
+
+def test_fault_of_the_disk(
+    tree: ImageServeTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the system refuses is an error of the package."""
+    tree.store("ns/a").push(BLOB.descriptor, BLOB.open())
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "x")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(errors.AccessDenied):
+        tree.homes()

@@ -1,0 +1,259 @@
+"""The tree as a whole: who writes, what is listed, what is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.stores import disk
+from imageprep_client.stores.imageserve import ImageServeStore, ImageServeTree
+from imageprep_client.testing import content, store_suite
+from tests import tripleo_tree
+
+IMAGE = content.image("image")
+
+
+def put(store: ImageServeStore, *tags: str) -> None:
+    store_suite.store_all(store, IMAGE)
+    for tag in tags:
+        store.tag(IMAGE.descriptor, tag)
+
+
+def catalog(tree: ImageServeTree) -> list[str]:
+    document = json.loads((tree.path / "v2" / "_catalog").read_bytes())
+    assert set(document) == {"repositories"}
+    return list(document["repositories"])
+
+
+def unexpected(what: str) -> None:
+    raise AssertionError(what)
+
+
+class TestOpening:
+    """A tree is made when it is written, and refused before that."""
+
+    def test_nothing_is_touched(self, tree: ImageServeTree) -> None:
+        """Naming a tree and its repositories makes nothing."""
+        tree.store("ns/app")
+        assert not tree.path.exists()
+
+    def test_names_itself(self, tree: ImageServeTree) -> None:
+        """The tree's identity is its path."""
+        assert str(tree) == tree.registry == f"image-serve:{tree.path}"
+
+    def test_is_made(self, tree: ImageServeTree) -> None:
+        """A tree that can be written is made and left without traces."""
+        tree.check_writable()
+        found = {str(p.relative_to(tree.path)) for p in tree.path.rglob("*")}
+        assert found == {".incoming", "v2", "v2/index.json"}
+
+    def test_api_root(self, tree: ImageServeTree) -> None:
+        """The root of the API is an empty object."""
+        tree.check_writable()
+        assert (tree.path / "v2" / "index.json").read_bytes() == b"{}"
+
+    def test_file_in_its_place(self, tree: ImageServeTree) -> None:
+        """A file is no tree."""
+        tree.path.write_text("a file")
+        with pytest.raises(errors.InvalidArgument, match="not a directory"):
+            tree.check_writable()
+
+    def test_without_a_parent(self, tmp_path: Path) -> None:
+        """Only the last part of the path is made."""
+        tree = ImageServeTree(tmp_path / "missing" / "tree")
+        with pytest.raises(errors.InvalidArgument, match="missing is no"):
+            tree.check_writable()
+        assert not (tmp_path / "missing").exists()
+
+    @pytest.mark.parametrize("part", [".", "tree", "tree/v2"])
+    def test_not_writable(self, home: Path, part: str) -> None:
+        """Who may not write is told to use sudo, before anything is done."""
+        tree = ImageServeTree(home / "tree")
+        if part != ".":
+            tree.check_writable()
+        if part == "tree":
+            tree.incoming.rmdir()
+        (home / part).chmod(0o555)
+        with pytest.raises(errors.AccessDenied) as caught:
+            ImageServeTree(tree.path).check_writable()
+        assert "sudo" in str(caught.value.hint)
+
+    def test_rights(self, tree: ImageServeTree, masked: None) -> None:
+        """All may read what is served, whatever the umask; nothing else."""
+        put(tree.store("ns/app"), "latest")
+        for path in (tree.path / "v2").rglob("*"):
+            mode = stat.S_IMODE(path.stat().st_mode)
+            assert mode == (0o755 if path.is_dir() else 0o644), path
+        assert stat.S_IMODE(tree.path.stat().st_mode) == 0o755
+        assert stat.S_IMODE(tree.incoming.stat().st_mode) == 0o700
+
+
+class TestLock:
+    """One run writes at a time."""
+
+    def test_free(self, tree: ImageServeTree) -> None:
+        """A lock that nobody has is taken without a word."""
+        with tree.lock(unexpected):
+            assert (tree.path / ".lock").read_text() == f"{os.getpid()}\n"
+
+    def test_is_given_back(self, tree: ImageServeTree) -> None:
+        """The lock can be taken again when the block is over."""
+        with tree.lock(unexpected):
+            pass
+        with ImageServeTree(tree.path).lock(unexpected):
+            pass
+
+    def test_another_run_looks_whether_it_can_write(
+        self, tree: ImageServeTree, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What it wrote for that may go while a run begins."""
+        tree.prepare()
+        left = tree.incoming / ".imageprep-0.tmp"
+        listed = Path.iterdir
+
+        def iterdir(path: Path) -> Iterator[Path]:
+            yield from listed(path)
+            yield left
+
+        monkeypatch.setattr(Path, "iterdir", iterdir)
+        with tree.lock(unexpected):
+            assert list(listed(tree.incoming)) == []
+
+    def test_second_run_waits(self, tree: ImageServeTree) -> None:
+        """A second run says whom it waits for, and goes on after it."""
+        said: list[str] = []
+        waits, entered = threading.Event(), threading.Event()
+
+        def second() -> None:
+            def tell(what: str) -> None:
+                said.append(what)
+                waits.set()
+
+            with ImageServeTree(tree.path).lock(tell):
+                entered.set()
+
+        thread = threading.Thread(target=second)
+        with tree.lock(unexpected):
+            thread.start()
+            assert waits.wait(30)
+            assert not entered.is_set()
+        thread.join(30)
+        assert entered.is_set()
+        pid = os.getpid()
+        assert said == [f"another run has {tree.path} (process {pid})"]
+
+    def test_ends_with_its_process(self, tree: ImageServeTree) -> None:
+        """A run that was killed does not keep the lock."""
+        program = (
+            "import sys, os\n"
+            "from imageprep_client.stores.imageserve import ImageServeTree\n"
+            "with ImageServeTree(sys.argv[1]).lock(print):\n"
+            "    os.kill(os.getpid(), 9)\n"
+        )
+        subprocess.run([sys.executable, "-c", program, tree.path], check=False)
+        with tree.lock(unexpected):
+            pass
+
+    def test_leftovers_go(self, tree: ImageServeTree) -> None:
+        """What an interrupted run was writing is removed."""
+        tree.check_writable()
+        (tree.incoming / "file").write_text("half")
+        (tree.incoming / "directory").mkdir()
+        (tree.incoming / "directory" / "index.json").write_text("half")
+        (tree.incoming / "link").symlink_to(tree.path)
+        with tree.lock(unexpected):
+            assert not list(tree.incoming.iterdir())
+        assert (tree.path / "v2").is_dir()
+
+    def test_others_work_is_seen(self, tree: ImageServeTree) -> None:
+        """What another run stored is known once the lock is there."""
+        tree.check_writable()
+        assert tree.repositories() == []
+        put(ImageServeTree(tree.path).store("ns/other"), "latest")
+        with tree.lock(unexpected):
+            assert tree.repositories() == ["ns/other"]
+
+
+class TestLists:
+    """What is in the tree is listed, sorted."""
+
+    def test_nothing(self, tree: ImageServeTree) -> None:
+        """A tree that is not there has no repositories."""
+        assert tree.repositories() == []
+
+    def test_repositories(self, tree: ImageServeTree) -> None:
+        """Repositories at every depth are known and in the catalog."""
+        names = ["z", "ns/app", "ns/app/deeper/still", "a"]
+        for name in names:
+            put(tree.store(name), "latest")
+        assert ImageServeTree(tree.path).repositories() == sorted(names)
+        assert catalog(tree) == sorted(names)
+
+    def test_names_like_those_of_the_layout(
+        self, tree: ImageServeTree
+    ) -> None:
+        """A repository may be named as the tree's own directories."""
+        names = ["ns/blobs/manifests", "ns/manifests/tags"]
+        for name in names:
+            put(tree.store(name), "latest")
+        assert ImageServeTree(tree.path).repositories() == names
+
+    def test_untagged_images_are_not_listed(
+        self, tree: ImageServeTree
+    ) -> None:
+        """A copy that was interrupted is on no list."""
+        put(tree.store("ns/app"))
+        assert not (tree.path / "v2" / "_catalog").exists()
+
+    def test_a_predecessors_catalog_is_sorted(
+        self, tree: ImageServeTree
+    ) -> None:
+        """The first tag of a run brings the whole catalog in order."""
+        for name in ("a/one", "a/two"):
+            tripleo_tree.write(tree.path, name, IMAGE, "16.2")
+        assert catalog(tree) == ["a/two", "a/one"]
+        put(tree.store("a/one"), "latest")
+        assert catalog(tree) == ["a/one", "a/two"]
+
+    def test_deleted_repositories_go(self, tree: ImageServeTree) -> None:
+        """With its last manifest a repository leaves the catalog."""
+        put(tree.store("ns/app"), "latest")
+        put(tree.store("ns/other"), "latest")
+        tree.store("ns/app").delete(IMAGE.descriptor)
+        assert catalog(tree) == tree.repositories() == ["ns/other"]
+        assert not (tree.path / "v2" / "ns" / "app" / "tags").exists()
+
+
+class TestDisk:
+    """What the disk under it does and says."""
+
+    def test_one_barrier(
+        self, tree: ImageServeTree, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Blobs are not synchronised one by one."""
+        monkeypatch.setattr(os, "fsync", unexpected)
+        put(tree.store("ns/app"), "latest")
+        synchronised: list[Path] = []
+        monkeypatch.setattr(disk, "synchronise", synchronised.append)
+        tree.store("ns/app").flush()
+        assert synchronised == [tree.path]
+
+    def test_flush_of_nothing(self, tree: ImageServeTree) -> None:
+        """There is nothing to flush in a tree that is not there."""
+        tree.flush()
+
+    def test_free_space(self, tree: ImageServeTree, tmp_path: Path) -> None:
+        """Room is what an ordinary user has, before the tree is made."""
+        room = os.statvfs(tmp_path)
+        # Others write at the same time.
+        expected = pytest.approx(room.f_bavail * room.f_frsize, rel=0.1)
+        assert tree.free_space() == expected

@@ -1,0 +1,72 @@
+"""A client that does not wait, an observer that remembers, a registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from imageprep_client.observer import Observer
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.http import RetryPolicy, Timeouts
+from imageprep_client.testing.registry import RegistryServer
+
+FAST = RetryPolicy(attempts=5, base=0.001, cap=0.01)
+
+
+class Remembering(Observer):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.retries: list[tuple[str, int, float]] = []
+        self.warnings: list[str] = []
+
+    def retrying(self, what: str, attempt: int, seconds: float) -> None:
+        self.retries.append((what, attempt, seconds))
+
+    def warning(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+@pytest.fixture(autouse=True)
+def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies of the machine that runs the tests are not used."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def observer() -> Remembering:
+    return Remembering()
+
+
+@pytest.fixture
+def server() -> Iterator[RegistryServer]:
+    with RegistryServer() as registry:
+        yield registry
+
+
+@pytest.fixture
+def make_client(
+    observer: Remembering,
+) -> Iterator[Callable[..., RegistryClient]]:
+    """Clients with `FAST` retries; arguments are those of the class."""
+    made = []
+
+    def make(*arguments: Any, **options: Any) -> RegistryClient:
+        options.setdefault("policy", FAST)
+        options.setdefault("timeouts", Timeouts(2, 5))
+        options.setdefault("observer", observer)
+        made.append(RegistryClient(*arguments, **options))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.fixture
+def client(make_client: Callable[..., RegistryClient]) -> RegistryClient:
+    return make_client()

@@ -1,0 +1,465 @@
+"""Registries are told who we are, and nobody else is."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.stores.registry import auth
+from imageprep_client.stores.registry.auth import Challenge, parse_challenges
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.credentials import Credentials
+from imageprep_client.stores.registry.hosts import Hosts
+from imageprep_client.testing import content, store_suite
+from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.gate import Basic, Bearer
+from imageprep_client.testing.registry import RegistryServer
+
+MakeClient = Callable[..., RegistryClient]
+PASSWORD = "Zz9Secret"
+IMAGE = content.image("auth")
+
+
+def with_password(
+    make_client: MakeClient, server: RegistryServer, password: str = PASSWORD
+) -> RegistryClient:
+    known = Credentials({server.host: ("me", password)})
+    return make_client(Hosts(credentials=known))
+
+
+@pytest.fixture(params=["basic", "bearer"])
+def gate(request: pytest.FixtureRequest) -> Basic | Bearer:
+    kind = Basic if request.param == "basic" else Bearer
+    return kind("me", PASSWORD)
+
+
+def fill(server: RegistryServer) -> None:
+    store = server.content.store("ns/name")
+    store_suite.store_all(store, IMAGE)
+    store.tag(IMAGE.descriptor, "latest")
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("", []),
+        ("Basic", [Challenge("basic", {})]),
+        ('Basic realm="a, b"', [Challenge("basic", {"realm": "a, b"})]),
+        (
+            'Bearer realm="https://a/t",service="x \\"y\\"",scope="a:b:c,d"',
+            [
+                Challenge(
+                    "bearer",
+                    {
+                        "realm": "https://a/t",
+                        "service": 'x "y"',
+                        "scope": "a:b:c,d",
+                    },
+                )
+            ],
+        ),
+        (
+            'Negotiate, Basic realm=plain , bearer REALM = "r"',
+            [
+                Challenge("negotiate", {}),
+                Challenge("basic", {"realm": "plain"}),
+                Challenge("bearer", {"realm": "r"}),
+            ],
+        ),
+        ('realm="none"', []),
+        ('Basic realm="open', [Challenge("basic", {})]),
+    ],
+)
+def test_challenges(header: str, expected: list[Challenge]) -> None:
+    """Several challenges and quoted commas are told apart."""
+    assert parse_challenges(header) == expected
+
+
+def test_whole_copy(make_client: MakeClient, gate: Basic | Bearer) -> None:
+    """Everything works with a password, in either scheme."""
+    with RegistryServer(gate=gate) as server:
+        store = with_password(make_client, server).store(
+            server.host, "ns/name"
+        )
+        store_suite.store_all(store, IMAGE)
+        store.tag(IMAGE.descriptor, "latest")
+        assert store.resolve("latest") == IMAGE.descriptor
+        assert list(store.tags()) == ["latest"]
+        for piece in IMAGE.pieces:
+            assert store_suite.read(store, piece.descriptor) == piece.data
+        store.delete(IMAGE.descriptor)
+
+
+def test_mount_needs_both_repositories(make_client: MakeClient) -> None:
+    """A token for a mount allows to read where the blob is."""
+    with RegistryServer(gate=Bearer("me", PASSWORD)) as server:
+        fill(server)
+        store = with_password(make_client, server).store(
+            server.host, "ns/other"
+        )
+        assert store.mount(IMAGE.parts[0].descriptor, "ns/name")
+        (token,) = server.requests("GET", "/token")
+        assert "repository%3Ans%2Fname%3Apull" in token.path
+
+
+def test_asks_once(make_client: MakeClient, gate: Basic | Bearer) -> None:
+    """After the first challenge, each request brings what is wanted."""
+    with RegistryServer(gate=gate) as server:
+        fill(server)
+        store = with_password(make_client, server).store(
+            server.host, "ns/name"
+        )
+        for _ in range(5):
+            store.resolve("latest")
+        assert len(server.requests("HEAD", "/manifests/")) == 6
+        assert len(server.requests("GET", "/token")) <= 1
+
+
+def test_tokens_of_other_repositories(make_client: MakeClient) -> None:
+    """A second repository gets its token without another refusal."""
+    with RegistryServer(gate=Bearer(anonymous=True)) as server:
+        fill(server)
+        client = make_client()
+        client.store(server.host, "ns/name").resolve("latest")
+        count = len(server.log)
+        with pytest.raises(errors.NotFound):
+            client.store(server.host, "ns/second").resolve("latest")
+        assert [r.path.partition("?")[0] for r in server.log[count:]] == [
+            "/token",
+            "/v2/ns/second/manifests/latest",
+        ]
+
+
+def test_anonymous(make_client: MakeClient) -> None:
+    """Public registries give tokens to everybody."""
+    with RegistryServer(gate=Bearer(anonymous=True)) as server:
+        fill(server)
+        make_client().store(server.host, "ns/name").resolve("latest")
+        (token,) = server.requests("GET", "/token")
+        assert "Authorization" not in token.headers
+
+
+@pytest.mark.parametrize(
+    ("key", "says", "fetched"),
+    [("token", 300.0, 1), ("access_token", None, 1), ("token", 0.0, 1)],
+)
+def test_token_answers(
+    make_client: MakeClient, key: str, says: float | None, fetched: int
+) -> None:
+    """Both names of the token are known; a lifetime may be left out."""
+    gate = Bearer("me", PASSWORD, key=key, says_lifetime=says)
+    with RegistryServer(gate=gate) as server:
+        fill(server)
+        store = with_password(make_client, server).store(
+            server.host, "ns/name"
+        )
+        store.resolve("latest")
+        store.resolve("latest")
+        assert gate.issued == fetched
+
+
+def test_old_tokens_are_replaced_in_time() -> None:
+    """At four fifths of its life a token is replaced, not when refused."""
+    now = [0.0]
+    answers = iter(("one", "two"))
+
+    class Answer:
+        status = 200
+
+        def body(self, limit: int) -> bytes:
+            return (
+                f'{{"token": "{next(answers)}", "expires_in": 100}}'.encode()
+            )
+
+    keeper = auth.Authenticator(
+        "https://quay.io",
+        "quay.io",
+        Credentials(),
+        lambda url, headers: Answer(),  # type: ignore[arg-type]
+        clock=lambda: now[0],
+    )
+    header = 'Bearer realm="https://quay.io/token"'
+    assert keeper.header("ns/x", ["a"]) is None
+    assert keeper.answer(header, "ns/x", ["a"], None) == "Bearer one"
+    now[0] = 79.0
+    assert keeper.header("ns/x", ["a"]) == "Bearer one"
+    now[0] = 81.0
+    assert keeper.header("ns/x", ["a"]) == "Bearer two"
+
+
+def test_refused_tokens_are_replaced(make_client: MakeClient) -> None:
+    """A token that is refused before its time is replaced once."""
+    gate = Bearer("me", PASSWORD)
+    with RegistryServer(gate=gate) as server:
+        fill(server)
+        store = with_password(make_client, server).store(
+            server.host, "ns/name"
+        )
+        store.resolve("latest")
+        gate.revoke()
+        store.resolve("latest")
+        assert gate.issued == 2
+
+
+def test_token_expires_within_a_stream(make_client: MakeClient) -> None:
+    """A long read goes on with a new token where it broke."""
+    gate = Bearer("me", PASSWORD)
+    with RegistryServer(gate=gate) as server:
+        blob = content.blob("long", 3_000_000)
+        server.content.store("ns/name").push(blob.descriptor, blob.open())
+        store = with_password(make_client, server).store(
+            server.host, "ns/name"
+        )
+        server.faults.add(Fault("GET", "/blobs/", skip=1, truncate=1_500_000))
+        with store.fetch(blob.descriptor) as stream:
+            start = stream.read(1000)
+            gate.revoke()
+            assert start + stream.read() == blob.data
+
+
+def test_token_expires_before_a_stream_is_sent(
+    make_client: MakeClient,
+) -> None:
+    """A stream that met an old token may be pushed again by its owner."""
+    gate = Bearer("me", PASSWORD)
+    with RegistryServer(gate=gate) as server:
+        blob = content.blob("long", 3_000_000)
+        store = with_password(make_client, server).store(
+            server.host, "ns/name"
+        )
+        store.exists(blob.descriptor)
+        server.faults.add(
+            Fault(
+                "PUT",
+                status=401,
+                headers={
+                    "WWW-Authenticate": gate.challenge(
+                        server.url, "repository:ns/name:push"
+                    )
+                },
+            )
+        )
+        with pytest.raises(errors.ServerFault) as caught:
+            store.push(blob.descriptor, blob.open())
+        assert caught.value.temporary
+        store.push(blob.descriptor, blob.open())
+        assert store.exists(blob.descriptor)
+
+
+def test_one_token_for_many_threads(make_client: MakeClient) -> None:
+    """Threads that need the same token wait for one request."""
+    gate = Bearer("me", PASSWORD)
+    with RegistryServer(gate=gate) as server:
+        fill(server)
+        store = with_password(make_client, server).store(
+            server.host, "ns/name"
+        )
+        everybody = threading.Barrier(6)
+
+        def resolve(_: int) -> None:
+            everybody.wait(5)
+            store.resolve("latest")
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(resolve, range(6)))
+        assert gate.issued == 1
+
+
+def test_wrong_password(make_client: MakeClient, gate: Basic | Bearer) -> None:
+    """The hint says whose credentials were refused, not what they are."""
+    with RegistryServer(gate=gate) as server:
+        client = with_password(make_client, server, "wrong-Zz9")
+        with pytest.raises(errors.AccessDenied) as caught:
+            client.store(server.host, "ns/name").resolve("latest")
+        hint = caught.value.hint
+        assert hint
+        assert "me" in hint
+        assert "ContainerImageRegistryCredentials" in hint
+        encoded = base64.b64encode(b"me:wrong-Zz9").decode()
+        for secret in ("wrong-Zz9", encoded):
+            assert secret not in f"{caught.value} {hint} {caught.value!r}"
+
+
+def test_no_credentials(make_client: MakeClient, gate: Basic | Bearer) -> None:
+    """The hint says that none were found and where to give them."""
+    with RegistryServer(gate=gate) as server:
+        with pytest.raises(errors.AccessDenied) as caught:
+            make_client().store(server.host, "ns/name").resolve("latest")
+        assert caught.value.hint
+        assert f"no credentials for {server.host}" in caught.value.hint
+
+
+def test_forbidden(server_403: RegistryServer, client: RegistryClient) -> None:
+    """A 403 is a refusal, too."""
+    with pytest.raises(errors.AccessDenied, match="denied here"):
+        client.store(server_403.host, "ns/name").resolve("latest")
+
+
+@pytest.fixture
+def server_403() -> Iterator[RegistryServer]:
+    body = b'{"errors": [{"code": "DENIED", "message": "denied here"}]}'
+    with RegistryServer() as server:
+        server.behaviour.head = False
+        server.faults.add(
+            Fault("GET", "/manifests/", status=403, body=body, times=None)
+        )
+        yield server
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"no json",
+        b"[]",
+        b'{"token": ""}',
+        b'{"token": "a b"}',
+        b'{"token": "a\\r\\nX: y"}',
+        b'{"token": 7}',
+        b'{"token": "x", "expires_in": "soon"}',
+        b'{"token": "' + b"x" * (1024 * 1024) + b'"}',
+    ],
+)
+def test_unusable_tokens(make_client: MakeClient, body: bytes) -> None:
+    """What is no token is not sent; the answer is not quoted."""
+    with RegistryServer(gate=Bearer(anonymous=True)) as server:
+        server.faults.add(Fault(path="/token", body=body, times=None))
+        with pytest.raises(errors.ServerFault):
+            make_client().store(server.host, "ns/name").resolve("latest")
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (404, errors.ServerFault),
+        (500, errors.ServerFault),
+        (429, errors.TooManyRequests),
+        (403, errors.AccessDenied),
+        (302, errors.ServerFault),
+    ],
+)
+def test_failing_token_servers(
+    make_client: MakeClient, status: int, expected: type[Exception]
+) -> None:
+    """A token server's failure is not the image's; redirects are none."""
+    with (
+        RegistryServer(gate=Bearer(anonymous=True)) as server,
+        RegistryServer() as elsewhere,
+    ):
+        server.faults.add(
+            Fault(
+                path="/token",
+                status=status,
+                headers={"Location": f"{elsewhere.url}/token"},
+                times=None,
+            )
+        )
+        with pytest.raises(expected, match="no token"):
+            make_client().store(server.host, "ns/name").resolve("latest")
+        assert not elsewhere.log
+
+
+def test_token_server_is_tried_again(make_client: MakeClient) -> None:
+    """Limits of the token server are waited out."""
+    with RegistryServer(gate=Bearer(anonymous=True)) as server:
+        fill(server)
+        server.faults.add(Fault(path="/token", status=429, times=2))
+        store = make_client().store(server.host, "ns/name")
+        assert store.resolve("latest") == IMAGE.descriptor
+
+
+def test_relative_realm(make_client: MakeClient) -> None:
+    """A realm may be a path on the registry."""
+    gate = Bearer(anonymous=True, realm="/token")
+    with RegistryServer(gate=gate) as server:
+        fill(server)
+        store = make_client().store(server.host, "ns/name")
+        assert store.resolve("latest") == IMAGE.descriptor
+
+
+def test_realm_with_a_query(make_client: MakeClient) -> None:
+    """A realm's own query is kept."""
+    gate = Bearer(anonymous=True, realm="/token?tenant=7")
+    with RegistryServer(gate=gate) as server:
+        fill(server)
+        make_client().store(server.host, "ns/name").resolve("latest")
+        (token,) = server.requests("GET", "/token")
+        assert token.path.startswith("/token?tenant=7&service=")
+
+
+def test_challenge_without_realm(make_client: MakeClient) -> None:
+    """A bearer challenge without a realm asks for nothing we have."""
+    with RegistryServer() as server:
+        server.faults.add(
+            Fault(
+                "HEAD",
+                status=401,
+                headers={"WWW-Authenticate": "Bearer"},
+                times=None,
+            )
+        )
+        with pytest.raises(errors.AccessDenied):
+            make_client().store(server.host, "ns/name").resolve("latest")
+
+
+def realm_of(realm: str, base: str, known: Credentials) -> list[object]:
+    """The requests made for a token when this realm is told."""
+    asked: list[object] = []
+
+    class Answer:
+        status = 200
+
+        def body(self, limit: int) -> bytes:
+            return b'{"token": "x"}'
+
+    def get(url: str, headers: object) -> object:
+        asked.append((url.partition("?")[0], headers))
+        return Answer()
+
+    host = base.partition("://")[2]
+    keeper = auth.Authenticator(base, host, known, get)  # type: ignore[arg-type]
+    keeper.answer(f'Bearer realm="{realm}"', "ns/x", ["s"], None)
+    hint = keeper.explain("ns/x")
+    return [*asked, hint]
+
+
+@pytest.mark.parametrize(
+    "realm",
+    [
+        "http://quay.io/token",
+        "https://169.254.169.254/latest/meta-data",
+        "https://[::1]/token",
+        "https://0.0.0.0/token",
+        "https://[fe80::1]/token",
+        "https://[::ffff:169.254.169.254]/token",
+        "https://user:pw@quay.io/token",
+        "file:///etc/passwd",
+    ],
+)
+def test_spoofed_realms(realm: str) -> None:
+    """A realm that points where it must not is refused unasked."""
+    known = Credentials({"quay.io": ("me", PASSWORD)})
+    with pytest.raises(errors.ServerFault, match="refused"):
+        realm_of(realm, "https://quay.io", known)
+
+
+def test_realm_on_another_site_gets_no_password() -> None:
+    """Another site may give an anonymous token; the hint tells why."""
+    known = Credentials({"quay.io": ("me", PASSWORD)})
+    asked, hint = realm_of("https://evil.example/t", "https://quay.io", known)
+    assert asked == ("https://evil.example/t", {})
+    assert "were not given to its token server evil.example" in str(hint)
+
+
+def test_realm_of_docker_hub_gets_the_password() -> None:
+    """docker.io's token server is known to be its own."""
+    known = Credentials({"docker.io": ("me", PASSWORD)})
+    asked, _ = realm_of(
+        "https://auth.docker.io/token", "https://registry-1.docker.io", known
+    )
+    assert isinstance(asked, tuple)
+    assert "Authorization" in asked[1]

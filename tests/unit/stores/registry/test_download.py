@@ -1,0 +1,192 @@
+"""Blobs that break on the way are taken up where they broke."""
+
+from __future__ import annotations
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.stores.base import CHUNK
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.testing import content
+from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.registry import RegistryServer
+from tests.unit.stores.registry.conftest import Remembering
+
+BLOB = content.blob("download", 3 * CHUNK + 17)
+
+
+@pytest.fixture(autouse=True)
+def _blob(server: RegistryServer) -> None:
+    server.content.store("ns/name").push(BLOB.descriptor, BLOB.open())
+
+
+def fetch(client: RegistryClient, server: RegistryServer) -> bytes:
+    with client.store(server.host, "ns/name").fetch(BLOB.descriptor) as got:
+        return got.read()
+
+
+def ranges(server: RegistryServer) -> list[str]:
+    return [
+        request.headers.get("Range", "")
+        for request in server.requests("GET", "/blobs/")
+    ]
+
+
+def test_resumes_where_it_broke(
+    server: RegistryServer, client: RegistryClient, observer: Remembering
+) -> None:
+    """Only what is missing is asked for, as a range with an end."""
+    server.faults.add(Fault("GET", "/blobs/", truncate=CHUNK + 5))
+    assert fetch(client, server) == BLOB.data
+    first, second = ranges(server)
+    assert first == ""
+    start, _, end = second.removeprefix("bytes=").partition("-")
+    assert 0 < int(start) <= CHUNK + 5
+    assert int(end) == BLOB.descriptor.size - 1
+    assert len(observer.retries) == 1
+
+
+def test_resumes_several_times(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """Each break that comes after good progress is forgiven."""
+    server.faults.add(Fault("GET", "/blobs/", truncate=CHUNK + 5, times=None))
+    assert fetch(client, server) == BLOB.data
+
+
+def test_gives_up_without_progress(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """A registry that always breaks at once is given up."""
+    server.faults.add(Fault("GET", "/blobs/", truncate=3, times=None))
+    with pytest.raises(errors.Unreachable):
+        fetch(client, server)
+    assert len(ranges(server)) <= 25
+
+
+def test_resumes_after_errors(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """The request for the rest may fail for now, too."""
+    server.faults.add(Fault("GET", "/blobs/", truncate=CHUNK))
+    server.faults.add(Fault("GET", "/blobs/", status=503))
+    server.faults.add(Fault("GET", "/blobs/", reset=True))
+    assert fetch(client, server) == BLOB.data
+
+
+def test_does_without_ranges(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """When the registry begins again, what is known is skipped."""
+    server.behaviour.ranges = False
+    server.faults.add(Fault("GET", "/blobs/", truncate=CHUNK + 5))
+    assert fetch(client, server) == BLOB.data
+
+
+def test_does_not_begin_for_ever(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """Beginning again and again is bounded."""
+    server.behaviour.ranges = False
+    for part in (1, 2, 3, 3):
+        server.faults.add(Fault("GET", "/blobs/", truncate=part * CHUNK + 5))
+    with pytest.raises(errors.ServerFault, match="no ranges"):
+        fetch(client, server)
+    assert len(ranges(server)) == 4
+
+
+def test_skipping_may_break_too(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """A break within what is skipped counts as one more."""
+    server.behaviour.ranges = False
+    server.faults.add(Fault("GET", "/blobs/", truncate=2 * CHUNK))
+    server.faults.add(Fault("GET", "/blobs/", truncate=CHUNK))
+    assert fetch(client, server) == BLOB.data
+
+
+@pytest.mark.parametrize(
+    "header", ["bytes 7-8/9", "bytes */9", "nonsense", None]
+)
+def test_wrong_ranges(
+    server: RegistryServer, client: RegistryClient, header: str | None
+) -> None:
+    """Bytes from another place than asked are not taken."""
+    server.faults.add(Fault("GET", "/blobs/", truncate=CHUNK))
+    server.faults.add(
+        Fault("GET", "/blobs/", headers={"Content-Range": header})
+    )
+    with pytest.raises(errors.ServerFault, match="asked for bytes from"):
+        fetch(client, server)
+
+
+def test_corrupt_bytes(server: RegistryServer, client: RegistryClient) -> None:
+    """A changed byte is noticed at the end."""
+    server.faults.add(Fault("GET", "/blobs/", corrupt=CHUNK))
+    with pytest.raises(errors.DigestMismatch):
+        fetch(client, server)
+
+
+@pytest.mark.parametrize("error", [-1, 1])
+def test_wrong_length(
+    server: RegistryServer, client: RegistryClient, error: int
+) -> None:
+    """A length that is not the descriptor's is refused unread."""
+    server.faults.add(Fault("GET", "/blobs/", length_error=error))
+    with pytest.raises(errors.SizeMismatch):
+        fetch(client, server)
+
+
+def test_too_much_without_a_length(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """Without a length, reading stops after one byte too many."""
+    server.faults.add(
+        Fault(
+            "GET",
+            "/blobs/",
+            headers={"Content-Length": None, "Connection": "close"},
+            body=BLOB.data + b"x" * 100_000,
+            length_error=1,
+        )
+    )
+    with pytest.raises(errors.SizeMismatch, match="more than"):
+        fetch(client, server)
+
+
+def test_too_little_without_a_length(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """Without a length, an early end is a break like any other."""
+    server.faults.add(
+        Fault(
+            "GET",
+            "/blobs/",
+            headers={"Content-Length": None, "Connection": "close"},
+            truncate=CHUNK,
+        )
+    )
+    assert fetch(client, server) == BLOB.data
+    assert ranges(server)[1].startswith(f"bytes={CHUNK}-")
+
+
+def test_redirects_to_the_bytes(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """Blobs may be on another server; its breaks are resumed as well."""
+    with RegistryServer(server.content) as storage:
+        server.behaviour.redirect_blobs = storage.url
+        storage.faults.add(Fault("GET", "/blobs/", truncate=CHUNK))
+        assert fetch(client, server) == BLOB.data
+        assert len(ranges(storage)) == 2
+
+
+def test_connections_are_kept(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """Small answers are read to their end, so connections are used again."""
+    store = client.store(server.host, "ns/name")
+    for _ in range(5):
+        assert store.exists(BLOB.descriptor)
+        fetch(client, server)
+    assert server.connections <= 2

@@ -1,0 +1,480 @@
+"""What a hostile registry, or one beside it, cannot make us do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.credentials import Credentials
+from imageprep_client.stores.registry.hosts import Hosts
+from imageprep_client.testing import content, store_suite
+from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.gate import Basic, Bearer
+from imageprep_client.testing.registry import RegistryServer
+
+MakeClient = Callable[..., RegistryClient]
+PASSWORD = "Zz9Secret"
+IMAGE = content.image("hardening")
+BLOB = IMAGE.parts[0]
+
+
+@pytest.fixture
+def guarded() -> Iterator[RegistryServer]:
+    """A registry with a password and an image."""
+    with RegistryServer(gate=Basic("me", PASSWORD)) as server:
+        store = server.content.store("ns/name")
+        store_suite.store_all(store, IMAGE)
+        store.tag(IMAGE.descriptor, "latest")
+        yield server
+
+
+@pytest.fixture
+def other() -> Iterator[RegistryServer]:
+    """Another server on this host."""
+    with RegistryServer() as server:
+        yield server
+
+
+@pytest.fixture
+def trusted(
+    make_client: MakeClient, guarded: RegistryServer
+) -> RegistryClient:
+    """A client that knows the password."""
+    known = Credentials({guarded.host: ("me", PASSWORD)})
+    return make_client(Hosts(credentials=known))
+
+
+def test_redirects_to_another_port_get_no_password(
+    guarded: RegistryServer, other: RegistryServer, trusted: RegistryClient
+) -> None:
+    """Another port is another server (oras GHSA-vh4v-2xq2-g5cg)."""
+    guarded.behaviour.redirect_blobs = other.url
+    other.content.store("ns/name").push(BLOB.descriptor, BLOB.open())
+    store = trusted.store(guarded.host, "ns/name")
+    assert store_suite.read(store, BLOB.descriptor) == BLOB.data
+    assert "Authorization" in guarded.log[-1].headers
+    assert "Authorization" not in other.log[-1].headers
+
+
+@pytest.mark.parametrize(
+    "gate", [Basic("me", PASSWORD), Bearer("me", PASSWORD)]
+)
+def test_redirect_targets_are_never_authenticated(
+    guarded: RegistryServer,
+    other: RegistryServer,
+    trusted: RegistryClient,
+    gate: Basic | Bearer,
+) -> None:
+    """A 401 of a redirect's target gets no credentials (CVE-2020-15157)."""
+    other.gate = gate
+    guarded.behaviour.redirect_blobs = other.url
+    store = trusted.store(guarded.host, "ns/name")
+    with pytest.raises(errors.AccessDenied):
+        store.fetch(BLOB.descriptor)
+    assert [r.headers.get("Authorization") for r in other.log] == [None]
+
+
+def test_redirects_back_stay_anonymous(
+    guarded: RegistryServer, other: RegistryServer, trusted: RegistryClient
+) -> None:
+    """A password that was dropped is not taken up again."""
+    other.behaviour.redirect_blobs = guarded.url
+    other.content.store("ns/name").push(BLOB.descriptor, BLOB.open())
+    guarded.behaviour.redirect_blobs = other.url
+    store = trusted.store(guarded.host, "ns/name")
+    with pytest.raises(errors.StoreError):
+        store.fetch(BLOB.descriptor)
+    sent = [
+        "Authorization" in request.headers
+        for request in guarded.requests("GET", "/blobs/")
+    ]
+    assert sent == [False, True, False]
+
+
+def test_redirects_are_bounded(
+    guarded: RegistryServer, trusted: RegistryClient
+) -> None:
+    """A redirect to itself ends."""
+    guarded.behaviour.redirect_blobs = guarded.url
+    store = trusted.store(guarded.host, "ns/name")
+    with pytest.raises(errors.ServerFault, match="over 5 redirects"):
+        store.fetch(BLOB.descriptor)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://169.254.169.254/latest/meta-data",
+        "http://0.0.0.0:1/",
+        "http://user:pw@127.0.0.1:1/",
+        "file:///etc/passwd",
+        "http://[bad/",
+    ],
+)
+def test_redirects_into_the_inside(
+    guarded: RegistryServer, trusted: RegistryClient, location: str
+) -> None:
+    """A redirect to where a registry has no business is refused."""
+    guarded.behaviour.redirect_blobs = location
+    store = trusted.store(guarded.host, "ns/name")
+    with pytest.raises(errors.ServerFault, match="refused") as caught:
+        store.fetch(BLOB.descriptor)
+    assert not caught.value.temporary
+
+
+def test_bodies_of_redirects_are_not_read(
+    guarded: RegistryServer, trusted: RegistryClient
+) -> None:
+    """A bomb in a redirect's body has no effect (CVE-2026-21441)."""
+    guarded.faults.add(
+        Fault(
+            "GET",
+            "/blobs/",
+            status=307,
+            headers={"Location": "/v2/", "Content-Encoding": "gzip"},
+            body=b"no gzip" * 100_000,
+        )
+    )
+    store = trusted.store(guarded.host, "ns/name")
+    store.resolve("latest")
+    with pytest.raises(errors.SizeMismatch):
+        store.fetch(BLOB.descriptor)
+
+
+def test_writes_follow_no_redirects(
+    guarded: RegistryServer, other: RegistryServer, trusted: RegistryClient
+) -> None:
+    """Only reads are redirected."""
+    guarded.faults.add(
+        Fault("POST", status=307, headers={"Location": f"{other.url}/v2/"})
+    )
+    blob = content.blob("new")
+    with pytest.raises(errors.ServerFault, match="307"):
+        trusted.store(guarded.host, "ns/new").push(
+            blob.descriptor, blob.open()
+        )
+    assert not other.log
+
+
+def test_upload_locations_elsewhere_get_no_password(
+    guarded: RegistryServer, other: RegistryServer, trusted: RegistryClient
+) -> None:
+    """Content may go to another server, credentials not (CVE-2026-50151)."""
+    other.uploads["x"] = bytearray()
+    place = f"{other.url}/v2/ns/new/blobs/uploads/x"
+    guarded.faults.add(Fault("POST", status=202, headers={"Location": place}))
+    blob = content.blob("new")
+    trusted.store(guarded.host, "ns/new").push(blob.descriptor, blob.open())
+    (put,) = other.log
+    assert "Authorization" not in put.headers
+
+
+@pytest.mark.parametrize(
+    "location", ["http://169.254.169.254/x", "ftp://127.0.0.1/", None]
+)
+def test_bad_upload_locations(
+    guarded: RegistryServer, trusted: RegistryClient, location: str | None
+) -> None:
+    """Content goes nowhere else."""
+    headers = {"Location": location}
+    guarded.faults.add(Fault("POST", status=202, headers=headers, times=None))
+    blob = content.blob("new")
+    with pytest.raises(errors.ServerFault):
+        trusted.store(guarded.host, "ns/new").push(
+            blob.descriptor, blob.open()
+        )
+    assert not guarded.requests("PUT")
+
+
+def test_absolute_upload_locations_are_used(
+    guarded: RegistryServer, trusted: RegistryClient
+) -> None:
+    """A location on the registry itself is used as it is, with its query."""
+    blob = content.blob("new")
+    trusted.store(guarded.host, "ns/new").push(blob.descriptor, blob.open())
+    (put,) = guarded.requests("PUT")
+    assert "?state=s&digest=sha256%3A" in put.path
+
+
+@pytest.mark.parametrize(
+    "digest",
+    [
+        "sha256:../../../../etc/cron.d/x",
+        "sha256:" + "A" * 64,
+        "md5:" + "0" * 32,
+        "",
+    ],
+)
+def test_digests_of_headers_are_checked(
+    guarded: RegistryServer, trusted: RegistryClient, digest: str
+) -> None:
+    """A digest that breaks the grammar is not used (CVE-2024-3727)."""
+    guarded.faults.add(
+        Fault("HEAD", headers={"Docker-Content-Digest": digest}, times=None)
+    )
+    with pytest.raises(errors.InvalidContent, match="invalid digest"):
+        trusted.store(guarded.host, "ns/name").resolve("latest")
+
+
+def test_another_digest_than_asked(
+    guarded: RegistryServer, trusted: RegistryClient
+) -> None:
+    """A registry that answers with something else is not believed."""
+    wrong = content.image("other").descriptor.digest
+    guarded.faults.add(
+        Fault("HEAD", headers={"Docker-Content-Digest": wrong}, times=None)
+    )
+    with pytest.raises(errors.DigestMismatch):
+        trusted.store(guarded.host, "ns/name").resolve(IMAGE.descriptor.digest)
+
+
+@pytest.mark.parametrize(
+    "reference", ["latest", IMAGE.descriptor.digest], ids=["tag", "digest"]
+)
+def test_manifests_without_head_are_verified(
+    guarded: RegistryServer, trusted: RegistryClient, reference: str
+) -> None:
+    """What is resolved by GET is hashed before it is believed."""
+    guarded.behaviour.head = False
+    guarded.faults.add(Fault("GET", "/manifests/", corrupt=2, times=None))
+    with pytest.raises(errors.DigestMismatch):
+        trusted.store(guarded.host, "ns/name").resolve(reference)
+
+
+def test_manifest_types_are_compared(
+    guarded: RegistryServer, trusted: RegistryClient
+) -> None:
+    """A type that is not the manifest's own is refused (CVE-2021-41190)."""
+    guarded.behaviour.head = False
+    kind = "application/vnd.oci.image.index.v1+json"
+    guarded.faults.add(
+        Fault("GET", "/manifests/", headers={"Content-Type": kind})
+    )
+    with pytest.raises(errors.InvalidContent, match="was served as"):
+        trusted.store(guarded.host, "ns/name").resolve("latest")
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/json", None])
+def test_vague_manifest_types(
+    guarded: RegistryServer, trusted: RegistryClient, kind: str | None
+) -> None:
+    """Where the server does not know the type, the manifest says it."""
+    guarded.faults.add(
+        Fault(path="/manifests/", headers={"Content-Type": kind}, times=None)
+    )
+    store = trusted.store(guarded.host, "ns/name")
+    assert store.resolve("latest") == IMAGE.descriptor
+
+
+@pytest.mark.parametrize("body", [b"no json", b"[]", b'{"mediaType": 7}'])
+def test_what_is_no_manifest(
+    guarded: RegistryServer, trusted: RegistryClient, body: bytes
+) -> None:
+    """A page that is no manifest is not resolved."""
+    headers = {"Content-Type": "text/html", "Docker-Content-Digest": None}
+    guarded.faults.add(
+        Fault(path="/manifests/", headers=headers, body=body, times=None)
+    )
+    with pytest.raises(errors.InvalidContent):
+        trusted.store(guarded.host, "ns/name").resolve("latest")
+
+
+def test_huge_manifests_are_not_read(
+    guarded: RegistryServer, trusted: RegistryClient
+) -> None:
+    """Reading ends after four megabytes (CVE-2020-1702)."""
+    guarded.behaviour.head = False
+    guarded.faults.add(
+        Fault("GET", "/manifests/", body=b" " * (5 << 20), times=None)
+    )
+    with pytest.raises(errors.ServerFault, match="over 4194304 bytes"):
+        trusted.store(guarded.host, "ns/name").resolve("latest")
+
+
+def test_huge_manifests_are_not_sent(trusted: RegistryClient) -> None:
+    """Nor are such sent; nothing is read for it."""
+    huge = Descriptor(
+        IMAGE.descriptor.media_type, IMAGE.descriptor.digest, 5 << 20
+    )
+    with pytest.raises(errors.SizeMismatch):
+        trusted.store("127.0.0.1:1", "ns/x").push(huge, BLOB.open())
+
+
+def test_lying_sizes_allocate_nothing(
+    guarded: RegistryServer, trusted: RegistryClient
+) -> None:
+    """A size of exabytes takes no memory (GHSA-f36w-mj3v-6jqv)."""
+    lying = Descriptor(
+        BLOB.descriptor.media_type, BLOB.descriptor.digest, 1 << 62
+    )
+    with pytest.raises(errors.SizeMismatch):
+        trusted.store(guarded.host, "ns/name").fetch(lying)
+
+
+def test_compression_is_not_undone(
+    guarded: RegistryServer, trusted: RegistryClient
+) -> None:
+    """Bytes are taken as they come, whatever they are said to be."""
+    headers = {"Content-Encoding": "gzip"}
+    guarded.faults.add(Fault("GET", "/blobs/", headers=headers, times=None))
+    store = trusted.store(guarded.host, "ns/name")
+    assert store_suite.read(store, BLOB.descriptor) == BLOB.data
+    request = guarded.requests("GET", "/blobs/")[-1]
+    assert request.headers["Accept-Encoding"] == "identity"
+
+
+def test_error_pages_are_bounded_and_plain(
+    guarded: RegistryServer, trusted: RegistryClient
+) -> None:
+    """Messages of the registry become one short line."""
+    text = "first\\nsecond\\u001b[31m" + "x" * 500
+    body = f'{{"errors": [{{"code": "X", "message": "{text}"}}]}}'
+    guarded.faults.add(Fault("GET", "/blobs/", status=404, body=body.encode()))
+    store = trusted.store(guarded.host, "ns/name")
+    with pytest.raises(errors.NotFound) as caught:
+        store.fetch(BLOB.descriptor)
+    assert "first second [31mxxx" in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>", b"{}", b'{"errors": []}', b'{"errors": [7]}', b"7" * 70_000],
+)
+def test_odd_error_pages(
+    guarded: RegistryServer, trusted: RegistryClient, body: bytes
+) -> None:
+    """Any page may come with an error."""
+    guarded.faults.add(Fault("GET", "/blobs/", status=404, body=body))
+    store = trusted.store(guarded.host, "ns/name")
+    with pytest.raises(errors.NotFound, match="blob unknown"):
+        store.fetch(BLOB.descriptor)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        (400, "DIGEST_INVALID", errors.DigestMismatch),
+        (400, "SIZE_INVALID", errors.SizeMismatch),
+        (507, "", errors.NoSpace),
+        (413, "", errors.ServerFault),
+    ],
+)
+def test_refused_uploads(
+    guarded: RegistryServer,
+    trusted: RegistryClient,
+    status: int,
+    code: str,
+    expected: type[Exception],
+) -> None:
+    """What the registry says of an upload is told as what it is."""
+    body = f'{{"errors": [{{"code": "{code}"}}]}}'.encode()
+    guarded.faults.add(Fault("PUT", status=status, body=body, times=None))
+    blob = content.blob("new")
+    with pytest.raises(expected):
+        trusted.store(guarded.host, "ns/new").push(
+            blob.descriptor, blob.open()
+        )
+
+
+def test_netrc_is_not_read(
+    guarded: RegistryServer,
+    make_client: MakeClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Credentials of other programs are not sent unasked."""
+    netrc = tmp_path / ".netrc"
+    netrc.write_text("default login me password Zz9Secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(errors.AccessDenied):
+        make_client().store(guarded.host, "ns/name").resolve("latest")
+    assert not any("Authorization" in r.headers for r in guarded.log)
+
+
+def test_cookies_are_not_kept(
+    guarded: RegistryServer, trusted: RegistryClient
+) -> None:
+    """A registry cannot mark its clients."""
+    guarded.faults.add(
+        Fault("HEAD", headers={"Set-Cookie": "a=b"}, times=None)
+    )
+    store = trusted.store(guarded.host, "ns/name")
+    store.resolve("latest")
+    store.resolve("latest")
+    assert "Cookie" not in guarded.log[-1].headers
+
+
+def test_names_are_checked_before_anything_is_asked(
+    guarded: RegistryServer, trusted: RegistryClient
+) -> None:
+    """What breaks the grammar never becomes a URL."""
+    store = trusted.store(guarded.host, "ns/name")
+    for work in (
+        lambda: store.resolve("../../x"),
+        lambda: store.tag(IMAGE.descriptor, "a/b"),
+        lambda: store.mount(BLOB.descriptor, "../x"),
+        lambda: trusted.store(guarded.host, "../x"),
+        lambda: trusted.store("host/path", "x"),
+    ):
+        with pytest.raises(errors.InvalidReference):
+            work()
+    assert not guarded.log
+
+
+def test_nothing_secret_is_logged(
+    guarded: RegistryServer,
+    other: RegistryServer,
+    trusted: RegistryClient,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """At the highest verbosity no password and no token is seen."""
+    caplog.set_level(logging.DEBUG)
+    guarded.gate = Bearer("me", PASSWORD)
+    trusted.store(guarded.host, "ns/name").resolve("latest")
+    token = guarded.log[-1].headers["Authorization"].removeprefix("Bearer ")
+    for secret in (PASSWORD, "bWU6Wno5U2VjcmV0", token):
+        assert secret not in caplog.text
+
+
+def test_signed_urls_are_not_shown(
+    guarded: RegistryServer,
+    other: RegistryServer,
+    trusted: RegistryClient,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A signature in a redirect's query is a secret, too."""
+    caplog.set_level(logging.DEBUG)
+    guarded.faults.add(
+        Fault(
+            "GET",
+            "/blobs/",
+            status=307,
+            headers={"Location": f"{other.url}/x?X-Signature={PASSWORD}"},
+        )
+    )
+    store = trusted.store(guarded.host, "ns/name")
+    with pytest.raises(errors.NotFound) as caught:
+        store.fetch(BLOB.descriptor)
+    assert other.requests("GET", PASSWORD)
+    assert PASSWORD not in f"{caught.value} {caplog.text}"
+    assert "GET /x" in caplog.text
+
+
+def test_other_log_records_stay_as_they_are(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What urllib3 logs of other things is not touched."""
+    caplog.set_level(logging.DEBUG)
+    log = logging.getLogger("urllib3.connectionpool")
+    log.debug("%(what)s", {"what": "why?"})
+    log.debug("%d of %s", 7, "what?")
+    assert caplog.messages == ["why?", "7 of what"]

@@ -1,0 +1,144 @@
+"""Proxies of the environment, with hosts that only a proxy can reach."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.hosts import Hosts
+from imageprep_client.testing import content, store_suite
+from imageprep_client.testing.registry import RegistryServer
+from tests import servers
+from tests.proxy import Proxy
+
+MakeClient = Callable[..., RegistryClient]
+BLOB = content.blob("proxies", 3_000_000)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with ca.crt, server.crt and server.key."""
+    directory = tmp_path_factory.mktemp("certificates")
+    servers.make_certificate(directory)
+    return directory
+
+
+@pytest.fixture
+def secure(certificates: Path) -> Iterator[RegistryServer]:
+    """A registry that speaks TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(
+        certificates / "server.crt", certificates / "server.key"
+    )
+    with RegistryServer(tls=context) as server:
+        yield server
+
+
+def test_plain_http(
+    server: RegistryServer,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """HTTP_PROXY carries blobs both ways."""
+    with Proxy({"registry.test:5000": server.host}) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.host}")
+        client = make_client(Hosts(insecure=["registry.test"]))
+        store = client.store("registry.test:5000", "ns/name")
+        store_suite.push(store, BLOB)
+        assert store_suite.read(store, BLOB.descriptor) == BLOB.data
+    assert "PUT registry.test:5000" in proxy.log
+    assert server.content.store("ns/name").exists(BLOB.descriptor)
+
+
+def test_tls_is_tunnelled_and_verified(
+    secure: RegistryServer,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    certificates: Path,
+) -> None:
+    """HTTPS_PROXY sees no request; the registry itself is verified."""
+    with Proxy({"registry.test:443": secure.host}, "me:Zz9") as proxy:
+        monkeypatch.setenv("https_proxy", f"http://me:Zz9@{proxy.host}")
+        client = make_client(Hosts(cacert=str(certificates / "ca.crt")))
+        store = client.store("registry.test", "ns/name")
+        store_suite.push(store, BLOB)
+        assert store_suite.read(store, BLOB.descriptor) == BLOB.data
+        with pytest.raises(errors.Unreachable, match="cannot be verified"):
+            make_client().store("registry.test", "ns/name").resolve("1")
+    assert set(proxy.log) == {"CONNECT registry.test:443"}
+
+
+@pytest.mark.parametrize(
+    ("host", "login", "status"),
+    [("registry.test", "me:Zz9", 407), ("unknown.test", "", 502)],
+)
+def test_proxies_that_refuse(
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    host: str,
+    login: str,
+    status: int,
+) -> None:
+    """What the proxy says is told, its password is not."""
+    with Proxy({}, login) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://me:wrong@{proxy.host}")
+        with pytest.raises(errors.Unreachable) as caught:
+            make_client().store(host, "ns/name").resolve("latest")
+    assert (
+        str(caught.value) == f"{host} through the proxy: refused with {status}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("registry", "listed"),
+    [
+        ("192.0.2.7:5000", "192.0.2.0/24"),
+        ("[2001:db8::7]:5000", "x.example, 2001:db8::/64"),
+        ("registry.test:5000", ".test"),
+        ("registry.test:5000", "registry.test"),
+        ("192.0.2.7:5000", "*"),
+    ],
+)
+def test_direct(
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    registry: str,
+    listed: str,
+) -> None:
+    """NO_PROXY has hosts, domains and networks; those go past the proxy."""
+    reached = []
+
+    def connect(address: object, *_: object, **__: object) -> None:
+        reached.append(address)
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr("urllib3.util.connection.create_connection", connect)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    with pytest.raises(errors.Unreachable, match="through the proxy"):
+        make_client().store(registry, "ns/name").resolve("latest")
+    assert set(reached) == {("127.0.0.1", 1)}
+    reached.clear()
+    monkeypatch.setenv("NO_PROXY", listed)
+    with pytest.raises(errors.Unreachable) as caught:
+        make_client().store(registry, "ns/name").resolve("latest")
+    assert "proxy" not in str(caught.value)
+    host = registry.rpartition(":")[0].strip("[]")
+    assert set(reached) == {(host, 5000)}
+
+
+@pytest.mark.parametrize("listed", ["2001:db8:1::/64", "192.0.2.0/24", "junk"])
+def test_other_networks_are_not_direct(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, listed: str
+) -> None:
+    """What is in none of them goes through the proxy."""
+    monkeypatch.setenv(
+        "HTTPS_PROXY", f"http://127.0.0.1:{servers.free_port()}"
+    )
+    monkeypatch.setenv("no_proxy", listed)
+    with pytest.raises(errors.Unreachable, match="through the proxy"):
+        make_client().store("[2001:db8::7]", "ns/name").resolve("latest")

@@ -1,0 +1,98 @@
+"""How many requests a copy takes; each costs a round trip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.observer import Observer
+from imageprep_client.stores import base, memory
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.testing import content
+from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.transfer import engine
+from imageprep_client.transfer.ledger import Ledger
+
+
+@pytest.fixture
+def client() -> Iterator[RegistryClient]:
+    with RegistryClient() as client:
+        yield client
+
+
+@pytest.fixture
+def registry() -> Iterator[RegistryServer]:
+    with RegistryServer() as registry:
+        image = content.image("x")
+        store = registry.content.store("ns/a")
+        for piece in image.pieces:
+            store.push(piece.descriptor, piece.open())
+        store.tag(image.descriptor, "1")
+        yield registry
+
+
+def copy(source: base.ReadableStore, destination: base.Store) -> None:
+    engine.copy(
+        source, "1", destination, "1", ledger=Ledger(), observer=Observer()
+    )
+
+
+def test_new_image(client: RegistryClient, registry: RegistryServer) -> None:
+    """An image that the destination lacks: its manifest in one request, and
+    one for each blob.
+    """
+    copy(
+        client.store(registry.host, "ns/a"),
+        memory.MemoryRegistry().store("ns/a"),
+    )
+    assert not registry.requests("HEAD", "/manifests/")
+    assert len(registry.requests("GET", "/manifests/")) == 1
+    assert len(registry.requests("GET", "/blobs/")) == 3
+
+
+def test_nothing_to_do(
+    client: RegistryClient, registry: RegistryServer
+) -> None:
+    """An image that is in place: a HEAD, and no question beside it."""
+    destination = memory.MemoryRegistry().store("ns/a")
+    copy(client.store(registry.host, "ns/a"), destination)
+    registry.log.clear()
+    with RegistryClient() as again:
+        copy(again.store(registry.host, "ns/a"), destination)
+    assert [(r.method, r.path) for r in registry.log] == [
+        ("HEAD", "/v2/ns/a/manifests/1")
+    ]
+
+
+def test_length_of_a_head_is_not_relied_on(
+    client: RegistryClient, registry: RegistryServer
+) -> None:
+    """A HEAD that tells a wrong length spoils nothing."""
+    registry.faults.add(
+        Fault(method="HEAD", path="/manifests/", length_error=5, times=None)
+    )
+    copy(
+        client.store(registry.host, "ns/a"),
+        memory.MemoryRegistry().store("ns/a"),
+    )
+
+
+@pytest.mark.parametrize("reference", ["absent", "sha256:" + "0" * 64])
+def test_resolve_ahead_finds_nothing(
+    client: RegistryClient, registry: RegistryServer, reference: str
+) -> None:
+    """What is not there is not found, in this way either."""
+    with pytest.raises(errors.NotFound):
+        client.store(registry.host, "ns/a").resolve_ahead(reference)
+
+
+def test_resolve_ahead_refuses_what_is_no_reference(
+    client: RegistryClient, registry: RegistryServer
+) -> None:
+    """Neither a tag nor a digest: nothing is asked."""
+    with pytest.raises(errors.InvalidReference):
+        client.store(registry.host, "ns/a").resolve_ahead("../x")
+    assert not registry.log

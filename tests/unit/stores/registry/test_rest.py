@@ -1,0 +1,69 @@
+"""The rest of a blob, for who has the beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.stores import base
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.http import RetryPolicy
+from imageprep_client.testing import content
+from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.registry import Behaviour, RegistryServer
+
+BLOB = content.blob("b", 3 * 1024 * 1024)
+AT = 1_000_000
+
+
+@pytest.fixture
+def client() -> Iterator[RegistryClient]:
+    with RegistryClient(policy=RetryPolicy(base=0.001)) as client:
+        yield client
+
+
+def fill(registry: RegistryServer) -> None:
+    store = registry.content.store("ns/a")
+    store.push(BLOB.descriptor, BLOB.open())
+
+
+def test_only_the_rest_travels(client: RegistryClient) -> None:
+    """One request, with a range that has an end."""
+    with RegistryServer() as registry:
+        fill(registry)
+        store = client.store(registry.host, "ns/a")
+        assert isinstance(store, base.FetchesFrom)
+        with store.fetch_from(BLOB.descriptor, AT) as stream:
+            assert stream.read() == BLOB.data[AT:]
+        (request,) = registry.requests("GET", "/blobs/")
+        assert request.headers["Range"] == f"bytes={AT}-{3 * 1024 * 1024 - 1}"
+
+
+def test_registry_without_ranges(client: RegistryClient) -> None:
+    """The beginning is passed over where the whole blob comes."""
+    with RegistryServer(behaviour=Behaviour(ranges=False)) as registry:
+        fill(registry)
+        store = client.store(registry.host, "ns/a")
+        with store.fetch_from(BLOB.descriptor, AT) as stream:
+            assert stream.read() == BLOB.data[AT:]
+
+
+def test_it_resumes(client: RegistryClient) -> None:
+    """A connection that breaks is taken up, as with a whole blob."""
+    with RegistryServer(
+        faults=[Fault(path="/blobs/", truncate=700_000, times=1)]
+    ) as registry:
+        fill(registry)
+        store = client.store(registry.host, "ns/a")
+        with store.fetch_from(BLOB.descriptor, AT) as stream:
+            assert stream.read() == BLOB.data[AT:]
+
+
+def test_unknown_blob(client: RegistryClient) -> None:
+    """A blob that is not there is not found."""
+    with RegistryServer() as registry:
+        store = client.store(registry.host, "ns/a")
+        with pytest.raises(errors.NotFound):
+            store.fetch_from(BLOB.descriptor, AT)

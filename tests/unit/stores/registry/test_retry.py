@@ -1,0 +1,311 @@
+"""One policy says when something is tried again."""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.stores.registry import errors as answers
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.http import (
+    NO_RETRIES,
+    Retrier,
+    RetryPolicy,
+)
+from imageprep_client.testing import content
+from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.registry import RegistryServer
+from tests.unit.stores.registry.conftest import FAST, Remembering
+
+MakeClient = Callable[..., RegistryClient]
+
+
+@pytest.fixture
+def image(server: RegistryServer) -> content.Image:
+    """An image in the registry, tagged ``latest``."""
+    image = content.image("retry")
+    store = server.content.store("ns/name")
+    for piece in image.pieces:
+        store.push(piece.descriptor, piece.open())
+    store.tag(image.descriptor, "latest")
+    return image
+
+
+def test_pauses_grow_to_the_cap() -> None:
+    """Pauses double, vary, and end at the cap."""
+    policy = RetryPolicy(attempts=10, base=1, cap=8)
+    error = errors.Unreachable("x")
+    for attempt, limit in enumerate((1, 2, 4, 8, 8, 8), start=1):
+        pause = policy.pause(attempt, error)
+        assert pause is not None
+        assert limit / 2 <= pause <= limit
+
+
+def test_gives_up_in_the_end() -> None:
+    """The last attempt is the last."""
+    assert RetryPolicy(attempts=2).pause(2, errors.Unreachable("x")) is None
+
+
+def test_lasting_errors_are_not_tried_again() -> None:
+    """What will not change is told at once."""
+    assert RetryPolicy().pause(1, errors.NotFound("x")) is None
+
+
+def test_waits_as_asked() -> None:
+    """Retry-After is kept, unless it is out of all proportion."""
+    policy = RetryPolicy(base=0.5, cap=1, patience=100)
+    limited = errors.TooManyRequests("x", retry_after=90)
+    assert policy.pause(1, limited) == 90
+    limited = errors.TooManyRequests("x", retry_after=6 * 3600)
+    assert policy.pause(1, limited) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("7", 7),
+        ("0", 0),
+        ("-1", None),
+        ("soon", None),
+        ("", None),
+        ("²", None),
+    ],
+)
+def test_retry_after_in_seconds(text: str, seconds: float | None) -> None:
+    """Retry-After may be a number."""
+    assert answers.retry_after({"Retry-After": text}) == seconds
+
+
+@pytest.mark.parametrize("offset", [30, -30])
+@pytest.mark.parametrize("zone", ["GMT", "-0000"])
+def test_retry_after_as_date(offset: int, zone: str) -> None:
+    """Retry-After may be a date; one that is over means now."""
+    moment = datetime.datetime.now(datetime.UTC)
+    moment += datetime.timedelta(seconds=offset)
+    text = email.utils.format_datetime(moment, usegmt=True)
+    seconds = answers.retry_after({"Retry-After": text.replace("GMT", zone)})
+    assert seconds is not None
+    assert max(offset, 0) - 5 <= seconds <= max(offset, 0)
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_passing_answers_are_tried_again(
+    server: RegistryServer,
+    client: RegistryClient,
+    observer: Remembering,
+    image: content.Image,
+    status: int,
+) -> None:
+    """Answers of an overloaded registry are waited out, and told."""
+    server.faults.add(Fault(path="/manifests/", status=status, times=3))
+    found = client.store(server.host, "ns/name").resolve("latest")
+    assert found == image.descriptor
+    assert [attempt for _, attempt, _ in observer.retries] == [1, 2, 3]
+    assert f"{server.host}/ns/name:latest" in observer.retries[0][0]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 501])
+def test_lasting_answers_are_not(
+    server: RegistryServer,
+    client: RegistryClient,
+    image: content.Image,
+    status: int,
+) -> None:
+    """Answers that will stay are told at once."""
+    server.faults.add(Fault(path="/manifests/", status=status, times=None))
+    with pytest.raises(errors.StoreError) as caught:
+        client.store(server.host, "ns/name").resolve("latest")
+    assert not caught.value.temporary
+    assert len(server.requests("HEAD", "/manifests/")) == 1
+
+
+def test_resets_are_tried_again(
+    server: RegistryServer, client: RegistryClient, image: content.Image
+) -> None:
+    """A connection that is closed without an answer is no answer."""
+    server.faults.add(Fault(path="/manifests/", reset=True, times=2))
+    found = client.store(server.host, "ns/name").resolve("latest")
+    assert found == image.descriptor
+
+
+def test_attempts_are_bounded(
+    server: RegistryServer, client: RegistryClient, image: content.Image
+) -> None:
+    """After five attempts the last error is told."""
+    server.faults.add(Fault(path="/manifests/", status=502, times=None))
+    with pytest.raises(errors.ServerFault, match="502"):
+        client.store(server.host, "ns/name").resolve("latest")
+    assert len(server.requests("HEAD", "/manifests/")) == 5
+
+
+def test_no_retries(
+    server: RegistryServer, make_client: MakeClient, image: content.Image
+) -> None:
+    """A dry run wants an answer now."""
+    server.faults.add(Fault(path="/manifests/", status=429, times=None))
+    store = make_client(policy=NO_RETRIES).store(server.host, "ns/name")
+    with pytest.raises(errors.TooManyRequests):
+        store.resolve("latest")
+    assert len(server.requests("HEAD", "/manifests/")) == 1
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_kept(
+    server: RegistryServer,
+    client: RegistryClient,
+    observer: Remembering,
+    image: content.Image,
+    status: int,
+) -> None:
+    """A registry that says how long gets that long."""
+    headers = {"Retry-After": "1"}
+    server.faults.add(
+        Fault(path="/manifests/", status=status, headers=headers)
+    )
+    client.store(server.host, "ns/name").resolve("latest")
+    assert [seconds for _, _, seconds in observer.retries] == [1.0]
+
+
+def test_all_workers_slow_down_together() -> None:
+    """A limit that one worker met holds the others, too."""
+    stop = threading.Event()
+    retrier = Retrier(FAST, Remembering(), stop)
+    limited = errors.TooManyRequests("x", retry_after=0.2)
+    start = time.monotonic()
+    worker = threading.Thread(target=retrier.rest, args=("x", 1, limited))
+    worker.start()
+    while not retrier.is_held:
+        assert time.monotonic() < start + 5
+    retrier.wait()
+    assert time.monotonic() - start >= 0.2
+    worker.join()
+
+
+def test_waiting_ends_with_the_run(
+    server: RegistryServer, make_client: MakeClient, image: content.Image
+) -> None:
+    """Closing the client wakes who waits, with an error."""
+    server.faults.add(
+        Fault(path="/manifests/", status=429, headers={"Retry-After": "60"})
+    )
+    told = threading.Event()
+
+    class Telling(Remembering):
+        def retrying(self, what: str, attempt: int, seconds: float) -> None:
+            told.set()
+
+    client = make_client(observer=Telling())
+    failures: list[Exception] = []
+
+    def work() -> None:
+        try:
+            client.store(server.host, "ns/name").resolve("latest")
+        except errors.StoreError as error:
+            failures.append(error)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    assert told.wait(5)
+    client.close()
+    worker.join(5)
+    assert "the run ends" in str(failures[0])
+
+
+def test_truncated_manifests_are_fetched_again(
+    server: RegistryServer, client: RegistryClient, image: content.Image
+) -> None:
+    """A body that ends early is a broken connection."""
+    server.faults.add(Fault("GET", "/manifests/", truncate=10, times=2))
+    with client.store(server.host, "ns/name").fetch(image.descriptor) as got:
+        assert got.read() == image.manifest.data
+
+
+def test_corrupt_manifests_are_fetched_again(
+    server: RegistryServer, client: RegistryClient, image: content.Image
+) -> None:
+    """A manifest with a wrong digest is asked for again, not believed."""
+    server.faults.add(Fault("GET", "/manifests/", corrupt=5, times=2))
+    with client.store(server.host, "ns/name").fetch(image.descriptor) as got:
+        assert got.read() == image.manifest.data
+
+
+@pytest.mark.parametrize("path", ["uploads/$", "uploads/.+digest="])
+def test_small_uploads_begin_again(
+    server: RegistryServer, client: RegistryClient, path: str
+) -> None:
+    """A small blob is sent again from its beginning, to a new place."""
+    blob = content.blob("small")
+    server.faults.add(Fault(path=path, reset=True, times=2))
+    client.store(server.host, "ns/new").push(blob.descriptor, blob.open())
+    stored = server.content.store("ns/new").fetch(blob.descriptor).read()
+    assert stored == blob.data
+
+
+def test_streams_are_not_sent_again(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """A stream that breaks is a temporary error for who has the source."""
+    blob = content.blob("large", 3 * 1024 * 1024)
+    server.faults.add(Fault("PUT", reset=True))
+    store = client.store(server.host, "ns/new")
+    with pytest.raises(errors.Unreachable) as caught:
+        store.push(blob.descriptor, blob.open())
+    assert caught.value.temporary
+    assert len(server.requests("PUT")) == 1
+    store.push(blob.descriptor, blob.open())
+    assert store.exists(blob.descriptor)
+
+
+def test_chance_and_patience(
+    server: RegistryServer, client: RegistryClient, image: content.Image
+) -> None:
+    """Many things that go wrong now and then do not stop a copy."""
+    server.faults.add(Fault(chance=0.2, times=None, status=503))
+    server.faults.add(Fault("GET", chance=0.2, times=None, truncate=100))
+    server.faults.add(Fault(chance=0.2, times=None, reset=True))
+    store = client.store(server.host, "ns/name")
+    target = client.store(server.host, "ns/target")
+    for piece in image.pieces:
+        with store.fetch(piece.descriptor) as stream:
+            target.push(piece.descriptor, stream)
+    target.tag(image.descriptor, "latest")
+    server.faults.clear()
+    assert target.resolve("latest") == image.descriptor
+
+
+def test_a_stream_that_is_limited_makes_all_wait(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """A body that cannot be sent again is no way around Retry-After."""
+    server.faults.add(
+        Fault(method="PUT", status=429, headers={"Retry-After": "1"})
+    )
+    store = client.store(server.host, "ns/name")
+    blob = content.blob("large", 3_000_000)
+    with pytest.raises(errors.TooManyRequests):
+        store.push(blob.descriptor, blob.open())
+    began = time.monotonic()
+    store.push(blob.descriptor, blob.open())
+    assert time.monotonic() - began > 0.8
+
+
+@pytest.mark.parametrize("header", ["Content-Length", "Content-Range"])
+def test_absurd_numbers(
+    server: RegistryServer,
+    client: RegistryClient,
+    image: content.Image,
+    header: str,
+) -> None:
+    """A number of thousands of digits is none, and no crash."""
+    number = "9" * 5000
+    value = number if header == "Content-Length" else f"bytes 0-{number}/*"
+    server.faults.add(Fault(path="/blobs/", headers={header: value}, times=1))
+    blob = image.parts[0]
+    with client.store(server.host, "ns/name").fetch(blob.descriptor) as stream:
+        assert stream.read() == blob.data

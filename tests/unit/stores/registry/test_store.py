@@ -1,0 +1,474 @@
+"""What a registry's store asks, and what it makes of the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.oci import digest as digests
+from imageprep_client.oci import mediatypes
+from imageprep_client.stores.registry import listing
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.credentials import Credentials
+from imageprep_client.stores.registry.hosts import Hosts
+from imageprep_client.testing import content, store_suite, streams
+from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.gate import Basic
+from imageprep_client.testing.registry import RegistryServer
+from tests import servers
+from tests.unit.stores.registry.conftest import Remembering
+
+MakeClient = Callable[..., RegistryClient]
+IMAGE = content.image("store")
+BLOB = IMAGE.parts[0]
+
+
+@pytest.fixture(autouse=True)
+def _image(server: RegistryServer) -> None:
+    store = server.content.store("ns/name")
+    store_suite.store_all(store, IMAGE)
+    store.tag(IMAGE.descriptor, "latest")
+
+
+def test_asks_nothing_before_it_is_used(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """Making a store is no request."""
+    store = client.store(server.host, "ns/name")
+    assert store.registry == server.host
+    assert str(store) == f"{server.host}/ns/name"
+    assert not server.log
+
+
+def test_physical_registry(client: RegistryClient) -> None:
+    """The registry is the host that serves it; equal names share a store."""
+    store = client.store("docker.io", "ns/name")
+    assert store.registry == "registry-1.docker.io"
+    assert str(store) == "docker.io/ns/name"
+    assert client.store("docker.io", "ns/name") is store
+
+
+def test_wording(server: RegistryServer, client: RegistryClient) -> None:
+    """Errors say the object, what happened, and the evidence."""
+    with pytest.raises(errors.NotFound) as caught:
+        client.store(server.host, "ns/name").resolve("17.1")
+    assert str(caught.value) == (
+        f"{server.host}/ns/name:17.1: manifest unknown"
+        f" (HEAD http://{server.host}/v2/ns/name/manifests/17.1 404)"
+    )
+
+
+def test_resolves_with_one_head(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """A tag costs one HEAD that accepts every type."""
+    client.store(server.host, "ns/name").resolve("latest")
+    (request,) = server.requests(path="/manifests/")
+    assert request.method == "HEAD"
+    for kind in mediatypes.ACCEPT:
+        assert kind in request.headers["Accept"]
+
+
+@pytest.mark.parametrize(
+    "missing", ["Docker-Content-Digest", "Content-Type", "Content-Length"]
+)
+def test_resolves_by_get_where_head_says_too_little(
+    server: RegistryServer, client: RegistryClient, missing: str
+) -> None:
+    """What HEAD leaves out is found in the manifest."""
+    server.faults.add(
+        Fault("HEAD", headers={missing: None, "Connection": "close"})
+    )
+    store = client.store(server.host, "ns/name")
+    assert store.resolve("latest") == IMAGE.descriptor
+    assert len(server.requests("GET", "/manifests/")) == 1
+
+
+def test_digest_needs_no_header(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """Who asks by digest knows it."""
+    server.behaviour.digest_header = False
+    store = client.store(server.host, "ns/name")
+    assert store.resolve(IMAGE.descriptor.digest) == IMAGE.descriptor
+    assert not server.requests("GET", "/manifests/")
+
+
+def test_digest_of_another_algorithm(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """A header in sha512 does not contradict sha256."""
+    other = digests.of(IMAGE.manifest.data, "sha512")
+    server.faults.add(
+        Fault("HEAD", headers={"Docker-Content-Digest": other}, times=None)
+    )
+    store = client.store(server.host, "ns/name")
+    assert store.resolve(IMAGE.descriptor.digest) == IMAGE.descriptor
+    assert store.resolve("latest").digest == other
+
+
+def test_exists_without_head(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """Where HEAD is not answered, GET is."""
+    server.behaviour.head = False
+    store = client.store(server.host, "ns/name")
+    assert store.exists(IMAGE.descriptor)
+    assert not store.exists(content.image("other").descriptor)
+
+
+def test_exists_compares_sizes(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """A blob that is short does not exist whole."""
+    server.faults.add(Fault("HEAD", "/blobs/", length_error=-1))
+    store = client.store(server.host, "ns/name")
+    assert not store.exists(BLOB.descriptor)
+    assert store.exists(BLOB.descriptor)
+
+
+def test_tag_sends_what_was_pushed(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """A manifest that was just pushed is tagged without a GET."""
+    store = client.store(server.host, "ns/new")
+    store_suite.store_all(store, IMAGE)
+    store.tag(IMAGE.descriptor, "new")
+    assert not server.requests("GET", "/manifests/")
+
+
+def test_manifests_are_fetched_once(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """A GET of a manifest counts as a pull: there is one."""
+    store = client.store(server.host, "ns/name")
+    for _ in range(3):
+        store_suite.read(store, IMAGE.descriptor)
+    store.tag(IMAGE.descriptor, "again")
+    assert len(server.requests("GET", "/manifests/")) == 1
+
+
+def test_few_manifests_are_kept(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """What is kept is bounded, in number and in size."""
+    store = client.store(server.host, "ns/name")
+    target = server.content.store("ns/name")
+    images = [content.image(number, []) for number in range(20)]
+    large = content.index(
+        {"linux/amd64": images[0]}, annotations={"x": "y" * 300_000}
+    )
+    for image in (*images, large):
+        store_suite.store_all(target, image)
+        store_suite.read(store, image.descriptor)
+    count = len(server.requests("GET", "/manifests/"))
+    for image in (images[0], large, images[-1]):
+        store_suite.read(store, image.descriptor)
+    assert len(server.requests("GET", "/manifests/")) == count + 2
+
+
+def test_failed_mount_opens_the_upload(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """The upload that a failed mount opened is used by the push."""
+    store = client.store(server.host, "ns/new")
+    blob = content.blob("new")
+    assert not store.mount(blob.descriptor, "ns/name")
+    store.push(blob.descriptor, blob.open())
+    assert len(server.requests("POST")) == 1
+    assert not server.uploads
+
+
+def test_upload_of_a_failed_mount_is_gone(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """Where it was cleaned up meanwhile, the push opens another."""
+    store = client.store(server.host, "ns/new")
+    blob = content.blob("new")
+    assert not store.mount(blob.descriptor, "ns/name")
+    server.uploads.clear()
+    store.push(blob.descriptor, blob.open())
+    assert len(server.requests("POST")) == 2
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405])
+def test_refused_mounts(
+    server: RegistryServer, client: RegistryClient, status: int
+) -> None:
+    """A registry that does not mount is asked to take the bytes."""
+    server.faults.add(Fault("POST", status=status))
+    store = client.store(server.host, "ns/new")
+    assert not store.mount(BLOB.descriptor, "ns/name")
+
+
+def test_failing_mounts(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """A registry that is down is no registry that refuses."""
+    server.faults.add(Fault("POST", status=503, times=None))
+    with pytest.raises(errors.ServerFault):
+        client.store(server.host, "ns/new").mount(BLOB.descriptor, "ns/name")
+
+
+@pytest.mark.parametrize("what", [BLOB, IMAGE.manifest])
+def test_mounts_that_ask_nothing(
+    server: RegistryServer, client: RegistryClient, what: content.Piece
+) -> None:
+    """Manifests, and blobs from anywhere, are not mounted."""
+    store = client.store(server.host, "ns/new")
+    origin = "ns/name" if what is IMAGE.manifest else None
+    assert not store.mount(what.descriptor, origin)
+    assert not server.log
+
+
+def test_broken_push_is_cancelled(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """An upload that will not be ended is given up by name."""
+    blob = content.blob("broken", 3_000_000)
+    with pytest.raises(streams.Interrupted):
+        client.store(server.host, "ns/new").push(
+            blob.descriptor, streams.Breaking(blob.data[:2_000_000])
+        )
+    assert len(server.requests("DELETE", "/uploads/")) == 1
+    assert not server.uploads
+
+
+def test_cancelling_may_fail(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """What broke is told, not that it could not be cleaned up."""
+    server.faults.add(Fault("DELETE", status=500, times=None))
+    blob = content.blob("broken", 3_000_000)
+    with pytest.raises(streams.Interrupted):
+        client.store(server.host, "ns/new").push(
+            blob.descriptor, streams.Breaking(blob.data[:2_000_000])
+        )
+
+
+def test_errors_of_the_content_come_out(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """An error of the source is not taken for one of the network."""
+    blob = content.blob("broken", 3_000_000)
+
+    class Failing(streams.Breaking):
+        def read(self, size: int | None = -1, /) -> bytes:
+            try:
+                return super().read(size)
+            except streams.Interrupted:
+                raise TimeoutError("of the source") from None
+
+    with pytest.raises(TimeoutError, match="of the source"):
+        client.store(server.host, "ns/new").push(
+            blob.descriptor, Failing(blob.data[:2_000_000])
+        )
+
+
+def test_delete_where_it_is_not_allowed(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """A registry that deletes nothing is told as such."""
+    server.behaviour.deletes = False
+    with pytest.raises(errors.ServerFault, match="405") as caught:
+        client.store(server.host, "ns/name").delete(IMAGE.descriptor)
+    assert "REGISTRY_STORAGE_DELETE_ENABLED" in str(caught.value.hint)
+    server.faults.add(Fault("DELETE", status=503, times=None))
+    with pytest.raises(errors.ServerFault) as caught:
+        client.store(server.host, "ns/name").delete(IMAGE.descriptor)
+    assert caught.value.hint is None
+
+
+# Lists
+
+
+def test_tags_of_many_pages(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """Links are followed as they are, to the last page."""
+    server.behaviour.page = 3
+    target = server.content.store("ns/name")
+    names = sorted(f"t{number}" for number in range(10))
+    for name in names:
+        target.tag(IMAGE.descriptor, name)
+    store = client.store(server.host, "ns/name")
+    assert list(store.tags()) == ["latest", *names]
+    pages = server.requests("GET", "/tags/list")
+    assert pages[0].path.endswith(f"?n={listing.PAGE}")
+    assert pages[1].path.endswith("?n=3&last=t1")
+
+
+def test_tags_of_the_unknown(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """Where the registry says 404, so does the store."""
+    server.faults.add(Fault(path="/tags/", status=404))
+    with pytest.raises(errors.NotFound, match="repository unknown"):
+        client.store(server.host, "ns/unknown").tags()
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"tags": null}', []),
+        (b'{"tags": ["a", "../x", 7, "", "b", "a"]}', ["a", "b"]),
+    ],
+)
+def test_odd_tags(
+    server: RegistryServer,
+    client: RegistryClient,
+    body: bytes,
+    expected: list[str],
+) -> None:
+    """What cannot be a tag is left out."""
+    server.faults.add(Fault(path="/tags/", body=body))
+    assert list(client.store(server.host, "ns/name").tags()) == expected
+
+
+@pytest.mark.parametrize("body", [b"[]", b"no json"])
+def test_lists_that_are_none(
+    server: RegistryServer, client: RegistryClient, body: bytes
+) -> None:
+    """A page that is no list is an error."""
+    server.faults.add(Fault(path="/tags/", body=body, times=None))
+    with pytest.raises(errors.ServerFault, match="no JSON object"):
+        client.store(server.host, "ns/name").tags()
+
+
+@pytest.mark.parametrize(
+    ("link", "message"),
+    [
+        ('<http://127.0.0.2:1/v2/x>; rel="next"', "on another host"),
+        ('<http://169.254.169.254/>; rel="next"', "refused"),
+        ("</v2/ns/name/tags/list?n=1000>; rel=next", "in a circle"),
+    ],
+)
+def test_pages_that_lead_astray(
+    server: RegistryServer, client: RegistryClient, link: str, message: str
+) -> None:
+    """Pages are on the registry and end (oras-go 1215)."""
+    server.faults.add(Fault(path="/tags/", headers={"Link": link}, times=None))
+    with pytest.raises(errors.ServerFault, match=message) as caught:
+        client.store(server.host, "ns/name").tags()
+    assert not caught.value.temporary
+
+
+@pytest.mark.parametrize(
+    "link",
+    ['</x>; rel="prev"', "nonsense", '</a>; title="x, y"; rel="last"'],
+)
+def test_other_links(
+    server: RegistryServer, client: RegistryClient, link: str
+) -> None:
+    """Only the next page is followed."""
+    server.faults.add(Fault(path="/tags/", headers={"Link": link}))
+    assert list(client.store(server.host, "ns/name").tags()) == ["latest"]
+
+
+def test_pages_are_bounded(
+    server: RegistryServer,
+    client: RegistryClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A list that never ends is given up."""
+    monkeypatch.setattr(listing, "MAX_PAGES", 3)
+    server.behaviour.page = 1
+    target = server.content.store("ns/name")
+    for number in range(5):
+        target.tag(IMAGE.descriptor, f"t{number}")
+    with pytest.raises(errors.ServerFault, match="over 3 pages"):
+        client.store(server.host, "ns/name").tags()
+
+
+def test_broken_referrers(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """A list of referrers with a broken descriptor is not used."""
+    body = b'{"manifests": [{"digest": "sha256:../x"}]}'
+    server.faults.add(Fault(path="/referrers/", body=body))
+    with pytest.raises(errors.InvalidContent, match="list of referrers"):
+        client.store(server.host, "ns/name").referrers(IMAGE.descriptor)
+
+
+def test_fallback_referrers_are_kept_once(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """Without the API, each referrer is in the fallback index once."""
+    server.behaviour.referrers = False
+    store = client.store(server.host, "ns/name")
+    artifact = content.artifact("x", IMAGE.descriptor)
+    store_suite.store_all(store, artifact)
+    store_suite.store_all(store, artifact)
+    assert list(store.referrers(IMAGE.descriptor)) == [artifact.descriptor]
+    tag = listing.fallback_tag(IMAGE.descriptor.digest)
+    assert tag == IMAGE.descriptor.digest.replace(":", "-")
+    assert server.content.store("ns/name").resolve(tag)
+
+
+# Mirrors
+
+
+def test_mirror_first(server: RegistryServer, make_client: MakeClient) -> None:
+    """Reads go to the mirror, writes to the registry."""
+    with RegistryServer(server.content) as origin:
+        hosts = Hosts(mirrors={origin.host: server.url})
+        store = make_client(hosts).store(origin.host, "ns/name")
+        assert store.registry == origin.host
+        store.resolve("latest")
+        assert store.exists(BLOB.descriptor)
+        store_suite.read(store, BLOB.descriptor)
+        assert list(store.tags()) == ["latest"]
+        assert not store.referrers(IMAGE.descriptor)
+        assert not origin.log
+        store.push(BLOB.descriptor, BLOB.open())
+        assert origin.requests("PUT")
+        assert not server.requests("PUT")
+
+
+def test_mirror_without_content(make_client: MakeClient) -> None:
+    """What the mirror does not have is read from the registry."""
+    with RegistryServer() as origin, RegistryServer() as mirror:
+        target = origin.content.store("ns/name")
+        store_suite.store_all(target, IMAGE)
+        hosts = Hosts(mirrors={origin.host: mirror.url})
+        store = make_client(hosts).store(origin.host, "ns/name")
+        assert store.exists(BLOB.descriptor)
+        assert store_suite.read(store, BLOB.descriptor) == BLOB.data
+        assert len(mirror.requests(path="/blobs/")) == 2
+
+
+def test_mirror_that_is_down(
+    server: RegistryServer, make_client: MakeClient, observer: Remembering
+) -> None:
+    """A mirror that is down is waited for once, by all stores."""
+    down = f"http://127.0.0.1:{servers.free_port()}"
+    hosts = Hosts(mirrors={server.host: down})
+    client = make_client(hosts)
+    assert client.store(server.host, "ns/name").resolve("latest")
+    retries = len(observer.retries)
+    with pytest.raises(errors.NotFound):
+        client.store(server.host, "ns/other").resolve("latest")
+    assert len(observer.retries) == retries
+
+
+def test_mirror_gets_no_credentials_of_the_registry(
+    server: RegistryServer, make_client: MakeClient
+) -> None:
+    """Credentials belong to a physical host (containers/image 625)."""
+    with RegistryServer(gate=Basic("me", "Zz9")) as mirror:
+        known = Credentials({server.host: ("me", "Zz9")})
+        hosts = Hosts(mirrors={server.host: mirror.url}, credentials=known)
+        make_client(hosts).store(server.host, "ns/name").resolve("latest")
+        assert mirror.log
+        assert not any("Authorization" in r.headers for r in mirror.log)
+
+
+def test_closed_client(server: RegistryServer) -> None:
+    """A client that is closed asks nothing any more."""
+    with RegistryClient() as client:
+        store = client.store(server.host, "ns/name")
+        store.resolve("latest")
+    with pytest.raises(errors.StoreError, match="the run ends"):
+        store.resolve("latest")

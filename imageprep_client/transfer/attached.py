@@ -1,0 +1,97 @@
+"""What is attached to an image: signatures, attestations, bills of materials.
+
+Attached are the manifests that name the image as their ``subject`` (OCI
+distribution spec, "Listing Referrers"), and what cosign keeps under tags that
+are made of the image's digest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+
+from imageprep_client import errors
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.stores import base
+from imageprep_client.transfer import graph as graphs
+
+# The tag of the referrers' index of registries without an API for them is
+# ``sha256-<hex>``; cosign appends the kind of artefact.
+_TAG = re.compile(r"(sha256)-([0-9a-f]{64})(\.(sig|att|sbom))")
+# An artefact may have artefacts of its own, such as a signed bill of
+# materials; real chains end here.
+_MAX_DEPTH = 3
+_MAX_ATTACHED = 256
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attached:
+    """One artefact.
+
+    :ivar tag: the tag that it is found by; empty: by its subject.
+    """
+
+    graph: graphs.Graph
+    tag: str
+
+
+def find(
+    store: base.ReadableStore, image: graphs.Graph
+) -> tuple[Attached, ...]:
+    """Everything attached to an image and to the images of an index.
+
+    A repository that does not list tags, or does not let us see its
+    referrers, has nothing attached.
+
+    :raises StoreError: when the registry fails, or names more than any real
+        image has.
+    """
+    found: dict[str, Attached] = {}
+    subjects = [manifest.descriptor for manifest in image.manifests]
+    tags = _tags(store)
+    for _ in range(_MAX_DEPTH):
+        fresh: list[Descriptor] = []
+        for subject in subjects:
+            for descriptor, tag in _of(store, subject, tags):
+                if descriptor.digest in found:
+                    continue
+                if len(found) == _MAX_ATTACHED:
+                    raise errors.InvalidContent(
+                        f"{subject.digest}: more than {_MAX_ATTACHED}"
+                        " artefacts are attached to the image"
+                    )
+                graph = graphs.walk(store, descriptor)
+                found[descriptor.digest] = Attached(graph, tag)
+                fresh.append(graph.root.descriptor)
+        subjects = fresh
+    return tuple(found.values())
+
+
+def _tags(store: base.ReadableStore) -> dict[str, list[str]]:
+    """Cosign's tags, by the digest that they are made of."""
+    tags: dict[str, list[str]] = {}
+    if isinstance(store, base.ListsTags):
+        try:
+            for tag in store.tags():
+                if match := _TAG.fullmatch(tag):
+                    tags.setdefault(f"{match[1]}:{match[2]}", []).append(tag)
+        except (errors.NotFound, errors.AccessDenied):
+            return {}
+    return tags
+
+
+def _of(
+    store: base.ReadableStore,
+    subject: Descriptor,
+    tags: dict[str, list[str]],
+) -> list[tuple[Descriptor, str]]:
+    """The artefacts of one manifest, each with its tag."""
+    found: list[tuple[Descriptor, str]] = []
+    if isinstance(store, base.ListsReferrers):
+        with contextlib.suppress(errors.NotFound, errors.AccessDenied):
+            found += [(each, "") for each in store.referrers(subject)]
+    found += [
+        (store.resolve(tag), tag) for tag in tags.get(subject.digest, [])
+    ]
+    return found

@@ -1,0 +1,177 @@
+"""What an image consists of: a manifest's successors, walked within bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform as host
+from collections.abc import Sequence
+
+from imageprep_client import errors
+from imageprep_client.oci import manifest as manifests
+from imageprep_client.oci import mediatypes
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.manifest import Manifest
+from imageprep_client.oci.platform import Platform
+from imageprep_client.stores import base, verify
+
+# Real indexes are one or two levels deep and name some tens of manifests;
+# what goes on past these bounds wants to exhaust whoever walks it.
+_MAX_DEPTH = 4
+_MAX_MANIFESTS = 1024
+
+_MACHINES = {
+    "x86_64": Platform("linux", "amd64"),
+    "aarch64": Platform("linux", "arm64"),
+    "ppc64le": Platform("linux", "ppc64le"),
+    "s390x": Platform("linux", "s390x"),
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Graph:
+    """All content of one image.
+
+    :ivar manifests: children before the manifests that name them; the root
+        is the last.
+    :ivar blobs: configs and layers, each digest once.
+    """
+
+    manifests: tuple[Manifest, ...]
+    blobs: tuple[Descriptor, ...]
+
+    @property
+    def root(self) -> Manifest:
+        return self.manifests[-1]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all manifests and blobs together."""
+        return sum(
+            part.size
+            for part in (*(m.descriptor for m in self.manifests), *self.blobs)
+        )
+
+
+def host_platform() -> Platform:
+    """The platform whose image is taken when only one is wanted."""
+    return _MACHINES.get(host.machine(), _MACHINES["x86_64"])
+
+
+def fetch_manifest(
+    store: base.ReadableStore, descriptor: Descriptor
+) -> Manifest:
+    """The manifest or index, verified and parsed.
+
+    :raises InvalidContent: when it is not what the descriptor says.
+    """
+    if descriptor.size > manifests.MAX_SIZE:
+        raise errors.InvalidContent(
+            f"{descriptor.digest}: manifest of {descriptor.size} bytes is"
+            f" over {manifests.MAX_SIZE}"
+        )
+    content = verify.read_all(
+        store.fetch(descriptor), manifests.MAX_SIZE, descriptor.digest
+    )
+    return manifests.parse(content, descriptor.media_type, descriptor.digest)
+
+
+def choose(index: Manifest, wanted: Platform) -> Descriptor:
+    """The child of an index for this platform.
+
+    An index with a single child gives that one, whatever it is for.
+
+    :raises NotFound: when no child is for the platform; the message lists
+        those that there are.
+    """
+    children = index.manifests
+    for child in children:
+        if child.platform and child.platform.matches(wanted):
+            return child
+    if len(children) == 1:
+        return children[0]
+    known = ", ".join(str(c.platform) for c in children if c.platform)
+    raise errors.NotFound(
+        f"{index.descriptor.digest}: no image for {wanted} in the index,"
+        f" only for {known or 'no platform'}",
+        hint="set multi_arch: true to copy every platform",
+    )
+
+
+def walk(
+    store: base.ReadableStore,
+    descriptor: Descriptor,
+    *,
+    platform: Platform | None = None,
+    only: Sequence[Platform] = (),
+) -> Graph:
+    """Fetch the manifests below `descriptor` and list what they name.
+
+    :param platform: instead of an index take the image for this platform;
+        None takes the index as it is.
+    :param only: of an index that is taken as it is, the platforms whose
+        images are wanted; empty: all. The index goes on naming the others.
+    :raises NotFound: when an index has none of the images wanted.
+    :raises InvalidContent: when the graph is deeper or larger than any real
+        one, or a manifest is not what its descriptor says.
+    """
+    root = fetch_manifest(store, descriptor)
+    for _ in range(_MAX_DEPTH):
+        if platform is None or not root.is_index:
+            break
+        root = fetch_manifest(store, choose(root, platform))
+    ordered: dict[str, Manifest] = {}
+    _visit(store, root, ordered, [], tuple(only), depth=1)
+    if only and root.is_index and len(ordered) == 1:
+        wanted = " or ".join(map(str, only))
+        raise errors.NotFound(
+            f"{root.descriptor.digest}: no image for {wanted} in the index"
+        )
+    blobs = {b.digest: b for m in ordered.values() for b in m.blobs}
+    return Graph(tuple(ordered.values()), tuple(blobs.values()))
+
+
+def _visit(
+    store: base.ReadableStore,
+    manifest: Manifest,
+    ordered: dict[str, Manifest],
+    path: Sequence[str],
+    only: Sequence[Platform],
+    *,
+    depth: int,
+) -> None:
+    """Add `manifest` to `ordered` after everything wanted below it."""
+    name = manifest.descriptor.digest
+    if depth > _MAX_DEPTH:
+        raise errors.InvalidContent(
+            f"{name}: indexes nested deeper than {_MAX_DEPTH}"
+        )
+    for child in manifest.manifests:
+        if child.digest in path:
+            raise errors.InvalidContent(f"{name}: index names its own parent")
+        if child.digest in ordered or not _is_wanted(child, only):
+            continue
+        if len(ordered) + len(path) >= _MAX_MANIFESTS:
+            raise errors.InvalidContent(
+                f"{name}: more than {_MAX_MANIFESTS} manifests in one image"
+            )
+        if not child.is_manifest:
+            raise errors.InvalidContent(
+                f"{name}: index names {child.media_type}, which is no manifest"
+            )
+        _visit(
+            store,
+            fetch_manifest(store, child),
+            ordered,
+            [*path, name],
+            only,
+            depth=depth + 1,
+        )
+    ordered[name] = manifest
+
+
+def _is_wanted(child: Descriptor, only: Sequence[Platform]) -> bool:
+    """Whether a child of an index is for one of the platforms."""
+    if not only or child.media_type in mediatypes.INDEXES:
+        return True
+    own = child.platform
+    return own is not None and any(own.matches(wanted) for wanted in only)

@@ -1,0 +1,72 @@
+"""Taking up a blob where an earlier push broke off."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.stores import base, verify
+
+
+def fetch(
+    blob: Descriptor, source: base.ReadableStore, destination: base.Store
+) -> base.Content:
+    """The blob, verified; only what the destination lacks is fetched.
+
+    The destination's own beginning is read and hashed with the rest, so a
+    broken one is noticed at the end. It is used once: the next call fetches
+    the whole blob.
+
+    :raises NotFound: when it is not in the source.
+    """
+    if isinstance(destination, base.KeepsPartial) and isinstance(
+        source, base.FetchesFrom
+    ):
+        kept = destination.partial(blob)
+        if kept is not None:
+            beginning, length = kept
+            joined = _Joined(beginning, length, blob, source)
+            return verify.VerifiedContent(joined, blob)
+    return source.fetch(blob)
+
+
+class _Joined:
+    """The beginning of a blob, and then its rest from the source."""
+
+    def __init__(
+        self,
+        beginning: base.Content,
+        length: int,
+        blob: Descriptor,
+        source: base.FetchesFrom,
+    ) -> None:
+        self._content = beginning
+        self._left = length
+        self._length = length
+        self._blob = blob
+        self._source: base.FetchesFrom | None = source
+
+    def read(self, size: int = -1, /) -> bytes:
+        if self._source is None:
+            return self._content.read(size)
+        wanted = self._left if size < 0 else min(size, self._left)
+        chunk = self._content.read(wanted)
+        self._left -= len(chunk)
+        if chunk:
+            return chunk
+        # Where the beginning has become shorter meanwhile, the rest begins
+        # earlier.
+        self._content.close()
+        offset = self._length - self._left
+        self._content = self._source.fetch_from(self._blob, offset)
+        self._source = None
+        return self._content.read(size)
+
+    def close(self) -> None:
+        self._content.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()

@@ -1,0 +1,151 @@
+"""What is attached to images."""
+
+from __future__ import annotations
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.observer import Observer
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.stores import memory, verify
+from imageprep_client.testing import content
+from imageprep_client.transfer import attached, engine, graph
+from imageprep_client.transfer.ledger import Ledger
+from imageprep_client.transfer.survey import Copy
+
+IMAGE = content.image("x")
+
+
+def put(store: memory.MemoryStore, image: content.Image, *tags: str) -> None:
+    for piece in image.pieces:
+        store.push(
+            piece.descriptor, verify.from_bytes(piece.data, piece.descriptor)
+        )
+    for tag in tags:
+        store.tag(image.descriptor, tag)
+
+
+def cosign(descriptor: Descriptor, kind: str) -> str:
+    return f"{descriptor.digest.replace(':', '-')}.{kind}"
+
+
+@pytest.fixture
+def store() -> memory.MemoryStore:
+    store = memory.MemoryRegistry("source").store("a")
+    put(store, IMAGE, "1")
+    return store
+
+
+def find(store: memory.MemoryStore) -> dict[str, str]:
+    """The digests of what is attached, with their tags."""
+    image = graph.walk(store, store.resolve("1"))
+    return {
+        each.graph.root.descriptor.digest: each.tag
+        for each in attached.find(store, image)
+    }
+
+
+def test_nothing_is_attached(store):
+    """Most images have nothing."""
+    assert find(store) == {}
+
+
+def test_referrers(store):
+    """Manifests that name the image as their subject."""
+    artifact = content.artifact("sbom", IMAGE.descriptor)
+    put(store, artifact)
+    assert find(store) == {artifact.descriptor.digest: ""}
+
+
+@pytest.mark.parametrize("kind", ["sig", "att", "sbom"])
+def test_cosign_tags(store, kind):
+    """Artefacts under a tag that is made of the image's digest."""
+    tag = cosign(IMAGE.descriptor, kind)
+    signature = content.image("signature")
+    put(store, signature, tag, "unrelated")
+    assert find(store) == {signature.descriptor.digest: tag}
+
+
+def test_other_images_signatures_stay(store):
+    """What belongs to another image is not taken along."""
+    other = content.image("other")
+    put(store, other, "2")
+    put(store, content.image("s"), cosign(other.descriptor, "sig"))
+    put(store, content.artifact("a", other.descriptor))
+    assert find(store) == {}
+
+
+def test_artefacts_of_artefacts(store):
+    """A signed bill of materials brings its signature."""
+    sbom = content.artifact("sbom", IMAGE.descriptor)
+    signature = content.artifact("sig", sbom.descriptor)
+    put(store, sbom)
+    put(store, signature)
+    assert set(find(store)) == {
+        sbom.descriptor.digest,
+        signature.descriptor.digest,
+    }
+
+
+def test_artefacts_of_an_index(store):
+    """The images of an index have their own."""
+    index = content.index({"linux/amd64": IMAGE})
+    put(store, index, "1")
+    put(store, content.image("s"), cosign(IMAGE.descriptor, "sig"))
+    put(store, content.artifact("a", index.descriptor))
+    assert len(find(store)) == 2
+
+
+def test_too_many(store, monkeypatch):
+    """A registry that names ever more is left."""
+    monkeypatch.setattr(attached, "_MAX_ATTACHED", 2)
+    for number in range(3):
+        put(store, content.artifact(number, IMAGE.descriptor))
+    with pytest.raises(errors.InvalidContent, match="more than 2 artefacts"):
+        find(store)
+
+
+class Closed(memory.MemoryStore):
+    """Lets nobody list anything."""
+
+    def tags(self):  # type: ignore[no-untyped-def]
+        raise errors.AccessDenied("401")
+
+    def referrers(self, subject):  # type: ignore[no-untyped-def]
+        raise errors.NotFound("404")
+
+
+def test_registry_that_lists_nothing():
+    """An image can be copied from where nothing may be listed."""
+    home = memory.MemoryRegistry("closed")
+    put(memory.MemoryStore(home, "a"), IMAGE, "1")
+    assert find(Closed(home, "a")) == {}
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_they_come_along(store, wanted):
+    """A copy brings them, and leaves them when it is told to."""
+    tag = cosign(IMAGE.descriptor, "sig")
+    signature = content.image("signature")
+    artifact = content.artifact("a", IMAGE.descriptor)
+    put(store, signature, tag)
+    put(store, artifact)
+    destination = memory.MemoryRegistry("destination").store("b")
+    engine.copy_all(
+        [
+            Copy(
+                name="a:1",
+                source=store,
+                reference="1",
+                destination=destination,
+                tag="1",
+                attached=wanted,
+            )
+        ],
+        observer=Observer(),
+        ledger=Ledger(),
+    )
+    assert destination.holds(IMAGE.descriptor)
+    assert sorted(destination.tags()) == (["1", tag] if wanted else ["1"])
+    assert destination.holds(artifact.descriptor) is wanted
+    assert bool(destination.referrers(IMAGE.descriptor)) is wanted

@@ -1,0 +1,464 @@
+"""The engine over stores in memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.observer import Observer
+from imageprep_client.oci import mediatypes
+from imageprep_client.oci.platform import Platform
+from imageprep_client.stores import base, memory
+from imageprep_client.testing import content
+from imageprep_client.transfer import engine
+from imageprep_client.transfer.ledger import Ledger
+from imageprep_client.transfer.survey import Copy
+from tests.unit.transfer import stores
+
+SHARED = content.blob("shared", 3000)
+LARGE = content.blob("large", 5 * 1024 * 1024)
+
+
+def image(name: str) -> content.Image:
+    """An image with a layer of its own and one that all share."""
+    return content.image(name, [SHARED, content.blob(name, 500)])
+
+
+@pytest.fixture
+def source() -> stores.Registry:
+    registry = stores.Registry("source")
+    for name in ("a", "b", "c"):
+        registry.fill(name, image(name))
+    return registry
+
+
+@pytest.fixture
+def destination() -> stores.Registry:
+    return stores.Registry("destination")
+
+
+def copies(
+    source: stores.Registry,
+    destination: stores.Registry,
+    names: str = "abc",
+    platform: Platform | None = None,
+) -> list[Copy]:
+    return [
+        Copy(
+            name=f"source/{name}:1",
+            source=source.store(name),
+            reference="1",
+            destination=destination.store(name),
+            tag="1",
+            platform=platform,
+        )
+        for name in names
+    ]
+
+
+def run(
+    wanted: list[Copy],
+    *,
+    observer: Observer | None = None,
+    keep_going: bool = False,
+    dry_run: bool = False,
+    concurrency: int = 4,
+) -> list[engine.Outcome]:
+    return engine.copy_all(
+        wanted,
+        observer=observer or Observer(),
+        ledger=Ledger(),
+        keep_going=keep_going,
+        dry_run=dry_run,
+        concurrency=concurrency,
+    )
+
+
+def test_copies_images_unchanged(source, destination):
+    """What the destination's tags name has the source's digest, whole."""
+    outcomes = run(copies(source, destination))
+    assert [o.status for o in outcomes] == [engine.Status.COPIED] * 3
+    for name in "abc":
+        store = destination.store(name)
+        root = store.resolve("1")
+        assert root.digest == image(name).descriptor.digest
+        assert store.holds(root)
+
+
+def test_each_blob_leaves_the_source_once(source, destination):
+    """A blob that images share is fetched once and mounted elsewhere."""
+    run(copies(source, destination))
+    digest = SHARED.descriptor.digest
+    assert len([c for c in source.did("fetch") if c[2] == digest]) == 1
+    assert len([c for c in destination.did("push") if c[2] == digest]) == 1
+    assert len([c for c in destination.did("mount") if c[2] == digest]) == 2
+
+
+def test_blobs_then_manifests_then_tags(source, destination):
+    """No manifest is pushed before every blob, no tag before a manifest."""
+    manifests = {image(n).descriptor.digest for n in "abc"}
+    run(copies(source, destination))
+    blobs = stores.order(
+        destination.calls,
+        lambda c: c[0] in ("push", "mount") and c[2] not in manifests,
+    )
+    pushed = stores.order(
+        destination.calls, lambda c: c[0] == "push" and c[2] in manifests
+    )
+    tagged = stores.order(destination.calls, lambda c: c[0] == "tag")
+    assert max(blobs) < min(pushed) <= max(pushed) < min(tagged)
+
+
+def test_flushes_between_the_steps(source, destination):
+    """There is one barrier after blobs, manifests and tags each."""
+    run(copies(source, destination))
+    assert len(destination.did("flush")) == 3
+
+
+def test_second_run_moves_nothing(source, destination):
+    """An image that is in place costs a resolve on each side."""
+    run(copies(source, destination))
+    source.calls.clear()
+    destination.calls.clear()
+    outcomes = run(copies(source, destination))
+    assert {o.status for o in outcomes} == {engine.Status.PRESENT}
+    assert len(source.calls) == 3
+    assert {c[0] for c in destination.calls} <= {"resolve", "exists"}
+
+
+def test_broken_copy_is_completed(source, destination):
+    """A tag whose image lacks a blob does not count as present."""
+    run(copies(source, destination))
+    store = destination.store("a")
+    store.delete(content.blob("a", 500).descriptor)
+    (outcome,) = run(copies(source, destination, "a"))
+    assert outcome.status is engine.Status.COPIED
+    assert store.holds(store.resolve("1"))
+
+
+def test_counts_bytes(source, destination):
+    """A shared blob counts as copied for one image, mounted for others."""
+    outcomes = run(copies(source, destination))
+    size = SHARED.descriptor.size
+    assert [o.mounted for o in outcomes].count(size) == 2
+    unique = sum(
+        {
+            p.descriptor.digest: p.descriptor.size
+            for n in "abc"
+            for p in image(n).parts
+        }.values()
+    )
+    assert sum(o.copied for o in outcomes) == unique
+
+
+def test_blob_in_another_repository_is_not_moved(source, destination):
+    """What the destination has anywhere is mounted, not fetched."""
+    run(copies(source, destination, "a"))
+    source.calls.clear()
+    run(copies(source, destination, "b"))
+    fetched = {c[2] for c in source.did("fetch")}
+    assert SHARED.descriptor.digest not in fetched
+
+
+class Plain(stores.Recording):
+    """Has no optional power at all, as some registries."""
+
+    mount = None  # type: ignore[assignment]
+    locate = None  # type: ignore[assignment]
+    holds = None  # type: ignore[assignment]
+    flush = None  # type: ignore[assignment]
+
+
+def test_needs_no_optional_power(source):
+    """A destination that cannot mount gets the blob again."""
+    plain = stores.Registry("plain", Plain)
+    outcomes = run(copies(source, plain))
+    assert [o.status for o in outcomes] == [engine.Status.COPIED] * 3
+    digest = SHARED.descriptor.digest
+    assert len([c for c in plain.did("push") if c[2] == digest]) == 3
+
+
+def test_dry_run_writes_nothing(source, destination):
+    """A dry run says what a run would move, and moves nothing."""
+    planned = run(copies(source, destination), dry_run=True)
+    assert {c[0] for c in destination.calls} <= {"resolve", "exists"}
+    assert {o.status for o in planned} == {engine.Status.PLANNED}
+    done = run(copies(source, destination))
+    assert sum(o.copied for o in planned) == sum(o.copied for o in done)
+    assert sum(o.mounted for o in planned) == sum(o.mounted for o in done)
+
+
+def test_missing_image_moves_nothing(source, destination):
+    """Without keep_going one missing image ends the run before the copy."""
+    wanted = copies(source, destination, "abz")
+    outcomes = run(wanted, concurrency=1)
+    assert outcomes[2].status is engine.Status.FAILED
+    assert isinstance(outcomes[2].error.__cause__, errors.NotFound)
+    assert outcomes[2].error.origin == "source"
+    assert not destination.did("push")
+    assert outcomes[0].status is engine.Status.LEFT
+
+
+def test_every_missing_image_is_named(source, destination):
+    """One missing image does not hide another."""
+    outcomes = run(copies(source, destination, "xaby"), concurrency=1)
+    assert [o.status.value for o in outcomes] == [
+        "failed",
+        "left",
+        "left",
+        "failed",
+    ]
+
+
+def test_other_failures_end_the_survey(source, destination):
+    """A registry that does not answer is not asked for every image."""
+    source.fail("resolve", "1", *[errors.Unreachable("refused")] * 3)
+    run(copies(source, destination), concurrency=1)
+    assert len(source.did("resolve")) == 1
+
+
+def test_keep_going_copies_the_others(source, destination):
+    """With keep_going the other images are whole afterwards."""
+    outcomes = run(copies(source, destination, "azb"), keep_going=True)
+    assert [o.status.value for o in outcomes] == ["copied", "failed", "copied"]
+
+
+def test_blob_fault_fails_every_image_that_needs_it(source, destination):
+    """A shared blob that cannot be had fails all images, and tags none."""
+    fault = errors.NotFound("gone")
+    source.fail("fetch", SHARED.descriptor.digest, *[fault] * 20)
+    outcomes = run(copies(source, destination), keep_going=True)
+    assert {o.status for o in outcomes} == {engine.Status.FAILED}
+    assert not destination.did("tag")
+
+
+def test_temporary_fault_is_tried_again(source, destination):
+    """A blob whose upload broke off is fetched and pushed again."""
+    fault = errors.ServerFault("503")
+    destination.fail("push", SHARED.descriptor.digest, fault, fault)
+    outcomes = run(copies(source, destination))
+    assert {o.status for o in outcomes} == {engine.Status.COPIED}
+
+
+def test_permanent_fault_is_not_tried_again(source, destination):
+    """A refused push is final, and says that it was the destination."""
+    destination.fail(
+        "push", SHARED.descriptor.digest, *[errors.AccessDenied("no")] * 9
+    )
+    outcomes = run(copies(source, destination, "a"))
+    assert outcomes[0].error.origin == "destination"
+    digest = SHARED.descriptor.digest
+    assert len([c for c in destination.did("push") if c[2] == digest]) == 1
+
+
+def test_other_source_serves_when_one_lacks_a_blob(source, destination):
+    """A blob missing in one repository is taken from another's."""
+    source.fail("fetch", SHARED.descriptor.digest, errors.NotFound("gone"))
+    outcomes = run(copies(source, destination))
+    assert {o.status for o in outcomes} == {engine.Status.COPIED}
+
+
+def test_large_and_small_blobs(source, destination):
+    """Both kinds of blobs arrive."""
+    source.fill("big", content.image("big", [LARGE, SHARED]))
+    (outcome,) = run(copies(source, destination, ["big"]))
+    assert outcome.copied > LARGE.descriptor.size
+
+
+def test_index_with_every_platform(destination):
+    """Without a platform the index and every child are copied."""
+    source = stores.Registry("source")
+    index = content.index(
+        {"linux/amd64": image("x"), "linux/arm64": image("y")}
+    )
+    source.fill("a", index)
+    run(copies(source, destination, "a"))
+    store = destination.store("a")
+    assert store.resolve("1").digest == index.descriptor.digest
+    assert store.holds(store.resolve("1"))
+
+
+def test_index_for_one_platform(destination):
+    """With a platform the tag names that child, and only it is copied."""
+    source = stores.Registry("source")
+    children = {"linux/amd64": image("x"), "linux/arm64": image("y")}
+    source.fill("a", content.index(children))
+    arm = Platform("linux", "arm64")
+    run(copies(source, destination, "a", arm))
+    store = destination.store("a")
+    assert store.resolve("1").digest == image("y").descriptor.digest
+    assert not store.exists(image("x").descriptor)
+    (again,) = run(copies(source, destination, "a", arm))
+    assert again.status is engine.Status.PRESENT
+
+
+def test_foreign_layers_stay_where_they_are(destination):
+    """A layer that others distribute is neither fetched nor missed."""
+    foreign = content.blob(
+        "w", 10, "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+    )
+    source = stores.Registry("source")
+    source.fill("a", content.image("w", [foreign, SHARED]))
+    (outcome,) = run(copies(source, destination, "a"))
+    assert outcome.status is engine.Status.COPIED
+    assert not destination.store("a").exists(foreign.descriptor)
+
+
+class Cramped(stores.Recording):
+    """Has room for a hundred bytes."""
+
+    def free_space(self) -> int:
+        return 100
+
+
+def test_full_disk_is_noticed_before_the_copy(source):
+    """The needed and the free bytes are named; nothing is pushed."""
+    cramped = stores.Registry("cramped", Cramped)
+    with pytest.raises(errors.NoSpace, match="100 bytes free") as caught:
+        run(copies(source, cramped))
+    assert caught.value.needed > 3000
+    assert caught.value.free == 100
+    assert not cramped.did("push")
+
+
+def test_same_repository_with_two_tags(source, destination):
+    """Two tags of one repository are both written."""
+    source.fill("a", image("b"), "2")
+    wanted = copies(source, destination, "a")
+    second = Copy(
+        name="source/a:2",
+        source=source.store("a"),
+        reference="2",
+        destination=destination.store("a"),
+        tag="2",
+    )
+    outcomes = run([*wanted, second])
+    assert {o.status for o in outcomes} == {engine.Status.COPIED}
+    assert sorted(destination.store("a").tags()) == ["1", "2"]
+
+
+def test_copy_returns_the_root(source, destination):
+    """The single copy returns what the tag names."""
+    found = engine.copy(
+        source.store("a"),
+        "1",
+        destination.store("a"),
+        "new",
+        ledger=Ledger(),
+        observer=Observer(),
+    )
+    assert found.digest == image("a").descriptor.digest
+    assert destination.store("a").resolve("new") == found
+
+
+def test_copy_raises_with_the_side(source, destination):
+    """The single copy raises, and says which side failed."""
+    with pytest.raises(errors.CopyError, match="source/zz:1") as e:
+        engine.copy(
+            source.store("zz"),
+            "1",
+            destination.store("a"),
+            "1",
+            ledger=Ledger(),
+            observer=Observer(),
+        )
+    assert e.value.origin == "source"
+
+
+class Interrupting(Observer):
+    """Ends the run when the first bytes have come."""
+
+    def bytes_copied(self, count: int) -> None:
+        raise KeyboardInterrupt
+
+
+def test_interrupt_tags_nothing(source, destination):
+    """An interrupted run leaves no tag, and its threads end."""
+    with pytest.raises(KeyboardInterrupt):
+        run(copies(source, destination), observer=Interrupting())
+    assert not destination.did("tag")
+
+
+class Counting(Observer):
+    """Adds up what it is told."""
+
+    def __init__(self) -> None:
+        self.expected = 0
+        self.copied = 0
+        self.finished: list[str] = []
+
+    def bytes_expected(self, count: int) -> None:
+        self.expected += count
+
+    def bytes_copied(self, count: int) -> None:
+        self.copied += count
+
+    def image_finished(self, image: str, outcome: str) -> None:
+        self.finished.append(outcome)
+
+
+def test_progress_adds_up(source, destination):
+    """The bytes told as copied are those told as expected, even when one
+    blob was tried twice.
+    """
+    destination.fail(
+        "push", SHARED.descriptor.digest, errors.ServerFault("503")
+    )
+    counting = Counting()
+    run(copies(source, destination), observer=counting)
+    assert counting.copied == counting.expected > 0
+    assert counting.finished == ["copied"] * 3
+
+
+def test_protocols_are_met():
+    """The memory store has every power that needs no disk."""
+    store = memory.MemoryRegistry().store("a")
+    for power in (base.Mounts, base.Locates, base.ListsTags, base.Deletes):
+        assert isinstance(store, power)
+    assert mediatypes.is_foreign("application/x.foreign.y")
+
+
+ARM = Platform("linux", "arm64")
+
+
+def sparse(
+    source: stores.Registry, destination: stores.Registry
+) -> list[engine.Outcome]:
+    children = {"linux/amd64": image("x"), "linux/arm64": image("y")}
+    source.fill("i", content.index(children))
+    one = Copy(
+        name="source/i:1",
+        source=source.store("i"),
+        reference="1",
+        destination=destination.store("i"),
+        tag="1",
+        only=(ARM,),
+    )
+    return run([one])
+
+
+def test_some_platforms_are_present_when_they_are_there(source, destination):
+    """The images that were left out do not make it incomplete; a lost blob
+    of those that were wanted does.
+    """
+    (first,) = sparse(source, destination)
+    (again,) = sparse(source, destination)
+    assert first.status is engine.Status.COPIED
+    assert again.status is engine.Status.PRESENT
+    store = destination.store("i")
+    assert not store.exists(image("x").descriptor)
+    store.delete(image("y").parts[0].descriptor)
+    (mended,) = sparse(source, destination)
+    assert mended.status is engine.Status.COPIED
+    store.delete(image("y").descriptor)
+    (mended,) = sparse(source, destination)
+    assert mended.status is engine.Status.COPIED
+
+
+def test_registry_that_takes_only_whole_indexes(source, destination):
+    """The error says what to leave out."""
+    children = {"linux/amd64": image("x"), "linux/arm64": image("y")}
+    index = content.index(children).descriptor
+    destination.fail("push", index.digest, errors.NotFound("child unknown"))
+    (outcome,) = sparse(source, destination)
+    assert outcome.error.hint.endswith("leave --platform out")

@@ -1,0 +1,174 @@
+"""Walking what an image consists of."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.oci import mediatypes
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.platform import Platform
+from imageprep_client.stores import memory, verify
+from imageprep_client.testing import content
+from imageprep_client.transfer import graph
+
+
+@pytest.fixture
+def store() -> memory.MemoryStore:
+    return memory.MemoryRegistry().store("a")
+
+
+def put(store: memory.MemoryStore, *pieces: content.Piece) -> None:
+    for piece in pieces:
+        store.push(
+            piece.descriptor, verify.from_bytes(piece.data, piece.descriptor)
+        )
+
+
+def index_of(*children: Descriptor) -> content.Piece:
+    data = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": mediatypes.OCI_INDEX,
+            "manifests": [child.to_json() for child in children],
+        }
+    ).encode()
+    return content.Piece(Descriptor.of(data, mediatypes.OCI_INDEX), data)
+
+
+def nested(store: memory.MemoryStore, levels: int) -> Descriptor:
+    image = content.image("x")
+    put(store, *image.pieces)
+    piece = image.manifest
+    for _ in range(levels):
+        piece = index_of(piece.descriptor)
+        put(store, piece)
+    return piece.descriptor
+
+
+def test_children_come_first(store):
+    """Every manifest stands behind those that it names."""
+    index = content.index(
+        {"linux/amd64": content.image("x"), "linux/arm64": content.image("y")}
+    )
+    put(store, *index.pieces)
+    found = graph.walk(store, index.descriptor)
+    assert found.root.descriptor == index.descriptor
+    assert len(found.manifests) == 3
+    assert {b.digest for b in found.blobs} == {
+        p.descriptor.digest
+        for p in index.parts
+        if not p.descriptor.is_manifest
+    }
+    assert found.size == sum(p.descriptor.size for p in index.pieces)
+
+
+def test_nested_indexes_are_walked(store):
+    """An index of an index is within bounds."""
+    assert len(graph.walk(store, nested(store, 3)).manifests) == 4
+
+
+def test_too_deep(store):
+    """Indexes nested past the bound are refused."""
+    with pytest.raises(errors.InvalidContent, match="nested deeper"):
+        graph.walk(store, nested(store, 5))
+
+
+def test_too_many(store, monkeypatch):
+    """More manifests than any image has are refused."""
+    monkeypatch.setattr(graph, "_MAX_MANIFESTS", 3)
+    images = [content.image(n) for n in range(5)]
+    for image in images:
+        put(store, *image.pieces)
+    index = index_of(*(i.descriptor for i in images))
+    put(store, index)
+    with pytest.raises(errors.InvalidContent, match="more than 3 manifests"):
+        graph.walk(store, index.descriptor)
+
+
+def test_child_named_twice_is_walked_once(store):
+    """The same child under two platforms is stored once."""
+    image = content.image("x")
+    index = index_of(image.descriptor, image.descriptor)
+    put(store, *image.pieces, index)
+    assert len(graph.walk(store, index.descriptor).manifests) == 2
+
+
+def test_child_that_is_no_manifest(store):
+    """An index that names a blob as a child is refused."""
+    index = index_of(content.blob("b").descriptor)
+    put(store, index)
+    with pytest.raises(errors.InvalidContent, match="which is no manifest"):
+        graph.walk(store, index.descriptor)
+
+
+def test_oversized_manifest_is_not_fetched(store):
+    """A descriptor that promises too much is refused unread."""
+    huge = Descriptor(mediatypes.OCI_MANIFEST, "sha256:" + "0" * 64, 2**40)
+    with pytest.raises(errors.InvalidContent, match="over"):
+        graph.fetch_manifest(store, huge)
+
+
+def test_choose_lists_what_there_is():
+    """No image for the platform: the error names those that there are."""
+    index = content.index(
+        {"linux/s390x": content.image("x"), "linux/arm64": content.image("y")}
+    )
+    parsed = graph.manifests.parse(
+        index.manifest.data, index.descriptor.media_type
+    )
+    with pytest.raises(errors.NotFound, match="linux/s390x, linux/arm64"):
+        graph.choose(parsed, Platform("linux", "amd64"))
+
+
+def test_choose_takes_the_only_child(store):
+    """An index of one image stands for that image."""
+    index = index_of(content.image("x").descriptor)
+    parsed = graph.manifests.parse(index.data, mediatypes.OCI_INDEX)
+    assert (
+        graph.choose(parsed, Platform("linux", "amd64"))
+        == content.image("x").descriptor
+    )
+
+
+@pytest.mark.parametrize(
+    ("machine", "architecture"),
+    [("x86_64", "amd64"), ("aarch64", "arm64"), ("mystery", "amd64")],
+)
+def test_host_platform(monkeypatch, machine, architecture):
+    """The host's machine name is translated to an architecture."""
+    monkeypatch.setattr(graph.host, "machine", lambda: machine)
+    assert graph.host_platform().architecture == architecture
+
+
+def test_only_some_platforms(store):
+    """The index stays as it is; children for other platforms are left."""
+    children = {p: content.image(p) for p in ("linux/amd64", "linux/arm64/v8")}
+    index = content.index(children)
+    put(store, *index.pieces)
+    arm = Platform("linux", "arm64")
+    found = graph.walk(store, index.descriptor, only=[arm])
+    assert [m.descriptor for m in found.manifests] == [
+        children["linux/arm64/v8"].descriptor,
+        index.descriptor,
+    ]
+
+
+def test_only_platforms_that_are_not_there(store):
+    """An index without any of the platforms is not copied empty."""
+    index = content.index({"linux/amd64": content.image("x")})
+    put(store, *index.pieces)
+    with pytest.raises(errors.NotFound, match="no image for linux/s390x"):
+        graph.walk(store, index.descriptor, only=[Platform("linux", "s390x")])
+
+
+def test_only_platforms_of_a_plain_image(store):
+    """An image that is no index is for whatever it is for."""
+    image = content.image("x")
+    put(store, *image.pieces)
+    found = graph.walk(
+        store, image.descriptor, only=[Platform("linux", "s390x")]
+    )
+    assert found.root.descriptor == image.descriptor

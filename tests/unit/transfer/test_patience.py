@@ -1,0 +1,68 @@
+"""Blobs whose transfer breaks off again and again."""
+
+from __future__ import annotations
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.observer import Observer
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.stores import base
+from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
+from imageprep_client.testing import images
+from imageprep_client.transfer import engine
+from imageprep_client.transfer.ledger import Ledger
+
+IMAGE = images.random_image("patience", layers=1)
+
+
+class Breaking(MemoryStore):
+    """Its first pushes of blobs break off.
+
+    :ivar failures: so many are left.
+    """
+
+    failures = 0
+
+    def push(self, expected: Descriptor, content: base.Content) -> None:
+        if self.failures and not expected.is_manifest:
+            self.failures -= 1
+            raise errors.Unreachable("it broke off")
+        super().push(expected, content)
+
+
+def copy(failures: int) -> None:
+    """Copy an image to where so many pushes break off."""
+    source = MemoryRegistry("source")
+    images.write([IMAGE], source.store)
+    target = Breaking(MemoryRegistry("target"), IMAGE.repository)
+    target.failures = failures
+    engine.copy(
+        source.store(IMAGE.repository),
+        "latest",
+        target,
+        "latest",
+        ledger=Ledger(),
+        observer=Observer(),
+    )
+    assert target.resolve("latest") == IMAGE.descriptor
+
+
+def test_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven failures in a row are survived."""
+    monkeypatch.setattr(engine, "_FIRST_PAUSE", 0.0)
+    copy(7)
+
+
+def test_it_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the end the last error is told."""
+    monkeypatch.setattr(engine, "_FIRST_PAUSE", 0.0)
+    with pytest.raises(errors.CopyError, match="broke off"):
+        copy(1000)
+
+
+def test_it_is_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the transport tried for long already is not tried again."""
+    monkeypatch.setattr(engine, "_PATIENCE", -1.0)
+    with pytest.raises(errors.CopyError, match="broke off"):
+        copy(1)

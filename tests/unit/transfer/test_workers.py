@@ -1,0 +1,93 @@
+"""The threads of a phase."""
+
+from __future__ import annotations
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.transfer.workers import Cancelled, Workers
+
+
+def broken(number: int) -> None:
+    if number % 2:
+        raise errors.StoreError(str(number))
+
+
+def test_every_item_is_worked_on():
+    """Each item is given to the work once."""
+    seen: list[int] = []
+    with Workers(4, keep_going=False) as workers:
+        assert workers.each(seen.append, range(100)) == []
+    assert sorted(seen) == list(range(100))
+
+
+def test_no_items():
+    """Nothing to do is no failure."""
+    with Workers(4, keep_going=False) as workers:
+        assert workers.each(broken, []) == []
+
+
+def test_keep_going_collects_every_failure():
+    """With keep_going each failure is listed with its item."""
+    with Workers(3, keep_going=True) as workers:
+        failures = workers.each(broken, range(6))
+    assert sorted(item for item, _ in failures) == [1, 3, 5]
+
+
+def test_first_failure_stops():
+    """Without keep_going nothing is started after a failure."""
+    seen: list[int] = []
+
+    def work(number: int) -> None:
+        seen.append(number)
+        broken(number)
+
+    with Workers(1, keep_going=False) as workers:
+        workers.each(work, range(6))
+        assert workers.stopped
+        assert workers.each(work, range(6)) == []
+    assert seen == [0, 1]
+
+
+def test_limit_bounds_the_threads():
+    """`limit` lets fewer pieces of work run at once than there are
+    threads.
+    """
+    import threading
+
+    names: set[str] = set()
+    barrier = threading.Barrier(2, timeout=10)
+
+    def work(number: int) -> None:
+        names.add(threading.current_thread().name)
+        barrier.wait()
+
+    with Workers(8, keep_going=False) as workers:
+        workers.each(work, range(8), limit=2)
+    assert len(names) == 2
+
+
+def test_cancelled_work_is_no_failure():
+    """Work that gives up because the run stops is not listed."""
+
+    def work(number: int) -> None:
+        workers.stop()
+        workers.check()
+
+    with Workers(2, keep_going=True) as workers:
+        assert workers.each(work, range(3)) == []
+        with pytest.raises(Cancelled):
+            workers.check()
+
+
+def test_defects_are_raised():
+    """An exception that is none of ours is not collected."""
+
+    def work(number: int) -> None:
+        raise ZeroDivisionError
+
+    with (
+        Workers(2, keep_going=True) as workers,
+        pytest.raises(ZeroDivisionError),
+    ):
+        workers.each(work, range(3))

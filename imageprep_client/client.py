@@ -1,0 +1,398 @@
+"""The composition root: the only module that knows every implementation.
+
+Programs use it as the commands do::
+
+    client = Client(Settings(image_serve="/srv/images"))
+    result = client.prepare(PrepareRequest(environment_files=["env.yaml"]))
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from imageprep_client import discovery, errors, undercloud
+from imageprep_client.catalog import DEFAULT_RELEASE, releases
+from imageprep_client.container import (
+    default,
+    inventory,
+    login,
+    pushing,
+    removal,
+)
+from imageprep_client.container import prepare as preparing
+from imageprep_client.container.destination import Place
+from imageprep_client.container.inventory import Details
+from imageprep_client.container.pushing import PushRequest
+from imageprep_client.container.removal import Removed
+from imageprep_client.container.request import (
+    PrepareRequest,
+    PrepareResult,
+    Row,
+)
+from imageprep_client.heat import environment, parameters
+from imageprep_client.heat.parameters import Credential, PrepareParameters
+from imageprep_client.observer import Observer
+from imageprep_client.oci.platform import Platform
+from imageprep_client.oci.reference import Reference
+from imageprep_client.opening import Settings, Stores
+from imageprep_client.plans.directory import PlanDirectory
+from imageprep_client.stores import base
+from imageprep_client.transfer.engine import CONCURRENCY
+from imageprep_client.undercloud import PORT, TREE
+from imageprep_client.upkeep import pruning, verification
+from imageprep_client.upkeep.pruning import PruneRequest, PruneResult
+from imageprep_client.upkeep.registry import Registry
+from imageprep_client.upkeep.verification import Verdict
+
+__all__ = [
+    "CONCURRENCY",
+    "DEFAULT_RELEASE",
+    "ENVIRONMENT_DIRECTORY",
+    "PORT",
+    "TREE",
+    "Client",
+    "Credential",
+    "Details",
+    "Platform",
+    "PrepareRequest",
+    "PrepareResult",
+    "PruneRequest",
+    "PruneResult",
+    "PushRequest",
+    "Removed",
+    "Row",
+    "Settings",
+    "Verdict",
+    "credential",
+    "default_environment",
+    "make_client",
+    "releases",
+    "serve",
+    "virtual_host",
+]
+
+#: Environments here are read without being named.
+ENVIRONMENT_DIRECTORY = "~/.tripleo/environments"
+
+
+class Client:
+    """Everything that the commands can do."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings or Settings()
+
+    def prepare(
+        self,
+        request: PrepareRequest,
+        *,
+        plan_directory: str = "",
+        observer: Observer | None = None,
+    ) -> PrepareResult:
+        """Bring images into place and write the parameters.
+
+        See `container.prepare.prepare` for what it promises and raises.
+
+        :param plan_directory: a deployment plan to read and write.
+        """
+        observer = observer or Observer()
+        with contextlib.ExitStack() as stack:
+
+            def open_stores(
+                parameters: PrepareParameters, *, patient: bool
+            ) -> Stores:
+                stores = Stores(
+                    self._settings,
+                    parameters,
+                    observer,
+                    patient=patient,
+                    concurrency=request.concurrency or CONCURRENCY,
+                )
+                stack.callback(stores.close)
+                return stores
+
+            return preparing.prepare(
+                request,
+                open_stores=open_stores,
+                plan=PlanDirectory(plan_directory) if plan_directory else None,
+                undercloud_registry=undercloud.registry,
+                observer=observer,
+                now=datetime.datetime.now(),
+            )
+
+    def push(
+        self, request: PushRequest, observer: Observer | None = None
+    ) -> Row:
+        """Copy one image; see `container.pushing.push`."""
+        observer = observer or Observer()
+        reference = pushing.source_of(request.image)
+        place = self._place(request.registry_url)
+        patient = not request.dry_run
+        with (
+            self._stores(
+                observer,
+                {reference.registry: request.source_credential},
+                patient=patient,
+            ) as sources,
+            self._stores(
+                observer, {place.registry: request.credential}, patient=patient
+            ) as destinations,
+        ):
+            return pushing.push(
+                request,
+                place,
+                source=sources.source,
+                destination=destinations.destination,
+                locked=destinations.locked,
+                observer=observer,
+                concurrency=CONCURRENCY,
+            )
+
+    def images(
+        self,
+        registry_url: str = "",
+        *,
+        credential: Credential | None = None,
+        observer: Observer | None = None,
+    ) -> list[str]:
+        """All images of a registry or tree, ``[registry/]repository:tag``.
+
+        :param registry_url: empty: the undercloud's registry.
+        """
+        observer = observer or Observer()
+        place = self._place(registry_url)
+        with self._stores(observer, {place.registry: credential}) as stores:
+            found = inventory.images(
+                stores.catalog(place.registry),
+                lambda name: stores.destination(place.registry, name),
+                prefix=place.prefix,
+                concurrency=CONCURRENCY,
+                observer=observer,
+            )
+        host = f"{place.registry}/" if place.is_registry else ""
+        return [f"{host}{name}:{tag}" for name, tag in found]
+
+    def image(
+        self,
+        image: str,
+        registry_url: str = "",
+        *,
+        credential: Credential | None = None,
+        observer: Observer | None = None,
+    ) -> Details:
+        """One image of a registry or tree, closely.
+
+        :param image: of the registry in its name, else of `registry_url`.
+        """
+        observer = observer or Observer()
+        with self._image(image, registry_url, credential, observer) as found:
+            return inventory.inspect(found.store, found.reference)
+
+    def delete_image(
+        self,
+        image: str,
+        registry_url: str = "",
+        *,
+        credential: Credential | None = None,
+        observer: Observer | None = None,
+    ) -> Removed:
+        """Delete one image; see `container.removal.remove`."""
+        observer = observer or Observer()
+        with (
+            self._image(image, registry_url, credential, observer) as found,
+            found.stores.locked(observer.waiting),
+        ):
+            removed = removal.remove(
+                found.store,
+                found.reference,
+                observer=observer,
+                concurrency=CONCURRENCY,
+            )
+            if isinstance(found.store, base.Flushes):
+                found.store.flush()
+            return removed
+
+    def discover_tag(
+        self, image: str, label: str, observer: Observer | None = None
+    ) -> str:
+        """The versioned tag behind the tag of an image.
+
+        :param label: as in `discovery.discover`; it may not be empty.
+        :raises DiscoveryError: when no tag comes out.
+        """
+        reference = Reference.parse(image.removeprefix("docker://"))
+        with self._stores(observer or Observer(), {}) as stores:
+            stores.check_tree()
+            return discovery.versioned_tag(
+                stores.reading(reference.registry, reference.repository),
+                str(reference),
+                reference.identifier,
+                label,
+            )
+
+    def verify(
+        self,
+        registry_url: str = "",
+        *,
+        quick: bool = False,
+        concurrency: int = CONCURRENCY,
+        observer: Observer | None = None,
+    ) -> Verdict:
+        """Check all of a registry or tree; see `upkeep.verification.verify`.
+
+        :param registry_url: empty: the undercloud's registry.
+        """
+        observer = observer or Observer()
+        place = self._whole(registry_url)
+        with self._stores(observer, {}) as stores:
+            return verification.verify(
+                stores.registry(place.registry),
+                quick=quick,
+                concurrency=concurrency,
+                observer=observer,
+            )
+
+    def prune(
+        self,
+        request: PruneRequest,
+        registry_url: str = "",
+        *,
+        observer: Observer | None = None,
+    ) -> PruneResult:
+        """Delete what nobody names; see `upkeep.pruning.prune`.
+
+        :param registry_url: empty: the undercloud's registry. References to
+            a tree without it count whatever their registry is called.
+        """
+        observer = observer or Observer()
+        place = self._whole(registry_url)
+        with contextlib.ExitStack() as stack:
+
+            def open_registry(given: PrepareParameters) -> Registry:
+                stores = Stores(
+                    self._settings,
+                    given,
+                    observer,
+                    patient=True,
+                    concurrency=request.concurrency,
+                )
+                stack.callback(stores.close)
+                return stores.registry(place.registry)
+
+            return pruning.prune(
+                request,
+                open_registry=open_registry,
+                by_name=registry_url != "",
+                is_here=lambda name: undercloud.are_one(name, place.registry),
+                observer=observer,
+            )
+
+    def _whole(self, registry_url: str) -> Place:
+        """A place that is looked after as a whole."""
+        place = self._place(registry_url)
+        if place.prefix or place.registry.startswith(("oci:", "memory:")):
+            raise errors.InvalidArgument(
+                f"{registry_url}: neither a registry without a path nor a"
+                " tree",
+                hint="give host:port, or a directory with --image-serve",
+            )
+        return place
+
+    def _place(self, registry_url: str) -> Place:
+        if not registry_url and self._settings.image_serve:
+            path = os.path.abspath(self._settings.image_serve)
+            return Place(f"image-serve:{path}")
+        return Place.parse(registry_url or undercloud.registry())
+
+    @contextlib.contextmanager
+    def _image(
+        self,
+        image: str,
+        registry_url: str,
+        credential: Credential | None,
+        observer: Observer,
+    ) -> Iterator[_Image]:
+        reference = inventory.named(image, lambda: self._place(registry_url))
+        home = reference.registry
+        with self._stores(observer, {home: credential}) as stores:
+            given = self._place(registry_url).registry if registry_url else ""
+            if given and not stores.are_one(home, given):
+                raise errors.InvalidArgument(
+                    f"{image}: its registry is not that of --registry-url,"
+                    f" {registry_url}"
+                )
+            stores.check_tree()
+            store = stores.destination(home, reference.repository)
+            yield _Image(reference, store, stores)
+
+    @contextlib.contextmanager
+    def _stores(
+        self,
+        observer: Observer,
+        credentials: Mapping[str, Credential | None],
+        *,
+        patient: bool = True,
+    ) -> Iterator[Stores]:
+        """The stores of a command that reads no environment."""
+        stores = Stores(
+            self._settings,
+            dataclasses.replace(
+                parameters.parse(environment.merge([])),
+                credentials={k: v for k, v in credentials.items() if v},
+            ),
+            observer,
+            patient=patient,
+            concurrency=CONCURRENCY,
+            credentials_from="the options",
+        )
+        try:
+            yield stores
+        finally:
+            stores.close()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Image:
+    """One image that exists or not, and the stores that it is of."""
+
+    reference: Reference
+    store: base.Store
+    stores: Stores
+
+
+#: See `container.login.parse`.
+credential = login.parse
+#: See `container.default.environment`.
+default_environment = default.environment
+
+
+def virtual_host(tree: str, listen: str) -> str:
+    """The Apache virtual host that serves a tree.
+
+    :param listen: ``address:port``.
+    :raises InvalidArgument: when one of them cannot be used.
+    """
+    from imageprep_client.serving import apache
+
+    return apache.virtual_host(tree, listen)
+
+
+def serve(tree: str, listen: str, announce: Callable[[str], None]) -> None:
+    """Serve a tree read-only, until SIGINT or SIGTERM.
+
+    :param announce: told in a line, once connections are taken, where.
+    :raises InvalidArgument: when one of them cannot be used.
+    """
+    # Only here: no other command needs the HTTP server.
+    from imageprep_client.serving import server
+
+    server.serve(tree, listen, announce)
+
+
+def make_client(instance: Any) -> Client:
+    """For the plugin hook; nothing of the cloud is needed."""
+    return Client()

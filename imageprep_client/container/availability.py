@@ -1,0 +1,99 @@
+"""Whether images are where they are said to be, asked without insisting.
+
+Images that stay where they are need no copy, and a dry run copies nothing;
+neither shall fail because a registry cannot be reached from this host. A
+registry that answers that the image is not there is another matter.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+
+from imageprep_client import errors
+from imageprep_client.observer import Observer
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.reference import Reference
+from imageprep_client.transfer.workers import Workers
+
+#: What one image's failure says about all images of the registry.
+_SILENCING = (
+    errors.Unreachable,
+    errors.ServerFault,
+)
+
+Resolve = Callable[[Reference], Descriptor]
+
+
+class Availability:
+    """Asks each registry once whether it answers, then for its images.
+
+    :param resolve: asks for one image, with short timeouts.
+    """
+
+    def __init__(
+        self, resolve: Resolve, observer: Observer, concurrency: int
+    ) -> None:
+        self._resolve = resolve
+        self._observer = observer
+        self._concurrency = concurrency
+        self._lock = threading.Lock()
+        self._silent: dict[str, errors.StoreError] = {}
+        self._refused: dict[Reference, errors.StoreError] = {}
+        self._found: dict[Reference, Descriptor] = {}
+        self._missing: dict[Reference, errors.ImagePrepError] = {}
+
+    def ask(self, references: Iterable[Reference]) -> None:
+        """Ask for these images, the first of each registry first."""
+        unique = list(dict.fromkeys(references))
+        first: dict[str, Reference] = {}
+        for reference in unique:
+            first.setdefault(reference.registry, reference)
+        rest = [r for r in unique if r not in first.values()]
+        with Workers(self._concurrency, keep_going=True) as workers:
+            workers.each(self._ask, first.values())
+            workers.each(self._ask, rest)
+        if self._refused:
+            count = len(self._refused)
+            self._observer.warning(
+                f"{'one image is' if count == 1 else f'{count} images are'}"
+                f" not checked: {next(iter(self._refused.values()))}"
+            )
+
+    def found(self, reference: Reference) -> Descriptor | None:
+        """What the image's tag names, or None when that is not known."""
+        return self._found.get(reference)
+
+    def missing(self, reference: Reference) -> errors.ImagePrepError | None:
+        """The registry's word that the image is not there, or None."""
+        return self._missing.get(reference)
+
+    def unchecked(self, reference: Reference) -> errors.StoreError | None:
+        """Why it is not known whether the image is there, or None."""
+        return self._refused.get(reference) or self._silent.get(
+            reference.registry
+        )
+
+    def _ask(self, reference: Reference) -> None:
+        if reference.registry in self._silent:
+            return
+        try:
+            descriptor = self._resolve(reference)
+        except errors.NotFound as error:
+            with self._lock:
+                self._missing[reference] = error
+        except _SILENCING as error:
+            with self._lock:
+                told = reference.registry in self._silent
+                self._silent.setdefault(reference.registry, error)
+            if not told:
+                self._observer.warning(
+                    f"{reference.registry}: its images are not checked:"
+                    f" {error}"
+                )
+        except errors.StoreError as error:
+            with self._lock:
+                self._refused[reference] = error
+        else:
+            with self._lock:
+                self._found[reference] = descriptor

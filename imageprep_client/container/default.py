@@ -1,0 +1,44 @@
+"""The environment that a deployment starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from imageprep_client import catalog, files
+from imageprep_client.heat import parameters
+
+DEFAULT_RELEASE = catalog.DEFAULT_RELEASE
+
+
+def environment(
+    release: str = DEFAULT_RELEASE,
+    *,
+    local_push_destination: bool = False,
+    registry_login: bool = False,
+    header: Sequence[str] = (),
+    output_env_file: str = "",
+) -> str:
+    """An environment file with the release's ``ContainerImagePrepare``.
+
+    :param local_push_destination: whether every entry copies its images to
+        the undercloud's registry.
+    :param registry_login: whether the nodes log in to the registries.
+    :param header: comment lines above it.
+    :param output_env_file: where it is written, too; an old file is kept as
+        a backup. Empty: nowhere.
+    :returns: its text.
+    :raises InvalidArgument: for a release that is unknown or has no default.
+    :raises InvalidFile, NoSpace: when the file cannot be written.
+    """
+    entries = catalog.load(release).default_prepare
+    if local_push_destination:
+        for entry in entries:
+            entry["push_destination"] = True
+    values: dict[str, Any] = {"ContainerImagePrepare": entries}
+    if registry_login:
+        values["ContainerImageRegistryLogin"] = True
+    text = parameters.render(values, header)
+    if output_env_file:
+        files.write(output_env_file, text, backup=True)
+    return text

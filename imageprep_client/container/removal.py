@@ -1,0 +1,298 @@
+"""Deleting one image, and nothing that anything else still needs.
+
+What hangs together in a repository: an index names images, an artefact names
+its subject, and cosign's artefacts are under tags made of a digest. Deleted
+is what only the deleted image led to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+from imageprep_client import errors
+from imageprep_client.observer import Observer
+from imageprep_client.oci import mediatypes
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.manifest import Manifest
+from imageprep_client.oci.reference import Reference
+from imageprep_client.stores import base
+from imageprep_client.transfer import graph
+from imageprep_client.transfer.workers import Workers
+
+# Of cosign, and of the referrers' index where there is no API for them.
+_ATTACHED = re.compile(r"(sha256|sha512)-([0-9a-f]{64,128})(\.[a-z]+)?")
+
+_T = TypeVar("_T")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """What was deleted.
+
+    :ivar tags: their names, sorted.
+    :ivar manifests: how many manifests and indexes.
+    :ivar blobs: how many blobs of this repository; another repository that
+        has them keeps them.
+    :ivar still: what keeps the manifest, such as other tags; empty when it
+        is gone.
+    """
+
+    tags: tuple[str, ...]
+    manifests: int = 0
+    blobs: int = 0
+    still: tuple[str, ...] = ()
+
+
+def remove(
+    store: base.Store,
+    reference: Reference,
+    *,
+    observer: Observer,
+    concurrency: int,
+) -> Removed:
+    """Delete a tag, and the manifest when nothing else leads to it.
+
+    A reference by digest alone deletes the manifest with all its tags; one
+    with both deletes the tag if it names that digest. Where the store knows
+    all its manifests, what was only needed by the manifest goes as well:
+    the images of an index, artefacts, blobs. A registry collects that by
+    itself.
+
+    :raises NotFound: when it is not there.
+    :raises StoreError: when the store cannot do it without deleting what
+        was not asked for, or not at all; then nothing was deleted.
+    """
+    if not isinstance(store, base.Deletes):
+        raise errors.StoreError(f"{reference}: nothing can be deleted there")
+    known = _Known(store, observer, concurrency)
+    known.read()
+    by_digest = bool(reference.digest and not reference.tag)
+    tag = "" if by_digest else reference.tag or "latest"
+    if tag in known.dangling and _untagged(store, tag):
+        return Removed(tags=(tag,))
+    root = store.resolve(tag or reference.digest)
+    if reference.digest not in ("", root.digest):
+        raise errors.NotFound(
+            f"{reference}: the tag names another manifest, {root.digest}"
+        )
+    leaving = {tag} if tag else known.tags_of(root.digest)
+    doomed = known.below({root.digest}, known.tags)
+    kept = known.kept(root.digest, doomed, leaving)
+    if root.digest not in kept:
+        return _delete(store, known, root, doomed - kept, leaving)
+    still = known.users(root.digest, kept, leaving)
+    if tag and _untagged(store, tag):
+        return Removed(tags=(tag,), still=still)
+    if tag:
+        raise errors.StoreError(
+            f"{reference}: not deleted: the registry cannot remove a tag"
+            f" alone, and its manifest is needed by {', '.join(still)}",
+            hint="delete these first, or name the image by its digest to"
+            " delete the manifest with all its tags",
+        )
+    raise errors.StoreError(
+        f"{reference}: not deleted: it is needed by {', '.join(still)}",
+        hint="delete that first",
+    )
+
+
+def _untagged(store: base.Store, tag: str) -> bool:
+    return isinstance(store, base.Untags) and store.untag(tag)
+
+
+def _delete(
+    store: base.Deletes,
+    known: _Known,
+    root: Descriptor,
+    gone: set[str],
+    leaving: set[str],
+) -> Removed:
+    """Delete a manifest and, in a store that knows all, what it needed.
+
+    The root is the first: nothing shall be visible that is not whole.
+    """
+    if not isinstance(store, base.ListsManifests):
+        store.delete(root)
+        return Removed(tags=tuple(sorted(leaving)), manifests=1)
+    tags = {t for t, d in known.tags.items() if d in gone}
+    blobs = known.unneeded(gone)
+    store.delete(root)
+    for digest in sorted(gone - {root.digest}):
+        store.delete(known.descriptors[digest])
+    deleted = 0
+    for blob in blobs:
+        # Not all of an image need be in a repository.
+        with contextlib.suppress(errors.NotFound):
+            store.delete(blob)
+            deleted += 1
+    return Removed(
+        tags=tuple(sorted(tags)), manifests=len(gone), blobs=deleted
+    )
+
+
+class _Known:
+    """What a repository has, as far as it tells.
+
+    :ivar tags: digest by tag.
+    :ivar dangling: tags that name nothing.
+    :ivar descriptors: of the manifests, by digest.
+    """
+
+    def __init__(
+        self, store: base.Store, observer: Observer, concurrency: int
+    ) -> None:
+        self.tags: dict[str, str] = {}
+        self.dangling: set[str] = set()
+        self.descriptors: dict[str, Descriptor] = {}
+        self._manifests: dict[str, Manifest] = {}
+        self._opaque = False
+        self._store = store
+        self._observer = observer
+        self._concurrency = concurrency
+        self._lock = threading.Lock()
+
+    def read(self) -> None:
+        """Ask for all tags, and read the manifests that name others."""
+        store = self._store
+        names: list[str] = []
+        if isinstance(store, base.ListsTags):
+            try:
+                names = list(store.tags())
+            except errors.NotFound:
+                names = []
+        self._each(self._resolve, names)
+        if isinstance(store, base.ListsManifests):
+            for found in store.manifests():
+                self.descriptors[found.digest] = found
+            wanted = list(self.descriptors.values())
+        else:
+            wanted = [
+                each
+                for each in self.descriptors.values()
+                if each.media_type in mediatypes.INDEXES
+            ]
+        self._each(self._fetch, wanted)
+
+    def _each(self, work: Callable[[_T], None], items: Iterable[_T]) -> None:
+        with Workers(self._concurrency, keep_going=False) as workers:
+            failures = workers.each(work, items)
+        if failures:
+            raise failures[0][1]
+
+    def _resolve(self, tag: str) -> None:
+        try:
+            found = self._store.resolve(tag)
+        except errors.NotFound:
+            with self._lock:
+                self.dangling.add(tag)
+            return
+        with self._lock:
+            self.tags[tag] = found.digest
+            self.descriptors[found.digest] = found
+
+    def _fetch(self, descriptor: Descriptor) -> None:
+        try:
+            manifest = graph.fetch_manifest(self._store, descriptor)
+        except errors.InvalidContent as error:
+            self._opaque = True
+            self._observer.warning(
+                f"{error}: what it needs is not known, so more than the image"
+                " itself is not deleted"
+            )
+            return
+        with self._lock:
+            self._manifests[descriptor.digest] = manifest
+
+    def below(
+        self,
+        digests: Iterable[str],
+        tags: Mapping[str, str],
+        detached: str = "",
+    ) -> set[str]:
+        """These manifests, and all that they lead to.
+
+        :param tags: those through which an artefact may be found.
+        :param detached: a manifest that its subject does not lead to.
+        """
+        found: set[str] = set()
+        todo = list(digests)
+        while todo:
+            digest = todo.pop()
+            if digest in found:
+                continue
+            found.add(digest)
+            manifest = self._manifests.get(digest)
+            if manifest:
+                todo += [
+                    child.digest
+                    for child in manifest.manifests
+                    if child.digest in self.descriptors
+                ]
+            todo += [
+                each.descriptor.digest
+                for each in self._manifests.values()
+                if each.subject
+                and each.subject.digest == digest
+                and each.descriptor.digest != detached
+            ]
+            todo += [d for t, d in tags.items() if _subject(t) == digest]
+        return found
+
+    def tags_of(self, digest: str) -> set[str]:
+        """The tags that name a manifest."""
+        return {tag for tag, named in self.tags.items() if named == digest}
+
+    def kept(self, root: str, doomed: set[str], leaving: set[str]) -> set[str]:
+        """What the rest of the repository leads to.
+
+        :param root: the manifest that is deleted.
+        :param doomed: everything below the manifest that is deleted.
+        :param leaving: its tags that are deleted.
+        """
+        staying = {t: d for t, d in self.tags.items() if t not in leaving}
+        anchors = {
+            digest
+            for tag, digest in staying.items()
+            if _subject(tag) not in doomed
+        }
+        anchors |= set(self.descriptors) - doomed
+        if self._opaque:
+            anchors |= doomed - {root}
+        return self.below(anchors, staying, detached=root)
+
+    def users(
+        self, digest: str, kept: set[str], leaving: set[str]
+    ) -> tuple[str, ...]:
+        """What keeps a manifest, for messages: tags, then manifests."""
+        tags = [f"tag {tag}" for tag in self.tags_of(digest) - leaving]
+        indexes = [
+            f"index {min(self.tags_of(each), default=each)}"
+            for each in kept
+            if (manifest := self._manifests.get(each))
+            and digest in {child.digest for child in manifest.manifests}
+        ]
+        return (*sorted(tags), *sorted(indexes))
+
+    def unneeded(self, gone: set[str]) -> list[Descriptor]:
+        """Blobs that only these manifests name."""
+        if self._opaque:
+            return []
+        mine: dict[str, Descriptor] = {}
+        others: set[str] = set()
+        for digest, manifest in self._manifests.items():
+            if digest in gone:
+                mine.update((b.digest, b) for b in manifest.blobs)
+            else:
+                others.update(b.digest for b in manifest.blobs)
+        return [mine[digest] for digest in sorted(set(mine) - others)]
+
+
+def _subject(tag: str) -> str:
+    """The digest that the tag of an artefact is made of, or empty."""
+    match = _ATTACHED.fullmatch(tag)
+    return f"{match[1]}:{match[2]}" if match else ""

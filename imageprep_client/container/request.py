@@ -1,0 +1,188 @@
+"""What is asked of a preparation, and what comes out of it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, Self
+
+from imageprep_client import errors
+from imageprep_client.heat.parameters import PrepareParameters
+from imageprep_client.oci.platform import Platform
+from imageprep_client.oci.reference import Reference
+from imageprep_client.stores import base
+from imageprep_client.transfer.engine import Outcome
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareRequest:
+    """One preparation, as the command line or a program asks for it.
+
+    :ivar environment_files: heat environments, later ones win.
+    :ivar environment_directories: their ``*.yaml`` come before the files.
+    :ivar optional_directories: those of them that need not exist.
+    :ivar roles_files: empty: no filtering by service, unless a plan has
+        roles.
+    :ivar template_file: a table of the user's own instead of the release's.
+    :ivar output_env_file: where the parameters go; empty: nowhere.
+    :ivar ceph_vars_file: where the credentials for the registry of
+        ``ceph_namespace`` go; empty: nowhere.
+    :ivar report_file: where a JSON report goes; empty: nowhere.
+    :ivar pin_digests: whether parameters name digests instead of tags.
+    :ivar platforms: of an index copy only the images for these, and the
+        index as it is; empty: what the entries say.
+    :ivar referrers: whether signatures and other artefacts come along.
+    :ivar keep_going: whether a failed image leaves the others to be copied.
+    :ivar concurrency: pieces of work at once, at most.
+    :ivar header: comment lines for the files that are written.
+    """
+
+    environment_files: Sequence[str] = ()
+    environment_directories: Sequence[str] = ()
+    optional_directories: Sequence[str] = ()
+    roles_files: Sequence[str] = ()
+    release: str = ""
+    template_file: str = ""
+    output_env_file: str = ""
+    ceph_vars_file: str = ""
+    report_file: str = ""
+    dry_run: bool = False
+    pin_digests: bool = False
+    platforms: Sequence[Platform] = ()
+    referrers: bool = True
+    keep_going: bool = False
+    concurrency: int = 0
+    header: Sequence[str] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What became of one image.
+
+    :ivar image: its name as rendered from the table, with the tag found.
+    :ivar source: where it is pulled from.
+    :ivar destination: where it was copied to; empty when it was not.
+    :ivar digest: of what the parameters name; empty when unknown.
+    :ivar outcome: ``copied``, ``present``, ``planned`` (a dry run would copy
+        it), ``referenced`` (used where it is), ``unchecked`` (its registry
+        did not answer), ``left`` or ``failed``.
+    :ivar copied, mounted, kept: bytes, as in `transfer.engine.Outcome`.
+    :ivar error: why it failed, or empty.
+    """
+
+    image: str
+    source: str
+    destination: str = ""
+    digest: str = ""
+    outcome: str
+    copied: int = 0
+    mounted: int = 0
+    kept: int = 0
+    seconds: float = 0.0
+    error: str = ""
+
+    @classmethod
+    def of(
+        cls, outcome: Outcome, *, image: str, source: str, destination: str
+    ) -> Self:
+        """What the engine made of one copy."""
+        return cls(
+            image=image,
+            source=source,
+            destination=destination,
+            digest=outcome.descriptor.digest if outcome.descriptor else "",
+            outcome=outcome.status.value,
+            copied=outcome.copied,
+            mounted=outcome.mounted,
+            kept=outcome.kept,
+            seconds=round(outcome.seconds, 3),
+            error=str(outcome.error or ""),
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PrepareResult:
+    """What a preparation did.
+
+    :ivar rows: one per image, sorted by name.
+    :ivar parameters: the heat parameters; when `failures` is not empty they
+        were written nowhere, unless it was a dry run.
+    :ivar failures: one error per image that failed.
+    """
+
+    rows: Sequence[Row]
+    parameters: Mapping[str, Any]
+    failures: Sequence[errors.ImagePrepError] = ()
+
+    @property
+    def nothing_done(self) -> bool:
+        """Whether no image is in place because no registry let us in.
+
+        That an image is missing or broken is the image's failure; that a
+        registry does not answer, or refuses, is everybody's.
+        """
+        access = (
+            errors.Unreachable,
+            errors.AccessDenied,
+            errors.ServerFault,
+            errors.NoSpace,
+            errors.InputError,
+        )
+        return (
+            bool(self.failures)
+            and all(
+                isinstance(error, access)
+                or isinstance(error.__cause__, access)
+                for error in self.failures
+            )
+            and not any(
+                row.outcome in ("copied", "present") for row in self.rows
+            )
+        )
+
+
+class Stores(Protocol):
+    """Opens stores; the composition root knows how."""
+
+    def source(self, reference: Reference) -> base.ReadableStore:
+        """The repository that an image is pulled from."""
+        ...
+
+    def destination(
+        self, push_destination: str, repository: str
+    ) -> base.Store:
+        """The repository below a push destination.
+
+        :raises StoreError: when the destination cannot be written to.
+        """
+        ...
+
+    def insecure(self) -> frozenset[str]:
+        """Registries, as parameters name them, that speak plain HTTP or
+        whose certificate was not verified in this run.
+        """
+        ...
+
+    def locked(
+        self, waiting: Callable[[str], None]
+    ) -> contextlib.AbstractContextManager[None]:
+        """Keep other runs from writing to the same trees meanwhile.
+
+        :param waiting: told when another run has to be waited for.
+        """
+        ...
+
+
+class OpenStores(Protocol):
+    """Makes the stores of one run."""
+
+    def __call__(
+        self, parameters: PrepareParameters, *, patient: bool
+    ) -> Stores:
+        """Stores with the credentials and mirrors of `parameters`.
+
+        :param patient: whether to retry, and to wait for slow registries;
+            otherwise a registry has a few seconds to answer.
+        """
+        ...

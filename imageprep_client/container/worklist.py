@@ -1,0 +1,382 @@
+"""What a preparation has to do: entries and image table in, a list out.
+
+Nothing here touches a disk, a network or a clock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence, Set
+from datetime import datetime
+
+from imageprep_client import errors
+from imageprep_client.catalog import Catalog, Entry, filters
+from imageprep_client.container.destination import Place
+from imageprep_client.heat.parameters import (
+    PrepareEntry,
+    PrepareParameters,
+    parse_entries,
+)
+from imageprep_client.oci import reference as references
+from imageprep_client.oci.reference import Reference
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Selection:
+    """The images that one entry of ``ContainerImagePrepare`` asks for.
+
+    :ivar images: with names that are valid references.
+    :ivar label: what to discover their tags from, or empty.
+    :ivar default_tag: whether their tag is not the user's own, so that an
+        image without the label may keep it.
+    """
+
+    entry: PrepareEntry
+    images: tuple[Entry, ...]
+    label: str
+    default_tag: bool
+
+
+#: An image as rendered, and the label that its tag is discovered from: two
+#: entries may want different labels of one image.
+Key = tuple[str, str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Query:
+    """One image to find something out about.
+
+    :ivar reference: where it is pulled from.
+    :ivar label: as in `Selection`; empty where only labels are wanted.
+    :ivar default_tag: whether the tag it has will do.
+    """
+
+    key: Key
+    reference: Reference
+    label: str
+    default_tag: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pin:
+    """What was found out about one image.
+
+    :ivar tag: the tag to use; empty: the one it has.
+    :ivar labels: the names of its labels.
+    """
+
+    tag: str
+    labels: frozenset[str] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Modification:
+    """A change to make to an image before it is stored.
+
+    :ivar append_tag: what the modified image's tag has at its end; may be
+        empty.
+    """
+
+    ansible_role: str
+    append_tag: str
+    variables: Mapping[str, object]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WorkItem:
+    """One container image and what is to be done with it.
+
+    :ivar image: its name as rendered, with the discovered tag.
+    :ivar source: where it is pulled from.
+    :ivar push_destination: the registry it is copied to, or the transport
+        and its place, without a path below it; empty: it is not copied.
+    :ivar target: what the parameters name.
+    :ivar repository: the whole path at the destination.
+    :ivar tag: the tag there, with the modification's.
+    :ivar parameters: the heat parameters that end up naming `target`
+        because of this image, in the table's order.
+    :ivar multi_arch: whether every platform of an index is copied.
+    """
+
+    image: str
+    source: Reference
+    push_destination: str
+    target: str
+    repository: str
+    tag: str
+    parameters: tuple[str, ...]
+    multi_arch: bool
+    modification: Modification | None
+    entry: PrepareEntry
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Worklist:
+    """Everything a preparation does.
+
+    :ivar images: each target once.
+    :ivar parameters: heat parameter to image.
+    """
+
+    images: tuple[WorkItem, ...]
+    parameters: dict[str, str]
+
+
+def select(
+    parameters: PrepareParameters,
+    catalog: Catalog,
+    services: Set[str] | None,
+) -> tuple[Selection, ...]:
+    """Render and filter the table for every entry.
+
+    :param services: the enabled services; None: no filtering by service.
+    :raises InvalidArgument: when the release lacks values, see `Catalog`.
+    :raises InvalidFile: when a selected image has no usable name.
+    """
+    entries = parameters.entries or parse_entries(
+        catalog.default_prepare,
+        f"release {catalog.release}",
+        "ContainerImagePrepare",
+    )
+    return tuple(
+        _select(entry, parameters, catalog, services) for entry in entries
+    )
+
+
+def _select(
+    entry: PrepareEntry,
+    parameters: PrepareParameters,
+    catalog: Catalog,
+    services: Set[str] | None,
+) -> Selection:
+    values = dict(entry.values)
+    # A release's own neutron_driver does not count here: the deployment's
+    # mechanism drivers say what it needs.
+    if not values.get("neutron_driver"):
+        drivers = parameters.neutron_mechanism_drivers
+        values["neutron_driver"] = (
+            "ovn" if drivers is None or "ovn" in drivers else "other"
+        )
+    images = filters.select(
+        catalog.render(values),
+        services,
+        [re.compile(pattern) for pattern in entry.includes],
+        [re.compile(pattern) for pattern in entry.excludes],
+    )
+    for image in images:
+        _check_name(entry, image, {**catalog.values, **values})
+    return Selection(
+        entry=entry,
+        images=images,
+        label="" if values.get("tag") else entry.tag_from_label,
+        default_tag="tag" not in values,
+    )
+
+
+def _check_name(
+    entry: PrepareEntry, image: Entry, values: Mapping[str, object]
+) -> None:
+    try:
+        Reference.parse(image.image)
+    except errors.InvalidReference as error:
+        parts = ", ".join(
+            f"{name} is {values[name]!r}"
+            if name in values
+            else f"{name} is not given"
+            for name in image.variables
+        )
+        raise errors.InvalidFile(
+            entry.path,
+            f"makes {image.image[:300]!r}, which is no image: {error}",
+            key=f"{entry.key}.set",
+            hint=f"correct these values: {parts}" if parts else None,
+        ) from error
+
+
+def to_discover(selections: Sequence[Selection]) -> tuple[Query, ...]:
+    """The images whose tag or labels have to be found out, each once."""
+    queries = {}
+    for selection in selections:
+        entry = selection.entry
+        labels_wanted = entry.modify_role and entry.modify_only_with_labels
+        if not selection.label and not labels_wanted:
+            continue
+        for image in selection.images:
+            key = (image.image, selection.label)
+            queries[key] = Query(
+                key=key,
+                reference=_source(image.image, entry),
+                label=selection.label,
+                default_tag=selection.default_tag or not selection.label,
+            )
+    return tuple(queries.values())
+
+
+def build(
+    selections: Sequence[Selection],
+    *,
+    pins: Mapping[Key, Pin],
+    parameters: PrepareParameters,
+    undercloud_registry: Callable[[], str],
+    now: datetime,
+) -> Worklist:
+    """Say for every selected image where it comes from and goes to.
+
+    Where two images have the same target, the later one gets it, as the
+    later of two values for one parameter does.
+
+    :param pins: the answers to `to_discover`; an image without one keeps
+        its tag.
+    :param undercloud_registry: ``host:port`` of the undercloud's registry;
+        called only when an entry needs it, and once.
+    :param now: for the tags of modified images.
+    :raises InvalidFile: when images cannot go where an entry says, or would
+        be modified and copied for every platform.
+    """
+    registry = functools.cache(undercloud_registry)
+    items: dict[str, WorkItem] = {}
+    values: dict[str, str] = {}
+    for selection in selections:
+        entry = selection.entry
+        place = _place(selection, parameters, registry)
+        multi_arch = _multi_arch(entry, parameters)
+        for image in selection.images:
+            pin = pins.get((image.image, selection.label), Pin(""))
+            modification = _modification(entry, image, pin, now)
+            if modification and multi_arch:
+                raise errors.InvalidFile(
+                    entry.path,
+                    "images cannot be modified and copied for every platform",
+                    key=f"{entry.key}.modify_role",
+                    hint="put multi_arch: false into this entry",
+                )
+            item = _item(entry, image, pin, place, modification, multi_arch)
+            items[item.target] = item
+            values.update(dict.fromkeys(image.parameters, item.target))
+    named: dict[str, list[str]] = {}
+    for name, target in values.items():
+        named.setdefault(target, []).append(name)
+    return Worklist(
+        images=tuple(
+            dataclasses.replace(item, parameters=tuple(named.get(target, ())))
+            for target, item in items.items()
+        ),
+        parameters=values,
+    )
+
+
+def _place(
+    selection: Selection,
+    parameters: PrepareParameters,
+    undercloud_registry: Callable[[], str],
+) -> Place | None:
+    """Where the images of an entry are copied to; None: nowhere."""
+    entry = selection.entry
+    if not entry.push_destination or not selection.images:
+        return None
+    try:
+        if isinstance(entry.push_destination, str):
+            return Place.parse(entry.push_destination)
+        if parameters.local_registry:
+            return Place.undercloud(parameters.local_registry)
+        return Place.parse(undercloud_registry())
+    except errors.InvalidReference as error:
+        raise errors.InvalidFile(
+            entry.path, str(error), key=f"{entry.key}.push_destination"
+        ) from error
+
+
+def _item(
+    entry: PrepareEntry,
+    image: Entry,
+    pin: Pin,
+    place: Place | None,
+    modification: Modification | None,
+    multi_arch: bool,
+) -> WorkItem:
+    reference = Reference.parse(image.image)
+    path = image.image.partition("@")[0].removesuffix(f":{reference.tag}")
+    tag = pin.tag or reference.tag or "latest"
+    digest = f"@{reference.digest}" if reference.digest else ""
+    name = f"{path}:{tag}{digest}"
+    stored = tag
+    if modification:
+        stored, digest = f"{tag}{modification.append_tag}", ""
+    repository = reference.repository
+    try:
+        references.check_tag(stored)
+        if place is not None:
+            # What the rendered name has before its first slash is replaced,
+            # even where that is no registry but a namespace of docker.io:
+            # the parameters of deployments have always been made like this.
+            _, slash, below = path.partition("/")
+            repository = place.repository(below if slash else path)
+            path = f"{place.registry}/{repository}"
+    except errors.InvalidReference as error:
+        raise errors.InvalidFile(
+            entry.path,
+            f"{image.image} cannot be stored: {error}",
+            key=entry.key,
+        ) from error
+    return WorkItem(
+        image=name,
+        source=_source(name, entry),
+        push_destination=place.registry if place else "",
+        target=f"{path}:{stored}{digest}",
+        repository=repository,
+        tag=stored,
+        parameters=image.parameters,
+        multi_arch=multi_arch,
+        modification=modification,
+        entry=entry,
+    )
+
+
+def _source(image: str, entry: PrepareEntry) -> Reference:
+    """Where an image is pulled from.
+
+    ``pull_source`` takes the place of the registry in the name, or goes in
+    front of a name that has none.
+
+    :raises InvalidFile: when that makes no image.
+    """
+    if not entry.pull_source:
+        return Reference.parse(image)
+    source = entry.pull_source.removeprefix("docker://").rstrip("/")
+    first, _, rest = image.partition("/")
+    below = rest if references.is_registry(first) else image
+    try:
+        return Reference.parse(f"{source}/{below}")
+    except errors.InvalidReference as error:
+        raise errors.InvalidFile(
+            entry.path, str(error), key=f"{entry.key}.pull_source"
+        ) from error
+
+
+def _multi_arch(entry: PrepareEntry, parameters: PrepareParameters) -> bool:
+    if entry.multi_arch is None:
+        return bool(parameters.additional_architectures)
+    return entry.multi_arch
+
+
+def _modification(
+    entry: PrepareEntry, image: Entry, pin: Pin, now: datetime
+) -> Modification | None:
+    """How this image is to be modified, or None.
+
+    Where an entry is limited by labels and by source, one of them is enough.
+    """
+    if not entry.modify_role:
+        return None
+    limited = entry.modify_only_with_labels or entry.modify_only_with_source
+    if limited and not (
+        pin.labels.intersection(entry.modify_only_with_labels)
+        or image.source in entry.modify_only_with_source
+    ):
+        return None
+    append_tag = entry.modify_append_tag
+    if append_tag is None:
+        append_tag = now.strftime("-modified-%Y%m%d%H%M%S")
+    return Modification(entry.modify_role, append_tag, entry.modify_vars)

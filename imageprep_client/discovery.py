@@ -1,0 +1,212 @@
+"""Which tag an image is to have: the versioned one behind a floating tag.
+
+Images carry their version as a label. The tag to deploy is the value of one
+label, or several labels put into a template, and must exist in the image's
+repository.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from imageprep_client import errors
+from imageprep_client.oci import manifest as manifests
+from imageprep_client.oci import reference as references
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.platform import Platform
+from imageprep_client.stores import base, verify
+from imageprep_client.transfer import graph
+
+#: A config is JSON that names no content itself; 4 MiB is the bound that
+#: registries and runtimes share.
+_MAX_CONFIG = 4 * 1024 * 1024
+# Labels that are named in an error: all of a real image's, not all that a
+# hostile one may have.
+_MAX_SHOWN = 40
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Discovered:
+    """What discovery found out about one image.
+
+    :ivar descriptor: what the tag names.
+    """
+
+    tag: str
+    descriptor: Descriptor
+    labels: Mapping[str, str]
+
+
+class _LabelFormatter(string.Formatter):
+    """``str.format`` over labels without a way to anything else.
+
+    Attribute access, indexing, conversions and format specifications reach
+    objects or memory that a label template has no use for.
+    """
+
+    def get_field(
+        self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[Any, str]:
+        return kwargs[field_name], field_name
+
+    def convert_field(self, value: Any, conversion: Any) -> Any:
+        if conversion is not None:
+            raise ValueError("conversions are not allowed")
+        return value
+
+    def format_field(self, value: Any, format_spec: str) -> Any:
+        if format_spec:
+            raise ValueError("format specifications are not allowed")
+        return value
+
+
+def labels(
+    store: base.ReadableStore, descriptor: Descriptor
+) -> Mapping[str, str]:
+    """The labels in the config of an image.
+
+    Of an index: those of the image for this host's platform.
+
+    :raises InvalidContent: when the config is no JSON object.
+    """
+    manifest = graph.fetch_manifest(store, descriptor)
+    if manifest.is_index:
+        child = _choose(manifest)
+        manifest = graph.fetch_manifest(store, child)
+    return labels_of(config(store, manifest))
+
+
+def config(
+    store: base.ReadableStore, manifest: manifests.Manifest
+) -> Mapping[str, Any]:
+    """The config of an image; empty for a manifest without one.
+
+    :raises InvalidContent: when it is no JSON object.
+    """
+    if manifest.config is None:
+        return {}
+    content = verify.read_all(
+        store.fetch(manifest.config), _MAX_CONFIG, manifest.config.digest
+    )
+    try:
+        document = json.loads(content)
+        labels_of(document)
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise errors.InvalidContent(
+            f"{manifest.config.digest}: image config is not as the OCI image"
+            " spec has it"
+        ) from error
+    return document  # type: ignore[no-any-return] # JSON is Any
+
+
+def labels_of(document: Mapping[str, Any]) -> Mapping[str, str]:
+    """The labels in an image's config."""
+    found = (document.get("config") or {}).get("Labels") or {}
+    return {str(key): str(value) for key, value in found.items()}
+
+
+def _choose(index: manifests.Manifest) -> Descriptor:
+    try:
+        return graph.choose(index, graph.host_platform())
+    except errors.NotFound:
+        return graph.choose(index, Platform("linux", "amd64"))
+
+
+def discover(
+    store: base.ReadableStore,
+    name: str,
+    tag: str,
+    label: str,
+    *,
+    fallback: bool,
+) -> Discovered:
+    """The versioned tag behind `tag`.
+
+    :param name: the image as the user knows it, for messages.
+    :param label: a label's name, or a template such as
+        ``{version}-{release}`` when it has a ``{``; empty: only the labels
+        are wanted, and `tag` stays.
+    :param fallback: whether `tag` is the release's default. Then an image
+        without the label keeps it; and where `tag` does not exist the labels
+        of the repository's newest tag count, the last that it lists, and the
+        label must be there.
+    :raises DiscoveryError: when no tag comes out, or it does not exist.
+    """
+    try:
+        descriptor = store.resolve(tag)
+    except errors.NotFound:
+        newest = _newest(store) if fallback and label else None
+        if newest is None:
+            raise
+        descriptor = store.resolve(newest)
+        fallback = False
+    found = labels(store, descriptor)
+    if not label:
+        return Discovered(tag, descriptor, found)
+    discovered = _tag_of(name, found, label, tag if fallback else None)
+    try:
+        return Discovered(discovered, store.resolve(discovered), found)
+    except errors.NotFound as error:
+        raise errors.DiscoveryError(
+            f"{name}: label {label} gives tag {discovered}, which is not in"
+            f" the repository: {error}",
+        ) from error
+
+
+def versioned_tag(
+    store: base.ReadableStore, name: str, tag: str, label: str
+) -> str:
+    """The tag that the labels of one image give, which exists.
+
+    :param label: as in `discover`; empty is an error that tells the labels.
+    :raises DiscoveryError: when no tag comes out.
+    """
+    found = discover(store, name, tag, label, fallback=False)
+    if label:
+        return found.tag
+    shown = ", ".join(sorted(found.labels)[:_MAX_SHOWN]) or "none"
+    raise errors.DiscoveryError(
+        f"{name}: no label was named; its labels: {shown}",
+        hint="name one of them with --tag-from-label",
+    )
+
+
+def _newest(store: base.ReadableStore) -> str | None:
+    last = None
+    if isinstance(store, base.ListsTags):
+        for last in store.tags():  # noqa: B007 - the last one is wanted
+            pass
+    return last
+
+
+def _tag_of(
+    name: str, found: Mapping[str, str], label: str, fallback: str | None
+) -> str:
+    """The tag that the labels give, checked against the grammar."""
+    try:
+        if "{" in label:
+            tag = _LabelFormatter().vformat(label, (), found)
+        else:
+            tag = found[label]
+    except (KeyError, IndexError) as error:
+        if fallback is not None:
+            return fallback
+        shown = ", ".join(sorted(found)[:_MAX_SHOWN]) or "none"
+        missing = error.args[0] if "{" in label else label
+        raise errors.DiscoveryError(
+            f"{name}: no label {missing}; its labels: {shown}",
+            hint="name one of them in tag_from_label, or give the tag in set",
+        ) from error
+    except ValueError as error:
+        raise errors.DiscoveryError(
+            f"{name}: tag_from_label {label!r} is no label template: {error}"
+        ) from error
+    if not references.is_tag(tag):
+        raise errors.DiscoveryError(
+            f"{name}: label {label} gives {tag[:150]!r}, which is no tag"
+        )
+    return tag

@@ -1,0 +1,422 @@
+"""The use case over registries in memory."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from imageprep_client import errors
+from imageprep_client.container import prepare as preparing
+from imageprep_client.container.request import PrepareRequest, PrepareResult
+from imageprep_client.observer import Observer
+from imageprep_client.testing import content
+from tests.unit.container import stores
+
+NOW = datetime.datetime(2026, 1, 2, 3, 4, 5)
+API = "r.io/ns/openstack-nova-api"
+CONDUCTOR = "r.io/ns/openstack-nova-conductor"
+BASE = {
+    "namespace": "r.io/ns",
+    "name_prefix": "openstack",
+    "name_suffix": "",
+    "tag": "1",
+}
+NOVA = ["nova-api", "nova-conductor"]
+
+
+@pytest.fixture
+def registries() -> stores.Registries:
+    registries = stores.Registries()
+    for name in (API, CONDUCTOR):
+        image = content.image(name, labels={"rdo_version": "v7"})
+        registries.fill(f"{name}:1", image)
+        registries.fill(f"{name}:v7", image)
+    return registries
+
+
+class Run:
+    """Runs preparations of one environment file."""
+
+    def __init__(self, directory: Path, registries: stores.Registries):
+        self.directory = directory
+        self.registries = registries
+        self.output = directory / "out.yaml"
+        self.warnings: list[str] = []
+
+    def __call__(
+        self,
+        *entries: dict[str, Any],
+        parameters: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> PrepareResult:
+        environment = self.directory / "env.yaml"
+        defaults = {**(parameters or {}), "ContainerImagePrepare": entries}
+        environment.write_text(
+            json.dumps({"parameter_defaults": defaults}), encoding="utf-8"
+        )
+        observer = Observer()
+        observer.warning = self.warnings.append  # type: ignore[method-assign]
+        request = PrepareRequest(
+            environment_files=[str(environment)],
+            release="zed",
+            output_env_file=str(self.output),
+            concurrency=4,
+            **options,
+        )
+        return preparing.prepare(
+            request,
+            open_stores=self.registries,
+            plan=None,
+            undercloud_registry=lambda: "uc:8787",
+            observer=observer,
+            now=NOW,
+        )
+
+    @property
+    def written(self) -> dict[str, Any]:
+        document = yaml.safe_load(self.output.read_text("utf-8"))
+        parameters: dict[str, Any] = document["parameter_defaults"]
+        return parameters
+
+
+@pytest.fixture
+def run(tmp_path, registries) -> Run:
+    return Run(tmp_path, registries)
+
+
+def entry(**keys: Any) -> dict[str, Any]:
+    """An entry for two images of nova."""
+    return {"includes": NOVA, "set": BASE, **keys}
+
+
+def test_copies_and_writes_parameters(run, registries):
+    """The images are at the destination, and the file names them there."""
+    result = run(entry(push_destination="d.io:5000"))
+    assert run.written["ContainerNovaApiImage"] == (
+        "d.io:5000/ns/openstack-nova-api:1"
+    )
+    store = registries.registry("d.io:5000").store("ns/openstack-nova-api")
+    assert [row.outcome for row in result.rows] == ["copied", "copied"]
+    assert result.rows[0].digest == store.resolve("1").digest
+    assert registries.locks == 1
+
+
+def test_push_destination_true(run):
+    """True is the undercloud's registry."""
+    run(entry(push_destination=True))
+    assert run.written["ContainerNovaApiImage"].startswith("uc:8787/ns/")
+
+
+def test_again(run):
+    """A second run finds everything present."""
+    run(entry(push_destination="d.io:5000"))
+    result = run(entry(push_destination="d.io:5000"))
+    assert [row.outcome for row in result.rows] == ["present", "present"]
+    assert sum(row.copied for row in result.rows) == 0
+
+
+def test_discovers_the_versioned_tag(run, registries):
+    """Without a tag in set the label's value is the tag."""
+    values = {k: v for k, v in BASE.items() if k != "tag"}
+    for name in (API, CONDUCTOR):
+        image = content.image(name, labels={"rdo_version": "v7"})
+        registries.fill(f"{name}:current-tripleo", image)
+    run(
+        entry(
+            set=values,
+            tag_from_label="rdo_version",
+            push_destination="d.io:5000",
+        )
+    )
+    assert run.written["ContainerNovaApiImage"].endswith("nova-api:v7")
+
+
+def test_two_labels_for_one_image(run, registries):
+    """Two entries may discover by different labels; the later one wins."""
+    image = content.image("x", labels={"a": "v1", "b": "v2"})
+    for tag in ("current-tripleo", "v1", "v2"):
+        registries.fill(f"{API}:{tag}", image)
+    values = {k: v for k, v in BASE.items() if k != "tag"}
+    one = {"includes": ["nova-api"], "set": values}
+    run({**one, "tag_from_label": "a"}, {**one, "tag_from_label": "b"})
+    assert run.written["ContainerNovaApiImage"].endswith("nova-api:v2")
+
+
+def test_failed_discovery_names_each_image(run):
+    """Every image whose label is missing is named; nothing is written."""
+    values = {**BASE, "tag": ""}
+    run.registries.fill(f"{API}:latest", content.image("nolabel"))
+    run.registries.fill(f"{CONDUCTOR}:latest", content.image("nolabel"))
+    values = {k: v for k, v in BASE.items() if k != "tag"}
+    for name in (API, CONDUCTOR):
+        run.registries.fill(
+            f"{name}:current-tripleo",
+            content.image(name, labels={"rdo_version": "absent"}),
+        )
+    with pytest.raises(errors.PartialFailure, match="for 2 images") as caught:
+        run(entry(set=values, tag_from_label="rdo_version"))
+    assert len(caught.value.failures) == 2
+    assert not run.output.exists()
+
+
+def test_discovery_needs_its_registry(run, registries):
+    """A registry that does not answer is one error, not one per image."""
+    registries.silent.add("r.io")
+    values = {k: v for k, v in BASE.items() if k != "tag"}
+    with pytest.raises(errors.Unreachable, match="refused"):
+        run(entry(set=values, tag_from_label="rdo_version"))
+
+
+def test_images_that_stay_are_referenced(run):
+    """Without a push destination nothing is copied; digests are shown."""
+    result = run(entry())
+    assert [row.outcome for row in result.rows] == ["referenced"] * 2
+    assert run.written["ContainerNovaApiImage"] == f"{API}:1"
+    assert all(row.digest for row in result.rows)
+
+
+def test_images_that_stay_need_not_be_reachable(run, registries):
+    """A registry that only nodes can reach does not stop the run."""
+    registries.silent.add("r.io")
+    result = run(entry())
+    assert [row.outcome for row in result.rows] == ["unchecked"] * 2
+    assert run.written["ContainerNovaApiImage"] == f"{API}:1"
+    assert len(run.warnings) == 1
+
+
+def test_images_that_stay_must_exist(run):
+    """A registry's word that an image is missing fails the run."""
+    result = run(entry(set={**BASE, "tag": "absent"}))
+    assert len(result.failures) == 2
+    assert not result.nothing_done
+    assert not run.output.exists()
+
+
+def test_missing_image_leaves_the_file(run):
+    """When an image cannot be copied the old file stays as it is."""
+    run.output.write_text("old", encoding="utf-8")
+    run(entry(push_destination="d.io", set={**BASE, "tag": "absent"}))
+    assert run.output.read_text("utf-8") == "old"
+
+
+def test_unreachable_source(run, registries):
+    """When no registry lets us in, nothing was done."""
+    registries.silent.add("r.io")
+    result = run(entry(push_destination="d.io"))
+    assert result.nothing_done
+    assert not run.output.exists()
+
+
+def test_unreachable_destination(run, registries):
+    """The same for the destination."""
+    registries.silent.add("d.io")
+    assert run(entry(push_destination="d.io")).nothing_done
+
+
+def test_keep_going(run, registries):
+    """With keep_going the others are copied; the file is not written."""
+    registries.fill(f"{API}:2")
+    result = run(
+        entry(push_destination="d.io", set={**BASE, "tag": "2"}),
+        keep_going=True,
+    )
+    assert [row.outcome for row in result.rows] == ["copied", "failed"]
+    assert not result.nothing_done
+    assert not run.output.exists()
+
+
+def test_dry_run(run, registries):
+    """A dry run writes the file and nothing else."""
+    result = run(entry(push_destination="d.io"), dry_run=True)
+    assert [row.outcome for row in result.rows] == ["planned", "planned"]
+    assert sum(row.copied for row in result.rows) > 0
+    assert registries.registry("d.io").repositories() in (
+        [],
+        ["ns/openstack-nova-api", "ns/openstack-nova-conductor"],
+    )
+    store = registries.registry("d.io").store("ns/openstack-nova-api")
+    assert list(store.tags()) == []
+    assert run.written["ContainerNovaApiImage"].startswith("d.io/ns/")
+    assert registries.locks == 0
+
+
+@pytest.mark.parametrize("silent", ["r.io", "d.io"])
+def test_dry_run_without_network(run, registries, silent):
+    """A dry run says what it could not check, and succeeds."""
+    registries.silent.add(silent)
+    result = run(entry(push_destination="d.io"), dry_run=True)
+    assert [row.outcome for row in result.rows] == ["unchecked"] * 2
+    assert [row.destination for row in result.rows] == [
+        "d.io/ns/openstack-nova-api:1",
+        "d.io/ns/openstack-nova-conductor:1",
+    ]
+    assert not result.failures
+    assert run.written["ContainerNovaApiImage"].startswith("d.io/ns/")
+    assert run.warnings
+
+
+def test_dry_run_is_impatient(run, registries):
+    """A dry run does not wait for slow registries."""
+    run(entry(push_destination="d.io"), dry_run=True)
+    assert not any(registries.opened)
+
+
+def test_dry_run_names_missing_images(run):
+    """A dry run tells of images that are not there."""
+    result = run(
+        entry(push_destination="d.io", set={**BASE, "tag": "absent"}),
+        dry_run=True,
+    )
+    assert len(result.failures) == 2
+    assert run.output.exists()
+
+
+def test_dry_run_of_modified_images(run):
+    """The parameters have the modified tag."""
+    run(
+        entry(push_destination="d.io", modify_role="r"),
+        dry_run=True,
+    )
+    assert run.written["ContainerNovaApiImage"].endswith(
+        "nova-api:1-modified-20260102030405"
+    )
+
+
+def test_modification_by_label(run):
+    """Only images with the label are modified."""
+    run(
+        entry(
+            push_destination="d.io",
+            modify_role="r",
+            modify_append_tag="-x",
+            modify_only_with_labels=["other"],
+        ),
+        dry_run=True,
+    )
+    assert run.written["ContainerNovaApiImage"].endswith("nova-api:1")
+
+
+def test_modification_is_refused(run):
+    """What cannot be done is said, with the key that asks for it."""
+    with pytest.raises(errors.InvalidFile, match=r"Prepare\[0\]\.modify_role"):
+        run(entry(push_destination="d.io", modify_role="r"))
+
+
+@pytest.mark.parametrize("keys", [{}, {"push_destination": "d.io"}])
+def test_pin_digests(run, registries, keys):
+    """Parameters name digests instead of tags."""
+    run(entry(**keys), pin_digests=True)
+    store = registries.registry("r.io").store("ns/openstack-nova-api")
+    assert run.written["ContainerNovaApiImage"].endswith(
+        f"openstack-nova-api@{store.resolve('1').digest}"
+    )
+
+
+@pytest.mark.parametrize("keys", [{}, {"push_destination": "d.io:5000"}])
+def test_pin_digests_of_digests(run, registries, keys):
+    """What is given by tag and digest is named by its digest alone."""
+    store = registries.registry("r.io").store("ns/openstack-nova-api")
+    digest = store.resolve("1").digest
+    given = {**BASE, "tag": f"1@{digest}"}
+    run(
+        {"includes": ["nova-api"], "set": given, **keys},
+        pin_digests=True,
+    )
+    place = keys.get("push_destination", "r.io")
+    assert run.written["ContainerNovaApiImage"] == (
+        f"{place}/ns/openstack-nova-api@{digest}"
+    )
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_pin_digests_needs_the_registry(run, registries, dry_run):
+    """A digest that cannot be found out is a failure."""
+    registries.silent.add("r.io")
+    result = run(entry(), pin_digests=True, dry_run=dry_run)
+    assert len(result.failures) == 2
+    assert "its digest is not known: memory:r.io: connection refused" in str(
+        result.failures[0]
+    )
+
+
+def test_insecure_registries_are_listed(run, registries):
+    """Of those used insecurely, the ones that parameters name."""
+    registries.insecure_names = {"d.io:5000", "other"}
+    run(entry(push_destination="d.io:5000"))
+    assert run.written["DockerInsecureRegistryAddress"] == ["d.io:5000"]
+
+
+def test_report(run, tmp_path):
+    """The report has rows, totals and parameters; failures, too."""
+    path = tmp_path / "report.json"
+    run(entry(push_destination="d.io"), report_file=str(path))
+    report = json.loads(path.read_text("utf-8"))
+    assert report["version"] == 1
+    assert report["totals"]["outcomes"] == {"copied": 2}
+    assert report["parameters"] == run.written
+    run(
+        entry(push_destination="d.io", set={**BASE, "tag": "absent"}),
+        report_file=str(path),
+    )
+    report = json.loads(path.read_text("utf-8"))
+    assert "failed" in report["totals"]["outcomes"]
+
+
+def test_ceph_credentials(run, tmp_path):
+    """The user of ceph_namespace's registry goes into a private file."""
+    path = tmp_path / "vars.yaml"
+    run(
+        entry(set={**BASE, "ceph_namespace": "q.io/ceph"}),
+        parameters={
+            "ContainerImageRegistryCredentials": {
+                "q.io": {"user": 'pass"word: \\'}
+            }
+        },
+        ceph_vars_file=str(path),
+    )
+    assert yaml.safe_load(path.read_text("utf-8")) == {
+        "ceph_docker_registry_username": "user",
+        "ceph_docker_registry_password": 'pass"word: \\',
+    }
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_ceph_credentials_that_are_missing(run, tmp_path):
+    """No credentials for that registry: said before anything is done."""
+    with pytest.raises(errors.InvalidArgument, match=r"quay\.rdoproject\.org"):
+        run(
+            entry(push_destination="d.io"),
+            ceph_vars_file=str(tmp_path / "vars.yaml"),
+        )
+    assert run.registries.locks == 0
+
+
+def test_roles_filter_images(run, tmp_path):
+    """Only images of services that a role enables are prepared."""
+    roles = tmp_path / "roles.yaml"
+    roles.write_text(
+        "- name: Compute\n  CountDefault: 1\n  ServicesDefault:\n"
+        "  - OS::TripleO::Services::NovaApi\n",
+        encoding="utf-8",
+    )
+    result = run(entry(), roles_files=[str(roles)])
+    assert [row.image for row in result.rows] == [f"{API}:1"]
+
+
+def test_template_of_the_users_own(run, tmp_path, registries):
+    """A table of the user's own replaces the release's."""
+    table = tmp_path / "table.yaml.j2"
+    table.write_text(
+        "container_images_template:\n"
+        '- imagename: "{{namespace}}/mine:{{tag}}"\n'
+        "  params: [MyImage]\n",
+        encoding="utf-8",
+    )
+    registries.fill("r.io/ns/mine:1")
+    run({"set": BASE}, template_file=str(table))
+    assert run.written == {"MyImage": "r.io/ns/mine:1"}

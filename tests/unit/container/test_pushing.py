@@ -1,0 +1,153 @@
+"""Copying one image that the command line names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.container import pushing
+from imageprep_client.container.destination import Place
+from imageprep_client.container.request import Row
+from imageprep_client.observer import Observer
+from imageprep_client.testing import content
+from imageprep_client.transfer import graph
+from tests.unit.container.stores import Registries
+
+SOURCE = "source.test/ns/name"
+PLACE = "destination.test:5000"
+IMAGE = content.image(f"{SOURCE}:1")
+HOST = str(graph.host_platform())
+
+
+@pytest.fixture
+def registries() -> Registries:
+    """A source with one image."""
+    found = Registries()
+    found.fill(f"{SOURCE}:1", IMAGE)
+    return found
+
+
+def push(
+    registries: Registries,
+    image: str = f"{SOURCE}:1",
+    place: str = PLACE,
+    **changes: Any,
+) -> Row:
+    return pushing.push(
+        pushing.PushRequest(image=image, **changes),
+        Place.parse(place),
+        source=registries.source,
+        destination=registries.destination,
+        locked=registries.locked,
+        observer=Observer(),
+        concurrency=4,
+    )
+
+
+def at_destination(registries: Registries, name: str, tag: str) -> str:
+    """What a tag names there."""
+    store = registries.registry(PLACE).store(name)
+    descriptor = store.resolve(tag)
+    assert store.holds(descriptor)
+    return descriptor.digest
+
+
+def test_copy(registries: Registries) -> None:
+    """The image is copied under its name and tag, under the lock."""
+    row = push(registries)
+    digest = at_destination(registries, "ns/name", "1")
+    assert digest == IMAGE.descriptor.digest
+    assert row.destination == f"{PLACE}/ns/name:1"
+    assert (row.digest, row.outcome) == (digest, "copied")
+    assert row.copied == sum(p.descriptor.size for p in IMAGE.parts)
+    assert registries.locks == 1
+
+
+def test_again(registries: Registries) -> None:
+    """What is there is not copied again."""
+    push(registries)
+    assert push(registries).outcome == "present"
+
+
+def test_append_tag(registries: Registries) -> None:
+    """The text is added to the tag."""
+    push(registries, append_tag="-hotfix")
+    assert at_destination(registries, "ns/name", "1-hotfix")
+
+
+def test_append_what_makes_no_tag(registries: Registries) -> None:
+    """What makes no tag is refused before anything is done."""
+    with pytest.raises(errors.InvalidReference):
+        push(registries, append_tag="/../x")
+    assert registries.locks == 0
+
+
+def test_digest(registries: Registries) -> None:
+    """With a digest that is what is copied, and given the tag."""
+    push(registries, f"{SOURCE}:other@{IMAGE.descriptor.digest}")
+    digest = at_destination(registries, "ns/name", "other")
+    assert digest == IMAGE.descriptor.digest
+
+
+def test_digest_without_a_tag() -> None:
+    """Nothing is called latest that nobody called so."""
+    with pytest.raises(errors.InvalidArgument, match="no tag"):
+        pushing.source_of(f"{SOURCE}@{IMAGE.descriptor.digest}")
+
+
+def test_latest() -> None:
+    """Without a tag it is latest, as for docker and podman."""
+    assert pushing.source_of(f"docker://{SOURCE}").tag == "latest"
+
+
+def test_local_image() -> None:
+    """An image in local storage is told apart."""
+    with pytest.raises(errors.InvalidArgument, match="local storage"):
+        pushing.source_of("containers-storage:localhost/x:1")
+
+
+def test_path_at_the_destination(registries: Registries) -> None:
+    """A path after the registry comes before the repository."""
+    push(registries, place=f"{PLACE}/mine")
+    assert at_destination(registries, "mine/ns/name", "1")
+
+
+@pytest.mark.parametrize("multi_arch", [False, True])
+def test_platforms(registries: Registries, multi_arch: bool) -> None:
+    """An index is copied when it is asked for, else this host's image."""
+    index = content.index(
+        {"linux/mips": content.image("mips"), HOST: content.image("host")}
+    )
+    registries.fill(f"{SOURCE}:many", index)
+    push(registries, f"{SOURCE}:many", multi_arch=multi_arch)
+    digest = at_destination(registries, "ns/name", "many")
+    wanted = index if multi_arch else content.image("host")
+    assert digest == wanted.descriptor.digest
+
+
+@pytest.mark.parametrize("referrers", [False, True])
+def test_referrers(registries: Registries, referrers: bool) -> None:
+    """What is attached comes along, unless it shall not."""
+    signature = content.artifact("signature", IMAGE.descriptor)
+    registries.fill(f"{SOURCE}:signature", signature)
+    push(registries, referrers=referrers)
+    store = registries.registry(PLACE).store("ns/name")
+    assert store.exists(signature.descriptor) is referrers
+
+
+def test_dry_run(registries: Registries) -> None:
+    """A dry run tells the bytes, and writes and locks nothing."""
+    row = push(registries, dry_run=True)
+    assert row.outcome == "planned"
+    assert row.copied > 0
+    assert registries.registry(PLACE).repositories() in ([], ["ns/name"])
+    assert registries.locks == 0
+
+
+def test_missing(registries: Registries) -> None:
+    """An image that is not there is an error of the source."""
+    with pytest.raises(errors.CopyError) as caught:
+        push(registries, f"{SOURCE}:2")
+    assert caught.value.origin == "source"

@@ -1,0 +1,1 @@
+"""Keeping a tree or a registry whole and small: verify and prune."""

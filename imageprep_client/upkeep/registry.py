@@ -1,0 +1,19 @@
+"""What is looked after: a registry or a tree, with all its repositories."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from imageprep_client.stores import base
+
+
+class Registry(base.ListsRepositories, Protocol):
+    """A registry, or a tree, and the stores of its repositories.
+
+    One that is `stores.holdings.KeepsFiles`, too, is looked through file by
+    file; others are asked.
+    """
+
+    def store(self, repository: str) -> base.Store:
+        """The store of one repository."""
+        ...

@@ -1,0 +1,306 @@
+"""What all commands share: how they fail, and what heads their files."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import re
+import shlex
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+
+from osc_lib.command import command
+from osc_lib.i18n import _
+
+from imageprep_client import client, errors
+
+_SECRETS = (
+    "credential",
+    "passcode",
+    "passphrase",
+    "password",
+    "secret",
+    "token",
+)
+_MASK = "***"
+_PROVIDED = "This command is provided by the imageprep-client plugin."
+# The password of a URL, https://user:password@host/.
+_URL_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
+
+
+class Command(command.Command):
+    """A command that needs no cloud and tells errors in plain words.
+
+    Exit status: 0 all done, 1 some images failed, 2 nothing done. Messages
+    go to the log and so to stderr, at every verbosity; the traceback is
+    there with ``--debug`` only.
+    """
+
+    auth_required = False
+
+    #: Set by an action that has a result to show although a part failed.
+    failure: errors.PartialFailure | None = None
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        try:
+            with _terminable():
+                status = super().run(parsed_args)
+        except errors.ImagePrepError as error:
+            return self._report(error)
+        except KeyboardInterrupt as error:
+            self.log.error("stopped; what was not finished is not visible")
+            return 128 + (
+                signal.SIGTERM
+                if isinstance(error, _Terminated)
+                else signal.SIGINT
+            )
+        return self._report(self.failure) if self.failure else status
+
+    def get_epilog(self) -> str:
+        """What ends the help, as cliff has it.
+
+        cliff reads the metadata of all installed packages, at every command,
+        to find out which of them this one is from: a tenth of a second.
+        """
+        added = (hook.obj.get_epilog() for hook in self._hooks if hook.obj)
+        return "\n\n".join(filter(None, [self._epilog, *added, _PROVIDED]))
+
+    def header(self) -> list[str]:
+        """When and by which command line a file was made.
+
+        For the comments at the top of what is written; passwords masked.
+        """
+        now = datetime.datetime.now(datetime.UTC)
+        if self.app.interactive_mode:
+            words: Sequence[str] = str(self.cmd_name).split()
+        else:
+            words = self.app.command_options
+        return [
+            f"Generated on {now.isoformat(timespec='seconds')} by:",
+            f"openstack {command_line(words)}",
+        ]
+
+    def _report(self, error: errors.ImagePrepError) -> int:
+        """Tell the error, and what may help; the exit status."""
+        self.log.debug("the command failed", exc_info=error)
+        self.log.error("%s", _line(error))
+        status = 2
+        hints = [error.hint]
+        if isinstance(error, errors.PartialFailure):
+            status = 1
+            for failure in error.failures:
+                self.log.error("  %s", _line(failure))
+            hints.extend(failure.hint for failure in error.failures)
+        # Many images may fail for one reason.
+        for hint in dict.fromkeys(filter(None, hints)):
+            self.log.error("hint: %s", _line(hint))
+        return status
+
+
+class _Terminated(KeyboardInterrupt):
+    """Somebody else than the user wants the command to end."""
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end a command as cleanly as Ctrl-C does."""
+
+    def terminate(*_: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Lister(Command, command.Lister):
+    """A `Command` whose result is a table."""
+
+
+class ShowOne(Command, command.ShowOne):
+    """A `Command` whose result is one object."""
+
+
+def add_registry_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how registries are spoken to."""
+    parser.add_argument(
+        "--insecure-registry",
+        metavar="<host:port>",
+        action="append",
+        dest="insecure_registries",
+        default=[],
+        help=_(
+            "Registry to use although it speaks plain HTTP or has a"
+            " certificate that cannot be verified (repeatable)"
+        ),
+    )
+    parser.add_argument(
+        "--cacert",
+        metavar="<file>",
+        dest="registry_cacert",
+        default="",
+        help=_("Certificate authorities to trust, beside the system's"),
+    )
+    parser.add_argument(
+        "--authfile",
+        metavar="<file>",
+        default="",
+        help=_(
+            "Credentials for registries, as podman login writes them, where"
+            " ContainerImageRegistryCredentials has none"
+        ),
+    )
+
+
+def settings(parsed_args: argparse.Namespace) -> client.Settings:
+    """What `add_registry_options` and ``--image-serve`` say."""
+    return client.Settings(
+        image_serve=parsed_args.image_serve,
+        insecure_registries=tuple(parsed_args.insecure_registries),
+        cacert=parsed_args.registry_cacert,
+        authfile=parsed_args.authfile,
+    )
+
+
+def add_place_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose a registry or a tree."""
+    parser.add_argument(
+        "--registry-url",
+        metavar="<host:port>",
+        default="",
+        help=_("The registry (default: the undercloud's)"),
+    )
+    add_tree_option(parser)
+
+
+def add_tree_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that takes a tree in place of its web server."""
+    parser.add_argument(
+        "--image-serve",
+        metavar="<directory>",
+        default="",
+        help=_(
+            "Tree that a web server serves, to use in place of the registry."
+            " Without this option, {tree} is used where the registry is this"
+            " host's port {port}"
+        ).format(tree=client.TREE, port=client.PORT),
+    )
+
+
+def add_login_options(
+    parser: argparse.ArgumentParser, prefix: str = "", of: str = ""
+) -> None:
+    """Add the options for a user and a password.
+
+    :param prefix: of their names, such as ``source-``.
+    :param of: which registry's, where there are two.
+    """
+    of = of or _("the registry")
+    parser.add_argument(
+        f"--{prefix}username",
+        metavar="<user>",
+        default="",
+        help=_("User at {of}").format(of=of),
+    )
+    password = parser.add_mutually_exclusive_group()
+    password.add_argument(
+        f"--{prefix}password",
+        metavar="<password>",
+        type=_Secret,
+        default="",
+        help=_(
+            "Password at {of}. Others on this host can see it in the process"
+            " list: better is --{prefix}password-file"
+        ).format(of=of, prefix=prefix),
+    )
+    password.add_argument(
+        f"--{prefix}password-file",
+        metavar="<file>",
+        default="",
+        help=_("File with the password at {of}, one line").format(of=of),
+    )
+
+
+def credential(
+    parsed_args: argparse.Namespace, prefix: str = ""
+) -> client.Credential | None:
+    """What `add_login_options` says; None where it says nothing."""
+    key = prefix.replace("-", "_")
+    return client.credential(
+        getattr(parsed_args, f"{key}username"),
+        str(getattr(parsed_args, f"{key}password")),
+        getattr(parsed_args, f"{key}password_file"),
+        prefix,
+    )
+
+
+class _Secret(str):
+    """A word of the command line that no log shows."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return _MASK
+
+
+def positive(text: str) -> int:
+    """A number from 1 on, for argparse."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return int(text)
+
+
+def command_line(words: Sequence[str]) -> str:
+    """The words as one line for a shell, the values of secrets masked."""
+    shown = []
+    secret = False
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if secret:
+            shown.append(_MASK)
+            secret = False
+        elif _is_secret(name):
+            secret = not equals
+            shown.append(f"{name}={_MASK}" if equals else word)
+        else:
+            shown.append(_quote(_URL_PASSWORD.sub(rf"\1:{_MASK}@", word)))
+    return " ".join(shown)
+
+
+def _is_secret(option: str) -> bool:
+    """Whether the value of an option, perhaps abbreviated, is a secret."""
+    if not option.startswith("--") or option.endswith("-file"):
+        return False
+    parts = [part for part in option.split("-") if len(part) > 2]
+    return any(
+        secret.startswith(part) or secret in part
+        for part in parts
+        for secret in _SECRETS
+    )
+
+
+def _quote(word: str) -> str:
+    """For a shell; a line break may not end the line it is shown in."""
+    if word.isprintable():
+        return shlex.quote(word)
+    escaped = (
+        chr(byte)
+        if 32 <= byte < 127 and byte not in b"'\\"
+        else f"\\x{byte:02x}"
+        for byte in word.encode(errors="surrogateescape")
+    )
+    return f"$'{''.join(escaped)}'"
+
+
+def _line(text: object) -> str:
+    """As one line: a name of the user's may have line breaks in it."""
+    return "".join(
+        char if char.isprintable() else repr(char)[1:-1] for char in str(text)
+    )

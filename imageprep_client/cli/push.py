@@ -1,0 +1,103 @@
+"""``image-prepare push``: one image to a registry or a tree."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from osc_lib.i18n import _
+
+from imageprep_client import client
+from imageprep_client.cli import base, progress
+
+_COLUMNS = ("Image", "Source", "Destination", "Digest", "Outcome", "Bytes")
+
+
+class Push(base.Lister):
+    """Copy one image from a registry to a registry or a tree.
+
+    The copy has the repository and the tag of the image, below the
+    destination. What is there already is not copied again.
+
+    Exit status: 0 when the image is in place, 2 when it is not.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "image",
+            metavar="<image>",
+            help=_(
+                "Image to copy, [<registry>/]<repository>[:<tag>][@<digest>];"
+                " of docker.io when it names no registry, and the tag is"
+                " latest when it names none. With a digest that is what is"
+                " copied, and given the tag"
+            ),
+        )
+        base.add_place_options(parser)
+        parser.add_argument(
+            "--append-tag",
+            metavar="<text>",
+            default="",
+            help=_("Text to add to the tag at the destination"),
+        )
+        base.add_login_options(parser, of=_("the destination"))
+        base.add_login_options(parser, "source-", of=_("the source"))
+        _add_copying(parser)
+        base.add_registry_options(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        request = client.PushRequest(
+            image=parsed_args.image,
+            registry_url=parsed_args.registry_url,
+            append_tag=parsed_args.append_tag,
+            multi_arch=parsed_args.multi_arch,
+            referrers=parsed_args.referrers,
+            dry_run=parsed_args.dry_run,
+            source_credential=base.credential(parsed_args, "source-"),
+            credential=base.credential(parsed_args),
+        )
+        with progress.Progress() as observer:
+            row = client.Client(base.settings(parsed_args)).push(
+                request, observer
+            )
+        values = (row.image, row.source, row.destination, row.digest)
+        return _COLUMNS, [(*values, row.outcome, row.copied)]
+
+
+def _add_copying(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--multi-arch",
+        action="store_true",
+        help=_(
+            "Copy every platform of an image that has several; by default"
+            " the one of this host is copied"
+        ),
+    )
+    parser.add_argument(
+        "--no-referrers",
+        dest="referrers",
+        action="store_false",
+        help=_("Leave signatures and other artefacts of the image behind"),
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help=_(
+            "Show what would be copied and how many bytes would move, and"
+            " copy nothing; both registries are asked, so passwords are"
+            " tried"
+        ),
+    )
+    parser.add_argument(
+        "--cleanup",
+        action="store_true",
+        help=_(
+            "Remove the local copy afterwards. Accepted for compatibility:"
+            " copying from registry to registry makes none"
+        ),
+    )

@@ -1,0 +1,60 @@
+"""``image-prepare registry``: have a tree served."""
+
+from __future__ import annotations
+
+import argparse
+
+from osc_lib.i18n import _
+
+from imageprep_client import client
+from imageprep_client.cli import base
+
+_DEFAULT_LISTEN = "127.0.0.1:8787"
+
+
+class _RegistryCommand(base.Command):
+    """Knows which tree, and where to listen."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--image-serve",
+            metavar="<directory>",
+            default=client.TREE,
+            help=_("The tree of images (default: %(default)s)"),
+        )
+        parser.add_argument(
+            "--listen",
+            metavar="<address:port>",
+            default=_DEFAULT_LISTEN,
+            help=_(
+                "Where to take connections; * is every address"
+                " (default: %(default)s)"
+            ),
+        )
+        return parser
+
+
+class RegistryConfig(_RegistryCommand):
+    """Print the Apache virtual host that serves a tree of images"""
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        text = client.virtual_host(parsed_args.image_serve, parsed_args.listen)
+        self.app.stdout.write(text)
+
+
+class RegistryServe(_RegistryCommand):
+    """Serve a tree of images read-only, until interrupted
+
+    For development and small sites; it speaks plain HTTP to whoever can
+    connect.
+    """
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        client.serve(
+            parsed_args.image_serve, parsed_args.listen, self._announce
+        )
+
+    def _announce(self, line: str) -> None:
+        self.app.stdout.write(f"{line}\n")
+        self.app.stdout.flush()

@@ -1,0 +1,249 @@
+"""``image-prepare run``: the main job."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from osc_lib.i18n import _
+
+from imageprep_client import client, errors
+from imageprep_client.cli import base, log, progress
+
+_COLUMNS = ("Image", "Source", "Destination", "Digest", "Outcome", "Bytes")
+
+
+class Run(base.Lister):
+    """Bring a deployment's images into place and write the parameters
+
+    Reads ContainerImagePrepare from heat environments, discovers versioned
+    tags, copies images to their push destination, and writes a heat
+    environment that names them. One row per image shows what became of it;
+    bytes are those that travelled.
+
+    Exit status: 0 when all is done, 1 when some images failed, 2 when
+    nothing was done. Parameters are written only when every image that they
+    name is in place.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        _add_inputs(parser)
+        _add_outputs(parser)
+        _add_copying(parser)
+        base.add_registry_options(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        request = client.PrepareRequest(
+            environment_files=parsed_args.environment_files,
+            environment_directories=[
+                client.ENVIRONMENT_DIRECTORY,
+                *parsed_args.environment_directories,
+            ],
+            optional_directories=[client.ENVIRONMENT_DIRECTORY],
+            roles_files=parsed_args.roles_files,
+            release=parsed_args.release,
+            template_file=parsed_args.template_file,
+            output_env_file=parsed_args.output_env_file,
+            ceph_vars_file=parsed_args.ceph_vars_file,
+            report_file=parsed_args.report,
+            dry_run=parsed_args.dry_run,
+            pin_digests=parsed_args.pin_digests,
+            platforms=[
+                client.Platform.parse(p) for p in parsed_args.platforms
+            ],
+            referrers=parsed_args.referrers,
+            keep_going=parsed_args.keep_going,
+            concurrency=parsed_args.concurrency,
+            header=self.header(),
+        )
+        # The shell has an option of this name, too, which it finds wherever
+        # it is on the command line.
+        log_file = parsed_args.log_file or self.app.options.log_file
+        with log.to_file(log_file), progress.Progress() as shown:
+            result = client.Client(base.settings(parsed_args)).prepare(
+                request,
+                plan_directory=parsed_args.plan_dir,
+                observer=log.Log(shown),
+            )
+        if result.nothing_done:
+            raise result.failures[0]
+        if result.failures:
+            count, total = len(result.failures), len(result.rows)
+            self.failure = errors.PartialFailure(
+                f"{count} of {total} images failed", result.failures
+            )
+        return _COLUMNS, (
+            (
+                row.image,
+                row.source,
+                row.destination,
+                row.digest,
+                row.outcome,
+                row.copied,
+            )
+            for row in result.rows
+        )
+
+
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-e",
+        "--environment-file",
+        metavar="<file>",
+        action="append",
+        dest="environment_files",
+        default=[],
+        help=_("Heat environment file (repeat for several; later ones win)"),
+    )
+    parser.add_argument(
+        "--environment-directory",
+        metavar="<directory>",
+        action="append",
+        dest="environment_directories",
+        default=[],
+        help=_(
+            "Directory whose .yaml files are read, sorted, before those of"
+            " -e (repeatable); ~/.tripleo/environments is always read when"
+            " it exists"
+        ),
+    )
+    parser.add_argument(
+        "-r",
+        "--roles-file",
+        metavar="<file>",
+        action="append",
+        dest="roles_files",
+        default=[],
+        help=_(
+            "File with a list of roles (repeatable); only images of their"
+            " enabled services are prepared. Without roles, all are"
+        ),
+    )
+    parser.add_argument(
+        "--release",
+        metavar="<release>",
+        default=client.DEFAULT_RELEASE,
+        help=_(
+            "Release whose image table is used (default: %(default)s); one"
+            " of: {releases}"
+        ).format(releases=", ".join(client.releases())),
+    )
+    parser.add_argument(
+        "--template-file",
+        metavar="<file>",
+        default="",
+        help=_("Image table of your own, a jinja2 template"),
+    )
+    parser.add_argument(
+        "--plan-dir",
+        metavar="<directory>",
+        default="",
+        help=_(
+            "Deployment plan: its environments and roles are read before"
+            " the other files, and the parameters are written into it"
+        ),
+    )
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output-env-file",
+        metavar="<file>",
+        default="",
+        help=_("Heat environment file to write the parameters to"),
+    )
+    parser.add_argument(
+        "--pin-digests",
+        action="store_true",
+        help=_("Let the parameters name digests instead of tags"),
+    )
+    parser.add_argument(
+        "--ceph-vars-file",
+        metavar="<file>",
+        default="",
+        help=_(
+            "File to write ceph_docker_registry_username and _password to:"
+            " the credentials of the registry in ceph_namespace"
+        ),
+    )
+    parser.add_argument(
+        "--report",
+        metavar="<file>",
+        default="",
+        help=_("JSON file to write what became of each image to"),
+    )
+    parser.add_argument(
+        "--log-file",
+        metavar="<file>",
+        default="",
+        help=_("File to append a detailed log to"),
+    )
+
+
+def _add_copying(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help=_(
+            "Show what would be copied, what is there already and how many"
+            " bytes would move; only the output file is written"
+        ),
+    )
+    parser.add_argument(
+        "--keep-going",
+        action="store_true",
+        help=_("Copy the other images when one fails"),
+    )
+    parser.add_argument(
+        "--platform",
+        metavar="<os/architecture>",
+        action="append",
+        dest="platforms",
+        default=[],
+        help=_(
+            "Of images for several platforms copy only this one, and the"
+            " index unchanged (repeatable). Without it, the entries'"
+            " multi_arch decides between all and this host's"
+        ),
+    )
+    parser.add_argument(
+        "--no-referrers",
+        action="store_false",
+        dest="referrers",
+        help=_(
+            "Leave signatures, attestations and other artefacts that are"
+            " attached to images behind"
+        ),
+    )
+    parser.add_argument(
+        "--cleanup",
+        choices=("full", "partial", "none"),
+        default="full",
+        help=_(
+            "Which local copies of modified images to remove afterwards:"
+            " all, those that this host does not deploy, or none (default:"
+            " full); copying from registry to registry makes none"
+        ),
+    )
+    parser.add_argument(
+        "--image-serve",
+        metavar="<directory>",
+        default="",
+        help=_(
+            "Tree that a web server serves: every push destination is"
+            " written there. Without this option, {tree} is used for a push"
+            " destination that is this host's port {port}"
+        ).format(tree=client.TREE, port=client.PORT),
+    )
+    parser.add_argument(
+        "--concurrency",
+        metavar="<number>",
+        type=base.positive,
+        default=client.CONCURRENCY,
+        help=_("Requests at once, at most (default: %(default)s)"),
+    )

@@ -1,0 +1,56 @@
+"""``image-prepare tag``: the versioned tag behind a tag."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from osc_lib.i18n import _
+
+from imageprep_client import client
+from imageprep_client.cli import base, progress
+
+
+class TagDiscover(base.ShowOne):
+    """Print the versioned tag of the image behind a tag.
+
+    It is the value of one of the image's labels, or several put together,
+    and exists in the repository. Without another format the tag is all that
+    is printed.
+    """
+
+    @property
+    def formatter_default(self) -> str:
+        return "value"
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--image",
+            metavar="<image>",
+            required=True,
+            help=_("Image with its tag, <registry>/<repository>:<tag>"),
+        )
+        parser.add_argument(
+            "--tag-from-label",
+            metavar="<label>",
+            default="",
+            help=_(
+                "Label whose value is the tag, or a template over several"
+                " such as {version}-{release}; without it the labels that"
+                " there are are told"
+            ),
+        )
+        base.add_tree_option(parser)
+        base.add_registry_options(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Sequence[Any]]:
+        with progress.Progress() as observer:
+            tag = client.Client(base.settings(parsed_args)).discover_tag(
+                parsed_args.image, parsed_args.tag_from_label, observer
+            )
+        return ("Tag",), (tag,)

@@ -1,0 +1,183 @@
+"""``image-prepare verify`` and ``prune``: keep a registry whole and small."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from osc_lib.i18n import _
+
+from imageprep_client import client, errors
+from imageprep_client.cli import base, progress
+
+
+class _Upkeep(base.Lister):
+    """Knows which registry or tree."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        base.add_place_options(parser)
+        self.add_own_options(parser)
+        parser.add_argument(
+            "--concurrency",
+            metavar="<number>",
+            type=base.positive,
+            default=client.CONCURRENCY,
+            help=_("Requests at once, at most (default: %(default)s)"),
+        )
+        base.add_registry_options(parser)
+        return parser
+
+    def add_own_options(self, parser: argparse.ArgumentParser) -> None:
+        """Add the options that only this command has."""
+        raise NotImplementedError
+
+    def client(self, parsed_args: argparse.Namespace) -> client.Client:
+        """The client for the registry or tree that is asked for."""
+        return client.Client(base.settings(parsed_args))
+
+    def tell(self, line: str) -> None:
+        """Say something that is no data."""
+        self.app.stderr.write(f"{line}\n")
+        self.app.stderr.flush()
+
+
+class Verify(_Upkeep):
+    """Check that everything in a registry or tree is there and right.
+
+    Reads every manifest and every blob, each only once however many
+    images share it, and compares it with its digest. Of a tree, tags,
+    lists and headers are checked as well. One row for each thing that is
+    wrong, with the tags that need it.
+
+    Nothing is written and no lock is taken. A run may go on meanwhile:
+    what it has written and not yet named is not called unreferenced.
+
+    Exit status: 0 when all is right, 1 when something is broken,
+    missing or unreferenced, 2 when that cannot be found out.
+    """
+
+    def add_own_options(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--quick",
+            action="store_true",
+            help=_("Look at the sizes of blobs only, do not read them"),
+        )
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        with progress.Progress() as observer:
+            verdict = self.client(parsed_args).verify(
+                parsed_args.registry_url,
+                quick=parsed_args.quick,
+                concurrency=parsed_args.concurrency,
+                observer=observer,
+            )
+        self.tell(_summary(verdict))
+        if verdict.problems:
+            count = _count(len(verdict.problems), "problem", "problems")
+            self.failure = errors.PartialFailure(f"{count} found", [])
+        return ("Repository", "Name", "Problem", "Needed by"), (
+            (each.repository, each.name, each.problem, ", ".join(each.tags))
+            for each in verdict.problems
+        )
+
+
+class Prune(_Upkeep):
+    """Delete the images that no environment names.
+
+    Kept are the images that parameters of the given environments name,
+    by tag or by digest, and the newest tags of each repository with
+    --keep-last; with them the images of an index, and signatures and
+    other artefacts that are attached to what is kept. Everything else
+    goes: tags first, then manifests, then blobs.
+
+    One row for each tag, or digest that no tag leads to, with the bytes
+    that are free without it. A blob that something kept still needs
+    counts nowhere.
+
+    Exit status: 0 when all is done, 1 when a registry stopped half-way,
+    2 when nothing was deleted, as while a run writes to the tree.
+    """
+
+    def add_own_options(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "-e",
+            "--environment-file",
+            metavar="<file>",
+            action="append",
+            dest="environment_files",
+            default=[],
+            help=_(
+                "Heat environment file whose images are kept (repeat for"
+                " several; each counts)"
+            ),
+        )
+        parser.add_argument(
+            "--keep-last",
+            metavar="<number>",
+            type=base.positive,
+            default=0,
+            help=_("Keep this many of the newest tags of each repository"),
+        )
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help=_("Show what would be deleted, and delete nothing"),
+        )
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        request = client.PruneRequest(
+            environment_files=parsed_args.environment_files,
+            keep_last=parsed_args.keep_last,
+            dry_run=parsed_args.dry_run,
+            concurrency=parsed_args.concurrency,
+        )
+        with progress.Progress() as observer:
+            result = self.client(parsed_args).prune(
+                request, parsed_args.registry_url, observer=observer
+            )
+        self.tell(_balance(result, dry_run=parsed_args.dry_run))
+        if result.failure:
+            self.failure = errors.PartialFailure(
+                "not everything was deleted", [result.failure]
+            )
+        return ("Repository", "Name", "Bytes freed"), (
+            (row.repository, row.name, row.size) for row in result.rows
+        )
+
+
+def _summary(verdict: client.Verdict) -> str:
+    """What was looked at, in a line."""
+    how = "read" if verdict.hashed else "looked at, not read"
+    counts = (
+        _count(verdict.repositories, "repository", "repositories"),
+        _count(verdict.tags, "tag", "tags"),
+        _count(verdict.manifests, "manifest", "manifests"),
+    )
+    blobs = _count(verdict.blobs, "blob", "blobs")
+    text = f"{', '.join(counts)}; {blobs} {how}, {progress.size(verdict.size)}"
+    if verdict.elsewhere:
+        images = _count(verdict.elsewhere, "image", "images")
+        text += f"; indexes name {images} for other platforms, not here"
+    return text
+
+
+def _balance(result: client.PruneResult, *, dry_run: bool) -> str:
+    """What became free, in a line."""
+    amount = f"{result.size} bytes ({progress.size(result.size)})"
+    if dry_run:
+        amount += " would be freed"
+    else:
+        amount += " freed" if result.collected else " will be freed"
+    if not result.collected:
+        amount += " when the registry next collects its garbage"
+    return f"{amount}, {_count(result.kept, 'tag', 'tags')} kept"
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

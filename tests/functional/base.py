@@ -1,0 +1,156 @@
+"""Runs commands as users do: through the real ``OpenStackShell``."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import logging
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+
+import pytest
+from openstackclient import shell
+
+#: What is kept of the caller's environment; above all no ``OS_*``.
+_KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "COVERAGE_PROCESS_START")
+# Python before 3.13 repeats the value of an option after each of its names.
+_REPEATED = re.compile(r"(-\w) (<[^>]+>|[A-Z_]+), (--\S+ \2)")
+_SECTION = re.compile(r"\n(?=\S[^\n]*:\n)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a command gave."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class OpenStack:
+    """The ``openstack`` command in a home of its own."""
+
+    def __init__(self, home: pathlib.Path) -> None:
+        self.home = home
+        self.environment = {
+            **{key: os.environ[key] for key in _KEPT if key in os.environ},
+            "HOME": str(home),
+            # stevedore keeps what is installed there, unless Python is in
+            # /tmp; the home is to hold what the commands write, no more.
+            "XDG_CACHE_HOME": str(home.with_name(f"{home.name}.cache")),
+            "COLUMNS": "80",
+            "LINES": "1000",
+            "NO_COLOR": "1",
+            "PAGER": "cat",
+        }
+
+    def __call__(
+        self, *words: str, status: int = 0, stderr: str = ""
+    ) -> Result:
+        """Run in this process, with the exit status and messages expected.
+
+        :param stderr: a regular expression for all of stderr; by default
+            nothing may be there.
+        """
+        result = self._run(words)
+        _check(result, status, stderr)
+        return result
+
+    def installed(
+        self, *words: str, status: int = 0, stderr: str = ""
+    ) -> Result:
+        """The same through the installed program, in a process of its own."""
+        done = subprocess.run(
+            [pathlib.Path(sys.executable).with_name("openstack"), *words],
+            env=self.environment,
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        result = Result(done.returncode, done.stdout, done.stderr)
+        _check(result, status, stderr)
+        return result
+
+    def help(self, *words: str) -> str:
+        """The help text of a command."""
+        return self(*words, "--help").stdout
+
+    def _run(self, words: tuple[str, ...]) -> Result:
+        stdout, stderr = io.StringIO(), io.StringIO()
+        with (
+            contextlib.chdir(self.home),
+            _environ(self.environment),
+            pytest.MonkeyPatch.context() as patch,
+            _own_logging(),
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(stdout),
+            contextlib.redirect_stderr(stderr),
+        ):
+            # By default it is the name of the program that runs the tests.
+            patch.setattr(shell.OpenStackShell, "NAME", "openstack")
+            try:
+                status = shell.OpenStackShell().run(list(words))
+            except SystemExit as stop:
+                status = stop.code if isinstance(stop.code, int) else 0
+        return Result(status, stdout.getvalue(), stderr.getvalue())
+
+
+def normal_help(text: str) -> str:
+    """A help text without what other versions of Python or cliff change.
+
+    Line breaks, and the options of cliff's own that choose a format.
+    """
+    sections = _SECTION.split(_REPEATED.sub(r"\1, \3", text))
+    ours = [
+        part
+        for part in sections
+        if "formatter" not in part.partition("\n")[0].lower()
+    ]
+    if len(ours) < len(sections):
+        # The usage line has them, too.
+        ours[0] = ours[0].partition("\n\n")[2]
+    return " ".join("\n".join(ours).split())
+
+
+def normal_environment(text: str) -> str:
+    """An environment file as if it had been made at another time."""
+    return re.sub(r"(?m)^(# Generated on )\S+", r"\1TIME", text)
+
+
+def _check(result: Result, status: int, stderr: str) -> None:
+    if re.fullmatch(stderr, result.stderr.strip(), re.DOTALL) is None:
+        pytest.fail(f"stderr is not {stderr!r}:\n{result.stderr}")
+    assert result.status == status, result
+
+
+@contextlib.contextmanager
+def _environ(environment: Mapping[str, str]) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for key in list(os.environ):
+            if key not in environment:
+                patch.delenv(key)
+        for key, value in environment.items():
+            patch.setenv(key, value)
+        yield
+
+
+@contextlib.contextmanager
+def _own_logging() -> Iterator[None]:
+    """The shell adds a handler at each start and changes levels."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers = []
+    try:
+        yield
+    finally:
+        for handler in root.handlers:
+            handler.close()
+        root.handlers = handlers
+        root.setLevel(level)

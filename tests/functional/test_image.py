@@ -1,0 +1,459 @@
+"""``openstack image-prepare image list``, ``show`` and ``delete``."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from imageprep_client import opening, undercloud
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.stores import base as stores
+from imageprep_client.stores.imageserve import ImageServeTree
+from imageprep_client.testing import content, store_suite
+from imageprep_client.testing.gate import Basic, Bearer, Open
+from imageprep_client.testing.registry import Behaviour, RegistryServer
+from tests.conftest import Golden
+from tests.functional import base
+from tests.functional.deployment import PLAIN
+
+CANARY = "canary-7c0e/+&%"
+LIST = ("image-prepare", "image", "list")
+SHOW = ("image-prepare", "image", "show")
+DELETE = ("image-prepare", "image", "delete")
+TREE = ("--image-serve", "tree")
+NAME = "ns/keystone"
+IMAGE = content.image("keystone", labels={"version": "17.1.3"})
+
+
+def fill(store: stores.Store) -> Descriptor:
+    """Put the image there, under two tags."""
+    store_suite.store_all(store, IMAGE)
+    store.tag(IMAGE.descriptor, "17.1")
+    store.tag(IMAGE.descriptor, "latest")
+    return IMAGE.descriptor
+
+
+@pytest.fixture
+def registry() -> Iterator[RegistryServer]:
+    """A registry with an image that has two tags."""
+    with RegistryServer() as server:
+        fill(server.content.store(NAME))
+        yield server
+
+
+@pytest.fixture
+def tree(openstack: base.OpenStack) -> ImageServeTree:
+    """The same in a tree."""
+    found = ImageServeTree(openstack.home / "tree")
+    fill(found.store(NAME))
+    return found
+
+
+@pytest.fixture(params=[Basic, Bearer])
+def guarded(request: pytest.FixtureRequest) -> Iterator[RegistryServer]:
+    """The same in a registry that wants a password."""
+    gate: Open = request.param("operator", CANARY)
+    with RegistryServer(gate=gate) as server:
+        fill(server.content.store(NAME))
+        yield server
+
+
+def rows(result: base.Result) -> list[str]:
+    """The names that were listed."""
+    return [row["Image Name"] for row in json.loads(result.stdout)]
+
+
+@pytest.mark.parametrize("command", [LIST, SHOW, DELETE])
+def test_help(
+    openstack: base.OpenStack, golden: Golden, command: tuple[str, ...]
+) -> None:
+    """The help names every option."""
+    golden.check(
+        f"image-{command[-1]}-help.txt",
+        openstack.help(*command),
+        normal=base.normal_help,
+    )
+
+
+# --- list
+
+
+def test_list_of_a_registry(
+    openstack: base.OpenStack, registry: RegistryServer
+) -> None:
+    """All tags of all repositories come sorted, as nodes name them."""
+    fill(registry.content.store("a/b"))
+    listed = openstack(
+        *LIST, "--registry-url", registry.host, "-f", "json", stderr=PLAIN
+    )
+    assert rows(listed) == [
+        f"{registry.host}/{name}:{tag}"
+        for name in ("a/b", NAME)
+        for tag in ("17.1", "latest")
+    ]
+
+
+@pytest.mark.usefixtures("tree")
+def test_list_of_a_tree(openstack: base.OpenStack) -> None:
+    """A tree is listed without a registry."""
+    listed = openstack(*LIST, *TREE, "-f", "json")
+    assert rows(listed) == [f"{NAME}:17.1", f"{NAME}:latest"]
+
+
+@pytest.mark.usefixtures("tree")
+def test_list_of_the_undercloud(
+    openstack: base.OpenStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By default it is the undercloud's tree, under the undercloud's name."""
+    monkeypatch.setattr(opening, "TREE", str(openstack.home / "tree"))
+    monkeypatch.setattr(undercloud, "registry", lambda: "localhost:8787")
+    listed = openstack(*LIST, "-f", "json")
+    assert rows(listed)[0] == f"localhost:8787/{NAME}:17.1"
+
+
+def test_list_below_a_path(
+    openstack: base.OpenStack, registry: RegistryServer
+) -> None:
+    """A path after the registry chooses the repositories below it."""
+    fill(registry.content.store("nsother/x"))
+    url = f"docker://{registry.host}/ns"
+    listed = openstack(
+        *LIST, "--registry-url", url, "-f", "json", stderr=PLAIN
+    )
+    assert len(rows(listed)) == 2
+
+
+def test_list_without_a_catalog(openstack: base.OpenStack) -> None:
+    """A registry that does not tell what it has is one clear line."""
+    with RegistryServer(behaviour=Behaviour(catalog=False)) as server:
+        openstack(
+            *LIST,
+            "--registry-url",
+            server.host,
+            status=2,
+            stderr=PLAIN
+            + r"[^\n]*catalog of its images: no such page[^\n]* 404\)\n"
+            r"hint: many public registries[^\n]*",
+        )
+
+
+def test_list_of_no_tree(openstack: base.OpenStack) -> None:
+    """A directory that does not exist is no empty tree."""
+    openstack(*LIST, *TREE, status=2, stderr="tree: no such directory")
+
+
+# --- show
+
+
+def show(openstack: base.OpenStack, *words: str) -> dict[str, Any]:
+    """What is shown."""
+    found: dict[str, Any] = json.loads(
+        openstack(*SHOW, *words, stderr=PLAIN).stdout
+    )
+    return found
+
+
+def test_show(openstack: base.OpenStack, registry: RegistryServer) -> None:
+    """Everything about an image is there, as JSON."""
+    found = show(openstack, f"{registry.host}/{NAME}:17.1")
+    layers = [p.descriptor for p in IMAGE.parts[:2]]
+    assert found == {
+        "Name": f"{registry.host}/{NAME}",
+        "Tag": "17.1",
+        "Digest": IMAGE.descriptor.digest,
+        "MediaType": IMAGE.descriptor.media_type,
+        "Created": "",
+        "Architecture": "amd64",
+        "Os": "linux",
+        "Platforms": [],
+        "Labels": {"version": "17.1.3"},
+        "Layers": [{"digest": d.digest, "size": d.size} for d in layers],
+        "RepoTags": ["17.1", "latest"],
+        "Size": sum(p.descriptor.size for p in IMAGE.parts),
+    }
+
+
+@pytest.mark.usefixtures("tree")
+def test_show_in_a_tree(openstack: base.OpenStack) -> None:
+    """An image of a tree needs no registry in its name, but may have one."""
+    host = "uc.example.com:8787/"
+    for registry in ("", host):
+        found = show(openstack, *TREE, f"{registry}{NAME}:17.1")
+        assert found["Digest"] == IMAGE.descriptor.digest
+        assert found["Name"] == f"{registry}{NAME}"
+
+
+def test_show_below_the_registry(
+    openstack: base.OpenStack, registry: RegistryServer
+) -> None:
+    """A name without a registry is one of --registry-url."""
+    found = show(openstack, NAME, "--registry-url", registry.host)
+    assert found["Tag"] == "latest"
+
+
+def test_show_of_another_registry(
+    openstack: base.OpenStack, registry: RegistryServer
+) -> None:
+    """Two registries are one too many."""
+    openstack(
+        *SHOW,
+        f"{registry.host}/{NAME}",
+        "--registry-url",
+        "127.0.0.1:1",
+        status=2,
+        stderr="[^\n]*is not that of --registry-url, 127.0.0.1:1",
+    )
+
+
+def test_show_of_an_index(
+    openstack: base.OpenStack, tree: ImageServeTree
+) -> None:
+    """An index shows its platforms, and the size of all."""
+    other = content.image("other")
+    index = content.index({"linux/amd64": IMAGE, "linux/s390x": other})
+    store_suite.store_all(tree.store("ns/many"), index)
+    tree.store("ns/many").tag(index.descriptor, "1")
+    found = show(openstack, *TREE, "ns/many:1")
+    assert found["Platforms"] == ["linux/amd64", "linux/s390x"]
+    parts = (*IMAGE.parts, *other.parts)
+    assert found["Size"] == sum(p.descriptor.size for p in parts)
+
+
+def test_show_controls_no_terminal(
+    openstack: base.OpenStack, tree: ImageServeTree
+) -> None:
+    """What an image says about itself is shown without escapes."""
+    hostile = content.image("h", labels={"a": "\x1b]0;owned\x07"})
+    store_suite.store_all(tree.store("ns/h"), hostile)
+    tree.store("ns/h").tag(hostile.descriptor, "latest")
+    shown = openstack(*SHOW, *TREE, "ns/h", "-f", "table").stdout
+    assert "owned" in shown
+    assert "\x1b" not in shown
+
+
+def test_show_unknown(
+    openstack: base.OpenStack, registry: RegistryServer
+) -> None:
+    """An image that is not there is one line, exit 2."""
+    openstack(
+        *SHOW,
+        f"{registry.host}/{NAME}:none",
+        status=2,
+        stderr=PLAIN + f"{registry.host}/{NAME}:none: [^\n]*unknown[^\n]*",
+    )
+
+
+# --- delete
+
+
+def test_delete_asks(
+    openstack: base.OpenStack,
+    tree: ImageServeTree,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a terminal and --yes nothing is deleted, exit 2."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    openstack(
+        *DELETE,
+        *TREE,
+        NAME,
+        status=2,
+        stderr=f"{NAME}: not deleted: nobody can be asked\nhint: [^\n]*--yes",
+    )
+    assert list(tree.store(NAME).tags()) == ["17.1", "latest"]
+
+
+class Terminal(io.StringIO):
+    """Somebody who answers."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"), [("y\n", 0), ("Yes\n", 0), ("\n", 2), ("", 2)]
+)
+def test_delete_asks_at_a_terminal(
+    openstack: base.OpenStack,
+    tree: ImageServeTree,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str,
+    status: int,
+) -> None:
+    """Only a yes deletes."""
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    openstack(
+        *DELETE,
+        *TREE,
+        f"{NAME}:17.1",
+        status=status,
+        stderr=rf"Delete {NAME}:17.1\? \[y/N\]( [^\n]*not confirmed)?",
+    )
+    assert ("17.1" in tree.store(NAME).tags()) is bool(status)
+
+
+def test_delete_from_a_tree(
+    openstack: base.OpenStack, tree: ImageServeTree
+) -> None:
+    """The last tag takes manifest and blobs with it; others' stay."""
+    fill(tree.store("ns/other"))
+    first = openstack(*DELETE, *TREE, f"{NAME}:17.1", "-y").stdout
+    assert first == f"{NAME}:17.1: tag removed; the image is still needed" + (
+        " by tag latest\n"
+    )
+    last = openstack(*DELETE, *TREE, NAME, "-y").stdout
+    assert last == f"{NAME}: deleted; tags: latest; manifests: 1; blobs: 3\n"
+    store = tree.store(NAME)
+    assert not any(store.exists(p.descriptor) for p in IMAGE.pieces)
+    assert tree.store("ns/other").holds(IMAGE.descriptor)
+    assert ImageServeTree(tree.path).repositories() == ["ns/other"]
+
+
+def test_delete_from_a_registry(
+    openstack: base.OpenStack, registry: RegistryServer
+) -> None:
+    """A digest deletes the manifest with all its tags."""
+    name = f"{registry.host}/{NAME}@{IMAGE.descriptor.digest}"
+    done = openstack(*DELETE, name, "--yes", stderr=PLAIN).stdout
+    assert "tags: 17.1, latest" in done
+    assert list(registry.content.store(NAME).tags()) == []
+
+
+def test_delete_where_tags_cannot_go_alone(
+    openstack: base.OpenStack,
+) -> None:
+    """The other tags are named, and nothing is deleted."""
+    with RegistryServer(behaviour=Behaviour(untags=False)) as server:
+        store = server.content.store(NAME)
+        fill(store)
+        openstack(
+            *DELETE,
+            f"{server.host}/{NAME}:17.1",
+            "-y",
+            status=2,
+            stderr=PLAIN + r"[^\n]*cannot remove a tag alone[^\n]*tag latest\n"
+            r"hint: [^\n]*digest[^\n]*",
+        )
+        assert list(store.tags()) == ["17.1", "latest"]
+
+
+def test_delete_where_nothing_can(openstack: base.OpenStack) -> None:
+    """A registry that does not delete is told how to."""
+    behaviour = Behaviour(deletes=False, untags=False)
+    with RegistryServer(behaviour=behaviour) as server:
+        fill(server.content.store(NAME))
+        openstack(
+            *DELETE,
+            f"{server.host}/{NAME}@{IMAGE.descriptor.digest}",
+            "-y",
+            status=2,
+            stderr=PLAIN + r"[^\n]*405[^\n]*\n"
+            r"hint: [^\n]*REGISTRY_STORAGE_DELETE_ENABLED[^\n]*",
+        )
+
+
+def test_delete_waits_for_a_run(
+    openstack: base.OpenStack, tree: ImageServeTree
+) -> None:
+    """Whoever writes to the tree is waited for."""
+    release = threading.Event()
+    locked = threading.Event()
+
+    def hold() -> None:
+        with tree.lock(lambda _: None):
+            locked.set()
+            release.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    locked.wait(60)
+    timer = threading.Timer(0.3, release.set)
+    timer.start()
+    openstack(
+        *DELETE, *TREE, NAME, "-y", stderr="waiting: another run has [^\n]*"
+    )
+    holder.join()
+
+
+# --- passwords
+
+
+@pytest.mark.parametrize("command", [LIST, SHOW, DELETE])
+@pytest.mark.parametrize("file", [True, False])
+@pytest.mark.parametrize("before", [(), ("--debug",)])
+def test_password(
+    openstack: base.OpenStack,
+    guarded: RegistryServer,
+    command: tuple[str, ...],
+    file: bool,
+    before: tuple[str, ...],
+) -> None:
+    """A password opens the registry and is in no output at any verbosity."""
+    (openstack.home / "password").write_text(f"{CANARY}\n")
+    words = [
+        *command,
+        "--registry-url",
+        guarded.host,
+        "--username",
+        "operator",
+    ]
+    words += (
+        ["--password-file", "password"] if file else ["--password", CANARY]
+    )
+    if command != LIST:
+        words.append(f"{NAME}:17.1")
+    if command == DELETE:
+        words.append("-y")
+    done = openstack(*before, "--log-file", "shell.log", *words, stderr=".*")
+    assert NAME in done.stdout
+    pair = base64.b64encode(f"operator:{CANARY}".encode()).decode()
+    for text in (
+        done.stdout,
+        done.stderr,
+        (openstack.home / "shell.log").read_text(),
+    ):
+        assert CANARY not in text
+        assert pair not in text
+
+
+def test_wrong_password(
+    openstack: base.OpenStack, guarded: RegistryServer
+) -> None:
+    """A wrong password is one line, exit 2, and not repeated.
+
+    The hint says where it came from.
+    """
+    done = openstack(
+        *LIST,
+        *("--registry-url", guarded.host),
+        *("--username", "operator", "--password", "Qq7Wrong"),
+        status=2,
+        stderr=PLAIN
+        + "[^\n]* 401\\)\nhint: used the credentials of operator for"
+        f" {guarded.host} from the options[^\n]*",
+    )
+    assert "Qq7Wrong" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--username", "me"), "a user without a password: [^\n]*"),
+        (("--password", "x"), "a password without a user: [^\n]*"),
+        (
+            ("--username", "me", "--password-file", "none"),
+            "none: cannot be read: no such file[^\n]*",
+        ),
+    ],
+)
+def test_half_a_login(
+    openstack: base.OpenStack, words: tuple[str, ...], message: str
+) -> None:
+    """A user and a password belong together."""
+    openstack(*LIST, *words, status=2, stderr=message)

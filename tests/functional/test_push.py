@@ -1,0 +1,245 @@
+"""``openstack image-prepare push`` and ``tag discover``."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from imageprep_client import opening, undercloud
+from imageprep_client.stores.imageserve import ImageServeTree
+from imageprep_client.testing import content, store_suite
+from imageprep_client.testing.gate import Basic
+from imageprep_client.testing.registry import RegistryServer
+from tests.conftest import Golden
+from tests.functional import base
+from tests.functional.deployment import PLAIN
+
+CANARY = "canary-d27a/+&%"
+PUSH = ("image-prepare", "push")
+DISCOVER = ("image-prepare", "tag", "discover")
+TREE = ("--image-serve", "tree")
+NAME = "ns/keystone"
+LABELS = {"version": "17.1.3", "release": "9", "wrong": "no-such-tag"}
+IMAGE = content.image("keystone", labels=LABELS)
+
+
+def fill(server: RegistryServer) -> None:
+    """Put the image there under three tags."""
+    store = server.content.store(NAME)
+    store_suite.store_all(store, IMAGE)
+    for tag in ("17.1", "17.1.3", "17.1.3-9"):
+        store.tag(IMAGE.descriptor, tag)
+
+
+@pytest.fixture
+def source() -> Iterator[RegistryServer]:
+    """A registry with an image."""
+    with RegistryServer() as server:
+        fill(server)
+        yield server
+
+
+def push(openstack: base.OpenStack, *words: str) -> dict[str, Any]:
+    """The row of a push."""
+    done = openstack(*PUSH, *words, "-f", "json", stderr=PLAIN)
+    (row,) = json.loads(done.stdout)
+    assert isinstance(row, dict)
+    return row
+
+
+@pytest.mark.parametrize("command", [PUSH, DISCOVER])
+def test_help(
+    openstack: base.OpenStack, golden: Golden, command: tuple[str, ...]
+) -> None:
+    """The help names every option."""
+    golden.check(
+        f"{'-'.join(command[1:])}-help.txt",
+        openstack.help(*command),
+        normal=base.normal_help,
+    )
+
+
+def test_push_to_a_tree(
+    openstack: base.OpenStack, source: RegistryServer
+) -> None:
+    """The image is in the tree; the row says what became of it."""
+    name = f"{source.host}/{NAME}:17.1"
+    row = push(openstack, name, *TREE)
+    path = openstack.home / "tree"
+    assert row == {
+        "Image": name,
+        "Source": name,
+        "Destination": f"image-serve:{path}/{NAME}:17.1",
+        "Digest": IMAGE.descriptor.digest,
+        "Outcome": "copied",
+        "Bytes": sum(p.descriptor.size for p in IMAGE.parts),
+    }
+    store = ImageServeTree(path).store(NAME)
+    assert store.holds(store.resolve("17.1"))
+    assert push(openstack, name, *TREE)["Outcome"] == "present"
+
+
+def test_push_to_the_undercloud(
+    openstack: base.OpenStack,
+    source: RegistryServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By default the destination is the undercloud's tree."""
+    (openstack.home / "served").mkdir()
+    monkeypatch.setattr(opening, "TREE", str(openstack.home / "served"))
+    monkeypatch.setattr(undercloud, "registry", lambda: "localhost:8787")
+    row = push(openstack, f"{source.host}/{NAME}:17.1")
+    assert row["Destination"] == f"localhost:8787/{NAME}:17.1"
+    store = ImageServeTree(openstack.home / "served").store(NAME)
+    assert store.resolve("17.1") == IMAGE.descriptor
+
+
+def test_push_to_a_registry(
+    openstack: base.OpenStack, source: RegistryServer
+) -> None:
+    """The predecessor's words are understood, and the tag is longer."""
+    with RegistryServer() as other:
+        row = push(
+            openstack,
+            *("--registry-url", f"docker://{other.host}"),
+            *("--append-tag=-new", "--multi-arch", "--cleanup"),
+            f"docker://{source.host}/{NAME}:17.1",
+        )
+        assert row["Destination"] == f"{other.host}/{NAME}:17.1-new"
+        store = other.content.store(NAME)
+        assert store.resolve("17.1-new") == IMAGE.descriptor
+
+
+def test_dry_run(openstack: base.OpenStack, source: RegistryServer) -> None:
+    """A dry run tells the bytes and makes nothing."""
+    row = push(openstack, f"{source.host}/{NAME}:17.1", *TREE, "--dry-run")
+    assert row["Outcome"] == "planned"
+    assert row["Bytes"] > 0
+    assert not (openstack.home / "tree").exists()
+
+
+def test_missing_image(
+    openstack: base.OpenStack, source: RegistryServer
+) -> None:
+    """An image that is not there is one line, exit 2."""
+    openstack(
+        *PUSH,
+        f"{source.host}/{NAME}:none",
+        *TREE,
+        status=2,
+        stderr=PLAIN + f"{source.host}/{NAME}:none: [^\n]*unknown[^\n]*",
+    )
+
+
+def test_local_image(openstack: base.OpenStack) -> None:
+    """An image in local storage is one line, exit 2."""
+    openstack(
+        *PUSH,
+        "containers-storage:localhost/x:1",
+        *TREE,
+        status=2,
+        stderr="[^\n]*local storage cannot be pushed yet\nhint: [^\n]*",
+    )
+
+
+@pytest.mark.parametrize("file", [True, False])
+@pytest.mark.parametrize("before", [(), ("-vv",), ("--debug",)])
+def test_passwords(
+    openstack: base.OpenStack, file: bool, before: tuple[str, ...]
+) -> None:
+    """Each registry gets its own password, and no log gets any."""
+    with (
+        RegistryServer(gate=Basic("here", CANARY)) as source,
+        RegistryServer(gate=Basic("there", f"{CANARY}2")) as other,
+    ):
+        fill(source)
+        (openstack.home / "one").write_text(f"{CANARY}\n")
+        (openstack.home / "two").write_text(f"{CANARY}2\n")
+        logins = (
+            ("--source-password-file", "one", "--password-file", "two")
+            if file
+            else ("--source-password", CANARY, "--password", f"{CANARY}2")
+        )
+        done = openstack(
+            *before,
+            *("--log-file", "shell.log"),
+            *PUSH,
+            *("--registry-url", other.host, f"{source.host}/{NAME}:17.1"),
+            *("--source-username", "here", "--username", "there"),
+            *logins,
+            stderr=".*",
+        )
+        assert other.content.store(NAME).resolve("17.1") == IMAGE.descriptor
+    log = (openstack.home / "shell.log").read_text()
+    pairs = [f"here:{CANARY}", f"there:{CANARY}2"]
+    secrets = [base64.b64encode(p.encode()).decode() for p in pairs]
+    for text in (done.stdout, done.stderr, log):
+        for secret in (CANARY, *secrets):
+            assert secret not in text
+
+
+# --- tag discover
+
+
+@pytest.mark.parametrize(
+    ("label", "tag"),
+    [("version", "17.1.3"), ("{version}-{release}", "17.1.3-9")],
+)
+def test_discover(
+    openstack: base.OpenStack, source: RegistryServer, label: str, tag: str
+) -> None:
+    """The tag is all that is printed."""
+    name = f"{source.host}/{NAME}:17.1"
+    words = ("--image", name, "--tag-from-label", label)
+    assert openstack(*DISCOVER, *words, stderr=PLAIN).stdout == f"{tag}\n"
+
+
+def test_discover_as_json(
+    openstack: base.OpenStack, source: RegistryServer
+) -> None:
+    """Other formats are there for programs."""
+    name = f"{source.host}/{NAME}:17.1"
+    words = ("--image", name, "--tag-from-label", "version", "-f", "json")
+    done = openstack(*DISCOVER, *words, stderr=PLAIN)
+    assert json.loads(done.stdout) == {"Tag": "17.1.3"}
+
+
+def test_discover_in_a_tree(
+    openstack: base.OpenStack, source: RegistryServer
+) -> None:
+    """A tree is read in place of its web server."""
+    for tag in ("17.1", "17.1.3"):
+        push(openstack, f"{source.host}/{NAME}:{tag}", *TREE)
+    name = f"uc.example.com:8787/{NAME}:17.1"
+    words = ("--image", name, "--tag-from-label", "version", *TREE)
+    assert openstack(*DISCOVER, *words).stdout == "17.1.3\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "no label was named; its labels: release, version, wrong"),
+        (("--tag-from-label", "x"), "no label x; its labels: [^\n]*"),
+        (("--tag-from-label", "wrong"), "label wrong gives tag no-such[^\n]*"),
+    ],
+)
+def test_discover_fails(
+    openstack: base.OpenStack,
+    source: RegistryServer,
+    words: tuple[str, ...],
+    message: str,
+) -> None:
+    """Where no tag comes out, the labels that there are are told."""
+    name = f"{source.host}/{NAME}:17.1"
+    openstack(
+        *DISCOVER,
+        "--image",
+        name,
+        *words,
+        status=2,
+        stderr=PLAIN + f"{name}: {message}(\nhint: [^\n]*)?",
+    )

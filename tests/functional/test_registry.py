@@ -1,0 +1,112 @@
+"""``openstack image-prepare registry config`` and ``serve``."""
+
+from __future__ import annotations
+
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from imageprep_client.serving import apache
+from imageprep_client.stores.imageserve import ImageServeTree
+from imageprep_client.testing import content, store_suite
+from tests.conftest import Golden
+from tests.functional import base
+from tests.http_client import ask
+
+CONFIG = ("image-prepare", "registry", "config")
+SERVE = ("image-prepare", "registry", "serve")
+
+
+@pytest.mark.parametrize("command", [CONFIG, SERVE])
+def test_help(
+    openstack: base.OpenStack, golden: Golden, command: tuple[str, ...]
+) -> None:
+    """The help names every option."""
+    golden.check(
+        f"registry-{command[-1]}-help.txt",
+        openstack.help(*command),
+        normal=base.normal_help,
+    )
+
+
+def test_config(openstack: base.OpenStack, golden: Golden) -> None:
+    """By default the undercloud's tree is served to this host."""
+    golden.check("registry-config.conf", openstack(*CONFIG).stdout)
+
+
+def test_config_of_another_tree(openstack: base.OpenStack) -> None:
+    """Tree and address can be chosen; the tree need not exist."""
+    result = openstack(
+        *CONFIG, "--image-serve", "/srv/images", "--listen", "*:5000"
+    )
+    assert result.stdout == apache.virtual_host("/srv/images", "*:5000")
+
+
+@pytest.mark.parametrize("command", [CONFIG, SERVE])
+def test_bad_address(
+    openstack: base.OpenStack, command: tuple[str, ...]
+) -> None:
+    """An address without a port is refused in a line."""
+    result = openstack(
+        *command,
+        "--image-serve",
+        str(openstack.home),
+        "--listen",
+        "localhost",
+        status=2,
+        stderr="invalid address 'localhost': expected host:port[^\n]*",
+    )
+    assert result.stdout == ""
+
+
+def test_bad_path(openstack: base.OpenStack) -> None:
+    """A path that Apache would take for something else is refused."""
+    openstack(
+        *CONFIG,
+        "--image-serve",
+        "images",
+        status=2,
+        stderr="'images' cannot stand in Apache[^\n]*\nhint: [^\n]*",
+    )
+
+
+def test_no_tree(openstack: base.OpenStack) -> None:
+    """A tree that is not there cannot be served."""
+    openstack(
+        *SERVE,
+        "--image-serve",
+        "/nowhere/images",
+        status=2,
+        stderr="/nowhere/images: no such directory",
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve(openstack: base.OpenStack, number: int) -> None:
+    """It says where it serves, serves, and ends well with a signal."""
+    tree = openstack.home / "images"
+    store = ImageServeTree(tree).store("ns/app")
+    image = content.image("image")
+    store_suite.store_all(store, image)
+    store.tag(image.descriptor, "latest")
+    program = pathlib.Path(sys.executable).with_name("openstack")
+    with subprocess.Popen(
+        [program, *SERVE, "--image-serve", tree, "--listen", "127.0.0.1:0"],
+        env=openstack.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        line = process.stdout.readline()
+        try:
+            assert line.startswith(f"serving {tree} on http://127.0.0.1:")
+            answer = ask(line.split()[-1], "/v2/ns/app/manifests/latest")
+            assert answer.body == image.manifest.data
+        finally:
+            process.send_signal(number)
+            _, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stderr) == (0, "")

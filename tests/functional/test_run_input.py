@@ -1,0 +1,665 @@
+"""``openstack image-prepare run`` with what it cannot use.
+
+Each is one line that says what and where, perhaps with a hint; the exit
+status is right and what was there before is untouched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imageprep_client.testing.faults import Fault
+from tests.functional import base, deployment
+from tests.functional.deployment import Deployment
+
+OLD = "# the file of an earlier run\n"
+HINT = "hint: [^\n]+"
+TREE = ("--image-serve", "tree")
+_NOBODY = 65534
+
+need_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root mounts and becomes another user"
+)
+
+
+@pytest.fixture
+def site(openstack: base.OpenStack) -> Iterator[Deployment]:
+    """A deployment with the output of an earlier run."""
+    with deployment.deployed(openstack) as found:
+        found.write("out.yaml", OLD)
+        yield found
+
+
+def fails(
+    site: Deployment,
+    error: str,
+    *words: str,
+    status: int = 2,
+    hint: str = f"(\n{HINT})?",
+    environments: tuple[str, ...] = ("env.yaml",),
+    tree: str = "tree",
+) -> None:
+    """Run; it fails with this line, and nothing has changed."""
+    before = site.files()
+    words = (
+        *(word for name in environments for word in ("-e", name)),
+        *("--template-file", "table.j2", "--output-env-file", "out.yaml"),
+        *("--report", "report.json", *words),
+    )
+    result = site.openstack(
+        *deployment.COMMAND,
+        *words,
+        status=status,
+        stderr=f"{deployment.PLAIN}{error}{hint}",
+    )
+
+    assert not result.stdout
+    assert (site.home / "out.yaml").read_text() == OLD
+    parts = ("", "/.incoming", "/.lock", "/v2", "/v2/index.json")
+    allowed = {"report.json", *(f"{tree}{part}" for part in parts)}
+    assert site.files() - before <= allowed
+
+
+# --- environments and roles: each broken file, and what is said of it
+
+_ENTRY = "parameter_defaults: {ContainerImagePrepare: [%s]}"
+_KEY = r"parameter_defaults\.ContainerImagePrepare\[0\]\."
+BROKEN = {
+    "unknown key": (
+        _ENTRY % "{push_destinaton: true, set: {tag: x}}",
+        rf"bad.yaml: {_KEY}push_destinaton: unknown key",
+        "hint: did you mean push_destination[?]",
+    ),
+    "key of set beside set": (
+        _ENTRY % "{namespace: quay.io/ns}",
+        rf"bad.yaml: {_KEY}namespace: unknown key",
+        "hint: write namespace below set",
+    ),
+    "entry is text": (
+        _ENTRY % "namespace",
+        r"bad.yaml: [\w.]+\[0\]: [^\n]*mapping[^\n]*",
+        "",
+    ),
+    "set is a list": (
+        _ENTRY % "{set: [tag]}",
+        rf"bad.yaml: {_KEY}set: [^\n]*mapping[^\n]*",
+        "",
+    ),
+    "quoted boolean": (
+        _ENTRY % "{push_destination: 'true'}",
+        rf"bad.yaml: {_KEY}push_destination: is a string, not a boolean",
+        "hint: write true or false without quotes, or a registry",
+    ),
+    "number as destination": (
+        _ENTRY % "{push_destination: 8787}",
+        rf"bad.yaml: {_KEY}push_destination: [^\n]*registry[^\n]*",
+        "",
+    ),
+    "bad destination": (
+        _ENTRY % "{push_destination: 'http://uc:8787', set: {tag: x}}",
+        rf"bad.yaml: {_KEY}push_destination: invalid[^\n]*",
+        "",
+    ),
+    "bad expression": (
+        _ENTRY % "{includes: [nova, '*']}",
+        rf"bad.yaml: {_KEY}includes\[1\]: is no regular expression: [^\n]*",
+        HINT,
+    ),
+    "bad tag": (
+        _ENTRY % "{set: {namespace: 127.0.0.1:1/ns, tag: 'a b'}}",
+        r"[^\n]*(bad.yaml|table.j2)[^\n]*a b[^\n]*",
+        "",
+    ),
+    "null in set": (
+        _ENTRY % "{set: {namespace: null}}",
+        rf"bad.yaml: {_KEY}set.namespace: [^\n]*",
+        HINT,
+    ),
+    "two users": (
+        "parameter_defaults:\n  ContainerImageRegistryCredentials:\n"
+        "    quay.io: {canary1: canary2, canary3: canary4}",
+        r"bad.yaml: parameter_defaults\.ContainerImageRegistryCredentials"
+        r"\.quay\.io: expected one user name with one password, found 2",
+        HINT,
+    ),
+    "password is a number": (
+        "parameter_defaults:\n  ContainerImageRegistryCredentials:\n"
+        "    quay.io: {operator: 7770}",
+        r"bad.yaml: [\w.]+quay\.io: the password is (?![^\n]*7770)[^\n]*",
+        HINT,
+    ),
+    "no password": (
+        "parameter_defaults:\n  ContainerImageRegistryCredentials:\n"
+        "    quay.io: operator",
+        r"bad.yaml: [\w.]+quay\.io: (?![^\n]*operator)[^\n]*",
+        HINT,
+    ),
+    "no YAML": (
+        "parameter_defaults: {ContainerImagePrepare: [",
+        "bad.yaml: invalid YAML: line 2, column 1: [^\n]*",
+        HINT,
+    ),
+    "tabs": (
+        "parameter_defaults:\n\tContainerImagePrepare: []",
+        "bad.yaml: invalid YAML: line 2, column 1: [^\n]*",
+        HINT,
+    ),
+    "object": (
+        "parameter_defaults: !!python/object/apply:os.system [touch pwned]",
+        "bad.yaml: invalid YAML: line 1[^\n]*",
+        HINT,
+    ),
+    "two documents": (
+        "---\nparameter_defaults: {}\n---\nparameter_defaults: {}",
+        "bad.yaml: invalid YAML: [^\n]*",
+        HINT,
+    ),
+    "alias bomb": (
+        "parameter_defaults:\n  a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+        + "".join(
+            f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n"
+            for n in range(1, 10)
+        ),
+        "bad.yaml: line 7, column [0-9]+: over 250000 values[^\n]*",
+        "",
+    ),
+    "endless alias": (
+        "parameter_defaults: &a [*a]",
+        "bad.yaml: line 1, column [0-9]+: over 250000 values[^\n]*",
+        "",
+    ),
+    "deep": (
+        "parameter_defaults: " + "[" * 100 + "]" * 100,
+        "bad.yaml: line 1, column [0-9]+: nested deeper[^\n]*",
+        "",
+    ),
+    "unknown section": (
+        "paramater_defaults: {}",
+        "bad.yaml: paramater_defaults: unknown section",
+        "hint: did you mean parameter_defaults[?]",
+    ),
+    "template": (
+        "heat_template_version: rocky\nresources: {}",
+        "bad.yaml: heat_template_version: unknown section",
+        "hint: this is a heat template, not an environment",
+    ),
+    "list": ("- a\n- b", "bad.yaml: expected a mapping, found a list", ""),
+    "unknown strategy": (
+        "parameter_merge_strategies: {ContainerImagePrepare: replace}",
+        r"bad.yaml: parameter_merge_strategies\.ContainerImagePrepare: unknown"
+        " strategy",
+        HINT,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_environment(site: Deployment, name: str) -> None:
+    """The line names the file and the key path."""
+    text, error, hint = BROKEN[name]
+    site.write("bad.yaml", text)
+
+    fails(
+        site,
+        error,
+        *TREE,
+        hint=f"\n{hint}" if hint else "",
+        environments=("bad.yaml",),
+    )
+
+
+def test_conflicting_strategies(site: Deployment) -> None:
+    """Two files that want one parameter merged differently are named."""
+    for name, strategy in (("a.yaml", "merge"), ("b.yaml", "overwrite")):
+        site.write(
+            name,
+            "parameter_defaults: {X: [1]}\n"
+            f"parameter_merge_strategies: {{X: {strategy}}}\n",
+        )
+
+    fails(
+        site,
+        r"b.yaml: parameter_merge_strategies\.X: [^\n]*a.yaml[^\n]*"
+        r"|b.yaml: parameter_merge_strategies\.X: [^\n]*",
+        *TREE,
+        environments=("env.yaml", "a.yaml", "b.yaml"),
+    )
+
+
+def test_not_utf_8(site: Deployment) -> None:
+    """A file in another encoding is named, with the place."""
+    (site.home / "bad.yaml").write_bytes(b"parameter_defaults: {a: \xff}")
+
+    fails(
+        site,
+        r"bad.yaml: is not UTF-8 text \(byte 25\)",
+        environments=("bad.yaml",),
+    )
+
+
+def test_missing_environment(site: Deployment) -> None:
+    """A file that is not there is named."""
+    fails(site, "no.yaml: no such file", environments=("no.yaml",))
+
+
+def test_directory_as_environment(site: Deployment) -> None:
+    """A directory is none; the hint names the option for directories."""
+    (site.home / "envs").mkdir()
+    fails(
+        site,
+        "envs: is a directory, not a file",
+        hint="\nhint: [^\n]*--environment-directory[^\n]*",
+        environments=("envs",),
+    )
+
+
+ROLES = {
+    "no list": ("name: Controller", "roles.yaml: [^\n]*list[^\n]*"),
+    "no name": (
+        "- {name: A}\n- {CountDefault: 1}",
+        r"roles.yaml: \[1\][^\n]*name[^\n]*",
+    ),
+    "services are text": (
+        "- {name: A, CountDefault: 1, ServicesDefault: all}",
+        r"roles.yaml: \[0\]\.ServicesDefault: [^\n]*list[^\n]*",
+    ),
+    "count is text": (
+        "- {name: A, CountDefault: many}",
+        r"roles.yaml: \[0\]\.CountDefault: [^\n]*",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_broken_roles(site: Deployment, name: str) -> None:
+    """The line names the roles file, which role, and the key."""
+    text, error = ROLES[name]
+    site.write("roles.yaml", text)
+
+    fails(site, error, *TREE, "-r", "roles.yaml")
+
+
+#: Options, and what is said of them.
+OPTIONS = {
+    "missing roles": (("-r", "no.yaml"), "no.yaml: no such file"),
+    "unknown release": (
+        ("--release", "oslo"),
+        "'oslo': no such release\nhint: one of queens, [^\n]*",
+    ),
+    "missing directory": (
+        ("--environment-directory", "no"),
+        "environment directory no: no such file or directory",
+    ),
+    "missing plan": (
+        ("--plan-dir", "no"),
+        "plan no: no such file or directory",
+    ),
+    "no plan": (
+        ("--plan-dir", "."),
+        r"plan \.: is no deployment plan: there is no plan-environment.yaml",
+    ),
+    "bad insecure registry": (
+        ("--insecure-registry", "http://x"),
+        "[^\n]*invalid registry 'http://x'[^\n]*",
+    ),
+    "missing certificates": (
+        ("--cacert", "no.crt"),
+        "no.crt: [^\n]*",
+    ),
+    "missing credentials": (
+        ("--authfile", "no.json"),
+        "no.json: [^\n]*",
+    ),
+    "no ceph credentials": (
+        ("--ceph-vars-file", "ceph.yaml"),
+        "no credentials for the registry of ceph_namespace[^\n]*",
+    ),
+    "tree is a file": (
+        ("--image-serve", "table.j2"),
+        "[^\n]*/table.j2: not a directory",
+    ),
+    "tree in no directory": (
+        ("--image-serve", "no/tree"),
+        "[^\n]*/no/tree: [^\n]*/no is no directory",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_broken_option(site: Deployment, name: str) -> None:
+    """The line names what was given, and nothing is made."""
+    words, error = OPTIONS[name]
+    fails(site, error, *TREE, *words)
+
+
+@pytest.mark.parametrize(
+    "option", ["--output-env-file", "--report", "--ceph-vars-file"]
+)
+def test_directory_of_output_is_missing(site: Deployment, option: str) -> None:
+    """It is found out before anything is copied."""
+    host = site.registry.host
+    site.environment(
+        site.entry(set=site.values(tag="17.1", ceph_namespace=host)),
+        ContainerImageRegistryCredentials={host: {"operator": "x"}},
+    )
+    fails(
+        site, "no/file: no such directory: [^\n]*/no", *TREE, option, "no/file"
+    )
+
+    assert not site.registry.requests("GET", "/blobs/")
+
+
+def test_output_is_a_directory(site: Deployment) -> None:
+    """It is found out before anything is copied."""
+    (site.home / "directory").mkdir()
+    fails(
+        site,
+        "directory: is a directory",
+        *TREE,
+        "--output-env-file",
+        "directory",
+    )
+
+    assert not site.registry.requests("GET", "/blobs/")
+
+
+def test_one_file_for_two_results(site: Deployment) -> None:
+    """One of them would be lost."""
+    fails(
+        site,
+        r"\./out\.yaml: two results cannot be one file",
+        *TREE,
+        *("--report", "./out.yaml"),
+    )
+
+
+@pytest.mark.parametrize("path", ["env.yaml", "./table.j2", "roles.yaml"])
+def test_result_over_an_input(site: Deployment, path: str) -> None:
+    """What the user wrote is not replaced by what came of it."""
+    site.write("roles.yaml", "[{name: A}]")
+    before = (site.home / path).read_text()
+    fails(
+        site,
+        rf"{path}: it was read for this run, and would be replaced",
+        *("-r", "roles.yaml", *TREE),
+        *("--output-env-file", path),
+    )
+    assert (site.home / path).read_text() == before
+
+
+def test_result_over_an_older_one(site: Deployment) -> None:
+    """The result of an earlier run may be among the environments."""
+    site.run(*TREE, "--output-env-file", "out.yaml")
+    before = site.defaults()
+    site.run("-e", "out.yaml", *TREE, "--output-env-file", "out.yaml")
+    assert site.defaults() == before
+
+
+def test_plan_that_cannot_be_written(site: Deployment) -> None:
+    """That is found out before anything is copied."""
+    site.write("plan/plan-environment.yaml", "name: x\n")
+    site.write("plan/environments", "")
+    fails(
+        site,
+        r"\S*/containers-default-parameters\.yaml: cannot be written: not a"
+        " directory",
+        *("--plan-dir", "plan", *TREE),
+    )
+
+
+def test_open_file_as_output(site: Deployment) -> None:
+    """A stream cannot be replaced as a whole."""
+    fails(
+        site,
+        "/dev/stdout: is not a regular file",
+        *TREE,
+        *("--output-env-file", "/dev/stdout"),
+    )
+
+
+# --- registries
+
+# Tries follow one another; each is told once for all images.
+_WAITING = "".join(
+    rf"127\.0\.0\.1:1; attempt {n} in [0-9]+ s\n" for n in range(2, 6)
+)
+_WAITING += r"(resolve: 0/3 images\n)*"
+
+
+def test_registry_does_not_answer(site: Deployment) -> None:
+    """One line for all images of a registry, exit 2, and no tree."""
+    values = site.values(namespace="127.0.0.1:1/ns", tag="17.1")
+    site.environment(site.entry(set=values))
+    fails(
+        site,
+        rf"{_WAITING}127\.0\.0\.1:1/ns/openstack-[^\n]*: connection refused",
+        *TREE,
+    )
+
+
+def test_destination_does_not_answer(site: Deployment) -> None:
+    """The same for the registry that is copied to."""
+    site.environment(site.entry(push_destination="127.0.0.1:1"))
+    fails(
+        site,
+        rf"{_WAITING}[^\n]* \(destination\): 127\.0\.0\.1:1: connection"
+        " refused",
+    )
+
+
+@pytest.mark.parametrize("push", [deployment.UNDERCLOUD, False])
+def test_missing_image(site: Deployment, push: str | bool) -> None:
+    """An image that is not there is named, exit 1."""
+    site.registry.faults.add(
+        Fault("", "/openstack-nova-api/manifests/", status=404, times=None)
+    )
+    before = site.files()
+    site.environment(site.entry(push_destination=push))
+    site.run(
+        *TREE,
+        "--output-env-file",
+        "out.yaml",
+        status=1,
+        stderr="1 of 3 images failed\n"
+        "  [^\n]*openstack-nova-api:17.1: [^\n]* 404[^\n]*",
+    )
+
+    assert (site.home / "out.yaml").read_text() == OLD
+    assert not {f for f in site.files() - before if "sha256" in f}
+
+
+def test_all_images_missing(site: Deployment) -> None:
+    """Each image that is not there is named, exit 1."""
+    site.environment(site.entry(set=site.values(tag="no-such-tag")))
+    result = site.run(
+        *TREE,
+        status=1,
+        stderr="3 of 3 images failed\n.*",
+    )
+
+    for name in deployment.NAMES:
+        assert f"/openstack-{name}:no-such-tag: " in result.stderr
+
+
+def test_missing_label(site: Deployment) -> None:
+    """The image, the label, and the labels that there are, exit 1."""
+    for name in deployment.NAMES:
+        site.registry.faults.add(
+            Fault("", f"{name}/manifests/current", status=404, times=None)
+        )
+        store = site.registry.content.store(f"ns/openstack-{name}")
+        store.tag(store.resolve("17.1"), "newest")
+    site.environment(
+        site.entry(set=site.values(), tag_from_label="no-such-label")
+    )
+    site.run(
+        *TREE,
+        *("--output-env-file", "out.yaml"),
+        status=1,
+        stderr=r"no tag could be discovered for 3 images\n"
+        r"(  [^\n]*: no label no-such-label; its labels:"
+        rf" name, release, version\n){{3}}{HINT}",
+    )
+    assert (site.home / "out.yaml").read_text() == OLD
+
+
+def test_label_without_tag(site: Deployment) -> None:
+    """A label whose value is no tag of the repository: which, where."""
+    site.environment(
+        site.entry(set=site.values(), tag_from_label="v{version}")
+    )
+    site.run(
+        *TREE,
+        *("--output-env-file", "out.yaml"),
+        status=1,
+        stderr=r"no tag could be discovered for 3 images\n"
+        r"(  [^\n]*: label v\{version\} gives tag v17.1.3, which is not in"
+        r" the repository: [^\n]*\n?){3}",
+    )
+    assert (site.home / "out.yaml").read_text() == OLD
+
+
+# --- disks and rights
+
+
+@contextlib.contextmanager
+def small_disk(path: Path, size: int) -> Iterator[None]:
+    """A file system of this size."""
+    path.mkdir()
+    options = f"size={size},mode=0755"
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)], check=True
+    )
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(path)], check=True)
+
+
+@need_root
+def test_disk_is_too_small(site: Deployment) -> None:
+    """Before anything is written it says what is needed and what is free."""
+    with small_disk(site.home / "disk", 64 * 1024):
+        fails(
+            site,
+            f"[^\n]*/disk/tree: {site.images.unique_bytes} bytes needed,"
+            " [0-9]+ bytes free",
+            *("--image-serve", "disk/tree"),
+            hint=f"\n{HINT}",
+            tree="disk/tree",
+        )
+
+
+@need_root
+def test_disk_fills_up(site: Deployment) -> None:
+    """What fills up in the middle is told, and no tag is written."""
+    with small_disk(site.home / "disk", 1024 * 1024):
+        free = os.statvfs(site.home / "disk").f_bavail * 4096
+        filler = site.home / "disk/filler"
+
+        def fill(tree: object) -> int:
+            filler.write_bytes(bytes(free - 100_000))
+            return free
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(site.tree()), "free_space", fill)
+            site.run(
+                *("--image-serve", "disk/tree"),
+                *("--output-env-file", "out.yaml"),
+                status=2,
+                stderr=r"[^\n]*no space left on device: [0-9]+ bytes needed,"
+                r" [0-9]+ bytes free(\nhint: [^\n]*)?",
+            )
+        assert not list((site.home / "disk").rglob("*.type-map"))
+        assert not list((site.home / "disk/tree/.incoming").iterdir())
+    assert (site.home / "out.yaml").read_text() == OLD
+
+
+def without_power(site: Deployment, *words: str) -> base.Result:
+    """Run the installed program without root's power over files."""
+    done = subprocess.run(
+        [
+            *("setpriv", "--bounding-set=-dac_override,-dac_read_search"),
+            str(Path(sys.executable).with_name("openstack")),
+            *site.words(*words),
+        ],
+        env=site.openstack.environment,
+        cwd=site.home,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return base.Result(done.returncode, done.stdout, done.stderr)
+
+
+def told(result: base.Result) -> list[str]:
+    """The lines on stderr, but for that a registry here speaks plain HTTP."""
+    lines = result.stderr.splitlines()
+    return [line for line in lines if not re.match("WARNING: 127", line)]
+
+
+def give(path: Path) -> None:
+    """Let all below a path be somebody else's."""
+    for each in (path, *path.rglob("*")):
+        os.chown(each, _NOBODY, _NOBODY)
+
+
+@need_root
+@pytest.mark.parametrize("inside", ["", "v2"])
+def test_tree_of_another_user(site: Deployment, inside: str) -> None:
+    """The tree is not to be written by this user: the hint says sudo."""
+    site.run(*TREE)
+    before = site.files()
+    give(site.home / "tree" / inside)
+    done = without_power(site, *TREE, "--output-env-file", "out.yaml")
+
+    assert done.status == 2
+    error, hint = told(done)
+    assert error.startswith(str(site.home / "tree"))
+    assert error.endswith(": permission denied")
+    assert hint.startswith("hint: run it with sudo")
+    assert (site.home / "out.yaml").read_text() == OLD
+    assert site.files() == before
+
+
+@need_root
+def test_repository_of_another_user(site: Deployment) -> None:
+    """One repository is not to be written: its image fails, exit 1."""
+    site.run(*TREE)
+    home = site.home / "tree/v2/ns/openstack-keystone"
+    (home / "manifests/17.1.type-map").unlink()
+    before = site.files()
+    give(home)
+    done = without_power(site, *TREE, "--output-env-file", "out.yaml")
+
+    assert done.status == 1
+    summary, error, hint = told(done)
+    assert summary == "1 of 3 images failed"
+    assert f"{home}/" in error
+    assert error.endswith(": permission denied")
+    assert hint.startswith("hint: run it with sudo")
+    assert (site.home / "out.yaml").read_text() == OLD
+    assert site.files() == before
+
+
+@need_root
+def test_output_of_another_user(site: Deployment) -> None:
+    """An output file that cannot be replaced is known before the copy."""
+    (site.home / "locked").mkdir(mode=0o755)
+    give(site.home / "locked")
+    before = site.files()
+    done = without_power(site, *TREE, "--output-env-file", "locked/out.yaml")
+
+    assert done.status == 2
+    error, hint = told(done)
+    assert error == "locked/out.yaml: cannot be written: permission denied"
+    assert hint.startswith("hint: ")
+    assert site.files() == before

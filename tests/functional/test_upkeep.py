@@ -1,0 +1,402 @@
+"""``openstack image-prepare verify`` and ``prune``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from imageprep_client import client
+from imageprep_client.stores.imageserve import ImageServeTree
+from imageprep_client.testing import images
+from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.gate import Basic, Open
+from imageprep_client.testing.registry import Behaviour, RegistryServer
+from tests.conftest import Golden
+from tests.functional import base, deployment
+from tests.functional.deployment import PLAIN, UNDERCLOUD
+
+VERIFY = ("image-prepare", "verify")
+PRUNE = ("image-prepare", "prune")
+TREE = ("--image-serve", "tree")
+SAMPLES = images.overcloud(
+    {"ns/api": ["1", "2"], "ns/compute": ["1"]}, unique_bytes=50_000
+)
+RIGHT = r"2 repositories, 3 tags, 2 manifests; \d+ blobs read, [\d.]+ kB\s*"
+
+
+@pytest.fixture
+def tree(openstack: base.OpenStack) -> ImageServeTree:
+    """A tree with three tags, below the current directory."""
+    tree = ImageServeTree(openstack.home / "tree")
+    images.write(SAMPLES.images, tree.store)
+    return tree
+
+
+@pytest.fixture(params=[False, True], ids=["open", "guarded"])
+def registry(
+    request: pytest.FixtureRequest, openstack: base.OpenStack
+) -> Iterator[RegistryServer]:
+    """A registry with the same, which may want a password."""
+    gate = Basic("operator", "canary") if request.param else Open()
+    behaviour = Behaviour(untags=False, page=1)
+    with RegistryServer(gate=gate, behaviour=behaviour) as registry:
+        images.write(SAMPLES.images, registry.content.store)
+        (openstack.home / "env.yaml").write_text(
+            "parameter_defaults:\n"
+            f"  ContainerApiImage: {registry.host}/ns/api:2\n"
+            "  ContainerImageRegistryCredentials:\n"
+            f"    {registry.host}: {{operator: canary}}\n"
+        )
+        (openstack.home / "auth.json").write_text(
+            json.dumps(
+                {"auths": {registry.host: {"auth": "b3BlcmF0b3I6Y2FuYXJ5"}}}
+            )
+        )
+        yield registry
+
+
+@pytest.fixture
+def environment(openstack: base.OpenStack) -> None:
+    """An environment that names one image of the tree."""
+    (openstack.home / "env.yaml").write_text(
+        f"parameter_defaults: {{ContainerApiImage: '{UNDERCLOUD}/ns/api:2'}}"
+    )
+
+
+def rows(
+    openstack: base.OpenStack, *words: str, status: int = 0, stderr: str = ""
+) -> list[dict[str, Any]]:
+    result = openstack(*words, "-f", "json", status=status, stderr=stderr)
+    found: list[dict[str, Any]] = json.loads(result.stdout)
+    return found
+
+
+@pytest.mark.parametrize("command", [VERIFY, PRUNE])
+def test_help(
+    openstack: base.OpenStack, golden: Golden, command: tuple[str, ...]
+) -> None:
+    """The help names every option."""
+    golden.check(
+        f"{command[-1]}-help.txt",
+        openstack.help(*command),
+        normal=base.normal_help,
+    )
+
+
+@pytest.mark.usefixtures("tree")
+def test_verify_whole_tree(openstack: base.OpenStack) -> None:
+    """Of what is right there are no rows; a line says what was read."""
+    assert rows(openstack, *VERIFY, *TREE, stderr=RIGHT) == []
+
+
+@pytest.mark.usefixtures("tree")
+def test_verify_quick(openstack: base.OpenStack) -> None:
+    """A quick look says that it is one."""
+    rows(
+        openstack,
+        *VERIFY,
+        *TREE,
+        "--quick",
+        stderr=RIGHT.replace("blobs read", "blobs looked at, not read"),
+    )
+
+
+def test_verify_broken_tree(
+    openstack: base.OpenStack, tree: ImageServeTree
+) -> None:
+    """One row for each problem, with what needs it; exit status 1."""
+    paths = tree.store("ns/api").paths
+    config = SAMPLES.images[0].manifests[0].config
+    assert config
+    paths.blob(config.digest).unlink()
+    stray = f"sha256:{'0' * 64}"
+    paths.blob(stray).touch()
+
+    found = rows(
+        openstack,
+        *VERIFY,
+        *TREE,
+        status=1,
+        stderr=f"{RIGHT}2 problems found",
+    )
+    assert sorted(found, key=lambda row: str(row["Problem"])) == [
+        {
+            "Repository": "ns/api",
+            "Name": config.digest,
+            "Problem": "missing",
+            "Needed by": "1, 2",
+        },
+        {
+            "Repository": "ns/api",
+            "Name": stray,
+            "Problem": "unreferenced",
+            "Needed by": "",
+        },
+    ]
+
+
+def test_verify_undercloud(
+    openstack: base.OpenStack,
+    tree: ImageServeTree,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By default it is the undercloud's tree."""
+    monkeypatch.setattr("imageprep_client.opening.TREE", str(tree.path))
+    monkeypatch.setattr(
+        client.undercloud, "registry", lambda: "localhost:8787"
+    )
+    assert rows(openstack, *VERIFY, stderr=RIGHT) == []
+
+
+def test_verify_no_directory(openstack: base.OpenStack) -> None:
+    """What is not there is not verified."""
+    openstack(*VERIFY, *TREE, status=2, stderr="tree: no such directory")
+
+
+@pytest.mark.parametrize("command", [VERIFY, (*PRUNE, "--keep-last", "1")])
+def test_no_tree(openstack: base.OpenStack, command: tuple[str, ...]) -> None:
+    """A directory without a tree is no tree, and none is made there."""
+    (openstack.home / "tree").mkdir()
+    openstack(
+        *command, *TREE, status=2, stderr="[^\n]*tree: no tree of images[^\n]*"
+    )
+    assert not list((openstack.home / "tree").iterdir())
+
+
+def test_verify_registry(
+    openstack: base.OpenStack, registry: RegistryServer
+) -> None:
+    """Of a registry each blob is read once, whoever shares it."""
+    found = rows(
+        openstack,
+        *VERIFY,
+        *("--registry-url", registry.host),
+        *("--authfile", "auth.json"),
+        stderr=PLAIN + RIGHT,
+    )
+    assert found == []
+    read = [
+        re.sub(".*/", "", request.path)
+        for request in registry.requests("GET", "/blobs/")
+        if "Authorization" in request.headers or type(registry.gate) is Open
+    ]
+    assert sorted(read) == sorted(SAMPLES.blobs)
+
+
+def test_verify_broken_registry(
+    openstack: base.OpenStack, registry: RegistryServer
+) -> None:
+    """What a registry lost, or gives wrong, is named."""
+    store = registry.content.store("ns/compute")
+    config = SAMPLES.images[1].manifests[0].config
+    assert config
+    store.delete(config)
+    found = rows(
+        openstack,
+        *VERIFY,
+        *("--registry-url", registry.host),
+        *("--authfile", "auth.json"),
+        status=1,
+        stderr=PLAIN + RIGHT + "1 problem found",
+    )
+    assert found == [
+        {
+            "Repository": "ns/compute",
+            "Name": config.digest,
+            "Problem": "missing",
+            "Needed by": "1",
+        }
+    ]
+
+
+def test_verify_without_access(openstack: base.OpenStack) -> None:
+    """Without a password nothing can be found out: exit status 2."""
+    with RegistryServer(gate=Basic("operator", "canary")) as registry:
+        openstack(
+            *VERIFY,
+            *("--registry-url", registry.host),
+            status=2,
+            stderr=PLAIN + "127[^\n]*authentication required[^\n]*\nhint: .*",
+        )
+
+
+@pytest.mark.usefixtures("environment")
+def test_prune_tree(openstack: base.OpenStack, tree: ImageServeTree) -> None:
+    """What is named stays; the rows say what went."""
+    found = rows(
+        openstack,
+        *PRUNE,
+        *TREE,
+        *("-e", "env.yaml"),
+        stderr=r"\d+ bytes \([\d.]+ kB\) freed, 1 tag kept",
+    )
+    assert [(row["Repository"], row["Name"]) for row in found] == [
+        ("ns/api", "1"),
+        ("ns/compute", "1"),
+    ]
+    assert found[0]["Bytes freed"] == 0 < found[1]["Bytes freed"]
+    assert tree.homes() == ["ns/api"]
+    assert list(tree.store("ns/api").tags()) == ["2"]
+
+
+@pytest.mark.usefixtures("environment")
+def test_prune_dry_run(
+    openstack: base.OpenStack, tree: ImageServeTree
+) -> None:
+    """A dry run says what would go, and leaves it."""
+    command = (*PRUNE, *TREE, "-e", "env.yaml")
+    dry = rows(openstack, *command, "--dry-run", stderr=".* would be freed.*")
+    assert tree.homes() == ["ns/api", "ns/compute"]
+    assert rows(openstack, *command, stderr=".*") == dry
+
+
+@pytest.mark.usefixtures("tree")
+def test_prune_keep_last(
+    openstack: base.OpenStack, tree: ImageServeTree
+) -> None:
+    """The newest tags of each repository stay."""
+    found = rows(openstack, *PRUNE, *TREE, "--keep-last", "1", stderr=".*")
+    assert [(row["Repository"], row["Name"]) for row in found] == [
+        ("ns/api", "1")
+    ]
+
+
+@pytest.mark.usefixtures("tree")
+def test_prune_nothing_to_keep(openstack: base.OpenStack) -> None:
+    """Without a word on what to keep nothing is deleted."""
+    openstack(
+        *PRUNE,
+        *TREE,
+        status=2,
+        stderr="nothing says what to keep[^\n]*\nhint: [^\n]*--keep-last",
+    )
+
+
+def test_prune_while_a_run_writes(
+    openstack: base.OpenStack, tree: ImageServeTree
+) -> None:
+    """While a run has the tree nothing is deleted: exit status 2."""
+    with tree.lock(lambda what: None):
+        openstack(
+            *PRUNE,
+            *TREE,
+            *("--keep-last", "1"),
+            status=2,
+            stderr=r"another run has [^\n]*process[^\n]*\nhint: [^\n]*",
+        )
+
+
+def test_prune_registry(
+    openstack: base.OpenStack, registry: RegistryServer
+) -> None:
+    """A registry is told what to delete, and frees the space later."""
+    found = rows(
+        openstack,
+        *PRUNE,
+        *("--registry-url", registry.host),
+        *("-e", "env.yaml"),
+        stderr=PLAIN + r"\d+ bytes \(.*\) will be freed when the registry .*",
+    )
+    assert [(row["Repository"], row["Name"]) for row in found] == [
+        ("ns/compute", "1")
+    ]
+    assert not list(registry.content.store("ns/compute").tags())
+    assert list(registry.content.store("ns/api").tags()) == ["1", "2"]
+
+
+def test_prune_registry_that_does_not_delete(
+    openstack: base.OpenStack, registry: RegistryServer
+) -> None:
+    """A registry that deletes nothing is an error with a hint."""
+    registry.behaviour.deletes = False
+    openstack(
+        *PRUNE,
+        *("--registry-url", registry.host),
+        *("-e", "env.yaml"),
+        status=2,
+        stderr=PLAIN + "127[^\n]*405[^\n]*\nhint: [^\n]*DELETE_ENABLED[^\n]*",
+    )
+
+
+def test_prune_registry_that_stops(openstack: base.OpenStack) -> None:
+    """A registry that fails half-way: what went is shown; status 1."""
+    with RegistryServer() as registry:
+        images.write(SAMPLES.images, registry.content.store)
+        keep = images.random_image("kept", repository="z", tags=["1"])
+        images.write([keep], registry.content.store)
+        (openstack.home / "env.yaml").write_text(
+            f"parameter_defaults: {{A: '{registry.host}/z:1'}}"
+        )
+        registry.faults.add(
+            Fault("DELETE", "/v2/ns/compute/", status=403, times=None)
+        )
+        found = rows(
+            openstack,
+            *PRUNE,
+            *("--registry-url", registry.host),
+            *("-e", "env.yaml"),
+            status=1,
+            stderr=PLAIN + ".*not everything was deleted\n  127[^\n]*403.*",
+        )
+    assert {row["Repository"] for row in found} == {"ns/api"}
+
+
+@pytest.mark.parametrize("place", ["127.0.0.1:1/ns", "oci:layouts"])
+@pytest.mark.parametrize("command", [VERIFY, (*PRUNE, "--keep-last", "1")])
+def test_part_of_a_registry(
+    openstack: base.OpenStack, command: tuple[str, ...], place: str
+) -> None:
+    """Only a whole registry is looked after, not a path in it."""
+    openstack(
+        *command,
+        *("--registry-url", place),
+        status=2,
+        stderr=f"{place}: neither a registry [^\n]*\nhint: [^\n]*",
+    )
+
+
+def test_prune_by_name(
+    openstack: base.OpenStack, tree: ImageServeTree
+) -> None:
+    """With its name given, other names keep nothing of a tree."""
+    (openstack.home / "env.yaml").write_text(
+        "parameter_defaults:\n"
+        f"  A: {UNDERCLOUD}/ns/api:1\n"
+        "  B: docker.io/ns/compute:1\n"
+    )
+    found = rows(
+        openstack,
+        *PRUNE,
+        *TREE,
+        *("--registry-url", UNDERCLOUD),
+        *("-e", "env.yaml"),
+        stderr=".*",
+    )
+    assert {row["Repository"] for row in found} == {"ns/api", "ns/compute"}
+    assert tree.homes() == ["ns/api"]
+
+
+def test_repair(openstack: base.OpenStack) -> None:
+    """Broken files are deleted, and the next run brings them again."""
+    with deployment.deployed(openstack) as site:
+        site.run(*TREE)
+        layer = site.images.images[0].manifests[0].layers[0]
+        paths = [
+            site.tree().store(image.repository).paths.blob(layer.digest)
+            for image in site.images.images
+        ]
+        data = bytearray(paths[0].read_bytes())
+        data[5] ^= 1
+        paths[0].write_bytes(data)
+        found = rows(
+            openstack, *VERIFY, *TREE, status=1, stderr=".*3 problems found"
+        )
+        assert {row["Name"] for row in found} == {layer.digest}
+        for path in paths:
+            path.unlink()
+        site.run(*TREE)
+    assert rows(openstack, *VERIFY, *TREE, stderr=".*") == []

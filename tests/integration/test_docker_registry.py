@@ -1,0 +1,115 @@
+"""Against docker-registry: TLS, passwords, and content of some size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.credentials import Credentials
+from imageprep_client.stores.registry.hosts import Hosts
+from imageprep_client.stores.registry.http import RetryPolicy
+from imageprep_client.testing import content, store_suite
+from tests import servers
+
+_POLICY = RetryPolicy(attempts=2, base=0.01)
+IMAGE = content.image("integration")
+
+
+@pytest.fixture(scope="module")
+def guarded(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[servers.DockerRegistry]:
+    """One with TLS and a password."""
+    directory = tmp_path_factory.mktemp("docker-registry")
+    with servers.docker_registry(
+        directory, tls=True, user="me", password="Zz9Secret", name="localhost"
+    ) as server:
+        yield server
+
+
+def known(server: servers.DockerRegistry) -> Credentials:
+    return Credentials({server.host: (server.user, server.password)})
+
+
+def test_tls_and_password(guarded: servers.DockerRegistry) -> None:
+    """An image goes there and back, verified and authenticated."""
+    hosts = Hosts(cacert=str(guarded.ca), credentials=known(guarded))
+    with RegistryClient(hosts, policy=_POLICY) as client:
+        store = client.store(guarded.host, "ns/name")
+        store_suite.store_all(store, IMAGE)
+        store.tag(IMAGE.descriptor, "latest")
+        assert store.resolve("latest") == IMAGE.descriptor
+        for piece in IMAGE.pieces:
+            assert store_suite.read(store, piece.descriptor) == piece.data
+    assert hosts.insecure_in_use() == []
+
+
+def test_large_content_with_a_password(
+    guarded: servers.DockerRegistry,
+) -> None:
+    """A stream is sent once, and authenticated at that."""
+    blob = content.blob("large", 5_000_000)
+    hosts = Hosts(cacert=str(guarded.ca), credentials=known(guarded))
+    with RegistryClient(hosts, policy=_POLICY) as client:
+        store = client.store(guarded.host, "ns/large")
+        store_suite.push(store, blob)
+        assert store_suite.read(store, blob.descriptor) == blob.data
+
+
+def test_authfile(guarded: servers.DockerRegistry, tmp_path: Path) -> None:
+    """The file that ``podman login`` writes serves as well."""
+    path = tmp_path / "auth.json"
+    path.write_text(
+        f'{{"auths": {{"{guarded.host}": {{"auth": "bWU6Wno5U2VjcmV0"}}}}}}'
+    )
+    hosts = Hosts(
+        cacert=str(guarded.ca), credentials=Credentials(files=[path])
+    )
+    with RegistryClient(hosts, policy=_POLICY) as client:
+        store = client.store(guarded.host, "ns/authfile")
+        assert not store.exists(IMAGE.descriptor)
+
+
+def test_wrong_password(guarded: servers.DockerRegistry) -> None:
+    """A wrong password is told with its source."""
+    wrong = Credentials({guarded.host: ("me", "wrong")}, source="--authfile")
+    hosts = Hosts(cacert=str(guarded.ca), credentials=wrong)
+    with (
+        RegistryClient(hosts, policy=_POLICY) as client,
+        pytest.raises(errors.AccessDenied) as caught,
+    ):
+        client.store(guarded.host, "ns/name").resolve("latest")
+    assert "from --authfile" in str(caught.value.hint)
+
+
+def test_unknown_authority(
+    guarded: servers.DockerRegistry, tmp_path: Path
+) -> None:
+    """A certificate of another authority is refused."""
+    hosts = Hosts(cacert=str(servers.make_certificate(tmp_path)))
+    with (
+        RegistryClient(hosts, policy=_POLICY) as client,
+        pytest.raises(errors.Unreachable, match="cannot be verified"),
+    ):
+        client.store(guarded.host, "ns/name").resolve("latest")
+
+
+def test_many_blobs_at_once(tmp_path: Path) -> None:
+    """Eight threads push and read what one registry holds."""
+    blobs = [content.blob(number, 300_000 + number) for number in range(40)]
+    with (
+        servers.docker_registry(tmp_path) as server,
+        RegistryClient(policy=_POLICY, concurrency=8) as client,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        store = client.store(server.host, "ns/many")
+        list(pool.map(lambda blob: store_suite.push(store, blob), blobs))
+        read = pool.map(
+            lambda blob: store_suite.read(store, blob.descriptor), blobs
+        )
+        assert list(read) == [blob.data for blob in blobs]

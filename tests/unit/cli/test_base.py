@@ -1,0 +1,183 @@
+"""How commands fail, and what heads their files."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import logging
+import os
+import signal
+import threading
+import types
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+from osc_lib import shell
+
+from imageprep_client import errors
+from imageprep_client.cli import base
+
+
+class _Example(base.Command):
+    """A command that does what the test says."""
+
+    action: Callable[[], None]
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        self.action()
+
+
+def _app(interactive: bool = False) -> shell.OpenStackShell:
+    app = types.SimpleNamespace(
+        interactive_mode=interactive, command_options=["a", "b c"]
+    )
+    return cast(shell.OpenStackShell, app)
+
+
+def _run(action: Callable[[_Example], None]) -> int:
+    command = _Example(_app(), None)
+    command.action = functools.partial(action, command)
+    return command.run(argparse.Namespace())
+
+
+def _raise(error: BaseException) -> Callable[[_Example], None]:
+    def action(_: _Example) -> None:
+        raise error
+
+    return action
+
+
+def _messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno >= logging.ERROR
+    ]
+
+
+def test_success() -> None:
+    """An action that returns nothing is status 0."""
+    assert _run(lambda _: None) == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.InputError("x"),
+        errors.NotFound("x"),
+        errors.PlanError("x"),
+        errors.DiscoveryError("x"),
+        errors.CopyError("fetch", "source", "x", errors.NotFound("y")),
+    ],
+)
+def test_nothing_done(error: errors.ImagePrepError) -> None:
+    """Any error but a partial failure is status 2."""
+    assert _run(_raise(error)) == 2
+
+
+def test_error_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Message and hint are a line each, whatever a name has in it."""
+    _run(_raise(errors.InvalidFile("a\nb", "bad", hint="look\there")))
+
+    assert _messages(caplog) == [r"a\nb: bad", r"hint: look\there"]
+
+
+def test_partial_failure(caplog: pytest.LogCaptureFixture) -> None:
+    """Status 1; each failure has its line, each hint comes once."""
+    failures = [
+        errors.NotFound("one: gone", hint="push it"),
+        errors.NotFound("two: gone", hint="push it"),
+        errors.StoreError("three: broken"),
+    ]
+
+    assert _run(_raise(errors.PartialFailure("3 failed", failures))) == 1
+    assert _messages(caplog) == [
+        "3 failed",
+        "  one: gone",
+        "  two: gone",
+        "  three: broken",
+        "hint: push it",
+    ]
+
+
+def test_failure_with_a_result() -> None:
+    """An action that has a result may still say that a part failed."""
+
+    def action(command: _Example) -> None:
+        command.failure = errors.PartialFailure("1 failed", [])
+
+    assert _run(action) == 1
+
+
+def test_bugs_pass() -> None:
+    """Exceptions that are none of ours are the shell's."""
+    with pytest.raises(ValueError, match="bug"):
+        _run(_raise(ValueError("bug")))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_stop_a_command(
+    number: signal.Signals, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ctrl-C and SIGTERM end it in one line, with the usual status."""
+    before = signal.getsignal(number)
+    assert _run(lambda _: os.kill(os.getpid(), number)) == 128 + number
+    assert _messages(caplog) == [
+        "stopped; what was not finished is not visible"
+    ]
+    assert signal.getsignal(number) is before
+
+
+def test_commands_run_in_threads() -> None:
+    """Where signals cannot be caught, a command runs without."""
+    statuses: list[int] = []
+    thread = threading.Thread(
+        target=lambda: statuses.append(_run(lambda _: None))
+    )
+    thread.start()
+    thread.join()
+    assert statuses == [0]
+
+
+def test_needs_no_cloud() -> None:
+    """The shell reads it before arguments are parsed."""
+    assert not base.Command.auth_required
+    assert not base.Lister.auth_required
+
+
+def test_header_of_a_command_line() -> None:
+    """The words of the command line, quoted for a shell."""
+    assert _Example(_app(), None).header()[1] == "openstack a 'b c'"
+
+
+def test_header_of_an_interactive_command() -> None:
+    """There the command line is that of the shell, not of the command."""
+    command = _Example(_app(interactive=True), None)
+    command.cmd_name = "image-prepare default"
+
+    assert command.header()[1] == "openstack image-prepare default"
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["--password", "x y"], "--password ***"),
+        (["--password=x"], "--password=***"),
+        (["--source-password", "x", "y"], "--source-password *** y"),
+        (["--os-passw", "x"], "--os-passw ***"),
+        (["--os-token", "x"], "--os-token ***"),
+        (["--os-auth-secret=x"], "--os-auth-secret=***"),
+        (["--password-file", "f"], "--password-file f"),
+        (["--tag-from-label", "l"], "--tag-from-label l"),
+        (["https://me:x@host/p"], "'https://me:***@host/p'"),
+        (["--url=https://me:a:b@h:1/p"], "'--url=https://me:***@h:1/p'"),
+        (["docker://host:5000/ns/i:t"], "docker://host:5000/ns/i:t"),
+        (["it's\n\\"], r"$'it\x27s\x0a\x5c'"),
+        (["\udcff"], r"$'\xff'"),
+        (["--password"], "--password"),
+    ],
+)
+def test_command_line(words: list[str], shown: str) -> None:
+    """Secrets are masked; no word breaks out of its line."""
+    assert base.command_line(words) == shown

@@ -1,0 +1,23 @@
+"""The page about hostile registries names tests that exist."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+import pytest
+
+TOP = pathlib.Path(__file__).parents[2]
+PAGE = TOP / "doc/source/contributor/hostile.rst"
+NAMED = sorted(set(re.findall(r"``(tests/\S+?)::(\w+)``", PAGE.read_text())))
+
+
+@pytest.mark.parametrize(("path", "name"), NAMED)
+def test_named_tests_exist(path: str, name: str) -> None:
+    """Who renames a test changes the page, too."""
+    assert f"\ndef {name}(" in (TOP / path).read_text()
+
+
+def test_tests_are_named() -> None:
+    """The page is read as it is meant."""
+    assert len(NAMED) > 30

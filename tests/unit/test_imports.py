@@ -1,0 +1,274 @@
+"""Who may import whom: the dependency direction of the package.
+
+A module without a rule fails, so a new part of the package begins with a
+decision about what it may know.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+PACKAGE = "imageprep_client"
+TOP = pathlib.Path(__file__).parents[2]
+
+_STORE = ("stores.base", "stores.verify", "oci", "errors")
+
+#: What each part may import besides itself and the standard library. The
+#: longest name that fits a module decides. Names of the package are given
+#: without ``imageprep_client.``.
+RULES: dict[str, tuple[str, ...]] = {
+    "": (),
+    "errors": (),
+    "files": ("errors",),
+    "undercloud": ("errors",),
+    "oci": ("errors",),
+    "observer": ("oci",),
+    "stores": (),
+    "stores.base": ("oci", "errors"),
+    "stores.verify": ("stores.base", "oci", "errors"),
+    "stores.memory": _STORE,
+    "stores.disk": ("errors",),
+    "stores.holdings": ("stores.base",),
+    "stores.layout": (*_STORE, "stores.disk"),
+    "stores.imageserve": (*_STORE, "stores.disk", "stores.holdings"),
+    "stores.containers": (*_STORE, "subprocess"),
+    "stores.registry": (
+        *_STORE,
+        "observer",
+        "requests",
+        "subprocess",
+        "urllib3",
+    ),
+    "transfer": ("stores.base", "stores.verify", "oci", "errors", "observer"),
+    "discovery": (
+        "transfer.graph",
+        "stores.base",
+        "stores.verify",
+        "oci",
+        "errors",
+        "observer",
+    ),
+    "upkeep": (
+        "errors",
+        "heat",
+        "observer",
+        "oci",
+        "stores.base",
+        "stores.holdings",
+        "stores.verify",
+        "transfer",
+    ),
+    "heat": ("errors", "yaml"),
+    "catalog": ("oci", "errors", "jinja2", "yaml"),
+    "modify": ("oci", "errors", "observer", "ansible_runner", "subprocess"),
+    "plans": ("errors", "files", "heat", "yaml"),
+    "serving": ("stores.imageserve", "oci", "errors", "aiohttp"),
+    "serving.address": ("errors",),
+    "serving.apache": ("serving.address", "oci", "errors"),
+    "container": (
+        "catalog",
+        "discovery",
+        "errors",
+        "files",
+        "heat",
+        "observer",
+        "oci",
+        "plans.base",
+        "stores.base",
+        "transfer",
+    ),
+    "opening": (
+        "errors",
+        "heat.parameters",
+        "observer",
+        "oci",
+        "stores",
+        "undercloud",
+        "upkeep.registry",
+    ),
+    "client": (
+        "catalog",
+        "container",
+        "discovery",
+        "errors",
+        "files",
+        "heat",
+        "modify",
+        "observer",
+        "oci",
+        "opening",
+        "plans",
+        "serving",
+        "stores",
+        "transfer",
+        "undercloud",
+        "upkeep",
+    ),
+    "cli": ("client", "errors", "observer", "oci", "cliff", "osc_lib"),
+    "plugin": ("osc_lib.utils",),
+    "testing": (
+        "errors",
+        "oci",
+        "plans.base",
+        "stores.base",
+        "stores.memory",
+        "pytest",
+        "yaml",
+    ),
+}
+
+#: What may be imported only inside a function, to keep a start light.
+LATE = {"plugin": ("client",)}
+
+#: Parts of the standard library that need a rule, too.
+RESTRICTED = frozenset({"subprocess"})
+
+VAGUE = frozenset({"utils", "common", "helpers", "manager"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Import:
+    """One imported name, as it is written in the rules."""
+
+    name: str
+    line: int
+    in_function: bool
+
+
+def modules() -> dict[str, pathlib.Path]:
+    """All modules, named as in the rules."""
+    top = TOP / PACKAGE
+    found = {}
+    for path in sorted(top.rglob("*.py")):
+        parts = list(path.relative_to(top).with_suffix("").parts)
+        if parts[-1] == "__init__":
+            parts.pop()
+        found[".".join(parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(tree: ast.AST, in_function: bool = False) -> Iterator[Import]:
+    """All imports of a module, also those inside functions."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            origin = "." * node.level + (node.module or "")
+            names = [f"{origin}.{alias.name}" for alias in node.names]
+        else:
+            names = []
+        for name in names:
+            short = name.removeprefix(f"{PACKAGE}.")
+            yield Import(short, node.lineno, in_function)
+        inside = in_function or isinstance(
+            node, ast.FunctionDef | ast.AsyncFunctionDef
+        )
+        yield from imports(node, inside)
+
+
+def is_below(name: str, part: str) -> bool:
+    """Whether a dotted name is `part` or something in it."""
+    return not part or name == part or name.startswith(f"{part}.")
+
+
+def rule_of(module: str) -> str:
+    """The rule that decides about this module."""
+    if not module:
+        return ""
+    fitting = [part for part in RULES if part and is_below(module, part)]
+    assert fitting, f"{module}: no rule says what it may import"
+    return max(fitting, key=len)
+
+
+def is_allowed(found: Import, part: str) -> bool:
+    """Whether the rule of `part` lets this import be."""
+    root = found.name.partition(".")[0]
+    if root == "__future__" or root == "_typeshed":
+        return True
+    if root in sys.stdlib_module_names and root not in RESTRICTED:
+        return True
+    allowed = RULES[part]
+    if found.in_function:
+        allowed += LATE.get(part, ())
+    if part:
+        allowed += (part,)
+    return any(is_below(found.name, name) for name in allowed)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_imports_only_what_its_rule_allows(module: str) -> None:
+    """Dependencies point one way, as RULES says."""
+    part = rule_of(module)
+    path = MODULES[module]
+    wrong = [
+        f"{path.relative_to(TOP)}:{found.line}: {part} may not import"
+        f" {found.name}"
+        for found in imports(ast.parse(path.read_bytes()))
+        if not is_allowed(found, part)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("source", "module"),
+    [
+        ("import requests", "cli.run"),
+        ("import yaml", "cli.run"),
+        ("import subprocess", "cli.run"),
+        ("from imageprep_client.stores import memory", "cli.run"),
+        ("from imageprep_client.stores import registry", "transfer.engine"),
+        ("def f():\n    import requests", "transfer.engine"),
+        ("from imageprep_client.stores.layout import X", "stores.memory"),
+        ("import requests", "stores.imageserve.tree"),
+        ("from imageprep_client import client", "plugin"),
+        ("from imageprep_client.testing import images", "client"),
+        ("from . import errors", "oci.digest"),
+        ("import aiohttp", "serving.apache"),
+        ("from imageprep_client.machine import x", "container.prepare"),
+    ],
+)
+def test_forbidden_import_is_found(source: str, module: str) -> None:
+    """The rules catch what they are made to catch."""
+    part = rule_of(module)
+    assert not all(
+        is_allowed(found, part) for found in imports(ast.parse(source))
+    )
+
+
+def test_plugin_may_import_the_client_late() -> None:
+    """What is heavy is imported when a command needs it."""
+    (found,) = imports(
+        ast.parse("def make():\n    from imageprep_client import client")
+    )
+    assert is_allowed(found, "plugin")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_is_named_for_what_it_has(module: str) -> None:
+    """No module is named for having no subject."""
+    assert not VAGUE & set(module.split("."))
+
+
+@pytest.mark.parametrize(
+    "module", [m for m in MODULES if not is_below(m, "cli")]
+)
+def test_only_commands_print(module: str) -> None:
+    """Libraries return values and tell an observer."""
+    path = MODULES[module]
+    calls = [
+        f"{path.relative_to(TOP)}:{node.lineno}"
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "print"
+    ]
+    assert not calls

@@ -1,0 +1,103 @@
+"""The plugin hook."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import subprocess
+import sys
+import types
+
+import pytest
+
+from imageprep_client import plugin
+
+_NEW_MODULES = """
+import json, sys
+before = set(sys.modules)
+import imageprep_client.plugin
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(json.dumps(sorted(new - sys.stdlib_module_names)))
+"""
+
+
+def _default(monkeypatch: pytest.MonkeyPatch, value: str | None) -> str:
+    if value is None:
+        monkeypatch.delenv("OS_IMAGE_PREPARE_API_VERSION", raising=False)
+    else:
+        monkeypatch.setenv("OS_IMAGE_PREPARE_API_VERSION", value)
+    parser = plugin.build_option_parser(argparse.ArgumentParser())
+    return str(getattr(parser.parse_args([]), plugin.API_VERSION_OPTION))
+
+
+def test_imports_only_the_standard_library() -> None:
+    """Importing the plugin loads no module of another distribution."""
+    output = subprocess.run(
+        [sys.executable, "-c", _NEW_MODULES],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+    assert json.loads(output) == ["imageprep_client"]
+
+
+def test_version_defaults_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without option and variable the API version is the default."""
+    assert _default(monkeypatch, None) == plugin.DEFAULT_API_VERSION
+
+
+def test_empty_variable_is_no_version(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An empty variable counts as one that is not set."""
+    assert _default(monkeypatch, "") == plugin.DEFAULT_API_VERSION
+
+
+def test_version_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable gives the default of the option."""
+    assert _default(monkeypatch, "7") == "7"
+
+
+def test_default_version_is_supported() -> None:
+    """The shell warns about versions that the plugin does not list."""
+    assert plugin.DEFAULT_API_VERSION in plugin.API_VERSIONS
+
+
+def test_client_is_imported_when_it_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`make_client` hands the client manager to the composition root."""
+    manager = object()
+    fake = types.ModuleType("imageprep_client.client")
+    fake.__dict__["make_client"] = lambda instance: ("client of", instance)
+    monkeypatch.setitem(sys.modules, "imageprep_client.client", fake)
+    monkeypatch.setattr("imageprep_client.client", fake, raising=False)
+
+    assert plugin.make_client(manager) == ("client of", manager)
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("image-prepare push --source-password a b -f x", "*** -f x"),
+        ("image-prepare push --password=a b", "***"),
+        ("image-prepare push --source-password-file a", "-file a"),
+        ("user create --password a b", "a b"),
+    ],
+)
+def test_passwords_are_masked(line: str, shown: str) -> None:
+    """What the shell logs of our commands has no password in it."""
+    args = (line, 1)
+    record = logging.LogRecord("x", 20, "x", 1, "START %s %d", args, None)
+    assert plugin.mask_passwords(record)
+    assert record.getMessage().endswith(f"{shown} 1")
+
+
+def test_a_record_without_words_is_left_alone() -> None:
+    """Whatever the shell logs comes through."""
+    args = ({"key": "value"},)
+    record = logging.LogRecord("x", 20, "x", 1, "%(key)s", args, None)
+    assert plugin.mask_passwords(record)
+    assert record.getMessage() == "value"

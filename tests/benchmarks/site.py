@@ -1,0 +1,323 @@
+"""What is measured: images in registries, and the commands over them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import heapq
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from imageprep_client import catalog
+from imageprep_client.oci.reference import Reference
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.testing import images
+from tests import servers
+
+TAG = "bench"
+_NAMESPACE = "bench"
+_RELEASE = "zed"
+_REQUEST = r"^(GET|HEAD|PUT|POST|PATCH|DELETE) "
+_CURLS = 8
+#: What is kept of the caller's environment; above all no ``OS_*``.
+_KEPT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL")
+_THREADS = 8
+
+
+class NotMeasured(Exception):
+    """A command failed, so there is nothing to measure."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """What a command took.
+
+    :ivar seconds: from its start to its end.
+    :ivar processor: seconds of processor time.
+    :ivar peak: bytes of memory, at most.
+    """
+
+    seconds: float
+    processor: float
+    peak: int
+
+
+class Source:
+    """A docker-registry that has a set of images.
+
+    :ivar images: what is in it.
+    :ivar host: where it listens.
+    """
+
+    def __init__(
+        self, found: images.ImageSet, registry: servers.DockerRegistry
+    ) -> None:
+        self.images = found
+        self.registry = registry
+        self.host = registry.host
+
+    def requests(self) -> int:
+        """How many requests it had so far."""
+        return len(self.registry.requests(_REQUEST))
+
+    def blob_requests(self) -> int:
+        """How many of them asked for a blob."""
+        return len(self.registry.requests(r"^GET \S+/blobs/sha256:"))
+
+
+def overcloud(
+    count: int, unique_bytes: int, seed: str = "bench"
+) -> images.ImageSet:
+    """Images that share layers as those of a deployment do."""
+    return images.overcloud(
+        {f"{_NAMESPACE}/image-{n:04}": [TAG] for n in range(count)},
+        seed=seed,
+        unique_bytes=unique_bytes,
+    )
+
+
+def release(unique_bytes: int, seed: str = "bench") -> images.ImageSet:
+    """The same, of a release: 86 images that are in its table."""
+    return images.overcloud(
+        {name: [TAG] for name in _release_names()},
+        seed=seed,
+        unique_bytes=unique_bytes,
+    )
+
+
+@functools.cache
+def _release_names() -> tuple[str, ...]:
+    values = {
+        "namespace": f"localhost/{_NAMESPACE}",
+        "tag": TAG,
+        "neutron_driver": "ovn",
+    }
+    rendered = catalog.load(_RELEASE).render(values)
+    found = {Reference.parse(entry.image).repository for entry in rendered}
+    return tuple(sorted(n for n in found if n.startswith(_NAMESPACE)))[:86]
+
+
+def one_layer(size: int) -> images.ImageSet:
+    """One image with one large layer."""
+    name = f"{_NAMESPACE}/image-0000"
+    image = images.random_image(
+        "large", repository=name, tags=[TAG], layers=1, size=size
+    )
+    return images.ImageSet((image,))
+
+
+@contextlib.contextmanager
+def filled(
+    directory: pathlib.Path, found: images.ImageSet
+) -> Iterator[Source]:
+    """A registry with the images; it is filled unless it is already."""
+    digests = sorted(image.descriptor.digest for image in found.images)
+    content = hashlib.sha256("".join(digests).encode()).hexdigest()
+    mark = directory / "filled"
+    is_filled = mark.exists() and mark.read_text() == content
+    if not is_filled:
+        shutil.rmtree(directory, ignore_errors=True)
+    with servers.docker_registry(directory, access_log=True) as registry:
+        if not is_filled:
+            _fill(registry.host, found)
+            mark.write_text(content)
+        yield Source(found, registry)
+
+
+def _fill(host: str, found: images.ImageSet) -> None:
+    """Push each blob once, then let the images share them."""
+    homes = {
+        blob.descriptor.digest: (image.repository, blob)
+        for image in reversed(found.images)
+        for blob in image.blobs
+    }
+    with (
+        RegistryClient(concurrency=_THREADS) as client,
+        ThreadPoolExecutor(_THREADS) as pool,
+    ):
+
+        def push(home: tuple[str, images.Blob]) -> None:
+            repository, blob = home
+            with blob.open() as content:
+                client.store(host, repository).push(blob.descriptor, content)
+
+        def tag(image: images.Image) -> None:
+            store = client.store(host, image.repository)
+            for blob in image.blobs:
+                home = homes[blob.descriptor.digest][0]
+                if home != image.repository:
+                    store.mount(blob.descriptor, home)
+            without_blobs = dataclasses.replace(image, blobs=())
+            images.write([without_blobs], lambda name: store)
+
+        list(pool.map(push, homes.values()))
+        list(pool.map(tag, found.images))
+
+
+class Bench:
+    """Runs commands in a directory of their own and takes their measure.
+
+    :param say: told what is being done.
+    """
+
+    def __init__(
+        self, directory: pathlib.Path, say: Callable[[str], None]
+    ) -> None:
+        self.directory = directory
+        self.say = say
+        kept = {k: os.environ[k] for k in _KEPT if k in os.environ}
+        self._environment = {**kept, "HOME": str(directory)}
+
+    def take(self, name: str, command: Sequence[str]) -> Taken:
+        """Run a command to its end.
+
+        :raises NotMeasured: when it fails; with what it said.
+        """
+        self.directory.mkdir(exist_ok=True)
+        # What an earlier command wrote is not to slow this one.
+        os.sync()
+        result, log = self.directory / "taken", self.directory / "log"
+        child = pathlib.Path(__file__).with_name("child.py")
+        with log.open("wb") as output:
+            status = subprocess.run(
+                [sys.executable, "-I", "-S", child, result, *command],
+                cwd=self.directory,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+            ).returncode
+        if status:
+            said = log.read_text("utf-8", "replace")[-2000:]
+            raise NotMeasured(f"{name}: exit status {status}\n{said}")
+        taken = Taken(**json.loads(result.read_text()))
+        self.say(
+            f"  {name:<34}{taken.seconds:8.2f} s"
+            f"  (processor {taken.processor:.2f} s,"
+            f" {taken.peak / 1e6:.0f} MB)"
+        )
+        return taken
+
+    def version(self) -> Taken:
+        """``openstack --version``."""
+        return self.take("openstack --version", [_program(), "--version"])
+
+    def run(
+        self,
+        name: str,
+        found: images.ImageSet,
+        host: str,
+        destination: str,
+        *words: str,
+    ) -> Taken:
+        """``openstack image-prepare run`` over all images.
+
+        :param host: the registry they come from.
+        :param destination: a registry, or the path of a tree.
+        """
+        is_tree = destination.startswith("/")
+        entry = {
+            "push_destination": "localhost:8787" if is_tree else destination,
+            "set": {"namespace": f"{host}/{_NAMESPACE}", "tag": TAG},
+        }
+        names = [image.repository for image in found.images]
+        if set(names) <= set(_release_names()):
+            entry["includes"] = [f"/{name}:" for name in names]
+            table = ["--release", _RELEASE]
+        else:
+            self._write("table.j2", _table(found))
+            table = ["--template-file", "table.j2"]
+        defaults = {"ContainerImagePrepare": [entry]}
+        environment = {"parameter_defaults": defaults}
+        # JSON is YAML.
+        self._write("env.yaml", json.dumps(environment))
+        tree = ["--image-serve", destination] if is_tree else []
+        return self.take(
+            name,
+            [
+                *(_program(), "image-prepare", "run", "-e", "env.yaml"),
+                *(*table, *tree, "--output-env-file", "out.yaml", *words),
+            ],
+        )
+
+    def skopeo(
+        self, name: str, found: images.ImageSet, host: str, destination: str
+    ) -> Taken:
+        """``skopeo sync`` of all images, to a registry or directory."""
+        kind = "dir" if destination.startswith("/") else "docker"
+        wanted = {image.repository: list(image.tags) for image in found.images}
+        document = {host: {"tls-verify": False, "images": wanted}}
+        self._write("sync.yaml", json.dumps(document))
+        return self.take(
+            name,
+            [
+                *("skopeo", "--insecure-policy", "sync", "--src", "yaml"),
+                *("--dest", kind, "--dest-tls-verify=false"),
+                *("sync.yaml", destination),
+            ],
+        )
+
+    def limit(self, source: Source) -> Taken:
+        """Only move the bytes: eight curls, sha256sum, then sync."""
+        target = self.directory / "limit"
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        sums = []
+        shares: list[tuple[int, int, list[str]]] = [
+            (0, n, []) for n in range(_CURLS)
+        ]
+        homes = {
+            blob.descriptor.digest: (image.repository, blob.descriptor.size)
+            for image in source.images.images
+            for blob in image.blobs
+        }
+        # Balanced: the largest blob goes to whoever has least to do.
+        for digest in sorted(homes, key=lambda d: -homes[d][1]):
+            repository, size = homes[digest]
+            url = f"http://{source.host}/v2/{repository}/blobs/{digest}"
+            done, number, lines = shares[0]
+            lines.append(f'url = "{url}"\noutput = "{digest}"\n')
+            heapq.heapreplace(shares, (done + size, number, lines))
+            sums.append(f"{digest.partition(':')[2]}  {digest}\n")
+        for _, number, lines in shares:
+            (target / f"curl-{number}").write_text("".join(lines))
+        (target / "sums").write_text("".join(sums))
+        curls = " ".join(
+            f"curl -sSf -K curl-{number} &" for number in range(_CURLS)
+        )
+        script = (
+            f"cd limit && {{ {curls} wait; }} &&"
+            " sha256sum --check --quiet sums && sync -f ."
+        )
+        taken = self.take("the limit: curls", ["sh", "-c", script])
+        shutil.rmtree(target)
+        return taken
+
+    def _write(self, name: str, text: str) -> None:
+        self.directory.mkdir(exist_ok=True)
+        (self.directory / name).write_text(text)
+
+
+def _program() -> str:
+    return str(pathlib.Path(sys.executable).with_name("openstack"))
+
+
+def _table(found: images.ImageSet) -> str:
+    """An image table with all images, as users may bring one."""
+    lines = ["container_images_template:\n"]
+    for number, image in enumerate(found.images):
+        name = image.repository.partition("/")[2]
+        lines.append(
+            f'- imagename: "{{{{namespace}}}}/{name}:{{{{tag}}}}"\n'
+            f"  image_source: bench\n  params: [Container{number}Image]\n"
+        )
+    return "".join(lines)

@@ -226,7 +226,9 @@ class Authenticator:
     def _realm(self, challenge: Challenge) -> str:
         """The URL of the token server, checked against the registry's."""
         return urls.follow(
-            f"{self._base}/v2/", challenge.parameters["realm"], "token realm"
+            f"{self._base}/v2/",
+            challenge.parameters["realm"],
+            f"{self._host}: token realm",
         )
 
     def _fetch(

@@ -10,12 +10,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import ipaddress
+import re
 import socket
 import urllib.parse
 
 from imageprep_client import errors
 
 _PORTS = {"http": 80, "https": 443}
+# What a host name in a URL can be; libraries disagree about all else.
+_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f.]*:[0-9a-f:.]+")
 
 #: Domains whose direct children belong to different parties.
 _SHARED_SUFFIXES = frozenset(
@@ -52,7 +55,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 def shown(url: str) -> str:
     """The URL as messages show it: no query, no user, no password."""
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        return "a malformed URL"
     host = parts.netloc.rpartition("@")[2]
     return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
 
@@ -64,13 +70,22 @@ def origin(url: str) -> tuple[str, str, int]:
     :raises ServerFault: when the URL is malformed or no HTTP URL.
     """
     try:
+        return _origin(url)
+    except ValueError as error:
+        raise _refused(shown(url), str(error)) from error
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise _refused("a malformed URL") from error
+        raise ValueError("a malformed URL") from error
     scheme = parts.scheme.lower()
     if scheme not in _PORTS or not parts.hostname:
-        raise _refused("a URL that is not HTTP")
+        raise ValueError("a URL that is not HTTP")
+    if not _HOST.fullmatch(parts.hostname):
+        raise ValueError("a malformed URL")
     return scheme, parts.hostname.rstrip("."), port or _PORTS[scheme]
 
 
@@ -116,25 +131,28 @@ def is_internal(host: str) -> bool:
 def follow(base: str, location: str, what: str) -> str:
     """The absolute URL of a `location` that the answer to `base` named.
 
-    :param what: what named it, such as ``"redirect"``.
+    :param what: the object and what named it, such as
+        ``"quay.io/ns/name: redirect"``.
     :raises ServerFault: when it has a user, leaves TLS, or points into this
         host or link from elsewhere; never temporary.
     """
-    try:
+    target = location  # of which the next lines tell what is wrong
+    with contextlib.suppress(ValueError):
         target = urllib.parse.urljoin(base, location)
+    try:
+        scheme, host, port = _origin(target)
     except ValueError as error:
-        raise _refused(f"{what} to a malformed URL") from error
-    scheme, host, port = origin(target)
+        raise _refused(what, f"to {error}") from error
     base_scheme, base_host, base_port = origin(base)
     shown_target = shown(target)
     if "@" in urllib.parse.urlsplit(target).netloc:
-        raise _refused(f"{what} to {shown_target} with a user in it")
+        raise _refused(what, f"to {shown_target} with a user in it")
     if (base_scheme, scheme) == ("https", "http"):
-        raise _refused(f"{what} from https to {shown_target}")
+        raise _refused(what, f"from https to {shown_target}")
     same = (host, port) == (base_host, base_port)
     both_here = is_loopback(base_host) and is_loopback(host)
     if is_internal(host) and not same and not both_here:
-        raise _refused(f"{what} from {base_host} to {shown_target}")
+        raise _refused(what, f"from {base_host} to {shown_target}")
     return target
 
 
@@ -174,7 +192,7 @@ def _site(host: str) -> str | None:
     return site
 
 
-def _refused(what: str) -> errors.ServerFault:
-    fault = errors.ServerFault(f"refused {what}")
+def _refused(what: str, evidence: str) -> errors.ServerFault:
+    fault = errors.ServerFault(f"{what}: refused: {evidence}")
     fault.temporary = False
     return fault

@@ -31,7 +31,16 @@ def test_origin(url: str, expected: tuple[str, str, int]) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["ftp://host/x", "host/x", "http://", "http://host:port/", "http://[x/"],
+    [
+        "ftp://host/x",
+        "host/x",
+        "http://",
+        "http://host:port/",
+        "http://[x/",
+        "http://host\\.other/",
+        "http://a host/",
+        "http://[fe80::1%25eth0]/",
+    ],
 )
 def test_origin_refuses_the_rest(url: str) -> None:
     """What is no HTTP URL is refused."""
@@ -73,7 +82,7 @@ def test_not_loopback(host: str) -> None:
 )
 def test_follow_refuses_internal_targets(host: str) -> None:
     """Nobody points us into our own host or link (CVE-2026-48978)."""
-    with pytest.raises(errors.ServerFault, match="refused redirect"):
+    with pytest.raises(errors.ServerFault, match=r"^redirect: refused"):
         urls.follow(HTTPS, f"https://{host}/latest", "redirect")
 
 
@@ -102,6 +111,25 @@ def test_follow_keeps_tls() -> None:
     """Nothing leads from https to http."""
     with pytest.raises(errors.ServerFault, match="from https") as caught:
         urls.follow(HTTPS, "http://registry.example.com/x", "redirect")
+    assert not caught.value.temporary
+
+
+@pytest.mark.parametrize(
+    ("location", "evidence"),
+    [
+        ("https://[bad/", "to a malformed URL"),
+        ("https://host:port/", "to a malformed URL"),
+        ("https://good.example\\.evil.example/", "to a malformed URL"),
+        ("ftp://host/", "to a URL that is not HTTP"),
+        ("http://host/x?secret", "from https to http://host/x"),
+    ],
+)
+def test_refusals_name_the_object(location: str, evidence: str) -> None:
+    """Which answer about what named the URL is in the message."""
+    what = "quay.io/ns/name: redirect"
+    with pytest.raises(errors.ServerFault) as caught:
+        urls.follow(HTTPS, location, what)
+    assert str(caught.value) == f"{what}: refused: {evidence}"
     assert not caught.value.temporary
 
 

@@ -343,27 +343,16 @@ class ImageServeStore:
 
     def _delete_manifest(self, descriptor: Descriptor) -> None:
         """What names the manifest goes first, so nothing names a lost one."""
-        subject = self._parsed(descriptor).subject
         with self._tree.listing, self._reported():
+            # Read with the lists guarded: of two who delete it, one has.
+            subject = self._parsed(descriptor).subject
             self._tags.forget(descriptor.digest)
             if subject:
                 self._referrers.remove(subject.digest, descriptor.digest)
             with files.staged_directory(self._tree.incoming) as temporary:
                 home = self.paths.manifest_directory(descriptor.digest)
                 home.rename(temporary)
-            self._leave_if_empty()
-
-    def _leave_if_empty(self) -> None:
-        """Take a repository without manifests off the lists."""
-        try:
-            self.paths.manifests.rmdir()
-        except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                return
-            raise
-        self.paths.tags_list.unlink()
-        self.paths.tags.rmdir()
-        self._tree.unlist_repository(self.repository)
+            self._tree.holdings(self.repository).tidy()
 
     def untag(self, tag: str) -> bool:
         references.check_tag(tag)

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,51 @@ INDEX = content.index({"linux/arm64": OTHER, "linux/amd64": IMAGE})
 
 def type_map(store: ImageServeStore, tag: str) -> str:
     return (store.paths.manifests / f"{tag}.type-map").read_text()
+
+
+class TestDeletion:
+    """Deleting while others do, and among what others left."""
+
+    def test_one_of_many_deletes(self, store: ImageServeStore) -> None:
+        """Of all who delete a manifest at once one does; it is unknown to
+        the others.
+        """
+        store_all(store, IMAGE)
+        store.tag(IMAGE.descriptor, "1")
+
+        def delete(_: int) -> bool:
+            try:
+                store.delete(IMAGE.descriptor)
+            except errors.NotFound:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as threads:
+            assert sum(threads.map(delete, range(8))) == 1
+
+    def test_the_last_of_many_unlists(
+        self, tree: ImageServeTree, store: ImageServeStore
+    ) -> None:
+        """Manifests that go at once all go, the repository with the last."""
+        images = [content.image(f"image {n}") for n in range(8)]
+        for n, image in enumerate(images):
+            store_all(store, image)
+            store.tag(image.descriptor, str(n))
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda i: store.delete(i.descriptor), images))
+        assert not tree.repositories()
+
+    def test_strangers_stay(
+        self, tree: ImageServeTree, store: ImageServeStore
+    ) -> None:
+        """What somebody else put beside the list of tags is no obstacle."""
+        store_all(store, IMAGE)
+        store.tag(IMAGE.descriptor, "1")
+        stray = store.paths.tags / "README"
+        stray.touch()
+        store.delete(IMAGE.descriptor)
+        assert stray.exists()
+        assert not tree.repositories()
 
 
 class TestLayout:

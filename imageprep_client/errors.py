@@ -17,10 +17,12 @@
     |   |-- InvalidContent         bytes that are not what they should be
     |   |   |-- DigestMismatch
     |   |   `-- SizeMismatch
-    |   `-- NoSpace                the destination's disk is full
+    |   |-- NoSpace                the destination's disk is full
+    |   `-- LocalStorageError      buildah, or what it works on, failed
     |-- CopyError                  a copy failed: which side, which image
     |-- DiscoveryError             a tag could not be discovered
     |-- PlanError                  a deployment plan cannot be used
+    |   `-- PlanConflict           somebody else changes it meanwhile
     `-- PartialFailure             some images failed, the others are done
 
 Wording: the object, what happened, the evidence; lower case, no full stop,
@@ -169,6 +171,10 @@ class NoSpace(StoreError):
         self.free = free
 
 
+class LocalStorageError(StoreError):
+    """Images in local storage, or the program that has them, failed."""
+
+
 class CopyError(ImagePrepError):
     """One image could not be copied; its cause is the error under it.
 
@@ -197,6 +203,10 @@ class DiscoveryError(ImagePrepError):
 
 class PlanError(ImagePrepError):
     """A deployment plan is missing, broken, or not a plan."""
+
+
+class PlanConflict(PlanError):
+    """A file of a plan is not what was to be replaced."""
 
 
 class PartialFailure(ImagePrepError):

@@ -27,6 +27,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "errors": (),
     "files": ("errors",),
     "undercloud": ("errors",),
+    "buildah": ("errors", "subprocess"),
     "oci": ("errors",),
     "observer": ("oci",),
     "stores": (),
@@ -37,7 +38,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "stores.holdings": ("stores.base",),
     "stores.layout": (*_STORE, "stores.disk"),
     "stores.imageserve": (*_STORE, "stores.disk", "stores.holdings"),
-    "stores.containers": (*_STORE, "subprocess"),
+    "stores.containers": (*_STORE, "buildah", "stores.disk"),
     "stores.registry": (
         *_STORE,
         "observer",
@@ -66,7 +67,14 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "heat": ("errors", "yaml"),
     "catalog": ("oci", "errors", "jinja2", "yaml"),
-    "modify": ("oci", "errors", "observer", "ansible_runner", "subprocess"),
+    "modify": (
+        "oci",
+        "errors",
+        "observer",
+        "buildah",
+        "ansible_runner",
+        "subprocess",
+    ),
     "plans": ("errors", "files", "heat", "yaml"),
     "serving": ("stores.imageserve", "oci", "errors", "aiohttp"),
     "serving.address": ("errors",),
@@ -84,6 +92,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "transfer",
     ),
     "opening": (
+        "buildah",
         "errors",
         "heat.parameters",
         "observer",
@@ -93,6 +102,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "upkeep.registry",
     ),
     "client": (
+        "buildah",
         "catalog",
         "container",
         "discovery",

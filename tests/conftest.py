@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 
 import pytest
+
+from tests import openstack_services
 
 _GOLDEN = pathlib.Path(__file__).parent / "golden"
 
@@ -48,3 +51,14 @@ class Golden:
 def golden(request: pytest.FixtureRequest) -> Golden:
     """Compares with the files under tests/golden."""
     return Golden(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[openstack_services.Services]:
+    """A keystone and a swift; each test uses containers of its own name."""
+    # Swift keeps extended attributes, which not every tmpfs can.
+    with (
+        tempfile.TemporaryDirectory(prefix="imageprep-", dir="/var/tmp") as d,
+        openstack_services.running(pathlib.Path(d)) as found,
+    ):
+        yield found

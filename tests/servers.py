@@ -44,6 +44,15 @@ def wait_for(
     )
 
 
+def wait_for_end(process: subprocess.Popen[bytes]) -> None:
+    """Return when a process that was told to end has; it may be killed."""
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 @contextlib.contextmanager
 def running(
     command: Sequence[str], port: int, log: Path, address: str = "127.0.0.1"
@@ -63,11 +72,7 @@ def running(
         yield process
     finally:
         process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        wait_for_end(process)
 
 
 @dataclasses.dataclass(frozen=True)

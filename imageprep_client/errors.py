@@ -20,6 +20,7 @@
     |   |-- NoSpace                the destination's disk is full
     |   `-- LocalStorageError      buildah, or what it works on, failed
     |-- CopyError                  a copy failed: which side, which image
+    |-- ModifyError                an image could not be changed
     |-- DiscoveryError             a tag could not be discovered
     |-- PlanError                  a deployment plan cannot be used
     |   `-- PlanConflict           somebody else changes it meanwhile
@@ -195,6 +196,10 @@ class CopyError(ImagePrepError):
         self.origin = origin
         self.reference = reference
         self.__cause__ = cause
+
+
+class ModifyError(ImagePrepError):
+    """An image could not be changed; there is no result of it."""
 
 
 class DiscoveryError(ImagePrepError):

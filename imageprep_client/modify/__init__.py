@@ -1,0 +1,1 @@
+"""Changing images in local storage."""

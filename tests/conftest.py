@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests import local_storage as local_storages
 from tests import openstack_services
+from tests.local_storage import LocalStorage
 
 _GOLDEN = pathlib.Path(__file__).parent / "golden"
 
@@ -62,3 +64,17 @@ def services() -> Iterator[openstack_services.Services]:
         openstack_services.running(pathlib.Path(d)) as found,
     ):
         yield found
+
+
+@pytest.fixture
+def local_storage(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LocalStorage]:
+    """Local storage of the test's own; see tests/local_storage.py."""
+    directory = tmp_path / "local-storage"
+    with local_storages.local_storage(directory) as storage:
+        for name, value in storage.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("STORAGE_DRIVER", raising=False)
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        yield storage

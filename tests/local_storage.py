@@ -1,0 +1,179 @@
+"""Local storage of a test's own, with real buildah on it.
+
+The fixture `local_storage` of tests/conftest.py gives one::
+
+    def test_x(local_storage: LocalStorage) -> None:
+        base = local_storage.base()
+        local_storage.build("localhost/nova:1", {"/motd": b"hi"}, base=base)
+        with local_storage.buildah.container("localhost/nova:1") as container:
+            assert container.run("cat", "/motd") == "hi"
+
+While the test runs the environment says where the storage is: whatever is
+started, `openstack`, buildah, skopeo or ansible, finds it without options.
+At the end the fixture fails a test that left containers, mounts or
+directories behind; an image may stay, it goes with the storage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from imageprep_client.buildah import PREFIX, Buildah
+
+_NOTHING: Mapping[str, bytes] = {}
+_NO_LABELS: Mapping[str, str] = {}
+#: The name of the image that `LocalStorage.base` makes.
+BASE = "localhost/base:latest"
+_PASSWD = b"root:x:0:0::/:/bin/sh\nnova:x:42:42::/:/bin/sh\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalStorage:
+    """Local storage below a directory, until the test ends.
+
+    :ivar directory: all of it.
+    :ivar temporary: TMPDIR of the test.
+    :ivar environment: what leads programs there.
+    """
+
+    directory: Path
+    temporary: Path
+    environment: Mapping[str, str]
+    buildah: Buildah = dataclasses.field(default_factory=Buildah)
+
+    def build(
+        self,
+        name: str,
+        files: Mapping[str, bytes] = _NOTHING,
+        *,
+        base: str = "scratch",
+        links: Mapping[str, str] = _NO_LABELS,
+        labels: Mapping[str, str] = _NO_LABELS,
+        user: str | None = None,
+    ) -> str:
+        """Make an image: one layer on `base` with these files.
+
+        :param files: by their absolute path; all can be executed.
+        :param links: symbolic links, by their absolute path.
+        :returns: its ID.
+        """
+        with self.buildah.container(base) as container:
+            archive = self.directory / f"{container.name}.tar"
+            archive.write_bytes(_archive(files, links))
+            self.buildah.run("add", "--quiet", container.name, str(archive))
+            archive.unlink()
+            container.config(user=user)
+            return container.commit(name, **labels)
+
+    def base(self) -> str:
+        """An image with a shell, the usual commands and a user nova.
+
+        :returns: its name, `BASE`.
+        """
+        if self.buildah.image(BASE) is None:
+            path = shutil.which("busybox")
+            assert path, "busybox is not installed; see tools/check"
+            listed = subprocess.run(
+                [path, "--list"], check=True, capture_output=True, text=True
+            )
+            names = set(listed.stdout.split()) - {"busybox"}
+            self.build(
+                BASE,
+                {
+                    "/bin/busybox": Path(path).read_bytes(),
+                    "/etc/passwd": _PASSWD,
+                },
+                links={f"/bin/{name}": "busybox" for name in names},
+                labels={"name": "base"},
+            )
+        return BASE
+
+    def names(self) -> set[str]:
+        """The names of all images."""
+        return {name for i in self.buildah.images() for name in i.names}
+
+    def leftovers(self) -> list[str]:
+        """Containers, mounts and temporary directories that are there."""
+        told = self.buildah.run("containers", "--quiet").split()
+        mounts = Path("/proc/self/mounts").read_text().splitlines()
+        here = os.path.realpath(self.directory)
+        return [
+            *(f"container {identity}" for identity in told),
+            *(line for line in mounts if here in line),
+            *map(str, self.temporary.glob(f"*{PREFIX}*")),
+        ]
+
+
+@contextlib.contextmanager
+def local_storage(directory: Path) -> Iterator[LocalStorage]:
+    """Local storage below `directory`, which is made; no leftovers.
+
+    The caller sets the environment.
+    """
+    assert shutil.which("buildah"), "buildah is not installed; see tools/check"
+    temporary = directory / "tmp"
+    temporary.mkdir(parents=True)
+    configuration = directory / "storage.conf"
+    configuration.write_text(_configuration(directory, _driver()))
+    environment = {
+        "BUILDAH_ISOLATION": "chroot",
+        "CONTAINERS_STORAGE_CONF": str(configuration),
+        "TMPDIR": str(temporary),
+    }
+    storage = LocalStorage(directory, temporary, environment)
+    yield storage
+    leftovers = storage.leftovers()
+    storage.buildah.run("rm", "--all")
+    storage.buildah.run("rmi", "--all", "--force")
+    assert not leftovers, leftovers
+
+
+def _configuration(directory: Path, driver: str) -> str:
+    return (
+        f'[storage]\ndriver = "{driver}"\n'
+        f'graphroot = "{directory}/images"\nrunroot = "{directory}/run"\n'
+    )
+
+
+@functools.cache
+def _driver() -> str:
+    """overlay, or vfs where /tmp cannot be below an overlay.
+
+    With vfs a file that keeps its size and its time looks unchanged to who
+    commits the layer.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary, "storage.conf")
+        path.write_text(_configuration(Path(temporary), "overlay"))
+        tried = subprocess.run(
+            ["buildah", "info"],
+            env={**os.environ, "CONTAINERS_STORAGE_CONF": str(path)},
+            capture_output=True,
+            check=False,
+        )
+    return "vfs" if tried.returncode else "overlay"
+
+
+def _archive(files: Mapping[str, bytes], links: Mapping[str, str]) -> bytes:
+    """A tar archive; everything in it is of root and equally old."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path, content in files.items():
+            info = tarfile.TarInfo(path.lstrip("/"))
+            info.mode, info.size = 0o755, len(content)
+            archive.addfile(info, io.BytesIO(content))
+        for path, target in sorted(links.items()):
+            info = tarfile.TarInfo(path.lstrip("/"))
+            info.type, info.linkname = tarfile.SYMTYPE, target
+            archive.addfile(info)
+    return buffer.getvalue()

@@ -23,9 +23,13 @@ _MAX_LINKS = 40
 
 
 def write(
-    path: str, text: str, *, mode: int | None = None, backup: bool = False
+    path: str,
+    text: str | bytes,
+    *,
+    mode: int | None = None,
+    backup: bool = False,
 ) -> None:
-    """Let the file at `path` hold `text`, in UTF-8.
+    """Let the file at `path` hold `text`, in UTF-8, or these bytes.
 
     At every moment there is the old file or the new one. When this returns
     the new one survives a power failure; when it raises nothing changed,
@@ -39,8 +43,9 @@ def write(
     :raises NoSpace: when the disk is full.
     """
     target = os.path.realpath(path)
+    content = text.encode() if isinstance(text, str) else text
     try:
-        _replace(path, target, text.encode(), mode, backup)
+        _replace(path, target, content, mode, backup)
     except OSError as error:
         raise _translate(path, target, error) from error
 

@@ -2,48 +2,83 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import posixpath
 import threading
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from imageprep_client.heat import parameters as heat_parameters
-from imageprep_client.plans import base, content
+from imageprep_client.plans import base
+from imageprep_client.plans import files as plan_files
+from imageprep_client.plans.files import Stored
+from imageprep_client.plans.stored import StoredPlan
 
 
-class MemoryPlan:
-    """A plan made of texts.
+class MemoryFiles:
+    """Files of a plan as bytes in memory.
 
-    :ivar files: path -> text.
+    :ivar files: path -> content.
     """
 
     def __init__(
-        self, files: Mapping[str, str], name: str = "overcloud"
+        self, files: Mapping[str, bytes], name: str = "overcloud"
     ) -> None:
         self.name = name
         self.files = dict(files)
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
 
-    def read(self) -> base.PlanContent:
-        with self._lock:
-            return content.read(self.name, self._read)
+    def read(self, path: str) -> Stored | None:
+        content = self.files.get(path)
+        if content is None:
+            return None
+        return Stored(content, hashlib.sha256(content).hexdigest())
 
-    def check_writable(self) -> None:
-        with self._lock:
-            content.listing_parameters(self.name, self._read)
+    def read_many(self, paths: Iterable[str]) -> Mapping[str, Stored | None]:
+        return plan_files.one_by_one(self, paths)
 
-    def write_parameters(
-        self, parameters: Mapping[str, Any], header: Sequence[str]
+    def write(
+        self, path: str, content: bytes, *, replaces: Stored | None
     ) -> None:
-        with self._lock:
-            plan_environment = content.listing_parameters(
-                self.name, self._read
-            )
-            self.files[base.PARAMETERS] = heat_parameters.render(
-                parameters, header
-            )
-            if plan_environment is not None:
-                self.files[base.PLAN_ENVIRONMENT] = plan_environment
+        with self._writing:
+            if self.read(path) != replaces:
+                raise plan_files.conflict(self, path)
+            self.files[path] = content
 
-    def _read(self, path: str) -> bytes | None:
-        text = self.files.get(path)
-        return None if text is None else text.encode()
+    def delete(self, path: str) -> None:
+        self.files.pop(path, None)
+
+    def names(self, folder: str) -> Sequence[str]:
+        return [
+            path for path in [*self.files] if posixpath.dirname(path) == folder
+        ]
+
+    def check_writable(self, paths: Iterable[str]) -> None:
+        """Memory always is."""
+
+    @contextlib.contextmanager
+    def locked(self, *, exclusive: bool) -> Iterator[None]:
+        """Readers exclude each other, too."""
+        with self._lock:
+            yield
+
+    def forget_cached(self) -> None:
+        self.delete(plan_files.cached(self.name))
+
+
+class MemoryPlan(StoredPlan):
+    """A plan made of texts.
+
+    :ivar kept_in: its files.
+    """
+
+    def __init__(
+        self,
+        files: Mapping[str, str],
+        name: str = "overcloud",
+        kept: int = base.KEPT,
+    ) -> None:
+        self.kept_in = MemoryFiles(
+            {path: text.encode() for path, text in files.items()}, name
+        )
+        super().__init__(self.kept_in, kept)

@@ -1,7 +1,8 @@
 """The conformance suite: what every plan must do, told as tests.
 
-A test module subclasses `PlanSuite` and gives a fixture ``host``, which
-makes a plan of some files and shows what the plan's files are later::
+A plan is a `StoredPlan` over files that are kept somewhere, a `PlanFiles`. A
+test module subclasses `PlanSuite` and gives a fixture ``host``, which makes
+the files of a plan and shows what they are later::
 
     class TestMine(plan_suite.PlanSuite):
         @pytest.fixture
@@ -20,6 +21,8 @@ import yaml
 
 from imageprep_client import errors
 from imageprep_client.plans import base
+from imageprep_client.plans.files import PlanFiles
+from imageprep_client.plans.stored import StoredPlan
 
 #: A plan with everything in it.
 FILES: Mapping[str, str] = {
@@ -49,13 +52,23 @@ resource_registry: {"OS::TripleO::Services::X": none.yaml}
 class PlanHost(Protocol):
     """Where the plan of a test is kept."""
 
-    def make(self, files: Mapping[str, str]) -> base.Plan:
-        """A plan with these files, path -> text; once per test."""
+    def keep(self, files: Mapping[str, str]) -> PlanFiles:
+        """Keep these files, path -> text; once per test."""
         ...
 
     def read(self, path: str) -> str | None:
-        """A file of that plan as it is now; None when there is none."""
+        """A file of that plan as it is now; None when there is none.
+
+        Without the `PlanFiles`, if that can be.
+        """
         ...
+
+
+def make(
+    host: PlanHost, files: Mapping[str, str], kept: int = base.KEPT
+) -> base.Plan:
+    """A plan with these files."""
+    return StoredPlan(host.keep(files), kept)
 
 
 def minimal(**sections: Any) -> dict[str, str]:
@@ -71,7 +84,7 @@ class PlanSuite:
 
     def test_environments_in_merge_order(self, host: PlanHost) -> None:
         """Those listed, then what the plan itself sets."""
-        content = host.make(FILES).read()
+        content = make(host, FILES).read()
 
         assert [data for _, data in content.environments] == [
             {"resource_registry": {"a": "b"}},
@@ -86,7 +99,7 @@ class PlanSuite:
 
     def test_environments_have_names(self, host: PlanHost) -> None:
         """Each is named after the plan and the file that it comes from."""
-        plan = host.make(FILES)
+        plan = make(host, FILES)
 
         names = [name for name, _ in plan.read().environments]
         main = f"{plan.name}/plan-environment.yaml"
@@ -103,11 +116,11 @@ class PlanSuite:
 
     def test_roles(self, host: PlanHost) -> None:
         """The roles data is parsed, not checked."""
-        assert host.make(FILES).read().roles == [{"name": "Compute"}]
+        assert make(host, FILES).read().roles == [{"name": "Compute"}]
 
     def test_no_roles(self, host: PlanHost) -> None:
         """A plan need not have roles."""
-        assert host.make(minimal()).read().roles is None
+        assert make(host, minimal()).read().roles is None
 
     @pytest.mark.parametrize("value", [None, [], {}])
     def test_empty_sections(self, host: PlanHost, value: object) -> None:
@@ -118,31 +131,31 @@ class PlanSuite:
             "resource_registry": value or None,
         }
 
-        assert not host.make(minimal(**sections)).read().environments
+        assert not make(host, minimal(**sections)).read().environments
 
     def test_content_is_not_shown(self, host: PlanHost) -> None:
         """Passwords do not get into a log by way of repr."""
-        assert "word" not in repr(host.make(FILES).read())
+        assert "word" not in repr(make(host, FILES).read())
 
     def test_paths_are_normalised(self, host: PlanHost) -> None:
         """A path may be written in a roundabout way within the plan."""
         listed = [{"path": "./environments/../environments//x.yaml"}]
         files = {**minimal(environments=listed), "environments/x.yaml": "a: b"}
 
-        ((_, data),) = host.make(files).read().environments
+        ((_, data),) = make(host, files).read().environments
         assert data == {"a": "b"}
 
     def test_written_parameters_may_be_absent(self, host: PlanHost) -> None:
         """They are about to be written again."""
         listed = [{"path": base.PARAMETERS}]
 
-        assert not host.make(minimal(environments=listed)).read().environments
+        assert not make(host, minimal(environments=listed)).read().environments
 
     # What is no plan
 
     def test_not_a_plan(self, host: PlanHost) -> None:
         """Files without a plan environment are no plan."""
-        plan = host.make({"roles_data.yaml": "[]"})
+        plan = make(host, {"roles_data.yaml": "[]"})
 
         with pytest.raises(errors.PlanError, match="is no deployment plan"):
             plan.read()
@@ -152,7 +165,7 @@ class PlanSuite:
 
     def test_missing_environment(self, host: PlanHost) -> None:
         """The error names the place in the list and the file."""
-        plan = host.make(minimal(environments=[{"path": "gone.yaml"}]))
+        plan = make(host, minimal(environments=[{"path": "gone.yaml"}]))
 
         with pytest.raises(
             errors.PlanError, match=r"environments\[0\]\.path: .*gone\.yaml"
@@ -165,7 +178,7 @@ class PlanSuite:
     )
     def test_path_out_of_the_plan(self, host: PlanHost, path: str) -> None:
         """No path leads out of the plan, whether a file is there or not."""
-        plan = host.make(minimal(environments=[{"path": path}]))
+        plan = make(host, minimal(environments=[{"path": path}]))
 
         with pytest.raises(errors.PlanError, match="not inside of the plan"):
             plan.read()
@@ -187,7 +200,7 @@ class PlanSuite:
         self, host: PlanHost, entry: object, problem: str
     ) -> None:
         """An entry is a path or inline data."""
-        plan = host.make(minimal(environments=[{"data": {}}, entry]))
+        plan = make(host, minimal(environments=[{"data": {}}, entry]))
 
         with pytest.raises(
             errors.PlanError, match=rf"environments\[1\].*: {problem}"
@@ -207,14 +220,14 @@ class PlanSuite:
     ) -> None:
         """The error names the section."""
         with pytest.raises(errors.PlanError, match=problem):
-            host.make(minimal(**sections)).read()
+            make(host, minimal(**sections)).read()
 
     @pytest.mark.parametrize("text", ["", "[]", "text"])
     def test_plan_environment_is_a_mapping(
         self, host: PlanHost, text: str
     ) -> None:
         """Anything else is no plan environment."""
-        plan = host.make({base.PLAN_ENVIRONMENT: text})
+        plan = make(host, {base.PLAN_ENVIRONMENT: text})
 
         with pytest.raises(errors.PlanError, match="expected a mapping"):
             plan.read()
@@ -225,7 +238,7 @@ class PlanSuite:
     )
     def test_invalid_yaml(self, host: PlanHost, path: str) -> None:
         """The error names the file."""
-        plan = host.make({**FILES, path: "a: [b"})
+        plan = make(host, {**FILES, path: "a: [b"})
 
         with pytest.raises(errors.PlanError, match=f"{path}: invalid YAML"):
             plan.read()
@@ -234,7 +247,7 @@ class PlanSuite:
 
     def test_written_parameters_are_read(self, host: PlanHost) -> None:
         """What is written comes back as the last listed environment."""
-        plan = host.make(FILES)
+        plan = make(host, FILES)
         plan.write_parameters({"ContainerXImage": "r/x:1"}, ["header"])
 
         (_, data) = plan.read().environments[4]
@@ -245,7 +258,7 @@ class PlanSuite:
 
     def test_parameters_are_replaced(self, host: PlanHost) -> None:
         """Those of an earlier run are gone."""
-        plan = host.make(FILES)
+        plan = make(host, FILES)
         plan.write_parameters({"Old": "1"}, [])
         plan.write_parameters({"New": "2"}, [])
 
@@ -256,7 +269,7 @@ class PlanSuite:
 
     def test_plan_keeps_its_content(self, host: PlanHost) -> None:
         """The file is appended to the list; all else is as it was."""
-        plan = host.make(FILES)
+        plan = make(host, FILES)
         plan.write_parameters({}, [])
 
         before = yaml.safe_load(FILES[base.PLAN_ENVIRONMENT])
@@ -267,7 +280,7 @@ class PlanSuite:
 
     def test_other_files_stay(self, host: PlanHost) -> None:
         """Only two files are ever written."""
-        host.make(FILES).write_parameters({}, [])
+        make(host, FILES).write_parameters({}, [])
 
         for path in set(FILES) - {base.PLAN_ENVIRONMENT}:
             assert host.read(path) == FILES[path]
@@ -276,7 +289,7 @@ class PlanSuite:
         """Strings that look like other types stay strings."""
         values = {"a": "1", "b": "yes", "c": "2020-01-01", "d": "", "e": None}
         values |= {"f": "x: y\n  z\n", "g": "!x", "h": "0o10"}
-        plan = host.make(minimal(parameter_defaults=values))
+        plan = make(host, minimal(parameter_defaults=values))
         plan.write_parameters({}, [])
 
         ((_, data),) = plan.read().environments[1:]
@@ -287,7 +300,7 @@ class PlanSuite:
         self, host: PlanHost, environments: object
     ) -> None:
         """The list is made when there is none."""
-        plan = host.make(minimal(environments=environments))
+        plan = make(host, minimal(environments=environments))
         plan.write_parameters({}, [])
 
         after = yaml.safe_load(host.read(base.PLAN_ENVIRONMENT) or "")
@@ -297,7 +310,7 @@ class PlanSuite:
     def test_file_that_is_listed(self, host: PlanHost, path: str) -> None:
         """It is not listed again: not a byte of the plan changes."""
         text = f"# mine\nname: x\nenvironments: [{{path: {path}}}]\n"
-        plan = host.make({base.PLAN_ENVIRONMENT: text})
+        plan = make(host, {base.PLAN_ENVIRONMENT: text})
         plan.write_parameters({}, [])
 
         assert host.read(base.PLAN_ENVIRONMENT) == text
@@ -305,7 +318,7 @@ class PlanSuite:
 
     def test_listed_once(self, host: PlanHost) -> None:
         """Writing again changes only the parameters."""
-        plan = host.make(FILES)
+        plan = make(host, FILES)
         plan.write_parameters({"A": "1"}, [])
         first = host.read(base.PLAN_ENVIRONMENT)
         plan.write_parameters({"A": "2"}, [])
@@ -314,7 +327,7 @@ class PlanSuite:
 
     def test_check_writes_nothing(self, host: PlanHost) -> None:
         """To find out whether it can be written changes nothing."""
-        plan = host.make(FILES)
+        plan = make(host, FILES)
         plan.check_writable()
 
         assert {path: host.read(path) for path in FILES} == FILES
@@ -322,14 +335,14 @@ class PlanSuite:
 
     def test_broken_plan_is_not_writable(self, host: PlanHost) -> None:
         """What could not be read is found out before."""
-        plan = host.make(minimal(environments="x"))
+        plan = make(host, minimal(environments="x"))
 
         with pytest.raises(errors.PlanError):
             plan.check_writable()
 
     def test_broken_plan_is_not_written(self, host: PlanHost) -> None:
         """Nothing is written to what could not be read."""
-        plan = host.make(minimal(environments="x"))
+        plan = make(host, minimal(environments="x"))
 
         with pytest.raises(errors.PlanError):
             plan.write_parameters({}, [])
@@ -337,7 +350,7 @@ class PlanSuite:
 
     def test_concurrent_writers(self, host: PlanHost) -> None:
         """Writers wait for each other; readers see one writer's whole."""
-        plan = host.make(FILES)
+        plan = make(host, FILES)
 
         def write(number: int) -> None:
             plan.write_parameters(

@@ -7,31 +7,35 @@ from pathlib import Path
 
 import pytest
 
-from imageprep_client.plans import base, directory, memory
+from imageprep_client.plans import directory, memory
+from imageprep_client.plans.files import PlanFiles
 from imageprep_client.testing import plan_suite
 
 
 class _InMemory:
-    _plan: memory.MemoryPlan
+    _files: memory.MemoryFiles
 
-    def make(self, files: Mapping[str, str]) -> base.Plan:
-        self._plan = memory.MemoryPlan(files)
-        return self._plan
+    def keep(self, files: Mapping[str, str]) -> PlanFiles:
+        self._files = memory.MemoryFiles(
+            {path: text.encode() for path, text in files.items()}
+        )
+        return self._files
 
     def read(self, path: str) -> str | None:
-        return self._plan.files.get(path)
+        content = self._files.files.get(path)
+        return None if content is None else content.decode()
 
 
 class _InDirectory:
     def __init__(self, home: Path) -> None:
         self._home = home
 
-    def make(self, files: Mapping[str, str]) -> base.Plan:
+    def keep(self, files: Mapping[str, str]) -> PlanFiles:
         for path, text in files.items():
             file = self._home / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
-        return directory.PlanDirectory(self._home)
+        return directory.DirectoryFiles(self._home)
 
     def read(self, path: str) -> str | None:
         file = self._home / path

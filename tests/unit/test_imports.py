@@ -126,6 +126,8 @@ RULES: dict[str, tuple[str, ...]] = {
         "errors",
         "oci",
         "plans.base",
+        "plans.files",
+        "plans.stored",
         "stores.base",
         "stores.memory",
         "pytest",

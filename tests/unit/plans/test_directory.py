@@ -105,8 +105,8 @@ def test_what_has_to_be_writable(
     plan.check_writable()
     plan.write_parameters({}, [])
     plan.check_writable()
-    mine = str(home / base.PARAMETERS)
-    assert checked == [mine, str(home / MAIN), mine]
+    mine = [str(home / base.PARAMETERS), str(home / ".image-prepare")]
+    assert checked == [*mine, str(home / MAIN), *mine]
 
 
 def test_links_in_a_circle(home: pathlib.Path) -> None:
@@ -165,15 +165,16 @@ def test_file_that_cannot_be_read(
 
 
 def test_directory_that_cannot_be_made(
-    home: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error names what was to be written."""
+    (tmp_path / MAIN).write_text("name: small")
     monkeypatch.setattr(pathlib.Path, "mkdir", _fails(errno.EACCES))
 
     with pytest.raises(
         errors.PlanError, match=f"{base.PARAMETERS}: cannot be written"
     ):
-        directory.PlanDirectory(home).write_parameters({}, [])
+        directory.PlanDirectory(tmp_path).write_parameters({}, [])
 
 
 def test_directory_that_cannot_be_locked(
@@ -201,10 +202,10 @@ def test_crash_between_the_files(
     before = directory.PlanDirectory(home).read()
     real = files.write
 
-    def crashes(path: str, text: str) -> None:
+    def crashes(path: str, text: bytes, *, mode: int | None) -> None:
         if path.endswith(MAIN):
             raise KeyboardInterrupt
-        real(path, text)
+        real(path, text, mode=mode)
 
     monkeypatch.setattr(files, "write", crashes)
     with pytest.raises(KeyboardInterrupt):

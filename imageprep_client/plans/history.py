@@ -1,0 +1,133 @@
+"""Earlier parameters of a plan, kept beside it.
+
+Each is a file of its own, `base.HISTORY` and a number: byte for byte what
+was replaced. What the plan has now has the number after the last of them. A
+number is taken once, so that writers who do not know of each other cannot
+lose each other's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from imageprep_client import errors
+from imageprep_client.plans import base
+from imageprep_client.plans.files import PlanFiles, Stored
+from imageprep_client.plans.revision import State
+
+_NAME = re.compile(rf"{re.escape(base.HISTORY)}/(\d{{4,9}})\.yaml")
+# Others may take numbers at the same time; not so many.
+_TRIES = 100
+
+
+def path(number: int) -> str:
+    """The file that keeps a revision."""
+    return f"{base.HISTORY}/{number:04}.yaml"
+
+
+class History:
+    """The earlier parameters of one plan.
+
+    :param kept: how many of them are kept, from 1. One more is, so that it
+        can be told what the oldest of them changed.
+    """
+
+    def __init__(self, files: PlanFiles, kept: int = base.KEPT) -> None:
+        self._files = files
+        self._kept = kept
+
+    def keep(self, present: Stored) -> None:
+        """Keep what is about to be replaced, and drop what is too old.
+
+        :raises PlanError, InvalidFile, NoSpace: when it cannot be kept.
+        """
+        numbers = self._numbers()
+        last = numbers[-1] if numbers else 0
+        if last and self._has(last, present):
+            return  # it was kept by a write that then failed
+        for number in range(last + 1, last + 1 + _TRIES):
+            try:
+                self._files.write(path(number), present.content, replaces=None)
+                break
+            except errors.PlanConflict:
+                if self._has(number, present):
+                    break
+                if number == last + _TRIES:
+                    raise
+        for number in numbers[: -self._kept]:
+            self._files.delete(path(number))
+
+    def states(self, present: Stored | None) -> dict[int, State]:
+        """By number, the oldest first; the last is the present one, if any.
+
+        One that cannot be read has that for its problem.
+        """
+        found = {
+            number: State(stored.content)
+            if isinstance(stored, Stored)
+            else State.broken(stored)
+            for number, stored in self._read(self._numbers()).items()
+        }
+        if present is not None:
+            last = max(found, default=0)
+            # It is kept already when a write began and then failed.
+            kept = last and found[last].content == present.content
+            found[last if kept else last + 1] = State(present.content)
+        return found
+
+    def revisions(self, present: Stored | None) -> Sequence[base.Revision]:
+        """What is kept, and the present parameters, newest first.
+
+        :raises PlanError: when the plan cannot be read.
+        """
+        states = self.states(present)
+        found = []
+        for number, state in states.items():
+            before = states.get(number - 1)
+            known = number == 1 or (before and not before.problem)
+            found.append(
+                base.Revision(
+                    number,
+                    present is not None and number == max(states),
+                    state.time,
+                    state.command,
+                    state.changes(before)
+                    if known and not state.problem
+                    else None,
+                    state.problem,
+                )
+            )
+        found.reverse()
+        return found[: self._kept + (present is not None)]
+
+    def _read(self, numbers: Sequence[int]) -> dict[int, Stored | str]:
+        """What is kept, or why it cannot be read."""
+        paths = [path(number) for number in numbers]
+        stored: Mapping[str, Stored | str | None]
+        try:
+            stored = self._files.read_many(paths)
+        except errors.PlanError:
+            # Another look, to find out which of them it is.
+            stored = {name: self._read_one(name) for name in paths}
+        found = zip(numbers, map(stored.get, paths), strict=True)
+        # Somebody else may have dropped one in between.
+        return {number: each for number, each in found if each is not None}
+
+    def _read_one(self, name: str) -> Stored | str | None:
+        try:
+            return self._files.read(name)
+        except errors.PlanError as error:
+            return str(error)
+
+    def _numbers(self) -> list[int]:
+        """The numbers that are kept, in order."""
+        names = self._files.names(base.HISTORY)
+        found = [match for match in map(_NAME.fullmatch, names) if match]
+        numbers = sorted(int(match[1]) for match in found)
+        return [number for number in numbers if path(number) in names]
+
+    def _has(self, number: int, present: Stored) -> bool:
+        """Whether this is kept under this number."""
+        found = self._read_one(path(number))
+        return isinstance(found, Stored) and found.content == present.content

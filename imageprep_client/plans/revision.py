@@ -1,0 +1,141 @@
+"""One state of the file with the image parameters; no I/O."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import yaml
+
+from imageprep_client import errors
+from imageprep_client.heat import document
+from imageprep_client.heat.value import printable
+from imageprep_client.plans import base
+
+_IMAGE = re.compile(r"\w*(Container|Docker)\w*Image")
+#: What image preparation writes beside images.
+_REGISTRIES = "DockerInsecureRegistryAddress"
+_MASK = "***"
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d:\d\d|Z)?")
+_COMMAND = re.compile(r"#\s*(openstack .*)")
+_HEADER = re.compile(rb"(?:[ \t]*(?:#[^\n]*)?\r?\n)*")
+
+
+class State:
+    """What the file says, or said.
+
+    :ivar content: its bytes.
+    :ivar problem: why it is no file of parameters; empty when it is one.
+    :ivar time: when it was made, as its first lines say, or empty.
+    :ivar command: the command line that made it, or empty.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.problem = ""
+        self._document: Any = None
+        try:
+            self._document = document.parse(content, base.PARAMETERS)
+            if not isinstance(self._document, dict):
+                self.problem = "expected a mapping"
+            elif not isinstance(self._section(), dict):
+                self.problem = "parameter_defaults: expected a mapping"
+        except errors.InvalidFile as error:
+            self.problem = error.problem
+        head = _head(content).decode(errors="replace")
+        time = _TIME.search(head)
+        self.time = time[0] if time else ""
+        command = _COMMAND.search(head)
+        self.command = printable(command[1].strip()) if command else ""
+
+    @classmethod
+    def broken(cls, problem: str) -> Self:
+        """A state that cannot be read."""
+        state = cls(b"")
+        state.problem = problem
+        return state
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The parameters; nothing when it is broken."""
+        return {} if self.problem else self._section()
+
+    def says(self, other: State) -> bool:
+        """Whether both say the same, whatever their comments."""
+        if self.problem or other.problem:
+            return self.content == other.content
+        # A YAML text tells 1 from true and "1"; Python's == does not.
+        return _text(self._document) == _text(other._document)
+
+    def changes(self, old: State | None) -> list[base.Change]:
+        """What is different from an older state, None for no file."""
+        before = old.values if old else {}
+        now = self.values
+        return [
+            base.Change(
+                printable(str(name)),
+                _shown(name, before[name]) if name in before else "",
+                _shown(name, now[name]) if name in now else "",
+            )
+            for name in sorted(before.keys() | now.keys(), key=str)
+            if name not in before
+            or name not in now
+            or _text(before[name]) != _text(now[name])
+        ]
+
+    def under(self, header: Sequence[str]) -> bytes:
+        """Its text with other comments at the top."""
+        lines = [f"# {printable(line)}".rstrip() for line in header]
+        body = self.content[len(_head(self.content)) :]
+        return "\n".join([*lines, "", ""]).encode() + body
+
+    def _section(self) -> Any:
+        found = self._document.get("parameter_defaults")
+        return {} if found is None else found
+
+
+def is_image(parameter: object, value: object) -> bool:
+    """Whether a heat parameter names a container image."""
+    return (
+        isinstance(parameter, str)
+        and isinstance(value, str)
+        and _IMAGE.fullmatch(parameter) is not None
+    )
+
+
+def _head(content: bytes) -> bytes:
+    """The comments and empty lines at the top."""
+    found = _HEADER.match(content)
+    return found[0] if found else b""
+
+
+def _shown(name: str, value: Any) -> str:
+    """A value for people to see."""
+    if is_image(name, value) and value:
+        return printable(value)
+    # Others may have put anything into the file, passwords as well.
+    if name != _REGISTRIES and not is_image(name, ""):
+        return _MASK
+    return json.dumps(value, default=str)
+
+
+def _text(data: Any) -> str:
+    """Equal for equal data of equal types."""
+    return yaml.dump(data, Dumper=_Dumper)
+
+
+if TYPE_CHECKING:
+    from yaml import SafeDumper as _Base
+else:
+    # Some builds of PyYAML lack libyaml.
+    _Base = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class _Dumper(_Base):
+    """Writes what is used twice out twice: no anchors, no aliases."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True

@@ -1,0 +1,156 @@
+"""The plan, however its files are kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from imageprep_client import errors
+from imageprep_client.heat import parameters as heat_parameters
+from imageprep_client.plans import base, content, files
+from imageprep_client.plans.files import PlanFiles
+from imageprep_client.plans.history import History, path
+from imageprep_client.plans.revision import State
+
+#: How often a write begins anew because somebody else was faster.
+ATTEMPTS = 5
+
+_log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+
+class StoredPlan:
+    """A `base.Plan` over files.
+
+    :param kept: how many earlier parameters are kept, from 1.
+    """
+
+    def __init__(self, files: PlanFiles, kept: int = base.KEPT) -> None:
+        self._files = files
+        self._history = History(files, kept)
+
+    @property
+    def name(self) -> str:
+        return self._files.name
+
+    def read(self) -> base.PlanContent:
+        with self._files.locked(exclusive=False):
+            environment = self._environment()
+            found = self._files.read_many([*environment.paths, base.ROLES])
+        if found[base.ROLES] is None:
+            _log.info(
+                "plan %s: no %s: images of all services are prepared",
+                self.name,
+                base.ROLES,
+            )
+        return environment.content(found)
+
+    def check_writable(self) -> None:
+        with self._files.locked(exclusive=False):
+            paths = [base.PARAMETERS, path(1)]
+            if base.PARAMETERS not in self._environment().paths:
+                paths.append(base.PLAN_ENVIRONMENT)
+            self._files.check_writable(paths)
+
+    def write_parameters(
+        self, parameters: Mapping[str, Any], header: Sequence[str]
+    ) -> base.Written:
+        text = heat_parameters.render(parameters, header).encode()
+        with self._files.locked(exclusive=True):
+            return self._write(text)
+
+    def history(self) -> Sequence[base.Revision]:
+        with self._files.locked(exclusive=False):
+            self._environment()
+            present = self._files.read(base.PARAMETERS)
+            return self._history.revisions(present)
+
+    def restore(
+        self, number: int | None, header: Sequence[str]
+    ) -> tuple[base.Revision, base.Written]:
+        with self._files.locked(exclusive=True):
+            self._environment()
+            present = self._files.read(base.PARAMETERS)
+            revision = self._chosen(self._history.revisions(present), number)
+            state = self._history.states(present)[revision.number]
+            return revision, self._write(state.under(header))
+
+    def _chosen(
+        self, revisions: Sequence[base.Revision], number: int | None
+    ) -> base.Revision:
+        """The revision that is asked for, which is whole."""
+        earlier = [each for each in revisions if not each.present]
+        if number is None and not earlier:
+            raise errors.PlanError(
+                f"plan {self.name}: no earlier parameters are kept"
+            )
+        if number is None:
+            number = earlier[0].number
+        for each in revisions:
+            if each.number == number:
+                if each.problem:
+                    raise errors.PlanError(
+                        f"plan {self.name}: number {number} of the history"
+                        f" cannot be put back: {each.problem}",
+                        hint="choose another one",
+                    )
+                return each
+        kept = ", ".join(str(each.number) for each in reversed(revisions))
+        raise errors.PlanError(
+            f"plan {self.name}: there is no number {number} in the history",
+            hint=f"there are {kept}" if kept else None,
+        )
+
+    def _environment(self) -> content.PlanEnvironment:
+        return content.PlanEnvironment(
+            self.name, self._files.read(base.PLAN_ENVIRONMENT)
+        )
+
+    def _write(self, text: bytes) -> base.Written:
+        """Let the plan have the parameters in this text."""
+        wanted = State(text)
+        changes = _again(lambda: self._replace(wanted))
+        listed = _again(self._list)
+        # In any case: an earlier write may have failed before this.
+        self._files.forget_cached()
+        return base.Written(changes is not None or listed, changes or ())
+
+    def _replace(self, wanted: State) -> Sequence[base.Change] | None:
+        """Write the parameters; None when they are there already."""
+        found = self._files.read_many([base.PLAN_ENVIRONMENT, base.PARAMETERS])
+        content.PlanEnvironment(self.name, found[base.PLAN_ENVIRONMENT])
+        present = found[base.PARAMETERS]
+        before = State(present.content) if present else None
+        if before and before.says(wanted):
+            return None
+        if present:
+            self._history.keep(present)
+        self._files.write(base.PARAMETERS, wanted.content, replaces=present)
+        written = self._files.read(base.PARAMETERS)
+        if written is None or written.content != wanted.content:
+            raise files.conflict(self._files, base.PARAMETERS)
+        return wanted.changes(before)
+
+    def _list(self) -> bool:
+        """List the parameters in the plan; False when they are."""
+        stored = self._files.read(base.PLAN_ENVIRONMENT)
+        environment = content.PlanEnvironment(self.name, stored)
+        text = environment.listing(base.PARAMETERS)
+        if text is None:
+            return False
+        self._files.write(base.PLAN_ENVIRONMENT, text, replaces=stored)
+        # What somebody else has added since is welcome.
+        if base.PARAMETERS not in self._environment().paths:
+            raise files.conflict(self._files, base.PLAN_ENVIRONMENT)
+        return True
+
+
+def _again(step: Callable[[], _Result]) -> _Result:
+    """Do it anew while somebody else is faster, a few times."""
+    for attempt in range(1, ATTEMPTS):
+        try:
+            return step()
+        except errors.PlanConflict as error:
+            _log.info("%s; attempt %d", error, attempt + 1)
+    return step()

@@ -94,6 +94,18 @@ class LocalImage:
     config: bytes = dataclasses.field(repr=False)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finished:
+    """What a command gave.
+
+    :ivar status: its exit status; negative when a signal ended it.
+    """
+
+    status: int
+    stdout: str
+    stderr: str
+
+
 class Buildah:
     """Runs the program; may be used by several threads at once.
 
@@ -127,7 +139,7 @@ class Buildah:
     def stop(self) -> None:
         """End what other threads are running; nothing new is started.
 
-        Containers are removed all the same.
+        Containers and images are removed all the same.
         """
         with self._lock:
             self._stopped = True
@@ -216,7 +228,7 @@ class Buildah:
         """
         for name in names:
             with _unless_unknown():
-                self.run("rmi", "--", name)
+                self._run(("rmi", "--", name), last=True)
 
     @contextlib.contextmanager
     def container(self, image: str) -> Iterator[Container]:
@@ -269,16 +281,33 @@ class Buildah:
         last: bool = False,
     ) -> str:
         """As `run`; `last`: although all was stopped."""
+        finished = self._attempt(words, stdin, directory, last=last)
+        if finished.status:
+            raise self._failure(words, _tail(finished.stderr))
+        return finished.stdout
+
+    def _attempt(
+        self,
+        words: Sequence[str],
+        stdin: bytes | None = None,
+        directory: str | os.PathLike[str] | None = None,
+        *,
+        last: bool = False,
+    ) -> Finished:
+        """As `_run`, and leave it to the caller what a failure is."""
         with self._started(words, stdin, directory, last=last) as process:
             try:
                 stdout, stderr = process.communicate(stdin)
             except BaseException:
                 _end(process)
                 raise
-        if process.returncode:
-            stopped = self._stopped and process.returncode < 0
-            raise self._failure(words, "stopped" if stopped else _tail(stderr))
-        return stdout.decode(errors="replace")
+        if self._stopped and process.returncode < 0:
+            raise self._failure(words, "stopped")
+        return Finished(
+            process.returncode,
+            stdout.decode(errors="replace"),
+            stderr.decode(errors="replace"),
+        )
 
     @contextlib.contextmanager
     def _started(
@@ -359,11 +388,37 @@ class Container:
         :returns: what it printed.
         :raises LocalStorageError: when it fails, with what it complained.
         """
+        words = self._words(command, volumes, user, env)
+        return self._buildah.run(*words)
+
+    def attempt(
+        self,
+        *command: str,
+        volumes: Sequence[str] = (),
+        user: str | None = None,
+        env: Mapping[str, str] = _NOTHING,
+    ) -> Finished:
+        """As `run`, for a command that may fail.
+
+        :returns: what it gave; buildah's own failures look like its.
+        :raises LocalStorageError: when buildah cannot be started, or
+            `Buildah.stop` ended it.
+        """
+        words = self._words(command, volumes, user, env)
+        return self._buildah._attempt(words)
+
+    def _words(
+        self,
+        command: Sequence[str],
+        volumes: Sequence[str],
+        user: str | None,
+        env: Mapping[str, str],
+    ) -> list[str]:
         words = [f"--volume={each}" for each in volumes]
         words += [f"--env={key}={value}" for key, value in env.items()]
         if user is not None:
             words.append(f"--user={user}")
-        return self._buildah.run("run", *words, "--", self.name, *command)
+        return ["run", *words, "--", self.name, *command]
 
     @contextlib.contextmanager
     def mount(self) -> Iterator[Path]:
@@ -438,9 +493,9 @@ def _start_of(process: int) -> str:
     return stat.rpartition(")")[2].split()[19]
 
 
-def _tail(stderr: bytes) -> str:
+def _tail(stderr: str) -> str:
     """The end of what a program complained, without empty lines."""
-    text = stderr.decode(errors="replace").replace("Error: ", "")
+    text = stderr.replace("Error: ", "")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return "\n".join(lines)[-_TAIL:] or "failed without a word"
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
@@ -20,12 +19,10 @@ from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.oci.reference import Reference
+from imageprep_client.oci.referrers import subject_tag, tag_of
 from imageprep_client.stores import base
 from imageprep_client.transfer import graph
 from imageprep_client.transfer.workers import Workers
-
-# Of cosign, and of the referrers' index where there is no API for them.
-_ATTACHED = re.compile(r"(sha256|sha512)-([0-9a-f]{64,128})(\.[a-z]+)?")
 
 _T = TypeVar("_T")
 
@@ -123,7 +120,9 @@ def _delete(
     blobs = known.unneeded(gone)
     store.delete(root)
     for digest in sorted(gone - {root.digest}):
-        store.delete(known.descriptors[digest])
+        # Another deletion may have been faster.
+        with contextlib.suppress(errors.NotFound):
+            store.delete(known.descriptors[digest])
     deleted = 0
     for blob in blobs:
         # Not all of an image need be in a repository.
@@ -240,7 +239,8 @@ class _Known:
                 and each.subject.digest == digest
                 and each.descriptor.digest != detached
             ]
-            todo += [d for t, d in tags.items() if _subject(t) == digest]
+            own = tag_of(digest)
+            todo += [d for t, d in tags.items() if subject_tag(t) == own]
         return found
 
     def tags_of(self, digest: str) -> set[str]:
@@ -255,10 +255,11 @@ class _Known:
         :param leaving: its tags that are deleted.
         """
         staying = {t: d for t, d in self.tags.items() if t not in leaving}
+        subjects = set(map(tag_of, doomed))
         anchors = {
             digest
             for tag, digest in staying.items()
-            if _subject(tag) not in doomed
+            if subject_tag(tag) not in subjects
         }
         anchors |= set(self.descriptors) - doomed
         if self._opaque:
@@ -290,9 +291,3 @@ class _Known:
             else:
                 others.update(b.digest for b in manifest.blobs)
         return [mine[digest] for digest in sorted(set(mine) - others)]
-
-
-def _subject(tag: str) -> str:
-    """The digest that the tag of an artefact is made of, or empty."""
-    match = _ATTACHED.fullmatch(tag)
-    return f"{match[1]}:{match[2]}" if match else ""

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
 
 from imageprep_client import errors
 from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.referrers import subject_tag, tag_of
 from imageprep_client.stores import base
 from imageprep_client.transfer import graph as graphs
 
-# The tag of the referrers' index of registries without an API for them is
-# ``sha256-<hex>``; cosign appends the kind of artefact.
-_TAG = re.compile(r"(sha256)-([0-9a-f]{64})(\.(sig|att|sbom))")
 # An artefact may have artefacts of its own, such as a signed bill of
 # materials; real chains end here.
 _MAX_DEPTH = 3
@@ -69,13 +66,15 @@ def find(
 
 
 def _tags(store: base.ReadableStore) -> dict[str, list[str]]:
-    """Cosign's tags, by the digest that they are made of."""
+    """Cosign's tags, by the `tag_of` their subject."""
     tags: dict[str, list[str]] = {}
     if isinstance(store, base.ListsTags):
         try:
             for tag in store.tags():
-                if match := _TAG.fullmatch(tag):
-                    tags.setdefault(f"{match[1]}:{match[2]}", []).append(tag)
+                subject = subject_tag(tag)
+                # The list of referrers itself is the store's to read.
+                if subject not in ("", tag):
+                    tags.setdefault(subject, []).append(tag)
         except (errors.NotFound, errors.AccessDenied):
             return {}
     return tags
@@ -92,6 +91,7 @@ def _of(
         with contextlib.suppress(errors.NotFound, errors.AccessDenied):
             found += [(each, "") for each in store.referrers(subject)]
     found += [
-        (store.resolve(tag), tag) for tag in tags.get(subject.digest, [])
+        (store.resolve(tag), tag)
+        for tag in tags.get(tag_of(subject.digest), [])
     ]
     return found

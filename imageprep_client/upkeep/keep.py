@@ -9,17 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from imageprep_client import errors
 from imageprep_client.heat.environment import Environment
+from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.oci.reference import Reference
+from imageprep_client.oci.referrers import subject_tag, tag_of
 from imageprep_client.stores import verify
 from imageprep_client.upkeep.repository import MISSING, Repository
 
-# What cosign makes of a digest, and, without an ending, the tag of the
-# referrers where a registry has no API for them.
-_ATTACHED = re.compile(
-    r"(sha256|sha512)-([0-9a-f]{64,128})(\.(sig|att|sbom))?"
-)
 _MAX_CONFIG = manifests.MAX_SIZE
 
 #: The tags and digests to keep, by repository.
@@ -65,19 +62,13 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(each)
 
 
-def subject_of(tag: str) -> str:
-    """The digest of what a tag is attached to; empty for other tags."""
-    match = _ATTACHED.fullmatch(tag)
-    return f"{match[1]}:{match[2]}" if match else ""
-
-
 def newest(each: Repository, count: int) -> list[str]:
     """The newest tags of a repository by the time their image was made.
 
     Of tags as old as each other the later in order is the newer. What is
     attached to images does not count.
     """
-    tags = [tag for tag in sorted(each.tags) if not subject_of(tag)]
+    tags = [tag for tag in sorted(each.tags) if not subject_tag(tag)]
     made = {tag: _created(each, each.tags[tag]) for tag in tags}
     return sorted(tags, key=lambda tag: (made[tag], tag))[-count:]
 
@@ -153,7 +144,8 @@ def closure(
             for digest, manifest in each.manifests.items()
             if manifest.subject and manifest.subject.digest in known
         }
-        more = {tag for tag in each.tags if subject_of(tag) in known}
+        subjects = set(map(tag_of, filter(digests.is_valid, known)))
+        more = {tag for tag in each.tags if subject_tag(tag) in subjects}
         attached |= {each.tags[tag] for tag in more}
         if attached <= roots and more <= tags:
             break

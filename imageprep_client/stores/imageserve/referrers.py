@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.oci import mediatypes
+from imageprep_client.oci import referrers
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import disk
 from imageprep_client.stores.imageserve import files, htaccess, layout
@@ -54,17 +54,7 @@ class Referrers:
         headers = self._paths.referrers / layout.HTACCESS
         if not headers.exists():
             files.replace(self._incoming, headers, htaccess.REFERRERS)
-        files.replace(self._incoming, path, _render(ordered))
-
-
-def _render(descriptors: Iterable[Descriptor]) -> bytes:
-    return json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": mediatypes.OCI_INDEX,
-            "manifests": [each.to_json() for each in descriptors],
-        }
-    ).encode()
+        files.replace(self._incoming, path, referrers.index(ordered))
 
 
 def _parse(content: bytes, name: str) -> tuple[Descriptor, ...]:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from imageprep_client import errors
@@ -22,7 +22,6 @@ PAGE = 1000
 MAX_PAGES = 1000
 MAX_BODY = 4 * 1024 * 1024
 
-_FALLBACK_TAG = re.compile(r"[a-z0-9]{1,32}-[0-9a-f]{64}")
 _LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[^,;="]+=(?:"[^"]*"|[^,;"]*))*)')
 _NEXT = re.compile(r';\s*rel\s*=\s*("next"|next)(\s|;|$)')
 
@@ -70,31 +69,6 @@ def referrers(registry: Registry, request: Request) -> list[Descriptor] | None:
             f"{request.what}: list of referrers: {error}"
         ) from error
     return list(found.values())
-
-
-def fallback_tag(digest: str) -> str:
-    """The tag under which referrers are, where there is no API.
-
-    OCI distribution spec, "Referrers Tag Schema".
-    """
-    algorithm, _, encoded = digest.partition(":")
-    return f"{algorithm[:32]}-{encoded[:64]}"
-
-
-def is_fallback_tag(tag: str) -> bool:
-    """Whether referrers may be under this tag."""
-    return bool(_FALLBACK_TAG.fullmatch(tag))
-
-
-def referrers_index(descriptors: Sequence[Descriptor]) -> bytes:
-    """An index of these, for the fallback tag."""
-    return json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": mediatypes.OCI_INDEX,
-            "manifests": [descriptor.to_json() for descriptor in descriptors],
-        }
-    ).encode()
 
 
 def _pages(

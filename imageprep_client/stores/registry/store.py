@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from imageprep_client import errors
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
-from imageprep_client.oci import mediatypes
+from imageprep_client.oci import mediatypes, referrers
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base, verify
@@ -183,7 +183,9 @@ class RegistryStore:
             return listing.tags(place.connect(), request)
 
         found = self._places.read(list_them)
-        self._fallback_tags = frozenset(filter(listing.is_fallback_tag, found))
+        self._fallback_tags = frozenset(
+            tag for tag in found if referrers.subject_tag(tag) == tag
+        )
         return iter(found)
 
     def referrers(self, subject: Descriptor) -> Sequence[Descriptor]:
@@ -348,7 +350,7 @@ class RegistryStore:
     # tag (OCI distribution spec, "Referrers Tag Schema").
 
     def _fallback_referrers(self, subject: Descriptor) -> list[Descriptor]:
-        tag = listing.fallback_tag(subject.digest)
+        tag = referrers.tag_of(subject.digest)
         if self._fallback_tags is not None and tag not in self._fallback_tags:
             return []
         try:
@@ -368,8 +370,8 @@ class RegistryStore:
                 return
             self._put_manifest(
                 mediatypes.OCI_INDEX,
-                listing.referrers_index([*known, referrer]),
-                listing.fallback_tag(subject.digest),
+                referrers.index([*known, referrer]),
+                referrers.tag_of(subject.digest),
             )
 
 

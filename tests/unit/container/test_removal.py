@@ -10,6 +10,7 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.container import removal
 from imageprep_client.observer import Observer
+from imageprep_client.oci import referrers
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base, verify
@@ -234,16 +235,29 @@ def test_referrer_alone(store: base.Store) -> None:
 
 def cosign(image: content.Image) -> str:
     """The tag of an image's signature."""
-    return image.descriptor.digest.replace(":", "-") + ".sig"
+    return f"{referrers.tag_of(image.descriptor.digest)}.sig"
 
 
-def test_cosign_tags_go_with_their_image(store: base.Store) -> None:
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_cosign_tags_go_with_their_image(
+    store: base.Store, algorithm: str
+) -> None:
     """What cosign keeps under a tag made of the digest goes with it."""
-    put(store, ONE, "1")
-    put(store, TWO, cosign(ONE))
+    image = content.image("signed", algorithm=algorithm)
+    put(store, image, "1")
+    put(store, TWO, cosign(image))
     done = remove(store, ":1")
-    assert done.tags == tuple(sorted(("1", cosign(ONE))))
+    assert done.tags == tuple(sorted(("1", cosign(image))))
     assert not store.exists(TWO.descriptor)
+
+
+def test_unknown_kinds_of_tags_stay(store: base.Store) -> None:
+    """A tag that only begins as cosign's do is somebody's."""
+    tag = f"{referrers.tag_of(ONE.descriptor.digest)}.mine"
+    put(store, ONE, "1")
+    put(store, TWO, tag)
+    assert remove(store, ":1").tags == ("1",)
+    assert store.resolve(tag) == TWO.descriptor
 
 
 def test_cosign_tags_of_others_stay(store: base.Store) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.observer import Observer
+from imageprep_client.oci import referrers
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import memory, verify
 from imageprep_client.testing import content
@@ -26,7 +27,7 @@ def put(store: memory.MemoryStore, image: content.Image, *tags: str) -> None:
 
 
 def cosign(descriptor: Descriptor, kind: str) -> str:
-    return f"{descriptor.digest.replace(':', '-')}.{kind}"
+    return f"{referrers.tag_of(descriptor.digest)}.{kind}"
 
 
 @pytest.fixture
@@ -64,6 +65,22 @@ def test_cosign_tags(store, kind):
     signature = content.image("signature")
     put(store, signature, tag, "unrelated")
     assert find(store) == {signature.descriptor.digest: tag}
+
+
+def test_cosign_tags_of_long_digests(store):
+    """Those of an image whose digest is too long for a tag are found."""
+    image = content.image("long", algorithm="sha512")
+    signature = content.image("signature")
+    tag = cosign(image.descriptor, "sig")
+    put(store, image, "1")
+    put(store, signature, tag)
+    assert find(store) == {signature.descriptor.digest: tag}
+
+
+def test_lists_of_referrers_are_not_attached(store):
+    """The index under the fallback tag is the store's own affair."""
+    put(store, content.index({}), referrers.tag_of(IMAGE.descriptor.digest))
+    assert find(store) == {}
 
 
 def test_other_images_signatures_stay(store):

@@ -12,7 +12,7 @@ import yaml
 
 from imageprep_client.heat.parameters import PrepareParameters
 from imageprep_client.observer import Observer
-from imageprep_client.oci import mediatypes
+from imageprep_client.oci import mediatypes, referrers
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base
 from imageprep_client.stores.imageserve import ImageServeTree
@@ -180,7 +180,11 @@ class RandomSite:
 
     def _image(self, name: str) -> content.Image:
         shared = self.random.sample(self._layers, 2)
-        return content.image(name, [*shared, content.blob(name, 700)])
+        return content.image(
+            name,
+            [*shared, content.blob(name, 700)],
+            algorithm=self.random.choice(["sha256", "sha512"]),
+        )
 
     def _add(self, repository: str, name: str, number: int) -> None:
         store = self.tree.store(repository)
@@ -211,8 +215,8 @@ class RandomSite:
         if self.random.random() < 0.5:
             signature = content.image(f"{name}/signature")
             kind = self.random.choice(["sig", "att", "sbom"])
-            hexadecimal = image.descriptor.digest.partition(":")[2]
-            add(store, signature, f"sha256-{hexadecimal}.{kind}")
+            name = referrers.tag_of(image.descriptor.digest)
+            add(store, signature, f"{name}.{kind}")
             pieces += signature.pieces
             whole.append(signature.descriptor)
         self.items.append(

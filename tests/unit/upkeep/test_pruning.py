@@ -9,6 +9,7 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.observer import Observer
+from imageprep_client.oci import referrers
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.imageserve.holdings import ImageServeHoldings
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
@@ -194,17 +195,20 @@ def test_keep_last_ties(tree: ImageServeTree, tmp_path: Path) -> None:
     assert list(store.tags()) == ["2", "3"]
 
 
-def test_keep_last_counts_images(tree: ImageServeTree, tmp_path: Path) -> None:
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_keep_last_counts_images(
+    tree: ImageServeTree, tmp_path: Path, algorithm: str
+) -> None:
     """What is attached to an image takes no other image's place."""
     store = tree.store("ns/a")
-    image = sites.made("1", "2024-01-01T00:00:00Z")
-    add(store, image, "1")
-    add(store, sites.made("2", "2023-01-01T00:00:00Z"), "2")
-    name = image.descriptor.digest.replace(":", "-")
+    image = content.image("2", algorithm=algorithm)
+    add(store, image, "2")
+    add(store, content.image("1"), "1")
+    name = referrers.tag_of(image.descriptor.digest)
     add(store, content.image("signature"), f"{name}.sig")
     add(store, content.image("lost"), f"sha256-{'0' * 64}.att")
     prune(tree, tmp_path, keep_last=1)
-    assert list(store.tags()) == ["1", f"{name}.sig"]
+    assert list(store.tags()) == ["2", f"{name}.sig"]
 
 
 def test_keep_last_and_environment(
@@ -374,6 +378,31 @@ def test_registry(
     assert all("/manifests/sha256:" in request.path for request in deleted)
     # A tag alone cannot be removed everywhere, so it is left.
     assert list(server.content.store("ns/a").tags()) == ["2", "latest"]
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_lists_of_referrers_stay(
+    server: RegistryServer, tmp_path: Path, algorithm: str
+) -> None:
+    """In a registry without an API for referrers the list of those of a kept
+    image is kept under its tag; that of another image goes with it.
+    """
+    kept = content.image("kept", algorithm=algorithm)
+    gone = content.image("gone", algorithm=algorithm)
+    server.behaviour.referrers = False
+    with RegistryClient() as client:
+        store = client.store(server.host, "ns/a")
+        for image, tag in ((kept, "1"), (gone, "2")):
+            add(server.content.store("ns/a"), image, tag)
+            artifact = content.artifact(tag, image.descriptor)
+            put(store, artifact.pieces)
+        assert len(list(store.tags())) == 4
+        registry = Remote(client, server.host)
+        assert sites.found(registry) == set()
+        prune(registry, tmp_path, f"{HOST}/ns/a:1")
+        tags = ["1", referrers.tag_of(kept.descriptor.digest)]
+        assert sorted(server.content.store("ns/a").tags()) == tags
+        assert sites.found(registry) == set()
 
 
 def test_registry_dry_run(

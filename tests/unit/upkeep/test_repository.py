@@ -169,23 +169,6 @@ def test_store_is_a_store() -> None:
     assert not isinstance(Mute(fill(MemoryRegistry())), base.ListsTags)
 
 
-@pytest.mark.parametrize(
-    ("tag", "subject"),
-    [
-        (f"sha256-{'a' * 64}.sig", f"sha256:{'a' * 64}"),
-        (f"sha256-{'a' * 64}.att", f"sha256:{'a' * 64}"),
-        (f"sha256-{'a' * 64}.sbom", f"sha256:{'a' * 64}"),
-        (f"sha256-{'a' * 64}", f"sha256:{'a' * 64}"),
-        (f"sha256-{'a' * 64}.other", ""),
-        (f"sha256-{'a' * 63}.sig", ""),
-        ("17.1", ""),
-    ],
-)
-def test_subject_of(tag: str, subject: str) -> None:
-    """Tags that are made of a digest lead to it."""
-    assert keep.subject_of(tag) == subject
-
-
 def test_newest_without_configs() -> None:
     """An image whose config is gone or no JSON object is the oldest."""
     registry = MemoryRegistry()

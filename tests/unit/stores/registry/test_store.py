@@ -8,7 +8,7 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.oci import digest as digests
-from imageprep_client.oci import mediatypes
+from imageprep_client.oci import mediatypes, referrers
 from imageprep_client.stores.registry import listing
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.credentials import Credentials
@@ -402,8 +402,7 @@ def test_fallback_referrers_are_kept_once(
     store_suite.store_all(store, artifact)
     store_suite.store_all(store, artifact)
     assert list(store.referrers(IMAGE.descriptor)) == [artifact.descriptor]
-    tag = listing.fallback_tag(IMAGE.descriptor.digest)
-    assert tag == IMAGE.descriptor.digest.replace(":", "-")
+    tag = referrers.tag_of(IMAGE.descriptor.digest)
     assert server.content.store("ns/name").resolve(tag)
 
 

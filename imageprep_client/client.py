@@ -40,7 +40,9 @@ from imageprep_client.observer import Observer
 from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
 from imageprep_client.opening import Settings, Stores
-from imageprep_client.plans.directory import PlanDirectory
+from imageprep_client.plans import inspection
+from imageprep_client.plans import opening as plan_opening
+from imageprep_client.plans.base import Change, Plan
 from imageprep_client.stores import base
 from imageprep_client.transfer.engine import CONCURRENCY
 from imageprep_client.undercloud import PORT, TREE
@@ -55,6 +57,7 @@ __all__ = [
     "ENVIRONMENT_DIRECTORY",
     "PORT",
     "TREE",
+    "Change",
     "Client",
     "Credential",
     "Details",
@@ -70,7 +73,11 @@ __all__ = [
     "Verdict",
     "credential",
     "default_environment",
+    "find_plans",
     "make_client",
+    "open_plan",
+    "plan_difference",
+    "plan_images",
     "releases",
     "serve",
     "virtual_host",
@@ -90,14 +97,14 @@ class Client:
         self,
         request: PrepareRequest,
         *,
-        plan_directory: str = "",
+        plan: Plan | None = None,
         observer: Observer | None = None,
     ) -> PrepareResult:
         """Bring images into place and write the parameters.
 
         See `container.prepare.prepare` for what it promises and raises.
 
-        :param plan_directory: a deployment plan to read and write.
+        :param plan: a deployment plan to read and write; see `open_plan`.
         """
         observer = observer or Observer()
         with contextlib.ExitStack() as stack:
@@ -118,7 +125,7 @@ class Client:
             return preparing.prepare(
                 request,
                 open_stores=open_stores,
-                plan=PlanDirectory(plan_directory) if plan_directory else None,
+                plan=plan,
                 undercloud_registry=undercloud.registry,
                 observer=observer,
                 now=datetime.datetime.now(),
@@ -368,6 +375,14 @@ class _Image:
 credential = login.parse
 #: See `container.default.environment`.
 default_environment = default.environment
+
+
+#: See `plans.opening`.
+open_plan = plan_opening.open_plan
+find_plans = plan_opening.find_plans
+#: See `plans.inspection`.
+plan_images = inspection.images
+plan_difference = inspection.difference
 
 
 def virtual_host(tree: str, listen: str) -> str:

@@ -67,7 +67,9 @@ class Run(base.Lister):
         with log.to_file(log_file), progress.Progress() as shown:
             result = client.Client(base.settings(parsed_args)).prepare(
                 request,
-                plan_directory=parsed_args.plan_dir,
+                plan=client.open_plan(directory=parsed_args.plan_dir)
+                if parsed_args.plan_dir
+                else None,
                 observer=log.Log(shown),
             )
         if result.nothing_done:

@@ -1,0 +1,110 @@
+"""Plans by what users call them: a directory, or a name in the cloud."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from imageprep_client import errors
+from imageprep_client.plans import base
+from imageprep_client.plans.directory import DirectoryFiles, PlanDirectory
+from imageprep_client.plans.files import PlanFiles
+from imageprep_client.plans.revision import State
+
+#: Makes the connection to the cloud, an ``openstack.connection.Connection``,
+#: when it is first needed.
+Connect = Callable[[], Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """A plan that is there.
+
+    :ivar name: what opens it: a directory, or a name in the cloud.
+    :ivar kind: ``directory`` or ``swift``.
+    :ivar time: when its parameters were made, as they say, or empty.
+    """
+
+    name: str
+    kind: str
+    time: str
+
+
+def open_plan(
+    name: str = "",
+    *,
+    directory: str = "",
+    connect: Connect | None = None,
+    kept: int = base.KEPT,
+) -> base.Plan:
+    """One plan, which need not be there.
+
+    :param name: a plan in the cloud.
+    :param directory: or else the directory that a plan is in.
+    :param kept: how many earlier parameters are kept when it is written.
+    :raises InvalidArgument: when not one of `name` and `directory` is given.
+    """
+    if bool(name) == bool(directory):
+        raise errors.InvalidArgument(
+            "which plan is not said"
+            if not name
+            else f"plan {name}: it is given by name and by directory",
+            hint="name a plan, or give a directory with --plan-dir",
+        )
+    if directory:
+        return PlanDirectory(directory, kept)
+    raise errors.InvalidArgument(
+        f"plan {name}: plans in the cloud cannot be used",
+        hint="give a directory with --plan-dir",
+    )
+
+
+def find_plans(
+    directories: Sequence[str], *, connect: Connect | None = None
+) -> list[Found]:
+    """The plans in these directories, or those in the cloud, sorted.
+
+    :param directories: each is a plan, or has plans directly in it.
+    :raises InvalidArgument: for one that is no directory.
+    :raises PlanError: when the parameters of a plan cannot be read.
+    """
+    if not directories:
+        raise errors.InvalidArgument(
+            "plans in the cloud cannot be listed",
+            hint="give a directory with --plan-dir",
+        )
+    paths = [path for each in directories for path in _plans_in(each)]
+    return [
+        Found(path, "directory", _time(DirectoryFiles(path)))
+        for path in sorted(dict.fromkeys(paths))
+    ]
+
+
+def _plans_in(directory: str) -> Iterator[str]:
+    """The directory itself, or else the plans directly in it."""
+    if _is_plan(directory):
+        yield directory
+        return
+    try:
+        names = os.listdir(directory)
+    except OSError as error:
+        reason = (error.strerror or "unknown reason").lower()
+        raise errors.InvalidArgument(
+            f"{directory}: {reason}",
+            hint="name a plan, or a directory that has plans in it",
+        ) from error
+    for name in names:
+        path = os.path.join(directory, name)
+        if _is_plan(path):
+            yield path
+
+
+def _is_plan(path: str) -> bool:
+    return os.path.isfile(os.path.join(path, base.PLAN_ENVIRONMENT))
+
+
+def _time(files: PlanFiles) -> str:
+    present = files.read(base.PARAMETERS)
+    return State(present.content).time if present else ""

@@ -37,5 +37,8 @@ class Observer:
     def waiting(self, what: str) -> None:
         """Progress waits for something outside, such as another run's lock."""
 
+    def note(self, text: str) -> None:
+        """Something the user may like to know, and need do nothing about."""
+
     def warning(self, text: str) -> None:
         """Something the user should know that is no failure."""

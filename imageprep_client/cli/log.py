@@ -58,6 +58,10 @@ class Log(Observer):
         _log.info("waiting: %s", what)
         self._inner.waiting(what)
 
+    def note(self, text: str) -> None:
+        _log.info("%s", text)
+        self._inner.note(text)
+
     def warning(self, text: str) -> None:
         _log.info("warning: %s", text)
         self._inner.warning(text)

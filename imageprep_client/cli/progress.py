@@ -85,6 +85,9 @@ class Progress(Observer):
     def waiting(self, what: str) -> None:
         self._say(f"waiting: {what}")
 
+    def note(self, text: str) -> None:
+        self._say(text)
+
     def warning(self, text: str) -> None:
         self._say(f"WARNING: {text}")
 

@@ -10,6 +10,7 @@ from imageprep_client.catalog import Catalog
 from imageprep_client.container import report
 from imageprep_client.container.request import PrepareRequest, PrepareResult
 from imageprep_client.heat import parameters
+from imageprep_client.observer import Observer
 from imageprep_client.plans.base import Plan
 
 
@@ -65,6 +66,7 @@ def write(
     plan: Plan | None,
     result: PrepareResult,
     ceph_vars: str,
+    observer: Observer,
 ) -> None:
     """Write the report; the parameters only when they hold."""
     if request.report_file:
@@ -78,9 +80,14 @@ def write(
         files.write(request.ceph_vars_file, ceph_vars, mode=0o600)
     if plan is not None and not request.dry_run:
         defaults = catalog.default_parameters()
-        plan.write_parameters(
+        written = plan.write_parameters(
             {**defaults, **result.parameters}, request.header
         )
+        if not written.changed:
+            observer.note(
+                f"plan {plan.name}: has these parameters already; nothing is"
+                " written into it"
+            )
     if request.output_env_file:
         files.write(
             request.output_env_file,

@@ -75,7 +75,7 @@ def prepare(
             "no image is wanted: look at includes, excludes and the roles"
         )
     result = run.carry_out(work)
-    outputs.write(request, inputs.catalog, plan, result, vars_text)
+    outputs.write(request, inputs.catalog, plan, result, vars_text, observer)
     return result
 
 

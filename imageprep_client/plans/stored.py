@@ -40,7 +40,8 @@ class StoredPlan:
             found = self._files.read_many([*environment.paths, base.ROLES])
         if found[base.ROLES] is None:
             _log.info(
-                "plan %s: no %s: images of all services are prepared",
+                "plan %s: no %s: images of all services count, unless roles"
+                " come from elsewhere",
                 self.name,
                 base.ROLES,
             )

@@ -25,6 +25,7 @@ EVENTS = {
     ),
     "retrying": (("x: y", 1, 2.0), "INFO x: y; attempt 2 in 2.0 s"),
     "waiting": (("for it",), "INFO waiting: for it"),
+    "note": (("so be it",), "INFO so be it"),
     "warning": (("mind",), "INFO warning: mind"),
 }
 

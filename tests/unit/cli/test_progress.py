@@ -86,14 +86,16 @@ def test_nothing_is_drawn_without_images():
 
 
 def test_what_users_should_know_is_said_at_once():
-    """Warnings, waits and retries are lines of their own."""
+    """Warnings, notes, waits and retries are lines of their own."""
     stream = io.StringIO()
     shown = progress.Progress(stream, terminal=False)
     shown.warning("w")
+    shown.note("n")
     shown.waiting("for pid 7")
     shown.retrying("GET https://r/v2/", 1, 2.4)
     assert stream.getvalue() == (
-        "WARNING: w\nwaiting: for pid 7\nGET https://r/v2/; attempt 2 in 2 s\n"
+        "WARNING: w\nn\nwaiting: for pid 7\n"
+        "GET https://r/v2/; attempt 2 in 2 s\n"
     )
 
 

@@ -8,6 +8,7 @@ lose each other's.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
@@ -24,6 +25,27 @@ _TRIES = 100
 def path(number: int) -> str:
     """The file that keeps a revision."""
     return f"{base.HISTORY}/{number:04}.yaml"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class States:
+    """The parameters of a plan at some times.
+
+    :ivar by_number: the oldest first; one that cannot be read has that for
+        its problem.
+    :ivar present: the number of what the plan has; 0 when it has none.
+    """
+
+    by_number: Mapping[int, State]
+    present: int = 0
+
+    def changes(self, number: int) -> Sequence[base.Change] | None:
+        """What it changed; None where that cannot be known."""
+        state = self.by_number[number]
+        before = self.by_number.get(number - 1)
+        # Before the first there was none.
+        known = number == 1 if before is None else not before.problem
+        return state.changes(before) if known and not state.problem else None
 
 
 class History:
@@ -58,10 +80,10 @@ class History:
         for number in numbers[: -self._kept]:
             self._files.delete(path(number))
 
-    def states(self, present: Stored | None) -> dict[int, State]:
-        """By number, the oldest first; the last is the present one, if any.
+    def states(self, present: Stored | None) -> States:
+        """What is kept, and what the plan has.
 
-        One that cannot be read has that for its problem.
+        :raises PlanError: when the plan cannot be read.
         """
         found = {
             number: State(stored.content)
@@ -69,37 +91,28 @@ class History:
             else State.broken(stored)
             for number, stored in self._read(self._numbers()).items()
         }
-        if present is not None:
-            last = max(found, default=0)
-            # It is kept already when a write began and then failed.
-            kept = last and found[last].content == present.content
-            found[last if kept else last + 1] = State(present.content)
-        return found
+        if present is None:
+            return States(found)
+        last = max(found, default=0)
+        # It is kept already when a write began and then failed.
+        kept = last and found[last].content == present.content
+        number = last if kept else last + 1
+        return States({**found, number: State(present.content)}, number)
 
-    def revisions(self, present: Stored | None) -> Sequence[base.Revision]:
-        """What is kept, and the present parameters, newest first.
-
-        :raises PlanError: when the plan cannot be read.
-        """
-        states = self.states(present)
-        found = []
-        for number, state in states.items():
-            before = states.get(number - 1)
-            known = number == 1 or (before and not before.problem)
-            found.append(
-                base.Revision(
-                    number,
-                    present is not None and number == max(states),
-                    state.time,
-                    state.command,
-                    state.changes(before)
-                    if known and not state.problem
-                    else None,
-                    state.problem,
-                )
+    def revisions(self, states: States) -> Sequence[base.Revision]:
+        """These, the newest first, without those that are too old."""
+        found = [
+            base.Revision(
+                number,
+                number == states.present,
+                state.time,
+                state.command,
+                states.changes(number),
+                state.problem,
             )
-        found.reverse()
-        return found[: self._kept + (present is not None)]
+            for number, state in reversed(states.by_number.items())
+        ]
+        return found[: self._kept + bool(states.present)]
 
     def _read(self, numbers: Sequence[int]) -> dict[int, Stored | str]:
         """What is kept, or why it cannot be read."""

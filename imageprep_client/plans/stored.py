@@ -10,7 +10,7 @@ from imageprep_client import errors
 from imageprep_client.heat import parameters as heat_parameters
 from imageprep_client.plans import base, content, files
 from imageprep_client.plans.files import PlanFiles
-from imageprep_client.plans.history import History, path
+from imageprep_client.plans.history import History, States, path
 from imageprep_client.plans.revision import State
 
 #: How often a write begins anew because somebody else was faster.
@@ -64,18 +64,20 @@ class StoredPlan:
     def history(self) -> Sequence[base.Revision]:
         with self._files.locked(exclusive=False):
             self._environment()
-            present = self._files.read(base.PARAMETERS)
-            return self._history.revisions(present)
+            return self._history.revisions(self._states())
 
     def restore(
         self, number: int | None, header: Sequence[str]
     ) -> tuple[base.Revision, base.Written]:
         with self._files.locked(exclusive=True):
             self._environment()
-            present = self._files.read(base.PARAMETERS)
-            revision = self._chosen(self._history.revisions(present), number)
-            state = self._history.states(present)[revision.number]
-            return revision, self._write(state.under(header))
+            states = self._states()
+            revision = self._chosen(self._history.revisions(states), number)
+            text = states.by_number[revision.number].under(header)
+            return revision, self._write(text)
+
+    def _states(self) -> States:
+        return self._history.states(self._files.read(base.PARAMETERS))
 
     def _chosen(
         self, revisions: Sequence[base.Revision], number: int | None

@@ -12,8 +12,6 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-import requests
-import requests.adapters
 import requests.utils
 import urllib3
 
@@ -22,8 +20,8 @@ from imageprep_client.stores.registry import urls
 from imageprep_client.stores.registry.hosts import TLS
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest
-    from urllib3 import ProxyManager
+    from urllib3 import PoolManager
+    from urllib3.response import BaseHTTPResponse
 
 # More digits are no length of anything, and slow to convert.
 _LENGTH = re.compile(r"[0-9]{1,18}")
@@ -70,13 +68,12 @@ class Response:
     :ivar redirected: whether it came from another URL than was asked.
     """
 
-    def __init__(self, method: str, answer: requests.Response) -> None:
-        self._answer = answer
-        self._raw: urllib3.HTTPResponse = answer.raw
+    def __init__(self, method: str, url: str, raw: BaseHTTPResponse) -> None:
+        self._raw = raw
         self.method = method
-        self.url = str(answer.url)
-        self.status = answer.status_code
-        self.headers: Mapping[str, str] = answer.headers
+        self.url = url
+        self.status = raw.status
+        self.headers: Mapping[str, str] = raw.headers
         self.redirected = False
 
     def read(self, size: int) -> bytes:
@@ -85,7 +82,8 @@ class Response:
         :raises Unreachable: when the connection breaks.
         """
         try:
-            return self._raw.read(size, decode_content=False) or b""
+            # One read of the socket each: gathering pieces copies them.
+            return self._raw.read1(size, decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             self.close()
             raise _unreachable(self.url, error) from error
@@ -125,7 +123,8 @@ class Response:
 
     def close(self) -> None:
         """Have done with it; the connection is dropped unless it is read."""
-        self._answer.close()
+        self._raw.close()
+        self._raw.release_conn()
 
 
 class Transport:
@@ -137,8 +136,12 @@ class Transport:
     """
 
     def __init__(self, tls: TLS, size: int) -> None:
-        self._adapter = _Adapter(tls, size)
-        self._proxies: dict[tuple[str, str, int], dict[str, str]] = {}
+        self._tls = tls
+        self._size = size
+        self._lock = threading.Lock()
+        self._context: ssl.SSLContext | None = None
+        self._managers: dict[tuple[str, str], PoolManager] = {}
+        self._proxies: dict[tuple[str, str, int], str] = {}
 
     def send(
         self,
@@ -152,47 +155,94 @@ class Transport:
 
         :raises Unreachable: when no answer comes.
         """
-        request = requests.Request(
-            method,
-            url,
-            # Compressed answers are a way to fill memory, and their bytes
-            # are not the ones that a digest speaks of.
-            headers={"Accept-Encoding": "identity", **headers},
-            data=body,
-        )
+        # Compressed answers are a way to fill memory, and their bytes are
+        # not the ones that a digest speaks of.
+        headers = {"Accept-Encoding": "identity", **headers}
+        if body is not None:
+            headers["Content-Length"] = str(len(body))
+        connect, read = timeout
         try:
-            prepared = request.prepare()
-            answer = self._adapter.send(
-                prepared,
-                stream=True,
-                timeout=timeout,
-                proxies=self._proxies_for(url),
+            raw = self._manager(url).urlopen(
+                method,
+                url,
+                body=body,
+                headers=headers,
+                redirect=False,
+                retries=False,
+                timeout=urllib3.Timeout(connect=connect, read=read),
+                preload_content=False,
+                decode_content=False,
             )
-        except (
-            requests.RequestException,
-            urllib3.exceptions.HTTPError,
-        ) as error:
+        except (urllib3.exceptions.HTTPError, UnicodeError) as error:
             raise _unreachable(url, error) from error
-        return Response(method, answer)
+        return Response(method, url, raw)
 
-    def _proxies_for(self, url: str) -> dict[str, str]:
-        """Proxies of the environment; this host is always reached directly.
-
-        Reading the environment at every request takes longer than the rest
-        of a request; so it is read once for each origin.
-        """
+    def _manager(self, url: str) -> PoolManager:
+        """What has the connections that this URL is asked through."""
         origin = urls.origin(url)
-        proxies = self._proxies.get(origin)
-        if proxies is None:
-            proxies = {}
-            if not _is_direct(origin[1]):
-                proxies = dict(requests.utils.get_environ_proxies(url))
-            self._proxies[origin] = proxies
-        return proxies
+        proxy = self._proxies.get(origin)
+        if proxy is None:
+            proxy = "" if _is_direct(origin[1]) else _proxy(url)
+            self._proxies[origin] = proxy
+        key = (origin[0], proxy)
+        with self._lock:
+            if key not in self._managers:
+                self._managers[key] = self._make_manager(*key)
+            return self._managers[key]
+
+    def _make_manager(self, scheme: str, proxy: str) -> PoolManager:
+        """Connections of one kind.
+
+        A worker holds a connection while it reads a blob and takes another
+        to write it, maybe to the same registry. A pool that blocks when it
+        is empty could then stop all of them; one that is too small throws
+        connections away. So it does not block and is large.
+        """
+        options: dict[str, Any] = {"num_pools": 64, "maxsize": self._size}
+        if scheme == "https" or proxy.startswith("https:"):
+            # Made at its first use: reading all authorities takes a while.
+            self._context = self._context or _context(self._tls)
+            options["ssl_context"] = self._context
+        if not proxy:
+            return urllib3.PoolManager(**options)
+        if proxy.startswith("socks"):
+            return _socks(proxy, options)
+        user, password = requests.utils.get_auth_from_url(proxy)
+        login = None
+        if user:
+            login = urllib3.make_headers(proxy_basic_auth=f"{user}:{password}")
+        if proxy.startswith("https:"):
+            options["proxy_ssl_context"] = self._context
+        return urllib3.ProxyManager(proxy, proxy_headers=login, **options)
 
     def close(self) -> None:
         """Close all idle connections."""
-        self._adapter.close()
+        with self._lock:
+            for manager in self._managers.values():
+                manager.clear()
+
+
+def _proxy(url: str) -> str:
+    """The proxy that the environment names for this URL, or empty.
+
+    Reading the environment at every request takes longer than the rest of
+    a request; so it is read once for each origin.
+    """
+    proxies = requests.utils.get_environ_proxies(url)
+    found: str = requests.utils.select_proxy(url, proxies) or ""
+    return found if "://" in found or not found else f"http://{found}"
+
+
+def _socks(proxy: str, options: dict[str, Any]) -> PoolManager:
+    try:
+        from urllib3.contrib.socks import SOCKSProxyManager
+    except ImportError as error:
+        raise errors.InvalidArgument(
+            f"{urls.shown(proxy)}: this kind of proxy needs PySocks",
+            hint="pip install PySocks, or use an HTTP proxy",
+        ) from error
+    manager: PoolManager = SOCKSProxyManager(proxy, **options)
+    return manager
 
 
 def _is_direct(host: str) -> bool:
@@ -211,48 +261,6 @@ def _is_direct(host: str) -> bool:
             if address in ipaddress.IPv6Network(text.strip(), strict=False):
                 return True
     return False
-
-
-class _Adapter(requests.adapters.HTTPAdapter):
-    """Uses one TLS context throughout, and keeps enough connections.
-
-    A worker holds a connection while it reads a blob and takes another to
-    write it, maybe to the same registry. A pool that blocks when it is empty
-    could then stop all of them; one that is too small throws connections
-    away. So it does not block and is large.
-    """
-
-    def __init__(self, tls: TLS, size: int) -> None:
-        self._tls = tls
-        self._lock = threading.Lock()
-        self._made: ssl.SSLContext | None = None
-        super().__init__(pool_connections=64, pool_maxsize=size, max_retries=0)
-
-    def build_connection_pool_key_attributes(
-        self, request: PreparedRequest, verify: Any, cert: Any = None
-    ) -> tuple[Any, Any]:
-        host, _ = super().build_connection_pool_key_attributes(
-            request, verify, cert
-        )
-        if host["scheme"] != "https":
-            return host, {}
-        return host, {"ssl_context": self._context()}
-
-    def _context(self) -> ssl.SSLContext:
-        """Made at its first use: reading all authorities takes a while."""
-        with self._lock:
-            if self._made is None:
-                self._made = _context(self._tls)
-            return self._made
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> ProxyManager:
-        manager: ProxyManager = super().proxy_manager_for(
-            proxy, ssl_context=self._context(), **kwargs
-        )
-        return manager
-
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """The context says it all."""
 
 
 def _context(tls: TLS) -> ssl.SSLContext:

@@ -76,6 +76,13 @@ RULES: dict[str, tuple[str, ...]] = {
         "subprocess",
     ),
     "plans": ("errors", "files", "heat", "yaml"),
+    "plans.object_store": (
+        "errors",
+        "heat.document",
+        "keystoneauth1",
+        "openstack",
+        "requests",
+    ),
     "serving": ("stores.imageserve", "oci", "errors", "aiohttp"),
     "serving.address": ("errors",),
     "serving.apache": ("serving.address", "oci", "errors"),

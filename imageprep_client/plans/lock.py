@@ -1,0 +1,125 @@
+"""A lock that is an object: one writer at a time, over Swift.
+
+Swift cannot replace an object on condition that it is still the same one.
+What it can: refuse to create an object that exists, and forget one at a
+given time. The first has a gap: the server looks whether the object is there
+some time before it stores the new one. So whoever has created the lock waits
+for as long as it may take others to come through that gap, and then looks
+whose lock it is. See the record of the decision in the documentation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import random
+import secrets
+import time
+
+from imageprep_client import errors
+from imageprep_client.plans.object_store import Container
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Times:
+    """Seconds; they must be the same for all who write to a plan.
+
+    :ivar settle: how long whoever was as quick as this waits before it
+        looks whose lock it is.
+    :ivar section: how long the lock is held at most; and how long whoever
+        was slower than `settle` waits.
+    :ivar lifetime: after this the server forgets the lock, whole seconds.
+        More than twice `section`.
+    :ivar patience: how long one waits for the others.
+    """
+
+    settle: float = 0.2
+    section: float = 20.0
+    lifetime: int = 60
+    patience: float = 90.0
+
+
+TIMES = Times()
+
+
+class Lock:
+    """The right to write to a plan, once it is taken.
+
+    For one thread.
+
+    :param path: of the object.
+    """
+
+    def __init__(
+        self, container: Container, path: str, times: Times = TIMES
+    ) -> None:
+        self._container = container
+        self._path = path
+        self._times = times
+        self._token = b""
+        self._since = 0.0
+
+    def take(self) -> None:
+        """Return when this is the only writer, or still is.
+
+        :raises PlanConflict: when others are for too long, or this was.
+        :raises PlanError: when the object store fails.
+        """
+        if self._since:
+            if time.monotonic() - self._since > self._times.section:
+                raise errors.PlanConflict(
+                    f"plan {self._container.name}: writing takes longer than"
+                    f" {self._times.section:.0f} s, somebody else may begin",
+                    hint="run it again: what is missing will be written",
+                )
+            return
+        end = time.monotonic() + self._times.patience
+        told = False
+        while not self._taken():
+            if time.monotonic() > end:
+                raise errors.PlanConflict(
+                    f"plan {self._container.name}: others have been writing"
+                    f" to it for {self._times.patience:.0f} s",
+                    hint="try again when nobody else writes to the plan",
+                )
+            if not told:
+                _log.info(
+                    "plan %s: waiting for another writer", self._container.name
+                )
+                told = True
+            # Not in step with others who wait.
+            time.sleep(random.uniform(0.05, 0.15))  # noqa: S311 - no secret
+
+    def release(self) -> None:
+        """Let others write; nothing if it was not taken.
+
+        :raises PlanError: when the object store fails; the lock ends by
+            itself after some time.
+        """
+        token, self._token, self._since = self._token, b"", 0.0
+        if token and self._is(token):
+            self._container.delete(self._path)
+
+    def _taken(self) -> bool:
+        """Try once."""
+        token = secrets.token_hex(16).encode()
+        begin = time.monotonic()
+        self._token = token
+        if not self._container.create(
+            self._path, token, {"X-Delete-After": str(self._times.lifetime)}
+        ):
+            self._token = b""
+            return False
+        quick = time.monotonic() - begin < self._times.settle
+        time.sleep(self._times.settle if quick else self._times.section)
+        if not self._is(token):
+            self._token = b""
+            return False
+        self._since = time.monotonic()
+        return True
+
+    def _is(self, token: bytes) -> bool:
+        content, _ = self._container.get(self._path, newest=True)
+        return content == token

@@ -1,0 +1,358 @@
+"""One container of an object store, by way of openstacksdk.
+
+The requests are those of the SDK's object-store proxy, which knows tokens,
+endpoints and retries; its calls for objects are not used. They ignore some
+errors, keep metadata of one object for the next, hide the ETag that a
+condition needs, have no limit to what they read, and log what they send.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import requests
+from keystoneauth1 import exceptions as auth_errors
+from openstack.exceptions import SDKException
+
+from imageprep_client import errors
+from imageprep_client.heat import document
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
+    from openstack.object_store.v1._proxy import Proxy
+
+_log = logging.getLogger(__name__)
+
+#: How often keystoneauth repeats what fails, unless the cloud's
+#: configuration says otherwise.
+_RETRIES = {"connect_retries": 3, "status_code_retries": 4}
+#: Seconds to connect, and of silence.
+_TIMEOUT = (10.0, 30.0)
+#: How often an object is asked for that arrives broken.
+_READS = 3
+_CHUNK = 64 * 1024
+#: Of an object these are kept when it is replaced.
+_KEPT = ("content-type", "x-object-meta-")
+# No type whose content keystoneauth logs.
+_TYPE = "application/x-yaml"
+_NEWEST = {"X-Newest": "true"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """An object as the store describes it.
+
+    :ivar etag: differs when the content does.
+    :ivar kept: headers that are to be kept when it is replaced.
+    """
+
+    etag: str
+    kept: Mapping[str, str]
+
+
+class ObjectStore:
+    """Requests to an object store.
+
+    :param proxy: of a connection of openstacksdk's; used by several threads.
+    """
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
+        self._retries: dict[str, Any] = {
+            key: count
+            for key, count in _RETRIES.items()
+            if getattr(proxy, key) is None
+        }
+
+    @classmethod
+    def of(cls, connection: Connection) -> Self:
+        """The object store of a cloud.
+
+        :raises PlanError: when there is none.
+        """
+        try:
+            return cls(connection.object_store)
+        except (SDKException, auth_errors.ClientException) as error:
+            raise errors.PlanError(
+                f"the cloud has no object store: {reason(error)}",
+                hint="look at the catalog, --os-region-name and"
+                " --os-interface",
+            ) from error
+
+    def containers(self) -> Iterator[str]:
+        """The names of all containers, in order.
+
+        :raises PlanError: when the object store fails.
+        """
+        for entry in self.listed("object store", "/", {}):
+            yield entry["name"]
+
+    def listed(
+        self, what: str, url: str, parameters: Mapping[str, str]
+    ) -> Iterator[dict[str, str]]:
+        """The entries of a listing, page after page."""
+        marker = ""
+        while True:
+            response = self.ask(
+                what,
+                "GET",
+                url,
+                params={**parameters, "format": "json", "marker": marker},
+            )
+            check(response, what)
+            page = response.json() if response.content else []
+            if not page:
+                return
+            for entry in page:
+                marker = entry.get("name") or entry["subdir"]
+                yield entry
+
+    def ask(
+        self,
+        what: str,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> requests.Response:
+        """Send a request; the answer may have any status.
+
+        :param what: what errors are about.
+        :raises PlanError: when there is no answer.
+        """
+        try:
+            response = self._proxy.request(
+                url,
+                method,
+                headers=dict(headers or {}),
+                timeout=_TIMEOUT,
+                # What is sent has passwords in it.
+                log=False,
+                **self._retries,
+                **more,
+            )
+        except auth_errors.ClientException as error:
+            raise errors.PlanError(
+                f"{what}: the object store cannot be asked: {reason(error)}",
+                hint=_hint(error),
+            ) from error
+        _log.debug("%s %s: %d", method, url, response.status_code)
+        return response
+
+
+class Container:
+    """One container; it need not exist.
+
+    :ivar name: of the container.
+    """
+
+    def __init__(self, store: ObjectStore, name: str) -> None:
+        """Nothing is asked yet.
+
+        :raises InvalidArgument: when no container can have this name.
+        """
+        if (
+            not name
+            or "/" in name
+            or not name.isprintable()
+            or name in (".", "..")
+        ):
+            raise errors.InvalidArgument(
+                f"plan {name!r}: no plan can have this name",
+                hint="use --plan-dir for a directory",
+            )
+        self.name = name
+        self._store = store
+        # The SDK cannot tell the name "v" from a version.
+        self._url = "/%76" if name == "v" else f"/{urllib.parse.quote(name)}"
+
+    def metadata(self) -> Mapping[str, str] | None:
+        """The headers of the container, in any case; None when it is not."""
+        response = self._ask("HEAD", "")
+        if response.status_code == requests.codes.not_found:
+            return None
+        self._check(response, "")
+        return response.headers
+
+    def get(self, path: str, *, newest: bool = False) -> tuple[bytes, str]:
+        """The content of an object and its ETag; nothing when it is not.
+
+        Of a larger object the first `document.MAX_SIZE` bytes and one.
+
+        :param newest: ask all servers that have it, not the next best.
+        """
+        headers = _NEWEST if newest else {}
+        for _ in range(_READS):
+            with self._ask("GET", path, headers, stream=True) as answer:
+                if answer.status_code == requests.codes.not_found:
+                    return b"", ""
+                self._check(answer, path)
+                content = _body(answer)
+            if content is not None:
+                return content, answer.headers.get("ETag", "")
+            _log.info("plan %s: %s: arrived broken", self.name, path)
+        raise self.error(path, "arrives broken from the object store")
+
+    def head(self, path: str) -> Found | None:
+        """What is known of an object; None when there is none."""
+        response = self._ask("HEAD", path, _NEWEST)
+        if response.status_code == requests.codes.not_found:
+            return None
+        self._check(response, path)
+        kept = {
+            name: value
+            for name, value in response.headers.items()
+            if name.lower().startswith(_KEPT)
+        }
+        return Found(response.headers.get("ETag", ""), kept)
+
+    def put(
+        self, path: str, content: bytes, headers: Mapping[str, str]
+    ) -> None:
+        """Write an object, over another one."""
+        self._check(self._put(path, content, headers), path)
+
+    def create(
+        self, path: str, content: bytes, headers: Mapping[str, str]
+    ) -> bool:
+        """Write an object where none is; False when one is.
+
+        Two that are written at the same time may both be said to be new.
+        """
+        response = self._put(path, content, {**headers, "If-None-Match": "*"})
+        if response.status_code != requests.codes.precondition_failed:
+            self._check(response, path)
+            return True
+        # The answer to an earlier try may have been lost.
+        return self.get(path, newest=True)[0] == content
+
+    def delete(self, path: str) -> None:
+        """Let there be no such object; there may be none."""
+        response = self._ask("DELETE", path)
+        if response.status_code != requests.codes.not_found:
+            self._check(response, path)
+
+    def names(self, folder: str) -> Iterator[str]:
+        """The objects directly in a folder, in order."""
+        parameters = {"prefix": f"{folder}/", "delimiter": "/"}
+        for entry in self._store.listed(self._what(), self._url, parameters):
+            if "name" in entry:
+                yield entry["name"]
+
+    def error(
+        self, path: str, problem: str, hint: str | None = None
+    ) -> errors.PlanError:
+        """What to raise for the container, or for an object in it."""
+        return errors.PlanError(f"{self._what(path)}: {problem}", hint=hint)
+
+    def _put(
+        self, path: str, content: bytes, headers: Mapping[str, str]
+    ) -> requests.Response:
+        headers = {
+            "Content-Type": _TYPE,
+            **headers,
+            # The store compares what arrives.
+            "ETag": _md5(content),
+        }
+        return self._ask("PUT", path, headers, data=content)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> requests.Response:
+        url = f"{self._url}/{urllib.parse.quote(path)}".rstrip("/")
+        return self._store.ask(self._what(path), method, url, headers, **more)
+
+    def _what(self, path: str = "") -> str:
+        return f"plan {self.name}: {path}" if path else f"plan {self.name}"
+
+    def _check(self, response: requests.Response, path: str) -> None:
+        check(response, self._what(path))
+
+
+def check(response: requests.Response, what: str) -> None:
+    """See that the store did what it was asked for.
+
+    :param what: what errors are about.
+    :raises PlanConflict: when what the store has is newer.
+    :raises NoSpace: when it has no room, or the quota is reached.
+    :raises PlanError: for any other answer but a success.
+    """
+    status = response.status_code
+    if response.ok and status != requests.codes.accepted:
+        return
+    evidence = f"({response.request.method} {status})"
+    if status in (requests.codes.accepted, requests.codes.conflict):
+        raise errors.PlanConflict(
+            f"{what}: somebody else has written a newer one {evidence}"
+        )
+    if status in _NO_ROOM:
+        raise errors.NoSpace(
+            f"{what}: the object store has no room, or the quota is reached"
+            f" {evidence}"
+        )
+    problem = _PROBLEMS.get(status, "the object store fails")
+    raise errors.PlanError(f"{what}: {problem} {evidence}")
+
+
+_NO_ROOM = frozenset(
+    {
+        requests.codes.request_entity_too_large,
+        requests.codes.insufficient_storage,
+    }
+)
+_PROBLEMS = {
+    requests.codes.unauthorized: "the object store does not take the token",
+    requests.codes.forbidden: "this user may not do that",
+    requests.codes.not_found: "there is no such container",
+}
+
+
+def reason(error: BaseException) -> str:
+    """What is at the bottom of an error, in one line."""
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, OSError) and at.strerror:
+            return at.strerror.lower()
+        at = at.__cause__ or at.__context__
+    return " ".join(str(error).split())
+
+
+def _hint(error: auth_errors.ClientException) -> str | None:
+    if isinstance(error, auth_errors.SSLError):
+        return "name the authority of its certificate with --os-cacert"
+    return None
+
+
+def _body(response: requests.Response) -> bytes | None:
+    """The body up to the limit; None when it is not what was stored."""
+    content = bytearray()
+    try:
+        for chunk in response.iter_content(_CHUNK):
+            content += chunk
+            if len(content) > document.MAX_SIZE:
+                return bytes(content[: document.MAX_SIZE + 1])
+    except requests.RequestException:
+        return None
+    # What is made of segments has another ETag, in quotes.
+    expected = response.headers.get("ETag", "")
+    if (
+        len(expected) == 32
+        and "X-Object-Manifest" not in response.headers
+        and "Content-Encoding" not in response.headers
+        and _md5(content) != expected
+    ):
+        return None
+    return bytes(content)
+
+
+def _md5(content: bytes | bytearray) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -1,0 +1,152 @@
+"""Plans that are containers of an object store."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import itertools
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from imageprep_client import errors
+from imageprep_client.plans import base, files
+from imageprep_client.plans.files import Stored
+from imageprep_client.plans.lock import TIMES, Lock, Times
+from imageprep_client.plans.object_store import Container, ObjectStore
+from imageprep_client.plans.stored import StoredPlan
+
+#: What makes a container a plan: this metadata with this value.
+USAGE = "X-Container-Meta-Usage-Tripleo"
+PLAN = "plan"
+#: Requests at once.
+CONCURRENCY = 8
+#: Beside the history; heat never looks there.
+LOCK = ".image-prepare/lock"
+
+_log = logging.getLogger(__name__)
+
+
+class SwiftPlan(StoredPlan):
+    """The plan in a container."""
+
+    def __init__(
+        self, store: ObjectStore, name: str, kept: int = base.KEPT
+    ) -> None:
+        super().__init__(SwiftFiles(store, name), kept)
+
+
+class SwiftFiles:
+    """The objects of a container.
+
+    Writers hold a lock, an object in the container, from their first write
+    on. Whoever writes without it is noticed until the moment before an
+    object is replaced. Readers do not wait: they see each object as it was
+    before or after.
+
+    :param times: of the lock.
+    """
+
+    def __init__(
+        self, store: ObjectStore, name: str, times: Times = TIMES
+    ) -> None:
+        self.name = name
+        self._store = store
+        self._container = Container(store, name)
+        self._lock = Lock(self._container, LOCK, times)
+        # Of the threads of this process, which share that one.
+        self._threads = threading.Lock()
+
+    def read(self, path: str) -> Stored | None:
+        return self._read(path, newest=True)
+
+    def read_many(self, paths: Iterable[str]) -> Mapping[str, Stored | None]:
+        names = list(dict.fromkeys(paths))
+        with concurrent.futures.ThreadPoolExecutor(CONCURRENCY) as pool:
+            return dict(zip(names, pool.map(self._read, names), strict=True))
+
+    def write(
+        self, path: str, content: bytes, *, replaces: Stored | None
+    ) -> None:
+        self._lock.take()
+        if replaces is None:
+            if not self._container.create(path, content, {}):
+                raise files.conflict(self, path)
+            return
+        present = self._container.head(path)
+        if present is None or present.etag != replaces.version:
+            raise files.conflict(self, path)
+        self._container.put(path, content, present.kept)
+
+    def delete(self, path: str) -> None:
+        self._container.delete(path)
+
+    def names(self, folder: str) -> Sequence[str]:
+        return list(self._container.names(folder))
+
+    def check_writable(self, paths: Iterable[str]) -> None:
+        """It cannot be known: a store tells who may write only to owners."""
+
+    @contextlib.contextmanager
+    def locked(self, *, exclusive: bool) -> Iterator[None]:
+        """See that it is a plan; `write` then takes the lock."""
+        self._check()
+        if not exclusive:
+            yield
+            return
+        with self._threads:
+            try:
+                yield
+            finally:
+                self._release()
+
+    def forget_cached(self) -> None:
+        """It is in a container that all plans share, or in the plan."""
+        path = files.cached(self.name)
+        shared, _, name = path.partition("/")
+        Container(self._store, shared).delete(name)
+        self._container.delete(path)
+
+    def _read(self, path: str, *, newest: bool = False) -> Stored | None:
+        content, etag = self._container.get(path, newest=newest)
+        return Stored(content, etag) if etag else None
+
+    def _check(self) -> None:
+        metadata = self._container.metadata()
+        hint = "image-prepare plan list shows the plans"
+        if metadata is None:
+            raise self._container.error(
+                "", "no such plan: there is no container of this name", hint
+            )
+        if metadata.get(USAGE) != PLAN:
+            raise self._container.error(
+                "",
+                "is no deployment plan: the container has no metadata"
+                f" {USAGE.lower()}: {PLAN}",
+                hint,
+            )
+
+    def _release(self) -> None:
+        try:
+            self._lock.release()
+        except errors.PlanError as error:
+            # What was to be written is, or its own error is on its way.
+            _log.warning(
+                "%s: others wait up to a minute before they write", error
+            )
+
+
+def names(store: ObjectStore) -> Sequence[str]:
+    """The names of all plans, sorted.
+
+    :raises PlanError: when the object store fails.
+    """
+    containers = list(store.containers())
+
+    def is_plan(name: str) -> bool:
+        metadata = Container(store, name).metadata()
+        return metadata is not None and metadata.get(USAGE) == PLAN
+
+    with concurrent.futures.ThreadPoolExecutor(CONCURRENCY) as pool:
+        chosen = list(pool.map(is_plan, containers))
+    return sorted(itertools.compress(containers, chosen))

@@ -42,7 +42,7 @@ from imageprep_client.oci.reference import Reference
 from imageprep_client.opening import Settings, Stores
 from imageprep_client.plans import inspection
 from imageprep_client.plans import opening as plan_opening
-from imageprep_client.plans.base import Change, Plan
+from imageprep_client.plans.base import Change, Plan, Revision
 from imageprep_client.stores import base
 from imageprep_client.transfer.engine import CONCURRENCY
 from imageprep_client.undercloud import PORT, TREE
@@ -61,6 +61,7 @@ __all__ = [
     "Client",
     "Credential",
     "Details",
+    "Plan",
     "Platform",
     "PrepareRequest",
     "PrepareResult",
@@ -68,6 +69,7 @@ __all__ = [
     "PruneResult",
     "PushRequest",
     "Removed",
+    "Revision",
     "Row",
     "Settings",
     "Verdict",

@@ -82,6 +82,11 @@ class Command(command.Command):
             f"openstack {command_line(words)}",
         ]
 
+    def tell(self, line: str) -> None:
+        """Say something that is no data."""
+        self.app.stderr.write(f"{line}\n")
+        self.app.stderr.flush()
+
     def _report(self, error: errors.ImagePrepError) -> int:
         """Tell the error, and what may help; the exit status."""
         self.log.debug("the command failed", exc_info=error)

@@ -37,11 +37,6 @@ class _Upkeep(base.Lister):
         """The client for the registry or tree that is asked for."""
         return client.Client(base.settings(parsed_args))
 
-    def tell(self, line: str) -> None:
-        """Say something that is no data."""
-        self.app.stderr.write(f"{line}\n")
-        self.app.stderr.flush()
-
 
 class Verify(_Upkeep):
     """Check that everything in a registry or tree is there and right.

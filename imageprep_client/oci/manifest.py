@@ -76,6 +76,18 @@ class Manifest:
         )
 
 
+def check_size(descriptor: Descriptor) -> None:
+    """Find out before a manifest is read whether it is too large.
+
+    :raises InvalidContent: when it is.
+    """
+    if descriptor.size > MAX_SIZE:
+        raise errors.InvalidContent(
+            f"{descriptor.digest}: manifest of {descriptor.size} bytes is"
+            f" over {MAX_SIZE}"
+        )
+
+
 def parse(
     content: bytes, media_type: str, digest: str | None = None
 ) -> Manifest:

@@ -17,6 +17,10 @@ from imageprep_client import errors
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+#: Why the kernel may refuse a hard link where copying would still do.
+_UNLINKABLE = frozenset(
+    {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.ENOENT}
+)
 _PREFIX, _SUFFIX = ".imageprep-", ".tmp"
 
 
@@ -117,6 +121,23 @@ def replace(path: Path, content: bytes) -> None:
         with create(temporary) as file:
             write_all(file, content)
         temporary.rename(path)
+
+
+def link(origin: Path, path: Path, staging: Path) -> bool:
+    """Let `path` be another name of the file `origin`.
+
+    :param staging: a directory of the same file system.
+    :returns: False where only a copy would do.
+    """
+    try:
+        with staged(staging) as temporary:
+            os.link(origin, temporary, follow_symlinks=False)
+            temporary.rename(path)
+    except OSError as error:
+        if error.errno in _UNLINKABLE:
+            return False
+        raise
+    return True
 
 
 def regular_size(path: Path) -> int | None:

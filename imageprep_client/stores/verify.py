@@ -8,8 +8,10 @@ from typing import Protocol, Self
 
 from imageprep_client import errors
 from imageprep_client.oci import digest as digests
+from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.stores.base import CHUNK, Content
+from imageprep_client.oci.manifest import Manifest
+from imageprep_client.stores.base import CHUNK, Content, ReadableStore
 
 
 class _Readable(Protocol):
@@ -113,3 +115,37 @@ def read_all(content: Content, limit: int, name: str) -> bytes:
     if len(data) > limit:
         raise errors.SizeMismatch(f"{name}: more than {limit} bytes")
     return data
+
+
+def manifest(store: ReadableStore, descriptor: Descriptor) -> Manifest:
+    """A manifest or an index of the store, verified and parsed.
+
+    :raises InvalidContent: when it is not what the descriptor says.
+    """
+    manifests.check_size(descriptor)
+    content = read_all(
+        store.fetch(descriptor), manifests.MAX_SIZE, descriptor.digest
+    )
+    return manifests.parse(content, descriptor.media_type, descriptor.digest)
+
+
+def holds(store: ReadableStore, descriptor: Descriptor) -> bool:
+    """Whether all that a descriptor leads to exists in the store.
+
+    Each part is looked at once: indexes that name the same index again and
+    again would take for ever otherwise.
+    """
+    todo = [descriptor]
+    seen: set[tuple[str, int, str]] = set()
+    while todo:
+        part = todo.pop()
+        key = (part.digest, part.size, part.media_type)
+        if key in seen:
+            continue
+        seen.add(key)
+        if not store.exists(part):
+            return False
+        if part.is_manifest:
+            found = manifest(store, part)
+            todo += [*found.blobs, *found.manifests]
+    return True

@@ -137,6 +137,7 @@ def artifact(
     subject: Descriptor,
     artifact_type: str = "application/vnd.example.sbom",
     annotations: Mapping[str, str] = _NONE,
+    algorithm: str = "sha256",
 ) -> Image:
     """An artifact that refers to `subject`, such as a signature does."""
     empty = Piece(Descriptor.of(b"{}", mediatypes.OCI_EMPTY), b"{}")
@@ -151,7 +152,8 @@ def artifact(
     }
     if annotations:
         document["annotations"] = dict(annotations)
-    return Image(_document(document, mediatypes.OCI_MANIFEST), (empty, layer))
+    manifest = _document(document, mediatypes.OCI_MANIFEST, algorithm)
+    return Image(manifest, (empty, layer))
 
 
 def _document(

@@ -48,6 +48,7 @@ class PowerSuite:
     `store_suite.StoreSuite` has these tests, too, and says how it is used.
     """
 
+    sha512: ClassVar[bool] = True
     sorted_tags: ClassVar[bool] = True
     mounts_from_anywhere: ClassVar[bool] = True
 
@@ -154,6 +155,20 @@ class PowerSuite:
         store = make_store("ns/referrers")
         lists = self.power(store, base.ListsReferrers)
         assert not lists.referrers(content.image("unknown").descriptor)
+
+    def test_referrers_keep_their_digest(self, make_store: MakeStore) -> None:
+        """A referrer is listed by the digest that it is stored by."""
+        if not self.sha512:
+            pytest.skip("this store takes sha256 only")
+        store = make_store("ns/referrers")
+        lists = self.power(store, base.ListsReferrers)
+        subject = content.image("subject", algorithm="sha512")
+        artifact = content.artifact(
+            "long", subject.descriptor, algorithm="sha512"
+        )
+        store_all(store, subject, artifact)
+        (found,) = lists.referrers(subject.descriptor)
+        assert found.digest == artifact.descriptor.digest
 
     def test_referrers_before_their_subject(
         self, make_store: MakeStore
@@ -278,6 +293,19 @@ class PowerSuite:
             assert not store.exists(image.descriptor)
         assert not checks.holds(image.descriptor)
         assert not checks.holds(index.descriptor)
+
+    def test_holds_looks_once(self, make_store: MakeStore) -> None:
+        """Indexes that repeat their children take no longer for it."""
+        store = make_store("ns/holds")
+        checks = self.power(store, base.ChecksGraph)
+        nested = content.image("repeated")
+        store_all(store, nested)
+        for _ in range(4):
+            nested = content.index(
+                {f"linux/arm/v{n}": nested for n in range(100)}
+            )
+            push(store, nested.manifest)
+        assert checks.holds(nested.descriptor)
 
     def test_flush(self, make_store: MakeStore) -> None:
         """Flushing keeps everything in place, in every repository."""

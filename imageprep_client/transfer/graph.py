@@ -7,7 +7,6 @@ import platform as host
 from collections.abc import Sequence
 
 from imageprep_client import errors
-from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.manifest import Manifest
@@ -64,15 +63,7 @@ def fetch_manifest(
 
     :raises InvalidContent: when it is not what the descriptor says.
     """
-    if descriptor.size > manifests.MAX_SIZE:
-        raise errors.InvalidContent(
-            f"{descriptor.digest}: manifest of {descriptor.size} bytes is"
-            f" over {manifests.MAX_SIZE}"
-        )
-    content = verify.read_all(
-        store.fetch(descriptor), manifests.MAX_SIZE, descriptor.digest
-    )
-    return manifests.parse(content, descriptor.media_type, descriptor.digest)
+    return verify.manifest(store, descriptor)
 
 
 def choose(index: Manifest, wanted: Platform) -> Descriptor:

@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 
 _DEFAULT_PLATFORM = Platform("linux", "amd64")
 _MAX_HEADERS = 64 * 1024
-#: Why the kernel may refuse a hard link where copying would still do.
-_UNLINKABLE = frozenset(
-    {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.ENOENT}
-)
 
 
 class ImageServeStore:
@@ -176,11 +172,7 @@ class ImageServeStore:
     def _push_manifest(
         self, expected: Descriptor, source: base.Content
     ) -> None:
-        if expected.size > manifests.MAX_SIZE:
-            raise errors.InvalidContent(
-                f"{expected.digest}: manifest of {expected.size} bytes is"
-                f" over {manifests.MAX_SIZE}"
-            )
+        manifests.check_size(expected)
         manifest = manifests.parse(
             source.read(), expected.media_type, expected.digest
         )
@@ -230,7 +222,7 @@ class ImageServeStore:
         """One image of the index, for clients that know no indexes."""
         children = [
             child
-            for child in self._parsed(index).manifests
+            for child in verify.manifest(self, index).manifests
             if child.media_type in mediatypes.MANIFESTS and self.exists(child)
         ]
         children.sort(
@@ -258,14 +250,10 @@ class ImageServeStore:
             return False
         self._tree.prepare()
         path = self.paths.blob(descriptor.digest)
-        try:
-            self._link(origin, path)
-        except OSError as error:
-            if error.errno in _UNLINKABLE:
-                return False
-            with self._reported():
-                raise
-        if not self.exists(descriptor):
+        with self._reported():
+            files.make_directory(path.parent)
+            linked = disk.link(origin, path, self._tree.incoming)
+        if not linked or not self.exists(descriptor):
             return False
         with self._reported():
             self._remove_broken(descriptor)
@@ -296,29 +284,8 @@ class ImageServeStore:
                 return path
         return None
 
-    def _link(self, origin: Path, path: Path) -> None:
-        files.make_directory(path.parent)
-        with disk.staged(self._tree.incoming) as temporary:
-            os.link(origin, temporary, follow_symlinks=False)
-            temporary.rename(path)
-
     def holds(self, descriptor: Descriptor) -> bool:
-        if not self.exists(descriptor):
-            return False
-        if not descriptor.is_manifest:
-            return True
-        manifest = self._parsed(descriptor)
-        return all(
-            self.holds(part) for part in (*manifest.blobs, *manifest.manifests)
-        )
-
-    def _parsed(self, descriptor: Descriptor) -> manifests.Manifest:
-        content = verify.read_all(
-            self.fetch(descriptor), manifests.MAX_SIZE, descriptor.digest
-        )
-        return manifests.parse(
-            content, descriptor.media_type, descriptor.digest
-        )
+        return verify.holds(self, descriptor)
 
     def tags(self) -> Iterator[str]:
         """All tags, sorted."""
@@ -345,7 +312,7 @@ class ImageServeStore:
         """What names the manifest goes first, so nothing names a lost one."""
         with self._tree.listing, self._reported():
             # Read with the lists guarded: of two who delete it, one has.
-            subject = self._parsed(descriptor).subject
+            subject = verify.manifest(self, descriptor).subject
             self._tags.forget(descriptor.digest)
             if subject:
                 self._referrers.remove(subject.digest, descriptor.digest)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -33,10 +32,6 @@ _RESERVED = frozenset({INDEX, LAYOUT})
 _SMALL = 64 * 1024
 #: Seconds; no piece of content takes longer without a byte being written.
 _STALE = 24 * 3600
-#: Why the kernel may refuse a hard link where copying would still do.
-_UNLINKABLE = frozenset(
-    {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.ENOENT}
-)
 
 
 class LayoutStore:
@@ -117,11 +112,7 @@ class LayoutStore:
     def _push_manifest(
         self, expected: Descriptor, source: base.Content
     ) -> None:
-        if expected.size > manifests.MAX_SIZE:
-            raise errors.InvalidContent(
-                f"{expected.digest}: manifest of {expected.size} bytes is"
-                f" over {manifests.MAX_SIZE}"
-            )
+        manifests.check_size(expected)
         data = source.read()
         manifest = manifests.parse(data, expected.media_type, expected.digest)
         if not self.exists(expected):
@@ -170,19 +161,10 @@ class LayoutStore:
         path = self._blob(descriptor.digest)
         with self._reported():
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with disk.staged(self.home) as temporary:
-                    os.link(
-                        origin._blob(descriptor.digest),
-                        temporary,
-                        follow_symlinks=False,
-                    )
-                    temporary.rename(path)
-            except OSError as error:
-                if error.errno in _UNLINKABLE:
-                    return False
-                raise
-        return self.exists(descriptor)
+            linked = disk.link(
+                origin._blob(descriptor.digest), path, self.home
+            )
+        return linked and self.exists(descriptor)
 
     def locate(self, descriptor: Descriptor) -> str | None:
         return self._root.locate(descriptor)
@@ -202,7 +184,7 @@ class LayoutStore:
         if not self.exists(descriptor):
             raise errors.NotFound(f"{self}@{descriptor.digest}: unknown")
         if descriptor.is_manifest:
-            children = self._parsed(descriptor).manifests
+            children = verify.manifest(self, descriptor).manifests
 
             def unlist(index: Index) -> None:
                 index.remove(descriptor.digest)
@@ -217,28 +199,13 @@ class LayoutStore:
         self._root.forget()
 
     def holds(self, descriptor: Descriptor) -> bool:
-        if not self.exists(descriptor):
-            return False
-        if not descriptor.is_manifest:
-            return True
-        manifest = self._parsed(descriptor)
-        return all(
-            self.holds(part) for part in (*manifest.blobs, *manifest.manifests)
-        )
+        return verify.holds(self, descriptor)
 
     def flush(self) -> None:
         self._root.flush()
 
     def free_space(self) -> int:
         return self._root.free_space()
-
-    def _parsed(self, descriptor: Descriptor) -> manifests.Manifest:
-        content = verify.read_all(
-            self.fetch(descriptor), manifests.MAX_SIZE, descriptor.digest
-        )
-        return manifests.parse(
-            content, descriptor.media_type, descriptor.digest
-        )
 
     def _walk(
         self, index: Index, *, indexes_only: bool = False
@@ -256,7 +223,7 @@ class LayoutStore:
             ):
                 continue
             if self.exists(descriptor):
-                manifest = self._parsed(descriptor)
+                manifest = verify.manifest(self, descriptor)
                 yield manifest
                 todo.extend(manifest.manifests)
 

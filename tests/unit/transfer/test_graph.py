@@ -7,6 +7,7 @@ import json
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.platform import Platform
@@ -116,9 +117,7 @@ def test_choose_lists_what_there_is():
     index = content.index(
         {"linux/s390x": content.image("x"), "linux/arm64": content.image("y")}
     )
-    parsed = graph.manifests.parse(
-        index.manifest.data, index.descriptor.media_type
-    )
+    parsed = manifests.parse(index.manifest.data, index.descriptor.media_type)
     with pytest.raises(errors.NotFound, match="linux/s390x, linux/arm64"):
         graph.choose(parsed, Platform("linux", "amd64"))
 
@@ -126,7 +125,7 @@ def test_choose_lists_what_there_is():
 def test_choose_takes_the_only_child(store):
     """An index of one image stands for that image."""
     index = index_of(content.image("x").descriptor)
-    parsed = graph.manifests.parse(index.data, mediatypes.OCI_INDEX)
+    parsed = manifests.parse(index.data, mediatypes.OCI_INDEX)
     assert (
         graph.choose(parsed, Platform("linux", "amd64"))
         == content.image("x").descriptor

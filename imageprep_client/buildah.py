@@ -26,7 +26,7 @@ from typing import Any
 
 from imageprep_client import errors
 
-#: How the names of all containers of this package begin.
+#: How all names begin that this package gives for a while; see `own_name`.
 PREFIX = "imageprep-"
 
 _NOTHING: Mapping[str, str] = types.MappingProxyType({})
@@ -36,6 +36,8 @@ _UNKNOWN = ("image not known", "container not known")
 #: than one.
 _GRACE = 0.7
 _TAIL = 2000
+#: What buildah takes by default, a good deal faster than 6.
+_LEVEL = "5"
 _REF_NAME = "org.opencontainers.image.ref.name"
 _ISOLATION = (
     "inside a container or a virtual machine set BUILDAH_ISOLATION=chroot"
@@ -176,6 +178,11 @@ class Buildah:
             for each in _parsed("images", told) or ()
         ]
 
+    def info(self) -> Mapping[str, Any]:
+        """What `buildah info` tells of the host and its storage."""
+        found: Mapping[str, Any] = _parsed("info", self.run("info"))
+        return found
+
     def pull(self, layout: str, reference: str, name: str) -> str:
         """Bring an image from an OCI layout into local storage.
 
@@ -186,7 +193,7 @@ class Buildah:
         """
         # buildah calls what it pulls after the directory, or after the tag,
         # as its release has it: both are a name that nobody else has.
-        token = f"{PREFIX}{secrets.token_hex(8)}"
+        token = own_name()
         with tempfile.TemporaryDirectory(prefix=PREFIX) as temporary:
             _link(Path(layout), reference, Path(temporary) / token, token)
             told = self.run(
@@ -203,17 +210,26 @@ class Buildah:
     def export(self, image: str, layout: str, reference: str) -> None:
         """Write an image into an OCI layout, its layers compressed.
 
-        A layer whose digest is the name of a blob there already is left out.
-        See `stores.containers` for which bytes an image is pushed with.
+        The same layer gives the same bytes, as long as buildah is the same.
+        A layer is left out when there is a blob, of any content, that has
+        the digest of its uncompressed form for a name.
 
         :param image: its name or ID.
         :param layout: the directory, made when it is missing.
         :param reference: its tag in the index.
         """
-        # A colon in the path would end it.
         Path(layout).mkdir(parents=True, exist_ok=True)
+        # The configuration of the host may have other ideas of compression;
+        # and a colon in a path would end it.
         self.run(
-            *("push", "--quiet", "--", image, f"oci:.:{reference}"),
+            *("push", "--quiet", "--compression-format", "gzip"),
+            *(
+                "--compression-level",
+                _LEVEL,
+                "--",
+                image,
+                f"oci:.:{reference}",
+            ),
             directory=layout,
         )
 
@@ -239,8 +255,7 @@ class Buildah:
         :param image: its name or ID; nothing is pulled.
         """
         self._remove_abandoned()
-        name = f"{PREFIX}{os.getpid()}-{_start_of(os.getpid())}"
-        name = f"{name}-{secrets.token_hex(4)}"
+        name = own_name()
         try:
             self.run("from", "--pull-never", "--name", name, "--", image)
             yield Container(self, name)
@@ -256,10 +271,7 @@ class Buildah:
         told = self.run("containers", "--json")
         for each in _parsed("containers", told) or ():
             name = str(each.get("containername"))
-            process, _, rest = name.removeprefix(PREFIX).partition("-")
-            if not name.startswith(PREFIX) or not process.isdigit():
-                continue
-            if _start_of(int(process)) != rest.partition("-")[0]:
+            if is_abandoned(name):
                 self._remove_container(name)
 
     def _remove_container(self, name: str) -> None:
@@ -479,6 +491,21 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE)
+
+
+def own_name() -> str:
+    """A name for what has to go when this process is gone."""
+    process = os.getpid()
+    token = secrets.token_hex(4)
+    return f"{PREFIX}{process}-{_start_of(process)}-{token}"
+
+
+def is_abandoned(name: str) -> bool:
+    """Whether `own_name` gave it, in a process that is no more."""
+    process, _, rest = name.removeprefix(PREFIX).partition("-")
+    if not name.startswith(PREFIX) or not process.isdigit():
+        return False
+    return _start_of(int(process)) != rest.partition("-")[0]
 
 
 def _start_of(process: int) -> str:

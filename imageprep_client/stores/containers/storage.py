@@ -1,0 +1,184 @@
+"""All of local storage: what a run packs of it, and what it need not."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+import shutil
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from imageprep_client import errors
+from imageprep_client.buildah import (
+    Buildah,
+    LocalImage,
+    is_abandoned,
+    own_name,
+)
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.stores import base, disk, verify
+from imageprep_client.stores.containers import records
+
+_TEMPORARY = "/var/tmp"  # noqa: S108 - only for a directory of our own
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layer:
+    """A packed layer, and who has it.
+
+    :ivar home: a store, or a file of this run.
+    """
+
+    descriptor: Descriptor
+    home: base.ReadableStore | Path
+
+    def fetch(self) -> base.Content:
+        """Its bytes, verified."""
+        if not isinstance(self.home, Path):
+            return self.home.fetch(self.descriptor)
+        with disk.reported(self.home):
+            file = self.home.open("rb")
+        return verify.VerifiedContent(file, self.descriptor)
+
+
+class ContainersStorage:
+    """Local storage, during a run; close it.
+
+    Layers that are packed nowhere are packed by buildah, which keeps all
+    processors busy by itself: one image after the other, each layer once.
+    They stay below TMPDIR, or /var/tmp, until this is closed.
+    """
+
+    def __init__(self, buildah: Buildah) -> None:
+        self.buildah = buildah
+        self._known: dict[str, Layer] = {}
+        self._packed: dict[str, Layer] = {}
+        self._packing = threading.Lock()
+        self._directory: Path | None = None
+
+    def know(
+        self,
+        diff_ids: Sequence[str],
+        layers: Sequence[Descriptor],
+        store: base.ReadableStore,
+    ) -> None:
+        """`store` has these layers packed: they are not packed again.
+
+        For what was pulled from there, and for what was made from that.
+
+        :param diff_ids: as in the config of an image in `store`.
+        :param layers: as in its manifest, in the same order.
+        """
+        for diff_id, layer in zip(diff_ids, layers, strict=True):
+            self._known[diff_id] = Layer(layer, store)
+
+    def layers(
+        self,
+        image: LocalImage,
+        types: Collection[str],
+        going_to: base.ReadableStore | None,
+    ) -> Sequence[Layer]:
+        """The packed layers of an image, the lowest first.
+
+        :param types: those that its manifest has a name for.
+        :param going_to: the destination; what it has need not be packed.
+        """
+        found = {}
+        for diff_id in image.diff_ids:
+            layer = self._known.get(diff_id)
+            if layer is None or layer.descriptor.media_type not in types:
+                layer = self._at(going_to, diff_id)
+            if layer is not None:
+                found[diff_id] = layer
+        with self._packing:
+            done = self._packed.keys() | found.keys()
+            if not done.issuperset(image.diff_ids):
+                self._pack(image, done)
+            return [found.get(d) or self._packed[d] for d in image.diff_ids]
+
+    def close(self) -> None:
+        """Remove what was packed."""
+        with self._packing:
+            if self._directory is not None:
+                # What cannot be removed now the next run removes.
+                shutil.rmtree(self._directory, ignore_errors=True)
+
+    def __enter__(self) -> ContainersStorage:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _at(
+        self, store: base.ReadableStore | None, diff_id: str
+    ) -> Layer | None:
+        """A layer that was pulled and that a store has, or can take over."""
+        if store is None:
+            return None
+        descriptor = self._pulled.get(diff_id)
+        if descriptor is None:
+            return None
+        if store.exists(descriptor) or (
+            isinstance(store, base.Locates) and store.locate(descriptor)
+        ):
+            return Layer(descriptor, store)
+        return None
+
+    @functools.cached_property
+    def _pulled(self) -> Mapping[str, Descriptor]:
+        return records.pulled_layers(self.buildah)
+
+    def _pack(self, image: LocalImage, done: Collection[str]) -> None:
+        """Pack the layers of an image that are not among `done`."""
+        directory = self._made_directory()
+        layout = directory / own_name()
+        blobs = layout / "blobs" / "sha256"
+        with disk.reported(layout):
+            blobs.mkdir(parents=True)
+            for diff_id in set(image.diff_ids) & set(done):
+                # buildah looks for the name only.
+                (blobs / diff_id.partition(":")[2]).touch()
+        self.buildah.export(image.id, str(layout), image.id)
+        manifest = _exported(layout, blobs)
+        layers = zip(image.diff_ids, manifest, strict=True)
+        for diff_id, descriptor in layers:
+            if diff_id not in done:
+                path = blobs / descriptor.digest.partition(":")[2]
+                self._packed[diff_id] = Layer(descriptor, path)
+
+    def _made_directory(self) -> Path:
+        """The directory of what is packed; those of killed runs go."""
+        if self._directory is None:
+            above = Path(os.environ.get("TMPDIR") or _TEMPORARY)
+            with disk.reported(above):
+                for path in above.iterdir():
+                    if is_abandoned(path.name):
+                        shutil.rmtree(path, ignore_errors=True)
+                self._directory = above / own_name()
+                self._directory.mkdir(mode=0o700)
+        return self._directory
+
+
+def _exported(layout: Path, blobs: Path) -> Sequence[Descriptor]:
+    """The layers of the one image in a layout.
+
+    :raises LocalStorageError: when it is not what it should be.
+    """
+    try:
+        index = json.loads((layout / "index.json").read_bytes())
+        digest = Descriptor.from_json(index["manifests"][0]).digest
+        path = blobs / digest.partition(":")[2]
+        found = json.loads(path.read_bytes())["layers"]
+        return [Descriptor.from_json(each) for each in found]
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        errors.InvalidReference,
+    ) as error:
+        raise errors.LocalStorageError(
+            f"{layout}: buildah push: not the layout of an image: {error}"
+        ) from error

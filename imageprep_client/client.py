@@ -43,6 +43,7 @@ from imageprep_client.opening import Settings, Stores
 from imageprep_client.plans import inspection
 from imageprep_client.plans import opening as plan_opening
 from imageprep_client.plans.base import Change, Plan, Revision
+from imageprep_client.serving.address import DEFAULT_LISTEN
 from imageprep_client.stores import base
 from imageprep_client.transfer.engine import CONCURRENCY
 from imageprep_client.undercloud import PORT, TREE
@@ -53,6 +54,7 @@ from imageprep_client.upkeep.verification import Verdict
 
 __all__ = [
     "CONCURRENCY",
+    "DEFAULT_LISTEN",
     "DEFAULT_RELEASE",
     "ENVIRONMENT_DIRECTORY",
     "PORT",

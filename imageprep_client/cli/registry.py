@@ -9,8 +9,6 @@ from osc_lib.i18n import _
 from imageprep_client import client
 from imageprep_client.cli import base
 
-_DEFAULT_LISTEN = "127.0.0.1:8787"
-
 
 class _RegistryCommand(base.Command):
     """Knows which tree, and where to listen."""
@@ -26,7 +24,7 @@ class _RegistryCommand(base.Command):
         parser.add_argument(
             "--listen",
             metavar="<address:port>",
-            default=_DEFAULT_LISTEN,
+            default=client.DEFAULT_LISTEN,
             help=_(
                 "Where to take connections; * is every address"
                 " (default: %(default)s)"

@@ -7,9 +7,9 @@ import ipaddress
 import re
 from typing import Self
 
+from imageprep_client import undercloud
 from imageprep_client.oci import reference as references
 
-_UNDERCLOUD_PORT = 8787
 # A name in front of a place that is no registry; what looks like host:port
 # is one, whatever the host is called.
 _TRANSPORT = re.compile(
@@ -57,7 +57,7 @@ class Place:
                 address = f"[{address}]"
         except ValueError:
             pass  # a host name
-        return cls.parse(f"{address}:{_UNDERCLOUD_PORT}")
+        return cls.parse(f"{address}:{undercloud.PORT}")
 
     @property
     def is_registry(self) -> bool:

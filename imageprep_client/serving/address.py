@@ -7,9 +7,9 @@ import ipaddress
 import re
 from typing import Self
 
-from imageprep_client import errors
+from imageprep_client import errors, undercloud
 
-DEFAULT_LISTEN = "127.0.0.1:8787"
+DEFAULT_LISTEN = f"127.0.0.1:{undercloud.PORT}"
 
 _ADDRESS = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]+)):([0-9]{1,5})")
 _NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?")

@@ -84,7 +84,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "requests",
     ),
     "serving": ("stores.imageserve", "oci", "errors", "aiohttp"),
-    "serving.address": ("errors",),
+    "serving.address": ("errors", "undercloud"),
     "serving.apache": ("serving.address", "oci", "errors"),
     "container": (
         "catalog",
@@ -97,6 +97,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "plans.base",
         "stores.base",
         "transfer",
+        "undercloud",
     ),
     "opening": (
         "buildah",

@@ -109,6 +109,25 @@ class Catalog:
                     parameters.setdefault(name, entry.image)
         return parameters
 
+    def parameters_of(self, name: str) -> tuple[str, ...]:
+        """The heat parameters that end up naming an image.
+
+        Whoever built it, and whatever prefix its name has: of the names in
+        the table that `name` ends with, the longest counts.
+
+        :param name: the last component of its repository.
+        :returns: in the table's order; empty for an image of no release.
+        """
+        bare = self._merge({"name_prefix": "", "name_suffix": ""})
+        suffix = str(self._merge({}).get("name_suffix") or "")
+        name = name.removesuffix(suffix)
+        found: dict[str, list[str]] = {}
+        for image, names in self._release_table.filled(bare).items():
+            own = image.rpartition("/")[2].partition(":")[0]
+            if own and f"-{name}".endswith(f"-{own}"):
+                found.setdefault(own, []).extend(names)
+        return tuple(found[max(found, key=len)]) if found else ()
+
     def with_template(self, path: str) -> Self:
         """The same values, over an image table of the user's own.
 

@@ -87,6 +87,36 @@ class ReleaseTable:
             values, [group for group in self._groups if group.exists(values)]
         )
 
+    def filled(self, values: Mapping[str, object]) -> dict[str, list[str]]:
+        """Every image, and the parameters that end up naming it.
+
+        Under the conditions of the image: a parameter that another image
+        fills later is that one's, where both exist. Without the images that
+        are there only when a variable of their name has a value, where it
+        has none.
+        """
+        found: dict[str, list[str]] = {}
+        later: list[tuple[Sequence[str], str, str]] = []
+        for group in reversed(self._groups):
+            optional = set(group.when[1:]) & set(_VARIABLE.findall(group.name))
+            if optional and not group.exists(values):
+                continue
+            for entry in reversed(self._entries(values, [group])):
+                own = [
+                    name
+                    for name in entry.parameters
+                    if not any(
+                        name == taken
+                        and image != entry.image
+                        and (not group.when or when in ([], group.when))
+                        for when, taken, image in later
+                    )
+                ]
+                names = found.setdefault(entry.image, [])
+                names[:0] = [name for name in own if name not in names]
+                later += [(group.when, n, entry.image) for n in own]
+        return found
+
     def render_absent(self, values: Mapping[str, object]) -> tuple[Entry, ...]:
         """The entries that do not exist with these values.
 

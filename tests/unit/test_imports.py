@@ -87,11 +87,13 @@ RULES: dict[str, tuple[str, ...]] = {
     "serving.address": ("errors", "undercloud"),
     "serving.apache": ("serving.address", "oci", "errors"),
     "container": (
+        "buildah",
         "catalog",
         "discovery",
         "errors",
         "files",
         "heat",
+        "modify",
         "observer",
         "oci",
         "plans.base",
@@ -129,6 +131,13 @@ RULES: dict[str, tuple[str, ...]] = {
         "upkeep",
     ),
     "cli": ("client", "errors", "observer", "oci", "cliff", "osc_lib"),
+    "cli.cloud": (
+        "cli.base",
+        "errors",
+        "keystoneauth1",
+        "openstack",
+        "osc_lib",
+    ),
     "plugin": ("osc_lib.utils",),
     "testing": (
         "errors",

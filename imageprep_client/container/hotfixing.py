@@ -1,0 +1,371 @@
+"""Hotfixes: packages installed into images, which become new local images."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
+
+from imageprep_client import catalog, errors, files
+from imageprep_client.buildah import PREFIX, Buildah, LocalImage
+from imageprep_client.container import staging
+from imageprep_client.container.destination import Place
+from imageprep_client.heat import parameters
+from imageprep_client.modify import rpms
+from imageprep_client.modify.hotfix import Hotfixer
+from imageprep_client.modify.rpmfile import RpmFile
+from imageprep_client.modify.rpms import Change
+from imageprep_client.observer import Observer
+from imageprep_client.oci import reference as references
+from imageprep_client.oci.reference import Reference
+from imageprep_client.stores import base
+
+#: How many images are changed at once where nothing else is said.
+CONCURRENCY = 4
+
+_LOCAL = "containers-storage:"
+_REMOTE = "docker://"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HotfixRequest:
+    """One set of packages for some images.
+
+    :ivar images: ``[registry/]repository[:tag]``, each in local storage or
+        else in its registry; behind ``docker://`` always in its registry,
+        and behind ``containers-storage:`` never.
+    :ivar rpms_path: the directory of the packages.
+    :ivar tag: what the tags of the new images have at their end, after a
+        hyphen; empty: ``hotfix-`` and the time.
+    :ivar registry_url: where the new images will be pushed to; empty: the
+        undercloud's registry.
+    :ivar release: whose table knows the parameters; empty: the default.
+    :ivar output_env_file: where to write the parameters; empty: nowhere.
+    :ivar header: comment lines above them.
+    """
+
+    images: Sequence[str]
+    rpms_path: str
+    tag: str = ""
+    registry_url: str = ""
+    release: str = ""
+    output_env_file: str = ""
+    header: Sequence[str] = ()
+    concurrency: int = CONCURRENCY
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Hotfixed:
+    """One image that was changed.
+
+    :ivar image: as the user named it.
+    :ivar result: the name of the new image in local storage.
+    :ivar target: what nodes call it once it is pushed.
+    :ivar changes: such as ``nova-api 1.0-1 -> 1.1-1``, sorted.
+    :ivar packages: the names of the packages that were changed.
+    :ivar parameters: the heat parameters of the image; may be empty.
+    """
+
+    image: str
+    result: str
+    target: str
+    changes: Sequence[str]
+    packages: Sequence[str]
+    parameters: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HotfixResult:
+    """What became of all images.
+
+    :ivar images: those that were changed, in the order of the request.
+    :ivar parameters: heat parameter to the image it is to name.
+    :ivar failures: one error for each other image.
+    """
+
+    images: Sequence[Hotfixed]
+    parameters: Mapping[str, str]
+    failures: Sequence[errors.ImagePrepError]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Target:
+    """One image that is to be changed.
+
+    :ivar reference: its name in full, with a tag.
+    :ivar local: its ID in local storage; empty: it is not there.
+    :ivar result: the name of the new image.
+    """
+
+    image: str
+    reference: Reference
+    local: str
+    result: str
+
+
+def hotfix(
+    request: HotfixRequest,
+    *,
+    buildah: Buildah,
+    source: Callable[[Reference], base.ReadableStore],
+    destination: Callable[[str, str], base.Store],
+    undercloud_registry: Callable[[], str],
+    observer: Observer,
+    now: datetime.datetime,
+) -> HotfixResult:
+    """Install packages into images; see `modify.hotfix` for one of them.
+
+    The packages are read and checked before anything is done. Images that
+    are not in local storage are brought there, and taken away again; what
+    is there is changed, whatever its registry has. An image that fails does
+    not keep the others. When this is interrupted nothing of it is left but
+    images that were ready.
+
+    :param source, destination: as for `staging.fetch`.
+    :param undercloud_registry: as for `worklist.build`.
+    :raises InputError: when the packages or the names cannot be used, or a
+        new image exists already; nothing was done.
+    """
+    tag = request.tag or now.strftime("hotfix-%Y%m%d%H%M%S")
+    table = catalog.load(request.release or catalog.DEFAULT_RELEASE)
+    place = Place.parse(request.registry_url or undercloud_registry())
+    if not place.is_registry:
+        raise errors.InvalidArgument(
+            f"{request.registry_url}: no registry, which nodes could pull from"
+        )
+    if request.output_env_file:
+        files.check(request.output_env_file)
+    packages = rpms.of_directory(request.rpms_path)
+    targets = _targets(request.images, tag, buildah)
+    with staging.scratch() as scratch:
+        run = _Run(
+            buildah=buildah,
+            hotfixer=Hotfixer(
+                buildah, packages, _gather(packages, scratch), observer
+            ),
+            observer=observer,
+        )
+        fetched = staging.fetch(
+            [target.reference for target in targets if not target.local],
+            scratch,
+            source=source,
+            destination=destination,
+            observer=observer,
+        )
+        done, failures = run.all(targets, fetched, request.concurrency)
+    images = [
+        _hotfixed(target, done[target], table, place)
+        for target in targets
+        if target in done
+    ]
+    result = HotfixResult(images, _parameters(images, observer), failures)
+    if request.output_env_file and result.parameters:
+        text = parameters.render(result.parameters, request.header)
+        files.write(request.output_env_file, text, backup=True)
+    return result
+
+
+class _Run:
+    """The part of a hotfix that changes images."""
+
+    def __init__(
+        self, buildah: Buildah, hotfixer: Hotfixer, observer: Observer
+    ) -> None:
+        self._buildah = buildah
+        self._hotfixer = hotfixer
+        self._observer = observer
+
+    def all(
+        self,
+        targets: Sequence[_Target],
+        fetched: Sequence[staging.Fetched],
+        concurrency: int,
+    ) -> tuple[dict[_Target, tuple[Change, ...]], list[errors.ImagePrepError]]:
+        """Change the images, several at once.
+
+        :returns: the changes of those that worked, and the other's errors.
+        """
+        by_reference = {each.reference: each for each in fetched}
+        done, failures = {}, []
+        self._observer.phase("hotfix", len(targets))
+        with futures.ThreadPoolExecutor(concurrency) as threads:
+            running = [
+                threads.submit(
+                    self._one, target, by_reference.get(target.reference)
+                )
+                for target in targets
+            ]
+            try:
+                futures.wait(running)
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                # What waits for a program goes on now, and tidies up.
+                self._buildah.stop()
+                raise
+        for target, each in zip(targets, running, strict=True):
+            try:
+                done[target] = each.result()
+            except errors.ImagePrepError as error:
+                failures.append(error)
+        return done, failures
+
+    def _one(
+        self, target: _Target, fetched: staging.Fetched | None
+    ) -> tuple[Change, ...]:
+        outcome = "failed"
+        self._observer.image_started(target.image)
+        try:
+            if fetched is None or target.local:
+                changes = self._hotfixer.apply(
+                    target.image, target.local, target.result
+                )
+            else:
+                changes = self._fetched(target, fetched)
+            outcome = "hotfixed"
+        finally:
+            self._observer.image_finished(target.image, outcome)
+        return changes
+
+    def _fetched(
+        self, target: _Target, fetched: staging.Fetched
+    ) -> tuple[Change, ...]:
+        if fetched.error is not None:
+            raise fetched.error
+        # Not its own name, which may be that of another image here.
+        name = f"localhost/{PREFIX}{secrets.token_hex(8)}:{fetched.tag}"
+        try:
+            self._buildah.pull(fetched.layout, fetched.tag, name)
+            return self._hotfixer.apply(target.image, name, target.result)
+        finally:
+            # Its layers stay, the result has them.
+            self._buildah.remove(name)
+
+
+def _targets(
+    images: Sequence[str], tag: str, buildah: Buildah
+) -> list[_Target]:
+    """What each image is, and what becomes of it.
+
+    :raises InputError: when a name cannot be used.
+    """
+    found: dict[str, _Target] = {}
+    for image in images:
+        target = _target(image, tag, buildah)
+        other = found.setdefault(target.result, target)
+        if other is not target:
+            raise errors.InvalidArgument(
+                f"{image}: is the same image as {other.image}",
+                hint="name each image once",
+            )
+        if buildah.image(target.result) is not None:
+            raise errors.InvalidArgument(
+                f"{target.result}: exists in local storage already",
+                hint="choose another --tag, or remove it with: buildah rmi"
+                f" {target.result}",
+            )
+    return list(found.values())
+
+
+def _target(image: str, tag: str, buildah: Buildah) -> _Target:
+    name = image.removeprefix(_LOCAL).removeprefix(_REMOTE)
+    reference = Reference.parse(name)
+    local = None if image.startswith(_REMOTE) else buildah.image(name)
+    if local is not None:
+        reference = _named(image, name, reference, local)
+    elif image.startswith(_LOCAL):
+        raise errors.InvalidArgument(
+            f"{image}: is not in local storage", hint="look at: buildah images"
+        )
+    if reference.digest and not reference.tag:
+        raise errors.InvalidArgument(
+            f"{image}: has no tag that the new image's could begin with",
+            hint="name the image as name:tag@digest",
+        )
+    reference = dataclasses.replace(reference, tag=reference.tag or "latest")
+    result = references.check_tag(f"{reference.tag}-{tag}")
+    return _Target(
+        image=image,
+        reference=reference,
+        local=local.id if local else "",
+        result=f"{reference.name}:{result}",
+    )
+
+
+def _named(
+    image: str, name: str, reference: Reference, local: LocalImage
+) -> Reference:
+    """The full name of a local image, which may be named by part or ID."""
+    full = f"{reference.name}:{reference.tag or 'latest'}"
+    if full in local.names or (reference.digest and reference.tag):
+        return dataclasses.replace(reference, digest="")
+    tagged = name if reference.tag else f"{name}:latest"
+    names = [x for x in local.names if x.endswith(f"/{tagged}")]
+    names = names or list(local.names)
+    if len(names) != 1:
+        told = ", ".join(names) or "it has none"
+        raise errors.InvalidArgument(
+            f"{image}: cannot be told by its name: {told}",
+            hint="name the image in full, or give it a name with: buildah tag",
+        )
+    return Reference.parse(names[0])
+
+
+def _gather(packages: Sequence[RpmFile], scratch: str) -> str:
+    """A directory with the packages, and nothing else, for containers.
+
+    The user's may have links that lead nowhere from there, and names that
+    rpm would take for patterns; and is not to get another label.
+    """
+    directory = os.path.join(scratch, "rpms")
+    os.mkdir(directory)
+    for package in packages:
+        target = os.path.join(directory, package.file_name)
+        try:
+            shutil.copyfile(package.path, target)
+        except OSError as error:
+            reason = (error.strerror or "unknown reason").lower()
+            raise errors.InvalidFile(
+                package.path, f"cannot be copied to {scratch}: {reason}"
+            ) from error
+    return directory
+
+
+def _hotfixed(
+    target: _Target,
+    changes: Sequence[Change],
+    table: catalog.Catalog,
+    place: Place,
+) -> Hotfixed:
+    pushed = Reference.parse(target.result)
+    repository = place.repository(pushed.repository)
+    return Hotfixed(
+        image=target.image,
+        result=target.result,
+        target=f"{place.registry}/{repository}:{pushed.tag}",
+        changes=[str(change) for change in changes],
+        packages=[change.rpm.name for change in changes],
+        parameters=table.parameters_of(pushed.repository.rpartition("/")[2]),
+    )
+
+
+def _parameters(
+    images: Sequence[Hotfixed], observer: Observer
+) -> dict[str, str]:
+    """Heat parameter to image; who has none, or shares one, is told of."""
+    found: dict[str, str] = {}
+    for image in images:
+        if not image.parameters:
+            observer.warning(
+                f"{image.result}: no heat parameter of the release names"
+                " this image"
+            )
+        for name in image.parameters:
+            if found.setdefault(name, image.target) != image.target:
+                observer.warning(
+                    f"{image.result}: {name} names {found[name]} already"
+                )
+    return found

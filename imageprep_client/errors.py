@@ -225,3 +225,13 @@ class PartialFailure(ImagePrepError):
     ) -> None:
         super().__init__(message)
         self.failures = tuple(failures)
+
+
+def reason(error: BaseException) -> str:
+    """What is at the bottom of another library's error, in one line."""
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, OSError) and at.strerror:
+            return at.strerror.lower()
+        at = at.__cause__ or at.__context__
+    return " ".join(str(error).split())

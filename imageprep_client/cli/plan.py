@@ -11,7 +11,7 @@ from cliff import columns
 from osc_lib.i18n import _
 
 from imageprep_client import client
-from imageprep_client.cli import base
+from imageprep_client.cli import base, cloud
 
 #: Changes of a revision that a table shows.
 _SHOWN = 10
@@ -40,7 +40,9 @@ class _OnePlan(base.Lister):
     def plan(self, parsed_args: argparse.Namespace) -> client.Plan:
         """The plan that is asked for."""
         return client.open_plan(
-            parsed_args.plan, directory=parsed_args.plan_dir
+            parsed_args.plan,
+            directory=parsed_args.plan_dir,
+            connect=lambda: cloud.connect(self),
         )
 
 
@@ -70,7 +72,9 @@ class PlanList(base.Lister):
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         return ("Plan", "Kind", "Prepared"), (
             (found.name, found.kind, found.time)
-            for found in client.find_plans(parsed_args.plan_dirs)
+            for found in client.find_plans(
+                parsed_args.plan_dirs, connect=lambda: cloud.connect(self)
+            )
         )
 
 

@@ -9,9 +9,7 @@ from typing import Any
 from osc_lib.i18n import _
 
 from imageprep_client import client, errors
-from imageprep_client.cli import base, log, progress
-
-_COLUMNS = ("Image", "Source", "Destination", "Digest", "Outcome", "Bytes")
+from imageprep_client.cli import base, cloud, log, progress
 
 
 class Run(base.Lister):
@@ -67,9 +65,7 @@ class Run(base.Lister):
         with log.to_file(log_file), progress.Progress() as shown:
             result = client.Client(base.settings(parsed_args)).prepare(
                 request,
-                plan=client.open_plan(directory=parsed_args.plan_dir)
-                if parsed_args.plan_dir
-                else None,
+                plan=self._plan(parsed_args),
                 observer=log.Log(shown),
             )
         if result.nothing_done:
@@ -79,16 +75,16 @@ class Run(base.Lister):
             self.failure = errors.PartialFailure(
                 f"{count} of {total} images failed", result.failures
             )
-        return _COLUMNS, (
-            (
-                row.image,
-                row.source,
-                row.destination,
-                row.digest,
-                row.outcome,
-                row.copied,
-            )
-            for row in result.rows
+        return base.copies(result.rows)
+
+    def _plan(self, parsed_args: argparse.Namespace) -> client.Plan | None:
+        """The plan that is asked for, if any."""
+        if not parsed_args.plan and not parsed_args.plan_dir:
+            return None
+        return client.open_plan(
+            parsed_args.plan,
+            directory=parsed_args.plan_dir,
+            connect=lambda: cloud.connect(self),
         )
 
 
@@ -141,14 +137,23 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         default="",
         help=_("Image table of your own, a jinja2 template"),
     )
-    parser.add_argument(
+    plan = parser.add_mutually_exclusive_group()
+    plan.add_argument(
+        "--plan",
+        metavar="<name>",
+        default="",
+        help=_(
+            "Deployment plan in the cloud's object store: its environments"
+            " and roles are read before the other files, and the parameters"
+            " are written into it. Only with this option authentication is"
+            " needed"
+        ),
+    )
+    plan.add_argument(
         "--plan-dir",
         metavar="<directory>",
         default="",
-        help=_(
-            "Deployment plan: its environments and roles are read before"
-            " the other files, and the parameters are written into it"
-        ),
+        help=_("The same for a plan in a directory"),
     )
 
 
@@ -213,15 +218,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
             " multi_arch decides between all and this host's"
         ),
     )
-    parser.add_argument(
-        "--no-referrers",
-        action="store_false",
-        dest="referrers",
-        help=_(
-            "Leave signatures, attestations and other artefacts that are"
-            " attached to images behind"
-        ),
-    )
+    base.add_referrers_option(parser)
     parser.add_argument(
         "--cleanup",
         choices=("full", "partial", "none"),
@@ -242,10 +239,4 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
             " destination that is this host's port {port}"
         ).format(tree=client.TREE, port=client.PORT),
     )
-    parser.add_argument(
-        "--concurrency",
-        metavar="<number>",
-        type=base.positive,
-        default=client.CONCURRENCY,
-        help=_("Requests at once, at most (default: %(default)s)"),
-    )
+    base.add_concurrency_option(parser)

@@ -79,7 +79,7 @@ class ObjectStore:
             return cls(connection.object_store)
         except (SDKException, auth_errors.ClientException) as error:
             raise errors.PlanError(
-                f"the cloud has no object store: {reason(error)}",
+                f"the cloud has no object store: {errors.reason(error)}",
                 hint="look at the catalog, --os-region-name and"
                 " --os-interface",
             ) from error
@@ -137,8 +137,9 @@ class ObjectStore:
                 **more,
             )
         except auth_errors.ClientException as error:
+            why = errors.reason(error)
             raise errors.PlanError(
-                f"{what}: the object store cannot be asked: {reason(error)}",
+                f"{what}: the object store cannot be asked: {why}",
                 hint=_hint(error),
             ) from error
         _log.debug("%s %s: %d", method, url, response.status_code)
@@ -314,16 +315,6 @@ _PROBLEMS = {
     requests.codes.forbidden: "this user may not do that",
     requests.codes.not_found: "there is no such container",
 }
-
-
-def reason(error: BaseException) -> str:
-    """What is at the bottom of an error, in one line."""
-    at: BaseException | None = error
-    while at is not None:
-        if isinstance(at, OSError) and at.strerror:
-            return at.strerror.lower()
-        at = at.__cause__ or at.__context__
-    return " ".join(str(error).split())
 
 
 def _hint(error: auth_errors.ClientException) -> str | None:

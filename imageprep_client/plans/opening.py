@@ -44,7 +44,11 @@ def open_plan(
     :param name: a plan in the cloud.
     :param directory: or else the directory that a plan is in.
     :param kept: how many earlier parameters are kept when it is written.
-    :raises InvalidArgument: when not one of `name` and `directory` is given.
+    :param connect: used for a plan in the cloud only; what it raises is
+        raised.
+    :raises InvalidArgument: when not one of `name` and `directory` is given,
+        or no container can have the name.
+    :raises PlanError: when the cloud has no object store.
     """
     if bool(name) == bool(directory):
         raise errors.InvalidArgument(
@@ -55,10 +59,16 @@ def open_plan(
         )
     if directory:
         return PlanDirectory(directory, kept)
-    raise errors.InvalidArgument(
-        f"plan {name}: plans in the cloud cannot be used",
-        hint="give a directory with --plan-dir",
-    )
+    if connect is None:
+        raise errors.InvalidArgument(
+            f"plan {name}: plans in the cloud cannot be used",
+            hint="give a directory with --plan-dir",
+        )
+    # Only here: the SDK is large.
+    from imageprep_client.plans import object_store, swift
+
+    store = object_store.ObjectStore.of(connect())
+    return swift.SwiftPlan(store, name, kept)
 
 
 def find_plans(
@@ -71,14 +81,26 @@ def find_plans(
     :raises PlanError: when the parameters of a plan cannot be read.
     """
     if not directories:
-        raise errors.InvalidArgument(
-            "plans in the cloud cannot be listed",
-            hint="give a directory with --plan-dir",
-        )
+        return _in_cloud(connect)
     paths = [path for each in directories for path in _plans_in(each)]
     return [
         Found(path, "directory", _time(DirectoryFiles(path)))
         for path in sorted(dict.fromkeys(paths))
+    ]
+
+
+def _in_cloud(connect: Connect | None) -> list[Found]:
+    if connect is None:
+        raise errors.InvalidArgument(
+            "plans in the cloud cannot be listed",
+            hint="give a directory with --plan-dir",
+        )
+    from imageprep_client.plans import object_store, swift
+
+    store = object_store.ObjectStore.of(connect())
+    return [
+        Found(name, "swift", _time(swift.SwiftFiles(store, name)))
+        for name in swift.names(store)
     ]
 
 

@@ -11,6 +11,7 @@ import pytest
 from tests import local_storage as local_storages
 from tests import openstack_services
 from tests.local_storage import LocalStorage
+from tests.rpm_images import RpmImages
 
 _GOLDEN = pathlib.Path(__file__).parent / "golden"
 
@@ -78,3 +79,9 @@ def local_storage(
         monkeypatch.delenv("STORAGE_DRIVER", raising=False)
         monkeypatch.setattr(tempfile, "tempdir", None)
         yield storage
+
+
+@pytest.fixture(scope="session")
+def rpm_images(tmp_path_factory: pytest.TempPathFactory) -> RpmImages:
+    """Images that have rpm, dnf and pip; see tests/rpm_images.py."""
+    return RpmImages(tmp_path_factory.mktemp("rpm-images"))

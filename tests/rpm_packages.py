@@ -1,0 +1,190 @@
+"""Packages that rpmbuild makes, and repositories that createrepo_c makes."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Package:
+    """What a package is to be.
+
+    It has one file, /usr/share/NAME/version, with its version in it: of
+    another length and another time for each version, since what compares
+    no more than these takes the layer below for the same.
+
+    :ivar arch: ``noarch`` or a platform's name; any can be built.
+    :ivar post: a scriptlet that is run when it was installed.
+    """
+
+    name: str = "keystone-demo"
+    version: str = "1.0"
+    release: str = "1"
+    arch: str = "noarch"
+    requires: tuple[str, ...] = ()
+    post: str = ""
+
+    @property
+    def file_name(self) -> str:
+        """What its file is called."""
+        return f"{self}.rpm"
+
+    @property
+    def path(self) -> str:
+        """Where its file is when it is installed."""
+        return f"/usr/share/{self.name}/version"
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.version}-{self.release}.{self.arch}"
+
+    @property
+    def content(self) -> str:
+        """What its file has in it, and the shell can print."""
+        return f"{self} " + "x" * (sum(map(ord, str(self))) % 997)
+
+    def spec(self) -> str:
+        """As rpmbuild takes it."""
+        requires = "".join(f"Requires: {each}\n" for each in self.requires)
+        post = f"%post -p /bin/sh\n{self.post}\n" if self.post else ""
+        noarch = "BuildArch: noarch\n" if self.arch == "noarch" else ""
+        day = sum(map(ord, str(self))) % 5000 + 1
+        root = "%{buildroot}"
+        return (
+            f"Name: {self.name}\nVersion: {self.version}\n"
+            f"Release: {self.release}\nSummary: For tests\nLicense: none\n"
+            f"AutoReqProv: no\n{noarch}{requires}"
+            f"%description\nFor tests.\n%install\n"
+            f"mkdir -p {root}/usr/share/{self.name}\n"
+            f"echo '{self.content}' > {root}{self.path}\n"
+            f"touch -d @{day * 86400} {root}{self.path}\n"
+            f"{post}%files\n{self.path}\n"
+        )
+
+
+#: What the images of tests/rpm_images.py have, and what is newer.
+OLD = Package()
+NEW = Package(version="1.1")
+#: A platform that is not this one, whichever it is.
+FOREIGN = Package(version="1.1", arch="s390x")
+
+
+def build(directory: Path, *packages: Package) -> Path:
+    """Build packages into a directory, which is made.
+
+    :returns: the file of the last one.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    assert shutil.which("rpmbuild"), "no rpmbuild; see tools/check"
+    with tempfile.TemporaryDirectory() as temporary:
+        for number, package in enumerate(packages):
+            spec = Path(temporary, f"{number}.spec")
+            spec.write_text(package.spec())
+            top = Path(temporary, str(number))
+            defined = (
+                *("--define", f"_topdir {top}"),
+                *("--define", f"_dbpath {top}/db"),
+                *("--define", f"_rpmdir {directory}"),
+                *("--define", "_rpmfilename %{NVRA}.rpm"),
+                *("--define", "_build_id_links none"),
+            )
+            target = f"--target={package.arch}-linux"
+            built = subprocess.run(
+                ["rpmbuild", "-bb", "--quiet", target, *defined, str(spec)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert not built.returncode, built.stderr
+    return directory / packages[-1].file_name
+
+
+def broken(directory: Path, package: Package = NEW) -> Path:
+    """Build a package, and damage what comes after its headers."""
+    path = build(directory, package)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 255
+    path.write_bytes(content)
+    return path
+
+
+def repository(directory: Path, *packages: Package) -> Path:
+    """Build packages, and make a repository of them.
+
+    :returns: the directory.
+    """
+    if packages:
+        build(directory, *packages)
+    directory.mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        ["createrepo_c", "--quiet", "--no-database", str(directory)],
+        check=True,
+        capture_output=True,
+    )
+    return directory
+
+
+@dataclasses.dataclass(frozen=True)
+class Gerrit:
+    """A directory of git repositories that stands for Gerrit.
+
+    :ivar url: what projects are below.
+    """
+
+    directory: Path
+
+    @property
+    def url(self) -> str:
+        """Where its projects are."""
+        return f"file://{self.directory}"
+
+    def change(self, project: str, number: int, files: dict[str, str]) -> str:
+        """Put a change up for review: one commit with these files.
+
+        :param project: such as ``openstack/keystone``; made when missing.
+        :returns: its refspec.
+        """
+        repository = self.directory / project
+        refspec = f"refs/changes/{number % 100:02}/{number}/1"
+        if not repository.exists():
+            _git("init", "--quiet", "--bare", str(repository))
+        with tempfile.TemporaryDirectory() as temporary:
+            for path, content in files.items():
+                target = Path(temporary, path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(content)
+            at = ("-C", temporary)
+            _git(*at, "init", "--quiet")
+            _git(*at, "add", ".")
+            _git(*at, *_AUTHOR, "commit", "--quiet", "--message", refspec)
+            _git(*at, "push", "--quiet", str(repository), f"HEAD:{refspec}")
+        return refspec
+
+
+_AUTHOR = ("-c", "user.name=Nobody", "-c", "user.email=nobody@example.org")
+
+
+def python_project(name: str, version: str, answer: str) -> dict[str, str]:
+    """The files of a project whose module says `answer`.
+
+    :param name: of the distribution, and of the module but for hyphens; it
+        has a program of that name, too.
+    """
+    module = name.replace("-", "_")
+    return {
+        "setup.py": "import setuptools\n\nsetuptools.setup()\n",
+        "setup.cfg": (
+            f"[metadata]\nname = {name}\nversion = {version}\n"
+            f"[options]\npackages = {module}\n"
+            f"[options.entry_points]\n"
+            f"console_scripts =\n    {name} = {module}:main\n"
+        ),
+        f"{module}/__init__.py": (f"def main():\n    print({answer!r})\n"),
+    }
+
+
+def _git(*words: str) -> None:
+    subprocess.run(["git", *words], check=True, capture_output=True)

@@ -9,7 +9,7 @@ import re
 import shlex
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from osc_lib.command import command
 from osc_lib.i18n import _
@@ -25,6 +25,7 @@ _SECRETS = (
     "token",
 )
 _MASK = "***"
+_COPIES = ("Image", "Source", "Destination", "Digest", "Outcome", "Bytes")
 _PROVIDED = "This command is provided by the imageprep-client plugin."
 # The password of a URL, https://user:password@host/.
 _URL_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
@@ -196,6 +197,47 @@ def add_tree_option(parser: argparse.ArgumentParser) -> None:
             " Without this option, {tree} is used where the registry is this"
             " host's port {port}"
         ).format(tree=client.TREE, port=client.PORT),
+    )
+
+
+def add_concurrency_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that bounds how much is done at once."""
+    parser.add_argument(
+        "--concurrency",
+        metavar="<number>",
+        type=positive,
+        default=client.CONCURRENCY,
+        help=_("Requests at once, at most (default: %(default)s)"),
+    )
+
+
+def add_referrers_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that leaves behind what is attached to an image."""
+    parser.add_argument(
+        "--no-referrers",
+        action="store_false",
+        dest="referrers",
+        help=_(
+            "Leave signatures, attestations and other artefacts that are"
+            " attached to images behind"
+        ),
+    )
+
+
+def copies(
+    rows: Iterable[client.Row],
+) -> tuple[Sequence[str], Iterable[Sequence[object]]]:
+    """The table of what became of images that were to be copied."""
+    return _COPIES, (
+        (
+            row.image,
+            row.source,
+            row.destination,
+            row.digest,
+            row.outcome,
+            row.copied,
+        )
+        for row in rows
     )
 
 

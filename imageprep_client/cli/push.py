@@ -11,8 +11,6 @@ from osc_lib.i18n import _
 from imageprep_client import client
 from imageprep_client.cli import base, progress
 
-_COLUMNS = ("Image", "Source", "Destination", "Digest", "Outcome", "Bytes")
-
 
 class Push(base.Lister):
     """Copy one image from a registry to a registry or a tree.
@@ -65,8 +63,7 @@ class Push(base.Lister):
             row = client.Client(base.settings(parsed_args)).push(
                 request, observer
             )
-        values = (row.image, row.source, row.destination, row.digest)
-        return _COLUMNS, [(*values, row.outcome, row.copied)]
+        return base.copies([row])
 
 
 def _add_copying(parser: argparse.ArgumentParser) -> None:
@@ -78,12 +75,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
             " the one of this host is copied"
         ),
     )
-    parser.add_argument(
-        "--no-referrers",
-        dest="referrers",
-        action="store_false",
-        help=_("Leave signatures and other artefacts of the image behind"),
-    )
+    base.add_referrers_option(parser)
     parser.add_argument(
         "--dry-run",
         action="store_true",

@@ -19,13 +19,7 @@ class _Upkeep(base.Lister):
         parser = super().get_parser(prog_name)
         base.add_place_options(parser)
         self.add_own_options(parser)
-        parser.add_argument(
-            "--concurrency",
-            metavar="<number>",
-            type=base.positive,
-            default=client.CONCURRENCY,
-            help=_("Requests at once, at most (default: %(default)s)"),
-        )
+        base.add_concurrency_option(parser)
         base.add_registry_options(parser)
         return parser
 

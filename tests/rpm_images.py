@@ -147,9 +147,9 @@ def _base_root(root: Path) -> None:
     (root / "etc/group").write_text(_GROUP)
     # Debian's own is a file in the home directory of who runs rpm.
     (root / "etc/rpm/macros").write_text("%_dbpath /var/lib/rpm\n")
-    for path in Path("/usr/lib/rpm").glob("*"):
-        if path.name in ("macros", "rpmrc") or path.name[:7] == "rpmpopt":
-            _copy(path, root)
+    for file in Path("/usr/lib/rpm").glob("*"):
+        if file.name in ("macros", "rpmrc") or file.name[:7] == "rpmpopt":
+            _copy(file, root)
     _copy(Path("/usr/lib/rpm/platform"), root)
     _with_libraries(root, [_program(name) for name in _PROGRAMS])
 

@@ -110,7 +110,7 @@ class History:
                 states.changes(number),
                 state.problem,
             )
-            for number, state in reversed(states.by_number.items())
+            for number, state in reversed([*states.by_number.items()])
         ]
         return found[: self._kept + bool(states.present)]
 
@@ -135,10 +135,13 @@ class History:
 
     def _numbers(self) -> list[int]:
         """The numbers that are kept, in order."""
-        names = self._files.names(base.HISTORY)
-        found = [match for match in map(_NAME.fullmatch, names) if match]
-        numbers = sorted(int(match[1]) for match in found)
-        return [number for number in numbers if path(number) in names]
+        numbers = []
+        for name in self._files.names(base.HISTORY):
+            found = _NAME.fullmatch(name)
+            number = int(found[1]) if found else 0
+            if number and name == path(number):
+                numbers.append(number)
+        return sorted(numbers)
 
     def _has(self, number: int, present: Stored) -> bool:
         """Whether this is kept under this number."""

@@ -10,7 +10,8 @@ from imageprep_client import errors
 from imageprep_client.heat import parameters as heat_parameters
 from imageprep_client.plans import base, content, files
 from imageprep_client.plans.files import PlanFiles
-from imageprep_client.plans.history import History, States, path
+from imageprep_client.plans.history import History, States
+from imageprep_client.plans.history import path as history_path
 from imageprep_client.plans.revision import State
 
 #: How often a write begins anew because somebody else was faster.
@@ -49,7 +50,7 @@ class StoredPlan:
 
     def check_writable(self) -> None:
         with self._files.locked(exclusive=False):
-            paths = [base.PARAMETERS, path(1)]
+            paths = [base.PARAMETERS, history_path(1)]
             if base.PARAMETERS not in self._environment().paths:
                 paths.append(base.PLAN_ENVIRONMENT)
             self._files.check_writable(paths)
@@ -60,6 +61,18 @@ class StoredPlan:
         text = heat_parameters.render(parameters, header).encode()
         with self._files.locked(exclusive=True):
             return self._write(text)
+
+    def add_environment(self, path: str) -> bool:
+        """Append a file to the environments that the plan lists.
+
+        As `write_parameters` does it, also while others add theirs.
+
+        :param path: normal, within the plan.
+        :returns: False when it is listed already.
+        :raises PlanError: as `write_parameters`.
+        """
+        with self._files.locked(exclusive=True):
+            return _again(lambda: self._list(path))
 
     def history(self) -> Sequence[base.Revision]:
         with self._files.locked(exclusive=False):
@@ -114,7 +127,7 @@ class StoredPlan:
         """Let the plan have the parameters in this text."""
         wanted = State(text)
         changes = _again(lambda: self._replace(wanted))
-        listed = _again(self._list)
+        listed = _again(lambda: self._list(base.PARAMETERS))
         # In any case: an earlier write may have failed before this.
         self._files.forget_cached()
         return base.Written(changes is not None or listed, changes or ())
@@ -135,16 +148,16 @@ class StoredPlan:
             raise files.conflict(self._files, base.PARAMETERS)
         return wanted.changes(before)
 
-    def _list(self) -> bool:
-        """List the parameters in the plan; False when they are."""
+    def _list(self, path: str) -> bool:
+        """Let the plan list a file; False when it does."""
         stored = self._files.read(base.PLAN_ENVIRONMENT)
         environment = content.PlanEnvironment(self.name, stored)
-        text = environment.listing(base.PARAMETERS)
+        text = environment.listing(path)
         if text is None:
             return False
         self._files.write(base.PLAN_ENVIRONMENT, text, replaces=stored)
         # What somebody else has added since is welcome.
-        if base.PARAMETERS not in self._environment().paths:
+        if path not in self._environment().paths:
             raise files.conflict(self._files, base.PLAN_ENVIRONMENT)
         return True
 

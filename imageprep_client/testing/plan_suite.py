@@ -1,7 +1,7 @@
 """The conformance suite: what every plan must do, told as tests.
 
 A plan is a `StoredPlan` over files that are kept somewhere, a `PlanFiles`. A
-test module subclasses `PlanSuite` and gives a fixture ``host``, which makes
+test module subclasses `PlanSuite` and gives a fixture ``host``, which keeps
 the files of a plan and shows what they are later::
 
     class TestMine(plan_suite.PlanSuite):
@@ -13,71 +13,28 @@ the files of a plan and shows what they are later::
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 import yaml
 
 from imageprep_client import errors
 from imageprep_client.plans import base
-from imageprep_client.plans.files import PlanFiles
 from imageprep_client.plans.stored import StoredPlan
+from imageprep_client.testing.plan_conflict_suite import ConflictSuite
+from imageprep_client.testing.plan_history_suite import HistorySuite
+from imageprep_client.testing.plan_host import (
+    FILES,
+    PlanHost,
+    Watched,
+    make,
+    minimal,
+)
 
-#: A plan with everything in it.
-FILES: Mapping[str, str] = {
-    base.PLAN_ENVIRONMENT: """\
-version: 1.0
-name: overcloud
-template: overcloud.yaml
-environments:
-- path: overcloud-resource-registry-puppet.yaml
-- data:
-    parameter_defaults: {Inline: 1}
-- path: environments/site.yaml
-- path: user-environment.yaml
-passwords: {Secret: word}
-derived_parameters: {Derived: 2}
-parameter_defaults: {Own: ü}
-resource_registry: {"OS::TripleO::Services::X": none.yaml}
-""",
-    "overcloud-resource-registry-puppet.yaml": "resource_registry: {a: b}\n",
-    "environments/site.yaml": "parameter_defaults: {Site: 3}\n",
-    "environments/unused.yaml": "parameter_defaults: {Unused: 4}\n",
-    "user-environment.yaml": "parameter_defaults: {User: 5}\n",
-    base.ROLES: "- name: Compute\n",
-}
+__all__ = ["FILES", "PlanHost", "PlanSuite", "make", "minimal"]
 
 
-class PlanHost(Protocol):
-    """Where the plan of a test is kept."""
-
-    def keep(self, files: Mapping[str, str]) -> PlanFiles:
-        """Keep these files, path -> text; once per test."""
-        ...
-
-    def read(self, path: str) -> str | None:
-        """A file of that plan as it is now; None when there is none.
-
-        Without the `PlanFiles`, if that can be.
-        """
-        ...
-
-
-def make(
-    host: PlanHost, files: Mapping[str, str], kept: int = base.KEPT
-) -> base.Plan:
-    """A plan with these files."""
-    return StoredPlan(host.keep(files), kept)
-
-
-def minimal(**sections: Any) -> dict[str, str]:
-    """A plan with nothing but these sections of its environment."""
-    text = yaml.safe_dump({"name": "overcloud", **sections})
-    return {base.PLAN_ENVIRONMENT: text}
-
-
-class PlanSuite:
+class PlanSuite(HistorySuite, ConflictSuite):
     """What `plans.base` promises; see the module for how to use it."""
 
     # Reading
@@ -315,6 +272,27 @@ class PlanSuite:
 
         assert host.read(base.PLAN_ENVIRONMENT) == text
         assert host.read(base.PARAMETERS) is not None
+
+    def test_all_absent_environments(self, host: PlanHost) -> None:
+        """The error names each of them, not only the first."""
+        entries = [{"path": "gone"}, {"data": {}}, {"path": "lost"}]
+        plan = make(host, minimal(environments=entries))
+
+        with pytest.raises(
+            errors.PlanError, match=r"\[0\]\.path: .*gone; .*\[2\].*lost"
+        ):
+            plan.read()
+
+    def test_each_file_is_read_once(self, host: PlanHost) -> None:
+        """Also one that is listed twice, and in two ways."""
+        entries = [{"path": "a"}, {"path": "./a"}, {"path": "b"}]
+        host.keep({**minimal(environments=entries), "a": "", "b": ""})
+        reads: list[str] = []
+        plan = StoredPlan(Watched(host.open(), lambda _, n: reads.append(n)))
+        plan.read()
+
+        assert reads[0] == base.PLAN_ENVIRONMENT
+        assert sorted(set(reads[1:])) == ["a", "b", base.ROLES]
 
     def test_listed_once(self, host: PlanHost) -> None:
         """Writing again changes only the parameters."""

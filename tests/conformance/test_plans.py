@@ -15,10 +15,12 @@ from imageprep_client.testing import plan_suite
 class _InMemory:
     _files: memory.MemoryFiles
 
-    def keep(self, files: Mapping[str, str]) -> PlanFiles:
+    def keep(self, files: Mapping[str, str]) -> None:
         self._files = memory.MemoryFiles(
             {path: text.encode() for path, text in files.items()}
         )
+
+    def open(self) -> PlanFiles:
         return self._files
 
     def read(self, path: str) -> str | None:
@@ -30,11 +32,13 @@ class _InDirectory:
     def __init__(self, home: Path) -> None:
         self._home = home
 
-    def keep(self, files: Mapping[str, str]) -> PlanFiles:
+    def keep(self, files: Mapping[str, str]) -> None:
         for path, text in files.items():
             file = self._home / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
+
+    def open(self) -> PlanFiles:
         return directory.DirectoryFiles(self._home)
 
     def read(self, path: str) -> str | None:
@@ -42,13 +46,26 @@ class _InDirectory:
         return file.read_text(encoding="utf-8") if file.exists() else None
 
 
-class TestMemory(plan_suite.PlanSuite):
+class _Suite(plan_suite.PlanSuite):
+    def test_cache_is_forgotten(self, host: plan_suite.PlanHost) -> None:
+        """What others worked out of the old parameters goes, no more."""
+        cached = {
+            f"__cache__/__cache_overcloud_{name}": "x"
+            for name in ("tripleo.parameters.get", "tripleo.roles.get")
+        }
+        plan = plan_suite.make(host, {**plan_suite.FILES, **cached})
+        plan.write_parameters({"A": "1"}, [])
+
+        assert [host.read(path) for path in cached] == [None, "x"]
+
+
+class TestMemory(_Suite):
     @pytest.fixture
     def host(self) -> plan_suite.PlanHost:
         return _InMemory()
 
 
-class TestDirectory(plan_suite.PlanSuite):
+class TestDirectory(_Suite):
     @pytest.fixture
     def host(self, tmp_path: Path) -> plan_suite.PlanHost:
         return _InDirectory(tmp_path)

@@ -102,7 +102,6 @@ RULES: dict[str, tuple[str, ...]] = {
         "undercloud",
     ),
     "opening": (
-        "buildah",
         "errors",
         "heat.parameters",
         "observer",
@@ -110,6 +109,13 @@ RULES: dict[str, tuple[str, ...]] = {
         "stores",
         "undercloud",
         "upkeep.registry",
+    ),
+    "local_images": (
+        "buildah",
+        "container.pushing",
+        "oci",
+        "stores.base",
+        "stores.containers",
     ),
     "client": (
         "buildah",
@@ -119,6 +125,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "errors",
         "files",
         "heat",
+        "local_images",
         "modify",
         "observer",
         "oci",
@@ -144,6 +151,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "oci",
         "plans.base",
         "plans.files",
+        "plans.history",
         "plans.stored",
         "stores.base",
         "stores.memory",

@@ -1,0 +1,197 @@
+"""``image-prepare hotfix``: packages installed into images."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from osc_lib.cli import format_columns
+from osc_lib.i18n import _
+
+from imageprep_client import client, errors
+from imageprep_client.cli import base, progress
+
+_COLUMNS = ("Image", "New image", "Packages")
+
+
+class Hotfix(base.Lister):
+    """Install RPM packages into images, which become new local images.
+
+    Of the packages of a directory those are installed of which the image has
+    an older version, and those that they need. Nothing else in the image
+    changes, and the image itself stays as it is: the new one is named
+    <image>-<tag>, in the local storage of buildah and podman.
+
+    The packages are checked before anything is changed. What is installed in
+    the new image is read back and compared with them before it gets its
+    name. What to do with it then is told at the end.
+
+    Exit status: 0 when all images are ready, 1 when some failed, 2 when there
+    is no new image.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--image",
+            metavar="<image>",
+            action="append",
+            dest="images",
+            required=True,
+            help=_(
+                "Image to install into, [<registry>/]<repository>[:<tag>]"
+                " (repeatable). It is the one in local storage or, when there"
+                " is none of this name, that of its registry; with docker://"
+                " in front of it always that of its registry"
+            ),
+        )
+        parser.add_argument(
+            "--rpms-path",
+            metavar="<directory>",
+            required=True,
+            help=_("Directory with the packages, files *.rpm"),
+        )
+        parser.add_argument(
+            "--tag",
+            metavar="<text>",
+            default="",
+            help=_(
+                "What the new tags end with, after a hyphen (default:"
+                " hotfix-<time>)"
+            ),
+        )
+        _add_parameters(parser)
+        parser.add_argument(
+            "--concurrency",
+            metavar="<number>",
+            type=base.positive,
+            default=client.HOTFIX_CONCURRENCY,
+            help=_("Images at once, at most (default: %(default)s)"),
+        )
+        base.add_registry_options(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        request = client.HotfixRequest(
+            images=parsed_args.images,
+            rpms_path=parsed_args.rpms_path,
+            tag=parsed_args.tag,
+            registry_url=parsed_args.registry_url,
+            release=parsed_args.release,
+            output_env_file=parsed_args.output_env_file,
+            header=self.header(),
+            concurrency=parsed_args.concurrency,
+        )
+        settings = client.Settings(
+            insecure_registries=tuple(parsed_args.insecure_registries),
+            cacert=parsed_args.registry_cacert,
+            authfile=parsed_args.authfile,
+        )
+        with progress.Progress() as observer:
+            result = client.Client(settings).hotfix(request, observer)
+        if not result.images:
+            raise _all_failed(result.failures)
+        if result.failures:
+            self.failure = errors.PartialFailure(
+                f"{len(result.failures)} of"
+                f" {len(result.failures) + len(result.images)} images failed",
+                result.failures,
+            )
+        for line in next_steps(result, request):
+            self.tell(line)
+        return _COLUMNS, (
+            (
+                image.image,
+                image.result,
+                format_columns.ListColumn(list(image.changes)),
+            )
+            for image in result.images
+        )
+
+
+def next_steps(
+    result: client.HotfixResult, request: client.HotfixRequest
+) -> Iterable[str]:
+    """What a user does with new images, each step with its commands."""
+    place = shlex.join(
+        ["--registry-url", request.registry_url]
+        if request.registry_url
+        else []
+    )
+    yield _("Next steps:")
+    yield _("1. Look at the new images:")
+    for image in result.images:
+        yield f"   buildah inspect --type image {image.result}"
+    yield _("2. Push them to where the nodes pull from:")
+    for image in result.images:
+        words = ("push --local", place, image.result)
+        yield f"   openstack image-prepare {' '.join(filter(None, words))}"
+    path = shlex.quote(request.output_env_file)
+    if request.output_env_file and result.parameters:
+        yield _("3. Deploy again, with the parameters last:")
+    else:
+        path = "hotfix.yaml"
+        yield _("3. Name them in an environment file, such as {path}:").format(
+            path=path
+        )
+        yield "   parameter_defaults:"
+        named = {
+            f"<parameter of {image.result}>": image.target
+            for image in result.images
+            if not image.parameters
+        }
+        for name, target in {**result.parameters, **named}.items():
+            yield f"     {name}: {target}"
+        yield _("   and deploy again, with it last:")
+    yield f"   openstack overcloud deploy --templates ... -e {path}"
+    yield _("4. On a node, look at what runs:")
+    for image in result.images:
+        yield f"   sudo podman ps --filter ancestor={image.target}"
+        names = " ".join(image.packages)
+        yield f"   sudo podman exec <container> rpm -q {names}"
+
+
+def _add_parameters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output-env-file",
+        metavar="<file>",
+        default="",
+        help=_(
+            "File to write the heat parameters to that name the new images"
+            " once they are pushed; a file that is there already is kept as"
+            " <file>.backup"
+        ),
+    )
+    parser.add_argument(
+        "--registry-url",
+        metavar="<host:port>",
+        default="",
+        help=_(
+            "Registry that the new images will be pushed to, for the"
+            " parameters and the next steps (default: the undercloud's)"
+        ),
+    )
+    parser.add_argument(
+        "--release",
+        metavar="<release>",
+        default="",
+        help=_(
+            "OpenStack release whose parameters are written, queens to zed or"
+            " master (default: master)"
+        ),
+    )
+
+
+def _all_failed(
+    failures: Sequence[errors.ImagePrepError],
+) -> errors.ImagePrepError:
+    if len(failures) == 1:
+        return failures[0]
+    hints = dict.fromkeys(each.hint for each in failures if each.hint)
+    return errors.ModifyError(
+        "; ".join(map(str, failures)), hint="; ".join(hints) or None
+    )

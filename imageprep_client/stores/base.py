@@ -122,6 +122,33 @@ class Mounts(Protocol):
 
 
 @runtime_checkable
+class BeginsPushes(Protocol):
+    """Can look for a blob and begin to push it in one step."""
+
+    def begin(self, descriptor: Descriptor) -> bool:
+        """Whether the blob is here; if not, its push has begun.
+
+        For who will push what is missing: the `push` that follows takes a
+        step less.
+        """
+        ...
+
+
+@runtime_checkable
+class PushesTagged(Protocol):
+    """Can store a manifest and tag it in one step."""
+
+    def push_tagged(
+        self, expected: Descriptor, content: Content, tag: str
+    ) -> None:
+        """As `push` and then `tag`.
+
+        :raises DigestMismatch, SizeMismatch: nothing is stored.
+        """
+        ...
+
+
+@runtime_checkable
 class Locates(Protocol):
     """Knows, without asking anybody, which repositories have a blob."""
 

@@ -29,6 +29,8 @@ _Power = TypeVar("_Power")
 ALL_POWERS: frozenset[type] = frozenset(
     {
         base.Mounts,
+        base.BeginsPushes,
+        base.PushesTagged,
         base.Locates,
         base.ListsTags,
         base.ListsReferrers,
@@ -101,6 +103,66 @@ class PowerSuite:
         assert_missing(store, blob.descriptor)
         push(store, blob)
         assert read(store, blob.descriptor) == blob.data
+
+    def test_begin_of_what_is_not_there(self, make_store: MakeStore) -> None:
+        """What is begun is not there before the push that follows."""
+        store = make_store("ns/begun")
+        begins = self.power(store, base.BeginsPushes)
+        blob = content.blob("begun")
+        assert not begins.begin(blob.descriptor)
+        assert_missing(store, blob.descriptor)
+        push(store, blob)
+        assert read(store, blob.descriptor) == blob.data
+
+    def test_begin_of_what_is_here(self, make_store: MakeStore) -> None:
+        """What is here is said to be, and stays."""
+        store = make_store("ns/here")
+        begins = self.power(store, base.BeginsPushes)
+        blob = content.blob("here")
+        push(store, blob)
+        assert begins.begin(blob.descriptor)
+        assert read(store, blob.descriptor) == blob.data
+
+    def test_begin_of_what_is_elsewhere(self, make_store: MakeStore) -> None:
+        """Another repository's content is not this one's."""
+        store, origin = make_store("ns/here"), make_store("ns/origin")
+        begins = self.power(store, base.BeginsPushes)
+        blob = content.blob("elsewhere")
+        push(origin, blob)
+        assert not begins.begin(blob.descriptor)
+        assert_missing(store, blob.descriptor)
+
+    @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+    def test_push_tagged(self, make_store: MakeStore, algorithm: str) -> None:
+        """The manifest is there under its digest and under the tag."""
+        if algorithm == "sha512" and not self.sha512:
+            pytest.skip("this store has no sha512")
+        store = make_store("ns/tagged")
+        tags = self.power(store, base.PushesTagged)
+        image = content.image("tagged", algorithm=algorithm)
+        for part in image.parts:
+            push(store, part)
+        with image.manifest.open() as stream:
+            tags.push_tagged(image.descriptor, stream, "latest")
+        assert read(store, image.descriptor) == image.manifest.data
+        named = store.resolve("latest")
+        assert read(store, named) == image.manifest.data
+
+    def test_push_tagged_of_wrong_content(self, make_store: MakeStore) -> None:
+        """Neither the manifest nor the tag is there afterwards."""
+        store = make_store("ns/tagged")
+        tags = self.power(store, base.PushesTagged)
+        image, other = content.image("right"), content.image("wrong")
+        for part in image.parts:
+            push(store, part)
+        with (
+            other.manifest.open() as stream,
+            pytest.raises(errors.InvalidContent),
+        ):
+            tags.push_tagged(image.descriptor, stream, "latest")
+        assert_missing(store, image.descriptor)
+        with pytest.raises(errors.NotFound):
+            store.resolve("latest")
 
     def test_locate(self, make_store: MakeStore) -> None:
         """The repository that is named has the content."""

@@ -8,19 +8,20 @@ the run in between, no tag names an image that is not whole.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Self
+from collections.abc import Callable, Iterator, Sequence
 
 from imageprep_client import errors
 from imageprep_client.observer import Observer
 from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.manifest import Manifest
 from imageprep_client.stores import base, verify
-from imageprep_client.transfer import resume
 from imageprep_client.transfer.ledger import Ledger
+from imageprep_client.transfer.stream import SideError, Streams
 from imageprep_client.transfer.survey import Copy, Item, Need, Survey
 from imageprep_client.transfer.workers import Cancelled, Workers
 
@@ -30,14 +31,6 @@ CONCURRENCY = 32
 # cost round trips, which only many at once hide.
 _LARGE = 4 * 1024 * 1024
 _LARGE_STREAMS = 8
-# A blob whose upload broke off is fetched again from its source: the
-# transport cannot send a stream twice, nor know before the end that what it
-# reads is wrong. Of a hundred large blobs some break often when three of ten
-# answers are faults; but what the transport itself tried for long is given up.
-_ATTEMPTS = 12
-_PATIENCE = 60.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
-_SOURCES = 4
 _WHOLE_INDEXES = (
     "this registry may take only whole indexes; leave --platform out"
 )
@@ -100,7 +93,7 @@ def copy_all(
     :raises NoSpace: when the destination has no room; nothing was moved.
     """
     with Workers(concurrency, keep_going=keep_going or dry_run) as workers:
-        survey = Survey(copies, workers, observer, ledger)
+        survey = Survey(copies, workers, observer, ledger, thorough=dry_run)
         survey.run()
         if dry_run:
             survey.estimate()
@@ -158,6 +151,7 @@ class _Transfer:
         self._observer = observer
         self._ledger = ledger
         self._lock = threading.Lock()
+        self._streams = Streams(workers, observer)
 
     def run(self) -> None:
         """Blobs, manifests, tags; failures are in the items' `error`."""
@@ -169,58 +163,73 @@ class _Transfer:
         self._flush()
 
     def _blobs(self) -> None:
+        """Bring each blob; once it is there, spread it to who needs it."""
         needs = [n for n in self._survey.needs if not n.failed]
-        missing = [n for n in needs if n.home is None]
-        large = [n for n in missing if n.blob.size >= _LARGE]
-        small = [n for n in missing if n.blob.size < _LARGE]
-        self._observer.phase("blobs", len(missing))
-        self._workers.each(self._bring, large, limit=_LARGE_STREAMS)
-        self._workers.each(self._bring, small)
-        placed = [n for n in needs if n.home is not None]
-        self._observer.phase("mounts", len(placed))
-        self._workers.each(self._spread, placed)
+        self._observer.phase("blobs", len(needs))
+        self._workers.each(
+            self._step,
+            [_Step(need) for need in needs],
+            large=lambda step: step.streams_much,
+            limit=_LARGE_STREAMS,
+        )
+
+    def _step(self, step: _Step) -> list[_Step]:
+        """Take one step; those that it makes possible."""
+        need, item = step.need, step.item
+        try:
+            if item is None:
+                self._bring(need)
+            elif not item.error:
+                self._take_over(need, item)
+        except SideError as error:
+            for failed in [item] if item else need.items:
+                failed.fail(error.operation, error.origin, error.cause)
+            raise error.cause from error
+        return [] if item else self._spread(need)
 
     def _bring(self, need: Need) -> None:
-        """Stream a blob into the first repository that needs it."""
+        """See that a repository that needs the blob has it."""
         waiting = [item for item in need.items if not item.error]
-        if not waiting:
+        if need.home is not None or not waiting:
             return
         item = waiting[0]
-        try:
-            self._stream(need.blob, need.items, item.copy.destination)
-        except Cancelled:
-            raise
-        except _SideError as error:
-            for other in need.items:
-                other.fail(error.operation, error.origin, error.cause)
-            raise error.cause from error
-        self._tally(item, "copied", need.blob.size)
-        need.home = item.copy.destination.repository
-        need.streamed = True
+        destination = item.copy.destination
+        how = "present"
+        if need.sought or not self._begin(need.blob, destination):
+            self._streams.move(need.blob, _sources(need), destination)
+            need.streamed = True
+            self._tally(item, "copied", need.blob.size)
+            how = "copied"
+        need.home = destination.repository
         self._ledger.record(need.registry, need.blob.digest, need.home)
-        self._observer.blob_finished(need.blob, "copied")
+        self._observer.blob_finished(need.blob, how)
 
-    def _spread(self, need: Need) -> None:
-        """Take the blob over into the other repositories that need it."""
-        done: set[str] = set()
+    def _begin(self, blob: Descriptor, destination: base.Store) -> bool:
+        """Whether the destination turns out to have the blob."""
+        if not isinstance(destination, base.BeginsPushes):
+            return False
+        try:
+            found = destination.begin(blob)
+        except errors.StoreError as error:
+            raise SideError("push blob", "destination", error) from error
+        if found:
+            self._observer.bytes_expected(-blob.size)
+        return found
+
+    def _spread(self, need: Need) -> list[_Step]:
+        """The other repositories that need the blob, each once."""
+        others: dict[str, Item] = {}
         for item in need.items:
-            self._workers.check()
             repository = item.copy.destination.repository
-            if item.error or repository in done:
-                continue
-            done.add(repository)
-            if repository == need.home:
-                if not need.streamed:
-                    self._tally(item, "kept", need.blob.size)
-                continue
-            try:
-                self._take_over(need, item)
-            except _SideError as error:
-                item.fail(error.operation, error.origin, error.cause)
-                raise error.cause from error
+            if not item.error:
+                others.setdefault(repository, item)
+        home = others.pop(need.home or "", None)
+        if home and not need.streamed:
+            self._tally(home, "kept", need.blob.size)
+        return [_Step(need, item) for item in others.values()]
 
     def _take_over(self, need: Need, item: Item) -> None:
-        """Mount one blob into one repository, or stream it there."""
+        """Mount the blob into one repository, or stream it there."""
         destination = item.copy.destination
         try:
             if isinstance(destination, base.Mounts) and destination.mount(
@@ -234,65 +243,10 @@ class _Transfer:
                 self._observer.blob_finished(need.blob, "present")
                 return
         except errors.StoreError as error:
-            raise _SideError("mount blob", "destination", error) from error
-        self._stream(need.blob, need.items, destination)
+            raise SideError("mount blob", "destination", error) from error
+        self._streams.move(need.blob, _sources(need), destination)
         self._tally(item, "copied", need.blob.size)
         self._observer.blob_finished(need.blob, "copied")
-
-    def _stream(
-        self, blob: Descriptor, items: Sequence[Item], destination: base.Store
-    ) -> None:
-        """Move a blob; another image's source is tried where one fails.
-
-        :raises _SideError: from the last try.
-        """
-        sources = {
-            (s.registry, s.repository): s
-            for s in (item.copy.source for item in items)
-        }
-        last: _SideError | None = None
-        for source in list(sources.values())[:_SOURCES]:
-            end = time.monotonic() + _PATIENCE
-            for attempt in range(_ATTEMPTS):
-                if attempt:
-                    self._workers.pause(
-                        min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE)
-                    )
-                self._workers.check()
-                try:
-                    return self._stream_once(blob, source, destination)
-                except _SideError as error:
-                    last = error
-                    if not error.cause.temporary or time.monotonic() > end:
-                        break
-            if last and last.origin == "destination":
-                break
-        assert last is not None  # noqa: S101 - there is a source
-        raise last
-
-    def _stream_once(
-        self,
-        blob: Descriptor,
-        source: base.ReadableStore,
-        destination: base.Store,
-    ) -> None:
-        try:
-            content = resume.fetch(blob, source, destination)
-        except errors.ImagePrepError as error:
-            raise _SideError("fetch blob", "source", error) from error
-        with content:
-            metered = _Metered(content, blob, self._workers, self._observer)
-            try:
-                destination.push(blob, metered)
-            except Cancelled:
-                raise
-            except errors.ImagePrepError as error:
-                self._observer.bytes_copied(-metered.count)
-                if metered.error is not None:
-                    raise _SideError(
-                        "fetch blob", "source", metered.error
-                    ) from error
-                raise _SideError("push blob", "destination", error) from error
 
     def _images(self, phase: str, work: Callable[[Item], None]) -> None:
         """One step of every image that is still on its way."""
@@ -301,34 +255,48 @@ class _Transfer:
         self._observer.phase(phase, len(items))
         self._workers.each(work, items)
 
-    @staticmethod
-    def _push_manifests(item: Item) -> None:
+    def _push_manifests(self, item: Item) -> None:
+        """Push all, children first, but for what is pushed with its tag."""
         if item.graph is None:
             return
-        graphs = [item.graph, *(each.graph for each in item.attached)]
+        found = [item.graph, *(each.graph for each in item.attached)]
+        for manifest in (m for graph in found for m in graph.manifests):
+            if manifest is not item.graph.root or not _tags_on_push(item):
+                with self._pushing(item, manifest):
+                    item.copy.destination.push(
+                        manifest.descriptor,
+                        verify.from_bytes(
+                            manifest.content, manifest.descriptor
+                        ),
+                    )
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _pushing(item: Item, manifest: Manifest) -> Iterator[None]:
         with item.blame("push manifest", "destination"):
-            for manifest in (m for graph in graphs for m in graph.manifests):
-                content = verify.from_bytes(
-                    manifest.content, manifest.descriptor
-                )
-                try:
-                    item.copy.destination.push(manifest.descriptor, content)
-                except errors.StoreError as error:
-                    if item.copy.only and manifest.is_index:
-                        error.hint = error.hint or _WHOLE_INDEXES
-                    raise
+            try:
+                yield
+            except errors.StoreError as error:
+                if item.copy.only and manifest.is_index:
+                    error.hint = error.hint or _WHOLE_INDEXES
+                raise
 
     def _tag(self, item: Item) -> None:
-        if item.root is None:
+        if item.root is None or item.graph is None:
             return
-        with item.blame("tag", "destination"):
-            # Who sees the image's tag finds what is attached to it.
-            for each in item.attached:
-                if each.tag:
-                    item.copy.destination.tag(
-                        each.graph.root.descriptor, each.tag
-                    )
-            item.copy.destination.tag(item.root, item.copy.tag)
+        destination, tag = item.copy.destination, item.copy.tag
+        if tags_on_push := _tags_on_push(item):
+            root = item.graph.root
+            content = verify.from_bytes(root.content, root.descriptor)
+            with self._pushing(item, root):
+                tags_on_push.push_tagged(root.descriptor, content, tag)
+        else:
+            with item.blame("tag", "destination"):
+                # Who sees the image's tag finds what is attached to it.
+                for each in item.attached:
+                    if each.tag:
+                        destination.tag(each.graph.root.descriptor, each.tag)
+                destination.tag(item.root, tag)
         item.finished = time.monotonic()
         self._observer.image_finished(item.copy.name, Status.COPIED)
 
@@ -348,62 +316,34 @@ class _Transfer:
             setattr(item, kind, getattr(item, kind) + size)
 
 
-class _SideError(Exception):
-    """A failure with the side it came from, on its way to the items."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Step:
+    """A blob to bring, or, with an item, to spread to its repository."""
 
-    def __init__(
-        self,
-        operation: str,
-        origin: errors.Origin,
-        cause: errors.ImagePrepError,
-    ) -> None:
-        super().__init__(operation)
-        self.operation = operation
-        self.origin = origin
-        self.cause = cause
+    need: Need
+    item: Item | None = None
+
+    @property
+    def streams_much(self) -> bool:
+        size = self.need.blob.size
+        return self.item is None and self.need.home is None and size >= _LARGE
 
 
-class _Metered:
-    """Content that counts what passes, and ends when the run is stopped.
+def _sources(need: Need) -> list[base.ReadableStore]:
+    """Where the blob can be fetched from, each once."""
+    sources = (item.copy.source for item in need.items)
+    return list({(s.registry, s.repository): s for s in sources}.values())
 
-    :ivar count: bytes so far.
-    :ivar error: what the source raised, to tell it from the destination's.
+
+def _tags_on_push(item: Item) -> base.PushesTagged | None:
+    """The destination, if the image's manifest is pushed with its tag.
+
+    What is attached to it may have to come between the two.
     """
-
-    def __init__(
-        self,
-        content: base.Content,
-        blob: Descriptor,
-        workers: Workers,
-        observer: Observer,
-    ) -> None:
-        # The content may verify the blob already; who pushes must know it.
-        self.verifies = getattr(content, "verifies", None)
-        self.count = 0
-        self.error: errors.ImagePrepError | None = None
-        self._content = content
-        self._workers = workers
-        self._observer = observer
-
-    def read(self, size: int = -1, /) -> bytes:
-        self._workers.check()
-        try:
-            chunk = self._content.read(size)
-        except errors.ImagePrepError as error:
-            self.error = error
-            raise
-        self.count += len(chunk)
-        self._observer.bytes_copied(len(chunk))
-        return chunk
-
-    def close(self) -> None:
-        self._content.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
+    destination = item.copy.destination
+    if item.attached or not isinstance(destination, base.PushesTagged):
+        return None
+    return destination
 
 
 def _outcome(item: Item, *, dry_run: bool) -> Outcome:

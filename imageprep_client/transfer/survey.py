@@ -113,12 +113,14 @@ class Need:
 
     :ivar items: the images that need it.
     :ivar home: a repository of the registry that has it, or None.
+    :ivar sought: whether the registry was asked for it.
     :ivar streamed: whether this run brought it there.
     """
 
     blob: Descriptor
     items: list[Item]
     home: str | None = None
+    sought: bool = True
     streamed: bool = False
 
     @property
@@ -134,6 +136,8 @@ class Need:
 class Survey:
     """What `copies` need, found out by several threads.
 
+    :param thorough: whether to look for each blob now, even where a push
+        finds out on its way.
     :ivar items: one per copy, in their order.
     :ivar needs: the unique blobs per destination, largest and most shared
         first.
@@ -145,12 +149,15 @@ class Survey:
         workers: Workers,
         observer: Observer,
         ledger: Ledger,
+        *,
+        thorough: bool = True,
     ) -> None:
         self.items = [Item(copy) for copy in copies]
         self.needs: list[Need] = []
         self._workers = workers
         self._observer = observer
         self._ledger = ledger
+        self._thorough = thorough
 
     def run(self) -> None:
         """Find out; failures are in the items' `error`."""
@@ -273,11 +280,17 @@ class Survey:
         if need.home is not None:
             return
         first = need.items[0].copy.destination
+        likely = [i for i in need.items if i.populated]
         if isinstance(first, base.Locates):
             need.home = first.locate(need.blob)
+        elif (
+            not likely
+            and not self._thorough
+            and isinstance(first, base.BeginsPushes)
+        ):
+            need.sought = False
         else:
-            likely = [i for i in need.items if i.populated] or need.items[:1]
-            for item in likely[:_LOOKS]:
+            for item in (likely or need.items)[: _LOOKS if likely else 1]:
                 if item.copy.destination.exists(need.blob):
                     need.home = item.copy.destination.repository
                     break

@@ -6,10 +6,12 @@ the GIL in pieces of a megabyte.
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable
-from typing import Self, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, Self, TypeVar
 
 from imageprep_client import errors
 
@@ -62,10 +64,11 @@ class Workers:
 
     def each(
         self,
-        work: Callable[[T], None],
+        work: Callable[[T], Iterable[T] | None],
         items: Iterable[T],
         *,
-        limit: int | None = None,
+        large: Callable[[T], bool] = lambda _: False,
+        limit: int = 0,
         tolerate: type[errors.ImagePrepError] | None = None,
     ) -> list[tuple[T, errors.ImagePrepError]]:
         """Call `work` with each item, started in order, several at once.
@@ -73,41 +76,41 @@ class Workers:
         When the caller is interrupted the threads are told to stop and get
         a moment to do so.
 
-        :param limit: fewer threads than the run may have.
+        :param work: may give further items, which are done after the others.
+        :param large: of which items no more than `limit` are done at once;
+            smaller ones that come after them need not wait for them.
         :param tolerate: failures whose cause is of this kind do not stop
             the others, even without `keep_going`.
         :returns: the items whose work raised an `ImagePrepError`, with it;
             items that were cancelled are not listed. Any other exception is
             a defect and is raised here.
         """
-        queue = list(items)
+        queue = _Queue(items, large, limit)
         failures: list[tuple[T, errors.ImagePrepError]] = []
         defects: list[BaseException] = []
-        lock = threading.Lock()
-        position = iter(range(len(queue)))
-
-        def take() -> int | None:
-            with lock:
-                return next(position, None)
 
         def drain() -> None:
-            while not self._stop.is_set() and (index := take()) is not None:
-                try:
-                    work(queue[index])
-                except Cancelled:
-                    return
-                except errors.ImagePrepError as error:
-                    failures.append((queue[index], error))
-                    if not self.keep_going and not (
-                        tolerate and isinstance(error.__cause__, tolerate)
-                    ):
+            while True:
+                with queue.next() as taken:
+                    if not taken or self._stop.is_set():
+                        return
+                    (item,) = taken
+                    try:
+                        queue.add(work(item) or ())
+                    except Cancelled:
+                        return
+                    except errors.ImagePrepError as error:
+                        failures.append((item, error))
+                        if not self.keep_going and not (
+                            tolerate and isinstance(error.__cause__, tolerate)
+                        ):
+                            self._stop.set()
+                    except BaseException as error:
+                        defects.append(error)
                         self._stop.set()
-                except BaseException as error:
-                    defects.append(error)
-                    self._stop.set()
-                    return
+                        return
 
-        count = min(self._concurrency, limit or len(queue), len(queue))
+        count = min(self._concurrency, queue.most)
         self._run([threading.Thread(target=drain) for _ in range(count)])
         if defects:
             raise defects[0]
@@ -135,3 +138,57 @@ class Workers:
 
     def __exit__(self, *exc_info: object) -> None:
         self._stop.set()
+
+
+class _Queue(Generic[T]):
+    """What is to be done, as `Workers.each` has it.
+
+    :ivar most: how many threads can be of use.
+    """
+
+    def __init__(
+        self, items: Iterable[T], large: Callable[[T], bool], limit: int
+    ) -> None:
+        self._is_large = large
+        self._limit = limit
+        self._large: collections.deque[T] = collections.deque()
+        self._small: collections.deque[T] = collections.deque()
+        self._busy = self._busy_large = 0
+        self._changed = threading.Condition()
+        self.add(items)
+        # Large items are often followed by many small ones.
+        self.most = len(self._small) + len(self._large)
+
+    def add(self, items: Iterable[T]) -> None:
+        """Have these done, too."""
+        with self._changed:
+            for item in items:
+                large = self._is_large(item)
+                (self._large if large else self._small).append(item)
+                self._changed.notify()
+
+    @contextlib.contextmanager
+    def next(self) -> Iterator[tuple[T] | tuple[()]]:
+        """The next item, done at the end; nothing when all are."""
+        with self._changed:
+            while True:
+                if self._large and self._busy_large < self._limit:
+                    item, large = self._large.popleft(), 1
+                    break
+                if self._small:
+                    item, large = self._small.popleft(), 0
+                    break
+                if not self._busy:
+                    yield ()
+                    return
+                # Who is busy may add to the queue.
+                self._changed.wait()
+            self._busy += 1
+            self._busy_large += large
+        try:
+            yield (item,)
+        finally:
+            with self._changed:
+                self._busy -= 1
+                self._busy_large -= large
+                self._changed.notify_all()

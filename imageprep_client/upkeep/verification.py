@@ -170,8 +170,12 @@ class _Verification:
                     for name in job.repositories:
                         broken[name, job.blob.digest] = found
 
-        limit = _HASHERS if isinstance(self._registry, KeepsFiles) else None
-        _raise_first(self._workers.each(one, jobs, limit=limit))
+        on_disk = isinstance(self._registry, KeepsFiles)
+        _raise_first(
+            self._workers.each(
+                one, jobs, large=lambda _: on_disk, limit=_HASHERS
+            )
+        )
         return broken
 
 

@@ -12,7 +12,12 @@ from imageprep_client.testing import store_suite
 
 
 class TestLayout(store_suite.StoreSuite):
-    powers = store_suite.ALL_POWERS - {base.Untags, base.ListsManifests}
+    powers = store_suite.ALL_POWERS - {
+        base.BeginsPushes,
+        base.ListsManifests,
+        base.PushesTagged,
+        base.Untags,
+    }
 
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> store_suite.MakeStore:

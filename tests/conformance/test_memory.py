@@ -9,7 +9,12 @@ from imageprep_client.testing import store_suite
 
 
 class TestMemory(store_suite.StoreSuite):
-    powers = store_suite.ALL_POWERS - {base.Flushes, base.MeasuresSpace}
+    powers = store_suite.ALL_POWERS - {
+        base.BeginsPushes,
+        base.Flushes,
+        base.MeasuresSpace,
+        base.PushesTagged,
+    }
 
     @pytest.fixture
     def make_store(self) -> store_suite.MakeStore:

@@ -17,7 +17,9 @@ from tests import servers
 
 _POWERS = frozenset(
     {
+        base.BeginsPushes,
         base.Mounts,
+        base.PushesTagged,
         base.ListsTags,
         base.ListsReferrers,
         base.Deletes,

@@ -172,6 +172,25 @@ class RegistryStore:
         self._requests.writes = True
         return self._uploads.mount(self._connect(), descriptor, repository)
 
+    def begin(self, descriptor: Descriptor) -> bool:
+        """A mount from this very repository: a registry that does not have
+        the blob answers with a place for it.
+        """
+        return self.mount(descriptor, self.repository)
+
+    def push_tagged(
+        self, expected: Descriptor, content: base.Content, tag: str
+    ) -> None:
+        references.check_tag(tag)
+        self._requests.writes = True
+        data = _all(verify.verified(expected, content))
+        response = self._put_manifest(expected.media_type, data, tag)
+        if response.headers.get("Docker-Content-Digest") == expected.digest:
+            self._pushed(response, expected, data)
+        else:
+            # The registry compares what it got with the digest of a URL.
+            self._push_manifest(expected, data)
+
     def tags(self) -> Iterator[str]:
         def list_them(place: Place) -> list[str]:
             request = place.requests.request(
@@ -321,6 +340,12 @@ class RegistryStore:
         response = self._put_manifest(
             expected.media_type, data, expected.digest
         )
+        self._pushed(response, expected, data)
+
+    def _pushed(
+        self, response: Response, expected: Descriptor, data: bytes
+    ) -> None:
+        """Note a manifest that the registry took."""
         self._manifests.add(expected.digest, data)
         if "OCI-Subject" not in response.headers:
             manifest = manifests.parse(

@@ -10,7 +10,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.testing import images
-from imageprep_client.transfer import engine
+from imageprep_client.transfer import engine, stream
 from imageprep_client.transfer.ledger import Ledger
 
 IMAGE = images.random_image("patience", layers=1)
@@ -50,19 +50,19 @@ def copy(failures: int) -> None:
 
 def test_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seven failures in a row are survived."""
-    monkeypatch.setattr(engine, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(stream, "_FIRST_PAUSE", 0.0)
     copy(7)
 
 
 def test_it_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the end the last error is told."""
-    monkeypatch.setattr(engine, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(stream, "_FIRST_PAUSE", 0.0)
     with pytest.raises(errors.CopyError, match="broke off"):
         copy(1000)
 
 
 def test_it_is_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the transport tried for long already is not tried again."""
-    monkeypatch.setattr(engine, "_PATIENCE", -1.0)
+    monkeypatch.setattr(stream, "_PATIENCE", -1.0)
     with pytest.raises(errors.CopyError, match="broke off"):
         copy(1)

@@ -63,7 +63,7 @@ def test_limit_bounds_the_threads():
         barrier.wait()
 
     with Workers(8, keep_going=False) as workers:
-        workers.each(work, range(8), limit=2)
+        workers.each(work, range(8), large=lambda _: True, limit=2)
     assert len(names) == 2
 
 
@@ -91,3 +91,50 @@ def test_defects_are_raised():
         pytest.raises(ZeroDivisionError),
     ):
         workers.each(work, range(3))
+
+
+def test_work_gives_more_work():
+    """What a piece of work gives is done after what was given first."""
+    seen: list[int] = []
+
+    def work(number: int) -> list[int]:
+        seen.append(number)
+        return [number * 10] if number < 10 else []
+
+    with Workers(1, keep_going=False) as workers:
+        workers.each(work, [1, 2])
+    assert seen == [1, 2, 10, 20]
+
+
+def test_idle_threads_wait_for_more_work():
+    """What one piece of work gives is done by several at once."""
+    import threading
+
+    barrier = threading.Barrier(3, timeout=10)
+
+    def work(number: int) -> list[int]:
+        if number:
+            barrier.wait()
+            return []
+        return [1, 2, 3]
+
+    with Workers(3, keep_going=False) as workers:
+        assert workers.each(work, [0, 0, 0]) == []
+
+
+def test_small_items_pass_large_ones():
+    """Large items that must wait do not hold up the small ones."""
+    import threading
+
+    done = threading.Event()
+
+    def work(number: int) -> None:
+        if number >= 10:
+            assert done.wait(10)
+        if number == 2:
+            done.set()
+
+    with Workers(2, keep_going=False) as workers:
+        workers.each(
+            work, [10, 11, 1, 2], large=lambda number: number >= 10, limit=1
+        )

@@ -1,0 +1,149 @@
+"""One blob on its way from a source to a destination."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Self
+
+from imageprep_client import errors
+from imageprep_client.observer import Observer
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.stores import base
+from imageprep_client.transfer import resume
+from imageprep_client.transfer.workers import Cancelled, Workers
+
+# A blob whose upload broke off is fetched again from its source: the
+# transport cannot send a stream twice, nor know before the end that what it
+# reads is wrong. Of a hundred large blobs some break often when three of ten
+# answers are faults; but what the transport itself tried for long is given up.
+_ATTEMPTS = 12
+_PATIENCE = 60.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
+_SOURCES = 4
+
+
+class SideError(Exception):
+    """A failure with the side it came from, on its way to the items.
+
+    :ivar operation: what was being done.
+    :ivar origin: the side that failed.
+    :ivar cause: why.
+    """
+
+    def __init__(
+        self,
+        operation: str,
+        origin: errors.Origin,
+        cause: errors.ImagePrepError,
+    ) -> None:
+        super().__init__(operation)
+        self.operation = operation
+        self.origin = origin
+        self.cause = cause
+
+
+class Streams:
+    """Moves blobs, and tries again what broke off."""
+
+    def __init__(self, workers: Workers, observer: Observer) -> None:
+        self._workers = workers
+        self._observer = observer
+
+    def move(
+        self,
+        blob: Descriptor,
+        sources: Sequence[base.ReadableStore],
+        destination: base.Store,
+    ) -> None:
+        """Move a blob; the next source is tried where one fails.
+
+        :raises SideError: from the last try.
+        :raises Cancelled: when the run is stopping.
+        """
+        last: SideError | None = None
+        for source in sources[:_SOURCES]:
+            end = time.monotonic() + _PATIENCE
+            for attempt in range(_ATTEMPTS):
+                if attempt:
+                    self._workers.pause(
+                        min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE)
+                    )
+                self._workers.check()
+                try:
+                    return self._move_once(blob, source, destination)
+                except SideError as error:
+                    last = error
+                    if not error.cause.temporary or time.monotonic() > end:
+                        break
+            if last and last.origin == "destination":
+                break
+        assert last is not None  # noqa: S101 - there is a source
+        raise last
+
+    def _move_once(
+        self,
+        blob: Descriptor,
+        source: base.ReadableStore,
+        destination: base.Store,
+    ) -> None:
+        try:
+            content = resume.fetch(blob, source, destination)
+        except errors.ImagePrepError as error:
+            raise SideError("fetch blob", "source", error) from error
+        with content:
+            metered = _Metered(content, blob, self._workers, self._observer)
+            try:
+                destination.push(blob, metered)
+            except Cancelled:
+                raise
+            except errors.ImagePrepError as error:
+                self._observer.bytes_copied(-metered.count)
+                if metered.error is not None:
+                    raise SideError(
+                        "fetch blob", "source", metered.error
+                    ) from error
+                raise SideError("push blob", "destination", error) from error
+
+
+class _Metered:
+    """Content that counts what passes, and ends when the run is stopped.
+
+    :ivar count: bytes so far.
+    :ivar error: what the source raised, to tell it from the destination's.
+    """
+
+    def __init__(
+        self,
+        content: base.Content,
+        blob: Descriptor,
+        workers: Workers,
+        observer: Observer,
+    ) -> None:
+        # The content may verify the blob already; who pushes must know it.
+        self.verifies = getattr(content, "verifies", None)
+        self.count = 0
+        self.error: errors.ImagePrepError | None = None
+        self._content = content
+        self._workers = workers
+        self._observer = observer
+
+    def read(self, size: int = -1, /) -> bytes:
+        self._workers.check()
+        try:
+            chunk = self._content.read(size)
+        except errors.ImagePrepError as error:
+            self.error = error
+            raise
+        self.count += len(chunk)
+        self._observer.bytes_copied(len(chunk))
+        return chunk
+
+    def close(self) -> None:
+        self._content.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()

@@ -15,10 +15,12 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from imageprep_client import discovery, errors, undercloud
+from imageprep_client import discovery, errors, local_images, undercloud
+from imageprep_client.buildah import Buildah
 from imageprep_client.catalog import DEFAULT_RELEASE, releases
 from imageprep_client.container import (
     default,
+    hotfixing,
     inventory,
     login,
     pushing,
@@ -26,6 +28,10 @@ from imageprep_client.container import (
 )
 from imageprep_client.container import prepare as preparing
 from imageprep_client.container.destination import Place
+from imageprep_client.container.hotfixing import (
+    CONCURRENCY as HOTFIX_CONCURRENCY,
+)
+from imageprep_client.container.hotfixing import HotfixRequest, HotfixResult
 from imageprep_client.container.inventory import Details
 from imageprep_client.container.pushing import PushRequest
 from imageprep_client.container.removal import Removed
@@ -40,9 +46,11 @@ from imageprep_client.observer import Observer
 from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
 from imageprep_client.opening import Settings, Stores
-from imageprep_client.plans import inspection
-from imageprep_client.plans import opening as plan_opening
+from imageprep_client.plans.base import KEPT as PLAN_HISTORY
 from imageprep_client.plans.base import Change, Plan, Revision
+from imageprep_client.plans.inspection import difference as plan_difference
+from imageprep_client.plans.inspection import images as plan_images
+from imageprep_client.plans.opening import find_plans, open_plan
 from imageprep_client.serving.address import DEFAULT_LISTEN
 from imageprep_client.stores import base
 from imageprep_client.transfer.engine import CONCURRENCY
@@ -57,12 +65,16 @@ __all__ = [
     "DEFAULT_LISTEN",
     "DEFAULT_RELEASE",
     "ENVIRONMENT_DIRECTORY",
+    "HOTFIX_CONCURRENCY",
+    "PLAN_HISTORY",
     "PORT",
     "TREE",
     "Change",
     "Client",
     "Credential",
     "Details",
+    "HotfixRequest",
+    "HotfixResult",
     "Plan",
     "Platform",
     "PrepareRequest",
@@ -138,29 +150,63 @@ class Client:
     def push(
         self, request: PushRequest, observer: Observer | None = None
     ) -> Row:
-        """Copy one image; see `container.pushing.push`."""
+        """Copy one image; see `container.pushing.push`.
+
+        :raises PartialFailure: when the copy is in place, but the name of
+            the local image could not be removed.
+        """
         observer = observer or Observer()
-        reference = pushing.source_of(request.image)
         place = self._place(request.registry_url)
         patient = not request.dry_run
-        with (
-            self._stores(
-                observer,
-                {reference.registry: request.source_credential},
-                patient=patient,
-            ) as sources,
-            self._stores(
-                observer, {place.registry: request.credential}, patient=patient
-            ) as destinations,
-        ):
-            return pushing.push(
+        with contextlib.ExitStack() as stack:
+            local = stack.enter_context(local_images.source(request))
+            reference = (
+                local.reference if local else pushing.source_of(request.image)
+            )
+            sources = stack.enter_context(
+                self._stores(
+                    observer,
+                    {reference.registry: request.source_credential},
+                    patient=patient,
+                )
+            )
+            destinations = stack.enter_context(
+                self._stores(
+                    observer,
+                    {place.registry: request.credential},
+                    patient=patient,
+                )
+            )
+            row = pushing.push(
                 request,
+                reference,
                 place,
-                source=sources.source,
+                source=local.store
+                if local
+                else lambda named, *_: sources.source(named),
                 destination=destinations.destination,
                 locked=destinations.locked,
                 observer=observer,
                 concurrency=CONCURRENCY,
+            )
+            if local and request.cleanup and not request.dry_run:
+                local.clean_up()
+            return row
+
+    def hotfix(
+        self, request: HotfixRequest, observer: Observer | None = None
+    ) -> HotfixResult:
+        """Install packages into images; see `container.hotfixing.hotfix`."""
+        observer = observer or Observer()
+        with self._stores(observer, {}) as stores:
+            return hotfixing.hotfix(
+                request,
+                buildah=Buildah(),
+                source=stores.source,
+                destination=stores.destination,
+                undercloud_registry=undercloud.registry,
+                observer=observer,
+                now=datetime.datetime.now(),
             )
 
     def images(
@@ -379,14 +425,6 @@ class _Image:
 credential = login.parse
 #: See `container.default.environment`.
 default_environment = default.environment
-
-
-#: See `plans.opening`.
-open_plan = plan_opening.open_plan
-find_plans = plan_opening.find_plans
-#: See `plans.inspection`.
-plan_images = inspection.images
-plan_difference = inspection.difference
 
 
 def virtual_host(tree: str, listen: str) -> str:

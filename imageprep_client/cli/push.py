@@ -13,12 +13,14 @@ from imageprep_client.cli import base, progress
 
 
 class Push(base.Lister):
-    """Copy one image from a registry to a registry or a tree.
+    """Copy one image to a registry or a tree.
 
-    The copy has the repository and the tag of the image, below the
-    destination. What is there already is not copied again.
+    The image is in a registry or, with --local, in the local storage of
+    buildah and podman. The copy has the repository and the tag of the image,
+    below the destination. What is there already is not copied again.
 
-    Exit status: 0 when the image is in place, 2 when it is not.
+    Exit status: 0 when the image is in place, 1 when it is but --cleanup
+    failed, 2 when it is not.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -30,8 +32,14 @@ class Push(base.Lister):
                 "Image to copy, [<registry>/]<repository>[:<tag>][@<digest>];"
                 " of docker.io when it names no registry, and the tag is"
                 " latest when it names none. With a digest that is what is"
-                " copied, and given the tag"
+                " copied, and given the tag. With --local, or in front of it"
+                " containers-storage:, a name in local storage"
             ),
+        )
+        parser.add_argument(
+            "--local",
+            action="store_true",
+            help=_("Take the image from local storage"),
         )
         base.add_place_options(parser)
         parser.add_argument(
@@ -56,6 +64,8 @@ class Push(base.Lister):
             multi_arch=parsed_args.multi_arch,
             referrers=parsed_args.referrers,
             dry_run=parsed_args.dry_run,
+            local=parsed_args.local,
+            cleanup=parsed_args.cleanup,
             source_credential=base.credential(parsed_args, "source-"),
             credential=base.credential(parsed_args),
         )
@@ -89,7 +99,8 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         "--cleanup",
         action="store_true",
         help=_(
-            "Remove the local copy afterwards. Accepted for compatibility:"
-            " copying from registry to registry makes none"
+            "With --local: remove the name from local storage when the image"
+            " is in place, and the image with its last name. Without: nothing,"
+            " as copying from registry to registry leaves nothing behind"
         ),
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from imageprep_client import errors
@@ -19,6 +20,7 @@ from imageprep_client.transfer.ledger import Ledger
 from imageprep_client.transfer.survey import Copy
 
 _LOCAL = "containers-storage:"
+_SIMILAR = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,11 @@ class PushRequest:
     """One image to copy.
 
     :ivar image: ``[docker://][registry/]repository[:tag][@digest]``; with
-        both the digest is copied and the tag is given to it.
+        both the digest is copied and the tag is given to it. In local
+        storage ``[containers-storage:]name``, completed as buildah does, or
+        an ID.
+    :ivar local: the image is in local storage.
+    :ivar cleanup: take the name of a local image away when it is copied.
     :ivar registry_url: where to; empty: the undercloud's registry.
     :ivar append_tag: is added to the tag at the destination.
     :ivar multi_arch: copy an index as it is, not one image of it.
@@ -39,21 +45,38 @@ class PushRequest:
     multi_arch: bool = False
     referrers: bool = True
     dry_run: bool = False
+    local: bool = False
+    cleanup: bool = False
     source_credential: Credential | None = None
     credential: Credential | None = None
 
+    @property
+    def local_name(self) -> str:
+        """The image in local storage as it was named; empty for others.
+
+        :raises InvalidArgument: when it cannot be there.
+        """
+        if not self.local and not self.image.startswith(_LOCAL):
+            return ""
+        name = self.image.removeprefix(_LOCAL)
+        if not name or name.startswith(("[", "-")):
+            raise errors.InvalidArgument(
+                f"{self.image}: no name of an image in local storage",
+                hint="where the storage is, CONTAINERS_STORAGE_CONF says",
+            )
+        if self.source_credential is not None:
+            raise errors.InvalidArgument(
+                f"{self.image}: local storage takes no user and password"
+            )
+        return name
+
 
 def source_of(image: str) -> Reference:
-    """The image that is to be copied.
+    """The image in a registry that is to be copied.
 
-    :raises InvalidArgument: when it is in local storage, or has no tag.
+    :raises InvalidArgument: when it has no tag.
     :raises InvalidReference: when a part breaks the grammar.
     """
-    if image.startswith(_LOCAL):
-        raise errors.InvalidArgument(
-            f"{image}: images in local storage cannot be pushed yet",
-            hint="name an image in a registry",
-        )
     reference = Reference.parse(image.removeprefix("docker://"))
     if reference.digest and not reference.tag:
         raise errors.InvalidArgument(
@@ -63,11 +86,77 @@ def source_of(image: str) -> Reference:
     return dataclasses.replace(reference, tag=reference.tag or "latest")
 
 
+def local_source(given: str, names: Sequence[str]) -> Reference:
+    """The one name of a local image that the user means.
+
+    :param given: a whole name, the end of one, or an ID.
+    :param names: those that the image of `given` has.
+    :raises InvalidArgument: when it has none, or several that may be meant.
+    """
+    whole = _with_tag(given)
+    tagged = sorted(name for name in names if "@" not in name)
+    ends = [n for n in tagged if n == whole or n.endswith(f"/{whole}")]
+    for name in (whole, f"localhost/{whole}", *ends):
+        if name in tagged:
+            return Reference.parse(name)
+    if len(tagged) == 1:
+        return Reference.parse(tagged[0])
+    if tagged:
+        raise errors.InvalidArgument(
+            f"{given}: this image has several names: {', '.join(tagged)}",
+            hint="push it by one of them",
+        )
+    raise errors.InvalidArgument(
+        f"{given}: this image has no name, so its copy would have none",
+        hint=f"give it one: buildah tag {given} localhost/<name>:<tag>",
+    )
+
+
+def no_such_image(given: str, names: Sequence[str]) -> errors.NotFound:
+    """The error for a name that no local image has.
+
+    :param names: those that there are.
+    """
+    whole = _with_tag(given)
+    alike = [n for n in names if _last(n) == _last(whole)]
+    alike += difflib.get_close_matches(whole, names, n=_SIMILAR)
+    similar = ", ".join(list(dict.fromkeys(alike))[:_SIMILAR])
+    return errors.NotFound(
+        f"{_LOCAL}{given}: no such image in local storage",
+        hint=f"there is {similar}"
+        if similar
+        else "list what there is: buildah images",
+    )
+
+
+def clean_up(reference: Reference, remove: Callable[[str], None]) -> None:
+    """Take the local name of what was copied away.
+
+    :raises PartialFailure: when that fails; the copy is in place.
+    """
+    try:
+        remove(str(reference))
+    except errors.StoreError as error:
+        raise errors.PartialFailure(
+            f"{reference}: copied, but its local name is still there", [error]
+        ) from error
+
+
+def _with_tag(name: str) -> str:
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+
+
+def _last(name: str) -> str:
+    """Of a name the last part, without the tag."""
+    return name.rpartition("/")[2].partition(":")[0]
+
+
 def push(
     request: PushRequest,
+    reference: Reference,
     place: Place,
     *,
-    source: Callable[[Reference], base.ReadableStore],
+    source: Callable[[Reference, base.Store, str], base.ReadableStore],
     destination: Callable[[str, str], base.Store],
     locked: Callable[[Callable[[str], None]], AbstractContextManager[None]],
     observer: Observer,
@@ -75,17 +164,20 @@ def push(
 ) -> Row:
     """Copy the image; a dry run finds out what would move.
 
+    :param reference: what `request` means.
+    :param source: its store, for a copy to this destination and tag.
     :raises CopyError: `origin` says which side failed.
     :raises InputError: nothing was done.
     """
-    reference = source_of(request.image)
     tag = references.check_tag(f"{reference.tag}{request.append_tag}")
     repository = place.repository(reference.repository)
+    store = destination(place.registry, repository)
+    name = f"{_LOCAL if request.local_name else ''}{reference}"
     copy = Copy(
-        name=str(reference),
-        source=source(reference),
+        name=name,
+        source=source(reference, store, tag),
         reference=reference.identifier,
-        destination=destination(place.registry, repository),
+        destination=store,
         tag=tag,
         platform=None if request.multi_arch else graph.host_platform(),
         attached=request.referrers,
@@ -111,6 +203,6 @@ def push(
     return Row.of(
         outcome,
         image=request.image,
-        source=str(reference),
+        source=name,
         destination=f"{place.registry}/{repository}:{tag}",
     )

@@ -18,6 +18,8 @@ from imageprep_client.buildah import (
     is_abandoned,
     own_name,
 )
+from imageprep_client.oci import manifest as manifests
+from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base, disk, verify
 from imageprep_client.stores.containers import records
@@ -74,6 +76,25 @@ class ContainersStorage:
         """
         for diff_id, layer in zip(diff_ids, layers, strict=True):
             self._known[diff_id] = Layer(layer, store)
+
+    def know_image(self, store: base.ReadableStore, reference: str) -> None:
+        """`know` of an image in `store`, if there is one of this name."""
+        try:
+            root = store.resolve(reference)
+            if root.media_type not in mediatypes.MANIFESTS:
+                return
+            content = _read(store, root)
+            manifest = manifests.parse(content, root.media_type)
+            if manifest.config is None:
+                return
+            config = json.loads(_read(store, manifest.config))
+            diff_ids = config["rootfs"]["diff_ids"]
+        except errors.NotFound:
+            return
+        except (ValueError, LookupError, TypeError):
+            return  # an artifact, or another kind of image
+        if len(diff_ids) == len(manifest.layers):
+            self.know(diff_ids, manifest.layers, store)
 
     def layers(
         self,
@@ -160,6 +181,12 @@ class ContainersStorage:
                 self._directory = above / own_name()
                 self._directory.mkdir(mode=0o700)
         return self._directory
+
+
+def _read(store: base.ReadableStore, descriptor: Descriptor) -> bytes:
+    """A manifest or a config."""
+    content = store.fetch(descriptor)
+    return verify.read_all(content, manifests.MAX_SIZE, descriptor.digest)
 
 
 def _exported(layout: Path, blobs: Path) -> Sequence[Descriptor]:

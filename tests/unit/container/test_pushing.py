@@ -10,6 +10,7 @@ from imageprep_client import errors
 from imageprep_client.container import pushing
 from imageprep_client.container.destination import Place
 from imageprep_client.container.request import Row
+from imageprep_client.heat.parameters import Credential
 from imageprep_client.observer import Observer
 from imageprep_client.testing import content
 from imageprep_client.transfer import graph
@@ -35,10 +36,12 @@ def push(
     place: str = PLACE,
     **changes: Any,
 ) -> Row:
+    request = pushing.PushRequest(image=image, **changes)
     return pushing.push(
-        pushing.PushRequest(image=image, **changes),
+        request,
+        pushing.source_of(image),
         Place.parse(place),
-        source=registries.source,
+        source=lambda reference, *_: registries.source(reference),
         destination=registries.destination,
         locked=registries.locked,
         observer=Observer(),
@@ -102,12 +105,6 @@ def test_latest() -> None:
     assert pushing.source_of(f"docker://{SOURCE}").tag == "latest"
 
 
-def test_local_image() -> None:
-    """An image in local storage is told apart."""
-    with pytest.raises(errors.InvalidArgument, match="local storage"):
-        pushing.source_of("containers-storage:localhost/x:1")
-
-
 def test_path_at_the_destination(registries: Registries) -> None:
     """A path after the registry comes before the repository."""
     push(registries, place=f"{PLACE}/mine")
@@ -151,3 +148,83 @@ def test_missing(registries: Registries) -> None:
     with pytest.raises(errors.CopyError) as caught:
         push(registries, f"{SOURCE}:2")
     assert caught.value.origin == "source"
+
+
+# --- images in local storage
+
+
+@pytest.mark.parametrize(
+    ("image", "local", "name"),
+    [
+        ("nova", False, ""),
+        ("nova", True, "nova"),
+        ("containers-storage:nova:1", False, "nova:1"),
+        ("containers-storage:nova:1", True, "nova:1"),
+    ],
+)
+def test_local_name(image: str, local: bool, name: str) -> None:
+    """An option, or its transport, says that an image is local."""
+    request = pushing.PushRequest(image=image, local=local)
+    assert request.local_name == name
+
+
+@pytest.mark.parametrize("name", ["", "[overlay@/x+/y]nova", "--all"])
+def test_what_is_no_local_name(name: str) -> None:
+    """What buildah would take for something else is refused."""
+    request = pushing.PushRequest(image=f"containers-storage:{name}")
+    with pytest.raises(errors.InvalidArgument, match="no name of an image"):
+        assert request.local_name
+
+
+def test_local_storage_takes_no_password() -> None:
+    """A password that would not be used is refused."""
+    credential = Credential(username="me", password="x")
+    request = pushing.PushRequest(
+        image="nova", local=True, source_credential=credential
+    )
+    with pytest.raises(errors.InvalidArgument, match="no user and password"):
+        assert request.local_name
+
+
+@pytest.mark.parametrize(
+    ("given", "names", "meant"),
+    [
+        ("localhost/nova:1", ("localhost/nova:1", "q.io/x:1"), 0),
+        ("nova", ("docker.io/library/nova:latest", "x/nova:latest"), 0),
+        ("nova:1", ("a.io/nova:1", "localhost/nova:1"), 1),
+        ("ns/nova:1", ("a.io/nova:1", "b.io/ns/nova:1"), 1),
+        ("0123abcd", ("localhost/nova:1",), 0),
+        ("0123abcd", (f"a.io/x@{IMAGE.descriptor.digest}", "a.io/x:1"), 1),
+    ],
+)
+def test_local_source(given: str, names: tuple[str, ...], meant: int) -> None:
+    """Of an image's names the one that was given, or the only one."""
+    assert str(pushing.local_source(given, names)) == names[meant]
+
+
+@pytest.mark.parametrize("names", [(), ("localhost/a:1", "localhost/b:1")])
+def test_no_local_source(names: tuple[str, ...]) -> None:
+    """No name is made up, and none is chosen for the user."""
+    with pytest.raises(errors.InvalidArgument) as caught:
+        pushing.local_source("0123abcd", names)
+    assert caught.value.hint
+
+
+def test_similar_names() -> None:
+    """Who mistypes a name is shown those that are like it."""
+    names = ["localhost/nova-api:1", "quay.io/ns/nova-ap:2", "localhost/x:1"]
+    error = pushing.no_such_image("nova-ap:1", names)
+    assert error.hint == "there is quay.io/ns/nova-ap:2, localhost/nova-api:1"
+    error = pushing.no_such_image("mariadb", names)
+    assert error.hint == "list what there is: buildah images"
+
+
+def test_name_that_cannot_be_cleaned_up() -> None:
+    """The copy is in place: what fails is a part."""
+
+    def remove(name: str) -> None:
+        raise errors.LocalStorageError(f"{name}: in use")
+
+    with pytest.raises(errors.PartialFailure, match="copied") as caught:
+        pushing.clean_up(pushing.source_of(f"{SOURCE}:1"), remove)
+    assert str(caught.value.failures[0]) == f"{SOURCE}:1: in use"

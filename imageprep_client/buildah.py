@@ -112,10 +112,17 @@ class Buildah:
     """Runs the program; may be used by several threads at once.
 
     :param program: its name or path.
+    :param environment: variables to add to, or replace in, that of this
+        process.
     """
 
-    def __init__(self, program: str = "buildah") -> None:
+    def __init__(
+        self,
+        program: str = "buildah",
+        environment: Mapping[str, str] = _NOTHING,
+    ) -> None:
         self._program = program
+        self._environment = environment
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._stopped = False
@@ -355,6 +362,7 @@ class Buildah:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=directory,
+                env={**os.environ, **self._environment},
                 start_new_session=True,
             )
         except FileNotFoundError as error:

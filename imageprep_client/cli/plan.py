@@ -35,6 +35,7 @@ class _OnePlan(base.Lister):
             default="",
             help=_("Directory that the plan is in, in place of a name"),
         )
+        base.add_plan_history_option(parser)
         return parser
 
     def plan(self, parsed_args: argparse.Namespace) -> client.Plan:
@@ -43,6 +44,7 @@ class _OnePlan(base.Lister):
             parsed_args.plan,
             directory=parsed_args.plan_dir,
             connect=lambda: cloud.connect(self),
+            kept=parsed_args.plan_history,
         )
 
 

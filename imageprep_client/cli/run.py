@@ -36,6 +36,9 @@ class Run(base.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        # The shell has an option of this name, too, which it finds wherever
+        # it is on the command line.
+        log_file = parsed_args.log_file or self.app.options.log_file or ""
         request = client.PrepareRequest(
             environment_files=parsed_args.environment_files,
             environment_directories=[
@@ -49,6 +52,12 @@ class Run(base.Lister):
             output_env_file=parsed_args.output_env_file,
             ceph_vars_file=parsed_args.ceph_vars_file,
             report_file=parsed_args.report,
+            log_file=log_file,
+            spared=(
+                parsed_args.plan_dir,
+                parsed_args.authfile,
+                parsed_args.registry_cacert,
+            ),
             dry_run=parsed_args.dry_run,
             pin_digests=parsed_args.pin_digests,
             platforms=[
@@ -59,9 +68,6 @@ class Run(base.Lister):
             concurrency=parsed_args.concurrency,
             header=self.header(),
         )
-        # The shell has an option of this name, too, which it finds wherever
-        # it is on the command line.
-        log_file = parsed_args.log_file or self.app.options.log_file
         with log.to_file(log_file), progress.Progress() as shown:
             result = client.Client(base.settings(parsed_args)).prepare(
                 request,
@@ -85,6 +91,7 @@ class Run(base.Lister):
             parsed_args.plan,
             directory=parsed_args.plan_dir,
             connect=lambda: cloud.connect(self),
+            kept=parsed_args.plan_history,
         )
 
 
@@ -155,6 +162,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         default="",
         help=_("The same for a plan in a directory"),
     )
+    base.add_plan_history_option(parser)
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:

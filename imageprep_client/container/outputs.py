@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from imageprep_client import errors, files
 from imageprep_client.catalog import Catalog
 from imageprep_client.container import report
 from imageprep_client.container.request import PrepareRequest, PrepareResult
-from imageprep_client.heat import parameters
+from imageprep_client.heat import environment, parameters
 from imageprep_client.observer import Observer
+from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
+
+_DEFAULTS = "parameter_defaults"
 
 
 def check(request: PrepareRequest, plan: Plan | None) -> None:
@@ -19,35 +22,42 @@ def check(request: PrepareRequest, plan: Plan | None) -> None:
 
     :raises InvalidFile: for one that cannot.
     :raises PlanError: when the plan is none.
-    :raises InvalidArgument: when two of them are one file.
+    :raises InvalidArgument: when two of them are one file, or one is what
+        the request spares.
     """
     taken: set[str] = set()
     for path in _paths(request):
+        _apart(path, request.spared)
         files.check(path)
-        target = os.path.realpath(path)
-        if target in taken:
-            raise errors.InvalidArgument(
-                f"{path}: two results cannot be one file",
-                hint="name different files",
-            )
-        taken.add(target)
+        _take(path, taken)
+    if request.log_file:
+        _apart(request.log_file, request.spared)
+        _take(request.log_file, taken)
+        inputs = (*request.environment_files, *request.roles_files)
+        _apart(request.log_file, [*inputs, request.template_file])
     if plan is not None and not request.dry_run:
         plan.check_writable()
 
 
-def spare(request: PrepareRequest, inputs: Iterable[str]) -> None:
+def spare(
+    request: PrepareRequest,
+    environments: Iterable[environment.Layer],
+    inputs: Iterable[str],
+) -> None:
     """See that no result replaces what the user wrote.
 
-    :param inputs: files that were read.
+    Results of an earlier run are often among the environments, and may be
+    written again.
+
+    :param inputs: other files that were read.
     :raises InvalidArgument: when one is to be written.
     """
-    read = set(map(os.path.realpath, inputs))
+    layers = list(environments)
+    read = [*inputs, *(layer.path for layer in layers)]
+    written = [layer.path for layer in layers if not _is_result(layer)]
     for path in _paths(request):
-        if os.path.realpath(path) in read:
-            raise errors.InvalidArgument(
-                f"{path}: it was read for this run, and would be replaced",
-                hint="name another file for the result",
-            )
+        older = path == request.output_env_file
+        _apart(path, [*inputs, *written] if older else read)
 
 
 def _paths(request: PrepareRequest) -> list[str]:
@@ -58,6 +68,56 @@ def _paths(request: PrepareRequest) -> list[str]:
         request.report_file,
     )
     return [path for path in paths if path]
+
+
+def _take(path: str, taken: set[str]) -> None:
+    """Note that a result is written there, and no other."""
+    target = os.path.realpath(path)
+    if target in taken:
+        raise errors.InvalidArgument(
+            f"{path}: two results cannot be one file",
+            hint="name different files",
+        )
+    taken.add(target)
+
+
+def _apart(path: str, others: Iterable[str]) -> None:
+    """See that a result is none of these files, nor in these directories."""
+    target = os.path.realpath(path)
+    for other in filter(None, others):
+        real = os.path.realpath(other)
+        if target == real:
+            raise errors.InvalidArgument(
+                f"{path}: it was read for this run, and would be replaced",
+                hint="name another file for the result",
+            )
+        if os.path.isdir(real) and target.startswith(f"{real}{os.sep}"):
+            raise errors.InvalidArgument(
+                f"{path}: it is in {other}, which is no place for results",
+                hint="name a file outside of it",
+            )
+
+
+def _is_result(layer: environment.Layer) -> bool:
+    """Whether an environment has nothing but what a run writes into one."""
+    sections = [name for name, data in layer.sections.items() if data]
+    if sections != [_DEFAULTS]:
+        return False
+    values = layer.sections[_DEFAULTS]
+    return isinstance(values, Mapping) and all(
+        name == parameters.INSECURE_REGISTRIES or _is_image(value)
+        for name, value in values.items()
+    )
+
+
+def _is_image(value: object) -> bool:
+    if not isinstance(value, str) or "/" not in value:
+        return False
+    try:
+        Reference.parse(value)
+    except errors.InvalidReference:
+        return False
+    return True
 
 
 def write(

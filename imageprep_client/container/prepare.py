@@ -104,7 +104,8 @@ def _read(request: PrepareRequest, plan: Plan | None) -> _Inputs:
         request.environment_directories,
         optional_directories=request.optional_directories,
     )
-    layers.extend(map(environment.load, paths))
+    own = [environment.load(path) for path in paths]
+    layers.extend(own)
     merged = environment.merge(layers)
     deployment_roles: Sequence[roles.Role] = ()
     if request.roles_files:
@@ -115,11 +116,7 @@ def _read(request: PrepareRequest, plan: Plan | None) -> _Inputs:
     catalog = catalogs.load(request.release or catalogs.DEFAULT_RELEASE)
     if request.template_file:
         catalog = catalog.with_template(request.template_file)
-    # Results of an earlier run are often among the environments, and may be
-    # written again.
-    own = [entry.path for entry in wanted.entries or ()]
-    read = [*own, *request.roles_files, request.template_file]
-    outputs.spare(request, filter(None, read))
+    outputs.spare(request, own, [*request.roles_files, request.template_file])
     enabled = services.enabled(merged, deployment_roles)
     return _Inputs(wanted, catalog, worklist.select(wanted, catalog, enabled))
 
@@ -202,7 +199,7 @@ class _Run:
             self._pin(values, rows, work)
         insecure = self._insecure(values)
         if insecure:
-            values["DockerInsecureRegistryAddress"] = insecure
+            values[parameters.INSECURE_REGISTRIES] = insecure
         rows.sort(key=lambda row: (row.image, row.destination))
         return PrepareResult(rows, values, failures)
 

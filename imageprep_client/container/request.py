@@ -29,6 +29,10 @@ class PrepareRequest:
     :ivar ceph_vars_file: where the credentials for the registry of
         ``ceph_namespace`` go; empty: nowhere.
     :ivar report_file: where a JSON report goes; empty: nowhere.
+    :ivar log_file: what is written of the run while it goes on; empty:
+        nothing. It is no result, and nothing that is read.
+    :ivar spared: files that no result may replace, and directories that none
+        may be in.
     :ivar pin_digests: whether parameters name digests instead of tags.
     :ivar platforms: of an index copy only the images for these, and the
         index as it is; empty: what the entries say.
@@ -47,6 +51,8 @@ class PrepareRequest:
     output_env_file: str = ""
     ceph_vars_file: str = ""
     report_file: str = ""
+    log_file: str = ""
+    spared: Sequence[str] = ()
     dry_run: bool = False
     pin_digests: bool = False
     platforms: Sequence[Platform] = ()

@@ -20,6 +20,9 @@ from imageprep_client.heat.value import Value, describe, printable
 
 Scalar = str | int | float | bool | None
 
+#: Lists the registries that nodes may pull from without TLS.
+INSECURE_REGISTRIES = "DockerInsecureRegistryAddress"
+
 #: Variables of the image table that may be null: "choose for me".
 _NULLABLE = ("ceph_images", "neutron_driver")
 #: Variables of the image table that are parts of a name.
@@ -109,7 +112,7 @@ def parse(environment: Environment) -> PrepareParameters:
             environment.value("ContainerImageRegistryCredentials")
         ),
         insecure_registries=_delimited(
-            environment.value("DockerInsecureRegistryAddress")
+            environment.value(INSECURE_REGISTRIES)
         ),
         docker_hub_mirror=_text(environment.value("DockerRegistryMirror")),
         additional_architectures=_delimited(

@@ -395,6 +395,67 @@ def test_result_over_an_input(site: Deployment, path: str) -> None:
     assert (site.home / path).read_text() == before
 
 
+@pytest.mark.parametrize(
+    ("option", "path"),
+    [
+        ("--output-env-file", "network.yaml"),
+        ("--report", "out.yaml"),
+        ("--ceph-vars-file", "network.yaml"),
+        ("--report", "auth.json"),
+        ("--log-file", "network.yaml"),
+        ("--log-file", "roles.yaml"),
+    ],
+)
+def test_result_over_another_file(
+    site: Deployment, option: str, path: str
+) -> None:
+    """Nor are other files that the command line names."""
+    site.write("network.yaml", "parameter_defaults: {NtpServer: [a/b]}")
+    site.write("auth.json", '{"auths": {}}')
+    site.write("roles.yaml", "[{name: A}]")
+    before = (site.home / path).read_text()
+    fails(
+        site,
+        rf"{path}: (it was read for this run, and would be replaced|two"
+        " results cannot be one file)",
+        *("-e", "network.yaml", "-r", "roles.yaml", *TREE),
+        *("--authfile", "auth.json", option, path),
+    )
+    # The shell opens the log by itself, and has the error in it.
+    assert (site.home / path).read_text().startswith(before)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "plan/plan-environment.yaml",
+        "plan/environments/containers-default-parameters.yaml",
+        "other/new.yaml",
+    ],
+)
+def test_result_in_the_plan(site: Deployment, path: str) -> None:
+    """A plan has its own file for the parameters; all else is its own."""
+    site.write("plan/plan-environment.yaml", "name: x\n")
+    (site.home / "other").symlink_to("plan")
+    before = site.files()
+    fails(
+        site,
+        f"{path}: it is in plan, which is no place for results",
+        *("--plan-dir", "plan", *TREE, "--output-env-file", path),
+    )
+    assert site.files() == before
+
+
+def test_log_is_no_result(site: Deployment) -> None:
+    """What is written all the time cannot be replaced at the end."""
+    site.write("run.log", "")
+    fails(
+        site,
+        "run.log: two results cannot be one file",
+        *(*TREE, "--log-file", "run.log", "--report", "run.log"),
+    )
+
+
 def test_result_over_an_older_one(site: Deployment) -> None:
     """The result of an earlier run may be among the environments."""
     site.run(*TREE, "--output-env-file", "out.yaml")

@@ -236,6 +236,105 @@ def test_mode_of_the_plan_is_kept(home: pathlib.Path) -> None:
     assert (home / MAIN).stat().st_mode & 0o777 == 0o600
 
 
+def test_new_files_are_as_private(home: pathlib.Path) -> None:
+    """Who could not read the parameters cannot read the older ones."""
+    plan = directory.PlanDirectory(home)
+    plan.write_parameters({"A": "1"}, [])
+    (home / base.PARAMETERS).chmod(0o600)
+    plan.write_parameters({"A": "2"}, [])
+
+    (kept,) = (home / base.HISTORY).iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_folders_belong_to_the_owner(
+    home: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With sudo a user's plan stays the user's."""
+    owned = []
+    monkeypatch.setattr(os, "chown", lambda *args: owned.append(args))
+    plan = directory.PlanDirectory(home)
+    plan.write_parameters({"A": "1"}, [])
+    plan.write_parameters({"A": "2"}, [])
+
+    owner = (home.stat().st_uid, home.stat().st_gid)
+    history = home / base.HISTORY
+    assert owned == [(history.parent, *owner), (history, *owner)]
+
+
+def test_history_through_a_link(home: pathlib.Path) -> None:
+    """Nothing of it is put elsewhere, and the plan stays."""
+    plan = directory.PlanDirectory(home)
+    plan.write_parameters({"A": "1"}, [])
+    (home.parent / "elsewhere").mkdir()
+    (home / ".image-prepare").symlink_to("../elsewhere")
+
+    with pytest.raises(errors.PlanError, match="leads out of the plan"):
+        plan.write_parameters({"A": "2"}, [])
+    assert not [*(home.parent / "elsewhere").iterdir()]
+    assert "A: '1'" in (home / base.PARAMETERS).read_text()
+
+
+def test_file_in_the_place_of_the_history(home: pathlib.Path) -> None:
+    """What cannot be kept is found out before."""
+    (home / ".image-prepare").touch()
+
+    with pytest.raises(errors.InvalidFile, match="not a directory"):
+        directory.PlanDirectory(home).check_writable()
+
+
+def test_history_that_cannot_be_read(
+    home: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told of the one file; the others are there, and writes go on."""
+    plan = directory.PlanDirectory(home)
+    for number in "123":
+        plan.write_parameters({"A": number}, [])
+    real = os.open
+
+    def denied(path: str, *rest: int, **more: int) -> int:
+        if str(path).endswith("0002.yaml"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(os, "open", denied)
+    newest, broken, oldest = plan.history()
+    assert "0002.yaml: cannot be read: permission denied" in broken.problem
+    assert newest.changes is None
+    assert oldest.changes
+    assert plan.write_parameters({"A": "4"}, []).changed
+
+
+def test_history_that_cannot_be_listed(
+    home: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the folder."""
+    monkeypatch.setattr(os, "scandir", _fails(errno.EACCES))
+
+    with pytest.raises(errors.PlanError, match=f"{base.HISTORY}: cannot be"):
+        directory.PlanDirectory(home).history()
+
+
+def test_file_that_cannot_be_deleted(
+    home: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the file."""
+    monkeypatch.setattr(pathlib.Path, "unlink", _fails(errno.EACCES))
+
+    with pytest.raises(errors.PlanError, match=r"roles_data\.yaml: cannot be"):
+        directory.DirectoryFiles(home).delete(base.ROLES)
+
+
+def test_leftovers_of_a_crash(home: pathlib.Path) -> None:
+    """A temporary file is no part of the history."""
+    plan = directory.PlanDirectory(home)
+    plan.write_parameters({"A": "1"}, [])
+    plan.write_parameters({"A": "2"}, [])
+    (home / base.HISTORY / ".imageprep-12.tmp").touch()
+
+    assert [each.number for each in plan.history()] == [2, 1]
+
+
 def test_locks(home: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Readers share the lock, a writer has it alone."""
     seen = []
@@ -244,4 +343,8 @@ def test_locks(home: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     plan.read()
     plan.write_parameters({}, [])
-    assert seen == [fcntl.LOCK_SH, fcntl.LOCK_EX]
+    plan.history()
+    with pytest.raises(errors.PlanError):
+        plan.restore(None, [])
+    readers, writers = fcntl.LOCK_SH, fcntl.LOCK_EX
+    assert seen == [readers, writers, readers, writers]

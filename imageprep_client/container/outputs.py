@@ -22,19 +22,20 @@ def check(request: PrepareRequest, plan: Plan | None) -> None:
 
     :raises InvalidFile: for one that cannot.
     :raises PlanError: when the plan is none.
-    :raises InvalidArgument: when two of them are one file, or one is what
-        the request spares.
+    :raises InvalidArgument: when two of them are one file, or what is
+        written all the time is read.
     """
     taken: set[str] = set()
     for path in _paths(request):
-        _apart(path, request.spared)
         files.check(path)
         _take(path, taken)
     if request.log_file:
-        _apart(request.log_file, request.spared)
         _take(request.log_file, taken)
         inputs = (*request.environment_files, *request.roles_files)
-        _apart(request.log_file, [*inputs, request.template_file])
+        _apart(
+            request.log_file,
+            [*inputs, request.template_file, *request.spared],
+        )
     if plan is not None and not request.dry_run:
         plan.check_writable()
 
@@ -53,6 +54,7 @@ def spare(
     :raises InvalidArgument: when one is to be written.
     """
     layers = list(environments)
+    inputs = [*inputs, *request.spared]
     read = [*inputs, *(layer.path for layer in layers)]
     written = [layer.path for layer in layers if not _is_result(layer)]
     for path in _paths(request):

@@ -436,6 +436,7 @@ def test_result_over_another_file(
 def test_result_in_the_plan(site: Deployment, path: str) -> None:
     """A plan has its own file for the parameters; all else is its own."""
     site.write("plan/plan-environment.yaml", "name: x\n")
+    (site.home / "plan/environments").mkdir()
     (site.home / "other").symlink_to("plan")
     before = site.files()
     fails(

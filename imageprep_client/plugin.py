@@ -17,12 +17,17 @@ API_VERSION_OPTION = "os_image_prepare_api_version"
 API_VERSIONS = ("1",)
 DEFAULT_API_VERSION = "1"
 
-# Words come joined by spaces, so a password ends where an option begins.
-_PASSWORD = re.compile(r"(--(?:source-)?password[ =]).*?(?= -|$)", re.DOTALL)
+# Words come joined by spaces, so a password ends where an option begins, or
+# our command.
+_PASSWORD = re.compile(
+    r"(--(?:(?:source-)?password|os-[a-z0-9-]*(?:passcode|password|secret"
+    r"|token))[ =]).*?(?= -| image-prepare |$)",
+    re.DOTALL,
+)
 
 
 def mask_passwords(record: logging.LogRecord) -> bool:
-    """Mask the passwords of our commands in a log record of the shell's.
+    """Mask passwords and tokens in a log record of the shell's.
 
     The shell logs its command line before any command is there, and does
     not know all the options that are secret.

@@ -84,6 +84,10 @@ def test_client_is_imported_when_it_is_made(
         ("image-prepare push --source-password a b -f x", "*** -f x"),
         ("image-prepare push --password=a b", "***"),
         ("image-prepare push --source-password-file a", "-file a"),
+        ("--os-password a b -v image-prepare run", "*** -v image-prepare run"),
+        ("--os-token=a image-prepare run -f x", "*** image-prepare run -f x"),
+        ("--os-client-secret a image-prepare run", "*** image-prepare run"),
+        ("--os-auth-type a image-prepare run", "a image-prepare run"),
         ("user create --password a b", "a b"),
     ],
 )

@@ -1,0 +1,290 @@
+"""``openstack image-prepare plan`` over plans in directories."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from imageprep_client.plans import base as plans
+from tests.conftest import Golden
+from tests.functional import base
+
+LIST = ("image-prepare", "plan", "list")
+SHOW = ("image-prepare", "plan", "show")
+RESTORE = ("image-prepare", "plan", "restore")
+HERE = ("--plan-dir", "plans/overcloud")
+
+
+@pytest.fixture
+def plan(openstack: base.OpenStack) -> Path:
+    """A plan that was prepared three times, below the current directory."""
+    directory = openstack.home / "plans" / "overcloud"
+    (directory / "environments").mkdir(parents=True)
+    for tag in (1, 2, 3):
+        images = {"ContainerApiImage": f"r/api:{tag}"}
+        if tag > 1:
+            images["ContainerDbImage"] = "r/db:1"
+        write(
+            directory / f".image-prepare/history/000{tag}.yaml"
+            if tag < 3
+            else directory / plans.PARAMETERS,
+            f"# Generated on 2026-01-0{tag}T00:00:00+00:00 by:\n"
+            f"# openstack image-prepare run {tag}\n\n",
+            images,
+        )
+    listed = {"environments": [{"path": plans.PARAMETERS}]}
+    (directory / plans.PLAN_ENVIRONMENT).write_text(yaml.safe_dump(listed))
+    return directory
+
+
+def write(path: Path, head: str, images: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(head + yaml.safe_dump({"parameter_defaults": images}))
+
+
+def rows(
+    openstack: base.OpenStack, *words: str, stderr: str = ""
+) -> list[dict[str, Any]]:
+    result = openstack(*words, "-f", "json", stderr=stderr)
+    found: list[dict[str, Any]] = json.loads(result.stdout)
+    return found
+
+
+@pytest.mark.parametrize("command", [LIST, SHOW, RESTORE])
+def test_help(
+    openstack: base.OpenStack, golden: Golden, command: tuple[str, ...]
+) -> None:
+    """The help names every option."""
+    golden.check(
+        f"plan-{command[-1]}-help.txt",
+        openstack.help(*command),
+        normal=base.normal_help,
+    )
+
+
+@pytest.mark.usefixtures("plan")
+@pytest.mark.parametrize("directory", ["plans", "plans/overcloud"])
+def test_list(openstack: base.OpenStack, directory: str) -> None:
+    """A plan, or a directory of plans, with the time of the last run."""
+    assert rows(openstack, *LIST, "--plan-dir", directory) == [
+        {
+            "Plan": "plans/overcloud",
+            "Kind": "directory",
+            "Prepared": "2026-01-03T00:00:00+00:00",
+        }
+    ]
+
+
+@pytest.mark.usefixtures("plan")
+def test_show(openstack: base.OpenStack) -> None:
+    """Each image parameter and its image."""
+    assert rows(openstack, *SHOW, *HERE) == [
+        {"Parameter": "ContainerApiImage", "Image": "r/api:3"},
+        {"Parameter": "ContainerDbImage", "Image": "r/db:1"},
+    ]
+
+
+@pytest.mark.usefixtures("plan")
+def test_show_table(openstack: base.OpenStack) -> None:
+    """By default it is a table."""
+    shown = openstack(*SHOW, *HERE).stdout
+
+    assert "| ContainerApiImage | r/api:3 |" in shown
+
+
+@pytest.mark.usefixtures("plan")
+def test_diff(openstack: base.OpenStack) -> None:
+    """Only what an environment has otherwise."""
+    write(
+        openstack.home / "env.yaml",
+        "",
+        {"ContainerApiImage": "r/api:4", "ContainerDbImage": "r/db:1"},
+    )
+    assert rows(openstack, *SHOW, *HERE, "--diff", "env.yaml") == [
+        {
+            "Parameter": "ContainerApiImage",
+            "Plan": "r/api:3",
+            "File": "r/api:4",
+        }
+    ]
+
+
+@pytest.mark.usefixtures("plan")
+def test_history(openstack: base.OpenStack) -> None:
+    """The newest first, with time, command line and changes."""
+    found = rows(openstack, *SHOW, *HERE, "--history")
+
+    assert [row["State"] for row in found] == ["present", "kept", "kept"]
+    assert found[1] == {
+        "Number": 2,
+        "State": "kept",
+        "Time": "2026-01-02T00:00:00+00:00",
+        "Command": "openstack image-prepare run 2",
+        "Changes": [
+            {
+                "parameter": "ContainerApiImage",
+                "old": "r/api:1",
+                "new": "r/api:2",
+            },
+            {"parameter": "ContainerDbImage", "old": "", "new": "r/db:1"},
+        ],
+    }
+
+
+@pytest.mark.usefixtures("plan")
+def test_history_table(openstack: base.OpenStack) -> None:
+    """A cell has a line for each change; the first run only their count."""
+    openstack.environment["COLUMNS"] = "300"
+    shown = openstack(*SHOW, *HERE, "--history").stdout
+
+    assert "| ContainerApiImage: r/api:1 -> r/api:2" in shown
+    assert "| ContainerDbImage: - -> r/db:1 " in shown
+    assert "| 1 set " in shown
+
+
+def test_history_table_of_many_changes(
+    openstack: base.OpenStack, plan: Path
+) -> None:
+    """A table has ten changes, and how many there are besides."""
+    for file, tag in (
+        (plans.PARAMETERS, 2),
+        (f"{plans.HISTORY}/0002.yaml", 1),
+    ):
+        images = {f"Container{n}Image": f"r/x:{tag}" for n in range(25)}
+        write(plan / file, "", images)
+    shown = openstack(*SHOW, *HERE, "--history").stdout
+
+    assert shown.count("r/x:1 -> r/x:2") == 10
+    assert "and 15 more" in shown
+
+
+def test_broken_history(openstack: base.OpenStack, plan: Path) -> None:
+    """What is broken is told, and the others are shown."""
+    (plan / plans.HISTORY / "0002.yaml").write_text("a: [b")
+    found = rows(
+        openstack,
+        *SHOW,
+        *HERE,
+        "--history",
+        stderr="plan plans/overcloud: number 2 of the history is broken:"
+        " invalid YAML[^\n]*",
+    )
+    assert [(row["State"], row["Changes"] is None) for row in found] == [
+        ("present", True),
+        ("broken", True),
+        ("kept", False),
+    ]
+
+
+def test_restore(openstack: base.OpenStack, plan: Path) -> None:
+    """The parameters before the present are put back, and that is told."""
+    found = rows(
+        openstack,
+        *RESTORE,
+        *HERE,
+        stderr="plan plans/overcloud: number 2 of the history is put back",
+    )
+    assert found == [
+        {
+            "Parameter": "ContainerApiImage",
+            "Before": "r/api:3",
+            "Now": "r/api:2",
+        }
+    ]
+    text = (plan / plans.PARAMETERS).read_text()
+    assert text.splitlines()[1] == (
+        "# openstack image-prepare plan restore --plan-dir plans/overcloud"
+        " -f json"
+    )
+
+
+def test_restore_to(openstack: base.OpenStack, plan: Path) -> None:
+    """The history's number chooses."""
+    openstack(*RESTORE, *HERE, "--to", "1", stderr=".*number 1 .* put back")
+
+    text = (plan / plans.PARAMETERS).read_text()
+    assert yaml.safe_load(text)["parameter_defaults"] == {
+        "ContainerApiImage": "r/api:1"
+    }
+
+
+def test_restore_again(openstack: base.OpenStack, plan: Path) -> None:
+    """What the plan has already is not written, and that is told."""
+    before = (plan / plans.PARAMETERS).read_bytes()
+    openstack(
+        *RESTORE,
+        *HERE,
+        *("--to", "3"),
+        stderr=".*number 3 .* says what the plan has already; nothing is.*",
+    )
+    assert (plan / plans.PARAMETERS).read_bytes() == before
+
+
+def test_bound(openstack: base.OpenStack, plan: Path) -> None:
+    """The user chooses how much is kept."""
+    words = (*HERE, "--plan-history", "1")
+    openstack(*RESTORE, *words, stderr=".*put back")
+
+    found = rows(openstack, *SHOW, "--history", *words)
+    assert [row["Number"] for row in found] == [4, 3]
+    assert not (plan / plans.HISTORY / "0001.yaml").exists()
+
+
+MISTAKES = {
+    "no plan": (SHOW, "which plan is not said\nhint: [^\n]*"),
+    "two plans": (
+        (*SHOW, "x", *HERE),
+        "plan x: it is given by name and by directory\nhint: [^\n]*",
+    ),
+    "absent": (
+        (*SHOW, "--plan-dir", "gone"),
+        "plan gone: no such file or directory\nhint: [^\n]*",
+    ),
+    "none": (
+        (*SHOW, "--plan-dir", "plans", "--history"),
+        "plan plans: is no deployment plan: [^\n]*\nhint: [^\n]*",
+    ),
+    "list absent": (
+        (*LIST, "--plan-dir", "gone"),
+        "gone: no such file or directory\nhint: [^\n]*",
+    ),
+    "no file": (
+        (*SHOW, *HERE, "--diff", "gone.yaml"),
+        "gone.yaml: no such file",
+    ),
+    "no number": (
+        (*RESTORE, *HERE, "--to", "9"),
+        "plan plans/overcloud: there is no number 9 in the history\n"
+        "hint: there are 1, 2, 3",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes(openstack: base.OpenStack, plan: Path, mistake: str) -> None:
+    """Bad input is one clear line; nothing is written."""
+    before = {each: each.stat().st_mtime_ns for each in plan.rglob("*")}
+    words, message = MISTAKES[mistake]
+    openstack(*words, status=2, stderr=message)
+
+    after = {each: each.stat().st_mtime_ns for each in plan.rglob("*")}
+    assert after == before
+
+
+@pytest.mark.usefixtures("plan")
+def test_history_or_diff(openstack: base.OpenStack) -> None:
+    """Both at once is refused."""
+    words = (*SHOW, *HERE, "--history", "--diff", "x")
+    openstack(*words, status=2, stderr="usage: .*not allowed with.*")
+
+
+@pytest.mark.usefixtures("plan")
+@pytest.mark.parametrize("number", ["0", "-1", "x", "1.5"])
+def test_number(openstack: base.OpenStack, number: str) -> None:
+    """Revisions have numbers from 1 on."""
+    words = (*RESTORE, *HERE, f"--to={number}")
+    openstack(*words, status=2, stderr="usage: .*is no number above 0")

@@ -2,12 +2,351 @@
 
 from __future__ import annotations
 
-from tests.local_storage import LocalStorage
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.buildah import (
+    Buildah,
+    Container,
+    LocalImage,
+    is_abandoned,
+    own_name,
+)
+from tests.local_storage import BASE, LocalStorage
+
+NAME = "localhost/nova:1"
+#: Holds a container until somebody ends it.
+HOLD = f"""
+import sys
+from imageprep_client.buildah import Buildah
+with Buildah().container({BASE!r}) as container:
+    container.run("touch", "/started", volumes=[f"{{sys.argv[1]}}:/out"])
+    container.run(
+        "sh", "-c", "echo > /out/started; sleep 1000",
+        volumes=[f"{{sys.argv[1]}}:/out"],
+    )
+"""
 
 
-def test_a_command_is_run(local_storage: LocalStorage) -> None:
-    """A container has what its image has."""
+@pytest.fixture
+def buildah(local_storage: LocalStorage) -> Buildah:
+    """Local storage with a base image."""
+    local_storage.base()
+    return local_storage.buildah
+
+
+@pytest.fixture
+def container(buildah: Buildah) -> Iterator[Container]:
+    """A container of the base image."""
+    with buildah.container(BASE) as found:
+        yield found
+
+
+def image(buildah: Buildah, name: str) -> LocalImage:
+    """A local image that is there."""
+    found = buildah.image(name)
+    assert found is not None
+    return found
+
+
+# --- containers
+
+
+def test_a_command_is_run(container: Container, tmp_path: Path) -> None:
+    """With the volumes, the user and the variables that were named."""
+    (tmp_path / "in").mkdir(mode=0o755)
+    (tmp_path / "in" / "file").write_text("here")
+    told = container.run(
+        *("sh", "-c", "id -un; cat /in/file; echo; echo $WORD"),
+        volumes=[f"{tmp_path}/in:/in:ro"],
+        user="nova",
+        env={"WORD": "of mine"},
+    )
+    assert told == "nova\nhere\nof mine\n"
+
+
+def test_a_command_fails(container: Container) -> None:
+    """What it complained is in the error."""
+    with pytest.raises(errors.LocalStorageError, match="buildah run: oh no"):
+        container.run("sh", "-c", "echo oh no >&2; exit 3")
+
+
+def test_commit(container: Container, buildah: Buildah) -> None:
+    """The image has one layer more, the labels and the user."""
+    container.run("touch", "/new")
+    container.config(user="nova", labels={"one.two": "3"})
+    identity = container.commit(NAME, **{"four-five": "6"})
+    found, base = image(buildah, NAME), image(buildah, BASE)
+    assert (found.id, found.names) == (identity, (NAME,))
+    assert found.user == "nova"
+    assert (
+        found.labels.items()
+        >= {
+            "one.two": "3",
+            "four-five": "6",
+            "name": "base",
+        }.items()
+    )
+    assert found.diff_ids[:-1] == base.diff_ids
+
+
+def test_read(container: Container) -> None:
+    """Files are read as the container sees them, links and all."""
+    container.run(
+        *("sh", "-c"),
+        "mkdir -p /a/b; echo one > /a/file; ln -s ../file /a/b/up;"
+        " ln -s /a/b/up /link; ln -s ../../../../etc/shadow /out;"
+        " ln -s /loop /loop",
+    )
+    assert container.read("/a/file") == b"one\n"
+    assert container.read("link") == b"one\n"
+    assert container.read("/a/./b/../file") == b"one\n"
+    for missing in ("/none", "/out", "/loop", "/a/file/x"):
+        assert container.read(missing) is None
+    with pytest.raises(errors.LocalStorageError, match="/a: is a directory"):
+        container.read("/a")
+
+
+def test_container_goes_with_a_failure(local_storage: LocalStorage) -> None:
+    """Whatever happens within, the container is removed."""
     base = local_storage.base()
-    local_storage.build("localhost/nova:1", {"/motd": b"hi"}, base=base)
-    with local_storage.buildah.container("localhost/nova:1") as container:
-        assert container.run("cat", "/motd") == "hi"
+    with (
+        pytest.raises(ZeroDivisionError),
+        local_storage.buildah.container(base) as container,
+        container.mount(),
+    ):
+        raise ZeroDivisionError
+    assert not local_storage.leftovers()
+
+
+def test_no_such_image(buildah: Buildah) -> None:
+    """A container of nothing is an error, and nothing is pulled."""
+    with (
+        pytest.raises(errors.LocalStorageError, match="not known"),
+        buildah.container("localhost/none:1"),
+    ):
+        pass
+
+
+def hold(local_storage: LocalStorage) -> subprocess.Popen[bytes]:
+    """A process that has a container in which a command runs."""
+    local_storage.base()
+    out = local_storage.directory / "out"
+    out.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(out)], stderr=subprocess.PIPE
+    )
+    while not (out / "started").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    return process
+
+
+def test_interrupt(local_storage: LocalStorage) -> None:
+    """After a Ctrl-C there is no container, within two seconds."""
+    with hold(local_storage) as process:
+        start = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == -signal.SIGINT
+        assert time.monotonic() - start < 2
+    assert not local_storage.leftovers()
+    assert not running("sleep 1000")
+
+
+def test_killed(local_storage: LocalStorage) -> None:
+    """What a killed run left behind, the next removes."""
+    with hold(local_storage) as process:
+        process.kill()
+    for identity in running("sleep 1000"):
+        os.kill(identity, signal.SIGKILL)
+    assert local_storage.leftovers()
+    with Buildah().container(BASE) as container:
+        (left,) = local_storage.buildah.run("containers", "-q").split()
+        assert container.name
+    assert left
+    assert not local_storage.leftovers()
+
+
+def running(command: str) -> list[int]:
+    """The processes that were started with this command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().rstrip(b"\0").replace(b"\0", b" ")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if words.decode(errors="replace") == command:
+            found.append(int(path.parent.name))
+    return found
+
+
+def test_stop(local_storage: LocalStorage) -> None:
+    """Another thread can end all that runs, and no more is started."""
+    local_storage.base()
+    buildah = Buildah()
+    stopper = threading.Timer(0.5, buildah.stop)
+    stopper.start()
+    with (
+        pytest.raises(errors.LocalStorageError, match="run: stopped"),
+        buildah.container(BASE) as container,
+    ):
+        container.run("sleep", "1000")
+    stopper.join()
+    with pytest.raises(errors.LocalStorageError, match="info: stopped"):
+        buildah.info()
+
+
+def test_names_of_a_process() -> None:
+    """A name is abandoned when its process is no more."""
+    mine = own_name()
+    assert not is_abandoned(mine)
+    assert is_abandoned(mine.replace(str(os.getpid()), "999999999"))
+    assert not is_abandoned("imageprep-client")
+    assert not is_abandoned("working-container")
+
+
+# --- images
+
+
+def test_image(local_storage: LocalStorage) -> None:
+    """An image is found by name, short name and ID."""
+    identity = local_storage.build(NAME, {"/a": b"1"}, labels={"x": "y"})
+    buildah = local_storage.buildah
+    for name in (NAME, "nova:1", identity):
+        found = image(buildah, name)
+        assert (found.id, found.names, found.user) == (identity, (NAME,), "")
+        assert found.labels["x"] == "y"
+        assert found.os == "linux"
+        assert found.architecture
+    assert buildah.image("localhost/nova:2") is None
+    (listed,) = buildah.images()
+    assert (listed.id, listed.names) == (identity, (NAME,))
+    assert listed.digest == found.digest
+    assert listed.size
+
+
+def test_pull(local_storage: LocalStorage) -> None:
+    """From a layout an image gets the one name that was asked for."""
+    buildah = local_storage.buildah
+    identity = local_storage.build(NAME, {"/a": b"1"})
+    layout = str(local_storage.directory / "with:colon")
+    buildah.export(NAME, layout, "1")
+    buildah.remove(NAME)
+    assert local_storage.names() == set()
+    name = "registry.example:8787/ns/nova:1-x"
+    assert buildah.pull(layout, "1", name) == identity
+    assert local_storage.names() == {name}
+
+
+def test_pull_what_is_not_there(local_storage: LocalStorage) -> None:
+    """A layout without the tag is named."""
+    local_storage.build(NAME, {"/a": b"1"})
+    layout = str(local_storage.directory / "layout")
+    local_storage.buildah.export(NAME, layout, "1")
+    with pytest.raises(errors.LocalStorageError, match="no image 2 in this"):
+        local_storage.buildah.pull(layout, "2", "localhost/x:1")
+
+
+def test_remove(local_storage: LocalStorage) -> None:
+    """Other names of the image stay, and what is not there is fine."""
+    buildah = local_storage.buildah
+    local_storage.build(NAME, {"/a": b"1"})
+    buildah.tag(NAME, "localhost/other:1")
+    buildah.remove(NAME, "localhost/none:1")
+    assert local_storage.names() == {"localhost/other:1"}
+    buildah.remove("localhost/other:1")
+    assert buildah.images() == []
+
+
+def test_export_leaves_out_what_is_there(local_storage: LocalStorage) -> None:
+    """A layer with a placeholder is not packed."""
+    local_storage.build("localhost/low:1", {"/a": b"a" * 9999})
+    local_storage.build(NAME, {"/b": b"b"}, base="localhost/low:1")
+    low, high = image(local_storage.buildah, NAME).diff_ids
+    layout = local_storage.directory / "layout"
+    blobs = layout / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    (blobs / low.removeprefix("sha256:")).touch()
+    local_storage.buildah.export(NAME, str(layout), "1")
+    # The placeholder, one layer, a config and a manifest.
+    assert len(list(blobs.iterdir())) == 4
+    assert (blobs / low.removeprefix("sha256:")).stat().st_size == 0
+    assert high
+
+
+# --- the program
+
+
+def script(path: Path, text: str) -> Buildah:
+    """A program that does this in place of buildah."""
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return Buildah(str(path))
+
+
+def test_missing_program() -> None:
+    """The package to install is named."""
+    with pytest.raises(errors.LocalStorageError) as caught:
+        Buildah("no-such-buildah").images()
+    assert str(caught.value) == "no-such-buildah: no such program"
+    assert caught.value.hint == "install the package buildah"
+
+
+@pytest.mark.parametrize(
+    ("told", "hint"),
+    [
+        ("crun: cgroups in hybrid mode not supported", "BUILDAH_ISOLATION"),
+        ("'overlay' is not supported over overlayfs", "STORAGE_DRIVER"),
+        ("open /var/lib: permission denied", "as root"),
+        ("write /x: no space left on device", "make room"),
+    ],
+)
+def test_hints(tmp_path: Path, told: str, hint: str) -> None:
+    """What is known to go wrong comes with its remedy."""
+    fake = script(tmp_path / "x", f'echo "Error: {told}" >&2; exit 125')
+    with pytest.raises(errors.LocalStorageError, match="x images: ") as caught:
+        fake.images()
+    assert told in str(caught.value)
+    assert hint in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("answer", ["nonsense", "{}"])
+def test_answers_that_make_no_sense(tmp_path: Path, answer: str) -> None:
+    """A buildah that answers something else is an error, no traceback."""
+    fake = script(tmp_path / "x", f"echo '{answer}'")
+    with pytest.raises(errors.LocalStorageError):
+        fake.image("localhost/x:1")
+
+
+def test_failure_without_a_word(tmp_path: Path) -> None:
+    """A program that says nothing still fails in words."""
+    fake = script(tmp_path / "x", "exit 1")
+    with pytest.raises(errors.LocalStorageError, match="without a word"):
+        fake.images()
+
+
+def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
+    """The reason of the system is told."""
+    (tmp_path / "x").write_text("")
+    with pytest.raises(errors.LocalStorageError, match="permission denied"):
+        Buildah(str(tmp_path / "x")).images()
+
+
+def test_input(tmp_path: Path) -> None:
+    """What is given goes to the program's standard input."""
+    assert script(tmp_path / "x", "cat").run(stdin=b"hello") == "hello"
+
+
+def test_buildah_is_the_one_of_the_tests() -> None:
+    """The tests mean the program that tools/check installs."""
+    assert shutil.which("buildah")

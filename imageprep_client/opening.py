@@ -15,7 +15,7 @@ from imageprep_client import errors, undercloud
 from imageprep_client.heat.parameters import PrepareParameters
 from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import DOCKER_HUB, Reference
-from imageprep_client.stores import base
+from imageprep_client.stores import base, disk
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.layout import LayoutRoot
 from imageprep_client.stores.memory import MemoryRegistry
@@ -76,6 +76,7 @@ class Stores:
             timeouts=None if patient else Timeouts(connect=3, read=5),
             observer=observer,
             concurrency=concurrency,
+            advise=undercloud.advice,
         )
         self._trees: dict[str, ImageServeTree] = {}
         self._layouts: dict[str, LayoutRoot] = {}
@@ -139,7 +140,9 @@ class Stores:
         """
         path = self._settings.image_serve
         if path and not os.path.isdir(path):
-            raise errors.InvalidArgument(f"{path}: no such directory")
+            raise errors.InvalidArgument(
+                f"{path}: {disk.absence(pathlib.Path(path))}"
+            )
 
     def _home(
         self, place: str

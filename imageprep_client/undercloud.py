@@ -56,6 +56,25 @@ def are_one(registry: str, other: str) -> bool:
     )
 
 
+def advice(registry: str) -> str:
+    """What may help where `registry` refuses connections.
+
+    :param registry: ``host[:port]``.
+    :returns: empty when it is another host's.
+    """
+    host, colon, port = registry.rpartition(":")
+    if not colon or not port.isdigit() or not is_this_host(host):
+        return ""
+    text = f"nothing listens on port {port} of this host: is its"
+    if port == str(PORT):
+        return (
+            f"{text} web server running, which serves {TREE}? To write into a"
+            " tree without one, give --image-serve; image-prepare registry"
+            " config prints how Apache serves it"
+        )
+    return f"{text} registry running, and is that its port?"
+
+
 def _binds(family: int, address: tuple[object, ...]) -> bool:
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:

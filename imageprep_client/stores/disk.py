@@ -149,6 +149,13 @@ def regular_size(path: Path) -> int | None:
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
+def absence(path: Path) -> str:
+    """Why there is no directory, for messages."""
+    if path.is_symlink() and not path.exists():
+        return f"a symbolic link to {os.readlink(path)}, which is not there"
+    return "not a directory" if path.exists() else "no such directory"
+
+
 def is_within(root: Path, path: Path) -> bool:
     """Whether no symbolic link leads from `root` to elsewhere."""
     # Path.resolve raises a RuntimeError for links that go in circles.

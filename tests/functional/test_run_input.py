@@ -477,6 +477,16 @@ def test_plan_that_cannot_be_written(site: Deployment) -> None:
     )
 
 
+def test_tree_behind_a_broken_link(site: Deployment) -> None:
+    """Where the link leads is told; nothing is made there."""
+    (site.home / "link").symlink_to("gone")
+    fails(
+        site,
+        r"\S*/link: a symbolic link to gone, which is not there",
+        *("--image-serve", "link"),
+    )
+
+
 def test_open_file_as_output(site: Deployment) -> None:
     """A stream cannot be replaced as a whole."""
     fails(
@@ -503,6 +513,8 @@ def test_registry_does_not_answer(site: Deployment) -> None:
     fails(
         site,
         rf"{_WAITING}127\.0\.0\.1:1/ns/openstack-[^\n]*: connection refused",
+        hint="\nhint: nothing listens on port 1 of this host: is its registry"
+        " running, and is that its port[?]",
         *TREE,
     )
 

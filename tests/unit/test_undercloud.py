@@ -43,6 +43,23 @@ def test_registry_falls_back_to_localhost(names):
     assert undercloud.registry() == "localhost:8787"
 
 
+@pytest.mark.parametrize(
+    ("registry", "advice"),
+    [
+        ("localhost:8787", "is its web server running, which serves /var/lib"),
+        ("[::1]:5000", "port 5000 of this host: is its registry running"),
+        ("192.0.2.1:5000", ""),
+        ("localhost", ""),
+    ],
+)
+def test_advice(registry, advice):
+    """What may help is known of this host's registries only."""
+    undercloud.is_this_host.cache_clear()
+    found = undercloud.advice(registry)
+    assert advice in found
+    assert bool(found) is bool(advice)
+
+
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.2"])
 def test_own_addresses(host):
     """Loopback is this host."""

@@ -103,8 +103,10 @@ class ImageServeTree:
         """Make what every writer needs, once."""
         if self._prepared:
             return
-        if self.path.exists() and not self.path.is_dir():
-            raise errors.InvalidArgument(f"{self.path}: not a directory")
+        if os.path.lexists(self.path) and not self.path.is_dir():
+            raise errors.InvalidArgument(
+                f"{self.path}: {disk.absence(self.path)}"
+            )
         if not self.path.parent.is_dir():
             raise errors.InvalidArgument(
                 f"{self.path}: {self.path.parent} is no directory",

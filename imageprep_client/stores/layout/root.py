@@ -61,7 +61,7 @@ class LayoutRoot:
             except FileExistsError:
                 if not self.path.is_dir():
                     raise errors.InvalidArgument(
-                        f"{self.path}: not a directory"
+                        f"{self.path}: {disk.absence(self.path)}"
                     ) from None
             except FileNotFoundError:
                 raise errors.InvalidArgument(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import logging
+import os
 import threading
+from collections.abc import Callable
 from typing import Self
 
 from imageprep_client import errors
@@ -22,6 +25,7 @@ from imageprep_client.stores.registry.transport import Response
 _log = logging.getLogger(__name__)
 #: How often a registry is tried that nothing has been heard of yet.
 _FIRST_ATTEMPTS = 5
+_REFUSED = os.strerror(errno.ECONNREFUSED).lower()
 
 
 class RegistryClient:
@@ -33,6 +37,8 @@ class RegistryClient:
     :param hosts: how each registry is spoken to.
     :param policy: when something is tried again.
     :param concurrency: how many threads use it at once.
+    :param advise: says what may help when a registry refuses connections,
+        or nothing.
     """
 
     def __init__(
@@ -43,6 +49,7 @@ class RegistryClient:
         observer: Observer | None = None,
         concurrency: int = 8,
         timeouts: http.Timeouts | None = None,
+        advise: Callable[[str], str] | None = None,
     ) -> None:
         self.hosts = hosts or Hosts()
         self._policy = policy or http.RetryPolicy()
@@ -52,6 +59,7 @@ class RegistryClient:
         # more are for what it looks up meanwhile.
         self._transports = http.Transports(2 * concurrency + 4)
         self._stop = threading.Event()
+        self._advise = advise
         self._lock = threading.Lock()
         self._registries: dict[tuple[str, bool], http.Registry] = {}
         self._servers: dict[tuple[str, bool], places.Server] = {}
@@ -165,9 +173,15 @@ class RegistryClient:
             self._policy,
             attempts=min(self._policy.attempts, _FIRST_ATTEMPTS),
         )
-        endpoint = http.Retrier(hasty, self._observer, self._stop).retrying(
-            name, lambda: self.hosts.settle(name, probe, insecure)
-        )
+        looking = http.Retrier(hasty, self._observer, self._stop)
+        try:
+            endpoint = looking.retrying(
+                name, lambda: self.hosts.settle(name, probe, insecure)
+            )
+        except errors.Unreachable as error:
+            if self._advise and str(error) == f"{name}: {_REFUSED}":
+                error.hint = self._advise(name) or None
+            raise
         retrier = http.Retrier(self._policy, self._observer, self._stop)
         made = http.Registry(
             endpoint, self.hosts, self._transports, retrier, self._timeouts

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from imageprep_client import discovery, errors, local_images, undercloud
-from imageprep_client.buildah import Buildah
 from imageprep_client.catalog import DEFAULT_RELEASE, releases
 from imageprep_client.container import (
     default,
@@ -28,9 +27,6 @@ from imageprep_client.container import (
 )
 from imageprep_client.container import prepare as preparing
 from imageprep_client.container.destination import Place
-from imageprep_client.container.hotfixing import (
-    CONCURRENCY as HOTFIX_CONCURRENCY,
-)
 from imageprep_client.container.hotfixing import HotfixRequest, HotfixResult
 from imageprep_client.container.inventory import Details
 from imageprep_client.container.pushing import PushRequest
@@ -65,7 +61,6 @@ __all__ = [
     "DEFAULT_LISTEN",
     "DEFAULT_RELEASE",
     "ENVIRONMENT_DIRECTORY",
-    "HOTFIX_CONCURRENCY",
     "PLAN_HISTORY",
     "PORT",
     "TREE",
@@ -201,7 +196,6 @@ class Client:
         with self._stores(observer, {}) as stores:
             return hotfixing.hotfix(
                 request,
-                buildah=Buildah(),
                 source=stores.source,
                 destination=stores.destination,
                 undercloud_registry=undercloud.registry,

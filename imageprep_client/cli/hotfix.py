@@ -63,13 +63,6 @@ class Hotfix(base.Lister):
             ),
         )
         _add_parameters(parser)
-        parser.add_argument(
-            "--concurrency",
-            metavar="<number>",
-            type=base.positive,
-            default=client.HOTFIX_CONCURRENCY,
-            help=_("Images at once, at most (default: %(default)s)"),
-        )
         base.add_registry_options(parser)
         return parser
 
@@ -84,7 +77,6 @@ class Hotfix(base.Lister):
             release=parsed_args.release,
             output_env_file=parsed_args.output_env_file,
             header=self.header(),
-            concurrency=parsed_args.concurrency,
         )
         settings = client.Settings(
             insecure_registries=tuple(parsed_args.insecure_registries),

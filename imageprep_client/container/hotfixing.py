@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 
 from imageprep_client import catalog, errors, files
-from imageprep_client.buildah import PREFIX, Buildah, LocalImage
+from imageprep_client.buildah import Buildah, LocalImage
 from imageprep_client.container import staging
 from imageprep_client.container.destination import Place
 from imageprep_client.heat import parameters
 from imageprep_client.modify import rpms
-from imageprep_client.modify.hotfix import Hotfixer
+from imageprep_client.modify.hotfix import (
+    Hotfixer,
+    remove_abandoned,
+    temporary_name,
+)
 from imageprep_client.modify.rpmfile import RpmFile
 from imageprep_client.modify.rpms import Change
 from imageprep_client.observer import Observer
@@ -24,9 +27,8 @@ from imageprep_client.oci import reference as references
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
 
-#: How many images are changed at once where nothing else is said.
-CONCURRENCY = 4
-
+# Programs and disks are at work for each.
+_AT_ONCE = 4
 _LOCAL = "containers-storage:"
 _REMOTE = "docker://"
 
@@ -55,7 +57,6 @@ class HotfixRequest:
     release: str = ""
     output_env_file: str = ""
     header: Sequence[str] = ()
-    concurrency: int = CONCURRENCY
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -110,7 +111,6 @@ class _Target:
 def hotfix(
     request: HotfixRequest,
     *,
-    buildah: Buildah,
     source: Callable[[Reference], base.ReadableStore],
     destination: Callable[[str, str], base.Store],
     undercloud_registry: Callable[[], str],
@@ -140,6 +140,8 @@ def hotfix(
     if request.output_env_file:
         files.check(request.output_env_file)
     packages = rpms.of_directory(request.rpms_path)
+    buildah = Buildah()
+    remove_abandoned(buildah)
     targets = _targets(request.images, tag, buildah)
     with staging.scratch() as scratch:
         run = _Run(
@@ -156,7 +158,7 @@ def hotfix(
             destination=destination,
             observer=observer,
         )
-        done, failures = run.all(targets, fetched, request.concurrency)
+        done, failures = run.all(targets, fetched)
     images = [
         _hotfixed(target, done[target], table, place)
         for target in targets
@@ -183,7 +185,6 @@ class _Run:
         self,
         targets: Sequence[_Target],
         fetched: Sequence[staging.Fetched],
-        concurrency: int,
     ) -> tuple[dict[_Target, tuple[Change, ...]], list[errors.ImagePrepError]]:
         """Change the images, several at once.
 
@@ -192,7 +193,7 @@ class _Run:
         by_reference = {each.reference: each for each in fetched}
         done, failures = {}, []
         self._observer.phase("hotfix", len(targets))
-        with futures.ThreadPoolExecutor(concurrency) as threads:
+        with futures.ThreadPoolExecutor(_AT_ONCE) as threads:
             running = [
                 threads.submit(
                     self._one, target, by_reference.get(target.reference)
@@ -236,7 +237,7 @@ class _Run:
         if fetched.error is not None:
             raise fetched.error
         # Not its own name, which may be that of another image here.
-        name = f"localhost/{PREFIX}{secrets.token_hex(8)}:{fetched.tag}"
+        name = temporary_name()
         try:
             self._buildah.pull(fetched.layout, fetched.tag, name)
             return self._hotfixer.apply(target.image, name, target.result)

@@ -10,11 +10,10 @@ import contextlib
 import dataclasses
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
 from imageprep_client import errors
-from imageprep_client.buildah import PREFIX
+from imageprep_client.buildah import is_abandoned, own_name
 from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
@@ -45,10 +44,17 @@ class Fetched:
 
 @contextlib.contextmanager
 def scratch() -> Iterator[str]:
-    """A directory for a run's own files, private, removed at the end."""
+    """A directory for a run's own files, private, removed at the end.
+
+    Those of killed runs are removed first.
+
+    :raises InvalidArgument: when there can be none.
+    """
     parent = os.environ.get("TMPDIR") or _LARGE_TEMPORARY
+    directory = os.path.join(parent, own_name())
     try:
-        directory = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
+        _remove_abandoned(parent)
+        os.mkdir(directory, mode=0o700)
     except OSError as error:
         reason = (error.strerror or "unknown reason").lower()
         raise errors.InvalidArgument(
@@ -62,6 +68,13 @@ def scratch() -> Iterator[str]:
         shutil.rmtree(directory, ignore_errors=True)
         if os.path.exists(directory):
             shutil.rmtree(directory)
+
+
+def _remove_abandoned(parent: str) -> None:
+    for name in os.listdir(parent):
+        if is_abandoned(name):
+            # Another user's is not ours to remove.
+            shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
 
 
 def fetch(

@@ -10,11 +10,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
 
 from imageprep_client import errors
-from imageprep_client.buildah import PREFIX, Buildah, Container, Finished
+from imageprep_client.buildah import (
+    Buildah,
+    Container,
+    Finished,
+    is_abandoned,
+    own_name,
+)
 from imageprep_client.modify import rpms
 from imageprep_client.modify.evr import Evr
 from imageprep_client.modify.rpmfile import RpmFile
@@ -32,6 +37,7 @@ LABEL = "hotfix"
 _FORMAT = r"%{NAME}\t%{EPOCHNUM}\t%{VERSION}\t%{RELEASE}\t%{ARCH}\n"
 _ENVIRONMENT = {"LC_ALL": "C"}
 _ROOT = "0:0"
+_LOCALHOST = "localhost/"
 _NO_PROGRAM = re.compile(r"executable file.* not found")
 # "libfoo.so.1()(64bit) is needed by bar-1-1.x86_64", and the same with a
 # version behind what is needed.
@@ -86,7 +92,7 @@ class Hotfixer:
         if found is None:
             raise errors.ModifyError(f"{image}: is not in local storage")
         rpms.check_architecture(self.rpms, found.architecture)
-        temporary = f"localhost/{PREFIX}{secrets.token_hex(8)}"
+        temporary = temporary_name()
         try:
             with self.buildah.container(found.id) as container:
                 changes = self._install(container, image)
@@ -146,6 +152,23 @@ class Hotfixer:
             )
 
 
+def temporary_name() -> str:
+    """A name for an image that is not yet, or not long, to be there."""
+    return f"{_LOCALHOST}{own_name()}"
+
+
+def remove_abandoned(buildah: Buildah) -> None:
+    """Take away the images that killed runs left behind."""
+    names = [name for image in buildah.images() for name in image.names]
+    buildah.remove(*(name for name in names if _is_abandoned(name)))
+
+
+def _is_abandoned(name: str) -> bool:
+    if not name.startswith(_LOCALHOST):
+        return False
+    return is_abandoned(name.removeprefix(_LOCALHOST).partition(":")[0])
+
+
 class _Rpm:
     """The rpm of a working container."""
 
@@ -177,7 +200,7 @@ class _Rpm:
     @contextlib.contextmanager
     def files(self, directory: str) -> Iterator[None]:
         """Have the files of a directory in the container meanwhile."""
-        self._place = f"/.{PREFIX}{secrets.token_hex(4)}"
+        self._place = f"/.{own_name()}"
         # Without the z a host with SELinux denies them to the container.
         self._volumes = (f"{directory}:{self._place}:ro,z",)
         try:

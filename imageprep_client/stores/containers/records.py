@@ -30,6 +30,8 @@ def pulled_layers(buildah: Buildah) -> Mapping[str, Descriptor]:
         records = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
+    if not isinstance(records, list):
+        return {}
     found = (_packed(each) for each in records if isinstance(each, dict))
     return dict(each for each in found if each)
 

@@ -88,7 +88,7 @@ class ContainersStorage:
             if manifest.config is None:
                 return
             config = json.loads(_read(store, manifest.config))
-            diff_ids = config["rootfs"]["diff_ids"]
+            diff_ids = [str(each) for each in config["rootfs"]["diff_ids"]]
         except errors.NotFound:
             return
         except (ValueError, LookupError, TypeError):

@@ -157,12 +157,7 @@ class Container:
 
         :raises InvalidArgument: when no container can have this name.
         """
-        if (
-            not name
-            or "/" in name
-            or not name.isprintable()
-            or name in (".", "..")
-        ):
+        if not can_be_plan(name):
             raise errors.InvalidArgument(
                 f"plan {name!r}: no plan can have this name",
                 hint="use --plan-dir for a directory",
@@ -277,6 +272,11 @@ class Container:
 
     def _check(self, response: requests.Response, path: str) -> None:
         check(response, self._what(path))
+
+
+def can_be_plan(name: str) -> bool:
+    """Whether a container that is a plan can have this name."""
+    return name.isprintable() and "/" not in name and name.strip(".") != ""
 
 
 def check(response: requests.Response, what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -97,11 +98,12 @@ def _in_cloud(connect: Connect | None) -> list[Found]:
         )
     from imageprep_client.plans import object_store, swift
 
-    store = object_store.ObjectStore.of(connect())
-    return [
-        Found(name, "swift", _time(swift.SwiftFiles(store, name)))
-        for name in swift.names(store)
-    ]
+    plans = swift.plans(object_store.ObjectStore.of(connect()))
+    with concurrent.futures.ThreadPoolExecutor(swift.CONCURRENCY) as pool:
+        return [
+            Found(each.name, "swift", time)
+            for each, time in zip(plans, pool.map(_time, plans), strict=True)
+        ]
 
 
 def _plans_in(directory: str) -> Iterator[str]:

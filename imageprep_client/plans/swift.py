@@ -13,7 +13,11 @@ from imageprep_client import errors
 from imageprep_client.plans import base, files
 from imageprep_client.plans.files import Stored
 from imageprep_client.plans.lock import TIMES, Lock, Times
-from imageprep_client.plans.object_store import Container, ObjectStore
+from imageprep_client.plans.object_store import (
+    Container,
+    ObjectStore,
+    can_be_plan,
+)
 from imageprep_client.plans.stored import StoredPlan
 
 #: What makes a container a plan: this metadata with this value.
@@ -136,17 +140,19 @@ class SwiftFiles:
             )
 
 
-def names(store: ObjectStore) -> Sequence[str]:
-    """The names of all plans, sorted.
+def plans(store: ObjectStore) -> Sequence[SwiftFiles]:
+    """All plans, sorted by name.
 
     :raises PlanError: when the object store fails.
     """
-    containers = list(store.containers())
+    # Containers of others may have names that no plan can have.
+    names = [name for name in store.containers() if can_be_plan(name)]
 
     def is_plan(name: str) -> bool:
         metadata = Container(store, name).metadata()
         return metadata is not None and metadata.get(USAGE) == PLAN
 
     with concurrent.futures.ThreadPoolExecutor(CONCURRENCY) as pool:
-        chosen = list(pool.map(is_plan, containers))
-    return sorted(itertools.compress(containers, chosen))
+        chosen = list(pool.map(is_plan, names))
+    found = sorted(itertools.compress(names, chosen))
+    return [SwiftFiles(store, name) for name in found]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import gc
+import os
 import re
 import shlex
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from osc_lib.command import command
 from osc_lib.i18n import _
@@ -45,10 +48,16 @@ class Command(command.Command):
     failure: errors.PartialFailure | None = None
 
     def run(self, parsed_args: argparse.Namespace) -> int:
+        # What was imported stays: looking for garbage in it takes, with the
+        # last look of all, a tenth of a second.
+        if not gc.get_freeze_count():
+            gc.freeze()
         try:
-            with _terminable():
+            with _terminable(), self._output():
                 status = super().run(parsed_args)
         except errors.ImagePrepError as error:
+            if self.failure:
+                self._report(self.failure)
             return self._report(error)
         except KeyboardInterrupt as error:
             self.log.error("stopped; what was not finished is not visible")
@@ -87,6 +96,46 @@ class Command(command.Command):
         """Say something that is no data."""
         self.app.stderr.write(f"{line}\n")
         self.app.stderr.flush()
+
+    def write(self, text: str) -> None:
+        """Print data."""
+        with self.writing():
+            self.app.stdout.write(text)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Print in the block; who reads no more is cliff's business.
+
+        :raises PartialFailure: when what was done cannot be shown.
+        """
+        try:
+            yield
+            self.app.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise errors.PartialFailure(
+                f"standard output: cannot be written: {reason}; all else is"
+                " done",
+                [],
+            ) from error
+
+    @contextlib.contextmanager
+    def _output(self) -> Iterator[None]:
+        """Let who closed standard output have what is not for him lost.
+
+        As with Python's own ``print``; there is no stream then.
+        """
+        if self.app.stdout is not None:
+            yield
+            return
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            self.app.stdout = nowhere
+            try:
+                yield
+            finally:
+                self.app.stdout = None
 
     def _report(self, error: errors.ImagePrepError) -> int:
         """Tell the error, and what may help; the exit status."""
@@ -129,9 +178,17 @@ def _terminable() -> Iterator[None]:
 class Lister(Command, command.Lister):
     """A `Command` whose result is a table."""
 
+    def produce_output(self, *result: Any) -> int:
+        with self.writing():
+            return super().produce_output(*result)
+
 
 class ShowOne(Command, command.ShowOne):
     """A `Command` whose result is one object."""
+
+    def produce_output(self, *result: Any) -> int:
+        with self.writing():
+            return super().produce_output(*result)
 
 
 def add_registry_options(parser: argparse.ArgumentParser) -> None:
@@ -207,7 +264,10 @@ def add_concurrency_option(parser: argparse.ArgumentParser) -> None:
         metavar="<number>",
         type=positive,
         default=client.CONCURRENCY,
-        help=_("Requests at once, at most (default: %(default)s)"),
+        help=_(
+            "Requests at once, at most (default: %(default)s); each registry"
+            " gets as many of them as it answers promptly"
+        ),
     )
 
 

@@ -25,12 +25,13 @@ from imageprep_client.transfer.stream import SideError, Streams
 from imageprep_client.transfer.survey import Copy, Item, Need, Survey
 from imageprep_client.transfer.workers import Cancelled, Workers
 
-#: How many pieces of work are done at once where nothing else is said.
-CONCURRENCY = 32
+#: How many pieces of work are done at once, at most, where nothing else is
+#: said. Stores may let fewer through: those that are near need few.
+CONCURRENCY = 96
 # Streams of large blobs keep a link or a disk busy with few; small blobs
 # cost round trips, which only many at once hide.
-_LARGE = 4 * 1024 * 1024
-_LARGE_STREAMS = 8
+_LARGE = base.CHUNK
+_LARGE_STREAMS = 12
 _WHOLE_INDEXES = (
     "this registry may take only whole indexes; leave --platform out"
 )

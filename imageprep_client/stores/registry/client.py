@@ -21,6 +21,7 @@ from imageprep_client.stores.registry.hosts import Endpoint, Hosts
 from imageprep_client.stores.registry.repository import Repository
 from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.stores.registry.transport import Response
+from imageprep_client.stores.registry.window import Window
 
 _log = logging.getLogger(__name__)
 #: How often a registry is tried that nothing has been heard of yet.
@@ -55,6 +56,7 @@ class RegistryClient:
         self._policy = policy or http.RetryPolicy()
         self._observer = observer or Observer()
         self._timeouts = timeouts or http.Timeouts()
+        self._concurrency = concurrency
         # A worker reads from one connection and writes to another; some
         # more are for what it looks up meanwhile.
         self._transports = http.Transports(2 * concurrency + 4)
@@ -184,7 +186,12 @@ class RegistryClient:
             raise
         retrier = http.Retrier(self._policy, self._observer, self._stop)
         made = http.Registry(
-            endpoint, self.hosts, self._transports, retrier, self._timeouts
+            endpoint,
+            self.hosts,
+            self._transports,
+            retrier,
+            Window(self._concurrency, self._stop),
+            self._timeouts,
         )
         if first is not None and answers:
             made.keep(answers[-1])

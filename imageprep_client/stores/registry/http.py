@@ -6,6 +6,7 @@ fetched again by the engine that copies it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
 import threading
@@ -25,6 +26,7 @@ from imageprep_client.stores.registry.transport import (
     Timeout,
     Transport,
 )
+from imageprep_client.stores.registry.window import Window
 
 USER_AGENT = "imageprep-client"
 MAX_REDIRECTS = 5
@@ -205,6 +207,7 @@ class Registry:
     :ivar name: ``host[:port]`` of the server.
     :ivar base: URL that ``/v2/...`` is appended to.
     :ivar retrier: for what takes several requests.
+    :param window: how many requests are sent to it at once.
     :ivar lists_referrers: False once it was found to have no API for them.
     """
 
@@ -214,6 +217,7 @@ class Registry:
         hosts: Hosts,
         transports: Transports,
         retrier: Retrier,
+        window: Window,
         timeouts: Timeouts,
     ) -> None:
         self.name = endpoint.host
@@ -222,6 +226,7 @@ class Registry:
         self.lists_referrers = True
         self._answered: dict[str, Response] = {}
         self._tls = endpoint.tls
+        self._window = window
         self._hosts = hosts
         self._transports = transports
         self._timeouts = timeouts.pair
@@ -255,6 +260,7 @@ class Registry:
         )
 
     def _attempt(self, request: Request, expect: Collection[int]) -> Response:
+        begin = time.monotonic()
         try:
             response = self._authenticated(request)
         except errors.AccessDenied as denied:
@@ -266,6 +272,8 @@ class Registry:
         wait = answers.retry_after(response.headers)
         if response.status == 503 and wait is not None:
             error = errors.TooManyRequests(str(error), retry_after=wait)
+        if isinstance(error, errors.TooManyRequests):
+            self._window.limited(begin)
         if isinstance(error, errors.AccessDenied) and not response.redirected:
             error.hint = self._authenticator.explain(request.repository)
         raise error
@@ -314,7 +322,10 @@ class Registry:
             else:
                 headers.pop("Authorization", None)
                 authorization = None
-            response = self._send(request.method, url, headers, request.body)
+            with self._place(request):
+                response = self._send(
+                    request.method, url, headers, request.body
+                )
             if response.status not in _REDIRECTS:
                 response.redirected = not urls.same_origin(url, start)
                 return response
@@ -326,6 +337,18 @@ class Registry:
         raise errors.ServerFault(
             f"{request.what}: over {MAX_REDIRECTS} redirects"
         )
+
+    def _place(
+        self, request: Request
+    ) -> contextlib.AbstractContextManager[None]:
+        """A place among the requests under way, until the answer begins.
+
+        Streams take long whatever the registry does, and who makes them
+        bounds their number.
+        """
+        if isinstance(request.body, bytes | None):
+            return self._window.place(request.method)
+        return contextlib.nullcontext()
 
     def _ask(
         self, url: str, headers: Mapping[str, str], body: bytes | None = None

@@ -13,13 +13,13 @@ import re
 from collections.abc import Mapping, Sequence
 
 from imageprep_client import errors
-from imageprep_client.plans import base
+from imageprep_client.plans import base, files
 from imageprep_client.plans.files import PlanFiles, Stored
 from imageprep_client.plans.revision import State
 
 _NAME = re.compile(rf"{re.escape(base.HISTORY)}/(\d{{4,9}})\.yaml")
 # Others may take numbers at the same time; not so many.
-_TRIES = 100
+_TRIES = 5
 
 
 def path(number: int) -> str:
@@ -55,8 +55,8 @@ class History:
         can be told what the oldest of them changed.
     """
 
-    def __init__(self, files: PlanFiles, kept: int = base.KEPT) -> None:
-        self._files = files
+    def __init__(self, kept_in: PlanFiles, kept: int = base.KEPT) -> None:
+        self._files = kept_in
         self._kept = kept
 
     def keep(self, present: Stored) -> None:
@@ -69,14 +69,10 @@ class History:
         if last and self._has(last, present):
             return  # it was kept by a write that then failed
         for number in range(last + 1, last + 1 + _TRIES):
-            try:
-                self._files.write(path(number), present.content, replaces=None)
+            if self._takes(number, present):
                 break
-            except errors.PlanConflict:
-                if self._has(number, present):
-                    break
-                if number == last + _TRIES:
-                    raise
+        else:
+            raise files.conflict(self._files, base.HISTORY)
         for number in numbers[: -self._kept]:
             self._files.delete(path(number))
 
@@ -142,6 +138,15 @@ class History:
             if number and name == path(number):
                 numbers.append(number)
         return sorted(numbers)
+
+    def _takes(self, number: int, present: Stored) -> bool:
+        """Keep this under this number; False when the number has gone."""
+        try:
+            self._files.write(path(number), present.content, replaces=None)
+        except errors.PlanConflict:
+            # Another writer may have kept the same.
+            return self._has(number, present)
+        return True
 
     def _has(self, number: int, present: Stored) -> bool:
         """Whether this is kept under this number."""

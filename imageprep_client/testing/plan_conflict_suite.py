@@ -217,6 +217,32 @@ class ConflictSuite:
         kept = [host.read(path(number)) for number in (1, 2)]
         assert kept == ["theirs: 1", "first: 1"]
 
+    def test_somebody_keeps_the_same(self, host: PlanHost) -> None:
+        """What two writers are about to replace is kept once."""
+        make(host, {**FILES, base.PARAMETERS: "first: 1"})
+        plan = _interfering(
+            host,
+            "write",
+            path(1),
+            lambda files: replace(files, path(1), "first: 1"),
+        )
+        plan.write_parameters({"A": "1"}, [])
+
+        assert [each.number for each in plan.history()] == [2, 1]
+
+    def test_somebody_takes_all_numbers(self, host: PlanHost) -> None:
+        """It is an error then; the plan is the old one."""
+        make(host, {**FILES, base.PARAMETERS: "first: 1"})
+        others = host.open()
+
+        def before(operation: str, name: str) -> None:
+            if operation == "write" and name.startswith(base.HISTORY):
+                replace(others, name, "theirs: 1")
+
+        with pytest.raises(errors.PlanConflict, match=base.HISTORY):
+            StoredPlan(Watched(host.open(), before)).write_parameters({}, [])
+        assert host.read(base.PARAMETERS) == "first: 1"
+
     @pytest.mark.parametrize("of", [base.PARAMETERS, base.PLAN_ENVIRONMENT])
     def test_somebody_does_not_stop(self, host: PlanHost, of: str) -> None:
         """After some attempts it is an error; theirs is there."""

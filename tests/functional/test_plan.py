@@ -180,6 +180,19 @@ def test_broken_history(openstack: base.OpenStack, plan: Path) -> None:
     ]
 
 
+def test_unknown_changes(openstack: base.OpenStack, plan: Path) -> None:
+    """A table has words for what is not known, and for no change."""
+    history = plan / plans.HISTORY
+    parameters = (plan / plans.PARAMETERS).read_text()
+    (history / "0001.yaml").write_text("a: [b")
+    (history / "0002.yaml").write_text(parameters)
+    (plan / plans.PARAMETERS).write_text(f"# mine\n{parameters}")
+    shown = openstack(*SHOW, *HERE, "--history", stderr=".*broken.*").stdout
+
+    assert shown.count("| not known ") == 2
+    assert shown.count("| none ") == 1
+
+
 def test_restore(openstack: base.OpenStack, plan: Path) -> None:
     """The parameters before the present are put back, and that is told."""
     found = rows(

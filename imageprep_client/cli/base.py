@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import datetime
 import gc
+import io
 import os
 import re
 import shlex
@@ -112,14 +113,24 @@ class Command(command.Command):
             yield
             self.app.stdout.flush()
         except BrokenPipeError:
+            self._abandon()
             raise
         except OSError as error:
+            self._abandon()
             reason = (error.strerror or str(error)).lower()
             raise errors.PartialFailure(
                 f"standard output: cannot be written: {reason}; all else is"
                 " done",
                 [],
             ) from error
+
+    def _abandon(self) -> None:
+        """Keep Python from trying once more at its end, which would fail."""
+        with contextlib.suppress(io.UnsupportedOperation):
+            stream = self.app.stdout.fileno()
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream)
+            os.close(nowhere)
 
     @contextlib.contextmanager
     def _output(self) -> Iterator[None]:
@@ -130,7 +141,11 @@ class Command(command.Command):
         if self.app.stdout is not None:
             yield
             return
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        with (
+            open(os.devnull, "w", encoding="utf-8") as nowhere,
+            # cliff asks both how wide a table may be.
+            contextlib.redirect_stdout(nowhere),
+        ):
             self.app.stdout = nowhere
             try:
                 yield

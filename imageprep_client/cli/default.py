@@ -64,7 +64,7 @@ class Default(base.Command):
             header=self.header(),
             output_env_file=parsed_args.output_env_file,
         )
-        self.app.stdout.write(text)
+        self.write(text)
         if parsed_args.enable_registry_login:
             self._warn(parsed_args.local_push_destination)
 

@@ -145,13 +145,13 @@ class ImageDelete(base.Command):
             )
         if removed.still:
             still = ", ".join(removed.still)
-            self.app.stdout.write(
+            self.write(
                 f"{parsed_args.image}: tag removed; the image is still"
                 f" needed by {still}\n"
             )
             return
         tags = ", ".join(removed.tags) or "none"
-        self.app.stdout.write(
+        self.write(
             f"{parsed_args.image}: deleted; tags: {tags}; manifests:"
             f" {removed.manifests}; blobs: {removed.blobs}\n"
         )

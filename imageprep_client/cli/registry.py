@@ -38,7 +38,7 @@ class RegistryConfig(_RegistryCommand):
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         text = client.virtual_host(parsed_args.image_serve, parsed_args.listen)
-        self.app.stdout.write(text)
+        self.write(text)
 
 
 class RegistryServe(_RegistryCommand):
@@ -54,5 +54,4 @@ class RegistryServe(_RegistryCommand):
         )
 
     def _announce(self, line: str) -> None:
-        self.app.stdout.write(f"{line}\n")
-        self.app.stdout.flush()
+        self.write(f"{line}\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import io
 import logging
 import os
 import signal
@@ -30,7 +31,9 @@ class _Example(base.Command):
 
 def _app(interactive: bool = False) -> shell.OpenStackShell:
     app = types.SimpleNamespace(
-        interactive_mode=interactive, command_options=["a", "b c"]
+        interactive_mode=interactive,
+        command_options=["a", "b c"],
+        stdout=io.StringIO(),
     )
     return cast(shell.OpenStackShell, app)
 

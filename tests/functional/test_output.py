@@ -1,0 +1,70 @@
+"""What becomes of a command when nobody takes its output."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from tests.functional import base
+
+COMMAND = (
+    "openstack image-prepare default --enable-registry-login"
+    " --output-env-file out.yaml"
+)
+FULL = (
+    "standard output: cannot be written: no space left on device; all else"
+    " is done\n"
+)
+
+
+def shell(openstack: base.OpenStack, line: str) -> tuple[int, str, str]:
+    """Status, standard output and errors of a line for bash."""
+    programs = pathlib.Path(sys.executable).parent
+    done = subprocess.run(
+        ["bash", "-c", f"PATH={shlex.quote(str(programs))}:$PATH; {line}"],
+        env=openstack.environment,
+        cwd=openstack.home,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (f"{COMMAND} >&-", (0, "", "")),
+        (f"{COMMAND} >/dev/full", (1, "", FULL)),
+        # As of other programs that a pipe ends: 128 + SIGPIPE.
+        (f"{COMMAND} | true; exit ${{PIPESTATUS[0]}}", (141, "", "")),
+    ],
+    ids=["closed", "full", "pipe"],
+)
+def test_files_are_written_whoever_listens(
+    openstack: base.OpenStack, line: str, expected: tuple[int, str, str]
+) -> None:
+    """The file is there, and there is one line about what is lost."""
+    status, stdout, stderr = shell(openstack, line)
+    told = "".join(re.split("note: [^\n]*\n", stderr))
+    assert (status, stdout, told) == expected
+    text = (openstack.home / "out.yaml").read_text()
+    assert "ContainerImageRegistryLogin: true" in text
+
+
+@pytest.mark.parametrize(
+    ("redirection", "expected"),
+    [(">&-", (0, "", "")), (">/dev/full", (1, "", FULL))],
+)
+def test_tables(
+    openstack: base.OpenStack, redirection: str, expected: tuple[int, str, str]
+) -> None:
+    """So it is for commands whose result is a table."""
+    (openstack.home / "tree/v2").mkdir(parents=True)
+    line = "openstack image-prepare image list --image-serve tree"
+    assert shell(openstack, f"{line} {redirection}") == expected

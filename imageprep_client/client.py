@@ -43,7 +43,7 @@ from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
 from imageprep_client.opening import Settings, Stores
 from imageprep_client.plans.base import KEPT as PLAN_HISTORY
-from imageprep_client.plans.base import Change, Plan, Revision
+from imageprep_client.plans.base import Plan, Revision
 from imageprep_client.plans.inspection import difference as plan_difference
 from imageprep_client.plans.inspection import images as plan_images
 from imageprep_client.plans.opening import find_plans, open_plan
@@ -64,7 +64,6 @@ __all__ = [
     "PLAN_HISTORY",
     "PORT",
     "TREE",
-    "Change",
     "Client",
     "Credential",
     "Details",

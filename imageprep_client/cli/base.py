@@ -372,20 +372,6 @@ class _Secret(str):
         return _MASK
 
 
-def add_plan_history_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that bounds the history of a plan."""
-    parser.add_argument(
-        "--plan-history",
-        metavar="<number>",
-        type=positive,
-        default=client.PLAN_HISTORY,
-        help=_(
-            "Earlier parameters of the plan that are kept beside it, at most"
-            " (default: %(default)s)"
-        ),
-    )
-
-
 def positive(text: str) -> int:
     """A number from 1 on, for argparse."""
     if not text.isascii() or not text.isdigit() or int(text) < 1:

@@ -17,6 +17,20 @@ from imageprep_client.cli import base, cloud
 _SHOWN = 10
 
 
+def add_history_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that bounds the history of a plan."""
+    parser.add_argument(
+        "--plan-history",
+        metavar="<number>",
+        type=base.positive,
+        default=client.PLAN_HISTORY,
+        help=_(
+            "Earlier parameters of the plan that are kept beside it, at most"
+            " (default: %(default)s)"
+        ),
+    )
+
+
 class _OnePlan(base.Lister):
     """Knows which plan."""
 
@@ -35,7 +49,7 @@ class _OnePlan(base.Lister):
             default="",
             help=_("Directory that the plan is in, in place of a name"),
         )
-        base.add_plan_history_option(parser)
+        add_history_option(parser)
         return parser
 
     def plan(self, parsed_args: argparse.Namespace) -> client.Plan:

@@ -10,6 +10,7 @@ from osc_lib.i18n import _
 
 from imageprep_client import client, errors
 from imageprep_client.cli import base, cloud, log, progress
+from imageprep_client.cli import plan as plan_commands
 
 
 class Run(base.Lister):
@@ -162,7 +163,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         default="",
         help=_("The same for a plan in a directory"),
     )
-    base.add_plan_history_option(parser)
+    plan_commands.add_history_option(parser)
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:

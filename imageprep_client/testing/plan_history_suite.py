@@ -238,6 +238,18 @@ class HistorySuite:
         plan.restore(None, [])
         assert present(host) == {"ContainerXImage": "r/x:2"}
 
+    def test_restore_of_deleted_parameters(self, host: PlanHost) -> None:
+        """What somebody has deleted is put back from what was kept."""
+        plan = make(host, FILES)
+        write(plan, "2020-01-01", "run", A="1")
+        write(plan, "2020-01-02", "run", A="2")
+        host.open().delete(base.PARAMETERS)
+        assert [each.present for each in plan.history()] == [False]
+        plan.restore(None, [])
+
+        assert present(host) == {"A": "1"}
+        assert [each.number for each in plan.history()] == [2, 1]
+
     def test_restore_of_what_is_there(self, host: PlanHost) -> None:
         """The present parameters need not be put back."""
         plan = make(host, FILES)

@@ -25,7 +25,7 @@ from imageprep_client.stores.registry.credentials import (
     Credentials,
     default_files,
 )
-from imageprep_client.stores.registry.hosts import Hosts
+from imageprep_client.stores.registry.hosts import Hosts, certificates
 from imageprep_client.stores.registry.http import NO_RETRIES, Timeouts
 from imageprep_client.undercloud import PORT, TREE
 from imageprep_client.upkeep.registry import Registry
@@ -232,6 +232,7 @@ def _hosts(
             mirrors={DOCKER_HUB: mirror} if mirror else {},
             credentials=Credentials(explicit, files, source=credentials_from),
             registries=registries,
+            certs_d=certificates(pathlib.Path.home()),
         )
     except errors.InvalidReference as error:
         raise errors.InvalidArgument(

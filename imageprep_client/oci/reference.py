@@ -19,6 +19,8 @@ _REGISTRY = re.compile(
     r"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9]([a-zA-Z0-9._-]*[a-zA-Z0-9])?)"
     r"(:[0-9]{1,5})?"
 )
+# RFC 4007 and, in a URL, RFC 6874.
+_ZONE = re.compile(r"\[[0-9a-fA-F:.]+%")
 _MAX_NAME = 255
 
 DOCKER_HUB = "docker.io"
@@ -69,6 +71,12 @@ def check_registry(text: object) -> str:
 
     :raises InvalidReference: when it is anything else.
     """
+    if isinstance(text, str) and _ZONE.match(text):
+        raise errors.InvalidReference(
+            f"invalid registry {text[:300]!r}: an address with a zone means"
+            " something on this host only",
+            hint="use a name, or an address that nodes have a route to",
+        )
     if not isinstance(text, str) or not _REGISTRY.fullmatch(text):
         raise errors.InvalidReference(
             f"invalid registry {str(text)[:300]!r}: expected host or host:port"

@@ -224,7 +224,7 @@ def test_client_certificates(
         directory = tmp_path / "certs.d" / registry.host
         directory.mkdir(parents=True)
         (directory / "ca.crt").write_bytes(registry.ca.read_bytes())
-        hosts = Hosts(certs_d=tmp_path / "certs.d")
+        hosts = Hosts(certs_d=[tmp_path / "certs.d"])
         blob = IMAGES["oci"].parts[0]
         with (
             RegistryClient(hosts, policy=NO_RETRIES) as client,
@@ -234,7 +234,7 @@ def test_client_certificates(
         for name, suffix in {"crt": "cert", "key": "key"}.items():
             data = (tmp_path / f"server.{name}").read_bytes()
             (directory / f"client.{suffix}").write_bytes(data)
-        hosts = Hosts(certs_d=tmp_path / "certs.d")
+        hosts = Hosts(certs_d=[tmp_path / "certs.d"])
         with RegistryClient(hosts) as client:
             store = client.store(registry.host, NAME)
             store_suite.push(store, blob)

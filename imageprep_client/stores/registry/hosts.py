@@ -7,9 +7,10 @@ the user listed, never the consequence of a failed verification.
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 import urllib.parse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
@@ -21,7 +22,7 @@ from imageprep_client.stores.registry.registries_conf import (
     RegistriesConf,
 )
 
-CERTS_D = Path("/etc/containers/certs.d")
+_CERTS_D = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
 
 #: Registries whose name is not the host that serves them.
 _PHYSICAL = {
@@ -96,6 +97,14 @@ class Route:
     blocked_by: str = ""
 
 
+def certificates(home: Path) -> tuple[Path, ...]:
+    """The directories of certificates of the user, then the system's.
+
+    In the order of containers-certs.d(5) and of the code that it describes.
+    """
+    return (home / ".config/containers/certs.d", *_CERTS_D)
+
+
 class Hosts:
     """The policy for all registries of a run, and what came of it.
 
@@ -106,7 +115,8 @@ class Hosts:
         ``http://`` is spoken to over plain HTTP. It comes before those of
         `registries`.
     :param registries: where repositories are really, and their mirrors.
-    :param certs_d: directory of certificates by ``host[:port]``.
+    :param certs_d: directories of certificates by ``host[:port]``; of a
+        host the first counts that has any, alone.
     """
 
     def __init__(
@@ -117,7 +127,7 @@ class Hosts:
         mirrors: Mapping[str, str] | None = None,
         credentials: Credentials | None = None,
         registries: RegistriesConf | None = None,
-        certs_d: Path = CERTS_D,
+        certs_d: Sequence[Path] = _CERTS_D,
     ) -> None:
         self.credentials = credentials or Credentials()
         self._registries = registries or RegistriesConf()
@@ -211,10 +221,12 @@ class Hosts:
 
         :raises InvalidFile: when a client certificate lacks its key.
         """
-        directory = self._certs_d / host
         cas = [self._cacert] if self._cacert else []
         cert = key = None
-        if directory.is_dir():
+        # os.path, unlike Path, says no where this user may not look.
+        for directory in filter(
+            os.path.isdir, [certs / host for certs in self._certs_d]
+        ):
             cas += sorted(str(path) for path in directory.glob("*.crt"))
             for path in sorted(directory.glob("*.cert")):
                 cert, key = str(path), str(path.with_suffix(".key"))
@@ -222,6 +234,7 @@ class Hosts:
                     raise errors.InvalidFile(
                         cert, "a client certificate without its .key file"
                     )
+            break
         return TLS(not self._is_listed(host), tuple(cas), cert, key)
 
     def settle(

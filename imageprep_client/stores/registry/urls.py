@@ -18,7 +18,9 @@ from imageprep_client import errors
 
 _PORTS = {"http": 80, "https": 443}
 # What a host name in a URL can be; libraries disagree about all else.
-_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f.]*:[0-9a-f:.]+")
+_HOST = re.compile(
+    r"[a-z0-9_]([a-z0-9._-]*[a-z0-9])?[.]?|[0-9a-f]*:[0-9a-f:.]+"
+)
 
 #: Domains whose direct children belong to different parties.
 _SHARED_SUFFIXES = frozenset(

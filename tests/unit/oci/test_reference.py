@@ -93,6 +93,15 @@ def test_tags_that_are_none(value):
         references.check_tag(value)
 
 
+@pytest.mark.parametrize(
+    "text", ["[fe80::1%eth0]:5000/ns/x:1", "[fe80::1%25eth0]/ns/x"]
+)
+def test_zones_are_refused(text):
+    """Other hosts would not know what the zone is; the error says so."""
+    with pytest.raises(errors.InvalidReference, match="with a zone"):
+        Reference.parse(text)
+
+
 def test_check_gives_the_text_back():
     """Valid parts are returned as they are."""
     assert references.check_tag("v1.0_x-y") == "v1.0_x-y"

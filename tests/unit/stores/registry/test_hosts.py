@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.stores.registry.hosts import Endpoint, Hosts
+from imageprep_client.stores.registry.hosts import (
+    Endpoint,
+    Hosts,
+    certificates,
+)
 
 
 def bases(hosts: Hosts, name: str) -> list[tuple[str, bool]]:
@@ -79,7 +83,7 @@ def test_certificates_of_a_host(tmp_path: Path) -> None:
     directory.mkdir()
     for name in ("ca.crt", "client.cert", "client.key"):
         (directory / name).touch()
-    hosts = Hosts(cacert="/all.pem", certs_d=tmp_path)
+    hosts = Hosts(cacert="/all.pem", certs_d=[tmp_path])
     tls = hosts.tls_of("reg.example:5000")
     assert tls.verify
     assert tls.ca_files == ("/all.pem", str(directory / "ca.crt"))
@@ -88,12 +92,24 @@ def test_certificates_of_a_host(tmp_path: Path) -> None:
     assert hosts.tls_of("other.example").ca_files == ("/all.pem",)
 
 
+def test_certificates_of_the_user_come_first(tmp_path: Path) -> None:
+    """The first directory that has the host is the only one read."""
+    mine, system = certificates(tmp_path)[0], tmp_path / "system"
+    for directory in (mine / "a", system / "a", system / "b"):
+        directory.mkdir(parents=True)
+        (directory / "ca.crt").touch()
+    hosts = Hosts(certs_d=[mine, system])
+    assert hosts.tls_of("a").ca_files == (str(mine / "a" / "ca.crt"),)
+    assert hosts.tls_of("b").ca_files == (str(system / "b" / "ca.crt"),)
+    assert mine == tmp_path / ".config/containers/certs.d"
+
+
 def test_client_certificate_without_key(tmp_path: Path) -> None:
     """Half a pair is an error that names the file."""
     (tmp_path / "reg.example").mkdir()
     (tmp_path / "reg.example" / "client.cert").touch()
     with pytest.raises(errors.InvalidFile, match=r"client\.cert"):
-        Hosts(certs_d=tmp_path).candidates("reg.example")
+        Hosts(certs_d=[tmp_path]).candidates("reg.example")
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_certs_d(
     (directory / "ours.crt").write_bytes(
         (certificates / "ca.crt").read_bytes()
     )
-    hosts = Hosts(certs_d=tmp_path)
+    hosts = Hosts(certs_d=[tmp_path])
     assert (
         make_client(hosts)
         .store(secure.host, "ns/name")
@@ -197,12 +197,12 @@ def test_client_certificate(
         }.items():
             data = (certificates / source).read_bytes()
             (directory / name).write_bytes(data)
-        store = make_client(Hosts(certs_d=tmp_path)).store(
+        store = make_client(Hosts(certs_d=[tmp_path])).store(
             server.host, "ns/name"
         )
         assert store.exists(BLOB.descriptor)
         (directory / "client.key").write_text("none")
-        store = make_client(Hosts(certs_d=tmp_path)).store(
+        store = make_client(Hosts(certs_d=[tmp_path])).store(
             server.host, "ns/other"
         )
         with pytest.raises(errors.InvalidFile, match=r"client\.cert"):

@@ -39,6 +39,8 @@ def test_origin(url: str, expected: tuple[str, str, int]) -> None:
         "http://[x/",
         "http://host\\.other/",
         "http://a host/",
+        "http://../",
+        "http://./",
         "http://[fe80::1%25eth0]/",
     ],
 )

@@ -176,7 +176,9 @@ def _add_pip(root: Path, python: Path) -> None:
         str(python), "-c", "import site; print(*site.getsitepackages())"
     )
     target = Path(told.split()[-1])
-    names = re.compile(r"(pip|setuptools|pkg_resources)(-.*)?$")
+    names = re.compile(
+        r"(pip|setuptools|pkg_resources|_distutils_hack|wheel)(-.*)?$"
+    )
     for path in Path(sysconfig.get_path("purelib")).iterdir():
         if names.match(path.name):
             _copy(path, root, target / path.name)

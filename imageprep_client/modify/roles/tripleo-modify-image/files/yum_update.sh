@@ -1,0 +1,76 @@
+# Update packages, with the cache in /mnt/cache:
+#
+#   purge               empty the cache, no more
+#   all REPO            all packages
+#   some REPO NAME...   these packages
+#
+# REPO, if not empty, is the repository without whose newer version a package
+# is left alone. Repositories are those of /mnt/repos if that is there. RPM
+# files in /mnt/rpms are installed in the end. Logs go to /mnt.
+set -eu
+umask 022
+
+if command -v dnf >/dev/null; then
+    tool=dnf logs=--setopt=logdir=/mnt
+elif command -v yum >/dev/null; then
+    tool=yum logs=--setopt=logfile=/mnt/yum.log
+else
+    echo "the image has no dnf or yum" >&2
+    exit 1
+fi
+
+run() {
+    if [ -d /mnt/repos ]; then
+        set -- --setopt=reposdir=/mnt/repos "$@"
+    fi
+    $tool -y --setopt=cachedir=/mnt/cache $logs "$@"
+}
+
+what=$1
+if [ "$what" = purge ]; then
+    run clean all
+    exit
+fi
+repo=$2
+shift 2
+
+# Metadata that came with an earlier image would hide newer packages.
+run clean expire-cache
+
+if [ -n "$repo" ] && { [ "$what" = all ] || [ $# -gt 0 ]; }; then
+    status=0
+    listed=$(run -q --disablerepo='*' --enablerepo="$repo" check-update "$@") \
+        || status=$?
+    if [ $status -ne 0 ] && [ $status -ne 100 ]; then
+        echo "$listed" >&2
+        exit $status
+    fi
+    # Name, version and repository of each; a long line is two.
+    what=some
+    set -f
+    set --
+    column=0
+    for word in $listed; do
+        case $column:$word in
+        0:Obsoleting | 0:Security:) break ;;
+        0:[A-Za-z0-9_]*.*) set -- "$@" "$word" ;;
+        esac
+        column=$(((column + 1) % 3))
+    done
+    set +f
+fi
+
+if [ "$what" = all ] || [ $# -gt 0 ]; then
+    run update "$@"
+else
+    echo "no package to update"
+fi
+
+if [ -d /mnt/rpms ]; then
+    set -- /mnt/rpms/*.rpm
+    if [ ! -e "$1" ]; then
+        echo "no file *.rpm in rpms_path" >&2
+        exit 1
+    fi
+    run install "$@"
+fi

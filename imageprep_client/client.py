@@ -55,6 +55,7 @@ from imageprep_client.upkeep import pruning, verification
 from imageprep_client.upkeep.pruning import PruneRequest, PruneResult
 from imageprep_client.upkeep.registry import Registry
 from imageprep_client.upkeep.verification import Verdict
+from imageprep_client.workspace import Workspaces
 
 __all__ = [
     "CONCURRENCY",
@@ -135,6 +136,7 @@ class Client:
             return preparing.prepare(
                 request,
                 open_stores=open_stores,
+                workspaces=Workspaces(),
                 plan=plan,
                 undercloud_registry=undercloud.registry,
                 observer=observer,
@@ -414,9 +416,8 @@ class _Image:
     stores: Stores
 
 
-#: See `container.login.parse`.
+#: See `container.login` and `container.default`.
 credential = login.parse
-#: See `container.default.environment`.
 default_environment = default.environment
 
 

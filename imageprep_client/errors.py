@@ -199,7 +199,20 @@ class CopyError(ImagePrepError):
 
 
 class ModifyError(ImagePrepError):
-    """An image could not be changed; there is no result of it."""
+    """An image could not be changed; there is no result of it.
+
+    :ivar log: the last lines of what did it, without secrets.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        log: Sequence[str] = (),
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.log = tuple(log)
 
 
 class DiscoveryError(ImagePrepError):

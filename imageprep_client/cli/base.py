@@ -156,17 +156,25 @@ class Command(command.Command):
         """Tell the error, and what may help; the exit status."""
         self.log.debug("the command failed", exc_info=error)
         self.log.error("%s", _line(error))
+        self._show_log(error)
         status = 2
         hints = [error.hint]
         if isinstance(error, errors.PartialFailure):
             status = 1
             for failure in error.failures:
                 self.log.error("  %s", _line(failure))
+                self._show_log(failure)
             hints.extend(failure.hint for failure in error.failures)
         # Many images may fail for one reason.
         for hint in dict.fromkeys(filter(None, hints)):
             self.log.error("hint: %s", _line(hint))
         return status
+
+    def _show_log(self, error: errors.ImagePrepError) -> None:
+        """What a program said that could not change an image."""
+        if isinstance(error, errors.ModifyError):
+            for line in error.log:
+                self.log.error("    | %s", _line(line))
 
 
 class _Terminated(KeyboardInterrupt):

@@ -57,8 +57,8 @@ class Progress(Observer):
     def phase(self, name: str, total: int) -> None:
         with self._lock:
             self._phase = name
-            if name in ("resolve", "read"):
-                self._images = total
+            if name in ("resolve", "read", "modify"):
+                self._images, self._done = total, 0
             elif name in ("blobs", "hash"):
                 self._started = self._clock()
 

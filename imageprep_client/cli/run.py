@@ -67,6 +67,8 @@ class Run(base.Lister):
             referrers=parsed_args.referrers,
             keep_going=parsed_args.keep_going,
             concurrency=parsed_args.concurrency,
+            modify_concurrency=parsed_args.modify_concurrency,
+            cleanup=parsed_args.cleanup,
             header=self.header(),
         )
         with log.to_file(log_file), progress.Progress() as shown:
@@ -233,9 +235,9 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         choices=("full", "partial", "none"),
         default="full",
         help=_(
-            "Which local copies of modified images to remove afterwards:"
-            " all, those that this host does not deploy, or none (default:"
-            " full); copying from registry to registry makes none"
+            "What of modified images stays in the local storage of buildah"
+            " and podman: full: nothing, partial: the modified images, none:"
+            " also what they were made of (default: full)"
         ),
     )
     parser.add_argument(
@@ -249,3 +251,13 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         ).format(tree=client.TREE, port=client.PORT),
     )
     base.add_concurrency_option(parser)
+    parser.add_argument(
+        "--modify-concurrency",
+        metavar="<number>",
+        type=base.positive,
+        default=0,
+        help=_(
+            "Images that are modified at once, at most (default: one for each"
+            " processor)"
+        ),
+    )

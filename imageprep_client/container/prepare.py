@@ -10,8 +10,10 @@ from typing import Any
 
 from imageprep_client import catalog as catalogs
 from imageprep_client import discovery, errors
-from imageprep_client.container import ceph, outputs, worklist
+from imageprep_client.container import ceph, changes, outputs, worklist
 from imageprep_client.container.availability import Availability
+from imageprep_client.container.copying import Copying, row
+from imageprep_client.container.modifying import Modifying, Workspaces
 from imageprep_client.container.request import (
     OpenStores,
     PrepareRequest,
@@ -23,9 +25,7 @@ from imageprep_client.observer import Observer
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
-from imageprep_client.transfer import engine, graph
-from imageprep_client.transfer.ledger import Ledger
-from imageprep_client.transfer.survey import Copy
+from imageprep_client.transfer import engine
 from imageprep_client.transfer.workers import Workers
 
 
@@ -33,12 +33,13 @@ def prepare(
     request: PrepareRequest,
     *,
     open_stores: OpenStores,
+    workspaces: Workspaces,
     plan: Plan | None,
     undercloud_registry: Callable[[], str],
     observer: Observer,
     now: datetime.datetime,
 ) -> PrepareResult:
-    """Discover, copy, and write the parameters.
+    """Discover, modify, copy, and write the parameters.
 
     The parameters are written, to the file and the plan, only when every
     image that they name is in place; a dry run writes the file as if it
@@ -61,7 +62,7 @@ def prepare(
         if request.ceph_vars_file
         else ""
     )
-    run = _Run(request, inputs, open_stores, observer)
+    run = _Run(request, inputs, open_stores, workspaces, observer)
     pins = run.discover()
     work = worklist.build(
         inputs.selections,
@@ -129,6 +130,7 @@ class _Run:
         request: PrepareRequest,
         inputs: _Inputs,
         open_stores: OpenStores,
+        workspaces: Workspaces,
         observer: Observer,
     ) -> None:
         self._request = request
@@ -141,6 +143,12 @@ class _Run:
         )
         self._opened = [self._patient]
         self._descriptors: dict[Reference, Descriptor] = {}
+        self._copying = Copying(
+            request, self._patient, observer, self._descriptors
+        )
+        self._modifying = Modifying(
+            request, workspaces, self._patient, self._copying, observer
+        )
 
     def discover(self) -> Mapping[worklist.Key, worklist.Pin]:
         """The tags and labels of the images whose entries ask for them."""
@@ -174,13 +182,7 @@ class _Run:
     def carry_out(self, work: worklist.Worklist) -> PrepareResult:
         """Copy what is to be copied, look at what is only named."""
         items = work.images
-        modified = [i for i in items if i.modification]
-        if modified and not self._request.dry_run:
-            raise errors.InvalidFile(
-                modified[0].entry.path,
-                "images cannot be modified yet; only a dry run is possible",
-                key=f"{modified[0].entry.key}.modify_role",
-            )
+        changes.check(items)
         copies = [i for i in items if i.push_destination]
         named = [i for i in items if not i.push_destination]
         availability = self._available(
@@ -200,7 +202,7 @@ class _Run:
         insecure = self._insecure(values)
         if insecure:
             values[parameters.INSECURE_REGISTRIES] = insecure
-        rows.sort(key=lambda row: (row.image, row.destination))
+        rows.sort(key=lambda each: (each.image, each.destination))
         return PrepareResult(rows, values, failures)
 
     def _available(self, items: Sequence[worklist.WorkItem]) -> Availability:
@@ -262,77 +264,63 @@ class _Run:
         known = [i for i in items if availability.found(i.source)]
         rows, failures = self._look(unknown, availability)
         rows = [
-            dataclasses.replace(row, destination=item.target)
-            for row, item in zip(rows, unknown, strict=True)
+            dataclasses.replace(each, destination=item.target)
+            for each, item in zip(rows, unknown, strict=True)
+        ]
+        copies = [
+            self._copying.copy(item, availability.found(item.source))
+            for item in known
         ]
         for item, outcome in zip(
-            known, self._transfer(known, availability), strict=True
+            known, self._copying.run(copies), strict=True
         ):
             error = outcome.error
-            row = _row(item, outcome)
+            told = row(item, outcome)
+            if item.modification:
+                # What it will be made of is known, and not what it will be.
+                told = dataclasses.replace(told, digest="")
             if error is not None:
                 if isinstance(error.__cause__, errors.NotFound):
                     failures.append(error)
                 else:
                     self._observer.warning(str(error))
-                    row = dataclasses.replace(row, outcome="unchecked")
-            rows.append(row)
-        return rows, failures
+                    told = dataclasses.replace(told, outcome="unchecked")
+            rows.append(told)
+        planned = {
+            each.destination for each in rows if each.outcome == "planned"
+        }
+        settled = self._modifying.settled(
+            [i for i in items if i.modification and i.target in planned]
+        )
+        there = {each.destination: each for each in settled.rows}
+        rows = [there.get(each.destination, each) for each in rows]
+        return rows, [*failures, *settled.failures]
 
     def _copy(
         self, items: Sequence[worklist.WorkItem]
     ) -> tuple[list[Row], list[errors.ImagePrepError]]:
-        """Copy, and tell what became of each image."""
-        if not items:
-            return [], []
-        copies = self._copies(items, None)
-        with self._patient.locked(self._observer.waiting):
-            outcomes = self._engine(copies)
-        rows = [_row(i, o) for i, o in zip(items, outcomes, strict=True)]
-        return rows, [o.error for o in outcomes if o.error]
-
-    def _transfer(
-        self,
-        items: Sequence[worklist.WorkItem],
-        availability: Availability,
-    ) -> Sequence[engine.Outcome]:
-        return self._engine(self._copies(items, availability))
-
-    def _engine(self, copies: Sequence[Copy]) -> Sequence[engine.Outcome]:
-        return engine.copy_all(
-            copies,
-            observer=self._observer,
-            ledger=Ledger(),
-            concurrency=self._concurrency,
-            keep_going=self._request.keep_going,
-            dry_run=self._request.dry_run,
-        )
-
-    def _copies(
-        self,
-        items: Sequence[worklist.WorkItem],
-        availability: Availability | None,
-    ) -> list[Copy]:
-        host = graph.host_platform()
-        only = tuple(self._request.platforms)
-        return [
-            Copy(
-                name=str(item.source),
-                source=self._patient.source(item.source),
-                reference=item.source.identifier,
-                destination=self._patient.destination(
-                    item.push_destination, item.repository
-                ),
-                tag=item.tag,
-                platform=None if item.multi_arch or only else host,
-                only=only,
-                attached=self._request.referrers,
-                descriptor=availability.found(item.source)
-                if availability
-                else self._descriptors.get(item.source),
-            )
-            for item in items
-        ]
+        """Modify and copy, and tell what became of each image."""
+        modified = [i for i in items if i.modification]
+        with self._modifying.changed(modified) as made:
+            # The first of several that need a blob is asked for it: what was
+            # fetched to be modified is not fetched again.
+            wanted = [i for i in modified if i.target in made.copies]
+            wanted += [i for i in items if not i.modification]
+            if made.failures and not self._request.keep_going:
+                for item in wanted:
+                    made.leave(item)
+                wanted = []
+            copies = [
+                made.copies.get(item.target) or self._copying.copy(item)
+                for item in wanted
+            ]
+            outcomes: Sequence[engine.Outcome] = ()
+            if copies:
+                with self._patient.locked(self._observer.waiting):
+                    outcomes = self._copying.run(copies)
+        rows = [row(i, o) for i, o in zip(wanted, outcomes, strict=True)]
+        failures = [o.error for o in outcomes if o.error]
+        return [*made.rows, *rows], [*made.failures, *failures]
 
     def _pin(
         self,
@@ -341,11 +329,19 @@ class _Run:
         work: worklist.Worklist,
     ) -> None:
         """Let the parameters name digests instead of tags."""
-        digests = {row.destination or row.image: row.digest for row in rows}
+        digests = {
+            each.destination or each.image: each.digest for each in rows
+        }
         by_target = {i.target: i for i in work.images}
         for name, value in values.items():
             item = by_target[value]
             digest = digests[item.target]
+            if not digest and item.modification:
+                self._observer.warning(
+                    f"{name} keeps its tag: a dry run makes no image that"
+                    " could have a digest"
+                )
+                continue
             if not digest:
                 raise errors.Unreachable(
                     f"{item.source}: its digest is not known, because it was"
@@ -359,15 +355,6 @@ class _Run:
         hosts = {value.partition("/")[0] for value in values.values()}
         insecure = (stores.insecure() for stores in self._opened)
         return sorted(hosts & frozenset().union(*insecure))
-
-
-def _row(item: worklist.WorkItem, outcome: engine.Outcome) -> Row:
-    return Row.of(
-        outcome,
-        image=item.image,
-        source=str(item.source),
-        destination=item.target,
-    )
 
 
 def _together(

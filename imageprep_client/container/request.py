@@ -39,6 +39,11 @@ class PrepareRequest:
     :ivar referrers: whether signatures and other artefacts come along.
     :ivar keep_going: whether a failed image leaves the others to be copied.
     :ivar concurrency: pieces of work at once, at most.
+    :ivar modify_concurrency: images that are modified at once, at most; 0:
+        as many as there are processors.
+    :ivar cleanup: which of the local images that modifying makes are removed
+        afterwards: ``full``: all, ``partial``: those that were modified stay,
+        ``none``: their sources, too.
     :ivar header: comment lines for the files that are written.
     """
 
@@ -59,6 +64,8 @@ class PrepareRequest:
     referrers: bool = True
     keep_going: bool = False
     concurrency: int = 0
+    modify_concurrency: int = 0
+    cleanup: str = "full"
     header: Sequence[str] = ()
 
 

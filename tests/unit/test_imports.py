@@ -74,6 +74,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "buildah",
         "ansible_runner",
         "subprocess",
+        "yaml",
     ),
     "plans": ("errors", "files", "heat", "yaml"),
     "plans.object_store": (
@@ -117,6 +118,14 @@ RULES: dict[str, tuple[str, ...]] = {
         "stores.base",
         "stores.containers",
     ),
+    "workspace": (
+        "buildah",
+        "modify",
+        "observer",
+        "stores.base",
+        "stores.containers",
+        "stores.layout",
+    ),
     "client": (
         "buildah",
         "catalog",
@@ -136,6 +145,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "transfer",
         "undercloud",
         "upkeep",
+        "workspace",
     ),
     "cli": ("client", "errors", "observer", "oci", "cliff", "osc_lib"),
     "cli.cloud": (

@@ -15,7 +15,7 @@ from imageprep_client.container import prepare as preparing
 from imageprep_client.container.request import PrepareRequest, PrepareResult
 from imageprep_client.observer import Observer
 from imageprep_client.testing import content
-from tests.unit.container import stores
+from tests.unit.container import stores, workspaces
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5)
 API = "r.io/ns/openstack-nova-api"
@@ -45,6 +45,7 @@ class Run:
     def __init__(self, directory: Path, registries: stores.Registries):
         self.directory = directory
         self.registries = registries
+        self.workspaces = workspaces.Workspaces()
         self.output = directory / "out.yaml"
         self.warnings: list[str] = []
 
@@ -71,6 +72,7 @@ class Run:
         return preparing.prepare(
             request,
             open_stores=self.registries,
+            workspaces=self.workspaces,
             plan=None,
             undercloud_registry=lambda: "uc:8787",
             observer=observer,
@@ -299,12 +301,6 @@ def test_modification_by_label(run):
         dry_run=True,
     )
     assert run.written["ContainerNovaApiImage"].endswith("nova-api:1")
-
-
-def test_modification_is_refused(run):
-    """What cannot be done is said, with the key that asks for it."""
-    with pytest.raises(errors.InvalidFile, match=r"Prepare\[0\]\.modify_role"):
-        run(entry(push_destination="d.io", modify_role="r"))
 
 
 @pytest.mark.parametrize("keys", [{}, {"push_destination": "d.io"}])

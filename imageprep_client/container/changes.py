@@ -1,0 +1,101 @@
+"""What a modifying role is told of an image, and how its result is found."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterable, Sequence
+
+from imageprep_client import errors
+from imageprep_client.container.worklist import Modification, WorkItem
+from imageprep_client.modify.base import ImageChange
+from imageprep_client.oci.reference import Reference
+
+
+def check(items: Iterable[WorkItem]) -> None:
+    """See that what is modified goes somewhere.
+
+    :raises InvalidFile: when it does not.
+    """
+    for item in items:
+        if item.modification and not item.push_destination:
+            raise errors.InvalidFile(
+                item.entry.path,
+                "modified images have nowhere to go",
+                key=f"{item.entry.key}.modify_role",
+                hint="put a push_destination into this entry",
+            )
+
+
+def _modification(item: WorkItem) -> Modification:
+    if item.modification is None:
+        raise AssertionError(f"{item.image} is not to be modified")
+    return item.modification
+
+
+def _local(reference: Reference) -> str:
+    """What a reference is called in local storage."""
+    return f"{reference.name}:{reference.tag or 'latest'}"
+
+
+def change(item: WorkItem) -> ImageChange:
+    """What the role is told.
+
+    The target has the name that the parameters give the image, unless they
+    give it none that an image can have.
+    """
+    wanted = _modification(item)
+    source = target = _local(item.source)
+    with contextlib.suppress(errors.InvalidReference):
+        name = item.target[: len(item.target) - len(wanted.append_tag)]
+        target = _local(Reference.parse(name))
+    return ImageChange(
+        source_image=source,
+        target_image=target,
+        append_tag=wanted.append_tag,
+        ansible_role=wanted.ansible_role,
+        variables=wanted.variables,
+    )
+
+
+def by_source(items: Sequence[WorkItem]) -> dict[str, list[WorkItem]]:
+    """The items by the local name of their source.
+
+    :raises InvalidFile: when there would be two images of one name.
+    """
+    found: dict[str, list[WorkItem]] = {}
+    for item in items:
+        same = found.setdefault(_local(item.source), [])
+        if same and same[0].source != item.source:
+            raise errors.InvalidFile(
+                item.entry.path,
+                f"{item.source} and {same[0].source} have the same name",
+                key=item.entry.key,
+                hint="modify one of them in a run of its own",
+            )
+        same.append(item)
+    return found
+
+
+def made(
+    change: ImageChange,
+    changes: Sequence[ImageChange],
+    names: Collection[str],
+) -> str:
+    """The name of the image that a role made; empty when there is none."""
+    if change.result in names:
+        return change.result
+    # Two changes of one image would have the same name without the target.
+    sharing = [c for c in changes if c.other_result == change.other_result]
+    if change.other_result in names and len(sharing) == 1:
+        return change.other_result
+    return ""
+
+
+def made_nothing(change: ImageChange) -> errors.ModifyError:
+    """The error of a role that did not do its work."""
+    return errors.ModifyError(
+        f"{change.source_image}: ansible role {change.ansible_role} came to"
+        f" its end, but there is no {change.result}",
+        hint="a role has to tag what it makes <target_image><modified_append_"
+        "tag>",
+    )

@@ -1,0 +1,84 @@
+"""The copies of a preparation: from items of the worklist to rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from imageprep_client.container.request import PrepareRequest, Row, Stores
+from imageprep_client.container.worklist import WorkItem
+from imageprep_client.observer import Observer
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.reference import Reference
+from imageprep_client.transfer import engine, graph
+from imageprep_client.transfer.ledger import Ledger
+from imageprep_client.transfer.survey import Copy
+
+
+class Copying:
+    """Makes copies, as the request says, and has the engine do them.
+
+    :ivar concurrency: pieces of work at once.
+    :param descriptors: what sources were found to be; that is copied,
+        whatever their tags name by then.
+    """
+
+    def __init__(
+        self,
+        request: PrepareRequest,
+        stores: Stores,
+        observer: Observer,
+        descriptors: Mapping[Reference, Descriptor],
+    ) -> None:
+        self.concurrency = request.concurrency or engine.CONCURRENCY
+        self._request = request
+        self._stores = stores
+        self._observer = observer
+        self._descriptors = descriptors
+
+    def copy(
+        self, item: WorkItem, descriptor: Descriptor | None = None
+    ) -> Copy:
+        """From where it is pulled to where it is pushed.
+
+        :param descriptor: of the source, where it is known.
+        """
+        only = tuple(self._request.platforms)
+        host = graph.host_platform()
+        return Copy(
+            name=str(item.source),
+            source=self._stores.source(item.source),
+            reference=item.source.identifier,
+            destination=self._stores.destination(
+                item.push_destination, item.repository
+            ),
+            tag=item.tag,
+            platform=None if item.multi_arch or only else host,
+            only=only,
+            attached=self._request.referrers,
+            descriptor=descriptor or self.known(item.source),
+        )
+
+    def known(self, source: Reference) -> Descriptor | None:
+        """What this source was found to be, if it was looked at."""
+        return self._descriptors.get(source)
+
+    def run(self, copies: Sequence[Copy]) -> Sequence[engine.Outcome]:
+        """Have them done, or estimated in a dry run."""
+        return engine.copy_all(
+            copies,
+            observer=self._observer,
+            ledger=Ledger(),
+            concurrency=self.concurrency,
+            keep_going=self._request.keep_going,
+            dry_run=self._request.dry_run,
+        )
+
+
+def row(item: WorkItem, outcome: engine.Outcome) -> Row:
+    """What became of an item that was copied."""
+    return Row.of(
+        outcome,
+        image=item.image,
+        source=str(item.source),
+        destination=item.target,
+    )

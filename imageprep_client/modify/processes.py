@@ -1,0 +1,83 @@
+"""Ending all that a run started, also what no longer belongs to it.
+
+Ansible's workers and what they start are in sessions of their own: no signal
+to a process group reaches them all. What they have in common is a variable
+of the environment, `MARK`, and the directory that they work in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from imageprep_client import errors
+
+#: The variable that a run's processes have in their environment.
+MARK = "IMAGEPREP_RUN"
+#: Seconds that killed processes may take to be gone.
+_PATIENCE = 10.0
+
+
+def end_marked(token: str, directory: Path) -> None:
+    """Kill the processes that have the mark, or this directory as root.
+
+    With each of them go those that it started. Other users' processes are
+    not seen.
+
+    :param token: the value of `MARK`.
+    :raises LocalStorageError: when some cannot be ended.
+    """
+    end = time.monotonic() + _PATIENCE
+    while found := _marked(token, directory):
+        if time.monotonic() > end:
+            raise errors.LocalStorageError(
+                f"{directory}: processes {sorted(found)} cannot be ended"
+            )
+        for process in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
+        # Who reaps them is another: there is nothing to wait on.
+        time.sleep(0.01)
+
+
+def _marked(token: str, directory: Path) -> set[int]:
+    mark = f"{MARK}={token}".encode()
+    children: dict[int, list[int]] = {}
+    found = []
+    for path in Path("/proc").iterdir():
+        if not path.name.isdigit():
+            continue
+        process = int(path.name)
+        # Processes end, and others' cannot be looked at.
+        with contextlib.suppress(OSError):
+            state, parent = _status(path)
+            if state in "XZ" or process == os.getpid():
+                continue
+            children.setdefault(parent, []).append(process)
+            environment = (path / "environ").read_bytes().split(b"\0")
+            root = Path(os.readlink(path / "root"))
+            if mark in environment or root.is_relative_to(directory):
+                found.append(process)
+    return _with_children(found, children)
+
+
+def _status(path: Path) -> tuple[str, int]:
+    """The state of a process and the number of its parent."""
+    stat = (path / "stat").read_text()
+    state, parent = stat.rpartition(")")[2].split()[:2]
+    return state, int(parent)
+
+
+def _with_children(
+    found: list[int], children: Mapping[int, list[int]]
+) -> set[int]:
+    everybody = set(found)
+    while found:
+        below = children.get(found.pop(), [])
+        found.extend(child for child in below if child not in everybody)
+        everybody.update(below)
+    return everybody

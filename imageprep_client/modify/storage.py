@@ -1,0 +1,254 @@
+"""Local storage of a run's own, where images are changed.
+
+Roles name containers and images as they like, and a run may be killed. What
+is in a storage of its own can be told from what others have, and goes as a
+whole: names of the host's images are neither taken nor seen. It is kept in
+the host's storage, where there is room for images and a file system that the
+storage driver can use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import fcntl
+import os
+import re
+import shutil
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from imageprep_client import errors
+from imageprep_client.buildah import Buildah, own_name
+from imageprep_client.modify import processes
+
+_HOME = "imageprep"
+_CONFIGURATION = "storage.conf"
+_VARIABLE = "CONTAINERS_STORAGE_CONF"
+# containers-storage.conf(5): where it is looked for.
+_SYSTEM = ("/etc/containers", "/usr/share/containers")
+_DETACH = 2  # MNT_DETACH of umount2(2)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PrivateStorage:
+    """Local storage that only this run uses.
+
+    :ivar directory: all of it; beside ``images`` others may put into it
+        what shall go with it.
+    :ivar environment: variables that lead programs there, and mark them.
+    :ivar buildah: works there.
+    :ivar host: how the host's storage is called from within.
+    """
+
+    directory: Path
+    environment: Mapping[str, str]
+    buildah: Buildah
+    host: str
+
+    def keep(self, name: str) -> None:
+        """Have an image in the host's storage, too, under its name."""
+        self.buildah.run(
+            "push",
+            "--quiet",
+            "--",
+            name,
+            f"containers-storage:{self.host}{name}",
+        )
+
+
+@contextlib.contextmanager
+def private_storage(host: Buildah) -> Iterator[PrivateStorage]:
+    """Storage that is empty, and gone at the end with all that uses it.
+
+    Those that killed runs left behind are removed first.
+
+    :param host: works on the host's own storage.
+    :raises LocalStorageError: when there can be none.
+    """
+    store: Mapping[str, Any] = host.info().get("store") or {}
+    home = Path(str(store.get("GraphRoot"))) / _HOME
+    with contextlib.ExitStack() as stack:
+        with _reported(home):
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _locked(home, fcntl.LOCK_EX):
+                _remove_abandoned(home, host)
+                directory = home / own_name()
+                directory.mkdir(mode=0o700)
+                stack.enter_context(_locked(directory, fcntl.LOCK_EX))
+            stack.callback(_remove, directory, host)
+            storage = _make(directory, store)
+        yield storage
+
+
+def _make(directory: Path, store: Mapping[str, Any]) -> PrivateStorage:
+    temporary = directory / "tmp"
+    temporary.mkdir()
+    configuration = directory / _CONFIGURATION
+    text = toml(_configuration(os.environ, store, directory))
+    configuration.write_text(text)
+    environment = {
+        _VARIABLE: str(configuration),
+        "TMPDIR": str(temporary),
+        processes.MARK: directory.name,
+    }
+    return PrivateStorage(
+        directory,
+        environment,
+        Buildah(environment=environment),
+        _specifier(store),
+    )
+
+
+@contextlib.contextmanager
+def _locked(directory: Path, how: int) -> Iterator[None]:
+    """Have the directory locked, as long as this process lives, at most."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    descriptor = os.open(directory, flags)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_abandoned(home: Path, host: Buildah) -> None:
+    """Remove what belongs to runs that are no more."""
+    for directory in home.iterdir():
+        # It is in use, or its owner is removing it.
+        with (
+            contextlib.suppress(BlockingIOError, FileNotFoundError),
+            _locked(directory, fcntl.LOCK_EX | fcntl.LOCK_NB),
+        ):
+            _remove(directory, host)
+
+
+def _remove(directory: Path, host: Buildah) -> None:
+    """Remove a storage, and first what is at work in it."""
+    processes.end_marked(directory.name, directory)
+    configuration = directory / _CONFIGURATION
+    if configuration.exists():
+        own = Buildah(environment={_VARIABLE: str(configuration)})
+        # A run may be killed while it writes: a storage that cannot be used
+        # any more is removed as files are.
+        with contextlib.suppress(errors.LocalStorageError):
+            own.run("rm", "--all")
+            own.run("rmi", "--all", "--force")
+    with _reported(directory):
+        for path in _mounts(directory):
+            _unmount(path)
+        try:
+            shutil.rmtree(directory)
+        except PermissionError:
+            # Without root it belongs to users of a namespace, too.
+            host.run("unshare", "rm", "-rf", "--", str(directory))
+
+
+def _mounts(directory: Path) -> Sequence[str]:
+    """The mount points below a directory, the last one first."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        # proc(5): blanks and the like are octal.
+        path = re.sub(
+            r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), line.split()[4]
+        )
+        if Path(path).is_relative_to(directory):
+            found.append(path)
+    return found[::-1]
+
+
+def _unmount(path: str) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.umount2(os.fsencode(path), _DETACH):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+
+
+def _configuration(
+    environment: Mapping[str, str], store: Mapping[str, Any], directory: Path
+) -> Mapping[str, Any]:
+    """That of the host, with another place and the same driver."""
+    document: dict[str, Any] = {}
+    for path in _candidates(environment):
+        try:
+            document = tomllib.loads(path.read_text())
+            break
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise errors.LocalStorageError(f"{path}: {error}") from error
+    storage = document.setdefault("storage", {})
+    # What is taken from there may be gone while this is at work.
+    storage.get("options", {}).pop("additionalimagestores", None)
+    storage.pop("rootless_storage_path", None)
+    storage["driver"] = str(store.get("GraphDriverName"))
+    storage["graphroot"] = str(directory / "images")
+    storage["runroot"] = str(directory / "run")
+    return document
+
+
+def _candidates(environment: Mapping[str, str]) -> Sequence[Path]:
+    """The files that storage is configured with; the first one counts."""
+    if environment.get(_VARIABLE):
+        return [Path(environment[_VARIABLE])]
+    home = environment.get("XDG_CONFIG_HOME") or "~/.config"
+    own = [f"{home}/containers"] if os.geteuid() else []
+    return [
+        Path(directory).expanduser() / _CONFIGURATION
+        for directory in (*own, *_SYSTEM)
+    ]
+
+
+def _specifier(store: Mapping[str, Any]) -> str:
+    """How containers-transports(5) has it."""
+    driver, root = store.get("GraphDriverName"), store.get("GraphRoot")
+    return f"[{driver}@{root}+{store.get('RunRoot')}]"
+
+
+def toml(document: Mapping[str, Any], table: str = "") -> str:
+    """A document of tables, strings, numbers, booleans and lists of them."""
+    values, tables = [], []
+    for key, value in document.items():
+        name = f"{table}.{_text(key)}" if table else _text(key)
+        if isinstance(value, Mapping):
+            tables.append(f"[{name}]\n{toml(value, name)}")
+        else:
+            values.append(f"{_text(key)} = {_value(value)}\n")
+    return "".join([*values, *tables])
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    return str(value) if isinstance(value, int) else _text(str(value))
+
+
+def _text(text: str) -> str:
+    """A basic string of TOML."""
+    escaped = (
+        char
+        if char.isprintable() and char not in '"\\'
+        else f"\\U{ord(char):08X}"
+        for char in text
+    )
+    return f'"{"".join(escaped)}"'
+
+
+@contextlib.contextmanager
+def _reported(home: Path) -> Iterator[None]:
+    """Turn what the system says into an error of the package."""
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise errors.LocalStorageError(
+            f"{error.filename or home}: {reason}",
+            hint="run it as root"
+            if isinstance(error, PermissionError)
+            else None,
+        ) from error

@@ -175,10 +175,13 @@ class Authenticator:
         if challenge and challenge.scheme == "bearer":
             realm = self._realm(challenge)
             if not urls.may_have_credentials(self._base, realm):
+                scheme, server, _ = urls.origin(realm)
+                why = "is on another site"
+                if scheme == "http":
+                    why = "is another host without TLS"
                 hint = (
                     f"the credentials for {self._host} were not given to its"
-                    f" token server {urls.origin(realm)[1]}, which is on"
-                    " another site"
+                    f" token server {server}, which {why}"
                 )
         return f"{hint}; some registries answer so for what does not exist"
 

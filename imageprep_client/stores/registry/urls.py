@@ -166,16 +166,23 @@ def same_origin(one: str, other: str) -> bool:
 def may_have_credentials(registry: str, realm: str) -> bool:
     """Whether a token server may see the credentials of a registry.
 
+    Another port of the same host may: it has the same certificate, and some
+    registries, such as GitLab's, have their token server there. Another host
+    of the same site may with TLS: who lets a registry do without has not
+    said so of other hosts.
+
     :param registry, realm: URLs; `realm` passed `follow` before.
     """
     _, home, _ = origin(registry)
-    _, host, _ = origin(realm)
-    if home == host or (home, host) in _TOKEN_SERVERS:
+    scheme, host, _ = origin(realm)
+    if home == host:
         return True
     if is_loopback(home) and is_loopback(host):
         return True
-    if address(home) is not None or address(host) is not None:
+    if scheme == "http" or address(home) or address(host):
         return False
+    if (home, host) in _TOKEN_SERVERS:
+        return True
     site = _site(home)
     return site is not None and site == _site(host)
 

@@ -456,6 +456,32 @@ def test_realm_on_another_site_gets_no_password() -> None:
     assert "were not given to its token server evil.example" in str(hint)
 
 
+def test_realm_without_tls_gets_no_password() -> None:
+    """A registry that may do without TLS does not decide so for others."""
+    known = Credentials({"a.example.com:5000": ("me", PASSWORD)})
+    asked, hint = realm_of(
+        "http://b.example.com/t", "http://a.example.com:5000", known
+    )
+    assert asked == ("http://b.example.com/t", {})
+    assert "b.example.com, which is another host without TLS" in str(hint)
+
+
+def test_token_server_on_another_port(make_client: MakeClient) -> None:
+    """It gets the password of a registry of the same host."""
+    gate = Bearer("me", PASSWORD)
+    with (
+        RegistryServer(gate=gate) as server,
+        RegistryServer(gate=gate) as tokens,
+    ):
+        gate.realm = f"{tokens.url}/token"
+        fill(server)
+        with_password(make_client, server).store(
+            server.host, "ns/name"
+        ).resolve("latest")
+        (asked,) = tokens.log
+        assert asked.headers["Authorization"].startswith("Basic ")
+
+
 def test_realm_of_docker_hub_gets_the_password() -> None:
     """docker.io's token server is known to be its own."""
     known = Credentials({"docker.io": ("me", PASSWORD)})

@@ -159,6 +159,8 @@ def test_same_origin_normalises_ports() -> None:
         ("https://a.example.co.uk", "https://b.example.co.uk/"),
         ("http://127.0.0.1:5000", "http://localhost:5001/token"),
         ("http://10.0.0.1:5000", "http://10.0.0.1:5001/token"),
+        ("https://gitlab.example.com:5050", "https://gitlab.example.com/jwt"),
+        ("http://reg.example.com:5000", "https://auth.example.com/token"),
     ],
 )
 def test_credentials_may_go(registry: str, realm: str) -> None:
@@ -176,6 +178,8 @@ def test_credentials_may_go(registry: str, realm: str) -> None:
         ("https://10.0.0.1", "https://10.0.0.2/"),
         ("https://registry", "https://other/"),
         ("https://evil.example", "https://auth.docker.io/"),
+        ("http://reg.example.com:5000", "http://auth.example.com/token"),
+        ("http://127.0.0.1:5000", "http://10.0.0.1:5000/token"),
     ],
 )
 def test_credentials_stay(registry: str, realm: str) -> None:

@@ -22,6 +22,16 @@ print(json.dumps(sorted(new - sys.stdlib_module_names)))
 """
 
 
+_LOADED_COMMANDS = """
+import importlib.metadata, json, sys
+group = "openstack.image_prepare.v1"
+commands = [c.load() for c in importlib.metadata.entry_points(group=group)]
+assert commands
+loaded = [n for n in sys.modules if n.startswith("imageprep_client.")]
+print(json.dumps(sorted({name.split(".")[1] for name in loaded})))
+"""
+
+
 def _default(monkeypatch: pytest.MonkeyPatch, value: str | None) -> str:
     if value is None:
         monkeypatch.delenv("OS_IMAGE_PREPARE_API_VERSION", raising=False)
@@ -41,6 +51,19 @@ def test_imports_only_the_standard_library() -> None:
     ).stdout
 
     assert json.loads(output) == ["imageprep_client"]
+
+
+def test_commands_load_nothing_that_they_do_not_use() -> None:
+    """Every ``openstack`` command loads ours: what is behind them waits."""
+    output = subprocess.run(
+        [sys.executable, "-c", _LOADED_COMMANDS],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+    # The client is a name that nobody has used yet.
+    assert json.loads(output) == ["cli", "client", "errors", "observer", "oci"]
 
 
 def test_version_defaults_to_one(monkeypatch: pytest.MonkeyPatch) -> None:

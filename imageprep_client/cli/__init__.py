@@ -10,12 +10,11 @@ from __future__ import annotations
 import importlib.util
 import sys
 
-import imageprep_client
-
 
 def _load_later(name: str) -> None:
     """Let a module of the package be loaded by the first use of it."""
-    full = f"{imageprep_client.__name__}.{name}"
+    package = __name__.rpartition(".")[0]
+    full = f"{package}.{name}"
     spec = importlib.util.find_spec(full)
     if full in sys.modules or spec is None or spec.loader is None:
         return
@@ -23,7 +22,7 @@ def _load_later(name: str) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[full] = module
     # An import statement that had to look for it would load it.
-    setattr(imageprep_client, name, module)
+    setattr(sys.modules[package], name, module)
     spec.loader.exec_module(module)
 
 

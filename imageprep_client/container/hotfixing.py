@@ -20,6 +20,7 @@ from imageprep_client.modify.hotfix import (
     remove_abandoned,
     temporary_name,
 )
+from imageprep_client.modify.imagerpm import PACKAGES
 from imageprep_client.modify.rpmfile import RpmFile
 from imageprep_client.modify.rpms import Change
 from imageprep_client.observer import Observer
@@ -144,11 +145,10 @@ def hotfix(
     remove_abandoned(buildah)
     targets = _targets(request.images, tag, buildah)
     with staging.scratch() as scratch:
+        _gather(packages, scratch)
         run = _Run(
             buildah=buildah,
-            hotfixer=Hotfixer(
-                buildah, packages, _gather(packages, scratch), observer
-            ),
+            hotfixer=Hotfixer(buildah, packages, scratch, observer),
             observer=observer,
         )
         fetched = staging.fetch(
@@ -315,13 +315,13 @@ def _named(
     return Reference.parse(names[0])
 
 
-def _gather(packages: Sequence[RpmFile], scratch: str) -> str:
-    """A directory with the packages, and nothing else, for containers.
+def _gather(packages: Sequence[RpmFile], scratch: str) -> None:
+    """Copy the packages to where containers can read them.
 
     The user's may have links that lead nowhere from there, and names that
     rpm would take for patterns; and is not to get another label.
     """
-    directory = os.path.join(scratch, "rpms")
+    directory = os.path.join(scratch, PACKAGES)
     os.mkdir(directory)
     for package in packages:
         target = os.path.join(directory, package.file_name)
@@ -332,7 +332,6 @@ def _gather(packages: Sequence[RpmFile], scratch: str) -> str:
             raise errors.InvalidFile(
                 package.path, f"cannot be copied to {scratch}: {reason}"
             ) from error
-    return directory
 
 
 def _hotfixed(

@@ -7,54 +7,32 @@ it has in front of rpm are repositories, and a hotfix comes without them.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 from imageprep_client import errors
 from imageprep_client.buildah import (
     Buildah,
     Container,
-    Finished,
     is_abandoned,
     own_name,
 )
-from imageprep_client.modify import rpms
-from imageprep_client.modify.evr import Evr
+from imageprep_client.modify import imagerpm, rpms
 from imageprep_client.modify.rpmfile import RpmFile
-from imageprep_client.modify.rpms import (
-    NOARCH,
-    Applicability,
-    Change,
-    Installed,
-)
+from imageprep_client.modify.rpms import Applicability, Change, Installed
 from imageprep_client.observer import Observer
 
 #: The label that says what was changed: packages, separated by blanks.
 LABEL = "hotfix"
 
-_FORMAT = r"%{NAME}\t%{EPOCHNUM}\t%{VERSION}\t%{RELEASE}\t%{ARCH}\n"
-_ENVIRONMENT = {"LC_ALL": "C"}
-_ROOT = "0:0"
 _LOCALHOST = "localhost/"
-_NO_PROGRAM = re.compile(r"executable file.* not found")
-# "libfoo.so.1()(64bit) is needed by bar-1-1.x86_64", and the same with a
-# version behind what is needed.
-_NEEDED = re.compile(r"^\s*(\S+)(.*) is needed by (.+)$", re.MULTILINE)
-# What rpm -V says of a file: what differs, its kind, its name.
-_DIFFERENCE = re.compile(r"^(missing|\S{8,9}) +(?:([acdglr]) )?(/.*)$")
-# Files that are made to be changed: configuration, and ghosts.
-_CHANGEABLE = "cg"
-# What is said by whoever stands between rpm and us.
-_CHATTER = ("subprocess exited", "Error: exit status", "exit status", "rpm: ")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hotfixer:
     """Installs a set of RPM files into images; threads may share it.
 
-    :ivar directory: where the files are, by their `RpmFile.file_name`.
+    :ivar directory: where the files are, see `imagerpm.opened`.
     :ivar observer: is told what changes before it does, and of warnings.
     """
 
@@ -105,18 +83,16 @@ class Hotfixer:
         return changes
 
     def _install(self, container: Container, image: str) -> tuple[Change, ...]:
-        rpm = _Rpm(container, image)
-        found = rpms.applicability(self.rpms, rpm.installed())
-        self._tell(image, found)
-        if not found.changes:
-            raise errors.ModifyError(
-                f"{image}: no package applies: {_reasons(found)}",
-                hint="each package has to be in the image, older",
-            )
-        with rpm.files(self.directory):
+        with imagerpm.opened(container, image, self.directory) as rpm:
+            found = rpms.applicability(self.rpms, rpm.installed())
+            self._tell(image, found)
+            if not found.changes:
+                raise errors.ModifyError(
+                    f"{image}: no package applies: {_reasons(found)}",
+                    hint="each package has to be in the image, older",
+                )
             changes = rpm.resolve(found.changes, found.absent)
-            told = ", ".join(map(str, changes))
-            self.observer.note(f"{image}: {told}")
+            self.observer.note(f"{image}: {', '.join(map(str, changes))}")
             for warning in rpm.upgrade(changes):
                 self.observer.warning(f"{image}: {warning}")
         return changes
@@ -134,8 +110,10 @@ class Hotfixer:
         self, identity: str, image: str, changes: Sequence[Change]
     ) -> None:
         """Compare what is installed in the result with the files."""
-        with self.buildah.container(identity) as container:
-            rpm = _Rpm(container, image)
+        with (
+            self.buildah.container(identity) as container,
+            imagerpm.opened(container, image, self.directory) as rpm,
+        ):
             installed = set(rpm.installed())
             wrong = [
                 f"{change.rpm} is not installed"
@@ -169,143 +147,6 @@ def _is_abandoned(name: str) -> bool:
     return is_abandoned(name.removeprefix(_LOCALHOST).partition(":")[0])
 
 
-class _Rpm:
-    """The rpm of a working container."""
-
-    def __init__(self, container: Container, image: str) -> None:
-        self._container = container
-        self._image = image
-        self._volumes: tuple[str, ...] = ()
-        self._place = ""
-
-    def installed(self) -> list[Installed]:
-        """All packages.
-
-        :raises ModifyError: when there is no rpm, or it fails.
-        """
-        finished = self._rpm("-qa", "--qf", _FORMAT)
-        if finished.status and _NO_PROGRAM.search(finished.stderr):
-            raise errors.ModifyError(
-                f"{self._image}: has no rpm, and so no packages to replace",
-                hint="build an image of your own on it",
-            )
-        if finished.status:
-            raise self._refusal("cannot list its packages", finished)
-        rows = map(str.split, finished.stdout.splitlines())
-        return [
-            Installed(name, Evr(int(epoch), version, release), architecture)
-            for name, epoch, version, release, architecture in rows
-        ]
-
-    @contextlib.contextmanager
-    def files(self, directory: str) -> Iterator[None]:
-        """Have the files of a directory in the container meanwhile."""
-        self._place = f"/.{own_name()}"
-        # Without the z a host with SELinux denies them to the container.
-        self._volumes = (f"{directory}:{self._place}:ro,z",)
-        try:
-            yield
-        finally:
-            self._volumes = ()
-            # Where it was mounted; nothing was written there.
-            with (
-                self._container.mount() as root,
-                contextlib.suppress(FileNotFoundError),
-            ):
-                (root / self._place[1:]).rmdir()
-
-    def resolve(
-        self, changes: Iterable[Change], others: Iterable[RpmFile]
-    ) -> tuple[Change, ...]:
-        """The changes, and those others that they need; nothing is changed.
-
-        :raises ModifyError: when needs are unmet, or rpm refuses the files.
-        """
-        chosen, left = list(changes), list(others)
-        while (finished := self._upgrade(chosen, "--test")).status:
-            needs = _NEEDED.findall(finished.stderr)
-            if not needs:
-                raise self._refusal("rpm refuses the packages", finished)
-            more = _providers([name for name, *_ in needs], left, chosen)
-            if not more:
-                raise errors.ModifyError(
-                    f"{self._image}: packages are missing: "
-                    + "; ".join(
-                        f"{n}{v} is needed by {p}" for n, v, p in needs
-                    ),
-                    hint="put packages that provide them into the directory",
-                )
-            left = [rpm for rpm in left if rpm not in more]
-            chosen += [Change(rpm, None) for rpm in sorted(more, key=str)]
-        return tuple(sorted(chosen, key=lambda change: change.rpm.name))
-
-    def upgrade(self, changes: Iterable[Change]) -> list[str]:
-        """Install, as root.
-
-        :returns: the warnings of rpm, such as of a scriptlet that failed.
-        """
-        finished = self._upgrade(changes)
-        if finished.status:
-            raise self._refusal("rpm fails", finished)
-        return _lines(finished.stderr.replace(f"{self._place}/", ""))
-
-    def differences(self, changes: Iterable[Change]) -> list[str]:
-        """The files of changed packages that are not as packaged.
-
-        Owner, mode and times may differ, as an image has its own reasons
-        for these; and configuration that was changed is kept by rpm.
-        """
-        names = (f"{c.rpm.name}.{c.rpm.architecture}" for c in changes)
-        finished = self._rpm("-V", "--nodeps", "--noscripts", *names)
-        if not finished.status:
-            return []
-        lines = finished.stdout.splitlines()
-        found = [match for line in lines if (match := _DIFFERENCE.match(line))]
-        if not found:
-            raise self._refusal("cannot verify its packages", finished)
-        return [
-            f"{path} {'is missing' if how == 'missing' else 'differs'}"
-            for how, kind, path in (match.groups() for match in found)
-            if (kind or "-") not in _CHANGEABLE
-            and (how == "missing" or {"5", "L"} & set(how))
-        ]
-
-    def _upgrade(self, changes: Iterable[Change], *options: str) -> Finished:
-        names = (change.rpm.file_name for change in changes)
-        paths = (f"{self._place}/{name}" for name in names)
-        return self._rpm("-U", *options, *paths)
-
-    def _rpm(self, *words: str) -> Finished:
-        return self._container.attempt(
-            "rpm",
-            *words,
-            volumes=self._volumes,
-            user=_ROOT,
-            env=_ENVIRONMENT,
-        )
-
-    def _refusal(self, what: str, finished: Finished) -> errors.ModifyError:
-        lines = _lines(f"{finished.stdout}\n{finished.stderr}")
-        told = "; ".join(lines) or f"exit status {finished.status}"
-        told = told.replace(f"{self._place}/", "") if self._place else told
-        return errors.ModifyError(f"{self._image}: {what}: {told}")
-
-
-def _providers(
-    needs: Iterable[str], rpms: Iterable[RpmFile], chosen: Iterable[Change]
-) -> set[RpmFile]:
-    """One package for each need, preferably of an architecture chosen."""
-    known = {change.rpm.architecture for change in chosen}
-    known.add(NOARCH)
-    preferred = sorted(rpms, key=lambda rpm: rpm.architecture not in known)
-    return {
-        rpm
-        for need in needs
-        for rpm in [next((r for r in preferred if need in r.provides), None)]
-        if rpm
-    }
-
-
 def _as_installed(rpm: RpmFile) -> Installed:
     return Installed(rpm.name, rpm.evr, rpm.architecture)
 
@@ -315,9 +156,3 @@ def _reasons(found: Applicability) -> str:
     reasons += [f"{change.old} is newer" for change in found.older]
     reasons += [f"{rpm.name} is not in it" for rpm in found.absent]
     return ", ".join(reasons)
-
-
-def _lines(told: str) -> list[str]:
-    """What rpm said, without what others did."""
-    lines = (line.strip() for line in told.splitlines())
-    return [line for line in lines if line and not line.startswith(_CHATTER)]

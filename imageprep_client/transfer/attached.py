@@ -45,6 +45,7 @@ def find(
         image has.
     """
     found: dict[str, Attached] = {}
+    size = 0
     subjects = [manifest.descriptor for manifest in image.manifests]
     tags = _tags(store)
     for _ in range(_MAX_DEPTH):
@@ -59,6 +60,12 @@ def find(
                         " artefacts are attached to the image"
                     )
                 graph = graphs.walk(store, descriptor)
+                size += sum(m.descriptor.size for m in graph.manifests)
+                if size > graphs.MAX_BYTES:
+                    raise errors.InvalidContent(
+                        f"{subject.digest}: over {graphs.MAX_BYTES} bytes of"
+                        " manifests are attached to the image"
+                    )
                 found[descriptor.digest] = Attached(graph, tag)
                 fresh.append(graph.root.descriptor)
         subjects = fresh

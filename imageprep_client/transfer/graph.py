@@ -17,6 +17,10 @@ from imageprep_client.stores import base, verify
 # what goes on past these bounds wants to exhaust whoever walks it.
 _MAX_DEPTH = 4
 _MAX_MANIFESTS = 1024
+#: Bytes of all manifests of an image, and of all that is attached to one:
+#: they are kept until they are written. Those of real images take some kilo-
+#: bytes each.
+MAX_BYTES = 64 * 1024 * 1024
 
 _MACHINES = {
     "x86_64": Platform("linux", "amd64"),
@@ -144,6 +148,11 @@ def _visit(
         if len(ordered) + len(path) >= _MAX_MANIFESTS:
             raise errors.InvalidContent(
                 f"{name}: more than {_MAX_MANIFESTS} manifests in one image"
+            )
+        size = sum(m.descriptor.size for m in ordered.values()) + child.size
+        if size > MAX_BYTES:
+            raise errors.InvalidContent(
+                f"{name}: over {MAX_BYTES} bytes of manifests in one image"
             )
         if not child.is_manifest:
             raise errors.InvalidContent(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from imageprep_client import discovery, errors
@@ -165,6 +167,21 @@ def test_labels_on_a_host_of_another_platform(store, monkeypatch):
     }
     put(store, content.index(children), "multi")
     assert discover(store, tag="multi") == "v1"
+
+
+def test_huge_config_is_not_read(store):
+    """Labels are read of configs of a sane size only."""
+    config = content.blob("x", 5 << 20, mediatypes.OCI_CONFIG)
+    image = content.image("huge", [])
+    document = json.loads(image.manifest.data)
+    document["config"] = config.descriptor.to_json()
+    data = json.dumps(document).encode()
+    manifest = content.Piece(
+        Descriptor.of(data, mediatypes.OCI_MANIFEST), data
+    )
+    put(store, content.Image(manifest, (config,)), "huge")
+    with pytest.raises(errors.SizeMismatch, match="more than 4194304 bytes"):
+        discover(store, tag="huge")
 
 
 @pytest.mark.parametrize("config", [b"[]", b"{", b'{"config": [1]}'])

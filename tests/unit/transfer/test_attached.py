@@ -122,6 +122,15 @@ def test_too_many(store, monkeypatch):
         find(store)
 
 
+def test_too_large(store, monkeypatch):
+    """Artefacts whose manifests are too much together are refused."""
+    monkeypatch.setattr(graph, "MAX_BYTES", 1000)
+    for number in range(3):
+        put(store, content.artifact(number, IMAGE.descriptor))
+    with pytest.raises(errors.InvalidContent, match="bytes of manifests"):
+        find(store)
+
+
 class Closed(memory.MemoryStore):
     """Lets nobody list anything."""
 

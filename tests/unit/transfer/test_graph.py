@@ -89,6 +89,31 @@ def test_too_many(store, monkeypatch):
         graph.walk(store, index.descriptor)
 
 
+def test_too_large(store, monkeypatch):
+    """Manifests that are too much together are refused, the last unread."""
+    images = [content.image(n) for n in range(3)]
+    sizes = [i.descriptor.size for i in images]
+    for image in images[:2]:
+        put(store, *image.pieces)
+    index = index_of(*(i.descriptor for i in images))
+    put(store, index)
+    monkeypatch.setattr(graph, "MAX_BYTES", sum(sizes) - 1)
+    with pytest.raises(errors.InvalidContent, match="bytes of manifests"):
+        graph.walk(store, index.descriptor)
+
+
+def test_repeated_children_are_walked_once(store):
+    """Indexes that name the same again and again take no longer for it."""
+    image = content.image("x")
+    put(store, *image.pieces)
+    piece = image.manifest
+    for _ in range(3):
+        piece = index_of(*[piece.descriptor] * 1000)
+        put(store, piece)
+    assert len(graph.walk(store, piece.descriptor).manifests) == 4
+    assert store.holds(piece.descriptor)
+
+
 def test_child_named_twice_is_walked_once(store):
     """The same child under two platforms is stored once."""
     image = content.image("x")

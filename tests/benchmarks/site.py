@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from imageprep_client import catalog
 from imageprep_client.oci.reference import Reference
@@ -301,6 +302,28 @@ class Bench:
         taken = self.take("the limit: curls", ["sh", "-c", script])
         shutil.rmtree(target)
         return taken
+
+    def moves(self, source: Source, destination: str) -> Taken:
+        """Only move the blobs to a registry; see `tests.benchmarks.moves`."""
+        wanted: dict[str, dict[str, Any]] = {}
+        for image in source.images.images:
+            for blob in image.blobs:
+                digest, size = blob.descriptor.digest, blob.descriptor.size
+                entry = wanted.setdefault(
+                    digest,
+                    {"digest": digest, "size": size, "repositories": []},
+                )
+                entry["repositories"].append(image.repository)
+        job = {
+            "source": source.host,
+            "destination": destination,
+            "blobs": list(wanted.values()),
+        }
+        self._write("moves.json", json.dumps(job))
+        program = pathlib.Path(__file__).with_name("moves.py")
+        return self.take(
+            "the limit: moves", [sys.executable, str(program), "moves.json"]
+        )
 
     def _write(self, name: str, text: str) -> None:
         self.directory.mkdir(exist_ok=True)

@@ -182,7 +182,7 @@ class Groups:
         )
 
     def registry(self) -> Iterator[Row]:
-        """Into an empty registry, against skopeo."""
+        """Into an empty registry, against skopeo and moving the bytes."""
         source, bench = self._overcloud, self._bench
 
         def ours() -> Taken:
@@ -197,9 +197,14 @@ class Groups:
                     "skopeo sync", source.images, source.host, target.host
                 )
 
-        own, other = self._times(ours, theirs)
+        def least() -> Taken:
+            with self._empty() as target:
+                return bench.moves(source, target.host)
+
+        own, other, limit = self._times(ours, theirs, least)
         name = "registry, cold"
         yield _ratio(name, _median(own), _median(other), "skopeo sync", 0.4)
+        yield _ratio(name, _median(own), _median(limit), "the limit", None)
         yield _memory(name, *own)
 
     def again(self) -> Iterator[Row]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent import futures
 
 from imageprep_client import catalog, errors, files
@@ -99,13 +100,13 @@ class _Target:
     """One image that is to be changed.
 
     :ivar reference: its name in full, with a tag.
-    :ivar local: its ID in local storage; empty: it is not there.
+    :ivar local: what it is in local storage; None: it is not there.
     :ivar result: the name of the new image.
     """
 
     image: str
     reference: Reference
-    local: str
+    local: LocalImage | None
     result: str
 
 
@@ -142,8 +143,8 @@ def hotfix(
         files.check(request.output_env_file)
     packages = rpms.of_directory(request.rpms_path)
     buildah = Buildah()
-    remove_abandoned(buildah)
-    targets = _targets(request.images, tag, buildah)
+    taken = remove_abandoned(buildah)
+    targets = _targets(request.images, tag, buildah, taken)
     with staging.scratch() as scratch:
         _gather(packages, scratch)
         run = _Run(
@@ -151,18 +152,23 @@ def hotfix(
             hotfixer=Hotfixer(buildah, packages, scratch, observer),
             observer=observer,
         )
+        remote = [target for target in targets if target.local is None]
         fetched = staging.fetch(
-            [target.reference for target in targets if not target.local],
+            [target.reference for target in remote],
             scratch,
             source=source,
             destination=destination,
             observer=observer,
         )
-        done, failures = run.all(targets, fetched)
+        places = {
+            target.result: each
+            for target, each in zip(remote, fetched, strict=True)
+        }
+        done, failures = run.all(targets, places)
     images = [
-        _hotfixed(target, done[target], table, place)
+        _hotfixed(target, done[target.result], table, place)
         for target in targets
-        if target in done
+        if target.result in done
     ]
     result = HotfixResult(images, _parameters(images, observer), failures)
     if request.output_env_file and result.parameters:
@@ -184,20 +190,20 @@ class _Run:
     def all(
         self,
         targets: Sequence[_Target],
-        fetched: Sequence[staging.Fetched],
-    ) -> tuple[dict[_Target, tuple[Change, ...]], list[errors.ImagePrepError]]:
+        places: Mapping[str, staging.Fetched],
+    ) -> tuple[dict[str, tuple[Change, ...]], list[errors.ImagePrepError]]:
         """Change the images, several at once.
 
-        :returns: the changes of those that worked, and the other's errors.
+        :param places: where those are that are not in local storage, by
+            the names of the new images.
+        :returns: the changes of those that worked, by the names of the new
+            images, and the errors of the others.
         """
-        by_reference = {each.reference: each for each in fetched}
         done, failures = {}, []
         self._observer.phase("hotfix", len(targets))
         with futures.ThreadPoolExecutor(_AT_ONCE) as threads:
             running = [
-                threads.submit(
-                    self._one, target, by_reference.get(target.reference)
-                )
+                threads.submit(self._one, target, places.get(target.result))
                 for target in targets
             ]
             try:
@@ -209,7 +215,7 @@ class _Run:
                 raise
         for target, each in zip(targets, running, strict=True):
             try:
-                done[target] = each.result()
+                done[target.result] = each.result()
             except errors.ImagePrepError as error:
                 failures.append(error)
         return done, failures
@@ -220,37 +226,51 @@ class _Run:
         outcome = "failed"
         self._observer.image_started(target.image)
         try:
-            if fetched is None or target.local:
+            with self._local(target, fetched) as local:
                 changes = self._hotfixer.apply(
-                    target.image, target.local, target.result
+                    target.image, local, target.result
                 )
-            else:
-                changes = self._fetched(target, fetched)
             outcome = "hotfixed"
         finally:
             self._observer.image_finished(target.image, outcome)
         return changes
 
-    def _fetched(
-        self, target: _Target, fetched: staging.Fetched
-    ) -> tuple[Change, ...]:
+    @contextlib.contextmanager
+    def _local(
+        self, target: _Target, fetched: staging.Fetched | None
+    ) -> Iterator[LocalImage]:
+        """The image in local storage; if need be only for now."""
+        if fetched is None:
+            yield _existing(target.image, target.local)
+            return
         if fetched.error is not None:
             raise fetched.error
         # Not its own name, which may be that of another image here.
         name = temporary_name()
         try:
             self._buildah.pull(fetched.layout, fetched.tag, name)
-            return self._hotfixer.apply(target.image, name, target.result)
+            yield _existing(target.image, self._buildah.image(name))
         finally:
             # Its layers stay, the result has them.
             self._buildah.remove(name)
 
 
+def _existing(image: str, found: LocalImage | None) -> LocalImage:
+    """What was found of an image.
+
+    :raises LocalStorageError: when that is nothing.
+    """
+    if found is None:
+        raise errors.LocalStorageError(f"{image}: is not in local storage")
+    return found
+
+
 def _targets(
-    images: Sequence[str], tag: str, buildah: Buildah
+    images: Sequence[str], tag: str, buildah: Buildah, taken: Set[str]
 ) -> list[_Target]:
     """What each image is, and what becomes of it.
 
+    :param taken: the names of the images in local storage.
     :raises InputError: when a name cannot be used.
     """
     found: dict[str, _Target] = {}
@@ -262,7 +282,7 @@ def _targets(
                 f"{image}: is the same image as {other.image}",
                 hint="name each image once",
             )
-        if buildah.image(target.result) is not None:
+        if target.result in taken:
             raise errors.InvalidArgument(
                 f"{target.result}: exists in local storage already",
                 hint="choose another --tag, or remove it with: buildah rmi"
@@ -291,7 +311,7 @@ def _target(image: str, tag: str, buildah: Buildah) -> _Target:
     return _Target(
         image=image,
         reference=reference,
-        local=local.id if local else "",
+        local=local,
         result=f"{reference.name}:{result}",
     )
 

@@ -14,6 +14,7 @@ from imageprep_client import errors
 from imageprep_client.buildah import (
     Buildah,
     Container,
+    LocalImage,
     is_abandoned,
     own_name,
 )
@@ -41,7 +42,9 @@ class Hotfixer:
     directory: str
     observer: Observer
 
-    def apply(self, image: str, local: str, result: str) -> tuple[Change, ...]:
+    def apply(
+        self, image: str, local: LocalImage, result: str
+    ) -> tuple[Change, ...]:
         """Install those files that are newer than what an image has.
 
         Packages of the set that are not in the image are installed when
@@ -50,7 +53,7 @@ class Hotfixer:
         this raises there is no result, nor a trace of it.
 
         :param image: what the user calls it.
-        :param local: its name or ID in local storage.
+        :param local: what it is in local storage.
         :param result: the name of the result; an image may lose it.
         :returns: what is changed, sorted by name.
         :raises ModifyError: naming the image, when nothing applies or
@@ -64,15 +67,12 @@ class Hotfixer:
             ) from error
 
     def _apply(
-        self, image: str, local: str, result: str
+        self, image: str, local: LocalImage, result: str
     ) -> tuple[Change, ...]:
-        found = self.buildah.image(local)
-        if found is None:
-            raise errors.ModifyError(f"{image}: is not in local storage")
-        rpms.check_architecture(self.rpms, found.architecture)
+        rpms.check_architecture(self.rpms, local.architecture)
         temporary = temporary_name()
         try:
-            with self.buildah.container(found.id) as container:
+            with self.buildah.container(local.id) as container:
                 changes = self._install(container, image)
                 new = " ".join(str(change.rpm) for change in changes)
                 identity = container.commit(temporary, **{LABEL: new})
@@ -95,6 +95,7 @@ class Hotfixer:
             self.observer.note(f"{image}: {', '.join(map(str, changes))}")
             for warning in rpm.upgrade(changes):
                 self.observer.warning(f"{image}: {warning}")
+            rpm.tidy()
         return changes
 
     def _tell(self, image: str, found: Applicability) -> None:
@@ -135,10 +136,15 @@ def temporary_name() -> str:
     return f"{_LOCALHOST}{own_name()}"
 
 
-def remove_abandoned(buildah: Buildah) -> None:
-    """Take away the images that killed runs left behind."""
-    names = [name for image in buildah.images() for name in image.names]
-    buildah.remove(*(name for name in names if _is_abandoned(name)))
+def remove_abandoned(buildah: Buildah) -> set[str]:
+    """Take away the images that killed runs left behind.
+
+    :returns: the names of those that are there then.
+    """
+    names = {name for image in buildah.images() for name in image.names}
+    abandoned = set(filter(_is_abandoned, names))
+    buildah.remove(*abandoned)
+    return names - abandoned
 
 
 def _is_abandoned(name: str) -> bool:

@@ -122,6 +122,14 @@ class ImageRpm:
             and (how == "missing" or {"5", "L"} & set(how))
         ]
 
+    def tidy(self) -> None:
+        """Remove what is in the container only because rpm was run."""
+        # Where directories were mounted; nothing was written there.
+        with self.container.mount() as root:
+            for name in (self.place, f"{self.place}.out"):
+                with contextlib.suppress(FileNotFoundError):
+                    (root / name[1:]).rmdir()
+
     def _upgrade(self, changes: Iterable[Change], *options: str) -> Finished:
         names = (change.rpm.file_name for change in changes)
         paths = (f"{self.place}/{name}" for name in names)
@@ -201,11 +209,6 @@ def opened(
     with tempfile.TemporaryDirectory(dir=directory) as output:
         packages = Path(directory, PACKAGES)
         yield ImageRpm(container, image, place, packages, Path(output))
-    # Where they were mounted; nothing was written there.
-    with container.mount() as root:
-        for name in (place, f"{place}.out"):
-            with contextlib.suppress(FileNotFoundError):
-                (root / name[1:]).rmdir()
 
 
 def _providers(

@@ -31,11 +31,13 @@ _LIFETIME = 60.0
 _FRESH = 0.8
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
+# Nothing in it is tried twice: who writes the header has no interest in that
+# it is read in time.
 _PART = re.compile(
-    r"""\s*,?\s*(?:
-        (?P<key>[\w!#$%&'*+.^`|~-]+)\s*=\s*
-          (?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^\s,"]+))
-        |(?P<scheme>[\w!#$%&'*+.^`|~-]+)(?=\s|,|$)
+    r"""\s*+,?+\s*+(?:
+        (?P<key>[\w!#$%&'*+.^`|~-]++)\s*+=\s*+
+          (?:"(?P<quoted>(?:[^"\\]|\\.)*+)"|(?P<plain>[^\s,"]++))
+        |(?P<scheme>[\w!#$%&'*+.^`|~-]++)(?=\s|,|$)
     )""",
     re.VERBOSE,
 )

@@ -20,9 +20,15 @@ from imageprep_client.stores.registry.transport import Response
 #: Tags asked for at a time.
 PAGE = 1000
 MAX_PAGES = 1000
+#: More names, or referrers of one manifest, than any real registry has.
+MAX_NAMES = 250_000
+MAX_REFERRERS = 10_000
 MAX_BODY = 4 * 1024 * 1024
 
-_LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[^,;="]+=(?:"[^"]*"|[^,;"]*))*)')
+# Nothing in it is tried twice: a registry must not have it take for ever.
+_LINK = re.compile(
+    r'<([^<>]*+)>((?:\s*+;\s*+[^,;="]++=(?:"[^"]*+"|[^,;"]*+))*+)'
+)
 _NEXT = re.compile(r';\s*rel\s*=\s*("next"|next)(\s|;|$)')
 
 
@@ -48,6 +54,8 @@ def names(registry: Registry, request: Request, key: str) -> list[str]:
         entries = document.get(key) or ()
         if isinstance(entries, list):
             found.update((e, None) for e in entries if isinstance(e, str))
+        if len(found) > MAX_NAMES:
+            raise _refused(f"{request.what}: over {MAX_NAMES} names")
     return list(found)
 
 
@@ -62,6 +70,10 @@ def referrers(registry: Registry, request: Request) -> list[Descriptor] | None:
             for entry in document.get("manifests") or ():
                 descriptor = Descriptor.from_json(entry)
                 found[descriptor.digest] = descriptor
+            if len(found) > MAX_REFERRERS:
+                raise _refused(
+                    f"{request.what}: over {MAX_REFERRERS} referrers"
+                )
     except errors.NotFound:
         return None
     except errors.InvalidReference as error:

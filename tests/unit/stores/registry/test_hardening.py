@@ -297,23 +297,6 @@ def test_huge_manifests_are_not_read(
         trusted.store(guarded.host, "ns/name").resolve("latest")
 
 
-@pytest.mark.parametrize("which", ["tags", "referrers"])
-def test_huge_lists_are_not_read(
-    guarded: RegistryServer, trusted: RegistryClient, which: str
-) -> None:
-    """Nor is more than that of each page of a list."""
-    guarded.faults.add(
-        Fault("GET", f"/{which}/", body=b" " * (5 << 20), times=None)
-    )
-    store = trusted.store(guarded.host, "ns/name")
-    ask = {
-        "tags": store.tags,
-        "referrers": lambda: store.referrers(BLOB.descriptor),
-    }[which]
-    with pytest.raises(errors.ServerFault, match="over 4194304 bytes"):
-        ask()
-
-
 def test_huge_manifests_are_not_sent(trusted: RegistryClient) -> None:
     """Nor are such sent; nothing is read for it."""
     huge = Descriptor(

@@ -1,0 +1,79 @@
+"""What a registry says at length does not exhaust who asks it."""
+
+from __future__ import annotations
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.stores.registry import listing
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.testing import content, store_suite
+from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.registry import RegistryServer
+
+SUBJECT = content.image("bounds").descriptor
+SPACES = " " * 60_000
+
+
+@pytest.mark.parametrize("which", ["tags", "referrers"])
+def test_huge_lists_are_not_read(
+    server: RegistryServer, client: RegistryClient, which: str
+) -> None:
+    """No more than four megabytes are read of each page of a list."""
+    server.faults.add(
+        Fault("GET", f"/{which}/", body=b" " * (5 << 20), times=None)
+    )
+    store = client.store(server.host, "ns/name")
+    ask = {"tags": store.tags, "referrers": lambda: store.referrers(SUBJECT)}
+    with pytest.raises(errors.ServerFault, match="over 4194304 bytes"):
+        ask[which]()
+
+
+def test_long_lists_end(
+    server: RegistryServer,
+    client: RegistryClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Pages within their bounds are not added up without end."""
+    monkeypatch.setattr(listing, "MAX_NAMES", 1)
+    monkeypatch.setattr(listing, "MAX_REFERRERS", 1)
+    content_store = server.content.store("ns/name")
+    for tag in ("a", "b"):
+        artifact = content.artifact(tag, SUBJECT)
+        store_suite.store_all(content_store, artifact)
+        content_store.tag(artifact.descriptor, tag)
+    store = client.store(server.host, "ns/name")
+    with pytest.raises(errors.ServerFault, match="over 1 names"):
+        store.tags()
+    with pytest.raises(errors.ServerFault, match="over 1 referrers"):
+        store.referrers(SUBJECT)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [f"</v2/>;{SPACES}", "<" * 60_000, "<x>" + ";a=" * 20_000],
+    ids=["spaces", "brackets", "parameters"],
+)
+def test_links_are_read_in_time(
+    server: RegistryServer, client: RegistryClient, link: str
+) -> None:
+    """A header is read once, however it is written."""
+    server.faults.add(
+        Fault("GET", "/tags/", body=b"{}", headers={"Link": link})
+    )
+    assert not [*client.store(server.host, "ns/name").tags()]
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    [f"Bearer{SPACES}\x01", f"Bearer a={SPACES}", "Bearer " + "a," * 30_000],
+    ids=["spaces", "value", "parameters"],
+)
+def test_challenges_are_read_in_time(
+    server: RegistryServer, client: RegistryClient, challenge: str
+) -> None:
+    """So is what a registry wants to know."""
+    headers = {"WWW-Authenticate": challenge}
+    server.faults.add(Fault("HEAD", status=401, headers=headers, times=None))
+    with pytest.raises(errors.AccessDenied):
+        client.store(server.host, "ns/name").resolve("latest")

@@ -323,28 +323,31 @@ class TestNothingDone:
         told = refused(openstack, local_storage, *words(image, rpms))
         assert f"{image}: has no rpm" in told
 
-    @pytest.mark.parametrize(
-        ("package", "reason"),
-        [
-            (OLD, "keystone-demo-1.0-1.noarch is there already"),
-            (Package(version="0.9"), "keystone-demo-1.0-1.noarch is newer"),
-            (Package(name="other"), "other is not in it"),
-        ],
-        ids=["same", "older", "absent"],
-    )
     def test_nothing_applies(
         self,
         openstack: OpenStack,
         local_storage: LocalStorage,
         image: str,
         rpms: Path,
-        package: rpm_packages.Package,
-        reason: str,
+        tmp_path: Path,
     ) -> None:
-        """Why no package changes anything is told."""
-        rpm_packages.build(rpms, package)
-        told = refused(openstack, local_storage, *words(image, rpms))
-        assert f"{BASE}: no package applies: {reason}" in told
+        """Why no package changes anything is told of each."""
+        newer = Package(name="b", version="2.0")
+        with local_storage.buildah.container(image) as container:
+            rpm_packages.build(tmp_path / "newer", newer)
+            container.run(
+                *("rpm", "-i", f"/mnt/{newer.file_name}"),
+                volumes=[f"{tmp_path}/newer:/mnt:ro"],
+                user="root",
+            )
+            container.commit("localhost/b:1")
+        rpm_packages.build(rpms, OLD, Package(name="b"), Package(name="c"))
+        told = refused(openstack, local_storage, *words("localhost/b:1", rpms))
+        assert (
+            "localhost/b:1: no package applies:"
+            " keystone-demo-1.0-1.noarch is there already,"
+            " b-2.0-1.noarch is newer, c is not in it"
+        ) in told
 
     def test_unmet_dependency(
         self,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Iterator
 
 import pytest
 
+from imageprep_client.testing.registry import RegistryServer
 from tests.conftest import Golden
 from tests.functional import base
 from tests.local_storage import LocalStorage
@@ -100,3 +102,95 @@ def test_no_room_for_temporary_files(
     openstack.environment["TMPDIR"] = "/no/such/directory"
     told = refused(openstack, "--image", "x/b:1", "--rpms-path", str(rpms))
     assert "/no/such/directory" in told
+
+
+@pytest.mark.parametrize(
+    ("image", "result"),
+    [
+        ("localhost/ns/a:1", "localhost/ns/a:1-fix"),
+        ("containers-storage:localhost/ns/a:1", "localhost/ns/a:1-fix"),
+        ("a:1", "localhost/ns/a:1-fix"),
+        ("localhost/ns/a", "localhost/ns/a:latest-fix"),
+        ("{id}", "localhost/ns/a:1-fix"),
+    ],
+)
+def test_name_of_the_result(
+    openstack: base.OpenStack,
+    local_storage: LocalStorage,
+    rpms: pathlib.Path,
+    image: str,
+    result: str,
+) -> None:
+    """However an image is named, the new one has its full name."""
+    name = (
+        "localhost/ns/a:latest" if "latest" in result else "localhost/ns/a:1"
+    )
+    identity = local_storage.build(name)
+    local_storage.build(result, {"/etc/motd": b"hello"})
+    told = refused(
+        openstack,
+        *("--image", image.format(id=identity), "--tag", "fix"),
+        *("--rpms-path", str(rpms)),
+    )
+    assert f"{result}: exists in local storage already" in told
+
+
+def test_digest_of_a_local_image(
+    openstack: base.OpenStack, local_storage: LocalStorage, rpms: pathlib.Path
+) -> None:
+    """A digest chooses the image, and the tag beside it names the result."""
+    local_storage.build("localhost/a:1")
+    local_storage.build("localhost/a:2-fix", {"/etc/motd": b"hello"})
+    found = local_storage.buildah.image("localhost/a:1")
+    assert found is not None
+    told = refused(
+        openstack,
+        *("--image", f"localhost/a:2@{found.digest}", "--tag", "fix"),
+        *("--rpms-path", str(rpms)),
+    )
+    assert "localhost/a:2-fix: exists in local storage already" in told
+
+
+def test_image_with_several_names(
+    openstack: base.OpenStack, local_storage: LocalStorage, rpms: pathlib.Path
+) -> None:
+    """An ID of an image that has two names is not enough."""
+    identity = local_storage.build("localhost/a:1")
+    local_storage.buildah.tag(identity, "localhost/b:1")
+    told = refused(openstack, "--image", identity, "--rpms-path", str(rpms))
+    assert "cannot be told by its name: localhost/a:1, localhost/b:1" in told
+
+
+@pytest.fixture
+def empty() -> Iterator[str]:
+    """The host and port of a registry without images."""
+    with RegistryServer() as server:
+        yield server.host
+
+
+def test_registry_is_asked_for(
+    openstack: base.OpenStack,
+    local_storage: LocalStorage,
+    rpms: pathlib.Path,
+    empty: str,
+) -> None:
+    """With docker:// a local image of this name does not count."""
+    local_storage.build(f"{empty}/ns/a:1")
+    told = refused(
+        openstack,
+        *("--image", f"docker://{empty}/ns/a:1", "--rpms-path", str(rpms)),
+    )
+    assert "manifest unknown" in told
+
+
+def test_all_images_fail(
+    openstack: base.OpenStack, rpms: pathlib.Path, empty: str
+) -> None:
+    """Nothing is done when no image can be had; each is named."""
+    told = refused(
+        openstack,
+        *("--image", f"{empty}/ns/a:1", "--image", f"{empty}/ns/b:1"),
+        *("--rpms-path", str(rpms)),
+    )
+    assert f"{empty}/ns/a:1" in told
+    assert f"{empty}/ns/b:1" in told

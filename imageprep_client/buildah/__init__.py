@@ -11,7 +11,12 @@ process list: no secrets.
 from imageprep_client.buildah.commands import Buildah
 from imageprep_client.buildah.container import Container
 from imageprep_client.buildah.images import ListedImage, LocalImage
-from imageprep_client.buildah.names import PREFIX, is_abandoned, own_name
+from imageprep_client.buildah.names import (
+    PREFIX,
+    is_abandoned,
+    own_name,
+    temporary,
+)
 from imageprep_client.buildah.process import Finished
 
 __all__ = [
@@ -23,4 +28,5 @@ __all__ = [
     "LocalImage",
     "is_abandoned",
     "own_name",
+    "temporary",
 ]

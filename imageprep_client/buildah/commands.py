@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tempfile
+import os
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,8 +14,12 @@ from imageprep_client import errors
 from imageprep_client.buildah import images
 from imageprep_client.buildah.container import Container
 from imageprep_client.buildah.images import ListedImage, LocalImage
-from imageprep_client.buildah.names import PREFIX, is_abandoned, own_name
-from imageprep_client.buildah.process import Program
+from imageprep_client.buildah.names import (
+    is_abandoned,
+    own_name,
+    temporary,
+)
+from imageprep_client.buildah.process import Program, end_users
 
 _NOTHING: Mapping[str, str] = types.MappingProxyType({})
 #: What it says of an image or a container that is not there.
@@ -82,16 +86,14 @@ class Buildah(Program):
         :param name: what the image is called then, and nothing else.
         :returns: its ID.
         """
-        # buildah calls what it pulls after the directory, or after the tag,
-        # as its release has it: both are a name that nobody else has.
-        token = own_name()
-        with tempfile.TemporaryDirectory(prefix=PREFIX) as temporary:
-            images.link(
-                Path(layout), reference, Path(temporary) / token, token
-            )
+        with temporary(self.environment) as directory:
+            # By a tag buildah would find no manifest of docker's types. It
+            # calls what it pulls after the directory: nobody else has that.
+            token = directory.name
+            images.link(Path(layout), reference, directory / token, token)
             told = self.run(
-                *("pull", "--quiet", "--", f"oci:{token}:{token}"),
-                directory=temporary,
+                *("pull", "--quiet", "--", f"oci:{token}"),
+                directory=directory,
             )
         identity = told.split()[-1]
         try:
@@ -108,18 +110,19 @@ class Buildah(Program):
         the digest of its uncompressed form for a name.
 
         :param image: its name or ID.
-        :param layout: the directory, made when it is missing.
+        :param layout: the directory, which is there.
         :param reference: its tag in the index.
         """
-        Path(layout).mkdir(parents=True, exist_ok=True)
         # The configuration of the host may have other ideas of compression;
         # and a colon in a path would end it.
-        self.run(
-            *("push", "--quiet", "--compression-format", "gzip"),
-            *("--compression-level", _LEVEL),
-            *("--", image, f"oci:.:{reference}"),
-            directory=layout,
-        )
+        with temporary(self.environment) as directory:
+            (directory / "layout").symlink_to(os.path.abspath(layout))
+            self.run(
+                *("push", "--quiet", "--compression-format", "gzip"),
+                *("--compression-level", _LEVEL),
+                *("--", image, f"oci:layout:{reference}"),
+                directory=directory,
+            )
 
     def tag(self, image: str, name: str) -> None:
         """Give an image one more name, which another image may lose."""
@@ -151,7 +154,7 @@ class Buildah(Program):
             self._remove_container(name)
 
     def _remove_abandoned(self) -> None:
-        """Remove the containers of processes that are no more; once."""
+        """Remove the containers of runs that were killed; look once."""
         with self._lock:
             looked, self._looked = self._looked, True
         if looked:
@@ -160,6 +163,7 @@ class Buildah(Program):
         for each in images.parsed("containers", told) or ():
             name = str(each.get("containername"))
             if is_abandoned(name):
+                end_users(name)
                 self._remove_container(name)
 
     def _remove_container(self, name: str) -> None:

@@ -1,13 +1,20 @@
-"""Names for what has to go when a process is gone."""
+"""What has to go when a process is gone: its names, its directories."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from imageprep_client import errors
 
 #: How all names begin that this package gives for a while.
 PREFIX = "imageprep-"
+# As buildah has it, where /tmp may be in memory.
+_TEMPORARY = "/var/tmp"  # noqa: S108 - only for a directory of our own
 
 
 def own_name() -> str:
@@ -23,6 +30,34 @@ def is_abandoned(name: str) -> bool:
     if not name.startswith(PREFIX) or not process.isdigit():
         return False
     return _start_of(int(process)) != rest.partition("-")[0]
+
+
+@contextlib.contextmanager
+def temporary(environment: Mapping[str, str] = os.environ) -> Iterator[Path]:
+    """A private directory below TMPDIR or /var/tmp, as long as the context.
+
+    Those that killed processes left there are removed first.
+
+    :raises LocalStorageError: when it cannot be made.
+    """
+    above = Path(environment.get("TMPDIR") or _TEMPORARY)
+    path = above / own_name()
+    try:
+        for left in above.glob(f"{PREFIX}*"):
+            if is_abandoned(left.name):
+                shutil.rmtree(left, ignore_errors=True)
+        path.mkdir(mode=0o700)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise errors.LocalStorageError(
+            f"{above}: {reason}",
+            hint="name a directory for temporary files with TMPDIR",
+        ) from error
+    try:
+        yield path
+    finally:
+        # What cannot be removed now is removed with what was left.
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _start_of(process: int) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import threading
+import time
 import types
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from imageprep_client import errors
 
@@ -17,7 +20,11 @@ _NOTHING: Mapping[str, str] = types.MappingProxyType({})
 #: Seconds between asking it to end and ending it, so that both take less
 #: than one.
 _GRACE = 0.7
+#: Seconds that processes of a killed run may take to end.
+_PATIENCE = 5.0
 _TAIL = 2000
+# A line of its log among its messages.
+_LOGGED = re.compile(r'time="[^"]*" level=(?P<level>\w+) msg="(?P<text>.*)"')
 _ISOLATION = (
     "inside a container or a virtual machine set BUILDAH_ISOLATION=chroot"
 )
@@ -32,6 +39,7 @@ _HINTS = (
     ("no space left on device", "make room in the storage or in TMPDIR"),
     ("permission denied", _RIGHTS),
     ("insufficient UIDs or GIDs", _RIGHTS),
+    ("no subuid ranges found", _RIGHTS),
 )
 
 
@@ -61,10 +69,15 @@ class Program:
         environment: Mapping[str, str] = _NOTHING,
     ) -> None:
         self._program = program
-        self._environment = environment
+        self._added = environment
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._stopped = False
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """All variables that the program is started with."""
+        return {**os.environ, **self._added}
 
     def run(
         self,
@@ -78,7 +91,7 @@ class Program:
         It does not share our process group: a Ctrl-C reaches only us. When
         we are interrupted it ends within a second.
 
-        :param directory: its working directory.
+        :param directory: where it works, and has its temporary files.
         :param last: run it after `stop` as well: it removes something.
         :returns: what it printed.
         :raises LocalStorageError: when it cannot be started or fails.
@@ -154,6 +167,9 @@ class Program:
         stdin: bytes | None,
         directory: str | os.PathLike[str] | None,
     ) -> subprocess.Popen[bytes]:
+        environment = self.environment
+        if directory is not None:
+            environment["TMPDIR"] = str(directory)
         try:
             return subprocess.Popen(  # noqa: S603 - no shell is involved
                 [self._program, *words],
@@ -161,7 +177,7 @@ class Program:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=directory,
-                env={**os.environ, **self._environment},
+                env=environment,
                 start_new_session=True,
             )
         except FileNotFoundError as error:
@@ -191,8 +207,39 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait(_GRACE)
 
 
+def end_users(name: str) -> None:
+    """End the processes that have `name` as a word of their command line.
+
+    They are the program's, of a run that was killed; asked by a signal, they
+    end what they run.
+    """
+    end = time.monotonic() + _PATIENCE
+    while (found := _users(name.encode())) and time.monotonic() < end:
+        for process in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGTERM)
+        # They are children of others: there is nothing to wait on.
+        time.sleep(0.05)
+
+
+def _users(word: bytes) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        # Processes end, and others' may not be looked at.
+        with contextlib.suppress(OSError):
+            if word in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
+
+
 def _tail(stderr: str) -> str:
-    """The end of what a program complained, without empty lines."""
-    text = stderr.replace("Error: ", "")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return "\n".join(lines)[-_TAIL:] or "failed without a word"
+    """The end of what a program complained, as one line."""
+    lines = []
+    for line in stderr.splitlines():
+        logged = _LOGGED.match(line)
+        if logged is None:
+            lines.append(line.removeprefix("Error: ").strip())
+        elif logged["level"] in ("error", "fatal"):
+            lines.append(logged["text"])
+    told = "; ".join(filter(None, lines))
+    return told[-_TAIL:] or "failed without a word"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -25,16 +27,13 @@ from imageprep_client.buildah import (
 from tests.local_storage import BASE, LocalStorage
 
 NAME = "localhost/nova:1"
-#: Holds a container until somebody ends it.
+#: A command that nobody else runs.
+SLEEP = ("sleep", str(random.SystemRandom().randint(10**6, 10**7)))
+#: Runs it in a container.
 HOLD = f"""
-import sys
 from imageprep_client.buildah import Buildah
 with Buildah().container({BASE!r}) as container:
-    container.run("touch", "/started", volumes=[f"{{sys.argv[1]}}:/out"])
-    container.run(
-        "sh", "-c", "echo > /out/started; sleep 1000",
-        volumes=[f"{{sys.argv[1]}}:/out"],
-    )
+    container.run(*{SLEEP!r})
 """
 
 
@@ -141,15 +140,24 @@ def test_no_such_image(buildah: Buildah) -> None:
 def hold(local_storage: LocalStorage) -> subprocess.Popen[bytes]:
     """A process that has a container in which a command runs."""
     local_storage.base()
-    out = local_storage.directory / "out"
-    out.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(out)], stderr=subprocess.PIPE
+        [sys.executable, "-c", HOLD], stderr=subprocess.DEVNULL
     )
-    while not (out / "started").exists():
+    while not sleeping():
         assert process.poll() is None
         time.sleep(0.01)
     return process
+
+
+def sleeping() -> bool:
+    """Whether the command runs."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().decode(errors="replace").split("\0")
+            found.append(words[:-1])
+    # buildah has the two among others.
+    return any(words[1:] == [SLEEP[1]] for words in found)
 
 
 def test_interrupt(local_storage: LocalStorage) -> None:
@@ -160,34 +168,18 @@ def test_interrupt(local_storage: LocalStorage) -> None:
         assert process.wait() == -signal.SIGINT
         assert time.monotonic() - start < 2
     assert not local_storage.leftovers()
-    assert not running("sleep 1000")
+    assert not sleeping()
 
 
 def test_killed(local_storage: LocalStorage) -> None:
-    """What a killed run left behind, the next removes."""
+    """What a killed run left behind, the next one ends and removes."""
     with hold(local_storage) as process:
         process.kill()
-    for identity in running("sleep 1000"):
-        os.kill(identity, signal.SIGKILL)
     assert local_storage.leftovers()
-    with Buildah().container(BASE) as container:
-        (left,) = local_storage.buildah.run("containers", "-q").split()
-        assert container.name
-    assert left
+    with Buildah().container(BASE):
+        assert not sleeping()
+        assert len(local_storage.leftovers()) == 1
     assert not local_storage.leftovers()
-
-
-def running(command: str) -> list[int]:
-    """The processes that were started with this command line."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().rstrip(b"\0").replace(b"\0", b" ")
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if words.decode(errors="replace") == command:
-            found.append(int(path.parent.name))
-    return found
 
 
 def test_stop(local_storage: LocalStorage) -> None:
@@ -240,6 +232,7 @@ def test_pull(local_storage: LocalStorage) -> None:
     buildah = local_storage.buildah
     identity = local_storage.build(NAME, {"/a": b"1"})
     layout = str(local_storage.directory / "with:colon")
+    os.mkdir(layout)
     buildah.export(NAME, layout, "1")
     buildah.remove(NAME)
     assert local_storage.names() == set()
@@ -252,6 +245,7 @@ def test_pull_what_is_not_there(local_storage: LocalStorage) -> None:
     """A layout without the tag is named."""
     local_storage.build(NAME, {"/a": b"1"})
     layout = str(local_storage.directory / "layout")
+    os.mkdir(layout)
     local_storage.buildah.export(NAME, layout, "1")
     with pytest.raises(errors.LocalStorageError, match="no image 2 in this"):
         local_storage.buildah.pull(layout, "2", "localhost/x:1")
@@ -326,6 +320,23 @@ def test_answers_that_make_no_sense(tmp_path: Path, answer: str) -> None:
     fake = script(tmp_path / "x", f"echo '{answer}'")
     with pytest.raises(errors.LocalStorageError):
         fake.image("localhost/x:1")
+
+
+def test_words_of_a_log(tmp_path: Path) -> None:
+    """A message is one line: warnings are left out, and so are times."""
+    fake = script(
+        tmp_path / "x",
+        """cat >&2 <<'.'
+time="2026-11-21T10:08:31Z" level=warning msg="who cares"
+time="2026-11-21T10:08:31Z" level=error msg="it \\"broke\\""
+
+Error: so it ended
+.
+exit 1""",
+    )
+    with pytest.raises(errors.LocalStorageError) as caught:
+        fake.images()
+    assert str(caught.value).endswith('x images: it \\"broke\\"; so it ended')
 
 
 def test_failure_without_a_word(tmp_path: Path) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
-import os
-import shutil
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -15,16 +14,14 @@ from imageprep_client import errors
 from imageprep_client.buildah import (
     Buildah,
     LocalImage,
-    is_abandoned,
     own_name,
+    temporary,
 )
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base, disk, verify
 from imageprep_client.stores.containers import records
-
-_TEMPORARY = "/var/tmp"  # noqa: S108 - only for a directory of our own
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ class ContainersStorage:
         self._known: dict[str, Layer] = {}
         self._packed: dict[str, Layer] = {}
         self._packing = threading.Lock()
-        self._directory: Path | None = None
+        self._exit = contextlib.ExitStack()
 
     def know(
         self,
@@ -123,9 +120,7 @@ class ContainersStorage:
     def close(self) -> None:
         """Remove what was packed."""
         with self._packing:
-            if self._directory is not None:
-                # What cannot be removed now the next run removes.
-                shutil.rmtree(self._directory, ignore_errors=True)
+            self._exit.close()
 
     def __enter__(self) -> ContainersStorage:
         return self
@@ -154,8 +149,7 @@ class ContainersStorage:
 
     def _pack(self, image: LocalImage, done: Collection[str]) -> None:
         """Pack the layers of an image that are not among `done`."""
-        directory = self._made_directory()
-        layout = directory / own_name()
+        layout = self._directory / own_name()
         blobs = layout / "blobs" / "sha256"
         with disk.reported(layout):
             blobs.mkdir(parents=True)
@@ -170,17 +164,9 @@ class ContainersStorage:
                 path = blobs / descriptor.digest.partition(":")[2]
                 self._packed[diff_id] = Layer(descriptor, path)
 
-    def _made_directory(self) -> Path:
-        """The directory of what is packed; those of killed runs go."""
-        if self._directory is None:
-            above = Path(os.environ.get("TMPDIR") or _TEMPORARY)
-            with disk.reported(above):
-                for path in above.iterdir():
-                    if is_abandoned(path.name):
-                        shutil.rmtree(path, ignore_errors=True)
-                self._directory = above / own_name()
-                self._directory.mkdir(mode=0o700)
-        return self._directory
+    @functools.cached_property
+    def _directory(self) -> Path:
+        return self._exit.enter_context(temporary(self.buildah.environment))
 
 
 def _read(store: base.ReadableStore, descriptor: Descriptor) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -64,6 +65,7 @@ def local(
 def buildah(tmp_path: Path) -> Any:
     """A buildah with one image, which remembers nothing."""
     found = mock.create_autospec(Buildah, instance=True)
+    found.environment = os.environ
     found.image.return_value = local()
     found.info.return_value = {"store": {"GraphRoot": str(tmp_path)}}
     return found

@@ -94,9 +94,11 @@ class Command(command.Command):
         ]
 
     def tell(self, line: str) -> None:
-        """Say something that is no data."""
-        self.app.stderr.write(f"{line}\n")
-        self.app.stderr.flush()
+        """Say something that is no data, where somebody listens."""
+        if self.app.stderr is not None:
+            with contextlib.suppress(OSError):
+                self.app.stderr.write(f"{line}\n")
+                self.app.stderr.flush()
 
     def write(self, text: str) -> None:
         """Print data."""

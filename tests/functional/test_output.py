@@ -57,6 +57,17 @@ def test_files_are_written_whoever_listens(
     assert "ContainerImageRegistryLogin: true" in text
 
 
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
+def test_result_is_there_whoever_listens(
+    openstack: base.OpenStack, redirection: str
+) -> None:
+    """What is said beside the result may be lost; the result is not."""
+    (openstack.home / "tree/v2").mkdir(parents=True)
+    line = "openstack image-prepare verify --image-serve tree -f value -c Name"
+    _, stdout, _ = shell(openstack, f"{line} {redirection}")
+    assert stdout == "v2/_catalog\nv2/index.json\n"
+
+
 @pytest.mark.parametrize(
     ("redirection", "expected"),
     [(">&-", (0, "", "")), (">/dev/full", (1, "", FULL))],

@@ -1,0 +1,415 @@
+"""``run`` modifies images, with real registries, buildah, rpm and ansible."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import rpm_packages
+from tests.integration.modifying import (
+    KEYSTONE,
+    NOVA,
+    PARAMETERS,
+    PROGRAM,
+    Site,
+)
+from tests.local_storage import LocalStorage
+from tests.rpm_images import RpmImages
+from tests.rpm_packages import FOREIGN, NEW, OLD
+from tests.servers import docker_registry
+
+ROLE = "tripleo-modify-image"
+
+
+@pytest.fixture
+def site(
+    tmp_path: Path, local_storage: LocalStorage, rpm_images: RpmImages
+) -> Iterator[Site]:
+    """A source with two images that share all but a layer each."""
+    home = tmp_path / "home"
+    home.mkdir()
+    with (
+        docker_registry(tmp_path / "source", access_log=True) as source,
+        docker_registry(tmp_path / "destination") as destination,
+    ):
+        site = Site(home, source, destination, local_storage, rpm_images)
+        base = rpm_images.base(local_storage)
+        for name in (KEYSTONE, NOVA):
+            local = f"localhost/{name}:1"
+            local_storage.build(local, {f"/{name}": b"own"}, base=base)
+            site.publish(local, f"ns/{name}:1.0", f"fixes/{name}:1.0")
+        local_storage.buildah.remove(base)
+        yield site
+
+
+def hotfix(site: Site, *names: str, **keys: Any) -> dict[str, Any]:
+    """An entry that installs the package NEW into images."""
+    rpms = site.home / "rpms"
+    if not rpms.exists():
+        rpm_packages.build(rpms, NEW)
+    variables = {"tasks_from": "rpm_install.yml", "rpms_path": str(rpms)}
+    return site.entry(
+        *names,
+        modify_role=ROLE,
+        modify_append_tag="-hotfix",
+        modify_vars=variables,
+        **keys,
+    )
+
+
+def role(site: Site, name: str, tasks: str, **keys: Any) -> dict[str, Any]:
+    """A role of the user's, with these tasks, and an entry that has it."""
+    path = site.home / "roles" / name / "tasks" / "main.yml"
+    path.parent.mkdir(parents=True)
+    path.write_text(tasks)
+    site.environment["ANSIBLE_ROLES_PATH"] = str(site.home / "roles")
+    return site.entry(
+        KEYSTONE, modify_role=name, modify_append_tag="-x", **keys
+    )
+
+
+def without_rpm(site: Site) -> None:
+    """Let the image of keystone lose its rpm."""
+    base = site.rpm_images.base(site.storage)
+    with site.storage.buildah.container(base) as container:
+        container.run("rm", "/usr/bin/rpm", user="root")
+        container.commit("localhost/broken:1")
+    site.publish("localhost/broken:1", f"ns/{KEYSTONE}:1.0")
+    site.storage.buildah.remove(base)
+
+
+def gets(site: Site) -> list[str]:
+    """The blobs that the source was asked for."""
+    lines = site.source.requests(r"^GET \S+/blobs/sha256:")
+    return [line.split()[1].rpartition("/")[2] for line in lines]
+
+
+class TestHotfix:
+    """Images that get a package by the role of this project."""
+
+    def test_layers(self, site: Site) -> None:
+        """Everything of one namespace, and one of another, with a fix."""
+        fixes = {"namespace": f"{site.source.host}/fixes", "tag": "1.0"}
+        fixed = hotfix(site, NOVA, set=fixes)
+        site.configure(site.entry(KEYSTONE, NOVA), fixed)
+        result = site.run()
+        host = site.destination.host
+        assert result.parameters is not None
+        assert result.parameters[PARAMETERS[KEYSTONE]] == (
+            f"{host}/ns/{KEYSTONE}:1.0"
+        )
+        assert result.parameters[PARAMETERS[NOVA]] == (
+            f"{host}/fixes/{NOVA}:1.0-hotfix"
+        )
+        assert site.leftovers() == []
+        assert site.installed(f"fixes/{NOVA}:1.0-hotfix") == str(NEW)
+        assert site.installed(f"ns/{KEYSTONE}:1.0") == str(OLD)
+
+    def test_again(self, site: Site) -> None:
+        """A second run finds all in place, and starts nothing."""
+        site.configure(hotfix(site, KEYSTONE, NOVA))
+        first = site.run()
+        before = gets(site)
+        site.environment["PATH"] = str(PROGRAM.parent)
+        second = site.run()
+        assert [row["outcome"] for row in second.rows.values()] == [
+            "present",
+            "present",
+        ]
+        assert second.parameters == first.parameters
+        assert gets(site) == before
+
+    def test_layers_travel_once(self, site: Site) -> None:
+        """Each leaves the source once, and is not packed anew."""
+        site.configure(site.entry(KEYSTONE, NOVA), hotfix(site, KEYSTONE))
+        site.run()
+        layers = [
+            layer
+            for name in (KEYSTONE, NOVA)
+            for layer in site.manifest(f"ns/{name}:1.0", source=True)["layers"]
+        ]
+        digests = {layer["digest"] for layer in layers}
+        asked = [digest for digest in gets(site) if digest in digests]
+        assert sorted(asked) == sorted(digests)
+        made = site.manifest(f"ns/{KEYSTONE}:1.0-hotfix")
+        assert made["layers"][:-1] == layers[:2]
+
+    def test_digest(self, site: Site) -> None:
+        """Parameters can name the digest of what was made."""
+        site.configure(hotfix(site, KEYSTONE))
+        result = site.run("--pin-digests")
+        digest = result.row(KEYSTONE)["digest"]
+        assert result.parameters is not None
+        image = f"{site.destination.host}/ns/{KEYSTONE}@{digest}"
+        assert result.parameters[PARAMETERS[KEYSTONE]] == image
+        assert site.installed(f"ns/{KEYSTONE}@{digest}") == str(NEW)
+
+    def test_docker_formats(self, site: Site) -> None:
+        """Images of docker's types can be modified."""
+        base = site.rpm_images.base(site.storage)
+        site.publish(base, f"ns/{KEYSTONE}:1.0", docker=True)
+        site.configure(hotfix(site, KEYSTONE))
+        site.run()
+        assert site.installed(f"ns/{KEYSTONE}:1.0-hotfix") == str(NEW)
+
+    def test_tree(self, site: Site) -> None:
+        """A tree takes modified images; the base is linked."""
+        site.configure(site.entry(KEYSTONE, NOVA), hotfix(site, NOVA))
+        site.run("--image-serve", "tree")
+        source = site.manifest(f"ns/{NOVA}:1.0", source=True)
+        digest = source["layers"][0]["digest"]
+        paths = list((site.home / "tree").rglob(f"{digest}*"))
+        assert len(paths) == 2
+        assert paths[0].samefile(paths[1])
+        assert site.leftovers() == []
+
+    def test_limits(self, site: Site) -> None:
+        """By label, only those that have it are modified."""
+        other = {"name": "other"}
+        base = site.rpm_images.base(site.storage)
+        local = "localhost/labelled:1"
+        site.storage.build(local, base=base, labels={**other, "fix": "1"})
+        site.publish(local, f"ns/{NOVA}:1.0")
+        site.storage.buildah.remove(base)
+        labels = ["fix"]
+        wanted = hotfix(site, KEYSTONE, NOVA, modify_only_with_labels=labels)
+        site.configure(wanted)
+        site.run()
+        assert site.pushed() == {
+            f"ns/{KEYSTONE}": ["1.0"],
+            f"ns/{NOVA}": ["1.0-hotfix"],
+        }
+
+
+class TestCleanup:
+    """What stays in the host's local storage."""
+
+    @pytest.mark.parametrize(
+        ("cleanup", "suffixes"),
+        [("full", []), ("partial", ["-hotfix"]), ("none", ["", "-hotfix"])],
+    )
+    def test_images(
+        self, site: Site, cleanup: str, suffixes: list[str]
+    ) -> None:
+        """Nothing, results, or all; what was there before stays."""
+        storage = site.storage
+        there = storage.base()
+        site.configure(hotfix(site, KEYSTONE))
+        site.run("--cleanup", cleanup)
+        hosts = {"": site.source.host, "-hotfix": site.destination.host}
+        assert storage.names() == {
+            there,
+            *(f"{hosts[s]}/ns/{KEYSTONE}:1.0{s}" for s in suffixes),
+        }
+        assert storage.leftovers() == []
+
+    def test_image_of_the_same_name(self, site: Site) -> None:
+        """A local image that is called as the source stays what it is."""
+        name = f"{site.source.host}/ns/{KEYSTONE}:1.0"
+        identity = site.storage.build(name, {"/x": b"x"})
+        site.configure(hotfix(site, KEYSTONE))
+        site.run()
+        found = site.storage.buildah.image(name)
+        assert found is not None
+        assert found.id == identity
+
+
+class TestFailures:
+    """Clear errors; nothing pushed, nothing left."""
+
+    def test_broken_package(self, site: Site) -> None:
+        """The digest of a package is wrong."""
+        entry = hotfix(site, KEYSTONE)
+        rpm_packages.broken(site.home / "rpms")
+        site.configure(site.entry(NOVA), entry)
+        result = site.fail()
+        assert f"/ns/{KEYSTONE}:1.0: ansible role {ROLE}" in result.stderr
+        assert f"package {NEW.name}-1.1-1.noarch does not" in result.stderr
+        assert result.row(NOVA)["outcome"] == "left"
+
+    def test_foreign_package(self, site: Site) -> None:
+        """A package is of another architecture."""
+        entry = hotfix(site, KEYSTONE)
+        (site.home / "rpms" / NEW.file_name).unlink()
+        rpm_packages.build(site.home / "rpms", FOREIGN)
+        site.configure(entry)
+        assert "s390x" in site.fail().stderr
+
+    def test_no_package(self, site: Site) -> None:
+        """A directory has no packages in it."""
+        entry = hotfix(site, KEYSTONE)
+        (site.home / "rpms" / NEW.file_name).unlink()
+        site.configure(entry)
+        assert "no file *.rpm in rpms_path" in site.fail().stderr
+
+    def test_dockerfile(self, site: Site) -> None:
+        """A command of a Dockerfile fails; its last words are shown."""
+        (site.home / "Dockerfile").write_text(
+            "FROM x\nRUN echo first >&2; echo last words >&2; exit 9\n"
+        )
+        entry = hotfix(site, KEYSTONE)
+        entry["modify_vars"] = {
+            "tasks_from": "modify_image.yml",
+            "modify_dir_path": str(site.home),
+        }
+        site.configure(entry)
+        assert "last words" in site.fail().stderr
+
+    def test_image_without_rpm(self, site: Site) -> None:
+        """An image has nothing to install packages with."""
+        without_rpm(site)
+        site.configure(hotfix(site, KEYSTONE))
+        assert "no dnf, yum or rpm" in site.fail().stderr
+
+    def test_keep_going(self, site: Site) -> None:
+        """The other images are made and stored; no parameters."""
+        without_rpm(site)
+        site.configure(hotfix(site, KEYSTONE, NOVA))
+        result = site.run("--keep-going", status=1)
+        assert result.row(NOVA)["outcome"] == "copied"
+        assert result.row(KEYSTONE)["outcome"] == "failed"
+        assert result.parameters is None
+        assert site.pushed() == {f"ns/{NOVA}": ["1.0-hotfix"]}
+        assert site.leftovers() == []
+
+    def test_role_that_is_not_there(self, site: Site) -> None:
+        """It is looked for before anything is fetched."""
+        site.configure(site.entry(KEYSTONE, modify_role="no-such-role"))
+        result = site.fail(status=2)
+        assert "ContainerImagePrepare[0].modify_role" in result.stderr
+        assert "no ansible role 'no-such-role'" in result.stderr
+        assert gets(site) == []
+
+    def test_missing_ansible(self, site: Site) -> None:
+        """The extra is named, before anything is fetched."""
+        hidden = site.home / "hidden"
+        hidden.mkdir()
+        (hidden / "sitecustomize.py").write_text(_HIDING)
+        site.environment["PYTHONPATH"] = str(hidden)
+        site.configure(hotfix(site, KEYSTONE))
+        result = site.fail(status=2)
+        assert "ansible-runner is not installed" in result.stderr
+        assert "pip install imageprep-client[modify]" in result.stderr
+        assert gets(site) == []
+
+    def test_secrets(self, site: Site) -> None:
+        """A password among the variables is in no message."""
+        task = """
+- ansible.builtin.shell: echo "{{ the_password }}, no less" >&2; exit 1
+"""
+        variables = {"the_password": "hunter2"}
+        site.configure(role(site, "tells", task, modify_vars=variables))
+        result = site.fail()
+        assert "| ***, no less" in result.stderr
+        assert "hunter2" not in result.stderr + str(result.rows)
+
+
+class TestRoles:
+    """Roles of the user's own."""
+
+    def test_wins(self, site: Site) -> None:
+        """One of the same name comes before that of this project."""
+        task = "- ansible.builtin.fail: {msg: this is mine}\n"
+        site.configure(role(site, ROLE, task))
+        assert "this is mine" in site.fail().stderr
+
+    def test_configuration(self, site: Site) -> None:
+        """Roles are found by ansible.cfg; what it has else breaks nothing."""
+        task = "- ansible.builtin.fail: {msg: found}\n"
+        site.configure(role(site, "mine", task))
+        del site.environment["ANSIBLE_ROLES_PATH"]
+        (site.home / "ansible.cfg").write_text(_CONFIGURATION)
+        assert "task 'ansible.builtin.fail' failed: found" in (
+            site.fail().stderr.replace("task 'fail'", "task '?'")
+        )
+
+    def test_names_are_no_templates(self, site: Site) -> None:
+        """The user's variables are templates, names of images are not."""
+        task = """
+- ansible.builtin.fail:
+    msg: "{{ source_image }} {{ mine }} {{ tasks_from | default('none') }}"
+"""
+        variables = {"mine": "{{ 40 + 2 }}"}
+        site.configure(role(site, "mine", task, modify_vars=variables))
+        source = f"{site.source.host}/ns/{KEYSTONE}:1.0"
+        assert f"{source} 42 none" in site.fail().stderr
+
+
+class TestEnds:
+    """Runs that somebody ends."""
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_stopped(self, site: Site, number: int) -> None:
+        """What the run started ends with it, and nothing is left."""
+        process = waiting(site)
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 128 + number, stderr
+        assert "stopped" in stderr
+        assert site.pushed() == {}
+        assert site.leftovers() == []
+
+    def test_killed(self, site: Site) -> None:
+        """The next run removes what a killed one could not."""
+        process = waiting(site)
+        process.kill()
+        process.communicate(timeout=60)
+        assert site.pushed() == {}
+        assert site.storage.names() == set()
+        assert site.processes() != []
+        site.configure(hotfix(site, NOVA))
+        site.run()
+        assert site.leftovers() == []
+
+
+def waiting(site: Site) -> subprocess.Popen[str]:
+    """A run that is at work in a container, and will never end."""
+    shared = site.home / "shared"
+    shared.mkdir()
+    os.mkfifo(shared / "started")
+    os.mkfifo(shared / "never")
+    site.configure(role(site, "waits", _WAITING.format(shared=shared)))
+    process = site.start()
+    # Opening it waits until the other side does.
+    with (shared / "started").open() as told:
+        assert told.read() == "yes\n"
+    return process
+
+
+_WAITING = """
+- ansible.builtin.command: buildah from --name waiting {{{{ source_image }}}}
+- ansible.builtin.command:
+    argv:
+    - buildah
+    - run
+    - --volume={shared}:/mnt
+    - --user=root
+    - waiting
+    - sh
+    - -c
+    - "echo yes > /mnt/started; cat /mnt/never"
+"""
+_HIDING = """
+import importlib.util, sys
+found = importlib.util.find_spec
+def find_spec(name, package=None):
+    return None if name == "ansible_runner" else found(name, package)
+importlib.util.find_spec = find_spec
+"""
+_CONFIGURATION = """
+[defaults]
+roles_path = roles
+stdout_callback = minimal
+callbacks_enabled = profile_tasks, no_such_callback
+strategy = free
+gathering = implicit
+[privilege_escalation]
+become = true
+become_ask_pass = true
+"""

@@ -87,11 +87,11 @@ def private_storage(host: Buildah) -> Iterator[PrivateStorage]:
 def _make(directory: Path, store: Mapping[str, Any]) -> PrivateStorage:
     temporary = directory / "tmp"
     temporary.mkdir()
-    configuration = directory / _CONFIGURATION
-    text = toml(_configuration(os.environ, store, directory))
-    configuration.write_text(text)
+    path = directory / _CONFIGURATION
+    text = toml(configuration(os.environ, store, directory))
+    path.write_text(text)
     environment = {
-        _VARIABLE: str(configuration),
+        _VARIABLE: str(path),
         "TMPDIR": str(temporary),
         processes.MARK: directory.name,
     }
@@ -129,17 +129,17 @@ def _remove_abandoned(home: Path, host: Buildah) -> None:
 def _remove(directory: Path, host: Buildah) -> None:
     """Remove a storage, and first what is at work in it."""
     processes.end_marked(directory.name, directory)
-    configuration = directory / _CONFIGURATION
-    if configuration.exists():
-        own = Buildah(environment={_VARIABLE: str(configuration)})
+    path = directory / _CONFIGURATION
+    if path.exists():
+        own = Buildah(environment={_VARIABLE: str(path)})
         # A run may be killed while it writes: a storage that cannot be used
         # any more is removed as files are.
         with contextlib.suppress(errors.LocalStorageError):
             own.run("rm", "--all")
             own.run("rmi", "--all", "--force")
     with _reported(directory):
-        for path in _mounts(directory):
-            _unmount(path)
+        for mounted in _mounts(directory):
+            _unmount(mounted)
         try:
             shutil.rmtree(directory)
         except PermissionError:
@@ -167,10 +167,15 @@ def _unmount(path: str) -> None:
         raise OSError(number, os.strerror(number), path)
 
 
-def _configuration(
+def configuration(
     environment: Mapping[str, str], store: Mapping[str, Any], directory: Path
 ) -> Mapping[str, Any]:
-    """That of the host, with another place and the same driver."""
+    """That of the host, with another place and the same driver.
+
+    :param environment: says which files configure the host's.
+    :param store: how buildah describes the host's.
+    :param directory: the other place.
+    """
     document: dict[str, Any] = {}
     for path in _candidates(environment):
         try:

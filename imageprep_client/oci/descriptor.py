@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import types
 from collections.abc import Mapping
 from typing import Any, Self
@@ -64,8 +65,9 @@ class Descriptor:
         platform = document.get("platform")
         annotations = document.get("annotations")
         return cls(
-            media_type,
-            digest,
+            # Images share their layers, and there are many images.
+            sys.intern(media_type),
+            sys.intern(digest),
             size,
             platforms.Platform.from_json(platform)
             if isinstance(platform, Mapping)

@@ -54,6 +54,11 @@ class LocalImage:
 
 
 def parsed(what: str, told: str) -> Any:
+    """The JSON that a command printed.
+
+    :param what: the command.
+    :raises LocalStorageError: when it is none.
+    """
     try:
         return json.loads(told)
     except ValueError as error:
@@ -63,6 +68,10 @@ def parsed(what: str, told: str) -> Any:
 
 
 def inspected(name: str, told: str) -> LocalImage:
+    """What `buildah inspect` told of an image; without its names.
+
+    :raises LocalStorageError: when a part is missing.
+    """
     document = parsed("inspect", told)
     try:
         image = document["OCIv1"]
@@ -86,7 +95,11 @@ def inspected(name: str, told: str) -> LocalImage:
 
 
 def link(layout: Path, reference: str, path: Path, tag: str) -> None:
-    """Make a layout at `path` with one image of `layout`, called `tag`."""
+    """Make a layout at `path` with one image of `layout`, called `tag`.
+
+    :param reference: the tag or digest in the index of `layout`.
+    :raises LocalStorageError: when there is no such image, or two.
+    """
     try:
         index = json.loads((layout / "index.json").read_bytes())
         (entry,) = (

@@ -171,6 +171,24 @@ def test_interrupt(local_storage: LocalStorage) -> None:
     assert not sleeping()
 
 
+def test_interrupt_of_this_process(container: Container) -> None:
+    """What interrupts the caller ends the command first."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            container.run(*SLEEP)
+        assert not sleeping()
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_killed(local_storage: LocalStorage) -> None:
     """What a killed run left behind, the next one ends and removes."""
     with hold(local_storage) as process:

@@ -229,6 +229,17 @@ def test_what_the_destination_has_is_not_packed(
     assert outcome.copied == found.layers[-1].size + found.config.size
 
 
+def test_what_the_destination_has_not_is_packed(
+    storage: ContainersStorage, layout: base.Store, destination: MemoryStore
+) -> None:
+    """That a layer was packed once is of no use to who does not have it."""
+    with ContainersStorage(storage.buildah) as other:
+        outcome = copy(other, f"{NAME}:1", destination)
+    found = manifest(destination, "1")
+    assert found.config == manifest(layout, "1").config
+    assert outcome.copied == sum(blob.size for blob in found.blobs)
+
+
 def test_storage_whose_records_cannot_be_read(
     storage: ContainersStorage,
     layout: base.Store,

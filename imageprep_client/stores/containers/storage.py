@@ -18,7 +18,6 @@ from imageprep_client.buildah import (
     temporary,
 )
 from imageprep_client.oci import manifest as manifests
-from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base, disk, verify
 from imageprep_client.stores.containers import records
@@ -78,12 +77,10 @@ class ContainersStorage:
         """`know` of an image in `store`, if there is one of this name."""
         try:
             root = store.resolve(reference)
-            if root.media_type not in mediatypes.MANIFESTS:
-                return
             content = _read(store, root)
             manifest = manifests.parse(content, root.media_type)
             if manifest.config is None:
-                return
+                return  # an index
             config = json.loads(_read(store, manifest.config))
             diff_ids = [str(each) for each in config["rootfs"]["diff_ids"]]
         except errors.NotFound:

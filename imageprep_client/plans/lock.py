@@ -26,30 +26,30 @@ _log = logging.getLogger(__name__)
 class Times:
     """Seconds; they must be the same for all who write to a plan.
 
-    :ivar settle: how long whoever was as quick as this waits before it
-        looks whose lock it is.
-    :ivar section: how long the lock is held at most; and how long whoever
-        was slower than `settle` waits.
-    :ivar lifetime: after this the server forgets the lock, whole seconds.
-        More than twice `section`.
+    :ivar settle: how long whoever has created the lock quicker than this
+        waits before it looks whose lock it is.
+    :ivar section: how long the lock is good for; and how long whoever was
+        slower than `settle` waits.
+    :ivar lifetime: whole seconds after which the server forgets the lock of
+        a writer that was killed.
     :ivar patience: how long one waits for the others.
     """
 
-    settle: float = 0.2
-    section: float = 20.0
-    lifetime: int = 60
-    patience: float = 90.0
+    settle: float = 0.3
+    section: float = 2.0
+    lifetime: int = 30
+    patience: float = 120.0
 
 
 TIMES = Times()
 
 
 class Lock:
-    """The right to write to a plan, once it is taken.
+    """The right to replace an object of a plan.
 
     For one thread.
 
-    :param path: of the object.
+    :param path: of the object that is the lock.
     """
 
     def __init__(
@@ -59,22 +59,21 @@ class Lock:
         self._path = path
         self._times = times
         self._token = b""
-        self._since = 0.0
+        self._created = self._entered = 0.0
 
     def take(self) -> None:
-        """Return when this is the only writer, or still is.
+        """Return when this is the only writer.
 
-        :raises PlanConflict: when others are for too long, or this was.
+        It then is for half of `Times.section`: enough to begin one write.
+        Each write takes the lock, which costs nothing while it is held.
+
+        :raises PlanConflict: when others are for too long.
         :raises PlanError: when the object store fails.
         """
-        if self._since:
-            if time.monotonic() - self._since > self._times.section:
-                raise errors.PlanConflict(
-                    f"plan {self._container.name}: writing takes longer than"
-                    f" {self._times.section:.0f} s, somebody else may begin",
-                    hint="run it again: what is missing will be written",
-                )
-            return
+        if self._token:
+            if time.monotonic() - self._entered < self._times.section / 2:
+                return
+            self.release()
         end = time.monotonic() + self._times.patience
         told = False
         while not self._taken():
@@ -95,29 +94,34 @@ class Lock:
     def release(self) -> None:
         """Let others write; nothing if it was not taken.
 
-        :raises PlanError: when the object store fails; the lock ends by
-            itself after some time.
+        :raises PlanError: when the object store fails; the server then
+            forgets the lock after some time.
         """
-        token, self._token, self._since = self._token, b"", 0.0
-        if token and self._is(token):
+        token, self._token = self._token, b""
+        if not token:
+            return
+        age = time.monotonic() - self._created
+        if age < self._times.section or (
+            # It might be somebody else's by now.
+            age < self._times.lifetime / 2 and self._is(token)
+        ):
             self._container.delete(self._path)
 
     def _taken(self) -> bool:
         """Try once."""
         token = secrets.token_hex(16).encode()
         begin = time.monotonic()
-        self._token = token
         if not self._container.create(
             self._path, token, {"X-Delete-After": str(self._times.lifetime)}
         ):
-            self._token = b""
             return False
-        quick = time.monotonic() - begin < self._times.settle
+        self._token, self._created = token, time.monotonic()
+        quick = self._created - begin < self._times.settle
         time.sleep(self._times.settle if quick else self._times.section)
         if not self._is(token):
             self._token = b""
             return False
-        self._since = time.monotonic()
+        self._entered = time.monotonic()
         return True
 
     def _is(self, token: bytes) -> bool:

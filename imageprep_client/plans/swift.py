@@ -43,10 +43,10 @@ class SwiftPlan(StoredPlan):
 class SwiftFiles:
     """The objects of a container.
 
-    Writers hold a lock, an object in the container, from their first write
-    on. Whoever writes without it is noticed until the moment before an
-    object is replaced. Readers do not wait: they see each object as it was
-    before or after.
+    Who writes with `locked` takes turns with the others: each write takes a
+    lock, an object in the container, unless it is held. Whoever writes
+    without is noticed until the moment before an object is replaced. Readers
+    do not wait: they see each object as it was before or after.
 
     :param times: of the lock.
     """
@@ -60,6 +60,7 @@ class SwiftFiles:
         self._lock = Lock(self._container, LOCK, times)
         # Of the threads of this process, which share that one.
         self._threads = threading.Lock()
+        self._writer: int | None = None
 
     def read(self, path: str) -> Stored | None:
         return self._read(path, newest=True)
@@ -72,7 +73,8 @@ class SwiftFiles:
     def write(
         self, path: str, content: bytes, *, replaces: Stored | None
     ) -> None:
-        self._lock.take()
+        if self._writer == threading.get_ident():
+            self._lock.take()
         if replaces is None:
             if not self._container.create(path, content, {}):
                 raise files.conflict(self, path)
@@ -99,9 +101,11 @@ class SwiftFiles:
             yield
             return
         with self._threads:
+            self._writer = threading.get_ident()
             try:
                 yield
             finally:
+                self._writer = None
                 self._release()
 
     def forget_cached(self) -> None:
@@ -136,7 +140,9 @@ class SwiftFiles:
         except errors.PlanError as error:
             # What was to be written is, or its own error is on its way.
             _log.warning(
-                "%s: others wait up to a minute before they write", error
+                "%s; others wait %d s before they write",
+                error,
+                TIMES.lifetime,
             )
 
 

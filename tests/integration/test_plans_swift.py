@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import dataclasses
+import re
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import openstack
 import pytest
 from openstack.connection import Connection
 
-from imageprep_client.plans.files import PlanFiles
-from imageprep_client.plans.object_store import ObjectStore
-from imageprep_client.plans.swift import SwiftFiles
-from imageprep_client.testing import plan_suite
+from imageprep_client import errors
+from imageprep_client.heat import document
+from imageprep_client.plans import base
+from imageprep_client.plans.lock import TIMES, Lock, Times
+from imageprep_client.plans.object_store import Container, ObjectStore
+from imageprep_client.plans.stored import StoredPlan
+from imageprep_client.plans.swift import LOCK, SwiftFiles, plans
+from imageprep_client.testing import plan_host, plan_suite
 from tests import openstack_services
 from tests.openstack_services import Services
+
+#: That a hundred writers write to, in pairs.
+PLANS = 5
 
 
 def connect(services: Services, **changes: str) -> Connection:
@@ -40,23 +52,237 @@ def store(services: Services) -> Iterator[ObjectStore]:
         yield ObjectStore.of(connection)
 
 
+#: For one writer alone, which waits less.
+ALONE = Times(settle=0.05, section=0.4)
+
+
 class _InSwift:
-    def __init__(self, services: Services, store: ObjectStore) -> None:
+    def __init__(
+        self, services: Services, store: ObjectStore, times: Times
+    ) -> None:
         self._services = services
         self._store = store
-        self._name = f"plan-{uuid.uuid4().hex[:8]}"
+        self._times = times
+        self.name = f"plan-{uuid.uuid4().hex[:8]}"
 
-    def keep(self, files: Mapping[str, str]) -> PlanFiles:
-        self._services.make_plan(self._name, files)
-        return SwiftFiles(self._store, self._name)
+    def keep(self, files: Mapping[str, str]) -> None:
+        self._services.make_plan(self.name, files)
+
+    def open(self) -> SwiftFiles:
+        return SwiftFiles(self._store, self.name, self._times)
 
     def read(self, path: str) -> str | None:
-        return self._services.read(self._name, path)
+        return self._services.read(self.name, path)
 
 
 class TestSwift(plan_suite.PlanSuite):
     @pytest.fixture
     def host(
+        self,
+        services: Services,
+        store: ObjectStore,
+        request: pytest.FixtureRequest,
+    ) -> _InSwift:
+        name = request.function.__name__
+        times = TIMES if "writers" in name else ALONE
+        return _InSwift(services, store, times)
+
+    def test_a_hundred_writers_in_pairs(
         self, services: Services, store: ObjectStore
-    ) -> plan_suite.PlanHost:
-        return _InSwift(services, store)
+    ) -> None:
+        """Two writers at once, again and again: no entry is ever lost.
+
+        Several plans at the same time, since who waits for a lock sleeps.
+        """
+        hosts = [_InSwift(services, store, TIMES) for _ in range(PLANS)]
+
+        def one(host: _InSwift, side: str, barrier: threading.Barrier) -> None:
+            for number in range(50 // PLANS):
+                plan = StoredPlan(host.open())
+                barrier.wait()
+                assert plan.add_environment(f"environments/{number}{side}")
+
+        with concurrent.futures.ThreadPoolExecutor(2 * PLANS) as pool:
+            writers = []
+            for host in hosts:
+                host.keep(plan_suite.minimal())
+                barrier = threading.Barrier(2, timeout=100)
+                writers += [
+                    pool.submit(one, host, side, barrier) for side in "ab"
+                ]
+            for writer in writers:
+                writer.result(timeout=100)
+        expected = [f"environments/{n}{s}" for n in range(10) for s in "ab"]
+        for host in hosts:
+            assert sorted(plan_host.listed(host)) == expected
+            assert host.read(LOCK) is None
+
+
+@pytest.fixture
+def host(services: Services, store: ObjectStore) -> _InSwift:
+    """A plan that nobody else writes to."""
+    found = _InSwift(services, store, ALONE)
+    found.keep(plan_suite.FILES)
+    return found
+
+
+# --- the lock
+
+
+def test_nothing_to_write(services: Services, host: _InSwift) -> None:
+    """Where nothing changes the lock is not taken, either."""
+    plan = StoredPlan(host.open())
+    plan.write_parameters({"A": "1"}, [])
+    before = len(services.log(rf"^PUT {host.name}/"))
+    plan.write_parameters({"A": "1"}, ["another"])
+
+    assert len(services.log(rf"^PUT {host.name}/")) == before
+
+
+def test_lock_of_who_was_killed(store: ObjectStore, host: _InSwift) -> None:
+    """The store forgets it, and others write."""
+    times = dataclasses.replace(ALONE, lifetime=2)
+    Lock(Container(store, host.name), LOCK, times).take()
+    assert host.read(LOCK)
+    StoredPlan(SwiftFiles(store, host.name, times)).write_parameters({}, [])
+
+    assert plan_host.listed(host)[-1] == base.PARAMETERS
+
+
+def test_lock_of_others(
+    services: Services, store: ObjectStore, host: _InSwift
+) -> None:
+    """Who waits for too long gives up; nothing is written."""
+    services.ask_swift("PUT", f"{host.name}/{LOCK}", b"theirs")
+    times = dataclasses.replace(ALONE, patience=0.1)
+    plan = StoredPlan(SwiftFiles(store, host.name, times))
+    with pytest.raises(errors.PlanConflict, match="others") as caught:
+        plan.write_parameters({"A": "1"}, [])
+
+    assert caught.value.hint
+    assert host.read(base.PARAMETERS) is None
+    assert host.read(LOCK) == "theirs"
+
+
+def test_lock_that_is_taken_over(
+    services: Services, store: ObjectStore, host: _InSwift
+) -> None:
+    """Who finds another's lock where its own was begins anew."""
+    times = Times(settle=1.0, section=4.0)
+    files = SwiftFiles(store, host.name, times)
+    path = f"{host.name}/{LOCK}"
+
+    def take_over() -> None:
+        while not host.read(LOCK):
+            pass
+        assert services.ask_swift("PUT", path, b"theirs").ok
+        while len(services.log(rf"^PUT {re.escape(path)}")) < 3:
+            pass
+        assert services.ask_swift("DELETE", path).ok
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        others = pool.submit(take_over)
+        StoredPlan(files).write_parameters({"A": "1"}, [])
+        others.result(timeout=20)
+    # Theirs, one that was taken over, one that is refused, at least.
+    assert len(services.log(rf"^PUT {re.escape(path)}")) > 3
+    assert host.read(LOCK) is None
+
+
+def test_lock_is_taken_anew(
+    services: Services, store: ObjectStore, host: _InSwift
+) -> None:
+    """Who has had it for long takes it again before the next write."""
+    times = dataclasses.replace(ALONE, settle=0.4, section=0.0)
+    StoredPlan(SwiftFiles(store, host.name, times)).write_parameters(
+        {"A": "1"}, []
+    )
+
+    assert len(services.log(rf"^PUT {host.name}/{re.escape(LOCK)}")) == 2
+
+
+# --- objects
+
+
+def test_objects_are_fetched_at_once(
+    services: Services, store: ObjectStore, host: _InSwift
+) -> None:
+    """Each object once, several at a time."""
+    names = [f"environments/{n}.yaml" for n in range(40)]
+    services.make_plan(host.name, {name: f"a: {name}" for name in names})
+    found = host.open().read_many([*names, *names])
+
+    assert [found[name].content.decode() for name in names if found[name]] == [
+        f"a: {name}" for name in names
+    ]
+    asked = services.log(rf"^GET {host.name}/environments/\d")
+    assert sorted(asked) == sorted(f"GET {host.name}/{n}" for n in names)
+    # In order they would be, if each waited for the one before.
+    assert asked != [f"GET {host.name}/{n}" for n in names]
+
+
+def test_large_object(services: Services, host: _InSwift) -> None:
+    """No more is read than any real file has."""
+    size = document.MAX_SIZE + 100_000
+    path = f"{host.name}/large.yaml"
+    assert services.ask_swift("PUT", path, bytes(size)).ok
+    stored = host.open().read("large.yaml")
+
+    assert stored is not None
+    assert len(stored.content) == document.MAX_SIZE + 1
+
+
+def test_large_environment(services: Services, host: _InSwift) -> None:
+    """One that is too large is told by its name."""
+    path = f"{host.name}/environments/site.yaml"
+    size = document.MAX_SIZE + 1
+    assert services.ask_swift("PUT", path, b"#" * size).ok
+    with pytest.raises(errors.PlanError, match=r"site\.yaml: is larger than"):
+        StoredPlan(host.open()).read()
+
+
+def test_segmented_object(services: Services, host: _InSwift) -> None:
+    """An object that is made of segments is read as a whole."""
+    for number in range(3):
+        services.ask_swift("PUT", f"{host.name}/s/{number}", b"a: b\n#")
+    path = f"{host.name}/big.yaml"
+    manifest = {"X_Object_Manifest": f"{host.name}/s/"}
+    assert services.ask_swift("PUT", path, b"", **manifest).ok
+    stored = host.open().read("big.yaml")
+
+    assert stored is not None
+    assert stored.content == b"a: b\n#" * 3
+
+
+def test_long_listing(services: Services, host: _InSwift) -> None:
+    """Names come page after page."""
+    services.make_plan(host.name, {f"many/{n}": "" for n in range(30)})
+
+    class Small(ObjectStore):
+        def ask(self, what: str, method: str, url: str, **more: Any) -> Any:
+            if "params" in more:
+                more["params"] = {**more["params"], "limit": "7"}
+            return super().ask(what, method, url, **more)
+
+    container = Container(Small(host.open()._store._proxy), host.name)
+    assert len(set(container.names("many"))) == 30
+
+
+@pytest.mark.parametrize("name", ["v", "v1", "two words", "ü%20#?&"])
+def test_names_of_plans(
+    services: Services, store: ObjectStore, name: str
+) -> None:
+    """Whatever the name of the container, it is that one."""
+    services.make_plan(name, plan_suite.FILES)
+    plan = StoredPlan(SwiftFiles(store, name, ALONE))
+    plan.write_parameters({"A": "1"}, [])
+
+    assert "A: '1'" in (services.read(name, base.PARAMETERS) or "")
+    assert name in [each.name for each in plans(store)]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", ".", "..", "a\nb"])
+def test_impossible_names(store: ObjectStore, name: str) -> None:
+    """No request is made for what can be no container."""
+    with pytest.raises(errors.InvalidArgument, match="no plan can have"):
+        SwiftFiles(store, name)

@@ -73,4 +73,5 @@ def source(request: PushRequest) -> Iterator[LocalSource | None]:
         if image is None:
             listed = (each.names for each in buildah.images())
             raise pushing.no_such_image(name, [n for ns in listed for n in ns])
-        yield LocalSource(found, pushing.local_source(name, image.names))
+        reference = pushing.local_source(name, image.id, image.names)
+        yield LocalSource(found, reference)

@@ -55,6 +55,7 @@ class PushRequest:
         """The image in local storage as it was named; empty for others.
 
         :raises InvalidArgument: when it cannot be there.
+        :raises InvalidReference: when a part breaks the grammar.
         """
         if not self.local and not self.image.startswith(_LOCAL):
             return ""
@@ -64,6 +65,7 @@ class PushRequest:
                 f"{self.image}: no name of an image in local storage",
                 hint="where the storage is, CONTAINERS_STORAGE_CONF says",
             )
+        Reference.parse(name)
         if self.source_credential is not None:
             raise errors.InvalidArgument(
                 f"{self.image}: local storage takes no user and password"
@@ -86,11 +88,12 @@ def source_of(image: str) -> Reference:
     return dataclasses.replace(reference, tag=reference.tag or "latest")
 
 
-def local_source(given: str, names: Sequence[str]) -> Reference:
+def local_source(given: str, identity: str, names: Sequence[str]) -> Reference:
     """The one name of a local image that the user means.
 
-    :param given: a whole name, the end of one, or an ID.
-    :param names: those that the image of `given` has.
+    :param given: a whole name, the end of one, an ID or with a digest.
+    :param identity: the ID of the image that buildah found by it.
+    :param names: those that this image has.
     :raises InvalidArgument: when it has none, or several that may be meant.
     """
     whole = _with_tag(given)
@@ -99,6 +102,12 @@ def local_source(given: str, names: Sequence[str]) -> Reference:
     for name in (whole, f"localhost/{whole}", *ends):
         if name in tagged:
             return Reference.parse(name)
+    if "@" not in given and not identity.startswith(_bare(given)):
+        # buildah takes one of its images, which has other names.
+        raise errors.InvalidArgument(
+            f"{given}: images for several platforms are under this name",
+            hint="push one of them by its own name or ID",
+        )
     if len(tagged) == 1:
         return Reference.parse(tagged[0])
     if tagged:
@@ -140,6 +149,10 @@ def clean_up(reference: Reference, remove: Callable[[str], None]) -> None:
         raise errors.PartialFailure(
             f"{reference}: copied, but its local name is still there", [error]
         ) from error
+
+
+def _bare(identity: str) -> str:
+    return identity.removeprefix("sha256:")
 
 
 def _with_tag(name: str) -> str:

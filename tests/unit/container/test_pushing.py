@@ -19,6 +19,8 @@ from tests.unit.container.stores import Registries
 SOURCE = "source.test/ns/name"
 PLACE = "destination.test:5000"
 IMAGE = content.image(f"{SOURCE}:1")
+DIGEST = IMAGE.descriptor.digest
+ID = f"0123abcd{'0' * 56}"
 HOST = str(graph.host_platform())
 
 
@@ -176,6 +178,13 @@ def test_what_is_no_local_name(name: str) -> None:
         assert request.local_name
 
 
+def test_local_name_that_breaks_the_grammar() -> None:
+    """It is refused before buildah is asked."""
+    request = pushing.PushRequest(image="../../etc", local=True)
+    with pytest.raises(errors.InvalidReference):
+        assert request.local_name
+
+
 def test_local_storage_takes_no_password() -> None:
     """A password that would not be used is refused."""
     credential = Credential(username="me", password="x")
@@ -194,20 +203,28 @@ def test_local_storage_takes_no_password() -> None:
         ("nova:1", ("a.io/nova:1", "localhost/nova:1"), 1),
         ("ns/nova:1", ("a.io/nova:1", "b.io/ns/nova:1"), 1),
         ("0123abcd", ("localhost/nova:1",), 0),
-        ("0123abcd", (f"a.io/x@{IMAGE.descriptor.digest}", "a.io/x:1"), 1),
+        ("sha256:0123abcd", ("localhost/nova:1",), 0),
+        (f"x@{DIGEST}", ("a.io/x:1",), 0),
+        ("0123abcd", (f"a.io/x@{DIGEST}", "a.io/x:1"), 1),
     ],
 )
 def test_local_source(given: str, names: tuple[str, ...], meant: int) -> None:
     """Of an image's names the one that was given, or the only one."""
-    assert str(pushing.local_source(given, names)) == names[meant]
+    assert str(pushing.local_source(given, ID, names)) == names[meant]
 
 
 @pytest.mark.parametrize("names", [(), ("localhost/a:1", "localhost/b:1")])
 def test_no_local_source(names: tuple[str, ...]) -> None:
     """No name is made up, and none is chosen for the user."""
     with pytest.raises(errors.InvalidArgument) as caught:
-        pushing.local_source("0123abcd", names)
+        pushing.local_source("0123abcd", ID, names)
     assert caught.value.hint
+
+
+def test_local_index() -> None:
+    """An index is not taken for the one of its images that buildah takes."""
+    with pytest.raises(errors.InvalidArgument, match="several platforms"):
+        pushing.local_source("nova:all", ID, ("localhost/nova:amd64",))
 
 
 def test_similar_names() -> None:

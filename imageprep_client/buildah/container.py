@@ -36,7 +36,9 @@ class Container:
         :param volumes: ``directory:where[:ro]``.
         :param user: by default that of the image.
         :param env: others on this host can see it; no secrets.
-        :returns: what it printed.
+        :returns: what it printed; with isolation chroot, buildah 1.28 on a
+            busy host now and then loses that. What must not be lost goes
+            through a file in a volume.
         :raises LocalStorageError: when it fails, with what it complained.
         """
         words = self._words(command, volumes, user, env)

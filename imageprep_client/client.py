@@ -11,26 +11,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import importlib
 import os
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from imageprep_client import discovery, errors, local_images, undercloud
+from imageprep_client import errors, undercloud
 from imageprep_client.catalog import DEFAULT_RELEASE, releases
-from imageprep_client.container import (
-    default,
-    hotfixing,
-    inventory,
-    login,
-    pushing,
-    removal,
-)
-from imageprep_client.container import prepare as preparing
 from imageprep_client.container.destination import Place
-from imageprep_client.container.hotfixing import HotfixRequest, HotfixResult
-from imageprep_client.container.inventory import Details
-from imageprep_client.container.pushing import PushRequest
-from imageprep_client.container.removal import Removed
 from imageprep_client.container.request import (
     PrepareRequest,
     PrepareResult,
@@ -44,18 +32,31 @@ from imageprep_client.oci.reference import Reference
 from imageprep_client.opening import Settings, Stores
 from imageprep_client.plans.base import KEPT as PLAN_HISTORY
 from imageprep_client.plans.base import Plan, Revision
-from imageprep_client.plans.inspection import difference as plan_difference
-from imageprep_client.plans.inspection import images as plan_images
-from imageprep_client.plans.opening import find_plans, open_plan
 from imageprep_client.serving.address import DEFAULT_LISTEN
 from imageprep_client.stores import base
 from imageprep_client.transfer.engine import CONCURRENCY
 from imageprep_client.undercloud import PORT, TREE
-from imageprep_client.upkeep import pruning, verification
-from imageprep_client.upkeep.pruning import PruneRequest, PruneResult
-from imageprep_client.upkeep.registry import Registry
-from imageprep_client.upkeep.verification import Verdict
-from imageprep_client.workspace import Workspaces
+
+if TYPE_CHECKING:
+    from imageprep_client.container.default import (
+        environment as default_environment,
+    )
+    from imageprep_client.container.hotfixing import (
+        HotfixRequest,
+        HotfixResult,
+    )
+    from imageprep_client.container.inventory import Details
+    from imageprep_client.container.login import parse as credential
+    from imageprep_client.container.pushing import PushRequest
+    from imageprep_client.container.removal import Removed
+    from imageprep_client.plans.inspection import difference as plan_difference
+    from imageprep_client.plans.inspection import images as plan_images
+    from imageprep_client.plans.opening import find_plans, open_plan
+    from imageprep_client.serving.apache import virtual_host
+    from imageprep_client.serving.server import serve
+    from imageprep_client.upkeep.pruning import PruneRequest, PruneResult
+    from imageprep_client.upkeep.registry import Registry
+    from imageprep_client.upkeep.verification import Verdict
 
 __all__ = [
     "CONCURRENCY",
@@ -94,6 +95,28 @@ __all__ = [
     "virtual_host",
 ]
 
+# One command needs few of the modules behind it: these are loaded by their
+# first use, for the module and what it calls the name.
+_LATER = {
+    "HotfixRequest": "container.hotfixing",
+    "HotfixResult": "container.hotfixing",
+    "Details": "container.inventory",
+    "PushRequest": "container.pushing",
+    "Removed": "container.removal",
+    "PruneRequest": "upkeep.pruning",
+    "PruneResult": "upkeep.pruning",
+    "Verdict": "upkeep.verification",
+    "credential": "container.login:parse",
+    "default_environment": "container.default:environment",
+    "find_plans": "plans.opening",
+    "open_plan": "plans.opening",
+    "plan_difference": "plans.inspection:difference",
+    "plan_images": "plans.inspection:images",
+    "serve": "serving.server",
+    "virtual_host": "serving.apache",
+}
+
+_SILENT = Observer()
 #: Environments here are read without being named.
 ENVIRONMENT_DIRECTORY = "~/.tripleo/environments"
 
@@ -109,7 +132,7 @@ class Client:
         request: PrepareRequest,
         *,
         plan: Plan | None = None,
-        observer: Observer | None = None,
+        observer: Observer = _SILENT,
     ) -> PrepareResult:
         """Bring images into place and write the parameters.
 
@@ -117,7 +140,9 @@ class Client:
 
         :param plan: a deployment plan to read and write; see `open_plan`.
         """
-        observer = observer or Observer()
+        from imageprep_client.container import prepare as preparing
+        from imageprep_client.workspace import Workspaces
+
         with contextlib.ExitStack() as stack:
 
             def open_stores(
@@ -130,8 +155,7 @@ class Client:
                     patient=patient,
                     concurrency=request.concurrency or CONCURRENCY,
                 )
-                stack.callback(stores.close)
-                return stores
+                return stack.enter_context(stores)
 
             return preparing.prepare(
                 request,
@@ -143,15 +167,15 @@ class Client:
                 now=datetime.datetime.now(),
             )
 
-    def push(
-        self, request: PushRequest, observer: Observer | None = None
-    ) -> Row:
+    def push(self, request: PushRequest, observer: Observer = _SILENT) -> Row:
         """Copy one image; see `container.pushing.push`.
 
         :raises PartialFailure: when the copy is in place, but the name of
             the local image could not be removed.
         """
-        observer = observer or Observer()
+        from imageprep_client import local_images
+        from imageprep_client.container import pushing
+
         place = self._place(request.registry_url)
         patient = not request.dry_run
         with contextlib.ExitStack() as stack:
@@ -190,10 +214,11 @@ class Client:
             return row
 
     def hotfix(
-        self, request: HotfixRequest, observer: Observer | None = None
+        self, request: HotfixRequest, observer: Observer = _SILENT
     ) -> HotfixResult:
         """Install packages into images; see `container.hotfixing.hotfix`."""
-        observer = observer or Observer()
+        from imageprep_client.container import hotfixing
+
         with self._stores(observer, {}) as stores:
             return hotfixing.hotfix(
                 request,
@@ -209,13 +234,14 @@ class Client:
         registry_url: str = "",
         *,
         credential: Credential | None = None,
-        observer: Observer | None = None,
+        observer: Observer = _SILENT,
     ) -> list[str]:
         """All images of a registry or tree, ``[registry/]repository:tag``.
 
         :param registry_url: empty: the undercloud's registry.
         """
-        observer = observer or Observer()
+        from imageprep_client.container import inventory
+
         place = self._place(registry_url)
         with self._stores(observer, {place.registry: credential}) as stores:
             found = inventory.images(
@@ -234,15 +260,17 @@ class Client:
         registry_url: str = "",
         *,
         credential: Credential | None = None,
-        observer: Observer | None = None,
+        observer: Observer = _SILENT,
     ) -> Details:
         """One image of a registry or tree, closely.
 
         :param image: of the registry in its name, else of `registry_url`.
         """
-        observer = observer or Observer()
-        with self._image(image, registry_url, credential, observer) as found:
-            return inventory.inspect(found.store, found.reference)
+        from imageprep_client.container import inventory
+
+        found = self._image(image, registry_url, credential, observer)
+        with found as (_, store, reference):
+            return inventory.inspect(store, reference)
 
     def delete_image(
         self,
@@ -250,34 +278,35 @@ class Client:
         registry_url: str = "",
         *,
         credential: Credential | None = None,
-        observer: Observer | None = None,
+        observer: Observer = _SILENT,
     ) -> Removed:
         """Delete one image; see `container.removal.remove`."""
-        observer = observer or Observer()
+        from imageprep_client.container import removal
+
+        found = self._image(image, registry_url, credential, observer)
         with (
-            self._image(image, registry_url, credential, observer) as found,
-            found.stores.locked(observer.waiting),
+            found as (stores, store, reference),
+            stores.locked(observer.waiting),
         ):
             removed = removal.remove(
-                found.store,
-                found.reference,
-                observer=observer,
-                concurrency=CONCURRENCY,
+                store, reference, observer=observer, concurrency=CONCURRENCY
             )
-            if isinstance(found.store, base.Flushes):
-                found.store.flush()
+            if isinstance(store, base.Flushes):
+                store.flush()
             return removed
 
     def discover_tag(
-        self, image: str, label: str, observer: Observer | None = None
+        self, image: str, label: str, observer: Observer = _SILENT
     ) -> str:
         """The versioned tag behind the tag of an image.
 
         :param label: as in `discovery.discover`; it may not be empty.
         :raises DiscoveryError: when no tag comes out.
         """
+        from imageprep_client import discovery
+
         reference = Reference.parse(image.removeprefix("docker://"))
-        with self._stores(observer or Observer(), {}) as stores:
+        with self._stores(observer, {}) as stores:
             stores.check_tree()
             return discovery.versioned_tag(
                 stores.reading(reference.registry, reference.repository),
@@ -292,13 +321,14 @@ class Client:
         *,
         quick: bool = False,
         concurrency: int = CONCURRENCY,
-        observer: Observer | None = None,
+        observer: Observer = _SILENT,
     ) -> Verdict:
         """Check all of a registry or tree; see `upkeep.verification.verify`.
 
         :param registry_url: empty: the undercloud's registry.
         """
-        observer = observer or Observer()
+        from imageprep_client.upkeep import verification
+
         place = self._whole(registry_url)
         with self._stores(observer, {}) as stores:
             return verification.verify(
@@ -313,14 +343,15 @@ class Client:
         request: PruneRequest,
         registry_url: str = "",
         *,
-        observer: Observer | None = None,
+        observer: Observer = _SILENT,
     ) -> PruneResult:
         """Delete what nobody names; see `upkeep.pruning.prune`.
 
         :param registry_url: empty: the undercloud's registry. References to
             a tree without it count whatever their registry is called.
         """
-        observer = observer or Observer()
+        from imageprep_client.upkeep import pruning
+
         place = self._whole(registry_url)
         with contextlib.ExitStack() as stack:
 
@@ -332,7 +363,7 @@ class Client:
                     patient=True,
                     concurrency=request.concurrency,
                 )
-                stack.callback(stores.close)
+                stack.enter_context(stores)
                 return stores.registry(place.registry)
 
             return pruning.prune(
@@ -346,12 +377,7 @@ class Client:
     def _whole(self, registry_url: str) -> Place:
         """A place that is looked after as a whole."""
         place = self._place(registry_url)
-        if place.prefix or place.registry.startswith(("oci:", "memory:")):
-            raise errors.InvalidArgument(
-                f"{registry_url}: neither a registry without a path nor a"
-                " tree",
-                hint="give host:port, or a directory with --image-serve",
-            )
+        place.check_whole()
         return place
 
     def _place(self, registry_url: str) -> Place:
@@ -367,7 +393,10 @@ class Client:
         registry_url: str,
         credential: Credential | None,
         observer: Observer,
-    ) -> Iterator[_Image]:
+    ) -> Iterator[tuple[Stores, base.Store, Reference]]:
+        """One image that exists or not, and the stores that it is of."""
+        from imageprep_client.container import inventory
+
         reference = inventory.named(image, lambda: self._place(registry_url))
         home = reference.registry
         with self._stores(observer, {home: credential}) as stores:
@@ -379,18 +408,17 @@ class Client:
                 )
             stores.check_tree()
             store = stores.destination(home, reference.repository)
-            yield _Image(reference, store, stores)
+            yield stores, store, reference
 
-    @contextlib.contextmanager
     def _stores(
         self,
         observer: Observer,
         credentials: Mapping[str, Credential | None],
         *,
         patient: bool = True,
-    ) -> Iterator[Stores]:
+    ) -> Stores:
         """The stores of a command that reads no environment."""
-        stores = Stores(
+        return Stores(
             self._settings,
             dataclasses.replace(
                 parameters.parse(environment.merge([])),
@@ -401,49 +429,18 @@ class Client:
             concurrency=CONCURRENCY,
             credentials_from="the options",
         )
-        try:
-            yield stores
-        finally:
-            stores.close()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Image:
-    """One image that exists or not, and the stores that it is of."""
-
-    reference: Reference
-    store: base.Store
-    stores: Stores
-
-
-#: See `container.login` and `container.default`.
-credential = login.parse
-default_environment = default.environment
-
-
-def virtual_host(tree: str, listen: str) -> str:
-    """The Apache virtual host that serves a tree.
-
-    :param listen: ``address:port``.
-    :raises InvalidArgument: when one of them cannot be used.
-    """
-    from imageprep_client.serving import apache
-
-    return apache.virtual_host(tree, listen)
-
-
-def serve(tree: str, listen: str, announce: Callable[[str], None]) -> None:
-    """Serve a tree read-only, until SIGINT or SIGTERM.
-
-    :param announce: told in a line, once connections are taken, where.
-    :raises InvalidArgument: when one of them cannot be used.
-    """
-    # Only here: no other command needs the HTTP server.
-    from imageprep_client.serving import server
-
-    server.serve(tree, listen, announce)
 
 
 def make_client(instance: Any) -> Client:
     """For the plugin hook; nothing of the cloud is needed."""
     return Client()
+
+
+def __getattr__(name: str) -> Any:
+    """What is loaded by its first use."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    module, _, own = _LATER[name].partition(":")
+    home = importlib.import_module(f"{__package__}.{module}")
+    globals()[name] = found = getattr(home, own or name)
+    return found

@@ -10,6 +10,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Self
 
 from imageprep_client import errors, undercloud
 from imageprep_client.heat.parameters import PrepareParameters
@@ -175,6 +176,12 @@ class Stores:
     def close(self) -> None:
         """End what still goes on, and close all connections."""
         self._registries.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
 
     def _tree(self, path: str) -> ImageServeTree:
         # One tree under two names would wait for its own lock for ever.

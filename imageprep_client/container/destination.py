@@ -7,7 +7,7 @@ import ipaddress
 import re
 from typing import Self
 
-from imageprep_client import undercloud
+from imageprep_client import errors, undercloud
 from imageprep_client.oci import reference as references
 
 # A name in front of a place that is no registry; what looks like host:port
@@ -73,9 +73,18 @@ class Place:
             f"{self.prefix}/{path}" if self.prefix else path
         )
 
+    def check_whole(self) -> None:
+        """See that it is a registry or a tree, and not a part of one.
+
+        :raises InvalidArgument: when it is not.
+        """
+        if self.prefix or self.registry.startswith(("oci:", "memory:")):
+            raise errors.InvalidArgument(
+                f"{self}: neither a registry without a path nor a tree",
+                hint="give host:port, or a directory with --image-serve",
+            )
+
     def __str__(self) -> str:
-        return (
-            f"{self.registry}/{self.prefix}"
-            if self.prefix
-            else (self.registry)
-        )
+        if self.prefix:
+            return f"{self.registry}/{self.prefix}"
+        return self.registry

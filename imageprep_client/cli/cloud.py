@@ -35,9 +35,13 @@ def connect(command: Command) -> Connection:
             f"cloud: keystone cannot be verified: {errors.reason(error)}",
             hint="name the authority of its certificate with --os-cacert",
         ) from error
-    except (auth_errors.ConnectFailure, auth_errors.DiscoveryFailure) as error:
+    except (
+        auth_errors.ConnectFailure,
+        auth_errors.DiscoveryFailure,
+        auth_errors.HttpServerError,
+    ) as error:
         raise errors.Unreachable(
-            f"cloud: keystone is not there: {errors.reason(error)}",
+            f"cloud: keystone does not serve: {errors.reason(error)}",
             hint="look at --os-auth-url",
         ) from error
     except auth_errors.HttpError as error:

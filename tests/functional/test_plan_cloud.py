@@ -283,7 +283,7 @@ WRONG = {
     _no_password: r"cloud: no authentication: No password[^\n]*",
     _no_configuration: r"cloud: no authentication: [^\n]*auth-url[^\n]*",
     _no_keystone: r"Failed to discover[^\n]*\n"
-    "cloud: keystone is not there: connection refused",
+    "cloud: keystone does not serve: connection refused",
     _no_object_store: r"the cloud has no object store: [^\n]*catalog[^\n]*",
     _no_plan: "plan nothing: no such plan: there is no container[^\n]*",
     _no_metadata: r"plan \S+: is no deployment plan: [^\n]*metadata[^\n]*",

@@ -165,7 +165,10 @@ def test_interrupt(local_storage: LocalStorage) -> None:
     with hold(local_storage) as process:
         start = time.monotonic()
         process.send_signal(signal.SIGINT)
-        assert process.wait() == -signal.SIGINT
+        try:
+            assert process.wait(timeout=20) == -signal.SIGINT
+        finally:
+            process.kill()
         assert time.monotonic() - start < 2
     assert not local_storage.leftovers()
     assert not sleeping()

@@ -231,7 +231,10 @@ def test_interrupt(
             time.sleep(0.01)
         begin = time.monotonic()
         process.send_signal(number)
-        assert process.wait() == 128 + number
+        try:
+            assert process.wait(timeout=20) == 128 + number
+        finally:
+            process.kill()
         assert time.monotonic() - begin < 2
     with pytest.raises(ProcessLookupError):
         os.kill(int(started.read_text()), 0)

@@ -56,6 +56,7 @@ class ContainersStorage:
         self._packed: dict[str, Layer] = {}
         self._packing = threading.Lock()
         self._exit = contextlib.ExitStack()
+        self._closed = False
 
     def know(
         self,
@@ -117,6 +118,7 @@ class ContainersStorage:
     def close(self) -> None:
         """Remove what was packed."""
         with self._packing:
+            self._closed = True
             self._exit.close()
 
     def __enter__(self) -> ContainersStorage:
@@ -146,6 +148,9 @@ class ContainersStorage:
 
     def _pack(self, image: LocalImage, done: Collection[str]) -> None:
         """Pack the layers of an image that are not among `done`."""
+        if self._closed:
+            # A thread of an interrupted run had to wait for another.
+            raise errors.LocalStorageError("local storage: stopped")
         layout = self._directory / own_name()
         blobs = layout / "blobs" / "sha256"
         with disk.reported(layout):

@@ -280,3 +280,10 @@ def test_export_that_makes_no_sense(
     ):
         ContainersStore(storage, "localhost/nova").resolve("1")
     assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_packed_afterwards(storage: ContainersStorage) -> None:
+    """A thread that comes late leaves nothing behind."""
+    storage.close()
+    with pytest.raises(errors.LocalStorageError, match="stopped"):
+        ContainersStore(storage, "localhost/nova").resolve("1")

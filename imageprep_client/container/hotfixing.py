@@ -7,7 +7,14 @@ import dataclasses
 import datetime
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import (
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Set,
+)
 from concurrent import futures
 
 from imageprep_client import catalog, errors, files
@@ -147,11 +154,6 @@ def hotfix(
     targets = _targets(request.images, tag, buildah, taken)
     with staging.scratch() as scratch:
         _gather(packages, scratch)
-        run = _Run(
-            buildah=buildah,
-            hotfixer=Hotfixer(buildah, packages, scratch, observer),
-            observer=observer,
-        )
         remote = [target for target in targets if target.local is None]
         fetched = staging.fetch(
             [target.reference for target in remote],
@@ -160,16 +162,18 @@ def hotfix(
             destination=destination,
             observer=observer,
         )
-        places = {
-            target.result: each
-            for target, each in zip(remote, fetched, strict=True)
-        }
-        done, failures = run.all(targets, places)
+        hotfixer = Hotfixer(buildah, packages, scratch, observer)
+        done, failures = _Run(buildah, hotfixer, observer).all(
+            targets,
+            {t.result: f for t, f in zip(remote, fetched, strict=True)},
+        )
     images = [
         _hotfixed(target, done[target.result], table, place)
         for target in targets
         if target.result in done
     ]
+    if images:
+        _tell_unused(packages, done.values(), observer)
     result = HotfixResult(images, _parameters(images, observer), failures)
     if request.output_env_file and result.parameters:
         text = parameters.render(result.parameters, request.header)
@@ -370,6 +374,17 @@ def _hotfixed(
         packages=[change.rpm.name for change in changes],
         parameters=table.parameters_of(pushed.repository.rpartition("/")[2]),
     )
+
+
+def _tell_unused(
+    packages: Iterable[RpmFile],
+    done: Iterable[Sequence[Change]],
+    observer: Observer,
+) -> None:
+    used = {change.rpm for changes in done for change in changes}
+    for package in packages:
+        if package not in used:
+            observer.warning(f"{package}: was installed into no image")
 
 
 def _parameters(

@@ -219,6 +219,9 @@ class TestOneImage:
             "c new: 1.0-1",
             "keystone-demo 1.0-1 -> 1.1-1",
         ]
+        assert "WARNING: other-1.0-1.noarch: was installed into no image" in (
+            told.stderr
+        )
         buildah = local_storage.buildah
         assert len(installed(buildah, NEW_IMAGE, OLD.name, "b", "c")) == 3
         with local_storage.buildah.container(NEW_IMAGE) as container:

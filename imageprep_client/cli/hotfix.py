@@ -51,7 +51,7 @@ class Hotfix(base.Lister):
             "--rpms-path",
             metavar="<directory>",
             required=True,
-            help=_("Directory with the packages, files *.rpm"),
+            help=_("Directory with the packages, files that end in .rpm"),
         )
         parser.add_argument(
             "--tag",

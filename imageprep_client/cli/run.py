@@ -257,7 +257,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         type=base.positive,
         default=0,
         help=_(
-            "Images that are modified at once, at most (default: one for each"
+            "Images that are modified at once, at most (default: two for each"
             " processor)"
         ),
     )

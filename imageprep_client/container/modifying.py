@@ -117,7 +117,10 @@ class Modifying:
         self._stores = stores
         self._copying = copying
         self._observer = observer
-        self._concurrency = request.modify_concurrency or os.cpu_count() or 1
+        # Of two, one waits for a disk now and then.
+        self._concurrency = request.modify_concurrency or 2 * (
+            os.cpu_count() or 1
+        )
 
     def settled(self, items: Sequence[WorkItem]) -> Modified:
         """The images whose destination has the modified tag already.

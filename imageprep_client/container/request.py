@@ -40,7 +40,7 @@ class PrepareRequest:
     :ivar keep_going: whether a failed image leaves the others to be copied.
     :ivar concurrency: pieces of work at once, at most.
     :ivar modify_concurrency: images that are modified at once, at most; 0:
-        as many as there are processors.
+        two for each processor.
     :ivar cleanup: which of the local images that modifying makes are removed
         afterwards: ``full``: all, ``partial``: those that were modified stay,
         ``none``: their sources, too.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests import rpm_packages
 from tests.integration.modifying import (
@@ -25,6 +26,7 @@ from tests.rpm_packages import FOREIGN, NEW, OLD
 from tests.servers import docker_registry
 
 ROLE = "tripleo-modify-image"
+GUIDE = Path(__file__).parents[2] / "doc/source/user/entries.rst"
 
 
 @pytest.fixture
@@ -84,6 +86,19 @@ def without_rpm(site: Site) -> None:
     site.storage.buildah.remove(base)
 
 
+def documented() -> list[dict[str, Any]]:
+    """The entries that the guide has for changing images."""
+    text = GUIDE.read_text().partition("Changing images")[2]
+    block = text.partition(".. code-block:: yaml\n\n")[2]
+    lines = block.splitlines()
+    end = next(i for i, x in enumerate(lines) if x and x[0] != " ")
+    document = yaml.safe_load("\n".join(lines[:end]))
+    found: list[dict[str, Any]] = document["parameter_defaults"][
+        "ContainerImagePrepare"
+    ]
+    return found
+
+
 def gets(site: Site) -> list[str]:
     """The blobs that the source was asked for."""
     lines = site.source.requests(r"^GET \S+/blobs/sha256:")
@@ -94,10 +109,18 @@ class TestHotfix:
     """Images that get a package by the role of this project."""
 
     def test_layers(self, site: Site) -> None:
-        """Everything of one namespace, and one of another, with a fix."""
-        fixes = {"namespace": f"{site.source.host}/fixes", "tag": "1.0"}
-        fixed = hotfix(site, NOVA, set=fixes)
-        site.configure(site.entry(KEYSTONE, NOVA), fixed)
+        """Everything of one namespace, and one of another, with a fix.
+
+        The entries are those of the guide.
+        """
+        everything, fixed = documented()
+        of_site = site.entry(KEYSTONE, NOVA)
+        everything.update(of_site)
+        rpm_packages.build(site.home / "rpms", NEW)
+        fixed["push_destination"] = site.destination.host
+        fixed["set"] = {"namespace": f"{site.source.host}/fixes", "tag": "1.0"}
+        fixed["modify_vars"]["rpms_path"] = str(site.home / "rpms")
+        site.configure(everything, fixed)
         result = site.run()
         host = site.destination.host
         assert result.parameters is not None

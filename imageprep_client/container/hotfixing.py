@@ -13,14 +13,14 @@ from collections.abc import (
     Iterator,
     Mapping,
     Sequence,
-    Set,
 )
 from concurrent import futures
 
 from imageprep_client import catalog, errors, files
 from imageprep_client.buildah import Buildah, LocalImage
-from imageprep_client.container import staging
+from imageprep_client.container import hotfix_targets, staging
 from imageprep_client.container.destination import Place
+from imageprep_client.container.hotfix_targets import Target
 from imageprep_client.heat import parameters
 from imageprep_client.modify import rpms
 from imageprep_client.modify.hotfix import (
@@ -32,14 +32,11 @@ from imageprep_client.modify.imagerpm import PACKAGES
 from imageprep_client.modify.rpmfile import RpmFile
 from imageprep_client.modify.rpms import Change
 from imageprep_client.observer import Observer
-from imageprep_client.oci import reference as references
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
 
 # Programs and disks are at work for each.
 _AT_ONCE = 4
-_LOCAL = "containers-storage:"
-_REMOTE = "docker://"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,21 +99,6 @@ class HotfixResult:
     failures: Sequence[errors.ImagePrepError]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Target:
-    """One image that is to be changed.
-
-    :ivar reference: its name in full, with a tag.
-    :ivar local: what it is in local storage; None: it is not there.
-    :ivar result: the name of the new image.
-    """
-
-    image: str
-    reference: Reference
-    local: LocalImage | None
-    result: str
-
-
 def hotfix(
     request: HotfixRequest,
     *,
@@ -151,7 +133,7 @@ def hotfix(
     packages = rpms.of_directory(request.rpms_path)
     buildah = Buildah()
     taken = remove_abandoned(buildah)
-    targets = _targets(request.images, tag, buildah, taken)
+    targets = hotfix_targets.targets(request.images, tag, buildah, taken)
     with staging.scratch() as scratch:
         _gather(packages, scratch)
         remote = [target for target in targets if target.local is None]
@@ -193,7 +175,7 @@ class _Run:
 
     def all(
         self,
-        targets: Sequence[_Target],
+        targets: Sequence[Target],
         places: Mapping[str, staging.Fetched],
     ) -> tuple[dict[str, tuple[Change, ...]], list[errors.ImagePrepError]]:
         """Change the images, several at once.
@@ -225,7 +207,7 @@ class _Run:
         return done, failures
 
     def _one(
-        self, target: _Target, fetched: staging.Fetched | None
+        self, target: Target, fetched: staging.Fetched | None
     ) -> tuple[Change, ...]:
         outcome = "failed"
         self._observer.image_started(target.image)
@@ -241,7 +223,7 @@ class _Run:
 
     @contextlib.contextmanager
     def _local(
-        self, target: _Target, fetched: staging.Fetched | None
+        self, target: Target, fetched: staging.Fetched | None
     ) -> Iterator[LocalImage]:
         """The image in local storage; if need be only for now."""
         if fetched is None:
@@ -269,76 +251,6 @@ def _existing(image: str, found: LocalImage | None) -> LocalImage:
     return found
 
 
-def _targets(
-    images: Sequence[str], tag: str, buildah: Buildah, taken: Set[str]
-) -> list[_Target]:
-    """What each image is, and what becomes of it.
-
-    :param taken: the names of the images in local storage.
-    :raises InputError: when a name cannot be used.
-    """
-    found: dict[str, _Target] = {}
-    for image in images:
-        target = _target(image, tag, buildah)
-        other = found.setdefault(target.result, target)
-        if other is not target:
-            raise errors.InvalidArgument(
-                f"{image}: is the same image as {other.image}",
-                hint="name each image once",
-            )
-        if target.result in taken:
-            raise errors.InvalidArgument(
-                f"{target.result}: exists in local storage already",
-                hint="choose another --tag, or remove it with: buildah rmi"
-                f" {target.result}",
-            )
-    return list(found.values())
-
-
-def _target(image: str, tag: str, buildah: Buildah) -> _Target:
-    name = image.removeprefix(_LOCAL).removeprefix(_REMOTE)
-    reference = Reference.parse(name)
-    local = None if image.startswith(_REMOTE) else buildah.image(name)
-    if local is not None:
-        reference = _named(image, name, reference, local)
-    elif image.startswith(_LOCAL):
-        raise errors.InvalidArgument(
-            f"{image}: is not in local storage", hint="look at: buildah images"
-        )
-    if reference.digest and not reference.tag:
-        raise errors.InvalidArgument(
-            f"{image}: has no tag that the new image's could begin with",
-            hint="name the image as name:tag@digest",
-        )
-    reference = dataclasses.replace(reference, tag=reference.tag or "latest")
-    result = references.check_tag(f"{reference.tag}-{tag}")
-    return _Target(
-        image=image,
-        reference=reference,
-        local=local,
-        result=f"{reference.name}:{result}",
-    )
-
-
-def _named(
-    image: str, name: str, reference: Reference, local: LocalImage
-) -> Reference:
-    """The full name of a local image, which may be named by part or ID."""
-    full = f"{reference.name}:{reference.tag or 'latest'}"
-    if full in local.names or (reference.digest and reference.tag):
-        return dataclasses.replace(reference, digest="")
-    tagged = name if reference.tag else f"{name}:latest"
-    names = [x for x in local.names if x.endswith(f"/{tagged}")]
-    names = names or list(local.names)
-    if len(names) != 1:
-        told = ", ".join(names) or "it has none"
-        raise errors.InvalidArgument(
-            f"{image}: cannot be told by its name: {told}",
-            hint="name the image in full, or give it a name with: buildah tag",
-        )
-    return Reference.parse(names[0])
-
-
 def _gather(packages: Sequence[RpmFile], scratch: str) -> None:
     """Copy the packages to where containers can read them.
 
@@ -359,7 +271,7 @@ def _gather(packages: Sequence[RpmFile], scratch: str) -> None:
 
 
 def _hotfixed(
-    target: _Target,
+    target: Target,
     changes: Sequence[Change],
     table: catalog.Catalog,
     place: Place,

@@ -18,7 +18,8 @@ _HOP = frozenset({"connection", "keep-alive", "transfer-encoding"})
 class FaultProxy:
     """Serves from its creation until it is closed.
 
-    Of the faults it knows those with a status, and `reset` and `truncate`.
+    Of the faults it knows those with a status, `reset`, `truncate` and
+    `corrupt`.
 
     :param target: ``127.0.0.1:port`` of the other server.
     :param tls: serve TLS with this context.
@@ -65,7 +66,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _pass_on(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length) if length else None
+        sent = self.rfile.read(length) if length else None
         proxy = self.server.proxy
         fault = proxy.faults.of(self.command, self.path) or Fault()
         if fault.reset:
@@ -76,13 +77,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         onward = http.client.HTTPConnection(proxy.target, timeout=20)
         try:
-            onward.request(self.command, self.path, body, dict(self.headers))
+            onward.request(self.command, self.path, sent, dict(self.headers))
             answer = onward.getresponse()
+            body = bytearray(answer.read())
+            if fault.corrupt is not None:
+                body[fault.corrupt] ^= 1
             self._answer(
-                answer.status,
-                answer.getheaders(),
-                answer.read(),
-                fault.truncate,
+                answer.status, answer.getheaders(), body, fault.truncate
             )
         finally:
             onward.close()
@@ -91,7 +92,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self,
         status: int,
         headers: Sequence[tuple[str, str]],
-        body: bytes,
+        body: bytes | bytearray,
         truncate: int | None = None,
     ) -> None:
         self.send_response_only(status)

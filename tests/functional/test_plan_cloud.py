@@ -200,6 +200,7 @@ def test_authority_of_the_certificate(
                 object_store_endpoint_override=services.account.replace(
                     services.object_store, swift_tls.url
                 ),
+                object_store_connect_retry_delay=0.01,
             ),
         )
         words = ("--os-cloud", "tests", "--os-cacert", str(authority))
@@ -212,6 +213,15 @@ def test_authority_of_the_certificate(
             status=2,
             stderr=r"(Failed to discover[^\n]*\n)?cloud: keystone cannot be"
             r" verified: [^\n]*certificate[^\n]*\nhint: [^\n]*--os-cacert",
+        )
+
+        site.openstack.environment["OS_CLOUD"] = "tests"
+        site.openstack(
+            *plan.words(),
+            status=2,
+            stderr=rf"(Failure: [^\n]*\n)*plan {plan.name}: the object store"
+            r" cannot be asked: [^\n]*certificate[^\n]*\n"
+            r"hint: [^\n]*--os-cacert",
         )
 
     assert plan.images() == clouds.wanted()
@@ -488,6 +498,8 @@ PASSING = {
     "expired between the writes": Fault("PUT", "plan-env", status=401),
     "cut to read": Fault("GET", "roles", reset=True, times=2),
     "cut within": Fault("GET", "roles", truncate=20, times=2),
+    "changed on the way": Fault("GET", "roles", corrupt=3),
+    "somebody else is newer": Fault("PUT", "plan-env", status=409),
     "cut between the writes": Fault("PUT", "plan-env", reset=True, times=2),
     "cut to lock": Fault("PUT", "lock", reset=True),
     "cut to unlock": Fault("DELETE", "lock", reset=True),
@@ -541,6 +553,50 @@ def test_lasting_fault(
     site.openstack(*plan.words(), stderr=".*")
     assert plan.images() == clouds.wanted()
     assert plan.listed() == [{"path": "images.yaml"}, LISTED]
+
+
+def test_lock_that_stays(
+    faulty: FaultProxy, plan: CloudPlan, site: Deployment
+) -> None:
+    """What is written is written; the others are told to wait."""
+    faulty.faults.add(Fault("DELETE", "/lock", times=None, status=403))
+    site.openstack(
+        *plan.words(),
+        stderr=rf"{PLAIN}plan {plan.name}: \.image-prepare/lock: [^\n]*"
+        r" \(DELETE 403\); others wait 30 s before they write",
+    )
+
+    assert plan.images() == clouds.wanted()
+
+
+def test_always_cut_within(
+    faulty: FaultProxy, plan: CloudPlan, site: Deployment
+) -> None:
+    """An object that never arrives whole is not used."""
+    fault = Fault("GET", "roles", truncate=20, times=None)
+    faulty.faults.add(fault)
+    site.openstack(
+        *plan.words(),
+        status=2,
+        stderr=rf"plan {plan.name}: roles_data\.yaml: arrives broken[^\n]*",
+    )
+
+    assert not site.registry.log
+
+
+def test_keystone_that_fails(
+    services: Services, plan: CloudPlan, site: Deployment
+) -> None:
+    """It is told apart from one that refuses."""
+    fault = Fault("POST", "/auth/tokens", times=None, status=500)
+    with FaultProxy(services.identity.split("/")[2], [fault]) as keystone:
+        url = ("--os-auth-url", f"{keystone.url}/v3")
+        site.openstack(
+            *(*url, *plan.words()),
+            status=2,
+            stderr=r"cloud: keystone does not serve: [^\n]*500[^\n]*"
+            r"\nhint: [^\n]*",
+        )
 
 
 def test_it_is_told_in_what_request(

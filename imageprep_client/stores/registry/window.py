@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 
 #: How many requests are under way at first, and the least there may be.
-_FIRST, _LEAST = 16, 4
+_FIRST, _LEAST = 32, 4
 #: How many requests may wait in the registry's queue before fewer are sent,
 #: and below how many more are.
 _MANY, _FEW = 16, 8
+#: A round has at least so many answers.
+_ROUND = 8
 #: The best time is not for ever: a route or a registry may get slower.
 _AGEING = 1.001
 
@@ -42,6 +44,9 @@ class Window:
         self._busy = 0
         self._changed = threading.Condition()
         self._best: dict[str, float] = {}
+        # Of this round: parts of the answers' times that were waits.
+        self._waits: list[float] = []
+        self._most_busy = 0
         self._is_new = True
         self._limited_at = float("-inf")
 
@@ -68,8 +73,8 @@ class Window:
         finally:
             with self._changed:
                 self._busy -= 1
-                # It may have become larger by one, too.
-                self._changed.notify(2)
+                # It may have become larger, too.
+                self._changed.notify(max(1, self.size - self._busy))
 
     def limited(self, begin: float) -> None:
         """The registry wants less of what was sent at `begin` or later.
@@ -86,13 +91,23 @@ class Window:
         with self._changed:
             best = min(seconds, self._best.get(kind, seconds) * _AGEING)
             self._best[kind] = best
-            queued = busy * (1 - best / seconds) if seconds > 0 else 0.0
-            if queued > _MANY:
-                least = min(_LEAST, self._size)
-                self._size = max(least, self._size - 1 / self._size)
-            elif queued < _FEW and 2 * busy > self._size:
-                # One more for each answer doubles it in each round trip.
-                step = 1.0 if self._is_new else 1 / self._size
-                self._size = min(float(self._most), self._size + step)
-            if queued >= _FEW:
-                self._is_new = False
+            self._waits.append(1 - best / seconds if seconds > 0 else 0.0)
+            self._most_busy = max(self._most_busy, busy)
+            if len(self._waits) >= max(_ROUND, self._size):
+                self._end_round()
+
+    def _end_round(self) -> None:
+        """As many answers came as the window is large: see how it went."""
+        # Some took long for reasons of their own: a new connection, or a
+        # processor that is busy here. The prompt ones tell of the queue.
+        prompt = sorted(self._waits)[len(self._waits) // 4]
+        queued = self._size * prompt
+        if queued >= _FEW:
+            self._is_new = False
+        if queued > _MANY:
+            self._size = max(min(_LEAST, self._size), self._size - 1)
+        elif queued < _FEW and 2 * self._most_busy > self._size:
+            grown = self._size * 2 if self._is_new else self._size + 1
+            self._size = min(float(self._most), grown)
+        self._waits.clear()
+        self._most_busy = 0

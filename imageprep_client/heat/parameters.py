@@ -111,9 +111,7 @@ def parse(environment: Environment) -> PrepareParameters:
         credentials=_credentials(
             environment.value("ContainerImageRegistryCredentials")
         ),
-        insecure_registries=_delimited(
-            environment.value(INSECURE_REGISTRIES)
-        ),
+        insecure_registries=_delimited(environment.value(INSECURE_REGISTRIES)),
         docker_hub_mirror=_text(environment.value("DockerRegistryMirror")),
         additional_architectures=_delimited(
             environment.value("AdditionalArchitectures")

@@ -513,9 +513,9 @@ def test_registry_does_not_answer(site: Deployment) -> None:
     fails(
         site,
         rf"{_WAITING}127\.0\.0\.1:1/ns/openstack-[^\n]*: connection refused",
+        *TREE,
         hint="\nhint: nothing listens on port 1 of this host: is its registry"
         " running, and is that its port[?]",
-        *TREE,
     )
 
 

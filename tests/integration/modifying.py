@@ -73,13 +73,7 @@ class Site:
 
     def publish(self, image: str, *names: str, docker: bool = False) -> None:
         """Put a local image into the source, and take its local name away."""
-        form = "v2s2" if docker else "oci"
-        for name in names:
-            self.storage.buildah.run(
-                *("push", "--quiet", "--tls-verify=false", f"--format={form}"),
-                *(image, f"docker://{self.source.host}/{name}"),
-            )
-        self.storage.buildah.remove(image)
+        publish(self.storage, self.source, image, *names, docker=docker)
 
     def configure(self, *entries: Mapping[str, Any]) -> None:
         """Write env.yaml with these entries."""
@@ -203,6 +197,23 @@ class Site:
         )
         found: dict[str, Any] = json.loads(told.stdout)
         return found
+
+
+def publish(
+    storage: LocalStorage,
+    registry: DockerRegistry,
+    image: str,
+    *names: str,
+    docker: bool = False,
+) -> None:
+    """Push a local image by these names, and take its own name away."""
+    form = "v2s2" if docker else "oci"
+    for name in names:
+        storage.buildah.run(
+            *("push", "--quiet", "--tls-verify=false", f"--format={form}"),
+            *(image, f"docker://{registry.host}/{name}"),
+        )
+    storage.buildah.remove(image)
 
 
 _KEPT = ("PATH", "LANG", "COVERAGE_PROCESS_START")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import local_storage as local_storages
 from tests import rpm_packages
 from tests.integration.modifying import (
     KEYSTONE,
@@ -19,6 +21,7 @@ from tests.integration.modifying import (
     PARAMETERS,
     PROGRAM,
     Site,
+    publish,
 )
 from tests.local_storage import LocalStorage
 from tests.rpm_images import RpmImages
@@ -29,25 +32,44 @@ ROLE = "tripleo-modify-image"
 GUIDE = Path(__file__).parents[2] / "doc/source/user/entries.rst"
 
 
+@pytest.fixture(scope="module")
+def content(
+    tmp_path_factory: pytest.TempPathFactory, rpm_images: RpmImages
+) -> Path:
+    """What a registry keeps of two images that share all but a layer each."""
+    directory = tmp_path_factory.mktemp("content")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        local_storages.local_storage(directory / "storage") as storage,
+        docker_registry(directory) as registry,
+    ):
+        for key, value in storage.environment.items():
+            patch.setenv(key, value)
+        base = rpm_images.base(storage)
+        for name in (KEYSTONE, NOVA):
+            local = f"localhost/{name}:1"
+            storage.build(local, {f"/{name}": b"own"}, base=base)
+            names = (f"ns/{name}:1.0", f"fixes/{name}:1.0")
+            publish(storage, registry, local, *names)
+    return directory / "data"
+
+
 @pytest.fixture
 def site(
-    tmp_path: Path, local_storage: LocalStorage, rpm_images: RpmImages
+    tmp_path: Path,
+    local_storage: LocalStorage,
+    rpm_images: RpmImages,
+    content: Path,
 ) -> Iterator[Site]:
-    """A source with two images that share all but a layer each."""
+    """A source with the images, and an empty destination."""
     home = tmp_path / "home"
     home.mkdir()
+    shutil.copytree(content, tmp_path / "source" / "data")
     with (
         docker_registry(tmp_path / "source", access_log=True) as source,
         docker_registry(tmp_path / "destination") as destination,
     ):
-        site = Site(home, source, destination, local_storage, rpm_images)
-        base = rpm_images.base(local_storage)
-        for name in (KEYSTONE, NOVA):
-            local = f"localhost/{name}:1"
-            local_storage.build(local, {f"/{name}": b"own"}, base=base)
-            site.publish(local, f"ns/{name}:1.0", f"fixes/{name}:1.0")
-        local_storage.buildah.remove(base)
-        yield site
+        yield Site(home, source, destination, local_storage, rpm_images)
 
 
 def hotfix(site: Site, *names: str, **keys: Any) -> dict[str, Any]:

@@ -56,8 +56,11 @@ def temporary(environment: Mapping[str, str] = os.environ) -> Iterator[Path]:
     try:
         yield path
     finally:
-        # What cannot be removed now is removed with what was left.
+        # A thread of a copy that was stopped may still make one file more;
+        # what cannot be removed now is removed with what was left.
         shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _start_of(process: int) -> str:

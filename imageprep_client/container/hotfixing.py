@@ -17,7 +17,7 @@ from collections.abc import (
 from concurrent import futures
 
 from imageprep_client import catalog, errors, files
-from imageprep_client.buildah import Buildah, LocalImage
+from imageprep_client.buildah import Buildah, LocalImage, temporary
 from imageprep_client.container import hotfix_targets, staging
 from imageprep_client.container.destination import Place
 from imageprep_client.container.hotfix_targets import Target
@@ -134,7 +134,8 @@ def hotfix(
     buildah = Buildah()
     taken = remove_abandoned(buildah)
     targets = hotfix_targets.targets(request.images, tag, buildah, taken)
-    with staging.scratch() as scratch:
+    with temporary() as directory:
+        scratch = str(directory)
         _gather(packages, scratch)
         remote = [target for target in targets if target.local is None]
         fetched = staging.fetch(

@@ -7,7 +7,6 @@ import pathlib
 
 import pytest
 
-from imageprep_client import errors
 from imageprep_client.container import staging
 from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
@@ -25,44 +24,6 @@ def temporary(
     path.mkdir()
     monkeypatch.setenv("TMPDIR", str(path))
     return path
-
-
-def test_scratch_is_private_and_goes(temporary: pathlib.Path) -> None:
-    """Nobody else can read it, and nothing of it stays."""
-    with staging.scratch() as scratch:
-        assert pathlib.Path(scratch).parent == temporary
-        assert pathlib.Path(scratch).stat().st_mode & 0o777 == 0o700
-        pathlib.Path(scratch, "file").touch()
-    assert not os.listdir(temporary)
-
-
-def test_scratch_goes_when_it_is_used_badly(temporary: pathlib.Path) -> None:
-    """An error in between does not keep it."""
-    with pytest.raises(KeyboardInterrupt), staging.scratch():
-        raise KeyboardInterrupt
-    assert not os.listdir(temporary)
-
-
-def test_what_killed_runs_left_goes(temporary: pathlib.Path) -> None:
-    """Directories of processes that are no more are removed, others not."""
-    (temporary / "imageprep-1-0-abc").mkdir()
-    (temporary / "other").mkdir()
-    with staging.scratch():
-        pass
-    assert os.listdir(temporary) == ["other"]
-
-
-def test_no_place_for_it(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A TMPDIR that is none is named."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
-    with (
-        pytest.raises(errors.InvalidArgument, match="gone") as raised,
-        staging.scratch(),
-    ):
-        pass
-    assert raised.value.hint == "set TMPDIR"
 
 
 def fetched(temporary: pathlib.Path, *names: str) -> list[staging.Fetched]:

@@ -61,6 +61,7 @@ class SwiftFiles:
         # Of the threads of this process, which share that one.
         self._threads = threading.Lock()
         self._writer: int | None = None
+        self._is_plan = False
 
     def read(self, path: str) -> Stored | None:
         return self._read(path, newest=True)
@@ -120,6 +121,9 @@ class SwiftFiles:
         return Stored(content, etag) if etag else None
 
     def _check(self) -> None:
+        """See that it is a plan, once."""
+        if self._is_plan:
+            return
         metadata = self._container.metadata()
         hint = "image-prepare plan list shows the plans"
         if metadata is None:
@@ -133,6 +137,7 @@ class SwiftFiles:
                 f" {USAGE.lower()}: {PLAN}",
                 hint,
             )
+        self._is_plan = True
 
     def _release(self) -> None:
         try:

@@ -1,0 +1,158 @@
+"""The environments of doc/source/user/modifying.rst, with names of tests."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests import local_storage as local_storages
+from tests import rpm_packages
+from tests.integration.modifying import Site, publish
+from tests.local_storage import LocalStorage
+from tests.rpm_images import RpmImages
+from tests.rpm_packages import NEW, Gerrit
+from tests.servers import docker_registry
+
+GUIDE = Path(__file__).parents[2] / "doc/source/user/modifying.rst"
+TAG = "current-tripleo"
+IMAGES = (
+    f"ns/openstack-keystone:{TAG}",
+    f"ns/openstack-nova-api:{TAG}",
+    f"ns/openstack-cinder-volume:{TAG}",
+    f"mine/openstack-nova-api:{TAG}",
+)
+_BLOCK = re.compile(r"code-block:: yaml\n\n   # (\S+)\n((?:   .*\n|\n)+)")
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files, and says nothing."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture(scope="module")
+def content(
+    tmp_path_factory: pytest.TempPathFactory, rpm_images: RpmImages
+) -> Path:
+    """What a registry keeps of the images."""
+    directory = tmp_path_factory.mktemp("content")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        local_storages.local_storage(directory / "storage") as storage,
+        docker_registry(directory) as registry,
+    ):
+        for key, value in storage.environment.items():
+            patch.setenv(key, value)
+        publish(storage, registry, rpm_images.dnf(storage), *IMAGES)
+    return directory / "data"
+
+
+@pytest.fixture
+def site(
+    tmp_path: Path,
+    local_storage: LocalStorage,
+    rpm_images: RpmImages,
+    content: Path,
+) -> Iterator[Site]:
+    """A source with the images, and an empty destination."""
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copytree(content, tmp_path / "source" / "data")
+    with (
+        docker_registry(tmp_path / "source") as source,
+        docker_registry(tmp_path / "destination") as destination,
+    ):
+        yield Site(home, source, destination, local_storage, rpm_images)
+
+
+@pytest.fixture
+def url(site: Site) -> Iterator[str]:
+    """Where the files of the site's home are served."""
+    handler = functools.partial(Quiet, directory=str(site.home))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def configure(site: Site, name: str, **variables: Any) -> None:
+    """Let env.yaml be one of the guide's, with the places of the test."""
+    blocks = dict(_BLOCK.findall(GUIDE.read_text()))
+    text = blocks[name]
+    for place, here in (
+        ("undercloud.ctlplane:8787", site.destination.host),
+        ("quay.io/tripleomaster", f"{site.source.host}/ns"),
+        ("quay.io/mine", f"{site.source.host}/mine"),
+        ("/home/stack", str(site.home)),
+    ):
+        text = text.replace(place, here)
+    entries = yaml.safe_load(text)["parameter_defaults"]
+    for entry in entries["ContainerImagePrepare"]:
+        # The source has not all images of a release.
+        entry.setdefault("includes", ["openstack-keystone"])
+        entry.get("modify_vars", {}).update(variables)
+    site.configure(*entries["ContainerImagePrepare"])
+
+
+def test_updates(site: Site, url: str) -> None:
+    """Update packages in all images."""
+    rpm_packages.repository(site.home / "updates", NEW)
+    repos = site.home / "updates.repos.d"
+    repos.mkdir()
+    (repos / "updates.repo").write_text(
+        f"[updates]\nname=updates\nbaseurl={url}/updates\ngpgcheck=0\n"
+    )
+    configure(site, "updates.yaml")
+    site.run()
+    image = f"ns/openstack-keystone:{TAG}-updated-1"
+    assert site.installed(image) == str(NEW)
+
+
+def test_hotfix(site: Site) -> None:
+    """Install packages in one image."""
+    rpm_packages.build(site.home / "nova-rpms", NEW)
+    configure(site, "hotfix.yaml")
+    site.run()
+    image = f"mine/openstack-nova-api:{TAG}-hotfix"
+    assert site.installed(image) == str(NEW)
+
+
+def test_dockerfile(site: Site) -> None:
+    """An image of your own Dockerfile; the one of the guide."""
+    block = GUIDE.read_text().partition("code-block:: docker\n\n")[2]
+    lines = block.partition("\n\n")[0].splitlines()
+    directory = site.home / "cinder-driver"
+    driver = rpm_packages.Package(name="driver")
+    rpm = rpm_packages.build(directory, driver)
+    rpm.rename(directory / "driver.rpm")
+    dockerfile = "\n".join(line.removeprefix("   ") for line in lines)
+    (directory / "Dockerfile").write_text(dockerfile + "\n")
+    configure(site, "driver.yaml")
+    site.run()
+    image = f"ns/openstack-cinder-volume:{TAG}-driver"
+    assert site.installed(image, "driver") == str(driver)
+
+
+def test_patch(site: Site) -> None:
+    """A patch from Gerrit."""
+    gerrit = Gerrit(site.home / "gerrit")
+    files = rpm_packages.python_project("nova-demo", "1.0", "patched")
+    refspec = gerrit.change("openstack/nova", 12345, files)
+    assert refspec in GUIDE.read_text()
+    configure(site, "patch.yaml", gerrit_url=gerrit.url)
+    site.run()
+    buildah = site.pull(f"ns/openstack-nova-api:{TAG}-change-12345-1")
+    with buildah.container("localhost/pulled:1") as container:
+        assert container.run("nova-demo").strip() == "patched"

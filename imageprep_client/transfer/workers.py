@@ -191,4 +191,7 @@ class _Queue(Generic[T]):
             with self._changed:
                 self._busy -= 1
                 self._busy_large -= large
-                self._changed.notify_all()
+                # Whoever has done an item takes the next one. The others
+                # are called for what is added, and for the end.
+                if not self._busy:
+                    self._changed.notify_all()

@@ -17,13 +17,60 @@ API_VERSION_OPTION = "os_image_prepare_api_version"
 API_VERSIONS = ("1",)
 DEFAULT_API_VERSION = "1"
 
-# Words come joined by spaces, so a password ends where an option begins, or
-# our command.
-_PASSWORD = re.compile(
-    r"(--(?:(?:source-)?password|os-[a-z0-9-]*(?:passcode|password|secret"
-    r"|token))[ =]).*?(?= -| image-prepare |$)",
-    re.DOTALL,
+_SECRETS = (
+    "credential",
+    "passcode",
+    "passphrase",
+    "password",
+    "secret",
+    "token",
 )
+#: Global options whose values may be shown. Those of other plugins, and all
+#: that is abbreviated, may be secrets.
+_SHOWN = frozenset(
+    f"--os-{name}"
+    for name in (
+        "auth-type",
+        "auth-url",
+        "beta-command",
+        "cacert",
+        "cloud",
+        "identity-api-version",
+        "image-prepare-api-version",
+        "interface",
+        "project-domain-id",
+        "project-domain-name",
+        "project-id",
+        "project-name",
+        "region-name",
+        "user-domain-id",
+        "user-domain-name",
+        "username",
+    )
+)
+# Words come joined by spaces, so a value ends where an option begins, or our
+# command.
+_OPTION = re.compile(
+    r"(--[a-z0-9-]+)([ =])(.*?)(?= -| image-prepare |$)", re.DOTALL
+)
+
+
+def is_secret(option: str) -> bool:
+    """Whether the value of an option, perhaps abbreviated, is a secret.
+
+    :param option: of the shell or of a command of ours, such as
+        ``--password``.
+    """
+    if option.startswith("--os-"):
+        return option not in _SHOWN
+    if not option.startswith("--") or option.endswith("-file"):
+        return False
+    parts = [part for part in option.split("-") if len(part) > 2]
+    return any(
+        secret.startswith(part) or secret in part
+        for part in parts
+        for secret in _SECRETS
+    )
 
 
 def mask_passwords(record: logging.LogRecord) -> bool:
@@ -34,12 +81,17 @@ def mask_passwords(record: logging.LogRecord) -> bool:
     """
     if isinstance(record.args, tuple):
         record.args = tuple(
-            _PASSWORD.sub(r"\1***", each)
+            _OPTION.sub(_masked, each)
             if isinstance(each, str) and "image-prepare" in each
             else each
             for each in record.args
         )
     return True
+
+
+def _masked(option: re.Match[str]) -> str:
+    name, joint, value = option.groups()
+    return f"{name}{joint}{'***' if is_secret(name) else value}"
 
 
 def make_client(instance: Any) -> Any:

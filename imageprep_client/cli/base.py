@@ -18,16 +18,8 @@ from typing import Any
 from osc_lib.command import command
 from osc_lib.i18n import _
 
-from imageprep_client import client, errors
+from imageprep_client import client, errors, plugin
 
-_SECRETS = (
-    "credential",
-    "passcode",
-    "passphrase",
-    "password",
-    "secret",
-    "token",
-)
 _MASK = "***"
 _COPIES = ("Image", "Source", "Destination", "Digest", "Outcome", "Bytes")
 _PROVIDED = "This command is provided by the imageprep-client plugin."
@@ -62,11 +54,7 @@ class Command(command.Command):
             return self._report(error)
         except KeyboardInterrupt as error:
             self.log.error("stopped; what was not finished is not visible")
-            return 128 + (
-                signal.SIGTERM
-                if isinstance(error, _Terminated)
-                else signal.SIGINT
-            )
+            return 128 + getattr(error, "signal", signal.SIGINT)
         return self._report(self.failure) if self.failure else status
 
     def get_epilog(self) -> str:
@@ -180,24 +168,39 @@ class Command(command.Command):
 
 
 class _Terminated(KeyboardInterrupt):
-    """Somebody else than the user wants the command to end."""
+    """Somebody else than the user wants the command to end.
+
+    :ivar signal: how that was said.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.signal = number
 
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM end a command as cleanly as Ctrl-C does."""
+    """Let SIGTERM, and a terminal that goes away, end a command as cleanly
+    as Ctrl-C does.
+    """
 
-    def terminate(*_: object) -> None:
-        raise _Terminated
+    def terminate(number: int, _: object) -> None:
+        raise _Terminated(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = {
+        number: signal.signal(number, terminate)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        # Under nohup it is to go on.
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Lister(Command, command.Lister):
@@ -398,24 +401,12 @@ def command_line(words: Sequence[str]) -> str:
         if secret:
             shown.append(_MASK)
             secret = False
-        elif _is_secret(name):
+        elif plugin.is_secret(name):
             secret = not equals
             shown.append(f"{name}={_MASK}" if equals else word)
         else:
             shown.append(_quote(_URL_PASSWORD.sub(rf"\1:{_MASK}@", word)))
     return " ".join(shown)
-
-
-def _is_secret(option: str) -> bool:
-    """Whether the value of an option, perhaps abbreviated, is a secret."""
-    if not option.startswith("--") or option.endswith("-file"):
-        return False
-    parts = [part for part in option.split("-") if len(part) > 2]
-    return any(
-        secret.startswith(part) or secret in part
-        for part in parts
-        for secret in _SECRETS
-    )
 
 
 def _quote(word: str) -> str:

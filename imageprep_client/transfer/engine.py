@@ -177,23 +177,49 @@ class _Transfer:
     def _step(self, step: _Step) -> list[_Step]:
         """Take one step; those that it makes possible."""
         need, item = step.need, step.item
+        if item is None:
+            self._bring(need)
+            return self._spread(need)
+        if item.error:
+            return []
         try:
-            if item is None:
-                self._bring(need)
-            elif not item.error:
-                self._take_over(need, item)
+            if step.streams:
+                self._stream_to(need, item)
+                return []
+            return self._take_over(need, item)
         except SideError as error:
-            for failed in [item] if item else need.items:
-                failed.fail(error.operation, error.origin, error.cause)
+            item.fail(error.operation, error.origin, error.cause)
             raise error.cause from error
-        return [] if item else self._spread(need)
 
     def _bring(self, need: Need) -> None:
-        """See that a repository that needs the blob has it."""
-        waiting = [item for item in need.items if not item.error]
-        if need.home is not None or not waiting:
-            return
-        item = waiting[0]
+        """See that a repository that needs the blob has it.
+
+        A repository that refuses it is the failure of its own images: the
+        others may have it from the next one.
+        """
+        failure: SideError | None = None
+        while need.home is None:
+            waiting = [item for item in need.items if not item.error]
+            if not waiting:
+                break
+            try:
+                self._bring_to(need, waiting[0])
+            except SideError as error:
+                failure = error
+                own = error.origin == "destination"
+                refused = own and not error.cause.temporary
+                repository = waiting[0].copy.destination.repository
+                for item in waiting:
+                    its = item.copy.destination.repository == repository
+                    if its or not refused:
+                        item.fail(error.operation, error.origin, error.cause)
+                if not self._workers.keep_going:
+                    break
+        if failure and not (need.home and self._workers.keep_going):
+            raise failure.cause from failure
+
+    def _bring_to(self, need: Need, item: Item) -> None:
+        """Have the blob in the repository of this image."""
         destination = item.copy.destination
         how = "present"
         if need.sought or not self._begin(need.blob, destination):
@@ -229,8 +255,8 @@ class _Transfer:
             self._tally(home, "kept", need.blob.size)
         return [_Step(need, item) for item in others.values()]
 
-    def _take_over(self, need: Need, item: Item) -> None:
-        """Mount the blob into one repository, or stream it there."""
+    def _take_over(self, need: Need, item: Item) -> list[_Step]:
+        """Mount the blob into one repository; the step that else does."""
         destination = item.copy.destination
         try:
             if isinstance(destination, base.Mounts) and destination.mount(
@@ -238,13 +264,18 @@ class _Transfer:
             ):
                 self._tally(item, "mounted", need.blob.size)
                 self._observer.blob_finished(need.blob, "mounted")
-                return
+                return []
             if destination.exists(need.blob):
                 self._tally(item, "kept", need.blob.size)
                 self._observer.blob_finished(need.blob, "present")
-                return
+                return []
         except errors.StoreError as error:
             raise SideError("mount blob", "destination", error) from error
+        return [_Step(need, item, streams=True)]
+
+    def _stream_to(self, need: Need, item: Item) -> None:
+        """For who cannot mount: send the blob once more."""
+        destination = item.copy.destination
         self._streams.move(need.blob, _sources(need), destination)
         self._tally(item, "copied", need.blob.size)
         self._observer.blob_finished(need.blob, "copied")
@@ -319,15 +350,19 @@ class _Transfer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Step:
-    """A blob to bring, or, with an item, to spread to its repository."""
+    """A blob to bring, or, with an item, to spread to its repository.
+
+    :ivar streams: whether it is known that its bytes have to be sent there.
+    """
 
     need: Need
     item: Item | None = None
+    streams: bool = False
 
     @property
     def streams_much(self) -> bool:
-        size = self.need.blob.size
-        return self.item is None and self.need.home is None and size >= _LARGE
+        brings = self.item is None and self.need.home is None
+        return (brings or self.streams) and self.need.blob.size >= _LARGE
 
 
 def _sources(need: Need) -> list[base.ReadableStore]:

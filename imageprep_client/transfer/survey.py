@@ -291,11 +291,22 @@ class Survey:
             need.sought = False
         else:
             for item in (likely or need.items)[: _LOOKS if likely else 1]:
-                if item.copy.destination.exists(need.blob):
+                if _has(item.copy.destination, need.blob):
                     need.home = item.copy.destination.repository
                     break
         if need.home is not None:
             self._ledger.record(need.registry, need.blob.digest, need.home)
+
+
+def _has(store: base.ReadableStore, blob: Descriptor) -> bool:
+    """Whether a repository has a blob; one that lets nobody look has not.
+
+    What is wrong with it is the failure of the images that go there.
+    """
+    try:
+        return store.exists(blob)
+    except errors.AccessDenied:
+        return False
 
 
 def _named(store: base.ReadableStore, tag: str) -> Descriptor | None:

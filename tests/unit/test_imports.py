@@ -147,7 +147,15 @@ RULES: dict[str, tuple[str, ...]] = {
         "upkeep",
         "workspace",
     ),
-    "cli": ("client", "errors", "observer", "oci", "cliff", "osc_lib"),
+    "cli": (
+        "client",
+        "errors",
+        "observer",
+        "oci",
+        "plugin",
+        "cliff",
+        "osc_lib",
+    ),
     "cli.cloud": (
         "cli.base",
         "errors",

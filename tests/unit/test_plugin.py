@@ -63,7 +63,14 @@ def test_commands_load_nothing_that_they_do_not_use() -> None:
     ).stdout
 
     # The client is a name that nobody has used yet.
-    assert json.loads(output) == ["cli", "client", "errors", "observer", "oci"]
+    assert json.loads(output) == [
+        "cli",
+        "client",
+        "errors",
+        "observer",
+        "oci",
+        "plugin",
+    ]
 
 
 def test_version_defaults_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +116,11 @@ def test_client_is_imported_when_it_is_made(
         ("image-prepare push --source-password-file a", "-file a"),
         ("--os-password a b -v image-prepare run", "*** -v image-prepare run"),
         ("--os-token=a image-prepare run -f x", "*** image-prepare run -f x"),
+        ("--os-passw a image-prepare run", "*** image-prepare run"),
+        (
+            "--os-application-credential-s a image-prepare run",
+            "*** image-prepare run",
+        ),
         ("--os-client-secret a image-prepare run", "*** image-prepare run"),
         ("--os-auth-type a image-prepare run", "a image-prepare run"),
         ("user create --password a b", "a b"),

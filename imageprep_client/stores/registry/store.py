@@ -156,7 +156,7 @@ class RegistryStore:
         data = self._manifests.get(descriptor.digest)
         if data is None:
             data = self._fetch_manifest(self._places.home, descriptor)
-        self._put_manifest(descriptor.media_type, data, tag)
+        self._put_tagged(descriptor.media_type, data, tag)
 
     # Optional powers
 
@@ -184,11 +184,11 @@ class RegistryStore:
         references.check_tag(tag)
         self._requests.writes = True
         data = _all(verify.verified(expected, content))
-        response = self._put_manifest(expected.media_type, data, tag)
-        if response.headers.get("Docker-Content-Digest") == expected.digest:
+        response, digest = self._put_tagged(expected.media_type, data, tag)
+        if digest == expected.digest:
             self._pushed(response, expected, data)
         else:
-            # The registry compares what it got with the digest of a URL.
+            # It is known there by another algorithm's digest only.
             self._push_manifest(expected, data)
 
     def tags(self) -> Iterator[str]:
@@ -355,6 +355,33 @@ class RegistryStore:
                 self._add_fallback_referrer(
                     manifest.subject, manifest.referrer
                 )
+
+    def _put_tagged(
+        self, media_type: str, data: bytes, tag: str
+    ) -> tuple[Response, str]:
+        """Let a tag name these bytes, and see that it does.
+
+        Unlike a digest, a tag in a URL is nothing that the registry could
+        compare what it got with.
+
+        :returns: the answer, and the digest that the tag names.
+        """
+        what = self._requests.manifest("PUT", tag).what
+
+        def put() -> tuple[Response, str]:
+            response = self._put_manifest(media_type, data, tag)
+            digest = description.claimed_digest(what, response)
+            if digest is None:
+                digest = self._resolve(self._places.home, tag).digest
+            if digests.of(data, digest.partition(":")[0]) != digest:
+                mismatch = errors.DigestMismatch(
+                    f"{what}: names {digest}, which is not what was sent"
+                )
+                mismatch.temporary = True
+                raise mismatch
+            return response, digest
+
+        return self._connect().retrier.retrying(what, put)
 
     def _put_manifest(
         self, media_type: str, data: bytes, reference: str

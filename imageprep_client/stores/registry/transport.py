@@ -161,6 +161,10 @@ class Transport:
         if body is not None:
             headers["Content-Length"] = str(len(body))
         connect, read = timeout
+        if body is not None:
+            # urllib3 sends by the time for connecting: a registry whose disk
+            # is busy may stop to read for longer.
+            connect = max(connect, read)
         try:
             raw = self._manager(url).urlopen(
                 method,

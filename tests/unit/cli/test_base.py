@@ -119,17 +119,28 @@ def test_bugs_pass() -> None:
         _run(_raise(ValueError("bug")))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+)
 def test_signals_stop_a_command(
     number: signal.Signals, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Ctrl-C and SIGTERM end it in one line, with the usual status."""
+    """Ctrl-C, SIGTERM and a lost terminal end it in one line."""
     before = signal.getsignal(number)
     assert _run(lambda _: os.kill(os.getpid(), number)) == 128 + number
     assert _messages(caplog) == [
         "stopped; what was not finished is not visible"
     ]
     assert signal.getsignal(number) is before
+
+
+def test_nohup_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command whose SIGHUP is ignored goes on without its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert _run(lambda _: os.kill(os.getpid(), signal.SIGHUP)) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_commands_run_in_threads() -> None:
@@ -170,6 +181,9 @@ def test_header_of_an_interactive_command() -> None:
         (["--source-password", "x", "y"], "--source-password *** y"),
         (["--os-passw", "x"], "--os-passw ***"),
         (["--os-token", "x"], "--os-token ***"),
+        (["--os-to", "x"], "--os-to ***"),
+        (["--os-code", "x"], "--os-code ***"),
+        (["--os-cloud", "x"], "--os-cloud x"),
         (["--os-auth-secret=x"], "--os-auth-secret=***"),
         (["--password-file", "f"], "--password-file f"),
         (["--tag-from-label", "l"], "--tag-from-label l"),

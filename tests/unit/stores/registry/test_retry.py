@@ -73,6 +73,7 @@ def test_waits_as_asked() -> None:
         ("0", 0),
         ("-1", None),
         ("soon", None),
+        ("Mon, 01 Jan 2024 00:00:00 +99999999999999999999", None),
         ("", None),
         ("²", None),
     ],

@@ -1,0 +1,67 @@
+"""A registry that stops to read for a while."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.http import NO_RETRIES, Timeouts
+from imageprep_client.testing import content
+from imageprep_client.testing.streams import push
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._answer(200)
+
+    def do_POST(self) -> None:
+        self._answer(202, "/v2/ns/name/blobs/uploads/1")
+
+    def do_PUT(self) -> None:
+        time.sleep(0.6)
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(201)
+
+    def _answer(self, status: int, location: str = "") -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        if location:
+            self.send_header("Location", location)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Nobody reads it."""
+
+
+@contextlib.contextmanager
+def slow() -> Iterator[str]:
+    """Its ``host:port``."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    # What is sent while it does not read is to wait, not to be buffered.
+    server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_an_upload_outlasts_the_time_for_connecting() -> None:
+    """Sending may take as long as reading may."""
+    timeouts = Timeouts(connect=0.2, read=30)
+    blob = content.blob("large", 16 * 1024 * 1024)
+    with (
+        slow() as host,
+        RegistryClient(policy=NO_RETRIES, timeouts=timeouts) as client,
+    ):
+        push(client.store(host, "ns/name"), blob)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from imageprep_client import errors
 
 #: How all names begin that this package gives for a while.
 PREFIX = "imageprep-"
+# All of what `own_name` gives: users have names that begin like that, too.
+_OWN = re.compile(rf"{PREFIX}([0-9]{{1,10}})-([0-9]{{1,20}})-[0-9a-f]{{8}}")
 # As buildah has it, where /tmp may be in memory.
 _TEMPORARY = "/var/tmp"  # noqa: S108 - only for a directory of our own
 
@@ -26,10 +30,8 @@ def own_name() -> str:
 
 def is_abandoned(name: str) -> bool:
     """Whether `own_name` gave it, in a process that is no more."""
-    process, _, rest = name.removeprefix(PREFIX).partition("-")
-    if not name.startswith(PREFIX) or not process.isdigit():
-        return False
-    return _start_of(int(process)) != rest.partition("-")[0]
+    found = _OWN.fullmatch(name)
+    return bool(found) and _start_of(int(found[1])) != found[2]
 
 
 @contextlib.contextmanager
@@ -40,11 +42,11 @@ def temporary(environment: Mapping[str, str] = os.environ) -> Iterator[Path]:
 
     :raises LocalStorageError: when it cannot be made.
     """
-    above = Path(environment.get("TMPDIR") or _TEMPORARY)
+    above = Path(environment.get("TMPDIR") or _TEMPORARY).absolute()
     path = above / own_name()
     try:
         for left in above.glob(f"{PREFIX}*"):
-            if is_abandoned(left.name):
+            if is_abandoned(left.name) and _is_own(left):
                 shutil.rmtree(left, ignore_errors=True)
         path.mkdir(mode=0o700)
     except OSError as error:
@@ -63,13 +65,23 @@ def temporary(environment: Mapping[str, str] = os.environ) -> Iterator[Path]:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def _is_own(path: Path) -> bool:
+    """Whether it is a directory, no link to one, of this user."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        # Another run was quicker.
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+
+
 def _start_of(process: int) -> str:
     """When a process started, in ticks; empty when there is none.
 
     With its number it is a name that no other process of this boot has.
     """
     try:
-        stat = Path(f"/proc/{process}/stat").read_text()
+        status = Path(f"/proc/{process}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return ""
-    return stat.rpartition(")")[2].split()[19]
+    return status.rpartition(")")[2].split()[19]

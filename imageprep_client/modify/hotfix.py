@@ -150,7 +150,7 @@ def remove_abandoned(buildah: Buildah) -> set[str]:
 def _is_abandoned(name: str) -> bool:
     if not name.startswith(_LOCALHOST):
         return False
-    return is_abandoned(name.removeprefix(_LOCALHOST).partition(":")[0])
+    return is_abandoned(name.removeprefix(_LOCALHOST).removesuffix(":latest"))
 
 
 def _as_installed(rpm: RpmFile) -> Installed:

@@ -150,7 +150,7 @@ def test_what_a_killed_run_packed_is_removed(
     local_storage: LocalStorage, storage: ContainersStorage
 ) -> None:
     """Temporary files of a process that is no more go as well."""
-    left = local_storage.temporary / "imageprep-999999999-1-abcd"
+    left = local_storage.temporary / "imageprep-999999999-1-0123abcd"
     other = local_storage.temporary / "of-another"
     for path in (left, other):
         path.mkdir()

@@ -31,7 +31,7 @@ def own_name() -> str:
 def is_abandoned(name: str) -> bool:
     """Whether `own_name` gave it, in a process that is no more."""
     found = _OWN.fullmatch(name)
-    return bool(found) and _start_of(int(found[1])) != found[2]
+    return found is not None and _start_of(int(found[1])) != found[2]
 
 
 @contextlib.contextmanager

@@ -21,15 +21,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from imageprep_client import errors
+from imageprep_client import errors, files
 from imageprep_client.buildah import Buildah, own_name
 from imageprep_client.modify import processes
 
 _HOME = "imageprep"
+_IMAGES = "images"
+_RUN = "run"
 _CONFIGURATION = "storage.conf"
 _VARIABLE = "CONTAINERS_STORAGE_CONF"
 # containers-storage.conf(5): where it is looked for.
 _SYSTEM = ("/etc/containers", "/usr/share/containers")
+# As there: how a driver works, wherever that is.
+_HARMLESS = (
+    "mount_program",
+    "mountopt",
+    "ignore_chown_errors",
+    "force_mask",
+    "skip_mount_home",
+)
 _DETACH = 2  # MNT_DETACH of umount2(2)
 
 
@@ -89,7 +99,7 @@ def _make(directory: Path, store: Mapping[str, Any]) -> PrivateStorage:
     temporary.mkdir()
     path = directory / _CONFIGURATION
     text = toml(configuration(os.environ, store, directory))
-    path.write_text(text)
+    files.write(str(path), text, mode=0o600)
     environment = {
         _VARIABLE: str(path),
         "TMPDIR": str(temporary),
@@ -129,14 +139,16 @@ def _remove_abandoned(home: Path, host: Buildah) -> None:
 def _remove(directory: Path, host: Buildah) -> None:
     """Remove a storage, and first what is at work in it."""
     processes.end_marked(directory.name, directory)
-    path = directory / _CONFIGURATION
-    if path.exists():
-        own = Buildah(environment={_VARIABLE: str(path)})
-        # A run may be killed while it writes: a storage that cannot be used
-        # any more is removed as files are.
-        with contextlib.suppress(errors.LocalStorageError):
-            own.run("rm", "--all")
-            own.run("rmi", "--all", "--force")
+    own = Buildah(environment={_VARIABLE: str(directory / _CONFIGURATION)})
+    # What of it cannot be used any more is removed as files are.
+    with contextlib.suppress(errors.LocalStorageError):
+        if _leads_to(directory, own):
+            place = (
+                *("--root", str(directory / _IMAGES)),
+                *("--runroot", str(directory / _RUN)),
+            )
+            own.run(*place, "rm", "--all")
+            own.run(*place, "rmi", "--all", "--force")
     with _reported(directory):
         for mounted in _mounts(directory):
             _unmount(mounted)
@@ -145,6 +157,33 @@ def _remove(directory: Path, host: Buildah) -> None:
         except PermissionError:
             # Without root it belongs to users of a namespace, too.
             host.run("unshare", "rm", "-rf", "--", str(directory))
+
+
+def _leads_to(directory: Path, own: Buildah) -> bool:
+    """Whether the configuration in a directory leads there for certain.
+
+    With one that is empty or damaged buildah works on the storage that it
+    has by default: that of the host, which must not be emptied.
+    """
+    wanted = {
+        "graphroot": str(directory / _IMAGES),
+        "runroot": str(directory / _RUN),
+    }
+    try:
+        text = (directory / _CONFIGURATION).read_text()
+        storage = tomllib.loads(text)["storage"]
+        if any(storage[key] != wanted[key] for key in wanted):
+            return False
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    store = own.info().get("store") or {}
+    return all(
+        os.path.realpath(str(store.get(key))) == os.path.realpath(place)
+        for key, place in (
+            ("GraphRoot", wanted["graphroot"]),
+            ("RunRoot", wanted["runroot"]),
+        )
+    )
 
 
 def _mounts(directory: Path) -> Sequence[str]:
@@ -172,6 +211,9 @@ def configuration(
 ) -> Mapping[str, Any]:
     """That of the host, with another place and the same driver.
 
+    Of the host's only what is known to be harmless is taken: other keys
+    lead to images of the host (``imagestore``, ``additionalimagestores``).
+
     :param environment: says which files configure the host's.
     :param store: how buildah describes the host's.
     :param directory: the other place.
@@ -185,14 +227,28 @@ def configuration(
             continue
         except (OSError, ValueError) as error:
             raise errors.LocalStorageError(f"{path}: {error}") from error
-    storage = document.setdefault("storage", {})
-    # What is taken from there may be gone while this is at work.
-    storage.get("options", {}).pop("additionalimagestores", None)
-    storage.pop("rootless_storage_path", None)
-    storage["driver"] = str(store.get("GraphDriverName"))
-    storage["graphroot"] = str(directory / "images")
-    storage["runroot"] = str(directory / "run")
-    return document
+    driver = str(store.get("GraphDriverName"))
+    storage: dict[str, Any] = {
+        "driver": driver,
+        "graphroot": str(directory / _IMAGES),
+        "runroot": str(directory / _RUN),
+    }
+    options = _options(document, driver)
+    if options:
+        storage["options"] = options
+    return {"storage": storage}
+
+
+def _options(document: Mapping[str, Any], driver: str) -> Mapping[str, Any]:
+    """Those of the host that only say how its driver works.
+
+    Others name places, which are not ours to write to, or to rely on.
+    """
+    given = document.get("storage", {}).get("options", {})
+    own = given.get(driver, {})
+    found = {key: given[key] for key in _HARMLESS if key in given}
+    of_driver = {key: own[key] for key in _HARMLESS if key in own}
+    return {**found, driver: of_driver} if of_driver else found
 
 
 def _candidates(environment: Mapping[str, str]) -> Sequence[Path]:

@@ -70,6 +70,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "modify": (
         "oci",
         "errors",
+        "files",
         "observer",
         "buildah",
         "ansible_runner",

@@ -61,6 +61,25 @@ def test_options_are_kept(tmp_path: Path) -> None:
     assert "rootless_storage_path" not in found
 
 
+def test_places_are_not_kept(tmp_path: Path) -> None:
+    """No key of the host leads to where its images are."""
+    text = (
+        '[storage]\nimagestore = "/i"\ntransient_store = true\n'
+        '[storage.options]\nimagestore = "/j"\nmountopt = "nodev"\n'
+        'additionallayerstores = ["/k"]\nremap-uids = "0:1:2"\n'
+        '[storage.options.overlay]\nimagestore = "/l"\nsize = "1"\n'
+        '[storage.options.vfs]\nmountopt = "x"\n[other]\na = "/m"\n'
+    )
+    assert configured(tmp_path / "c", text) == {
+        "storage": {
+            "driver": "overlay",
+            "graphroot": "/own/images",
+            "runroot": "/own/run",
+            "options": {"mountopt": "nodev"},
+        }
+    }
+
+
 def test_broken(tmp_path: Path) -> None:
     """A configuration that cannot be read is named."""
     with pytest.raises(errors.LocalStorageError, match="c: "):

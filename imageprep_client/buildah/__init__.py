@@ -10,10 +10,15 @@ process list: no secrets.
 
 from imageprep_client.buildah.commands import Buildah
 from imageprep_client.buildah.container import Container
-from imageprep_client.buildah.images import ListedImage, LocalImage
+from imageprep_client.buildah.images import (
+    ListedImage,
+    LocalImage,
+    image_id,
+)
 from imageprep_client.buildah.names import (
     PREFIX,
     is_abandoned,
+    is_own,
     own_name,
     temporary,
 )
@@ -26,7 +31,9 @@ __all__ = [
     "Finished",
     "ListedImage",
     "LocalImage",
+    "image_id",
     "is_abandoned",
+    "is_own",
     "own_name",
     "temporary",
 ]

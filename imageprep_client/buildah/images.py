@@ -94,14 +94,45 @@ def inspected(name: str, told: str) -> LocalImage:
         ) from error
 
 
+def image_id(layout: Path, reference: str) -> str:
+    """The ID that an image of a layout has in local storage.
+
+    :param reference: the tag or digest in the index of the layout.
+    :returns: empty when that is no image but an index of some.
+    :raises LocalStorageError: when there is no such image, or two.
+    """
+    algorithm, _, digest = _entry(layout, reference)["digest"].partition(":")
+    path = layout / "blobs" / algorithm / digest
+    try:
+        config = json.loads(path.read_bytes()).get("config") or {}
+    except (OSError, ValueError) as error:
+        raise errors.LocalStorageError(
+            f"{layout}: no image {reference} in this layout: {error}"
+        ) from error
+    return str(config.get("digest", "")).removeprefix("sha256:")
+
+
 def link(layout: Path, reference: str, path: Path, tag: str) -> None:
     """Make a layout at `path` with one image of `layout`, called `tag`.
 
     :param reference: the tag or digest in the index of `layout`.
     :raises LocalStorageError: when there is no such image, or two.
     """
+    entry = _entry(layout, reference)
+    entry["annotations"] = {_REF_NAME: tag}
+    path.mkdir()
+    (path / "blobs").symlink_to((layout / "blobs").resolve())
+    (path / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    (path / "index.json").write_text(
+        json.dumps({"schemaVersion": 2, "manifests": [entry]})
+    )
+
+
+def _entry(layout: Path, reference: str) -> dict[str, Any]:
+    """What the index of a layout says of an image."""
     try:
         index = json.loads((layout / "index.json").read_bytes())
+        entry: dict[str, Any]
         (entry,) = (
             each
             for each in index["manifests"]
@@ -115,10 +146,4 @@ def link(layout: Path, reference: str, path: Path, tag: str) -> None:
         raise errors.LocalStorageError(
             f"{layout}: no image {reference} in this layout: {error}"
         ) from error
-    entry["annotations"] = {_REF_NAME: tag}
-    path.mkdir()
-    (path / "blobs").symlink_to((layout / "blobs").resolve())
-    (path / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    (path / "index.json").write_text(
-        json.dumps({"schemaVersion": 2, "manifests": [entry]})
-    )
+    return entry

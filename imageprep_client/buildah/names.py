@@ -28,6 +28,11 @@ def own_name() -> str:
     return f"{PREFIX}{process}-{_start_of(process)}-{token}"
 
 
+def is_own(name: str) -> bool:
+    """Whether `own_name` gave it, in any process."""
+    return _OWN.fullmatch(name) is not None
+
+
 def is_abandoned(name: str) -> bool:
     """Whether `own_name` gave it, in a process that is no more."""
     found = _OWN.fullmatch(name)
@@ -46,7 +51,7 @@ def temporary(environment: Mapping[str, str] = os.environ) -> Iterator[Path]:
     path = above / own_name()
     try:
         for left in above.glob(f"{PREFIX}*"):
-            if is_abandoned(left.name) and _is_own(left):
+            if is_abandoned(left.name) and _belongs_to_us(left):
                 shutil.rmtree(left, ignore_errors=True)
         path.mkdir(mode=0o700)
     except OSError as error:
@@ -65,7 +70,7 @@ def temporary(environment: Mapping[str, str] = os.environ) -> Iterator[Path]:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _is_own(path: Path) -> bool:
+def _belongs_to_us(path: Path) -> bool:
     """Whether it is a directory, no link to one, of this user."""
     try:
         found = path.lstat()

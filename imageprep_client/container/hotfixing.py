@@ -15,9 +15,15 @@ from collections.abc import (
     Sequence,
 )
 from concurrent import futures
+from pathlib import Path
 
 from imageprep_client import catalog, errors, files
-from imageprep_client.buildah import Buildah, LocalImage, temporary
+from imageprep_client.buildah import (
+    Buildah,
+    LocalImage,
+    image_id,
+    temporary,
+)
 from imageprep_client.container import hotfix_targets, staging
 from imageprep_client.container.destination import Place
 from imageprep_client.container.hotfix_targets import Target
@@ -25,6 +31,7 @@ from imageprep_client.heat import parameters
 from imageprep_client.modify import rpms
 from imageprep_client.modify.hotfix import (
     Hotfixer,
+    is_temporary,
     remove_abandoned,
     temporary_name,
 )
@@ -232,6 +239,13 @@ class _Run:
             return
         if fetched.error is not None:
             raise fetched.error
+        identity = image_id(Path(fetched.layout), fetched.tag)
+        found = self._buildah.image(identity) if identity else None
+        # What another has there for now may be gone in a moment.
+        if found and not (found.names and all(map(is_temporary, found.names))):
+            # It may have no name: it would go with one that is taken away.
+            yield found
+            return
         # Not its own name, which may be that of another image here.
         name = temporary_name()
         try:

@@ -16,6 +16,7 @@ from imageprep_client.buildah import (
     Container,
     LocalImage,
     is_abandoned,
+    is_own,
     own_name,
 )
 from imageprep_client.modify import imagerpm, rpms
@@ -147,10 +148,17 @@ def remove_abandoned(buildah: Buildah) -> set[str]:
     return names - abandoned
 
 
+def is_temporary(name: str) -> bool:
+    """Whether `temporary_name` gave it, in any process."""
+    return name.startswith(_LOCALHOST) and is_own(_own_part(name))
+
+
 def _is_abandoned(name: str) -> bool:
-    if not name.startswith(_LOCALHOST):
-        return False
-    return is_abandoned(name.removeprefix(_LOCALHOST).removesuffix(":latest"))
+    return name.startswith(_LOCALHOST) and is_abandoned(_own_part(name))
+
+
+def _own_part(name: str) -> str:
+    return name.removeprefix(_LOCALHOST).removesuffix(":latest")
 
 
 def _as_installed(rpm: RpmFile) -> Installed:

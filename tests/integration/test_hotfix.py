@@ -481,7 +481,7 @@ class TestNothingDone:
             time.sleep(0.05)
         # As if it had been killed a moment later.
         local_storage.buildah.tag(
-            image, f"localhost/imageprep-{process.pid}-1-a"
+            image, f"localhost/imageprep-{process.pid}-1-0123abcd"
         )
         openstack(*words(image, rpms), stderr=".*")
         assert local_storage.leftovers() == []

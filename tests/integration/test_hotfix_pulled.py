@@ -1,0 +1,53 @@
+"""``hotfix`` of images of a registry that local storage has already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import rpm_packages
+from tests.functional.base import OpenStack
+from tests.local_storage import LocalStorage
+from tests.rpm_images import RpmImages
+from tests.rpm_packages import NEW
+from tests.servers import DockerRegistry, docker_registry
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[DockerRegistry]:
+    """An empty registry."""
+    with docker_registry(tmp_path / "registry") as running:
+        yield running
+
+
+def test_image_without_a_name_stays(
+    tmp_path: Path,
+    registry: DockerRegistry,
+    local_storage: LocalStorage,
+    rpm_images: RpmImages,
+) -> None:
+    """The user's image is there afterwards, under the names it had."""
+    openstack = OpenStack(tmp_path)
+    openstack.environment.update(local_storage.environment)
+    buildah = local_storage.buildah
+    base = rpm_images.base(local_storage)
+    with buildah.container(base) as container:
+        container.run("sh", "-c", "echo hello > /etc/motd", user="root")
+        told = buildah.run("commit", "--quiet", container.name)
+    name = f"{registry.host}/ns/none:1"
+    buildah.run(
+        *("push", "--quiet", "--tls-verify=false", "--format", "oci"),
+        *("--", told.strip(), f"docker://{name}"),
+    )
+    rpm_packages.build(tmp_path / "rpms", NEW)
+    openstack(
+        *("image-prepare", "hotfix", "--image", f"docker://{name}"),
+        *("--rpms-path", str(tmp_path / "rpms"), "--tag", "fix"),
+        *("--registry-url", registry.host),
+        stderr=".*",
+    )
+    # It is the parent of the new one now: not every list has it.
+    assert buildah.image(told.strip()) is not None
+    assert local_storage.names() == {base, f"{name}-fix"}

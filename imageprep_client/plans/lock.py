@@ -16,7 +16,6 @@ import random
 import secrets
 import time
 
-from imageprep_client import errors
 from imageprep_client.plans.object_store import Container
 
 _log = logging.getLogger(__name__)
@@ -39,6 +38,14 @@ class Times:
     section: float = 2.0
     lifetime: int = 30
     patience: float = 120.0
+
+    @property
+    def request(self) -> tuple[float, float]:
+        """To connect, and of silence, for a request that needs the lock.
+
+        With `section` they end long before the lock does.
+        """
+        return self.lifetime / 6, self.lifetime / 3
 
 
 TIMES = Times()
@@ -67,21 +74,24 @@ class Lock:
         It then is for half of `Times.section`: enough to begin one write.
         Each write takes the lock, which costs nothing while it is held.
 
-        :raises PlanConflict: when others are for too long.
-        :raises PlanError: when the object store fails.
+        :raises PlanError: when others are for too long, or the object
+            store fails. No `PlanConflict`: to begin anew does not help.
         """
         if self._token:
-            if time.monotonic() - self._entered < self._times.section / 2:
+            if self._is_good(self._times.section / 2):
                 return
             self.release()
         end = time.monotonic() + self._times.patience
         told = False
         while not self._taken():
             if time.monotonic() > end:
-                raise errors.PlanConflict(
-                    f"plan {self._container.name}: others have been writing"
-                    f" to it for {self._times.patience:.0f} s",
-                    hint="try again when nobody else writes to the plan",
+                raise self._container.error(
+                    self._path,
+                    "this lock has been there for"
+                    f" {self._times.patience:.0f} s: others write to the"
+                    " plan",
+                    "try again when nobody else writes to the plan; if"
+                    " nobody does, delete this object from the container",
                 )
             if not told:
                 _log.info(
@@ -90,6 +100,11 @@ class Lock:
                 told = True
             # Not in step with others who wait.
             time.sleep(random.uniform(0.05, 0.15))  # noqa: S311 - no secret
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether a write that begins now is the only one."""
+        return bool(self._token) and self._is_good(self._times.section)
 
     def release(self) -> None:
         """Let others write; nothing if it was not taken.
@@ -115,14 +130,23 @@ class Lock:
             self._path, token, {"X-Delete-After": str(self._times.lifetime)}
         ):
             return False
-        self._token, self._created = token, time.monotonic()
-        quick = self._created - begin < self._times.settle
+        # The store may have it since then, and counts its life from there.
+        self._token, self._created = token, begin
+        quick = time.monotonic() - begin < self._times.settle
         time.sleep(self._times.settle if quick else self._times.section)
         if not self._is(token):
             self._token = b""
             return False
         self._entered = time.monotonic()
         return True
+
+    def _is_good(self, section: float) -> bool:
+        """Whether it is that young, and far from its end."""
+        now = time.monotonic()
+        return (
+            now - self._entered < section
+            and now - self._created < self._times.lifetime / 3
+        )
 
     def _is(self, token: bytes) -> bool:
         content, _ = self._container.get(self._path, newest=True)

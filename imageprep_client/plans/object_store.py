@@ -35,12 +35,22 @@ _RETRIES = {"connect_retries": 3, "status_code_retries": 4}
 _TIMEOUT = (10.0, 30.0)
 #: How often an object is asked for that arrives broken.
 _READS = 3
+#: Nothing is repeated: the SDK's own way to get a new token, either.
+_ONCE = {
+    "connect_retries": 0,
+    "status_code_retries": 0,
+    "allow_reauth": False,
+}
 _CHUNK = 64 * 1024
 #: Of an object these are kept when it is replaced.
 _KEPT = ("content-type", "x-object-meta-")
 # No type whose content keystoneauth logs.
 _TYPE = "application/x-yaml"
 _NEWEST = {"X-Newest": "true"}
+
+
+class Unsettled(errors.PlanError):
+    """A request has failed for now; it may have been done, or may yet be."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -118,27 +128,32 @@ class ObjectStore:
         method: str,
         url: str,
         headers: Mapping[str, str] | None = None,
+        once: tuple[float, float] | None = None,
         **more: Any,
     ) -> requests.Response:
         """Send a request; the answer may have any status.
 
         :param what: what errors are about.
-        :raises PlanError: when there is no answer.
+        :param once: send it no more than once, with these seconds to
+            connect, and of silence.
+        :raises Unsettled: when there is no answer, for now.
+        :raises PlanError: when there is none.
         """
         try:
             response = self._proxy.request(
                 url,
                 method,
                 headers=dict(headers or {}),
-                timeout=_TIMEOUT,
+                timeout=once or _TIMEOUT,
                 # What is sent has passwords in it.
                 log=False,
-                **self._retries,
+                **(_ONCE if once else self._retries),
                 **more,
             )
         except auth_errors.ClientException as error:
             why = errors.reason(error)
-            raise errors.PlanError(
+            for_now = isinstance(error, auth_errors.RetriableConnectionFailure)
+            raise (Unsettled if for_now else errors.PlanError)(
                 f"{what}: the object store cannot be asked: {why}",
                 hint=_hint(error),
             ) from error
@@ -208,10 +223,27 @@ class Container:
         return Found(response.headers.get("ETag", ""), kept)
 
     def put(
-        self, path: str, content: bytes, headers: Mapping[str, str]
+        self,
+        path: str,
+        content: bytes,
+        headers: Mapping[str, str],
+        timeout: tuple[float, float],
     ) -> None:
-        """Write an object, over another one."""
-        self._check(self._put(path, content, headers), path)
+        """Write an object, over another one.
+
+        The request is sent once: whoever repeats it has to look first what
+        is there by then.
+
+        :param timeout: seconds to connect, and of silence.
+        :raises Unsettled: when it is worth another try.
+        """
+        answer = self._put(path, content, headers, once=timeout)
+        if answer.status_code in _FOR_NOW:
+            raise Unsettled(
+                f"{self._what(path)}: the object store fails"
+                f" (PUT {answer.status_code})"
+            )
+        self._check(answer, path)
 
     def create(
         self, path: str, content: bytes, headers: Mapping[str, str]
@@ -247,15 +279,19 @@ class Container:
         return errors.PlanError(f"{self._what(path)}: {problem}", hint=hint)
 
     def _put(
-        self, path: str, content: bytes, headers: Mapping[str, str]
+        self,
+        path: str,
+        content: bytes,
+        headers: Mapping[str, str],
+        **more: Any,
     ) -> requests.Response:
         headers = {
             "Content-Type": _TYPE,
             **headers,
             # The store compares what arrives.
-            "ETag": _md5(content),
+            "ETag": md5(content),
         }
-        return self._ask("PUT", path, headers, data=content)
+        return self._ask("PUT", path, headers, data=content, **more)
 
     def _ask(
         self,
@@ -304,6 +340,16 @@ def check(response: requests.Response, what: str) -> None:
     raise errors.PlanError(f"{what}: {problem} {evidence}")
 
 
+_FOR_NOW = frozenset(
+    {
+        # Of a token that has ended; the next request gets another.
+        requests.codes.unauthorized,
+        requests.codes.request_timeout,
+        requests.codes.bad_gateway,
+        requests.codes.service_unavailable,
+        requests.codes.gateway_timeout,
+    }
+)
 _NO_ROOM = frozenset(
     {
         requests.codes.request_entity_too_large,
@@ -339,11 +385,12 @@ def _body(response: requests.Response) -> bytes | None:
         len(expected) == 32
         and "X-Object-Manifest" not in response.headers
         and "Content-Encoding" not in response.headers
-        and _md5(content) != expected
+        and md5(content) != expected
     ):
         return None
     return bytes(content)
 
 
-def _md5(content: bytes | bytearray) -> str:
+def md5(content: bytes | bytearray) -> str:
+    """The ETag of an object with this content."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()

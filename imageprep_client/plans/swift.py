@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import logging
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from imageprep_client import errors
@@ -16,7 +17,9 @@ from imageprep_client.plans.lock import TIMES, Lock, Times
 from imageprep_client.plans.object_store import (
     Container,
     ObjectStore,
+    Unsettled,
     can_be_plan,
+    md5,
 )
 from imageprep_client.plans.stored import StoredPlan
 
@@ -27,6 +30,10 @@ PLAN = "plan"
 CONCURRENCY = 8
 #: Beside the history; heat never looks there.
 LOCK = ".image-prepare/lock"
+#: How often an object is sent, and seconds before it is sent again, which
+#: double.
+_SENDS = 5
+_PAUSE = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +64,7 @@ class SwiftFiles:
         self.name = name
         self._store = store
         self._container = Container(store, name)
+        self._times = times
         self._lock = Lock(self._container, LOCK, times)
         # Of the threads of this process, which share that one.
         self._threads = threading.Lock()
@@ -74,16 +82,13 @@ class SwiftFiles:
     def write(
         self, path: str, content: bytes, *, replaces: Stored | None
     ) -> None:
-        if self._writer == threading.get_ident():
-            self._lock.take()
-        if replaces is None:
-            if not self._container.create(path, content, {}):
-                raise files.conflict(self, path)
+        if replaces is not None:
+            self._replace(path, content, replaces.version)
             return
-        present = self._container.head(path)
-        if present is None or present.etag != replaces.version:
+        if self._writes:
+            self._lock.take()
+        if not self._container.create(path, content, {}):
             raise files.conflict(self, path)
-        self._container.put(path, content, present.kept)
 
     def delete(self, path: str) -> None:
         self._container.delete(path)
@@ -115,6 +120,48 @@ class SwiftFiles:
         shared, _, name = path.partition("/")
         Container(self._store, shared).delete(name)
         self._container.delete(path)
+
+    @property
+    def _writes(self) -> bool:
+        """Whether this thread is the one that takes the lock."""
+        return self._writer == threading.get_ident()
+
+    def _replace(self, path: str, content: bytes, version: str) -> None:
+        """Write over what has this version, also when the store is shaky.
+
+        A request that failed is never just repeated: the lock may have
+        ended, and others may have written since. An earlier one may have
+        been done all the same.
+        """
+        for attempt in range(_SENDS):
+            try:
+                if self._replaced(path, content, version, again=attempt > 0):
+                    return
+                _log.info("plan %s: %s: the lock is too old", self.name, path)
+            except Unsettled as error:
+                if attempt == _SENDS - 1:
+                    raise
+                _log.info("%s; attempt %d", error, attempt + 2)
+                time.sleep(_PAUSE * 2**attempt)
+        raise self._container.error(
+            path, "the object store is too slow to write under a lock"
+        )
+
+    def _replaced(
+        self, path: str, content: bytes, version: str, *, again: bool
+    ) -> bool:
+        """Try once; False when the lock did not last."""
+        if self._writes:
+            self._lock.take()
+        present = self._container.head(path)
+        if again and present and present.etag == md5(content):
+            return True
+        if present is None or present.etag != version:
+            raise files.conflict(self, path)
+        if self._writes and not self._lock.is_safe:
+            return False
+        self._container.put(path, content, present.kept, self._times.request)
+        return True
 
     def _read(self, path: str, *, newest: bool = False) -> Stored | None:
         content, etag = self._container.get(path, newest=newest)

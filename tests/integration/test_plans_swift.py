@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import re
 import threading
+import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import openstack
 import pytest
+import requests
 from openstack.connection import Connection
 
 from imageprep_client import errors
@@ -156,12 +159,27 @@ def test_lock_of_others(
     services.ask_swift("PUT", f"{host.name}/{LOCK}", b"theirs")
     times = dataclasses.replace(ALONE, patience=0.1)
     plan = StoredPlan(SwiftFiles(store, host.name, times))
-    with pytest.raises(errors.PlanConflict, match="others") as caught:
+    with pytest.raises(errors.PlanError, match=f"{LOCK}.*others") as caught:
         plan.write_parameters({"A": "1"}, [])
 
-    assert caught.value.hint
+    assert "delete this object" in (caught.value.hint or "")
     assert host.read(base.PARAMETERS) is None
     assert host.read(LOCK) == "theirs"
+
+
+def test_patience_is_not_multiplied(
+    services: Services, store: ObjectStore, host: _InSwift
+) -> None:
+    """Who gives up waiting for the lock does not begin to wait again."""
+    services.ask_swift("PUT", f"{host.name}/{LOCK}", b"theirs")
+    services.make_plan(host.name, {base.PARAMETERS: "parameter_defaults: {}"})
+    times = dataclasses.replace(ALONE, patience=0.5)
+    plan = StoredPlan(SwiftFiles(store, host.name, times))
+    begin = time.monotonic()
+    with pytest.raises(errors.PlanError, match="others"):
+        plan.write_parameters({"A": "1"}, [])
+
+    assert time.monotonic() - begin < 2
 
 
 def test_lock_that_is_taken_over(
@@ -193,12 +211,100 @@ def test_lock_is_taken_anew(
     services: Services, store: ObjectStore, host: _InSwift
 ) -> None:
     """Who has had it for long takes it again before the next write."""
-    times = dataclasses.replace(ALONE, settle=0.4, section=0.0)
-    StoredPlan(SwiftFiles(store, host.name, times)).write_parameters(
-        {"A": "1"}, []
-    )
+    files = host.open()
+
+    def before(step: str, path: str) -> None:
+        if (step, path) == ("read", base.PLAN_ENVIRONMENT):
+            time.sleep(ALONE.section)
+
+    watched = plan_host.Watched(files, before)
+    StoredPlan(watched).write_parameters({"A": "1"}, [])
 
     assert len(services.log(rf"^PUT {host.name}/{re.escape(LOCK)}")) == 2
+
+
+# --- a write that fails on its way
+
+
+class _Failing(requests.adapters.HTTPAdapter):
+    """Loses the first request that replaces the plan environment.
+
+    :param meanwhile: called in its place; whether to send it all the same.
+    """
+
+    def __init__(self, meanwhile: Callable[[], bool]) -> None:
+        super().__init__()
+        self.meanwhile = meanwhile
+        self.sent = 0
+
+    def send(self, request: Any, *args: Any, **more: Any) -> Any:
+        replaces = request.url.endswith(base.PLAN_ENVIRONMENT)
+        if request.method == "PUT" and replaces:
+            self.sent += 1
+            if self.sent == 1:
+                if self.meanwhile():
+                    super().send(request, *args, **more)
+                raise requests.ConnectionError("lost")
+        return super().send(request, *args, **more)
+
+
+@contextlib.contextmanager
+def _failing(
+    services: Services, host: _InSwift, meanwhile: Callable[[], bool]
+) -> Iterator[tuple[StoredPlan, _Failing]]:
+    with connect(services) as connection:
+        adapter = _Failing(meanwhile)
+        connection.session.session.mount("http://", adapter)
+        store = ObjectStore.of(connection)
+        yield StoredPlan(SwiftFiles(store, host.name, ALONE)), adapter
+
+
+def test_others_write_while_a_request_is_lost(
+    services: Services, host: _InSwift
+) -> None:
+    """It is not repeated over what they have written."""
+
+    def others() -> bool:
+        services.ask_swift("DELETE", f"{host.name}/{LOCK}")
+        assert StoredPlan(host.open()).add_environment("environments/b.yaml")
+        return False
+
+    with _failing(services, host, others) as (plan, _):
+        assert plan.add_environment("environments/a.yaml")
+
+    added = {"environments/a.yaml", "environments/b.yaml"}
+    assert added <= set(plan_host.listed(host))
+
+
+def test_answer_is_lost(services: Services, host: _InSwift) -> None:
+    """What is there already is not sent again."""
+    with _failing(services, host, lambda: True) as (plan, adapter):
+        assert plan.add_environment("environments/a.yaml")
+
+    assert adapter.sent == 1
+    assert plan_host.listed(host).count("environments/a.yaml") == 1
+
+
+def test_lock_that_grew_old(
+    services: Services, store: ObjectStore, host: _InSwift
+) -> None:
+    """Nothing is sent under a lock that others may have by now."""
+    slow = [ALONE.section * 1.5]
+
+    class Slow(ObjectStore):
+        def ask(
+            self, what: str, method: str, url: str, *a: Any, **m: Any
+        ) -> Any:
+            answer = super().ask(what, method, url, *a, **m)
+            if method == "HEAD" and url.endswith(base.PLAN_ENVIRONMENT):
+                time.sleep(slow.pop() if slow else 0)
+            return answer
+
+    files = SwiftFiles(Slow(store._proxy), host.name, ALONE)
+    assert StoredPlan(files).add_environment("environments/a.yaml")
+
+    path = f"{host.name}/{re.escape(LOCK)}"
+    assert len(services.log(rf"^PUT {path}")) == 2
 
 
 # --- objects

@@ -160,7 +160,7 @@ class Client:
             return preparing.prepare(
                 request,
                 open_stores=open_stores,
-                workspaces=Workspaces(),
+                workspaces=Workspaces(observer),
                 plan=plan,
                 undercloud_registry=undercloud.registry,
                 observer=observer,

@@ -29,9 +29,15 @@ class Workspace:
     """Private local storage, and image layouts beside it."""
 
     def __init__(
-        self, storage: PrivateStorage, containers: ContainersStorage
+        self,
+        storage: PrivateStorage,
+        containers: ContainersStorage,
+        host: Buildah,
+        observer: Observer,
     ) -> None:
         self._storage = storage
+        self._host = host
+        self._observer = observer
         self._containers = containers
         self._layouts = LayoutRoot(storage.directory / "layouts")
         self._modifier = ansible.AnsibleModifier(storage)
@@ -69,23 +75,38 @@ class Workspace:
         return ContainersStore(self._containers, name, going_to)
 
     def keep(self, name: str) -> None:
+        there = self._host.image(name)
+        own = self._storage.buildah.image(name)
+        if there and own and there.id != own.id:
+            self._observer.warning(
+                f"{name}: is not kept: local storage has another image of"
+                " this name"
+            )
+            return
         self._storage.keep(name)
 
 
 class Workspaces:
-    """Opens workspaces; see `container.modifying.Workspaces`."""
+    """Opens workspaces; see `container.modifying.Workspaces`.
+
+    :param observer: is told of images that cannot be kept.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
 
     def check(self, ansible_role: str, tasks_from: str) -> None:
         ansible.check(ansible_role, tasks_from)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Workspace]:
+        host = Buildah()
         with (
-            private_storage(Buildah()) as storage,
+            private_storage(host) as storage,
             ContainersStorage(storage.buildah) as containers,
         ):
             try:
-                yield Workspace(storage, containers)
+                yield Workspace(storage, containers, host, self._observer)
             finally:
                 # Threads of an interrupted run may still be at work.
                 storage.buildah.stop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 from collections.abc import Collection, Iterable, Sequence
 
 from imageprep_client import errors
@@ -34,7 +34,17 @@ def _modification(item: WorkItem) -> Modification:
 
 def _local(reference: Reference) -> str:
     """What a reference is called in local storage."""
-    return f"{reference.name}:{reference.tag or 'latest'}"
+    tag = reference.tag or "latest"
+    if "[" in reference.registry:
+        # Local storage has no names with addresses of IPv6.
+        return _own(str(reference), reference.repository, tag)
+    return f"{reference.name}:{tag}"
+
+
+def _own(text: str, repository: str, tag: str) -> str:
+    """A name that nothing else has, for what has none in local storage."""
+    mark = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return f"localhost/{mark}/{repository}:{tag}"
 
 
 def change(item: WorkItem) -> ImageChange:
@@ -44,12 +54,14 @@ def change(item: WorkItem) -> ImageChange:
     give it none that an image can have.
     """
     wanted = _modification(item)
-    source = target = _local(item.source)
-    with contextlib.suppress(errors.InvalidReference):
-        name = item.target[: len(item.target) - len(wanted.append_tag)]
+    name = item.target[: len(item.target) - len(wanted.append_tag)]
+    try:
         target = _local(Reference.parse(name))
+    except errors.InvalidReference:
+        tag = item.tag[: len(item.tag) - len(wanted.append_tag)]
+        target = _own(name, item.repository, tag)
     return ImageChange(
-        source_image=source,
+        source_image=_local(item.source),
         target_image=target,
         append_tag=wanted.append_tag,
         ansible_role=wanted.ansible_role,
@@ -89,6 +101,14 @@ def made(
     if change.other_result in names and len(sharing) == 1:
         return change.other_result
     return ""
+
+
+def ended_early(change: ImageChange) -> errors.ModifyError:
+    """The error of a change that nobody finished, and nobody says why."""
+    return errors.ModifyError(
+        f"{change.source_image}: ansible role {change.ansible_role}: ansible"
+        " ended before the image was made"
+    )
 
 
 def made_nothing(change: ImageChange) -> errors.ModifyError:

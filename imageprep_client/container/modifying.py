@@ -288,11 +288,16 @@ class Modifying:
             observer=self._observer,
         )
         names = workspace.names()
+        stopped = not self._request.keep_going and any(
+            result.error for result in results
+        )
         for item, result in zip(items, results, strict=True):
             if result.error is not None:
                 modified.fail(item, result.error)
-            elif not result.done:
+            elif not result.done and stopped:
                 modified.leave(item)
+            elif not result.done:
+                modified.fail(item, changes.ended_early(result.change))
             else:
                 name = changes.made(result.change, wanted, names)
                 if name:
@@ -329,7 +334,13 @@ class Modifying:
             kept += [name for name in sources if name in there]
         if self._request.cleanup != "full":
             for name in dict.fromkeys(kept):
-                workspace.keep(name)
+                try:
+                    workspace.keep(name)
+                except errors.StoreError as error:
+                    # The images are pushed: that is what the run is for.
+                    self._observer.warning(
+                        f"{name}: not kept in local storage: {error}"
+                    )
 
 
 def _row(

@@ -196,6 +196,9 @@ class _Run:
         )
         rows += more_rows
         failures += more_failures
+        unmade = [each for each in rows if each.outcome in ("left", "failed")]
+        if unmade and not failures:
+            raise AssertionError(f"{unmade[0].image}: nobody says why not")
         values: dict[str, Any] = dict(work.parameters)
         if self._request.pin_digests and not failures:
             self._pin(values, rows, work)

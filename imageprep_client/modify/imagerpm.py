@@ -56,7 +56,13 @@ class ImageRpm:
             raise self._without_rpm()
         if finished.status:
             raise self._refusal("cannot list its packages", finished)
-        rows = map(str.split, finished.stdout.splitlines())
+        rows = [line.split() for line in finished.stdout.splitlines()]
+        for row in rows:
+            if len(row) != 5 or not row[1].isdecimal():
+                raise errors.ModifyError(
+                    f"{self.image}: its rpm lists {' '.join(row)[:80]!r},"
+                    " which is no package"
+                )
         return [
             Installed(name, Evr(int(epoch), version, release), architecture)
             for name, epoch, version, release, architecture in rows

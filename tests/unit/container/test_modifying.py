@@ -90,10 +90,34 @@ def test_role_is_told(run: Run) -> None:
     assert change.variables["rpms_path"] == "/r"
 
 
-def test_target_that_is_no_name(run: Run) -> None:
-    """Where parameters name a directory, the target is the source's name."""
-    run({**modify(), "push_destination": "memory:x"})
-    assert run.workspaces.changes[0].target_image == f"{API}:1"
+def test_targets_that_are_no_names(run: Run) -> None:
+    """Of directories, each image still has a name that no other has."""
+    run(
+        {**modify(), "push_destination": "memory:x"},
+        {**modify(), "push_destination": "memory:y"},
+    )
+    names = [change.target_image for change in run.workspaces.changes]
+    assert len(set(names)) == 4
+    for name in names:
+        assert name.startswith("localhost/")
+        assert name.endswith(":1")
+
+
+def test_target_at_an_address_of_ipv6(run: Run) -> None:
+    """Local storage cannot have its name."""
+    run({**modify(), "push_destination": "[fd00::1]:8787"})
+    for change in run.workspaces.changes:
+        assert "[" not in change.target_image
+
+
+@pytest.mark.parametrize("keep_going", [False, True])
+def test_role_that_ends_early(run: Run, keep_going: bool) -> None:
+    """What nobody finished is a failure, and no parameter names it."""
+    run.workspaces.ending = {"nova-api"}
+    result = run(modify(), keep_going=keep_going)
+    assert outcomes(result)[0] == "failed"
+    assert "ended before" in result.rows[0].error
+    assert not run.output.exists()
 
 
 def test_role_that_goes_by_the_source(run: Run) -> None:
@@ -108,6 +132,13 @@ def test_role_that_goes_by_the_source_of_two(run: Run) -> None:
     other = {**modify(), "push_destination": "e.io:5000"}
     result = run(modify(), other)
     assert set(outcomes(result)) == {"failed"}
+
+
+def test_what_cannot_be_kept_is_pushed_all_the_same(run: Run) -> None:
+    """A full local storage does not keep the parameters from naming it."""
+    run.workspaces.full = True
+    assert outcomes(run(modify(), cleanup="partial")) == ["copied", "copied"]
+    assert run.written["ContainerNovaApiImage"] == MODIFIED
 
 
 def test_source_of_two_is_brought_in_once(run: Run) -> None:

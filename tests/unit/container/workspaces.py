@@ -31,7 +31,8 @@ class Workspaces:
         self.failing: set[str] = set()
         self.broken: set[str] = set()
         self.silent: set[str] = set()
-        self.untargeted = False
+        self.ending: set[str] = set()
+        self.untargeted = self.full = False
         self.missing = ""
         self.checked: list[tuple[str, str]] = []
         self.changes: list[ImageChange] = []
@@ -98,6 +99,8 @@ class Workspace:
 
     def _made(self, change: ImageChange, done: bool) -> Changed:
         quiet = any(part in change.source_image for part in self._told.silent)
+        if any(part in change.source_image for part in self._told.ending):
+            return Changed(change, False)
         if done and not quiet:
             name = (
                 change.other_result if self._told.untargeted else change.result
@@ -123,6 +126,8 @@ class Workspace:
 
     def keep(self, name: str) -> None:
         assert name in self._names
+        if self._told.full:
+            raise errors.LocalStorageError("no room")
         self._told.kept.append(name)
 
     def _store(self, name: str) -> memory.MemoryStore:

@@ -100,6 +100,15 @@ class TestInstalled:
         image.answer(0)
         assert image.rpm.installed() == []
 
+    @pytest.mark.parametrize(
+        "line", ["warning: something odd", "nova one 1 1 noarch", "\n"]
+    )
+    def test_odd_words(self, image: Image, line: str) -> None:
+        """What is no package is an error that names the image."""
+        image.answer(0, "", f"{line}\n")
+        with pytest.raises(errors.ModifyError, match="^an image: its rpm"):
+            image.rpm.installed()
+
     def test_no_rpm(self, image: Image) -> None:
         """Where there is no such file, rpm was not found."""
         image.files.remove("/usr/bin/rpm")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import json
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +39,13 @@ class Events:
         self._failures: dict[str, errors.ModifyError] = {}
         self._failed: set[str] = set()
         self._log: collections.deque[str] = collections.deque(maxlen=LINES)
-        secrets = {text for each in changes for text in each.secrets}
+        secrets = {
+            form
+            for each in changes
+            for text in each.secrets
+            # A message may have it within a mapping, in either notation.
+            for form in (text, repr(text)[1:-1], json.dumps(text)[1:-1])
+        }
         # The longest first: one may be a part of another.
         self._secrets = sorted(secrets, key=len, reverse=True)
         self._lock = threading.Lock()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -145,6 +147,19 @@ def test_secrets(taken: Events) -> None:
     error = error_of(taken.results(ended=False)[1])
     assert error.log == ("http://u:***@h/ x", "is ***")
     assert "hunter2" not in str(error)
+
+
+@pytest.mark.parametrize("form", [repr, json.dumps])
+def test_secrets_within_mappings(
+    seen: Observer, form: Callable[[object], str]
+) -> None:
+    """They are masked in either notation, with their escapes."""
+    password = "p'\"q\\z"
+    events = Events([change("a", password=password)], seen)
+    events.take(failed(msg=form({"why": f"cannot log in with {password}"})))
+    told = str(error_of(events.results(ended=False)[0]))
+    assert "q\\" not in told
+    assert "***" in told
 
 
 def test_ignored_failure(taken: Events) -> None:

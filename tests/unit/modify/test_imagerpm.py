@@ -106,7 +106,7 @@ class TestInstalled:
     def test_odd_words(self, image: Image, line: str) -> None:
         """What is no package is an error that names the image."""
         image.answer(0, "", f"{line}\n")
-        with pytest.raises(errors.ModifyError, match="^an image: its rpm"):
+        with pytest.raises(errors.ModifyError, match=r"^an image: its rpm"):
             image.rpm.installed()
 
     def test_no_rpm(self, image: Image) -> None:

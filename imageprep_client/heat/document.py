@@ -133,17 +133,19 @@ def _check_bounds(text: str, name: str) -> None:
                 open_nodes.append((event.anchor, total - 1))
             elif event.anchor:
                 sizes[event.anchor] = 1
-        if total > MAX_NODES or len(open_nodes) > MAX_DEPTH:
-            raise _unbounded(event, name, len(open_nodes) > MAX_DEPTH)
+        if len(open_nodes) > MAX_DEPTH:
+            raise _too_deep(event.start_mark, name)
+        if total > MAX_NODES:
+            raise errors.InvalidFile(
+                name,
+                f"{_place(event.start_mark)}over {MAX_NODES} values once its"
+                " aliases are followed",
+            )
 
 
-def _unbounded(event: yaml.Event, name: str, deep: bool) -> errors.InvalidFile:
-    problem = (
-        f"nested deeper than {MAX_DEPTH} levels"
-        if deep
-        else f"over {MAX_NODES} values once its aliases are followed"
-    )
-    return errors.InvalidFile(name, f"{_place(event.start_mark)}{problem}")
+def _too_deep(mark: Any, name: str) -> errors.InvalidFile:
+    problem = f"nested deeper than {MAX_DEPTH} levels"
+    return errors.InvalidFile(name, f"{_place(mark)}{problem}")
 
 
 def _invalid(error: yaml.YAMLError, name: str) -> errors.InvalidFile:
@@ -152,6 +154,10 @@ def _invalid(error: yaml.YAMLError, name: str) -> errors.InvalidFile:
         parts = (error.context, error.problem)
         problem = ": ".join(part for part in parts if part)
         place = _place(error.problem_mark)
+        # libyaml may have a limit of its own, and looks ahead up to there
+        # before it gives the first event.
+        if "nesting depth" in problem:
+            return _too_deep(error.problem_mark, name)
     else:
         problem = getattr(error, "reason", "cannot be parsed")
         position = getattr(error, "position", None)

@@ -20,13 +20,9 @@ from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry import urls
 from imageprep_client.stores.registry.auth import Authenticator
 from imageprep_client.stores.registry.hosts import TLS, Endpoint, Hosts
-from imageprep_client.stores.registry.transport import (
-    Body,
-    Response,
-    Timeout,
-    Transport,
-)
+from imageprep_client.stores.registry.transport import Response, Transport
 from imageprep_client.stores.registry.window import Window
+from imageprep_client.stores.registry.wire import Body, Timeout
 
 USER_AGENT = "imageprep-client"
 MAX_REDIRECTS = 5

@@ -1,64 +1,42 @@
-"""HTTP as this package uses it: connections, TLS, proxies, raw bodies."""
+"""HTTP as this package uses it: TLS, proxies, raw bodies.
+
+Servers that are reached directly are spoken to by `wire`, those behind a
+proxy by urllib3, which knows every kind of proxy.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import ipaddress
 import logging
-import os
 import re
+import socket
 import ssl
 import threading
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
 
 import requests.utils
 import urllib3
+import urllib3.util.connection
 
 from imageprep_client import errors
-from imageprep_client.stores.registry import urls
+from imageprep_client.stores.registry import proxies, urls, wire
+from imageprep_client.stores.registry.heads import Broken
 from imageprep_client.stores.registry.hosts import TLS
+from imageprep_client.stores.registry.wire import Body, Raw, Timeout
 
-if TYPE_CHECKING:
-    from urllib3 import PoolManager
-    from urllib3.response import BaseHTTPResponse
+_log = logging.getLogger(__name__)
 
 # More digits are no length of anything, and slow to convert.
 _LENGTH = re.compile(r"[0-9]{1,18}")
 #: A body that nobody wants is read up to here to keep its connection.
 _DISCARD = 64 * 1024
-
-Timeout = tuple[float, float]
+_PIECE = 64 * 1024
+#: What is small is sent at once.
+_SOCKET_OPTIONS: list[tuple[int, int, int | bytes]] = [
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+]
 
 #: What the standard library says of a proxy's answer to CONNECT.
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
-
-
-class _WithoutQueries(logging.Filter):
-    """Takes queries out of what urllib3 logs of requests.
-
-    A redirect to storage is signed in its query: who reads the log could
-    use it.
-    """
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.args, tuple):
-            record.args = tuple(
-                arg.partition("?")[0] if isinstance(arg, str) else arg
-                for arg in record.args
-            )
-        return True
-
-
-logging.getLogger("urllib3.connectionpool").addFilter(_WithoutQueries())
-
-
-class Body(Protocol):
-    """A body that is streamed; its length goes into Content-Length."""
-
-    def __iter__(self) -> Iterable[bytes]: ...
-
-    def __len__(self) -> int: ...
 
 
 class Response:
@@ -68,12 +46,12 @@ class Response:
     :ivar redirected: whether it came from another URL than was asked.
     """
 
-    def __init__(self, method: str, url: str, raw: BaseHTTPResponse) -> None:
+    def __init__(self, method: str, url: str, raw: Raw) -> None:
         self._raw = raw
         self.method = method
         self.url = url
         self.status = raw.status
-        self.headers: Mapping[str, str] = raw.headers
+        self.headers = raw.headers
         self.redirected = False
 
     def read(self, size: int) -> bytes:
@@ -82,8 +60,7 @@ class Response:
         :raises Unreachable: when the connection breaks.
         """
         try:
-            # One read of the socket each: gathering pieces copies them.
-            return self._raw.read1(size, decode_content=False)
+            return self._raw.read(size)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             self.close()
             raise _unreachable(self.url, error) from error
@@ -95,7 +72,7 @@ class Response:
         """
         parts = []
         left = limit + 1
-        while left > 0 and (data := self.read(left)):
+        while left > 0 and (data := self.read(min(left, _PIECE))):
             parts.append(data)
             left -= len(data)
         if left <= 0:
@@ -124,7 +101,6 @@ class Response:
     def close(self) -> None:
         """Have done with it; the connection is dropped unless it is read."""
         self._raw.close()
-        self._raw.release_conn()
 
 
 class Transport:
@@ -137,11 +113,10 @@ class Transport:
 
     def __init__(self, tls: TLS, size: int) -> None:
         self._tls = tls
-        self._size = size
         self._lock = threading.Lock()
         self._context: ssl.SSLContext | None = None
-        self._managers: dict[tuple[str, str], PoolManager] = {}
-        self._proxies: dict[tuple[str, str, int], str] = {}
+        self._direct = wire.Connections(self._connect, size)
+        self._proxies = proxies.Proxies(self._tls_context, size)
 
     def send(
         self,
@@ -158,117 +133,45 @@ class Transport:
         # Compressed answers are a way to fill memory, and their bytes are
         # not the ones that a digest speaks of.
         headers = {"Accept-Encoding": "identity", **headers}
-        if body is not None:
-            headers["Content-Length"] = str(len(body))
-        connect, read = timeout
-        if body is not None:
-            # urllib3 sends by the time for connecting: a registry whose disk
-            # is busy may stop to read for longer.
-            connect = max(connect, read)
+        ask = self._proxies.ask if self._proxies.of(url) else self._direct.ask
         try:
-            raw = self._manager(url).urlopen(
-                method,
-                url,
-                body=body,
-                headers=headers,
-                redirect=False,
-                retries=False,
-                timeout=urllib3.Timeout(connect=connect, read=read),
-                preload_content=False,
-                decode_content=False,
-            )
-        except (urllib3.exceptions.HTTPError, UnicodeError) as error:
+            raw = ask(method, url, headers, body, timeout)
+        except (urllib3.exceptions.HTTPError, OSError, UnicodeError) as error:
             raise _unreachable(url, error) from error
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("%s %s: %d", method, urls.shown(url), raw.status)
         return Response(method, url, raw)
 
-    def _manager(self, url: str) -> PoolManager:
-        """What has the connections that this URL is asked through."""
-        origin = urls.origin(url)
-        proxy = self._proxies.get(origin)
-        if proxy is None:
-            proxy = "" if _is_direct(origin[1]) else _proxy(url)
-            self._proxies[origin] = proxy
-        key = (origin[0], proxy)
+    def _connect(self, origin: urls.Origin, timeout: float) -> socket.socket:
+        scheme, host, port = origin
+        # What is wrong with the files of the operator is told first.
+        context = self._tls_context() if scheme == "https" else None
+        made = urllib3.util.connection.create_connection(
+            (host, port), timeout, socket_options=_SOCKET_OPTIONS
+        )
+        if context is None:
+            return made
+        try:
+            return context.wrap_socket(made, server_hostname=host)
+        except BaseException:
+            made.close()
+            raise
+
+    def _tls_context(self) -> ssl.SSLContext:
+        """Made at its first use: reading all authorities takes a while."""
         with self._lock:
-            if key not in self._managers:
-                self._managers[key] = self._make_manager(*key)
-            return self._managers[key]
-
-    def _make_manager(self, scheme: str, proxy: str) -> PoolManager:
-        """Connections of one kind.
-
-        A worker holds a connection while it reads a blob and takes another
-        to write it, maybe to the same registry. A pool that blocks when it
-        is empty could then stop all of them; one that is too small throws
-        connections away. So it does not block and is large.
-        """
-        options: dict[str, Any] = {"num_pools": 64, "maxsize": self._size}
-        if scheme == "https" or proxy.startswith("https:"):
-            # Made at its first use: reading all authorities takes a while.
             self._context = self._context or _context(self._tls)
-            options["ssl_context"] = self._context
-        if not proxy:
-            return urllib3.PoolManager(**options)
-        if proxy.startswith("socks"):
-            return _socks(proxy, options)
-        user, password = requests.utils.get_auth_from_url(proxy)
-        login = None
-        if user:
-            login = urllib3.make_headers(proxy_basic_auth=f"{user}:{password}")
-        if proxy.startswith("https:"):
-            options["proxy_ssl_context"] = self._context
-        return urllib3.ProxyManager(proxy, proxy_headers=login, **options)
+            return self._context
 
     def close(self) -> None:
         """Close all idle connections."""
-        with self._lock:
-            for manager in self._managers.values():
-                manager.clear()
-
-
-def _proxy(url: str) -> str:
-    """The proxy that the environment names for this URL, or empty.
-
-    Reading the environment at every request takes longer than the rest of
-    a request; so it is read once for each origin.
-    """
-    proxies = requests.utils.get_environ_proxies(url)
-    found: str = requests.utils.select_proxy(url, proxies) or ""
-    return found if "://" in found or not found else f"http://{found}"
-
-
-def _socks(proxy: str, options: dict[str, Any]) -> PoolManager:
-    try:
-        from urllib3.contrib.socks import SOCKSProxyManager
-    except ImportError as error:
-        raise errors.InvalidArgument(
-            f"{urls.shown(proxy)}: this kind of proxy needs PySocks",
-            hint="pip install PySocks, or use an HTTP proxy",
-        ) from error
-    manager: PoolManager = SOCKSProxyManager(proxy, **options)
-    return manager
-
-
-def _is_direct(host: str) -> bool:
-    """Whether a host is this one, or in an IPv6 network of NO_PROXY.
-
-    All else of NO_PROXY is the requests library's.
-    """
-    if urls.is_loopback(host):
-        return True
-    address = urls.address(host)
-    if not isinstance(address, ipaddress.IPv6Address):
-        return False
-    listed = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
-    for text in listed.split(","):
-        with contextlib.suppress(ValueError):
-            if address in ipaddress.IPv6Network(text.strip(), strict=False):
-                return True
-    return False
+        self._direct.close()
+        self._proxies.close()
 
 
 def _context(tls: TLS) -> ssl.SSLContext:
     context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
     defaults = ssl.get_default_verify_paths()
     if not defaults.cafile and not defaults.capath:
         context.load_verify_locations(requests.utils.DEFAULT_CA_BUNDLE_PATH)
@@ -303,6 +206,8 @@ def _unreachable(url: str, error: Exception) -> errors.Unreachable:
     if ":" in host:
         host = f"[{host}]"
     where = host if port in (80, 443) else f"{host}:{port}"
+    if isinstance(error, Broken):
+        return errors.Unreachable(f"{where}: {error}")
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):

@@ -16,7 +16,7 @@ import urllib.parse
 
 from imageprep_client import errors
 
-_PORTS = {"http": 80, "https": 443}
+PORTS = {"http": 80, "https": 443}
 # What a host name in a URL can be; libraries disagree about all else.
 _HOST = re.compile(
     r"[a-z0-9_]([a-z0-9._-]*[a-z0-9])?[.]?|[0-9a-f]*:[0-9a-f:.]+"
@@ -52,6 +52,8 @@ _TOKEN_SERVERS = frozenset(
     }
 )
 
+#: Scheme, host and port.
+Origin = tuple[str, str, int]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -66,7 +68,7 @@ def shown(url: str) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def origin(url: str) -> tuple[str, str, int]:
+def origin(url: str) -> Origin:
     """Scheme, host and port; default ports are filled in.
 
     :raises ServerFault: when the URL is malformed or no HTTP URL.
@@ -77,18 +79,18 @@ def origin(url: str) -> tuple[str, str, int]:
         raise _refused(shown(url), str(error)) from error
 
 
-def _origin(url: str) -> tuple[str, str, int]:
+def _origin(url: str) -> Origin:
     try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port
     except ValueError as error:
         raise ValueError("a malformed URL") from error
     scheme = parts.scheme.lower()
-    if scheme not in _PORTS or not parts.hostname:
+    if scheme not in PORTS or not parts.hostname:
         raise ValueError("a URL that is not HTTP")
     if not _HOST.fullmatch(parts.hostname):
         raise ValueError("a malformed URL")
-    return scheme, parts.hostname.rstrip("."), port or _PORTS[scheme]
+    return scheme, parts.hostname.rstrip("."), port or PORTS[scheme]
 
 
 def host_of(authority: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.stores.registry import http, transport
+from imageprep_client.stores.registry import http, transport, wire
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content, registry
 from imageprep_client.testing.streams import push
@@ -29,8 +29,8 @@ class Corruption:
             method: str,
             url: str,
             headers: Mapping[str, str],
-            body: bytes | transport.Body | None,
-            timeout: transport.Timeout,
+            body: bytes | wire.Body | None,
+            timeout: wire.Timeout,
         ) -> transport.Response:
             if method == "PUT" and url.endswith("/manifests/tag"):
                 body = corruption.change(body)
@@ -39,8 +39,8 @@ class Corruption:
         monkeypatch.setattr(transport.Transport, "send", send)
 
     def change(
-        self, body: bytes | transport.Body | None
-    ) -> bytes | transport.Body | None:
+        self, body: bytes | wire.Body | None
+    ) -> bytes | wire.Body | None:
         """The body, or another that parses as well."""
         if not self._left or not isinstance(body, bytes):
             return body

@@ -156,7 +156,7 @@ class RegistryClient:
     ) -> http.Registry:
         """The registry, settled.
 
-        :param first: what it will be asked first, where that is a HEAD.
+        :param first: what it will be asked first, where that is known.
         """
         key = (name, insecure)
         known = self._registries.get(key)
@@ -193,10 +193,11 @@ class RegistryClient:
             Window(self._concurrency, self._stop),
             self._timeouts,
         )
-        if first is not None and answers:
-            made.keep(answers[-1])
         with self._lock:
             known = self._registries.setdefault(key, made)
+        if first is not None:
+            for answer in answers:
+                known.keep(answer)
         if known is made and not endpoint.is_secure:
             self._warn(endpoint.host, endpoint.base)
         return known

@@ -220,7 +220,7 @@ class Registry:
         self.base = endpoint.base
         self.retrier = retrier
         self.lists_referrers = True
-        self._answered: dict[str, Response] = {}
+        self._answered: dict[tuple[str, str], Response] = {}
         self._tls = endpoint.tls
         self._window = window
         self._hosts = hosts
@@ -234,8 +234,8 @@ class Registry:
         )
 
     def keep(self, response: Response) -> None:
-        """Give this answer to the HEAD that asks for it next."""
-        self._answered[response.url] = response
+        """Give this answer to who asks for it next."""
+        self._answered[response.method, response.url] = response
 
     def call(self, request: Request, expect: Collection[int]) -> Response:
         """Send it until one of the expected answers comes.
@@ -360,7 +360,7 @@ class Registry:
         headers: Mapping[str, str],
         body: bytes | Body | None,
     ) -> Response:
-        if method == "HEAD" and (answer := self._answered.pop(url, None)):
+        if answer := self._answered.pop((method, url), None):
             return answer
         _, host, port = urls.origin(url)
         _, home, _ = urls.origin(self.base)
@@ -385,8 +385,8 @@ def probe(
     Nothing secret is sent. Servers of TLS say 400 to a plain request, and
     web servers redirect it: neither is a registry.
 
-    :param first: a HEAD to ask with, so that its answer need not be asked
-        for again; otherwise it is the distribution API's own question.
+    :param first: a GET or HEAD to ask with, so that its answer need not be
+        asked for again; otherwise it is the distribution API's own question.
     :raises Unreachable: when nobody is there.
     """
     asked = first or Request("GET", "/v2/", endpoint.host)
@@ -397,7 +397,10 @@ def probe(
         None,
         (min(timeouts.connect, 3.0), min(timeouts.read, 10.0)),
     )
-    response.discard()
-    if response.status == 400 or response.status in _REDIRECTS:
-        return None
-    return response
+    no_registry = response.status == 400 or response.status in _REDIRECTS
+    if no_registry and first is not None:
+        # Some say so of what was asked for, and only of that.
+        no_registry = probe(endpoint, transports, timeouts) is None
+    if no_registry or first is None:
+        response.discard()
+    return None if no_registry else response

@@ -74,12 +74,12 @@ class RegistryStore:
             references.check_tag(reference)
 
         def get(place: Place) -> Descriptor:
-            registry = place.connect()
             request = dataclasses.replace(
                 place.requests.manifest("GET", reference),
                 headers=_ACCEPT,
                 repeatable=False,
             )
+            registry = place.connect(request)
             return registry.retrier.retrying(
                 request.what,
                 lambda: self._resolve_by_get(registry, request, reference),

@@ -96,3 +96,27 @@ def test_resolve_ahead_refuses_what_is_no_reference(
     with pytest.raises(errors.InvalidReference):
         client.store(registry.host, "ns/a").resolve_ahead("../x")
     assert not registry.log
+
+
+@pytest.mark.parametrize("how", ["resolve", "resolve_ahead"])
+def test_first_question(
+    client: RegistryClient, registry: RegistryServer, how: str
+) -> None:
+    """Whether it is a registry, the first question finds out."""
+    getattr(client.store(registry.host, "ns/a"), how)("1")
+    asked = [request.path for request in registry.log]
+    assert asked == ["/v2/ns/a/manifests/1"]
+
+
+@pytest.mark.parametrize("how", ["resolve", "resolve_ahead"])
+def test_first_answer_is_elsewhere(
+    client: RegistryClient, registry: RegistryServer, how: str
+) -> None:
+    """What redirects only what was asked for is a registry, too."""
+    found = registry.content.store("ns/a").resolve("1")
+    elsewhere = f"{registry.url}/v2/ns/a/manifests/{found.digest}"
+    registry.faults.add(
+        Fault(path="/manifests/1", status=307, headers={"Location": elsewhere})
+    )
+    assert getattr(client.store(registry.host, "ns/a"), how)("1") == found
+    assert len(registry.requests(path="/manifests/1")) == 1

@@ -124,25 +124,26 @@ class Groups:
 
     @contextlib.contextmanager
     def _empty(self) -> Iterator[servers.DockerRegistry]:
-        """A registry that has nothing yet.
-
-        For minutes after many files were deleted, ext4 is slow to make new
-        ones: it passes over their inodes one by one. So an old registry
-        gives back its bytes at once, and its files at the end of all.
-        """
-        place = pathlib.Path(
-            tempfile.mkdtemp(prefix="destination-", dir=self._work)
-        )
-        self._stack.callback(shutil.rmtree, place)
+        """A registry that has nothing yet."""
+        place = self._new_directory()
         with servers.docker_registry(place, access_log=True) as registry:
             yield registry
-        for file in place.rglob("data"):
-            if file.is_file():
-                os.truncate(file, 0)
+        _give_back(place)
 
     def _fresh_tree(self) -> str:
-        shutil.rmtree(self._tree, ignore_errors=True)
+        _give_back(pathlib.Path(self._tree))
+        self._tree = str(self._new_directory() / "tree")
         return self._tree
+
+    def _new_directory(self) -> pathlib.Path:
+        """A directory that is deleted at the end of all.
+
+        For minutes after many files were deleted, ext4 is slow to make new
+        ones: it passes over their inodes one by one.
+        """
+        made = tempfile.mkdtemp(prefix="new-", dir=self._work)
+        self._stack.callback(shutil.rmtree, made)
+        return pathlib.Path(made)
 
     def _times(self, *works: Callable[[], Taken]) -> list[list[Taken]]:
         """Each work as often as wanted, taking turns."""
@@ -380,6 +381,13 @@ class Groups:
         for name, (few, many) in each.items():
             title = f"{name} per image, 1,000 : 100"
             yield Row(title, many / few, 1.1)
+
+
+def _give_back(place: pathlib.Path) -> None:
+    """Free the bytes of all large files below a directory."""
+    for file in place.rglob("*"):
+        if file.is_file() and file.stat().st_size > _BYTES_EACH:
+            os.truncate(file, 0)
 
 
 def _median(taken: Sequence[Taken]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import re
 import shutil
 import socket
@@ -83,6 +84,7 @@ class DockerRegistry:
     :ivar directory: its configuration, log and storage.
     :ivar ca: file of the authority of its certificate, or None.
     :ivar user, password: what it wants, or empty.
+    :ivar process: its number.
     """
 
     host: str
@@ -90,6 +92,13 @@ class DockerRegistry:
     ca: Path | None = None
     user: str = ""
     password: str = ""
+    process: int = 0
+
+    def processor(self) -> float:
+        """Seconds of processor time that it took so far."""
+        stat = Path(f"/proc/{self.process}/stat").read_text()
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def requests(self, pattern: str) -> list[str]:
         """The requests so far, such as ``GET /v2/``, with this pattern.
@@ -154,8 +163,11 @@ def docker_registry(
     config = directory / "config.yml"
     config.write_text("\n".join(lines) + "\n")
     command = ["docker-registry", "serve", str(config)]
-    with running(command, port, directory / "log", address.strip("[]")):
-        yield DockerRegistry(f"{name}:{port}", directory, ca, user, password)
+    log = directory / "log"
+    with running(command, port, log, address.strip("[]")) as process:
+        yield DockerRegistry(
+            f"{name}:{port}", directory, ca, user, password, process.pid
+        )
 
 
 def make_certificate(directory: Path) -> Path:

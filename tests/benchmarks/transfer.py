@@ -210,12 +210,27 @@ class Groups:
 
         def least() -> Taken:
             with self._empty() as target:
-                return bench.moves(source, target.host)
+                before = source.registry.processor()
+                taken = bench.moves(source, target.host)
+                after = source.registry.processor() + target.processor()
+                needed.append(after - before)
+                return taken
 
+        needed: list[float] = []
         own, other, limit = self._times(ours, theirs, least)
+        version = _median([bench.version() for _ in range(self._runs)])
         name = "registry, cold"
         yield _ratio(name, _median(own), _median(other), "skopeo sync", 0.4)
         yield _ratio(name, _median(own), _median(limit), "the limit", None)
+        cores = os.cpu_count() or 1
+        floor = statistics.median(needed) / cores + version
+        yield Row(
+            f"{name}, were it free",
+            floor / _median(other),
+            None,
+            f"{statistics.median(needed):.2f} s of the registries on {cores}"
+            f" processors + {version:.2f} s openstack --version",
+        )
         yield _memory(name, *own)
 
     def again(self) -> Iterator[Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import re
+import secrets
 import shutil
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import yaml
 
 from tests import local_storage as local_storages
 from tests import rpm_packages
+from tests.git_server import git_server
 from tests.integration.modifying import Site, publish
 from tests.local_storage import LocalStorage
 from tests.rpm_images import RpmImages
@@ -146,13 +148,18 @@ def test_dockerfile(site: Site) -> None:
 
 
 def test_patch(site: Site) -> None:
-    """A patch from Gerrit."""
+    """A patch from Gerrit, whose password nobody gets to see."""
     gerrit = Gerrit(site.home / "gerrit")
     files = rpm_packages.python_project("nova-demo", "1.0", "patched")
     refspec = gerrit.change("openstack/nova", 12345, files)
     assert refspec in GUIDE.read_text()
-    configure(site, "patch.yaml", gerrit_url=gerrit.url)
-    site.run()
+    secret = secrets.token_hex(16)
+    with git_server(gerrit.directory, "me", secret) as server:
+        configure(site, "patch.yaml", gerrit_url=server.url())
+        result = site.run("--log-file", "log")
+        assert server.command_lines
+        assert not [x for x in server.command_lines if secret in x]
+    assert secret not in result.stderr + (site.home / "log").read_text()
     buildah = site.pull(f"ns/openstack-nova-api:{TAG}-change-12345-1")
     with buildah.container("localhost/pulled:1") as container:
         assert container.run("nova-demo").strip() == "patched"

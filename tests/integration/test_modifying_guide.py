@@ -89,8 +89,10 @@ def url(site: Site) -> Iterator[str]:
         thread.join()
 
 
-def configure(site: Site, name: str, **variables: Any) -> None:
-    """Let env.yaml be one of the guide's, with the places of the test."""
+def documented(
+    site: Site, name: str, **variables: Any
+) -> list[dict[str, Any]]:
+    """The entries of one of the guide's files, with places of the test."""
     blocks = dict(_BLOCK.findall(GUIDE.read_text()))
     text = blocks[name]
     for place, here in (
@@ -100,26 +102,43 @@ def configure(site: Site, name: str, **variables: Any) -> None:
         ("/home/stack", str(site.home)),
     ):
         text = text.replace(place, here)
-    entries = yaml.safe_load(text)["parameter_defaults"]
-    for entry in entries["ContainerImagePrepare"]:
+    parameters = yaml.safe_load(text)["parameter_defaults"]
+    entries: list[dict[str, Any]] = parameters["ContainerImagePrepare"]
+    for entry in entries:
         # The source has not all images of a release.
         entry.setdefault("includes", ["openstack-keystone"])
         entry.get("modify_vars", {}).update(variables)
-    site.configure(*entries["ContainerImagePrepare"])
+    return entries
+
+
+def configure(site: Site, name: str, **variables: Any) -> None:
+    """Let env.yaml be one of the guide's, with places of the test."""
+    site.configure(*documented(site, name, **variables))
 
 
 def test_updates(site: Site, url: str) -> None:
-    """Update packages in all images."""
+    """Update packages in all images, each entry with an empty cache."""
     rpm_packages.repository(site.home / "updates", NEW)
     repos = site.home / "updates.repos.d"
     repos.mkdir()
     (repos / "updates.repo").write_text(
         f"[updates]\nname=updates\nbaseurl={url}/updates\ngpgcheck=0\n"
     )
-    configure(site, "updates.yaml")
+    caches = [site.home / name for name in ("one", "two")]
+    entries = []
+    for cache, image in zip(caches, ("keystone", "nova-api"), strict=True):
+        cache.mkdir()
+        (cache / "left.solv").touch()
+        variables = {"yum_cache": str(cache), "force_purge_yum_cache": True}
+        (entry,) = documented(site, "updates.yaml", **variables)
+        entries.append({**entry, "includes": [f"openstack-{image}"]})
+    site.configure(*entries)
     site.run()
-    image = f"ns/openstack-keystone:{TAG}-updated-1"
-    assert site.installed(image) == str(NEW)
+    for cache, entry in zip(caches, entries, strict=True):
+        image = f"ns/{entry['includes'][0]}:{TAG}-updated-1"
+        assert site.installed(image) == str(NEW)
+        assert not (cache / "left.solv").exists()
+        assert list(cache.glob("updates*"))
 
 
 def test_hotfix(site: Site) -> None:

@@ -124,7 +124,6 @@ def changes(site: Site) -> dict[str, dict[str, Any]]:
         "install-bare": {**install, **new, "source_image": BARE},
         "install-unknown": {**install, **new, "source_image": "localhost/x"},
         "install-no-name": {**install, **new, "source_image": "no name"},
-        # The first, for it to be the one that empties the cache.
         "update-cache": {
             **update,
             "yum_cache": str(here / "cache"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence
 
 from imageprep_client import errors
 from imageprep_client.buildah import Buildah, LocalImage
@@ -29,12 +29,9 @@ class Target:
     result: str
 
 
-def targets(
-    images: Sequence[str], tag: str, buildah: Buildah, taken: Set[str]
-) -> list[Target]:
+def targets(images: Sequence[str], tag: str, buildah: Buildah) -> list[Target]:
     """What each image is, and what becomes of it.
 
-    :param taken: the names of the images in local storage.
     :raises InputError: when a name cannot be used.
     """
     found: dict[str, Target] = {}
@@ -46,13 +43,22 @@ def targets(
                 f"{image}: is the same image as {other.image}",
                 hint="name each image once",
             )
+    return list(found.values())
+
+
+def check(wanted: Iterable[Target], buildah: Buildah) -> None:
+    """See that no new image exists already.
+
+    :raises InvalidArgument: when one does.
+    """
+    taken = {name for image in buildah.images() for name in image.names}
+    for target in wanted:
         if target.result in taken:
             raise errors.InvalidArgument(
                 f"{target.result}: exists in local storage already",
                 hint="choose another --tag, or remove it with: buildah rmi"
                 f" {target.result}",
             )
-    return list(found.values())
 
 
 def _target(image: str, tag: str, buildah: Buildah) -> Target:

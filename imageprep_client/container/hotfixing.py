@@ -36,6 +36,7 @@ from imageprep_client.modify.hotfix import (
     temporary_name,
 )
 from imageprep_client.modify.imagerpm import PACKAGES
+from imageprep_client.modify.reservation import reserved
 from imageprep_client.modify.rpmfile import RpmFile
 from imageprep_client.modify.rpms import Change
 from imageprep_client.observer import Observer
@@ -126,7 +127,7 @@ def hotfix(
     :param source, destination: as for `staging.fetch`.
     :param undercloud_registry: as for `worklist.build`.
     :raises InputError: when the packages or the names cannot be used, or a
-        new image exists already; nothing was done.
+        new image exists already or is being made; nothing was done.
     """
     tag = request.tag or now.strftime("hotfix-%Y%m%d%H%M%S")
     table = catalog.load(request.release or catalog.DEFAULT_RELEASE)
@@ -139,23 +140,17 @@ def hotfix(
         files.check(request.output_env_file)
     packages = rpms.of_directory(request.rpms_path)
     buildah = Buildah()
-    taken = remove_abandoned(buildah)
-    targets = hotfix_targets.targets(request.images, tag, buildah, taken)
-    with temporary() as directory:
-        scratch = str(directory)
-        _gather(packages, scratch)
-        remote = [target for target in targets if target.local is None]
-        fetched = staging.fetch(
-            [target.reference for target in remote],
-            scratch,
+    remove_abandoned(buildah)
+    targets = hotfix_targets.targets(request.images, tag, buildah)
+    with reserved(buildah, [target.result for target in targets]):
+        hotfix_targets.check(targets, buildah)
+        done, failures = _change(
+            targets,
+            packages,
+            buildah,
             source=source,
             destination=destination,
             observer=observer,
-        )
-        hotfixer = Hotfixer(buildah, packages, scratch, observer)
-        done, failures = _Run(buildah, hotfixer, observer).all(
-            targets,
-            {t.result: f for t, f in zip(remote, fetched, strict=True)},
         )
     images = [
         _hotfixed(target, done[target.result], table, place)
@@ -169,6 +164,34 @@ def hotfix(
         text = parameters.render(result.parameters, request.header)
         files.write(request.output_env_file, text, backup=True)
     return result
+
+
+def _change(
+    targets: Sequence[Target],
+    packages: Sequence[RpmFile],
+    buildah: Buildah,
+    *,
+    source: Callable[[Reference], base.ReadableStore],
+    destination: Callable[[str, str], base.Store],
+    observer: Observer,
+) -> tuple[dict[str, tuple[Change, ...]], list[errors.ImagePrepError]]:
+    """Fetch what is not there, and change the images; see `_Run.all`."""
+    with temporary() as directory:
+        scratch = str(directory)
+        _gather(packages, scratch)
+        remote = [target for target in targets if target.local is None]
+        fetched = staging.fetch(
+            [target.reference for target in remote],
+            scratch,
+            source=source,
+            destination=destination,
+            observer=observer,
+        )
+        hotfixer = Hotfixer(buildah, packages, scratch, observer)
+        return _Run(buildah, hotfixer, observer).all(
+            targets,
+            {t.result: f for t, f in zip(remote, fetched, strict=True)},
+        )
 
 
 class _Run:

@@ -167,8 +167,8 @@ class Modifying:
         if not todo:
             yield modified
             return
+        self.check(todo)
         sources = changes.by_source(todo)
-        self._check(todo)
         with self._workspaces.open() as workspace:
             arrived = self._bring_in(workspace, sources, modified)
             self._change(workspace, arrived, modified)
@@ -188,9 +188,14 @@ class Modifying:
             return None
         return found
 
-    def _check(self, items: Sequence[WorkItem]) -> None:
-        """See that this can be done at all."""
-        if len(self._request.platforms) > 1:
+    def check(self, items: Sequence[WorkItem]) -> None:
+        """See that these can be changed at all; no network is used.
+
+        :param items: all have a modification.
+        :raises InputError: when they cannot.
+        """
+        changes.by_source(items)
+        if items and len(self._request.platforms) > 1:
             raise errors.InvalidArgument(
                 "images cannot be modified and copied for several platforms",
                 hint="give one --platform",

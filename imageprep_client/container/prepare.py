@@ -292,12 +292,31 @@ class _Run:
         planned = {
             each.destination for each in rows if each.outcome == "planned"
         }
+        modified = [i for i in items if i.modification]
         settled = self._modifying.settled(
-            [i for i in items if i.modification and i.target in planned]
+            [i for i in modified if i.target in planned]
         )
         there = {each.destination: each for each in settled.rows}
+        self._modifying.check(self._to_make(modified, unknown, there))
         rows = [there.get(each.destination, each) for each in rows]
         return rows, [*failures, *settled.failures]
+
+    def _to_make(
+        self,
+        modified: Sequence[worklist.WorkItem],
+        unknown: Sequence[worklist.WorkItem],
+        settled: Mapping[str, Row],
+    ) -> list[worklist.WorkItem]:
+        """The images of a dry run that are not known to be made already.
+
+        :param unknown: those whose source does not answer: a run would look
+            at their destination first.
+        :param settled: rows by their destination.
+        """
+        asked = self._modifying.settled([i for i in unknown if i.modification])
+        rows = [*settled.values(), *asked.rows]
+        made = {each.destination for each in rows if each.digest}
+        return [item for item in modified if item.target not in made]
 
     def _copy(
         self, items: Sequence[worklist.WorkItem]

@@ -137,15 +137,10 @@ def temporary_name() -> str:
     return f"{_LOCALHOST}{own_name()}"
 
 
-def remove_abandoned(buildah: Buildah) -> set[str]:
-    """Take away the images that killed runs left behind.
-
-    :returns: the names of those that are there then.
-    """
+def remove_abandoned(buildah: Buildah) -> None:
+    """Take away the images that killed runs left behind."""
     names = {name for image in buildah.images() for name in image.names}
-    abandoned = set(filter(_is_abandoned, names))
-    buildah.remove(*abandoned)
-    return names - abandoned
+    buildah.remove(*filter(_is_abandoned, names))
 
 
 def is_temporary(name: str) -> bool:

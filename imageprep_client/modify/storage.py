@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
-import fcntl
 import os
 import re
 import shutil
@@ -23,9 +22,8 @@ from typing import Any
 
 from imageprep_client import errors, files
 from imageprep_client.buildah import Buildah, own_name
-from imageprep_client.modify import processes
+from imageprep_client.modify import home, processes
 
-_HOME = "imageprep"
 _IMAGES = "images"
 _RUN = "run"
 _CONFIGURATION = "storage.conf"
@@ -80,15 +78,14 @@ def private_storage(host: Buildah) -> Iterator[PrivateStorage]:
     :raises LocalStorageError: when there can be none.
     """
     store: Mapping[str, Any] = host.info().get("store") or {}
-    home = Path(str(store.get("GraphRoot"))) / _HOME
+    place = home.place(store)
     with contextlib.ExitStack() as stack:
-        with _reported(home):
-            home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _locked(home, fcntl.LOCK_EX):
-                _remove_abandoned(home, host)
-                directory = home / own_name()
+        with home.reported(place):
+            with home.alone(place):
+                _remove_abandoned(place, host)
+                directory = place / own_name()
                 directory.mkdir(mode=0o700)
-                stack.enter_context(_locked(directory, fcntl.LOCK_EX))
+                stack.enter_context(home.locked(directory))
             stack.callback(_remove, directory, host)
             storage = _make(directory, store)
         yield storage
@@ -113,25 +110,13 @@ def _make(directory: Path, store: Mapping[str, Any]) -> PrivateStorage:
     )
 
 
-@contextlib.contextmanager
-def _locked(directory: Path, how: int) -> Iterator[None]:
-    """Have the directory locked, as long as this process lives, at most."""
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    descriptor = os.open(directory, flags)
-    try:
-        fcntl.flock(descriptor, how)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _remove_abandoned(home: Path, host: Buildah) -> None:
+def _remove_abandoned(place: Path, host: Buildah) -> None:
     """Remove what belongs to runs that are no more."""
-    for directory in home.iterdir():
+    for directory in place.iterdir():
         # It is in use, or its owner is removing it.
         with (
             contextlib.suppress(BlockingIOError, FileNotFoundError),
-            _locked(directory, fcntl.LOCK_EX | fcntl.LOCK_NB),
+            home.locked(directory, wait=False),
         ):
             _remove(directory, host)
 
@@ -149,7 +134,7 @@ def _remove(directory: Path, host: Buildah) -> None:
             )
             own.run(*place, "rm", "--all")
             own.run(*place, "rmi", "--all", "--force")
-    with _reported(directory):
+    with home.reported(directory):
         for mounted in _mounts(directory):
             _unmount(mounted)
         try:
@@ -255,8 +240,8 @@ def _candidates(environment: Mapping[str, str]) -> Sequence[Path]:
     """The files that storage is configured with; the first one counts."""
     if environment.get(_VARIABLE):
         return [Path(environment[_VARIABLE])]
-    home = environment.get("XDG_CONFIG_HOME") or "~/.config"
-    own = [f"{home}/containers"] if os.geteuid() else []
+    base = environment.get("XDG_CONFIG_HOME") or "~/.config"
+    own = [f"{base}/containers"] if os.geteuid() else []
     return [
         Path(directory).expanduser() / _CONFIGURATION
         for directory in (*own, *_SYSTEM)
@@ -298,18 +283,3 @@ def _text(text: str) -> str:
         for char in text
     )
     return f'"{"".join(escaped)}"'
-
-
-@contextlib.contextmanager
-def _reported(home: Path) -> Iterator[None]:
-    """Turn what the system says into an error of the package."""
-    try:
-        yield
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise errors.LocalStorageError(
-            f"{error.filename or home}: {reason}",
-            hint="run it as root"
-            if isinstance(error, PermissionError)
-            else None,
-        ) from error

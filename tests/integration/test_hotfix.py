@@ -411,6 +411,41 @@ class TestNothingDone:
         assert f"{NEW_IMAGE}: exists in local storage already" in told
         assert f"buildah rmi {NEW_IMAGE}" in told
 
+    def test_result_is_being_made(
+        self,
+        openstack: OpenStack,
+        local_storage: LocalStorage,
+        image: str,
+        rpms: Path,
+    ) -> None:
+        """Of two runs for one name, the second ends at once, in one line."""
+        loop = "while true; do :; done"
+        endless = rpms.with_name("endless")
+        rpm_packages.build(endless, SHELL, Package(version="1.1", post=loop))
+        rpm_packages.build(rpms, NEW)
+        with subprocess.Popen(
+            [PROGRAM, *words(image, endless)],
+            env=openstack.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as first:
+            try:
+                while not local_storage.leftovers():
+                    assert first.poll() is None
+                    # It tells nobody, and its image is never there.
+                    time.sleep(0.05)
+                told = openstack(
+                    *words(image, rpms), status=2, stderr=".*"
+                ).stderr
+                assert first.poll() is None
+            finally:
+                first.terminate()
+        assert told.splitlines() == [
+            f"{NEW_IMAGE}: another run is making an image of this name",
+            "hint: choose another --tag, or wait until that run has ended",
+        ]
+        assert local_storage.names() == {BASE}
+
     def test_image_twice(
         self,
         openstack: OpenStack,
@@ -486,6 +521,8 @@ class TestNothingDone:
         openstack(*words(image, rpms), stderr=".*")
         assert local_storage.leftovers() == []
         assert local_storage.names() == {BASE, NEW_IMAGE}
+        home = local_storage.directory / "images/imageprep"
+        assert list(home.iterdir()) == []
 
 
 class TestSeveralImages:

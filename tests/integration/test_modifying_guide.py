@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import re
+import secrets
 import shutil
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import yaml
 
 from tests import local_storage as local_storages
 from tests import rpm_packages
+from tests.git_server import git_server
 from tests.integration.modifying import Site, publish
 from tests.local_storage import LocalStorage
 from tests.rpm_images import RpmImages
@@ -87,8 +89,10 @@ def url(site: Site) -> Iterator[str]:
         thread.join()
 
 
-def configure(site: Site, name: str, **variables: Any) -> None:
-    """Let env.yaml be one of the guide's, with the places of the test."""
+def documented(
+    site: Site, name: str, **variables: Any
+) -> list[dict[str, Any]]:
+    """The entries of one of the guide's files, with places of the test."""
     blocks = dict(_BLOCK.findall(GUIDE.read_text()))
     text = blocks[name]
     for place, here in (
@@ -98,26 +102,43 @@ def configure(site: Site, name: str, **variables: Any) -> None:
         ("/home/stack", str(site.home)),
     ):
         text = text.replace(place, here)
-    entries = yaml.safe_load(text)["parameter_defaults"]
-    for entry in entries["ContainerImagePrepare"]:
+    parameters = yaml.safe_load(text)["parameter_defaults"]
+    entries: list[dict[str, Any]] = parameters["ContainerImagePrepare"]
+    for entry in entries:
         # The source has not all images of a release.
         entry.setdefault("includes", ["openstack-keystone"])
         entry.get("modify_vars", {}).update(variables)
-    site.configure(*entries["ContainerImagePrepare"])
+    return entries
+
+
+def configure(site: Site, name: str, **variables: Any) -> None:
+    """Let env.yaml be one of the guide's, with places of the test."""
+    site.configure(*documented(site, name, **variables))
 
 
 def test_updates(site: Site, url: str) -> None:
-    """Update packages in all images."""
+    """Update packages in all images, each entry with an empty cache."""
     rpm_packages.repository(site.home / "updates", NEW)
     repos = site.home / "updates.repos.d"
     repos.mkdir()
     (repos / "updates.repo").write_text(
         f"[updates]\nname=updates\nbaseurl={url}/updates\ngpgcheck=0\n"
     )
-    configure(site, "updates.yaml")
+    caches = [site.home / name for name in ("one", "two")]
+    entries = []
+    for cache, image in zip(caches, ("keystone", "nova-api"), strict=True):
+        cache.mkdir()
+        (cache / "left.solv").touch()
+        variables = {"yum_cache": str(cache), "force_purge_yum_cache": True}
+        (entry,) = documented(site, "updates.yaml", **variables)
+        entries.append({**entry, "includes": [f"openstack-{image}"]})
+    site.configure(*entries)
     site.run()
-    image = f"ns/openstack-keystone:{TAG}-updated-1"
-    assert site.installed(image) == str(NEW)
+    for cache, entry in zip(caches, entries, strict=True):
+        image = f"ns/{entry['includes'][0]}:{TAG}-updated-1"
+        assert site.installed(image) == str(NEW)
+        assert not (cache / "left.solv").exists()
+        assert list(cache.glob("updates*"))
 
 
 def test_hotfix(site: Site) -> None:
@@ -146,13 +167,18 @@ def test_dockerfile(site: Site) -> None:
 
 
 def test_patch(site: Site) -> None:
-    """A patch from Gerrit."""
+    """A patch from Gerrit, whose password nobody gets to see."""
     gerrit = Gerrit(site.home / "gerrit")
     files = rpm_packages.python_project("nova-demo", "1.0", "patched")
     refspec = gerrit.change("openstack/nova", 12345, files)
     assert refspec in GUIDE.read_text()
-    configure(site, "patch.yaml", gerrit_url=gerrit.url)
-    site.run()
+    secret = secrets.token_hex(16)
+    with git_server(gerrit.directory, "me", secret) as server:
+        configure(site, "patch.yaml", gerrit_url=server.url())
+        result = site.run("--log-file", "log")
+        assert server.command_lines
+        assert not [x for x in server.command_lines if secret in x]
+    assert secret not in result.stderr + (site.home / "log").read_text()
     buildah = site.pull(f"ns/openstack-nova-api:{TAG}-change-12345-1")
     with buildah.container("localhost/pulled:1") as container:
         assert container.run("nova-demo").strip() == "patched"

@@ -331,14 +331,29 @@ class TestFailures:
         assert "no ansible role 'no-such-role'" in result.stderr
         assert gets(site) == []
 
-    def test_missing_ansible(self, site: Site) -> None:
+    @pytest.mark.parametrize(
+        ("name", "tasks"), [("no-such-role", "x.yml"), (ROLE, "no-such.yml")]
+    )
+    def test_dry_run_fails_alike(
+        self, site: Site, name: str, tasks: str
+    ) -> None:
+        """A dry run misses a role, or its tasks, in the same words."""
+        variables = {"tasks_from": tasks}
+        entry = site.entry(KEYSTONE, modify_role=name, modify_vars=variables)
+        site.configure(entry)
+        told = site.fail(status=2).stderr
+        assert "modify_role: " in told
+        assert site.fail("--dry-run", status=2).stderr == told
+
+    @pytest.mark.parametrize("words", [(), ("--dry-run",)])
+    def test_missing_ansible(self, site: Site, words: tuple[str, ...]) -> None:
         """The extra is named, before anything is fetched."""
         hidden = site.home / "hidden"
         hidden.mkdir()
         (hidden / "sitecustomize.py").write_text(_HIDING)
         site.environment["PYTHONPATH"] = str(hidden)
         site.configure(hotfix(site, KEYSTONE))
-        result = site.fail(status=2)
+        result = site.fail(*words, status=2)
         assert "ansible-runner is not installed" in result.stderr
         assert "pip install imageprep-client[modify]" in result.stderr
         assert gets(site) == []

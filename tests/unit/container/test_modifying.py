@@ -312,20 +312,45 @@ def test_two_images_of_one_name(run: Run) -> None:
         run(other, wanted)
 
 
-def test_missing_extra(run: Run) -> None:
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_missing_extra(run: Run, dry_run: bool) -> None:
     """It is said with the key, before anything is fetched."""
     run.workspaces.missing = "ansible-core is not installed"
     with pytest.raises(errors.InvalidFile, match=r"\[0\]\.modify_role: ansib"):
-        run(modify())
+        run(modify(), dry_run=dry_run)
     assert run.workspaces.checked == [("r", "")]
     assert run.workspaces.opened == 0
+    assert not run.output.exists()
 
 
-def test_platforms(run: Run) -> None:
+@pytest.mark.parametrize("silent", ["r.io", DESTINATION])
+def test_dry_run_without_network_misses_the_extra(
+    run: Run, silent: str
+) -> None:
+    """It is missed whichever registry does not answer."""
+    run.registries.silent.add(silent)
+    run.workspaces.missing = "ansible-core is not installed"
+    with pytest.raises(errors.InvalidFile, match="is not installed"):
+        run(modify(), dry_run=True)
+
+
+@pytest.mark.parametrize("silent", [[], ["r.io"]])
+def test_dry_run_that_needs_no_extra(run: Run, silent: list[str]) -> None:
+    """Where all is in place it is not needed, as in a run."""
+    run(modify())
+    run.workspaces.checked.clear()
+    run.workspaces.missing = "ansible-core is not installed"
+    run.registries.silent.update(silent)
+    run(modify(), dry_run=True)
+    assert run.workspaces.checked == []
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_platforms(run: Run, dry_run: bool) -> None:
     """One platform is modified; several cannot be."""
     platforms = [Platform.parse(p) for p in ("linux/amd64", "linux/arm64")]
     with pytest.raises(errors.InvalidArgument, match="several platforms"):
-        run(modify(), platforms=platforms)
+        run(modify(), platforms=platforms, dry_run=dry_run)
 
 
 def test_concurrency(run: Run) -> None:

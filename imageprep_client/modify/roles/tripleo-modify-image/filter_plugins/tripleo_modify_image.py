@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from imageprep_client.modify import dockerfile, packages
+from imageprep_client.modify import dockerfile, giturl, packages
 
 
 class FilterModule:
@@ -13,6 +13,8 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., object]]:
         """Each by its name."""
         return {
+            "tripleo_modify_image_credentials": giturl.credentials,
             "tripleo_modify_image_dockerfile": dockerfile.modified,
             "tripleo_modify_image_older_than": packages.older,
+            "tripleo_modify_image_public": giturl.public,
         }

@@ -1,0 +1,131 @@
+"""A git server that wants a password, and sees what runs while it is asked."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.server
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib import parse
+
+
+class GitServer(http.server.ThreadingHTTPServer):
+    """Serves the repositories below a directory to one user.
+
+    :ivar user, password: as they are, not as a URL has them.
+    :ivar command_lines: of all processes that there were when it answered.
+    :ivar refused: how many requests came without the password.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, directory: Path, user: str, password: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.directory = directory
+        self.user = user
+        self.password = password
+        self.command_lines: set[str] = set()
+        self.refused = 0
+
+    @property
+    def host(self) -> str:
+        """Its address and port."""
+        return f"127.0.0.1:{self.server_port}"
+
+    def url(self, password: str | None = None) -> str:
+        """Its URL with the user and a password, by default the right one."""
+        given = self.password if password is None else password
+        user, secret = (parse.quote(x, safe="") for x in (self.user, given))
+        return f"http://{user}:{secret}@{self.host}"
+
+
+@contextlib.contextmanager
+def git_server(
+    directory: Path, user: str, password: str
+) -> Iterator[GitServer]:
+    """One that runs as long as the context."""
+    with GitServer(directory, user, password) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: GitServer
+
+    def do_GET(self) -> None:
+        """Answer as git http-backend does, or ask for the password."""
+        self.server.command_lines |= _command_lines()
+        pair = f"{self.server.user}:{self.server.password}".encode()
+        wanted = f"Basic {base64.b64encode(pair).decode()}"
+        if self.headers.get("Authorization") != wanted:
+            self.server.refused += 1
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="git"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self._answer(*self._backend().partition(b"\r\n\r\n")[::2])
+
+    def do_POST(self) -> None:
+        """The same."""
+        self.do_GET()
+
+    def _backend(self) -> bytes:
+        """What the CGI program says, its headers first."""
+        path, _, query = self.path.partition("?")
+        length = self.headers.get("Content-Length", "0")
+        told = subprocess.run(
+            ["git", "http-backend"],
+            input=self.rfile.read(int(length)),
+            env={
+                "PATH": os.environ["PATH"],
+                "CONTENT_LENGTH": length,
+                "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+                "GIT_HTTP_EXPORT_ALL": "1",
+                "GIT_PROJECT_ROOT": str(self.server.directory),
+                "HTTP_CONTENT_ENCODING": self.headers.get(
+                    "Content-Encoding", ""
+                ),
+                "PATH_INFO": path,
+                "QUERY_STRING": query,
+                "REMOTE_USER": "somebody",
+                "REQUEST_METHOD": self.command,
+            },
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        return told.stdout
+
+    def _answer(self, head: bytes, body: bytes) -> None:
+        headers = dict(
+            line.split(": ", 1) for line in head.decode().splitlines()
+        )
+        status = headers.pop("Status", "200 OK")
+        self.send_response(int(status.split()[0]))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
+
+
+def _command_lines() -> set[str]:
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        # Processes end.
+        with contextlib.suppress(OSError):
+            line = path.read_bytes().replace(b"\0", b" ")
+            found.add(line.decode(errors="replace"))
+    return found

@@ -143,6 +143,7 @@ class Hosts:
         self._lock = threading.Lock()
         self._locks: dict[tuple[str, bool], threading.Lock] = {}
         self._settled: dict[tuple[str, bool], Endpoint] = {}
+        self._ways: dict[tuple[str, bool], tuple[Endpoint, ...]] = {}
 
     def route(self, registry: str, repository: str) -> Route:
         """Where a repository is, as the configuration has it.
@@ -182,9 +183,17 @@ class Hosts:
     ) -> tuple[Endpoint, ...]:
         """The ways to speak to a registry, to be tried in this order.
 
+        Each repository asks; the files of the host are looked at once.
+
         :param name: as in a reference, or the URL of a mirror.
         :param insecure: as if it were listed.
         """
+        key = (name, insecure)
+        if key not in self._ways:
+            self._ways[key] = self._find_ways(name, insecure)
+        return self._ways[key]
+
+    def _find_ways(self, name: str, insecure: bool) -> tuple[Endpoint, ...]:
         if "://" in name:
             parts = urllib.parse.urlsplit(name)
             host, path = parts.netloc, parts.path

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from imageprep_client import errors
-from imageprep_client.plans import base, files
+from imageprep_client.plans import answers, base, files
 from imageprep_client.plans.files import Stored
 from imageprep_client.plans.lock import TIMES, Lock, Times
 from imageprep_client.plans.object_store import (
@@ -19,7 +19,6 @@ from imageprep_client.plans.object_store import (
     ObjectStore,
     Unsettled,
     can_be_plan,
-    md5,
 )
 from imageprep_client.plans.stored import StoredPlan
 
@@ -154,7 +153,7 @@ class SwiftFiles:
         if self._writes:
             self._lock.take()
         present = self._container.head(path)
-        if again and present and present.etag == md5(content):
+        if again and present and present.etag == answers.md5(content):
             return True
         if present is None or present.etag != version:
             raise files.conflict(self, path)

@@ -78,9 +78,10 @@ RULES: dict[str, tuple[str, ...]] = {
         "yaml",
     ),
     "plans": ("errors", "files", "heat", "yaml"),
+    "plans.answers": ("errors", "heat.document", "requests"),
     "plans.object_store": (
         "errors",
-        "heat.document",
+        "plans.answers",
         "keystoneauth1",
         "openstack",
         "requests",

@@ -18,12 +18,13 @@ _HOP = frozenset({"connection", "keep-alive", "transfer-encoding"})
 class FaultProxy:
     """Serves from its creation until it is closed.
 
-    Of the faults it knows those with a status, `reset`, `truncate` and
-    `corrupt`.
+    Of the faults it knows those with a status, `reset`, `truncate`,
+    `corrupt` and `delay`.
 
     :param target: ``127.0.0.1:port`` of the other server.
     :param tls: serve TLS with this context.
     :ivar url: where it listens.
+    :ivar silent: set when the first answer is delayed.
     """
 
     def __init__(
@@ -34,6 +35,8 @@ class FaultProxy:
     ) -> None:
         self.faults = Faults(faults)
         self.target = target
+        self.silent = threading.Event()
+        self.closed = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.proxy = self
         if tls:
@@ -50,6 +53,7 @@ class FaultProxy:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        self.closed.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -69,6 +73,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         sent = self.rfile.read(length) if length else None
         proxy = self.server.proxy
         fault = proxy.faults.of(self.command, self.path) or Fault()
+        if fault.delay:
+            proxy.silent.set()
+            proxy.closed.wait(fault.delay)
         if fault.reset:
             self.close_connection = True
             return

@@ -257,9 +257,15 @@ class Container:
         # The answer to an earlier try may have been lost.
         return self.get(path, newest=True)[0] == content
 
-    def delete(self, path: str) -> None:
-        """Let there be no such object; there may be none."""
-        response = self._ask("DELETE", path)
+    def delete(
+        self, path: str, timeout: tuple[float, float] | None = None
+    ) -> None:
+        """Let there be no such object; there may be none.
+
+        :param timeout: send the request once, with these seconds to
+            connect, and of silence.
+        """
+        response = self._ask("DELETE", path, once=timeout)
         if response.status_code != requests.codes.not_found:
             self._check(response, path)
 

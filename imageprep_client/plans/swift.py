@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import itertools
 import logging
@@ -11,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from imageprep_client import errors
-from imageprep_client.plans import answers, base, files
+from imageprep_client.plans import answers, at_once, base, files
 from imageprep_client.plans.files import Stored
 from imageprep_client.plans.lock import TIMES, Lock, Times
 from imageprep_client.plans.object_store import (
@@ -25,14 +24,14 @@ from imageprep_client.plans.stored import StoredPlan
 #: What makes a container a plan: this metadata with this value.
 USAGE = "X-Container-Meta-Usage-Tripleo"
 PLAN = "plan"
-#: Requests at once.
-CONCURRENCY = 8
 #: Beside the history; heat never looks there.
 LOCK = ".image-prepare/lock"
 #: How often an object is sent, and seconds before it is sent again, which
 #: double.
 _SENDS = 5
 _PAUSE = 0.5
+#: To connect, and of silence, for who is interrupted and gives the lock back.
+_HURRY = (0.3, 0.6)
 
 _log = logging.getLogger(__name__)
 
@@ -75,8 +74,8 @@ class SwiftFiles:
 
     def read_many(self, paths: Iterable[str]) -> Mapping[str, Stored | None]:
         names = list(dict.fromkeys(paths))
-        with concurrent.futures.ThreadPoolExecutor(CONCURRENCY) as pool:
-            return dict(zip(names, pool.map(self._read, names), strict=True))
+        found = at_once.each(self._read, names)
+        return dict(zip(names, found, strict=True))
 
     def write(
         self, path: str, content: bytes, *, replaces: Stored | None
@@ -109,6 +108,9 @@ class SwiftFiles:
             self._writer = threading.get_ident()
             try:
                 yield
+            except KeyboardInterrupt:
+                self._release(_HURRY)
+                raise
             finally:
                 self._writer = None
                 self._release()
@@ -185,9 +187,9 @@ class SwiftFiles:
             )
         self._is_plan = True
 
-    def _release(self) -> None:
+    def _release(self, timeout: tuple[float, float] | None = None) -> None:
         try:
-            self._lock.release()
+            self._lock.release(timeout)
         except errors.PlanError as error:
             # What was to be written is, or its own error is on its way.
             _log.warning(
@@ -209,7 +211,5 @@ def plans(store: ObjectStore) -> Sequence[SwiftFiles]:
         metadata = Container(store, name).metadata()
         return metadata is not None and metadata.get(USAGE) == PLAN
 
-    with concurrent.futures.ThreadPoolExecutor(CONCURRENCY) as pool:
-        chosen = list(pool.map(is_plan, names))
-    found = sorted(itertools.compress(names, chosen))
+    found = sorted(itertools.compress(names, at_once.each(is_plan, names)))
     return [SwiftFiles(store, name) for name in found]

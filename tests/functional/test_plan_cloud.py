@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import signal
 import ssl
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,8 @@ from tests.functional.deployment import Deployment
 from tests.openstack_services import Services
 
 LISTED = {"path": plans.PARAMETERS}
+#: Seconds after which somebody who interrupts a command begins to wonder.
+A_MOMENT = 2.0
 #: What is told of a run, which may take long where all is slow.
 PLAIN = rf"{deployment.PLAIN}(\w+: \d+/\d+ images[^\n]*\s*)*"
 
@@ -582,6 +586,88 @@ def test_always_cut_within(
     )
 
     assert not site.registry.log
+
+
+def interrupt(
+    faulty: FaultProxy,
+    openstack: base.OpenStack,
+    number: int,
+    words: Sequence[str],
+) -> tuple[int, str]:
+    """Send a signal to the program when the object store does not answer.
+
+    :returns: its exit status and what it said; it ends at once.
+    """
+    process = openstack.start(*words)
+    try:
+        assert faulty.silent.wait(timeout=60)
+        begin = time.monotonic()
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=60)
+        took = time.monotonic() - begin
+    finally:
+        process.kill()
+    assert took < A_MOMENT
+    return process.returncode, stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("path", ["images.yaml", plans.PLAN_ENVIRONMENT])
+def test_interrupted_reading(
+    faulty: FaultProxy,
+    plan: CloudPlan,
+    site: Deployment,
+    path: str,
+    number: int,
+) -> None:
+    """Nobody waits for an object store that does not answer."""
+    before = plan.state()
+    faulty.faults.add(Fault("GET", path, times=None, delay=60))
+    status, stderr = interrupt(
+        faulty, site.openstack, number, plan.words("--report", "report.json")
+    )
+
+    assert status == 128 + number
+    assert stderr == "stopped; what was not finished is not visible\n"
+    assert plan.state() == before
+    assert not site.registry.log
+    assert not (site.home / "report.json").exists()
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_interrupted_listing(
+    faulty: FaultProxy, plan: CloudPlan, site: Deployment, method: str
+) -> None:
+    """Also while it is asked for several plans at once."""
+    faulty.faults.add(Fault(method, f"/{plan.name}", times=None, delay=60))
+    status, stderr = interrupt(
+        *(faulty, site.openstack, signal.SIGINT),
+        ("image-prepare", "plan", "list"),
+    )
+
+    assert status == 128 + signal.SIGINT
+    assert stderr == "stopped; what was not finished is not visible\n"
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_interrupted_writing(
+    faulty: FaultProxy, plan: CloudPlan, site: Deployment, locked: bool
+) -> None:
+    """The lock is given back, or else it is told that others wait."""
+    before = plan.state()
+    faulty.faults.add(Fault("PUT", "containers-def", times=None, delay=60))
+    if locked:
+        faulty.faults.add(Fault("DELETE", "/lock", times=None, delay=60))
+    status, stderr = interrupt(
+        faulty, site.openstack, signal.SIGINT, plan.words()
+    )
+
+    after = plan.state()
+    assert status == 128 + signal.SIGINT
+    assert ("others wait 30 s" in stderr) == locked
+    assert (".image-prepare/lock" in after) == locked
+    assert {path: after[path] for path in before} == before
+    assert not plan.parameters()
 
 
 def test_keystone_that_fails(

@@ -79,6 +79,7 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "plans": ("errors", "files", "heat", "yaml"),
     "plans.answers": ("errors", "heat.document", "requests"),
+    "plans.at_once": ("transfer.workers",),
     "plans.object_store": (
         "errors",
         "plans.answers",

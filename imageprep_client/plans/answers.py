@@ -28,7 +28,7 @@ def check(response: requests.Response, what: str) -> None:
         raise errors.PlanConflict(
             f"{what}: somebody else has written a newer one {evidence}"
         )
-    if status in _NO_ROOM:
+    if response.request.method == "PUT" and status in _NO_ROOM:
         raise errors.NoSpace(
             f"{what}: the object store has no room, or the quota is reached"
             f" {evidence}"

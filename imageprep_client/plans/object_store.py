@@ -165,9 +165,12 @@ class Container:
     :ivar name: of the container.
     """
 
-    def __init__(self, store: ObjectStore, name: str) -> None:
+    def __init__(
+        self, store: ObjectStore, name: str, kind: str = "plan"
+    ) -> None:
         """Nothing is asked yet.
 
+        :param kind: what errors call it, before its name.
         :raises InvalidArgument: when no container can have this name.
         """
         if not can_be_plan(name):
@@ -176,6 +179,7 @@ class Container:
                 hint="use --plan-dir for a directory",
             )
         self.name = name
+        self._kind = kind
         self._store = store
         # The SDK cannot tell the name "v" from a version.
         self._url = "/%76" if name == "v" else f"/{urllib.parse.quote(name)}"
@@ -308,7 +312,8 @@ class Container:
         return self._store.ask(self._what(path), method, url, headers, **more)
 
     def _what(self, path: str = "") -> str:
-        return f"plan {self.name}: {path}" if path else f"plan {self.name}"
+        what = f"{self._kind} {self.name}"
+        return f"{what}: {path}" if path else what
 
     def _check(self, response: requests.Response, path: str) -> None:
         answers.check(response, self._what(path))

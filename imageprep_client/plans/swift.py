@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import logging
 import threading
@@ -115,12 +116,20 @@ class SwiftFiles:
                 self._writer = None
                 self._release()
 
-    def forget_cached(self) -> None:
-        """It is in a container that all plans share, or in the plan."""
+    def forget_cached(self) -> Sequence[errors.PlanError]:
+        """It is in a container that all plans share, or in the plan.
+
+        Who may write to the plan need not have a right to the other one.
+        """
         path = files.cached(self.name)
-        shared, _, name = path.partition("/")
-        Container(self._store, shared).delete(name)
-        self._container.delete(path)
+        name, _, shared_path = path.partition("/")
+        shared = Container(self._store, name, "container")
+        return files.failures(
+            [
+                functools.partial(shared.delete, shared_path),
+                functools.partial(self._container.delete, path),
+            ]
+        )
 
     @property
     def _writes(self) -> bool:

@@ -388,6 +388,30 @@ def test_cached_parameters_are_deleted(
     assert services.read("__cache__", other) == "x"
 
 
+@pytest.mark.parametrize("status", [403, 500, 503, 507])
+def test_cached_parameters_that_stay(
+    faulty: FaultProxy, plan: CloudPlan, site: Deployment, status: int
+) -> None:
+    """What is written is written; what may be out of date is named."""
+    place = f"__cache_{plan.name}_tripleo.parameters.get"
+    services = plan.services
+    assert services.ask_swift("PUT", f"{plan.name}/__cache__/{place}").ok
+    path = rf"/AUTH_\w+/__cache__/{place}"
+    faulty.faults.add(Fault("DELETE", path, status=status, times=None))
+    retried = r"((Failure|Retriable)[^\n]*Retrying[^\n]*\s*)*"
+    site.openstack(
+        *plan.words("--output-env-file", "out.yaml"),
+        stderr=rf"{PLAIN}{retried}container __cache__: {place}: [^\n]*"
+        rf" \(DELETE {status}\); plan {plan.name} is written all the same,"
+        rf" [^\n]*: delete it, [^\n]*",
+    )
+
+    assert services.read(plan.name, f"__cache__/{place}") is None
+    assert plan.images() == clouds.wanted()
+    assert plan.listed()[-1] == LISTED
+    assert (site.home / "out.yaml").exists()
+
+
 def test_metadata_is_kept(
     services: Services, plan: CloudPlan, site: Deployment
 ) -> None:

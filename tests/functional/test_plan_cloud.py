@@ -26,8 +26,9 @@ from tests.openstack_services import Services
 LISTED = {"path": plans.PARAMETERS}
 #: Seconds after which somebody who interrupts a command begins to wonder.
 A_MOMENT = 2.0
-#: What is told of a run, which may take long where all is slow.
-PLAIN = rf"{deployment.PLAIN}(\w+: \d+/\d+ images[^\n]*\s*)*"
+#: What is told, at any time, of a run that takes long, as where all is slow.
+PROGRESS = r"(\s*\w+: \d+/\d+ images[^\n]*)*\s*"
+PLAIN = deployment.PLAIN + PROGRESS
 
 
 @pytest.fixture
@@ -366,7 +367,7 @@ def test_second_run(
     site.openstack(
         *plan.words(),
         stderr=rf"{PLAIN}plan {plan.name}: has these parameters already;"
-        r" nothing [^\n]*",
+        rf" nothing [^\n]*{PROGRESS}",
     )
 
     assert plan.state() == before
@@ -403,7 +404,7 @@ def test_cached_parameters_that_stay(
         *plan.words("--output-env-file", "out.yaml"),
         stderr=rf"{PLAIN}{retried}container __cache__: {place}: [^\n]*"
         rf" \(DELETE {status}\); plan {plan.name} is written all the same,"
-        rf" [^\n]*: delete it, [^\n]*",
+        rf" [^\n]*: delete it, [^\n]*{PROGRESS}",
     )
 
     assert services.read(plan.name, f"__cache__/{place}") is None
@@ -541,7 +542,7 @@ def test_passing_fault(
     """What goes away is got over."""
     faulty.faults.add(PASSING[kind])
     told = r"((Failure|Retriable)[^\n]*Retrying[^\n]*\s*)*"
-    site.openstack(*plan.words(), stderr=PLAIN + told)
+    site.openstack(*plan.words(), stderr=PLAIN + told + PROGRESS)
 
     assert plan.images() == clouds.wanted()
     assert plan.listed().count(LISTED) == 1
@@ -591,7 +592,8 @@ def test_lock_that_stays(
     site.openstack(
         *plan.words(),
         stderr=rf"{PLAIN}plan {plan.name}: \.image-prepare/lock: [^\n]*"
-        r" \(DELETE 403\); others wait 30 s before they write",
+        r" \(DELETE 403\); others wait 30 s before they write"
+        rf"{PROGRESS}",
     )
 
     assert plan.images() == clouds.wanted()

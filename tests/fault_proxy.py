@@ -5,9 +5,10 @@ from __future__ import annotations
 import http.client
 import http.server
 import ssl
+import sys
 import threading
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 from imageprep_client.testing.faults import Fault, Faults
 
@@ -62,6 +63,11 @@ class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     proxy: FaultProxy
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away is no error of a test."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

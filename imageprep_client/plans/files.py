@@ -89,8 +89,8 @@ class PlanFiles(Protocol):
     def check_writable(self, paths: Iterable[str]) -> None:
         """Find out whether `write` could write these; nothing is written.
 
-        :raises PlanError, InvalidFile: when it could not, as far as that
-            can be known.
+        :raises PlanError, InvalidFile, NoSpace: when it could not, as far as
+            that can be known.
         """
         ...
 

@@ -44,6 +44,8 @@ _ONCE = {
 _KEPT = ("content-type", "x-object-meta-")
 # No type whose content keystoneauth logs.
 _TYPE = "application/x-yaml"
+# Seconds, after which an object is gone that nobody needs.
+_SOON = "30"
 _NEWEST = {"X-Newest": "true"}
 
 
@@ -247,6 +249,38 @@ class Container:
             )
         self._check(answer, path)
 
+    def check_writable(self, path: str) -> None:
+        """Find out whether objects can be written; nothing is written.
+
+        What is sent is not what its ETag says: a store that would write it
+        finds that out at the end, and refuses. Who may not write is refused
+        before, and so is what a quota has no room for.
+
+        :param path: of an object that there is none of.
+        :raises PlanError: when this user may only read.
+        :raises NoSpace: when the quota is reached.
+        """
+        answer = self._put(
+            path,
+            b"\n",
+            {
+                "ETag": answers.md5(b""),
+                # For a store that does not compare them.
+                "X-Delete-After": _SOON,
+            },
+        )
+        if answer.status_code == requests.codes.unprocessable_entity:
+            return
+        if answer.status_code == requests.codes.forbidden:
+            raise self.error(
+                "",
+                "this user may read it, and not write to it (PUT 403)",
+                "have its owner add the user to the container's write ACL,"
+                " X-Container-Write",
+            )
+        self._check(answer, path)
+        self.delete(path)
+
     def create(
         self, path: str, content: bytes, headers: Mapping[str, str]
     ) -> bool:
@@ -295,9 +329,9 @@ class Container:
     ) -> requests.Response:
         headers = {
             "Content-Type": _TYPE,
-            **headers,
             # The store compares what arrives.
             "ETag": answers.md5(content),
+            **headers,
         }
         return self._ask("PUT", path, headers, data=content, **more)
 

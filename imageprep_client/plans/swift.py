@@ -27,6 +27,7 @@ USAGE = "X-Container-Meta-Usage-Tripleo"
 PLAN = "plan"
 #: Beside the history; heat never looks there.
 LOCK = ".image-prepare/lock"
+PROBE = ".image-prepare/probe"
 #: How often an object is sent, and seconds before it is sent again, which
 #: double.
 _SENDS = 5
@@ -96,7 +97,12 @@ class SwiftFiles:
         return list(self._container.names(folder))
 
     def check_writable(self, paths: Iterable[str]) -> None:
-        """It cannot be known: a store tells who may write only to owners."""
+        """Ask by writing: a store tells who may write only to owners.
+
+        One request is for all paths: a right is to a whole container. It
+        takes no lock, which others need not have given back by now.
+        """
+        self._container.check_writable(PROBE)
 
     @contextlib.contextmanager
     def locked(self, *, exclusive: bool) -> Iterator[None]:

@@ -493,6 +493,79 @@ def test_plan_commands(
     assert plan.images() == clouds.wanted()
 
 
+# --- who may only do some of it
+
+
+def be_a_user(plan: CloudPlan, site: Deployment, *rights: str) -> None:
+    """Let commands be those of a user who has these rights to the plan."""
+    name, acl = plan.services.make_user()
+    headers = {f"X_Container_{right}": acl for right in rights}
+    assert plan.services.ask_swift("POST", plan.name, **headers).ok
+    site.openstack.environment.update(OS_USERNAME=name, OS_PASSWORD=name)
+
+
+def test_who_may_only_read(plan: CloudPlan, site: Deployment) -> None:
+    """It is told before anything is copied, in one line."""
+    be_a_user(plan, site, "Read")
+    before = plan.state()
+    site.openstack(
+        *plan.words("--output-env-file", "out.yaml"),
+        status=2,
+        stderr=rf"plan {plan.name}: this user may read it, and not write to"
+        r" it \(PUT 403\)\nhint: [^\n]*write ACL[^\n]*",
+    )
+
+    assert plan.state() == before
+    assert not site.registry.log
+    assert not (site.home / "out.yaml").exists()
+    assert not (site.home / "tree").exists()
+
+
+def test_dry_run_of_who_may_only_read(
+    services: Services, plan: CloudPlan, site: Deployment
+) -> None:
+    """It writes nothing, so it asks for no right to."""
+    be_a_user(plan, site, "Read")
+    site.openstack(*plan.words("--dry-run"), stderr=PLAIN)
+
+    assert not services.log(rf"^(PUT|POST|DELETE) {plan.name}/\.")
+
+
+def test_who_may_write_to_the_plan_only(
+    services: Services, plan: CloudPlan, site: Deployment
+) -> None:
+    """That is enough; of the container that all plans share it is told."""
+    be_a_user(plan, site, "Read", "Write")
+    site.openstack(
+        *plan.words(),
+        stderr=rf"{PLAIN}container __cache__: __cache_{plan.name}_[^\n]*:"
+        rf" this user may not do that \(DELETE 403\); [^\n]*{PROGRESS}",
+    )
+
+    assert plan.images() == clouds.wanted()
+    assert set(services.objects(plan.name)) == {
+        plans.PLAN_ENVIRONMENT,
+        "images.yaml",
+        plans.ROLES,
+        plans.PARAMETERS,
+    }
+
+
+def test_quota_is_found_out_before(
+    faulty: FaultProxy, plan: CloudPlan, site: Deployment
+) -> None:
+    """Where nothing can be written, nothing is copied."""
+    fault = Fault("PUT", "probe", status=413, times=None)
+    faulty.faults.add(fault)
+    site.openstack(
+        *plan.words(),
+        status=2,
+        stderr=rf"plan {plan.name}: [^\n]*quota is reached \(PUT 413\)",
+    )
+
+    assert not site.registry.log
+
+
 # --- what goes wrong
 
 

@@ -705,6 +705,27 @@ def test_tree_of_another_user(site: Deployment, inside: str) -> None:
 
 
 @need_root
+@pytest.mark.parametrize("inside", [".", "environments", ".image-prepare"])
+def test_plan_of_another_user(site: Deployment, inside: str) -> None:
+    """Who may only read it learns that before anything is copied."""
+    site.write("plan/plan-environment.yaml", "name: x\n")
+    site.write("plan/environments/site.yaml", "")
+    (site.home / "plan/.image-prepare").mkdir()
+    before = site.files()
+    give(site.home / "plan" / inside)
+    done = without_power(site, *TREE, "--plan-dir", "plan")
+
+    assert done.status == 2
+    error, hint = told(done)
+    where = site.home / "plan" / inside
+    assert error.startswith(f"{where}/")
+    assert error.endswith(": cannot be written: permission denied")
+    assert hint.startswith(f"hint: write access to {where}")
+    assert site.files() == before
+    assert not site.registry.log
+
+
+@need_root
 def test_repository_of_another_user(site: Deployment) -> None:
     """One repository is not to be written: its image fails, exit 1."""
     site.run(*TREE)

@@ -340,6 +340,30 @@ def test_broken_option(site: Deployment, name: str) -> None:
     fails(site, error, *TREE, *words)
 
 
+#: All that take a value, but for numbers and choices.
+VALUES = [
+    *("-e", "--environment-directory", "-r", "--release"),
+    *("--template-file", "--plan", "--plan-dir", "--output-env-file"),
+    *("--ceph-vars-file", "--report", "--log-file", "--platform"),
+    *("--image-serve", "--insecure-registry", "--cacert", "--authfile"),
+]
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [*((each, [each, ""]) for each in VALUES), ("--plan", ["--plan="])],
+)
+def test_empty_value(site: Deployment, option: str, words: list[str]) -> None:
+    """It is not as if the option were left out: a variable may be unset."""
+    fails(
+        site,
+        f"{option}: its value is empty",
+        *words,
+        hint="\nhint: [^\n]*leave it out[^\n]*unset",
+    )
+    assert not site.registry.log
+
+
 @pytest.mark.parametrize(
     "option", ["--output-env-file", "--report", "--ceph-vars-file"]
 )

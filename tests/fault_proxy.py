@@ -5,9 +5,10 @@ from __future__ import annotations
 import http.client
 import http.server
 import ssl
+import sys
 import threading
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 from imageprep_client.testing.faults import Fault, Faults
 
@@ -18,12 +19,13 @@ _HOP = frozenset({"connection", "keep-alive", "transfer-encoding"})
 class FaultProxy:
     """Serves from its creation until it is closed.
 
-    Of the faults it knows those with a status, `reset`, `truncate` and
-    `corrupt`.
+    Of the faults it knows those with a status, `reset`, `truncate`,
+    `corrupt` and `delay`.
 
     :param target: ``127.0.0.1:port`` of the other server.
     :param tls: serve TLS with this context.
     :ivar url: where it listens.
+    :ivar silent: set when the first answer is delayed.
     """
 
     def __init__(
@@ -34,6 +36,8 @@ class FaultProxy:
     ) -> None:
         self.faults = Faults(faults)
         self.target = target
+        self.silent = threading.Event()
+        self.closed = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.proxy = self
         if tls:
@@ -50,6 +54,7 @@ class FaultProxy:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        self.closed.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -58,6 +63,11 @@ class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     proxy: FaultProxy
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away is no error of a test."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -69,6 +79,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         sent = self.rfile.read(length) if length else None
         proxy = self.server.proxy
         fault = proxy.faults.of(self.command, self.path) or Fault()
+        if fault.delay:
+            proxy.silent.set()
+            proxy.closed.wait(fault.delay)
         if fault.reset:
             self.close_connection = True
             return

@@ -13,6 +13,7 @@ import hashlib
 import os
 import pwd
 import re
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -93,6 +94,22 @@ class Services:
         assert answer.ok, answer.text
         found: dict[str, Any] = answer.json() if answer.content else {}
         return found
+
+    def make_user(self) -> tuple[str, str]:
+        """A user of the project who may do what ACLs say, and no more.
+
+        :returns: the name, which is the password as well, and how ACLs call
+            the user.
+        """
+        name = f"user-{secrets.token_hex(4)}"
+        user = self.ask_keystone(
+            "POST", "users", user={"name": name, "password": name}
+        )["user"]["id"]
+        (role,) = self.ask_keystone("GET", "roles?name=reader")["roles"]
+        self.ask_keystone(
+            "PUT", f"projects/{self.project}/users/{user}/roles/{role['id']}"
+        )
+        return name, f"{self.project}:{user}"
 
     def ask_swift(
         self,

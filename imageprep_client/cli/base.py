@@ -19,6 +19,7 @@ from osc_lib.command import command
 from osc_lib.i18n import _
 
 from imageprep_client import client, errors, plugin
+from imageprep_client.cli import given
 
 _MASK = "***"
 _COPIES = ("Image", "Source", "Destination", "Digest", "Outcome", "Bytes")
@@ -40,6 +41,11 @@ class Command(command.Command):
     #: Set by an action that has a result to show although a part failed.
     failure: errors.PartialFailure | None = None
 
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        given.watch(parser)
+        return parser
+
     def run(self, parsed_args: argparse.Namespace) -> int:
         # What was imported stays: looking for garbage in it takes, with the
         # last look of all, a tenth of a second.
@@ -47,6 +53,7 @@ class Command(command.Command):
             gc.freeze()
         try:
             with _terminable(), self._output():
+                given.check(parsed_args)
                 status = super().run(parsed_args)
         except errors.ImagePrepError as error:
             if self.failure:

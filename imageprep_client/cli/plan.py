@@ -40,7 +40,6 @@ class _OnePlan(base.Lister):
             "plan",
             metavar="<plan>",
             nargs="?",
-            default="",
             help=_("Name of the plan in the cloud"),
         )
         parser.add_argument(
@@ -55,7 +54,7 @@ class _OnePlan(base.Lister):
     def plan(self, parsed_args: argparse.Namespace) -> client.Plan:
         """The plan that is asked for."""
         return client.open_plan(
-            parsed_args.plan,
+            parsed_args.plan or "",
             directory=parsed_args.plan_dir,
             connect=lambda: cloud.connect(self),
             kept=parsed_args.plan_history,

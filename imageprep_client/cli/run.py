@@ -9,7 +9,7 @@ from typing import Any
 from osc_lib.i18n import _
 
 from imageprep_client import client, errors
-from imageprep_client.cli import base, cloud, log, progress
+from imageprep_client.cli import base, cloud, given, log, progress
 from imageprep_client.cli import plan as plan_commands
 
 
@@ -37,9 +37,7 @@ class Run(base.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        # The shell has an option of this name, too, which it finds wherever
-        # it is on the command line.
-        log_file = parsed_args.log_file or self.app.options.log_file or ""
+        log_file = self._log_file(parsed_args)
         request = client.PrepareRequest(
             environment_files=parsed_args.environment_files,
             environment_directories=[
@@ -85,6 +83,15 @@ class Run(base.Lister):
                 f"{count} of {total} images failed", result.failures
             )
         return base.copies(result.rows)
+
+    def _log_file(self, parsed_args: argparse.Namespace) -> str:
+        """The file that the log goes to; empty: none."""
+        # The shell has an option of this name, too, which it finds wherever
+        # it is on the command line.
+        path: str | None = parsed_args.log_file or self.app.options.log_file
+        if path == "":
+            raise given.empty("--log-file")
+        return path or ""
 
     def _plan(self, parsed_args: argparse.Namespace) -> client.Plan | None:
         """The plan that is asked for, if any."""

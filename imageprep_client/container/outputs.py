@@ -22,6 +22,7 @@ def check(request: PrepareRequest, plan: Plan | None) -> None:
 
     :raises InvalidFile: for one that cannot.
     :raises PlanError: when the plan is none.
+    :raises PlanError, NoSpace: when the plan cannot be written.
     :raises InvalidArgument: when two of them are one file, or what is
         written all the time is read.
     """

@@ -105,7 +105,8 @@ class Plan(Protocol):
         """Find out whether `write_parameters` could write; nothing is written.
 
         :raises PlanError: when it is no plan.
-        :raises InvalidFile: when it could not, as far as that can be known.
+        :raises PlanError, InvalidFile, NoSpace: when it could not, as far as
+            that can be known.
         """
         ...
 

@@ -117,8 +117,11 @@ class DirectoryFiles:
                 ) from error
             yield
 
-    def forget_cached(self) -> None:
+    def forget_cached(self) -> Sequence[errors.PlanError]:
         """The plan has one name, which the directory need not have."""
+        return plan_files.failures([self._forget_cached])
+
+    def _forget_cached(self) -> None:
         for path in self.names(plan_files.CACHE):
             if plan_files.is_cached(path):
                 self.delete(path)

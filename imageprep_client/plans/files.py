@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from imageprep_client import errors
@@ -89,8 +89,8 @@ class PlanFiles(Protocol):
     def check_writable(self, paths: Iterable[str]) -> None:
         """Find out whether `write` could write these; nothing is written.
 
-        :raises PlanError, InvalidFile: when it could not, as far as that
-            can be known.
+        :raises PlanError, InvalidFile, NoSpace: when it could not, as far as
+            that can be known.
         """
         ...
 
@@ -106,12 +106,12 @@ class PlanFiles(Protocol):
         """
         ...
 
-    def forget_cached(self) -> None:
+    def forget_cached(self) -> Sequence[errors.PlanError]:
         """Delete the parameters of this plan that others keep in a cache.
 
         That is `cached` of the plan's name, if it is there.
 
-        :raises PlanError: when it cannot be deleted.
+        :returns: why it cannot be deleted, for each place that it may be in.
         """
         ...
 
@@ -132,6 +132,17 @@ def one_by_one(
 ) -> dict[str, Stored | None]:
     """What `PlanFiles.read_many` gives, where reading takes no time."""
     return {path: files.read(path) for path in dict.fromkeys(paths)}
+
+
+def failures(steps: Iterable[Callable[[], None]]) -> list[errors.PlanError]:
+    """Take all the steps; the errors of those that fail."""
+    found = []
+    for step in steps:
+        try:
+            step()
+        except errors.PlanError as failure:
+            found.append(failure)
+    return found
 
 
 def error(

@@ -106,9 +106,11 @@ class Lock:
         """Whether a write that begins now is the only one."""
         return bool(self._token) and self._is_good(self._times.section)
 
-    def release(self) -> None:
+    def release(self, timeout: tuple[float, float] | None = None) -> None:
         """Let others write; nothing if it was not taken.
 
+        :param timeout: with these seconds to connect, and of silence, one
+            request at most is sent; None: as many, and for as long, as usual.
         :raises PlanError: when the object store fails; the server then
             forgets the lock after some time.
         """
@@ -118,9 +120,9 @@ class Lock:
         age = time.monotonic() - self._created
         if age < self._times.section or (
             # It might be somebody else's by now.
-            age < self._times.lifetime / 2 and self._is(token)
+            not timeout and age < self._times.lifetime / 2 and self._is(token)
         ):
-            self._container.delete(self._path)
+            self._container.delete(self._path, timeout)
 
     def _taken(self) -> bool:
         """Try once."""

@@ -8,6 +8,7 @@ import posixpath
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from imageprep_client import errors
 from imageprep_client.plans import base
 from imageprep_client.plans import files as plan_files
 from imageprep_client.plans.files import Stored
@@ -62,8 +63,9 @@ class MemoryFiles:
         with self._lock:
             yield
 
-    def forget_cached(self) -> None:
+    def forget_cached(self) -> Sequence[errors.PlanError]:
         self.delete(plan_files.cached(self.name))
+        return ()
 
 
 class MemoryPlan(StoredPlan):

@@ -9,7 +9,6 @@ condition needs, have no limit to what they read, and log what they send.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 import urllib.parse
 from collections.abc import Iterator, Mapping
@@ -20,7 +19,7 @@ from keystoneauth1 import exceptions as auth_errors
 from openstack.exceptions import SDKException
 
 from imageprep_client import errors
-from imageprep_client.heat import document
+from imageprep_client.plans import answers
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -41,11 +40,12 @@ _ONCE = {
     "status_code_retries": 0,
     "allow_reauth": False,
 }
-_CHUNK = 64 * 1024
 #: Of an object these are kept when it is replaced.
 _KEPT = ("content-type", "x-object-meta-")
 # No type whose content keystoneauth logs.
 _TYPE = "application/x-yaml"
+# Seconds, after which an object is gone that nobody needs.
+_SOON = "30"
 _NEWEST = {"X-Newest": "true"}
 
 
@@ -114,7 +114,7 @@ class ObjectStore:
                 url,
                 params={**parameters, "format": "json", "marker": marker},
             )
-            check(response, what)
+            answers.check(response, what)
             page = response.json() if response.content else []
             if not page:
                 return
@@ -167,9 +167,12 @@ class Container:
     :ivar name: of the container.
     """
 
-    def __init__(self, store: ObjectStore, name: str) -> None:
+    def __init__(
+        self, store: ObjectStore, name: str, kind: str = "plan"
+    ) -> None:
         """Nothing is asked yet.
 
+        :param kind: what errors call it, before its name.
         :raises InvalidArgument: when no container can have this name.
         """
         if not can_be_plan(name):
@@ -178,6 +181,7 @@ class Container:
                 hint="use --plan-dir for a directory",
             )
         self.name = name
+        self._kind = kind
         self._store = store
         # The SDK cannot tell the name "v" from a version.
         self._url = "/%76" if name == "v" else f"/{urllib.parse.quote(name)}"
@@ -203,7 +207,7 @@ class Container:
                 if answer.status_code == requests.codes.not_found:
                     return b"", ""
                 self._check(answer, path)
-                content = _body(answer)
+                content = answers.body(answer)
             if content is not None:
                 return content, answer.headers.get("ETag", "")
             _log.info("plan %s: %s: arrived broken", self.name, path)
@@ -238,12 +242,44 @@ class Container:
         :raises Unsettled: when it is worth another try.
         """
         answer = self._put(path, content, headers, once=timeout)
-        if answer.status_code in _FOR_NOW:
+        if answer.status_code in answers.FOR_NOW:
             raise Unsettled(
                 f"{self._what(path)}: the object store fails"
                 f" (PUT {answer.status_code})"
             )
         self._check(answer, path)
+
+    def check_writable(self, path: str) -> None:
+        """Find out whether objects can be written; nothing is written.
+
+        What is sent is not what its ETag says: a store that would write it
+        finds that out at the end, and refuses. Who may not write is refused
+        before, and so is what a quota has no room for.
+
+        :param path: of an object that there is none of.
+        :raises PlanError: when this user may only read.
+        :raises NoSpace: when the quota is reached.
+        """
+        answer = self._put(
+            path,
+            b"\n",
+            {
+                "ETag": answers.md5(b""),
+                # For a store that does not compare them.
+                "X-Delete-After": _SOON,
+            },
+        )
+        if answer.status_code == requests.codes.unprocessable_entity:
+            return
+        if answer.status_code == requests.codes.forbidden:
+            raise self.error(
+                "",
+                "this user may read it, and not write to it (PUT 403)",
+                "have its owner add the user to the container's write ACL,"
+                " X-Container-Write",
+            )
+        self._check(answer, path)
+        self.delete(path)
 
     def create(
         self, path: str, content: bytes, headers: Mapping[str, str]
@@ -259,9 +295,15 @@ class Container:
         # The answer to an earlier try may have been lost.
         return self.get(path, newest=True)[0] == content
 
-    def delete(self, path: str) -> None:
-        """Let there be no such object; there may be none."""
-        response = self._ask("DELETE", path)
+    def delete(
+        self, path: str, timeout: tuple[float, float] | None = None
+    ) -> None:
+        """Let there be no such object; there may be none.
+
+        :param timeout: send the request once, with these seconds to
+            connect, and of silence.
+        """
+        response = self._ask("DELETE", path, once=timeout)
         if response.status_code != requests.codes.not_found:
             self._check(response, path)
 
@@ -287,9 +329,9 @@ class Container:
     ) -> requests.Response:
         headers = {
             "Content-Type": _TYPE,
-            **headers,
             # The store compares what arrives.
-            "ETag": md5(content),
+            "ETag": answers.md5(content),
+            **headers,
         }
         return self._ask("PUT", path, headers, data=content, **more)
 
@@ -304,10 +346,11 @@ class Container:
         return self._store.ask(self._what(path), method, url, headers, **more)
 
     def _what(self, path: str = "") -> str:
-        return f"plan {self.name}: {path}" if path else f"plan {self.name}"
+        what = f"{self._kind} {self.name}"
+        return f"{what}: {path}" if path else what
 
     def _check(self, response: requests.Response, path: str) -> None:
-        check(response, self._what(path))
+        answers.check(response, self._what(path))
 
 
 def can_be_plan(name: str) -> bool:
@@ -315,82 +358,7 @@ def can_be_plan(name: str) -> bool:
     return name.isprintable() and "/" not in name and name.strip(".") != ""
 
 
-def check(response: requests.Response, what: str) -> None:
-    """See that the store did what it was asked for.
-
-    :param what: what errors are about.
-    :raises PlanConflict: when what the store has is newer.
-    :raises NoSpace: when it has no room, or the quota is reached.
-    :raises PlanError: for any other answer but a success.
-    """
-    status = response.status_code
-    if response.ok and status != requests.codes.accepted:
-        return
-    evidence = f"({response.request.method} {status})"
-    if status in (requests.codes.accepted, requests.codes.conflict):
-        raise errors.PlanConflict(
-            f"{what}: somebody else has written a newer one {evidence}"
-        )
-    if status in _NO_ROOM:
-        raise errors.NoSpace(
-            f"{what}: the object store has no room, or the quota is reached"
-            f" {evidence}"
-        )
-    problem = _PROBLEMS.get(status, "the object store fails")
-    raise errors.PlanError(f"{what}: {problem} {evidence}")
-
-
-_FOR_NOW = frozenset(
-    {
-        # Of a token that has ended; the next request gets another.
-        requests.codes.unauthorized,
-        requests.codes.request_timeout,
-        requests.codes.bad_gateway,
-        requests.codes.service_unavailable,
-        requests.codes.gateway_timeout,
-    }
-)
-_NO_ROOM = frozenset(
-    {
-        requests.codes.request_entity_too_large,
-        requests.codes.insufficient_storage,
-    }
-)
-_PROBLEMS = {
-    requests.codes.unauthorized: "the object store does not take the token",
-    requests.codes.forbidden: "this user may not do that",
-    requests.codes.not_found: "there is no such container",
-}
-
-
 def _hint(error: auth_errors.ClientException) -> str | None:
     if isinstance(error, auth_errors.SSLError):
         return "name the authority of its certificate with --os-cacert"
     return None
-
-
-def _body(response: requests.Response) -> bytes | None:
-    """The body up to the limit; None when it is not what was stored."""
-    content = bytearray()
-    try:
-        for chunk in response.iter_content(_CHUNK):
-            content += chunk
-            if len(content) > document.MAX_SIZE:
-                return bytes(content[: document.MAX_SIZE + 1])
-    except requests.RequestException:
-        return None
-    # What is made of segments has another ETag, in quotes.
-    expected = response.headers.get("ETag", "")
-    if (
-        len(expected) == 32
-        and "X-Object-Manifest" not in response.headers
-        and "Content-Encoding" not in response.headers
-        and md5(content) != expected
-    ):
-        return None
-    return bytes(content)
-
-
-def md5(content: bytes | bytearray) -> str:
-    """The ETag of an object with this content."""
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()

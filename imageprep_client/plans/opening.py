@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -96,14 +95,13 @@ def _in_cloud(connect: Connect | None) -> list[Found]:
             "plans in the cloud cannot be listed",
             hint="give a directory with --plan-dir",
         )
-    from imageprep_client.plans import object_store, swift
+    from imageprep_client.plans import at_once, object_store, swift
 
     plans = swift.plans(object_store.ObjectStore.of(connect()))
-    with concurrent.futures.ThreadPoolExecutor(swift.CONCURRENCY) as pool:
-        return [
-            Found(each.name, "swift", time)
-            for each, time in zip(plans, pool.map(_time, plans), strict=True)
-        ]
+    return [
+        Found(each.name, "swift", time)
+        for each, time in zip(plans, at_once.each(_time, plans), strict=True)
+    ]
 
 
 def _plans_in(directory: str) -> Iterator[str]:

@@ -129,7 +129,14 @@ class StoredPlan:
         changes = _again(lambda: self._replace(wanted))
         listed = _again(lambda: self._list(base.PARAMETERS))
         # In any case: an earlier write may have failed before this.
-        self._files.forget_cached()
+        for error in self._files.forget_cached():
+            _log.warning(
+                "%s; plan %s is written all the same, but what is cached"
+                " there may be older: delete it, or let somebody do so who"
+                " may",
+                error,
+                self.name,
+            )
         return base.Written(changes is not None or listed, changes or ())
 
     def _replace(self, wanted: State) -> Sequence[base.Change] | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
+import functools
 import itertools
 import logging
 import threading
@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from imageprep_client import errors
-from imageprep_client.plans import base, files
+from imageprep_client.plans import answers, at_once, base, files
 from imageprep_client.plans.files import Stored
 from imageprep_client.plans.lock import TIMES, Lock, Times
 from imageprep_client.plans.object_store import (
@@ -19,21 +19,21 @@ from imageprep_client.plans.object_store import (
     ObjectStore,
     Unsettled,
     can_be_plan,
-    md5,
 )
 from imageprep_client.plans.stored import StoredPlan
 
 #: What makes a container a plan: this metadata with this value.
 USAGE = "X-Container-Meta-Usage-Tripleo"
 PLAN = "plan"
-#: Requests at once.
-CONCURRENCY = 8
 #: Beside the history; heat never looks there.
 LOCK = ".image-prepare/lock"
+PROBE = ".image-prepare/probe"
 #: How often an object is sent, and seconds before it is sent again, which
 #: double.
 _SENDS = 5
 _PAUSE = 0.5
+#: To connect, and of silence, for who is interrupted and gives the lock back.
+_HURRY = (0.3, 0.6)
 
 _log = logging.getLogger(__name__)
 
@@ -76,8 +76,8 @@ class SwiftFiles:
 
     def read_many(self, paths: Iterable[str]) -> Mapping[str, Stored | None]:
         names = list(dict.fromkeys(paths))
-        with concurrent.futures.ThreadPoolExecutor(CONCURRENCY) as pool:
-            return dict(zip(names, pool.map(self._read, names), strict=True))
+        found = at_once.each(self._read, names)
+        return dict(zip(names, found, strict=True))
 
     def write(
         self, path: str, content: bytes, *, replaces: Stored | None
@@ -97,7 +97,12 @@ class SwiftFiles:
         return list(self._container.names(folder))
 
     def check_writable(self, paths: Iterable[str]) -> None:
-        """It cannot be known: a store tells who may write only to owners."""
+        """Ask by writing: a store tells who may write only to owners.
+
+        One request is for all paths: a right is to a whole container. It
+        takes no lock, which others need not have given back by now.
+        """
+        self._container.check_writable(PROBE)
 
     @contextlib.contextmanager
     def locked(self, *, exclusive: bool) -> Iterator[None]:
@@ -110,16 +115,27 @@ class SwiftFiles:
             self._writer = threading.get_ident()
             try:
                 yield
+            except KeyboardInterrupt:
+                self._release(_HURRY)
+                raise
             finally:
                 self._writer = None
                 self._release()
 
-    def forget_cached(self) -> None:
-        """It is in a container that all plans share, or in the plan."""
+    def forget_cached(self) -> Sequence[errors.PlanError]:
+        """It is in a container that all plans share, or in the plan.
+
+        Who may write to the plan need not have a right to the other one.
+        """
         path = files.cached(self.name)
-        shared, _, name = path.partition("/")
-        Container(self._store, shared).delete(name)
-        self._container.delete(path)
+        name, _, shared_path = path.partition("/")
+        shared = Container(self._store, name, "container")
+        return files.failures(
+            [
+                functools.partial(shared.delete, shared_path),
+                functools.partial(self._container.delete, path),
+            ]
+        )
 
     @property
     def _writes(self) -> bool:
@@ -154,7 +170,7 @@ class SwiftFiles:
         if self._writes:
             self._lock.take()
         present = self._container.head(path)
-        if again and present and present.etag == md5(content):
+        if again and present and present.etag == answers.md5(content):
             return True
         if present is None or present.etag != version:
             raise files.conflict(self, path)
@@ -186,9 +202,9 @@ class SwiftFiles:
             )
         self._is_plan = True
 
-    def _release(self) -> None:
+    def _release(self, timeout: tuple[float, float] | None = None) -> None:
         try:
-            self._lock.release()
+            self._lock.release(timeout)
         except errors.PlanError as error:
             # What was to be written is, or its own error is on its way.
             _log.warning(
@@ -210,7 +226,5 @@ def plans(store: ObjectStore) -> Sequence[SwiftFiles]:
         metadata = Container(store, name).metadata()
         return metadata is not None and metadata.get(USAGE) == PLAN
 
-    with concurrent.futures.ThreadPoolExecutor(CONCURRENCY) as pool:
-        chosen = list(pool.map(is_plan, names))
-    found = sorted(itertools.compress(names, chosen))
+    found = sorted(itertools.compress(names, at_once.each(is_plan, names)))
     return [SwiftFiles(store, name) for name in found]

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import yaml
 
+from imageprep_client import errors
 from imageprep_client.plans import base
 from imageprep_client.plans.files import PlanFiles, Stored
 from imageprep_client.plans.stored import StoredPlan
@@ -130,5 +131,5 @@ class Watched:
     ) -> contextlib.AbstractContextManager[None]:
         return self._files.locked(exclusive=exclusive)
 
-    def forget_cached(self) -> None:
-        self._files.forget_cached()
+    def forget_cached(self) -> Sequence[errors.PlanError]:
+        return self._files.forget_cached()

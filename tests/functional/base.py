@@ -78,6 +78,17 @@ class OpenStack:
         _check(result, status, stderr)
         return result
 
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """The installed program, for who does not wait for its end."""
+        return subprocess.Popen(
+            [pathlib.Path(sys.executable).with_name("openstack"), *words],
+            env=self.environment,
+            cwd=self.home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def help(self, *words: str) -> str:
         """The help text of a command."""
         return self(*words, "--help").stdout

@@ -253,6 +253,26 @@ MISTAKES = {
         (*SHOW, "x", *HERE),
         "plan x: it is given by name and by directory\nhint: [^\n]*",
     ),
+    "empty name": (
+        (*SHOW, ""),
+        "<plan>: its value is empty\nhint: [^\n]*",
+    ),
+    "empty name beside a directory": (
+        (*RESTORE, "", *HERE),
+        "<plan>: its value is empty\nhint: [^\n]*",
+    ),
+    "empty directory": (
+        (*RESTORE, "overcloud", "--plan-dir", ""),
+        "--plan-dir: its value is empty\nhint: [^\n]*",
+    ),
+    "list empty": (
+        (*LIST, "--plan-dir", "plans", "--plan-dir", ""),
+        "--plan-dir: its value is empty\nhint: [^\n]*",
+    ),
+    "no file to compare with": (
+        (*SHOW, *HERE, "--diff", ""),
+        "--diff: its value is empty\nhint: [^\n]*",
+    ),
     "absent": (
         (*SHOW, "--plan-dir", "gone"),
         "plan gone: no such file or directory\nhint: [^\n]*",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import signal
 import ssl
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,8 +24,11 @@ from tests.functional.deployment import Deployment
 from tests.openstack_services import Services
 
 LISTED = {"path": plans.PARAMETERS}
-#: What is told of a run, which may take long where all is slow.
-PLAIN = rf"{deployment.PLAIN}(\w+: \d+/\d+ images[^\n]*\s*)*"
+#: Seconds after which somebody who interrupts a command begins to wonder.
+A_MOMENT = 2.0
+#: What is told, at any time, of a run that takes long, as where all is slow.
+PROGRESS = r"(\s*\w+: \d+/\d+ images[^\n]*)*\s*"
+PLAIN = deployment.PLAIN + PROGRESS
 
 
 @pytest.fixture
@@ -362,7 +367,7 @@ def test_second_run(
     site.openstack(
         *plan.words(),
         stderr=rf"{PLAIN}plan {plan.name}: has these parameters already;"
-        r" nothing [^\n]*",
+        rf" nothing [^\n]*{PROGRESS}",
     )
 
     assert plan.state() == before
@@ -382,6 +387,30 @@ def test_cached_parameters_are_deleted(
 
     assert services.read("__cache__", own) is None
     assert services.read("__cache__", other) == "x"
+
+
+@pytest.mark.parametrize("status", [403, 500, 503, 507])
+def test_cached_parameters_that_stay(
+    faulty: FaultProxy, plan: CloudPlan, site: Deployment, status: int
+) -> None:
+    """What is written is written; what may be out of date is named."""
+    place = f"__cache_{plan.name}_tripleo.parameters.get"
+    services = plan.services
+    assert services.ask_swift("PUT", f"{plan.name}/__cache__/{place}").ok
+    path = rf"/AUTH_\w+/__cache__/{place}"
+    faulty.faults.add(Fault("DELETE", path, status=status, times=None))
+    retried = r"((Failure|Retriable)[^\n]*Retrying[^\n]*\s*)*"
+    site.openstack(
+        *plan.words("--output-env-file", "out.yaml"),
+        stderr=rf"{PLAIN}{retried}container __cache__: {place}: [^\n]*"
+        rf" \(DELETE {status}\); plan {plan.name} is written all the same,"
+        rf" [^\n]*: delete it, [^\n]*{PROGRESS}",
+    )
+
+    assert services.read(plan.name, f"__cache__/{place}") is None
+    assert plan.images() == clouds.wanted()
+    assert plan.listed()[-1] == LISTED
+    assert (site.home / "out.yaml").exists()
 
 
 def test_metadata_is_kept(
@@ -464,6 +493,79 @@ def test_plan_commands(
     assert plan.images() == clouds.wanted()
 
 
+# --- who may only do some of it
+
+
+def be_a_user(plan: CloudPlan, site: Deployment, *rights: str) -> None:
+    """Let commands be those of a user who has these rights to the plan."""
+    name, acl = plan.services.make_user()
+    headers = {f"X_Container_{right}": acl for right in rights}
+    assert plan.services.ask_swift("POST", plan.name, **headers).ok
+    site.openstack.environment.update(OS_USERNAME=name, OS_PASSWORD=name)
+
+
+def test_who_may_only_read(plan: CloudPlan, site: Deployment) -> None:
+    """It is told before anything is copied, in one line."""
+    be_a_user(plan, site, "Read")
+    before = plan.state()
+    site.openstack(
+        *plan.words("--output-env-file", "out.yaml"),
+        status=2,
+        stderr=rf"plan {plan.name}: this user may read it, and not write to"
+        r" it \(PUT 403\)\nhint: [^\n]*write ACL[^\n]*",
+    )
+
+    assert plan.state() == before
+    assert not site.registry.log
+    assert not (site.home / "out.yaml").exists()
+    assert not (site.home / "tree").exists()
+
+
+def test_dry_run_of_who_may_only_read(
+    services: Services, plan: CloudPlan, site: Deployment
+) -> None:
+    """It writes nothing, so it asks for no right to."""
+    be_a_user(plan, site, "Read")
+    site.openstack(*plan.words("--dry-run"), stderr=PLAIN)
+
+    assert not services.log(rf"^(PUT|POST|DELETE) {plan.name}/\.")
+
+
+def test_who_may_write_to_the_plan_only(
+    services: Services, plan: CloudPlan, site: Deployment
+) -> None:
+    """That is enough; of the container that all plans share it is told."""
+    be_a_user(plan, site, "Read", "Write")
+    site.openstack(
+        *plan.words(),
+        stderr=rf"{PLAIN}container __cache__: __cache_{plan.name}_[^\n]*:"
+        rf" this user may not do that \(DELETE 403\); [^\n]*{PROGRESS}",
+    )
+
+    assert plan.images() == clouds.wanted()
+    assert set(services.objects(plan.name)) == {
+        plans.PLAN_ENVIRONMENT,
+        "images.yaml",
+        plans.ROLES,
+        plans.PARAMETERS,
+    }
+
+
+def test_quota_is_found_out_before(
+    faulty: FaultProxy, plan: CloudPlan, site: Deployment
+) -> None:
+    """Where nothing can be written, nothing is copied."""
+    fault = Fault("PUT", "probe", status=413, times=None)
+    faulty.faults.add(fault)
+    site.openstack(
+        *plan.words(),
+        status=2,
+        stderr=rf"plan {plan.name}: [^\n]*quota is reached \(PUT 413\)",
+    )
+
+    assert not site.registry.log
+
+
 # --- what goes wrong
 
 
@@ -513,7 +615,7 @@ def test_passing_fault(
     """What goes away is got over."""
     faulty.faults.add(PASSING[kind])
     told = r"((Failure|Retriable)[^\n]*Retrying[^\n]*\s*)*"
-    site.openstack(*plan.words(), stderr=PLAIN + told)
+    site.openstack(*plan.words(), stderr=PLAIN + told + PROGRESS)
 
     assert plan.images() == clouds.wanted()
     assert plan.listed().count(LISTED) == 1
@@ -563,7 +665,8 @@ def test_lock_that_stays(
     site.openstack(
         *plan.words(),
         stderr=rf"{PLAIN}plan {plan.name}: \.image-prepare/lock: [^\n]*"
-        r" \(DELETE 403\); others wait 30 s before they write",
+        r" \(DELETE 403\); others wait 30 s before they write"
+        rf"{PROGRESS}",
     )
 
     assert plan.images() == clouds.wanted()
@@ -582,6 +685,88 @@ def test_always_cut_within(
     )
 
     assert not site.registry.log
+
+
+def interrupt(
+    faulty: FaultProxy,
+    openstack: base.OpenStack,
+    number: int,
+    words: Sequence[str],
+) -> tuple[int, str]:
+    """Send a signal to the program when the object store does not answer.
+
+    :returns: its exit status and what it said; it ends at once.
+    """
+    process = openstack.start(*words)
+    try:
+        assert faulty.silent.wait(timeout=60)
+        begin = time.monotonic()
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=60)
+        took = time.monotonic() - begin
+    finally:
+        process.kill()
+    assert took < A_MOMENT
+    return process.returncode, stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("path", ["images.yaml", plans.PLAN_ENVIRONMENT])
+def test_interrupted_reading(
+    faulty: FaultProxy,
+    plan: CloudPlan,
+    site: Deployment,
+    path: str,
+    number: int,
+) -> None:
+    """Nobody waits for an object store that does not answer."""
+    before = plan.state()
+    faulty.faults.add(Fault("GET", path, times=None, delay=60))
+    status, stderr = interrupt(
+        faulty, site.openstack, number, plan.words("--report", "report.json")
+    )
+
+    assert status == 128 + number
+    assert stderr == "stopped; what was not finished is not visible\n"
+    assert plan.state() == before
+    assert not site.registry.log
+    assert not (site.home / "report.json").exists()
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_interrupted_listing(
+    faulty: FaultProxy, plan: CloudPlan, site: Deployment, method: str
+) -> None:
+    """Also while it is asked for several plans at once."""
+    faulty.faults.add(Fault(method, f"/{plan.name}", times=None, delay=60))
+    status, stderr = interrupt(
+        *(faulty, site.openstack, signal.SIGINT),
+        ("image-prepare", "plan", "list"),
+    )
+
+    assert status == 128 + signal.SIGINT
+    assert stderr == "stopped; what was not finished is not visible\n"
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_interrupted_writing(
+    faulty: FaultProxy, plan: CloudPlan, site: Deployment, locked: bool
+) -> None:
+    """The lock is given back, or else it is told that others wait."""
+    before = plan.state()
+    faulty.faults.add(Fault("PUT", "containers-def", times=None, delay=60))
+    if locked:
+        faulty.faults.add(Fault("DELETE", "/lock", times=None, delay=60))
+    status, stderr = interrupt(
+        faulty, site.openstack, signal.SIGINT, plan.words()
+    )
+
+    after = plan.state()
+    assert status == 128 + signal.SIGINT
+    assert ("others wait 30 s" in stderr) == locked
+    assert (".image-prepare/lock" in after) == locked
+    assert {path: after[path] for path in before} == before
+    assert not plan.parameters()
 
 
 def test_keystone_that_fails(

@@ -340,6 +340,30 @@ def test_broken_option(site: Deployment, name: str) -> None:
     fails(site, error, *TREE, *words)
 
 
+#: All that take a value, but for numbers and choices.
+VALUES = [
+    *("-e", "--environment-directory", "-r", "--release"),
+    *("--template-file", "--plan", "--plan-dir", "--output-env-file"),
+    *("--ceph-vars-file", "--report", "--log-file", "--platform"),
+    *("--image-serve", "--insecure-registry", "--cacert", "--authfile"),
+]
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [*((each, [each, ""]) for each in VALUES), ("--plan", ["--plan="])],
+)
+def test_empty_value(site: Deployment, option: str, words: list[str]) -> None:
+    """It is not as if the option were left out: a variable may be unset."""
+    fails(
+        site,
+        f"{option}: its value is empty",
+        *words,
+        hint="\nhint: [^\n]*leave it out[^\n]*unset",
+    )
+    assert not site.registry.log
+
+
 @pytest.mark.parametrize(
     "option", ["--output-env-file", "--report", "--ceph-vars-file"]
 )
@@ -702,6 +726,27 @@ def test_tree_of_another_user(site: Deployment, inside: str) -> None:
     assert hint.startswith("hint: run it with sudo")
     assert (site.home / "out.yaml").read_text() == OLD
     assert site.files() == before
+
+
+@need_root
+@pytest.mark.parametrize("inside", [".", "environments", ".image-prepare"])
+def test_plan_of_another_user(site: Deployment, inside: str) -> None:
+    """Who may only read it learns that before anything is copied."""
+    site.write("plan/plan-environment.yaml", "name: x\n")
+    site.write("plan/environments/site.yaml", "")
+    (site.home / "plan/.image-prepare").mkdir()
+    before = site.files()
+    give(site.home / "plan" / inside)
+    done = without_power(site, *TREE, "--plan-dir", "plan")
+
+    assert done.status == 2
+    error, hint = told(done)
+    where = site.home / "plan" / inside
+    assert error.startswith(f"{where}/")
+    assert error.endswith(": cannot be written: permission denied")
+    assert hint.startswith(f"hint: write access to {where}")
+    assert site.files() == before
+    assert not site.registry.log
 
 
 @need_root

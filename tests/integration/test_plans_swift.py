@@ -23,7 +23,7 @@ from imageprep_client.plans import base
 from imageprep_client.plans.lock import TIMES, Lock, Times
 from imageprep_client.plans.object_store import Container, ObjectStore
 from imageprep_client.plans.stored import StoredPlan
-from imageprep_client.plans.swift import LOCK, SwiftFiles, plans
+from imageprep_client.plans.swift import LOCK, PROBE, SwiftFiles, plans
 from imageprep_client.testing import plan_host, plan_suite
 from tests import openstack_services
 from tests.openstack_services import Services
@@ -221,6 +221,40 @@ def test_lock_is_taken_anew(
     StoredPlan(watched).write_parameters({"A": "1"}, [])
 
     assert len(services.log(rf"^PUT {host.name}/{re.escape(LOCK)}")) == 2
+
+
+# --- whether it can be written
+
+
+def test_check_leaves_nothing(services: Services, host: _InSwift) -> None:
+    """Not even for a moment: the store refuses what is sent."""
+    before = services.objects(host.name)
+    StoredPlan(host.open()).check_writable()
+
+    assert services.log(rf"^PUT {host.name}/\.") == [
+        f"PUT {host.name}/{PROBE}"
+    ]
+    assert not services.log(rf"^DELETE {host.name}/")
+    assert services.objects(host.name) == before
+
+
+class _Careless(requests.adapters.HTTPAdapter):
+    """A store that takes whatever is sent."""
+
+    def send(self, request: Any, *args: Any, **more: Any) -> Any:
+        request.headers.pop("ETag", None)
+        return super().send(request, *args, **more)
+
+
+def test_check_by_a_careless_store(services: Services, host: _InSwift) -> None:
+    """What was written is taken away."""
+    with connect(services) as connection:
+        connection.session.session.mount("http://", _Careless())
+        store = ObjectStore.of(connection)
+        StoredPlan(SwiftFiles(store, host.name, ALONE)).check_writable()
+
+    assert services.log(rf"^DELETE {host.name}/{re.escape(PROBE)}")
+    assert host.read(PROBE) is None
 
 
 # --- a write that fails on its way

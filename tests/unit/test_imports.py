@@ -78,9 +78,11 @@ RULES: dict[str, tuple[str, ...]] = {
         "yaml",
     ),
     "plans": ("errors", "files", "heat", "yaml"),
+    "plans.answers": ("errors", "heat.document", "requests"),
+    "plans.at_once": ("transfer.workers",),
     "plans.object_store": (
         "errors",
-        "heat.document",
+        "plans.answers",
         "keystoneauth1",
         "openstack",
         "requests",

@@ -325,6 +325,24 @@ def test_file_that_cannot_be_deleted(
         directory.DirectoryFiles(home).delete(base.ROLES)
 
 
+def test_cache_that_cannot_be_deleted(
+    home: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What is written is written; the file that may be older is named."""
+    cached = home / "__cache__/__cache_overcloud_tripleo.parameters.get"
+    cached.parent.mkdir()
+    cached.touch()
+    monkeypatch.setattr(pathlib.Path, "unlink", _fails(errno.EACCES))
+
+    written = directory.PlanDirectory(home).write_parameters({"A": "1"}, [])
+    assert written.changed
+    (message,) = caplog.messages
+    assert f"{cached.name}: cannot be deleted: permission denied" in message
+    assert "delete it" in message
+
+
 def test_leftovers_of_a_crash(home: pathlib.Path) -> None:
     """A temporary file is no part of the history."""
     plan = directory.PlanDirectory(home)

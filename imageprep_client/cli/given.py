@@ -1,0 +1,73 @@
+"""Values of the command line that are empty, as ``"$PLAN"`` is when unset.
+
+Without an option, something else is done than with it. So an empty value may
+not count as none: a run would leave the plan that it was to write, and prune
+would look after another registry.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from imageprep_client import errors
+
+#: Where the namespace of the parser has the names of what is empty.
+_EMPTY = "empty_values"
+
+
+def watch(parser: argparse.ArgumentParser) -> None:
+    """Note the empty values of what is added to the parser from now on.
+
+    The default of a positional that can be left out must not be empty, since
+    argparse does not tell it from a value.
+    """
+    parser.register("action", None, _Store)
+    parser.register("action", "append", _Append)
+
+
+def check(parsed_args: argparse.Namespace) -> None:
+    """See that nothing that was given is empty.
+
+    :raises InvalidArgument: for the first that is.
+    """
+    for name in getattr(parsed_args, _EMPTY, ()):
+        raise empty(name)
+
+
+def empty(name: str) -> errors.InvalidArgument:
+    """What to raise for an option, or a positional, without a value."""
+    return errors.InvalidArgument(
+        f"{name}: its value is empty",
+        hint="give a value, or leave it out; if it is a variable of the"
+        " shell, that may be unset",
+    )
+
+
+class _Store(argparse.Action):
+    """Stores a value."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        if values == "":
+            before = getattr(namespace, _EMPTY, ())
+            name = option_string or str(self.metavar)
+            setattr(namespace, _EMPTY, (*before, name))
+        setattr(namespace, self.dest, self.stored(namespace, values))
+
+    def stored(self, namespace: argparse.Namespace, value: Any) -> Any:
+        """What is kept of a value."""
+        return value
+
+
+class _Append(_Store):
+    """Appends it to those before."""
+
+    def stored(self, namespace: argparse.Namespace, value: Any) -> Any:
+        return [*(getattr(namespace, self.dest) or ()), value]

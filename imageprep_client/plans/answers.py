@@ -1,0 +1,88 @@
+"""What an object store answers: whether that is what was asked for."""
+
+from __future__ import annotations
+
+import hashlib
+
+import requests
+
+from imageprep_client import errors
+from imageprep_client.heat import document
+
+_CHUNK = 64 * 1024
+
+
+def check(response: requests.Response, what: str) -> None:
+    """See that the store did what it was asked for.
+
+    :param what: what errors are about.
+    :raises PlanConflict: when what the store has is newer.
+    :raises NoSpace: when it has no room, or the quota is reached.
+    :raises PlanError: for any other answer but a success.
+    """
+    status = response.status_code
+    if response.ok and status != requests.codes.accepted:
+        return
+    evidence = f"({response.request.method} {status})"
+    if status in (requests.codes.accepted, requests.codes.conflict):
+        raise errors.PlanConflict(
+            f"{what}: somebody else has written a newer one {evidence}"
+        )
+    if response.request.method == "PUT" and status in _NO_ROOM:
+        raise errors.NoSpace(
+            f"{what}: the object store has no room, or the quota is reached"
+            f" {evidence}"
+        )
+    problem = _PROBLEMS.get(status, "the object store fails")
+    raise errors.PlanError(f"{what}: {problem} {evidence}")
+
+
+#: Statuses of what is worth another try.
+FOR_NOW = frozenset(
+    {
+        # Of a token that has ended; the next request gets another.
+        requests.codes.unauthorized,
+        requests.codes.request_timeout,
+        requests.codes.bad_gateway,
+        requests.codes.service_unavailable,
+        requests.codes.gateway_timeout,
+    }
+)
+_NO_ROOM = frozenset(
+    {
+        requests.codes.request_entity_too_large,
+        requests.codes.insufficient_storage,
+    }
+)
+_PROBLEMS = {
+    requests.codes.unauthorized: "the object store does not take the token",
+    requests.codes.forbidden: "this user may not do that",
+    requests.codes.not_found: "there is no such container",
+}
+
+
+def body(response: requests.Response) -> bytes | None:
+    """The body up to the limit; None when it is not what was stored."""
+    content = bytearray()
+    try:
+        for chunk in response.iter_content(_CHUNK):
+            content += chunk
+            if len(content) > document.MAX_SIZE:
+                return bytes(content[: document.MAX_SIZE + 1])
+    except requests.RequestException:
+        return None
+    # What is made of segments has another ETag, in quotes.
+    expected = response.headers.get("ETag", "")
+    if (
+        len(expected) == 32
+        and "X-Object-Manifest" not in response.headers
+        and "Content-Encoding" not in response.headers
+        and md5(content) != expected
+    ):
+        return None
+    return bytes(content)
+
+
+def md5(content: bytes | bytearray) -> str:
+    """The ETag of an object with this content."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()

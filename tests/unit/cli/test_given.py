@@ -1,0 +1,54 @@
+"""Empty values of the command line are found."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.cli import given
+
+
+def _parsed(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    given.watch(parser)
+    parser.add_argument("place", metavar="<place>", nargs="?")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--name", default="")
+    group.add_argument("--other", default="")
+    parser.add_argument("-f", "--file", action="append", default=[])
+    parser.add_argument("--dry-run", action="store_true")
+    return parser.parse_args(words)
+
+
+def test_values() -> None:
+    """What is given is there, and what is not is as it was."""
+    found = _parsed("here", "--name", "x", "-f", "1", "--file", "2")
+    given.check(found)
+
+    assert (found.place, found.name, found.other) == ("here", "x", "")
+    assert found.file == ["1", "2"]
+    assert _parsed().file == []
+
+
+def test_nothing_given() -> None:
+    """What is left out is not empty."""
+    given.check(_parsed("--dry-run"))
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ([""], "<place>"),
+        (["--name", ""], "--name"),
+        (["--name="], "--name"),
+        (["-f", ""], "-f"),
+        (["--file", "x", "--file="], "--file"),
+        (["--other=", ""], "--other"),
+    ],
+)
+def test_empty(words: list[str], name: str) -> None:
+    """The error names the first as it was written."""
+    with pytest.raises(errors.InvalidArgument, match=f"^{name}: .*empty"):
+        given.check(_parsed(*words))

@@ -15,6 +15,18 @@ from imageprep_client import errors
 
 #: Where the namespace of the parser has the names of what is empty.
 _EMPTY = "empty_values"
+#: Options that are empty by default with tripleoclient: scripts that were
+#: made for it may give them so.
+_MAY_BE_EMPTY = frozenset(
+    {
+        "--append-tag",
+        "--password",
+        "--source-password",
+        "--source-username",
+        "--tag",
+        "--username",
+    }
+)
 
 
 def watch(parser: argparse.ArgumentParser) -> None:
@@ -55,9 +67,11 @@ class _Store(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
-        if values == "":
+        name = option_string or str(self.metavar)
+        if values == "" and not _MAY_BE_EMPTY.intersection(
+            self.option_strings
+        ):
             before = getattr(namespace, _EMPTY, ())
-            name = option_string or str(self.metavar)
             setattr(namespace, _EMPTY, (*before, name))
         setattr(namespace, self.dest, self.stored(namespace, values))
 

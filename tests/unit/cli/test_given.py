@@ -17,6 +17,7 @@ def _parsed(*words: str) -> argparse.Namespace:
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--name", default="")
     group.add_argument("--other", default="")
+    parser.add_argument("--append-tag", default="x")
     parser.add_argument("-f", "--file", action="append", default=[])
     parser.add_argument("--dry-run", action="store_true")
     return parser.parse_args(words)
@@ -35,6 +36,13 @@ def test_values() -> None:
 def test_nothing_given() -> None:
     """What is left out is not empty."""
     given.check(_parsed("--dry-run"))
+
+
+def test_empty_as_with_tripleoclient() -> None:
+    """What scripts for the predecessor may give is taken."""
+    found = _parsed("--append-tag", "")
+    given.check(found)
+    assert found.append_tag == ""
 
 
 @pytest.mark.parametrize(

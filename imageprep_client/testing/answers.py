@@ -105,7 +105,7 @@ class Answering(http.server.BaseHTTPRequestHandler):
             data = bytes(changed)
         every: dict[str, str | None] = {
             **(headers or {}),
-            "Content-Length": str(len(data) + fault.length_error),
+            **self._framing(len(data) + fault.length_error),
             **fault.headers,
         }
         self.send_response(status)
@@ -117,11 +117,27 @@ class Answering(http.server.BaseHTTPRequestHandler):
             self._send(data, fault)
         raise Answered
 
+    def _framing(self, length: int) -> dict[str, str]:
+        """How the end of a body is told."""
+        match self.registry.behaviour.framing:
+            case "chunks":
+                return {"Transfer-Encoding": "chunked"}
+            case "close":
+                self.close_connection = True
+                return {"Connection": "close"}
+            case _:
+                return {"Content-Length": str(length)}
+
     def _send(self, data: bytes, fault: Fault) -> None:
         if fault.truncate is not None or fault.length_error:
             self.close_connection = True
         if fault.truncate is not None:
             data = data[: fault.truncate]
+        if self.registry.behaviour.framing == "chunks":
+            pieces = [data[n : n + 700] for n in range(0, len(data), 700)]
+            for piece in (*pieces, b""):
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            return
         if not fault.drip:
             self.wfile.write(data)
             return

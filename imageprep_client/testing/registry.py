@@ -22,7 +22,7 @@ import threading
 import urllib.parse
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from imageprep_client import errors
 from imageprep_client.oci import digest as digests
@@ -66,6 +66,8 @@ class Behaviour:
     :ivar redirect_blobs: base URL where blobs are really, or empty.
     :ivar page: how many tags or repositories come at once at most.
     :ivar checks_parts: whether a manifest must name only what is there.
+    :ivar framing: how an answer's end is told: by its length, in chunks, or
+        by the end of its connection.
     """
 
     head: bool = True
@@ -79,6 +81,7 @@ class Behaviour:
     redirect_blobs: str = ""
     page: int = 100
     checks_parts: bool = True
+    framing: Literal["length", "chunks", "close"] = "length"
 
 
 class RegistryServer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import uuid
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 
@@ -71,6 +72,29 @@ class TestInProcessRegistry(store_suite.StoreSuite):
             RegistryClient(policy=_POLICY) as client,
         ):
             yield functools.partial(client.store, server.host)
+
+
+class TestChunkingRegistry(store_suite.StoreSuite):
+    """One that never says how long an answer is."""
+
+    powers = _POWERS
+    mounts_from_anywhere = False
+    framing: Literal["length", "chunks", "close"] = "chunks"
+
+    @pytest.fixture
+    def make_store(self) -> Iterator[store_suite.MakeStore]:
+        behaviour = registry.Behaviour(framing=self.framing)
+        with (
+            registry.RegistryServer(behaviour=behaviour) as server,
+            RegistryClient(policy=_POLICY) as client,
+        ):
+            yield functools.partial(client.store, server.host)
+
+
+class TestClosingRegistry(TestChunkingRegistry):
+    """One that ends each answer with its connection."""
+
+    framing = "close"
 
 
 class TestMeagreRegistry(store_suite.StoreSuite):

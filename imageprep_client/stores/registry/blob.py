@@ -32,6 +32,7 @@ class Download:
     :param open_at: asks for the rest.
     :param offset: where to begin.
     :raises ServerFault: when the answer is not about what was asked for.
+    :raises SizeMismatch: when there is no more than was read.
     """
 
     def __init__(
@@ -108,6 +109,12 @@ class Download:
 
     def _align(self) -> None:
         """Bring the new answer to where the old one broke."""
+        if self._response.status == 416:
+            # It had not broken: that was all.
+            self._response.close()
+            raise errors.SizeMismatch(
+                f"{self._what}: {self._position} bytes, expected {self._size}"
+            )
         if self._response.status == 200:
             self._restarts += 1
             if self._restarts > _RESTARTS:

@@ -324,7 +324,7 @@ class RegistryStore:
             # A range without an end is refused by some registries.
             wanted = {"Range": f"bytes={offset}-{descriptor.size - 1}"}
             return registry.call(
-                dataclasses.replace(request, headers=wanted), {200, 206}
+                dataclasses.replace(request, headers=wanted), {200, 206, 416}
             )
 
         return blob.Download(

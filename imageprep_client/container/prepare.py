@@ -10,7 +10,13 @@ from typing import Any
 
 from imageprep_client import catalog as catalogs
 from imageprep_client import discovery, errors
-from imageprep_client.container import ceph, changes, outputs, worklist
+from imageprep_client.container import (
+    ceph,
+    changes,
+    naming,
+    outputs,
+    worklist,
+)
 from imageprep_client.container.availability import Availability
 from imageprep_client.container.copying import Copying, row
 from imageprep_client.container.modifying import Modifying, Workspaces
@@ -199,14 +205,15 @@ class _Run:
         unmade = [each for each in rows if each.outcome in ("left", "failed")]
         if unmade and not failures:
             raise AssertionError(f"{unmade[0].image}: nobody says why not")
-        values: dict[str, Any] = dict(work.parameters)
+        names, named_rows = naming.stored(work, rows, self._observer)
         if self._request.pin_digests and not failures:
-            self._pin(values, rows, work)
-        insecure = self._insecure(values)
+            names = naming.pinned(work, rows, self._observer)
+        values: dict[str, Any] = dict(names)
+        insecure = self._insecure(names)
         if insecure:
             values[parameters.INSECURE_REGISTRIES] = insecure
-        rows.sort(key=lambda each: (each.image, each.destination))
-        return PrepareResult(rows, values, failures)
+        named_rows.sort(key=lambda each: (each.image, each.destination))
+        return PrepareResult(named_rows, values, failures)
 
     def _available(self, items: Sequence[worklist.WorkItem]) -> Availability:
         """Ask for images that need not be copied from this host."""
@@ -343,34 +350,6 @@ class _Run:
         rows = [row(i, o) for i, o in zip(wanted, outcomes, strict=True)]
         failures = [o.error for o in outcomes if o.error]
         return [*made.rows, *rows], [*made.failures, *failures]
-
-    def _pin(
-        self,
-        values: dict[str, Any],
-        rows: Sequence[Row],
-        work: worklist.Worklist,
-    ) -> None:
-        """Let the parameters name digests instead of tags."""
-        digests = {
-            each.destination or each.image: each.digest for each in rows
-        }
-        by_target = {i.target: i for i in work.images}
-        for name, value in values.items():
-            item = by_target[value]
-            digest = digests[item.target]
-            if not digest and item.modification:
-                self._observer.warning(
-                    f"{name} keeps its tag: a dry run makes no image that"
-                    " could have a digest"
-                )
-                continue
-            if not digest:
-                raise errors.Unreachable(
-                    f"{item.source}: its digest is not known, because it was"
-                    " not checked"
-                )
-            tagged = value.partition("@")[0]
-            values[name] = f"{tagged.rpartition(':')[0]}@{digest}"
 
     def _insecure(self, values: Mapping[str, str]) -> list[str]:
         """Registries that nodes have to be told to trust, sorted."""

@@ -14,7 +14,9 @@ from imageprep_client import errors
 from imageprep_client.container import prepare as preparing
 from imageprep_client.container.request import PrepareRequest, PrepareResult
 from imageprep_client.observer import Observer
-from imageprep_client.testing import content
+from imageprep_client.oci.platform import Platform
+from imageprep_client.testing import content, images
+from imageprep_client.transfer import graph
 from tests.unit.container import stores, workspaces
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5)
@@ -326,6 +328,58 @@ def test_pin_digests_of_digests(run, registries, keys):
     place = keys.get("push_destination", "r.io")
     assert run.written["ContainerNovaApiImage"] == (
         f"{place}/ns/openstack-nova-api@{digest}"
+    )
+
+
+@pytest.fixture
+def index(registries) -> images.Image:
+    """An image for two platforms, which has the tag 1."""
+    index = images.random_image(
+        "index",
+        repository="ns/openstack-nova-api",
+        tags=("1",),
+        platforms=(graph.host_platform(), Platform("linux", "s390x")),
+    )
+    images.write([index], registries.registry("r.io").store)
+    return index
+
+
+def by_digest(index: images.Image, **keys: Any) -> dict[str, Any]:
+    """An entry for this index, by its digest."""
+    given = {**BASE, "tag": f"1@{index.descriptor.digest}"}
+    return entry(
+        includes=["nova-api"], set=given, push_destination="d.io:5000", **keys
+    )
+
+
+@pytest.mark.parametrize("multi_arch", [False, True])
+def test_digest_of_an_index(run, registries, index, multi_arch):
+    """What is given by digest is named by the digest of what was stored,
+    in a dry run and where it is in place, too.
+    """
+    wanted = by_digest(index, multi_arch=multi_arch)
+    named = []
+    for dry_run in (True, False, False, True):
+        result = run(wanted, dry_run=dry_run)
+        named.append(run.written["ContainerNovaApiImage"])
+        assert result.rows[0].destination == named[-1]
+    store = registries.registry("d.io:5000").store("ns/openstack-nova-api")
+    digest = store.resolve("1").digest
+    assert (digest == index.descriptor.digest) == multi_arch
+    assert set(named) == {f"d.io:5000/ns/openstack-nova-api:1@{digest}"}
+
+
+def test_digest_of_an_index_that_is_not_known(run, registries, index):
+    """A dry run that cannot look names the tag, and says so."""
+    registries.silent.add("r.io")
+    run(by_digest(index), dry_run=True)
+    assert run.written["ContainerNovaApiImage"] == (
+        "d.io:5000/ns/openstack-nova-api:1"
+    )
+    assert "named by its tag" in run.warnings[-1]
+    run(by_digest(index, multi_arch=True), dry_run=True)
+    assert run.written["ContainerNovaApiImage"].endswith(
+        f":1@{index.descriptor.digest}"
     )
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from imageprep_client import catalog as catalogs
-from imageprep_client import discovery, errors
+from imageprep_client import errors
 from imageprep_client.container import (
     ceph,
     changes,
+    discovering,
     naming,
     outputs,
     worklist,
@@ -32,7 +32,6 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
 from imageprep_client.transfer import engine
-from imageprep_client.transfer.workers import Workers
 
 
 def prepare(
@@ -49,12 +48,14 @@ def prepare(
 
     The parameters are written, to the file and the plan, only when every
     image that they name is in place; a dry run writes the file as if it
-    were. The report is written in any case.
+    were. Neither writes parameters when tags could not be discovered. The
+    report is written whatever became of the images.
 
     :param undercloud_registry: the ``host:port`` for
         ``push_destination: true`` where no parameter names it.
     :raises InputError: nothing was done.
-    :raises DiscoveryError: no image was copied.
+    :raises PartialFailure: without ``keep_going``, when tags could not be
+        discovered; no image was copied.
     :raises StoreError: nothing could be done.
     """
     outputs.check(request, plan)
@@ -77,12 +78,15 @@ def prepare(
         undercloud_registry=undercloud_registry,
         now=now,
     )
-    if not work.images:
+    if not work.images and not work.undiscovered:
         observer.warning(
             "no image is wanted: look at includes, excludes and the roles"
         )
-    result = run.carry_out(work)
+    stops = work.undiscovered and not request.keep_going
+    result = run.leave(work) if stops else run.carry_out(work)
     outputs.write(request, inputs.catalog, plan, result, vars_text, observer)
+    if stops:
+        raise discovering.together(work.undiscovered)
     return result
 
 
@@ -158,32 +162,27 @@ class _Run:
 
     def discover(self) -> Mapping[worklist.Key, worklist.Pin]:
         """The tags and labels of the images whose entries ask for them."""
-        wanted = worklist.to_discover(self._inputs.selections)
-        pins: dict[worklist.Key, worklist.Pin] = {}
-        lock = threading.Lock()
+        found = discovering.discover(
+            worklist.to_discover(self._inputs.selections),
+            self._patient.source,
+            observer=self._observer,
+            concurrency=self._concurrency,
+        )
+        self._descriptors.update(found.descriptors)
+        return found.pins
 
-        def find(query: worklist.Query) -> None:
-            found = discovery.discover(
-                self._patient.source(query.reference),
-                str(query.reference),
-                query.reference.identifier,
-                query.label,
-                fallback=query.default_tag,
+    def leave(self, work: worklist.Worklist) -> PrepareResult:
+        """Do nothing, as some images could not be discovered."""
+        rows = [
+            Row(
+                image=item.image,
+                source=str(item.source),
+                destination=item.target if item.push_destination else "",
+                outcome="left",
             )
-            pinned = dataclasses.replace(query.reference, tag=found.tag)
-            pin = worklist.Pin(
-                found.tag if query.label else "", frozenset(found.labels)
-            )
-            with lock:
-                pins[query.key] = pin
-                self._descriptors[pinned] = found.descriptor
-
-        self._observer.phase("discover", len(wanted))
-        with Workers(self._concurrency, keep_going=True) as workers:
-            failures = [e for _, e in workers.each(find, wanted)]
-        if failures:
-            raise _together(failures, "no tag could be discovered")
-        return pins
+            for item in work.images
+        ]
+        return self._result(work, rows, [])
 
     def carry_out(self, work: worklist.Worklist) -> PrepareResult:
         """Copy what is to be copied, look at what is only named."""
@@ -202,6 +201,16 @@ class _Run:
         )
         rows += more_rows
         failures += more_failures
+        return self._result(work, rows, failures)
+
+    def _result(
+        self,
+        work: worklist.Worklist,
+        rows: Sequence[Row],
+        failures: Sequence[errors.ImagePrepError],
+    ) -> PrepareResult:
+        """Rows and parameters of all images, the undiscovered ones, too."""
+        failures = [*(each.error for each in work.undiscovered), *failures]
         unmade = [each for each in rows if each.outcome in ("left", "failed")]
         if unmade and not failures:
             raise AssertionError(f"{unmade[0].image}: nobody says why not")
@@ -212,8 +221,22 @@ class _Run:
         insecure = self._insecure(names)
         if insecure:
             values[parameters.INSECURE_REGISTRIES] = insecure
+        named_rows += [
+            Row(
+                image=each.image,
+                source=str(each.source),
+                outcome="failed",
+                error=str(each.error),
+            )
+            for each in work.undiscovered
+        ]
         named_rows.sort(key=lambda each: (each.image, each.destination))
-        return PrepareResult(named_rows, values, failures)
+        return PrepareResult(
+            named_rows,
+            values,
+            failures,
+            incomplete=bool(work.undiscovered),
+        )
 
     def _available(self, items: Sequence[worklist.WorkItem]) -> Availability:
         """Ask for images that need not be copied from this host."""
@@ -356,21 +379,3 @@ class _Run:
         hosts = {value.partition("/")[0] for value in values.values()}
         insecure = (stores.insecure() for stores in self._opened)
         return sorted(hosts & frozenset().union(*insecure))
-
-
-def _together(
-    failures: Sequence[errors.ImagePrepError], summary: str
-) -> errors.ImagePrepError:
-    """One error for several images: access problems first, as one."""
-    for failure in failures:
-        if isinstance(
-            failure,
-            errors.Unreachable | errors.AccessDenied | errors.InputError,
-        ):
-            return failure
-    return errors.PartialFailure(
-        f"{summary} for {len(failures)} images"
-        if len(failures) > 1
-        else summary,
-        failures,
-    )

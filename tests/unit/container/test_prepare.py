@@ -168,6 +168,63 @@ def test_failed_discovery_names_each_image(run):
     assert not run.output.exists()
 
 
+@pytest.fixture
+def undiscovered(run, registries) -> dict[str, Any]:
+    """An entry for two images; the label of one gives no tag of it."""
+    for name, version in ((API, "v7"), (CONDUCTOR, "absent")):
+        image = content.image(name, labels={"rdo_version": version})
+        registries.fill(f"{name}:current-tripleo", image)
+    values = {k: v for k, v in BASE.items() if k != "tag"}
+    return entry(
+        set=values, tag_from_label="rdo_version", push_destination="d.io"
+    )
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_discovery_keeps_going(run, undiscovered, tmp_path, dry_run):
+    """With keep_going the image is a failed one, and the others are copied;
+    no parameters are written, not even by a dry run.
+    """
+    path = tmp_path / "report.json"
+    result = run(
+        undiscovered, keep_going=True, report_file=str(path), dry_run=dry_run
+    )
+    done = "planned" if dry_run else "copied"
+    assert [
+        (row.image, row.source, row.destination, row.outcome)
+        for row in result.rows
+    ] == [
+        (f"{API}:v7",) * 2 + ("d.io/ns/openstack-nova-api:v7", done),
+        (f"{CONDUCTOR}:current-tripleo",) * 2 + ("", "failed"),
+    ]
+    assert "gives tag absent" in result.rows[1].error
+    assert [str(error) for error in result.failures] == [result.rows[1].error]
+    assert not result.nothing_done
+    assert not run.output.exists()
+    report = json.loads(path.read_text("utf-8"))
+    assert report["totals"]["outcomes"] == {done: 1, "failed": 1}
+    assert "ContainerNovaConductorImage" not in report["parameters"]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_report_of_failed_discovery(run, undiscovered, tmp_path, dry_run):
+    """Without keep_going the others are left, which the report has, too."""
+    path = tmp_path / "report.json"
+    with pytest.raises(errors.PartialFailure, match="no tag could be"):
+        run(undiscovered, report_file=str(path), dry_run=dry_run)
+    report = json.loads(path.read_text("utf-8"))
+    assert report["totals"]["outcomes"] == {"left": 1, "failed": 1}
+    assert not run.registries.registry("d.io").repositories()
+    assert not run.output.exists()
+
+
+def test_undiscovered_image_of_two_entries(run, undiscovered):
+    """What an earlier entry says does not hide that a later one failed."""
+    result = run(entry(push_destination="d.io"), undiscovered, keep_going=True)
+    assert "ContainerNovaConductorImage" not in result.parameters
+    assert [row.outcome for row in result.rows].count("failed") == 1
+
+
 def test_discovery_needs_its_registry(run, registries):
     """A registry that does not answer is one error, not one per image."""
     registries.silent.add("r.io")

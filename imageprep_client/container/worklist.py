@@ -20,6 +20,7 @@ from imageprep_client.heat.parameters import (
     parse_entries,
 )
 from imageprep_client.oci import reference as references
+from imageprep_client.oci.redaction import redacted
 from imageprep_client.oci.reference import Reference
 
 
@@ -200,17 +201,22 @@ def _check_name(
         Reference.parse(image.image)
     except errors.InvalidReference as error:
         parts = ", ".join(
-            f"{name} is {values[name]!r}"
+            f"{name} is {_shown(values[name])!r}"
             if name in values
             else f"{name} is not given"
             for name in image.variables
         )
         raise errors.InvalidFile(
             entry.path,
-            f"makes {image.image[:300]!r}, which is no image: {error}",
+            f"makes {redacted(image.image)[:300]!r}, which is no image:"
+            f" {error}",
             key=f"{entry.key}.set",
             hint=f"correct these values: {parts}" if parts else None,
         ) from error
+
+
+def _shown(value: object) -> object:
+    return redacted(value) if isinstance(value, str) else value
 
 
 def to_discover(selections: Sequence[Selection]) -> tuple[Query, ...]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.oci import reference as references
+from imageprep_client.oci.redaction import redacted
 from imageprep_client.stores.registry import urls
 from imageprep_client.stores.registry.credentials import Credentials
 from imageprep_client.stores.registry.registries_conf import (
@@ -327,6 +328,11 @@ def _has_port(authority: str) -> bool:
 def _mirror_url(mirror: str) -> str:
     """A mirror as a URL without a slash at its end, or as a bare host."""
     text = mirror.strip().rstrip("/")
+    if "@" in text:
+        raise errors.InvalidReference(
+            f"invalid mirror {redacted(text)!r}: no user and no password can"
+            " be in it"
+        )
     scheme, separator, rest = text.partition("://")
     host, _, path = rest.partition("/") if separator else (text, "", "")
     if separator and scheme not in ("http", "https"):

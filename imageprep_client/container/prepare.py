@@ -377,5 +377,5 @@ class _Run:
     def _insecure(self, values: Mapping[str, str]) -> list[str]:
         """Registries that nodes have to be told to trust, sorted."""
         hosts = {value.partition("/")[0] for value in values.values()}
-        insecure = (stores.insecure() for stores in self._opened)
-        return sorted(hosts & frozenset().union(*insecure))
+        insecure = (stores.insecure(hosts) for stores in self._opened)
+        return sorted(frozenset().union(*insecure))

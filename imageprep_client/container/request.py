@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 from imageprep_client import errors
@@ -175,9 +175,11 @@ class Stores(Protocol):
         """
         ...
 
-    def insecure(self) -> frozenset[str]:
-        """Registries, as parameters name them, that speak plain HTTP or
-        whose certificate was not verified in this run.
+    def insecure(self, registries: Iterable[str]) -> frozenset[str]:
+        """Those that speak plain HTTP, or whose certificate was not verified
+        in this run, or that the user has listed as such.
+
+        :param registries: as parameters name them.
         """
         ...
 

@@ -202,7 +202,7 @@ class Hosts:
             return (Endpoint(host, f"{parts.scheme}://{host}{path}", tls),)
         host = _PHYSICAL.get(name, references.check_registry(name))
         tls = self.tls_of(host)
-        insecure = insecure or self._is_listed(host)
+        insecure = insecure or self.is_listed(host)
         if insecure:
             tls = dataclasses.replace(tls, verify=False)
         secure = Endpoint(host, f"https://{host}", tls)
@@ -245,7 +245,7 @@ class Hosts:
                         cert, "a client certificate without its .key file"
                     )
             break
-        return TLS(not self._is_listed(host), tuple(cas), cert, key)
+        return TLS(not self.is_listed(host), tuple(cas), cert, key)
 
     def settle(
         self,
@@ -302,7 +302,8 @@ class Hosts:
                 }
             )
 
-    def _is_listed(self, host: str) -> bool:
+    def is_listed(self, host: str) -> bool:
+        """Whether the user lets this ``host[:port]`` be insecure."""
         return host in self._insecure or (
             host.removesuffix(_port(host)) in self._insecure
         )

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Self
 
 from imageprep_client import errors, undercloud
@@ -160,10 +160,15 @@ class Stores:
         path = self._tree_behind(place)
         return self._tree(path) if path else None
 
-    def insecure(self) -> frozenset[str]:
+    def insecure(self, registries: Iterable[str]) -> frozenset[str]:
+        hosts = self._registries.hosts
         # Nodes pull what is in a tree over plain HTTP.
-        in_use = self._registries.hosts.insecure_in_use()
-        return frozenset({*self._served, *in_use})
+        known = {*self._served, *hosts.insecure_in_use()}
+        return frozenset(
+            name
+            for name in registries
+            if name in known or hosts.is_listed(name)
+        )
 
     @contextlib.contextmanager
     def locked(self, waiting: Callable[[str], None]) -> Iterator[None]:

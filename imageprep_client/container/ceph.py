@@ -9,6 +9,7 @@ from imageprep_client import errors
 from imageprep_client.catalog import Catalog
 from imageprep_client.container.worklist import Selection
 from imageprep_client.heat.parameters import Credential, PrepareParameters
+from imageprep_client.oci.redaction import redacted
 
 
 def credential(
@@ -28,9 +29,10 @@ def credential(
     registry = namespace.partition("/")[0]
     found = parameters.credentials.get(registry)
     if found is None:
+        shown = redacted(namespace).partition("/")[0]
         raise errors.InvalidArgument(
             "no credentials for the registry of ceph_namespace,"
-            f" {registry or 'which is not set'}",
+            f" {shown or 'which is not set'}",
             hint="name it in ContainerImageRegistryCredentials, or leave"
             " --ceph-vars-file out",
         )

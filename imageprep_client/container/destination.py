@@ -40,7 +40,10 @@ class Place:
         text = text.removeprefix("docker://").rstrip("/")
         if _TRANSPORT.match(text):
             return cls(text)
-        registry, _, prefix = text.partition("/")
+        # A password may have a slash in it: what has one is refused whole.
+        registry, _, prefix = (
+            (text, "", "") if "@" in text else text.partition("/")
+        )
         references.check_registry(registry)
         if prefix:
             references.check_repository(prefix)

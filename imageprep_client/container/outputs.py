@@ -137,7 +137,7 @@ def write(
             request.report_file,
             report.render(result, dry_run=request.dry_run),
         )
-    if result.failures and not request.dry_run:
+    if result.incomplete or (result.failures and not request.dry_run):
         return
     if request.ceph_vars_file:
         files.write(request.ceph_vars_file, ceph_vars, mode=0o600)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from imageprep_client import catalog as catalogs
-from imageprep_client import discovery, errors
-from imageprep_client.container import ceph, changes, outputs, worklist
+from imageprep_client import errors
+from imageprep_client.container import (
+    ceph,
+    changes,
+    discovering,
+    naming,
+    outputs,
+    worklist,
+)
 from imageprep_client.container.availability import Availability
 from imageprep_client.container.copying import Copying, row
 from imageprep_client.container.modifying import Modifying, Workspaces
@@ -26,7 +32,6 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
 from imageprep_client.transfer import engine
-from imageprep_client.transfer.workers import Workers
 
 
 def prepare(
@@ -43,12 +48,14 @@ def prepare(
 
     The parameters are written, to the file and the plan, only when every
     image that they name is in place; a dry run writes the file as if it
-    were. The report is written in any case.
+    were. Neither writes parameters when tags could not be discovered. The
+    report is written whatever became of the images.
 
     :param undercloud_registry: the ``host:port`` for
         ``push_destination: true`` where no parameter names it.
     :raises InputError: nothing was done.
-    :raises DiscoveryError: no image was copied.
+    :raises PartialFailure: without ``keep_going``, when tags could not be
+        discovered; no image was copied.
     :raises StoreError: nothing could be done.
     """
     outputs.check(request, plan)
@@ -71,12 +78,15 @@ def prepare(
         undercloud_registry=undercloud_registry,
         now=now,
     )
-    if not work.images:
+    if not work.images and not work.undiscovered:
         observer.warning(
             "no image is wanted: look at includes, excludes and the roles"
         )
-    result = run.carry_out(work)
+    stops = work.undiscovered and not request.keep_going
+    result = run.leave(work) if stops else run.carry_out(work)
     outputs.write(request, inputs.catalog, plan, result, vars_text, observer)
+    if stops:
+        raise discovering.together(work.undiscovered)
     return result
 
 
@@ -152,32 +162,27 @@ class _Run:
 
     def discover(self) -> Mapping[worklist.Key, worklist.Pin]:
         """The tags and labels of the images whose entries ask for them."""
-        wanted = worklist.to_discover(self._inputs.selections)
-        pins: dict[worklist.Key, worklist.Pin] = {}
-        lock = threading.Lock()
+        found = discovering.discover(
+            worklist.to_discover(self._inputs.selections),
+            self._patient.source,
+            observer=self._observer,
+            concurrency=self._concurrency,
+        )
+        self._descriptors.update(found.descriptors)
+        return found.pins
 
-        def find(query: worklist.Query) -> None:
-            found = discovery.discover(
-                self._patient.source(query.reference),
-                str(query.reference),
-                query.reference.identifier,
-                query.label,
-                fallback=query.default_tag,
+    def leave(self, work: worklist.Worklist) -> PrepareResult:
+        """Do nothing, as some images could not be discovered."""
+        rows = [
+            Row(
+                image=item.image,
+                source=str(item.source),
+                destination=item.target if item.push_destination else "",
+                outcome="left",
             )
-            pinned = dataclasses.replace(query.reference, tag=found.tag)
-            pin = worklist.Pin(
-                found.tag if query.label else "", frozenset(found.labels)
-            )
-            with lock:
-                pins[query.key] = pin
-                self._descriptors[pinned] = found.descriptor
-
-        self._observer.phase("discover", len(wanted))
-        with Workers(self._concurrency, keep_going=True) as workers:
-            failures = [e for _, e in workers.each(find, wanted)]
-        if failures:
-            raise _together(failures, "no tag could be discovered")
-        return pins
+            for item in work.images
+        ]
+        return self._result(work, rows, [])
 
     def carry_out(self, work: worklist.Worklist) -> PrepareResult:
         """Copy what is to be copied, look at what is only named."""
@@ -196,17 +201,42 @@ class _Run:
         )
         rows += more_rows
         failures += more_failures
+        return self._result(work, rows, failures)
+
+    def _result(
+        self,
+        work: worklist.Worklist,
+        rows: Sequence[Row],
+        failures: Sequence[errors.ImagePrepError],
+    ) -> PrepareResult:
+        """Rows and parameters of all images, the undiscovered ones, too."""
+        failures = [*(each.error for each in work.undiscovered), *failures]
         unmade = [each for each in rows if each.outcome in ("left", "failed")]
         if unmade and not failures:
             raise AssertionError(f"{unmade[0].image}: nobody says why not")
-        values: dict[str, Any] = dict(work.parameters)
+        names, named_rows = naming.stored(work, rows, self._observer)
         if self._request.pin_digests and not failures:
-            self._pin(values, rows, work)
-        insecure = self._insecure(values)
+            names = naming.pinned(work, rows, self._observer)
+        values: dict[str, Any] = dict(names)
+        insecure = self._insecure(names)
         if insecure:
             values[parameters.INSECURE_REGISTRIES] = insecure
-        rows.sort(key=lambda each: (each.image, each.destination))
-        return PrepareResult(rows, values, failures)
+        named_rows += [
+            Row(
+                image=each.image,
+                source=str(each.source),
+                outcome="failed",
+                error=str(each.error),
+            )
+            for each in work.undiscovered
+        ]
+        named_rows.sort(key=lambda each: (each.image, each.destination))
+        return PrepareResult(
+            named_rows,
+            values,
+            failures,
+            incomplete=bool(work.undiscovered),
+        )
 
     def _available(self, items: Sequence[worklist.WorkItem]) -> Availability:
         """Ask for images that need not be copied from this host."""
@@ -344,54 +374,8 @@ class _Run:
         failures = [o.error for o in outcomes if o.error]
         return [*made.rows, *rows], [*made.failures, *failures]
 
-    def _pin(
-        self,
-        values: dict[str, Any],
-        rows: Sequence[Row],
-        work: worklist.Worklist,
-    ) -> None:
-        """Let the parameters name digests instead of tags."""
-        digests = {
-            each.destination or each.image: each.digest for each in rows
-        }
-        by_target = {i.target: i for i in work.images}
-        for name, value in values.items():
-            item = by_target[value]
-            digest = digests[item.target]
-            if not digest and item.modification:
-                self._observer.warning(
-                    f"{name} keeps its tag: a dry run makes no image that"
-                    " could have a digest"
-                )
-                continue
-            if not digest:
-                raise errors.Unreachable(
-                    f"{item.source}: its digest is not known, because it was"
-                    " not checked"
-                )
-            tagged = value.partition("@")[0]
-            values[name] = f"{tagged.rpartition(':')[0]}@{digest}"
-
     def _insecure(self, values: Mapping[str, str]) -> list[str]:
         """Registries that nodes have to be told to trust, sorted."""
         hosts = {value.partition("/")[0] for value in values.values()}
-        insecure = (stores.insecure() for stores in self._opened)
-        return sorted(hosts & frozenset().union(*insecure))
-
-
-def _together(
-    failures: Sequence[errors.ImagePrepError], summary: str
-) -> errors.ImagePrepError:
-    """One error for several images: access problems first, as one."""
-    for failure in failures:
-        if isinstance(
-            failure,
-            errors.Unreachable | errors.AccessDenied | errors.InputError,
-        ):
-            return failure
-    return errors.PartialFailure(
-        f"{summary} for {len(failures)} images"
-        if len(failures) > 1
-        else summary,
-        failures,
-    )
+        insecure = (stores.insecure(hosts) for stores in self._opened)
+        return sorted(frozenset().union(*insecure))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 from imageprep_client import errors
@@ -37,7 +37,8 @@ class PrepareRequest:
     :ivar platforms: of an index copy only the images for these, and the
         index as it is; empty: what the entries say.
     :ivar referrers: whether signatures and other artefacts come along.
-    :ivar keep_going: whether a failed image leaves the others to be copied.
+    :ivar keep_going: whether the others are copied when an image fails, be it
+        that its tag cannot be discovered.
     :ivar concurrency: pieces of work at once, at most.
     :ivar modify_concurrency: images that are modified at once, at most; 0:
         two for each processor.
@@ -122,11 +123,14 @@ class PrepareResult:
     :ivar parameters: the heat parameters; when `failures` is not empty they
         were written nowhere, unless it was a dry run.
     :ivar failures: one error per image that failed.
+    :ivar incomplete: whether `parameters` lack those of images whose tag
+        could not be discovered; not even a dry run writes them then.
     """
 
     rows: Sequence[Row]
     parameters: Mapping[str, Any]
     failures: Sequence[errors.ImagePrepError] = ()
+    incomplete: bool = False
 
     @property
     def nothing_done(self) -> bool:
@@ -171,9 +175,11 @@ class Stores(Protocol):
         """
         ...
 
-    def insecure(self) -> frozenset[str]:
-        """Registries, as parameters name them, that speak plain HTTP or
-        whose certificate was not verified in this run.
+    def insecure(self, registries: Iterable[str]) -> frozenset[str]:
+        """Those that speak plain HTTP, or whose certificate was not verified
+        in this run, or that the user has listed as such.
+
+        :param registries: as parameters name them.
         """
         ...
 

@@ -20,6 +20,7 @@ from imageprep_client.heat.parameters import (
     parse_entries,
 )
 from imageprep_client.oci import reference as references
+from imageprep_client.oci.redaction import redacted
 from imageprep_client.oci.reference import Reference
 
 
@@ -65,10 +66,12 @@ class Pin:
 
     :ivar tag: the tag to use; empty: the one it has.
     :ivar labels: the names of its labels.
+    :ivar error: why nothing was found out, or None.
     """
 
     tag: str
     labels: frozenset[str] = frozenset()
+    error: errors.ImagePrepError | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,15 +116,31 @@ class WorkItem:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Undiscovered:
+    """One container image of which it is not known what is to be done.
+
+    :ivar image: its name as rendered.
+    :ivar source: where it was looked for.
+    """
+
+    image: str
+    source: Reference
+    error: errors.ImagePrepError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Worklist:
     """Everything a preparation does.
 
     :ivar images: each target once.
     :ivar parameters: heat parameter to image.
+    :ivar undiscovered: the images that are wanted, too; their parameters
+        are missing.
     """
 
     images: tuple[WorkItem, ...]
     parameters: dict[str, str]
+    undiscovered: tuple[Undiscovered, ...] = ()
 
 
 def select(
@@ -182,17 +201,22 @@ def _check_name(
         Reference.parse(image.image)
     except errors.InvalidReference as error:
         parts = ", ".join(
-            f"{name} is {values[name]!r}"
+            f"{name} is {_shown(values[name])!r}"
             if name in values
             else f"{name} is not given"
             for name in image.variables
         )
         raise errors.InvalidFile(
             entry.path,
-            f"makes {image.image[:300]!r}, which is no image: {error}",
+            f"makes {redacted(image.image)[:300]!r}, which is no image:"
+            f" {error}",
             key=f"{entry.key}.set",
             hint=f"correct these values: {parts}" if parts else None,
         ) from error
+
+
+def _shown(value: object) -> object:
+    return redacted(value) if isinstance(value, str) else value
 
 
 def to_discover(selections: Sequence[Selection]) -> tuple[Query, ...]:
@@ -200,8 +224,7 @@ def to_discover(selections: Sequence[Selection]) -> tuple[Query, ...]:
     queries = {}
     for selection in selections:
         entry = selection.entry
-        labels_wanted = entry.modify_role and entry.modify_only_with_labels
-        if not selection.label and not labels_wanted:
+        if not _is_discovered(selection):
             continue
         for image in selection.images:
             key = (image.image, selection.label)
@@ -212,6 +235,13 @@ def to_discover(selections: Sequence[Selection]) -> tuple[Query, ...]:
                 default_tag=selection.default_tag or not selection.label,
             )
     return tuple(queries.values())
+
+
+def _is_discovered(selection: Selection) -> bool:
+    """Whether something has to be found out about its images."""
+    entry = selection.entry
+    labels_wanted = entry.modify_role and entry.modify_only_with_labels
+    return bool(selection.label or labels_wanted)
 
 
 def build(
@@ -228,7 +258,7 @@ def build(
     later of two values for one parameter does.
 
     :param pins: the answers to `to_discover`; an image without one keeps
-        its tag.
+        its tag, and one whose answer is an error is `undiscovered`.
     :param undercloud_registry: ``host:port`` of the undercloud's registry;
         called only when an entry needs it, and once.
     :param now: for the tags of modified images.
@@ -238,12 +268,22 @@ def build(
     registry = functools.cache(undercloud_registry)
     items: dict[str, WorkItem] = {}
     values: dict[str, str] = {}
+    undiscovered: dict[Key, Undiscovered] = {}
     for selection in selections:
         entry = selection.entry
         place = _place(selection, parameters, registry)
         multi_arch = _multi_arch(entry, parameters)
         for image in selection.images:
-            pin = pins.get((image.image, selection.label), Pin(""))
+            key = (image.image, selection.label)
+            pin = pins.get(key, Pin(""))
+            if pin.error is not None and _is_discovered(selection):
+                source = _source(image.image, entry)
+                undiscovered[key] = Undiscovered(
+                    image.image, source, pin.error
+                )
+                for name in image.parameters:
+                    values.pop(name, None)
+                continue
             modification = _modification(entry, image, pin, now)
             if modification and multi_arch:
                 raise errors.InvalidFile(
@@ -264,6 +304,7 @@ def build(
             for target, item in items.items()
         ),
         parameters=values,
+        undiscovered=tuple(undiscovered.values()),
     )
 
 

@@ -7,6 +7,7 @@ import re
 from typing import Protocol
 
 from imageprep_client import errors
+from imageprep_client.oci.redaction import redacted
 
 # The registered algorithms of the OCI image spec, descriptor.md; anything
 # else is refused rather than trusted (CVE-2024-3727).
@@ -37,8 +38,8 @@ def check(digest: object) -> str:
     """
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise errors.InvalidReference(
-            f"invalid digest {str(digest)[:100]!r}: expected sha256:<64 hex"
-            " digits> or sha512:<128 hex digits>"
+            f"invalid digest {redacted(str(digest))[:100]!r}: expected"
+            " sha256:<64 hex digits> or sha512:<128 hex digits>"
         )
     return digest
 

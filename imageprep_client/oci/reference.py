@@ -8,6 +8,7 @@ from typing import Self
 
 from imageprep_client import errors
 from imageprep_client.oci import digest as digests
+from imageprep_client.oci.redaction import redacted
 
 # OCI distribution spec, "Pulling manifests": the grammar of <name> and of
 # a tag; 255 is the limit that registries share for host and name together.
@@ -38,8 +39,8 @@ def check_tag(text: object) -> str:
     """
     if not isinstance(text, str) or not _TAG.fullmatch(text):
         raise errors.InvalidReference(
-            f"invalid tag {str(text)[:150]!r}: up to 128 letters, digits,"
-            " '.', '_' and '-', not starting with '.' or '-'"
+            f"invalid tag {redacted(str(text))[:150]!r}: up to 128 letters,"
+            " digits, '.', '_' and '-', not starting with '.' or '-'"
         )
     return text
 
@@ -60,8 +61,8 @@ def check_repository(text: object) -> str:
     """
     if not isinstance(text, str) or not is_repository(text):
         raise errors.InvalidReference(
-            f"invalid repository name {str(text)[:300]!r}: lower-case letters"
-            " and digits, parted by '/', '.', '-' or '_'"
+            f"invalid repository name {redacted(str(text))[:300]!r}:"
+            " lower-case letters and digits, parted by '/', '.', '-' or '_'"
         )
     return text
 
@@ -73,13 +74,14 @@ def check_registry(text: object) -> str:
     """
     if isinstance(text, str) and _ZONE.match(text):
         raise errors.InvalidReference(
-            f"invalid registry {text[:300]!r}: an address with a zone means"
-            " something on this host only",
+            f"invalid registry {redacted(text)[:300]!r}: an address with a"
+            " zone means something on this host only",
             hint="use a name, or an address that nodes have a route to",
         )
     if not isinstance(text, str) or not _REGISTRY.fullmatch(text):
         raise errors.InvalidReference(
-            f"invalid registry {str(text)[:300]!r}: expected host or host:port"
+            f"invalid registry {redacted(str(text))[:300]!r}: expected host or"
+            " host:port"
         )
     port = text.rpartition("]")[2].partition(":")[2]
     if port and not 0 < int(port) < 65536:
@@ -121,6 +123,12 @@ class Reference:
             it has then been used.
         """
         name, at, digest = text.partition("@")
+        if at and (redacted(text) != text or "@" in digest):
+            raise errors.InvalidReference(
+                f"invalid image name {redacted(text)[:300]!r}: only a digest"
+                " comes after an @",
+                hint="users and passwords are no part of a name",
+            )
         if at:
             digests.check(digest)
         head, slash, path = name.rpartition("/")

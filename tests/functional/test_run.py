@@ -612,6 +612,32 @@ def test_tag_skips_discovery(site: Deployment) -> None:
     assert site.defaults()["ContainerKeystoneImage"].endswith(":17.1")
 
 
+def test_listed_registry_that_is_silent(site: Deployment) -> None:
+    """What the user lists as insecure, and a parameter names, is listed for
+    the nodes, too, though it does not answer here.
+    """
+    site.environment(
+        site.entry(
+            push_destination=None,
+            set=site.values(namespace="127.0.0.2:9/ns", tag="17.1"),
+        ),
+        DockerInsecureRegistryAddress=["127.0.0.2:9", "192.0.2.7:5000"],
+    )
+    warning = r"WARNING: 127.0.0.2:9: its images are not checked: [^\n]*"
+    site.run(*OUTPUT, stderr=warning)
+    assert site.defaults()["DockerInsecureRegistryAddress"] == ["127.0.0.2:9"]
+    site.environment(
+        site.entry(
+            push_destination=None,
+            set=site.values(namespace="127.0.0.2:9/ns", tag="17.1"),
+        )
+    )
+    site.run(*OUTPUT, stderr=warning)
+    assert "DockerInsecureRegistryAddress" not in site.defaults()
+    site.run(*OUTPUT, "--insecure-registry", "127.0.0.2", stderr=warning)
+    assert site.defaults()["DockerInsecureRegistryAddress"] == ["127.0.0.2:9"]
+
+
 def test_mirror(site: Deployment) -> None:
     """Images of docker.io come from its mirror and keep their name."""
     site.environment(

@@ -625,6 +625,24 @@ def test_label_without_tag(site: Deployment) -> None:
     assert (site.home / "out.yaml").read_text() == OLD
 
 
+def test_label_without_tag_keep_going(site: Deployment) -> None:
+    """With --keep-going the other images are copied, and it is exit 1."""
+    store = site.registry.content.store("ns/openstack-nova-api")
+    store.untag("17.1.3")
+    site.environment(site.entry(set=site.values(), tag_from_label="version"))
+    rows = site.rows(
+        *(*TREE, "--keep-going", "--report", "report.json"),
+        *("--output-env-file", "out.yaml"),
+        status=1,
+        stderr=r"1 of 3 images failed\n  [^\n]*openstack-nova-api:current"
+        r"[^\n]*: label version gives tag 17.1.3, which is not in[^\n]*\n?",
+    )
+    outcomes = sorted(row["Outcome"] for row in rows)
+    assert outcomes == ["copied", "copied", "failed"]
+    assert "gives tag 17.1.3" in (site.home / "report.json").read_text()
+    assert (site.home / "out.yaml").read_text() == OLD
+
+
 # --- disks and rights
 
 

@@ -176,3 +176,59 @@ def test_files_with_passwords_are_private(
             text = path.read_text()
             is_secret = any(secret in text for secret in secrets())
             assert not (is_secret and mode & 0o077), path
+
+
+_CREDENTIALS = "reader:Zz9/Read@Canary"
+_PLACE = f"{_CREDENTIALS}@127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("keys", "parameters"),
+    [
+        ({"push_destination": _PLACE}, {}),
+        ({"push_destination": f"docker://{_PLACE}/ns"}, {}),
+        ({"pull_source": f"https://{_PLACE}/ns"}, {}),
+        ({"set": {"namespace": f"{_PLACE}/ns", "tag": "1"}}, {}),
+        ({}, {"DockerRegistryMirror": f"https://{_PLACE}"}),
+        ({}, {"DockerRegistryMirror": _PLACE}),
+        ({}, {"DockerInsecureRegistryAddress": [_PLACE]}),
+    ],
+)
+def test_password_in_a_name(
+    openstack: base.OpenStack, keys: dict[str, object], parameters: object
+) -> None:
+    """A registry with a password in its name is refused, and not quoted."""
+    entry = {"set": {"namespace": "127.0.0.1:9/ns", "tag": "1"}, **keys}
+    assert isinstance(parameters, dict)
+    defaults = {"ContainerImagePrepare": [entry], **parameters}
+    text = yaml.safe_dump({"parameter_defaults": defaults})
+    write(openstack.home / "env.yaml", text, 0o600)
+    write(openstack.home / "table.j2", TABLE, 0o644)
+    done = openstack(
+        *("image-prepare", "run", "-e", "env.yaml", "--dry-run"),
+        *("--template-file", "table.j2"),
+        status=2,
+        stderr=".*",
+    )
+    assert "reader:***@127.0.0.1:9" in done.stderr
+    assert not any(part in done.stderr for part in ("Zz9", "Read@", "Canary"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("push", f"{_PLACE}/a:1"),
+        ("push", "127.0.0.1:9/a:1", "--registry-url", _PLACE),
+        ("image", "list", "--registry-url", f"https://{_PLACE}"),
+        ("image", "show", f"{_PLACE}/a:1"),
+        ("verify", "--registry-url", _PLACE),
+        ("image", "list", "--insecure-registry", _PLACE),
+    ],
+)
+def test_password_in_an_argument(
+    openstack: base.OpenStack, words: tuple[str, ...]
+) -> None:
+    """Nor is one of the command line."""
+    done = openstack("image-prepare", *words, status=2, stderr=".*")
+    assert "reader:***@127.0.0.1:9" in done.stderr
+    assert not any(part in done.stderr for part in ("Zz9", "Read@", "Canary"))

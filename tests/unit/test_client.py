@@ -154,9 +154,9 @@ def test_sources_are_registries(open_stores: Open, home: Path) -> None:
 def test_served_names_are_insecure(open_stores: Open, home: Path) -> None:
     """Nodes pull what is in a tree over plain HTTP."""
     stores = open_stores(image_serve=str(home / "tree"))
-    assert stores.insecure() == frozenset()
+    assert stores.insecure([UNDERCLOUD]) == frozenset()
     stores.destination(UNDERCLOUD, "ns/a")
-    assert stores.insecure() == {UNDERCLOUD}
+    assert stores.insecure([UNDERCLOUD, "q.io"]) == {UNDERCLOUD}
 
 
 @pytest.mark.parametrize("transport", ["image-serve", "oci", "memory"])
@@ -165,8 +165,9 @@ def test_transports_are_no_registries(
 ) -> None:
     """What nodes cannot pull from is not listed for them."""
     stores = open_stores()
-    stores.destination(f"{transport}:{home / 'place'}", "ns/a")
-    assert stores.insecure() == frozenset()
+    place = f"{transport}:{home / 'place'}"
+    stores.destination(place, "ns/a")
+    assert stores.insecure([place, f"{transport}:"]) == frozenset()
 
 
 def test_plain_registries_are_insecure(open_stores: Open) -> None:
@@ -176,7 +177,7 @@ def test_plain_registries_are_insecure(open_stores: Open) -> None:
         store = stores.source(Reference.parse(f"{server.host}/ns/a:1"))
         with pytest.raises(errors.NotFound):
             store.resolve("1")
-        assert stores.insecure() == {server.host}
+        assert stores.insecure([server.host]) == {server.host}
 
 
 # --- patience

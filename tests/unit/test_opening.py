@@ -72,7 +72,16 @@ def test_tree_behind_a_port(plain: Stores, place: str, kind: type) -> None:
     """This host's port 8787 is its tree; nodes pull it over plain HTTP."""
     assert isinstance(plain.destination(place, "ns/name"), kind)
     served = kind is ImageServeStore
-    assert plain.insecure() == (frozenset({place}) if served else frozenset())
+    assert plain.insecure([place]) == ({place} if served else set())
+
+
+def test_listed_registries_are_insecure() -> None:
+    """Those that the user lists need not have answered; without a port, any
+    port is meant.
+    """
+    listed = stores(Settings(insecure_registries=("there:5000", "r.io")))
+    names = ["there:5000", "there:5001", "r.io", "r.io:5000", "q.io"]
+    assert listed.insecure(names) == {"there:5000", "r.io", "r.io:5000"}
 
 
 def test_one_tree_has_many_names(tmp_path: Path) -> None:

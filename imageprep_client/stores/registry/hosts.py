@@ -15,6 +15,7 @@ from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.oci import reference as references
+from imageprep_client.oci.redaction import redacted
 from imageprep_client.stores.registry import urls
 from imageprep_client.stores.registry.credentials import Credentials
 from imageprep_client.stores.registry.registries_conf import (
@@ -201,7 +202,7 @@ class Hosts:
             return (Endpoint(host, f"{parts.scheme}://{host}{path}", tls),)
         host = _PHYSICAL.get(name, references.check_registry(name))
         tls = self.tls_of(host)
-        insecure = insecure or self._is_listed(host)
+        insecure = insecure or self.is_listed(host)
         if insecure:
             tls = dataclasses.replace(tls, verify=False)
         secure = Endpoint(host, f"https://{host}", tls)
@@ -244,7 +245,7 @@ class Hosts:
                         cert, "a client certificate without its .key file"
                     )
             break
-        return TLS(not self._is_listed(host), tuple(cas), cert, key)
+        return TLS(not self.is_listed(host), tuple(cas), cert, key)
 
     def settle(
         self,
@@ -301,7 +302,8 @@ class Hosts:
                 }
             )
 
-    def _is_listed(self, host: str) -> bool:
+    def is_listed(self, host: str) -> bool:
+        """Whether the user lets this ``host[:port]`` be insecure."""
         return host in self._insecure or (
             host.removesuffix(_port(host)) in self._insecure
         )
@@ -327,6 +329,11 @@ def _has_port(authority: str) -> bool:
 def _mirror_url(mirror: str) -> str:
     """A mirror as a URL without a slash at its end, or as a bare host."""
     text = mirror.strip().rstrip("/")
+    if "@" in text:
+        raise errors.InvalidReference(
+            f"invalid mirror {redacted(text)!r}: no user and no password can"
+            " be in it"
+        )
     scheme, separator, rest = text.partition("://")
     host, _, path = rest.partition("/") if separator else (text, "", "")
     if separator and scheme not in ("http", "https"):

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from imageprep_client import errors
 from imageprep_client.oci import reference as references
+from imageprep_client.oci.redaction import redacted
 
 ETC = Path("/etc/containers")
 _NAME = "registries.conf"
@@ -248,7 +249,7 @@ class _Document:
         except errors.InvalidReference:
             raise self._error(
                 key,
-                f"{text[:100]!r}: expected host[:port][/path]",
+                f"{redacted(text)[:100]!r}: expected host[:port][/path]",
                 hint="leave out https://, and tags and digests",
             ) from None
         return f"{host}{slash}{path}"

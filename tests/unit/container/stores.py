@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from imageprep_client import errors
 from imageprep_client.heat.parameters import PrepareParameters
@@ -16,7 +16,7 @@ class Registries:
     """Registries by name; opens itself as the stores of a run.
 
     :ivar silent: names of registries that do not answer.
-    :ivar insecure_names: what `insecure` says.
+    :ivar insecure_names: those that are `insecure`.
     :ivar locks: how often the lock was taken.
     """
 
@@ -49,8 +49,8 @@ class Registries:
             return Silent(self.registry(push_destination), repository)
         return self.registry(push_destination).store(repository)
 
-    def insecure(self) -> frozenset[str]:
-        return frozenset(self.insecure_names)
+    def insecure(self, registries: Iterable[str]) -> frozenset[str]:
+        return frozenset(self.insecure_names.intersection(registries))
 
     @contextlib.contextmanager
     def locked(self, waiting: Callable[[str], None]) -> Iterator[None]:

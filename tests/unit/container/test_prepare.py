@@ -14,7 +14,9 @@ from imageprep_client import errors
 from imageprep_client.container import prepare as preparing
 from imageprep_client.container.request import PrepareRequest, PrepareResult
 from imageprep_client.observer import Observer
-from imageprep_client.testing import content
+from imageprep_client.oci.platform import Platform
+from imageprep_client.testing import content, images
+from imageprep_client.transfer import graph
 from tests.unit.container import stores, workspaces
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5)
@@ -164,6 +166,63 @@ def test_failed_discovery_names_each_image(run):
         run(entry(set=values, tag_from_label="rdo_version"))
     assert len(caught.value.failures) == 2
     assert not run.output.exists()
+
+
+@pytest.fixture
+def undiscovered(run, registries) -> dict[str, Any]:
+    """An entry for two images; the label of one gives no tag of it."""
+    for name, version in ((API, "v7"), (CONDUCTOR, "absent")):
+        image = content.image(name, labels={"rdo_version": version})
+        registries.fill(f"{name}:current-tripleo", image)
+    values = {k: v for k, v in BASE.items() if k != "tag"}
+    return entry(
+        set=values, tag_from_label="rdo_version", push_destination="d.io"
+    )
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_discovery_keeps_going(run, undiscovered, tmp_path, dry_run):
+    """With keep_going the image is a failed one, and the others are copied;
+    no parameters are written, not even by a dry run.
+    """
+    path = tmp_path / "report.json"
+    result = run(
+        undiscovered, keep_going=True, report_file=str(path), dry_run=dry_run
+    )
+    done = "planned" if dry_run else "copied"
+    assert [
+        (row.image, row.source, row.destination, row.outcome)
+        for row in result.rows
+    ] == [
+        (f"{API}:v7",) * 2 + ("d.io/ns/openstack-nova-api:v7", done),
+        (f"{CONDUCTOR}:current-tripleo",) * 2 + ("", "failed"),
+    ]
+    assert "gives tag absent" in result.rows[1].error
+    assert [str(error) for error in result.failures] == [result.rows[1].error]
+    assert not result.nothing_done
+    assert not run.output.exists()
+    report = json.loads(path.read_text("utf-8"))
+    assert report["totals"]["outcomes"] == {done: 1, "failed": 1}
+    assert "ContainerNovaConductorImage" not in report["parameters"]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_report_of_failed_discovery(run, undiscovered, tmp_path, dry_run):
+    """Without keep_going the others are left, which the report has, too."""
+    path = tmp_path / "report.json"
+    with pytest.raises(errors.PartialFailure, match="no tag could be"):
+        run(undiscovered, report_file=str(path), dry_run=dry_run)
+    report = json.loads(path.read_text("utf-8"))
+    assert report["totals"]["outcomes"] == {"left": 1, "failed": 1}
+    assert not run.registries.registry("d.io").repositories()
+    assert not run.output.exists()
+
+
+def test_undiscovered_image_of_two_entries(run, undiscovered):
+    """What an earlier entry says does not hide that a later one failed."""
+    result = run(entry(push_destination="d.io"), undiscovered, keep_going=True)
+    assert "ContainerNovaConductorImage" not in result.parameters
+    assert [row.outcome for row in result.rows].count("failed") == 1
 
 
 def test_discovery_needs_its_registry(run, registries):
@@ -326,6 +385,58 @@ def test_pin_digests_of_digests(run, registries, keys):
     place = keys.get("push_destination", "r.io")
     assert run.written["ContainerNovaApiImage"] == (
         f"{place}/ns/openstack-nova-api@{digest}"
+    )
+
+
+@pytest.fixture
+def index(registries) -> images.Image:
+    """An image for two platforms, which has the tag 1."""
+    index = images.random_image(
+        "index",
+        repository="ns/openstack-nova-api",
+        tags=("1",),
+        platforms=(graph.host_platform(), Platform("linux", "s390x")),
+    )
+    images.write([index], registries.registry("r.io").store)
+    return index
+
+
+def by_digest(index: images.Image, **keys: Any) -> dict[str, Any]:
+    """An entry for this index, by its digest."""
+    given = {**BASE, "tag": f"1@{index.descriptor.digest}"}
+    return entry(
+        includes=["nova-api"], set=given, push_destination="d.io:5000", **keys
+    )
+
+
+@pytest.mark.parametrize("multi_arch", [False, True])
+def test_digest_of_an_index(run, registries, index, multi_arch):
+    """What is given by digest is named by the digest of what was stored,
+    in a dry run and where it is in place, too.
+    """
+    wanted = by_digest(index, multi_arch=multi_arch)
+    named = []
+    for dry_run in (True, False, False, True):
+        result = run(wanted, dry_run=dry_run)
+        named.append(run.written["ContainerNovaApiImage"])
+        assert result.rows[0].destination == named[-1]
+    store = registries.registry("d.io:5000").store("ns/openstack-nova-api")
+    digest = store.resolve("1").digest
+    assert (digest == index.descriptor.digest) == multi_arch
+    assert set(named) == {f"d.io:5000/ns/openstack-nova-api:1@{digest}"}
+
+
+def test_digest_of_an_index_that_is_not_known(run, registries, index):
+    """A dry run that cannot look names the tag, and says so."""
+    registries.silent.add("r.io")
+    run(by_digest(index), dry_run=True)
+    assert run.written["ContainerNovaApiImage"] == (
+        "d.io:5000/ns/openstack-nova-api:1"
+    )
+    assert "named by its tag" in run.warnings[-1]
+    run(by_digest(index, multi_arch=True), dry_run=True)
+    assert run.written["ContainerNovaApiImage"].endswith(
+        f":1@{index.descriptor.digest}"
     )
 
 

@@ -1,0 +1,86 @@
+"""Finding out tags and labels of all images that need it, at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Sequence
+
+from imageprep_client import discovery, errors
+from imageprep_client.container import worklist
+from imageprep_client.observer import Observer
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.reference import Reference
+from imageprep_client.stores import base
+from imageprep_client.transfer.workers import Workers
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """What came out.
+
+    :ivar pins: one for each image; those that failed say why.
+    :ivar descriptors: what the tags name.
+    """
+
+    pins: dict[worklist.Key, worklist.Pin] = dataclasses.field(
+        default_factory=dict
+    )
+    descriptors: dict[Reference, Descriptor] = dataclasses.field(
+        default_factory=dict
+    )
+
+
+def discover(
+    wanted: Sequence[worklist.Query],
+    source: Callable[[Reference], base.ReadableStore],
+    *,
+    observer: Observer,
+    concurrency: int,
+) -> Found:
+    """Ask for all of them; one that fails does not keep the others.
+
+    :param source: opens the repository that an image is pulled from.
+    """
+    found = Found()
+    lock = threading.Lock()
+
+    def find(query: worklist.Query) -> None:
+        discovered = discovery.discover(
+            source(query.reference),
+            str(query.reference),
+            query.reference.identifier,
+            query.label,
+            fallback=query.default_tag,
+        )
+        pinned = dataclasses.replace(query.reference, tag=discovered.tag)
+        with lock:
+            found.pins[query.key] = worklist.Pin(
+                discovered.tag if query.label else "",
+                frozenset(discovered.labels),
+            )
+            found.descriptors[pinned] = discovered.descriptor
+
+    observer.phase("discover", len(wanted))
+    with Workers(concurrency, keep_going=True) as workers:
+        for query, error in workers.each(find, wanted):
+            found.pins[query.key] = worklist.Pin("", error=error)
+    return found
+
+
+def together(failed: Sequence[worklist.Undiscovered]) -> errors.ImagePrepError:
+    """One error for several images: access problems first, as one."""
+    failures = [each.error for each in failed]
+    for failure in failures:
+        if isinstance(
+            failure,
+            errors.Unreachable | errors.AccessDenied | errors.InputError,
+        ):
+            return failure
+    summary = "no tag could be discovered"
+    return errors.PartialFailure(
+        f"{summary} for {len(failures)} images"
+        if len(failures) > 1
+        else summary,
+        failures,
+    )

@@ -241,6 +241,15 @@ class RegistryStore:
         )
         return deletion.untag(self._connect(), self._deleting(request))
 
+    def digest_of(self, tag: str) -> str:
+        references.check_tag(tag)
+        request = dataclasses.replace(
+            self._requests.manifest("HEAD", tag), headers=_ACCEPT
+        )
+        response = self._connect().call(request, {200, 405})
+        response.discard()
+        return description.claimed_digest(request.what, response) or ""
+
     def _deleting(self, request: Request) -> Request:
         scopes = (f"repository:{self.repository}:delete",)
         return dataclasses.replace(request, headers={}, scopes=scopes)
@@ -276,7 +285,10 @@ class RegistryStore:
                     f"{request.what}: digest is {actual}, expected {digest}"
                 )
         found = manifests.parse(
-            data, description.manifest_type(response, data), wanted
+            data,
+            description.manifest_type(response, data),
+            wanted,
+            request.what,
         ).descriptor
         self._manifests.add(found.digest, data)
         return found

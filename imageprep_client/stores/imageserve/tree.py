@@ -17,6 +17,7 @@ from imageprep_client.stores.holdings import Defect
 from imageprep_client.stores.imageserve import (
     files,
     holdings,
+    homes,
     inspection,
     layout,
 )
@@ -70,7 +71,7 @@ class ImageServeTree:
         They are looked for anew at each call.
         """
         with disk.reported(self.path):
-            return holdings.homes(self.path / layout.ROOT)
+            return homes.find(self.path / layout.ROOT)
 
     def defects(self) -> Iterator[Defect]:
         """What is wrong with the catalog."""
@@ -248,7 +249,10 @@ def _scan(root: Path, repositories: set[str], blobs: dict[str, Path]) -> None:
                     and entry.is_file(follow_symlinks=False)
                 ):
                     blobs[digest] = Path(entry.path)
-        if {"manifests", "tags"} <= parts:
+        if {"manifests", "tags"} <= parts and all(
+            homes.is_part(Path(directory, part))
+            for part in ("manifests", "tags")
+        ):
             repositories.add(os.path.relpath(directory, root))
         todo.extend(
             os.path.join(directory, name)

@@ -122,6 +122,10 @@ class ImageServeTree:
             index = self.path / layout.ROOT / layout.MANIFEST
             if not index.exists():
                 files.replace(self.incoming, index, b"{}")
+            catalog = self.path / layout.ROOT / "_catalog"
+            if not catalog.exists():
+                with self.listing:
+                    self._begin_catalog(catalog)
         self._prepared = True
 
     @contextlib.contextmanager
@@ -196,6 +200,16 @@ class ImageServeTree:
         known = self._scanned()
         known.discard(repository)
         self._write_catalog(known)
+
+    def _begin_catalog(self, path: Path) -> None:
+        """Make the catalog; that of another run which was faster is left.
+
+        A run that has the lock has one, and may remove what is staged here.
+        """
+        with disk.staged(self.incoming) as temporary:
+            files.write(temporary, layout.catalog(self._scanned()))
+            with contextlib.suppress(FileExistsError, FileNotFoundError):
+                path.hardlink_to(temporary)
 
     def _write_catalog(self, known: set[str]) -> None:
         path = self.path / layout.ROOT / "_catalog"

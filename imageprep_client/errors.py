@@ -44,9 +44,12 @@ class ImagePrepError(Exception):
     :ivar hint: a remedy to show below the message, or None.
     :ivar temporary: whether a later try may succeed; read only by the retry
         policy of the registry transport.
+    :ivar doubtful: whether what is temporary is so hardly ever: a few tries
+        show it.
     """
 
     temporary = False
+    doubtful = False
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)

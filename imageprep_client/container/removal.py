@@ -72,7 +72,18 @@ def remove(
     tag = "" if by_digest else reference.tag or "latest"
     if tag in known.dangling and _untagged(store, tag):
         return Removed(tags=(tag,))
-    root = store.resolve(tag or reference.digest)
+    try:
+        root = store.resolve(tag or reference.digest)
+    except errors.InvalidContent as error:
+        if error.temporary:
+            raise
+        digest = known.tags.get(tag, "") if tag else reference.digest
+        if not digest:
+            if reference.digest or not _untagged(store, tag):
+                raise
+            return Removed(tags=(tag,))
+        # No more of it is used than that it is a manifest.
+        root = Descriptor(mediatypes.OCI_MANIFEST, digest, 0)
     if reference.digest not in ("", root.digest):
         raise errors.NotFound(
             f"{reference}: the tag names another manifest, {root.digest}"
@@ -137,7 +148,7 @@ def _delete(
 class _Known:
     """What a repository has, as far as it tells.
 
-    :ivar tags: digest by tag.
+    :ivar tags: digest by tag, where the store tells it.
     :ivar dangling: tags that name nothing.
     :ivar descriptors: of the manifests, by digest.
     """
@@ -190,6 +201,11 @@ class _Known:
             with self._lock:
                 self.dangling.add(tag)
             return
+        except errors.InvalidContent as error:
+            if digest := self._not_understood(error, tag):
+                with self._lock:
+                    self.tags[tag] = digest
+            return
         with self._lock:
             self.tags[tag] = found.digest
             self.descriptors[found.digest] = found
@@ -198,14 +214,29 @@ class _Known:
         try:
             manifest = graph.fetch_manifest(self._store, descriptor)
         except errors.InvalidContent as error:
-            self._opaque = True
-            self._observer.warning(
-                f"{error}: what it needs is not known, so more than the image"
-                " itself is not deleted"
-            )
+            self._be_careful(error)
             return
         with self._lock:
             self._manifests[descriptor.digest] = manifest
+
+    def _not_understood(self, error: errors.InvalidContent, tag: str) -> str:
+        """What a tag names all the same; empty when that is not told.
+
+        :raises InvalidContent: the error, when another try may tell.
+        """
+        if error.temporary:
+            raise error
+        self._be_careful(error)
+        if not isinstance(self._store, base.TellsDigests):
+            return ""
+        return self._store.digest_of(tag)
+
+    def _be_careful(self, error: errors.InvalidContent) -> None:
+        self._opaque = True
+        self._observer.warning(
+            f"{error}: what it needs is not known, so more than the image"
+            " itself is not deleted"
+        )
 
     def below(
         self,

@@ -89,7 +89,10 @@ def check_size(descriptor: Descriptor) -> None:
 
 
 def parse(
-    content: bytes, media_type: str, digest: str | None = None
+    content: bytes,
+    media_type: str,
+    digest: str | None = None,
+    what: str | None = None,
 ) -> Manifest:
     """Read a manifest or an index.
 
@@ -97,9 +100,11 @@ def parse(
         says something else is refused (CVE-2021-41190), as is a document
         that could be read as either kind.
     :param digest: its digest where the caller verified it already.
+    :param what: what messages call it; by default its digest.
     :raises InvalidContent: when it cannot be trusted to be what it says.
     """
-    name = digest or digests.of(content)
+    digest = digest or digests.of(content)
+    name = what or digest
     if len(content) > MAX_SIZE:
         raise errors.InvalidContent(
             f"{name}: manifest of {len(content)} bytes is over {MAX_SIZE}"
@@ -114,7 +119,7 @@ def parse(
     _check_kind(name, document, media_type)
     try:
         return _build(
-            Descriptor(media_type, name, len(content)), content, document
+            Descriptor(media_type, digest, len(content)), content, document
         )
     except errors.InvalidReference as error:
         raise errors.InvalidContent(f"{name}: {error}") from error

@@ -199,6 +199,18 @@ class Untags(Protocol):
 
 
 @runtime_checkable
+class TellsDigests(Protocol):
+    """Says what a tag names also where that cannot be understood."""
+
+    def digest_of(self, tag: str) -> str:
+        """The digest behind a tag; empty when it is not told.
+
+        :raises NotFound: when there is no such tag.
+        """
+        ...
+
+
+@runtime_checkable
 class ListsManifests(Protocol):
     """Knows all its manifests, also those that no tag leads to."""
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from imageprep_client import errors
 from imageprep_client.oci import digest as digests
+from imageprep_client.oci import mediatypes
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base, verify
@@ -98,7 +99,9 @@ class MemoryStore:
         data = verify.verified(expected, content).read()
         with self._home._lock:
             self._data.contents[expected.digest] = data
-            if expected.is_manifest:
+            # Registries have manifests that nobody else understands.
+            old = expected.media_type in mediatypes.DOCKER_SCHEMA1
+            if expected.is_manifest or old:
                 self._data.manifests[expected.digest] = expected
 
     def tag(self, descriptor: Descriptor, tag: str) -> None:
@@ -139,6 +142,8 @@ class MemoryStore:
         found = []
         with self._home._lock:
             for descriptor in self._data.manifests.values():
+                if not descriptor.is_manifest:
+                    continue
                 manifest = verify.manifest(self, descriptor)
                 named = manifest.subject
                 if named is not None and named.digest == subject.digest:

@@ -156,6 +156,20 @@ def artifact(
     return Image(manifest, (empty, layer))
 
 
+def schema1(seed: object) -> Piece:
+    """A manifest as docker made them up to 2015; it needs nothing else."""
+    document = {
+        "schemaVersion": 1,
+        "name": str(seed),
+        "tag": "latest",
+        "fsLayers": [],
+        "history": [],
+    }
+    return _document(
+        document, "application/vnd.docker.distribution.manifest.v1+prettyjws"
+    )
+
+
 def _document(
     document: Mapping[str, Any], media_type: str, algorithm: str = "sha256"
 ) -> Piece:

@@ -74,7 +74,10 @@ class Streams:
                     return self._move_once(blob, source, destination)
                 except SideError as error:
                     last = error
-                    if not error.cause.temporary or time.monotonic() > end:
+                    cause = error.cause
+                    if not cause.temporary or time.monotonic() > end:
+                        break
+                    if cause.doubtful and attempt:
                         break
             if last and last.origin == "destination":
                 break

@@ -169,6 +169,9 @@ def _plan(
         kept[each.name] = keep.closure(each, wanted)
     _check_sanity(request, registry, found, names, kept)
     by_files = isinstance(registry, KeepsFiles)
+    if not by_files:
+        for each in found.values():
+            _warn_of_left(each, observer)
     doomed = [
         _doomed(each, *kept[name], by_files=by_files)
         for name, each in found.items()
@@ -236,7 +239,8 @@ def _doomed(
     going = [tag for tag in sorted(each.tags) if tag not in tags]
     if not by_files:
         # Registries have no way, or no common one, to remove a tag alone.
-        going = [tag for tag in going if each.tags[tag] not in manifests]
+        deletable = each.manifests.keys() - manifests
+        going = [tag for tag in going if each.tags[tag] in deletable]
     roots = [each.tags[tag] for tag in going]
     order = each.below([*roots, *_roots(each)])
     doomed = [digest for digest in order if digest not in manifests]
@@ -255,6 +259,17 @@ def _doomed(
             told.add(held.digest)
             rows[held.digest] = [held.digest]
     return _Doomed(each, going, doomed, files, rows)
+
+
+def _warn_of_left(each: Repository, observer: Observer) -> None:
+    """Name the tags of a registry that nothing can be done about."""
+    for tag, digest in sorted(each.tags.items()):
+        if digest not in each.manifests:
+            why = each.broken.get(tag) or each.broken.get(digest, "unknown")
+            observer.warning(
+                f"{each.store}:{tag}: cannot be understood ({why}), so it is"
+                " left"
+            )
 
 
 def _roots(each: Repository) -> list[str]:
@@ -389,9 +404,8 @@ def _result(
     rows = [
         Deleted(each.repository.name, row, each.sizes[row])
         for each in plan.doomed
-        for row, digests in each.rows.items()
+        for row in each.rows
         if done is None
-        or not digests
-        or (each.repository.name, digests[0]) in done
+        or (each.repository.name, each.repository.tags.get(row, row)) in done
     ]
     return PruneResult(rows, plan.kept, collected, failure)

@@ -358,6 +358,29 @@ def test_delete_where_nothing_can(openstack: base.OpenStack) -> None:
         )
 
 
+@pytest.mark.parametrize("untags", [True, False])
+def test_delete_beside_what_is_not_understood(
+    openstack: base.OpenStack, *, untags: bool
+) -> None:
+    """A schema 1 manifest is named, stops nothing, and goes when asked."""
+    behaviour = Behaviour(untags=untags)
+    with RegistryServer(behaviour=behaviour) as server:
+        store = server.content.store(NAME)
+        old = content.schema1("old")
+        store.push(old.descriptor, old.open())
+        store.tag(old.descriptor, "old")
+        store_suite.store_all(store, IMAGE)
+        store.tag(IMAGE.descriptor, "17.1")
+        name = f"{server.host}/{NAME}"
+        warning = rf"[^\n]*{name}:old: docker schema 1[^\n]*not known[^\n]*"
+        done = openstack(*DELETE, f"{name}:17.1", "-y", stderr=PLAIN + warning)
+        assert "manifests: 1" in done.stdout
+        assert list(store.tags()) == ["old"]
+        done = openstack(*DELETE, f"{name}:old", "-y", stderr=PLAIN + warning)
+        assert "tags: old; manifests: 1" in done.stdout
+        assert list(store.manifests()) == []
+
+
 def test_delete_waits_for_a_run(
     openstack: base.OpenStack, tree: ImageServeTree
 ) -> None:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from imageprep_client import errors
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
-from imageprep_client.oci import reference as references
 from imageprep_client.stores import base, disk
 from imageprep_client.stores.holdings import Defect, Held
 from imageprep_client.stores.imageserve import (
     files,
+    homes,
     htaccess,
     inspection,
     layout,
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from imageprep_client.stores.imageserve.tree import ImageServeTree
 
 _LOCKS = Path("/proc/locks")
-_PARTS = frozenset({"blobs", "manifests"})
 _OCCUPIED = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT})
 
 
@@ -91,10 +90,11 @@ class ImageServeHoldings:
         paths = self._paths
         with self._tree.listing, disk.reported(self._tree.path):
             self._remove_half_made()
-            if any(_children(paths.manifests)):
+            if not _is_bare(paths.manifests):
                 return
             self._tree.unlist_repository(self._store.repository)
-            paths.tags_list.unlink(missing_ok=True)
+            if not paths.tags_list.is_dir():
+                paths.tags_list.unlink(missing_ok=True)
             if not [p for p in _children(paths.referrers) if not _hidden(p)]:
                 headers = paths.referrers / layout.HTACCESS
                 headers.unlink(missing_ok=True)
@@ -120,26 +120,6 @@ class ImageServeHoldings:
                 incoming = self._tree.incoming
                 with files.staged_directory(incoming) as temporary:
                     home.rename(temporary)
-
-
-def homes(root: Path) -> list[str]:
-    """The repositories below ``v2`` that have any file; sorted."""
-    found = []
-    todo = [root]
-    while todo:
-        directory = todo.pop()
-        names = {
-            path.name
-            for path in _children(directory)
-            if path.is_dir() and not path.is_symlink()
-        }
-        name = os.path.relpath(directory, root)
-        if names & _PARTS and references.is_repository(name):
-            found.append(name)
-        todo.extend(
-            directory / name for name in names if not digests.is_valid(name)
-        )
-    return sorted(found)
 
 
 def holder(lock: Path) -> str:
@@ -203,6 +183,11 @@ def _children(directory: Path) -> list[Path]:
         return sorted(directory.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _is_bare(directory: Path) -> bool:
+    """Whether it has nothing but what is of repositories below it."""
+    return all(map(homes.is_below, _children(directory)))
 
 
 def _hidden(path: Path) -> bool:

@@ -13,7 +13,7 @@ from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.stores import disk
 from imageprep_client.stores.holdings import Defect
-from imageprep_client.stores.imageserve import htaccess, layout
+from imageprep_client.stores.imageserve import homes, htaccess, layout
 from imageprep_client.stores.imageserve.referrers import Referrers
 
 if TYPE_CHECKING:
@@ -36,18 +36,18 @@ def repository(tree: Path, store: ImageServeStore) -> Iterator[Defect]:
     yield from _referrers(tree, store, found)
 
 
-def catalog(tree: Path, homes: Iterable[str]) -> Iterator[Defect]:
+def catalog(tree: Path, names: Iterable[str]) -> Iterator[Defect]:
     """What is wrong with the lists of the whole tree.
 
-    :param homes: the repositories with any file.
+    :param names: the repositories with any file.
     """
     root = tree / layout.ROOT
     if disk.regular_size(root / layout.MANIFEST) is None:
         yield Defect(f"{layout.ROOT}/{layout.MANIFEST}", "missing")
     there = set()
-    for name in homes:
+    for name in names:
         paths = layout.RepositoryPaths(tree, name)
-        if paths.manifests.is_dir() and paths.tags.is_dir():
+        if homes.is_part(paths.manifests) and homes.is_part(paths.tags):
             there.add(name)
     name = f"{layout.ROOT}/_catalog"
     yield from _compare(tree, root / "_catalog", name, "repositories", there)
@@ -122,7 +122,7 @@ def _tags(
             if variant.digest not in found:
                 yield Defect(variant.digest, "missing")
     path = store.paths.tags_list
-    if tags or path.exists():
+    if tags or (path.exists() and not path.is_dir()):
         name = store.repository
         yield from _compare(tree, path, "tags/list", "tags", tags, name)
 
@@ -161,11 +161,15 @@ def _strays(store: ImageServeStore) -> Iterator[Defect]:
     for name in _names(paths.blobs):
         digest = name.removesuffix(layout.LAYER_SUFFIX)
         regular = disk.regular_size(paths.blobs / name) is not None
+        if homes.is_below(paths.blobs / name):
+            continue
         if not digests.is_valid(digest) or not regular:
             yield Defect(f"blobs/{name}", STRAY)
     tags = set(store.tags())
     for name in _names(paths.manifests):
         tag = name.removesuffix(layout.TYPE_MAP_SUFFIX)
+        if homes.is_below(paths.manifests / name):
+            continue
         if not (digests.is_valid(name) or tag in tags):
             yield Defect(f"manifests/{name}", STRAY)
 

@@ -17,6 +17,7 @@ from imageprep_client.stores.holdings import Defect
 from imageprep_client.stores.imageserve import (
     files,
     holdings,
+    homes,
     inspection,
     layout,
 )
@@ -70,7 +71,7 @@ class ImageServeTree:
         They are looked for anew at each call.
         """
         with disk.reported(self.path):
-            return holdings.homes(self.path / layout.ROOT)
+            return homes.find(self.path / layout.ROOT)
 
     def defects(self) -> Iterator[Defect]:
         """What is wrong with the catalog."""
@@ -121,6 +122,10 @@ class ImageServeTree:
             index = self.path / layout.ROOT / layout.MANIFEST
             if not index.exists():
                 files.replace(self.incoming, index, b"{}")
+            catalog = self.path / layout.ROOT / "_catalog"
+            if not catalog.exists():
+                with self.listing:
+                    self._begin_catalog(catalog)
         self._prepared = True
 
     @contextlib.contextmanager
@@ -196,6 +201,16 @@ class ImageServeTree:
         known.discard(repository)
         self._write_catalog(known)
 
+    def _begin_catalog(self, path: Path) -> None:
+        """Make the catalog; that of another run which was faster is left.
+
+        A run that has the lock has one, and may remove what is staged here.
+        """
+        with disk.staged(self.incoming) as temporary:
+            files.write(temporary, layout.catalog(self._scanned()))
+            with contextlib.suppress(FileExistsError, FileNotFoundError):
+                path.hardlink_to(temporary)
+
     def _write_catalog(self, known: set[str]) -> None:
         path = self.path / layout.ROOT / "_catalog"
         files.replace(self.incoming, path, layout.catalog(known))
@@ -248,7 +263,10 @@ def _scan(root: Path, repositories: set[str], blobs: dict[str, Path]) -> None:
                     and entry.is_file(follow_symlinks=False)
                 ):
                     blobs[digest] = Path(entry.path)
-        if {"manifests", "tags"} <= parts:
+        if {"manifests", "tags"} <= parts and all(
+            homes.is_part(Path(directory, part))
+            for part in ("manifests", "tags")
+        ):
             repositories.add(os.path.relpath(directory, root))
         todo.extend(
             os.path.join(directory, name)

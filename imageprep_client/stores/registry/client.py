@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import functools
 import logging
@@ -24,8 +23,6 @@ from imageprep_client.stores.registry.transport import Response
 from imageprep_client.stores.registry.window import Window
 
 _log = logging.getLogger(__name__)
-#: How often a registry is tried that nothing has been heard of yet.
-_FIRST_ATTEMPTS = 5
 _REFUSED = os.strerror(errno.ECONNREFUSED).lower()
 
 
@@ -171,11 +168,7 @@ class RegistryClient:
             return answer is not None
 
         # Who mistyped a name does not want to wait for minutes.
-        hasty = dataclasses.replace(
-            self._policy,
-            attempts=min(self._policy.attempts, _FIRST_ATTEMPTS),
-        )
-        looking = http.Retrier(hasty, self._observer, self._stop)
+        looking = http.Retrier(self._policy.hasty, self._observer, self._stop)
         try:
             endpoint = looking.retrying(
                 name, lambda: self.hosts.settle(name, probe, insecure)

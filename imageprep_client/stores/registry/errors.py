@@ -60,7 +60,11 @@ def from_response(
     if status == 507:
         return errors.NoSpace(message)
     if code in _DIGEST_CODES:
-        return errors.DigestMismatch(message)
+        mismatch = errors.DigestMismatch(message)
+        # What was sent may have been damaged, but most of these are about
+        # an algorithm that the registry does not know.
+        mismatch.doubtful = True
+        return mismatch
     if code in _SIZE_CODES:
         return errors.SizeMismatch(message)
     fault = errors.ServerFault(message)

@@ -29,6 +29,9 @@ MAX_REDIRECTS = 5
 #: How often one request answers a challenge: a token that is fresh may still
 #: end while other requests are in its way.
 _ANSWERS = 3
+#: How often something is tried that is as likely to stay as it is: a name
+#: that may be mistyped, a registry that nothing has been heard of yet.
+_FEW_ATTEMPTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAFE = frozenset({"GET", "HEAD"})
 
@@ -52,12 +55,20 @@ class RetryPolicy:
     cap: float = 20.0
     patience: float = 300.0
 
+    @property
+    def hasty(self) -> RetryPolicy:
+        """The same for what will hardly get better."""
+        return dataclasses.replace(
+            self, attempts=min(self.attempts, _FEW_ATTEMPTS)
+        )
+
     def pause(self, attempt: int, error: errors.StoreError) -> float | None:
         """Seconds to wait after this attempt, None to give up.
 
         :param attempt: counted from 1.
         """
-        if not error.temporary or attempt >= self.attempts:
+        attempts = self.hasty.attempts if error.doubtful else self.attempts
+        if not error.temporary or attempt >= attempts:
             return None
         limit = min(self.cap, self.base * 2.0 ** (attempt - 1))
         # Jitter spreads the load; no secret hangs on it.

@@ -241,6 +241,15 @@ class RegistryStore:
         )
         return deletion.untag(self._connect(), self._deleting(request))
 
+    def digest_of(self, tag: str) -> str:
+        references.check_tag(tag)
+        request = dataclasses.replace(
+            self._requests.manifest("HEAD", tag), headers=_ACCEPT
+        )
+        response = self._connect().call(request, {200, 405})
+        response.discard()
+        return description.claimed_digest(request.what, response) or ""
+
     def _deleting(self, request: Request) -> Request:
         scopes = (f"repository:{self.repository}:delete",)
         return dataclasses.replace(request, headers={}, scopes=scopes)
@@ -276,7 +285,10 @@ class RegistryStore:
                     f"{request.what}: digest is {actual}, expected {digest}"
                 )
         found = manifests.parse(
-            data, description.manifest_type(response, data), wanted
+            data,
+            description.manifest_type(response, data),
+            wanted,
+            request.what,
         ).descriptor
         self._manifests.add(found.digest, data)
         return found
@@ -366,10 +378,11 @@ class RegistryStore:
 
         :returns: the answer, and the digest that the tag names.
         """
-        what = self._requests.manifest("PUT", tag).what
+        request = self._requests.manifest("PUT", tag)
+        what = request.what
 
         def put() -> tuple[Response, str]:
-            response = self._put_manifest(media_type, data, tag)
+            response = self._send(request, media_type, data)
             digest = description.claimed_digest(what, response)
             if digest is None:
                 digest = self._resolve(self._places.home, tag).digest
@@ -386,15 +399,28 @@ class RegistryStore:
     def _put_manifest(
         self, media_type: str, data: bytes, reference: str
     ) -> Response:
-        response = self._connect().call(
-            dataclasses.replace(
-                self._requests.manifest("PUT", reference),
-                unknown="",
-                headers={"Content-Type": media_type},
-                body=data,
-            ),
-            {201, 202},
+        request = self._requests.manifest("PUT", reference)
+        return self._connect().retrier.retrying(
+            request.what, lambda: self._send(request, media_type, data)
         )
+
+    def _send(
+        self, request: Request, media_type: str, data: bytes
+    ) -> Response:
+        """Send a manifest once."""
+        request = dataclasses.replace(
+            request,
+            unknown="",
+            headers={"Content-Type": media_type},
+            body=data,
+            repeatable=False,
+        )
+        try:
+            response = self._connect().call(request, {201, 202})
+        except errors.DigestMismatch as refused:
+            # These bytes are right, so it is the digest that is not liked.
+            refused.temporary = False
+            raise
         response.discard()
         return response
 

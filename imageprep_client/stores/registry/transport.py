@@ -35,6 +35,10 @@ _SOCKET_OPTIONS: list[tuple[int, int, int | bytes]] = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 ]
 
+#: What is said of names that are not there; a resolver that is out of order
+#: says something else.
+_NO_SUCH_NAME = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
+
 #: What the standard library says of a proxy's answer to CONNECT.
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 
@@ -228,7 +232,12 @@ def _unreachable(url: str, error: Exception) -> errors.Unreachable:
             return found
     for cause in reversed(causes):
         if isinstance(cause, OSError) and cause.strerror:
-            return errors.Unreachable(f"{via}: {_plain(cause.strerror)}")
+            found = errors.Unreachable(f"{via}: {_plain(cause.strerror)}")
+            found.doubtful = (
+                isinstance(cause, socket.gaierror)
+                and cause.errno in _NO_SUCH_NAME
+            )
+            return found
     for cause in causes:
         if isinstance(cause, (TimeoutError, urllib3.exceptions.TimeoutError)):
             return errors.Unreachable(f"{via}: timed out ({scheme})")

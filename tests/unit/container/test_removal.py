@@ -401,6 +401,96 @@ def test_failing_tag(registry: Registry) -> None:
     assert registry.exists(ONE.descriptor)
 
 
+class Schema1(Registry):
+    """One that has a manifest nobody understands any more, under a tag.
+
+    :param told: the digest that it says the tag names.
+    """
+
+    def __init__(
+        self, inner: MemoryStore, told: str, *, untags: bool = True
+    ) -> None:
+        super().__init__(inner, untags=untags)
+        self.resolve = self._resolve  # type: ignore[method-assign]
+        self._told = told
+
+    def _resolve(self, reference: str) -> Descriptor:
+        found = self.inner.resolve(reference)
+        if found.digest == TWO.descriptor.digest:
+            raise errors.InvalidContent(f"{reference}: docker schema 1")
+        return found
+
+    def digest_of(self, tag: str) -> str:
+        """What the tag names, or nothing."""
+        self.inner.resolve(tag)
+        return self._told
+
+
+@pytest.fixture(params=[True, False], ids=["told", "untold"])
+def schema1(request: pytest.FixtureRequest) -> Schema1:
+    """One that has such a tag, ``old``, and an image, ``1``."""
+    told = TWO.descriptor.digest if request.param else ""
+    found = Schema1(MemoryRegistry().store("ns/name"), told)
+    put(found, ONE, "1")
+    put(found, TWO, "old")
+    return found
+
+
+def test_tag_not_understood_stops_nothing(schema1: Schema1) -> None:
+    """What is asked for is deleted, and it is said what is not known."""
+    observer = Warnings()
+    assert remove(schema1, ":1", observer).manifests == 1
+    assert list(schema1.tags()) == ["old"]
+    assert observer.texts[0].startswith("old: docker schema 1: what it needs")
+
+
+def test_tag_not_understood_is_deleted(schema1: Schema1) -> None:
+    """It can be deleted itself, with its manifest if that is known."""
+    done = remove(schema1, ":old")
+    assert done.tags == ("old",)
+    assert list(schema1.tags()) == ["1"]
+    assert schema1.exists(TWO.descriptor) is not bool(done.manifests)
+    assert schema1.exists(ONE.descriptor)
+
+
+def test_manifest_not_understood_is_deleted(schema1: Schema1) -> None:
+    """By digest it goes as any other."""
+    assert remove(schema1, f"@{TWO.descriptor.digest}").manifests == 1
+    assert list(schema1.tags()) == ["1"]
+
+
+def test_tags_not_understood_keep_their_manifest(schema1: Schema1) -> None:
+    """One of two such tags is removed alone."""
+    schema1.tag(TWO.descriptor, "older")
+    assert remove(schema1, ":old").manifests == 0
+    assert list(schema1.tags()) == ["1", "older"]
+
+
+def test_tag_not_understood_where_tags_stay(registry: Registry) -> None:
+    """What is neither known nor removed alone cannot be deleted."""
+    store = Schema1(registry.inner, "", untags=False)
+    put(store, TWO, "old")
+    with pytest.raises(errors.InvalidContent, match="schema 1"):
+        remove(store, ":old")
+    assert list(store.tags()) == ["old"]
+
+
+def test_damaged_tag_is_not_guessed(registry: Registry) -> None:
+    """What came damaged may name what is to be deleted."""
+    put(registry, ONE, "1", "2")
+    resolve = registry.resolve
+
+    def damaged(reference: str) -> Descriptor:
+        if reference == "2":
+            raise errors.DigestMismatch("2: damaged")
+        return resolve(reference)
+
+    registry.resolve = damaged  # type: ignore[method-assign]
+    with pytest.raises(errors.DigestMismatch):
+        remove(registry, ":1")
+    assert registry.exists(ONE.descriptor)
+
+
 def test_read_only_place() -> None:
     """Where nothing can be deleted, that is said."""
 

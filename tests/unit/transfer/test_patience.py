@@ -20,23 +20,28 @@ class Breaking(MemoryStore):
     """Its first pushes of blobs break off.
 
     :ivar failures: so many are left.
+    :ivar doubtful: whether they seem to be there to stay.
     """
 
     failures = 0
+    doubtful = False
 
     def push(self, expected: Descriptor, content: base.Content) -> None:
         if self.failures and not expected.is_manifest:
             self.failures -= 1
-            raise errors.Unreachable("it broke off")
+            error = errors.Unreachable("it broke off")
+            error.doubtful = self.doubtful
+            raise error
         super().push(expected, content)
 
 
-def copy(failures: int) -> None:
+def copy(failures: int, *, doubtful: bool = False) -> None:
     """Copy an image to where so many pushes break off."""
     source = MemoryRegistry("source")
     images.write([IMAGE], source.store)
     target = Breaking(MemoryRegistry("target"), IMAGE.repository)
     target.failures = failures
+    target.doubtful = doubtful
     engine.copy(
         source.store(IMAGE.repository),
         "latest",
@@ -52,6 +57,16 @@ def test_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seven failures in a row are survived."""
     monkeypatch.setattr(stream, "_FIRST_PAUSE", 0.0)
     copy(7)
+
+
+def test_what_seems_to_stay_is_tried_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The store that says so has tried it already."""
+    monkeypatch.setattr(stream, "_FIRST_PAUSE", 0.0)
+    copy(1, doubtful=True)
+    with pytest.raises(errors.CopyError, match="broke off"):
+        copy(2, doubtful=True)
 
 
 def test_it_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,6 +113,7 @@ def prune(
     dry_run: bool = False,
     by_name: bool = False,
     is_here: Callable[[str], bool] = HOST.__eq__,
+    observer: Observer | None = None,
 ) -> pruning.PruneResult:
     """Prune all but what an environment with these names says."""
     files = []
@@ -143,7 +144,7 @@ def prune(
         open_registry=open_registry,
         is_here=is_here,
         by_name=by_name,
-        observer=Observer(),
+        observer=observer or Observer(),
     )
 
 

@@ -414,6 +414,38 @@ def test_registry_dry_run(
     assert prune(remote, tmp_path, f"{HOST}/ns/a:2").rows == dry.rows
 
 
+class Warnings(Observer):
+    """Keeps what the user should know."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def warning(self, text: str) -> None:
+        self.texts.append(text)
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_tags_not_understood_are_left(
+    remote: Remote, server: RegistryServer, tmp_path: Path, *, dry_run: bool
+) -> None:
+    """They are in no row, and a warning names each."""
+    store = server.content.store("ns/a")
+    old = content.schema1("old")
+    store.push(old.descriptor, old.open())
+    store.tag(old.descriptor, "s1")
+    observer = Warnings()
+    result = prune(
+        remote, tmp_path, f"{HOST}/ns/a:2", dry_run=dry_run, observer=observer
+    )
+    assert ("ns/a", "1") in rows(result)
+    assert ("ns/a", "s1") not in rows(result)
+    assert "s1" in set(store.tags())
+    assert result.kept == 3
+    assert observer.texts == [
+        f"{server.host}/ns/a:s1: cannot be understood (corrupt), so it is left"
+    ]
+
+
 def test_registry_that_does_not_delete(
     remote: Remote, server: RegistryServer, tmp_path: Path
 ) -> None:
@@ -458,7 +490,7 @@ def test_registry_that_stops(tmp_path: Path) -> None:
     add(registry.store("ns/a"), OLD, "1")
     add(registry.store("ns/a"), NEW, "2")
     add(registry.store("ns/a"), content.image("kept"), "3")
-    add(registry.store("ns/b"), OLD, "1")
+    add(registry.store("ns/b"), OLD, "1", "other")
     result = prune(registry, tmp_path, f"{HOST}/ns/a:3")
     assert rows(result).keys() == {("ns/a", "1"), ("ns/a", "2")}
     assert str(result.failure) == "out of order"

@@ -47,6 +47,60 @@ def test_homes(tree: ImageServeTree) -> None:
     assert tree.homes() == ["ns", "ns/a", "ns/a/b"]
 
 
+BELOW = (
+    "ns/app/blobs",
+    "ns/app/blobs/blobs",
+    "ns/app/manifests",
+    "ns/app/manifests/deep/er",
+    "ns/app/tags",
+    "ns/blobs",
+    "ns/manifests",
+    "ns/referrers",
+    "ns/tags/list",
+)
+
+
+@pytest.mark.parametrize("names", [BELOW, *((name,) for name in BELOW)])
+def test_names_that_are_parts(
+    tree: ImageServeTree, store: ImageServeStore, names: tuple[str, ...]
+) -> None:
+    """The components of a name may be called as the parts are."""
+    image = content.image("x")
+    wanted = sorted((*names, "ns/app"))
+    for name in wanted:
+        push(tree.store(name), image, "1")
+    fresh = ImageServeTree(tree.path)
+    assert fresh.homes() == fresh.repositories() == wanted
+    assert list(tree.defects()) == []
+    for name in wanted:
+        assert list(tree.holdings(name).defects()) == []
+
+    store.delete(image.descriptor)
+    for held in tree.holdings("ns/app").contents():
+        tree.holdings("ns/app").discard(held)
+    tree.holdings("ns/app").tidy()
+    wanted.remove("ns/app")
+    fresh = ImageServeTree(tree.path)
+    assert fresh.homes() == fresh.repositories() == wanted
+    assert list(tree.defects()) == []
+    for name in wanted:
+        assert list(tree.holdings(name).defects()) == []
+        assert tree.store(name).holds(image.descriptor)
+
+
+def test_strays_with_names_of_parts(
+    tree: ImageServeTree, store: ImageServeStore
+) -> None:
+    """A directory that no repository is in is no content."""
+    push(store, content.image("x"), "1")
+    (store.paths.blobs / "tags").mkdir()
+    (store.paths.manifests / "deep/er").mkdir(parents=True)
+    assert {d.name for d in tree.holdings("ns/app").defects()} == {
+        "blobs/tags",
+        "manifests/deep",
+    }
+
+
 def test_contents(tree: ImageServeTree) -> None:
     """Each file is told with how many share its bytes."""
     tree.store("ns/a").push(BLOB.descriptor, BLOB.open())
@@ -165,6 +219,6 @@ def test_fault_of_the_disk(
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "x")
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(errors.AccessDenied):
         tree.homes()

@@ -54,7 +54,8 @@ class TestOpening:
         """A tree that can be written is made and left without traces."""
         tree.check_writable()
         found = {str(p.relative_to(tree.path)) for p in tree.path.rglob("*")}
-        assert found == {".incoming", "v2", "v2/index.json"}
+        made = {".incoming", "v2", "v2/_catalog", "v2/index.json"}
+        assert found == made
 
     def test_api_root(self, tree: ImageServeTree) -> None:
         """The root of the API is an empty object."""
@@ -212,7 +213,15 @@ class TestLists:
     ) -> None:
         """A copy that was interrupted is on no list."""
         put(tree.store("ns/app"))
-        assert not (tree.path / "v2" / "_catalog").exists()
+        assert catalog(tree) == []
+        assert list(tree.defects()) == []
+
+    def test_a_lost_catalog_is_made_again(self, tree: ImageServeTree) -> None:
+        """Who prepares a tree without one lists what is there."""
+        put(tree.store("ns/app"), "latest")
+        (tree.path / "v2" / "_catalog").unlink()
+        ImageServeTree(tree.path).prepare()
+        assert catalog(tree) == ["ns/app"]
 
     def test_a_predecessors_catalog_is_sorted(
         self, tree: ImageServeTree

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import email.utils
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.hosts import Hosts
 from imageprep_client.stores.registry.http import (
     NO_RETRIES,
     Retrier,
@@ -310,3 +312,98 @@ def test_absurd_numbers(
     blob = image.parts[0]
     with client.store(server.host, "ns/name").fetch(blob.descriptor) as stream:
         assert stream.read() == blob.data
+
+
+@pytest.mark.parametrize("in_one_step", [True, False])
+def test_attempts_to_tag_are_bounded(
+    server: RegistryServer,
+    client: RegistryClient,
+    image: content.Image,
+    *,
+    in_one_step: bool,
+) -> None:
+    """One policy bounds them, not one in another."""
+    server.faults.add(Fault("PUT", "/manifests/", status=502, times=None))
+    store = client.store(server.host, "ns/name")
+
+    def tag() -> None:
+        if in_one_step:
+            store.push_tagged(image.descriptor, image.manifest.open(), "new")
+        else:
+            store.tag(image.descriptor, "new")
+
+    with pytest.raises(errors.ServerFault, match="502"):
+        tag()
+    assert len(server.requests("PUT", "/manifests/")) == 5
+
+
+_REFUSAL = Fault(
+    "PUT",
+    status=400,
+    body=b'{"errors": [{"code": "DIGEST_INVALID"}]}',
+    times=None,
+)
+
+
+def test_refused_digests_of_manifests_stay(
+    server: RegistryServer, client: RegistryClient, image: content.Image
+) -> None:
+    """A registry that does not like a manifest's digest never will."""
+    server.faults.add(_REFUSAL)
+    store = client.store(server.host, "ns/name")
+    with pytest.raises(errors.DigestMismatch) as caught:
+        store.push(image.descriptor, image.manifest.open())
+    assert not caught.value.temporary
+    with pytest.raises(errors.DigestMismatch):
+        store.push_tagged(image.descriptor, image.manifest.open(), "new")
+    assert len(server.requests("PUT")) == 2
+
+
+def test_refused_digests_of_blobs_are_tried_a_little(
+    server: RegistryServer, make_client: MakeClient
+) -> None:
+    """A blob may be damaged on its way, but not again and again."""
+    server.faults.add(_REFUSAL)
+    client = make_client(policy=RetryPolicy(attempts=12, base=0))
+    blob = content.blob("refused")
+    with pytest.raises(errors.DigestMismatch):
+        client.store(server.host, "ns/name").push(blob.descriptor, blob.open())
+    assert len(server.requests("PUT")) == 5
+
+
+@pytest.mark.parametrize(
+    ("number", "attempts"),
+    [
+        (socket.EAI_NONAME, 5),
+        (socket.EAI_NODATA, 5),
+        (socket.EAI_AGAIN, 12),
+    ],
+)
+@pytest.mark.parametrize("proxied", [True, False])
+def test_names_that_are_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+    observer: Remembering,
+    number: int,
+    attempts: int,
+    *,
+    proxied: bool,
+) -> None:
+    """A name may be mistyped; a resolver that is down comes back."""
+    asked = []
+
+    def fail(host: str, *_: object, **__: object) -> None:
+        asked.append(host)
+        raise socket.gaierror(number, "what the resolver says")
+
+    if proxied:
+        monkeypatch.setenv("https_proxy", "http://proxy.test:1")
+        monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    policy = RetryPolicy(attempts=12, base=0)
+    hosts = Hosts()
+    with (
+        RegistryClient(hosts, policy=policy, observer=observer) as client,
+        pytest.raises(errors.Unreachable, match="what the resolver says"),
+    ):
+        client.store("reg.test:5000", "ns/name").resolve("latest")
+    assert len(asked) == attempts

@@ -332,7 +332,11 @@ def _holds(copy: Copy, root: Descriptor) -> bool:
     """Whether the destination has all of it that is wanted."""
     destination = copy.destination
     if not isinstance(destination, base.ChecksGraph):
-        return True
+        # A registry promises the parts of an image, but it may take an index
+        # without all of its images.
+        if root.media_type not in mediatypes.INDEXES:
+            return True
+        return graphs.has_images(destination, root, copy.only)
     if not copy.only:
         return destination.holds(root)
     try:

@@ -26,11 +26,11 @@ _MAX_ATTACHED = 256
 class Attached:
     """One artefact.
 
-    :ivar tag: the tag that it is found by; empty: by its subject.
+    :ivar tags: all tags that it is found by; none: by its subject only.
     """
 
     graph: graphs.Graph
-    tag: str
+    tags: tuple[str, ...]
 
 
 def find(
@@ -44,7 +44,9 @@ def find(
     :raises StoreError: when the registry fails, or names more than any real
         image has.
     """
-    found: dict[str, Attached] = {}
+    found: dict[str, graphs.Graph] = {}
+    found_by: dict[str, dict[str, None]] = {}
+    tag_count = 0
     size = 0
     subjects = [manifest.descriptor for manifest in image.manifests]
     tags = _tags(store)
@@ -52,13 +54,22 @@ def find(
         fresh: list[Descriptor] = []
         for subject in subjects:
             for descriptor, tag in _of(store, subject, tags):
-                if descriptor.digest in found:
-                    continue
-                if len(found) == _MAX_ATTACHED:
+                # The same bytes may have several tags, and a subject beside.
+                tags_of_it = found_by.setdefault(descriptor.digest, {})
+                new_tag = tag not in ("", *tags_of_it)
+                new = descriptor.digest not in found
+                if (new and len(found) == _MAX_ATTACHED) or (
+                    new_tag and tag_count == _MAX_ATTACHED
+                ):
                     raise errors.InvalidContent(
                         f"{subject.digest}: more than {_MAX_ATTACHED}"
                         " artefacts are attached to the image"
                     )
+                if new_tag:
+                    tag_count += 1
+                    tags_of_it[tag] = None
+                if not new:
+                    continue
                 graph = graphs.walk(store, descriptor)
                 size += sum(m.descriptor.size for m in graph.manifests)
                 if size > graphs.MAX_BYTES:
@@ -66,10 +77,13 @@ def find(
                         f"{subject.digest}: over {graphs.MAX_BYTES} bytes of"
                         " manifests are attached to the image"
                     )
-                found[descriptor.digest] = Attached(graph, tag)
+                found[descriptor.digest] = graph
                 fresh.append(graph.root.descriptor)
         subjects = fresh
-    return tuple(found.values())
+    return tuple(
+        Attached(graph, tuple(found_by[digest]))
+        for digest, graph in found.items()
+    )
 
 
 def _tags(store: base.ReadableStore) -> dict[str, list[str]]:

@@ -326,8 +326,8 @@ class _Transfer:
             with item.blame("tag", "destination"):
                 # Who sees the image's tag finds what is attached to it.
                 for each in item.attached:
-                    if each.tag:
-                        destination.tag(each.graph.root.descriptor, each.tag)
+                    for own in each.tags:
+                        destination.tag(each.graph.root.descriptor, own)
                 destination.tag(item.root, tag)
         item.finished = time.monotonic()
         self._observer.image_finished(item.copy.name, Status.COPIED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 import time
 from collections.abc import Iterator, Sequence
 
@@ -158,6 +159,8 @@ class Survey:
         self._observer = observer
         self._ledger = ledger
         self._thorough = thorough
+        self._lock = threading.Lock()
+        self._noted: set[str] = set()
 
     def run(self) -> None:
         """Find out; failures are in the items' `error`."""
@@ -245,7 +248,17 @@ class Survey:
             self._compare(item, item.root, current)
         if copy.attached and not item.present:
             with item.blame("read what is attached", "source"):
-                item.attached = attachments.find(copy.source, item.graph)
+                item.attached = attachments.find(
+                    copy.source, item.graph, self._note
+                )
+
+    def _note(self, text: str) -> None:
+        """Tell the observer once, however many images it is about."""
+        with self._lock:
+            told = text in self._noted
+            self._noted.add(text)
+        if not told:
+            self._observer.note(text)
 
     def _compare(
         self, item: Item, root: Descriptor, current: Descriptor | None

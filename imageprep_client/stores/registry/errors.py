@@ -29,6 +29,7 @@ _WORDS = {
     507: "the registry has no space left",
 }
 _DIGEST_CODES = frozenset({"DIGEST_INVALID"})
+_READS = frozenset({"GET", "HEAD"})
 _SIZE_CODES = frozenset({"SIZE_INVALID"})
 
 
@@ -59,10 +60,13 @@ def from_response(
         )
     if status == 507:
         return errors.NoSpace(message)
-    if code in _DIGEST_CODES:
+    # Of what was not sent, they say that the question is malformed.
+    if code in _DIGEST_CODES and response.method not in _READS:
         return errors.DigestMismatch(message)
-    if code in _SIZE_CODES:
+    if code in _SIZE_CODES and response.method not in _READS:
         return errors.SizeMismatch(message)
+    if (400 <= status < 500 or status == 501) and status not in TEMPORARY:
+        return errors.Refused(message)
     fault = errors.ServerFault(message)
     fault.temporary = status in TEMPORARY
     return fault

@@ -189,6 +189,73 @@ def test_registry_that_lists_nothing():
     assert find(Closed(home, "a")) == {}
 
 
+class Without(memory.MemoryStore):
+    """Has no lists, and says so in its own way."""
+
+    failure: errors.StoreError = errors.Refused("501")
+
+    def tags(self):  # type: ignore[no-untyped-def]
+        raise self.failure
+
+    def referrers(self, subject):  # type: ignore[no-untyped-def]
+        raise self.failure
+
+
+class Failing(Without):
+    """Fails for now."""
+
+    failure = errors.ServerFault("503")
+
+
+def copy_from(store: memory.MemoryStore, observer: Observer) -> list[str]:
+    """Copy one image twice; what became of it."""
+    destination = memory.MemoryRegistry("destination")
+    copies = [
+        Copy(
+            name=name,
+            source=store,
+            reference="1",
+            destination=destination.store(name),
+            tag="1",
+            attached=True,
+        )
+        for name in ("b", "c")
+    ]
+    outcomes = engine.copy_all(
+        copies, observer=observer, ledger=Ledger(), keep_going=True
+    )
+    return [outcome.status.value for outcome in outcomes]
+
+
+class Noting(Observer):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_registry_that_has_no_lists():
+    """Its images are copied, and it is told once what may be missing."""
+    home = memory.MemoryRegistry("plain")
+    put(memory.MemoryStore(home, "a"), IMAGE, "1")
+    observer = Noting()
+    assert copy_from(Without(home, "a"), observer) == ["copied"] * 2
+    assert sorted(note.partition(";")[0] for note in observer.notes) == [
+        "memory:plain: lists no referrers",
+        "memory:plain: lists no tags",
+    ]
+
+
+def test_registry_whose_lists_fail():
+    """What fails for now may be there: the image waits for it."""
+    home = memory.MemoryRegistry("failing")
+    put(memory.MemoryStore(home, "a"), IMAGE, "1")
+    observer = Noting()
+    assert copy_from(Failing(home, "a"), observer) == ["failed"] * 2
+    assert observer.notes == []
+
+
 @pytest.mark.parametrize("wanted", [True, False])
 def test_they_come_along(store, wanted):
     """A copy brings them, and leaves them when it is told to."""

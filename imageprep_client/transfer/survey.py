@@ -114,15 +114,18 @@ class Need:
 
     :ivar items: the images that need it.
     :ivar home: a repository of the registry that has it, or None.
+    :ivar origin: a repository of the registry that is a source of it, from
+        which it may be mounted; None where there is none.
     :ivar sought: whether the registry was asked for it.
-    :ivar streamed: whether this run brought it there.
+    :ivar brought: whether this run brought it there.
     """
 
     blob: Descriptor
     items: list[Item]
     home: str | None = None
+    origin: str | None = None
     sought: bool = True
-    streamed: bool = False
+    brought: bool = False
 
     @property
     def registry(self) -> str:
@@ -181,7 +184,11 @@ class Survey:
     @property
     def bytes_missing(self) -> int:
         """Bytes of blobs that have to travel."""
-        return sum(n.blob.size for n in self.needs if n.home is None)
+        return sum(
+            n.blob.size
+            for n in self.needs
+            if n.home is None and n.origin is None
+        )
 
     def check_space(self) -> None:
         """Compare what is missing with the room that there is.
@@ -216,7 +223,7 @@ class Survey:
                 repository = item.copy.destination.repository
                 if item.error or repository in done:
                     continue
-                if need.home is None and not done:
+                if need.home is None and need.origin is None and not done:
                     item.copied += need.blob.size
                 elif repository == need.home:
                     item.kept += need.blob.size
@@ -309,6 +316,24 @@ class Survey:
                     break
         if need.home is not None:
             self._ledger.record(need.registry, need.blob.digest, need.home)
+        else:
+            need.origin = _origin(need)
+
+
+def _origin(need: Need) -> str | None:
+    """A source of the blob in the very registry that has to have it.
+
+    Whether who may write to the registry may read it there is not known.
+    """
+    for item in need.items:
+        source, destination = item.copy.source, item.copy.destination
+        if (
+            source.registry == destination.registry
+            and source.repository != destination.repository
+            and isinstance(destination, base.Mounts)
+        ):
+            return source.repository
+    return None
 
 
 def _has(store: base.ReadableStore, blob: Descriptor) -> bool:

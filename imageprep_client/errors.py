@@ -13,6 +13,7 @@
     |   |-- Unreachable            nobody answers
     |   |   `-- Unverified         who answers cannot be verified
     |   |-- ServerFault            an answer that breaks the protocol, or 5xx
+    |   |   `-- Refused            the request is not supported, or not so
     |   |-- TooManyRequests        429 to the end of all retries
     |   |-- InvalidContent         bytes that are not what they should be
     |   |   |-- DigestMismatch
@@ -120,6 +121,15 @@ class ServerFault(StoreError):
     """The other side failed or broke the protocol."""
 
     temporary = True
+
+
+class Refused(ServerFault):
+    """The other side does not do what was asked, now or later.
+
+    Some registries answer so to all that is optional, in place of 404.
+    """
+
+    temporary = False
 
 
 class TooManyRequests(ServerFault):

@@ -222,14 +222,35 @@ class _Transfer:
         """Have the blob in the repository of this image."""
         destination = item.copy.destination
         how = "present"
-        if need.sought or not self._begin(need.blob, destination):
+        if need.origin is not None and self._mounts(need, destination):
+            need.brought = True
+            self._tally(item, "mounted", need.blob.size)
+            how = "mounted"
+        elif need.sought or not self._begin(need.blob, destination):
             self._streams.move(need.blob, _sources(need), destination)
-            need.streamed = True
+            need.brought = True
             self._tally(item, "copied", need.blob.size)
             how = "copied"
         need.home = destination.repository
         self._ledger.record(need.registry, need.blob.digest, need.home)
         self._observer.blob_finished(need.blob, how)
+
+    def _mounts(self, need: Need, destination: base.Store) -> bool:
+        """Whether the blob could be mounted from where it is a source.
+
+        A registry that does not do that began a push instead.
+        """
+        origin, need.origin = need.origin, None
+        mounted = False
+        try:
+            if isinstance(destination, base.Mounts):
+                with _mounting():
+                    mounted = destination.mount(need.blob, origin)
+        finally:
+            if not mounted:
+                need.sought = True
+                self._observer.bytes_expected(need.blob.size)
+        return mounted
 
     def _begin(self, blob: Descriptor, destination: base.Store) -> bool:
         """Whether the destination turns out to have the blob."""
@@ -251,14 +272,14 @@ class _Transfer:
             if not item.error:
                 others.setdefault(repository, item)
         home = others.pop(need.home or "", None)
-        if home and not need.streamed:
+        if home and not need.brought:
             self._tally(home, "kept", need.blob.size)
         return [_Step(need, item) for item in others.values()]
 
     def _take_over(self, need: Need, item: Item) -> list[_Step]:
         """Mount the blob into one repository; the step that else does."""
         destination = item.copy.destination
-        try:
+        with _mounting():
             if isinstance(destination, base.Mounts) and destination.mount(
                 need.blob, need.home
             ):
@@ -269,8 +290,6 @@ class _Transfer:
                 self._tally(item, "kept", need.blob.size)
                 self._observer.blob_finished(need.blob, "present")
                 return []
-        except errors.StoreError as error:
-            raise SideError("mount blob", "destination", error) from error
         return [_Step(need, item, streams=True)]
 
     def _stream_to(self, need: Need, item: Item) -> None:
@@ -326,8 +345,8 @@ class _Transfer:
             with item.blame("tag", "destination"):
                 # Who sees the image's tag finds what is attached to it.
                 for each in item.attached:
-                    if each.tag:
-                        destination.tag(each.graph.root.descriptor, each.tag)
+                    for own in each.tags:
+                        destination.tag(each.graph.root.descriptor, own)
                 destination.tag(item.root, tag)
         item.finished = time.monotonic()
         self._observer.image_finished(item.copy.name, Status.COPIED)
@@ -363,6 +382,15 @@ class _Step:
     def streams_much(self) -> bool:
         brings = self.item is None and self.need.home is None
         return (brings or self.streams) and self.need.blob.size >= _LARGE
+
+
+@contextlib.contextmanager
+def _mounting() -> Iterator[None]:
+    """Say of what goes wrong within what was being done."""
+    try:
+        yield
+    except errors.StoreError as error:
+        raise SideError("mount blob", "destination", error) from error
 
 
 def _sources(need: Need) -> list[base.ReadableStore]:

@@ -125,6 +125,37 @@ def walk(
     return Graph(tuple(ordered.values()), tuple(blobs.values()))
 
 
+def has_images(
+    store: base.ReadableStore,
+    descriptor: Descriptor,
+    only: Sequence[Platform] = (),
+) -> bool:
+    """Whether the images of an index that are wanted are in the store.
+
+    Their parts are not looked at.
+
+    :param only: as for `walk`; False when the index has none of them.
+    """
+    todo = [descriptor]
+    seen: set[str] = set()
+    while todo:
+        try:
+            index = fetch_manifest(store, todo.pop())
+        except errors.NotFound:
+            return False
+        for child in index.manifests:
+            if child.digest in seen or not _is_wanted(child, only):
+                continue
+            if len(seen) >= _MAX_MANIFESTS:
+                return False
+            seen.add(child.digest)
+            if child.media_type in mediatypes.INDEXES:
+                todo.append(child)
+            elif not store.exists(child):
+                return False
+    return bool(seen) or not only
+
+
 def _visit(
     store: base.ReadableStore,
     manifest: Manifest,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 import time
 from collections.abc import Iterator, Sequence
 
@@ -113,15 +114,18 @@ class Need:
 
     :ivar items: the images that need it.
     :ivar home: a repository of the registry that has it, or None.
+    :ivar origin: a repository of the registry that is a source of it, from
+        which it may be mounted; None where there is none.
     :ivar sought: whether the registry was asked for it.
-    :ivar streamed: whether this run brought it there.
+    :ivar brought: whether this run brought it there.
     """
 
     blob: Descriptor
     items: list[Item]
     home: str | None = None
+    origin: str | None = None
     sought: bool = True
-    streamed: bool = False
+    brought: bool = False
 
     @property
     def registry(self) -> str:
@@ -158,6 +162,8 @@ class Survey:
         self._observer = observer
         self._ledger = ledger
         self._thorough = thorough
+        self._lock = threading.Lock()
+        self._noted: set[str] = set()
 
     def run(self) -> None:
         """Find out; failures are in the items' `error`."""
@@ -178,7 +184,11 @@ class Survey:
     @property
     def bytes_missing(self) -> int:
         """Bytes of blobs that have to travel."""
-        return sum(n.blob.size for n in self.needs if n.home is None)
+        return sum(
+            n.blob.size
+            for n in self.needs
+            if n.home is None and n.origin is None
+        )
 
     def check_space(self) -> None:
         """Compare what is missing with the room that there is.
@@ -213,7 +223,7 @@ class Survey:
                 repository = item.copy.destination.repository
                 if item.error or repository in done:
                     continue
-                if need.home is None and not done:
+                if need.home is None and need.origin is None and not done:
                     item.copied += need.blob.size
                 elif repository == need.home:
                     item.kept += need.blob.size
@@ -245,7 +255,17 @@ class Survey:
             self._compare(item, item.root, current)
         if copy.attached and not item.present:
             with item.blame("read what is attached", "source"):
-                item.attached = attachments.find(copy.source, item.graph)
+                item.attached = attachments.find(
+                    copy.source, item.graph, self._note
+                )
+
+    def _note(self, text: str) -> None:
+        """Tell the observer once, however many images it is about."""
+        with self._lock:
+            told = text in self._noted
+            self._noted.add(text)
+        if not told:
+            self._observer.note(text)
 
     def _compare(
         self, item: Item, root: Descriptor, current: Descriptor | None
@@ -296,6 +316,24 @@ class Survey:
                     break
         if need.home is not None:
             self._ledger.record(need.registry, need.blob.digest, need.home)
+        else:
+            need.origin = _origin(need)
+
+
+def _origin(need: Need) -> str | None:
+    """A source of the blob in the very registry that has to have it.
+
+    Whether who may write to the registry may read it there is not known.
+    """
+    for item in need.items:
+        source, destination = item.copy.source, item.copy.destination
+        if (
+            source.registry == destination.registry
+            and source.repository != destination.repository
+            and isinstance(destination, base.Mounts)
+        ):
+            return source.repository
+    return None
 
 
 def _has(store: base.ReadableStore, blob: Descriptor) -> bool:
@@ -332,7 +370,11 @@ def _holds(copy: Copy, root: Descriptor) -> bool:
     """Whether the destination has all of it that is wanted."""
     destination = copy.destination
     if not isinstance(destination, base.ChecksGraph):
-        return True
+        # A registry promises the parts of an image, but it may take an index
+        # without all of its images.
+        if root.media_type not in mediatypes.INDEXES:
+            return True
+        return graphs.has_images(destination, root, copy.only)
     if not copy.only:
         return destination.holds(root)
     try:

@@ -257,7 +257,7 @@ class Authenticator:
         if response.status != 200:
             # Redirects are no answer either: they are never followed here.
             error = answers.from_response(response, f"{self._host}: no token")
-            if isinstance(error, errors.NotFound):
+            if isinstance(error, errors.NotFound | errors.Refused):
                 error = errors.ServerFault(str(error))
                 error.temporary = False
             raise error

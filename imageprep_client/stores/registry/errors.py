@@ -29,6 +29,7 @@ _WORDS = {
     507: "the registry has no space left",
 }
 _DIGEST_CODES = frozenset({"DIGEST_INVALID"})
+_READS = frozenset({"GET", "HEAD"})
 _SIZE_CODES = frozenset({"SIZE_INVALID"})
 
 
@@ -59,14 +60,18 @@ def from_response(
         )
     if status == 507:
         return errors.NoSpace(message)
-    if code in _DIGEST_CODES:
+    # Of what was not sent, they say that the question is malformed.
+    sent = response.method not in _READS
+    if sent and code in _DIGEST_CODES:
         mismatch = errors.DigestMismatch(message)
         # What was sent may have been damaged, but most of these are about
         # an algorithm that the registry does not know.
         mismatch.doubtful = True
         return mismatch
-    if code in _SIZE_CODES:
+    if sent and code in _SIZE_CODES:
         return errors.SizeMismatch(message)
+    if (400 <= status < 500 or status == 501) and status not in TEMPORARY:
+        return errors.Refused(message)
     fault = errors.ServerFault(message)
     fault.temporary = status in TEMPORARY
     return fault

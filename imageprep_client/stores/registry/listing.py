@@ -60,14 +60,22 @@ def names(registry: Registry, request: Request, key: str) -> list[str]:
 
 
 def referrers(registry: Registry, request: Request) -> list[Descriptor] | None:
-    """What refers to the subject; None where there is no such API."""
+    """What refers to the subject; None where there is no such API.
+
+    :raises Refused: when the registry says so in another way than by 404.
+    """
     request = dataclasses.replace(
         request, headers={"Accept": mediatypes.OCI_INDEX}
     )
     found: dict[str, Descriptor] = {}
     try:
         for document in _pages(registry, request):
-            for entry in document.get("manifests") or ():
+            entries = document.get("manifests", False)
+            if not isinstance(entries, list | None):
+                raise errors.Refused(
+                    f"{request.what}: the list of referrers is no index"
+                )
+            for entry in entries or ():
                 descriptor = Descriptor.from_json(entry)
                 found[descriptor.digest] = descriptor
             if len(found) > MAX_REFERRERS:
@@ -135,7 +143,10 @@ def _document(what: str, response: Response) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise errors.ServerFault(
+        # What never was JSON is some page, and comes again.
+        kind = mediatypes.essence(response.headers.get("Content-Type", ""))
+        refused = bool(kind) and "json" not in kind
+        raise (errors.Refused if refused else errors.ServerFault)(
             f"{what}: answer is no JSON object"
             f" (GET {urls.shown(response.url)})"
         )

@@ -14,7 +14,7 @@ from imageprep_client.stores.registry.registries_conf import Pull
 from imageprep_client.stores.registry.repository import Repository
 
 _T = TypeVar("_T")
-_Answer = tuple[_T] | errors.NotFound
+_Answer = tuple[_T] | errors.NotFound | errors.Refused
 
 
 class Server:
@@ -143,7 +143,7 @@ class Places:
                 continue
             try:
                 result = work(mirror)
-            except errors.NotFound as error:
+            except (errors.NotFound, errors.Refused) as error:
                 answer = error
             except errors.StoreError as error:
                 if error.temporary:
@@ -160,6 +160,6 @@ class Places:
                 return work(self.home)
             except errors.Unreachable as error:
                 self.home.server.failed(error)
-        if isinstance(answer, errors.NotFound):
+        if isinstance(answer, errors.NotFound | errors.Refused):
             raise answer
         return answer[0]

@@ -222,9 +222,15 @@ class RegistryStore:
             registry.lists_referrers = found is not None
             return found
 
-        found = self._places.read(
-            look, subject.digest, lambda found: found is not None
-        )
+        try:
+            found = self._places.read(
+                look, subject.digest, lambda found: found is not None
+            )
+        except errors.Refused:
+            # It may have the list that others than it keep under a tag.
+            if listed := self._fallback_referrers(subject):
+                return listed
+            raise
         if found is None:
             found = self._fallback_referrers(subject)
         return found

@@ -37,11 +37,11 @@ def store() -> memory.MemoryStore:
     return store
 
 
-def find(store: memory.MemoryStore) -> dict[str, str]:
+def find(store: memory.MemoryStore) -> dict[str, tuple[str, ...]]:
     """The digests of what is attached, with their tags."""
     image = graph.walk(store, store.resolve("1"))
     return {
-        each.graph.root.descriptor.digest: each.tag
+        each.graph.root.descriptor.digest: each.tags
         for each in attached.find(store, image)
     }
 
@@ -55,7 +55,7 @@ def test_referrers(store):
     """Manifests that name the image as their subject."""
     artifact = content.artifact("sbom", IMAGE.descriptor)
     put(store, artifact)
-    assert find(store) == {artifact.descriptor.digest: ""}
+    assert find(store) == {artifact.descriptor.digest: ()}
 
 
 @pytest.mark.parametrize("kind", ["sig", "att", "sbom"])
@@ -64,7 +64,7 @@ def test_cosign_tags(store, kind):
     tag = cosign(IMAGE.descriptor, kind)
     signature = content.image("signature")
     put(store, signature, tag, "unrelated")
-    assert find(store) == {signature.descriptor.digest: tag}
+    assert find(store) == {signature.descriptor.digest: (tag,)}
 
 
 def test_cosign_tags_of_long_digests(store):
@@ -74,7 +74,7 @@ def test_cosign_tags_of_long_digests(store):
     tag = cosign(image.descriptor, "sig")
     put(store, image, "1")
     put(store, signature, tag)
-    assert find(store) == {signature.descriptor.digest: tag}
+    assert find(store) == {signature.descriptor.digest: (tag,)}
 
 
 def test_lists_of_referrers_are_not_attached(store):
@@ -113,6 +113,47 @@ def test_artefacts_of_an_index(store):
     assert len(find(store)) == 2
 
 
+def test_one_artefact_with_many_tags(store):
+    """A bill of materials that is that of an index and of its images."""
+    index = content.index({"linux/amd64": IMAGE})
+    sbom = content.image("sbom")
+    tags = {cosign(each.descriptor, "sbom") for each in (index, IMAGE)}
+    put(store, index, "1")
+    put(store, sbom, *tags)
+    ((digest, found),) = find(store).items()
+    assert digest == sbom.descriptor.digest
+    assert set(found) == tags
+
+
+def test_artefact_with_a_subject_and_tags(store):
+    """What is found by its subject keeps the tags that it has beside."""
+    signature = content.artifact("sig", IMAGE.descriptor)
+    tags = (cosign(IMAGE.descriptor, "att"), cosign(IMAGE.descriptor, "sig"))
+    put(store, signature, *tags)
+    assert find(store) == {signature.descriptor.digest: tags}
+
+
+def test_tag_that_comes_up_later(store):
+    """An artefact that is found again as its own keeps that tag, too."""
+    sbom = content.artifact("sbom", IMAGE.descriptor)
+    own = (IMAGE.descriptor, sbom.descriptor)
+    tags = {cosign(each, "sig") for each in own}
+    put(store, sbom, *tags)
+    assert {d: set(t) for d, t in find(store).items()} == {
+        sbom.descriptor.digest: tags
+    }
+
+
+def test_too_many_tags(store, monkeypatch):
+    """Each tag counts: it is a request of its own."""
+    monkeypatch.setattr(attached, "_MAX_ATTACHED", 2)
+    kinds = ("sig", "att", "sbom")
+    tags = [cosign(IMAGE.descriptor, kind) for kind in kinds]
+    put(store, content.image("s"), *tags)
+    with pytest.raises(errors.InvalidContent, match="more than 2 artefacts"):
+        find(store)
+
+
 def test_too_many(store, monkeypatch):
     """A registry that names ever more is left."""
     monkeypatch.setattr(attached, "_MAX_ATTACHED", 2)
@@ -148,13 +189,81 @@ def test_registry_that_lists_nothing():
     assert find(Closed(home, "a")) == {}
 
 
+class Without(memory.MemoryStore):
+    """Has no lists, and says so in its own way."""
+
+    failure: errors.StoreError = errors.Refused("501")
+
+    def tags(self):  # type: ignore[no-untyped-def]
+        raise self.failure
+
+    def referrers(self, subject):  # type: ignore[no-untyped-def]
+        raise self.failure
+
+
+class Failing(Without):
+    """Fails for now."""
+
+    failure = errors.ServerFault("503")
+
+
+def copy_from(store: memory.MemoryStore, observer: Observer) -> list[str]:
+    """Copy one image twice; what became of it."""
+    destination = memory.MemoryRegistry("destination")
+    copies = [
+        Copy(
+            name=name,
+            source=store,
+            reference="1",
+            destination=destination.store(name),
+            tag="1",
+            attached=True,
+        )
+        for name in ("b", "c")
+    ]
+    outcomes = engine.copy_all(
+        copies, observer=observer, ledger=Ledger(), keep_going=True
+    )
+    return [outcome.status.value for outcome in outcomes]
+
+
+class Noting(Observer):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_registry_that_has_no_lists():
+    """Its images are copied, and it is told once what may be missing."""
+    home = memory.MemoryRegistry("plain")
+    put(memory.MemoryStore(home, "a"), IMAGE, "1")
+    observer = Noting()
+    assert copy_from(Without(home, "a"), observer) == ["copied"] * 2
+    assert sorted(note.partition(";")[0] for note in observer.notes) == [
+        "memory:plain: lists no referrers",
+        "memory:plain: lists no tags",
+    ]
+
+
+def test_registry_whose_lists_fail():
+    """What fails for now may be there: the image waits for it."""
+    home = memory.MemoryRegistry("failing")
+    put(memory.MemoryStore(home, "a"), IMAGE, "1")
+    observer = Noting()
+    assert copy_from(Failing(home, "a"), observer) == ["failed"] * 2
+    assert observer.notes == []
+
+
 @pytest.mark.parametrize("wanted", [True, False])
 def test_they_come_along(store, wanted):
     """A copy brings them, and leaves them when it is told to."""
     tag = cosign(IMAGE.descriptor, "sig")
+    other = cosign(IMAGE.descriptor, "att")
     signature = content.image("signature")
     artifact = content.artifact("a", IMAGE.descriptor)
-    put(store, signature, tag)
+    put(store, signature, tag, other)
     put(store, artifact)
     destination = memory.MemoryRegistry("destination").store("b")
     engine.copy_all(
@@ -172,6 +281,8 @@ def test_they_come_along(store, wanted):
         ledger=Ledger(),
     )
     assert destination.holds(IMAGE.descriptor)
-    assert sorted(destination.tags()) == (["1", tag] if wanted else ["1"])
+    assert sorted(destination.tags()) == (
+        ["1", other, tag] if wanted else ["1"]
+    )
     assert destination.holds(artifact.descriptor) is wanted
     assert bool(destination.referrers(IMAGE.descriptor)) is wanted

@@ -422,7 +422,9 @@ ARM = Platform("linux", "arm64")
 
 
 def sparse(
-    source: stores.Registry, destination: stores.Registry
+    source: stores.Registry,
+    destination: stores.Registry,
+    only: tuple[Platform, ...] = (ARM,),
 ) -> list[engine.Outcome]:
     children = {"linux/amd64": image("x"), "linux/arm64": image("y")}
     source.fill("i", content.index(children))
@@ -432,7 +434,7 @@ def sparse(
         reference="1",
         destination=destination.store("i"),
         tag="1",
-        only=(ARM,),
+        only=only,
     )
     return run([one])
 
@@ -462,3 +464,40 @@ def test_registry_that_takes_only_whole_indexes(source, destination):
     destination.fail("push", index.digest, errors.NotFound("child unknown"))
     (outcome,) = sparse(source, destination)
     assert outcome.error.hint.endswith("leave --platform out")
+
+
+@pytest.mark.parametrize("more", [(Platform("linux", "amd64"),), ()])
+def test_other_platforms_follow_into_a_registry(source, more):
+    """Of an index that is there in part the rest is copied, though the
+    registry promises that all it has is whole; then it is present.
+    """
+    plain = stores.Registry("plain", Plain)
+    assert sparse(source, plain)[0].status is engine.Status.COPIED
+    assert sparse(source, plain)[0].status is engine.Status.PRESENT
+    assert sparse(source, plain, more)[0].status is engine.Status.COPIED
+    assert plain.store("i").exists(image("x").descriptor)
+    assert sparse(source, plain, more)[0].status is engine.Status.PRESENT
+
+
+def test_platform_that_the_index_lacks_is_never_present(source):
+    """What no image is for is missing from a registry with all images."""
+    plain = stores.Registry("plain", Plain)
+    sparse(source, plain, ())
+    (outcome,) = sparse(source, plain, (Platform("linux", "s390x"),))
+    assert isinstance(outcome.error.__cause__, errors.NotFound)
+
+
+def test_images_of_an_index_are_looked_at_once(source):
+    """Of a registry the index and each image in it are asked for, not their
+    parts; an image that is no index takes a resolve on each side.
+    """
+    plain = stores.Registry("plain", Plain)
+    sparse(source, plain, ())
+    run(copies(source, plain, "a"))
+    plain.calls.clear()
+    sparse(source, plain, ())
+    run(copies(source, plain, "a"))
+    index = plain.store("i").resolve("1").digest
+    children = {image(name).descriptor.digest for name in "xy"}
+    assert {call[2] for call in plain.calls} == {"1", index, *children}
+    assert [c[1] for c in plain.calls if c[1] == "a"] == ["a"]

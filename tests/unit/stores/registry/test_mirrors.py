@@ -187,6 +187,9 @@ def test_without_access_to_the_location(
     assert not store.exists(content.blob("none").descriptor)
     mirror.behaviour.referrers = False
     assert not store.referrers(IMAGE.descriptor)
+    mirror.faults.add(Fault(path="/tags/", status=405))
+    with pytest.raises(errors.Refused):
+        store.tags()
     (warning,) = observer.warnings
     assert down in warning
 

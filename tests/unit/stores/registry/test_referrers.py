@@ -6,10 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from imageprep_client import errors
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content
+from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import Behaviour, RegistryServer
 
+LISTS = "/(referrers|tags)/"
 OLD = Behaviour(referrers=False)
 
 
@@ -48,6 +51,79 @@ def test_listed_tags_need_no_second_look(client: RegistryClient) -> None:
         assert list(store.tags()) == ["1"]
         assert store.referrers(image.descriptor) == []
         assert registry.requests("HEAD", "/manifests/sha256-") == []
+
+
+NO_LISTS = [
+    Fault(path=LISTS, times=None, status=400),
+    Fault(path=LISTS, times=None, status=405),
+    Fault(path=LISTS, times=None, status=410),
+    Fault(path=LISTS, times=None, status=501),
+    Fault(
+        path=LISTS,
+        times=None,
+        status=400,
+        body=b'{"errors": [{"code": "DIGEST_INVALID"}]}',
+    ),
+    Fault(
+        path=LISTS,
+        times=None,
+        body=b"<html>",
+        headers={"Content-Type": "text/html"},
+    ),
+]
+
+
+@pytest.mark.parametrize("fault", NO_LISTS)
+def test_registry_without_lists_says_so(
+    client: RegistryClient, fault: Fault
+) -> None:
+    """A registry may say in many ways that it has no such list; it is told,
+    and asked once.
+    """
+    with RegistryServer(faults=[fault]) as registry:
+        image = fill(registry, "a")
+        store = client.store(registry.host, "a")
+        with pytest.raises(errors.Refused):
+            store.referrers(image.descriptor)
+        with pytest.raises(errors.Refused):
+            store.tags()
+        assert len(registry.requests("GET", LISTS)) == 2
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"manifests": 7}'])
+def test_list_of_referrers_that_is_no_index(
+    client: RegistryClient, body: bytes
+) -> None:
+    """What is JSON, but no index, is no list either."""
+    fault = Fault(path="/referrers/", body=body)
+    with RegistryServer(faults=[fault]) as registry:
+        image = fill(registry, "a")
+        with pytest.raises(errors.Refused, match="no index"):
+            client.store(registry.host, "a").referrers(image.descriptor)
+
+
+def test_empty_list_of_referrers(client: RegistryClient) -> None:
+    """A list that is null has nothing in it."""
+    fault = Fault(path="/referrers/", body=b'{"manifests": null}')
+    with RegistryServer(faults=[fault]) as registry:
+        image = fill(registry, "a")
+        store = client.store(registry.host, "a")
+        assert store.referrers(image.descriptor) == []
+
+
+def test_list_under_a_tag_where_the_api_is_refused(
+    client: RegistryClient,
+) -> None:
+    """What others keep in place of the API is read there, too."""
+    fault = Fault(path="/referrers/", status=405, times=None)
+    with RegistryServer(faults=[fault], behaviour=OLD) as registry:
+        image = fill(registry, "a")
+        store = client.store(registry.host, "a")
+        artifact = content.artifact("s", image.descriptor)
+        for blob in (*image.pieces, *artifact.pieces):
+            store.push(blob.descriptor, blob.open())
+        (found,) = store.referrers(image.descriptor)
+        assert found.digest == artifact.descriptor.digest
 
 
 def test_own_referrers_are_seen(client: RegistryClient) -> None:

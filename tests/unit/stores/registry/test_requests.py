@@ -15,6 +15,7 @@ from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.transfer import engine
 from imageprep_client.transfer.ledger import Ledger
+from imageprep_client.transfer.survey import Copy
 
 
 @pytest.fixture
@@ -120,3 +121,85 @@ def test_first_answer_is_elsewhere(
     )
     assert getattr(client.store(registry.host, "ns/a"), how)("1") == found
     assert len(registry.requests(path="/manifests/1")) == 1
+
+
+class Expecting(Observer):
+    """Counts the bytes that are to travel, and those that do."""
+
+    expected = copied = 0
+
+    def bytes_expected(self, count: int) -> None:
+        self.expected += count
+
+    def bytes_copied(self, count: int) -> None:
+        self.copied += count
+
+
+def within(
+    client: RegistryClient,
+    registry: RegistryServer,
+    names: str = "bc",
+    *,
+    dry_run: bool = False,
+) -> tuple[list[tuple[int, int]], Expecting]:
+    """Copy an image within its registry: bytes copied and mounted."""
+    observer = Expecting()
+    copies = [
+        Copy(
+            name=name,
+            source=client.store(registry.host, "ns/a"),
+            reference="1",
+            destination=client.store(registry.host, f"ns/{name}"),
+            tag="2",
+        )
+        for name in names
+    ]
+    outcomes = engine.copy_all(
+        copies,
+        observer=observer,
+        ledger=Ledger(),
+        dry_run=dry_run,
+        concurrency=1,
+    )
+    assert not any(outcome.error for outcome in outcomes)
+    return [(each.copied, each.mounted) for each in outcomes], observer
+
+
+SIZE = sum(part.descriptor.size for part in content.image("x").parts)
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_copy_within_a_registry(
+    client: RegistryClient, registry: RegistryServer, *, dry_run: bool
+) -> None:
+    """Blobs are mounted from the source's repository, and none is read."""
+    counts, observer = within(client, registry, dry_run=dry_run)
+    assert counts == [(0, SIZE)] * 2
+    assert (observer.expected, observer.copied) == (0, 0)
+    assert not registry.requests("GET", "/blobs/")
+    if not dry_run:
+        store = registry.content.store("ns/b")
+        assert store.holds(store.resolve("2"))
+        assert len(registry.requests("POST", "mount=.*from=ns%2Fa$")) == 3
+
+
+def test_copy_within_a_registry_that_does_not_mount(
+    client: RegistryClient, registry: RegistryServer
+) -> None:
+    """The upload that it began instead is used; all arrives."""
+    registry.behaviour.mounts = False
+    counts, observer = within(client, registry, "b")
+    assert counts == [(SIZE, 0)]
+    assert observer.expected == observer.copied == SIZE
+    assert len(registry.requests("POST")) == 3
+    store = registry.content.store("ns/b")
+    assert store.holds(store.resolve("2"))
+
+
+def test_second_tag_in_one_repository(
+    client: RegistryClient, registry: RegistryServer
+) -> None:
+    """What is there already is neither copied nor mounted."""
+    counts, observer = within(client, registry, "a")
+    assert counts == [(0, 0)]
+    assert observer.expected == observer.copied == 0

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Iterator, Sequence
 
 from imageprep_client import errors
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
-from imageprep_client.oci import mediatypes, referrers
+from imageprep_client.oci import mediatypes
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base, verify
@@ -17,6 +16,7 @@ from imageprep_client.stores.registry import (
     blob,
     deletion,
     description,
+    fallback,
     listing,
 )
 from imageprep_client.stores.registry.http import Registry, Request
@@ -50,10 +50,8 @@ class RegistryStore:
         self._connect = places.home.connect
         self._places = places
         self._manifests = Recent()
-        self._lock = threading.Lock()
         self._uploads = Uploads(self._requests)
-        # Of those that `tags` listed last; None before, and after a change.
-        self._fallback_tags: frozenset[str] | None = None
+        self._fallback = fallback.FallbackReferrers(self, self._put_index)
 
     def __str__(self) -> str:
         return self._requests.name
@@ -202,9 +200,7 @@ class RegistryStore:
             return listing.tags(place.connect(), request)
 
         found = self._places.read(list_them)
-        self._fallback_tags = frozenset(
-            tag for tag in found if referrers.subject_tag(tag) == tag
-        )
+        self._fallback.note(found)
         return iter(found)
 
     def referrers(self, subject: Descriptor) -> Sequence[Descriptor]:
@@ -228,11 +224,11 @@ class RegistryStore:
             )
         except errors.Refused:
             # It may have the list that others than it keep under a tag.
-            if listed := self._fallback_referrers(subject):
+            if listed := self._fallback.of(subject):
                 return listed
             raise
         if found is None:
-            found = self._fallback_referrers(subject)
+            found = self._fallback.of(subject)
         return found
 
     def delete(self, descriptor: Descriptor) -> None:
@@ -370,9 +366,10 @@ class RegistryStore:
                 data, expected.media_type, expected.digest
             )
             if manifest.subject:
-                self._add_fallback_referrer(
-                    manifest.subject, manifest.referrer
-                )
+                self._fallback.add(manifest.subject, manifest.referrer)
+
+    def _put_index(self, data: bytes, tag: str) -> Response:
+        return self._put_manifest(mediatypes.OCI_INDEX, data, tag)
 
     def _put_tagged(
         self, media_type: str, data: bytes, tag: str
@@ -429,34 +426,6 @@ class RegistryStore:
             raise
         response.discard()
         return response
-
-    # Referrers of registries that have no API for them: an index under a
-    # tag (OCI distribution spec, "Referrers Tag Schema").
-
-    def _fallback_referrers(self, subject: Descriptor) -> list[Descriptor]:
-        tag = referrers.tag_of(subject.digest)
-        if self._fallback_tags is not None and tag not in self._fallback_tags:
-            return []
-        try:
-            found = self.resolve(tag)
-        except errors.NotFound:
-            return []
-        data = _all(self.fetch(found))
-        return list(manifests.parse(data, found.media_type).manifests)
-
-    def _add_fallback_referrer(
-        self, subject: Descriptor, referrer: Descriptor
-    ) -> None:
-        with self._lock:
-            self._fallback_tags = None
-            known = self._fallback_referrers(subject)
-            if referrer in known:
-                return
-            self._put_manifest(
-                mediatypes.OCI_INDEX,
-                referrers.index([*known, referrer]),
-                referrers.tag_of(subject.digest),
-            )
 
 
 def _all(content: base.Content) -> bytes:

@@ -132,7 +132,8 @@ def has_images(
 ) -> bool:
     """Whether the images of an index that are wanted are in the store.
 
-    Their parts are not looked at.
+    Their parts are not looked at, nor children of a type that is unknown
+    here: where a registry keeps those is not known either.
 
     :param only: as for `walk`; False when the index has none of them.
     """
@@ -151,7 +152,7 @@ def has_images(
             seen.add(child.digest)
             if child.media_type in mediatypes.INDEXES:
                 todo.append(child)
-            elif not store.exists(child):
+            elif child.is_manifest and not store.exists(child):
                 return False
     return bool(seen) or not only
 
@@ -188,6 +189,9 @@ def _visit(
         if not child.is_manifest:
             raise errors.InvalidContent(
                 f"{name}: index names {child.media_type}, which is no manifest"
+                " of a kind that is known here",
+                hint="leave multi_arch out, or name platforms, to copy only"
+                " images that are known",
             )
         _visit(
             store,

@@ -126,8 +126,21 @@ def test_child_that_is_no_manifest(store):
     """An index that names a blob as a child is refused."""
     index = index_of(content.blob("b").descriptor)
     put(store, index)
-    with pytest.raises(errors.InvalidContent, match="which is no manifest"):
+    with pytest.raises(
+        errors.InvalidContent, match="which is no manifest"
+    ) as caught:
         graph.walk(store, index.descriptor)
+    assert "multi_arch" in str(caught.value.hint)
+
+
+def test_child_of_an_unknown_type_is_not_looked_for(store):
+    """Where a registry keeps it is not known; the images are looked for."""
+    image = content.image("x")
+    index = index_of(image.descriptor, content.blob("b").descriptor)
+    put(store, index)
+    assert not graph.has_images(store, index.descriptor)
+    put(store, *image.pieces)
+    assert graph.has_images(store, index.descriptor)
 
 
 def test_oversized_manifest_is_not_fetched(store):

@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Self
 
@@ -61,6 +62,8 @@ class RegistryClient:
         self._advise = advise
         self._lock = threading.Lock()
         self._registries: dict[tuple[str, bool], http.Registry] = {}
+        # Seconds that the first answer took.
+        self._took: dict[tuple[str, bool], float] = {}
         self._servers: dict[tuple[str, bool], places.Server] = {}
         self._stores: dict[tuple[str, str, bool], RegistryStore] = {}
 
@@ -162,7 +165,9 @@ class RegistryClient:
         answers: list[Response] = []
 
         def probe(way: Endpoint) -> bool:
+            begin = time.monotonic()
             answer = http.probe(way, self._transports, self._timeouts, first)
+            self._took[key] = time.monotonic() - begin
             if answer is not None:
                 answers.append(answer)
             return answer is not None
@@ -183,7 +188,11 @@ class RegistryClient:
             self.hosts,
             self._transports,
             retrier,
-            Window(self._concurrency, self._stop),
+            Window(
+                self._concurrency,
+                self._stop,
+                first=self._took.get(key, 0.0),
+            ),
             self._timeouts,
         )
         with self._lock:

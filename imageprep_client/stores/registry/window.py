@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 
 #: How many requests are under way at first, and the least there may be.
 _FIRST, _LEAST = 32, 4
+#: Seconds from which on an answer tells of a long way.
+_FAR = 0.03
 #: How many requests may wait in the registry's queue before fewer are sent,
 #: and below how many more are.
 _MANY, _FEW = 16, 8
@@ -28,6 +30,8 @@ class Window:
 
     :param most: more are never sent.
     :param stop: when it is set, nobody waits any longer.
+    :param first: seconds that a first answer took, if there was one. Who is
+        far away is asked by all at once from the beginning.
     :ivar size: how many may be under way now.
     """
 
@@ -36,11 +40,13 @@ class Window:
         most: int,
         stop: threading.Event,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        first: float = 0.0,
     ) -> None:
         self._most = most
         self._stop = stop
         self._clock = clock
-        self._size = float(min(_FIRST, most))
+        self._size = float(most if first >= _FAR else min(_FIRST, most))
         self._busy = 0
         self._changed = threading.Condition()
         self._best: dict[str, float] = {}

@@ -151,3 +151,12 @@ def test_a_registry_never_gets_more_than_the_bound():
         store = client.store(server.host, "ns/name")
         assert not any(pool.map(lambda _: store.exists(blob), range(24)))
     assert counting.most == 3
+
+
+@pytest.mark.parametrize(
+    ("most", "first", "size"),
+    [(96, 0.0, 32), (96, 0.002, 32), (96, 0.1, 96), (8, 0.1, 8), (8, 0.0, 8)],
+)
+def test_first_size(most: int, first: float, size: int) -> None:
+    """Who is far away, as a first answer told, is asked much at once."""
+    assert Window(most, threading.Event(), first=first).size == size

@@ -78,10 +78,10 @@ def remove(
         if error.temporary:
             raise
         digest = known.tags.get(tag, "") if tag else reference.digest
-        if not digest:
-            if reference.digest or not _untagged(store, tag):
-                raise
+        if not digest and not reference.digest and _untagged(store, tag):
             return Removed(tags=(tag,))
+        if not digest:
+            raise
         # No more of it is used than that it is a manifest.
         root = Descriptor(mediatypes.OCI_MANIFEST, digest, 0)
     if reference.digest not in ("", root.digest):

@@ -428,12 +428,10 @@ class TestNothingDone:
             env=openstack.environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            text=True,
         ) as first:
             try:
-                while not local_storage.leftovers():
-                    assert first.poll() is None
-                    # It tells nobody, and its image is never there.
-                    time.sleep(0.05)
+                wait_for_scriptlet(first)
                 told = openstack(
                     *words(image, rpms), status=2, stderr=".*"
                 ).stderr

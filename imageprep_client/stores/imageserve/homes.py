@@ -65,7 +65,7 @@ def is_below(path: Path) -> bool:
 
 
 def _has_parts(directory: Path) -> bool:
-    return any(is_part(directory / part) for part in sorted(_PARTS))
+    return any(is_part(directory / part) for part in _PARTS)
 
 
 def _steps(directory: Path) -> list[Path]:

@@ -161,16 +161,14 @@ def _strays(store: ImageServeStore) -> Iterator[Defect]:
     for name in _names(paths.blobs):
         digest = name.removesuffix(layout.LAYER_SUFFIX)
         regular = disk.regular_size(paths.blobs / name) is not None
-        if homes.is_below(paths.blobs / name):
-            continue
-        if not digests.is_valid(digest) or not regular:
+        content = digests.is_valid(digest) and regular
+        if not content and not homes.is_below(paths.blobs / name):
             yield Defect(f"blobs/{name}", STRAY)
     tags = set(store.tags())
     for name in _names(paths.manifests):
         tag = name.removesuffix(layout.TYPE_MAP_SUFFIX)
-        if homes.is_below(paths.manifests / name):
-            continue
-        if not (digests.is_valid(name) or tag in tags):
+        manifest = digests.is_valid(name) or tag in tags
+        if not manifest and not homes.is_below(paths.manifests / name):
             yield Defect(f"manifests/{name}", STRAY)
 
 

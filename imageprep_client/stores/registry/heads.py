@@ -11,7 +11,8 @@ from imageprep_client.stores.registry import urls
 
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?\r\n")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)\r\n")
-_LENGTH = re.compile(r"[0-9]{1,18}")
+# More digits are no length of anything, and slow to convert.
+LENGTH = re.compile(r"[0-9]{1,18}")
 # Scheme and authority, and what is asked for; a fragment is not sent.
 _URL = re.compile(r"[^:/?#]+://[^/?#]*([^#]*)")
 _UNSENDABLE = re.compile(r"[^!#-;=?-Z\[\]_a-z~]")
@@ -124,7 +125,7 @@ class Head:
         text = self.headers.get("content-length")
         if self.is_chunked or text is None:
             return None
-        if not _LENGTH.fullmatch(text):
+        if not LENGTH.fullmatch(text):
             raise Broken("an answer without a sound length")
         return int(text)
 

@@ -19,14 +19,12 @@ import urllib3.util.connection
 
 from imageprep_client import errors
 from imageprep_client.stores.registry import proxies, urls, wire
-from imageprep_client.stores.registry.heads import Broken
+from imageprep_client.stores.registry.heads import LENGTH, Broken
 from imageprep_client.stores.registry.hosts import TLS
 from imageprep_client.stores.registry.wire import Body, Raw, Timeout
 
 _log = logging.getLogger(__name__)
 
-# More digits are no length of anything, and slow to convert.
-_LENGTH = re.compile(r"[0-9]{1,18}")
 #: A body that nobody wants is read up to here to keep its connection.
 _DISCARD = 64 * 1024
 _PIECE = 64 * 1024
@@ -91,7 +89,7 @@ class Response:
     def length(self) -> int | None:
         """The value of Content-Length, where there is a sound one."""
         text = self.headers.get("Content-Length", "")
-        return int(text) if _LENGTH.fullmatch(text) else None
+        return int(text) if LENGTH.fullmatch(text) else None
 
     def discard(self) -> None:
         """Have done with it; the connection is kept if that is cheap."""

@@ -28,7 +28,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from imageprep_client.buildah import PREFIX, Buildah
+from imageprep_client.programs.buildah import PREFIX, Buildah
 
 _NOTHING: Mapping[str, bytes] = {}
 _NO_LABELS: Mapping[str, str] = {}

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from imageprep_client.buildah import LocalImage
+from imageprep_client.programs.buildah import LocalImage
 from tests import local_storage as local_storages
 from tests import role_run, rpm_packages
 from tests.local_storage import LocalStorage

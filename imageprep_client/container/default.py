@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from imageprep_client import catalog, files
+from imageprep_client import catalog
 from imageprep_client.heat import parameters
+from imageprep_client.host import files
 
 DEFAULT_RELEASE = catalog.DEFAULT_RELEASE
 

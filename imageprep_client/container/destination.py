@@ -7,7 +7,8 @@ import ipaddress
 import re
 from typing import Self
 
-from imageprep_client import errors, undercloud
+from imageprep_client import errors
+from imageprep_client.host import undercloud
 from imageprep_client.oci import reference as references
 
 # A name in front of a place that is no registry; what looks like host:port

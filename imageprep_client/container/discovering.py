@@ -6,8 +6,8 @@ import dataclasses
 import threading
 from collections.abc import Callable, Sequence
 
-from imageprep_client import discovery, errors
-from imageprep_client.container import worklist
+from imageprep_client import errors
+from imageprep_client.container import discovery, worklist
 from imageprep_client.observer import Observer
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference

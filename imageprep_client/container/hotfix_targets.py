@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from imageprep_client import errors
-from imageprep_client.buildah import Buildah, LocalImage
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.reference import Reference
+from imageprep_client.programs.buildah import Buildah, LocalImage
 
 _LOCAL = "containers-storage:"
 _REMOTE = "docker://"

@@ -17,18 +17,15 @@ from collections.abc import (
 from concurrent import futures
 from pathlib import Path
 
-from imageprep_client import catalog, errors, files
-from imageprep_client.buildah import (
-    Buildah,
-    LocalImage,
-    image_id,
-    temporary,
+from imageprep_client import (
+    catalog,
+    errors,
 )
 from imageprep_client.container import hotfix_targets, staging
 from imageprep_client.container.destination import Place
 from imageprep_client.container.hotfix_targets import Target
 from imageprep_client.heat import parameters
-from imageprep_client.modify import rpms
+from imageprep_client.host import files
 from imageprep_client.modify.hotfix import (
     Hotfixer,
     is_temporary,
@@ -37,10 +34,17 @@ from imageprep_client.modify.hotfix import (
 )
 from imageprep_client.modify.imagerpm import PACKAGES
 from imageprep_client.modify.reservation import reserved
-from imageprep_client.modify.rpmfile import RpmFile
-from imageprep_client.modify.rpms import Change
 from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
+from imageprep_client.programs.buildah import (
+    Buildah,
+    LocalImage,
+    image_id,
+    temporary,
+)
+from imageprep_client.rpm import rpms
+from imageprep_client.rpm.rpmfile import RpmFile
+from imageprep_client.rpm.rpms import Change
 from imageprep_client.stores import base
 
 # Programs and disks are at work for each.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-from imageprep_client import errors, files
+from imageprep_client import errors
 from imageprep_client.catalog import Catalog
 from imageprep_client.container import report
 from imageprep_client.container.request import PrepareRequest, PrepareResult
 from imageprep_client.heat import environment, parameters
+from imageprep_client.host import files
 from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan

@@ -17,7 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from imageprep_client import errors
-from imageprep_client.modify import ansible_roles, playbook, processes
+from imageprep_client.host import processes
+from imageprep_client.modify import (
+    ansible_roles,
+    playbook,
+)
 from imageprep_client.modify.base import Changed, ImageChange
 from imageprep_client.modify.events import Events
 from imageprep_client.modify.storage import PrivateStorage

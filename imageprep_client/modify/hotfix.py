@@ -11,7 +11,9 @@ import dataclasses
 from collections.abc import Sequence
 
 from imageprep_client import errors
-from imageprep_client.buildah import (
+from imageprep_client.modify import imagerpm
+from imageprep_client.observer import Observer
+from imageprep_client.programs.buildah import (
     Buildah,
     Container,
     LocalImage,
@@ -19,10 +21,9 @@ from imageprep_client.buildah import (
     is_own,
     own_name,
 )
-from imageprep_client.modify import imagerpm, rpms
-from imageprep_client.modify.rpmfile import RpmFile
-from imageprep_client.modify.rpms import Applicability, Change, Installed
-from imageprep_client.observer import Observer
+from imageprep_client.rpm import rpms
+from imageprep_client.rpm.rpmfile import RpmFile
+from imageprep_client.rpm.rpms import Applicability, Change, Installed
 
 #: The label that says what was changed: packages, separated by blanks.
 LABEL = "hotfix"

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.buildah import Container, Finished, own_name
-from imageprep_client.modify.evr import Evr
-from imageprep_client.modify.rpmfile import RpmFile
-from imageprep_client.modify.rpms import NOARCH, Change, Installed
+from imageprep_client.programs.buildah import Container, Finished, own_name
+from imageprep_client.rpm.evr import Evr
+from imageprep_client.rpm.rpmfile import RpmFile
+from imageprep_client.rpm.rpms import NOARCH, Change, Installed
 
 #: The directory of the packages, below that which `opened` is given.
 PACKAGES = "rpms"

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.buildah import Buildah
 from imageprep_client.modify import home
+from imageprep_client.programs.buildah import Buildah
 
 
 @contextlib.contextmanager

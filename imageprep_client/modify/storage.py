@@ -20,9 +20,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from imageprep_client import errors, files
-from imageprep_client.buildah import Buildah, own_name
-from imageprep_client.modify import home, processes
+from imageprep_client import errors
+from imageprep_client.host import files, processes
+from imageprep_client.modify import home
+from imageprep_client.programs.buildah import Buildah, own_name
 
 _IMAGES = "images"
 _RUN = "run"

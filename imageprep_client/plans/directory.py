@@ -12,8 +12,9 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from imageprep_client import errors, files
+from imageprep_client import errors
 from imageprep_client.heat import document
+from imageprep_client.host import files
 from imageprep_client.plans import base
 from imageprep_client.plans import files as plan_files
 from imageprep_client.plans.files import Stored

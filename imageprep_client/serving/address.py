@@ -7,7 +7,8 @@ import ipaddress
 import re
 from typing import Self
 
-from imageprep_client import errors, undercloud
+from imageprep_client import errors
+from imageprep_client.host import undercloud
 
 DEFAULT_LISTEN = f"127.0.0.1:{undercloud.PORT}"
 

@@ -22,10 +22,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from imageprep_client.host.processes import MARK
 from imageprep_client.modify import ansible_roles
 from imageprep_client.modify.ansible import AnsibleModifier
 from imageprep_client.modify.base import ImageChange
-from imageprep_client.modify.processes import MARK
 from imageprep_client.modify.storage import PrivateStorage
 from imageprep_client.observer import Observer
 from tests import rpm_packages

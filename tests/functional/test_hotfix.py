@@ -11,7 +11,7 @@ from imageprep_client.testing.registry import RegistryServer
 from tests.conftest import Golden
 from tests.functional import base
 from tests.local_storage import LocalStorage
-from tests.unit.modify.rpm_files import Package
+from tests.unit.rpm.rpm_files import Package
 
 HOTFIX = ("image-prepare", "hotfix")
 

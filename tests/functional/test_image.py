@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from imageprep_client import opening, undercloud
+from imageprep_client.client import stores as opening
+from imageprep_client.host import undercloud
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base as stores
 from imageprep_client.stores.imageserve import ImageServeTree

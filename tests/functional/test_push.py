@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from imageprep_client import opening, undercloud
+from imageprep_client.client import stores as opening
+from imageprep_client.host import undercloud
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.gate import Basic

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from imageprep_client import opening, undercloud
+from imageprep_client.client import stores as opening
+from imageprep_client.host import undercloud
 from imageprep_client.stores.layout import LayoutRoot
 from imageprep_client.testing import images
 from imageprep_client.testing.faults import Fault

@@ -145,7 +145,7 @@ def test_verify_undercloud(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By default it is the undercloud's tree."""
-    monkeypatch.setattr("imageprep_client.opening.TREE", str(tree.path))
+    monkeypatch.setattr("imageprep_client.client.stores.TREE", str(tree.path))
     monkeypatch.setattr(
         client.undercloud, "registry", lambda: "localhost:8787"
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from imageprep_client.buildah import Buildah
+from imageprep_client.programs.buildah import Buildah
 from tests.local_storage import LocalStorage
 from tests.rpm_images import RpmImages
 from tests.rpm_packages import OLD

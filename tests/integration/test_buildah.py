@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.buildah import (
+from imageprep_client.programs.buildah import (
     Buildah,
     Container,
     LocalImage,
@@ -31,7 +31,7 @@ NAME = "localhost/nova:1"
 SLEEP = ("sleep", str(random.SystemRandom().randint(10**6, 10**7)))
 #: Runs it in a container.
 HOLD = f"""
-from imageprep_client.buildah import Buildah
+from imageprep_client.programs.buildah import Buildah
 with Buildah().container({BASE!r}) as container:
     container.run(*{SLEEP!r})
 """

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from imageprep_client.buildah import Buildah
+from imageprep_client.programs.buildah import Buildah
 from tests import rpm_packages
 from tests.functional.base import OpenStack
 from tests.local_storage import LocalStorage

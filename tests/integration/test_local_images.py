@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.buildah import LocalImage
 from imageprep_client.observer import Observer
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.manifest import Manifest
+from imageprep_client.programs.buildah import LocalImage
 from imageprep_client.stores import base
 from imageprep_client.stores.containers import (
     ContainersStorage,

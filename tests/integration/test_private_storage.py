@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.client.workspaces import Workspace
 from imageprep_client.modify.storage import private_storage
 from imageprep_client.observer import Observer
 from imageprep_client.stores.containers import ContainersStorage
-from imageprep_client.workspace import Workspace
 from tests.local_storage import LocalStorage
 
 NAME = "localhost/mine:1"

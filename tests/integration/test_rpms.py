@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.modify import rpmfile
-from imageprep_client.modify.evr import Evr, key
+from imageprep_client.rpm import rpmfile
+from imageprep_client.rpm.evr import Evr, key
 from tests import rpm_packages
 from tests.rpm_packages import OLD
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.buildah import Buildah
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.programs.buildah import Buildah
 
 # Of containers/storage, pkg/archive: how a layer was packed.
 _GZIP = 2

@@ -11,15 +11,19 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.buildah import (
+from imageprep_client.host import disk
+from imageprep_client.oci import manifest as manifests
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.programs.buildah import (
     Buildah,
     LocalImage,
     own_name,
     temporary,
 )
-from imageprep_client.oci import manifest as manifests
-from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.stores import base, disk, verify
+from imageprep_client.stores import (
+    base,
+    verify,
+)
 from imageprep_client.stores.containers import records
 
 

@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 
 from imageprep_client import errors
-from imageprep_client.buildah import LocalImage
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.manifest import Manifest
+from imageprep_client.programs.buildah import LocalImage
 from imageprep_client.stores import base, verify
 from imageprep_client.stores.containers.storage import (
     ContainersStorage,

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from imageprep_client.stores import disk
+from imageprep_client.host import disk
 
 #: Served files and directories are for the web server's user to read,
 #: whatever the umask.

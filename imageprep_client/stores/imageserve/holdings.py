@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imageprep_client import errors
+from imageprep_client.host import disk
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
-from imageprep_client.stores import base, disk
+from imageprep_client.stores import base
 from imageprep_client.stores.holdings import Defect, Held
 from imageprep_client.stores.imageserve import (
     files,

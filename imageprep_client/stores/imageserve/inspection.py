@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imageprep_client import errors
+from imageprep_client.host import disk
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci.manifest import Manifest
-from imageprep_client.stores import disk
 from imageprep_client.stores.holdings import Defect
 from imageprep_client.stores.imageserve import homes, htaccess, layout
 from imageprep_client.stores.imageserve.referrers import Referrers

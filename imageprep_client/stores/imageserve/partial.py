@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.host import disk
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.stores import disk
 
 _SUFFIX = ".part"
 #: Less is fetched again sooner than it is looked after.

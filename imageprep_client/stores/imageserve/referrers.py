@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.host import disk
 from imageprep_client.oci import referrers
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.stores import disk
 from imageprep_client.stores.imageserve import files, htaccess, layout
 
 # An index of more bytes than this is not one that `Referrers` wrote.

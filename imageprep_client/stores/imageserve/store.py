@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imageprep_client import errors
+from imageprep_client.host import disk
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.platform import Platform
-from imageprep_client.stores import base, disk, verify
+from imageprep_client.stores import (
+    base,
+    verify,
+)
 from imageprep_client.stores.imageserve import (
     files,
     htaccess,

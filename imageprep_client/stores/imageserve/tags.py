@@ -8,9 +8,9 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from imageprep_client.host import disk
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import reference as references
-from imageprep_client.stores import disk
 from imageprep_client.stores.imageserve import files, layout, typemap
 from imageprep_client.stores.imageserve.typemap import Variant
 

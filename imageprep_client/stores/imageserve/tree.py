@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.host import disk
 from imageprep_client.oci import digest as digests
-from imageprep_client.stores import disk
 from imageprep_client.stores.holdings import Defect
 from imageprep_client.stores.imageserve import (
     files,

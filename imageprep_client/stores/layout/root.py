@@ -7,9 +7,9 @@ import threading
 from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.host import disk
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.stores import disk
 from imageprep_client.stores.layout.store import INDEX, LAYOUT, LayoutStore
 
 

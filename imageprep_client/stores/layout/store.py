@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imageprep_client import errors
+from imageprep_client.host import disk
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.stores import base, disk, verify
+from imageprep_client.stores import (
+    base,
+    verify,
+)
 from imageprep_client.stores.layout.index import MAX_SIZE, Index
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from imageprep_client import errors
+from imageprep_client.http import urls
 from imageprep_client.stores.registry import errors as answers
-from imageprep_client.stores.registry import urls
 from imageprep_client.stores.registry.credentials import (
     Credential,
     Credentials,

@@ -12,16 +12,20 @@ from collections.abc import Callable
 from typing import Self
 
 from imageprep_client import errors
+from imageprep_client.http import urls
+from imageprep_client.http.window import Window
 from imageprep_client.observer import Observer
 from imageprep_client.oci import reference as references
 from imageprep_client.stores.registry import hosts as addresses
-from imageprep_client.stores.registry import http, places, urls
+from imageprep_client.stores.registry import (
+    http,
+    places,
+)
 from imageprep_client.stores.registry.catalog import Catalog
 from imageprep_client.stores.registry.hosts import Endpoint, Hosts
 from imageprep_client.stores.registry.repository import Repository
 from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.stores.registry.transport import Response
-from imageprep_client.stores.registry.window import Window
 
 _log = logging.getLogger(__name__)
 _REFUSED = os.strerror(errno.ECONNREFUSED).lower()

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 
 from imageprep_client import errors
-from imageprep_client.stores.registry import urls
+from imageprep_client.http import urls
 from imageprep_client.stores.registry.transport import Response
 
 #: More of an answer that says no is not read.

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.http import urls
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.redaction import redacted
-from imageprep_client.stores.registry import urls
 from imageprep_client.stores.registry.credentials import Credentials
 from imageprep_client.stores.registry.registries_conf import (
     Pull,

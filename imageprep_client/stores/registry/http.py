@@ -15,14 +15,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from imageprep_client import errors
+from imageprep_client.http import urls
+from imageprep_client.http.window import Window
+from imageprep_client.http.wire import Body, Timeout
 from imageprep_client.observer import Observer
 from imageprep_client.stores.registry import errors as answers
-from imageprep_client.stores.registry import urls
 from imageprep_client.stores.registry.auth import Authenticator
 from imageprep_client.stores.registry.hosts import TLS, Endpoint, Hosts
 from imageprep_client.stores.registry.transport import Response, Transport
-from imageprep_client.stores.registry.window import Window
-from imageprep_client.stores.registry.wire import Body, Timeout
 
 USER_AGENT = "imageprep-client"
 MAX_REDIRECTS = 5

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from imageprep_client import errors
+from imageprep_client.http import urls
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.stores.registry import urls
 from imageprep_client.stores.registry.http import Registry, Request
 from imageprep_client.stores.registry.transport import Response
 

@@ -18,10 +18,10 @@ import urllib3
 import urllib3.util.connection
 
 from imageprep_client import errors
-from imageprep_client.stores.registry import proxies, urls, wire
-from imageprep_client.stores.registry.heads import LENGTH, Broken
+from imageprep_client.http import proxies, urls, wire
+from imageprep_client.http.heads import LENGTH, Broken
+from imageprep_client.http.wire import Body, Raw, Timeout
 from imageprep_client.stores.registry.hosts import TLS
-from imageprep_client.stores.registry.wire import Body, Raw, Timeout
 
 _log = logging.getLogger(__name__)
 

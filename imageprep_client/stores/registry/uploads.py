@@ -7,8 +7,9 @@ import threading
 import urllib.parse
 
 from imageprep_client import errors
+from imageprep_client.http import urls
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.stores.registry import blob, urls
+from imageprep_client.stores.registry import blob
 from imageprep_client.stores.registry.http import Registry
 from imageprep_client.stores.registry.repository import Repository
 from imageprep_client.stores.registry.transport import Response

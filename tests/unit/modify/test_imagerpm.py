@@ -13,12 +13,12 @@ from unittest import mock
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.buildah import Container, Finished
 from imageprep_client.modify import imagerpm
-from imageprep_client.modify.evr import Evr
 from imageprep_client.modify.imagerpm import ImageRpm
-from imageprep_client.modify.rpmfile import RpmFile
-from imageprep_client.modify.rpms import Change, Installed
+from imageprep_client.programs.buildah import Container, Finished
+from imageprep_client.rpm.evr import Evr
+from imageprep_client.rpm.rpmfile import RpmFile
+from imageprep_client.rpm.rpms import Change, Installed
 
 OLD = Installed("nova", Evr(0, "1", "1"), "noarch")
 

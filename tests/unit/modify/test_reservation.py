@@ -13,8 +13,8 @@ from unittest import mock
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.buildah import Buildah
 from imageprep_client.modify.reservation import reserved
+from imageprep_client.programs.buildah import Buildah
 
 NAME = "localhost/a:1-fix"
 OTHER = "localhost/b:1-fix"

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from imageprep_client import errors, files
+from imageprep_client import errors
+from imageprep_client.host import files
 from imageprep_client.plans import base, directory
 from imageprep_client.testing import plan_suite
 

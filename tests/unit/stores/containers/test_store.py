@@ -12,10 +12,10 @@ from unittest import mock
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.buildah import Buildah, LocalImage
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.programs.buildah import Buildah, LocalImage
 from imageprep_client.stores.containers import (
     ContainersStorage,
     ContainersStore,

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.host import disk
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.stores import disk
 from imageprep_client.stores.imageserve import ImageServeStore, ImageServeTree
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.store_suite import push, read, store_all

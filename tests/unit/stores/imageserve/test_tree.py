@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.stores import disk
+from imageprep_client.host import disk
 from imageprep_client.stores.imageserve import ImageServeStore, ImageServeTree
 from imageprep_client.testing import content, store_suite
 from tests import tripleo_tree

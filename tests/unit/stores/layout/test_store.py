@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.host import disk
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.stores import disk, verify
+from imageprep_client.stores import verify
 from imageprep_client.stores.layout import LayoutRoot, LayoutStore
 from imageprep_client.testing import content
 from imageprep_client.testing.store_suite import push, read, store_all

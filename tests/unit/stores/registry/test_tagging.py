@@ -7,7 +7,11 @@ from collections.abc import Mapping
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.stores.registry import http, transport, wire
+from imageprep_client.http import wire
+from imageprep_client.stores.registry import (
+    http,
+    transport,
+)
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content, registry
 from imageprep_client.testing.streams import push

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from imageprep_client.modify import dockerfile, giturl, packages
+from imageprep_client.modify import (
+    dockerfile,
+    giturl,
+)
+from imageprep_client.rpm import packages
 
 
 class FilterModule:

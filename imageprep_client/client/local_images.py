@@ -1,0 +1,77 @@
+"""Images in local storage as a source of copies.
+
+A part of the composition root, `client`, as `opening` is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from imageprep_client.container import pushing
+from imageprep_client.container.pushing import PushRequest
+from imageprep_client.oci.reference import Reference
+from imageprep_client.programs.buildah import Buildah
+from imageprep_client.stores import base
+from imageprep_client.stores.containers import (
+    ContainersStorage,
+    ContainersStore,
+)
+
+
+class LocalSource:
+    """One image in local storage.
+
+    :ivar reference: its name.
+    """
+
+    def __init__(
+        self, storage: ContainersStorage, reference: Reference
+    ) -> None:
+        self.reference = reference
+        self._storage = storage
+
+    def store(
+        self, reference: Reference, going_to: base.ReadableStore, tag: str
+    ) -> ContainersStore:
+        """Its repository, for a copy as `tag`."""
+        # Most of what is pushed again has not changed.
+        self._storage.know_image(going_to, tag)
+        return ContainersStore(self._storage, reference.name, going_to)
+
+    def clean_up(self) -> None:
+        """Take its name away; see `container.pushing.clean_up`."""
+        pushing.clean_up(self.reference, self._storage.buildah.remove)
+
+
+@contextlib.contextmanager
+def storage() -> Iterator[ContainersStorage]:
+    """The local storage of this host, for one run."""
+    buildah = Buildah()
+    with ContainersStorage(buildah) as found:
+        try:
+            yield found
+        finally:
+            # Threads of an interrupted run may still wait for it.
+            buildah.stop()
+
+
+@contextlib.contextmanager
+def source(request: PushRequest) -> Iterator[LocalSource | None]:
+    """The local image that is to be copied; None when it is not local.
+
+    :raises NotFound: when there is no such image.
+    :raises InvalidArgument: when it has no name, or several.
+    """
+    name = request.local_name
+    if not name:
+        yield None
+        return
+    with storage() as found:
+        buildah = found.buildah
+        image = buildah.image(name)
+        if image is None:
+            listed = (each.names for each in buildah.images())
+            raise pushing.no_such_image(name, [n for ns in listed for n in ns])
+        reference = pushing.local_source(name, image.id, image.names)
+        yield LocalSource(found, reference)

@@ -1,0 +1,268 @@
+"""Opening stores: what stands behind a name, and how it is spoken to.
+
+A part of the composition root, `client`: it knows every kind of store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Self
+
+from imageprep_client import errors
+from imageprep_client.heat.parameters import PrepareParameters
+from imageprep_client.host import disk, undercloud
+from imageprep_client.host.undercloud import PORT, TREE
+from imageprep_client.observer import Observer
+from imageprep_client.oci.reference import DOCKER_HUB, Reference
+from imageprep_client.registries.registry import Registry
+from imageprep_client.stores import base
+from imageprep_client.stores.imageserve import ImageServeTree
+from imageprep_client.stores.layout import LayoutRoot
+from imageprep_client.stores.memory import MemoryRegistry
+from imageprep_client.stores.registry import registries_conf
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.credentials import (
+    Credentials,
+    default_files,
+)
+from imageprep_client.stores.registry.hosts import Hosts, certificates
+from imageprep_client.stores.registry.http import NO_RETRIES, Timeouts
+
+_TRANSPORTS = ("image-serve:", "memory:", "oci:")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What does not come from the environment files.
+
+    :ivar image_serve: the tree that every push destination stands for;
+        empty: none, unless a destination is this host's own port 8787.
+    :ivar insecure_registries: may be used without TLS or unverified, beside
+        those that the parameters list.
+    :ivar cacert: a file of certificate authorities to trust.
+    :ivar authfile: credentials, as ``podman login`` writes them.
+    """
+
+    image_serve: str = ""
+    insecure_registries: tuple[str, ...] = ()
+    cacert: str = ""
+    authfile: str = ""
+
+
+class Stores:
+    """The stores of one run; `container.request.Stores` says what of.
+
+    :param patient: False: a registry has a few seconds, and one chance.
+    :param credentials_from: what messages call the origin of those in
+        `parameters`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        parameters: PrepareParameters,
+        observer: Observer,
+        *,
+        patient: bool,
+        concurrency: int,
+        credentials_from: str = "ContainerImageRegistryCredentials",
+    ) -> None:
+        self._settings = settings
+        self._registries = RegistryClient(
+            _hosts(settings, parameters, credentials_from),
+            policy=None if patient else NO_RETRIES,
+            timeouts=None if patient else Timeouts(connect=3, read=5),
+            observer=observer,
+            concurrency=concurrency,
+            advise=undercloud.advice,
+        )
+        self._trees: dict[str, ImageServeTree] = {}
+        self._layouts: dict[str, LayoutRoot] = {}
+        self._memory: dict[str, MemoryRegistry] = {}
+        self._served: set[str] = set()
+
+    def source(self, reference: Reference) -> base.ReadableStore:
+        return self._registries.store(reference.registry, reference.repository)
+
+    def destination(
+        self, push_destination: str, repository: str
+    ) -> base.Store:
+        home = self._home(push_destination)
+        if home is None:
+            return self._registries.store(
+                push_destination, repository, mirrored=False
+            )
+        if not push_destination.startswith(_TRANSPORTS):
+            self._served.add(push_destination)
+        return home.store(repository)
+
+    def reading(self, place: str, repository: str) -> base.Store:
+        """A repository to read only: its mirrors will do."""
+        home = self._home(place)
+        if home is None:
+            return self._registries.store(place, repository)
+        return home.store(repository)
+
+    def catalog(self, place: str) -> base.ListsRepositories:
+        """What knows the repositories of a registry or a transport."""
+        self.check_tree()
+        return self._home(place) or self._registries.catalog(place)
+
+    def registry(self, place: str) -> Registry:
+        """All of a registry or a tree.
+
+        :raises InvalidArgument: when there is no tree where one should be.
+        """
+        self.check_tree()
+        home = self._home(place)
+        if (
+            isinstance(home, ImageServeTree)
+            and not (home.path / "v2").is_dir()
+        ):
+            raise errors.InvalidArgument(
+                f"{home.path}: no tree of images, there is no v2 in it"
+            )
+        return home or _Remote(self._registries, place)
+
+    def are_one(self, place: str, other: str) -> bool:
+        """Whether two names are those of one registry or tree."""
+        home = self._home(place)
+        return place == other or (
+            home is not None and home is self._home(other)
+        )
+
+    def check_tree(self) -> None:
+        """See that the tree to read from is there.
+
+        :raises InvalidArgument: when it is not.
+        """
+        path = self._settings.image_serve
+        if path and not os.path.isdir(path):
+            raise errors.InvalidArgument(
+                f"{path}: {disk.absence(pathlib.Path(path))}"
+            )
+
+    def _home(
+        self, place: str
+    ) -> ImageServeTree | LayoutRoot | MemoryRegistry | None:
+        """What is not reached over the network; None for a registry."""
+        transport, _, path = place.partition(":")
+        if transport == "memory":
+            return self._memory.setdefault(path, MemoryRegistry(path))
+        if transport == "oci":
+            real = os.path.realpath(path)
+            return self._layouts.setdefault(real, LayoutRoot(path))
+        if transport == "image-serve":
+            return self._tree(path)
+        path = self._tree_behind(place)
+        return self._tree(path) if path else None
+
+    def insecure(self, registries: Iterable[str]) -> frozenset[str]:
+        hosts = self._registries.hosts
+        # Nodes pull what is in a tree over plain HTTP.
+        known = {*self._served, *hosts.insecure_in_use()}
+        return frozenset(
+            name
+            for name in registries
+            if name in known or hosts.is_listed(name)
+        )
+
+    @contextlib.contextmanager
+    def locked(self, waiting: Callable[[str], None]) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for path in sorted(self._trees):
+                self._trees[path].check_writable()
+                stack.enter_context(self._trees[path].lock(waiting))
+            yield
+
+    def close(self) -> None:
+        """End what still goes on, and close all connections."""
+        self._registries.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _tree(self, path: str) -> ImageServeTree:
+        # One tree under two names would wait for its own lock for ever.
+        real = os.path.realpath(path)
+        return self._trees.setdefault(real, ImageServeTree(path))
+
+    def _tree_behind(self, registry: str) -> str:
+        """The tree that a registry serves; empty when it serves none."""
+        if self._settings.image_serve:
+            return self._settings.image_serve
+        host, _, port = registry.rpartition(":")
+        if port != str(PORT) or not os.path.isdir(TREE):
+            return ""
+        return TREE if undercloud.is_this_host(host) else ""
+
+
+class _Remote:
+    """All of a registry that is reached over the network."""
+
+    def __init__(self, registries: RegistryClient, name: str) -> None:
+        self._registries = registries
+        self._name = name
+
+    def repositories(self) -> Sequence[str]:
+        return self._registries.catalog(self._name).repositories()
+
+    def store(self, repository: str) -> base.Store:
+        return self._registries.store(self._name, repository, mirrored=False)
+
+    def __str__(self) -> str:
+        return self._name
+
+
+def _hosts(
+    settings: Settings, parameters: PrepareParameters, credentials_from: str
+) -> Hosts:
+    """How registries are spoken to, as options and parameters have it."""
+    explicit = {
+        registry: (credential.username, credential.password)
+        for registry, credential in parameters.credentials.items()
+    }
+    files = default_files(
+        settings.authfile or None, os.environ, pathlib.Path.home()
+    )
+    registries = registries_conf.load(os.environ, pathlib.Path.home())
+    mirror = parameters.docker_hub_mirror
+    _check_cacert(settings.cacert)
+    try:
+        return Hosts(
+            insecure=[
+                *settings.insecure_registries,
+                *parameters.insecure_registries,
+            ],
+            cacert=settings.cacert or None,
+            mirrors={DOCKER_HUB: mirror} if mirror else {},
+            credentials=Credentials(explicit, files, source=credentials_from),
+            registries=registries,
+            certs_d=certificates(pathlib.Path.home()),
+        )
+    except errors.InvalidReference as error:
+        raise errors.InvalidArgument(
+            f"registries of the options or parameters: {error}",
+            hint="look at --insecure-registry, DockerInsecureRegistryAddress"
+            " and DockerRegistryMirror",
+        ) from error
+
+
+def _check_cacert(path: str) -> None:
+    """Find out now, and not at the first registry that speaks TLS."""
+    if not path:
+        return
+    try:
+        pathlib.Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", "") or "no file name"
+        raise errors.InvalidFile(
+            path, f"cannot be read: {reason.lower()}"
+        ) from error

@@ -1,0 +1,118 @@
+"""Where images are changed: `container.modifying.Workspace`, for real.
+
+A part of the composition root, `client`, as `opening` is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+
+from imageprep_client.modify import ansible
+from imageprep_client.modify.base import Changed, ImageChange
+from imageprep_client.modify.storage import PrivateStorage, private_storage
+from imageprep_client.observer import Observer
+from imageprep_client.programs.buildah import Buildah
+from imageprep_client.stores import base
+from imageprep_client.stores.containers import (
+    ContainersStorage,
+    ContainersStore,
+)
+from imageprep_client.stores.layout import LayoutRoot
+
+#: The tag of an image that has just come, in its layout.
+_TAG = "image"
+
+
+class Workspace:
+    """Private local storage, and image layouts beside it."""
+
+    def __init__(
+        self,
+        storage: PrivateStorage,
+        containers: ContainersStorage,
+        host: Buildah,
+        observer: Observer,
+    ) -> None:
+        self._storage = storage
+        self._host = host
+        self._observer = observer
+        self._containers = containers
+        self._layouts = LayoutRoot(storage.directory / "layouts")
+        self._modifier = ansible.AnsibleModifier(storage)
+
+    def landing(self, name: str) -> tuple[base.Store, str]:
+        return self._layouts.store(_path(name)), _TAG
+
+    def bring_in(self, name: str) -> None:
+        layout = self._layouts.store(_path(name))
+        self._storage.buildah.pull(str(layout.home), _TAG, name)
+        self._containers.know_image(layout, _TAG)
+
+    def modify(
+        self,
+        changes: Sequence[ImageChange],
+        *,
+        concurrency: int,
+        keep_going: bool,
+        observer: Observer,
+    ) -> Sequence[Changed]:
+        return self._modifier.modify(
+            changes,
+            concurrency=concurrency,
+            keep_going=keep_going,
+            observer=observer,
+        )
+
+    def names(self) -> Collection[str]:
+        images = self._storage.buildah.images()
+        return {name for image in images for name in image.names}
+
+    def store(
+        self, name: str, going_to: base.ReadableStore
+    ) -> base.ReadableStore:
+        return ContainersStore(self._containers, name, going_to)
+
+    def keep(self, name: str) -> None:
+        there = self._host.image(name)
+        own = self._storage.buildah.image(name)
+        if there and own and there.id != own.id:
+            self._observer.warning(
+                f"{name}: is not kept: local storage has another image of"
+                " this name"
+            )
+            return
+        self._storage.keep(name)
+
+
+class Workspaces:
+    """Opens workspaces; see `container.modifying.Workspaces`.
+
+    :param observer: is told of images that cannot be kept.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def check(self, ansible_role: str, tasks_from: str) -> None:
+        ansible.check(ansible_role, tasks_from)
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Workspace]:
+        host = Buildah()
+        with (
+            private_storage(host) as storage,
+            ContainersStorage(storage.buildah) as containers,
+        ):
+            try:
+                yield Workspace(storage, containers, host, self._observer)
+            finally:
+                # Threads of an interrupted run may still be at work.
+                storage.buildah.stop()
+
+
+def _path(name: str) -> str:
+    """The repository of a layout, for an image of this name and tag."""
+    # Of a name not every letter may be in that of a repository.
+    return f"image-{hashlib.sha256(name.encode()).hexdigest()}"

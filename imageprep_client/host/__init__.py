@@ -1,0 +1,1 @@
+"""The host that the client runs on: files, locks, processes."""

@@ -1,0 +1,1 @@
+"""Other programs, one package each."""

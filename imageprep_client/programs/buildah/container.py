@@ -1,0 +1,149 @@
+"""Working containers: images that are being changed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from imageprep_client import errors
+from imageprep_client.programs.process import Finished, Program
+
+_NOTHING: Mapping[str, str] = types.MappingProxyType({})
+
+
+class Container:
+    """A working container; `Buildah.container` makes and removes it.
+
+    :ivar name: what buildah calls it.
+    """
+
+    def __init__(self, buildah: Program, name: str) -> None:
+        self.name = name
+        self._buildah = buildah
+
+    def run(
+        self,
+        *command: str,
+        volumes: Sequence[str] = (),
+        user: str | None = None,
+        env: Mapping[str, str] = _NOTHING,
+    ) -> str:
+        """Run a command in it.
+
+        :param volumes: ``directory:where[:ro]``.
+        :param user: by default that of the image.
+        :param env: others on this host can see it; no secrets.
+        :returns: what it printed; with isolation chroot, buildah 1.28 on a
+            busy host now and then loses that. What must not be lost goes
+            through a file in a volume.
+        :raises LocalStorageError: when it fails, with what it complained.
+        """
+        words = self._words(command, volumes, user, env)
+        return self._buildah.run(*words)
+
+    def attempt(
+        self,
+        *command: str,
+        volumes: Sequence[str] = (),
+        user: str | None = None,
+        env: Mapping[str, str] = _NOTHING,
+    ) -> Finished:
+        """As `run`, for a command that may fail.
+
+        :returns: what it gave; buildah's own failures look like its.
+        :raises LocalStorageError: when buildah cannot be started, or
+            `Buildah.stop` ended it.
+        """
+        words = self._words(command, volumes, user, env)
+        return self._buildah.attempt(*words)
+
+    def _words(
+        self,
+        command: Sequence[str],
+        volumes: Sequence[str],
+        user: str | None,
+        env: Mapping[str, str],
+    ) -> list[str]:
+        words = [f"--volume={each}" for each in volumes]
+        words += [f"--env={key}={value}" for key, value in env.items()]
+        if user is not None:
+            words.append(f"--user={user}")
+        return ["run", *words, "--", self.name, *command]
+
+    @contextlib.contextmanager
+    def mount(self) -> Iterator[Path]:
+        """Its root directory, as long as the context lasts.
+
+        Links in it lead where the image wants: follow none, see `read`.
+        """
+        told = self._buildah.run("mount", self.name)
+        try:
+            yield Path(told.strip())
+        finally:
+            self._buildah.run("umount", self.name, last=True)
+
+    def read(self, path: str) -> bytes | None:
+        """A file in it; links are followed, but never out of it.
+
+        :returns: None when there is no such file.
+        """
+        with self.mount() as root:
+            try:
+                return _within(root, path).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                raise errors.LocalStorageError(f"{path}: {reason}") from error
+
+    def config(
+        self,
+        *,
+        user: str | None = None,
+        labels: Mapping[str, str] = _NOTHING,
+    ) -> None:
+        """Set what the image made of it says.
+
+        :param user: who its processes run as; empty for root.
+        """
+        words = [f"--label={key}={value}" for key, value in labels.items()]
+        if user is not None:
+            words.append(f"--user={user}")
+        if words:
+            self._buildah.run("config", *words, self.name)
+
+    def commit(self, name: str, /, **labels: str) -> str:
+        """Make an image of it: one layer more, and these labels.
+
+        :returns: its ID.
+        """
+        self.config(labels=labels)
+        told = self._buildah.run("commit", "--quiet", "--", self.name, name)
+        return told.split()[-1]
+
+
+def _within(root: Path, path: str) -> Path:
+    """Where `path` leads when `root` is the root of all links."""
+    parts = [part for part in reversed(path.split("/")) if part]
+    found: list[str] = []
+    links = 0
+    while parts:
+        part = parts.pop()
+        if part in (".", ".."):
+            del found[len(found) - (part == "..") :]
+            continue
+        here = root.joinpath(*found, part)
+        if not here.is_symlink():
+            found.append(part)
+            continue
+        links += 1
+        if links > 40:
+            raise FileNotFoundError(path)
+        target = os.readlink(here)
+        if target.startswith("/"):
+            found.clear()
+        parts.extend(p for p in reversed(target.split("/")) if p)
+    return root.joinpath(*found)

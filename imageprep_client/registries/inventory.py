@@ -1,0 +1,199 @@
+"""What a registry or a tree holds: its images, and each one closely."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from imageprep_client import errors
+from imageprep_client.container import discovery
+from imageprep_client.container.destination import Place
+from imageprep_client.observer import Observer
+from imageprep_client.oci import mediatypes
+from imageprep_client.oci import reference as references
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.manifest import Manifest
+from imageprep_client.oci.platform import Platform
+from imageprep_client.oci.reference import Reference
+from imageprep_client.stores import base
+from imageprep_client.transfer import graph
+from imageprep_client.transfer.workers import Workers
+
+#: Other configs belong to artefacts and may be anything.
+_CONFIGS = frozenset({mediatypes.OCI_CONFIG, mediatypes.DOCKER_CONFIG})
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One layer: its digest and its size in bytes, compressed as it is."""
+
+    digest: str
+    size: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """One image.
+
+    Of an index, `created` to `layers` are those of one of its images: the
+    one for this host's platform where there is one.
+
+    :ivar name: without tag and digest, and in a tree without a registry.
+    :ivar tag: empty when it was asked for by digest.
+    :ivar created: as its config says it, RFC 3339; empty when it does not.
+    :ivar platforms: the images of an index; empty for a single image.
+    :ivar tags: all of the repository, sorted.
+    :ivar size: bytes of all blobs, each once; of an index over all of its
+        images that are there.
+    """
+
+    name: str
+    tag: str
+    digest: str
+    media_type: str
+    created: str = ""
+    architecture: str = ""
+    os: str = ""
+    platforms: Sequence[str] = ()
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    layers: Sequence[Layer] = ()
+    tags: Sequence[str] = ()
+    size: int = 0
+
+
+def named(image: str, find_place: Callable[[], Place]) -> Reference:
+    """The image that a user means.
+
+    :param image: ``[docker://][registry/]repository[:tag][@digest]``.
+    :param find_place: tells where an image is whose name begins with no
+        registry.
+    :raises InvalidReference: when a part breaks the grammar.
+    """
+    image = image.removeprefix("docker://")
+    first, slash, _ = image.partition("/")
+    if slash and references.is_registry(first):
+        return Reference.parse(image)
+    # With a registry before it, it stays as it is written.
+    parsed = Reference.parse(f"localhost/{image}")
+    place = find_place()
+    return dataclasses.replace(
+        parsed,
+        registry=place.registry,
+        repository=place.repository(parsed.repository),
+    )
+
+
+def images(
+    catalog: base.ListsRepositories,
+    open_store: Callable[[str], base.ReadableStore],
+    *,
+    prefix: str,
+    concurrency: int,
+    observer: Observer,
+) -> list[tuple[str, str]]:
+    """Repository and tag of every image, sorted.
+
+    Tags are asked for concurrently. A repository that does not let us see
+    its tags is left out, and the observer is told.
+
+    :param prefix: only repositories below this path; empty: all.
+    :raises StoreError: when there is no catalog, or no answer.
+    """
+    below = f"{prefix}/" if prefix else ""
+    names = [n for n in catalog.repositories() if n.startswith(below)]
+    found: list[tuple[str, str]] = []
+    lock = threading.Lock()
+
+    def ask(repository: str) -> None:
+        try:
+            tags = _tags(open_store(repository))
+        except errors.AccessDenied as error:
+            observer.warning(f"{repository} is left out: {error}")
+            return
+        with lock:
+            found.extend((repository, tag) for tag in tags)
+
+    with Workers(concurrency, keep_going=False) as workers:
+        failures = workers.each(ask, names)
+    if failures:
+        raise failures[0][1]
+    return sorted(found)
+
+
+def inspect(store: base.ReadableStore, reference: Reference) -> Details:
+    """Look closely at an image.
+
+    :raises StoreError: when it is not there, or cannot be read.
+    """
+    root = store.resolve(reference.identifier)
+    manifest = graph.fetch_manifest(store, root)
+    present = _images(store, manifest)
+    shown = _representative(present)
+    config: Mapping[str, Any] = {}
+    if shown and shown.config and shown.config.media_type in _CONFIGS:
+        config = discovery.config(store, shown)
+    blobs = {b.digest: b for _, each in present for b in each.blobs}
+    return Details(
+        name=reference.name
+        if Place(reference.registry).is_registry
+        else reference.repository,
+        tag="" if reference.digest else reference.identifier,
+        digest=root.digest,
+        media_type=root.media_type,
+        created=_text(config, "created"),
+        architecture=_text(config, "architecture"),
+        os=_text(config, "os"),
+        platforms=[str(c.platform or "unknown") for c in manifest.manifests],
+        labels=discovery.labels_of(config),
+        layers=[
+            Layer(digest=layer.digest, size=layer.size)
+            for layer in (shown.layers if shown else ())
+        ],
+        tags=sorted(_tags(store)),
+        size=sum(blob.size for blob in blobs.values()),
+    )
+
+
+def _tags(store: base.ReadableStore) -> list[str]:
+    if not isinstance(store, base.ListsTags):
+        return []
+    try:
+        return list(store.tags())
+    except errors.NotFound:
+        # What has lost its last tag may still be in a catalog.
+        return []
+
+
+def _images(
+    store: base.ReadableStore, root: Manifest
+) -> list[tuple[Descriptor, Manifest]]:
+    """The image itself, or those of an index that are in the repository.
+
+    Of a copy for some platforms the index goes on naming the others.
+    """
+    if not root.is_index:
+        return [(root.descriptor, root)]
+    return [
+        (child, graph.fetch_manifest(store, child))
+        for child in root.manifests
+        if child.media_type in mediatypes.MANIFESTS and store.exists(child)
+    ]
+
+
+def _representative(
+    images: Sequence[tuple[Descriptor, Manifest]],
+) -> Manifest | None:
+    """The image for this host, else the usual one, else any."""
+    for wanted in (graph.host_platform(), Platform("linux", "amd64")):
+        for descriptor, manifest in images:
+            platform = descriptor.platform
+            if platform and platform.matches(wanted):
+                return manifest
+    return images[0][1] if images else None
+
+
+def _text(config: Mapping[str, Any], key: str) -> str:
+    value = config.get(key)
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,338 @@
+"""The use case: is all of a registry whole, and is any of it for nothing?"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from imageprep_client import errors
+from imageprep_client.observer import Observer
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.registries import repository as repositories
+from imageprep_client.registries.registry import Registry
+from imageprep_client.registries.repository import (
+    MISSING,
+    WRONG_SIZE,
+    Repository,
+)
+from imageprep_client.stores import base
+from imageprep_client.stores.holdings import Held, Holdings, KeepsFiles
+from imageprep_client.stores.verify import VerifiedContent
+from imageprep_client.transfer.workers import Workers
+
+UNREFERENCED = "unreferenced"
+_BLOB = "application/octet-stream"
+# Hashing keeps a core busy; a few threads more have the next bytes read.
+_HASHERS = 2 * (os.cpu_count() or 1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing that is wrong.
+
+    :ivar repository: empty for what concerns the whole registry.
+    :ivar name: a digest, a tag, or a file below the repository.
+    :ivar problem: such as ``corrupt``, ``missing``, ``wrong size`` or
+        ``unreferenced``.
+    :ivar tags: what cannot be pulled because of it, sorted.
+    """
+
+    repository: str
+    name: str
+    problem: str
+    tags: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a verification found.
+
+    :ivar problems: sorted; empty when all is right.
+    :ivar manifests: how many were read.
+    :ivar blobs: how many different ones there are.
+    :ivar size: bytes of those blobs.
+    :ivar hashed: whether the blobs were read.
+    :ivar elsewhere: how many images of indexes are for platforms that were
+        not copied.
+    """
+
+    problems: Sequence[Problem]
+    repositories: int
+    tags: int
+    manifests: int
+    blobs: int
+    size: int
+    hashed: bool
+    elsewhere: int
+
+
+def verify(
+    registry: Registry,
+    *,
+    quick: bool,
+    concurrency: int,
+    observer: Observer,
+) -> Verdict:
+    """Check that everything named is there and is what its name says.
+
+    Nothing is written and no lock is needed. What another run changes
+    meanwhile is looked at twice before it is called a problem, and while
+    somebody writes, content that nothing names is not one.
+
+    :param quick: do not read blobs, only ask for them and their sizes.
+    :raises StoreError: when nothing can be found out.
+    """
+    with Workers(concurrency, keep_going=True) as workers:
+        work = _Verification(registry, workers, observer)
+        return work.run(quick=quick)
+
+
+class _Verification:
+    """The work of `verify`."""
+
+    def __init__(
+        self, registry: Registry, workers: Workers, observer: Observer
+    ) -> None:
+        self._registry = registry
+        self._workers = workers
+        self._observer = observer
+        self._lock = threading.Lock()
+
+    def run(self, *, quick: bool) -> Verdict:
+        files = (
+            self._registry if isinstance(self._registry, KeepsFiles) else None
+        )
+        writer = files.holder() if files else ""
+        names = files.homes() if files else self._registry.repositories()
+        self._observer.phase("read", len(names))
+        looks = self._look(names, self._observer)
+        found = self._defects().union(*(found for _, found in looks))
+        found = self._confirmed(found, names)
+        read = [each for each, _ in looks]
+        broken = {} if quick else self._hash(read)
+        for each in read:
+            found.update(_blame(each, broken, found))
+        writer = writer or (files.holder() if files else "")
+        if writer:
+            self._observer.warning(
+                f"a run writes to {self._registry} ({writer}): what nothing"
+                " names yet is not called unreferenced"
+            )
+            found = {p for p in found if p.problem != UNREFERENCED}
+        return _verdict(read, found, hashed=not quick)
+
+    def _look(
+        self, names: Iterable[str], observer: Observer
+    ) -> list[tuple[Repository, set[Problem]]]:
+        """Read repositories; what is wrong without a look into blobs."""
+        found: dict[str, tuple[Repository, set[Problem]]] = {}
+
+        def one(name: str) -> None:
+            each = repositories.read(self._registry, name)
+            found[name] = each, _look(each)
+            observer.image_finished(name, "read")
+
+        _raise_first(self._workers.each(one, names))
+        return [found[name] for name in sorted(found)]
+
+    def _defects(self) -> set[Problem]:
+        if not isinstance(self._registry, KeepsFiles):
+            return set()
+        return {
+            Problem("", d.name, d.problem) for d in self._registry.defects()
+        }
+
+    def _confirmed(
+        self, found: set[Problem], names: Sequence[str]
+    ) -> set[Problem]:
+        """The problems that are still there at a second look."""
+        if not found:
+            return found
+        wrong = {p.repository for p in found}.intersection(names)
+        looks = self._look(wrong, Observer())
+        again = self._defects().union(*(again for _, again in looks))
+        return found & again
+
+    def _hash(self, read: Sequence[Repository]) -> dict[tuple[str, str], str]:
+        """Read every blob once; what is wrong by repository and digest."""
+        jobs = _jobs(read)
+        self._observer.phase("hash", len(jobs))
+        self._observer.bytes_expected(sum(job.blob.size for job in jobs))
+        broken: dict[tuple[str, str], str] = {}
+
+        def one(job: _Job) -> None:
+            found = job.check(self._workers, self._observer)
+            if found:
+                with self._lock:
+                    for name in job.repositories:
+                        broken[name, job.blob.digest] = found
+
+        on_disk = isinstance(self._registry, KeepsFiles)
+        _raise_first(
+            self._workers.each(
+                one, jobs, large=lambda _: on_disk, limit=_HASHERS
+            )
+        )
+        return broken
+
+
+@dataclasses.dataclass(slots=True)
+class _Job:
+    """One blob to read.
+
+    :ivar repositories: all that have it; the first is read from.
+    """
+
+    blob: Descriptor
+    store: base.ReadableStore
+    holdings: Holdings | None
+    held: Held | None
+    repositories: list[str]
+
+    def check(self, workers: Workers, observer: Observer) -> str:
+        """What is wrong with it, or nothing.
+
+        What seems to be corrupt is read again: it may have been so only on
+        its way here.
+        """
+        found = self._check_once(workers, observer)
+        return self._check_once(workers, Observer()) if found else ""
+
+    def _check_once(self, workers: Workers, observer: Observer) -> str:
+        try:
+            with self._open() as content:
+                while chunk := content.read(base.CHUNK):
+                    workers.check()
+                    observer.bytes_copied(len(chunk))
+        except errors.StoreError as error:
+            return repositories.problem(error)
+        return ""
+
+    def _open(self) -> base.Content:
+        if self.holdings and self.held:
+            return VerifiedContent(
+                self.holdings.open(self.held), self.blob, self.held.path
+            )
+        return self.store.fetch(self.blob)
+
+
+def _jobs(read: Iterable[Repository]) -> list[_Job]:
+    """What is to be read: files that share storage, and blobs that
+    repositories of a registry share, only once; the largest first.
+    """
+    jobs: dict[object, _Job] = {}
+    for each in read:
+        for held in each.contents:
+            if not held.is_manifest:
+                blob = Descriptor(_BLOB, held.digest, held.size)
+                job = _Job(blob, each.store, each.holdings, held, [])
+                job = jobs.setdefault((held.storage, held.digest), job)
+                job.repositories.append(each.name)
+        if each.holdings is None:
+            for blob in each.blobs:
+                job = _Job(blob, each.store, None, None, [])
+                jobs.setdefault(blob, job).repositories.append(each.name)
+    return sorted(jobs.values(), key=lambda job: -job.blob.size)
+
+
+def _look(each: Repository) -> set[Problem]:
+    """What is wrong in a repository without a look into its blobs."""
+    found = dict(each.broken)
+    for blob in each.blobs:
+        if state := _state(each, blob):
+            found[blob.digest] = state
+    if each.holdings:
+        for digest in _unreferenced(each):
+            found[digest] = UNREFERENCED
+        found.update((d.name, d.problem) for d in each.holdings.defects())
+    tags = _tags_by_name(each)
+    return {
+        Problem(each.name, name, problem, tuple(tags.get(name, ())))
+        for name, problem in found.items()
+    }
+
+
+def _unreferenced(each: Repository) -> list[str]:
+    """The blobs that no manifest of the repository names.
+
+    As long as a manifest is there that cannot be read, nobody knows.
+    """
+    if any(problem != MISSING for problem in each.broken.values()):
+        return []
+    named = each.names(each.manifests)
+    return [
+        held.digest
+        for held in each.contents
+        if not held.is_manifest and held.digest not in named
+    ]
+
+
+def _state(each: Repository, blob: Descriptor) -> str:
+    """What is wrong with a blob from the outside, or nothing."""
+    sizes = [h.size for h in each.contents if h.digest == blob.digest]
+    if blob.size in sizes or each.store.exists(blob):
+        return ""
+    if each.holdings:
+        return WRONG_SIZE if sizes else MISSING
+    try:
+        each.store.fetch(blob).close()
+    except errors.StoreError as error:
+        return repositories.problem(error)
+    return ""
+
+
+def _tags_by_name(each: Repository) -> dict[str, list[str]]:
+    """The tags that need each digest, and each tag itself."""
+    needed: dict[str, list[str]] = {}
+    for tag, digest in sorted(each.tags.items()):
+        below = each.below([digest])
+        for name in {tag, digest, *below, *each.names(below)}:
+            needed.setdefault(name, []).append(tag)
+    return needed
+
+
+def _blame(
+    each: Repository,
+    broken: Mapping[tuple[str, str], str],
+    known: set[Problem],
+) -> set[Problem]:
+    """What reading has found in this repository that was not known."""
+    names = {p.name for p in known if p.repository == each.name}
+    wrong = {
+        digest: problem
+        for (name, digest), problem in broken.items()
+        if name == each.name and digest not in names
+    }
+    tags = _tags_by_name(each) if wrong else {}
+    return {
+        Problem(each.name, digest, problem, tuple(tags.get(digest, ())))
+        for digest, problem in wrong.items()
+    }
+
+
+def _raise_first(
+    failures: Sequence[tuple[Any, errors.ImagePrepError]],
+) -> None:
+    for _, error in failures:
+        raise error
+
+
+def _verdict(
+    read: Sequence[Repository], found: Iterable[Problem], *, hashed: bool
+) -> Verdict:
+    blobs: dict[str, int] = {}
+    for each in read:
+        blobs.update((b.digest, b.size) for b in each.blobs)
+    return Verdict(
+        problems=sorted(found),
+        repositories=len(read),
+        tags=sum(len(each.tags) for each in read),
+        manifests=sum(len(each.manifests) for each in read),
+        blobs=len(blobs),
+        size=sum(blobs.values()),
+        hashed=hashed,
+        elsewhere=sum(len(each.elsewhere) for each in read),
+    )

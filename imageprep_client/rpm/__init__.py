@@ -1,0 +1,1 @@
+"""RPM files and versions."""

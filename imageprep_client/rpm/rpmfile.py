@@ -1,0 +1,264 @@
+"""One RPM file: what it says of itself, and whether it is whole.
+
+The format is that of rpm's manual (format of version 4 packages): a lead, a
+header of signatures, the header proper and the payload. A header is a list
+of tags, each with the type and the place of its values in the store behind.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import re
+import stat
+import struct
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Self
+
+from imageprep_client import errors
+from imageprep_client.rpm.evr import Evr
+
+_LEAD, _LEAD_MAGIC = 96, b"\xed\xab\xee\xdb"
+_INTRO, _INTRO_MAGIC = struct.Struct("!4s4xII"), b"\x8e\xad\xe8\x01"
+_ENTRY = struct.Struct("!IIII")
+# What rpm itself takes at most.
+_MAX_TAGS, _MAX_STORE = 0xFFFF, 0x0FFFFFFF
+_CHUNK = 1 << 20
+
+_INT32, _STRINGS = 4, (6, 8, 9)
+
+_NAME, _VERSION, _RELEASE, _EPOCH = 1000, 1001, 1002, 1003
+_ARCHITECTURE, _SOURCE_RPM, _PROVIDES = 1022, 1044, 1047
+_DIRECTORY_INDEXES, _BASE_NAMES, _DIRECTORY_NAMES = 1116, 1117, 1118
+_PAYLOAD_DIGEST, _PAYLOAD_DIGEST_TYPE = 5092, 5093
+# In the header of signatures.
+_HEADER_SHA1, _HEADER_SHA256, _MD5 = 269, 273, 1004
+# The numbers are those of OpenPGP.
+_DIGESTS = {1: "md5", 2: "sha1", 8: "sha256", 9: "sha384", 10: "sha512"}
+
+# What goes into commands, and must not be an option or a pattern there.
+_GRAMMAR = {
+    _NAME: ("name", re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+~^-]*")),
+    _VERSION: ("version", re.compile(r"[A-Za-z0-9._+~^]+")),
+    _RELEASE: ("release", re.compile(r"[A-Za-z0-9._+~^]+")),
+    _ARCHITECTURE: ("architecture", re.compile(r"[A-Za-z0-9_]+")),
+}
+_AGAIN = "get the file again from where it came from"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RpmFile:
+    """A binary package in a file.
+
+    :ivar path: the file, as the user named its directory.
+    :ivar provides: the names of what it provides, and its files.
+    """
+
+    path: str
+    name: str
+    evr: Evr
+    architecture: str
+    provides: frozenset[str] = dataclasses.field(repr=False)
+
+    @property
+    def file_name(self) -> str:
+        """How a repository would call the file."""
+        evr = f"{self.evr.version}-{self.evr.release}"
+        return f"{self.name}-{evr}.{self.architecture}.rpm"
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.evr}.{self.architecture}"
+
+
+def read(path: str) -> RpmFile:
+    """Read an RPM file, all of it, and check it by its own digests.
+
+    Signatures are not looked at: that needs the keys that the image trusts,
+    and is left to its rpm.
+
+    :raises InvalidFile: when it cannot be read, is no RPM file or a source
+        package, or is damaged.
+    """
+    try:
+        # What is none would be waited for: a pipe until somebody writes.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise _Damaged("is not a regular file")
+        with open(path, "rb") as file:
+            return _read(path, _Source(file))
+    except OSError as error:
+        reason = (error.strerror or "unknown reason").lower()
+        raise errors.InvalidFile(path, f"cannot be read: {reason}") from error
+    except _Damaged as error:
+        raise errors.InvalidFile(path, str(error), hint=_AGAIN) from error
+
+
+class _Damaged(Exception):
+    """The content is not what it should be."""
+
+
+class _Source:
+    """A file from which no more is asked than there is."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = os.fstat(file.fileno()).st_size
+
+    def starts_with(self, magic: bytes) -> bool:
+        self._left -= len(magic)
+        return self._file.read(len(magic)) == magic
+
+    def take(self, count: int) -> bytes:
+        taken = self._file.read(count) if count <= self._left else b""
+        if len(taken) < count:
+            raise _Damaged("is cut off: its header is not whole")
+        self._left -= count
+        return taken
+
+    def rest(self) -> Iterator[bytes]:
+        while chunk := self._file.read(_CHUNK):
+            yield chunk
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Header:
+    """Tags with values.
+
+    :ivar raw: the bytes that digests are made of.
+    """
+
+    raw: bytes
+    entries: dict[int, tuple[int, int, int]]
+    store: bytes
+
+    @classmethod
+    def take(cls, source: _Source) -> Self:
+        intro = source.take(_INTRO.size)
+        magic, tags, size = _INTRO.unpack(intro)
+        if magic != _INTRO_MAGIC:
+            raise _Damaged("is damaged: a header has no magic number")
+        if tags > _MAX_TAGS or size > _MAX_STORE:
+            raise _Damaged("is damaged: a header is larger than rpm allows")
+        index = source.take(tags * _ENTRY.size)
+        store = source.take(size)
+        entries = {
+            tag: (kind, offset, count)
+            for tag, kind, offset, count in _ENTRY.iter_unpack(index)
+        }
+        return cls(intro + index + store, entries, store)
+
+    def strings(self, tag: int) -> list[str]:
+        """The values of a tag; none when it is not there."""
+        if tag not in self.entries:
+            return []
+        kind, offset, count = self.entries[tag]
+        found = []
+        for _ in range(count):
+            end = self.store.find(b"\0", offset)
+            if kind not in _STRINGS or end < 0:
+                raise _Damaged(f"is damaged: tag {tag} has no text")
+            found.append(self.store[offset:end].decode(errors="replace"))
+            offset = end + 1
+        return found
+
+    def string(self, tag: int) -> str:
+        """The first value of a tag; empty when it is not there."""
+        return next(iter(self.strings(tag)), "")
+
+    def integers(self, tag: int) -> tuple[int, ...]:
+        """The values of a tag; none when it is not there."""
+        if tag not in self.entries:
+            return ()
+        kind, offset, count = self.entries[tag]
+        if kind != _INT32 or offset + 4 * count > len(self.store):
+            raise _Damaged(f"is damaged: tag {tag} has no numbers")
+        return struct.unpack_from(f"!{count}I", self.store, offset)
+
+    def binary(self, tag: int) -> bytes:
+        """The bytes of a tag; empty when it is not there."""
+        _, offset, count = self.entries.get(tag, (0, 0, 0))
+        return self.store[offset : offset + count]
+
+
+def _read(path: str, source: _Source) -> RpmFile:
+    if not source.starts_with(_LEAD_MAGIC):
+        raise _Damaged("is no RPM file")
+    source.take(_LEAD - len(_LEAD_MAGIC))
+    signatures = _Header.take(source)
+    source.take(-len(signatures.store) % 8)
+    header = _Header.take(source)
+    _check_digests(signatures, header, source)
+    if not header.string(_SOURCE_RPM):
+        raise errors.InvalidFile(
+            path,
+            "is a source package",
+            hint="take the packages that are built from it",
+        )
+    version, release = _word(header, _VERSION), _word(header, _RELEASE)
+    epoch = (*header.integers(_EPOCH), 0)[0]
+    return RpmFile(
+        path=path,
+        name=_word(header, _NAME),
+        evr=Evr(epoch, version, release),
+        architecture=_word(header, _ARCHITECTURE),
+        provides=frozenset([*header.strings(_PROVIDES), *_files(header)]),
+    )
+
+
+def _check_digests(
+    signatures: _Header, header: _Header, source: _Source
+) -> None:
+    """Read the payload; everything has to be under a digest that is right."""
+    md5 = hashlib.md5(header.raw, usedforsecurity=False)
+    payload = _payload_digest(header)
+    for chunk in source.rest():
+        md5.update(chunk)
+        if payload:
+            payload.update(chunk)
+
+    of_header = {
+        "sha256": signatures.string(_HEADER_SHA256),
+        "sha1": signatures.string(_HEADER_SHA1),
+    }
+    for kind, expected in of_header.items():
+        found = hashlib.new(kind, header.raw, usedforsecurity=False)
+        if expected and found.hexdigest() != expected:
+            raise _Damaged("is damaged: its header has another digest")
+    of_all = signatures.binary(_MD5)
+    of_payload = header.string(_PAYLOAD_DIGEST) if payload else ""
+    if of_payload and payload and payload.hexdigest() != of_payload:
+        raise _Damaged("is damaged or cut off: its payload has another digest")
+    if of_all and md5.digest() != of_all:
+        raise _Damaged("is damaged or cut off: it has another digest")
+    if not of_all and not (of_payload and any(of_header.values())):
+        raise _Damaged("has no digest that it could be checked by")
+
+
+def _payload_digest(header: _Header) -> Any:
+    """A hash of the kind that the header has of the payload, or None."""
+    kinds = header.integers(_PAYLOAD_DIGEST_TYPE)
+    if not kinds or kinds[0] not in _DIGESTS:
+        return None
+    return hashlib.new(_DIGESTS[kinds[0]], usedforsecurity=False)
+
+
+def _word(header: _Header, tag: int) -> str:
+    what, pattern = _GRAMMAR[tag]
+    value = header.string(tag)
+    if not pattern.fullmatch(value):
+        raise _Damaged(f"is damaged: {value[:100]!r} is no {what}")
+    return value
+
+
+def _files(header: _Header) -> list[str]:
+    directories = header.strings(_DIRECTORY_NAMES)
+    names = header.strings(_BASE_NAMES)
+    indexes = header.integers(_DIRECTORY_INDEXES)
+    if len(names) != len(indexes) or any(
+        index >= len(directories) for index in indexes
+    ):
+        raise _Damaged("is damaged: a file of it has no directory")
+    return [
+        directories[index] + name
+        for index, name in zip(indexes, names, strict=True)
+    ]

@@ -1,0 +1,129 @@
+"""What stands behind the name of a registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.client import stores as opening
+from imageprep_client.client.stores import Settings, Stores
+from imageprep_client.heat import environment, parameters
+from imageprep_client.host import undercloud
+from imageprep_client.observer import Observer
+from imageprep_client.stores.imageserve import ImageServeStore, ImageServeTree
+from imageprep_client.stores.layout import LayoutRoot
+from imageprep_client.stores.memory import MemoryRegistry
+from imageprep_client.stores.registry.catalog import Catalog
+from imageprep_client.stores.registry.store import RegistryStore
+
+
+def stores(settings: Settings | None = None) -> Stores:
+    """Those of a run without environments."""
+    return Stores(
+        settings or Settings(),
+        parameters.parse(environment.merge([])),
+        Observer(),
+        patient=False,
+        concurrency=2,
+    )
+
+
+@pytest.fixture
+def plain() -> Iterator[Stores]:
+    """Without any options."""
+    found = stores()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The tree of this host's web server."""
+    monkeypatch.setattr(opening, "TREE", str(tmp_path))
+    monkeypatch.setattr(undercloud, "is_this_host", "here".__eq__)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("memory:a", MemoryRegistry),
+        ("oci:layouts", LayoutRoot),
+        ("image-serve:tree", ImageServeTree),
+        ("registry.test:5000", Catalog),
+    ],
+)
+def test_catalog(plain: Stores, place: str, kind: type) -> None:
+    """Each place knows its repositories in its own way."""
+    assert isinstance(plain.catalog(place), kind)
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("here:8787", ImageServeStore),
+        ("here:5000", RegistryStore),
+        ("there:8787", RegistryStore),
+    ],
+)
+def test_tree_behind_a_port(plain: Stores, place: str, kind: type) -> None:
+    """This host's port 8787 is its tree; nodes pull it over plain HTTP."""
+    assert isinstance(plain.destination(place, "ns/name"), kind)
+    served = kind is ImageServeStore
+    assert plain.insecure([place]) == ({place} if served else set())
+
+
+def test_listed_registries_are_insecure() -> None:
+    """Those that the user lists need not have answered; without a port, any
+    port is meant.
+    """
+    listed = stores(Settings(insecure_registries=("there:5000", "r.io")))
+    names = ["there:5000", "there:5001", "r.io", "r.io:5000", "q.io"]
+    assert listed.insecure(names) == {"there:5000", "r.io", "r.io:5000"}
+
+
+def test_one_tree_has_many_names(tmp_path: Path) -> None:
+    """With a tree given, every registry is that tree."""
+    given = stores(Settings(image_serve=str(tmp_path)))
+    assert given.are_one("a:1", "b:2")
+    given.check_tree()
+
+
+@pytest.mark.parametrize("transport", ["image-serve", "oci"])
+@pytest.mark.parametrize("spelling", ["{}/", "{}/../tree", "{}/../link"])
+def test_one_directory_has_many_names(
+    plain: Stores, tmp_path: Path, transport: str, spelling: str
+) -> None:
+    """A directory is one place, and locked once, however it is spelt."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tmp_path / "link").symlink_to(tree)
+    names = [f"{transport}:{name}" for name in (tree, spelling.format(tree))]
+    first, other = (plain.destination(name, "ns/a") for name in names)
+    assert first.registry == other.registry
+    with plain.locked(pytest.fail):
+        pass
+
+
+def test_registries_are_one_by_name(plain: Stores) -> None:
+    """Other registries are one when their names are."""
+    assert plain.are_one("a:1", "a:1")
+    assert not plain.are_one("a:1", "b:2")
+
+
+def test_missing_tree(tmp_path: Path) -> None:
+    """A tree that is not there cannot be read."""
+    given = stores(Settings(image_serve=str(tmp_path / "none")))
+    with pytest.raises(errors.InvalidArgument, match="no such directory"):
+        given.catalog("a:1")
+
+
+def test_bad_insecure_registry() -> None:
+    """What is no registry is told with the options to look at."""
+    with pytest.raises(errors.InvalidArgument) as caught:
+        stores(Settings(insecure_registries=("a/b",)))
+    assert "--insecure-registry" in str(caught.value.hint)

@@ -1,0 +1,107 @@
+"""Files of stores: what the system may say, and what is made of it."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.host import disk
+
+
+def _fails(error: BaseException) -> Callable[..., None]:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    return fails
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (errno.ENOSPC, errors.NoSpace),
+        (errno.EDQUOT, errors.NoSpace),
+        (errno.EFBIG, errors.NoSpace),
+        (errno.EACCES, errors.AccessDenied),
+        (errno.EPERM, errors.AccessDenied),
+        (errno.EROFS, errors.AccessDenied),
+        (errno.EIO, errors.StoreError),
+    ],
+)
+def test_reported(
+    tmp_path: Path, number: int, expected: type[errors.StoreError]
+) -> None:
+    """Each error of the system is one of the package, with its reason."""
+    reason = os.strerror(number)
+    with (
+        pytest.raises(expected, match=reason.lower()),
+        disk.reported(tmp_path),
+    ):
+        raise OSError(number, reason)
+
+
+def test_reported_names_the_file(tmp_path: Path) -> None:
+    """Where the system names a file, so does the error."""
+    with (
+        pytest.raises(errors.StoreError, match="gone: no such file"),
+        disk.reported(tmp_path),
+    ):
+        (tmp_path / "gone").stat()
+
+
+def test_free_space_of_what_is_not_there(tmp_path: Path) -> None:
+    """It is that of the nearest directory that is."""
+    assert disk.free_space(tmp_path / "a" / "b") > 0
+
+
+def test_reads_what_is_regular(tmp_path: Path) -> None:
+    """Other things, and what is not there, are None."""
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "file").write_bytes(b"content")
+
+    assert disk.read(tmp_path, tmp_path / "file", 4) == b"cont"
+    assert disk.read(tmp_path, tmp_path / "directory", 4) is None
+    assert disk.read(tmp_path, tmp_path / "gone", 4) is None
+
+
+def test_read_passes_other_errors_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What may not be read is not the same as what is not there."""
+    monkeypatch.setattr(os, "open", _fails(PermissionError(13, "x")))
+
+    with pytest.raises(PermissionError):
+        disk.read(tmp_path, tmp_path / "file", 4)
+
+
+def test_synchronise_without_syncfs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the C library lacks it, everything is synchronised."""
+    called = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
+    monkeypatch.setattr(os, "sync", lambda: called.append(True))
+
+    disk.synchronise(tmp_path)
+    assert called
+
+
+def test_synchronise_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the disk comes out here at the latest."""
+
+    class Library:
+        def syncfs(self, _: int) -> int:
+            ctypes.set_errno(errno.EIO)
+            return -1
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Library())
+
+    with pytest.raises(OSError, match="Input/output"):
+        disk.synchronise(tmp_path)

@@ -1,0 +1,106 @@
+"""Temporary directories: private, and gone afterwards."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.programs import buildah
+
+
+@pytest.fixture
+def above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """TMPDIR of the test."""
+    path = tmp_path / "tmp"
+    path.mkdir()
+    monkeypatch.setenv("TMPDIR", str(path))
+    return path
+
+
+def test_it_is_private_and_goes(above: Path) -> None:
+    """Nobody else can read it, and nothing of it stays."""
+    with buildah.temporary() as path:
+        assert path.parent == above
+        assert path.stat().st_mode & 0o777 == 0o700
+        (path / "file").touch()
+    assert not os.listdir(above)
+
+
+def test_it_goes_when_it_is_used_badly(above: Path) -> None:
+    """An error in between does not keep it."""
+    with pytest.raises(KeyboardInterrupt), buildah.temporary():
+        raise KeyboardInterrupt
+    assert not os.listdir(above)
+
+
+def test_what_killed_runs_left_goes(above: Path) -> None:
+    """Directories of processes that are no more are removed, others not."""
+    (above / "imageprep-1-0-0123abcd").mkdir()
+    (above / "other").mkdir()
+    with buildah.temporary():
+        pass
+    assert os.listdir(above) == ["other"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "imageprep-20261121-base",
+        "imageprep-2026-mywork",
+        "imageprep-20261121-backup",
+        "imageprep-1-0-abc",
+        "imageprep-1-0-0123abcd-x",
+        "x-imageprep-1-0-0123abcd",
+    ],
+)
+def test_names_of_users_stay(above: Path, name: str) -> None:
+    """Who names something much as we do does not lose it."""
+    assert not buildah.is_abandoned(name)
+    (above / name).mkdir()
+    with buildah.temporary():
+        pass
+    assert os.listdir(above) == [name]
+
+
+def test_own_names_are_known() -> None:
+    """What was named by a process that is no more is found by its name."""
+    process, _, rest = (
+        buildah.own_name().removeprefix("imageprep-").partition("-")
+    )
+    start, _, token = rest.partition("-")
+    assert not buildah.is_abandoned(f"imageprep-{process}-{start}-{token}")
+    assert buildah.is_abandoned(f"imageprep-{process}-1{start}-{token}")
+
+
+def test_directories_of_others_stay(above: Path) -> None:
+    """In a directory for everybody only the user's own are removed."""
+    left = above / "imageprep-1-0-0123abcd"
+    left.mkdir()
+    os.chown(left, 4321, -1)
+    with buildah.temporary():
+        pass
+    assert left.exists()
+
+
+def test_relative_place(above: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TMPDIR may be relative; programs that work elsewhere find it."""
+    monkeypatch.chdir(above.parent)
+    monkeypatch.setenv("TMPDIR", above.name)
+    with buildah.temporary() as path:
+        assert path.parent == above
+
+
+def test_no_place_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A TMPDIR that is none is named, with the remedy."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
+    with (
+        pytest.raises(errors.LocalStorageError, match="gone") as raised,
+        buildah.temporary(),
+    ):
+        pass
+    assert "TMPDIR" in str(raised.value.hint)

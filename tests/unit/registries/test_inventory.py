@@ -1,0 +1,217 @@
+"""What a registry holds, and one image of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.container.destination import Place
+from imageprep_client.observer import Observer
+from imageprep_client.oci.reference import Reference
+from imageprep_client.registries import inventory
+from imageprep_client.stores import base
+from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
+from imageprep_client.testing import content
+from imageprep_client.transfer import graph
+from tests.unit.container.test_removal import Warnings, put
+
+HOST = str(graph.host_platform())
+IMAGE = content.image("image", labels={"a": "b"})
+OTHER = content.image("other", labels={"c": "d"})
+
+
+@pytest.fixture
+def registry() -> MemoryRegistry:
+    """An empty one."""
+    return MemoryRegistry()
+
+
+def images(
+    registry: MemoryRegistry,
+    prefix: str = "",
+    observer: Observer | None = None,
+    kind: type[MemoryStore] = MemoryStore,
+) -> list[tuple[str, str]]:
+    return inventory.images(
+        registry,
+        lambda name: kind(registry, name),
+        prefix=prefix,
+        concurrency=3,
+        observer=observer or Observer(),
+    )
+
+
+def inspect(store: base.ReadableStore, mark: str = ":1") -> inventory.Details:
+    return inventory.inspect(
+        store, Reference.parse(f"registry.test/ns/name{mark}")
+    )
+
+
+def test_images_are_sorted(registry: MemoryRegistry) -> None:
+    """All repositories and tags, sorted."""
+    put(registry.store("b/b"), IMAGE, "2", "1")
+    put(registry.store("a/a"), IMAGE, "3")
+    found = [("a/a", "3"), ("b/b", "1"), ("b/b", "2")]
+    assert images(registry) == found
+
+
+def test_images_below_a_path(registry: MemoryRegistry) -> None:
+    """A path chooses whole components."""
+    for name in ("ns/a", "nso/b", "ns"):
+        put(registry.store(name), IMAGE, "1")
+    assert images(registry, "ns") == [("ns/a", "1")]
+
+
+class Emptied(MemoryStore):
+    """As registries answer for what has lost its last tag."""
+
+    def tags(self):  # type: ignore[no-untyped-def]
+        raise errors.NotFound("no tags")
+
+
+class Denied(MemoryStore):
+    """One that is not for us."""
+
+    def tags(self):  # type: ignore[no-untyped-def]
+        raise errors.AccessDenied("403")
+
+
+class Failing(MemoryStore):
+    """One whose registry has a bad day."""
+
+    def tags(self):  # type: ignore[no-untyped-def]
+        raise errors.ServerFault("500")
+
+
+def test_emptied_repository(registry: MemoryRegistry) -> None:
+    """A repository without tags has no images."""
+    put(registry.store("a"), IMAGE, "1")
+    assert images(registry, kind=Emptied) == []
+
+
+def test_denied_repository(registry: MemoryRegistry) -> None:
+    """A repository that is not for us is left out, and that is said."""
+    put(registry.store("a"), IMAGE, "1")
+    observer = Warnings()
+    assert images(registry, observer=observer, kind=Denied) == []
+    assert observer.texts == ["a is left out: 403"]
+
+
+def test_failing_repository(registry: MemoryRegistry) -> None:
+    """A list that is not whole is no list."""
+    put(registry.store("a"), IMAGE, "1")
+    with pytest.raises(errors.ServerFault):
+        images(registry, kind=Failing)
+
+
+def test_image(registry: MemoryRegistry) -> None:
+    """An image is told by tag, with its config's words."""
+    store = registry.store("ns/name")
+    put(store, IMAGE, "2", "1")
+    found = inspect(store)
+    assert found.name == "registry.test/ns/name"
+    assert (found.tag, found.digest) == ("1", IMAGE.descriptor.digest)
+    assert found.media_type == IMAGE.descriptor.media_type
+    assert (found.os, found.architecture) == ("linux", "amd64")
+    assert found.created == ""
+    assert found.labels == {"a": "b"}
+    assert found.tags == ["1", "2"]
+    assert [layer.size for layer in found.layers] == [1000, 1000]
+    assert found.size == sum(p.descriptor.size for p in IMAGE.parts)
+
+
+def test_image_of_a_tree(registry: MemoryRegistry) -> None:
+    """What is in no registry has a name without one."""
+    store = registry.store("ns/name")
+    put(store, IMAGE, "1")
+    reference = Reference("image-serve:/srv/images", "ns/name", "1")
+    assert inventory.inspect(store, reference).name == "ns/name"
+
+
+def test_image_by_digest(registry: MemoryRegistry) -> None:
+    """By digest there is no tag."""
+    store = registry.store("ns/name")
+    put(store, IMAGE)
+    assert inspect(store, f":1@{IMAGE.descriptor.digest}").tag == ""
+
+
+def test_index(registry: MemoryRegistry) -> None:
+    """Of an index the image for this host is shown, and the size of all."""
+    store = registry.store("ns/name")
+    put(store, content.index({"linux/mips": OTHER, HOST: IMAGE}), "1")
+    found = inspect(store)
+    assert found.platforms == ["linux/mips", HOST]
+    assert found.labels == {"a": "b"}
+    parts = {p.descriptor for p in (*IMAGE.parts, *OTHER.parts)}
+    assert found.size == sum(part.size for part in parts)
+
+
+def test_index_without_this_host(registry: MemoryRegistry) -> None:
+    """Any image is better than none."""
+    store = registry.store("ns/name")
+    put(store, content.index({"linux/mips": OTHER}), "1")
+    assert inspect(store).labels == {"c": "d"}
+
+
+def test_index_in_part(registry: MemoryRegistry) -> None:
+    """Images of an index that were not copied are not missed."""
+    store = registry.store("ns/name")
+    put(store, content.index({"linux/mips": OTHER, HOST: IMAGE}), "1")
+    store.delete(IMAGE.descriptor)
+    assert inspect(store).labels == {"c": "d"}
+    store.delete(OTHER.descriptor)
+    found = inspect(store)
+    assert (found.layers, found.size) == ([], 0)
+
+
+def test_artefact(registry: MemoryRegistry) -> None:
+    """What is no image has no labels, and its config is not read."""
+    store = registry.store("ns/name")
+    put(store, content.artifact("sbom", IMAGE.descriptor), "1")
+    found = inspect(store)
+    assert (found.labels, found.os) == ({}, "")
+
+
+def test_place_without_tags(registry: MemoryRegistry) -> None:
+    """Not every place lists its tags."""
+    inner = registry.store("ns/name")
+    put(inner, IMAGE, "1")
+
+    class Plain:
+        registry, repository = inner.registry, inner.repository
+        resolve, exists, fetch = inner.resolve, inner.exists, inner.fetch
+
+    assert inspect(Plain()).tags == []
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("a/b:1", "host:5000/pre/a/b:1"),
+        ("b", "host:5000/pre/b"),
+        ("docker://a/b", "host:5000/pre/a/b"),
+        ("localhost/b:1", "localhost/b:1"),
+        ("quay.io/a/b:1", "quay.io/a/b:1"),
+        ("docker://docker.io/centos:7", "docker.io/library/centos:7"),
+        ("b:1", "host:5000/pre/b:1"),
+    ],
+)
+def test_named(image: str, name: str) -> None:
+    """A name without a registry is below the place, another is itself."""
+    found = inventory.named(image, lambda: Place.parse("host:5000/pre"))
+    assert str(found) == name
+
+
+def test_named_asks_for_no_place_in_vain() -> None:
+    """Where the undercloud is, is looked up only when it matters."""
+
+    def find() -> Place:
+        raise AssertionError
+
+    assert inventory.named("quay.io/a", find).registry == "quay.io"
+
+
+def test_named_badly() -> None:
+    """A bad name is refused before it becomes a path."""
+    with pytest.raises(errors.InvalidReference):
+        inventory.named("../x", lambda: Place("host"))

@@ -1,0 +1,205 @@
+"""What is read of one repository, and what its errors mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.registries import keep
+from imageprep_client.registries import repository as repositories
+from imageprep_client.stores import base
+from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
+from imageprep_client.testing import content
+from tests.unit.registries import sites
+
+IMAGE = content.image("image")
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (errors.NotFound("x"), "missing"),
+        (errors.SizeMismatch("x"), "wrong size"),
+        (errors.DigestMismatch("x"), "corrupt"),
+        (errors.InvalidContent("x"), "corrupt"),
+        (errors.ServerFault("x"), "unreadable"),
+        (errors.StoreError("x"), "unreadable"),
+    ],
+)
+def test_problem(error: errors.StoreError, problem: str) -> None:
+    """An error about content is a problem with that content."""
+    assert repositories.problem(error) == problem
+
+
+@pytest.mark.parametrize(
+    "kind", [errors.AccessDenied, errors.Unreachable, errors.TooManyRequests]
+)
+def test_no_problem(kind: type[errors.StoreError]) -> None:
+    """Who is not let in learns nothing about the content."""
+    with pytest.raises(kind):
+        repositories.problem(kind("x"))
+
+
+class Asked:
+    """A repository that can only be asked, as that of a registry."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.registry, self.repository = store.registry, store.repository
+        self.resolve, self.exists = store.resolve, store.exists
+        self.fetch, self.push, self.tag = store.fetch, store.push, store.tag
+        self._store = store
+
+    def tags(self) -> Iterator[str]:
+        return self._store.tags()
+
+    def referrers(self, subject: Descriptor) -> Sequence[Descriptor]:
+        return self._store.referrers(subject)
+
+
+class AskedRegistry(MemoryRegistry):
+    """Gives such repositories."""
+
+    kind: type = Asked
+
+    def store(self, repository: str):  # type: ignore[no-untyped-def]
+        return self.kind(super().store(repository))
+
+
+def fill(registry: MemoryRegistry) -> MemoryStore:
+    store = MemoryStore(registry, "ns/a")
+    sites.add(store, IMAGE, "1")
+    return store
+
+
+def test_referrers_of_referrers() -> None:
+    """Where manifests cannot be listed, referrers are followed."""
+    registry = AskedRegistry()
+    store = fill(registry)
+    first = content.artifact("first", IMAGE.descriptor)
+    second = content.artifact("second", first.descriptor)
+    for artifact in (first, second):
+        sites.put(store, artifact.pieces)
+    found = repositories.read(registry, "ns/a")
+    assert found.manifests.keys() == {
+        each.descriptor.digest for each in (IMAGE, first, second)
+    }
+
+
+class Refusing(Asked):
+    """Has no referrers to show."""
+
+    error: errors.StoreError = errors.NotFound("no referrers")
+
+    def referrers(self, subject: Descriptor) -> Sequence[Descriptor]:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "broken"),
+    [
+        (errors.NotFound("x"), {}),
+        (
+            errors.InvalidContent("x"),
+            {f"referrers/{IMAGE.descriptor.digest}": "corrupt"},
+        ),
+    ],
+)
+def test_no_referrers(
+    error: errors.StoreError,
+    broken: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A list of referrers may be absent, but not broken."""
+    registry = AskedRegistry()
+    fill(registry)
+    monkeypatch.setattr(Refusing, "error", error)
+    monkeypatch.setattr(registry, "kind", Refusing, raising=False)
+    assert repositories.read(registry, "ns/a").broken == broken
+
+
+class Mute:
+    """Shows nothing but what is asked for by name."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.registry, self.repository = store.registry, store.repository
+        self.resolve, self.exists = store.resolve, store.exists
+        self.fetch, self.push, self.tag = store.fetch, store.push, store.tag
+
+
+def test_no_lists() -> None:
+    """A repository without any list has nothing to look at."""
+    registry = AskedRegistry()
+    registry.kind = Mute
+    fill(registry)
+    found = repositories.read(registry, "ns/a")
+    assert (found.tags, found.manifests) == ({}, {})
+
+
+class Gone(Asked):
+    """Was deleted after it was listed."""
+
+    def tags(self) -> Iterator[str]:
+        raise errors.NotFound("repository unknown")
+
+
+def test_repository_is_gone() -> None:
+    """A repository that is no more has no tags."""
+    registry = AskedRegistry()
+    registry.kind = Gone
+    fill(registry)
+    assert repositories.read(registry, "ns/a").tags == {}
+
+
+def test_too_many_manifests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who goes on naming manifests is not followed for ever."""
+    monkeypatch.setattr(repositories, "_MAX_MANIFESTS", 1)
+    registry = MemoryRegistry()
+    store = fill(registry)
+    sites.add(store, content.image("second"), "2")
+    with pytest.raises(errors.InvalidContent, match="more than 1 manifests"):
+        repositories.read(registry, "ns/a")
+
+
+def test_store_is_a_store() -> None:
+    """The doubles here are what they stand for."""
+    assert isinstance(Asked(fill(MemoryRegistry())), base.ListsReferrers)
+    assert not isinstance(Mute(fill(MemoryRegistry())), base.ListsTags)
+
+
+def test_newest_without_configs() -> None:
+    """An image whose config is gone or no JSON object is the oldest."""
+    registry = MemoryRegistry()
+    store = registry.store("ns/a")
+    sites.add(store, sites.made("a", "2024-01-01T00:00:00Z"), "a")
+    gone = sites.made("gone", "2025-01-01T00:00:00Z")
+    sites.add(store, gone, "gone")
+    store.delete(gone.parts[1].descriptor)
+    artifact = content.artifact("text", IMAGE.descriptor)
+    sites.add(store, artifact, "text")
+    found = repositories.read(registry, "ns/a")
+    assert keep.newest(found, 1) == ["a"]
+
+
+@pytest.mark.parametrize("text", ["[]", "no JSON", '{"created": 1}'])
+def test_created_is_not_known(text: str) -> None:
+    """A config that says no time makes the image the oldest, no more."""
+    registry = MemoryRegistry()
+    store = registry.store("ns/a")
+    sites.add(store, sites.made("a", "2024-01-01T00:00:00Z"), "a")
+    sites.add(store, sites.configured("b", text.encode()), "b")
+    found = repositories.read(registry, "ns/a")
+    assert keep.newest(found, 1) == ["a"]
+
+
+def test_large_config_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody makes us read a config of any size."""
+    monkeypatch.setattr(keep, "_MAX_CONFIG", 10)
+    registry = MemoryRegistry()
+    store = registry.store("ns/a")
+    sites.add(store, sites.made("a", "2024-01-01T00:00:00Z"), "a")
+    sites.add(store, content.image("b"), "b")
+    found = repositories.read(registry, "ns/a")
+    assert keep.newest(found, 1) == ["b"]

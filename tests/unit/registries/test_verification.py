@@ -1,0 +1,409 @@
+"""What `registries.verification` finds."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.oci import mediatypes
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.stores.imageserve import ImageServeTree
+from imageprep_client.stores.memory import MemoryRegistry
+from imageprep_client.testing import content
+from tests import tripleo_tree
+from tests.unit.registries import sites
+
+LAYER = content.blob("layer")
+IMAGE = content.image("image", [LAYER, content.blob("own")])
+OTHER = content.image("other", [LAYER, content.blob("else")])
+CHILDREN = {p: content.image(p) for p in ("linux/amd64", "linux/arm64")}
+INDEX = content.index(CHILDREN)
+ARTIFACT = content.artifact("sbom", IMAGE.descriptor)
+DIGEST = IMAGE.descriptor.digest
+
+
+@pytest.fixture
+def filled(tree: ImageServeTree) -> ImageServeTree:
+    """An image with an artefact, an index, and an image that shares."""
+    sites.add(tree.store("ns/a"), IMAGE, "1", "2")
+    sites.add(tree.store("ns/a"), INDEX, "index")
+    sites.put(tree.store("ns/a"), ARTIFACT.pieces)
+    sites.add(tree.store("ns/b"), OTHER, "1")
+    return tree
+
+
+def paths(tree: ImageServeTree, repository: str = "ns/a"):  # type: ignore[no-untyped-def]
+    return tree.store(repository).paths
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    # In place: the file may have other names.
+    path.write_bytes(data)
+
+
+def rewrite(path: Path, change: Callable[[str], str]) -> None:
+    path.write_text(change(path.read_text()))
+
+
+def break_catalog(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    (tree.path / "v2/_catalog").write_text('{"repositories": ["x", "ns/b"]}')
+    return {("", "x", "listed but absent"), ("", "ns/a", "not listed")}
+
+
+def break_catalog_text(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    (tree.path / "v2/_catalog").write_text("[]")
+    return {("", "v2/_catalog", "corrupt")}
+
+
+def remove_catalog(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    (tree.path / "v2/_catalog").unlink()
+    return {("", "v2/_catalog", "missing")}
+
+
+def remove_base(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    (tree.path / "v2/index.json").unlink()
+    return {("", "v2/index.json", "missing")}
+
+
+def flip_shared_blob(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    digest = LAYER.descriptor.digest
+    flip(paths(tree).blob(digest))
+    return {(name, digest, "corrupt") for name in ("ns/a", "ns/b")}
+
+
+def truncate_blob(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    digest = IMAGE.parts[1].descriptor.digest
+    os.truncate(paths(tree).blob(digest), 10)
+    return {("ns/a", digest, "wrong size")}
+
+
+def remove_blob(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    digest = LAYER.descriptor.digest
+    paths(tree).blob(digest).unlink()
+    return {("ns/a", digest, "missing")}
+
+
+def link_blob(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    digest = LAYER.descriptor.digest
+    path = paths(tree).blob(digest)
+    path.unlink()
+    path.symlink_to(paths(tree, "ns/b").blob(digest))
+    return {
+        ("ns/a", digest, "missing"),
+        ("ns/a", f"blobs/{digest}", "not content"),
+    }
+
+
+def add_stray_blob(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    stray = content.blob("stray")
+    sites.put(tree.store("ns/a"), [stray])
+    return {("ns/a", stray.descriptor.digest, "unreferenced")}
+
+
+def add_repository_of_blobs(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    stray = content.blob("stray")
+    sites.put(tree.store("gone"), [stray])
+    return {("gone", stray.descriptor.digest, "unreferenced")}
+
+
+def add_stray_files(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    (paths(tree).blobs / "partial").touch()
+    (paths(tree).manifests / ".x").touch()
+    return {
+        ("ns/a", "blobs/partial", "not content"),
+        ("ns/a", "manifests/.x", "not content"),
+    }
+
+
+def flip_manifest(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    path = paths(tree, "ns/b").manifest(OTHER.descriptor.digest)
+    rewrite(path, lambda text: text.replace("schemaVersion", "schemaversion"))
+    # Nobody knows which blobs it names, so none is unreferenced.
+    return {("ns/b", OTHER.descriptor.digest, "corrupt")}
+
+
+def remove_manifest(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    home = paths(tree, "ns/b").manifest_directory(OTHER.descriptor.digest)
+    for path in home.iterdir():
+        path.unlink()
+    home.rmdir()
+    blobs = {p.descriptor.digest for p in OTHER.parts}
+    return {("ns/b", "1", "missing")} | {
+        ("ns/b", blob, "unreferenced") for blob in blobs
+    }
+
+
+def empty_manifest(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    home = paths(tree).manifest_directory(f"sha256:{'0' * 64}")
+    home.mkdir()
+    return {("ns/a", home.name, "incomplete")}
+
+
+def remove_child(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    child = CHILDREN["linux/arm64"]
+    home = paths(tree).manifest_directory(child.descriptor.digest)
+    for path in home.iterdir():
+        path.unlink()
+    home.rmdir()
+    blobs = {p.descriptor.digest for p in child.parts}
+    return {("ns/a", blob, "unreferenced") for blob in blobs}
+
+
+def remove_headers(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    paths(tree).htaccess(DIGEST).unlink()
+    return {("ns/a", DIGEST, "no headers")}
+
+
+def break_header_type(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    rewrite(
+        paths(tree).htaccess(DIGEST),
+        lambda text: text.replace("image.manifest", "image.index"),
+    )
+    return {("ns/a", DIGEST, "wrong headers")}
+
+
+def break_header_digest(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    rewrite(
+        paths(tree).htaccess(DIGEST),
+        lambda text: text.replace(DIGEST, INDEX.descriptor.digest),
+    )
+    return {("ns/a", DIGEST, "wrong headers")}
+
+
+def break_type_map(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    paths(tree).type_map("2").write_text("URI: 2\n")
+    return {("ns/a", "2", "corrupt")}
+
+
+def break_type_map_type(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    rewrite(
+        paths(tree).type_map("2"),
+        lambda text: text.replace("image.manifest", "image.index"),
+    )
+    return {("ns/a", "2", "wrong type")}
+
+
+def break_fallback(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    child, gone = (
+        CHILDREN["linux/amd64"].descriptor.digest,
+        "sha256:" + "1" * 64,
+    )
+    rewrite(
+        paths(tree).type_map("index"), lambda text: text.replace(child, gone)
+    )
+    return {("ns/a", gone, "missing")}
+
+
+def stale_list(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    document = {"name": "ns/a", "tags": ["1", "index", "old"]}
+    paths(tree).tags_list.write_text(json.dumps(document))
+    return {("ns/a", "old", "listed but absent"), ("ns/a", "2", "not listed")}
+
+
+def break_list(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    paths(tree).tags_list.write_text('{"name": "ns/b", "tags": []}')
+    return {("ns/a", "tags/list", "corrupt")}
+
+
+def remove_list(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    paths(tree).tags_list.unlink()
+    return {("ns/a", "tags/list", "missing")}
+
+
+def remove_referrers(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    paths(tree).referrers_of(DIGEST).unlink()
+    return {("ns/a", ARTIFACT.descriptor.digest, "not listed")}
+
+
+def break_referrers(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    paths(tree).referrers_of(DIGEST).write_text("{}")
+    return {
+        ("ns/a", f"referrers/{DIGEST}", "corrupt"),
+        ("ns/a", ARTIFACT.descriptor.digest, "not listed"),
+    }
+
+
+def false_referrers(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    gone = Descriptor.of(b"gone", mediatypes.OCI_MANIFEST)
+    rewrite(
+        paths(tree).referrers_of(DIGEST),
+        lambda text: json.dumps(
+            {
+                **json.loads(text),
+                "manifests": [
+                    ARTIFACT.descriptor.to_json(),
+                    gone.to_json(),
+                ],
+            }
+        ),
+    )
+    return {("ns/a", gone.digest, "listed but absent")}
+
+
+def remove_referrers_headers(tree: ImageServeTree) -> set[tuple[str, ...]]:
+    (paths(tree).referrers / ".htaccess").unlink()
+    return {("ns/a", "referrers/.htaccess", "missing")}
+
+
+DEFECTS = (
+    break_catalog,
+    break_catalog_text,
+    remove_catalog,
+    remove_base,
+    flip_shared_blob,
+    truncate_blob,
+    remove_blob,
+    link_blob,
+    add_stray_blob,
+    add_repository_of_blobs,
+    add_stray_files,
+    flip_manifest,
+    remove_manifest,
+    empty_manifest,
+    remove_child,
+    remove_headers,
+    break_header_type,
+    break_header_digest,
+    break_type_map,
+    break_type_map_type,
+    break_fallback,
+    stale_list,
+    break_list,
+    remove_list,
+    remove_referrers,
+    break_referrers,
+    false_referrers,
+    remove_referrers_headers,
+)
+
+
+@pytest.mark.parametrize("plant", DEFECTS, ids=lambda plant: plant.__name__)
+def test_each_defect_is_found(
+    filled: ImageServeTree,
+    plant: Callable[[ImageServeTree], set[tuple[str, ...]]],
+) -> None:
+    """What is wrong is named, and nothing else is."""
+    expected = plant(filled)
+    assert sites.found(filled) == expected
+
+
+def test_tags_that_need_it(filled: ImageServeTree) -> None:
+    """A problem says which tags it breaks."""
+    digest = LAYER.descriptor.digest
+    paths(filled).blob(digest).unlink()
+    (problem,) = sites.verify(filled).problems
+    assert problem.tags == ("1", "2")
+
+
+def test_counts(filled: ImageServeTree) -> None:
+    """The verdict says how much was looked at."""
+    verdict = sites.verify(filled)
+    assert (verdict.repositories, verdict.tags) == (2, 4)
+    assert verdict.manifests == 6
+    blobs = {
+        p.descriptor.digest: p.descriptor.size
+        for image in (IMAGE, INDEX, ARTIFACT, OTHER)
+        for p in image.parts
+        if not p.descriptor.is_manifest
+    }
+    assert (verdict.blobs, verdict.size) == (len(blobs), sum(blobs.values()))
+
+
+def test_sparse_index(tree: ImageServeTree) -> None:
+    """An index with one of its images is right; the others are counted."""
+    store = tree.store("ns/a")
+    sites.put(store, CHILDREN["linux/amd64"].pieces)
+    sites.put(store, [INDEX.manifest])
+    store.tag(INDEX.descriptor, "1")
+    verdict = sites.verify(tree)
+    assert (verdict.problems, verdict.elsewhere) == ([], 1)
+
+
+def test_index_without_images(tree: ImageServeTree) -> None:
+    """An index with none of its images is broken."""
+    store = tree.store("ns/a")
+    sites.put(store, [INDEX.manifest])
+    store.tag(INDEX.descriptor, "1")
+    assert sites.found(tree) == {
+        ("ns/a", child.descriptor.digest, "missing")
+        for child in CHILDREN.values()
+    }
+
+
+def test_untagged_manifest(filled: ImageServeTree) -> None:
+    """A manifest without a tag may be used by its digest: it is right."""
+    sites.add(filled.store("ns/b"), content.image("untagged"))
+    assert sites.found(filled) == set()
+
+
+@pytest.mark.parametrize(
+    "write", [tripleo_tree.write, tripleo_tree.write_with_link]
+)
+def test_predecessors_tree(
+    tree: ImageServeTree, write: Callable[..., None]
+) -> None:
+    """A tree of the predecessor is right as it is."""
+    write(tree.path, "ns/a", content.image("x", docker=True), "1")
+    assert sites.found(tree) == set()
+
+
+def test_quick_reads_no_blob(filled: ImageServeTree) -> None:
+    """A quick look finds what is absent or short, and reads no blob."""
+    flip(paths(filled).blob(LAYER.descriptor.digest))
+    expected = truncate_blob(filled)
+    notes = sites.Notes()
+    verdict = sites.verify(filled, quick=True, observer=notes)
+    assert {
+        (p.repository, p.name, p.problem) for p in verdict.problems
+    } == expected
+    assert notes.read == 0
+
+
+def test_while_a_run_writes(filled: ImageServeTree) -> None:
+    """What a run has not named yet is no problem; a word says so."""
+    add_stray_blob(filled)
+    notes = sites.Notes()
+    other = ImageServeTree(filled.path)
+    with other.lock(lambda what: None):
+        assert sites.verify(filled, observer=notes).problems == []
+    (warning,) = notes.warnings
+    assert f"a run writes to image-serve:{filled.path} (process" in warning
+
+
+def test_memory() -> None:
+    """A registry that cannot be looked through is asked."""
+    registry = MemoryRegistry()
+    store = registry.store("ns/a")
+    sites.add(store, IMAGE, "1")
+    store.delete(LAYER.descriptor)
+    assert sites.found(registry) == {
+        ("ns/a", LAYER.descriptor.digest, "missing")
+    }
+
+
+def test_nested_nonsense(tree: ImageServeTree) -> None:
+    """An index whose child is no manifest is broken."""
+    layer = content.blob("x")
+    index = content.index({"linux/amd64": content.Image(layer, ())})
+    store = tree.store("ns/a")
+    sites.put(store, [layer, index.manifest])
+    store.tag(index.descriptor, "1")
+    assert ("ns/a", layer.descriptor.digest, "corrupt") in sites.found(tree)
+
+
+def test_unreadable(filled: ImageServeTree, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """Who may not read the files learns that, not that they are broken."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "blob")
+
+    monkeypatch.setattr("imageprep_client.host.disk.open_regular", refuse)
+    with pytest.raises(errors.AccessDenied):
+        sites.verify(filled)

@@ -77,10 +77,12 @@ class PowerSuite:
         if not hasattr(cls, "powers"):
             return
         for suite in cls.__mro__:
-            for name, test in vars(suite).items():
-                needs = getattr(test, "requirement", _NOTHING)
-                if not needs[0] <= cls.powers or needs[1] > cls.sha512:
+            for name, test in list(vars(suite).items()):
+                powers, sha512 = getattr(test, "requirement", _NOTHING)
+                if not powers <= cls.powers or sha512 > cls.sha512:
                     setattr(cls, name, None)
+                elif getattr(cls, name) is None:
+                    setattr(cls, name, test)
 
     def power(self, store: base.Store, power: type[_Power]) -> _Power:
         """Return the store as one that has this power."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,9 @@ def test_nothing() -> None:
 
 @pytest.mark.parametrize("use", [inputs.read, inputs.check])
 @pytest.mark.parametrize("name", ["fifo", "/dev/zero", "."])
-def test_other_kinds(tmp_path: Path, use: type[object], name: str) -> None:
+def test_other_kinds(
+    tmp_path: Path, use: Callable[[Path], object], name: str
+) -> None:
     """FIFOs, devices and directories are refused at once."""
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(OSError, match=r"Not a regular|Is a directory"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 
@@ -47,7 +48,9 @@ def test_trickled_heads_of_token_servers(
 
 
 @pytest.mark.parametrize("framing", ["length", "close"])
-def test_slow_bodies(make_client: MakeClient, framing: str) -> None:
+def test_slow_bodies(
+    make_client: MakeClient, framing: Literal["length", "close"]
+) -> None:
     """A body has a least speed."""
     behaviour = Behaviour(framing=framing)
     with RegistryServer(behaviour=behaviour) as server:

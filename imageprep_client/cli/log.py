@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from imageprep_client.host import files
 from imageprep_client.observer import Observer
 
 if TYPE_CHECKING:
@@ -77,6 +76,9 @@ def to_file(path: str) -> Iterator[None]:
     if not path:
         yield
         return
+    # Every `openstack` command imports this module.
+    from imageprep_client.host import files
+
     stream = files.append(path)
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter(_FORMAT))

@@ -13,7 +13,7 @@ from imageprep_client.stores import base
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.testing import content
 from imageprep_client.transfer import graph
-from tests.unit.container.test_removal import Warnings, put
+from tests.unit.registries.test_removal import Warnings, put
 
 HOST = str(graph.host_platform())
 IMAGE = content.image("image", labels={"a": "b"})
@@ -215,3 +215,14 @@ def test_named_badly() -> None:
     """A bad name is refused before it becomes a path."""
     with pytest.raises(errors.InvalidReference):
         inventory.named("../x", lambda: Place("host"))
+
+
+def test_tags_are_bounded_together(
+    registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registry that names tags without end does not fill the memory."""
+    put(registry.store("a"), IMAGE, "1", "2")
+    put(registry.store("b"), IMAGE, "3", "4")
+    monkeypatch.setattr(inventory, "_MAX_IMAGES", 3)
+    with pytest.raises(errors.InvalidContent, match="over 3 tags"):
+        images(registry)

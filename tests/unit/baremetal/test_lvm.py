@@ -15,7 +15,7 @@ MIB = 1024**2
 SIZE = 4 * MIB
 
 
-def volumes(content: bytes) -> list[lvm.LogicalVolume]:
+def volumes(content: bytearray) -> list[lvm.LogicalVolume]:
     disk = MemoryDisk(bytes(MIB) + bytes(content))
     return lvm.volumes(disk, [Extent(MIB, len(content))])
 

@@ -88,7 +88,8 @@ def _origin(url: str) -> Origin:
     scheme = parts.scheme.lower()
     if scheme not in PORTS or not parts.hostname:
         raise ValueError("a URL that is not HTTP")
-    if not _HOST.fullmatch(parts.hostname):
+    # Nobody listens on port 0, and it is not the default port either.
+    if not _HOST.fullmatch(parts.hostname) or port == 0:
         raise ValueError("a malformed URL")
     return scheme, parts.hostname.rstrip("."), port or PORTS[scheme]
 

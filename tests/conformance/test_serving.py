@@ -423,7 +423,6 @@ class TestCompleteServers:
         assert answer.status in (400, 403, 404)
         assert b"not served" not in answer.body
 
-
     @pytest.mark.parametrize(
         "path",
         [

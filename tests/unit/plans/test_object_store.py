@@ -85,7 +85,7 @@ def test_list_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with (
         serving(page) as store,
-        pytest.raises(errors.PlanError, match="plan p: .*over 3000 entries"),
+        pytest.raises(errors.PlanError, match=r"plan p: .*over 3000 entries"),
     ):
         list(Container(store, "p").names("history"))
     assert asked == ["", "a", "aa"]

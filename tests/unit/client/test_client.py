@@ -22,6 +22,7 @@ from imageprep_client.oci.reference import Reference
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content
 from imageprep_client.testing.registry import RegistryServer
+from tests.recorder import Recorder
 from tests.servers import free_port
 
 UNDERCLOUD = "uc.example.com:8787"
@@ -190,16 +191,11 @@ def test_plain_registries_are_insecure(open_stores: Open) -> None:
 
 def test_impatient(open_stores: Open) -> None:
     """Without patience a registry that does not answer has one chance."""
-    waited = []
-
-    class Counting(Observer):
-        def retrying(self, what: str, attempt: int, seconds: float) -> None:
-            waited.append(what)
-
+    observer = Recorder()
     stores = Stores(
         Settings(),
         parameters.parse(environment.merge([])),
-        Counting(),
+        observer,
         patient=False,
         concurrency=1,
     )
@@ -207,7 +203,7 @@ def test_impatient(open_stores: Open) -> None:
     with pytest.raises(errors.Unreachable):
         stores.source(Reference.parse(name)).resolve("1")
     stores.close()
-    assert not waited
+    assert not observer.retries
 
 
 # --- locks

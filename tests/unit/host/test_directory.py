@@ -12,7 +12,8 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.host import owners
-from imageprep_client.host.directory import Directory, Kind
+from imageprep_client.host.directory import Directory
+from imageprep_client.host.reading import Kind
 
 STRANGER = 4711
 

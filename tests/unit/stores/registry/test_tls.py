@@ -20,7 +20,7 @@ from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from tests import servers
-from tests.unit.stores.registry.conftest import Remembering
+from tests.recorder import Recorder
 
 # The registry client switches it off, and pytest switches it on again.
 pytestmark = pytest.mark.filterwarnings(
@@ -100,7 +100,7 @@ def test_wrong_authority(
 
 
 def test_failure_is_no_reason_for_plain_http(
-    server: RegistryServer, observer: Remembering
+    server: RegistryServer, observer: Recorder
 ) -> None:
     """Who must be verified and is not is given up (needs, C.9)."""
     hosts = Hosts()
@@ -137,7 +137,7 @@ def test_this_host_needs_no_certificate(
 def test_plain_http_on_this_host(
     server: RegistryServer,
     client: RegistryClient,
-    observer: Remembering,
+    observer: Recorder,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """On this host plain HTTP is found out with the first question itself,
@@ -209,7 +209,7 @@ def test_client_certificate(
             store.exists(BLOB.descriptor)
 
 
-def test_nobody_there(make_client: MakeClient, observer: Remembering) -> None:
+def test_nobody_there(make_client: MakeClient, observer: Recorder) -> None:
     """A refused connection is one short line, after all retries."""
     port = servers.free_port()
     store = make_client().store(f"127.0.0.1:{port}", "ns/name")

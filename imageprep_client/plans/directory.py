@@ -19,7 +19,8 @@ from imageprep_client.heat import document
 from imageprep_client.heat.value import printable
 from imageprep_client.host import directory as directories
 from imageprep_client.host import locks, owners
-from imageprep_client.host.directory import Directory, Kind
+from imageprep_client.host.directory import Directory
+from imageprep_client.host.reading import Kind
 from imageprep_client.plans import base
 from imageprep_client.plans import files as plan_files
 from imageprep_client.plans.files import Stored
@@ -136,8 +137,8 @@ class DirectoryFiles:
                 )
             except BlockingIOError:
                 raise errors.PlanError(
-                    f"plan {self.name}: {_lock_owner(descriptor)} has had it locked"
-                    f" for {self._patience:.0f} s",
+                    f"plan {self.name}: {_lock_owner(descriptor)} has had it"
+                    f" locked for {self._patience:.0f} s",
                     hint="try again when that process has ended",
                 ) from None
             except errors.AccessDenied as error:

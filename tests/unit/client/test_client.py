@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -84,6 +85,13 @@ def test_impossible_authorities(open_stores: Open) -> None:
     """So is one that no file can have as a name."""
     with pytest.raises(errors.InvalidFile, match="no file name"):
         open_stores(cacert="a\0b")
+
+
+def test_cacert_is_a_file(open_stores: Open, tmp_path: Path) -> None:
+    """A FIFO in place of the authorities is not waited for."""
+    os.mkfifo(tmp_path / "ca.crt")
+    with pytest.raises(errors.InvalidFile, match="not a regular file"):
+        open_stores(cacert=str(tmp_path / "ca.crt"))
 
 
 def test_bad_insecure_registry(open_stores: Open) -> None:

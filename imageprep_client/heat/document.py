@@ -21,7 +21,7 @@ _MAX_DIGITS = 1000
 
 
 @dataclasses.dataclass(slots=True)
-class Budget:
+class DocumentBudget:
     """What documents that belong together may hold, once aliases are followed.
 
     :ivar values: keys and values that are left.
@@ -97,7 +97,9 @@ def read(path: str) -> Any:
     return parse(content, path)
 
 
-def parse(content: bytes, name: str, together: Budget | None = None) -> Any:
+def parse(
+    content: bytes, name: str, together: DocumentBudget | None = None
+) -> Any:
     """What the YAML text holds; None when it is empty.
 
     :param name: the file to name in errors.

@@ -39,7 +39,7 @@ class PlanEnvironment:
                 hint="name what holds the whole plan",
             )
         self._name = name
-        self._together = document.Budget()
+        self._together = document.DocumentBudget()
         data = self._load(base.PLAN_ENVIRONMENT, stored.content)
         if not isinstance(data, dict):
             raise self._error("expected a mapping")

@@ -84,7 +84,7 @@ class History:
         """
         # One more than is shown: what the oldest changed is told as well.
         numbers = self._numbers()[-self._kept - 1 :]
-        together = document.Budget()
+        together = document.DocumentBudget()
         found = {
             number: State(stored.content, together)
             if isinstance(stored, Stored)

@@ -35,7 +35,7 @@ class State:
     """
 
     def __init__(
-        self, content: bytes, together: document.Budget | None = None
+        self, content: bytes, together: document.DocumentBudget | None = None
     ) -> None:
         """Parse it.
 

@@ -82,7 +82,7 @@ def test_long_text_that_is_repeated():
 
 def test_documents_together():
     """Several documents have a bound together."""
-    together = document.Budget(values=10)
+    together = document.DocumentBudget(values=10)
     assert document.parse(b"[1, 2, 3]", "f", together) == [1, 2, 3]
     with pytest.raises(errors.InvalidFile, match="g: holds too much"):
         document.parse(b"[1, 2, 3, 4, 5, 6]", "g", together)

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from oslo_utils.imageutils import format_inspector
 
 from imageprep_client import errors
-from imageprep_client.baremetal.disk import DiskFormat
+from imageprep_client.baremetal.disks.disk import DiskFormat
 
 GIB = 1024**3
 #: GiB that a disk may have where nothing else is said.

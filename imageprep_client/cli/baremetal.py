@@ -3,69 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cliff import columns
 from osc_lib.cli import format_columns
 from osc_lib.i18n import _
 
-from imageprep_client.cli import base, progress
+from imageprep_client.cli import base, columns, progress
 
 if TYPE_CHECKING:
     from imageprep_client.client import baremetal
 
 
-class _Lines(columns.FormattableColumn[list[str]]):
-    """Sentences: one a line for people, a list in JSON and YAML."""
-
-    def human_readable(self) -> str:
-        return "\n".join(self._value)
-
-    def machine_readable(self) -> list[str]:
-        return self._value
-
-
-class _Rows(columns.FormattableColumn[list[dict[str, Any]]]):
-    """Objects: one a line for people, with sizes that they can read."""
-
-    def human_readable(self) -> str:
-        return "\n".join(
-            ", ".join(
-                progress.size(value) if key == "size" else str(value)
-                for key, value in row.items()
-                if value
-            )
-            for row in self._value
-        )
-
-    def machine_readable(self) -> list[dict[str, Any]]:
-        return self._value
-
-
-class _Pairs(columns.FormattableColumn[dict[str, str]]):
-    """A dictionary: a line for each key for people."""
-
-    def human_readable(self) -> str:
-        return "\n".join(f"{k}={v}" for k, v in self._value.items())
-
-    def machine_readable(self) -> dict[str, str]:
-        return self._value
-
-
-class _Size(columns.FormattableColumn[int]):
-    """Bytes, with a unit for people."""
-
-    def human_readable(self) -> str:
-        return progress.size(self._value)
-
-    def machine_readable(self) -> int:
-        return self._value
-
-
-def _client(command: base.Command) -> baremetal.BaremetalClient:
+def open_client(command: base.Command) -> baremetal.BaremetalClient:
     # Only when a command runs: its modules cost every start otherwise.
     from imageprep_client.cli import cloud
     from imageprep_client.client import baremetal
@@ -110,14 +61,16 @@ class BaremetalInspect(base.ShowOne):
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Sequence[Any]]:
         started = time.monotonic()
-        found = _client(self).inspect(parsed_args.file, parsed_args.max_size)
+        found = open_client(self).inspect(
+            parsed_args.file, parsed_args.max_size
+        )
         fields = {
             "file": parsed_args.file,
             "format": found.format.name,
             "virtual_size": found.format.virtual_size,
             "partition_table": found.table,
             "sector_size": found.sector_size,
-            "volumes": _Rows(
+            "volumes": columns.Rows(
                 [
                     {
                         "name": volume.name,
@@ -142,7 +95,7 @@ class BaremetalInspect(base.ShowOne):
             "host_only_ramdisk": found.host_only,
             "extractable": found.extractable,
             "problem": found.problem,
-            "advice": _Lines(list(found.advice)),
+            "advice": columns.Lines(list(found.advice)),
         }
         usable = "can" if found.extractable else "cannot"
         self.tell(
@@ -209,7 +162,7 @@ class BaremetalExtract(base.ShowOne):
 
         started = time.monotonic()
         with progress.Progress() as observer:
-            result = _client(self).extract(
+            result = open_client(self).extract(
                 baremetal.ExtractRequest(
                     image=parsed_args.file,
                     output_directory=parsed_args.output_dir,
@@ -223,7 +176,7 @@ class BaremetalExtract(base.ShowOne):
             )
         fields = {
             "directory": parsed_args.output_dir,
-            "files": _Rows(
+            "files": columns.Rows(
                 [
                     {"name": f.name, "size": f.size, "sha256": f.sha256}
                     for f in result.files
@@ -242,84 +195,43 @@ class BaremetalExtract(base.ShowOne):
         return tuple(fields), tuple(fields.values())
 
 
-class BaremetalRegister(base.Lister):
-    """Register images of disks, kernels and ramdisks in Glance.
+class BaremetalPush(base.Lister):
+    """Push images of disks to a registry or a tree, as Ironic deploys them.
 
-    In the forms that Glance and Ironic take. What is there already is not
-    uploaded again; an upload that was cut is repeated, and nothing of it
-    stays. The images of one name belong together.
+    Under one tag there may be raw and qcow2 images for several processors,
+    and kernels and ramdisks. A second call adds to what is there, or takes
+    the place of what is for the same. A node's image_source is then
+    oci://<location>; a deploy_kernel is oci://<repository>@<digest>.
 
-    Exit status: 0 when all is in place, 1 when some is, 2 when nothing is.
+    Exit status: 0 when the tag names all of it, 2 when nothing was pushed.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        from imageprep_client.client import baremetal
-
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument(
-            "name",
-            metavar="<name>",
+            "location",
+            metavar="<location>",
             help=_(
-                "Name of the image; a kernel is <name>-kernel, a ramdisk"
-                " <name>-ramdisk"
+                "Where to: <host>[:<port>]/<repository>:<tag>, a tree as"
+                " image-serve:<directory>//<repository>:<tag>, or a layout as"
+                " oci:<directory>//<repository>:<tag>"
             ),
         )
-        for option, text in (
-            ("whole-disk", _("Image of a whole disk, raw or qcow2")),
-            ("partition", _("Root file system, as baremetal extract has it")),
-            ("kernel", _("Kernel")),
+        for kind, text in (
+            ("image", _("Image of a whole disk, raw or qcow2 (repeatable)")),
+            ("kernel", _("Kernel, such as that of Ironic's agent")),
             ("ramdisk", _("Ramdisk")),
         ):
             parser.add_argument(
-                f"--{option}", metavar="<file>", default="", help=text
+                f"--{kind}",
+                metavar="<file>[,architecture=<architecture>]",
+                action="append",
+                dest=f"{kind}s",
+                default=[],
+                help=text,
             )
-        parser.add_argument(
-            "--deploy",
-            action="store_true",
-            help=_("Kernel and ramdisk are those of Ironic's agent"),
-        )
-        visibility = parser.add_mutually_exclusive_group()
-        for choice in baremetal.VISIBILITIES:
-            visibility.add_argument(
-                f"--{choice}",
-                action="store_const",
-                dest="visibility",
-                const=choice,
-                default="private",
-                help=_("Who sees the images: {choice}").format(choice=choice),
-            )
-        parser.add_argument(
-            "--property",
-            metavar="<key=value>",
-            action="append",
-            type=_property,
-            default=[],
-            help=_("Property to set on all images (repeatable)"),
-        )
-        parser.add_argument(
-            "--architecture",
-            metavar="<architecture>",
-            default="",
-            help=_(
-                "Processor, such as x86_64 or aarch64 (default: what the"
-                " kernel says)"
-            ),
-        )
-        parser.add_argument(
-            "--existing",
-            choices=baremetal.EXISTING,
-            default="keep",
-            help=_(
-                "What becomes of an image of this name with other content:"
-                " it is kept, renamed, or deleted when the new one is in"
-                " place (default: %(default)s)"
-            ),
-        )
-        parser.add_argument(
-            "--dry-run",
-            action="store_true",
-            help=_("Show what would be uploaded, and change nothing"),
-        )
+        base.add_registry_options(parser)
+        base.add_concurrency_option(parser)
         return parser
 
     def take_action(
@@ -328,130 +240,36 @@ class BaremetalRegister(base.Lister):
         from imageprep_client.client import baremetal
 
         started = time.monotonic()
-        request = baremetal.RegisterRequest(
-            name=parsed_args.name,
-            whole_disk=parsed_args.whole_disk,
-            partition=parsed_args.partition,
-            kernel=parsed_args.kernel,
-            ramdisk=parsed_args.ramdisk,
-            deploy=parsed_args.deploy,
-            visibility=parsed_args.visibility,
-            properties=dict(parsed_args.property),
-            architecture=parsed_args.architecture,
-            existing=parsed_args.existing,
-            dry_run=parsed_args.dry_run,
-        )
-        with progress.Progress() as observer:
-            images = _client(self).register(request, observer)
-        uploaded = [i for i in images if i.outcome == "uploaded"]
-        total = sum(image.size for image in uploaded)
-        self.tell(
-            f"{request.name}: {len(uploaded)} of {len(images)} images"
-            f" uploaded, {progress.size(total)}, in"
-            f" {time.monotonic() - started:.1f} s; next: baremetal show"
-            f" {request.name}"
-        )
-        return ("Name", "Role", "ID", "Outcome", "Size"), (
-            (i.name, i.role, i.id, i.outcome, _Size(i.size)) for i in images
-        )
-
-
-class BaremetalList(base.Lister):
-    """List the bare-metal images in Glance: what belongs together."""
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument(
-            "--orphans",
-            action="store_true",
-            help=_("Only what is not whole, or left over, and why"),
-        )
-        return parser
-
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        found = _client(self).sets()
-        if parsed_args.orphans:
-            found = [each for each in found if each.problems]
-        return ("Name", "Kind", "Images", "Size", "Problems"), (
-            (
-                each.name,
-                each.kind,
-                len(each.images),
-                _Size(sum(image.size for image in each.images)),
-                _Lines(list(each.problems)),
+        files = [
+            baremetal.ArtifactFile(kind, *_file_for(text))
+            for kind, given in (
+                ("disk", parsed_args.images),
+                ("kernel", parsed_args.kernels),
+                ("ramdisk", parsed_args.ramdisks),
             )
-            for each in found
-        )
-
-
-class BaremetalShow(base.ShowOne):
-    """Show the images of a name, and what Ironic is told of them.
-
-    instance_info, driver_info and kernel_append_params are ready to be given
-    to "openstack baremetal node set".
-    """
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="<name>", help=_("Name"))
-        return parser
-
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
-        found, settings = _client(self).show(parsed_args.name)
-        fields = {
-            "name": found.name,
-            "kind": found.kind,
-            "images": _Rows(
-                [
-                    {
-                        "role": image.properties["image_prepare_role"],
-                        "id": image.id,
-                        "name": image.name,
-                        "status": image.status,
-                        "size": image.size,
-                        "disk_format": image.disk_format,
-                        "visibility": image.visibility,
-                    }
-                    for image in found.images
-                ]
-            ),
-            "problems": _Lines(list(found.problems)),
-            "node_set_options": _Lines(
-                [
-                    f"--{kind.replace('_', '-')} {key}={shlex.quote(value)}"
-                    for (kind, key), value in settings.items()
-                ]
-            ),
-        }
-        for kind in ("instance_info", "driver_info"):
-            chosen = {k: v for (of, k), v in settings.items() if of == kind}
-            fields[kind] = _Pairs(chosen)
-        return tuple(fields), tuple(fields.values())
-
-
-class BaremetalDelete(base.Command):
-    """Delete the images of a name from Glance, all of them."""
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="<name>", help=_("Name"))
-        return parser
-
-    def take_action(self, parsed_args: argparse.Namespace) -> None:
-        deleted = _client(self).delete(parsed_args.name)
-        total = sum(image.size for image in deleted)
+            for text in given
+        ]
+        parsed_args.image_serve = ""
+        with progress.Progress() as observer:
+            pushed = open_client(self).push(
+                files,
+                parsed_args.location,
+                base.settings(parsed_args),
+                observer,
+                concurrency=parsed_args.concurrency,
+            )
         self.tell(
-            f"{parsed_args.name}: {len(deleted)} images deleted from Glance,"
-            f" {progress.size(total)}"
+            f"{parsed_args.location}: {len(pushed.files)} of {pushed.entries}"
+            f" entries pushed, {progress.size(pushed.copied)} copied, in"
+            f" {time.monotonic() - started:.1f} s; index {pushed.digest}"
+        )
+        return ("Kind", "Architecture", "Digest", "Size", "File"), (
+            (f.kind, f.architecture, f.digest, columns.Size(f.size), f.path)
+            for f in pushed.files
         )
 
 
-def _property(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not <key>=<value>")
-    return key, value
+def _file_for(text: str) -> tuple[str, str]:
+    """A file and its architecture, empty where it is not said."""
+    path, comma, architecture = text.rpartition(",architecture=")
+    return (path, architecture) if comma else (text, "")

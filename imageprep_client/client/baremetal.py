@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from imageprep_client import errors
 from imageprep_client.baremetal import (
+    artifact,
     extracting,
     inspecting,
     records,
     registering,
+)
+from imageprep_client.baremetal.artifact import (
+    ArtifactFile,
+    PushedFile,
+    PushedIndex,
 )
 from imageprep_client.baremetal.disks.formats import MAX_SIZE
 from imageprep_client.baremetal.extracting import (
@@ -27,18 +34,28 @@ from imageprep_client.baremetal.registration import (
     VISIBILITIES,
     RegisterRequest,
 )
+from imageprep_client.client.stores import Settings, Stores
+from imageprep_client.heat import environment, parameters
 from imageprep_client.observer import Observer
+from imageprep_client.oci.reference import Reference
+from imageprep_client.retry import PATIENT
+from imageprep_client.stores import base
+from imageprep_client.transfer.engine import CONCURRENCY
 
 __all__ = [
+    "CONCURRENCY",
     "EXISTING",
     "MAX_SIZE",
     "PARTS",
     "VISIBILITIES",
+    "ArtifactFile",
     "BaremetalClient",
     "BaremetalImages",
     "ExtractRequest",
     "ExtractResult",
     "Inspection",
+    "PushedFile",
+    "PushedIndex",
     "RegisterRequest",
     "RegisteredImage",
 ]
@@ -92,7 +109,72 @@ class BaremetalClient:
         """Delete the images of a name; see `baremetal.records.delete`."""
         return records.delete(self._glance(), name)
 
+    def push(
+        self,
+        files: Sequence[ArtifactFile],
+        location: str,
+        settings: Settings,
+        observer: Observer = _SILENT,
+        *,
+        concurrency: int = CONCURRENCY,
+    ) -> PushedIndex:
+        """Push files as an OCI index; see `baremetal.artifact.push`.
+
+        :param location: ``HOST/REPOSITORY:TAG``, ``oci:DIR//REPOSITORY:TAG``
+            or ``image-serve:DIR//REPOSITORY:TAG``.
+        """
+        with self._store(location, settings, observer, concurrency) as opened:
+            stores, store, tag = opened
+            with stores.locked(observer.waiting):
+                return artifact.push(
+                    files, store, tag, observer, concurrency=concurrency
+                )
+
+    def pushed(
+        self, location: str, settings: Settings, observer: Observer = _SILENT
+    ) -> list[PushedFile]:
+        """The files in an index that was pushed.
+
+        :raises NotFound: when there is none.
+        """
+        opened = self._store(location, settings, observer, CONCURRENCY)
+        with opened as (_, store, tag):
+            return artifact.files(store, tag)
+
+    @contextlib.contextmanager
+    def _store(
+        self,
+        location: str,
+        settings: Settings,
+        observer: Observer,
+        concurrency: int,
+    ) -> Iterator[tuple[Stores, base.Store, str]]:
+        place, name = _place(location)
+        if name.digest or not name.tag:
+            raise errors.InvalidArgument(
+                f"{location}: names no tag", hint="end it with :TAG"
+            )
+        stores = Stores(
+            settings,
+            parameters.parse(environment.merge([])),
+            observer,
+            policy=PATIENT,
+            concurrency=concurrency,
+        )
+        with stores:
+            yield stores, stores.destination(place, name.repository), name.tag
+
     def _glance(self) -> Glance:
         if self._connect is None:
             raise errors.InvalidArgument("Glance cannot be used: no cloud")
         return Glance(self._connect())
+
+
+def _place(location: str) -> tuple[str, Reference]:
+    """The place that a location is in, and the image there."""
+    transport, _, rest = location.partition(":")
+    if transport in ("oci", "image-serve"):
+        directory, _, name = rest.partition("//")
+        return f"{transport}:{directory}", Reference.parse(f"localhost/{name}")
+    reference = Reference.parse(location.removeprefix("docker://"))
+    return reference.registry, reference

@@ -7,10 +7,10 @@ absurd virtual size; this module does.
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import struct
-from typing import BinaryIO
 
 from oslo_utils.imageutils import format_inspector
 
@@ -37,7 +37,7 @@ _CONVERT = "convert it first: qemu-img convert -f {0} -O qcow2 ..."
 _ENDINGS = {".qcow2": "qcow2", ".qcow": "qcow2", ".vmdk": "vmdk"}
 
 
-def open_image(path: str) -> BinaryIO:
+def open_image(path: str) -> io.BufferedReader:
     """Open a regular file to read, and nothing else.
 
     :raises InvalidFile: when it is none.
@@ -56,7 +56,7 @@ def open_image(path: str) -> BinaryIO:
     return open(descriptor, "rb")
 
 
-def inspect(file: BinaryIO, path: str, max_size: int) -> DiskFormat:
+def inspect(file: io.BufferedReader, path: str, max_size: int) -> DiskFormat:
     """The format of an image, when it is one that is safe to open.
 
     :param path: what messages call the file.
@@ -95,7 +95,9 @@ def inspect(file: BinaryIO, path: str, max_size: int) -> DiskFormat:
     return DiskFormat(name, virtual, size)
 
 
-def _detect(file: BinaryIO, path: str) -> format_inspector.FileInspector:
+def _detect(
+    file: io.BufferedReader, path: str
+) -> format_inspector.FileInspector:
     file.seek(0)
     # The wrapper closes what it reads.
     copy = os.fdopen(os.dup(file.fileno()), "rb", buffering=0)

@@ -131,7 +131,12 @@ class _Registrar:
                 return self._kept(part, max(whole, key=records.generation))
             if self._request.dry_run:
                 return self._result(part, "", "planned")
-            busy = [i for i in own if not self._is_over(i, queued, waited)]
+            busy = [
+                image
+                for image in own
+                if image.status != "active"
+                and not self._is_over(image, queued, waited)
+            ]
             if busy:
                 self._wait(busy[0], waited)
                 waited += _INTERVAL

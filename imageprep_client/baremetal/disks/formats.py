@@ -8,6 +8,7 @@ absurd virtual size; this module does.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import stat
 import struct
@@ -20,6 +21,9 @@ from imageprep_client.baremetal.disks.disk import DiskFormat
 GIB = 1024**3
 #: GiB that a disk may have where nothing else is said.
 MAX_SIZE = 128
+
+# What it warns of is told in the error that follows.
+format_inspector.LOG.setLevel(logging.ERROR)
 
 _CHUNK = 64 * 1024
 #: No format has its headers further inside than this.

@@ -19,6 +19,7 @@ from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer
 from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.streams import put
 
 MakeClient = Callable[..., RegistryClient]
 PASSWORD = "Zz9Secret"
@@ -39,9 +40,7 @@ def gate(request: pytest.FixtureRequest) -> Basic | Bearer:
 
 
 def fill(server: RegistryServer) -> None:
-    store = server.content.store("ns/name")
-    store_suite.store_all(store, IMAGE)
-    store.tag(IMAGE.descriptor, "latest")
+    put(server.content.store("ns/name"), IMAGE, "latest")
 
 
 @pytest.mark.parametrize(

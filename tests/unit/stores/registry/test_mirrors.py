@@ -22,6 +22,7 @@ from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic
 from imageprep_client.testing.registry import Behaviour, RegistryServer
+from imageprep_client.testing.streams import put
 from tests import servers
 from tests.recorder import Recorder
 
@@ -33,9 +34,7 @@ NAME = "reg.invalid"
 
 def fill(server: RegistryServer, repository: str) -> None:
     """Have the image there, as ``latest``."""
-    store = server.content.store(repository)
-    store_suite.store_all(store, IMAGE)
-    store.tag(IMAGE.descriptor, "latest")
+    put(server.content.store(repository), IMAGE, "latest")
 
 
 @pytest.fixture

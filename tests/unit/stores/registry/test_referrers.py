@@ -11,6 +11,7 @@ from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import Behaviour, RegistryServer
+from imageprep_client.testing.streams import put
 
 LISTS = "/(referrers|tags)/"
 OLD = Behaviour(referrers=False)
@@ -24,10 +25,7 @@ def client() -> Iterator[RegistryClient]:
 
 def fill(registry: RegistryServer, name: str) -> content.Image:
     image = content.image(name)
-    store = registry.content.store(name)
-    for piece in image.pieces:
-        store.push(piece.descriptor, piece.open())
-    store.tag(image.descriptor, "1")
+    put(registry.content.store(name), image, "1")
     return image
 
 

@@ -19,6 +19,7 @@ from imageprep_client.programs.buildah.names import (
     own_name,
     temporary,
 )
+from imageprep_client.programs.buildah.records import LayerRecords
 from imageprep_client.programs.process import Program, end_users
 
 _NOTHING: Mapping[str, str] = types.MappingProxyType({})
@@ -77,6 +78,27 @@ class Buildah(Program):
         """What `buildah info` tells of the host and its storage."""
         found: Mapping[str, Any] = images.parsed("info", self.run("info"))
         return found
+
+    def records(self) -> LayerRecords:
+        """What the storage recorded of its layers."""
+        return LayerRecords(self.info().get("store") or {})
+
+    def check_layers(self, image: LocalImage, name: str) -> bool:
+        """Compare the layers of an image with the diff IDs of its config.
+
+        :param name: what messages call it.
+        :returns: False when its layers are not known.
+        :raises LocalStorageError: when it has other layers.
+        """
+        recorded = self.records().diff_ids(image.id)
+        if recorded not in (None, image.diff_ids):
+            raise errors.LocalStorageError(
+                f"{name}: the layers in local storage are not those that the"
+                " config of the image names",
+                hint="the image is damaged or hostile; remove it, and get it"
+                " from another place",
+            )
+        return recorded is not None
 
     def pull(self, layout: str, reference: str, name: str) -> str:
         """Bring an image from an OCI layout into local storage.

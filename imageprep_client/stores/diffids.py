@@ -1,0 +1,303 @@
+"""Layers compared with the diff IDs that the config of their image claims.
+
+A diff ID is the digest of a layer without its compression. A config can
+claim any: only the layer itself shows whether the claim is true.
+"""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import json
+import lzma
+import sys
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from imageprep_client import errors
+from imageprep_client.oci import digest as digests
+from imageprep_client.oci import manifest as manifests
+from imageprep_client.oci import mediatypes
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.manifest import Manifest
+from imageprep_client.stores import verify
+from imageprep_client.stores.base import CHUNK, Content, ReadableStore
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+#: Bytes that the layers of one check may have without their compression.
+MAX_UNPACKED = 1 << 36
+# The dictionary of an xz stream takes as much memory as the stream says.
+_XZ_MEMORY = 1 << 28
+_DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError, zstd.ZstdError)
+_STRUCTURE = frozenset(
+    {"config", "diff_ids", "digest", "layers", "manifests", "rootfs", "urls"}
+)
+_IMAGE_CONFIGS = frozenset({mediatypes.OCI_CONFIG, mediatypes.DOCKER_CONFIG})
+
+
+class _Decompressor(Protocol):
+    """The interface that the decompressors of Python have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _Gzip:
+    """A gzip member, with that interface."""
+
+    def __init__(self) -> None:
+        self._zlib = zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._zlib.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._zlib.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._zlib.decompress(
+            self._zlib.unconsumed_tail + data, max_length
+        )
+
+
+#: Compressions by the bytes that they begin with. containers/storage goes by
+#: these bytes, too, whatever the media type says.
+_COMPRESSIONS: Sequence[tuple[bytes, Callable[[], _Decompressor]]] = (
+    (b"\x1f\x8b\x08", _Gzip),
+    (b"\x28\xb5\x2f\xfd", zstd.ZstdDecompressor),
+    (b"\xfd7zXZ\x00", lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY)),
+    (b"BZh", bz2.BZ2Decompressor),
+)
+_LONGEST = max(len(magic) for magic, _ in _COMPRESSIONS)
+
+
+class DiffIdCheck:
+    """Checks images against their configs; may be used by several threads.
+
+    Each layer is decompressed once, however many images have it.
+
+    :param limit: how many bytes all layers together may have without their
+        compression.
+    :param room: what `limit` is, for messages, such as a directory.
+    """
+
+    def __init__(self, limit: int = MAX_UNPACKED, room: str = "") -> None:
+        self._limit = min(limit, MAX_UNPACKED)
+        self._room = room and f", the room in {room}"
+        self._total = 0
+        self._known: dict[tuple[str, str], str] = {}
+        self._locks: dict[tuple[str, str], threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def check_stored(
+        self, store: ReadableStore, reference: str, name: str
+    ) -> Mapping[str, Descriptor]:
+        """Check all that is in a store of an image, before it is unpacked.
+
+        :param reference: a tag or digest of an image or an index.
+        :param name: what messages call the image.
+        :returns: the layers by their diff IDs.
+        :raises InvalidContent: when a layer has another diff ID than the
+            config says, cannot be decompressed, or is offered at URLs.
+        :raises StoreError: when the image cannot be read.
+        """
+        layers: dict[str, Descriptor] = {}
+        todo = [store.resolve(reference)]
+        while todo:
+            manifest = verify.manifest(store, todo.pop())
+            todo += [m for m in manifest.manifests if store.exists(m)]
+            if manifest.config is None:
+                continue
+            _refuse_urls(manifest, name)
+            claimed = _claimed(store, manifest.config, manifest.layers, name)
+            for diff_id, layer in zip(claimed, manifest.layers, strict=True):
+                self._compare(store, layer, diff_id, name)
+                layers[diff_id] = layer
+        return layers
+
+    def mismatches(
+        self, store: ReadableStore, manifest: Manifest
+    ) -> dict[str, errors.InvalidContent]:
+        """Compare the layers of one image; other manifests have none.
+
+        :returns: by its digest, why each wrong layer is; by the digest of
+            the config, why its diff IDs are none.
+        """
+        config = manifest.config
+        if config is None or not manifest.layers:
+            return {}
+        found: dict[str, errors.InvalidContent] = {}
+        try:
+            claimed = _claimed(store, config, manifest.layers, str(store))
+        except errors.InvalidContent as error:
+            # Of an artifact the config can be anything.
+            is_image = config.media_type in _IMAGE_CONFIGS
+            return {config.digest: error} if is_image else {}
+        for diff_id, layer in zip(claimed, manifest.layers, strict=True):
+            if mediatypes.is_foreign(layer.media_type):
+                continue
+            try:
+                self._compare(store, layer, diff_id, str(store))
+            except errors.InvalidContent as error:
+                found[layer.digest] = error
+        return found
+
+    def _compare(
+        self, store: ReadableStore, layer: Descriptor, diff_id: str, name: str
+    ) -> None:
+        actual = self._diff_id(store, layer, diff_id, name)
+        if actual != diff_id:
+            raise errors.InvalidContent(
+                f"{name}: layer {layer.digest} has the diff ID {actual}, the"
+                f" config of the image says {diff_id}",
+                hint="the image is damaged or hostile; get it from another"
+                " place",
+            )
+
+    def _diff_id(
+        self, store: ReadableStore, layer: Descriptor, like: str, name: str
+    ) -> str:
+        """The diff ID of a layer, by the algorithm of another digest."""
+        key = layer.digest, like.partition(":")[0]
+        with self._lock:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            if key not in self._known:
+                with contextlib.closing(store.fetch(layer)) as content:
+                    found = self._hash(content, layer, like, name)
+                self._known[key] = f"{key[1]}:{found}"
+            return self._known[key]
+
+    def _hash(
+        self, content: Content, layer: Descriptor, like: str, name: str
+    ) -> str:
+        digest = digests.hasher(like)
+        size = 0
+        try:
+            for chunk in unpacked(content):
+                size += len(chunk)
+                if self._total + size > self._limit:
+                    raise errors.InvalidContent(
+                        f"{name}: layer {layer.digest} exceeds the limit for"
+                        f" unpacked layers: {self._limit} bytes{self._room}"
+                    )
+                digest.update(chunk)
+        except _DAMAGED as error:
+            raise errors.InvalidContent(
+                f"{name}: layer {layer.digest} cannot be decompressed: {error}"
+            ) from error
+        with self._lock:
+            self._total += size
+        return digest.hexdigest()
+
+
+def unpacked(content: Content) -> Iterator[bytes]:
+    """The bytes of a layer without its compression, in bounded pieces.
+
+    :raises EOFError: when it is cut off.
+    """
+    data = b""
+    while len(data) < _LONGEST and (more := content.read(CHUNK)):
+        data += more
+    new = next((new for m, new in _COMPRESSIONS if data.startswith(m)), None)
+    if new is None:
+        while data:
+            yield data
+            data = content.read(CHUNK)
+        return
+    stream = new()
+    while True:
+        yield stream.decompress(data, CHUNK)
+        data = b""
+        if stream.eof:
+            # A file may have several members.
+            data = stream.unused_data or content.read(CHUNK)
+            if not data:
+                return
+            stream = new()
+        elif stream.needs_input:
+            data = content.read(CHUNK)
+            if not data:
+                raise EOFError("it is cut off")
+
+
+def _claimed(
+    store: ReadableStore,
+    config: Descriptor,
+    layers: Sequence[Descriptor],
+    name: str,
+) -> Sequence[str]:
+    """The diff IDs of a config, one for each layer."""
+    content = verify.read_all(
+        store.fetch(config), manifests.MAX_SIZE, config.digest
+    )
+    document = _document(content, f"{name}: config {config.digest}")
+    rootfs = document.get("rootfs")
+    claimed = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+    if not isinstance(claimed, list) or not all(
+        map(digests.is_valid, claimed)
+    ):
+        raise errors.InvalidContent(
+            f"{name}: config {config.digest} has no list of diff IDs"
+        )
+    if len(claimed) != len(layers):
+        raise errors.InvalidContent(
+            f"{name}: {len(layers)} layers in its manifest,"
+            f" {len(claimed)} in its config"
+        )
+    return claimed
+
+
+def _document(content: bytes, what: str) -> dict[str, Any]:
+    """A JSON object that every reader understands in the same way.
+
+    Readers differ in which of two equal names counts, and for those in Go
+    the names of a structure are equal in upper and lower case.
+    """
+
+    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        folded = [n.casefold() for n in found if n.casefold() in _STRUCTURE]
+        if len(found) != len(pairs) or len(folded) != len(set(folded)):
+            raise errors.InvalidContent(f"{what}: a name occurs twice")
+        return found
+
+    try:
+        document = json.loads(content, object_pairs_hook=distinct)
+    except (ValueError, RecursionError) as error:
+        raise errors.InvalidContent(f"{what}: no JSON") from error
+    if not isinstance(document, dict):
+        raise errors.InvalidContent(f"{what}: no JSON object")
+    return document
+
+
+def _refuse_urls(manifest: Manifest, name: str) -> None:
+    """Refuse layers that whoever unpacks the image would fetch from URLs."""
+    document = _document(manifest.content, f"{name}: manifest")
+    for part in (document.get("config"), *document.get("layers", ())):
+        if any(key.casefold() == "urls" and part[key] for key in part or ()):
+            raise errors.InvalidContent(
+                f"{name}: layer {part.get('digest')} is offered at URLs,"
+                " which are not asked",
+                hint="take an image whose registry has all its layers",
+            )

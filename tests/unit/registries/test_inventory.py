@@ -13,7 +13,7 @@ from imageprep_client.stores import base
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.testing import content
 from imageprep_client.transfer import graph
-from tests.unit.container.test_removal import Warnings, put
+from tests.unit.registries.test_removal import Warnings, put
 
 HOST = str(graph.host_platform())
 IMAGE = content.image("image", labels={"a": "b"})

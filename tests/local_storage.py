@@ -68,10 +68,10 @@ class LocalStorage:
         :returns: its ID.
         """
         with self.buildah.container(base) as container:
-            archive = self.directory / f"{container.name}.tar"
-            archive.write_bytes(_archive(files, links))
-            self.buildah.run("add", "--quiet", container.name, str(archive))
-            archive.unlink()
+            path = self.directory / f"{container.name}.tar"
+            path.write_bytes(archive(files, links))
+            self.buildah.run("add", "--quiet", container.name, str(path))
+            path.unlink()
             container.config(user=user)
             return container.commit(name, **labels)
 
@@ -164,7 +164,7 @@ def _driver() -> str:
     return "vfs" if tried.returncode else "overlay"
 
 
-def _archive(files: Mapping[str, bytes], links: Mapping[str, str]) -> bytes:
+def archive(files: Mapping[str, bytes], links: Mapping[str, str]) -> bytes:
     """A tar archive; everything in it is of root and equally old."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:

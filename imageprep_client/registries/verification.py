@@ -189,7 +189,6 @@ class _Verification:
         )
         return broken
 
-
     def _compare(
         self, read: Sequence[Repository], known: set[Problem]
     ) -> dict[tuple[str, str], str]:
@@ -207,12 +206,13 @@ class _Verification:
 
         def one(job: tuple[Repository, Manifest]) -> None:
             each, manifest = job
-            found = check.mismatches(each.store, manifest)
-            for digest, error in found.items():
-                self._observer.warning(str(error))
+            digest = manifest.descriptor.digest
+            for error in check.mismatches(each.store, manifest):
+                self._observer.warning(f"{each.name}@{digest}: {error}")
+                # The layer can be the right one of other images.
                 with self._lock:
                     wrong[each.name, digest] = OTHER_DIFF_ID
-            self._observer.image_finished(manifest.descriptor.digest, "read")
+            self._observer.image_finished(digest, "read")
 
         _raise_first(self._workers.each(one, images))
         return wrong

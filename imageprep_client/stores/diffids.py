@@ -137,29 +137,27 @@ class DiffIdCheck:
 
     def mismatches(
         self, store: ReadableStore, manifest: Manifest
-    ) -> dict[str, errors.InvalidContent]:
-        """Compare the layers of one image; other manifests have none.
+    ) -> list[errors.InvalidContent]:
+        """Compare the layers of one image in a store with its config.
 
-        :returns: by its digest, why each wrong layer is; by the digest of
-            the config, why its diff IDs are none.
+        :returns: why the image is wrong; empty also for other manifests.
         """
         config = manifest.config
         if config is None or not manifest.layers:
-            return {}
-        found: dict[str, errors.InvalidContent] = {}
+            return []
+        found: list[errors.InvalidContent] = []
         try:
             claimed = _claimed(store, config, manifest.layers, str(store))
         except errors.InvalidContent as error:
-            # Of an artifact the config can be anything.
-            is_image = config.media_type in _IMAGE_CONFIGS
-            return {config.digest: error} if is_image else {}
+            # The config of an artifact can be anything.
+            return [error] if config.media_type in _IMAGE_CONFIGS else []
         for diff_id, layer in zip(claimed, manifest.layers, strict=True):
             if mediatypes.is_foreign(layer.media_type):
                 continue
             try:
                 self._compare(store, layer, diff_id, str(store))
             except errors.InvalidContent as error:
-                found[layer.digest] = error
+                found.append(error)
         return found
 
     def _compare(

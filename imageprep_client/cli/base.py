@@ -62,6 +62,11 @@ class Command(command.Command):
         except KeyboardInterrupt as error:
             self.log.error("stopped; what was not finished is not visible")
             return 128 + getattr(error, "signal", signal.SIGINT)
+        except MemoryError:
+            self.log.error(
+                "out of memory; what was not finished is not visible"
+            )
+            return 1
         return self._report(self.failure) if self.failure else status
 
     def get_epilog(self) -> str:

@@ -14,7 +14,7 @@ from typing import Self
 
 from imageprep_client import errors
 from imageprep_client.heat.parameters import PrepareParameters
-from imageprep_client.host import disk, undercloud
+from imageprep_client.host import disk, inputs, undercloud
 from imageprep_client.host.undercloud import PORT, TREE
 from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import DOCKER_HUB, Reference
@@ -260,9 +260,9 @@ def _check_cacert(path: str) -> None:
     if not path:
         return
     try:
-        pathlib.Path(path).read_bytes()
+        inputs.check(path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", "") or "no file name"
         raise errors.InvalidFile(
             path, f"cannot be read: {reason.lower()}"
-        ) from error
+        ) from None

@@ -79,6 +79,13 @@ def test_nothing_done(error: errors.ImagePrepError) -> None:
     assert _run(_raise(error)) == 2
 
 
+def test_out_of_memory(caplog: pytest.LogCaptureFixture) -> None:
+    """Memory that runs out is told in one line."""
+    assert _run(_raise(MemoryError())) == 1
+    (message,) = _messages(caplog)
+    assert message.startswith("out of memory")
+
+
 def test_error_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     """Message and hint are a line each, whatever a name has in it."""
     _run(_raise(errors.InvalidFile("a\nb", "bad", hint="look\there")))

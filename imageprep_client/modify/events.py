@@ -17,6 +17,9 @@ from imageprep_client.observer import Observer
 #: How much of a log is shown with an image that failed.
 LINES = 20
 _WIDTH = 300
+# Characters that are read at the end of a text: an image decides how much its
+# programs print.
+_TEXT = 1 << 18
 _FAILED = ("runner_on_failed", "runner_on_unreachable")
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _URL_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
@@ -139,7 +142,10 @@ class Events:
             yield from self._lines(message)
 
     def _lines(self, text: str) -> Iterator[str]:
-        """Its lines, without colours and secrets, of bounded length."""
+        """Its last lines, without colours and secrets, of bounded length."""
+        if len(text) > _TEXT:
+            # What is cut begins with a whole line: there is no half secret.
+            text = text[-_TEXT:].partition("\n")[2]
         for secret in self._secrets:
             text = text.replace(secret, _MASK)
         text = _URL_PASSWORD.sub(rf"\1:{_MASK}@", _ESCAPE.sub("", text))

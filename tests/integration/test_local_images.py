@@ -27,7 +27,7 @@ from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.transfer import engine
 from imageprep_client.transfer.ledger import Ledger
 from imageprep_client.transfer.survey import Copy
-from tests.local_storage import LocalStorage
+from tests.local_storage import LocalStorage, name_of_killed_run
 
 NAME = "localhost/nova"
 
@@ -152,7 +152,7 @@ def test_what_a_killed_run_packed_is_removed(
     local_storage: LocalStorage, storage: ContainersStorage
 ) -> None:
     """Temporary files of a process that is no more go as well."""
-    left = local_storage.temporary / "imageprep-999999999-1-0123abcd"
+    left = local_storage.temporary / name_of_killed_run()
     other = local_storage.temporary / "of-another"
     for path in (left, other):
         path.mkdir()

@@ -202,3 +202,16 @@ def test_ansible_says_nothing(taken: Events) -> None:
     """Nor is that hidden."""
     with pytest.raises(errors.ModifyError, match="it says nothing"):
         taken.results(ended=False)
+
+
+@pytest.mark.parametrize("key", ["stdout", "msg", "module_stderr"])
+def test_endless_output(taken: Events, key: str) -> None:
+    """Of what a program of an image prints only the end is read; a password
+    that is cut there is not shown either.
+    """
+    text = f"{'x' * 100}hunter2{'y' * (1 << 18)}\nhunter2\nend\n"
+    for cut in range(1, 7):
+        taken.take(failed(**{key: text[:-5] + "e" * cut + "\n"}))
+        told = f"{first(taken)} {first(taken).log}"
+        assert len(told) < 10_000
+        assert "unter" not in told

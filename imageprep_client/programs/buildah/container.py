@@ -96,7 +96,7 @@ class Container:
         :raises LocalStorageError: when it has more bytes than `limit`.
         """
         with self._open(path) as file:
-            data = file and file.read(limit + 1)
+            data = io.BufferedReader(file).read(limit + 1) if file else None
         if data is not None and len(data) > limit:
             raise errors.LocalStorageError(
                 f"{path}: has more than {limit} bytes"
@@ -109,7 +109,7 @@ class Container:
             return file is not None
 
     @contextlib.contextmanager
-    def _open(self, path: str) -> Iterator[io.BufferedReader | None]:
+    def _open(self, path: str) -> Iterator[io.FileIO | None]:
         with self.mount() as root:
             try:
                 # Whatever replaces a part of the path meanwhile, no link is
@@ -124,8 +124,8 @@ class Container:
             if file is None:
                 yield None
                 return
-            with io.BufferedReader(file) as buffered:
-                yield buffered
+            with file:
+                yield file
 
     def config(
         self,

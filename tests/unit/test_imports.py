@@ -160,6 +160,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "cliff",
         "osc_lib",
     ),
+    "cli.log": ("host", "observer", "oci"),
     "cli.cloud": (
         "cli.base",
         "errors",
@@ -171,7 +172,9 @@ RULES: dict[str, tuple[str, ...]] = {
     "testing": (
         "errors",
         "oci",
+        "heat.document",
         "plans.base",
+        "plans.content",
         "plans.files",
         "plans.history",
         "plans.stored",

@@ -14,11 +14,11 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from imageprep_client import errors
+from imageprep_client.oci import config as configs
 from imageprep_client.oci import digest as digests
-from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.manifest import Manifest
@@ -35,9 +35,6 @@ MAX_UNPACKED = 1 << 36
 # The dictionary of an xz stream takes as much memory as the stream says.
 _XZ_MEMORY = 1 << 28
 _DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError, zstd.ZstdError)
-_STRUCTURE = frozenset(
-    {"config", "diff_ids", "digest", "layers", "manifests", "rootfs", "urls"}
-)
 _IMAGE_CONFIGS = frozenset({mediatypes.OCI_CONFIG, mediatypes.DOCKER_CONFIG})
 
 
@@ -247,16 +244,12 @@ def _claimed(
 ) -> Sequence[str]:
     """The diff IDs of a config, one for each layer."""
     content = verify.read_all(
-        store.fetch(config), manifests.MAX_SIZE, config.digest
+        store.fetch(config), configs.MAX_SIZE, config.digest
     )
-    document = _document(content, f"{name}: config {config.digest}")
-    rootfs = document.get("rootfs")
-    claimed = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
-    if not isinstance(claimed, list) or not all(
-        map(digests.is_valid, claimed)
-    ):
+    claimed = configs.parse(content, f"{name}: {config.digest}").diff_ids
+    if not all(map(digests.is_valid, claimed)):
         raise errors.InvalidContent(
-            f"{name}: config {config.digest} has no list of diff IDs"
+            f"{name}: config {config.digest} has invalid diff IDs"
         )
     if len(claimed) != len(layers):
         raise errors.InvalidContent(
@@ -266,36 +259,13 @@ def _claimed(
     return claimed
 
 
-def _document(content: bytes, what: str) -> dict[str, Any]:
-    """A JSON object that every reader understands in the same way.
-
-    Readers differ in which of two equal names counts, and for those in Go
-    the names of a structure are equal in upper and lower case.
-    """
-
-    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        folded = [n.casefold() for n in found if n.casefold() in _STRUCTURE]
-        if len(found) != len(pairs) or len(folded) != len(set(folded)):
-            raise errors.InvalidContent(f"{what}: a name occurs twice")
-        return found
-
-    try:
-        document = json.loads(content, object_pairs_hook=distinct)
-    except (ValueError, RecursionError) as error:
-        raise errors.InvalidContent(f"{what}: no JSON") from error
-    if not isinstance(document, dict):
-        raise errors.InvalidContent(f"{what}: no JSON object")
-    return document
-
-
 def _refuse_urls(manifest: Manifest, name: str) -> None:
     """Refuse layers that whoever unpacks the image would fetch from URLs."""
-    document = _document(manifest.content, f"{name}: manifest")
-    for part in (document.get("config"), *document.get("layers", ())):
-        if any(key.casefold() == "urls" and part[key] for key in part or ()):
+    document = json.loads(manifest.content)
+    for part in (document["config"], *document["layers"]):
+        if part.get("urls"):
             raise errors.InvalidContent(
-                f"{name}: layer {part.get('digest')} is offered at URLs,"
-                " which are not asked",
+                f"{name}: layer {part['digest']} is offered at URLs, which"
+                " are not asked",
                 hint="take an image whose registry has all its layers",
             )

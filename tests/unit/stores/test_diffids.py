@@ -225,23 +225,20 @@ def test_image_with_a_config_of_another_type(store: MemoryStore) -> None:
 
 
 @pytest.mark.parametrize(
-    "hidden",
+    "rootfs",
     [
-        '"rootfs": {"diff_ids": []}',
-        '"Rootfs": {"diff_ids": []}',
-        '"root\u017f": 1, "rootF\u017f": 1',
+        '{"diff_ids": [], "diff_ids": ["CLAIM"]}',
+        '{"diff_ids": ["CLAIM"], "Diff_IDs": []}',
+        '{"diff_ids": ["CLAIM"]}, "Rootfs": {"diff_ids": []}',
     ],
 )
 def test_claims_that_readers_take_differently(
-    store: MemoryStore, hidden: str
+    store: MemoryStore, rootfs: str
 ) -> None:
-    """A name that Go takes for another one is refused beside it."""
-    config = f"{claims(TAR)[:-1]}, {hidden}}}"
+    """A name that others take for another one is refused."""
+    config = f'{{"rootfs": {rootfs.replace("CLAIM", diff_id(TAR))}}}'
     image(store, [TAR], config)
-    if "rootfs" not in hidden.casefold():
-        DiffIdCheck().check_stored(store, "1", "an image")
-        return
-    with pytest.raises(errors.InvalidContent, match="occurs twice"):
+    with pytest.raises(errors.InvalidContent, match="an image: sha256"):
         DiffIdCheck().check_stored(store, "1", "an image")
 
 
@@ -253,10 +250,9 @@ def test_labels_that_differ_in_case(store: MemoryStore) -> None:
     assert DiffIdCheck().check_stored(store, "1", "an image")
 
 
-@pytest.mark.parametrize("key", ["urls", "URLs", "Urls"])
-def test_layers_at_urls(store: MemoryStore, key: str) -> None:
+def test_layers_at_urls(store: MemoryStore) -> None:
     """Layers that buildah would fetch from anywhere are refused."""
-    image(store, [TAR], claims(TAR), entry={key: ["http://127.0.0.1/x"]})
+    image(store, [TAR], claims(TAR), entry={"urls": ["http://127.0.0.1/x"]})
     with pytest.raises(errors.InvalidContent, match="is offered at URLs"):
         DiffIdCheck().check_stored(store, "1", "an image")
 

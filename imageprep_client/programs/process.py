@@ -24,7 +24,6 @@ import dataclasses
 import json
 import os
 import re
-import selectors
 import signal
 import subprocess
 import threading
@@ -35,22 +34,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from imageprep_client import errors
+from imageprep_client.programs.exchange import Ended, Lines, communicate
 
 _NOTHING: Mapping[str, str] = types.MappingProxyType({})
 #: Bytes that a program may print to standard output.
 OUTPUT = 64 << 20
 #: Bytes that are kept of the end of standard error.
 COMPLAINTS = 1 << 20
-#: Bytes of one line of `Program.stream`; the rest of a longer one is lost.
-LINE = 1 << 16
 #: Seconds between SIGTERM and SIGKILL, so that both take less than one.
 _GRACE = 0.7
 #: Seconds that processes of a killed run may take to end.
 _PATIENCE = 5.0
-# Seconds that other processes may keep the output open after the program's
-# own end.
-_LINGER = 2.0
-_CHUNK = 1 << 16
 _TAIL = 2000
 _MASK = "***"
 # How programs written in Go log between their messages.
@@ -189,7 +183,7 @@ class Program:
         def collect(data: bytes) -> None:
             collected.extend(data)
             if len(collected) > limit:
-                raise _Ended(f"prints more than {limit} bytes")
+                raise Ended(f"prints more than {limit} bytes")
 
         status, stderr = self._attempt(
             words, collect, stdin, directory, timeout, last=last
@@ -209,7 +203,7 @@ class Program:
         :param on_line: is called in this thread, with lines without their
             ends. What it raises ends the program.
         """
-        lines = _Lines(on_line)
+        lines = Lines(on_line)
         status, stderr = self._attempt(
             words, lines.take, stdin, directory, timeout, last=False
         )
@@ -265,8 +259,8 @@ class Program:
 
         with self._started(words, stdin, directory, last=last) as process:
             try:
-                _communicate(process, stdin, on_output, complain, timeout)
-            except _Ended as error:
+                communicate(process, stdin, on_output, complain, timeout)
+            except Ended as error:
                 _end(process)
                 raise self.failure(words, str(error)) from None
             except BaseException:
@@ -328,92 +322,6 @@ class Program:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise self.failure(words, reason.lower()) from error
-
-
-class _Ended(Exception):
-    """A reason of ours to end a process."""
-
-
-class _Lines:
-    """Cuts output into lines of bounded length."""
-
-    def __init__(self, on_line: Callable[[str], None]) -> None:
-        self._on_line = on_line
-        self._begun = b""
-
-    def take(self, data: bytes) -> None:
-        *lines, begun = data.split(b"\n")
-        for line in lines:
-            self._tell(self._begun + line)
-            self._begun = b""
-        self._begun = (self._begun + begun)[:LINE]
-
-    def end(self) -> None:
-        if self._begun:
-            self._tell(self._begun)
-
-    def _tell(self, line: bytes) -> None:
-        text = line[:LINE].decode(errors="replace")
-        self._on_line(text.removesuffix("\r"))
-
-
-def _communicate(
-    process: subprocess.Popen[bytes],
-    stdin: bytes | None,
-    on_output: Callable[[bytes], None],
-    on_complaint: Callable[[bytes], None],
-    timeout: float | None,
-) -> None:
-    """Exchange with a process until it has ended.
-
-    Whoever it leaves behind with its output open is waited for only briefly.
-    """
-    end = None if timeout is None else time.monotonic() + timeout
-    left = memoryview(stdin or b"")
-    ended: float | None = None
-    with selectors.DefaultSelector() as selector:
-        for stream, take in (
-            (process.stdout, on_output),
-            (process.stderr, on_complaint),
-        ):
-            assert stream is not None  # noqa: S101 - for the type
-            selector.register(stream, selectors.EVENT_READ, take)
-        source = process.stdin
-        if source is not None:
-            os.set_blocking(source.fileno(), False)
-            selector.register(source, selectors.EVENT_WRITE)
-        while selector.get_map():
-            for key, _ in selector.select(0.5):
-                if source is not None and key.fileobj is source:
-                    left = left[_write(key.fd, left) :]
-                    if not left:
-                        selector.unregister(source)
-                        source.close()
-                elif data := os.read(key.fd, _CHUNK):
-                    key.data(data)
-                else:
-                    selector.unregister(key.fileobj)
-            now = time.monotonic()
-            if end is not None and now > end:
-                raise _Ended(f"not done after {timeout:g} seconds")
-            if ended is None and process.poll() is not None:
-                ended = now
-            if ended is not None and now > ended + _LINGER:
-                break
-    try:
-        process.wait(None if end is None else max(end - time.monotonic(), 0))
-    except subprocess.TimeoutExpired as error:
-        raise _Ended(f"not done after {timeout:g} seconds") from error
-
-
-def _write(descriptor: int, data: memoryview) -> int:
-    """Write some of the data; all of it counts when nobody reads it."""
-    try:
-        return os.write(descriptor, data[:_CHUNK])
-    except BlockingIOError:
-        return 0
-    except BrokenPipeError:
-        return len(data)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -54,12 +54,13 @@ def test_what_killed_runs_left_goes(above: Path) -> None:
         "imageprep-20261121-backup",
         "imageprep-1-0-abc",
         "imageprep-1-0-0123abcd",
-        f"{name_of_killed_run()}-x",
-        f"x-{name_of_killed_run()}",
+        "NAME-x",
+        "x-NAME",
     ],
 )
 def test_names_of_users_stay(above: Path, name: str) -> None:
     """Who names something much as we do does not lose it."""
+    name = name.replace("NAME", name_of_killed_run())
     assert not buildah.is_abandoned(name)
     (above / name).mkdir()
     with buildah.temporary():

@@ -31,6 +31,12 @@ RULES: dict[str, tuple[str, ...]] = {
     "host": ("errors",),
     "http": ("errors", "host", "oci", "requests", "urllib3"),
     "programs": ("errors", "host", "observer", "oci", "subprocess"),
+    "programs.fsxfs": (
+        "errors",
+        "programs.confined",
+        "programs.entries",
+        "pyfsxfs",
+    ),
     "rpm": ("errors",),
     "ansible": (
         "errors",
@@ -132,6 +138,17 @@ RULES: dict[str, tuple[str, ...]] = {
         "stores.verify",
         "transfer",
     ),
+    "baremetal": (
+        "errors",
+        "host",
+        "observer",
+        "oci",
+        "programs",
+        "stores.base",
+        "stores.verify",
+        "transfer",
+    ),
+    "baremetal.formats": ("baremetal.disk", "errors", "oslo_utils"),
     "client": (
         "ansible",
         "baremetal",

@@ -101,7 +101,8 @@ class PlanShow(_OnePlan):
 
     With --history, one row for each time that image preparation wrote the
     parameters, the newest first, with what it changed. With --diff, only
-    what an environment file has otherwise than the plan.
+    the parameters that an environment file sets to another image than the
+    plan has.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

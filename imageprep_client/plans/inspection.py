@@ -26,20 +26,23 @@ def images(plan: base.Plan) -> dict[str, str]:
 
 
 def difference(plan: base.Plan, path: str) -> list[base.Change]:
-    """What an environment file has otherwise than the plan.
+    """What an environment file would change in the plan.
+
+    A parameter that the file does not set keeps its value, so it is no
+    difference.
 
     :param path: the file.
-    :returns: sorted by parameter; `old` is the plan's image and `new` that
-        of the file, empty where one has none.
+    :returns: sorted by parameter; `old` is the plan's image, empty when there
+        is none, and `new` that of the file.
     :raises InvalidFile: when the file cannot be read, or is no environment;
         and as `images`.
     """
     given = _images([environment.load(path)])
     present = images(plan)
     return [
-        base.Change(name, present.get(name, ""), given.get(name, ""))
-        for name in sorted(present.keys() | given.keys())
-        if present.get(name, "") != given.get(name, "")
+        base.Change(name, present.get(name, ""), image)
+        for name, image in given.items()
+        if present.get(name, "") != image
     ]
 
 

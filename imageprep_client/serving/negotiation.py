@@ -12,6 +12,11 @@ from imageprep_client.stores.imageserve import typemap
 TAKES_INDEX = re.compile(r"(image\.index|manifest\.list|application/\*|\*/\*)")
 
 
+def takes_index(accept: str) -> bool:
+    """Whether a client with this ``Accept`` value takes an index."""
+    return not accept or bool(TAKES_INDEX.search(accept))
+
+
 def choose(
     variants: Sequence[typemap.Variant], accept: str
 ) -> typemap.Variant | None:
@@ -26,6 +31,6 @@ def choose(
     root = typemap.root(variants)
     if root is None or root.media_type not in mediatypes.INDEXES:
         return root
-    if not accept or TAKES_INDEX.search(accept):
+    if takes_index(accept):
         return root
     return typemap.fallback(variants) or root

@@ -11,7 +11,7 @@ from cliff import columns
 from osc_lib.i18n import _
 
 from imageprep_client import client
-from imageprep_client.cli import base, cloud
+from imageprep_client.cli import base
 
 #: Changes of a revision that a table shows.
 _SHOWN = 10
@@ -56,7 +56,7 @@ class _OnePlan(base.Lister):
         return client.open_plan(
             parsed_args.plan or "",
             directory=parsed_args.plan_dir,
-            connect=lambda: cloud.connect(self),
+            connect=lambda: client.connect(self),
             kept=parsed_args.plan_history,
         )
 
@@ -88,7 +88,7 @@ class PlanList(base.Lister):
         return ("Plan", "Kind", "Prepared"), (
             (found.name, found.kind, found.time)
             for found in client.find_plans(
-                parsed_args.plan_dirs, connect=lambda: cloud.connect(self)
+                parsed_args.plan_dirs, connect=lambda: client.connect(self)
             )
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 from osc_lib.i18n import _
 
 from imageprep_client import client, errors
-from imageprep_client.cli import base, cloud, given, log, progress
+from imageprep_client.cli import base, given, log, progress
 from imageprep_client.cli import plan as plan_commands
 
 
@@ -100,7 +100,7 @@ class Run(base.Lister):
         return client.open_plan(
             parsed_args.plan,
             directory=parsed_args.plan_dir,
-            connect=lambda: cloud.connect(self),
+            connect=lambda: client.connect(self),
             kept=parsed_args.plan_history,
         )
 

@@ -39,6 +39,7 @@ from imageprep_client.stores import base
 from imageprep_client.transfer.engine import CONCURRENCY
 
 if TYPE_CHECKING:
+    from imageprep_client.cloud.connection import connect
     from imageprep_client.container.default import (
         environment as default_environment,
     )
@@ -84,6 +85,7 @@ __all__ = [
     "Row",
     "Settings",
     "Verdict",
+    "connect",
     "credential",
     "default_environment",
     "find_plans",
@@ -107,6 +109,7 @@ _LATER = {
     "PruneRequest": "registries.pruning",
     "PruneResult": "registries.pruning",
     "Verdict": "registries.verification",
+    "connect": "cloud.connection",
     "credential": "container.login:parse",
     "default_environment": "container.default:environment",
     "find_plans": "plans.opening",

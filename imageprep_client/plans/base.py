@@ -33,7 +33,7 @@ class PlanContent:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Change:
+class ParameterChange:
     """A parameter that has another value than before.
 
     :ivar old: empty when there was none; what is no text as JSON; ``***``
@@ -56,7 +56,7 @@ class Written:
     """
 
     changed: bool
-    changes: Sequence[Change] = ()
+    changes: Sequence[ParameterChange] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Revision:
     present: bool
     time: str = ""
     command: str = ""
-    changes: Sequence[Change] | None = None
+    changes: Sequence[ParameterChange] | None = None
     problem: str = ""
 
 

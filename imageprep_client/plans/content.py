@@ -12,7 +12,7 @@ import yaml
 from imageprep_client import errors
 from imageprep_client.heat import document
 from imageprep_client.plans import base
-from imageprep_client.plans.files import Stored
+from imageprep_client.plans.files import PlanFile
 
 #: Files that a plan may list; real plans have some dozens.
 MAX_ENVIRONMENTS = 1000
@@ -25,7 +25,7 @@ class PlanEnvironment:
     :ivar paths: the files that it lists, normal, in its order.
     """
 
-    def __init__(self, name: str, stored: Stored | None) -> None:
+    def __init__(self, name: str, stored: PlanFile | None) -> None:
         """Parse it.
 
         :param name: what errors call the plan.
@@ -47,7 +47,9 @@ class PlanEnvironment:
         self._entries = list(self._checked())
         self.paths = [path for _, path, _ in self._entries if path]
 
-    def content(self, files: Mapping[str, Stored | None]) -> base.PlanContent:
+    def content(
+        self, files: Mapping[str, PlanFile | None]
+    ) -> base.PlanContent:
         """All that the plan says.
 
         :param files: those of `paths`, and `base.ROLES`.
@@ -136,7 +138,7 @@ class PlanEnvironment:
         return normal
 
     def _listed(
-        self, files: Mapping[str, Stored | None]
+        self, files: Mapping[str, PlanFile | None]
     ) -> Iterator[tuple[str, Any]]:
         """The environments that the plan lists, in its order."""
         main = f"{self._name}/{base.PLAN_ENVIRONMENT}"

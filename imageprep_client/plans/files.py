@@ -17,7 +17,7 @@ CACHE = "__cache__"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Stored:
+class PlanFile:
     """A file as it was at some moment.
 
     :ivar content: its bytes; of a larger file the first
@@ -42,7 +42,7 @@ class PlanFiles(Protocol):
     @property
     def name(self) -> str: ...
 
-    def read(self, path: str) -> Stored | None:
+    def read(self, path: str) -> PlanFile | None:
         """A file; None when there is none.
 
         :raises PlanError: when it is no file, leads out of the plan or
@@ -50,7 +50,7 @@ class PlanFiles(Protocol):
         """
         ...
 
-    def read_many(self, paths: Iterable[str]) -> Mapping[str, Stored | None]:
+    def read_many(self, paths: Iterable[str]) -> Mapping[str, PlanFile | None]:
         """Several files, each of them fetched once, perhaps at once.
 
         :raises PlanError: as `read`.
@@ -58,7 +58,7 @@ class PlanFiles(Protocol):
         ...
 
     def write(
-        self, path: str, content: bytes, *, replaces: Stored | None
+        self, path: str, content: bytes, *, replaces: PlanFile | None
     ) -> None:
         """Let the file hold this; a reader sees the old or the new one.
 
@@ -137,7 +137,7 @@ class Total:
         self._files = files
         self._left = MAX_TOTAL
 
-    def add(self, path: str, stored: Stored | None) -> Stored | None:
+    def add(self, path: str, stored: PlanFile | None) -> PlanFile | None:
         """The file itself, when it is within the bound.
 
         :raises PlanError: when all files together are too large.
@@ -155,7 +155,7 @@ class Total:
 
 def one_by_one(
     files: PlanFiles, paths: Iterable[str]
-) -> dict[str, Stored | None]:
+) -> dict[str, PlanFile | None]:
     """What `PlanFiles.read_many` gives, where reading takes no time."""
     total = Total(files)
     return {

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from imageprep_client import errors
 from imageprep_client.heat import document
 from imageprep_client.plans import base, files
-from imageprep_client.plans.files import PlanFiles, Stored
+from imageprep_client.plans.files import PlanFile, PlanFiles
 from imageprep_client.plans.revision import State
 
 _NAME = re.compile(rf"{re.escape(base.HISTORY)}/(\d{{4,9}})\.yaml")
@@ -40,7 +40,7 @@ class States:
     by_number: Mapping[int, State]
     present: int = 0
 
-    def changes(self, number: int) -> Sequence[base.Change] | None:
+    def changes(self, number: int) -> Sequence[base.ParameterChange] | None:
         """What it changed; None where that cannot be known."""
         state = self.by_number[number]
         before = self.by_number.get(number - 1)
@@ -60,7 +60,7 @@ class History:
         self._files = kept_in
         self._kept = kept
 
-    def keep(self, present: Stored) -> None:
+    def keep(self, present: PlanFile) -> None:
         """Keep what is about to be replaced, and drop what is too old.
 
         :raises PlanError, InvalidFile, NoSpace: when it cannot be kept.
@@ -77,7 +77,7 @@ class History:
         for number in numbers[: -self._kept]:
             self._files.delete(path(number))
 
-    def states(self, present: Stored | None) -> States:
+    def states(self, present: PlanFile | None) -> States:
         """What is kept, and what the plan has.
 
         :raises PlanError: when the plan cannot be read.
@@ -87,7 +87,7 @@ class History:
         together = document.DocumentBudget()
         found = {
             number: State(stored.content, together)
-            if isinstance(stored, Stored)
+            if isinstance(stored, PlanFile)
             else State.broken(stored)
             for number, stored in self._read(numbers).items()
         }
@@ -114,10 +114,10 @@ class History:
         ]
         return found[: self._kept + bool(states.present)]
 
-    def _read(self, numbers: Sequence[int]) -> dict[int, Stored | str]:
+    def _read(self, numbers: Sequence[int]) -> dict[int, PlanFile | str]:
         """What is kept, or why it cannot be read."""
         paths = [path(number) for number in numbers]
-        stored: Mapping[str, Stored | str | None]
+        stored: Mapping[str, PlanFile | str | None]
         try:
             stored = self._files.read_many(paths)
         except errors.PlanError:
@@ -128,7 +128,9 @@ class History:
         # Somebody else may have dropped one in between.
         return {number: each for number, each in found if each is not None}
 
-    def _read_one(self, name: str, total: files.Total) -> Stored | str | None:
+    def _read_one(
+        self, name: str, total: files.Total
+    ) -> PlanFile | str | None:
         try:
             return total.add(name, self._files.read(name))
         except errors.PlanError as error:
@@ -144,7 +146,7 @@ class History:
                 numbers.append(number)
         return sorted(numbers)
 
-    def _takes(self, number: int, present: Stored) -> bool:
+    def _takes(self, number: int, present: PlanFile) -> bool:
         """Keep this under this number; False when the number has gone."""
         try:
             self._files.write(path(number), present.content, replaces=None)
@@ -153,7 +155,7 @@ class History:
             return self._has(number, present)
         return True
 
-    def _has(self, number: int, present: Stored) -> bool:
+    def _has(self, number: int, present: PlanFile) -> bool:
         """Whether this is kept under this number."""
         found = self._read_one(path(number), files.Total(self._files))
-        return isinstance(found, Stored) and found.content == present.content
+        return isinstance(found, PlanFile) and found.content == present.content

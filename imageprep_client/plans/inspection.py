@@ -25,7 +25,7 @@ def images(plan: base.Plan) -> dict[str, str]:
     )
 
 
-def difference(plan: base.Plan, path: str) -> list[base.Change]:
+def difference(plan: base.Plan, path: str) -> list[base.ParameterChange]:
     """What an environment file would change in the plan.
 
     A parameter that the file does not set keeps its value, so it is no
@@ -40,7 +40,7 @@ def difference(plan: base.Plan, path: str) -> list[base.Change]:
     given = _images([environment.load(path)])
     present = images(plan)
     return [
-        base.Change(name, present.get(name, ""), image)
+        base.ParameterChange(name, present.get(name, ""), image)
         for name, image in given.items()
         if present.get(name, "") != image
     ]

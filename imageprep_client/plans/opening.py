@@ -19,7 +19,7 @@ Connect = Callable[[], Any]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Found:
+class PlanSummary:
     """A plan that is there.
 
     :ivar name: what opens it: a directory, or a name in the cloud.
@@ -48,7 +48,7 @@ def open_plan(
         raised.
     :raises InvalidArgument: when not one of `name` and `directory` is given,
         or no container can have the name.
-    :raises PlanError: when the cloud has no object store.
+    :raises CloudError: when the cloud has no object store.
     """
     if bool(name) == bool(directory):
         raise errors.InvalidArgument(
@@ -65,15 +65,15 @@ def open_plan(
             hint="give a directory with --plan-dir",
         )
     # Only here: the SDK is large.
-    from imageprep_client.plans import object_store, swift
+    from imageprep_client.plans.swift import files, object_store
 
     store = object_store.ObjectStore.of(connect())
-    return swift.SwiftPlan(store, name, kept)
+    return files.SwiftPlan(store, name, kept)
 
 
 def find_plans(
     directories: Sequence[str], *, connect: Connect | None = None
-) -> list[Found]:
+) -> list[PlanSummary]:
     """The plans in these directories, or those in the cloud, sorted.
 
     :param directories: each is a plan, or has plans directly in it.
@@ -84,22 +84,22 @@ def find_plans(
         return _in_cloud(connect)
     paths = [path for each in directories for path in _plans_in(each)]
     return [
-        Found(path, "directory", _time(DirectoryFiles(path)))
+        PlanSummary(path, "directory", _time(DirectoryFiles(path)))
         for path in sorted(dict.fromkeys(paths))
     ]
 
 
-def _in_cloud(connect: Connect | None) -> list[Found]:
+def _in_cloud(connect: Connect | None) -> list[PlanSummary]:
     if connect is None:
         raise errors.InvalidArgument(
             "plans in the cloud cannot be listed",
             hint="give a directory with --plan-dir",
         )
-    from imageprep_client.plans import at_once, object_store, swift
+    from imageprep_client.plans.swift import at_once, files, object_store
 
-    plans = swift.plans(object_store.ObjectStore.of(connect()))
+    plans = files.plans(object_store.ObjectStore.of(connect()))
     return [
-        Found(each.name, "swift", time)
+        PlanSummary(each.name, "swift", time)
         for each, time in zip(plans, at_once.each(_time, plans), strict=True)
     ]
 

@@ -77,12 +77,12 @@ class State:
         # A YAML text tells 1 from true and "1"; Python's == does not.
         return _text(self._document) == _text(other._document)
 
-    def changes(self, old: State | None) -> list[base.Change]:
+    def changes(self, old: State | None) -> list[base.ParameterChange]:
         """What is different from an older state, None for no file."""
         before = old.values if old else {}
         now = self.values
         return [
-            base.Change(
+            base.ParameterChange(
                 printable(str(name)),
                 _shown(name, before[name]) if name in before else "",
                 _shown(name, now[name]) if name in now else "",

@@ -139,7 +139,7 @@ class StoredPlan:
             )
         return base.Written(changes is not None or listed, changes or ())
 
-    def _replace(self, wanted: State) -> Sequence[base.Change] | None:
+    def _replace(self, wanted: State) -> Sequence[base.ParameterChange] | None:
         """Write the parameters; None when they are there already."""
         found = self._files.read_many([base.PLAN_ENVIRONMENT, base.PARAMETERS])
         content.PlanEnvironment(self.name, found[base.PLAN_ENVIRONMENT])

@@ -44,7 +44,7 @@ class Refusal(Exception):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Route:
+class RequestTarget:
     """What is asked for; names and digests keep the grammar.
 
     :ivar reference: a tag or digest of a manifest, else a digest.
@@ -55,17 +55,17 @@ class Route:
     reference: str = ""
 
 
-def parse(path: str) -> Route:
+def parse(path: str) -> RequestTarget:
     """Read a path, without its query, percent signs decoded.
 
     :raises Refusal: when nothing can be there.
     """
     if path in ("/v2", "/v2/"):
-        return Route("version")
+        return RequestTarget("version")
     if path == "/v2/_catalog":
-        return Route("catalog")
+        return RequestTarget("catalog")
     if match := _TAGS.fullmatch(path):
-        return Route("tags", _repository(match[1]))
+        return RequestTarget("tags", _repository(match[1]))
     if match := _CONTENT.fullmatch(path):
         return _content(_repository(match[1]), match[2], match[3])
     raise name_unknown(path)
@@ -78,17 +78,17 @@ def _repository(name: str) -> str:
         raise name_unknown(name) from error
 
 
-def _content(repository: str, what: str, reference: str) -> Route:
+def _content(repository: str, what: str, reference: str) -> RequestTarget:
     if what == "manifests" and ":" not in reference:
         if references.is_tag(reference):
-            return Route("manifest", repository, reference)
+            return RequestTarget("manifest", repository, reference)
         raise manifest_unknown(reference)
     if not digests.is_valid(reference):
         raise Refusal(400, "DIGEST_INVALID", f"invalid digest {reference!r}")
     if what == "manifests":
-        return Route("manifest", repository, reference)
+        return RequestTarget("manifest", repository, reference)
     kind: Kind = "blob" if what == "blobs" else "referrers"
-    return Route(kind, repository, reference)
+    return RequestTarget(kind, repository, reference)
 
 
 def name_unknown(name: str) -> Refusal:

@@ -16,7 +16,7 @@ import random
 import secrets
 import time
 
-from imageprep_client.plans.object_store import Container
+from imageprep_client.plans.swift.object_store import ObjectContainer
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Lock:
     """
 
     def __init__(
-        self, container: Container, path: str, times: Times = TIMES
+        self, container: ObjectContainer, path: str, times: Times = TIMES
     ) -> None:
         self._container = container
         self._path = path

@@ -11,16 +11,17 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from imageprep_client import errors
-from imageprep_client.plans import answers, at_once, base, files
-from imageprep_client.plans.files import Stored
-from imageprep_client.plans.lock import TIMES, Lock, Times
-from imageprep_client.plans.object_store import (
-    Container,
+from imageprep_client.plans import base, files
+from imageprep_client.plans.files import PlanFile
+from imageprep_client.plans.stored import StoredPlan
+from imageprep_client.plans.swift import answers, at_once
+from imageprep_client.plans.swift.lock import TIMES, Lock, Times
+from imageprep_client.plans.swift.object_store import (
+    ObjectContainer,
     ObjectStore,
     Unsettled,
     can_be_plan,
 )
-from imageprep_client.plans.stored import StoredPlan
 
 #: What makes a container a plan: this metadata with this value.
 USAGE = "X-Container-Meta-Usage-Tripleo"
@@ -63,7 +64,7 @@ class SwiftFiles:
     ) -> None:
         self.name = name
         self._store = store
-        self._container = Container(store, name)
+        self._container = ObjectContainer(store, name)
         self._times = times
         self._lock = Lock(self._container, LOCK, times)
         # Of the threads of this process, which share that one.
@@ -71,10 +72,10 @@ class SwiftFiles:
         self._writer: int | None = None
         self._is_plan = False
 
-    def read(self, path: str) -> Stored | None:
+    def read(self, path: str) -> PlanFile | None:
         return self._read(path, newest=True)
 
-    def read_many(self, paths: Iterable[str]) -> Mapping[str, Stored | None]:
+    def read_many(self, paths: Iterable[str]) -> Mapping[str, PlanFile | None]:
         names = list(dict.fromkeys(paths))
         total = files.Total(self)
         found = at_once.each(
@@ -83,7 +84,7 @@ class SwiftFiles:
         return dict(zip(names, found, strict=True))
 
     def write(
-        self, path: str, content: bytes, *, replaces: Stored | None
+        self, path: str, content: bytes, *, replaces: PlanFile | None
     ) -> None:
         if replaces is not None:
             self._replace(path, content, replaces.version)
@@ -132,7 +133,7 @@ class SwiftFiles:
         """
         path = files.cached(self.name)
         name, _, shared_path = path.partition("/")
-        shared = Container(self._store, name, "container")
+        shared = ObjectContainer(self._store, name, "container")
         return files.failures(
             [
                 functools.partial(shared.delete, shared_path),
@@ -182,9 +183,9 @@ class SwiftFiles:
         self._container.put(path, content, present.kept, self._times.request)
         return True
 
-    def _read(self, path: str, *, newest: bool = False) -> Stored | None:
+    def _read(self, path: str, *, newest: bool = False) -> PlanFile | None:
         content, etag = self._container.get(path, newest=newest)
-        return Stored(content, etag) if etag else None
+        return PlanFile(content, etag) if etag else None
 
     def _check(self) -> None:
         """See that it is a plan, once."""
@@ -226,7 +227,7 @@ def plans(store: ObjectStore) -> Sequence[SwiftFiles]:
     names = [name for name in store.containers() if can_be_plan(name)]
 
     def is_plan(name: str) -> bool:
-        metadata = Container(store, name).metadata()
+        metadata = ObjectContainer(store, name).metadata()
         return metadata is not None and metadata.get(USAGE) == PLAN
 
     found = sorted(itertools.compress(names, at_once.each(is_plan, names)))

@@ -19,7 +19,8 @@ from keystoneauth1 import exceptions as auth_errors
 from openstack.exceptions import SDKException
 
 from imageprep_client import errors
-from imageprep_client.plans import answers
+from imageprep_client.cloud import failures
+from imageprep_client.plans.swift import answers
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -57,7 +58,7 @@ class Unsettled(errors.PlanError):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Found:
+class ObjectStatus:
     """An object as the store describes it.
 
     :ivar etag: differs when the content does.
@@ -86,16 +87,17 @@ class ObjectStore:
     def of(cls, connection: Connection) -> Self:
         """The object store of a cloud.
 
-        :raises PlanError: when there is none.
+        :raises CloudError: when there is none.
         """
         try:
             return cls(connection.object_store)
         except (SDKException, auth_errors.ClientException) as error:
-            raise errors.PlanError(
-                f"the cloud has no object store: {errors.reason(error)}",
-                hint="look at the catalog, --os-region-name and"
-                " --os-interface",
-            ) from error
+            raise failures.of_service(
+                error,
+                "cloud",
+                "no object store",
+                "look at the catalog, --os-region-name and --os-interface",
+            ) from None
 
     def containers(self) -> Iterator[str]:
         """The names of all containers, in order.
@@ -166,17 +168,17 @@ class ObjectStore:
                 **more,
             )
         except auth_errors.ClientException as error:
-            why = errors.reason(error)
+            told = failures.of_service(
+                error, what, "the object store cannot be asked"
+            )
             for_now = isinstance(error, auth_errors.RetriableConnectionFailure)
-            raise (Unsettled if for_now else errors.PlanError)(
-                f"{what}: the object store cannot be asked: {why}",
-                hint=_hint(error),
-            ) from error
+            kind = Unsettled if for_now else errors.PlanError
+            raise kind(str(told), hint=told.hint) from None
         _log.debug("%s %s: %d", method, url, response.status_code)
         return response
 
 
-class Container:
+class ObjectContainer:
     """One container; it need not exist.
 
     :ivar name: of the container.
@@ -228,7 +230,7 @@ class Container:
             _log.info("plan %s: %s: arrived broken", self.name, path)
         raise self.error(path, "arrives broken from the object store")
 
-    def head(self, path: str) -> Found | None:
+    def head(self, path: str) -> ObjectStatus | None:
         """What is known of an object; None when there is none."""
         response = self._ask("HEAD", path, _NEWEST)
         if response.status_code == requests.codes.not_found:
@@ -239,7 +241,7 @@ class Container:
             for name, value in response.headers.items()
             if name.lower().startswith(_KEPT)
         }
-        return Found(response.headers.get("ETag", ""), kept)
+        return ObjectStatus(response.headers.get("ETag", ""), kept)
 
     def put(
         self,
@@ -369,9 +371,3 @@ class Container:
 def can_be_plan(name: str) -> bool:
     """Whether a container that is a plan can have this name."""
     return name.isprintable() and "/" not in name and name.strip(".") != ""
-
-
-def _hint(error: auth_errors.ClientException) -> str | None:
-    if isinstance(error, auth_errors.SSLError):
-        return "name the authority of its certificate with --os-cacert"
-    return None

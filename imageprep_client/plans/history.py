@@ -1,9 +1,8 @@
 """Earlier parameters of a plan, kept beside it.
 
-Each is a file of its own, `base.HISTORY` and a number: byte for byte what
-was replaced. What the plan has now has the number after the last of them. A
-number is taken once, so that writers who do not know of each other cannot
-lose each other's.
+Each revision is a numbered file in `base.HISTORY` with the bytes that were
+replaced. The present parameters have the number after the last file. A number
+is used once, so concurrent writers cannot overwrite each other's revisions.
 """
 
 from __future__ import annotations
@@ -24,24 +23,23 @@ _TRIES = 5
 
 
 def path(number: int) -> str:
-    """The file that keeps a revision."""
+    """The path of a kept revision."""
     return f"{base.HISTORY}/{number:04}.yaml"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class States:
-    """The parameters of a plan at some times.
+    """The kept states of a plan's parameters.
 
-    :ivar by_number: the oldest first; one that cannot be read has that for
-        its problem.
-    :ivar present: the number of what the plan has; 0 when it has none.
+    :ivar by_number: the oldest first; an unreadable one is a broken state.
+    :ivar present: the number of the present parameters; 0 without any.
     """
 
     by_number: Mapping[int, State]
     present: int = 0
 
     def changes(self, number: int) -> Sequence[base.ParameterChange] | None:
-        """What it changed; None where that cannot be known."""
+        """The changes of a revision; None when they are not known."""
         state = self.by_number[number]
         before = self.by_number.get(number - 1)
         # Before the first there was none.
@@ -52,8 +50,8 @@ class States:
 class History:
     """The earlier parameters of one plan.
 
-    :param kept: how many of them are kept, from 1. One more is, so that it
-        can be told what the oldest of them changed.
+    :param kept: the number of revisions to keep, at least 1. One more is
+        kept to show the changes of the oldest.
     """
 
     def __init__(self, kept_in: PlanFiles, kept: int = base.KEPT) -> None:
@@ -61,9 +59,9 @@ class History:
         self._kept = kept
 
     def keep(self, present: PlanFile) -> None:
-        """Keep what is about to be replaced, and drop what is too old.
+        """Keep parameters that are about to be replaced; drop the oldest.
 
-        :raises PlanError, InvalidFile, NoSpace: when it cannot be kept.
+        :raises PlanError, NoSpace: when they cannot be kept.
         """
         numbers = self._numbers()
         last = numbers[-1] if numbers else 0
@@ -78,7 +76,7 @@ class History:
             self._files.delete(path(number))
 
     def states(self, present: PlanFile | None) -> States:
-        """What is kept, and what the plan has.
+        """Read the kept states and add the present one.
 
         :raises PlanError: when the plan cannot be read.
         """
@@ -100,7 +98,7 @@ class History:
         return States({**found, number: State(present.content)}, number)
 
     def revisions(self, states: States) -> Sequence[base.Revision]:
-        """These, the newest first, without those that are too old."""
+        """Describe these states, the newest first, without the oldest."""
         found = [
             base.Revision(
                 number,
@@ -115,7 +113,7 @@ class History:
         return found[: self._kept + bool(states.present)]
 
     def _read(self, numbers: Sequence[int]) -> dict[int, PlanFile | str]:
-        """What is kept, or why it cannot be read."""
+        """Read revisions; the reason for those that cannot be read."""
         paths = [path(number) for number in numbers]
         stored: Mapping[str, PlanFile | str | None]
         try:
@@ -137,7 +135,7 @@ class History:
             return str(error)
 
     def _numbers(self) -> list[int]:
-        """The numbers that are kept, in order."""
+        """The numbers of the kept revisions, in order."""
         numbers = []
         for name in self._files.names(base.HISTORY):
             found = _NAME.fullmatch(name)
@@ -147,7 +145,7 @@ class History:
         return sorted(numbers)
 
     def _takes(self, number: int, present: PlanFile) -> bool:
-        """Keep this under this number; False when the number has gone."""
+        """Keep this under a number; False when the number is taken."""
         try:
             self._files.write(path(number), present.content, replaces=None)
         except errors.PlanConflict:
@@ -156,6 +154,6 @@ class History:
         return True
 
     def _has(self, number: int, present: PlanFile) -> bool:
-        """Whether this is kept under this number."""
+        """Whether this is what is kept under a number."""
         found = self._read_one(path(number), files.Total(self._files))
         return isinstance(found, PlanFile) and found.content == present.content

@@ -55,7 +55,7 @@ class MemoryFiles:
         ]
 
     def check_writable(self, paths: Iterable[str]) -> None:
-        """Memory always is."""
+        """Memory is always writable."""
 
     @contextlib.contextmanager
     def locked(self, *, exclusive: bool) -> Iterator[None]:
@@ -69,7 +69,7 @@ class MemoryFiles:
 
 
 class MemoryPlan(StoredPlan):
-    """A plan made of texts.
+    """A plan in memory.
 
     :ivar kept_in: its files.
     """

@@ -1,4 +1,4 @@
-"""Plans by what users call them: a directory, or a name in the cloud."""
+"""Opening and finding plans, in directories and in the cloud."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Connect = Callable[[], Any]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PlanSummary:
-    """A plan that is there.
+    """A plan in a list.
 
-    :ivar name: what opens it: a directory, or a name in the cloud.
+    :ivar name: the directory, or the name in the cloud, that opens it.
     :ivar kind: ``directory`` or ``swift``.
-    :ivar time: when its parameters were made, as they say, or empty.
+    :ivar time: the creation time of its parameters, or empty.
     """
 
     name: str
@@ -39,15 +39,15 @@ def open_plan(
     connect: Connect | None = None,
     kept: int = base.KEPT,
 ) -> base.Plan:
-    """One plan, which need not be there.
+    """Open a plan, which need not exist.
 
     :param name: a plan in the cloud.
-    :param directory: or else the directory that a plan is in.
-    :param kept: how many earlier parameters are kept when it is written.
-    :param connect: used for a plan in the cloud only; what it raises is
-        raised.
-    :raises InvalidArgument: when not one of `name` and `directory` is given,
-        or no container can have the name.
+    :param directory: the directory of a plan.
+    :param kept: the number of earlier parameters to keep at a write.
+    :param connect: called for a plan in the cloud only; its errors are
+        passed on.
+    :raises InvalidArgument: unless exactly one of `name` and `directory` is
+        given, or when no container can have the name.
     :raises CloudError: when the cloud has no object store.
     """
     if bool(name) == bool(directory):
@@ -76,7 +76,7 @@ def find_plans(
 ) -> list[PlanSummary]:
     """The plans in these directories, or those in the cloud, sorted.
 
-    :param directories: each is a plan, or has plans directly in it.
+    :param directories: plans, or directories with plans directly in them.
     :raises InvalidArgument: for one that is no directory.
     :raises PlanError: when the parameters of a plan cannot be read.
     """

@@ -1,4 +1,4 @@
-"""What a path of the distribution API asks for, and refusals."""
+"""Parsing paths of the distribution API, and refusals."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _CONTENT = re.compile(r"/v2/(.+)/(manifests|blobs|referrers)/([^/]*)")
 
 
 class Refusal(Exception):
-    """A request that is answered with an error.
+    """A request that gets an error.
 
     :ivar status: of HTTP.
     :ivar code: of the OCI distribution spec, "Error Codes".
-    :ivar headers: for the answer.
+    :ivar headers: of the response.
     """
 
     def __init__(
@@ -39,13 +39,13 @@ class Refusal(Exception):
         self.message = message
 
     def to_json(self) -> dict[str, list[dict[str, str]]]:
-        """The body of the answer."""
+        """The body of the response."""
         return {"errors": [{"code": self.code, "message": self.message}]}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RequestTarget:
-    """What is asked for; names and digests keep the grammar.
+    """The content that a path names; names and digests are valid.
 
     :ivar reference: a tag or digest of a manifest, else a digest.
     """
@@ -58,7 +58,7 @@ class RequestTarget:
 def parse(path: str) -> RequestTarget:
     """Read a path, without its query, percent signs decoded.
 
-    :raises Refusal: when nothing can be there.
+    :raises Refusal: when the API has no such path.
     """
     if path in ("/v2", "/v2/"):
         return RequestTarget("version")

@@ -11,7 +11,8 @@ from cliff import columns
 from osc_lib.i18n import _
 
 from imageprep_client import client
-from imageprep_client.cli import base, cloud
+from imageprep_client.cli import base
+from imageprep_client.client import cloud
 
 #: Changes of a revision that a table shows.
 _SHOWN = 10

@@ -1,4 +1,4 @@
-"""What a registry over a tree answers, as an aiohttp application."""
+"""The registry over a tree, as an aiohttp application."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def _refusals(
     request: web.Request,
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
 ) -> web.StreamResponse:
-    """Answer what goes wrong as the distribution spec has it."""
+    """Turn errors into the responses of the distribution spec."""
     try:
         return await handler(request)
     except route.Refusal as error:
@@ -81,7 +81,7 @@ class _Registry:
         if asked.kind == "version":
             return _json({})
         if asked.kind == "catalog":
-            # A tree remembers what it found; this one is as it is now.
+            # A tree caches its repositories; a new one reads them again.
             fresh = ImageServeTree(self._tree.path)
             names = await asyncio.to_thread(fresh.repositories)
             return self._list(request, {}, "repositories", names)
@@ -169,7 +169,7 @@ async def _send(
     digest: str,
     headers: Mapping[str, str],
 ) -> web.StreamResponse:
-    """Send a file, or the range of it that is asked for."""
+    """Send a file, or the requested range of it."""
     if isinstance(file, io.BytesIO):
         size = len(file.getbuffer())
     else:

@@ -44,8 +44,8 @@ def test_difference(plan: MemoryPlan, tmp_path: pathlib.Path) -> None:
         " 'r/n:1', ContainerZImage: 'r/z:2', Secret: other}"
     )
     assert inspection.difference(plan, str(file)) == [
-        base.Change("ContainerNewImage", "", "r/n:1"),
-        base.Change("ContainerZImage", "r/z:own", "r/z:2"),
+        base.ParameterChange("ContainerNewImage", "", "r/n:1"),
+        base.ParameterChange("ContainerZImage", "r/z:own", "r/z:2"),
     ]
 
 

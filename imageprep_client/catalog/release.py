@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from imageprep_client import errors
-from imageprep_client.catalog.entry import Entry, Table
 from imageprep_client.catalog.table import ReleaseTable
+from imageprep_client.catalog.table_image import ImageTable, TableImage
 
 #: The release that is used when none is named.
 DEFAULT_RELEASE = "master"
@@ -51,7 +51,7 @@ class Catalog:
     values: Mapping[str, object]
     _prepare: Sequence[Mapping[str, Any]]
     _release_table: ReleaseTable
-    _table: Table
+    _table: ImageTable
 
     @property
     def default_prepare(self) -> list[dict[str, Any]]:
@@ -68,7 +68,7 @@ class Catalog:
             )
         return [copy.deepcopy(dict(entry)) for entry in self._prepare]
 
-    def render(self, values: Mapping[str, object]) -> tuple[Entry, ...]:
+    def render(self, values: Mapping[str, object]) -> tuple[TableImage, ...]:
         """Every image that exists with these values, unfiltered.
 
         :param values: ``set`` of an entry of ``ContainerImagePrepare``; it

@@ -19,7 +19,7 @@ from osc_lib.command import command
 from osc_lib.i18n import _
 
 from imageprep_client import client, errors, plugin
-from imageprep_client.cli import given
+from imageprep_client.cli import given, log
 
 _MASK = "***"
 _COPIES = ("Image", "Source", "Destination", "Digest", "Outcome", "Bytes")
@@ -47,22 +47,43 @@ class Command(command.Command):
         return parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
-        # What was imported stays: looking for garbage in it takes, with the
-        # last look of all, a tenth of a second.
+        # The modules that were imported stay: looking for garbage in them
+        # takes, with the last look of all, a tenth of a second.
         if not gc.get_freeze_count():
             gc.freeze()
-        try:
-            with _terminable(), self._output():
-                given.check(parsed_args)
-                status = super().run(parsed_args)
-        except errors.ImagePrepError as error:
-            if self.failure:
-                self._report(self.failure)
-            return self._report(error)
-        except KeyboardInterrupt as error:
-            self.log.error("stopped; what was not finished is not visible")
-            return 128 + getattr(error, "signal", signal.SIGINT)
-        return self._report(self.failure) if self.failure else status
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(log.made_printable())
+            try:
+                stack.enter_context(log.to_file(self.log_file(parsed_args)))
+                with _terminable(), self._output():
+                    given.check(parsed_args)
+                    status = super().run(parsed_args)
+            except errors.ImagePrepError as error:
+                if self.failure:
+                    self._report(self.failure)
+                return self._report(error)
+            except MemoryError:
+                self.log.error(
+                    "out of memory; what was not finished is not visible"
+                )
+                return 1
+            except KeyboardInterrupt as error:
+                self.log.error("stopped; what was not finished is not visible")
+                return 128 + getattr(error, "signal", signal.SIGINT)
+            return self._report(self.failure) if self.failure else status
+
+    def log_file(self, parsed_args: argparse.Namespace) -> str | None:
+        """The file that a log of the command goes to.
+
+        :raises InvalidArgument: when its name is empty.
+        """
+        # See `plugin.build_option_parser`.
+        path = getattr(parsed_args, "log_file", None) or getattr(
+            self.app.options, "image_prepare_log_file", None
+        )
+        if path == "":
+            raise given.empty("--log-file")
+        return path
 
     def get_epilog(self) -> str:
         """What ends the help, as cliff has it.
@@ -152,26 +173,26 @@ class Command(command.Command):
     def _report(self, error: errors.ImagePrepError) -> int:
         """Tell the error, and what may help; the exit status."""
         self.log.debug("the command failed", exc_info=error)
-        self.log.error("%s", _line(error))
+        self.log.error("%s", errors.printable(error))
         self._show_log(error)
         status = 2
         hints = [error.hint]
         if isinstance(error, errors.PartialFailure):
             status = 1
             for failure in error.failures:
-                self.log.error("  %s", _line(failure))
+                self.log.error("  %s", errors.printable(failure))
                 self._show_log(failure)
             hints.extend(failure.hint for failure in error.failures)
         # Many images may fail for one reason.
         for hint in dict.fromkeys(filter(None, hints)):
-            self.log.error("hint: %s", _line(hint))
+            self.log.error("hint: %s", errors.printable(hint))
         return status
 
     def _show_log(self, error: errors.ImagePrepError) -> None:
         """What a program said that could not change an image."""
         if isinstance(error, errors.ModifyError):
             for line in error.log:
-                self.log.error("    | %s", _line(line))
+                self.log.error("    | %s", errors.printable(line))
 
 
 class _Terminated(KeyboardInterrupt):
@@ -427,10 +448,3 @@ def _quote(word: str) -> str:
         for byte in word.encode(errors="surrogateescape")
     )
     return f"$'{''.join(escaped)}'"
-
-
-def _line(text: object) -> str:
-    """As one line: a name of the user's may have line breaks in it."""
-    return "".join(
-        char if char.isprintable() else repr(char)[1:-1] for char in str(text)
-    )

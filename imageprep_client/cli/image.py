@@ -88,15 +88,15 @@ class ImageShow(base.ShowOne):
             "Tag": found.tag,
             "Digest": found.digest,
             "MediaType": found.media_type,
-            "Created": _printable(found.created),
-            "Architecture": _printable(found.architecture),
-            "Os": _printable(found.os),
+            "Created": errors.printable(found.created),
+            "Architecture": errors.printable(found.architecture),
+            "Os": errors.printable(found.os),
             "Platforms": format_columns.ListColumn(
-                [_printable(platform) for platform in found.platforms]
+                [errors.printable(platform) for platform in found.platforms]
             ),
             "Labels": format_columns.DictColumn(
                 {
-                    _printable(key): _printable(value)
+                    errors.printable(key): errors.printable(value)
                     for key, value in found.labels.items()
                 }
             ),
@@ -164,17 +164,12 @@ def _confirm(image: str) -> None:
     """
     if not sys.stdin.isatty():
         raise errors.InvalidArgument(
-            f"{_printable(image)}: not deleted: nobody can be asked",
+            f"{errors.printable(image)}: not deleted: nobody can be asked",
             hint="confirm it with --yes",
         )
-    sys.stderr.write(f"Delete {_printable(image)}? [y/N] ")
+    sys.stderr.write(f"Delete {errors.printable(image)}? [y/N] ")
     sys.stderr.flush()
     if not sys.stdin.readline().strip().lower().startswith("y"):
         raise errors.InvalidArgument(
-            f"{_printable(image)}: not deleted: not confirmed"
+            f"{errors.printable(image)}: not deleted: not confirmed"
         )
-
-
-def _printable(text: str) -> str:
-    """What others wrote, without what would control a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)

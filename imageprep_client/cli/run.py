@@ -9,7 +9,7 @@ from typing import Any
 from osc_lib.i18n import _
 
 from imageprep_client import client, errors
-from imageprep_client.cli import base, cloud, given, log, progress
+from imageprep_client.cli import base, cloud, log, progress
 from imageprep_client.cli import plan as plan_commands
 
 
@@ -37,7 +37,6 @@ class Run(base.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        log_file = self._log_file(parsed_args)
         request = client.PrepareRequest(
             environment_files=parsed_args.environment_files,
             environment_directories=[
@@ -51,7 +50,7 @@ class Run(base.Lister):
             output_env_file=parsed_args.output_env_file,
             ceph_vars_file=parsed_args.ceph_vars_file,
             report_file=parsed_args.report,
-            log_file=log_file,
+            log_file=self.log_file(parsed_args),
             spared=(
                 parsed_args.plan_dir,
                 parsed_args.authfile,
@@ -69,7 +68,7 @@ class Run(base.Lister):
             cleanup=parsed_args.cleanup,
             header=self.header(),
         )
-        with log.to_file(log_file), progress.Progress() as shown:
+        with progress.Progress() as shown:
             result = client.Client(base.settings(parsed_args)).prepare(
                 request,
                 plan=self._plan(parsed_args),
@@ -83,15 +82,6 @@ class Run(base.Lister):
                 f"{count} of {total} images failed", result.failures
             )
         return base.copies(result.rows)
-
-    def _log_file(self, parsed_args: argparse.Namespace) -> str:
-        """The file that the log goes to; empty: none."""
-        # The shell has an option of this name, too, which it finds wherever
-        # it is on the command line.
-        path: str | None = parsed_args.log_file or self.app.options.log_file
-        if path == "":
-            raise given.empty("--log-file")
-        return path or ""
 
     def _plan(self, parsed_args: argparse.Namespace) -> client.Plan | None:
         """The plan that is asked for, if any."""

@@ -14,7 +14,7 @@ from typing import Self
 
 from imageprep_client import errors
 from imageprep_client.heat.parameters import PrepareParameters
-from imageprep_client.host import disk, undercloud
+from imageprep_client.host import disk, inputs, undercloud
 from imageprep_client.host.undercloud import PORT, TREE
 from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import DOCKER_HUB, Reference
@@ -32,6 +32,8 @@ from imageprep_client.stores.registry.credentials import (
 from imageprep_client.stores.registry.hosts import Hosts, certificates
 from imageprep_client.stores.registry.http import NO_RETRIES, Timeouts
 
+#: Bytes of a file of certificate authorities; the systems' have 300 KB.
+_MAX_CACERT = 16 * 1024 * 1024
 _TRANSPORTS = ("image-serve:", "memory:", "oci:")
 
 
@@ -257,12 +259,5 @@ def _hosts(
 
 def _check_cacert(path: str) -> None:
     """Find out now, and not at the first registry that speaks TLS."""
-    if not path:
-        return
-    try:
-        pathlib.Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", "") or "no file name"
-        raise errors.InvalidFile(
-            path, f"cannot be read: {reason.lower()}"
-        ) from error
+    if path:
+        inputs.read(path, _MAX_CACERT)

@@ -95,11 +95,11 @@ def config(
     try:
         document = json.loads(content)
         labels_of(document)
-    except (ValueError, AttributeError, RecursionError) as error:
+    except (ValueError, AttributeError, RecursionError):
         raise errors.InvalidContent(
             f"{manifest.config.digest}: image config is not as the OCI image"
             " spec has it"
-        ) from error
+        ) from None
     return document  # type: ignore[no-any-return] # JSON is Any
 
 
@@ -200,11 +200,11 @@ def _tag_of(
         raise errors.DiscoveryError(
             f"{name}: no label {missing}; its labels: {shown}",
             hint="name one of them in tag_from_label, or give the tag in set",
-        ) from error
+        ) from None
     except ValueError as error:
         raise errors.DiscoveryError(
             f"{name}: tag_from_label {label!r} is no label template: {error}"
-        ) from error
+        ) from None
     if not references.is_tag(tag):
         raise errors.DiscoveryError(
             f"{name}: label {label} gives {tag[:150]!r}, which is no tag"

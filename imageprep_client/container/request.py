@@ -29,8 +29,8 @@ class PrepareRequest:
     :ivar ceph_vars_file: where the credentials for the registry of
         ``ceph_namespace`` go; empty: nowhere.
     :ivar report_file: where a JSON report goes; empty: nowhere.
-    :ivar log_file: what is written of the run while it goes on; empty:
-        nothing. It is no result, and nothing that is read.
+    :ivar log_file: where the caller logs the run; it may be neither a
+        result nor an input.
     :ivar spared: files that no result may replace, and directories that none
         may be in.
     :ivar pin_digests: whether parameters name digests instead of tags.
@@ -57,7 +57,7 @@ class PrepareRequest:
     output_env_file: str = ""
     ceph_vars_file: str = ""
     report_file: str = ""
-    log_file: str = ""
+    log_file: str | None = None
     spared: Sequence[str] = ()
     dry_run: bool = False
     pin_digests: bool = False

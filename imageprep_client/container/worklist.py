@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import datetime
 
 from imageprep_client import errors
-from imageprep_client.catalog import Catalog, Entry, filters
+from imageprep_client.catalog import Catalog, TableImage, filters
 from imageprep_client.container.destination import Place
 from imageprep_client.heat.parameters import (
     PrepareEntry,
@@ -35,7 +35,7 @@ class Selection:
     """
 
     entry: PrepareEntry
-    images: tuple[Entry, ...]
+    images: tuple[TableImage, ...]
     label: str
     default_tag: bool
 
@@ -195,7 +195,7 @@ def _select(
 
 
 def _check_name(
-    entry: PrepareEntry, image: Entry, values: Mapping[str, object]
+    entry: PrepareEntry, image: TableImage, values: Mapping[str, object]
 ) -> None:
     try:
         Reference.parse(image.image)
@@ -331,7 +331,7 @@ def _place(
 
 def _item(
     entry: PrepareEntry,
-    image: Entry,
+    image: TableImage,
     pin: Pin,
     place: Place | None,
     modification: Modification | None,
@@ -403,7 +403,7 @@ def _multi_arch(entry: PrepareEntry, parameters: PrepareParameters) -> bool:
 
 
 def _modification(
-    entry: PrepareEntry, image: Entry, pin: Pin, now: datetime
+    entry: PrepareEntry, image: TableImage, pin: Pin, now: datetime
 ) -> Modification | None:
     """How this image is to be modified, or None.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from imageprep_client import errors
+from imageprep_client.host import inputs
 
 #: Bytes of a file; the largest real environments have some hundred KiB.
 MAX_SIZE = 16 * 1024 * 1024
@@ -59,22 +60,7 @@ def read(path: str) -> Any:
 
     :raises InvalidFile: when it cannot be read or is no sane YAML.
     """
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_SIZE + 1)
-    except FileNotFoundError as error:
-        raise errors.InvalidFile(path, "no such file") from error
-    except IsADirectoryError as error:
-        raise errors.InvalidFile(
-            path,
-            "is a directory, not a file",
-            hint="name the files in it, or use --environment-directory for"
-            " environments",
-        ) from error
-    except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", "") or "no file name").lower()
-        raise errors.InvalidFile(path, f"cannot be read: {reason}") from error
-    return parse(content, path)
+    return parse(inputs.read(path, MAX_SIZE), path)
 
 
 def parse(content: bytes, name: str) -> Any:
@@ -94,18 +80,18 @@ def parse(content: bytes, name: str) -> Any:
             name,
             f"is not UTF-8 text (byte {error.start + 1})",
             hint="is this a YAML file? convert it to UTF-8",
-        ) from error
+        ) from None
     try:
         _check_bounds(text, name)
         return yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
     except yaml.YAMLError as error:
-        raise _invalid(error, name) from error
-    except (ValueError, LookupError, ArithmeticError) as error:
+        raise _invalid(error, name) from None
+    except (ValueError, LookupError, ArithmeticError):
         # What the YAML library lets through from its conversions of
         # scalars with an explicit tag, such as ``!!int x``.
         raise errors.InvalidFile(
             name, "invalid YAML: a value does not fit its type tag"
-        ) from error
+        ) from None
 
 
 def _check_bounds(text: str, name: str) -> None:

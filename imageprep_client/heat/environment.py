@@ -99,6 +99,12 @@ def load(path: str) -> Layer:
 
     :raises InvalidFile: when it cannot be read or is no environment.
     """
+    if os.path.isdir(path):
+        raise errors.InvalidFile(
+            path,
+            "is a directory, not a file",
+            hint="name the files in it, or use --environment-directory",
+        )
     return layer(document.read(path), path)
 
 

@@ -16,7 +16,7 @@ import yaml
 
 from imageprep_client import errors
 from imageprep_client.heat.environment import Environment
-from imageprep_client.heat.value import Value, describe, printable
+from imageprep_client.heat.value import Value, describe
 
 Scalar = str | int | float | bool | None
 
@@ -235,7 +235,7 @@ def _patterns(value: Value) -> tuple[str, ...]:
                 f"is no regular expression: {error}",
                 "these are regular expressions, not shell patterns: .* stands"
                 " for anything, + and . need a backslash before them",
-            ) from error
+            ) from None
     return value.texts()
 
 
@@ -299,7 +299,7 @@ def render(parameters: Mapping[str, Any], header: Sequence[str] = ()) -> str:
     :param header: lines to put above, as comments.
     """
     lines = [
-        f"# {printable(line)}".rstrip()
+        f"# {errors.printable(line)}".rstrip()
         for text in header
         for line in text.splitlines() or [""]
     ]

@@ -76,15 +76,15 @@ def origin(url: str) -> Origin:
     try:
         return _origin(url)
     except ValueError as error:
-        raise _refused(shown(url), str(error)) from error
+        raise _refused(shown(url), str(error)) from None
 
 
 def _origin(url: str) -> Origin:
     try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise ValueError("a malformed URL") from error
+    except ValueError:
+        raise ValueError("a malformed URL") from None
     scheme = parts.scheme.lower()
     if scheme not in PORTS or not parts.hostname:
         raise ValueError("a URL that is not HTTP")
@@ -146,7 +146,7 @@ def follow(base: str, location: str, what: str) -> str:
     try:
         scheme, host, port = _origin(target)
     except ValueError as error:
-        raise _refused(what, f"to {error}") from error
+        raise _refused(what, f"to {error}") from None
     base_scheme, base_host, base_port = origin(base)
     shown_target = shown(target)
     if "@" in urllib.parse.urlsplit(target).netloc:

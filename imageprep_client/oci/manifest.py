@@ -111,8 +111,8 @@ def parse(
         )
     try:
         document = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise errors.InvalidContent(f"{name}: manifest is no JSON") from error
+    except (ValueError, RecursionError):
+        raise errors.InvalidContent(f"{name}: manifest is no JSON") from None
     if not isinstance(document, dict):
         raise errors.InvalidContent(f"{name}: manifest is no JSON object")
     media_type = mediatypes.essence(media_type)

@@ -92,7 +92,7 @@ class ObjectStore:
                 f"the cloud has no object store: {errors.reason(error)}",
                 hint="look at the catalog, --os-region-name and"
                 " --os-interface",
-            ) from error
+            ) from None
 
     def containers(self) -> Iterator[str]:
         """The names of all containers, in order.
@@ -156,7 +156,7 @@ class ObjectStore:
             raise (Unsettled if for_now else errors.PlanError)(
                 f"{what}: the object store cannot be asked: {why}",
                 hint=_hint(error),
-            ) from error
+            ) from None
         _log.debug("%s %s: %d", method, url, response.status_code)
         return response
 

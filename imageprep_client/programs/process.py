@@ -187,7 +187,7 @@ class Program:
             ) from error
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            raise self._failure(words, reason.lower()) from error
+            raise self._failure(words, reason.lower()) from None
 
     def _failure(
         self, words: Sequence[str], reason: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64 as base_64
 import json
+import os
 import re
 import stat
 import urllib.parse
@@ -357,6 +358,27 @@ def test_log_file_has_errors(site: Deployment) -> None:
     site.run(*TREE, "--log-file", "run.log", status=1, stderr=FAILED)
 
     assert "1 of 3 images failed" in (site.home / "run.log").read_text()
+
+
+def test_log_on_a_full_disk(site: Deployment) -> None:
+    """The log ends with one warning, and the run goes on."""
+    done = site.run(*TREE, *OUTPUT, "--log-file", "/dev/full", stderr=".*")
+    assert done.stderr.count("the log ends here") == 1
+    assert "Traceback" not in done.stderr
+    assert site.defaults()
+
+
+@pytest.mark.parametrize("name", ["pipe", "no/log", "."])
+@pytest.mark.parametrize("command", ["run", "default"])
+def test_log_to_a_pipe(site: Deployment, command: str, name: str) -> None:
+    """A log that cannot be written is one line, before anything is done."""
+    os.mkfifo(site.home / "pipe")
+    done = site.openstack.installed(
+        *("image-prepare", command, "--log-file", name),
+        status=2,
+        stderr=f"{re.escape(name)}: cannot be written: [^\n]*",
+    )
+    assert not done.stdout
 
 
 def test_help(openstack: base.OpenStack, golden: Golden) -> None:

@@ -61,10 +61,10 @@ def parsed(what: str, told: str) -> Any:
     """
     try:
         return json.loads(told)
-    except ValueError as error:
+    except ValueError:
         raise errors.LocalStorageError(
             f"buildah {what}: not JSON: {told[:100]!r}"
-        ) from error
+        ) from None
 
 
 def inspected(name: str, told: str) -> LocalImage:
@@ -91,7 +91,7 @@ def inspected(name: str, told: str) -> LocalImage:
     except (AttributeError, KeyError, TypeError) as error:
         raise errors.LocalStorageError(
             f"{name}: buildah inspect: no {error} in its answer"
-        ) from error
+        ) from None
 
 
 def image_id(layout: Path, reference: str) -> str:
@@ -108,7 +108,7 @@ def image_id(layout: Path, reference: str) -> str:
     except (OSError, ValueError) as error:
         raise errors.LocalStorageError(
             f"{layout}: no image {reference} in this layout: {error}"
-        ) from error
+        ) from None
     return str(config.get("digest", "")).removeprefix("sha256:")
 
 
@@ -145,5 +145,5 @@ def _entry(layout: Path, reference: str) -> dict[str, Any]:
     except (OSError, ValueError, KeyError) as error:
         raise errors.LocalStorageError(
             f"{layout}: no image {reference} in this layout: {error}"
-        ) from error
+        ) from None
     return entry

@@ -115,8 +115,8 @@ def _parsed(name: str, image: LocalImage) -> Manifest:
     """The manifest of a local image, which fits the rest of it."""
     try:
         media_type = _media_type(json.loads(image.manifest))
-    except ValueError as error:
-        raise errors.InvalidContent(f"{name}: manifest is no JSON") from error
+    except ValueError:
+        raise errors.InvalidContent(f"{name}: manifest is no JSON") from None
     if media_type not in _TYPES:
         raise errors.InvalidContent(
             f"{name}: a manifest of type {media_type!r} cannot be copied",

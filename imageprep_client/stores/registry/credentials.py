@@ -200,9 +200,9 @@ def _text(path: Path) -> str:
         return ""
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise errors.InvalidFile(str(path), f"cannot be read: {reason}") from (
-            error
-        )
+        raise errors.InvalidFile(
+            str(path), f"cannot be read: {reason}"
+        ) from None
 
 
 def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -159,7 +159,7 @@ class _Document:
             reason = (error.strerror or "unknown reason").lower()
             raise self._error("", f"cannot be read: {reason}") from error
         except ValueError as error:  # which both decoding errors are
-            raise self._error("", f"is no TOML: {error}") from error
+            raise self._error("", f"is no TOML: {error}") from None
 
     def _table(self, data: Mapping[str, Any], key: str) -> Table:
         location = self._place(data, "location", key)

@@ -65,7 +65,7 @@ class Response:
             return self._raw.read(size)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             self.close()
-            raise _unreachable(self.url, error) from error
+            raise _unreachable(self.url, error) from None
 
     def body(self, limit: int) -> bytes:
         """The whole of a small body.
@@ -139,7 +139,7 @@ class Transport:
         try:
             raw = ask(method, url, headers, body, timeout)
         except (urllib3.exceptions.HTTPError, OSError, UnicodeError) as error:
-            raise _unreachable(url, error) from error
+            raise _unreachable(url, error) from None
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s %s: %d", method, urls.shown(url), raw.status)
         return Response(method, url, raw)

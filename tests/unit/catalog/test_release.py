@@ -125,7 +125,7 @@ def test_number_of_parameters(release, parameters):
 def test_entry_of_zed():
     """An entry has name, source, parameters and services of its release."""
     (found,) = named("zed", "aodh-api")
-    assert found == catalog.Entry(
+    assert found == catalog.TableImage(
         image="registry.example.com/ns/p-aodh-api:t",
         source="tripleo",
         parameters=("ContainerAodhApiImage", "ContainerAodhConfigImage"),

@@ -34,6 +34,7 @@ def _app(interactive: bool = False) -> shell.OpenStackShell:
         interactive_mode=interactive,
         command_options=["a", "b c"],
         stdout=io.StringIO(),
+        options=types.SimpleNamespace(),
     )
     return cast(shell.OpenStackShell, app)
 
@@ -62,6 +63,13 @@ def _messages(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_success() -> None:
     """An action that returns nothing is status 0."""
     assert _run(lambda _: None) == 0
+
+
+def test_out_of_memory(caplog: pytest.LogCaptureFixture) -> None:
+    """It is one line and no traceback."""
+    assert _run(_raise(MemoryError())) == 1
+    (message,) = _messages(caplog)
+    assert message.startswith("out of memory")
 
 
 @pytest.mark.parametrize(

@@ -196,8 +196,10 @@ def running(directory: Path) -> Iterator[Services]:
     _write_keystone(directory, ports)
     _write_swift(directory, ports)
     subprocess.run(
-        [home / "bin/python", "-c", _RINGS, directory]
-        + [f"{kind}={ports[kind]}" for kind in _KINDS],
+        [
+            *(home / "bin/python", "-c", _RINGS, directory),
+            *(f"{kind}={ports[kind]}" for kind in _KINDS),
+        ],
         check=True,
         capture_output=True,
     )
@@ -270,7 +272,7 @@ def _initial_state(home: Path) -> Path:
         directory = Path(name) / "made"
         (directory / "keystone").mkdir(parents=True)
         _write_keystone(directory, {})
-        manage = [
+        manage: list[str | Path] = [
             *(home / "bin/keystone-manage", "--config-file"),
             directory / "keystone/keystone.conf",
         ]

@@ -49,7 +49,7 @@ class TemplateTable:
 
         :raises InvalidFile: when it cannot be read or is no text.
         """
-        content = inputs.read(path, MAX_FILE)
+        content = inputs.load(path, MAX_FILE)
         try:
             return cls(path, content.decode())
         except UnicodeDecodeError:

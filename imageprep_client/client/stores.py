@@ -32,8 +32,6 @@ from imageprep_client.stores.registry.credentials import (
 from imageprep_client.stores.registry.hosts import Hosts, certificates
 from imageprep_client.stores.registry.http import NO_RETRIES, Timeouts
 
-#: Bytes of a file of certificate authorities; the systems' have 300 KB.
-_MAX_CACERT = 16 * 1024 * 1024
 _TRANSPORTS = ("image-serve:", "memory:", "oci:")
 
 
@@ -260,4 +258,4 @@ def _hosts(
 def _check_cacert(path: str) -> None:
     """Find out now, and not at the first registry that speaks TLS."""
     if path:
-        inputs.read(path, _MAX_CACERT)
+        inputs.load(path)

@@ -47,7 +47,7 @@ def parse(
 
 def _read(path: str) -> str:
     try:
-        text = inputs.read(path, _MAX_SIZE).decode()
+        text = inputs.load(path, _MAX_SIZE).decode()
     except UnicodeDecodeError:
         # The error has what was read.
         raise errors.InvalidFile(path, "is not UTF-8") from None

@@ -60,7 +60,7 @@ def read(path: str) -> Any:
 
     :raises InvalidFile: when it cannot be read or is no sane YAML.
     """
-    return parse(inputs.read(path, MAX_SIZE), path)
+    return parse(inputs.load(path, MAX_SIZE), path)
 
 
 def parse(content: bytes, name: str) -> Any:

@@ -1,7 +1,8 @@
-"""Files that the user names, read within bounds and without waiting."""
+"""Files that are named to be read: options, variables, places of the host."""
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
@@ -9,63 +10,83 @@ import time
 
 from imageprep_client import errors
 
-_NULL = os.makedev(1, 3)
+#: No certificate bundle or configuration file of a host is larger.
+MAX_SIZE = 16 * 1024 * 1024
 #: Seconds that the program behind ``<(program)`` has.
 PATIENCE = 60.0
+
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _CHUNK = 1 << 20
 
 
-def read(path: str, limit: int) -> bytes:
-    """The content of a file.
+def load(path: str, limit: int = MAX_SIZE) -> bytes:
+    """The content of a file that an option names; see `read`.
 
-    A regular file, ``/dev/null``, or a pipe without a name, as the shell has
-    for ``<(program)``. A named pipe, a socket or another device may never
-    have an end, or no beginning, and is refused.
-
-    :param limit: the most bytes that the file may have.
-    :raises InvalidFile: when it cannot be read, is no such file, or has more
-        than `limit` bytes.
+    :raises InvalidFile: when it cannot be read.
     """
     try:
-        # Opening a named pipe would wait for its other end.
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            content = _content(file, path, limit)
-        finally:
-            os.close(file)
+        return read(path, limit)
     except FileNotFoundError as error:
         raise errors.InvalidFile(path, "no such file") from error
-    except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", "") or "no file name").lower()
-        raise errors.InvalidFile(path, f"cannot be read: {reason}") from None
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise errors.InvalidFile(
+                path, f"is larger than {limit} bytes"
+            ) from error
+        raise errors.InvalidFile(
+            path, f"cannot be read: {errors.reason(error)}"
+        ) from error
+    except ValueError:
+        raise errors.InvalidFile(
+            path, "cannot be read: no file name"
+        ) from None
+
+
+def read(path: str | os.PathLike[str], limit: int = MAX_SIZE) -> bytes:
+    """The content of a regular file, or of ``/dev/null``.
+
+    Or of a pipe without a name, as a shell has it for ``<(program)``, which
+    has a minute. Named pipes and devices are refused, as reading them may
+    block for ever.
+
+    :raises OSError: when it cannot be read, is no such file, or is larger
+        than `limit`.
+    """
+    descriptor = os.open(path, _FLAGS)
+    try:
+        status = os.fstat(descriptor)
+        end = None
+        if stat.S_ISFIFO(status.st_mode) and _is_unnamed(path):
+            end = time.monotonic() + PATIENCE
+        else:
+            _check(status, path)
+        content = _content(descriptor, limit, end)
+    finally:
+        os.close(descriptor)
     if len(content) > limit:
-        raise errors.InvalidFile(path, f"is larger than {limit} bytes")
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
     return content
 
 
-def _content(file: int, path: str, limit: int) -> bytes:
-    status = os.fstat(file)
-    if stat.S_ISDIR(status.st_mode):
-        raise errors.InvalidFile(
-            path, "is a directory, not a file", hint="name a file in it"
-        )
-    is_null = stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL
-    is_pipe = stat.S_ISFIFO(status.st_mode) and _is_unnamed(path)
-    if not (stat.S_ISREG(status.st_mode) or is_null or is_pipe):
-        raise errors.InvalidFile(
-            path,
-            "is not a regular file",
-            hint="name a file; a pipe or a device may have no end",
-        )
-    end = time.monotonic() + PATIENCE
+def check(path: str | os.PathLike[str]) -> None:
+    """See that `read` would open it, for libraries that open it themselves.
+
+    :raises OSError: as `read` does; for pipes, too.
+    """
+    descriptor = os.open(path, _FLAGS)
+    try:
+        _check(os.fstat(descriptor), path)
+    finally:
+        os.close(descriptor)
+
+
+def _content(descriptor: int, limit: int, end: float | None) -> bytes:
     chunks = []
     left = limit + 1
     while left > 0:
-        if is_pipe and not _wait(file, end):
-            raise errors.InvalidFile(
-                path, f"is a pipe that has no end after {PATIENCE:.0f} s"
-            )
-        chunk = os.read(file, min(left, _CHUNK))
+        if end is not None:
+            _wait(descriptor, end)
+        chunk = os.read(descriptor, min(left, _CHUNK))
         if not chunk:
             break
         chunks.append(chunk)
@@ -73,12 +94,24 @@ def _content(file: int, path: str, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def _is_unnamed(path: str) -> bool:
+def _wait(descriptor: int, end: float) -> None:
+    """Wait until there is something to read, or the end of a pipe."""
+    left = max(0.0, end - time.monotonic())
+    if not select.select([descriptor], [], [], left)[0]:
+        raise TimeoutError(errno.ETIMEDOUT, "The pipe has no end")
+
+
+def _is_unnamed(path: str | os.PathLike[str]) -> bool:
     """Whether a pipe has no name but the one that a process has for it."""
     return os.path.realpath(path).startswith("/proc/")
 
 
-def _wait(file: int, end: float) -> bool:
-    """Wait until there is something to read, or the end of a pipe."""
-    left = max(0.0, end - time.monotonic())
-    return bool(select.select([file], [], [], left)[0])
+def _check(status: os.stat_result, path: str | os.PathLike[str]) -> None:
+    if stat.S_ISREG(status.st_mode):
+        return
+    if stat.S_ISDIR(status.st_mode):
+        code = errno.EISDIR
+        raise OSError(code, os.strerror(code), str(path))
+    if stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(1, 3):
+        return
+    raise OSError(errno.EINVAL, "Not a regular file", str(path))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ipaddress
 import logging
 import os
+import re
 import ssl
 import threading
+import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +19,18 @@ import urllib3
 
 from imageprep_client import errors
 from imageprep_client.http import urls
+from imageprep_client.http.limits import TimedResponse
 from imageprep_client.http.wire import Body, Timeout
 
 if TYPE_CHECKING:
-    from urllib3 import PoolManager
+    from urllib3 import HTTPConnectionPool, PoolManager
     from urllib3.response import BaseHTTPResponse
+
+
+_SCHEMES = frozenset(
+    {"http", "https", "socks4", "socks4a", "socks5", "socks5h"}
+)
+_UNSENDABLE = re.compile(r"[\x00-\x20\x7f]")
 
 
 class _WithoutQueries(logging.Filter):
@@ -138,14 +148,18 @@ class Proxies:
         if scheme == "https" or proxy.startswith("https:"):
             options["ssl_context"] = self._context()
         if proxy.startswith("socks"):
-            return _socks(proxy, options)
+            return _timed(_socks(proxy, options))
         user, password = requests.utils.get_auth_from_url(proxy)
         login = None
         if user:
-            login = urllib3.make_headers(proxy_basic_auth=f"{user}:{password}")
+            pair = f"{user}:{password}".encode()
+            basic = base64.b64encode(pair).decode()
+            login = {"Proxy-Authorization": f"Basic {basic}"}
         if proxy.startswith("https:"):
             options["proxy_ssl_context"] = self._context()
-        return urllib3.ProxyManager(proxy, proxy_headers=login, **options)
+        return _timed(
+            urllib3.ProxyManager(proxy, proxy_headers=login, **options)
+        )
 
     def close(self) -> None:
         """Close all idle connections."""
@@ -162,7 +176,48 @@ def _named(url: str) -> str:
     """
     proxies = requests.utils.get_environ_proxies(url)
     found: str = requests.utils.select_proxy(url, proxies) or ""
-    return found if "://" in found or not found else f"http://{found}"
+    if not found:
+        return ""
+    proxy = found if "://" in found else f"http://{found}"
+    try:
+        parts = urllib.parse.urlsplit(proxy)
+        usable = parts.scheme in _SCHEMES and parts.port != 0
+        host = parts.hostname or ""
+    except ValueError:
+        usable, host = False, ""
+    if not usable or not urls.is_host(host) or _UNSENDABLE.search(proxy):
+        # Without its text: a malformed URL may have a password anywhere.
+        raise errors.InvalidArgument(
+            f"the proxy for {urls.shown(url)} is no URL of a proxy",
+            hint=f"correct the environment variable {_variable(url)}: expected"
+            " http://host:port, or https or socks5 in place of http",
+        )
+    return proxy
+
+
+def _variable(url: str) -> str:
+    """The name of the variable that `requests` takes the proxy from."""
+    scheme = urls.origin(url)[0]
+    names = (f"{scheme}_proxy", f"{scheme}_proxy".upper())
+    return next((name for name in names if os.environ.get(name)), "ALL_PROXY")
+
+
+def _timed(manager: PoolManager) -> PoolManager:
+    """The same; the heads of its responses have a time limit."""
+
+    def pool(made: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
+        connection = type(
+            "TimedConnection",
+            (made.ConnectionCls,),
+            {"response_class": TimedResponse},
+        )
+        return type("TimedPool", (made,), {"ConnectionCls": connection})
+
+    manager.pool_classes_by_scheme = {
+        scheme: pool(made)
+        for scheme, made in manager.pool_classes_by_scheme.items()
+    }
+    return manager
 
 
 def _socks(proxy: str, options: dict[str, Any]) -> PoolManager:

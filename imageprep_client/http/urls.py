@@ -17,6 +17,10 @@ import urllib.parse
 from imageprep_client import errors
 
 PORTS = {"http": 80, "https": 443}
+#: Longer ones are no URLs of anything, and fill the memory.
+MAX_URL = 8192
+_MAX_SHOWN = 300
+_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 # What a host name in a URL can be; libraries disagree about all else.
 _HOST = re.compile(
     r"[a-z0-9_]([a-z0-9._-]*[a-z0-9])?[.]?|[0-9a-f]*:[0-9a-f:.]+"
@@ -64,7 +68,10 @@ def shown(url: str) -> str:
     except ValueError:
         return "a malformed URL"
     host = parts.netloc.rpartition("@")[2]
-    return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
+    text = urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
+    # Terminals obey control characters.
+    text = urllib.parse.quote(text[:_MAX_SHOWN], safe=_PRINTABLE)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 @functools.lru_cache(maxsize=1024)
@@ -80,17 +87,25 @@ def origin(url: str) -> Origin:
 
 
 def _origin(url: str) -> Origin:
+    if len(url) > MAX_URL:
+        raise ValueError(f"a URL of over {MAX_URL} characters")
     try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port
     except ValueError:
+        # The error may quote a password.
         raise ValueError("a malformed URL") from None
     scheme = parts.scheme.lower()
     if scheme not in PORTS or not parts.hostname:
         raise ValueError("a URL that is not HTTP")
-    if not _HOST.fullmatch(parts.hostname):
+    if port == 0 or not _HOST.fullmatch(parts.hostname):
         raise ValueError("a malformed URL")
     return scheme, parts.hostname.rstrip("."), port or PORTS[scheme]
+
+
+def is_host(text: str) -> bool:
+    """Whether this is the name or address of a host, without brackets."""
+    return bool(_HOST.fullmatch(text))
 
 
 def host_of(authority: str) -> str:

@@ -13,6 +13,7 @@ import re
 import select
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
@@ -80,6 +81,7 @@ class _Connection:
         self._kept = kept
         self._rest = b""
         self._timeout: float | None = None
+        self._patience = self._deadline = 0.0
         self._is_whole = True
         self.heard = False
 
@@ -97,13 +99,13 @@ class _Connection:
         timeout: Timeout,
     ) -> Answer:
         """One exchange, up to the head of its answer."""
-        connecting, each = timeout
+        connecting, self._patience = timeout
+        each = self._patience
         try:
             # A registry whose disk is busy may stop to read for a while.
             self._wait_for(each if body is None else max(connecting, each))
             self.heard = False
             self._send(head, body)
-            self._wait_for(each)
             return Answer(self, self._receive(), method)
         except BaseException:
             self.close()
@@ -124,6 +126,7 @@ class _Connection:
             self._is_whole = False
 
     def _receive(self) -> Head:
+        self.begin()
         for _ in range(_MAX_INTERIM):
             head = Head(self._up_to(b"\r\n\r\n", _MAX_HEAD))
             if head.status >= 200:
@@ -135,11 +138,20 @@ class _Connection:
         if self._rest:
             data, self._rest = self._rest[:size], self._rest[size:]
             return data
+        self._wait_for(self._patience)
         return self._socket.recv(size)
 
     def line(self) -> bytes:
         """One line, with its end."""
         return self._up_to(b"\r\n", _MAX_LINE)
+
+    def begin(self) -> None:
+        """Start the timeout of all that is read up to a mark from here on.
+
+        The timeout of the socket bounds each wait only, so a byte at a time
+        could make a head last for ever.
+        """
+        self._deadline = time.monotonic() + self._patience
 
     def _up_to(self, mark: bytes, limit: int) -> bytes:
         data, start = self._rest, 0
@@ -147,6 +159,10 @@ class _Connection:
             if len(data) > limit:
                 raise Broken("an answer with an endless head")
             start = max(0, len(data) - len(mark) + 1)
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("timed out")
+            self._wait_for(left)
             more = self._socket.recv(_RECEIVE)
             if not more:
                 raise Broken("closed without an answer")
@@ -251,6 +267,7 @@ class _Chunks:
         return data
 
     def _next_size(self) -> int:
+        self._connection.begin()
         if self._begun and self._connection.line() != b"\r\n":
             raise Broken("a malformed chunk")
         self._begun = True

@@ -117,6 +117,18 @@ class Answering(http.server.BaseHTTPRequestHandler):
             self._send(data, fault)
         raise Answered
 
+    def flush_headers(self) -> None:
+        """Send the head, a byte at a time if the fault says so."""
+        if self.fault is None or not self.fault.trickle:
+            super().flush_headers()
+            return
+        head = b"".join(self._headers_buffer)
+        self._headers_buffer: list[bytes] = []
+        for position in range(len(head)):
+            if self.registry.stopped.wait(self.fault.trickle):
+                break
+            self.wfile.write(head[position : position + 1])
+
     def _framing(self, length: int) -> dict[str, str]:
         """How the end of a body is told."""
         match self.registry.behaviour.framing:

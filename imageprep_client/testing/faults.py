@@ -35,6 +35,7 @@ class Fault:
     :ivar corrupt: the byte at this offset of the body is changed.
     :ivar delay: seconds that the answer takes to come.
     :ivar drip: seconds between each thousand bytes of the body.
+    :ivar trickle: seconds between each byte of the head.
     """
 
     method: str = ""
@@ -51,6 +52,7 @@ class Fault:
     corrupt: int | None = None
     delay: float = 0.0
     drip: float = 0.0
+    trickle: float = 0.0
 
     def fits(self, method: str, path: str) -> bool:
         """Whether it concerns such requests at all."""

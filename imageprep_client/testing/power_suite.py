@@ -24,6 +24,9 @@ from imageprep_client.testing.streams import (
 
 MakeStore = Callable[[str], base.Store]
 _Power = TypeVar("_Power")
+_Test = TypeVar("_Test", bound=Callable[..., None])
+_Requirement = tuple[frozenset[type], bool]
+_NOTHING: _Requirement = (frozenset(), False)
 
 #: Every optional power of `stores.base`.
 ALL_POWERS: frozenset[type] = frozenset(
@@ -44,22 +47,49 @@ ALL_POWERS: frozenset[type] = frozenset(
 )
 
 
-class PowerSuite:
-    """What a store promises with each power that it has.
+def requires(*powers: type, sha512: bool = False) -> Callable[[_Test], _Test]:
+    """Collect a test only for stores that have these powers.
 
-    `store_suite.StoreSuite` has these tests, too, and says how it is used.
+    :param sha512: only for those that take sha512 digests, too.
     """
 
+    def mark(test: _Test) -> _Test:
+        test.__dict__["requirement"] = (frozenset(powers), sha512)
+        return test
+
+    return mark
+
+
+class PowerSuite:
+    """Tests of the optional powers of a store.
+
+    `store_suite.StoreSuite` includes these tests and documents their use.
+    """
+
+    powers: ClassVar[frozenset[type]]
     sha512: ClassVar[bool] = True
     sorted_tags: ClassVar[bool] = True
     mounts_from_anywhere: ClassVar[bool] = True
 
+    def __init_subclass__(cls) -> None:
+        """Leave out the tests that do not apply to the store."""
+        super().__init_subclass__()
+        if not hasattr(cls, "powers"):
+            return
+        for suite in cls.__mro__:
+            for name, test in list(vars(suite).items()):
+                powers, sha512 = getattr(test, "requirement", _NOTHING)
+                if not powers <= cls.powers or sha512 > cls.sha512:
+                    setattr(cls, name, None)
+                elif getattr(cls, name) is None:
+                    setattr(cls, name, test)
+
     def power(self, store: base.Store, power: type[_Power]) -> _Power:
-        """The store as one that has this power; skips when it has not."""
-        if not isinstance(store, power):
-            pytest.skip(f"this store has no {power.__name__}")
+        """Return the store as one that has this power."""
+        assert isinstance(store, power)
         return store
 
+    @requires(base.Mounts)
     def test_mount(self, make_store: MakeStore) -> None:
         """A blob of another repository is taken over without its bytes."""
         store, origin = make_store("ns/here"), make_store("ns/origin")
@@ -69,6 +99,7 @@ class PowerSuite:
         assert mounts.mount(blob.descriptor, origin.repository)
         assert read(store, blob.descriptor) == blob.data
 
+    @requires(base.Mounts)
     def test_mount_of_what_is_here(self, make_store: MakeStore) -> None:
         """Content that is here already is here afterwards."""
         store, origin = make_store("ns/here"), make_store("ns/origin")
@@ -80,6 +111,7 @@ class PowerSuite:
             assert mounts.mount(blob.descriptor, repository)
             assert read(store, blob.descriptor) == blob.data
 
+    @requires(base.Mounts)
     def test_mount_from_anywhere(self, make_store: MakeStore) -> None:
         """Without a repository, the answer says whether it is here now."""
         store, origin = make_store("ns/here"), make_store("ns/origin")
@@ -90,6 +122,7 @@ class PowerSuite:
         assert mounted == self.mounts_from_anywhere
         assert store.exists(blob.descriptor) == mounted
 
+    @requires(base.Mounts)
     @pytest.mark.parametrize("repository", ["ns/origin", None])
     def test_mount_of_what_is_not_there(
         self, make_store: MakeStore, repository: str | None
@@ -104,6 +137,7 @@ class PowerSuite:
         push(store, blob)
         assert read(store, blob.descriptor) == blob.data
 
+    @requires(base.BeginsPushes)
     def test_begin_of_what_is_not_there(self, make_store: MakeStore) -> None:
         """What is begun is not there before the push that follows."""
         store = make_store("ns/begun")
@@ -114,6 +148,7 @@ class PowerSuite:
         push(store, blob)
         assert read(store, blob.descriptor) == blob.data
 
+    @requires(base.BeginsPushes)
     def test_begin_of_what_is_here(self, make_store: MakeStore) -> None:
         """What is here is said to be, and stays."""
         store = make_store("ns/here")
@@ -123,6 +158,7 @@ class PowerSuite:
         assert begins.begin(blob.descriptor)
         assert read(store, blob.descriptor) == blob.data
 
+    @requires(base.BeginsPushes)
     def test_begin_of_what_is_elsewhere(self, make_store: MakeStore) -> None:
         """Another repository's content is not this one's."""
         store, origin = make_store("ns/here"), make_store("ns/origin")
@@ -132,12 +168,18 @@ class PowerSuite:
         assert not begins.begin(blob.descriptor)
         assert_missing(store, blob.descriptor)
 
-    @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
-    def test_push_tagged(self, make_store: MakeStore, algorithm: str) -> None:
-        """The manifest is there under its digest and under the tag."""
-        if algorithm == "sha512" and not self.sha512:
-            pytest.skip("this store has no sha512")
-        store = make_store("ns/tagged")
+    @requires(base.PushesTagged)
+    def test_push_tagged(self, make_store: MakeStore) -> None:
+        """The manifest is stored under its digest and under the tag."""
+        self.push_tagged(make_store("ns/tagged"), "sha256")
+
+    @requires(base.PushesTagged, sha512=True)
+    def test_push_tagged_with_sha512(self, make_store: MakeStore) -> None:
+        """The digest may be one of sha512."""
+        self.push_tagged(make_store("ns/tagged"), "sha512")
+
+    def push_tagged(self, store: base.Store, algorithm: str) -> None:
+        """Push an image with its tag and read it back both ways."""
         tags = self.power(store, base.PushesTagged)
         image = content.image("tagged", algorithm=algorithm)
         for part in image.parts:
@@ -148,6 +190,7 @@ class PowerSuite:
         named = store.resolve("latest")
         assert read(store, named) == image.manifest.data
 
+    @requires(base.PushesTagged)
     def test_push_tagged_of_wrong_content(self, make_store: MakeStore) -> None:
         """Neither the manifest nor the tag is there afterwards."""
         store = make_store("ns/tagged")
@@ -164,6 +207,7 @@ class PowerSuite:
         with pytest.raises(errors.NotFound):
             store.resolve("latest")
 
+    @requires(base.Locates)
     def test_locate(self, make_store: MakeStore) -> None:
         """The repository that is named has the content."""
         store, origin = make_store("ns/here"), make_store("ns/origin")
@@ -176,6 +220,7 @@ class PowerSuite:
         found = locates.locate(blob.descriptor)
         assert found in (origin.repository, store.repository)
 
+    @requires(base.ListsTags)
     def test_tags(self, make_store: MakeStore) -> None:
         """All tags are listed, once each."""
         store = make_store("ns/tags")
@@ -191,6 +236,7 @@ class PowerSuite:
         if self.sorted_tags:
             assert listed == sorted(names)
 
+    @requires(base.ListsReferrers)
     def test_referrers(self, make_store: MakeStore) -> None:
         """Artifacts are listed with their type and annotations."""
         store = make_store("ns/referrers")
@@ -212,16 +258,16 @@ class PowerSuite:
         assert described.annotations == {"key": "value"}
         assert not lists.referrers(other.descriptor)
 
+    @requires(base.ListsReferrers)
     def test_referrers_of_the_unknown(self, make_store: MakeStore) -> None:
         """What is not there has no referrers."""
         store = make_store("ns/referrers")
         lists = self.power(store, base.ListsReferrers)
         assert not lists.referrers(content.image("unknown").descriptor)
 
+    @requires(base.ListsReferrers, sha512=True)
     def test_referrers_keep_their_digest(self, make_store: MakeStore) -> None:
         """A referrer is listed by the digest that it is stored by."""
-        if not self.sha512:
-            pytest.skip("this store takes sha256 only")
         store = make_store("ns/referrers")
         lists = self.power(store, base.ListsReferrers)
         subject = content.image("subject", algorithm="sha512")
@@ -232,6 +278,7 @@ class PowerSuite:
         (found,) = lists.referrers(subject.descriptor)
         assert found.digest == artifact.descriptor.digest
 
+    @requires(base.ListsReferrers)
     def test_referrers_before_their_subject(
         self, make_store: MakeStore
     ) -> None:
@@ -244,6 +291,7 @@ class PowerSuite:
         found = lists.referrers(image.descriptor)
         assert [d.digest for d in found] == [artifact.descriptor.digest]
 
+    @requires(base.Deletes)
     def test_delete_manifest(self, make_store: MakeStore) -> None:
         """A manifest goes with all its tags; others stay."""
         store = make_store("ns/delete")
@@ -261,6 +309,7 @@ class PowerSuite:
         assert store.resolve("other") == other.descriptor
         assert read(store, other.descriptor) == other.manifest.data
 
+    @requires(base.Deletes)
     def test_delete_blob(self, make_store: MakeStore) -> None:
         """A blob can be deleted and pushed again."""
         store = make_store("ns/delete")
@@ -272,6 +321,7 @@ class PowerSuite:
         push(store, blob)
         assert read(store, blob.descriptor) == blob.data
 
+    @requires(base.Deletes)
     def test_delete_keeps_other_repositories(
         self, make_store: MakeStore
     ) -> None:
@@ -284,6 +334,7 @@ class PowerSuite:
         deletes.delete(blob.descriptor)
         assert read(other, blob.descriptor) == blob.data
 
+    @requires(base.Deletes)
     def test_delete_unknown(self, make_store: MakeStore) -> None:
         """What is not there cannot be deleted."""
         store = make_store("ns/delete")
@@ -292,6 +343,7 @@ class PowerSuite:
             with pytest.raises(errors.NotFound):
                 deletes.delete(piece.descriptor)
 
+    @requires(base.Untags)
     def test_untag(self, make_store: MakeStore) -> None:
         """A tag goes alone, or not at all and the store says so."""
         store = make_store("ns/untag")
@@ -308,6 +360,7 @@ class PowerSuite:
         assert store.resolve("kept") == image.descriptor
         assert store.resolve(image.descriptor.digest) == image.descriptor
 
+    @requires(base.Untags)
     @pytest.mark.parametrize("tag", BAD_TAGS)
     def test_untag_refuses_bad_tags(
         self, make_store: MakeStore, tag: str
@@ -317,6 +370,7 @@ class PowerSuite:
         with pytest.raises(errors.InvalidReference):
             power.untag(tag)
 
+    @requires(base.ListsManifests)
     def test_manifests(self, make_store: MakeStore) -> None:
         """All manifests are listed, tagged or not, and no blobs."""
         store = make_store("ns/manifests")
@@ -331,6 +385,7 @@ class PowerSuite:
         wanted = (image, index, alone)
         assert found == {each.descriptor.digest for each in wanted}
 
+    @requires(base.ChecksGraph)
     def test_holds_a_whole_image(self, make_store: MakeStore) -> None:
         """An index with all below it is held, so are its parts."""
         store = make_store("ns/holds")
@@ -341,6 +396,7 @@ class PowerSuite:
         for piece in index.pieces:
             assert checks.holds(piece.descriptor)
 
+    @requires(base.ChecksGraph)
     def test_holds_no_broken_image(self, make_store: MakeStore) -> None:
         """An image without one of its blobs is not held."""
         store = make_store("ns/holds")
@@ -356,6 +412,7 @@ class PowerSuite:
         assert not checks.holds(image.descriptor)
         assert not checks.holds(index.descriptor)
 
+    @requires(base.ChecksGraph)
     def test_holds_looks_once(self, make_store: MakeStore) -> None:
         """Indexes that repeat their children take no longer for it."""
         store = make_store("ns/holds")
@@ -371,6 +428,7 @@ class PowerSuite:
             nested = content.Image(index.manifest, ())
         assert checks.holds(nested.descriptor)
 
+    @requires(base.Flushes)
     def test_flush(self, make_store: MakeStore) -> None:
         """Flushing keeps everything in place, in every repository."""
         store, other = make_store("ns/flush"), make_store("ns/flushed")
@@ -381,6 +439,7 @@ class PowerSuite:
         flushes.flush()
         assert read(other, blob.descriptor) == blob.data
 
+    @requires(base.MeasuresSpace)
     def test_free_space(self, make_store: MakeStore) -> None:
         """Room is counted in bytes, also before anything is stored."""
         store = make_store("ns/space")

@@ -168,8 +168,8 @@ def main() -> int:
         statistics.median(each[index] - each[0] for each in rounds)
         for index in (1, 2)
     ]
-    for name, seconds in zip(("writes", "again"), more, strict=True):
-        print(f"more, {name:18}{seconds:8.2f} s    (bar {_BAR:.1f} s)")
+    for name, extra in zip(("writes", "again"), more, strict=True):
+        print(f"more, {name:18}{extra:8.2f} s    (bar {_BAR:.1f} s)")
     return int(max(more) > _BAR)
 
 

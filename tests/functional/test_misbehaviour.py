@@ -16,6 +16,7 @@ import pytest
 
 from imageprep_client import client
 from imageprep_client.observer import Observer
+from imageprep_client.oci.manifest import Manifest
 from imageprep_client.stores import base
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.registry.client import RegistryClient
@@ -29,6 +30,7 @@ from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.transfer import engine
 from imageprep_client.transfer.ledger import Ledger
 from imageprep_client.transfer.survey import Copy
+from tests.recorder import Recorder
 
 _TAG = "17.1"
 _SHARE = 0.3
@@ -100,16 +102,6 @@ def _share(fault: Fault, chance: float) -> Fault:
     return fault
 
 
-class Counting(Observer):
-    """Counts what is tried again."""
-
-    def __init__(self) -> None:
-        self.retries = 0
-
-    def retrying(self, what: str, attempt: int, pause: float) -> None:
-        self.retries += 1
-
-
 def copy(
     host: str,
     destination: Callable[[str], base.Store],
@@ -143,7 +135,10 @@ def check(
     for image in SAMPLE.images:
         store = destination(image.repository)
         assert store.resolve(_TAG).digest == image.descriptor.digest
-        parts = [*image.blobs, *image.manifests]
+        parts: list[images.Blob | Manifest] = [
+            *image.blobs,
+            *image.manifests,
+        ]
         for part in parts:
             digest = hashlib.sha256()
             with store.fetch(part.descriptor) as content:
@@ -165,7 +160,7 @@ def test_source(source: RegistryServer, kind: str, tmp_path: Path) -> None:
     """The source misbehaves; the tree has everything in the end."""
     for fault in KINDS[kind]():
         source.faults.add(fault)
-    observer = Counting()
+    observer = Recorder()
     tree = ImageServeTree(tmp_path / "tree")
     with RegistryClient(
         policy=_POLICY, observer=observer, concurrency=client.CONCURRENCY
@@ -179,7 +174,7 @@ def test_source(source: RegistryServer, kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_destination(source: RegistryServer, kind: str) -> None:
     """The destination misbehaves; it has everything in the end."""
-    observer = Counting()
+    observer = Recorder()
     with (
         RegistryServer(faults=KINDS[kind]()) as target,
         RegistryClient(
@@ -199,7 +194,7 @@ def test_both(source: RegistryServer) -> None:
     """Both misbehave in every way at once."""
     for fault in KINDS["all of it"]():
         source.faults.add(fault)
-    observer = Counting()
+    observer = Recorder()
     with (
         RegistryServer(faults=KINDS["all of it"](), seed=1) as target,
         RegistryClient(
@@ -246,7 +241,7 @@ def test_tokens_expire(guarded: str) -> None:
         times=None,
         chance=_SHARE,
     )
-    observer = Counting()
+    observer = Recorder()
     with (
         RegistryServer(gate=gates["source"], faults=[cut]) as source,
         RegistryServer(gate=gates["destination"]) as target,

@@ -276,7 +276,7 @@ def _no_plan(plan: CloudPlan, openstack: base.OpenStack) -> None:
 
 def _no_metadata(plan: CloudPlan, openstack: base.OpenStack) -> None:
     headers = {"X_Container_Meta_Usage_Tripleo": "backup"}
-    assert plan.services.ask_swift("POST", plan.name, **headers).ok
+    assert plan.services.ask_swift("POST", plan.name, None, **headers).ok
 
 
 def _no_plan_environment(plan: CloudPlan, openstack: base.OpenStack) -> None:
@@ -293,7 +293,7 @@ def _impossible_name(plan: CloudPlan, openstack: base.OpenStack) -> None:
     plan.name = "a/b"
 
 
-WRONG = {
+WRONG: dict[Callable[[CloudPlan, base.OpenStack], None], str] = {
     _wrong_password: r"cloud: keystone refuses: [^\n]*HTTP 401[^\n]*",
     _no_password: r"cloud: no authentication: No password[^\n]*",
     _no_configuration: r"cloud: no authentication: [^\n]*auth-url[^\n]*",
@@ -500,7 +500,7 @@ def be_a_user(plan: CloudPlan, site: Deployment, *rights: str) -> None:
     """Let commands be those of a user who has these rights to the plan."""
     name, acl = plan.services.make_user()
     headers = {f"X_Container_{right}": acl for right in rights}
-    assert plan.services.ask_swift("POST", plan.name, **headers).ok
+    assert plan.services.ask_swift("POST", plan.name, None, **headers).ok
     site.openstack.environment.update(OS_USERNAME=name, OS_PASSWORD=name)
 
 

@@ -679,8 +679,8 @@ def test_mirror(site: Deployment) -> None:
 @pytest.mark.parametrize("multi_arch", [True, False])
 def test_multi_arch(openstack: base.OpenStack, multi_arch: bool) -> None:
     """An index is copied whole, or only its image for this host."""
-    platforms = (graph.host_platform(), images.ARM64, images.AMD64)
-    platforms = tuple(dict.fromkeys(platforms))
+    every = (graph.host_platform(), images.ARM64, images.AMD64)
+    platforms = tuple(dict.fromkeys(every))
     with deployment.deployed(openstack, platforms=platforms) as site:
         site.environment(site.entry(multi_arch=multi_arch))
         site.run(*TREE)

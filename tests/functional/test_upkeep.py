@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from imageprep_client import client
+from imageprep_client.host import undercloud
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import images
 from imageprep_client.testing.faults import Fault
@@ -146,9 +146,7 @@ def test_verify_undercloud(
 ) -> None:
     """By default it is the undercloud's tree."""
     monkeypatch.setattr("imageprep_client.client.stores.TREE", str(tree.path))
-    monkeypatch.setattr(
-        client.undercloud, "registry", lambda: "localhost:8787"
-    )
+    monkeypatch.setattr(undercloud, "registry", lambda: "localhost:8787")
     assert rows(openstack, *VERIFY, stderr=RIGHT) == []
 
 

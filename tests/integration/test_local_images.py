@@ -25,6 +25,7 @@ from imageprep_client.stores.layout import LayoutRoot
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.transfer import engine
 from imageprep_client.transfer.ledger import Ledger
+from imageprep_client.transfer.survey import Copy
 from tests.local_storage import LocalStorage
 
 NAME = "localhost/nova"
@@ -52,7 +53,7 @@ def copy(
 ) -> engine.Outcome:
     """Copy a local image, as its tag."""
     repository, _, tag = name.rpartition(":")
-    one = engine.Copy(
+    one = Copy(
         name=name,
         source=ContainersStore(storage, repository, destination),
         reference=tag,

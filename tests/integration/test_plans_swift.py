@@ -34,18 +34,17 @@ PLANS = 5
 
 def connect(services: Services, **changes: str) -> Connection:
     """A connection of the administrator's."""
-    return openstack.connect(
-        **{
-            "auth_url": services.identity,
-            "username": "admin",
-            "password": openstack_services.PASSWORD,
-            "project_name": "admin",
-            "user_domain_id": "default",
-            "project_domain_id": "default",
-            "region_name": openstack_services.REGION,
-            **changes,
-        }
-    )
+    options: dict[str, Any] = {
+        "auth_url": services.identity,
+        "username": "admin",
+        "password": openstack_services.PASSWORD,
+        "project_name": "admin",
+        "user_domain_id": "default",
+        "project_domain_id": "default",
+        "region_name": openstack_services.REGION,
+        **changes,
+    }
+    return openstack.connect(**options)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +89,7 @@ class TestSwift(plan_suite.PlanSuite):
         times = TIMES if "writers" in name else ALONE
         return _InSwift(services, store, times)
 
-    def test_a_hundred_writers_in_pairs(
+    def test_a_hundred_writers_in_pairs(  # type: ignore[override]
         self, services: Services, store: ObjectStore
     ) -> None:
         """Two writers at once, again and again: no entry is ever lost.
@@ -399,10 +398,10 @@ def test_long_listing(services: Services, host: _InSwift) -> None:
     services.make_plan(host.name, {f"many/{n}": "" for n in range(30)})
 
     class Small(ObjectStore):
-        def ask(self, what: str, method: str, url: str, **more: Any) -> Any:
+        def ask(self, *words: Any, **more: Any) -> requests.Response:
             if "params" in more:
                 more["params"] = {**more["params"], "limit": "7"}
-            return super().ask(what, method, url, **more)
+            return super().ask(*words, **more)
 
     container = Container(Small(host.open()._store._proxy), host.name)
     assert len(set(container.names("many"))) == 30

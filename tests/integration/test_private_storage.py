@@ -12,9 +12,9 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.client.workspaces import Workspace
 from imageprep_client.modify.storage import private_storage
-from imageprep_client.observer import Observer
 from imageprep_client.stores.containers import ContainersStorage
 from tests.local_storage import LocalStorage
+from tests.recorder import Recorder
 
 NAME = "localhost/mine:1"
 KILLED = "imageprep-999999999-1-0123abcd"
@@ -114,21 +114,16 @@ def test_goes_as_a_whole(host: LocalStorage) -> None:
 
 def test_name_that_is_taken(host: LocalStorage) -> None:
     """An image of the host keeps its name; a free one is given."""
-    warnings: list[str] = []
-
-    class Told(Observer):
-        def warning(self, text: str) -> None:
-            warnings.append(text)
-
+    told = Recorder()
     before = host.buildah.image(NAME)
     with private_storage(host.buildah) as storage:
         own = LocalStorage(host.directory, host.temporary, {}, storage.buildah)
         own.build(NAME, {"/other": b"y"})
         own.build("localhost/free:1", {"/free": b"z"})
         containers = ContainersStorage(storage.buildah)
-        workspace = Workspace(storage, containers, host.buildah, Told())
+        workspace = Workspace(storage, containers, host.buildah, told)
         workspace.keep(NAME)
         workspace.keep("localhost/free:1")
     assert host.buildah.image(NAME) == before
     assert host.names() == {NAME, "localhost/free:1"}
-    assert [text.partition(": ")[0] for text in warnings] == [NAME]
+    assert [text.partition(": ")[0] for text in told.warnings] == [NAME]

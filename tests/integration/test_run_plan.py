@@ -168,8 +168,8 @@ def test_overcloud(site: Site, tmp_path: Path) -> None:
     home.mkdir()
     openstack = base.OpenStack(home)
     openstack.environment.update(site.services.environment())
-    words = ("image-prepare", "run", "--plan", site.plan, "--release", RELEASE)
-    words = (*words, "--image-serve", "tree", "-f", "json")
+    words = ["image-prepare", "run", "--plan", site.plan]
+    words += ["--release", RELEASE, "--image-serve", "tree", "-f", "json"]
     rows = json.loads(openstack.installed(*words, stderr=".*").stdout)
 
     assert {row["Outcome"] for row in rows} == {"copied"}

@@ -10,9 +10,10 @@ from pathlib import Path
 from imageprep_client import errors
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import mediatypes
+from imageprep_client.oci.manifest import Manifest
 from imageprep_client.stores import base
 from imageprep_client.stores.imageserve import ImageServeTree
-from imageprep_client.testing.images import Image
+from imageprep_client.testing.images import Blob, Image
 from tests.http_client import ask
 
 ACCEPT = {"Accept": ", ".join(mediatypes.ACCEPT)}
@@ -78,7 +79,8 @@ def in_tree(tree: Path, images: Iterable[Image], tag: str) -> list[str]:
         if root.digest != image.descriptor.digest or not store.holds(root):
             wrong.append(f"{image.repository}: not whole")
             continue
-        for part in (*image.blobs, *image.manifests):
+        parts: list[Blob | Manifest] = [*image.blobs, *image.manifests]
+        for part in parts:
             try:
                 with store.fetch(part.descriptor) as content:
                     while content.read(base.CHUNK):

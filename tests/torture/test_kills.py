@@ -22,7 +22,7 @@ from imageprep_client.serving import apache as printed
 from imageprep_client.testing import images
 from tests import apache, servers
 from tests.integration import overcloud, whole
-from tests.integration.overcloud import TAG, Program
+from tests.integration.overcloud import TAG, UNDERCLOUD, Program
 from tests.servers import DockerRegistry
 
 KILLS = range(int(os.environ.get("IMAGEPREP_KILLS", "3")))
@@ -60,10 +60,12 @@ class Site:
         return [re.findall(r"sha256:\w+", line)[0] for line in found]
 
 
-def program(home: Path, source: DockerRegistry, *words: str) -> Program:
+def program(
+    home: Path, source: DockerRegistry, destination: str = UNDERCLOUD
+) -> Program:
     """The program, told to copy the images."""
     found = Program(home)
-    found.configure(source.host, *words, includes=_INCLUDES)
+    found.configure(source.host, destination, includes=_INCLUDES)
     return found
 
 

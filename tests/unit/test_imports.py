@@ -219,14 +219,16 @@ def imports(tree: ast.AST, in_function: bool = False) -> Iterator[Import]:
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
+            line = node.lineno
         elif isinstance(node, ast.ImportFrom):
             origin = "." * node.level + (node.module or "")
             names = [f"{origin}.{alias.name}" for alias in node.names]
+            line = node.lineno
         else:
-            names = []
+            names, line = [], 0
         for name in names:
             short = name.removeprefix(f"{PACKAGE}.")
-            yield Import(short, node.lineno, in_function)
+            yield Import(short, line, in_function)
         inside = in_function or isinstance(
             node, ast.FunctionDef | ast.AsyncFunctionDef
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import threading
 import time
@@ -30,7 +31,8 @@ _LIFETIME = 60.0
 #: The part of its life after which a token is replaced.
 _FRESH = 0.8
 
-_TOKEN = re.compile(r"[\x21-\x7e]+")
+#: Servers take no longer headers, and each repository has a token.
+_TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
 # Nothing in it is tried twice: who writes the header has no interest in that
 # it is read in time.
 _PART = re.compile(
@@ -63,7 +65,7 @@ class Challenge:
     """
 
     scheme: str
-    parameters: Mapping[str, str]
+    parameters: dict[str, str]
 
 
 def parse_challenges(header: str) -> list[Challenge]:
@@ -82,9 +84,7 @@ def parse_challenges(header: str) -> list[Challenge]:
             if value is None:
                 value = re.sub(r"\\(.)", r"\1", match["quoted"])
             last = found[-1]
-            found[-1] = Challenge(
-                last.scheme, {**last.parameters, match["key"].lower(): value}
-            )
+            last.parameters[match["key"].lower()] = value
         else:
             break
     return found
@@ -291,10 +291,20 @@ class Authenticator:
             document = json.loads(response.body(MAX_TOKEN))
             token = document.get("token") or document.get("access_token")
             lifetime = float(document.get("expires_in") or _LIFETIME)
-        except (ValueError, TypeError, AttributeError, RecursionError):
+        except (
+            ValueError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+        ):
             # The answer may hold a secret: it is not quoted.
             token, lifetime = None, 0.0
-        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        if (
+            not isinstance(token, str)
+            or not _TOKEN.fullmatch(token)
+            or not math.isfinite(lifetime)
+        ):
             raise errors.ServerFault(
                 f"{self._host}: token server {urls.shown(realm)} gave no"
                 " usable token"

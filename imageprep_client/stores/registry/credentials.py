@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from imageprep_client import errors
+from imageprep_client.host import inputs
 
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HELPER_TIMEOUT = 30.0
@@ -195,13 +196,14 @@ def _load(path: Path | Inline) -> dict[str, Any]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return inputs.read(path).decode()
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except (OSError, UnicodeDecodeError) as error:
+        # What cannot be decoded may be a secret.
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise errors.InvalidFile(
-            str(path), f"cannot be read: {reason}"
+            str(path), f"cannot be read: {reason.lower()}"
         ) from None
 
 

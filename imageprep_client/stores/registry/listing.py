@@ -24,6 +24,8 @@ MAX_PAGES = 1000
 MAX_NAMES = 250_000
 MAX_REFERRERS = 10_000
 MAX_BODY = 4 * 1024 * 1024
+#: All pages of a list together.
+MAX_TOTAL = 64 * 1024 * 1024
 
 # Nothing in it is tried twice: a registry must not have it take for ever.
 _LINK = re.compile(
@@ -87,7 +89,7 @@ def referrers(registry: Registry, request: Request) -> list[Descriptor] | None:
     except errors.InvalidReference as error:
         raise errors.InvalidContent(
             f"{request.what}: list of referrers: {error}"
-        ) from error
+        ) from None
     return list(found.values())
 
 
@@ -101,12 +103,16 @@ def _pages(
     :raises ServerFault: when they lead elsewhere, in a circle, or too far.
     """
     seen = set()
+    total = 0
     for _ in range(MAX_PAGES):
         once = dataclasses.replace(request, repeatable=False)
-        response, document = registry.retrier.retrying(
+        response, size, document = registry.retrier.retrying(
             request.what, functools.partial(_page, registry, once)
         )
         seen.add(response.url)
+        total += size
+        if total > MAX_TOTAL:
+            raise _refused(f"{request.what}: a list of over {MAX_TOTAL} bytes")
         yield document
         link = _next(response.headers.get("Link", ""))
         if link is None:
@@ -125,9 +131,10 @@ def _pages(
 
 def _page(
     registry: Registry, request: Request
-) -> tuple[Response, Mapping[str, Any]]:
+) -> tuple[Response, int, Mapping[str, Any]]:
     response = registry.call(request, {200})
-    return response, _document(request.what, response)
+    data = response.body(MAX_BODY)
+    return response, len(data), _document(request.what, response, data)
 
 
 def _next(header: str) -> str | None:
@@ -137,9 +144,9 @@ def _next(header: str) -> str | None:
     return None
 
 
-def _document(what: str, response: Response) -> Mapping[str, Any]:
+def _document(what: str, response: Response, data: bytes) -> Mapping[str, Any]:
     try:
-        document = json.loads(response.body(MAX_BODY))
+        document = json.loads(data)
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):

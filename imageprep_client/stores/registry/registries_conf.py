@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from imageprep_client import errors
+from imageprep_client.host import inputs
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.redaction import redacted
 
@@ -152,13 +153,17 @@ class _Document:
 
     def _read(self, path: Path) -> Mapping[str, Any]:
         try:
-            return tomllib.loads(path.read_text(encoding="utf-8"))
+            return tomllib.loads(inputs.read(path).decode())
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
             reason = (error.strerror or "unknown reason").lower()
-            raise self._error("", f"cannot be read: {reason}") from error
-        except ValueError as error:  # which both decoding errors are
+            raise self._error("", f"cannot be read: {reason}") from None
+        except UnicodeDecodeError:
+            raise self._error("", "is no TOML: not UTF-8") from None
+        except RecursionError:
+            raise self._error("", "is no TOML: nested too deeply") from None
+        except ValueError as error:
             raise self._error("", f"is no TOML: {error}") from None
 
     def _table(self, data: Mapping[str, Any], key: str) -> Table:

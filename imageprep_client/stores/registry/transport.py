@@ -18,8 +18,10 @@ import urllib3
 import urllib3.util.connection
 
 from imageprep_client import errors
+from imageprep_client.host import inputs
 from imageprep_client.http import proxies, urls, wire
 from imageprep_client.http.heads import LENGTH, Broken
+from imageprep_client.http.limits import Pace, TooSlow
 from imageprep_client.http.wire import Body, Raw, Timeout
 from imageprep_client.stores.registry.hosts import TLS
 
@@ -48,8 +50,11 @@ class Response:
     :ivar redirected: whether it came from another URL than was asked.
     """
 
-    def __init__(self, method: str, url: str, raw: Raw) -> None:
+    def __init__(
+        self, method: str, url: str, raw: Raw, patience: float
+    ) -> None:
         self._raw = raw
+        self._pace = Pace(patience)
         self.method = method
         self.url = url
         self.status = raw.status
@@ -62,7 +67,7 @@ class Response:
         :raises Unreachable: when the connection breaks.
         """
         try:
-            return self._raw.read(size)
+            return self._pace.read(self._raw.read, size)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             self.close()
             raise _unreachable(self.url, error) from None
@@ -142,7 +147,7 @@ class Transport:
             raise _unreachable(url, error) from None
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s %s: %d", method, urls.shown(url), raw.status)
-        return Response(method, url, raw)
+        return Response(method, url, raw, timeout[1])
 
     def _connect(self, origin: urls.Origin, timeout: float) -> socket.socket:
         scheme, host, port = origin
@@ -179,16 +184,19 @@ def _context(tls: TLS) -> ssl.SSLContext:
         context.load_verify_locations(requests.utils.DEFAULT_CA_BUNDLE_PATH)
     for path in tls.ca_files:
         try:
+            inputs.check(path)
             context.load_verify_locations(path)
         except OSError as error:  # which ssl.SSLError is
-            raise _bad_file(path, "CA certificates", error) from error
-    if tls.cert:
+            raise _bad_file(path, "CA certificates", error) from None
+    if tls.cert and tls.key:
         try:
-            context.load_cert_chain(tls.cert, tls.key)
-        except OSError as error:
+            inputs.check(tls.cert)
+            inputs.check(tls.key)
+            context.load_cert_chain(tls.cert, tls.key, _no_password)
+        except (OSError, ValueError) as error:
             raise _bad_file(
                 tls.cert, "client certificate with its key", error
-            ) from error
+            ) from None
     if not tls.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -197,8 +205,13 @@ def _context(tls: TLS) -> ssl.SSLContext:
     return context
 
 
-def _bad_file(path: str, what: str, error: OSError) -> errors.InvalidFile:
-    reason = error.strerror or error.__class__.__name__
+def _no_password() -> str:
+    """In place of OpenSSL's own question, which waits for a terminal."""
+    raise ValueError("the key is encrypted")
+
+
+def _bad_file(path: str, what: str, error: Exception) -> errors.InvalidFile:
+    reason = getattr(error, "strerror", None) or str(error)
     return errors.InvalidFile(path, f"no usable {what} ({_plain(reason)})")
 
 
@@ -208,7 +221,7 @@ def _unreachable(url: str, error: Exception) -> errors.Unreachable:
     if ":" in host:
         host = f"[{host}]"
     where = host if port in (80, 443) else f"{host}:{port}"
-    if isinstance(error, Broken):
+    if isinstance(error, Broken | TooSlow):
         return errors.Unreachable(f"{where}: {error}")
     causes = list(_causes(error))
     for cause in causes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from imageprep_client.oci.reference import Reference
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content
 from imageprep_client.testing.registry import RegistryServer
+from tests.recorder import Recorder
 from tests.servers import free_port
 
 UNDERCLOUD = "uc.example.com:8787"
@@ -83,6 +85,13 @@ def test_impossible_authorities(open_stores: Open) -> None:
     """So is one that no file can have as a name."""
     with pytest.raises(errors.InvalidFile, match="no file name"):
         open_stores(cacert="a\0b")
+
+
+def test_cacert_is_a_file(open_stores: Open, tmp_path: Path) -> None:
+    """A FIFO in place of the authorities is not waited for."""
+    os.mkfifo(tmp_path / "ca.crt")
+    with pytest.raises(errors.InvalidFile, match="not a regular file"):
+        open_stores(cacert=str(tmp_path / "ca.crt"))
 
 
 def test_bad_insecure_registry(open_stores: Open) -> None:
@@ -190,16 +199,11 @@ def test_plain_registries_are_insecure(open_stores: Open) -> None:
 
 def test_impatient(open_stores: Open) -> None:
     """Without patience a registry that does not answer has one chance."""
-    waited = []
-
-    class Counting(Observer):
-        def retrying(self, what: str, attempt: int, seconds: float) -> None:
-            waited.append(what)
-
+    observer = Recorder()
     stores = Stores(
         Settings(),
         parameters.parse(environment.merge([])),
-        Counting(),
+        observer,
         patient=False,
         concurrency=1,
     )
@@ -207,7 +211,7 @@ def test_impatient(open_stores: Open) -> None:
     with pytest.raises(errors.Unreachable):
         stores.source(Reference.parse(name)).resolve("1")
     stores.close()
-    assert not waited
+    assert not observer.retries
 
 
 # --- locks

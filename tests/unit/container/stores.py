@@ -73,5 +73,5 @@ class Registries:
 class Silent(memory.MemoryStore):
     """A repository of a registry that does not answer."""
 
-    def resolve(self, reference: str):  # type: ignore[no-untyped-def]
+    def resolve(self, reference: str):
         raise errors.Unreachable(f"{self.registry}: connection refused")

@@ -8,21 +8,11 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.container.availability import Availability
-from imageprep_client.observer import Observer
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
+from tests.recorder import Recorder
 
 FOUND = Descriptor.of(b"{}", "application/vnd.oci.image.manifest.v1+json")
-
-
-class Warnings(Observer):
-    """Keeps the warnings."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def warning(self, text: str) -> None:
-        self.texts.append(text)
 
 
 class Registries:
@@ -44,8 +34,8 @@ class Registries:
         return FOUND
 
 
-def ask(*names: str) -> tuple[Availability, Registries, Warnings]:
-    registries, observer = Registries(), Warnings()
+def ask(*names: str) -> tuple[Availability, Registries, Recorder]:
+    registries, observer = Registries(), Recorder()
     availability = Availability(registries, observer, 4)
     availability.ask(Reference.parse(name) for name in names)
     return availability, registries, observer
@@ -64,7 +54,7 @@ def test_missing():
     missing = availability.missing(Reference.parse("r.io/missing:1"))
     assert isinstance(missing, errors.NotFound)
     assert availability.missing(Reference.parse("r.io/b:1")) is None
-    assert not observer.texts
+    assert not observer.warnings
 
 
 @pytest.mark.parametrize("count", [1, 50])
@@ -73,7 +63,7 @@ def test_silent_registry_is_asked_once(count):
     names = [f"silent.io/i{n}:1" for n in range(count)]
     availability, registries, observer = ask(*names, "r.io/b:1")
     assert len([n for n in registries.asked if "silent" in n]) == 1
-    assert observer.texts == [
+    assert observer.warnings == [
         "silent.io: its images are not checked: silent.io: refused"
     ]
     reference = Reference.parse(names[-1])
@@ -96,5 +86,5 @@ def test_refused_images_do_not_silence_the_others(
     assert availability.found(Reference.parse("r.io/b:1")) == FOUND
     refused = availability.unchecked(Reference.parse(names[0]))
     assert isinstance(refused, errors.AccessDenied)
-    assert len(observer.texts) == 1
-    assert observer.texts[0].startswith(f"{told} not checked: r.io/secret")
+    assert len(observer.warnings) == 1
+    assert observer.warnings[0].startswith(f"{told} not checked: r.io/secret")

@@ -181,7 +181,7 @@ def test_dry_run(run: Run) -> None:
     assert result.rows[0].digest == ""
     assert run.written["ContainerNovaApiImage"] == MODIFIED
     assert run.workspaces.opened == 0
-    assert "keeps its tag" in run.warnings[0]
+    assert "keeps its tag" in run.observer.warnings[0]
 
 
 def test_dry_run_of_what_is_there(run: Run) -> None:

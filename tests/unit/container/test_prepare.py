@@ -13,10 +13,10 @@ import yaml
 from imageprep_client import errors
 from imageprep_client.container import prepare as preparing
 from imageprep_client.container.request import PrepareRequest, PrepareResult
-from imageprep_client.observer import Observer
 from imageprep_client.oci.platform import Platform
 from imageprep_client.testing import content, images
 from imageprep_client.transfer import graph
+from tests.recorder import Recorder
 from tests.unit.container import stores, workspaces
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5)
@@ -49,7 +49,7 @@ class Run:
         self.registries = registries
         self.workspaces = workspaces.Workspaces()
         self.output = directory / "out.yaml"
-        self.warnings: list[str] = []
+        self.observer = Recorder()
 
     def __call__(
         self,
@@ -62,8 +62,6 @@ class Run:
         environment.write_text(
             json.dumps({"parameter_defaults": defaults}), encoding="utf-8"
         )
-        observer = Observer()
-        observer.warning = self.warnings.append  # type: ignore[method-assign]
         request = PrepareRequest(
             environment_files=[str(environment)],
             release="zed",
@@ -77,7 +75,7 @@ class Run:
             workspaces=self.workspaces,
             plan=None,
             undercloud_registry=lambda: "uc:8787",
-            observer=observer,
+            observer=self.observer,
             now=NOW,
         )
 
@@ -247,7 +245,7 @@ def test_images_that_stay_need_not_be_reachable(run, registries):
     result = run(entry())
     assert [row.outcome for row in result.rows] == ["unchecked"] * 2
     assert run.written["ContainerNovaApiImage"] == f"{API}:1"
-    assert len(run.warnings) == 1
+    assert len(run.observer.warnings) == 1
 
 
 def test_images_that_stay_must_exist(run):
@@ -318,7 +316,7 @@ def test_dry_run_without_network(run, registries, silent):
     ]
     assert not result.failures
     assert run.written["ContainerNovaApiImage"].startswith("d.io/ns/")
-    assert run.warnings
+    assert run.observer.warnings
 
 
 def test_dry_run_is_impatient(run, registries):
@@ -433,7 +431,7 @@ def test_digest_of_an_index_that_is_not_known(run, registries, index):
     assert run.written["ContainerNovaApiImage"] == (
         "d.io:5000/ns/openstack-nova-api:1"
     )
-    assert "named by its tag" in run.warnings[-1]
+    assert "named by its tag" in run.observer.warnings[-1]
     run(by_digest(index, multi_arch=True), dry_run=True)
     assert run.written["ContainerNovaApiImage"].endswith(
         f":1@{index.descriptor.digest}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+import yaml
 
 from imageprep_client import errors
 from imageprep_client.heat import document
@@ -144,9 +145,9 @@ def test_loader_error_without_a_place(monkeypatch):
     """An error of YAML that says nothing more is still one clear line."""
 
     def parse(*args, **kwargs):
-        raise document.yaml.YAMLError
+        raise yaml.YAMLError
 
-    monkeypatch.setattr(document.yaml, "parse", parse)
+    monkeypatch.setattr(yaml, "parse", parse)
     assert str(refused(b"a")) == "env.yaml: invalid YAML: cannot be parsed"
 
 
@@ -154,9 +155,9 @@ def test_loader_error_without_a_mark(monkeypatch):
     """A mark may be missing."""
 
     def parse(*args, **kwargs):
-        raise document.yaml.MarkedYAMLError(problem="odd")
+        raise yaml.MarkedYAMLError(problem="odd")
 
-    monkeypatch.setattr(document.yaml, "parse", parse)
+    monkeypatch.setattr(yaml, "parse", parse)
     assert str(refused(b"a")) == "env.yaml: invalid YAML: odd"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+
 import pytest
 
 from imageprep_client import errors
@@ -122,6 +124,8 @@ def test_follow_keeps_tls() -> None:
         ("https://[bad/", "to a malformed URL"),
         ("https://host:port/", "to a malformed URL"),
         ("https://good.example\\.evil.example/", "to a malformed URL"),
+        ("https://host:0/", "to a malformed URL"),
+        ("/" + "x" * 9000, "to a URL of over 8192 characters"),
         ("ftp://host/", "to a URL that is not HTTP"),
         ("http://host/x?secret", "from https to http://host/x"),
     ],
@@ -185,3 +189,18 @@ def test_credentials_may_go(registry: str, realm: str) -> None:
 def test_credentials_stay(registry: str, realm: str) -> None:
     """Other sites get none, however alike their names are."""
     assert not urls.may_have_credentials(registry, realm)
+
+
+def test_no_password_in_a_cause() -> None:
+    """No error is chained that quotes a malformed URL."""
+    url = "https://me:can/ary@host/"
+    with pytest.raises(errors.ServerFault) as caught:
+        urls.origin(url)
+    told = "".join(traceback.format_exception(caught.value))
+    assert "'can'" not in told
+
+
+def test_shown_is_printable() -> None:
+    """Control characters are escaped, and the length is bounded."""
+    assert urls.shown("https://host/a\x1b[2Jb") == "https://host/a%1B[2Jb"
+    assert len(urls.shown("https://host/" + "x" * 9000)) < 400

@@ -321,3 +321,34 @@ def test_silence() -> None:
         )
         with pytest.raises(TimeoutError):
             connections.ask("GET", URL, {}, None, (5.0, 0.01))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OK + b"X: " + b"y" * 100,
+        b"HTTP/1.1 100 x\r\n\r\n" * 15,
+        OK + b"Transfer-Encoding: chunked\r\n\r\n1;" + b"x" * 100,
+        OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * 50,
+    ],
+    ids=["head", "interim", "chunk", "trailers"],
+)
+def test_trickled_framing(answer: bytes) -> None:
+    """Heads, interim answers, chunk sizes and trailers come in time."""
+    ours, theirs = socket.socketpair()
+    stop = threading.Event()
+
+    def trickle() -> None:
+        with theirs, contextlib.suppress(OSError):
+            for byte in answer:
+                theirs.sendall(bytes([byte]))
+                stop.wait(0.02)
+
+    thread = threading.Thread(target=trickle)
+    connections = wire.Connections(lambda origin, timeout: ours, 1)
+    thread.start()
+    with pytest.raises(TimeoutError):
+        everything(connections.ask("GET", URL, {}, None, (5.0, 0.5)))
+    stop.set()
+    ours.close()
+    thread.join()

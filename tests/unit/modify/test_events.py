@@ -13,6 +13,7 @@ from imageprep_client.modify import events, playbook
 from imageprep_client.modify.base import Changed, ImageChange
 from imageprep_client.modify.events import Events
 from imageprep_client.observer import Observer
+from tests.recorder import Recorder
 
 
 def change(name: str, **variables: Any) -> ImageChange:
@@ -25,23 +26,13 @@ def change(name: str, **variables: Any) -> ImageChange:
     )
 
 
-class Seen(Observer):
-    """Notes what is finished."""
-
-    def __init__(self) -> None:
-        self.finished: list[str] = []
-
-    def image_finished(self, image: str, outcome: str) -> None:
-        self.finished.append(image)
+@pytest.fixture
+def seen() -> Recorder:
+    return Recorder()
 
 
 @pytest.fixture
-def seen() -> Seen:
-    return Seen()
-
-
-@pytest.fixture
-def taken(seen: Seen) -> Events:
+def taken(seen: Recorder) -> Events:
     """Events of two images; the first has a password."""
     return Events([change("a", password="hunter2"), change("b")], seen)
 
@@ -71,12 +62,12 @@ def first(taken: Events) -> errors.ModifyError:
     return error_of(taken.results(ended=False)[0])
 
 
-def test_done(taken: Events, seen: Seen) -> None:
+def test_done(taken: Events, seen: Recorder) -> None:
     """An image is done when its host comes to the last task."""
     taken.take(done("image-1"))
     first, second = taken.results(ended=True)
     assert (first.done, second.done) == (False, True)
-    assert seen.finished == ["r.io/b:1"]
+    assert [image for image, _ in seen.told("image_finished")] == ["r.io/b:1"]
 
 
 def test_other_tasks(taken: Events) -> None:

@@ -20,9 +20,13 @@ class Loader(yaml.SafeLoader):
     """Knows the tag of texts that are no templates."""
 
 
-Loader.add_constructor(
-    "!unsafe", lambda loader, node: ("unsafe", loader.construct_scalar(node))
-)
+def construct_unsafe(
+    loader: yaml.SafeLoader, node: yaml.ScalarNode
+) -> tuple[str, object]:
+    return "unsafe", loader.construct_scalar(node)
+
+
+Loader.add_constructor("!unsafe", construct_unsafe)
 
 
 def change(name: str = "a", role: str = "r", **variables: Any) -> ImageChange:

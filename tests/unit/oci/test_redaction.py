@@ -44,7 +44,7 @@ def test_redacted(text: str, shown: str) -> None:
     ],
 )
 @pytest.mark.parametrize("scheme", ["", "https://"])
-def test_errors_hide_passwords(check, scheme):  # type: ignore[no-untyped-def]
+def test_errors_hide_passwords(check, scheme):
     """No part of a name is quoted with what may be a password."""
     with pytest.raises(errors.InvalidReference) as caught:
         check(f"{scheme}user:{SECRET}@q.io/a")

@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -21,20 +22,6 @@ from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content
 
 HOST = "uc.example.com:8787"
-
-
-class Notes(Observer):
-    """Remembers warnings and bytes."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-        self.read = 0
-
-    def warning(self, text: str) -> None:
-        self.warnings.append(text)
-
-    def bytes_copied(self, count: int) -> None:
-        self.read += count
 
 
 def put(store: base.Store, pieces: Iterable[content.Piece]) -> None:
@@ -97,7 +84,7 @@ def verify(
     )
 
 
-def found(registry: Registry, **options: bool) -> set[tuple[str, ...]]:
+def found(registry: Registry, **options: Any) -> set[tuple[str, ...]]:
     """What a verification says, without the tags."""
     return {
         (p.repository, p.name, p.problem)

@@ -13,7 +13,8 @@ from imageprep_client.stores import base
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.testing import content
 from imageprep_client.transfer import graph
-from tests.unit.container.test_removal import Warnings, put
+from tests.recorder import Recorder
+from tests.unit.registries.test_removal import put
 
 HOST = str(graph.host_platform())
 IMAGE = content.image("image", labels={"a": "b"})
@@ -65,21 +66,21 @@ def test_images_below_a_path(registry: MemoryRegistry) -> None:
 class Emptied(MemoryStore):
     """As registries answer for what has lost its last tag."""
 
-    def tags(self):  # type: ignore[no-untyped-def]
+    def tags(self):
         raise errors.NotFound("no tags")
 
 
 class Denied(MemoryStore):
     """One that is not for us."""
 
-    def tags(self):  # type: ignore[no-untyped-def]
+    def tags(self):
         raise errors.AccessDenied("403")
 
 
 class Failing(MemoryStore):
     """One whose registry has a bad day."""
 
-    def tags(self):  # type: ignore[no-untyped-def]
+    def tags(self):
         raise errors.ServerFault("500")
 
 
@@ -92,9 +93,9 @@ def test_emptied_repository(registry: MemoryRegistry) -> None:
 def test_denied_repository(registry: MemoryRegistry) -> None:
     """A repository that is not for us is left out, and that is said."""
     put(registry.store("a"), IMAGE, "1")
-    observer = Warnings()
+    observer = Recorder()
     assert images(registry, observer=observer, kind=Denied) == []
-    assert observer.texts == ["a is left out: 403"]
+    assert observer.warnings == ["a is left out: 403"]
 
 
 def test_failing_repository(registry: MemoryRegistry) -> None:

@@ -17,6 +17,7 @@ from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content
 from imageprep_client.testing.registry import Behaviour, RegistryServer
+from tests.recorder import Recorder
 from tests.unit.registries import sites
 from tests.unit.registries.sites import HOST, add, prune, put
 
@@ -34,7 +35,7 @@ def filled(tree: ImageServeTree) -> ImageServeTree:
     return tree
 
 
-def rows(result) -> dict[tuple[str, str], int]:  # type: ignore[no-untyped-def]
+def rows(result) -> dict[tuple[str, str], int]:
     return {(row.repository, row.name): row.size for row in result.rows}
 
 
@@ -129,7 +130,7 @@ def test_each_environment_keeps(tmp_path: Path) -> None:
     assert rows(result).keys() == {("ns/a", "3")}
 
 
-def _prune_with(registry, *paths: Path):  # type: ignore[no-untyped-def]
+def _prune_with(registry, *paths: Path):
     return pruning.prune(
         pruning.PruneRequest(environment_files=[str(p) for p in paths]),
         open_registry=lambda parameters: registry,
@@ -306,7 +307,7 @@ def test_stopped_anywhere(
         add(tree.store("ns/b"), OLD, "1")
         left = iter(range(steps))
 
-        def stop(self, held, left=left) -> None:  # type: ignore[no-untyped-def]
+        def stop(self, held, left=left) -> None:
             if next(left, None) is None:
                 raise Stopped
             discard(self, held)
@@ -342,7 +343,7 @@ class Remote:
     def repositories(self) -> list[str]:
         return self._client.catalog(self._host).repositories()
 
-    def store(self, repository: str):  # type: ignore[no-untyped-def]
+    def store(self, repository: str):
         return self._client.store(self._host, repository)
 
 
@@ -414,16 +415,6 @@ def test_registry_dry_run(
     assert prune(remote, tmp_path, f"{HOST}/ns/a:2").rows == dry.rows
 
 
-class Warnings(Observer):
-    """Keeps what the user should know."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def warning(self, text: str) -> None:
-        self.texts.append(text)
-
-
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_tags_not_understood_are_left(
     remote: Remote, server: RegistryServer, tmp_path: Path, *, dry_run: bool
@@ -433,7 +424,7 @@ def test_tags_not_understood_are_left(
     old = content.schema1("old")
     store.push(old.descriptor, old.open())
     store.tag(old.descriptor, "s1")
-    observer = Warnings()
+    observer = Recorder()
     result = prune(
         remote, tmp_path, f"{HOST}/ns/a:2", dry_run=dry_run, observer=observer
     )
@@ -441,7 +432,7 @@ def test_tags_not_understood_are_left(
     assert ("ns/a", "s1") not in rows(result)
     assert "s1" in set(store.tags())
     assert result.kept == 3
-    assert observer.texts == [
+    assert observer.warnings == [
         f"{server.host}/ns/a:s1: cannot be understood (corrupt), so it is left"
     ]
 
@@ -459,7 +450,7 @@ def test_registry_that_does_not_delete(
 class Stubborn(MemoryStore):
     """Deletes one manifest, and no other."""
 
-    def delete(self, descriptor) -> None:  # type: ignore[no-untyped-def]
+    def delete(self, descriptor) -> None:
         if descriptor == OLD.descriptor and self.repository == "ns/b":
             raise errors.ServerFault("out of order")
         if descriptor == NEW.descriptor:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.recorder import Recorder
 from tests.unit.registries import sites
 from tests.unit.registries.sites import RandomSite
 
@@ -33,7 +34,7 @@ def test_whole_trees_are_right(site: RandomSite) -> None:
 @seeds
 def test_blobs_are_read_once(site: RandomSite) -> None:
     """Blobs that repositories share are read only once."""
-    notes = sites.Notes()
+    notes = Recorder()
     sites.verify(site.tree, observer=notes)
 
     files = {
@@ -42,7 +43,7 @@ def test_blobs_are_read_once(site: RandomSite) -> None:
         for held in site.tree.holdings(name).contents()
         if not held.is_manifest
     }
-    assert notes.read == sum(files.values())
+    assert notes.copied == sum(files.values())
 
 
 @seeds

@@ -17,6 +17,7 @@ from imageprep_client.stores import base, verify
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.testing import content
+from tests.recorder import Recorder
 
 NAME = "registry.test/ns/name"
 ONE = content.image("one")
@@ -64,16 +65,6 @@ def put(store: base.Store, image: content.Image, *tags: str) -> None:
         )
     for tag in tags:
         store.tag(image.descriptor, tag)
-
-
-class Warnings(Observer):
-    """Keeps what the user should know."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def warning(self, text: str) -> None:
-        self.texts.append(text)
 
 
 def remove(
@@ -313,11 +304,11 @@ def test_unreadable_manifest_keeps_everything(tmp_path: Path) -> None:
     broken = content.image("broken").descriptor
     path = store.paths.manifest(broken.digest)
     path.write_bytes(b"x" * broken.size)
-    observer = Warnings()
+    observer = Recorder()
     done = remove(store, ":many", observer)
     assert (done.manifests, done.blobs) == (1, 0)
     assert there(store, ONE, TWO) == [True, True]
-    assert "is not known" in observer.texts[0]
+    assert "is not known" in observer.warnings[0]
 
 
 # --- repositories that do not list their manifests
@@ -395,7 +386,7 @@ def test_failing_tag(registry: Registry) -> None:
             raise errors.ServerFault("503")
         return resolve(reference)
 
-    registry.resolve = fail  # type: ignore[method-assign]
+    registry.resolve = fail
     with pytest.raises(errors.ServerFault):
         remove(registry, ":1")
     assert registry.exists(ONE.descriptor)
@@ -411,7 +402,7 @@ class Schema1(Registry):
         self, inner: MemoryStore, told: str, *, untags: bool = True
     ) -> None:
         super().__init__(inner, untags=untags)
-        self.resolve = self._resolve  # type: ignore[method-assign]
+        self.resolve = self._resolve
         self._told = told
 
     def _resolve(self, reference: str) -> Descriptor:
@@ -438,10 +429,12 @@ def schema1(request: pytest.FixtureRequest) -> Schema1:
 
 def test_tag_not_understood_stops_nothing(schema1: Schema1) -> None:
     """What is asked for is deleted, and it is said what is not known."""
-    observer = Warnings()
+    observer = Recorder()
     assert remove(schema1, ":1", observer).manifests == 1
     assert list(schema1.tags()) == ["old"]
-    assert observer.texts[0].startswith("old: docker schema 1: what it needs")
+    assert observer.warnings[0].startswith(
+        "old: docker schema 1: what it needs"
+    )
 
 
 def test_tag_not_understood_is_deleted(schema1: Schema1) -> None:
@@ -485,7 +478,7 @@ def test_damaged_tag_is_not_guessed(registry: Registry) -> None:
             raise errors.DigestMismatch("2: damaged")
         return resolve(reference)
 
-    registry.resolve = damaged  # type: ignore[method-assign]
+    registry.resolve = damaged
     with pytest.raises(errors.DigestMismatch):
         remove(registry, ":1")
     assert registry.exists(ONE.descriptor)

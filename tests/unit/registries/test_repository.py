@@ -64,7 +64,7 @@ class AskedRegistry(MemoryRegistry):
 
     kind: type = Asked
 
-    def store(self, repository: str):  # type: ignore[no-untyped-def]
+    def store(self, repository: str):
         return self.kind(super().store(repository))
 
 

@@ -16,6 +16,7 @@ from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.memory import MemoryRegistry
 from imageprep_client.testing import content
 from tests import tripleo_tree
+from tests.recorder import Recorder
 from tests.unit.registries import sites
 
 LAYER = content.blob("layer")
@@ -37,7 +38,7 @@ def filled(tree: ImageServeTree) -> ImageServeTree:
     return tree
 
 
-def paths(tree: ImageServeTree, repository: str = "ns/a"):  # type: ignore[no-untyped-def]
+def paths(tree: ImageServeTree, repository: str = "ns/a"):
     return tree.store(repository).paths
 
 
@@ -358,18 +359,18 @@ def test_quick_reads_no_blob(filled: ImageServeTree) -> None:
     """A quick look finds what is absent or short, and reads no blob."""
     flip(paths(filled).blob(LAYER.descriptor.digest))
     expected = truncate_blob(filled)
-    notes = sites.Notes()
+    notes = Recorder()
     verdict = sites.verify(filled, quick=True, observer=notes)
     assert {
         (p.repository, p.name, p.problem) for p in verdict.problems
     } == expected
-    assert notes.read == 0
+    assert notes.copied == 0
 
 
 def test_while_a_run_writes(filled: ImageServeTree) -> None:
     """What a run has not named yet is no problem; a word says so."""
     add_stray_blob(filled)
-    notes = sites.Notes()
+    notes = Recorder()
     other = ImageServeTree(filled.path)
     with other.lock(lambda what: None):
         assert sites.verify(filled, observer=notes).problems == []
@@ -398,7 +399,7 @@ def test_nested_nonsense(tree: ImageServeTree) -> None:
     assert ("ns/a", layer.descriptor.digest, "corrupt") in sites.found(tree)
 
 
-def test_unreadable(filled: ImageServeTree, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_unreadable(filled: ImageServeTree, monkeypatch) -> None:
     """Who may not read the files learns that, not that they are broken."""
 
     def refuse(*_: object) -> None:

@@ -13,6 +13,7 @@ from imageprep_client.testing import content
 from imageprep_client.transfer import attached, engine, graph
 from imageprep_client.transfer.ledger import Ledger
 from imageprep_client.transfer.survey import Copy
+from tests.recorder import Recorder
 
 IMAGE = content.image("x")
 
@@ -175,10 +176,10 @@ def test_too_large(store, monkeypatch):
 class Closed(memory.MemoryStore):
     """Lets nobody list anything."""
 
-    def tags(self):  # type: ignore[no-untyped-def]
+    def tags(self):
         raise errors.AccessDenied("401")
 
-    def referrers(self, subject):  # type: ignore[no-untyped-def]
+    def referrers(self, subject):
         raise errors.NotFound("404")
 
 
@@ -194,10 +195,10 @@ class Without(memory.MemoryStore):
 
     failure: errors.StoreError = errors.Refused("501")
 
-    def tags(self):  # type: ignore[no-untyped-def]
+    def tags(self):
         raise self.failure
 
-    def referrers(self, subject):  # type: ignore[no-untyped-def]
+    def referrers(self, subject):
         raise self.failure
 
 
@@ -227,19 +228,11 @@ def copy_from(store: memory.MemoryStore, observer: Observer) -> list[str]:
     return [outcome.status.value for outcome in outcomes]
 
 
-class Noting(Observer):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 def test_registry_that_has_no_lists():
     """Its images are copied, and it is told once what may be missing."""
     home = memory.MemoryRegistry("plain")
     put(memory.MemoryStore(home, "a"), IMAGE, "1")
-    observer = Noting()
+    observer = Recorder()
     assert copy_from(Without(home, "a"), observer) == ["copied"] * 2
     assert sorted(note.partition(";")[0] for note in observer.notes) == [
         "memory:plain: lists no referrers",
@@ -251,7 +244,7 @@ def test_registry_whose_lists_fail():
     """What fails for now may be there: the image waits for it."""
     home = memory.MemoryRegistry("failing")
     put(memory.MemoryStore(home, "a"), IMAGE, "1")
-    observer = Noting()
+    observer = Recorder()
     assert copy_from(Failing(home, "a"), observer) == ["failed"] * 2
     assert observer.notes == []
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 
 from imageprep_client import errors
@@ -13,6 +15,7 @@ from imageprep_client.testing import content
 from imageprep_client.transfer import engine
 from imageprep_client.transfer.ledger import Ledger
 from imageprep_client.transfer.survey import Copy
+from tests.recorder import Recorder
 from tests.unit.transfer import stores
 
 SHARED = content.blob("shared", 3000)
@@ -40,7 +43,7 @@ def destination() -> stores.Registry:
 def copies(
     source: stores.Registry,
     destination: stores.Registry,
-    names: str = "abc",
+    names: Iterable[str] = "abc",
     platform: Platform | None = None,
 ) -> list[Copy]:
     return [
@@ -163,10 +166,10 @@ def test_blob_in_another_repository_is_not_moved(source, destination):
 class Plain(stores.Recording):
     """Has no optional power at all, as some registries."""
 
-    mount = None  # type: ignore[assignment]
-    locate = None  # type: ignore[assignment]
-    holds = None  # type: ignore[assignment]
-    flush = None  # type: ignore[assignment]
+    mount = None
+    locate = None
+    holds = None
+    flush = None
 
 
 def test_needs_no_optional_power(source):
@@ -194,7 +197,9 @@ def test_missing_image_moves_nothing(source, destination):
     outcomes = run(wanted, concurrency=1)
     assert outcomes[2].status is engine.Status.FAILED
     assert isinstance(outcomes[2].error.__cause__, errors.NotFound)
-    assert outcomes[2].error.origin == "source"
+    error = outcomes[2].error
+    assert isinstance(error, errors.CopyError)
+    assert error.origin == "source"
     assert not destination.did("push")
     assert outcomes[0].status is engine.Status.LEFT
 
@@ -246,7 +251,9 @@ def test_permanent_fault_is_not_tried_again(source, destination):
         "push", SHARED.descriptor.digest, *[errors.AccessDenied("no")] * 9
     )
     outcomes = run(copies(source, destination, "a"))
-    assert outcomes[0].error.origin == "destination"
+    error = outcomes[0].error
+    assert isinstance(error, errors.CopyError)
+    assert error.origin == "destination"
     digest = SHARED.descriptor.digest
     assert len([c for c in destination.did("push") if c[2] == digest]) == 1
 
@@ -261,7 +268,7 @@ def test_other_source_serves_when_one_lacks_a_blob(source, destination):
 def test_large_and_small_blobs(source, destination):
     """Both kinds of blobs arrive."""
     source.fill("big", content.image("big", [LARGE, SHARED]))
-    (outcome,) = run(copies(source, destination, ["big"]))
+    (outcome,) = run(copies(source, destination, ("big",)))
     assert outcome.copied > LARGE.descriptor.size
 
 
@@ -379,24 +386,6 @@ def test_interrupt_tags_nothing(source, destination):
     assert not destination.did("tag")
 
 
-class Counting(Observer):
-    """Adds up what it is told."""
-
-    def __init__(self) -> None:
-        self.expected = 0
-        self.copied = 0
-        self.finished: list[str] = []
-
-    def bytes_expected(self, count: int) -> None:
-        self.expected += count
-
-    def bytes_copied(self, count: int) -> None:
-        self.copied += count
-
-    def image_finished(self, image: str, outcome: str) -> None:
-        self.finished.append(outcome)
-
-
 def test_progress_adds_up(source, destination):
     """The bytes told as copied are those told as expected, even when one
     blob was tried twice.
@@ -404,10 +393,10 @@ def test_progress_adds_up(source, destination):
     destination.fail(
         "push", SHARED.descriptor.digest, errors.ServerFault("503")
     )
-    counting = Counting()
+    counting = Recorder()
     run(copies(source, destination), observer=counting)
     assert counting.copied == counting.expected > 0
-    assert counting.finished == ["copied"] * 3
+    assert {how for _, how in counting.told("image_finished")} == {"copied"}
 
 
 def test_protocols_are_met():

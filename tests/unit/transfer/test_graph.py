@@ -176,7 +176,7 @@ def test_choose_takes_the_only_child(store):
 )
 def test_host_platform(monkeypatch, machine, architecture):
     """The host's machine name is translated to an architecture."""
-    monkeypatch.setattr(graph.host, "machine", lambda: machine)
+    monkeypatch.setattr("platform.machine", lambda: machine)
     assert graph.host_platform().architecture == architecture
 
 

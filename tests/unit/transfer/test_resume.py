@@ -34,7 +34,7 @@ class Counting(memory.MemoryStore):
             return super().fetch(descriptor)
         return verify.VerifiedContent(_Stream(self, 0), descriptor)
 
-    def fetch_from(self, descriptor: Descriptor, offset: int):  # type: ignore[no-untyped-def]
+    def fetch_from(self, descriptor: Descriptor, offset: int):
         return _Stream(self, offset)
 
 
@@ -56,7 +56,7 @@ class _Stream:
 
     def close(self) -> None: ...
 
-    def __enter__(self):  # type: ignore[no-untyped-def]
+    def __enter__(self):
         return self
 
     def __exit__(self, *exc_info: object) -> None: ...
@@ -112,7 +112,7 @@ def test_source_without_ranges(tmp_path: Path) -> None:
     tree = ImageServeTree(tmp_path)
     plain = memory.MemoryRegistry().store("a")
     plain.push(BLOB.descriptor, verify.from_bytes(BLOB.data, BLOB.descriptor))
-    plain.fetch_from = None  # type: ignore[assignment]
+    plain.fetch_from = None  # type: ignore[method-assign]
     with resume.fetch(BLOB.descriptor, plain, tree.store("b")) as stream:
         assert stream.read() == BLOB.data
 

@@ -201,10 +201,10 @@ def test_holder_without_access(
 
     path = tree.path / ".lock"
     with tree.lock(lambda what: None), monkeypatch.context() as patch:
-        patch.setattr(holdings.os, "open", refuse)
+        patch.setattr("os.open", refuse)
         assert holdings.holder(path).startswith("process ")
     with monkeypatch.context() as patch:
-        patch.setattr(holdings.os, "open", refuse)
+        patch.setattr("os.open", refuse)
         assert holdings.holder(path) == ""
         patch.setattr(holdings, "_LOCKS", Path("/nonexistent"))
         assert holdings.holder(path) == ""

@@ -1,4 +1,4 @@
-"""A client that does not wait, an observer that remembers, a registry."""
+"""A client that does not wait, a recorder, a registry."""
 
 from __future__ import annotations
 
@@ -7,26 +7,12 @@ from typing import Any
 
 import pytest
 
-from imageprep_client.observer import Observer
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.http import RetryPolicy, Timeouts
 from imageprep_client.testing.registry import RegistryServer
+from tests.recorder import Recorder
 
 FAST = RetryPolicy(attempts=5, base=0.001, cap=0.01)
-
-
-class Remembering(Observer):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.retries: list[tuple[str, int, float]] = []
-        self.warnings: list[str] = []
-
-    def retrying(self, what: str, attempt: int, seconds: float) -> None:
-        self.retries.append((what, attempt, seconds))
-
-    def warning(self, text: str) -> None:
-        self.warnings.append(text)
 
 
 @pytest.fixture(autouse=True)
@@ -38,8 +24,8 @@ def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def observer() -> Remembering:
-    return Remembering()
+def observer() -> Recorder:
+    return Recorder()
 
 
 @pytest.fixture
@@ -50,7 +36,7 @@ def server() -> Iterator[RegistryServer]:
 
 @pytest.fixture
 def make_client(
-    observer: Remembering,
+    observer: Recorder,
 ) -> Iterator[Callable[..., RegistryClient]]:
     """Clients with `FAST` retries; arguments are those of the class."""
     made = []

@@ -321,6 +321,12 @@ def server_403() -> Iterator[RegistryServer]:
         b'{"token": "a\\r\\nX: y"}',
         b'{"token": 7}',
         b'{"token": "x", "expires_in": "soon"}',
+        b'{"token": "x", "expires_in": ' + b"9" * 400 + b"}",
+        b'{"token": "x", "expires_in": ' + b"9" * 5000 + b"}",
+        b'{"token": "x", "expires_in": 1e999}',
+        b'{"token": "x", "expires_in": NaN}',
+        b'{"token": "x", "expires_in": [1]}',
+        b'{"token": "' + b"x" * 100_000 + b'"}',
         b'{"token": "' + b"x" * (1024 * 1024) + b'"}',
     ],
 )
@@ -328,7 +334,7 @@ def test_unusable_tokens(make_client: MakeClient, body: bytes) -> None:
     """What is no token is not sent; the answer is not quoted."""
     with RegistryServer(gate=Bearer(anonymous=True)) as server:
         server.faults.add(Fault(path="/token", body=body, times=None))
-        with pytest.raises(errors.ServerFault):
+        with pytest.raises(errors.ServerFault, match=server.host):
             make_client().store(server.host, "ns/name").resolve("latest")
 
 

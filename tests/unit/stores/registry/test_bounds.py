@@ -49,6 +49,21 @@ def test_long_lists_end(
         store.referrers(SUBJECT)
 
 
+def test_lists_are_bounded_as_a_whole(
+    server: RegistryServer,
+    client: RegistryClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Few names may be long: the bytes of all pages are added up."""
+    monkeypatch.setattr(listing, "MAX_TOTAL", 1000)
+    link = {"Link": '</v2/ns/name/tags/list?n=2>; rel="next"'}
+    page = b'{"tags": ["%s"]}' % (b"x" * 600)
+    server.faults.add(Fault("GET", "n=1000", body=page, headers=link))
+    server.faults.add(Fault("GET", "n=2", body=page))
+    with pytest.raises(errors.ServerFault, match="over 1000 bytes"):
+        client.store(server.host, "ns/name").tags()
+
+
 @pytest.mark.parametrize(
     "link",
     [f"</v2/>;{SPACES}", "<" * 60_000, "<x>" + ";a=" * 20_000],
@@ -66,8 +81,13 @@ def test_links_are_read_in_time(
 
 @pytest.mark.parametrize(
     "challenge",
-    [f"Bearer{SPACES}\x01", f"Bearer a={SPACES}", "Bearer " + "a," * 30_000],
-    ids=["spaces", "value", "parameters"],
+    [
+        f"Bearer{SPACES}\x01",
+        f"Bearer a={SPACES}",
+        "Bearer " + "a," * 30_000,
+        "Bearer " + ",".join(f"{n:x}=x" for n in range(8000)),
+    ],
+    ids=["spaces", "value", "parameters", "keys"],
 )
 def test_challenges_are_read_in_time(
     server: RegistryServer, client: RegistryClient, challenge: str

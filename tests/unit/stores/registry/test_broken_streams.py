@@ -11,7 +11,8 @@ from imageprep_client import errors
 from imageprep_client.stores.registry import blob
 from imageprep_client.stores.registry.http import Retrier
 from imageprep_client.stores.registry.transport import Response
-from tests.unit.stores.registry.conftest import FAST, Remembering
+from tests.recorder import Recorder
+from tests.unit.stores.registry.conftest import FAST
 
 
 def answer(*pieces: bytes | Exception, status: int = 200) -> mock.Mock:
@@ -26,7 +27,7 @@ def answer(*pieces: bytes | Exception, status: int = 200) -> mock.Mock:
 def download(size: int, *responses: mock.Mock) -> blob.Download:
     rest = list(responses[1:])
     return blob.Download(
-        Retrier(FAST, Remembering(), threading.Event()),
+        Retrier(FAST, Recorder(), threading.Event()),
         "x",
         size,
         responses[0],

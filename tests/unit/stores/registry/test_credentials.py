@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -263,3 +265,20 @@ def test_named_file_must_exist() -> None:
     """A file from the command line that is not there is an error."""
     with pytest.raises(errors.InvalidFile, match="no such file"):
         default_files("/does/not/exist", {}, Path("/root"))
+
+
+def test_fifo_is_refused(tmp_path: Path) -> None:
+    """A FIFO in place of an authentication file is not waited for."""
+    path = tmp_path / "auth.json"
+    os.mkfifo(path)
+    with pytest.raises(errors.InvalidFile, match="not a regular file"):
+        Credentials(files=[path]).find("quay.io")
+
+
+def test_undecodable_bytes_are_not_told(tmp_path: Path) -> None:
+    """No cause is chained that quotes the file."""
+    path = tmp_path / "auth.json"
+    path.write_bytes(b'{"auths": "\xe9"}')
+    with pytest.raises(errors.InvalidFile, match="not utf-8") as caught:
+        Credentials(files=[path]).find("quay.io")
+    assert "0xe9" not in "".join(traceback.format_exception(caught.value))

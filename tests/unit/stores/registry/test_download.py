@@ -10,7 +10,7 @@ from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
-from tests.unit.stores.registry.conftest import Remembering
+from tests.recorder import Recorder
 
 BLOB = content.blob("download", 3 * CHUNK + 17)
 
@@ -33,7 +33,7 @@ def ranges(server: RegistryServer) -> list[str]:
 
 
 def test_resumes_where_it_broke(
-    server: RegistryServer, client: RegistryClient, observer: Remembering
+    server: RegistryServer, client: RegistryClient, observer: Recorder
 ) -> None:
     """Only what is missing is asked for, as a range with an end."""
     server.faults.add(Fault("GET", "/blobs/", truncate=CHUNK + 5))

@@ -115,6 +115,7 @@ def test_redirects_are_bounded(
         "http://user:pw@127.0.0.1:1/",
         "file:///etc/passwd",
         "http://[bad/",
+        "http://192.0.2.1:0/",
     ],
 )
 def test_redirects_into_the_inside(

@@ -23,7 +23,7 @@ from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic
 from imageprep_client.testing.registry import Behaviour, RegistryServer
 from tests import servers
-from tests.unit.stores.registry.conftest import Remembering
+from tests.recorder import Recorder
 
 MakeClient = Callable[..., RegistryClient]
 IMAGE = content.image("mirrors")
@@ -143,7 +143,7 @@ def test_mirrors_that_fail(
     origin: RegistryServer,
     mirror: RegistryServer,
     make_client: MakeClient,
-    observer: Remembering,
+    observer: Recorder,
     status: int,
 ) -> None:
     """After all retries it is given up for the whole run, and that is told."""
@@ -174,7 +174,7 @@ def test_mirrors_that_refuse(
 
 
 def test_without_access_to_the_location(
-    mirror: RegistryServer, make_client: MakeClient, observer: Remembering
+    mirror: RegistryServer, make_client: MakeClient, observer: Recorder
 ) -> None:
     """Where only mirrors can be reached, what is nowhere is no failure."""
     fill(mirror, "copy/x")
@@ -331,7 +331,7 @@ def test_mirrors_that_break_the_protocol(
 def test_a_failure_is_told_once() -> None:
     """However many threads find out at the same time."""
     told: list[errors.StoreError] = []
-    server = Server(unreached, told.append)
+    server = Server(lambda request: unreached(), told.append)
     for number in range(3):
         server.failed(errors.StoreError(str(number)))
     assert server.is_down

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -350,3 +351,18 @@ def test_places_that_break_the_grammar() -> None:
     hosts = Hosts(registries=RegistriesConf([table]))
     with pytest.raises(errors.InvalidReference):
         hosts.route("x.a.example:5000", "ns/x")
+
+
+def test_fifo_is_refused(tmp_path: Path) -> None:
+    """A FIFO in place of the file, or of a drop-in, is not waited for."""
+    drop_ins = tmp_path / "registries.conf.d"
+    drop_ins.mkdir()
+    os.mkfifo(drop_ins / "a.conf")
+    with pytest.raises(errors.InvalidFile, match="not a regular file"):
+        load({}, tmp_path / "nobody", tmp_path)
+
+
+def test_deep_nesting(tmp_path: Path) -> None:
+    """A file that is nested without end is no TOML."""
+    with pytest.raises(errors.InvalidFile, match="nested too deeply"):
+        parse(tmp_path, "a=" + "[" * 100_000)

@@ -16,6 +16,7 @@ from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.transfer import engine
 from imageprep_client.transfer.ledger import Ledger
 from imageprep_client.transfer.survey import Copy
+from tests.recorder import Recorder
 
 
 @pytest.fixture
@@ -123,27 +124,15 @@ def test_first_answer_is_elsewhere(
     assert len(registry.requests(path="/manifests/1")) == 1
 
 
-class Expecting(Observer):
-    """Counts the bytes that are to travel, and those that do."""
-
-    expected = copied = 0
-
-    def bytes_expected(self, count: int) -> None:
-        self.expected += count
-
-    def bytes_copied(self, count: int) -> None:
-        self.copied += count
-
-
 def within(
     client: RegistryClient,
     registry: RegistryServer,
     names: str = "bc",
     *,
     dry_run: bool = False,
-) -> tuple[list[tuple[int, int]], Expecting]:
+) -> tuple[list[tuple[int, int]], Recorder]:
     """Copy an image within its registry: bytes copied and mounted."""
-    observer = Expecting()
+    observer = Recorder()
     copies = [
         Copy(
             name=name,

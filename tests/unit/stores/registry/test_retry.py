@@ -23,7 +23,8 @@ from imageprep_client.stores.registry.http import (
 from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
-from tests.unit.stores.registry.conftest import FAST, Remembering
+from tests.recorder import Recorder
+from tests.unit.stores.registry.conftest import FAST
 
 MakeClient = Callable[..., RegistryClient]
 
@@ -101,7 +102,7 @@ def test_retry_after_as_date(offset: int, zone: str) -> None:
 def test_passing_answers_are_tried_again(
     server: RegistryServer,
     client: RegistryClient,
-    observer: Remembering,
+    observer: Recorder,
     image: content.Image,
     status: int,
 ) -> None:
@@ -162,7 +163,7 @@ def test_no_retries(
 def test_retry_after_is_kept(
     server: RegistryServer,
     client: RegistryClient,
-    observer: Remembering,
+    observer: Recorder,
     image: content.Image,
     status: int,
 ) -> None:
@@ -178,7 +179,7 @@ def test_retry_after_is_kept(
 def test_all_workers_slow_down_together() -> None:
     """A limit that one worker met holds the others, too."""
     stop = threading.Event()
-    retrier = Retrier(FAST, Remembering(), stop)
+    retrier = Retrier(FAST, Recorder(), stop)
     limited = errors.TooManyRequests("x", retry_after=0.2)
     start = time.monotonic()
     worker = threading.Thread(target=retrier.rest, args=("x", 1, limited))
@@ -199,7 +200,7 @@ def test_waiting_ends_with_the_run(
     )
     told = threading.Event()
 
-    class Telling(Remembering):
+    class Telling(Recorder):
         def retrying(self, what: str, attempt: int, seconds: float) -> None:
             told.set()
 
@@ -382,7 +383,7 @@ def test_refused_digests_of_blobs_are_tried_a_little(
 @pytest.mark.parametrize("proxied", [True, False])
 def test_names_that_are_not_there(
     monkeypatch: pytest.MonkeyPatch,
-    observer: Remembering,
+    observer: Recorder,
     number: int,
     attempts: int,
     *,

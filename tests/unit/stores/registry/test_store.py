@@ -18,7 +18,7 @@ from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic
 from imageprep_client.testing.registry import RegistryServer
 from tests import servers
-from tests.unit.stores.registry.conftest import Remembering
+from tests.recorder import Recorder
 
 MakeClient = Callable[..., RegistryClient]
 IMAGE = content.image("store")
@@ -439,7 +439,7 @@ def test_mirror_without_content(make_client: MakeClient) -> None:
 
 
 def test_mirror_that_is_down(
-    server: RegistryServer, make_client: MakeClient, observer: Remembering
+    server: RegistryServer, make_client: MakeClient, observer: Recorder
 ) -> None:
     """A mirror that is down is waited for once, by all stores."""
     down = f"http://127.0.0.1:{servers.free_port()}"

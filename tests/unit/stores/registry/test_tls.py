@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +22,7 @@ from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from tests import servers
-from tests.unit.stores.registry.conftest import Remembering
+from tests.recorder import Recorder
 
 # The registry client switches it off, and pytest switches it on again.
 pytestmark = pytest.mark.filterwarnings(
@@ -100,7 +102,7 @@ def test_wrong_authority(
 
 
 def test_failure_is_no_reason_for_plain_http(
-    server: RegistryServer, observer: Remembering
+    server: RegistryServer, observer: Recorder
 ) -> None:
     """Who must be verified and is not is given up (needs, C.9)."""
     hosts = Hosts()
@@ -137,7 +139,7 @@ def test_this_host_needs_no_certificate(
 def test_plain_http_on_this_host(
     server: RegistryServer,
     client: RegistryClient,
-    observer: Remembering,
+    observer: Recorder,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """On this host plain HTTP is found out with the first question itself,
@@ -209,7 +211,7 @@ def test_client_certificate(
             store.exists(BLOB.descriptor)
 
 
-def test_nobody_there(make_client: MakeClient, observer: Remembering) -> None:
+def test_nobody_there(make_client: MakeClient, observer: Recorder) -> None:
     """A refused connection is one short line, after all retries."""
     port = servers.free_port()
     store = make_client().store(f"127.0.0.1:{port}", "ns/name")
@@ -358,3 +360,52 @@ def test_uploads_stay_with_tls(
     with pytest.raises(errors.ServerFault, match="from https"):
         store.push(blob.descriptor, blob.open())
     assert not server.log
+
+
+@pytest.mark.parametrize(
+    "name", ["authority.crt", "client.cert", "client.key"]
+)
+def test_fifos_are_refused(
+    secure: RegistryServer,
+    make_client: MakeClient,
+    tmp_path: Path,
+    certificates: Path,
+    name: str,
+) -> None:
+    """A FIFO among the certificates of a host is not waited for."""
+    directory = tmp_path / secure.host
+    directory.mkdir()
+    for kind in ("cert", "key"):
+        text = certificates / f"server.{kind.replace('cert', 'crt')}"
+        (directory / f"client.{kind}").write_bytes(text.read_bytes())
+    (directory / name).unlink(missing_ok=True)
+    os.mkfifo(directory / name)
+    client = make_client(Hosts(certs_d=[tmp_path]))
+    with pytest.raises(errors.InvalidFile, match="not a regular file"):
+        client.store(secure.host, "ns/name").resolve("latest")
+
+
+def test_encrypted_keys_are_not_asked_for(
+    secure: RegistryServer,
+    make_client: MakeClient,
+    tmp_path: Path,
+    certificates: Path,
+) -> None:
+    """The password of a client's key is not asked for on the terminal."""
+    directory = tmp_path / secure.host
+    directory.mkdir()
+    (directory / "client.cert").write_bytes(
+        (certificates / "server.crt").read_bytes()
+    )
+    subprocess.run(
+        [
+            *("openssl", "pkey", "-aes256", "-passout", "pass:x"),
+            *("-in", certificates / "server.key"),
+            *("-out", directory / "client.key"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    client = make_client(Hosts(certs_d=[tmp_path]))
+    with pytest.raises(errors.InvalidFile, match="the key is encrypted"):
+        client.store(secure.host, "ns/name").resolve("latest")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ssl
+import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +13,9 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.hosts import Hosts
+from imageprep_client.stores.registry.http import RetryPolicy, Timeouts
 from imageprep_client.testing import content, store_suite
+from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from tests import servers
 from tests.proxy import Proxy
@@ -142,3 +146,65 @@ def test_other_networks_are_not_direct(
     monkeypatch.setenv("no_proxy", listed)
     with pytest.raises(errors.Unreachable, match="through the proxy"):
         make_client().store("[2001:db8::7]", "ns/name").resolve("latest")
+
+
+def test_trickled_heads(
+    secure: RegistryServer,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    certificates: Path,
+) -> None:
+    """A whole head has the time of one wait through a proxy, too."""
+    secure.faults.add(Fault(trickle=0.1, times=None))
+    with Proxy({"registry.test:443": secure.host}) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://{proxy.host}")
+        client = make_client(
+            Hosts(cacert=str(certificates / "ca.crt")),
+            policy=RetryPolicy(attempts=1),
+            timeouts=Timeouts(2, 0.5),
+        )
+        begin = time.monotonic()
+        with pytest.raises(errors.Unreachable, match="timed out"):
+            client.store("registry.test", "ns/name").resolve("latest")
+    assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://me:canary@proxy.test:port",
+        "http://me:canary@proxy.test:0",
+        "http://me:canary@proxy.test:99999",
+        "http://me:canary@[::1",
+        "http://me:canary@",
+        "http://me:canary/x@proxy.test:3128",
+        "http://me:canary@proxy test:3128",
+        "ftp://me:canary@proxy.test:3128",
+        "me:canary@[proxy.test:3128",
+    ],
+)
+def test_malformed_proxies(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    """A malformed proxy is named by its variable, without its password."""
+    monkeypatch.setenv("https_proxy", proxy)
+    store = make_client().store("registry.test", "ns/name")
+    with pytest.raises(errors.InvalidArgument) as caught:
+        store.resolve("latest")
+    told = "".join(traceback.format_exception(caught.value))
+    assert "https_proxy" in str(caught.value.hint)
+    assert "canary" not in f"{told}{caught.value.hint}"
+
+
+def test_passwords_beyond_latin_1(
+    server: RegistryServer,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The password of a proxy may have any characters."""
+    hosts = {"registry.test:5000": server.host}
+    with Proxy(hosts, "me:\u20ac") as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://me:%E2%82%AC@{proxy.host}")
+        client = make_client(Hosts(insecure=["registry.test"]))
+        with pytest.raises(errors.NotFound):
+            client.store("registry.test:5000", "ns/name").resolve("latest")

@@ -1,0 +1,318 @@
+"""A directory held open: nothing done in it can be led elsewhere.
+
+Paths are relative to the directory, with ``/`` between names. Every directory
+on the way is opened relative to the one above it, and symbolic links are never
+followed. It does not matter what others rename meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+
+from imageprep_client import errors
+from imageprep_client.host import owners
+from imageprep_client.host.opened import OpenDirectory, split
+from imageprep_client.host.reading import (
+    ABSENT,
+    Kind,
+    ReadableDirectory,
+    named,
+)
+
+#: Reasons to refuse a hard link where a copy would still work.
+_UNLINKABLE = frozenset(
+    {
+        errno.EXDEV,
+        errno.EMLINK,
+        errno.EPERM,
+        errno.EACCES,
+        errno.ENOENT,
+        errno.EOPNOTSUPP,
+        errno.ENOSYS,
+    }
+)
+_OCCUPIED = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT})
+_PREFIX, _SUFFIX = ".imageprep-", ".tmp"
+
+_CLOEXEC = os.O_CLOEXEC
+
+
+class Directory(ReadableDirectory):
+    """A directory, and everything below it, to read and write.
+
+    Whoever may write below must be this user, root, or the owner of the
+    directory: methods that write raise `AccessDenied` when a directory on
+    the way belongs to anybody else.
+
+    :param public: give new files mode 0644 and new directories mode 0755
+        whatever the umask is.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, public: bool = False
+    ) -> None:
+        super().__init__(path)
+        self._public = public
+
+    def _writable(self, path: str) -> tuple[OpenDirectory, str]:
+        above, name = self._split(path)
+        if above.foreign:
+            raise owners.refused(above.foreign, above.foreign.lstat().st_uid)
+        return above, name
+
+    @named
+    def create(self, path: str, mode: int = 0o644) -> io.FileIO:
+        """Open a new file for writing."""
+        above, name = self._writable(path)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        descriptor = os.open(
+            name, flags | _CLOEXEC, mode, dir_fd=above.descriptor
+        )
+        if self._public:
+            os.fchmod(descriptor, mode)
+        return io.FileIO(descriptor, "w")
+
+    def write(self, path: str, content: bytes, mode: int = 0o644) -> None:
+        """Write a new file."""
+        with self.create(path, mode) as file:
+            write_all(file, content)
+
+    def replace(
+        self,
+        path: str,
+        content: bytes,
+        mode: int = 0o644,
+        *,
+        staging: str | None = None,
+    ) -> None:
+        """Give a file this content; readers see the old or the new, whole.
+
+        :param staging: the directory for the temporary file, by default that
+            of the file.
+        """
+        if staging is None:
+            staging = path.rpartition("/")[0]
+        with self.staged(staging) as temporary:
+            self.write(temporary, content, mode)
+            self.rename(temporary, path)
+
+    @contextlib.contextmanager
+    def staged(self, folder: str = "") -> Iterator[str]:
+        """A fresh name in a directory; a file left under it is removed."""
+        path = join(folder, f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}")
+        try:
+            yield path
+        finally:
+            self.unlink(path)
+
+    def remove_stale(self, folder: str, older_than: float) -> None:
+        """Remove files that killed runs left under names of `staged`.
+
+        :param older_than: time since the epoch; newer files may be those of
+            a run that is still at work.
+        """
+        for name, kind in self.entries(folder).items():
+            if kind is not Kind.FILE or not is_temporary(name):
+                continue
+            status = self.status(join(folder, name))
+            if status and status.st_mtime < older_than:
+                self.unlink(join(folder, name))
+
+    @named
+    def make_directory(self, path: str, mode: int = 0o755) -> None:
+        """Make a directory, and those missing above it.
+
+        :raises AccessDenied: when a link or a file has its place.
+        """
+        if not path:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            self._require(path)
+            return
+        self.make_directory(split(path)[0])
+        parent, name = self._writable(path)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, mode, dir_fd=parent.descriptor)
+            if self._public:
+                self._change_mode(path, mode)
+        self._require(path)
+
+    def _require(self, path: str) -> None:
+        try:
+            found = self._opened.at(path)
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):
+                raise errors.AccessDenied(
+                    f"{error.filename}: not a directory; symbolic links are"
+                    " not followed there",
+                    hint="replace it by a directory",
+                ) from error
+            raise
+        if found.foreign:
+            raise owners.refused(found.foreign, found.foreign.lstat().st_uid)
+
+    def _change_mode(self, path: str, mode: int) -> None:
+        """Of a directory just made: empty, and this user's."""
+        with self._reading(path) as descriptor:
+            is_own = os.fstat(descriptor).st_uid == os.geteuid()
+            if is_own and not os.listdir(descriptor):
+                os.fchmod(descriptor, mode)
+
+    @named
+    def keep_private(self, path: str) -> None:
+        """Take a directory of this user away from all others."""
+        with self._reading(path) as descriptor:
+            status = os.fstat(descriptor)
+            if status.st_uid == os.geteuid() and status.st_mode & 0o077:
+                os.fchmod(descriptor, 0o700)
+
+    @named
+    def give(self, path: str, user: int, group: int) -> None:
+        """Give an own file or directory to another user, if allowed to."""
+        above, name = self._writable(path)
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | _CLOEXEC
+        descriptor = os.open(name, flags, dir_fd=above.descriptor)
+        try:
+            if os.fstat(descriptor).st_uid == os.geteuid():
+                with contextlib.suppress(PermissionError):
+                    os.fchown(descriptor, user, group)
+        finally:
+            os.close(descriptor)
+
+    @named
+    def open_private(self, path: str) -> int:
+        """Open a file for a lock, and make it if need be.
+
+        :returns: a descriptor; the caller closes it.
+        :raises AccessDenied: when it is not a regular file with a single
+            name that belongs to this user, root, or the directory's owner.
+        """
+        above, name = self._writable(path)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            descriptor = os.open(
+                name, flags | _CLOEXEC, 0o600, dir_fd=above.descriptor
+            )
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                raise self._not_plain(path) from error
+            raise
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            os.close(descriptor)
+            raise self._not_plain(path)
+        user = status.st_uid
+        if not (owners.is_trusted(user) or user == self.owner()):
+            os.close(descriptor)
+            raise owners.refused(self.path / path, user)
+        if user == os.geteuid() and status.st_mode & 0o077:
+            os.fchmod(descriptor, 0o600)
+        return descriptor
+
+    def _not_plain(self, path: str) -> errors.AccessDenied:
+        return errors.AccessDenied(
+            f"{self.path / path}: not a regular file with one name",
+            hint="remove it: it is made anew",
+        )
+
+    @named
+    def rename(self, path: str, new: str) -> None:
+        """Rename, also from one directory to another."""
+        above, name = self._writable(path)
+        new_above, new_name = self._writable(new)
+        try:
+            os.rename(
+                name,
+                new_name,
+                src_dir_fd=above.descriptor,
+                dst_dir_fd=new_above.descriptor,
+            )
+        except OSError as error:
+            error.filename = os.path.join(self.path, new)
+            raise
+        self._opened.forget(path)
+
+    def link(self, path: str, new: str, *, staging: str) -> bool:
+        """Let `new` be another name of a file.
+
+        :param staging: a directory of the same file system.
+        :returns: False where only a copy would do.
+        """
+        try:
+            with self.staged(staging) as temporary:
+                self.link_new(path, temporary)
+                self.rename(temporary, new)
+        except OSError as error:
+            if error.errno in _UNLINKABLE:
+                return False
+            raise
+        return True
+
+    @named
+    def link_new(self, path: str, new: str) -> None:
+        """Let `new`, which is not there yet, be another name of a file."""
+        above, name = self._split(path)
+        new_above, new_name = self._writable(new)
+        os.link(
+            name,
+            new_name,
+            src_dir_fd=above.descriptor,
+            dst_dir_fd=new_above.descriptor,
+            follow_symlinks=False,
+        )
+
+    @named
+    def unlink(self, path: str) -> None:
+        """Remove a file or a link, if it is there."""
+        try:
+            above, name = self._writable(path)
+            os.unlink(name, dir_fd=above.descriptor)
+        except OSError as error:
+            if error.errno not in ABSENT:
+                raise
+
+    @named
+    def remove_empty(self, path: str) -> bool:
+        """Remove a directory with nothing in it; whether it is gone."""
+        try:
+            above, name = self._writable(path)
+            os.rmdir(name, dir_fd=above.descriptor)
+        except OSError as error:
+            if error.errno in ABSENT:
+                return self.status(path) is None
+            if error.errno not in _OCCUPIED:
+                raise
+            return False
+        self._opened.forget(path)
+        return True
+
+    @named
+    def remove_tree(self, path: str) -> None:
+        """Remove a directory with all below; links are not followed."""
+        above, name = self._writable(path)
+        shutil.rmtree(name, dir_fd=above.descriptor)
+        self._opened.forget(path)
+
+
+def join(folder: str, name: str) -> str:
+    """The path of a name in a directory; an empty one is the top."""
+    return f"{folder}/{name}" if folder else name
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a name is one of `Directory.staged`."""
+    return name.startswith(_PREFIX) and name.endswith(_SUFFIX)
+
+
+def write_all(file: io.FileIO, content: bytes) -> None:
+    """Write all of it, however little the system takes at a time."""
+    view = memoryview(content)
+    while view:
+        view = view[file.write(view) :]

@@ -1,0 +1,83 @@
+"""Locks on open files: taken, waited for within a bound, looked up."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+_LOCKS = Path("/proc/locks")
+#: Seconds between two attempts while another process has the lock.
+_INTERVAL = 0.05
+
+
+@contextlib.contextmanager
+def locked(
+    descriptor: int,
+    *,
+    shared: bool = False,
+    timeout: float | None = None,
+    waiting: Callable[[], None] | None = None,
+) -> Iterator[None]:
+    """Hold the lock of an open file or directory for the block.
+
+    The kernel releases the lock of a process that ends. Locks of two
+    descriptors exclude each other, also in one process.
+
+    :param timeout: seconds to wait; None waits for as long as it takes.
+    :param waiting: called once, when another process has the lock.
+    :raises BlockingIOError: when another process still has it then.
+    """
+    operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    end = None if timeout is None else time.monotonic() + timeout
+    try:
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if waiting:
+            waiting()
+        _wait(descriptor, operation, end)
+    try:
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def _wait(descriptor: int, operation: int, end: float | None) -> None:
+    if end is None:
+        fcntl.flock(descriptor, operation)
+        return
+    while True:
+        try:
+            fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(_INTERVAL)
+        else:
+            return
+
+
+def owner(status: os.stat_result) -> int | None:
+    """The process that has the lock of a file; None when none is known.
+
+    The kernel's list shows processes of this host, or of this container.
+
+    :param status: of the file.
+    """
+    try:
+        lines = _LOCKS.read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        # 1: FLOCK  ADVISORY  WRITE 4711 08:01:123456 0 EOF
+        fields = line.split()
+        if (
+            fields[1:2] == ["FLOCK"]
+            and len(fields) > 5
+            and fields[5].rpartition(":")[2] == str(status.st_ino)
+        ):
+            return int(fields[4])
+    return None

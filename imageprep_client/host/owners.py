@@ -1,0 +1,136 @@
+"""Users whose links and directories are trusted: this user, and root."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+import stat
+from pathlib import Path
+
+from imageprep_client import errors
+
+#: The kernel follows as many links.
+_MAX_LINKS = 40
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def is_trusted(user: int) -> bool:
+    """Whether a user is this one or root."""
+    return user in (0, os.geteuid())
+
+
+def user_name(user: int) -> str:
+    """The name of a user, or the number where there is no name."""
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
+
+
+def refused(path: Path, user: int) -> errors.AccessDenied:
+    """The error for something that belongs to a stranger."""
+    return errors.AccessDenied(
+        f"{path}: belongs to {user_name(user)}, who could lead what is written"
+        " there elsewhere",
+        hint=f"remove it, or give it to root or to {user_name(os.geteuid())}",
+    )
+
+
+def open_directory(path: Path) -> int:
+    """Open a directory, following only links of this user and of root.
+
+    :param path: absolute.
+    :returns: a descriptor with O_PATH; the caller closes it.
+    :raises AccessDenied: when a link belongs to anybody else.
+    """
+    descriptor, last = _walk(path)
+    if last is None:
+        return descriptor
+    try:
+        os.stat(last, dir_fd=descriptor)
+        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def open_parent(path: Path) -> tuple[int, str]:
+    """Open the directory of a file, following links as `open_directory`.
+
+    A link in the place of the file is followed under the same condition.
+
+    :returns: a descriptor with O_PATH, and the name of the file in it,
+        which need not be there.
+    """
+    descriptor, last = _walk(path)
+    if last is None:
+        os.close(descriptor)
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    return descriptor, last
+
+
+def _walk(path: Path) -> tuple[int, str | None]:
+    """The last directory on the way, and what follows it, if anything."""
+    names = list(reversed(path.parts[1:]))
+    links = 0
+    descriptor = os.open("/", _DIRECTORY)
+    try:
+        while names:
+            name = names.pop()
+            try:
+                below = os.open(name, _DIRECTORY, dir_fd=descriptor)
+            except FileNotFoundError:
+                if names:
+                    raise
+                return descriptor, name
+            except OSError as error:
+                if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                    raise
+                target = _link(descriptor, name, path)
+                if target is None:
+                    if names:
+                        raise
+                    return descriptor, name
+                links += 1
+                if links > _MAX_LINKS:
+                    raise OSError(
+                        errno.ELOOP, os.strerror(errno.ELOOP)
+                    ) from None
+                parts = Path(target).parts
+                if parts[:1] == ("/",):
+                    parts = parts[1:]
+                    os.close(descriptor)
+                    descriptor = os.open("/", _DIRECTORY)
+                names.extend(reversed(parts))
+            else:
+                os.close(descriptor)
+                descriptor = below
+    except BaseException as error:
+        os.close(descriptor)
+        if isinstance(error, OSError):
+            error.filename = str(path)
+        raise
+    return descriptor, None
+
+
+def _link(directory: int, name: str, path: Path) -> str | None:
+    """Where a link leads to; None when it is no link."""
+    flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(name, flags, dir_fd=directory)
+    try:
+        # The owner and the text are those of one and the same link.
+        status = os.fstat(descriptor)
+        if not stat.S_ISLNK(status.st_mode):
+            return None
+        if not is_trusted(status.st_uid):
+            raise errors.AccessDenied(
+                f"{path}: the symbolic link {name} on the way belongs to"
+                f" {user_name(status.st_uid)} and is not followed",
+                hint="name the place itself, or one that is yours",
+            )
+        return os.readlink("", dir_fd=descriptor)
+    finally:
+        os.close(descriptor)

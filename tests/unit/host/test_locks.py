@@ -1,0 +1,56 @@
+"""Locks: taken, waited for within a bound, looked up."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imageprep_client.host import locks
+
+
+@pytest.fixture
+def descriptors(tmp_path: Path) -> Iterator[tuple[int, int]]:
+    """A directory opened twice."""
+    opened = tuple(os.open(tmp_path, os.O_RDONLY) for _ in range(2))
+    yield opened[0], opened[1]
+    for descriptor in opened:
+        os.close(descriptor)
+
+
+def test_excludes(descriptors: tuple[int, int]) -> None:
+    """A lock that another has is waited for until the time is over."""
+    one, two = descriptors
+    told: list[bool] = []
+    start = time.monotonic()
+    with (
+        locks.locked(one),
+        pytest.raises(BlockingIOError),
+        locks.locked(two, timeout=0.2, waiting=lambda: told.append(True)),
+    ):
+        raise AssertionError("both have it")
+    assert time.monotonic() - start >= 0.2
+    assert told == [True]
+    with locks.locked(two, timeout=0):
+        pass
+
+
+def test_shared(descriptors: tuple[int, int]) -> None:
+    """Readers do not exclude each other."""
+    one, two = descriptors
+    with (
+        locks.locked(one, shared=True),
+        locks.locked(two, shared=True, timeout=0),
+    ):
+        pass
+
+
+def test_owner(descriptors: tuple[int, int]) -> None:
+    """The process that has a lock is known, and that nobody has it."""
+    one, _ = descriptors
+    assert locks.owner(os.fstat(one)) is None
+    with locks.locked(one):
+        assert locks.owner(os.fstat(one)) == os.getpid()

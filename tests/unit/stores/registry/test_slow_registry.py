@@ -1,0 +1,73 @@
+"""A registry that sends a little at a time is given up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.http import RetryPolicy, Timeouts
+from imageprep_client.testing import content, store_suite
+from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.gate import Bearer
+from imageprep_client.testing.registry import Behaviour, RegistryServer
+
+MakeClient = Callable[..., RegistryClient]
+BLOB = content.blob("slow", 60_000)
+ONCE = {"policy": RetryPolicy(attempts=1), "timeouts": Timeouts(2, 0.3)}
+#: A head of some 200 bytes would take 20 s.
+TRICKLE = Fault(trickle=0.1, times=None)
+
+
+def test_trickled_heads(
+    server: RegistryServer, make_client: MakeClient
+) -> None:
+    """A whole head has the time of one wait."""
+    server.faults.add(TRICKLE)
+    store = make_client(**ONCE).store(server.host, "ns/name")
+    begin = time.monotonic()
+    with pytest.raises(errors.Unreachable, match="timed out"):
+        store.resolve("latest")
+    assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize("path", ["/v2/", "/token"])
+def test_trickled_heads_of_token_servers(
+    make_client: MakeClient, path: str
+) -> None:
+    """So do the heads of challenges and of token servers."""
+    with RegistryServer(gate=Bearer(anonymous=True)) as server:
+        server.faults.add(Fault(path=path, trickle=0.1, times=None))
+        store = make_client(**ONCE).store(server.host, "ns/name")
+        with pytest.raises(errors.Unreachable, match="timed out"):
+            store.resolve("latest")
+
+
+@pytest.mark.parametrize("framing", ["length", "close"])
+def test_slow_bodies(
+    make_client: MakeClient, framing: Literal["length", "close"]
+) -> None:
+    """A body has a least speed."""
+    behaviour = Behaviour(framing=framing)
+    with RegistryServer(behaviour=behaviour) as server:
+        server.content.store("ns/name").push(BLOB.descriptor, BLOB.open())
+        server.faults.add(Fault("GET", "/blobs/", drip=0.2, times=None))
+        store = make_client(**ONCE).store(server.host, "ns/name")
+        begin = time.monotonic()
+        with pytest.raises(errors.Unreachable, match="under 8 KiB a second"):
+            store_suite.read(store, BLOB.descriptor)
+        assert time.monotonic() - begin < 5
+
+
+def test_slow_beginnings_are_waited_for(
+    server: RegistryServer, make_client: MakeClient
+) -> None:
+    """What comes in time is read, however little it is."""
+    server.content.store("ns/name").push(BLOB.descriptor, BLOB.open())
+    server.faults.add(Fault("GET", "/blobs/", drip=0.02, times=None))
+    store = make_client(timeouts=Timeouts(2, 3)).store(server.host, "ns/name")
+    assert store_suite.read(store, BLOB.descriptor) == BLOB.data

@@ -57,7 +57,7 @@ def discover(
         with lock:
             found.pins[query.key] = worklist.Pin(
                 discovered.tag if query.label else "",
-                frozenset(discovered.labels),
+                query.labels.intersection(discovered.labels),
             )
             found.descriptors[pinned] = discovered.descriptor
 

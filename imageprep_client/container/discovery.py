@@ -8,7 +8,6 @@ repository.
 from __future__ import annotations
 
 import dataclasses
-import json
 import string
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,12 +17,9 @@ from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.platform import Platform
-from imageprep_client.stores import base, verify
+from imageprep_client.stores import base
 from imageprep_client.transfer import graph
 
-#: A config is JSON that names no content itself; 4 MiB is the bound that
-#: registries and runtimes share.
-_MAX_CONFIG = 4 * 1024 * 1024
 # Labels that are named in an error: all of a real image's, not all that a
 # hostile one may have.
 _MAX_SHOWN = 40
@@ -71,42 +67,13 @@ def labels(
 
     Of an index: those of the image for this host's platform.
 
-    :raises InvalidContent: when the config is no JSON object.
+    :raises InvalidContent: when the config is no image config.
     """
     manifest = graph.fetch_manifest(store, descriptor)
     if manifest.is_index:
         child = _choose(manifest)
         manifest = graph.fetch_manifest(store, child)
-    return labels_of(config(store, manifest))
-
-
-def config(
-    store: base.ReadableStore, manifest: manifests.Manifest
-) -> Mapping[str, Any]:
-    """The config of an image; empty for a manifest without one.
-
-    :raises InvalidContent: when it is no JSON object.
-    """
-    if manifest.config is None:
-        return {}
-    content = verify.read_all(
-        store.fetch(manifest.config), _MAX_CONFIG, manifest.config.digest
-    )
-    try:
-        document = json.loads(content)
-        labels_of(document)
-    except (ValueError, AttributeError, RecursionError):
-        raise errors.InvalidContent(
-            f"{manifest.config.digest}: image config is not as the OCI image"
-            " spec has it"
-        ) from None
-    return document  # type: ignore[no-any-return] # JSON is Any
-
-
-def labels_of(document: Mapping[str, Any]) -> Mapping[str, str]:
-    """The labels in an image's config."""
-    found = (document.get("config") or {}).get("Labels") or {}
-    return {str(key): str(value) for key, value in found.items()}
+    return graph.fetch_config(store, manifest).labels
 
 
 def _choose(index: manifests.Manifest) -> Descriptor:

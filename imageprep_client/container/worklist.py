@@ -52,12 +52,14 @@ class Query:
     :ivar reference: where it is pulled from.
     :ivar label: as in `Selection`; empty where only labels are wanted.
     :ivar default_tag: whether the tag it has will do.
+    :ivar labels: the names of labels that decide about a modification.
     """
 
     key: Key
     reference: Reference
     label: str
     default_tag: bool
+    labels: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Pin:
     """What was found out about one image.
 
     :ivar tag: the tag to use; empty: the one it has.
-    :ivar labels: the names of its labels.
+    :ivar labels: those of the labels asked for that it has.
     :ivar error: why nothing was found out, or None.
     """
 
@@ -221,18 +223,20 @@ def _shown(value: object) -> object:
 
 def to_discover(selections: Sequence[Selection]) -> tuple[Query, ...]:
     """The images whose tag or labels have to be found out, each once."""
-    queries = {}
+    queries: dict[Key, Query] = {}
     for selection in selections:
         entry = selection.entry
         if not _is_discovered(selection):
             continue
         for image in selection.images:
             key = (image.image, selection.label)
+            asked = queries[key].labels if key in queries else frozenset()
             queries[key] = Query(
                 key=key,
                 reference=_source(image.image, entry),
                 label=selection.label,
                 default_tag=selection.default_tag or not selection.label,
+                labels=asked.union(entry.modify_only_with_labels),
             )
     return tuple(queries.values())
 

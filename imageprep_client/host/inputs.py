@@ -32,7 +32,7 @@ def load(path: str, limit: int = MAX_SIZE) -> bytes:
         if error.errno == errno.EFBIG:
             raise errors.InvalidFile(
                 path, f"is larger than {limit} bytes"
-            ) from error
+            ) from None
         raise errors.InvalidFile(
             path, f"cannot be read: {errors.reason(error)}"
         ) from error

@@ -10,9 +10,22 @@ from typing import Any, Self
 
 from imageprep_client import errors
 from imageprep_client.oci import digest as digests
+from imageprep_client.oci import document as documents
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci import platform as platforms
 
+# The sizes that every implementation can hold.
+_MAX_SIZE = 2**63 - 1
+_FIELDS = (
+    "mediaType",
+    "digest",
+    "size",
+    "platform",
+    "annotations",
+    "artifactType",
+    "urls",
+    "data",
+)
 _NOTHING: Mapping[str, str] = types.MappingProxyType({})
 
 
@@ -37,7 +50,7 @@ class Descriptor:
 
     def __post_init__(self) -> None:
         digests.check(self.digest)
-        if self.size < 0:
+        if not 0 <= self.size <= _MAX_SIZE:
             raise errors.InvalidReference(
                 f"{self.digest}: invalid size {self.size}"
             )
@@ -55,6 +68,8 @@ class Descriptor:
         """
         if not isinstance(document, Mapping):
             raise errors.InvalidReference("a descriptor is not an object")
+        if problem := documents.misreadable(document, _FIELDS):
+            raise errors.InvalidReference(f"descriptor: {problem}")
         digest = digests.check(document.get("digest"))
         media_type = document.get("mediaType")
         if not isinstance(media_type, str) or not media_type:

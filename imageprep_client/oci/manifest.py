@@ -7,12 +7,12 @@ its digest, and signatures over it, survive every copy.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from imageprep_client import errors
 from imageprep_client.oci import digest as digests
+from imageprep_client.oci import document as documents
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 
@@ -21,6 +21,16 @@ from imageprep_client.oci.descriptor import Descriptor
 MAX_SIZE = 4 * 1024 * 1024
 #: More entries than any real index or manifest has.
 MAX_ENTRIES = 4096
+_FIELDS = (
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "config",
+    "layers",
+    "manifests",
+    "subject",
+    "annotations",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -109,12 +119,9 @@ def parse(
         raise errors.InvalidContent(
             f"{name}: manifest of {len(content)} bytes is over {MAX_SIZE}"
         )
-    try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
-        raise errors.InvalidContent(f"{name}: manifest is no JSON") from None
-    if not isinstance(document, dict):
-        raise errors.InvalidContent(f"{name}: manifest is no JSON object")
+    document = documents.parse(content, f"{name}: manifest")
+    if problem := documents.misreadable(document, _FIELDS):
+        raise errors.InvalidContent(f"{name}: manifest: {problem}")
     media_type = mediatypes.essence(media_type)
     _check_kind(name, document, media_type)
     try:
@@ -123,6 +130,27 @@ def parse(
         )
     except errors.InvalidReference as error:
         raise errors.InvalidContent(f"{name}: {error}") from error
+
+
+def type_of(content: bytes) -> str:
+    """The media type of a manifest by its content alone; empty for others.
+
+    It is the one that the manifest gives itself, of whatever kind, or else
+    that its fields show: the OCI image spec lets ``mediaType`` be left out.
+    """
+    try:
+        document = documents.parse(content, "manifest")
+    except errors.InvalidContent:
+        return ""
+    if inner := document.get("mediaType"):
+        return mediatypes.essence(str(inner))
+    if document.get("schemaVersion", 2) != 2:
+        return ""
+    if "manifests" in document:
+        return mediatypes.OCI_INDEX
+    # Image configs have a field of this name, too.
+    artifact = "config" in document and document.get("schemaVersion") == 2
+    return mediatypes.OCI_MANIFEST if artifact or "layers" in document else ""
 
 
 def _check_kind(name: str, document: dict[str, Any], media_type: str) -> None:
@@ -179,6 +207,9 @@ def _build(
 
 def _descriptors(document: dict[str, Any], key: str) -> tuple[Descriptor, ...]:
     entries = document.get(key)
+    if entries is None:
+        # Encoders of Go write an empty list as null, or leave it out.
+        return ()
     if not isinstance(entries, list):
         raise errors.InvalidReference(f"{key} is not a list")
     if len(entries) > MAX_ENTRIES:

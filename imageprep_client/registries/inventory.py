@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from imageprep_client import errors
-from imageprep_client.container import discovery
 from imageprep_client.container.destination import Place
 from imageprep_client.observer import Observer
+from imageprep_client.oci import config as configs
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
@@ -23,6 +22,8 @@ from imageprep_client.transfer.workers import Workers
 
 #: Other configs belong to artefacts and may be anything.
 _CONFIGS = frozenset({mediatypes.OCI_CONFIG, mediatypes.DOCKER_CONFIG})
+# More tags than any registry has.
+_MAX_IMAGES = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +114,12 @@ def images(
             observer.warning(f"{repository} is left out: {error}")
             return
         with lock:
+            if len(found) + len(tags) > _MAX_IMAGES:
+                raise errors.InvalidContent(
+                    f"{repository}: over {_MAX_IMAGES} tags with those of"
+                    " the other repositories",
+                    hint="list the images of one path below the registry",
+                )
             found.extend((repository, tag) for tag in tags)
 
     with Workers(concurrency, keep_going=False) as workers:
@@ -131,9 +138,9 @@ def inspect(store: base.ReadableStore, reference: Reference) -> Details:
     manifest = graph.fetch_manifest(store, root)
     present = _images(store, manifest)
     shown = _representative(present)
-    config: Mapping[str, Any] = {}
+    config = configs.ImageConfig()
     if shown and shown.config and shown.config.media_type in _CONFIGS:
-        config = discovery.config(store, shown)
+        config = graph.fetch_config(store, shown)
     blobs = {b.digest: b for _, each in present for b in each.blobs}
     return Details(
         name=reference.name
@@ -142,11 +149,11 @@ def inspect(store: base.ReadableStore, reference: Reference) -> Details:
         tag="" if reference.digest else reference.identifier,
         digest=root.digest,
         media_type=root.media_type,
-        created=_text(config, "created"),
-        architecture=_text(config, "architecture"),
-        os=_text(config, "os"),
+        created=config.created,
+        architecture=config.architecture,
+        os=config.os,
         platforms=[str(c.platform or "unknown") for c in manifest.manifests],
-        labels=discovery.labels_of(config),
+        labels=config.labels,
         layers=[
             Layer(digest=layer.digest, size=layer.size)
             for layer in (shown.layers if shown else ())
@@ -175,11 +182,13 @@ def _images(
     """
     if not root.is_index:
         return [(root.descriptor, root)]
-    return [
-        (child, graph.fetch_manifest(store, child))
-        for child in root.manifests
-        if child.media_type in mediatypes.MANIFESTS and store.exists(child)
-    ]
+    budget = graph.Budget(graph.MAX_BYTES, root.descriptor.digest)
+    images = []
+    for child in root.manifests:
+        if child.media_type in mediatypes.MANIFESTS and store.exists(child):
+            budget.spend(child.size)
+            images.append((child, graph.fetch_manifest(store, child)))
+    return images
 
 
 def _representative(
@@ -192,8 +201,3 @@ def _representative(
             if platform and platform.matches(wanted):
                 return manifest
     return images[0][1] if images else None
-
-
-def _text(config: Mapping[str, Any], key: str) -> str:
-    value = config.get(key)
-    return value if isinstance(value, str) else ""

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import datetime
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from imageprep_client import errors
 from imageprep_client.heat.environment import Environment
 from imageprep_client.oci import digest as digests
-from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.oci.reference import Reference
 from imageprep_client.oci.referrers import subject_tag, tag_of
 from imageprep_client.registries.repository import MISSING, Repository
-from imageprep_client.stores import verify
-
-_MAX_CONFIG = manifests.MAX_SIZE
+from imageprep_client.transfer import graph
 
 #: The tags and digests to keep, by repository.
 Names = Mapping[str, frozenset[str]]
@@ -84,23 +80,11 @@ def _created(each: Repository, digest: str) -> str:
 
 
 def _config_time(each: Repository, manifest: Manifest) -> str:
-    config = manifest.config
-    if config is None or config.size > _MAX_CONFIG:
-        return ""
     try:
-        content = verify.read_all(
-            each.store.fetch(config), _MAX_CONFIG, config.digest
-        )
-        document = json.loads(content)
-    except (
-        errors.NotFound,
-        errors.InvalidContent,
-        ValueError,
-        RecursionError,
-    ):
+        config = graph.fetch_config(each.store, manifest)
+    except (errors.NotFound, errors.InvalidContent):
         return ""
-    created = document.get("created") if isinstance(document, dict) else None
-    return _sortable(created) if isinstance(created, str) else ""
+    return _sortable(config.created)
 
 
 def _sortable(time: str) -> str:

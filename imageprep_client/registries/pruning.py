@@ -17,6 +17,7 @@ from imageprep_client.registries.registry import Registry
 from imageprep_client.registries.repository import Repository
 from imageprep_client.stores import base
 from imageprep_client.stores.holdings import Held, KeepsFiles
+from imageprep_client.transfer import graph
 from imageprep_client.transfer.workers import Workers
 
 
@@ -195,9 +196,10 @@ def _read(
     )
     observer.phase("read", len(names))
     found: dict[str, tuple[Repository, list[str]]] = {}
+    budget = graph.Budget(repositories.MAX_BYTES, str(registry))
 
     def one(name: str) -> None:
-        each = repositories.read(registry, name)
+        each = repositories.read(registry, name, budget)
         count = request.keep_last
         found[name] = each, keep.newest(each, count) if count else []
         observer.image_finished(name, "read")

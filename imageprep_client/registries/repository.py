@@ -21,6 +21,8 @@ UNREADABLE = "unreadable"
 # More than any real repository has; what goes on past it wants to exhaust
 # whoever reads it.
 _MAX_MANIFESTS = 100_000
+#: Bytes of all manifests of a registry; parsed they take some times as much.
+MAX_BYTES = 512 * 1024 * 1024
 #: What says that nothing can be found out, not that one thing is broken.
 _ACCESS = (
     errors.AccessDenied,
@@ -107,15 +109,19 @@ class Repository:
         return found
 
 
-def read(registry: Registry, name: str) -> Repository:
+def read(
+    registry: Registry, name: str, budget: graph.Budget | None = None
+) -> Repository:
     """Read the tags and manifests of one repository; blobs are not opened.
 
+    :param budget: shared by all repositories that are kept in memory.
     :raises StoreError: when nothing can be found out.
     """
     holdings = (
         registry.holdings(name) if isinstance(registry, KeepsFiles) else None
     )
-    reader = _Reader(registry.store(name))
+    budget = budget or graph.Budget(MAX_BYTES, name)
+    reader = _Reader(registry.store(name), budget)
     reader.run()
     return Repository(
         name=name,
@@ -132,8 +138,9 @@ def read(registry: Registry, name: str) -> Repository:
 class _Reader:
     """Reads one repository."""
 
-    def __init__(self, store: base.Store) -> None:
+    def __init__(self, store: base.Store, budget: graph.Budget) -> None:
         self.store = store
+        self._budget = budget
         self.tags: dict[str, str] = {}
         self.manifests: dict[str, Manifest] = {}
         self.broken: dict[str, str] = {}
@@ -173,6 +180,9 @@ class _Reader:
             except errors.StoreError as error:
                 self.broken[digest] = problem(error)
                 continue
+            self._budget.spend(manifest.descriptor.size)
+            # Nothing is written again: what was parsed is enough.
+            manifest = dataclasses.replace(manifest, content=b"")
             self.manifests[digest] = manifest
             for child in manifest.manifests:
                 if child.is_manifest:

@@ -21,6 +21,7 @@ from imageprep_client.registries.repository import (
 from imageprep_client.stores import base
 from imageprep_client.stores.holdings import Held, Holdings, KeepsFiles
 from imageprep_client.stores.verify import VerifiedContent
+from imageprep_client.transfer import graph
 from imageprep_client.transfer.workers import Workers
 
 UNREFERENCED = "unreferenced"
@@ -129,9 +130,10 @@ class _Verification:
     ) -> list[tuple[Repository, set[Problem]]]:
         """Read repositories; what is wrong without a look into blobs."""
         found: dict[str, tuple[Repository, set[Problem]]] = {}
+        budget = graph.Budget(repositories.MAX_BYTES, str(self._registry))
 
         def one(name: str) -> None:
-            each = repositories.read(self._registry, name)
+            each = repositories.read(self._registry, name, budget)
             found[name] = each, _look(each)
             observer.image_finished(name, "read")
 

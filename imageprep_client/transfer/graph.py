@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import platform as host
+import threading
 from collections.abc import Sequence
 
 from imageprep_client import errors
+from imageprep_client.oci import config as configs
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.manifest import Manifest
@@ -28,6 +30,34 @@ _MACHINES = {
     "ppc64le": Platform("linux", "ppc64le"),
     "s390x": Platform("linux", "s390x"),
 }
+
+
+class Budget:
+    """Bytes of manifests that may be kept in memory together.
+
+    Each part that a stranger sends has a bound of its own; this is the bound
+    of their sum. Safe for use by several threads.
+
+    :param what: what messages call the whole.
+    """
+
+    def __init__(self, limit: int, what: str) -> None:
+        self._limit = self._left = limit
+        self._what = what
+        self._lock = threading.Lock()
+
+    def spend(self, size: int) -> None:
+        """Count manifests of `size` bytes.
+
+        :raises InvalidContent: when the budget does not suffice.
+        """
+        with self._lock:
+            self._left -= size
+            spent = self._left < 0
+        if spent:
+            raise errors.InvalidContent(
+                f"{self._what}: over {self._limit} bytes of manifests"
+            )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,6 +98,22 @@ def fetch_manifest(
     :raises InvalidContent: when it is not what the descriptor says.
     """
     return verify.manifest(store, descriptor)
+
+
+def fetch_config(
+    store: base.ReadableStore, manifest: Manifest
+) -> configs.ImageConfig:
+    """The config of an image, verified; an empty one where it has none.
+
+    :raises InvalidContent: when it is no image config.
+    """
+    if manifest.config is None:
+        return configs.ImageConfig()
+    digest = manifest.config.digest
+    content = verify.read_all(
+        store.fetch(manifest.config), configs.MAX_SIZE, digest
+    )
+    return configs.parse(content, digest)
 
 
 def choose(index: Manifest, wanted: Platform) -> Descriptor:

@@ -22,6 +22,9 @@ from imageprep_client.transfer.workers import Workers
 #: In how many repositories of a registry a blob is looked for before it is
 #: taken to be missing; each look is a request.
 _LOOKS = 3
+#: Bytes of the manifests of all images of a run: they are kept until they
+#: are written.
+_MAX_BYTES = 256 * 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -87,6 +90,16 @@ class Item:
         if self.graph:
             graphs.append(self.graph)
         return {b.digest: b for graph in graphs for b in graph.blobs}
+
+    @property
+    def manifest_bytes(self) -> int:
+        """Bytes of all manifests that have to be written."""
+        graphs = [each.graph for each in self.attached]
+        if self.graph and not self.present:
+            graphs.append(self.graph)
+        return sum(
+            m.descriptor.size for graph in graphs for m in graph.manifests
+        )
 
     def fail(
         self,
@@ -164,6 +177,7 @@ class Survey:
         self._thorough = thorough
         self._lock = threading.Lock()
         self._noted: set[str] = set()
+        self._budget = graphs.Budget(_MAX_BYTES, "all images of this run")
 
     def run(self) -> None:
         """Find out; failures are in the items' `error`."""
@@ -258,6 +272,8 @@ class Survey:
                 item.attached = attachments.find(
                     copy.source, item.graph, self._note
                 )
+        with item.blame("read manifest", "source"):
+            self._budget.spend(item.manifest_bytes)
 
     def _note(self, text: str) -> None:
         """Tell the observer once, however many images it is about."""

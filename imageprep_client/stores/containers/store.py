@@ -113,10 +113,7 @@ class ContainersStore:
 
 def _parsed(name: str, image: LocalImage) -> Manifest:
     """The manifest of a local image, which fits the rest of it."""
-    try:
-        media_type = _media_type(json.loads(image.manifest))
-    except ValueError:
-        raise errors.InvalidContent(f"{name}: manifest is no JSON") from None
+    media_type = manifests.type_of(image.manifest)
     if media_type not in _TYPES:
         raise errors.InvalidContent(
             f"{name}: a manifest of type {media_type!r} cannot be copied",
@@ -134,13 +131,6 @@ def _parsed(name: str, image: LocalImage) -> Manifest:
             f" {len(image.diff_ids)} in its config"
         )
     return stored
-
-
-def _media_type(document: object) -> str:
-    if not isinstance(document, Mapping):
-        return ""
-    # OCI image spec, manifest.md: the property may be missing.
-    return str(document.get("mediaType") or mediatypes.OCI_MANIFEST)
 
 
 def _with_layers(stored: Manifest, layers: Sequence[Descriptor]) -> bytes:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 
+from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 
 _CONTENT_TYPE = re.compile(
@@ -41,13 +41,4 @@ def digest(content: bytes) -> str:
 
 def type_inside(content: bytes) -> str:
     """The type that a manifest gives itself, or that its shape shows."""
-    try:
-        document = json.loads(content)
-        inner = str(document.get("mediaType") or "")
-    except (ValueError, AttributeError, RecursionError):
-        return mediatypes.OCI_MANIFEST
-    if inner:
-        return mediatypes.essence(inner)
-    if "manifests" in document:
-        return mediatypes.OCI_INDEX
-    return mediatypes.OCI_MANIFEST
+    return manifests.type_of(content) or mediatypes.OCI_MANIFEST

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.host import disk
+from imageprep_client.oci import document as documents
 from imageprep_client.oci import referrers
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.imageserve import files, htaccess, layout
@@ -59,13 +59,12 @@ class Referrers:
 
 def _parse(content: bytes, name: str) -> tuple[Descriptor, ...]:
     try:
-        entries = json.loads(content)["manifests"]
+        entries = documents.parse(content, "the file")["manifests"]
         return tuple(Descriptor.from_json(entry) for entry in entries)
     except (
-        ValueError,
         LookupError,
         TypeError,
-        RecursionError,
+        errors.InvalidContent,
         errors.InvalidReference,
     ) as error:
         raise errors.InvalidContent(

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from imageprep_client import errors
+from imageprep_client.oci import document as documents
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
@@ -49,14 +50,14 @@ class Index:
         try:
             if len(content) > MAX_SIZE:
                 raise errors.InvalidReference(f"is over {MAX_SIZE} bytes")
-            document = json.loads(content)
+            document = documents.parse(content, "the file")
             for entry in document["manifests"]:
                 Descriptor.from_json(entry)
         except (
             ValueError,
             LookupError,
             TypeError,
-            RecursionError,
+            errors.InvalidContent,
             errors.InvalidReference,
         ) as error:
             raise errors.InvalidContent(

@@ -80,8 +80,8 @@ class LayoutStore:
             content = disk.read(self._root.path, self._blob(digest), limit)
         if content is None or len(content) == limit:
             return None
-        media_type = _media_type(content)
-        if not media_type:
+        media_type = manifests.type_of(content)
+        if not mediatypes.is_manifest(media_type):
             return None
         return Descriptor(media_type, digest, len(content))
 
@@ -310,19 +310,3 @@ def _check_version(content: bytes, name: str) -> None:
             f"{name}: image layout version {str(version)[:50]!r} is not"
             f" supported, only {_VERSION}"
         )
-
-
-def _media_type(content: bytes) -> str:
-    """What kind of manifest this is; empty for anything else."""
-    try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
-        return ""
-    if not isinstance(document, dict) or document.get("schemaVersion") != 2:
-        return ""
-    inner = document.get("mediaType")
-    if inner is not None:
-        return inner if mediatypes.is_manifest(str(inner)) else ""
-    if "manifests" in document:
-        return mediatypes.OCI_INDEX
-    return mediatypes.OCI_MANIFEST if "layers" in document else ""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from imageprep_client import errors
 from imageprep_client.oci import digest as digests
+from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.registry.transport import Response
@@ -53,8 +52,4 @@ def manifest_type(response: Response, data: bytes) -> str:
     media_type = mediatypes.essence(response.headers.get("Content-Type", ""))
     if media_type.startswith("application/vnd."):
         return media_type
-    try:
-        inner = json.loads(data).get("mediaType")
-    except (ValueError, AttributeError, RecursionError):
-        inner = None
-    return inner if isinstance(inner, str) else media_type
+    return manifests.type_of(data) or media_type

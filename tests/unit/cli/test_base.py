@@ -65,13 +65,6 @@ def test_success() -> None:
     assert _run(lambda _: None) == 0
 
 
-def test_out_of_memory(caplog: pytest.LogCaptureFixture) -> None:
-    """It is one line and no traceback."""
-    assert _run(_raise(MemoryError())) == 1
-    (message,) = _messages(caplog)
-    assert message.startswith("out of memory")
-
-
 @pytest.mark.parametrize(
     "error",
     [
@@ -85,6 +78,13 @@ def test_out_of_memory(caplog: pytest.LogCaptureFixture) -> None:
 def test_nothing_done(error: errors.ImagePrepError) -> None:
     """Any error but a partial failure is status 2."""
     assert _run(_raise(error)) == 2
+
+
+def test_out_of_memory(caplog: pytest.LogCaptureFixture) -> None:
+    """Memory that runs out is told in one line."""
+    assert _run(_raise(MemoryError())) == 1
+    (message,) = _messages(caplog)
+    assert message.startswith("out of memory")
 
 
 def test_error_is_one_line(caplog: pytest.LogCaptureFixture) -> None:

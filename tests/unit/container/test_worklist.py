@@ -239,6 +239,7 @@ class TestDiscovery:
         )
         (found,) = worklist.to_discover(select(wanted))
         assert (found.key, found.label) == ((AODH, ""), "")
+        assert found.labels == {"x"}
         assert found.default_tag
 
     def test_labels_without_role(self):

@@ -87,7 +87,7 @@ def test_foreign_layers_are_no_blobs():
 @pytest.mark.parametrize(
     ("document", "media_type", "problem"),
     [
-        ([], mediatypes.OCI_MANIFEST, "no JSON object"),
+        ([], mediatypes.OCI_MANIFEST, "not a JSON object"),
         (
             {**MANIFEST, "schemaVersion": 1},
             mediatypes.OCI_MANIFEST,
@@ -136,3 +136,10 @@ def test_digest_of_the_caller_is_kept():
     digest = digests.of(data, "sha512")
     parsed = manifests.parse(data, mediatypes.OCI_MANIFEST, digest)
     assert parsed.descriptor.digest == digest
+
+
+def test_lists_that_are_null_or_absent():
+    """Encoders of Go write an empty list as null, or leave it out."""
+    assert parse({**MANIFEST, "layers": None}).layers == ()
+    assert parse({"schemaVersion": 2, "config": CONFIG}).layers == ()
+    assert parse({"schemaVersion": 2}, mediatypes.OCI_INDEX).manifests == ()

@@ -216,3 +216,14 @@ def test_named_badly() -> None:
     """A bad name is refused before it becomes a path."""
     with pytest.raises(errors.InvalidReference):
         inventory.named("../x", lambda: Place("host"))
+
+
+def test_tags_are_bounded_together(
+    registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registry that names tags without end does not fill the memory."""
+    put(registry.store("a"), IMAGE, "1", "2")
+    put(registry.store("b"), IMAGE, "3", "4")
+    monkeypatch.setattr(inventory, "_MAX_IMAGES", 3)
+    with pytest.raises(errors.InvalidContent, match="over 3 tags"):
+        images(registry)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.oci import config as configs
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.registries import keep
 from imageprep_client.registries import repository as repositories
@@ -196,10 +197,27 @@ def test_created_is_not_known(text: str) -> None:
 
 def test_large_config_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody makes us read a config of any size."""
-    monkeypatch.setattr(keep, "_MAX_CONFIG", 10)
+    monkeypatch.setattr(configs, "MAX_SIZE", 10)
     registry = MemoryRegistry()
     store = registry.store("ns/a")
     sites.add(store, sites.made("a", "2024-01-01T00:00:00Z"), "a")
     sites.add(store, content.image("b"), "b")
     found = repositories.read(registry, "ns/a")
     assert keep.newest(found, 1) == ["b"]
+
+
+def test_manifests_are_bounded_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A registry of many large manifests does not fill the memory."""
+    registry = MemoryRegistry()
+    sizes = []
+    for name in ("a", "b"):
+        image = content.image(name)
+        sizes.append(image.descriptor.size)
+        sites.add(registry.store("ns/a"), image, name)
+    monkeypatch.setattr(repositories, "MAX_BYTES", sum(sizes))
+    repositories.read(registry, "ns/a")
+    monkeypatch.setattr(repositories, "MAX_BYTES", sum(sizes) - 1)
+    with pytest.raises(errors.InvalidContent, match="bytes of manifests"):
+        repositories.read(registry, "ns/a")

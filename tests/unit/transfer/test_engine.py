@@ -12,7 +12,7 @@ from imageprep_client.oci import mediatypes
 from imageprep_client.oci.platform import Platform
 from imageprep_client.stores import base, memory
 from imageprep_client.testing import content
-from imageprep_client.transfer import engine
+from imageprep_client.transfer import engine, survey
 from imageprep_client.transfer.ledger import Ledger
 from imageprep_client.transfer.survey import Copy
 from tests.recorder import Recorder
@@ -490,3 +490,12 @@ def test_images_of_an_index_are_looked_at_once(source):
     children = {image(name).descriptor.digest for name in "xy"}
     assert {call[2] for call in plain.calls} == {"1", index, *children}
     assert [c[1] for c in plain.calls if c[1] == "a"] == ["a"]
+
+
+def test_manifests_are_bounded_together(source, destination, monkeypatch):
+    """Many images of a stranger do not fill the memory with manifests."""
+    sizes = [image(name).descriptor.size for name in "abc"]
+    monkeypatch.setattr(survey, "_MAX_BYTES", sum(sizes) - 1)
+    outcomes = run(copies(source, destination), keep_going=True)
+    (failed,) = [o for o in outcomes if o.status is engine.Status.FAILED]
+    assert "all images of this run: over" in str(failed.error)

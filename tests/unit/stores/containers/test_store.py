@@ -183,7 +183,7 @@ def test_manifest_without_a_type(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"manifest": b"{"}, "no JSON"),
+        ({"manifest": b"{"}, "type '' cannot be copied"),
         ({"manifest": b"[]"}, "type '' cannot be copied"),
         ({"manifest": b'{"mediaType": "x/y"}'}, "'x/y' cannot be copied"),
         ({"config": b"{}"}, "config is not the one"),

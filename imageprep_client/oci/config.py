@@ -1,0 +1,77 @@
+"""Configs of images: labels, platform, and the unpacked layers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from imageprep_client import errors
+from imageprep_client.oci import document as documents
+
+#: The same bound as for manifests; a config names no content.
+MAX_SIZE = 4 * 1024 * 1024
+_FIELDS = ("config", "rootfs", "os", "architecture", "variant", "created")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ImageConfig:
+    """The properties of an image that this package uses.
+
+    :ivar created: RFC 3339; empty when the config has none.
+    :ivar diff_ids: the digests of the unpacked layers, the lowest first.
+    """
+
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    created: str = ""
+    os: str = ""
+    architecture: str = ""
+    diff_ids: tuple[str, ...] = ()
+
+
+def parse(content: bytes, what: str) -> ImageConfig:
+    """Read an image config.
+
+    :param what: what messages call it.
+    :raises InvalidContent: when it is not as the OCI image spec has it, or
+        could be read in two ways.
+    """
+    document = documents.parse(content, f"{what}: image config")
+    config = _object(document, "config", what)
+    for part, names in ((document, _FIELDS), (config, ("Labels",))):
+        if problem := documents.misreadable(part, names):
+            raise errors.InvalidContent(f"{what}: image config: {problem}")
+    diff_ids = _object(document, "rootfs", what).get("diff_ids") or ()
+    if not isinstance(diff_ids, list | tuple):
+        raise _malformed(what, "rootfs.diff_ids")
+    labels = _object(config, "Labels", what)
+    return ImageConfig(
+        labels={key: str(value) for key, value in labels.items()},
+        created=_text(document, "created"),
+        os=_text(document, "os"),
+        architecture=_text(document, "architecture"),
+        diff_ids=tuple(map(str, diff_ids)),
+    )
+
+
+def _object(
+    document: Mapping[str, Any], key: str, what: str
+) -> Mapping[str, Any]:
+    """An object in a document; null and nothing are an empty one."""
+    value = document.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise _malformed(what, key)
+    return value
+
+
+def _text(document: Mapping[str, Any], key: str) -> str:
+    value = document.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _malformed(what: str, key: str) -> errors.InvalidContent:
+    return errors.InvalidContent(
+        f"{what}: image config is not as the OCI image spec has it: {key}"
+    )

@@ -99,9 +99,9 @@ def make_client(instance: Any) -> Any:
 
     :param instance: the shell's ``ClientManager``.
     """
-    from imageprep_client import client
+    from imageprep_client.client.images import ContainerImages
 
-    return client.make_client(instance)
+    return ContainerImages()
 
 
 def build_option_parser(

@@ -13,13 +13,17 @@ import shlex
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from osc_lib.command import command
 from osc_lib.i18n import _
 
-from imageprep_client import client, errors, plugin
+from imageprep_client import errors, plugin
 from imageprep_client.cli import given, log
+
+if TYPE_CHECKING:
+    from imageprep_client.client.images import Credential, Row
+    from imageprep_client.client.stores import RegistryOptions
 
 _MASK = "***"
 _COPIES = ("Image", "Source", "Destination", "Digest", "Outcome", "Bytes")
@@ -264,13 +268,13 @@ def add_registry_options(parser: argparse.ArgumentParser) -> None:
         "--cacert",
         metavar="<file>",
         dest="registry_cacert",
-        default="",
+        default=None,
         help=_("Certificate authorities to trust, beside the system's"),
     )
     parser.add_argument(
         "--authfile",
         metavar="<file>",
-        default="",
+        default=None,
         help=_(
             "Credentials for registries, as podman login writes them, where"
             " ContainerImageRegistryCredentials has none"
@@ -278,10 +282,12 @@ def add_registry_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def settings(parsed_args: argparse.Namespace) -> client.Settings:
+def registry_options(parsed_args: argparse.Namespace) -> RegistryOptions:
     """What `add_registry_options` and ``--image-serve`` say."""
-    return client.Settings(
-        image_serve=parsed_args.image_serve,
+    from imageprep_client.client.stores import RegistryOptions
+
+    return RegistryOptions(
+        image_serve=getattr(parsed_args, "image_serve", None),
         insecure_registries=tuple(parsed_args.insecure_registries),
         cacert=parsed_args.registry_cacert,
         authfile=parsed_args.authfile,
@@ -293,33 +299,43 @@ def add_place_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--registry-url",
         metavar="<host:port>",
-        default="",
+        default=None,
         help=_("The registry (default: the undercloud's)"),
     )
     add_tree_option(parser)
 
 
-def add_tree_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that takes a tree in place of its web server."""
+def add_tree_option(
+    parser: argparse.ArgumentParser, what: str | None = None
+) -> None:
+    """Add the option that takes a tree in place of its web server.
+
+    :param what: its help, where it means more.
+    """
+    from imageprep_client.client.stores import PORT, TREE
+
+    what = what or _(
+        "Tree that a web server serves, to use in place of the registry."
+        " Without this option, {tree} is used where the registry is this"
+        " host's port {port}"
+    )
     parser.add_argument(
         "--image-serve",
         metavar="<directory>",
-        default="",
-        help=_(
-            "Tree that a web server serves, to use in place of the registry."
-            " Without this option, {tree} is used where the registry is this"
-            " host's port {port}"
-        ).format(tree=client.TREE, port=client.PORT),
+        default=None,
+        help=what.format(tree=TREE, port=PORT),
     )
 
 
 def add_concurrency_option(parser: argparse.ArgumentParser) -> None:
     """Add the option that bounds how much is done at once."""
+    from imageprep_client.client.stores import CONCURRENCY
+
     parser.add_argument(
         "--concurrency",
         metavar="<number>",
         type=positive,
-        default=client.CONCURRENCY,
+        default=CONCURRENCY,
         help=_(
             "Requests at once, at most (default: %(default)s); each registry"
             " gets as many of them as it answers promptly"
@@ -341,7 +357,7 @@ def add_referrers_option(parser: argparse.ArgumentParser) -> None:
 
 
 def copies(
-    rows: Iterable[client.Row],
+    rows: Iterable[Row],
 ) -> tuple[Sequence[str], Iterable[Sequence[object]]]:
     """The table of what became of images that were to be copied."""
     return _COPIES, (
@@ -393,10 +409,12 @@ def add_login_options(
 
 def credential(
     parsed_args: argparse.Namespace, prefix: str = ""
-) -> client.Credential | None:
+) -> Credential | None:
     """What `add_login_options` says; None where it says nothing."""
+    from imageprep_client.client import images
+
     key = prefix.replace("-", "_")
-    return client.credential(
+    return images.credential(
         getattr(parsed_args, f"{key}username"),
         str(getattr(parsed_args, f"{key}password")),
         getattr(parsed_args, f"{key}password_file"),

@@ -8,7 +8,6 @@ from typing import Any
 
 from osc_lib.i18n import _
 
-from imageprep_client import client
 from imageprep_client.cli import base, progress
 
 
@@ -57,7 +56,9 @@ class Push(base.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        request = client.PushRequest(
+        from imageprep_client.client import images
+
+        request = images.PushRequest(
             image=parsed_args.image,
             registry_url=parsed_args.registry_url,
             append_tag=parsed_args.append_tag,
@@ -70,9 +71,9 @@ class Push(base.Lister):
             credential=base.credential(parsed_args),
         )
         with progress.Progress() as observer:
-            row = client.Client(base.settings(parsed_args)).push(
-                request, observer
-            )
+            row = images.ContainerImages(
+                base.registry_options(parsed_args)
+            ).push_image(request, observer)
         return base.copies([row])
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from osc_lib.i18n import _
 
-from imageprep_client import client
 from imageprep_client.cli import base, progress
 
 
@@ -49,8 +48,12 @@ class TagDiscover(base.ShowOne):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Sequence[Any]]:
+        from imageprep_client.client.images import ContainerImages
+
         with progress.Progress() as observer:
-            tag = client.Client(base.settings(parsed_args)).discover_tag(
+            tag = ContainerImages(
+                base.registry_options(parsed_args)
+            ).discover_tag(
                 parsed_args.image, parsed_args.tag_from_label, observer
             )
         return ("Tag",), (tag,)

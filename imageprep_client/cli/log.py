@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
-import os
-import stat
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -99,7 +96,10 @@ class _File(logging.StreamHandler):  # type: ignore[type-arg] # of text
     """Appends to a file until that fails, which is told once."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(os.fdopen(_open(path), "a", encoding="utf-8"))
+        # Every `openstack` command imports this module.
+        from imageprep_client.host import files
+
+        super().__init__(files.append(path))
         self._path = path
         self._failed = False
         self.setFormatter(_Record(_FORMAT))
@@ -125,31 +125,6 @@ class _File(logging.StreamHandler):  # type: ignore[type-arg] # of text
         with contextlib.suppress(OSError):
             self.stream.close()
         super().close()
-
-
-def _open(path: str) -> int:
-    """Open a file to append to, without waiting for anything.
-
-    :raises InvalidFile: when it cannot be written, or may have no reader.
-    """
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-    try:
-        file = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY, 0o644)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", "") or "no file name"
-        if getattr(error, "errno", 0) == errno.ENXIO:
-            reason = "is a pipe or a socket"
-        raise errors.InvalidFile(
-            path, f"cannot be written: {reason.lower()}"
-        ) from None
-    mode = os.fstat(file).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode)):
-        os.close(file)
-        raise errors.InvalidFile(
-            path, "cannot be written: is a pipe or a socket"
-        )
-    os.set_blocking(file, True)
-    return file
 
 
 @contextlib.contextmanager

@@ -19,14 +19,20 @@ from collections.abc import (
 )
 from typing import Any
 
-from aiohttp import web
-
 from imageprep_client import errors
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.serving import negotiation, paging, ranges, route
 from imageprep_client.serving.address import Address
 from imageprep_client.stores.imageserve import ImageServeStore, ImageServeTree
+
+try:
+    from aiohttp import web
+except ModuleNotFoundError as _error:
+    raise errors.InputError(
+        "aiohttp is not installed",
+        hint="pip install 'imageprep-client[serve]'",
+    ) from _error
 
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
 #: Seconds that transfers get to end when the server is told to stop.

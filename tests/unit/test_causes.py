@@ -19,6 +19,8 @@ _HARMLESS = frozenset(
         "BrokenPipeError",
         "FileNotFoundError",
         "ImportError",
+        "ModuleNotFoundError",
+        "owners.Untrusted",
         "IsADirectoryError",
         "NotADirectoryError",
         "OSError",

@@ -159,6 +159,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "cliff",
         "osc_lib",
     ),
+    "cli.log": ("errors", "host", "observer", "oci"),
     "cli.cloud": (
         "cli.base",
         "errors",

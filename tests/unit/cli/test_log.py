@@ -72,12 +72,19 @@ def test_no_file() -> None:
         log.Log(Observer()).waiting("x")
 
 
-@pytest.mark.parametrize("name", ["no/file", "a\0b", "."])
-def test_not_writable(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("no/file", "no such directory"),
+        ("a\0b", "no file name"),
+        (".", "is a directory"),
+    ],
+)
+def test_not_writable(tmp_path: Path, name: str, problem: str) -> None:
     """A file that cannot be written is named."""
     path = str(tmp_path / name)
     with (
-        pytest.raises(errors.InvalidFile, match="cannot be written") as caught,
+        pytest.raises(errors.InvalidFile, match=problem) as caught,
         log.to_file(path),
     ):
         pass  # pragma: no cover
@@ -88,7 +95,7 @@ def test_pipe(tmp_path: Path) -> None:
     """A named pipe, whose reader may never come, is refused at once."""
     os.mkfifo(tmp_path / "log")
     with (
-        pytest.raises(errors.InvalidFile, match="is a pipe"),
+        pytest.raises(errors.InvalidFile, match="is not a regular file"),
         log.to_file(str(tmp_path / "log")),
     ):
         pass  # pragma: no cover
@@ -100,7 +107,7 @@ def test_pipe_with_a_reader(tmp_path: Path) -> None:
     reader = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK)
     try:
         with (
-            pytest.raises(errors.InvalidFile, match="is a pipe"),
+            pytest.raises(errors.InvalidFile, match="is not a regular file"),
             log.to_file(str(tmp_path / "log")),
         ):
             pass  # pragma: no cover

@@ -11,7 +11,7 @@ from osc_lib.cli import format_columns
 from osc_lib.i18n import _
 
 from imageprep_client import errors
-from imageprep_client.cli import base, progress
+from imageprep_client.cli import base, options, progress
 
 if TYPE_CHECKING:
     from imageprep_client.client.hotfixes import HotfixRequest, HotfixResult
@@ -66,7 +66,7 @@ class Hotfix(base.Lister):
             ),
         )
         _add_parameters(parser)
-        base.add_registry_options(parser)
+        options.add_registry_options(parser)
         return parser
 
     def take_action(
@@ -85,7 +85,7 @@ class Hotfix(base.Lister):
         )
         with progress.Progress() as observer:
             result = hotfixes.hotfix_images(
-                request, base.registry_options(parsed_args), observer
+                request, options.registry_options(parsed_args), observer
             )
         if not result.images:
             raise _all_failed(result.failures)

@@ -12,16 +12,16 @@ from osc_lib.cli import format_columns
 from osc_lib.i18n import _
 
 from imageprep_client import errors
-from imageprep_client.cli import base, progress
+from imageprep_client.cli import base, options, progress
 
 if TYPE_CHECKING:
     from imageprep_client.client.registries import Registries
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    base.add_place_options(parser)
-    base.add_login_options(parser)
-    base.add_registry_options(parser)
+    options.add_place_options(parser)
+    options.add_login_options(parser)
+    options.add_registry_options(parser)
 
 
 def _add_image(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def _add_image(parser: argparse.ArgumentParser) -> None:
 def _registries(parsed_args: argparse.Namespace) -> Registries:
     from imageprep_client.client.registries import Registries
 
-    return Registries(base.registry_options(parsed_args))
+    return Registries(options.registry_options(parsed_args))
 
 
 class ImageList(base.Lister):
@@ -59,7 +59,7 @@ class ImageList(base.Lister):
         with progress.Progress() as observer:
             names = _registries(parsed_args).list_images(
                 parsed_args.registry_url,
-                credential=base.credential(parsed_args),
+                credential=options.credential(parsed_args),
                 observer=observer,
             )
         return ("Image Name",), [(name,) for name in names]
@@ -89,7 +89,7 @@ class ImageShow(base.ShowOne):
             found = _registries(parsed_args).show_image(
                 parsed_args.image,
                 parsed_args.registry_url,
-                credential=base.credential(parsed_args),
+                credential=options.credential(parsed_args),
                 observer=observer,
             )
         columns = {
@@ -149,7 +149,7 @@ class ImageDelete(base.Command):
             removed = _registries(parsed_args).delete_image(
                 parsed_args.image,
                 parsed_args.registry_url,
-                credential=base.credential(parsed_args),
+                credential=options.credential(parsed_args),
                 observer=observer,
             )
         if removed.still:

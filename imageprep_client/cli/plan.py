@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cliff import columns
 from osc_lib.i18n import _
 
-from imageprep_client.cli import base, cloud
+from imageprep_client.cli import base, cloud, options
 
 if TYPE_CHECKING:
     from imageprep_client.client.plans import Plan, Revision
@@ -26,7 +26,7 @@ def add_history_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plan-history",
         metavar="<number>",
-        type=base.positive,
+        type=options.positive,
         default=plans.HISTORY,
         help=_(
             "Earlier parameters of the plan that are kept beside it, at most"
@@ -182,7 +182,7 @@ class PlanRestore(_OnePlan):
         parser.add_argument(
             "--to",
             metavar="<number>",
-            type=base.positive,
+            type=options.positive,
             default=None,
             help=_(
                 "Number that plan show --history has for them (default: the"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from osc_lib.i18n import _
 
 from imageprep_client import errors
-from imageprep_client.cli import base, cloud, log, progress
+from imageprep_client.cli import base, cloud, log, options, progress
 from imageprep_client.cli import plan as plan_commands
 from imageprep_client.oci.platform import Platform
 
@@ -35,7 +35,7 @@ class Run(base.Lister):
         _add_inputs(parser)
         _add_outputs(parser)
         _add_copying(parser)
-        base.add_registry_options(parser)
+        options.add_registry_options(parser)
         return parser
 
     def take_action(
@@ -74,7 +74,7 @@ class Run(base.Lister):
         )
         with progress.Progress() as shown:
             result = images.ContainerImages(
-                base.registry_options(parsed_args)
+                options.registry_options(parsed_args)
             ).prepare(
                 request,
                 plan=self._plan(parsed_args),
@@ -236,7 +236,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
             " multi_arch decides between all and this host's"
         ),
     )
-    base.add_referrers_option(parser)
+    options.add_referrers_option(parser)
     parser.add_argument(
         "--cleanup",
         choices=("full", "partial", "none"),
@@ -247,7 +247,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
             " also what they were made of (default: full)"
         ),
     )
-    base.add_tree_option(
+    options.add_tree_option(
         parser,
         _(
             "Tree that a web server serves: every push destination is"
@@ -255,11 +255,11 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
             " destination that is this host's port {port}"
         ),
     )
-    base.add_concurrency_option(parser)
+    options.add_concurrency_option(parser)
     parser.add_argument(
         "--modify-concurrency",
         metavar="<number>",
-        type=base.positive,
+        type=options.positive,
         default=0,
         help=_(
             "Images that are modified at once, at most (default: two for each"

@@ -8,7 +8,7 @@ from typing import Any
 
 from osc_lib.i18n import _
 
-from imageprep_client.cli import base, progress
+from imageprep_client.cli import base, options, progress
 
 
 class TagDiscover(base.ShowOne):
@@ -41,8 +41,8 @@ class TagDiscover(base.ShowOne):
                 " there are are told"
             ),
         )
-        base.add_tree_option(parser)
-        base.add_registry_options(parser)
+        options.add_tree_option(parser)
+        options.add_registry_options(parser)
         return parser
 
     def take_action(
@@ -52,7 +52,7 @@ class TagDiscover(base.ShowOne):
 
         with progress.Progress() as observer:
             tag = ContainerImages(
-                base.registry_options(parsed_args)
+                options.registry_options(parsed_args)
             ).discover_tag(
                 parsed_args.image, parsed_args.tag_from_label, observer
             )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from osc_lib.i18n import _
 
 from imageprep_client import errors
-from imageprep_client.cli import base, progress
+from imageprep_client.cli import base, options, progress
 
 if TYPE_CHECKING:
     from imageprep_client.client.upkeep import PruneResult, Upkeep, Verdict
@@ -20,10 +20,10 @@ class _Upkeep(base.Lister):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        base.add_place_options(parser)
+        options.add_place_options(parser)
         self.add_own_options(parser)
-        base.add_concurrency_option(parser)
-        base.add_registry_options(parser)
+        options.add_concurrency_option(parser)
+        options.add_registry_options(parser)
         return parser
 
     def add_own_options(self, parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ class _Upkeep(base.Lister):
         """The client for the registry or tree that is asked for."""
         from imageprep_client.client.upkeep import Upkeep
 
-        return Upkeep(base.registry_options(parsed_args))
+        return Upkeep(options.registry_options(parsed_args))
 
 
 class Verify(_Upkeep):
@@ -112,7 +112,7 @@ class Prune(_Upkeep):
         parser.add_argument(
             "--keep-last",
             metavar="<number>",
-            type=base.positive,
+            type=options.positive,
             default=0,
             help=_("Keep this many of the newest tags of each repository"),
         )

@@ -85,7 +85,9 @@ def test_bad_repository():
         Location("r.io").repository("NS/x")
 
 
-@pytest.mark.parametrize("text", ["r.io", "r.io/a", "oci:/srv", "oci:/srv//a/b"])
+@pytest.mark.parametrize(
+    "text", ["r.io", "r.io/a", "oci:/srv", "oci:/srv//a/b"]
+)
 def test_text(text):
     """A place is written as it is named in parameters."""
     assert str(Location.parse(text)) == text

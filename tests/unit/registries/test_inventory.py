@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.oci.location import Location
 from imageprep_client.observer import Observer
+from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
 from imageprep_client.registries import inventory
 from imageprep_client.stores import base

@@ -160,7 +160,7 @@ class Stores:
     def registry(self, place: str) -> Registry:
         """All of a registry or a tree.
 
-        :raises InvalidArgument: when there is no tree where one should be.
+        :raises InvalidArgument: when there is no directory or tree.
         """
         self.check_tree()
         home = self._home(place)
@@ -170,6 +170,10 @@ class Stores:
         ):
             raise errors.InvalidArgument(
                 f"{home.path}: no tree of images, there is no v2 in it"
+            )
+        if isinstance(home, LayoutRoot) and not home.path.is_dir():
+            raise errors.InvalidArgument(
+                f"{home.path}: {disk.absence(home.path)}"
             )
         return home or _Remote(self._registries, place)
 

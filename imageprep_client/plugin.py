@@ -17,6 +17,8 @@ API_VERSION_OPTION = "os_image_prepare_api_version"
 API_VERSIONS = ("1",)
 DEFAULT_API_VERSION = "1"
 
+#: What is shown in place of a secret.
+MASK = "***"
 _SECRETS = (
     "credential",
     "passcode",
@@ -91,7 +93,7 @@ def mask_passwords(record: logging.LogRecord) -> bool:
 
 def _masked(option: re.Match[str]) -> str:
     name, joint, value = option.groups()
-    return f"{name}{joint}{'***' if is_secret(name) else value}"
+    return f"{name}{joint}{MASK if is_secret(name) else value}"
 
 
 def make_client(instance: Any) -> Any:
@@ -99,9 +101,9 @@ def make_client(instance: Any) -> Any:
 
     :param instance: the shell's ``ClientManager``.
     """
-    from imageprep_client import client
+    from imageprep_client.client.images import ContainerImages
 
-    return client.make_client(instance)
+    return ContainerImages()
 
 
 def build_option_parser(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from osc_lib.i18n import _
 
-from imageprep_client import client, errors
-from imageprep_client.cli import base, cloud, log, progress
+from imageprep_client import errors
+from imageprep_client.cli import base, cloud, log, options, progress
 from imageprep_client.cli import plan as plan_commands
+from imageprep_client.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from imageprep_client.client.plans import Plan
 
 
 class Run(base.Lister):
@@ -31,19 +35,21 @@ class Run(base.Lister):
         _add_inputs(parser)
         _add_outputs(parser)
         _add_copying(parser)
-        base.add_registry_options(parser)
+        options.add_registry_options(parser)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        request = client.PrepareRequest(
+        from imageprep_client.client import images
+
+        request = images.PrepareRequest(
             environment_files=parsed_args.environment_files,
             environment_directories=[
-                client.ENVIRONMENT_DIRECTORY,
+                images.ENVIRONMENT_DIRECTORY,
                 *parsed_args.environment_directories,
             ],
-            optional_directories=[client.ENVIRONMENT_DIRECTORY],
+            optional_directories=[images.ENVIRONMENT_DIRECTORY],
             roles_files=parsed_args.roles_files,
             release=parsed_args.release,
             template_file=parsed_args.template_file,
@@ -58,9 +64,7 @@ class Run(base.Lister):
             ),
             dry_run=parsed_args.dry_run,
             pin_digests=parsed_args.pin_digests,
-            platforms=[
-                client.Platform.parse(p) for p in parsed_args.platforms
-            ],
+            platforms=[Platform.parse(p) for p in parsed_args.platforms],
             referrers=parsed_args.referrers,
             keep_going=parsed_args.keep_going,
             concurrency=parsed_args.concurrency,
@@ -69,7 +73,9 @@ class Run(base.Lister):
             header=self.header(),
         )
         with progress.Progress() as shown:
-            result = client.Client(base.settings(parsed_args)).prepare(
+            result = images.ContainerImages(
+                options.registry_options(parsed_args)
+            ).prepare(
                 request,
                 plan=self._plan(parsed_args),
                 observer=log.Log(shown),
@@ -83,11 +89,13 @@ class Run(base.Lister):
             )
         return base.copies(result.rows)
 
-    def _plan(self, parsed_args: argparse.Namespace) -> client.Plan | None:
+    def _plan(self, parsed_args: argparse.Namespace) -> Plan | None:
         """The plan that is asked for, if any."""
         if not parsed_args.plan and not parsed_args.plan_dir:
             return None
-        return client.open_plan(
+        from imageprep_client.client import plans
+
+        return plans.open_plan(
             parsed_args.plan,
             directory=parsed_args.plan_dir,
             connect=lambda: cloud.connect(self),
@@ -96,6 +104,8 @@ class Run(base.Lister):
 
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
+    from imageprep_client.client import releases
+
     parser.add_argument(
         "-e",
         "--environment-file",
@@ -132,11 +142,11 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--release",
         metavar="<release>",
-        default=client.DEFAULT_RELEASE,
+        default=releases.DEFAULT_RELEASE,
         help=_(
             "Release whose image table is used (default: %(default)s); one"
             " of: {releases}"
-        ).format(releases=", ".join(client.releases())),
+        ).format(releases=", ".join(releases.releases())),
     )
     parser.add_argument(
         "--template-file",
@@ -226,7 +236,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
             " multi_arch decides between all and this host's"
         ),
     )
-    base.add_referrers_option(parser)
+    options.add_referrers_option(parser)
     parser.add_argument(
         "--cleanup",
         choices=("full", "partial", "none"),
@@ -237,21 +247,19 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
             " also what they were made of (default: full)"
         ),
     )
-    parser.add_argument(
-        "--image-serve",
-        metavar="<directory>",
-        default="",
-        help=_(
+    options.add_tree_option(
+        parser,
+        _(
             "Tree that a web server serves: every push destination is"
             " written there. Without this option, {tree} is used for a push"
             " destination that is this host's port {port}"
-        ).format(tree=client.TREE, port=client.PORT),
+        ),
     )
-    base.add_concurrency_option(parser)
+    options.add_concurrency_option(parser)
     parser.add_argument(
         "--modify-concurrency",
         metavar="<number>",
-        type=base.positive,
+        type=options.positive,
         default=0,
         help=_(
             "Images that are modified at once, at most (default: two for each"

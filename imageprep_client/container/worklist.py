@@ -13,13 +13,14 @@ from datetime import datetime
 
 from imageprep_client import errors
 from imageprep_client.catalog import Catalog, TableImage, filters
-from imageprep_client.container.destination import Place
 from imageprep_client.heat.parameters import (
     PrepareEntry,
     PrepareParameters,
     parse_entries,
 )
+from imageprep_client.host import undercloud
 from imageprep_client.oci import reference as references
+from imageprep_client.oci.location import Location
 from imageprep_client.oci.redaction import redacted
 from imageprep_client.oci.reference import Reference
 
@@ -316,17 +317,17 @@ def _place(
     selection: Selection,
     parameters: PrepareParameters,
     undercloud_registry: Callable[[], str],
-) -> Place | None:
+) -> Location | None:
     """Where the images of an entry are copied to; None: nowhere."""
     entry = selection.entry
     if not entry.push_destination or not selection.images:
         return None
     try:
         if isinstance(entry.push_destination, str):
-            return Place.parse(entry.push_destination)
+            return Location.parse(entry.push_destination)
         if parameters.local_registry:
-            return Place.undercloud(parameters.local_registry)
-        return Place.parse(undercloud_registry())
+            return Location.of_host(parameters.local_registry, undercloud.PORT)
+        return Location.parse(undercloud_registry())
     except errors.InvalidReference as error:
         raise errors.InvalidFile(
             entry.path, str(error), key=f"{entry.key}.push_destination"
@@ -337,7 +338,7 @@ def _item(
     entry: PrepareEntry,
     image: TableImage,
     pin: Pin,
-    place: Place | None,
+    place: Location | None,
     modification: Modification | None,
     multi_arch: bool,
 ) -> WorkItem:
@@ -356,9 +357,9 @@ def _item(
             # What the rendered name has before its first slash is replaced,
             # even where that is no registry but a namespace of docker.io:
             # the parameters of deployments have always been made like this.
-            _, slash, below = path.partition("/")
-            repository = place.repository(below if slash else path)
-            path = f"{place.registry}/{repository}"
+            _, below = references.split(path)
+            repository = place.repository(below or path)
+            path = references.join(place.registry, repository)
     except errors.InvalidReference as error:
         raise errors.InvalidFile(
             entry.path,
@@ -389,11 +390,15 @@ def _source(image: str, entry: PrepareEntry) -> Reference:
     """
     if not entry.pull_source:
         return Reference.parse(image)
-    source = entry.pull_source.removeprefix("docker://").rstrip("/")
-    first, _, rest = image.partition("/")
-    below = rest if references.is_registry(first) else image
+    first, below = references.split(image)
+    if not references.is_transport(first) and not references.is_registry(
+        first
+    ):
+        below = image
     try:
-        return Reference.parse(f"{source}/{below}")
+        source = Location.parse(entry.pull_source)
+        path = f"{source.path}/{below}" if source.path else below
+        return Reference.parse(references.join(source.registry, path))
     except errors.InvalidReference as error:
         raise errors.InvalidFile(
             entry.path, str(error), key=f"{entry.key}.pull_source"

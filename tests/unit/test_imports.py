@@ -65,7 +65,6 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "transfer": ("stores.base", "stores.verify", "oci", "errors", "observer"),
     "registries": (
-        "container.destination",
         "container.discovery",
         "errors",
         "heat",

@@ -23,6 +23,7 @@
     |-- CopyError                  a copy failed: which side, which image
     |-- ModifyError                an image could not be changed
     |-- DiscoveryError             a tag could not be discovered
+    |-- CloudError                 a cloud or its service cannot be used
     |-- PlanError                  a deployment plan cannot be used
     |   `-- PlanConflict           somebody else changes it meanwhile
     `-- PartialFailure             some images failed, the others are done
@@ -296,6 +297,23 @@ class ModifyError(ImagePrepError):
 
 class DiscoveryError(ImagePrepError):
     """No tag could be discovered for an image."""
+
+
+class CloudError(ImagePrepError):
+    """The cloud, or one of its services, cannot be used.
+
+    :ivar status: the HTTP status of the response, or None without one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
 
 
 class PlanError(ImagePrepError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cliff import columns
 from osc_lib.i18n import _
 
-from imageprep_client.cli import base, cloud, options
+from imageprep_client.cli import base, options
 
 if TYPE_CHECKING:
     from imageprep_client.client.plans import Plan, Revision
@@ -57,7 +57,7 @@ class _OnePlan(base.Lister):
 
     def plan(self, parsed_args: argparse.Namespace) -> Plan:
         """The plan that is asked for."""
-        from imageprep_client.client import plans
+        from imageprep_client.client import cloud, plans
 
         return plans.open_plan(
             parsed_args.plan or "",
@@ -91,7 +91,7 @@ class PlanList(base.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        from imageprep_client.client import plans
+        from imageprep_client.client import cloud, plans
 
         return ("Plan", "Kind", "Prepared"), (
             (found.name, found.kind, found.time)
@@ -109,7 +109,8 @@ class PlanShow(_OnePlan):
 
     With --history, one row for each time that image preparation wrote the
     parameters, the newest first, with what it changed. With --diff, only
-    what an environment file has otherwise than the plan.
+    the parameters that an environment file sets to another image than the
+    plan has.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

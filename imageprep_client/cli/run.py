@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from osc_lib.i18n import _
 
 from imageprep_client import errors
-from imageprep_client.cli import base, cloud, log, options, progress
+from imageprep_client.cli import base, log, options, progress
 from imageprep_client.cli import plan as plan_commands
 from imageprep_client.oci.platform import Platform
 
@@ -93,7 +93,7 @@ class Run(base.Lister):
         """The plan that is asked for, if any."""
         if not parsed_args.plan and not parsed_args.plan_dir:
             return None
-        from imageprep_client.client import plans
+        from imageprep_client.client import cloud, plans
 
         return plans.open_plan(
             parsed_args.plan,

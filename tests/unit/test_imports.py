@@ -111,11 +111,13 @@ RULES: dict[str, tuple[str, ...]] = {
         "yaml",
     ),
     "plans": ("errors", "host", "heat", "yaml"),
-    "plans.answers": ("errors", "heat.document", "requests"),
-    "plans.at_once": ("transfer.workers",),
-    "plans.object_store": (
+    "plans.swift": ("errors", "plans"),
+    "plans.swift.answers": ("errors", "heat.document", "requests"),
+    "plans.swift.at_once": ("transfer.workers",),
+    "plans.swift.object_store": (
+        "cloud.failures",
         "errors",
-        "plans.answers",
+        "plans.swift.answers",
         "keystoneauth1",
         "openstack",
         "requests",
@@ -184,13 +186,6 @@ RULES: dict[str, tuple[str, ...]] = {
         "osc_lib",
     ),
     "cli.log": ("errors", "host", "observer", "oci"),
-    "cli.cloud": (
-        "cli.base",
-        "errors",
-        "keystoneauth1",
-        "openstack",
-        "osc_lib",
-    ),
     "plugin": ("osc_lib.utils",),
     "testing": (
         "errors",

@@ -22,6 +22,7 @@ from imageprep_client.host import undercloud
 from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
+from imageprep_client.retry import ONE_ATTEMPT, PATIENT
 
 __all__ = [
     "ENVIRONMENT_DIRECTORY",
@@ -73,7 +74,7 @@ class ContainerImages:
                 stores = Stores(
                     self._options.with_parameters(parameters),
                     observer,
-                    patient=patient,
+                    policy=PATIENT if patient else ONE_ATTEMPT,
                     concurrency=request.concurrency or CONCURRENCY,
                 )
                 return stack.enter_context(stores)
@@ -100,7 +101,7 @@ class ContainerImages:
         from imageprep_client.container import pushing
 
         place = self._options.location(request.registry_url)
-        patient = not request.dry_run
+        policy = ONE_ATTEMPT if request.dry_run else PATIENT
         with contextlib.ExitStack() as stack:
             local = stack.enter_context(local_images.source(request))
             reference = (
@@ -111,7 +112,7 @@ class ContainerImages:
                     Stores(
                         self._options.with_credentials({registry: login}),
                         observer,
-                        patient=patient,
+                        policy=policy,
                     )
                 )
                 for registry, login in (

@@ -16,11 +16,13 @@ from imageprep_client import errors
 from imageprep_client.heat.parameters import Credential, PrepareParameters
 from imageprep_client.host import disk, inputs, undercloud
 from imageprep_client.host.undercloud import PORT, TREE
+from imageprep_client.http.transport import Timeouts
 from imageprep_client.observer import Observer
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import DOCKER_HUB, Reference
 from imageprep_client.registries.registry import Registry
+from imageprep_client.retry import ONE_ATTEMPT, PATIENT, RetryPolicy
 from imageprep_client.stores import base
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.layout import LayoutRoot
@@ -32,13 +34,13 @@ from imageprep_client.stores.registry.credentials import (
     default_files,
 )
 from imageprep_client.stores.registry.hosts import Hosts, certificates
-from imageprep_client.stores.registry.http import NO_RETRIES, Timeouts
 from imageprep_client.transfer.engine import CONCURRENCY
 
 __all__ = ["CONCURRENCY", "PORT", "TREE", "RegistryOptions", "Stores"]
 
 #: The parameter that messages name as the origin of its credentials.
 _CREDENTIALS = "ContainerImageRegistryCredentials"
+_HASTY = Timeouts(connect=3, read=5)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,8 @@ class RegistryOptions:
 class Stores:
     """The stores of one run; `container.request.Stores` says what of.
 
-    :param patient: False: a registry has a few seconds, and one chance.
+    :param policy: of registries. With `ONE_ATTEMPT`, one that does not
+        answer within a few seconds is given up.
     """
 
     def __init__(
@@ -111,14 +114,14 @@ class Stores:
         options: RegistryOptions,
         observer: Observer,
         *,
-        patient: bool = True,
+        policy: RetryPolicy = PATIENT,
         concurrency: int = CONCURRENCY,
     ) -> None:
         self._options = options
         self._registries = RegistryClient(
             _hosts(options),
-            policy=None if patient else NO_RETRIES,
-            timeouts=None if patient else Timeouts(connect=3, read=5),
+            policy=policy,
+            timeouts=_HASTY if policy == ONE_ATTEMPT else None,
             observer=observer,
             concurrency=concurrency,
             advise=undercloud.advice,

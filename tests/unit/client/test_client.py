@@ -18,6 +18,7 @@ from imageprep_client.heat import environment, parameters
 from imageprep_client.host import undercloud
 from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
+from imageprep_client.retry import ONE_ATTEMPT, PATIENT, RetryPolicy
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content
 from imageprep_client.testing.registry import RegistryServer
@@ -44,7 +45,7 @@ def open_stores() -> Iterator[Open]:
     """Opens stores with settings and parameters; closes them."""
     opened = []
 
-    def open_them(*, patient: bool = True, **given: object) -> Stores:
+    def open_them(*, policy: RetryPolicy = PATIENT, **given: object) -> Stores:
         names = {field.name for field in dataclasses.fields(RegistryOptions)}
         settings = {key: given.pop(key) for key in names & set(given)}
         options = RegistryOptions(**settings)  # type: ignore[arg-type]
@@ -53,7 +54,7 @@ def open_stores() -> Iterator[Open]:
             options = options.with_parameters(
                 parameters.parse(environment.merge([layer]))
             )
-        stores = Stores(options, Observer(), patient=patient, concurrency=4)
+        stores = Stores(options, Observer(), policy=policy, concurrency=4)
         opened.append(stores)
         return stores
 
@@ -209,7 +210,9 @@ def test_plain_registries_are_insecure(open_stores: Open) -> None:
 def test_impatient(open_stores: Open) -> None:
     """Without patience a registry that does not answer has one chance."""
     observer = Recorder()
-    stores = Stores(RegistryOptions(), observer, patient=False, concurrency=1)
+    stores = Stores(
+        RegistryOptions(), observer, policy=ONE_ATTEMPT, concurrency=1
+    )
     name = f"127.0.0.1:{free_port()}/ns/a:1"
     with pytest.raises(errors.Unreachable):
         stores.source(Reference.parse(name)).resolve("1")

@@ -12,17 +12,21 @@ from imageprep_client.client import stores as opening
 from imageprep_client.client.stores import RegistryOptions, Stores
 from imageprep_client.host import undercloud
 from imageprep_client.observer import Observer
+from imageprep_client.retry import ONE_ATTEMPT
 from imageprep_client.stores.imageserve import ImageServeStore, ImageServeTree
 from imageprep_client.stores.layout import LayoutRoot
 from imageprep_client.stores.memory import MemoryRegistry
-from imageprep_client.stores.registry.catalog import Catalog
+from imageprep_client.stores.registry.catalog import RegistryCatalog
 from imageprep_client.stores.registry.store import RegistryStore
 
 
 def stores(options: RegistryOptions | None = None) -> Stores:
     """Those of a run without environments."""
     return Stores(
-        options or RegistryOptions(), Observer(), patient=False, concurrency=2
+        options or RegistryOptions(),
+        Observer(),
+        policy=ONE_ATTEMPT,
+        concurrency=2,
     )
 
 
@@ -48,7 +52,7 @@ def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         ("memory:a", MemoryRegistry),
         ("oci:layouts", LayoutRoot),
         ("image-serve:tree", ImageServeTree),
-        ("registry.test:5000", Catalog),
+        ("registry.test:5000", RegistryCatalog),
     ],
 )
 def test_catalog(plain: Stores, place: str, kind: type) -> None:

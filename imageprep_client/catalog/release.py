@@ -28,6 +28,8 @@ _RELEASES = (
     "zed",
     "master",
 )
+# In these releases a tag in set wins over tag_from_label.
+_TAG_WINS = frozenset({"victoria", "wallaby", "zed"})
 _DATA = pathlib.Path(__file__).with_name("data")
 # Without these no image of a release has a usable name. The others belong
 # to images that a deployment may well do without, such as Ceph's.
@@ -54,8 +56,19 @@ class Catalog:
     _table: ImageTable
 
     @property
+    def tag_wins(self) -> bool:
+        """Whether ``tag`` in ``set`` wins over ``tag_from_label``.
+
+        Else the image at this tag is asked for the label.
+        """
+        return self.release in _TAG_WINS
+
+    @property
     def default_prepare(self) -> list[dict[str, Any]]:
         """The release's own ``ContainerImagePrepare``; a fresh copy.
+
+        It gives versioned tags: where ``tag`` wins over ``tag_from_label``
+        it has none, and the release's own tag is the default.
 
         :raises InvalidArgument: when the release has none.
         """
@@ -66,7 +79,12 @@ class Catalog:
                 hint="give one in an environment file; its set needs "
                 + ", ".join(self._release_table.variables),
             )
-        return [copy.deepcopy(dict(entry)) for entry in self._prepare]
+        entries = [copy.deepcopy(dict(entry)) for entry in self._prepare]
+        if self.tag_wins:
+            for entry in entries:
+                if entry.get("tag_from_label"):
+                    entry["set"].pop("tag", None)
+        return entries
 
     def render(self, values: Mapping[str, object]) -> tuple[TableImage, ...]:
         """Every image that exists with these values, unfiltered.

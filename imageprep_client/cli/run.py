@@ -54,6 +54,7 @@ class Run(base.Lister):
             release=parsed_args.release,
             template_file=parsed_args.template_file,
             output_env_file=parsed_args.output_env_file,
+            output_images_file=parsed_args.output_images_file,
             ceph_vars_file=parsed_args.ceph_vars_file,
             report_file=parsed_args.report,
             log_file=self.log_file(parsed_args),
@@ -142,11 +143,15 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--release",
         metavar="<release>",
-        default=releases.DEFAULT_RELEASE,
+        default=None,
         help=_(
-            "Release whose image table is used (default: %(default)s); one"
-            " of: {releases}"
-        ).format(releases=", ".join(releases.releases())),
+            "Release whose image table is used (default: the one that the"
+            " header of an environment file names, else {default}); one of:"
+            " {releases}"
+        ).format(
+            default=releases.DEFAULT_RELEASE,
+            releases=", ".join(releases.releases()),
+        ),
     )
     parser.add_argument(
         "--template-file",
@@ -181,6 +186,15 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         metavar="<file>",
         default="",
         help=_("Heat environment file to write the parameters to"),
+    )
+    parser.add_argument(
+        "--output-images-file",
+        metavar="<file>",
+        default=None,
+        help=_(
+            "File to write the list of images to, container_images, that a"
+            " mirror such as Satellite is filled from"
+        ),
     )
     parser.add_argument(
         "--pin-digests",

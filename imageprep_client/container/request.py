@@ -26,6 +26,8 @@ class PrepareRequest:
         roles.
     :ivar template_file: a table of the user's own instead of the release's.
     :ivar output_env_file: where the parameters go; empty: nowhere.
+    :ivar output_images_file: where the list of images goes, by which other
+        programs fill a mirror.
     :ivar ceph_vars_file: where the credentials for the registry of
         ``ceph_namespace`` go; empty: nowhere.
     :ivar report_file: where a JSON report goes; empty: nowhere.
@@ -52,9 +54,10 @@ class PrepareRequest:
     environment_directories: Sequence[str] = ()
     optional_directories: Sequence[str] = ()
     roles_files: Sequence[str] = ()
-    release: str = ""
+    release: str | None = None
     template_file: str = ""
     output_env_file: str = ""
+    output_images_file: str | None = None
     ceph_vars_file: str = ""
     report_file: str = ""
     log_file: str | None = None

@@ -31,14 +31,23 @@ class Selection:
 
     :ivar images: with names that are valid references.
     :ivar label: what to discover their tags from, or empty.
-    :ivar default_tag: whether their tag is not the user's own, so that an
-        image without the label may keep it.
+    :ivar default_tag: whether ``set`` has no tag of the user's own.
     """
 
     entry: PrepareEntry
     images: tuple[TableImage, ...]
     label: str
     default_tag: bool
+
+    def keeps_tag(self, image: str) -> bool:
+        """Whether an image without the label may keep the tag that it has.
+
+        It may not where the user gave this tag for the label to be read at.
+        Images of another origin have a tag of their own, such as
+        ``ceph_tag``.
+        """
+        own = str(self.entry.values.get("tag", ""))
+        return self.default_tag or Reference.parse(image).tag != own
 
 
 #: An image as rendered, and the label that its tag is discovered from: two
@@ -192,7 +201,9 @@ def _select(
     return Selection(
         entry=entry,
         images=images,
-        label="" if values.get("tag") else entry.tag_from_label,
+        label=""
+        if catalog.tag_wins and values.get("tag")
+        else entry.tag_from_label,
         default_tag="tag" not in values,
     )
 
@@ -236,7 +247,8 @@ def to_discover(selections: Sequence[Selection]) -> tuple[Query, ...]:
                 key=key,
                 reference=_source(image.image, entry),
                 label=selection.label,
-                default_tag=selection.default_tag or not selection.label,
+                default_tag=not selection.label
+                or selection.keeps_tag(image.image),
                 labels=asked.union(entry.modify_only_with_labels),
             )
     return tuple(queries.values())

@@ -58,6 +58,14 @@ class Verify(_Upkeep):
             action="store_true",
             help=_("Look at the sizes of blobs only, do not read them"),
         )
+        parser.add_argument(
+            "--diff-ids",
+            action="store_true",
+            help=_(
+                "Decompress the layers of every image as well, and compare"
+                " them with the diff IDs of its config"
+            ),
+        )
 
     def take_action(
         self, parsed_args: argparse.Namespace
@@ -66,6 +74,7 @@ class Verify(_Upkeep):
             verdict = self.upkeep(parsed_args).verify(
                 parsed_args.registry_url,
                 quick=parsed_args.quick,
+                diff_ids=parsed_args.diff_ids,
                 concurrency=parsed_args.concurrency,
                 observer=observer,
             )

@@ -40,6 +40,7 @@ class Upkeep:
         registry_url: str | None = None,
         *,
         quick: bool = False,
+        diff_ids: bool = False,
         concurrency: int = CONCURRENCY,
         observer: Observer = _SILENT,
     ) -> Verdict:
@@ -50,6 +51,7 @@ class Upkeep:
             return verification.verify(
                 stores.registry(place.registry),
                 quick=quick,
+                diff_ids=diff_ids,
                 concurrency=concurrency,
                 observer=observer,
             )

@@ -154,15 +154,41 @@ class InvalidContent(StoreError):
 
 
 class DigestMismatch(InvalidContent):
-    """The bytes have another digest than the descriptor says."""
+    """The bytes have another digest than the descriptor says.
+
+    :ivar actual: that digest, or None where it is not known.
+    """
 
     temporary = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        actual: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.actual = actual
 
 
 class SizeMismatch(InvalidContent):
-    """There are more or fewer bytes than the descriptor says."""
+    """There are more or fewer bytes than the descriptor says.
+
+    :ivar actual: how many, or None where that is not known.
+    """
 
     temporary = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        actual: int | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.actual = actual
 
 
 class NoSpace(StoreError):

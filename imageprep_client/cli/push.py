@@ -62,7 +62,7 @@ class Push(base.Lister):
             registry_url=parsed_args.registry_url,
             append_tag=parsed_args.append_tag,
             multi_arch=parsed_args.multi_arch,
-            referrers=parsed_args.referrers,
+            referrers=client.ReferrersPolicy(parsed_args.referrers),
             dry_run=parsed_args.dry_run,
             local=parsed_args.local,
             cleanup=parsed_args.cleanup,

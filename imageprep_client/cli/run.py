@@ -62,7 +62,7 @@ class Run(base.Lister):
             platforms=[
                 client.Platform.parse(p) for p in parsed_args.platforms
             ],
-            referrers=parsed_args.referrers,
+            referrers=client.ReferrersPolicy(parsed_args.referrers),
             keep_going=parsed_args.keep_going,
             concurrency=parsed_args.concurrency,
             modify_concurrency=parsed_args.modify_concurrency,

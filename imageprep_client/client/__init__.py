@@ -36,6 +36,7 @@ from imageprep_client.plans.base import KEPT as PLAN_HISTORY
 from imageprep_client.plans.base import Plan, Revision
 from imageprep_client.serving.address import DEFAULT_LISTEN
 from imageprep_client.stores import base
+from imageprep_client.transfer.attached import ReferrersPolicy
 from imageprep_client.transfer.engine import CONCURRENCY
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ __all__ = [
     "PruneRequest",
     "PruneResult",
     "PushRequest",
+    "ReferrersPolicy",
     "Removed",
     "Revision",
     "Row",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from imageprep_client import errors
 from imageprep_client.container import discovery, worklist
-from imageprep_client.observer import Observer
+from imageprep_client.observer import Observer, Phase
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
@@ -60,8 +60,9 @@ def discover(
                 query.labels.intersection(discovered.labels),
             )
             found.descriptors[pinned] = discovered.descriptor
+        observer.advanced(Phase.DISCOVER)
 
-    observer.phase("discover", len(wanted))
+    observer.phase(Phase.DISCOVER, len(wanted))
     with Workers(concurrency, keep_going=True) as workers:
         for query, error in workers.each(find, wanted):
             found.pins[query.key] = worklist.Pin("", error=error)

@@ -12,7 +12,7 @@ from typing import Any
 from imageprep_client import errors
 from imageprep_client.modify import playbook
 from imageprep_client.modify.base import Changed, ImageChange
-from imageprep_client.observer import Observer
+from imageprep_client.observer import ImageOutcome, Observer
 
 #: How much of a log is shown with an image that failed.
 LINES = 20
@@ -70,7 +70,9 @@ class Events:
                 self._failures[name] = self._failure(change, data)
             if kind == "runner_on_ok" and data.get("task") == playbook.DONE:
                 self._done.add(name)
-                self._observer.image_finished(change.source_image, "changed")
+                self._observer.image_finished(
+                    change.source_image, ImageOutcome.CHANGED
+                )
         return False
 
     def results(self, *, ended: bool) -> Sequence[Changed]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 from imageprep_client import errors
 from imageprep_client.heat import environment, parameters
-from imageprep_client.observer import Observer
+from imageprep_client.observer import Observer, Phase
 from imageprep_client.registries import keep
 from imageprep_client.registries import repository as repositories
 from imageprep_client.registries.registry import Registry
@@ -194,7 +194,7 @@ def _read(
         if isinstance(registry, KeepsFiles)
         else registry.repositories()
     )
-    observer.phase("read", len(names))
+    observer.phase(Phase.READ, len(names))
     found: dict[str, tuple[Repository, list[str]]] = {}
     budget = graph.Budget(repositories.MAX_BYTES, str(registry))
 
@@ -202,7 +202,7 @@ def _read(
         each = repositories.read(registry, name, budget)
         count = request.keep_last
         found[name] = each, keep.newest(each, count) if count else []
-        observer.image_finished(name, "read")
+        observer.advanced(Phase.READ)
 
     with Workers(request.concurrency, keep_going=False) as workers:
         for _, error in workers.each(one, names):

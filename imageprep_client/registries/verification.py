@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from imageprep_client import errors
-from imageprep_client.observer import Observer
+from imageprep_client.observer import Observer, Phase
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.registries import repository as repositories
 from imageprep_client.registries.registry import Registry
@@ -108,7 +108,7 @@ class _Verification:
         )
         writer = files.holder() if files else ""
         names = files.homes() if files else self._registry.repositories()
-        self._observer.phase("read", len(names))
+        self._observer.phase(Phase.READ, len(names))
         looks = self._look(names, self._observer)
         found = self._defects().union(*(found for _, found in looks))
         found = self._confirmed(found, names)
@@ -135,7 +135,7 @@ class _Verification:
         def one(name: str) -> None:
             each = repositories.read(self._registry, name, budget)
             found[name] = each, _look(each)
-            observer.image_finished(name, "read")
+            observer.advanced(Phase.READ)
 
         _raise_first(self._workers.each(one, names))
         return [found[name] for name in sorted(found)]
@@ -161,7 +161,7 @@ class _Verification:
     def _hash(self, read: Sequence[Repository]) -> dict[tuple[str, str], str]:
         """Read every blob once; what is wrong by repository and digest."""
         jobs = _jobs(read)
-        self._observer.phase("hash", len(jobs))
+        self._observer.phase(Phase.HASH, len(jobs))
         self._observer.bytes_expected(sum(job.blob.size for job in jobs))
         broken: dict[tuple[str, str], str] = {}
 
@@ -171,6 +171,7 @@ class _Verification:
                 with self._lock:
                     for name in job.repositories:
                         broken[name, job.blob.digest] = found
+            self._observer.advanced(Phase.HASH)
 
         on_disk = isinstance(self._registry, KeepsFiles)
         _raise_first(

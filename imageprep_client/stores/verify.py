@@ -66,14 +66,16 @@ class VerifiedContent:
         if self._left:
             got = self.verifies.size - self._left
             raise errors.SizeMismatch(
-                f"{self._name}: {got} bytes, expected {self.verifies.size}"
+                f"{self._name}: {got} bytes, expected {self.verifies.size}",
+                actual=got,
             )
         algorithm = self.verifies.digest.partition(":")[0]
         actual = f"{algorithm}:{self._hash.hexdigest()}"
         if actual != self.verifies.digest:
             raise errors.DigestMismatch(
                 f"{self._name}: digest is {actual}, expected"
-                f" {self.verifies.digest}"
+                f" {self.verifies.digest}",
+                actual=actual,
             )
         self._verified = True
 

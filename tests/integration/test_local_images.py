@@ -24,8 +24,7 @@ from imageprep_client.stores.containers import (
 from imageprep_client.stores.layout import LayoutRoot
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.transfer import engine
-from imageprep_client.transfer.ledger import Ledger
-from imageprep_client.transfer.survey import Copy
+from imageprep_client.transfer.copies import Copy
 from tests.local_storage import LocalStorage
 
 NAME = "localhost/nova"
@@ -50,7 +49,7 @@ def destination() -> MemoryStore:
 
 def copy(
     storage: ContainersStorage, name: str, destination: base.Store
-) -> engine.Outcome:
+) -> engine.CopyResult:
     """Copy a local image, as its tag."""
     repository, _, tag = name.rpartition(":")
     one = Copy(
@@ -60,7 +59,7 @@ def copy(
         destination=destination,
         tag=tag,
     )
-    (outcome,) = engine.copy_all([one], observer=Observer(), ledger=Ledger())
+    (outcome,) = engine.copy_all([one], observer=Observer())
     if outcome.error:
         raise outcome.error
     return outcome

@@ -11,7 +11,6 @@ from imageprep_client.stores import base
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.testing import images
 from imageprep_client.transfer import engine, stream
-from imageprep_client.transfer.ledger import Ledger
 
 IMAGE = images.random_image("patience", layers=1)
 
@@ -47,7 +46,6 @@ def copy(failures: int, *, doubtful: bool = False) -> None:
         "latest",
         target,
         "latest",
-        ledger=Ledger(),
         observer=Observer(),
     )
     assert target.resolve("latest") == IMAGE.descriptor

@@ -150,6 +150,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "cliff",
         "osc_lib",
     ),
+    "cli.log": ("host", "observer", "oci"),
     "cli.cloud": (
         "cli.base",
         "errors",

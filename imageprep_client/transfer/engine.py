@@ -418,11 +418,13 @@ class _Transfer:
             with self._pushing(image, root, image.graph):
                 pushes_tagged.push_tagged(root.descriptor, _content(root), tag)
         else:
+            # An image's tag is not visible before its artefacts are.
+            for artefact in image.attached:
+                root = artefact.graph.root
+                for own in artefact.tags:
+                    with self._pushing(image, root, artefact.graph):
+                        destination.tag(root.descriptor, own)
             with image.blame("tag", "destination"):
-                # An image's tag is not visible before its artefacts are.
-                for artefact in image.attached:
-                    for own in artefact.tags:
-                        destination.tag(artefact.graph.root.descriptor, own)
                 destination.tag(image.root, tag)
         image.finish(ImageOutcome.COPIED)
         self._observer.image_finished(image.copy.name, ImageOutcome.COPIED)

@@ -367,10 +367,20 @@ class Choosy(memory.MemoryStore):
         super().push(expected, content)
 
 
-def test_destination_that_takes_no_artefacts(store):
+class Pedantic(memory.MemoryStore):
+    """Takes no tags of signatures."""
+
+    def tag(self, descriptor: Descriptor, tag: str) -> None:
+        if tag.endswith(".sig"):
+            raise errors.Refused("400: manifest invalid")
+        super().tag(descriptor, tag)
+
+
+@pytest.mark.parametrize("kind", [Choosy, Pedantic])
+def test_destination_that_takes_no_artefacts(store, kind):
     """The error says how to copy the image all the same."""
-    put(store, SBOM)
-    target = Choosy(memory.MemoryRegistry("choosy"), "b")
+    put(store, SBOM, cosign(IMAGE.descriptor, "sig"))
+    target = kind(memory.MemoryRegistry("choosy"), "b")
     result, _ = copy_one(store, ReferrersPolicy.COPY, target)
     assert result.error is not None
     assert "--no-referrers" in str(result.error.hint)

@@ -9,7 +9,7 @@ from typing import Any
 from osc_lib.i18n import _
 
 from imageprep_client import client
-from imageprep_client.cli import base, progress
+from imageprep_client.cli import base, progress, referrers
 
 
 class Push(base.Lister):
@@ -85,7 +85,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
             " the one of this host is copied"
         ),
     )
-    base.add_referrers_option(parser)
+    referrers.add_options(parser)
     parser.add_argument(
         "--dry-run",
         action="store_true",

@@ -9,7 +9,7 @@ from typing import Any
 from osc_lib.i18n import _
 
 from imageprep_client import client, errors
-from imageprep_client.cli import base, cloud, given, log, progress
+from imageprep_client.cli import base, cloud, given, log, progress, referrers
 from imageprep_client.cli import plan as plan_commands
 
 
@@ -236,7 +236,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
             " multi_arch decides between all and this host's"
         ),
     )
-    base.add_referrers_option(parser)
+    referrers.add_options(parser)
     parser.add_argument(
         "--cleanup",
         choices=("full", "partial", "none"),

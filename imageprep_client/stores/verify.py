@@ -66,8 +66,7 @@ class VerifiedContent:
         if self._left:
             got = self.verifies.size - self._left
             raise errors.SizeMismatch(
-                f"{self._name}: {got} bytes, expected {self.verifies.size}",
-                actual=got,
+                f"{self._name}: {got} bytes, expected {self.verifies.size}"
             )
         algorithm = self.verifies.digest.partition(":")[0]
         actual = f"{algorithm}:{self._hash.hexdigest()}"

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from imageprep_client import errors
 from imageprep_client.catalog import DEFAULT_RELEASE, releases
 from imageprep_client.client.stores import Settings, Stores
-from imageprep_client.container.destination import Place
 from imageprep_client.container.request import (
     PrepareRequest,
     PrepareResult,
@@ -30,6 +29,7 @@ from imageprep_client.heat.parameters import Credential, PrepareParameters
 from imageprep_client.host import undercloud
 from imageprep_client.host.undercloud import PORT, TREE
 from imageprep_client.observer import Observer
+from imageprep_client.oci.destination import Destination
 from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import KEPT as PLAN_HISTORY
@@ -378,17 +378,17 @@ class Client:
                 observer=observer,
             )
 
-    def _whole(self, registry_url: str) -> Place:
+    def _whole(self, registry_url: str) -> Destination:
         """A place that is looked after as a whole."""
         place = self._place(registry_url)
         place.check_whole()
         return place
 
-    def _place(self, registry_url: str) -> Place:
+    def _place(self, registry_url: str) -> Destination:
         if not registry_url and self._settings.image_serve:
             path = os.path.abspath(self._settings.image_serve)
-            return Place(f"image-serve:{path}")
-        return Place.parse(registry_url or undercloud.registry())
+            return Destination(f"image-serve:{path}")
+        return Destination.parse(registry_url or undercloud.registry())
 
     @contextlib.contextmanager
     def _image(

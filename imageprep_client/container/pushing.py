@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from imageprep_client import errors
-from imageprep_client.container.destination import Place
 from imageprep_client.container.request import Row
 from imageprep_client.heat.parameters import Credential
 from imageprep_client.observer import Observer
 from imageprep_client.oci import reference as references
+from imageprep_client.oci.destination import Destination
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
 from imageprep_client.transfer import engine, graph
@@ -167,7 +167,7 @@ def _last(name: str) -> str:
 def push(
     request: PushRequest,
     reference: Reference,
-    place: Place,
+    place: Destination,
     *,
     source: Callable[[Reference, base.Store, str], base.ReadableStore],
     destination: Callable[[str, str], base.Store],

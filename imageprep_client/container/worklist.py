@@ -13,13 +13,14 @@ from datetime import datetime
 
 from imageprep_client import errors
 from imageprep_client.catalog import Catalog, Entry, filters
-from imageprep_client.container.destination import Place
 from imageprep_client.heat.parameters import (
     PrepareEntry,
     PrepareParameters,
     parse_entries,
 )
+from imageprep_client.host import undercloud
 from imageprep_client.oci import reference as references
+from imageprep_client.oci.destination import Destination
 from imageprep_client.oci.redaction import redacted
 from imageprep_client.oci.reference import Reference
 
@@ -316,17 +317,17 @@ def _place(
     selection: Selection,
     parameters: PrepareParameters,
     undercloud_registry: Callable[[], str],
-) -> Place | None:
+) -> Destination | None:
     """Where the images of an entry are copied to; None: nowhere."""
     entry = selection.entry
     if not entry.push_destination or not selection.images:
         return None
     try:
         if isinstance(entry.push_destination, str):
-            return Place.parse(entry.push_destination)
+            return Destination.parse(entry.push_destination)
         if parameters.local_registry:
-            return Place.undercloud(parameters.local_registry)
-        return Place.parse(undercloud_registry())
+            return Destination.at(parameters.local_registry, undercloud.PORT)
+        return Destination.parse(undercloud_registry())
     except errors.InvalidReference as error:
         raise errors.InvalidFile(
             entry.path, str(error), key=f"{entry.key}.push_destination"
@@ -337,7 +338,7 @@ def _item(
     entry: PrepareEntry,
     image: Entry,
     pin: Pin,
-    place: Place | None,
+    place: Destination | None,
     modification: Modification | None,
     multi_arch: bool,
 ) -> WorkItem:

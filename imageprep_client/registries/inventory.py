@@ -7,15 +7,16 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from imageprep_client import errors
-from imageprep_client.container.destination import Place
 from imageprep_client.observer import Observer
 from imageprep_client.oci import config as configs
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.destination import Destination
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
+from imageprep_client.registries import reading
 from imageprep_client.stores import base
 from imageprep_client.transfer import graph
 from imageprep_client.transfer.workers import Workers
@@ -64,7 +65,7 @@ class Details:
     size: int = 0
 
 
-def named(image: str, find_place: Callable[[], Place]) -> Reference:
+def named(image: str, find_place: Callable[[], Destination]) -> Reference:
     """The image that a user means.
 
     :param image: ``[docker://][registry/]repository[:tag][@digest]``.
@@ -109,7 +110,7 @@ def images(
 
     def ask(repository: str) -> None:
         try:
-            tags = _tags(open_store(repository))
+            tags = reading.tags(open_store(repository))
         except errors.AccessDenied as error:
             observer.warning(f"{repository} is left out: {error}")
             return
@@ -144,7 +145,7 @@ def inspect(store: base.ReadableStore, reference: Reference) -> Details:
     blobs = {b.digest: b for _, each in present for b in each.blobs}
     return Details(
         name=reference.name
-        if Place(reference.registry).is_registry
+        if Destination(reference.registry).is_registry
         else reference.repository,
         tag="" if reference.digest else reference.identifier,
         digest=root.digest,
@@ -158,19 +159,9 @@ def inspect(store: base.ReadableStore, reference: Reference) -> Details:
             Layer(digest=layer.digest, size=layer.size)
             for layer in (shown.layers if shown else ())
         ],
-        tags=sorted(_tags(store)),
+        tags=reading.tags(store),
         size=sum(blob.size for blob in blobs.values()),
     )
-
-
-def _tags(store: base.ReadableStore) -> list[str]:
-    if not isinstance(store, base.ListsTags):
-        return []
-    try:
-        return list(store.tags())
-    except errors.NotFound:
-        # What has lost its last tag may still be in a catalog.
-        return []
 
 
 def _images(

@@ -72,8 +72,6 @@ RULES: dict[str, tuple[str, ...]] = {
         "retry",
     ),
     "registries": (
-        "container.destination",
-        "container.discovery",
         "errors",
         "heat",
         "observer",

@@ -1,4 +1,4 @@
-"""Where images are copied to, as ``push_destination`` says it."""
+"""Destinations of images, as ``push_destination`` names them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import re
 from typing import Self
 
 from imageprep_client import errors
-from imageprep_client.host import undercloud
 from imageprep_client.oci import reference as references
 
-# A name in front of a place that is no registry; what looks like host:port
-# is one, whatever the host is called.
+# The transport of a destination that is no registry; what looks like
+# host:port is a registry, whatever the host is called.
 _TRANSPORT = re.compile(
     r"(image-serve|oci|memory):(?![0-9]{1,5}(/|$)).", re.DOTALL
 )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Place:
+class Destination:
     """A registry and a path below it, or a transport and its place.
 
     :ivar registry: ``host[:port]``, or such as ``oci:/var/images``.
@@ -31,17 +30,17 @@ class Place:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From what the user wrote, or found for ``push_destination: true``.
+        """From a value of ``push_destination``.
 
-        ``docker://`` is what a registry is without it, too, and would break
-        the parameters that nodes pull by. So would a slash at the end.
+        ``docker://`` and a slash at the end are removed: both would break
+        the parameters that nodes pull by.
 
-        :raises InvalidReference: when it is no place for images.
+        :raises InvalidReference: when it is no destination.
         """
         text = text.removeprefix("docker://").rstrip("/")
         if _TRANSPORT.match(text):
             return cls(text)
-        # A password may have a slash in it: what has one is refused whole.
+        # A password may contain a slash: text with an @ is refused whole.
         registry, _, prefix = (
             (text, "", "") if "@" in text else text.partition("/")
         )
@@ -51,8 +50,8 @@ class Place:
         return cls(registry, prefix)
 
     @classmethod
-    def undercloud(cls, address: str) -> Self:
-        """The undercloud's registry at this address.
+    def at(cls, address: str, port: int) -> Self:
+        """The registry at an address or a host name.
 
         :raises InvalidReference: when it is no host.
         """
@@ -61,7 +60,7 @@ class Place:
                 address = f"[{address}]"
         except ValueError:
             pass  # a host name
-        return cls.parse(f"{address}:{undercloud.PORT}")
+        return cls.parse(f"{address}:{port}")
 
     @property
     def is_registry(self) -> bool:
@@ -78,7 +77,7 @@ class Place:
         )
 
     def check_whole(self) -> None:
-        """See that it is a registry or a tree, and not a part of one.
+        """Check that it is a whole registry or tree.
 
         :raises InvalidArgument: when it is not.
         """

@@ -3,7 +3,7 @@
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.container.destination import Place
+from imageprep_client.oci.destination import Destination
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from imageprep_client.container.destination import Place
 )
 def test_parse(text, registry, prefix):
     """A registry and a path, or a transport and its place."""
-    assert Place.parse(text) == Place(registry, prefix)
+    assert Destination.parse(text) == Destination(registry, prefix)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_parse(text, registry, prefix):
 def test_bad(text):
     """Anything else is refused."""
     with pytest.raises(errors.InvalidReference):
-        Place.parse(text)
+        Destination.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_bad(text):
 )
 def test_undercloud(address, registry):
     """The undercloud's registry has its port, IPv6 its brackets."""
-    assert str(Place.undercloud(address)) == registry
+    assert str(Destination.at(address, 8787)) == registry
 
 
 @pytest.mark.parametrize(
     ("place", "repository"),
-    [(Place("r.io"), "ns/x"), (Place("r.io", "a/b"), "a/b/ns/x")],
+    [(Destination("r.io"), "ns/x"), (Destination("r.io", "a/b"), "a/b/ns/x")],
 )
 def test_repository(place, repository):
     """A path below the registry is in front of every repository."""
@@ -76,13 +76,13 @@ def test_repository(place, repository):
 def test_bad_repository():
     """A path that is none is refused."""
     with pytest.raises(errors.InvalidReference):
-        Place("r.io").repository("NS/x")
+        Destination("r.io").repository("NS/x")
 
 
 @pytest.mark.parametrize("text", ["r.io", "r.io/a", "oci:/srv"])
 def test_text(text):
     """A place is written as it is named in parameters."""
-    assert str(Place.parse(text)) == text
+    assert str(Destination.parse(text)) == text
 
 
 @pytest.mark.parametrize(
@@ -91,4 +91,4 @@ def test_text(text):
 )
 def test_only_a_registry_is_one(text: str, expected: bool) -> None:
     """A transport with its place is no registry."""
-    assert Place.parse(text).is_registry is expected
+    assert Destination.parse(text).is_registry is expected

@@ -11,6 +11,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.transfer import engine, graph
 from imageprep_client.transfer.copies import Copy
+from imageprep_client.transfer.known import KnownContent
 
 
 class Copying:
@@ -19,6 +20,8 @@ class Copying:
     :ivar concurrency: pieces of work at once.
     :param descriptors: what sources were found to be; that is copied,
         whatever their tags name by then.
+    :param content: the manifests and configs that discovery read; they are
+        not fetched again.
     """
 
     def __init__(
@@ -27,12 +30,14 @@ class Copying:
         stores: Stores,
         observer: Observer,
         descriptors: Mapping[Reference, Descriptor],
+        content: KnownContent,
     ) -> None:
         self.concurrency = request.concurrency or engine.CONCURRENCY
         self._request = request
         self._stores = stores
         self._observer = observer
         self._descriptors = descriptors
+        self._content = content
 
     def copy(
         self, item: WorkItem, descriptor: Descriptor | None = None
@@ -71,6 +76,7 @@ class Copying:
             concurrency=self.concurrency,
             keep_going=self._request.keep_going,
             dry_run=self._request.dry_run,
+            known=self._content,
         )
 
 

@@ -12,6 +12,7 @@ from imageprep_client.observer import Observer, Phase
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
+from imageprep_client.transfer.known import KnownContent
 from imageprep_client.transfer.workers import Workers
 
 
@@ -37,10 +38,12 @@ def discover(
     *,
     observer: Observer,
     concurrency: int,
+    known: KnownContent | None = None,
 ) -> Found:
     """Ask for all of them; one that fails does not keep the others.
 
     :param source: opens the repository that an image is pulled from.
+    :param known: keeps the manifests and configs that are read.
     """
     found = Found()
     lock = threading.Lock()
@@ -52,6 +55,7 @@ def discover(
             query.reference.identifier,
             query.label,
             fallback=query.default_tag,
+            known=known,
         )
         pinned = dataclasses.replace(query.reference, tag=discovered.tag)
         with lock:

@@ -32,6 +32,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
 from imageprep_client.transfer import engine
+from imageprep_client.transfer.known import KnownContent
 
 _UNMADE = (ImageOutcome.LEFT, ImageOutcome.FAILED)
 
@@ -155,8 +156,9 @@ class _Run:
         )
         self._opened = [self._patient]
         self._descriptors: dict[Reference, Descriptor] = {}
+        self._content = KnownContent()
         self._copying = Copying(
-            request, self._patient, observer, self._descriptors
+            request, self._patient, observer, self._descriptors, self._content
         )
         self._modifying = Modifying(
             request, workspaces, self._patient, self._copying, observer
@@ -169,6 +171,7 @@ class _Run:
             self._patient.source,
             observer=self._observer,
             concurrency=self._concurrency,
+            known=self._content,
         )
         self._descriptors.update(found.descriptors)
         return found.pins

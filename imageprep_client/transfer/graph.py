@@ -6,7 +6,9 @@ import dataclasses
 import functools
 import platform as host
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from imageprep_client import errors
 from imageprep_client.oci import config as configs
@@ -15,6 +17,7 @@ from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.oci.platform import Platform
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores import base, verify
 from imageprep_client.transfer.known import KnownContent
 
@@ -26,6 +29,11 @@ _MAX_MANIFESTS = 1024
 #: they are kept until they are written. Those of real images take some kilo-
 #: bytes each.
 MAX_BYTES = 64 * 1024 * 1024
+
+# The transport tries answers again, and not what is wrong inside one.
+_POLICY = RetryPolicy(attempts=6, base=0.1, cap=2.0)
+
+T = TypeVar("T")
 
 _MACHINES = {
     "x86_64": Platform("linux", "amd64"),
@@ -159,7 +167,7 @@ def fetch_manifest(
         return manifests.parse(
             content, descriptor.media_type, descriptor.digest
         )
-    manifest = verify.manifest(store, descriptor)
+    manifest = _again(lambda: verify.manifest(store, descriptor))
     if known:
         known.add(descriptor.digest, manifest.content)
     return manifest
@@ -180,12 +188,27 @@ def fetch_config(
         return configs.ImageConfig()
     content = known.get(config) if known else None
     if content is None:
-        content = verify.read_all(
-            store.fetch(config), configs.MAX_SIZE, config.digest
+        content = _again(
+            lambda: verify.read_all(
+                store.fetch(config), configs.MAX_SIZE, config.digest
+            )
         )
         if known:
             known.add(config.digest, content)
     return configs.parse(content, config.digest)
+
+
+def _again(read: Callable[[], T]) -> T:
+    """Read something small; again where it was damaged on its way."""
+    attempts = _POLICY.begin()
+    while True:
+        try:
+            return read()
+        except (errors.InvalidContent, errors.ServerFault) as error:
+            pause = attempts.pause(error)
+            if pause is None:
+                raise
+        time.sleep(pause)
 
 
 def choose(index: Manifest, wanted: Platform) -> Descriptor:

@@ -99,8 +99,7 @@ __all__ = [
     "virtual_host",
 ]
 
-# One command needs few of the modules behind it: these are loaded by their
-# first use, for the module and what it calls the name.
+# Loaded by their first use, as one command needs few: module and name in it.
 _LATER = {
     "HotfixRequest": "container.hotfixing",
     "HotfixResult": "container.hotfixing",
@@ -305,7 +304,6 @@ class Client:
         """The versioned tag behind the tag of an image.
 
         :param label: as in `discovery.discover`; it may not be empty.
-        :raises DiscoveryError: when no tag comes out.
         """
         from imageprep_client.container import discovery
 
@@ -324,6 +322,7 @@ class Client:
         registry_url: str = "",
         *,
         quick: bool = False,
+        diff_ids: bool = False,
         concurrency: int = CONCURRENCY,
         observer: Observer = _SILENT,
     ) -> Verdict:
@@ -338,6 +337,7 @@ class Client:
             return verification.verify(
                 stores.registry(place.registry),
                 quick=quick,
+                diff_ids=diff_ids,
                 concurrency=concurrency,
                 observer=observer,
             )

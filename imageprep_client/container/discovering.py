@@ -46,6 +46,7 @@ def discover(
     :param known: keeps the manifests and configs that are read.
     """
     found = Found()
+    lacking: dict[str, list[str]] = {}
     lock = threading.Lock()
 
     def find(query: worklist.Query) -> None:
@@ -64,12 +65,20 @@ def discover(
                 query.labels.intersection(discovered.labels),
             )
             found.descriptors[pinned] = discovered.descriptor
+            if discovered.missing:
+                lacking.setdefault(discovered.missing, []).append(query.key[0])
         observer.advanced(Phase.DISCOVER)
 
     observer.phase(Phase.DISCOVER, len(wanted))
     with Workers(concurrency, keep_going=True) as workers:
         for query, error in workers.each(find, wanted):
             found.pins[query.key] = worklist.Pin("", error=error)
+    for label, images in sorted(lacking.items()):
+        asked = sum(query.label == label for query in wanted)
+        observer.warning(
+            f"tag_from_label {label}: {len(images)} of {asked} images have"
+            f" no such label and keep their tags, such as {min(images)}"
+        )
     return found
 
 

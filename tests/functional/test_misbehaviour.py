@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from imageprep_client import client
+from imageprep_client.client import stores as opening
 from imageprep_client.observer import Observer
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.retry import RetryPolicy
@@ -122,7 +122,7 @@ def copy(
             for image in SAMPLE.images
         ],
         observer=observer,
-        concurrency=client.CONCURRENCY,
+        concurrency=opening.CONCURRENCY,
     )
 
 
@@ -162,7 +162,7 @@ def test_source(source: RegistryServer, kind: str, tmp_path: Path) -> None:
     observer = Recorder()
     tree = ImageServeTree(tmp_path / "tree")
     with RegistryClient(
-        policy=_POLICY, observer=observer, concurrency=client.CONCURRENCY
+        policy=_POLICY, observer=observer, concurrency=opening.CONCURRENCY
     ) as registries:
         outcomes = copy(source.host, tree.store, registries, observer)
 
@@ -177,7 +177,7 @@ def test_destination(source: RegistryServer, kind: str) -> None:
     with (
         RegistryServer(faults=KINDS[kind]()) as target,
         RegistryClient(
-            policy=_POLICY, observer=observer, concurrency=client.CONCURRENCY
+            policy=_POLICY, observer=observer, concurrency=opening.CONCURRENCY
         ) as registries,
     ):
 
@@ -197,7 +197,7 @@ def test_both(source: RegistryServer) -> None:
     with (
         RegistryServer(faults=KINDS["all of it"](), seed=1) as target,
         RegistryClient(
-            policy=_POLICY, observer=observer, concurrency=client.CONCURRENCY
+            policy=_POLICY, observer=observer, concurrency=opening.CONCURRENCY
         ) as registries,
     ):
 
@@ -253,7 +253,7 @@ def test_tokens_expire(guarded: str) -> None:
             Hosts(credentials=Credentials(known)),
             policy=_POLICY,
             observer=observer,
-            concurrency=client.CONCURRENCY,
+            concurrency=opening.CONCURRENCY,
         ) as registries:
 
             def store(repository: str) -> base.Store:

@@ -164,3 +164,10 @@ def test_each_phase_counts_its_own_unit(phase: Phase) -> None:
         (2, 2, "images") if phase.copies else (1, 3, phase.unit)
     )
     assert shown.line() == f"{phase.title}: {done}/{total} {unit}"
+
+
+def test_control_characters():
+    """A name of somebody else's does not control the terminal."""
+    stream = io.StringIO()
+    progress.Progress(stream, terminal=False).note("a\x1b[2J\nb")
+    assert stream.getvalue() == "a\\x1b[2J\\nb\n"

@@ -11,7 +11,7 @@ from imageprep_client.container import pushing
 from imageprep_client.container.request import Row
 from imageprep_client.heat.parameters import Credential
 from imageprep_client.observer import Observer
-from imageprep_client.oci.destination import Destination
+from imageprep_client.oci.location import Location
 from imageprep_client.testing import content
 from imageprep_client.transfer import graph
 from imageprep_client.transfer.attached import ReferrersPolicy
@@ -43,7 +43,7 @@ def push(
     return pushing.push(
         request,
         pushing.source_of(image),
-        Destination.parse(place),
+        Location.parse(place),
         source=lambda reference, *_: registries.source(reference),
         destination=registries.destination,
         locked=registries.locked,

@@ -96,9 +96,7 @@ class Stores:
     ) -> base.Store:
         home = self._home(push_destination)
         if home is None:
-            return self._registries.store(
-                push_destination, repository, mirrored=False
-            )
+            return self._registries.destination(push_destination, repository)
         if not push_destination.startswith(_TRANSPORTS):
             self._served.add(push_destination)
         return home.store(repository)

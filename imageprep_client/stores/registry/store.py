@@ -20,6 +20,7 @@ from imageprep_client.stores.registry import (
     fallback,
     listing,
 )
+from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.recent import Recent
 from imageprep_client.stores.registry.replicas import Replica, Replicas
 from imageprep_client.stores.registry.session import RegistrySession, Request
@@ -29,6 +30,8 @@ _ACCEPT = {"Accept": ", ".join(mediatypes.ACCEPT)}
 #: Content up to this size is read before it is sent, so that it can be sent
 #: again; what is larger is streamed.
 _SMALL = base.CHUNK
+#: Answers to HEAD that do not say what GET would be answered.
+_REFUSALS = frozenset({400, 401, 403, 404, 405, 501})
 
 
 class RegistryStore:
@@ -41,11 +44,18 @@ class RegistryStore:
 
     :param host: the physical registry.
     :param places: where the repository is read and written.
+    :param is_destination: whether it will be written to. Tokens are for
+        writing from the beginning then, as Quay lets nobody read a repository
+        that does not exist, and what cannot be looked up is absent.
     """
 
-    def __init__(self, host: str, places: Replicas) -> None:
+    def __init__(
+        self, host: str, places: Replicas, *, is_destination: bool = False
+    ) -> None:
         self.registry = host
+        self._is_destination = is_destination
         self._requests = places.home.requests
+        self._requests.writes = is_destination
         self.repository = self._requests.path
         self._connect = places.home.connect
         self._places = places
@@ -73,35 +83,29 @@ class RegistryStore:
 
         def get(place: Replica) -> Descriptor:
             request = dataclasses.replace(
-                place.requests.manifest("GET", reference),
-                headers=_ACCEPT,
-                repeatable=False,
+                place.requests.manifest("GET", reference), headers=_ACCEPT
             )
             registry = place.connect(request)
-            return registry.retrier.retrying(
-                request.what,
-                lambda: self._resolve_by_get(registry, request, reference),
-            )
+            return self._resolve_by_get(registry, request, reference)
 
         return self._places.read(get, digest)
 
     def exists(self, descriptor: Descriptor) -> bool:
         def look(place: Replica) -> bool:
             registry = place.connect()
-            try:
-                response = registry.call(
-                    place.requests.content("HEAD", descriptor), {200, 405}
-                )
-                if response.status == 405:
-                    response.discard()
-                    response = registry.call(
-                        place.requests.content("GET", descriptor), {200}
-                    )
-                    response.close()
-            except errors.NotFound:
-                return False
+            request = place.requests.content("HEAD", descriptor)
+            response = registry.call(request, {200, *_REFUSALS})
             response.discard()
-            return response.length() in (None, descriptor.size)
+            if self._is_asked_twice(registry, request, response):
+                request = dataclasses.replace(request, method="GET")
+                expected = {200, 404}
+                if self._is_destination:
+                    expected |= _REFUSALS
+                response = registry.call(request, expected)
+                response.close()
+            return response.status == 200 and (
+                response.length() in (None, descriptor.size)
+            )
 
         return self._places.read(look, descriptor.digest, bool)
 
@@ -206,17 +210,12 @@ class RegistryStore:
     def referrers(self, subject: Descriptor) -> Sequence[Descriptor]:
         def look(place: Replica) -> list[Descriptor] | None:
             registry = place.connect()
-            if not registry.lists_referrers:
-                return None
             request = place.requests.request(
                 "GET",
                 f"referrers/{subject.digest}",
                 place.requests.what(subject),
             )
-            found = listing.referrers(registry, request)
-            # A registry that has the API never says 404: it is asked once.
-            registry.lists_referrers = found is not None
-            return found
+            return listing.referrers(registry, request)
 
         try:
             found = self._places.read(
@@ -253,29 +252,87 @@ class RegistryStore:
         return description.claimed_digest(request.what, response) or ""
 
     def _deleting(self, request: Request) -> Request:
-        scopes = (f"repository:{self.repository}:delete",)
-        return dataclasses.replace(request, headers={}, scopes=scopes)
+        # Registries name the right to delete in several ways.
+        return dataclasses.replace(request, headers={}, scopes=())
 
-    def _resolve(self, place: Replica, reference: str) -> Descriptor:
+    def _is_asked_twice(
+        self, registry: RegistrySession, request: Request, response: Response
+    ) -> bool:
+        """Whether GET has to decide after this answer to HEAD.
+
+        Some registries refuse HEAD, with 404 among others, which is believed
+        where HEAD worked before. At a destination most content is absent at
+        first, so that the answer is taken as it is unless it says that HEAD
+        is not supported.
+        """
+        kind = "manifests" if "/manifests/" in request.url else "blobs"
+        if response.status == 200:
+            registry.answers_head.add(kind)
+            return False
+        if response.redirected or response.status == 405:
+            # Storage elsewhere may have a URL that is signed for GET only.
+            return True
+        if response.status == 404 and kind in registry.answers_head:
+            return False
+        return not self._is_destination
+
+    def _resolve(
+        self, place: Replica, reference: str, *, surely: bool = False
+    ) -> Descriptor:
+        """Resolve by HEAD, or by GET where HEAD does not say enough.
+
+        :param surely: whether the manifest was just pushed.
+        """
         request = place.requests.manifest("HEAD", reference)
         request = dataclasses.replace(request, headers=_ACCEPT)
         registry = place.connect(request)
-        response = registry.call(request, {200, 405})
-        response.discard()
+        response = registry.call(request, {200, *_REFUSALS})
+        again = self._is_asked_twice(registry, request, response)
         if response.status == 200:
+            response.discard()
             found = description.described(request.what, reference, response)
             if found:
                 return found
-        request = dataclasses.replace(request, method="GET", repeatable=False)
-        return registry.retrier.retrying(
-            request.what,
-            lambda: self._resolve_by_get(registry, request, reference),
+        elif surely or again:
+            response.discard()
+        else:
+            # Quay denies what does not exist, Artifactory too: the push tells
+            # whether it is allowed.
+            raise errors.NotFound(
+                str(
+                    answers.from_response(
+                        response, request.what, request.unknown
+                    )
+                )
+            )
+        request = dataclasses.replace(request, method="GET")
+        return self._resolve_by_get(
+            registry, request, reference, surely=surely
         )
 
     def _resolve_by_get(
+        self,
+        registry: RegistrySession,
+        request: Request,
+        reference: str,
+        *,
+        surely: bool = False,
+    ) -> Descriptor:
+        """Resolve by reading the manifest; `surely` as for `_resolve`."""
+        request = dataclasses.replace(request, repeatable=False)
+        try:
+            return registry.retrier.retrying(
+                request.what,
+                lambda: self._read_manifest(registry, request, reference),
+            )
+        except (errors.AccessDenied, errors.Refused) as error:
+            if self._is_destination and not surely:
+                raise errors.NotFound(str(error)) from None
+            raise
+
+    def _read_manifest(
         self, registry: RegistrySession, request: Request, reference: str
     ) -> Descriptor:
-        """For registries whose HEAD does not say enough."""
         response = registry.call(request, {200})
         data = response.body(manifests.MAX_SIZE)
         claimed = description.claimed_digest(request.what, response)
@@ -316,6 +373,9 @@ class RegistryStore:
     ) -> verify.VerifiedContent:
         request = place.requests.content("GET", descriptor)
         response = place.connect().call(request, {200})
+        if response.coding is not None:
+            response.close()
+            raise response.encoded()
         length = response.length()
         if length is not None and length != descriptor.size:
             response.close()
@@ -389,7 +449,9 @@ class RegistryStore:
             response = self._send(request, media_type, data)
             digest = description.claimed_digest(what, response)
             if digest is None:
-                digest = self._resolve(self._places.home, tag).digest
+                digest = self._resolve(
+                    self._places.home, tag, surely=True
+                ).digest
             if digests.of(data, digest.partition(":")[0]) != digest:
                 raise errors.DigestMismatch(
                     f"{what}: names {digest}, which is not what was sent",
@@ -419,7 +481,7 @@ class RegistryStore:
             repeatable=False,
         )
         try:
-            response = self._connect().call(request, {201, 202})
+            response = self._connect().call(request, {200, 201, 202, 204})
         except errors.DigestMismatch as refused:
             # The bytes are right, so the digest itself is not accepted.
             raise errors.DigestMismatch(

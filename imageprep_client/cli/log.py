@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from imageprep_client import errors
 from imageprep_client.observer import Observer
 
 if TYPE_CHECKING:
@@ -77,13 +76,11 @@ def to_file(path: str) -> Iterator[None]:
     if not path:
         yield
         return
-    try:
-        handler = logging.FileHandler(path, encoding="utf-8")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", "") or "no file name"
-        raise errors.InvalidFile(
-            path, f"cannot be written: {reason.lower()}"
-        ) from error
+    # Every `openstack` command imports this module.
+    from imageprep_client.host import files
+
+    stream = files.append(path)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter(_FORMAT))
     logger = logging.getLogger("imageprep_client")
     before = logger.level
@@ -95,3 +92,4 @@ def to_file(path: str) -> Iterator[None]:
         logger.setLevel(before)
         logger.removeHandler(handler)
         handler.close()
+        stream.close()

@@ -27,7 +27,7 @@ from imageprep_client.host.reading import (
 )
 
 #: Reasons to refuse a hard link where a copy would still work.
-_UNLINKABLE = frozenset(
+UNLINKABLE = frozenset(
     {
         errno.EXDEV,
         errno.EMLINK,
@@ -106,7 +106,7 @@ class Directory(ReadableDirectory):
     @contextlib.contextmanager
     def staged(self, folder: str = "") -> Iterator[str]:
         """A fresh name in a directory; a file left under it is removed."""
-        path = join(folder, f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}")
+        path = join(folder, temporary_name())
         try:
             yield path
         finally:
@@ -250,7 +250,7 @@ class Directory(ReadableDirectory):
                 self.link_new(path, temporary)
                 self.rename(temporary, new)
         except OSError as error:
-            if error.errno in _UNLINKABLE:
+            if error.errno in UNLINKABLE:
                 return False
             raise
         return True
@@ -306,8 +306,13 @@ def join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
+def temporary_name() -> str:
+    """A fresh name for a file that will be renamed."""
+    return f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
+
+
 def is_temporary(name: str) -> bool:
-    """Whether a name is one of `Directory.staged`."""
+    """Whether a name is one that `temporary_name` gave."""
     return name.startswith(_PREFIX) and name.endswith(_SUFFIX)
 
 

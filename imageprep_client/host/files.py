@@ -1,25 +1,47 @@
-"""Files that are replaced whole, or not at all."""
+"""Files for results: replaced whole, or not at all, and in no stranger's hand.
+
+The directory of a file is opened once. Symbolic links on the way, and one in
+the place of the file, are followed only when they belong to this user or to
+root.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
+import fcntl
+import io
 import os
-import secrets
 import shutil
 import stat
+from collections.abc import Iterator
+from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.host import owners
+from imageprep_client.host.directory import UNLINKABLE, temporary_name
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-# What a file system, or the kernel's protected_hardlinks, answers to a link
-# that it does not allow.
-_NO_LINK = frozenset(
-    {errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS}
-)
-
-# So many links the kernel follows.
+#: The kernel follows as many links.
 _MAX_LINKS = 40
+#: Names of what this process has open.
+_STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
+#: Of a new file: nobody but its owner may ever write to it.
+_MODE = 0o644
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a file is, or will be.
+
+    :ivar directory: a descriptor.
+    :ivar old: the file that is replaced, None when there is none.
+    """
+
+    directory: int
+    name: str
+    old: os.stat_result | None
 
 
 def write(
@@ -36,18 +58,17 @@ def write(
     except that a backup may be newer. Of a symbolic link the file that it
     points to is replaced, and the backup is beside that file.
 
-    :param mode: permissions; without it those, and the owner, of the old
-        file are kept, and a new file has what the umask leaves.
+    :param mode: permissions of the file, which will be this user's; by
+        default a new file has 0644 less the umask, and an old file keeps its
+        owner and permissions, unless it belongs to a stranger in a directory
+        that is not the stranger's.
     :param backup: keep an old file as ``<file>.backup``, over an older one.
     :raises InvalidFile: when it cannot be written.
     :raises NoSpace: when the disk is full.
     """
-    target = os.path.realpath(path)
     content = text.encode() if isinstance(text, str) else text
-    try:
-        _replace(path, target, content, mode, backup)
-    except OSError as error:
-        raise _translate(path, target, error) from error
+    with _reported(path), _placed(path) as place:
+        _replace(place, content, mode, backup)
 
 
 def check(path: str) -> None:
@@ -55,59 +76,100 @@ def check(path: str) -> None:
 
     :raises InvalidFile: when it could not, as far as that can be known.
     """
-    target = os.path.realpath(path)
-    directory = os.path.dirname(target)
-    try:
-        _existing(path, target)
-        os.stat(os.path.join(directory, ""))
-        if not os.access(directory, os.W_OK | os.X_OK):
+    with _reported(path), _placed(path) as place:
+        if not os.access(
+            ".",
+            os.W_OK | os.X_OK,
+            dir_fd=place.directory,
+            effective_ids=True,
+        ):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise _translate(path, target, error) from error
 
 
-def _replace(
-    path: str, target: str, content: bytes, mode: int | None, backup: bool
-) -> None:
-    old = _existing(path, target)
-    directory = os.path.dirname(target)
-    temporary = _temporary_name(directory)
-    try:
-        _write_new(temporary, content, mode, old)
-        if backup and old:
-            _keep(target, f"{target}.backup")
-        os.rename(temporary, target)
-    finally:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            os.unlink(temporary)
-    _sync_directory(directory)
+def append(path: str) -> io.TextIOWrapper:
+    """Open a file for a log, and make it if need be.
+
+    It is a regular file with one name that belongs to no stranger, a device
+    of root's, or a stream that this process has open: never a FIFO, whose
+    reader may never come.
+
+    :raises InvalidFile: when it cannot be written.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+    with _reported(path):
+        if path.startswith(_STREAMS):
+            descriptor = os.open(path, flags)
+        else:
+            directory, name = owners.open_parent(Path(path).absolute())
+            try:
+                descriptor = os.open(
+                    name,
+                    flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK,
+                    _MODE,
+                    dir_fd=directory,
+                )
+                try:
+                    _check_log(path, os.fstat(descriptor), directory)
+                except BaseException:
+                    os.close(descriptor)
+                    raise
+            finally:
+                os.close(directory)
+            fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_APPEND)
+    return open(descriptor, "w", encoding="utf-8")
 
 
-def _existing(path: str, target: str) -> os.stat_result | None:
-    """The file that is replaced, None when there is none."""
+def _check_log(path: str, status: os.stat_result, directory: int) -> None:
+    if stat.S_ISCHR(status.st_mode) and status.st_uid == 0:
+        return
+    if not stat.S_ISREG(status.st_mode):
+        raise errors.InvalidFile(path, "is not a regular file")
+    if status.st_nlink != 1:
+        raise errors.InvalidFile(
+            path,
+            "the file has other names, too",
+            hint="name a new file",
+        )
+    if not _is_familiar(status, directory):
+        raise errors.InvalidFile(
+            path,
+            f"belongs to {owners.user_name(status.st_uid)}",
+            hint="name a new file, in a directory that only you write to",
+        )
+
+
+def _is_familiar(status: os.stat_result, directory: int) -> bool:
+    """Whether a file is this user's, root's, or of its directory's owner."""
+    user = status.st_uid
+    return owners.is_trusted(user) or user == os.fstat(directory).st_uid
+
+
+@contextlib.contextmanager
+def _placed(path: str) -> Iterator[_Place]:
     if _is_stream(path):
         raise errors.InvalidFile(
             path,
             "is not a regular file",
             hint="name a file; it is replaced as a whole",
         )
+    directory, name = owners.open_parent(Path(path).absolute())
     try:
-        old = os.stat(target)
-    except FileNotFoundError:
-        return None
-    if stat.S_ISDIR(old.st_mode):
-        raise errors.InvalidFile(
-            path, "is a directory", hint="name a file in it"
-        )
-    if not stat.S_ISREG(old.st_mode):
-        raise errors.InvalidFile(path, "is not a regular file")
-    return old
+        try:
+            old = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            yield _Place(directory, name, None)
+            return
+        if not stat.S_ISREG(old.st_mode):
+            raise errors.InvalidFile(path, "is not a regular file")
+        yield _Place(directory, name, old)
+    finally:
+        os.close(directory)
 
 
 def _is_stream(path: str) -> bool:
     """Whether the path, such as /dev/stdout, is that of an open file.
 
-    That may well be a regular one, but whoever has it open would go on
+    Even if that is a regular file, the program that has it open would go on
     writing to the old one.
     """
     for _ in range(_MAX_LINKS):
@@ -120,88 +182,150 @@ def _is_stream(path: str) -> bool:
     return False
 
 
-def _temporary_name(directory: str) -> str:
+def _replace(
+    place: _Place, content: bytes, mode: int | None, backup: bool
+) -> None:
+    with _temporary(place) as temporary:
+        _write_new(place, temporary, content, mode)
+        if backup and place.old:
+            _keep(place)
+        _rename(place, temporary, place.name)
+    _sync_directory(place.directory)
+
+
+@contextlib.contextmanager
+def _temporary(place: _Place) -> Iterator[str]:
     """A name in the same directory: only there a rename is atomic."""
-    return os.path.join(directory, f".imageprep-{secrets.token_hex(8)}.tmp")
+    name = temporary_name()
+    try:
+        yield name
+    finally:
+        # A rename between two links of one file leaves both.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=place.directory)
+
+
+def _rename(place: _Place, name: str, new: str) -> None:
+    os.rename(
+        name, new, src_dir_fd=place.directory, dst_dir_fd=place.directory
+    )
 
 
 def _write_new(
-    temporary: str,
-    content: bytes,
-    mode: int | None,
-    old: os.stat_result | None,
+    place: _Place, temporary: str, content: bytes, mode: int | None
 ) -> None:
-    fresh = mode is None and old is None
+    fresh = mode is None and place.old is None
     # The umask applies to the fresh file; others stay private until they
     # have their owner and mode, as their content may be secret.
-    descriptor = os.open(
-        temporary,
-        os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC,
-        0o666 if fresh else 0o600,
-    )
-    with open(descriptor, "wb") as file:
+    with _create(place, temporary, _MODE if fresh else 0o600) as file:
         file.write(content)
-        if old:
-            _keep_owner(descriptor, old)
         if mode is not None:
-            os.fchmod(descriptor, mode)
-        elif old:
-            os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+            os.fchmod(file.fileno(), mode)
+        elif place.old:
+            _dress(file.fileno(), place.old, place.directory)
         file.flush()
-        os.fsync(descriptor)
+        os.fsync(file.fileno())
 
 
-def _keep_owner(descriptor: int, old: os.stat_result) -> None:
-    """As far as the user may: sudo must not take a user's file away."""
+def _create(place: _Place, name: str, mode: int) -> io.BufferedWriter:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    descriptor = os.open(name, flags, mode, dir_fd=place.directory)
+    return open(descriptor, "wb")
+
+
+def _dress(descriptor: int, old: os.stat_result, directory: int) -> None:
+    """Give a file owner and mode of the old one, as far as that is safe.
+
+    With sudo, a user's file stays that user's. A stranger's does not: it may
+    have been put there to be filled.
+    """
+    if not _is_familiar(old, directory):
+        os.fchmod(descriptor, old.st_mode & _MODE)
+        return
     new = os.fstat(descriptor)
     if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
         with contextlib.suppress(PermissionError):
             os.fchown(descriptor, old.st_uid, old.st_gid)
+    os.fchmod(descriptor, old.st_mode & 0o775)
 
 
-def _keep(target: str, backup: str) -> None:
-    """Let `backup` hold what `target` holds; `target` stays all the time."""
-    if os.path.isdir(backup):
-        raise errors.InvalidFile(
-            backup, "is a directory, the backup cannot be written"
-        )
-    temporary = _temporary_name(os.path.dirname(backup))
-    try:
+def _keep(place: _Place) -> None:
+    """Let the backup hold what the file holds; the file stays all the time."""
+    backup = f"{place.name}.backup"
+    with _temporary(place) as temporary:
         try:
-            os.link(target, temporary)
+            os.link(
+                place.name,
+                temporary,
+                src_dir_fd=place.directory,
+                dst_dir_fd=place.directory,
+                follow_symlinks=False,
+            )
         except OSError as error:
-            if error.errno not in _NO_LINK:
+            if error.errno not in UNLINKABLE:
                 raise
-            shutil.copy2(target, temporary)
-        os.rename(temporary, backup)
-    finally:
-        # A rename between two links of one file leaves both.
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+            _copy(place, temporary)
+        try:
+            _rename(place, temporary, backup)
+        except IsADirectoryError:
+            raise errors.InvalidFile(
+                backup, "is a directory, the backup cannot be written"
+            ) from None
 
 
-def _sync_directory(directory: str) -> None:
+def _copy(place: _Place, temporary: str) -> None:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(place.name, flags, dir_fd=place.directory)
+    with (
+        open(descriptor, "rb") as old,
+        _create(place, temporary, 0o600) as new,
+    ):
+        shutil.copyfileobj(old, new)
+        os.fchmod(new.fileno(), os.fstat(descriptor).st_mode & 0o775)
+
+
+def _sync_directory(directory: int) -> None:
     """Make the rename durable, where the file system can."""
     # The file is in place: a directory that may be written but not read,
     # or that cannot be synced, is no failure.
     with contextlib.suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = os.open(".", os.O_RDONLY, dir_fd=directory)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
 
-def _translate(
-    path: str, target: str, error: OSError
-) -> errors.ImagePrepError:
+@contextlib.contextmanager
+def _reported(path: str) -> Iterator[None]:
+    try:
+        yield
+    except owners.Untrusted as error:
+        raise errors.InvalidFile(
+            path, error.problem, hint=error.hint
+        ) from error
+    except OSError as error:
+        raise _translate(path, error) from error
+    except ValueError as error:
+        # A zero byte.
+        raise errors.InvalidFile(path, "is no file name") from error
+
+
+def _translate(path: str, error: OSError) -> errors.ImagePrepError:
+    target = os.path.realpath(path)
+    directory = os.path.dirname(target)
+    if isinstance(error, IsADirectoryError):
+        return errors.InvalidFile(
+            path, "is a directory", hint="name a file in it"
+        )
+    if error.errno == errno.ENXIO:
+        return errors.InvalidFile(path, "is not a regular file")
     reason = (error.strerror or "unknown reason").lower()
     if error.errno in _NO_SPACE:
         return errors.NoSpace(
             f"{path}: cannot be written: {reason}",
-            hint=f"make room in {os.path.dirname(target)}",
+            hint=f"make room in {directory}",
         )
-    directory = os.path.dirname(target)
     if isinstance(error, FileNotFoundError) and not os.path.isdir(directory):
         return errors.InvalidFile(
             path,

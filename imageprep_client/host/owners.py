@@ -15,6 +15,17 @@ _MAX_LINKS = 40
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+class Untrusted(errors.AccessDenied):
+    """A link, file or directory belongs to a stranger.
+
+    :ivar problem: the message without the path.
+    """
+
+    def __init__(self, path: Path, problem: str, hint: str) -> None:
+        super().__init__(f"{path}: {problem}", hint=hint)
+        self.problem = problem
+
+
 def is_trusted(user: int) -> bool:
     """Whether a user is this one or root."""
     return user in (0, os.geteuid())
@@ -28,12 +39,13 @@ def user_name(user: int) -> str:
         return str(user)
 
 
-def refused(path: Path, user: int) -> errors.AccessDenied:
+def refused(path: Path, user: int) -> Untrusted:
     """The error for something that belongs to a stranger."""
-    return errors.AccessDenied(
-        f"{path}: belongs to {user_name(user)}, who could lead what is written"
-        " there elsewhere",
-        hint=f"remove it, or give it to root or to {user_name(os.geteuid())}",
+    return Untrusted(
+        path,
+        f"belongs to {user_name(user)}, who could lead what is written there"
+        " elsewhere",
+        f"remove it, or give it to root or to {user_name(os.geteuid())}",
     )
 
 
@@ -126,10 +138,11 @@ def _link(directory: int, name: str, path: Path) -> str | None:
         if not stat.S_ISLNK(status.st_mode):
             return None
         if not is_trusted(status.st_uid):
-            raise errors.AccessDenied(
-                f"{path}: the symbolic link {name} on the way belongs to"
+            raise Untrusted(
+                path,
+                f"the symbolic link {name} on the way belongs to"
                 f" {user_name(status.st_uid)} and is not followed",
-                hint="name the place itself, or one that is yours",
+                "name the place itself, or one that is yours",
             )
         return os.readlink("", dir_fd=descriptor)
     finally:

@@ -158,6 +158,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "cliff",
         "osc_lib",
     ),
+    "cli.log": ("host", "observer", "oci"),
     "cli.cloud": (
         "cli.base",
         "errors",
@@ -169,7 +170,9 @@ RULES: dict[str, tuple[str, ...]] = {
     "testing": (
         "errors",
         "oci",
+        "heat.document",
         "plans.base",
+        "plans.content",
         "plans.files",
         "plans.history",
         "plans.stored",

@@ -69,12 +69,19 @@ def test_no_file() -> None:
         log.Log(Observer()).waiting("x")
 
 
-@pytest.mark.parametrize("name", ["no/file", "a\0b", "."])
-def test_not_writable(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("no/file", "no such directory"),
+        ("a\0b", "no file name"),
+        (".", "is a directory"),
+    ],
+)
+def test_not_writable(tmp_path: Path, name: str, problem: str) -> None:
     """A file that cannot be written is named."""
     path = str(tmp_path / name)
     with (
-        pytest.raises(errors.InvalidFile, match="cannot be written") as caught,
+        pytest.raises(errors.InvalidFile, match=problem) as caught,
         log.to_file(path),
     ):
         pass  # pragma: no cover

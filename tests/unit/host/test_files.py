@@ -227,9 +227,9 @@ def test_file_is_never_absent(
     seen = []
     rename = os.rename
 
-    def spy(old: str, new: str) -> None:
+    def spy(old: str, new: str, **descriptors: int) -> None:
         seen.append(path.read_text())
-        rename(old, new)
+        rename(old, new, **descriptors)
         seen.append(path.read_text())
 
     monkeypatch.setattr(os, "rename", spy)
@@ -378,7 +378,7 @@ def test_check_without_rights(
     path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A directory that may not be written to is named in the hint."""
-    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
     with pytest.raises(errors.InvalidFile, match="permission") as caught:
         files.check(str(path))
     assert str(path.parent) in str(caught.value.hint)

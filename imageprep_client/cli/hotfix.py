@@ -82,6 +82,7 @@ class Hotfix(base.Lister):
             insecure_registries=tuple(parsed_args.insecure_registries),
             cacert=parsed_args.registry_cacert,
             authfile=parsed_args.authfile,
+            token_servers=tuple(parsed_args.token_servers),
         )
         with progress.Progress() as observer:
             result = client.Client(settings).hotfix(request, observer)

@@ -16,8 +16,11 @@ from imageprep_client import errors
 from imageprep_client.heat.parameters import PrepareParameters
 from imageprep_client.host import disk, inputs, undercloud
 from imageprep_client.host.undercloud import PORT, TREE
+from imageprep_client.http import urls
 from imageprep_client.http.transport import Timeouts
 from imageprep_client.observer import Observer
+from imageprep_client.oci import reference as references
+from imageprep_client.oci.redaction import redacted
 from imageprep_client.oci.reference import DOCKER_HUB, Reference
 from imageprep_client.registries.registry import Registry
 from imageprep_client.retry import ONE_ATTEMPT, RetryPolicy
@@ -47,12 +50,15 @@ class Settings:
         those that the parameters list.
     :ivar cacert: a file of certificate authorities to trust.
     :ivar authfile: credentials, as ``podman login`` writes them.
+    :ivar token_servers: ``REGISTRY=URL`` of token servers that may have the
+        credentials of a registry although they are on another site.
     """
 
     image_serve: str = ""
     insecure_registries: tuple[str, ...] = ()
     cacert: str = ""
     authfile: str = ""
+    token_servers: tuple[str, ...] = ()
 
 
 class Stores:
@@ -247,6 +253,7 @@ def _hosts(
             credentials=Credentials(explicit, files, source=credentials_from),
             registries=registries,
             certs_d=certificates(pathlib.Path.home()),
+            token_servers=_token_servers(settings.token_servers),
         )
     except errors.InvalidReference as error:
         raise errors.InvalidArgument(
@@ -254,6 +261,28 @@ def _hosts(
             hint="look at --insecure-registry, DockerInsecureRegistryAddress"
             " and DockerRegistryMirror",
         ) from error
+
+
+def _token_servers(texts: Iterable[str]) -> dict[str, str]:
+    """The URL of each registry's token server.
+
+    :raises InvalidArgument: when a text is no ``REGISTRY=https://...``.
+    """
+    servers = {}
+    for text in texts:
+        registry, _, url = text.partition("=")
+        try:
+            references.check_registry(registry)
+            usable = urls.origin(url)[0] == "https"
+        except (errors.InvalidReference, errors.ServerFault):
+            usable = False
+        if not usable:
+            raise errors.InvalidArgument(
+                f"--token-server {redacted(text)[:200]!r}: expected"
+                " <registry>=https://..."
+            )
+        servers[registry] = url
+    return servers
 
 
 def _check_cacert(path: str) -> None:

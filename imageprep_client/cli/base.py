@@ -266,10 +266,7 @@ def add_registry_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="token_servers",
         default=[],
-        help=_(
-            "Token server on another site that may have the credentials of"
-            " this registry (repeatable)"
-        ),
+        help=_("Token server elsewhere that may have the credentials"),
     )
 
 

@@ -248,7 +248,7 @@ class Client:
         with self._stores(observer, {place.registry: credential}) as stores:
             found = inventory.images(
                 stores.catalog(place.registry),
-                lambda name: stores.destination(place.registry, name),
+                lambda name: stores.unmirrored(place.registry, name),
                 prefix=place.prefix,
                 concurrency=CONCURRENCY,
                 observer=observer,
@@ -409,7 +409,7 @@ class Client:
                     f" {registry_url}"
                 )
             stores.check_tree()
-            store = stores.destination(home, reference.repository)
+            store = stores.unmirrored(home, reference.repository)
             yield stores, store, reference
 
     def _stores(

@@ -107,6 +107,13 @@ class Stores:
             self._served.add(push_destination)
         return home.store(repository)
 
+    def unmirrored(self, place: str, repository: str) -> base.Store:
+        """A repository as the registry itself has it."""
+        home = self._home(place)
+        if home is None:
+            return self._registries.store(place, repository, mirrored=False)
+        return home.store(repository)
+
     def reading(self, place: str, repository: str) -> base.Store:
         """A repository to read only: its mirrors will do."""
         home = self._home(place)

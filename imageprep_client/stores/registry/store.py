@@ -19,19 +19,17 @@ from imageprep_client.stores.registry import (
     description,
     fallback,
     listing,
+    resolving,
 )
-from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.recent import Recent
 from imageprep_client.stores.registry.replicas import Replica, Replicas
-from imageprep_client.stores.registry.session import RegistrySession, Request
+from imageprep_client.stores.registry.session import Request
 from imageprep_client.stores.registry.uploads import Uploads
 
 _ACCEPT = {"Accept": ", ".join(mediatypes.ACCEPT)}
 #: Content up to this size is read before it is sent, so that it can be sent
 #: again; what is larger is streamed.
 _SMALL = base.CHUNK
-#: Answers to HEAD that do not say what GET would be answered.
-_REFUSALS = frozenset({400, 401, 403, 404, 405, 501})
 
 
 class RegistryStore:
@@ -60,6 +58,9 @@ class RegistryStore:
         self._connect = places.home.connect
         self._places = places
         self._manifests = Recent()
+        self._resolver = resolving.Resolver(
+            self._manifests, is_destination=is_destination
+        )
         self._uploads = Uploads(self._requests)
         self._fallback = fallback.FallbackReferrers(self, self._put_index)
 
@@ -73,7 +74,7 @@ class RegistryStore:
         if not digest:
             references.check_tag(reference)
         return self._places.read(
-            lambda place: self._resolve(place, reference), digest
+            lambda place: self._resolver.resolve(place, reference), digest
         )
 
     def resolve_ahead(self, reference: str) -> Descriptor:
@@ -86,7 +87,7 @@ class RegistryStore:
                 place.requests.manifest("GET", reference), headers=_ACCEPT
             )
             registry = place.connect(request)
-            return self._resolve_by_get(registry, request, reference)
+            return self._resolver.by_get(registry, request, reference)
 
         return self._places.read(get, digest)
 
@@ -94,13 +95,13 @@ class RegistryStore:
         def look(place: Replica) -> bool:
             registry = place.connect()
             request = place.requests.content("HEAD", descriptor)
-            response = registry.call(request, {200, *_REFUSALS})
+            response = registry.call(request, {200, *resolving.REFUSALS})
             response.discard()
-            if self._is_asked_twice(registry, request, response):
+            if self._resolver.is_asked_twice(registry, request, response):
                 request = dataclasses.replace(request, method="GET")
                 expected = {200, 404}
                 if self._is_destination:
-                    expected |= _REFUSALS
+                    expected |= resolving.REFUSALS
                 response = registry.call(request, expected)
                 response.close()
             return response.status == 200 and (
@@ -247,111 +248,17 @@ class RegistryStore:
         request = dataclasses.replace(
             self._requests.manifest("HEAD", tag), headers=_ACCEPT
         )
-        response = self._connect().call(request, {200, 405})
+        response = self._connect().call(request, {200, *resolving.REFUSALS})
         response.discard()
+        if response.status != 200:
+            request = dataclasses.replace(request, method="GET")
+            response = self._connect().call(request, {200})
+            response.close()
         return description.claimed_digest(request.what, response) or ""
 
     def _deleting(self, request: Request) -> Request:
         # Registries name the right to delete in several ways.
         return dataclasses.replace(request, headers={}, scopes=())
-
-    def _is_asked_twice(
-        self, registry: RegistrySession, request: Request, response: Response
-    ) -> bool:
-        """Whether GET has to decide after this answer to HEAD.
-
-        Some registries refuse HEAD, with 404 among others, which is believed
-        where HEAD worked before. At a destination most content is absent at
-        first, so that the answer is taken as it is unless it says that HEAD
-        is not supported.
-        """
-        kind = "manifests" if "/manifests/" in request.url else "blobs"
-        if response.status == 200:
-            registry.answers_head.add(kind)
-            return False
-        if response.redirected or response.status == 405:
-            # Storage elsewhere may have a URL that is signed for GET only.
-            return True
-        if response.status == 404 and kind in registry.answers_head:
-            return False
-        return not self._is_destination
-
-    def _resolve(
-        self, place: Replica, reference: str, *, surely: bool = False
-    ) -> Descriptor:
-        """Resolve by HEAD, or by GET where HEAD does not say enough.
-
-        :param surely: whether the manifest was just pushed.
-        """
-        request = place.requests.manifest("HEAD", reference)
-        request = dataclasses.replace(request, headers=_ACCEPT)
-        registry = place.connect(request)
-        response = registry.call(request, {200, *_REFUSALS})
-        again = self._is_asked_twice(registry, request, response)
-        if response.status == 200:
-            response.discard()
-            found = description.described(request.what, reference, response)
-            if found:
-                return found
-        elif surely or again:
-            response.discard()
-        else:
-            # Quay denies what does not exist, Artifactory too: the push tells
-            # whether it is allowed.
-            raise errors.NotFound(
-                str(
-                    answers.from_response(
-                        response, request.what, request.unknown
-                    )
-                )
-            )
-        request = dataclasses.replace(request, method="GET")
-        return self._resolve_by_get(
-            registry, request, reference, surely=surely
-        )
-
-    def _resolve_by_get(
-        self,
-        registry: RegistrySession,
-        request: Request,
-        reference: str,
-        *,
-        surely: bool = False,
-    ) -> Descriptor:
-        """Resolve by reading the manifest; `surely` as for `_resolve`."""
-        request = dataclasses.replace(request, repeatable=False)
-        try:
-            return registry.retrier.retrying(
-                request.what,
-                lambda: self._read_manifest(registry, request, reference),
-            )
-        except (errors.AccessDenied, errors.Refused) as error:
-            if self._is_destination and not surely:
-                raise errors.NotFound(str(error)) from None
-            raise
-
-    def _read_manifest(
-        self, registry: RegistrySession, request: Request, reference: str
-    ) -> Descriptor:
-        response = registry.call(request, {200})
-        data = response.body(manifests.MAX_SIZE)
-        claimed = description.claimed_digest(request.what, response)
-        wanted = reference if digests.is_valid(reference) else claimed
-        for digest in filter(None, (wanted, claimed)):
-            actual = digests.of(data, digest.partition(":")[0])
-            if actual != digest:
-                raise errors.DigestMismatch(
-                    f"{request.what}: digest is {actual}, expected {digest}",
-                    actual=actual,
-                )
-        found = manifests.parse(
-            data,
-            description.manifest_type(response, data),
-            wanted,
-            request.what,
-        ).descriptor
-        self._manifests.add(found.digest, data)
-        return found
 
     def _fetch_manifest(self, place: Replica, descriptor: Descriptor) -> bytes:
         registry = place.connect()
@@ -449,7 +356,7 @@ class RegistryStore:
             response = self._send(request, media_type, data)
             digest = description.claimed_digest(what, response)
             if digest is None:
-                digest = self._resolve(
+                digest = self._resolver.resolve(
                     self._places.home, tag, surely=True
                 ).digest
             if digests.of(data, digest.partition(":")[0]) != digest:

@@ -12,6 +12,7 @@ from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.registry import description
 from imageprep_client.stores.registry import errors as answers
+from imageprep_client.stores.registry.auth import parse_challenges
 from imageprep_client.stores.registry.recent import Recent
 from imageprep_client.stores.registry.replicas import Replica
 from imageprep_client.stores.registry.session import RegistrySession, Request
@@ -70,7 +71,8 @@ class Resolver:
             found = description.described(request.what, reference, response)
             if found:
                 return found
-        elif surely or again:
+        elif surely or again or _is_bad_login(response):
+            surely = surely or _is_bad_login(response)
             response.discard()
         else:
             # Quay denies what does not exist, Artifactory too: the push tells
@@ -127,3 +129,10 @@ class Resolver:
         ).descriptor
         self._manifests.add(found.digest, data)
         return found
+
+
+def _is_bad_login(response: Response) -> bool:
+    """Whether a registry without tokens, and so without scopes, says 401."""
+    header = response.headers.get("WWW-Authenticate", "")
+    schemes = {challenge.scheme for challenge in parse_challenges(header)}
+    return response.status == 401 and schemes == {"basic"}

@@ -18,7 +18,7 @@ from imageprep_client.stores.registry.credentials import Credentials
 from imageprep_client.stores.registry.hosts import Hosts
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
-from imageprep_client.testing.gate import Bearer
+from imageprep_client.testing.gate import Basic, Bearer
 from imageprep_client.testing.registry import RegistryServer
 
 MakeClient = Callable[..., RegistryClient]
@@ -109,6 +109,15 @@ def test_destinations_that_deny_what_is_absent(
     assert not store.exists(BLOB.descriptor)
     store_suite.push(store, BLOB)
     assert server.content.store("ns/name").exists(BLOB.descriptor)
+
+
+def test_bad_logins_are_told(make_client: MakeClient) -> None:
+    """A wrong password is told before anything is pushed."""
+    with RegistryServer(gate=Basic("me", "pw")) as server:
+        known = Credentials({server.host: ("me", "other")})
+        client = make_client(Hosts(credentials=known))
+        with pytest.raises(errors.AccessDenied):
+            client.destination(server.host, "ns/name").resolve("latest")
 
 
 def test_destinations_are_asked_to_write(make_client: MakeClient) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Self, TextIO
 
+from imageprep_client import errors
 from imageprep_client.observer import Observer
 
 _BAR = 24
@@ -132,7 +133,7 @@ class Progress(Observer):
     def _say(self, text: str) -> None:
         with self._lock:
             start = "\r\x1b[K" if self._terminal else ""
-            self._write(f"{start}{text}\n")
+            self._write(f"{start}{errors.printable(text)}\n")
 
     def _write(self, text: str) -> None:
         # A terminal that was closed, or a full disk under a log, must not

@@ -43,6 +43,7 @@ def discover(
     :param source: opens the repository that an image is pulled from.
     """
     found = Found()
+    lacking: dict[str, list[str]] = {}
     lock = threading.Lock()
 
     def find(query: worklist.Query) -> None:
@@ -60,11 +61,19 @@ def discover(
                 query.labels.intersection(discovered.labels),
             )
             found.descriptors[pinned] = discovered.descriptor
+            if discovered.missing:
+                lacking.setdefault(discovered.missing, []).append(query.key[0])
 
     observer.phase("discover", len(wanted))
     with Workers(concurrency, keep_going=True) as workers:
         for query, error in workers.each(find, wanted):
             found.pins[query.key] = worklist.Pin("", error=error)
+    for label, images in sorted(lacking.items()):
+        asked = sum(query.label == label for query in wanted)
+        observer.warning(
+            f"tag_from_label {label}: {len(images)} of {asked} images have"
+            f" no such label and keep their tags, such as {min(images)}"
+        )
     return found
 
 

@@ -30,11 +30,13 @@ class Discovered:
     """What discovery found out about one image.
 
     :ivar descriptor: what the tag names.
+    :ivar missing: the label that the image lacks, so that it keeps its tag.
     """
 
     tag: str
     descriptor: Descriptor
     labels: Mapping[str, str]
+    missing: str | None = None
 
 
 class _LabelFormatter(string.Formatter):
@@ -114,9 +116,12 @@ def discover(
     found = labels(store, descriptor)
     if not label:
         return Discovered(tag, descriptor, found)
-    discovered = _tag_of(name, found, label, tag if fallback else None)
+    missing = label if fallback and not _has(found, label) else None
+    discovered = tag if missing else _tag_of(name, found, label)
     try:
-        return Discovered(discovered, store.resolve(discovered), found)
+        return Discovered(
+            discovered, store.resolve(discovered), found, missing
+        )
     except errors.NotFound as error:
         raise errors.DiscoveryError(
             f"{name}: label {label} gives tag {discovered}, which is not in"
@@ -150,9 +155,18 @@ def _newest(store: base.ReadableStore) -> str | None:
     return last
 
 
-def _tag_of(
-    name: str, found: Mapping[str, str], label: str, fallback: str | None
-) -> str:
+def _has(found: Mapping[str, str], label: str) -> bool:
+    """Whether all labels that a label or a template names are there."""
+    if "{" not in label:
+        return label in found
+    try:
+        fields = [field for _, field, *_ in string.Formatter().parse(label)]
+    except ValueError:
+        return True
+    return all(field in found for field in fields if field is not None)
+
+
+def _tag_of(name: str, found: Mapping[str, str], label: str) -> str:
     """The tag that the labels give, checked against the grammar."""
     try:
         if "{" in label:
@@ -160,18 +174,16 @@ def _tag_of(
         else:
             tag = found[label]
     except (KeyError, IndexError) as error:
-        if fallback is not None:
-            return fallback
         shown = ", ".join(sorted(found)[:_MAX_SHOWN]) or "none"
         missing = error.args[0] if "{" in label else label
         raise errors.DiscoveryError(
             f"{name}: no label {missing}; its labels: {shown}",
             hint="name one of them in tag_from_label, or give the tag in set",
-        ) from error
+        ) from None
     except ValueError as error:
         raise errors.DiscoveryError(
             f"{name}: tag_from_label {label!r} is no label template: {error}"
-        ) from error
+        ) from None
     if not references.is_tag(tag):
         raise errors.DiscoveryError(
             f"{name}: label {label} gives {tag[:150]!r}, which is no tag"

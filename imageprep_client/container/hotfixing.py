@@ -22,7 +22,6 @@ from imageprep_client import (
     errors,
 )
 from imageprep_client.container import hotfix_targets, staging
-from imageprep_client.container.destination import Place
 from imageprep_client.container.hotfix_targets import Target
 from imageprep_client.heat import parameters
 from imageprep_client.host import disk, files
@@ -35,6 +34,7 @@ from imageprep_client.modify.hotfix import (
 from imageprep_client.modify.imagerpm import PACKAGES
 from imageprep_client.modify.reservation import reserved
 from imageprep_client.observer import Observer
+from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
 from imageprep_client.programs.buildah import (
     Buildah,
@@ -72,7 +72,7 @@ class HotfixRequest:
     images: Sequence[str]
     rpms_path: str
     tag: str = ""
-    registry_url: str = ""
+    registry_url: str | None = None
     release: str = ""
     output_env_file: str = ""
     header: Sequence[str] = ()
@@ -136,7 +136,7 @@ def hotfix(
     """
     tag = request.tag or now.strftime("hotfix-%Y%m%d%H%M%S")
     table = catalog.load(request.release or catalog.DEFAULT_RELEASE)
-    place = Place.parse(request.registry_url or undercloud_registry())
+    place = Location.parse(request.registry_url or undercloud_registry())
     if not place.is_registry:
         raise errors.InvalidArgument(
             f"{request.registry_url}: no registry, which nodes could pull from"
@@ -326,7 +326,7 @@ def _hotfixed(
     target: Target,
     changes: Sequence[Change],
     table: catalog.Catalog,
-    place: Place,
+    place: Location,
 ) -> Hotfixed:
     pushed = Reference.parse(target.result)
     repository = place.repository(pushed.repository)

@@ -14,6 +14,7 @@ from imageprep_client.container import (
     changes,
     discovering,
     naming,
+    notices,
     outputs,
     worklist,
 )
@@ -60,6 +61,8 @@ def prepare(
     """
     outputs.check(request, plan)
     inputs = _read(request, plan)
+    for warning in inputs.warnings:
+        observer.warning(warning)
     vars_text = (
         ceph.render(
             ceph.credential(
@@ -97,6 +100,7 @@ class _Inputs:
     parameters: parameters.PrepareParameters
     catalog: catalogs.Catalog
     selections: Sequence[worklist.Selection]
+    warnings: Sequence[str]
 
 
 def _read(request: PrepareRequest, plan: Plan | None) -> _Inputs:
@@ -124,12 +128,17 @@ def _read(request: PrepareRequest, plan: Plan | None) -> _Inputs:
     elif stored_roles is not None:
         deployment_roles = roles.parse(stored_roles, "roles_data.yaml")
     wanted = parameters.parse(merged)
-    catalog = catalogs.load(request.release or catalogs.DEFAULT_RELEASE)
+    release = request.release or environment.release_of(own)
+    catalog = catalogs.load(release or catalogs.DEFAULT_RELEASE)
     if request.template_file:
         catalog = catalog.with_template(request.template_file)
     outputs.spare(request, own, [*request.roles_files, request.template_file])
     enabled = services.enabled(merged, deployment_roles)
-    return _Inputs(wanted, catalog, worklist.select(wanted, catalog, enabled))
+    selections = worklist.select(wanted, catalog, enabled)
+    warnings = notices.notices(
+        wanted, catalog, selections, release_named=release is not None
+    )
+    return _Inputs(wanted, catalog, selections, tuple(warnings))
 
 
 class _Run:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from imageprep_client import errors
-from imageprep_client.container.destination import Place
 from imageprep_client.container.request import Row
 from imageprep_client.heat.parameters import Credential
 from imageprep_client.observer import Observer
 from imageprep_client.oci import reference as references
+from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
 from imageprep_client.transfer import engine, graph
@@ -27,20 +27,20 @@ _SIMILAR = 5
 class PushRequest:
     """One image to copy.
 
-    :ivar image: ``[docker://][registry/]repository[:tag][@digest]``; with
+    :ivar image: a `Location`, or ``repository[:tag][@digest]``; with
         both the digest is copied and the tag is given to it. In local
         storage ``[containers-storage:]name``, completed as buildah does, or
         an ID.
     :ivar local: the image is in local storage.
     :ivar cleanup: take the name of a local image away when it is copied.
-    :ivar registry_url: where to; empty: the undercloud's registry.
+    :ivar registry_url: where to; None: the undercloud's registry.
     :ivar append_tag: is added to the tag at the destination.
     :ivar multi_arch: copy an index as it is, not one image of it.
     :ivar referrers: whether signatures and other artefacts come along.
     """
 
     image: str
-    registry_url: str = ""
+    registry_url: str | None = None
     append_tag: str = ""
     multi_arch: bool = False
     referrers: bool = True
@@ -79,7 +79,7 @@ def source_of(image: str) -> Reference:
     :raises InvalidArgument: when it has no tag.
     :raises InvalidReference: when a part breaks the grammar.
     """
-    reference = Reference.parse(image.removeprefix("docker://"))
+    reference = Reference.parse(image)
     if reference.digest and not reference.tag:
         raise errors.InvalidArgument(
             f"{image}: no tag to give to the copy",
@@ -167,7 +167,7 @@ def _last(name: str) -> str:
 def push(
     request: PushRequest,
     reference: Reference,
-    place: Place,
+    place: Location,
     *,
     source: Callable[[Reference, base.Store], base.ReadableStore],
     destination: Callable[[str, str], base.Store],
@@ -217,5 +217,5 @@ def push(
         outcome,
         image=request.image,
         source=name,
-        destination=f"{place.registry}/{repository}:{tag}",
+        destination=f"{references.join(place.registry, repository)}:{tag}",
     )

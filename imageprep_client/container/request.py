@@ -26,11 +26,13 @@ class PrepareRequest:
         roles.
     :ivar template_file: a table of the user's own instead of the release's.
     :ivar output_env_file: where the parameters go; empty: nowhere.
+    :ivar output_images_file: where the list of images goes, by which other
+        programs fill a mirror.
     :ivar ceph_vars_file: where the credentials for the registry of
         ``ceph_namespace`` go; empty: nowhere.
     :ivar report_file: where a JSON report goes; empty: nowhere.
-    :ivar log_file: what is written of the run while it goes on; empty:
-        nothing. It is no result, and nothing that is read.
+    :ivar log_file: where the caller logs the run; it may be neither a
+        result nor an input.
     :ivar spared: files that no result may replace, and directories that none
         may be in.
     :ivar pin_digests: whether parameters name digests instead of tags.
@@ -52,12 +54,13 @@ class PrepareRequest:
     environment_directories: Sequence[str] = ()
     optional_directories: Sequence[str] = ()
     roles_files: Sequence[str] = ()
-    release: str = ""
+    release: str | None = None
     template_file: str = ""
     output_env_file: str = ""
+    output_images_file: str | None = None
     ceph_vars_file: str = ""
     report_file: str = ""
-    log_file: str = ""
+    log_file: str | None = None
     spared: Sequence[str] = ()
     dry_run: bool = False
     pin_digests: bool = False

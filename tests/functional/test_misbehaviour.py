@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from imageprep_client import client
+from imageprep_client.client import stores as opening
 from imageprep_client.observer import Observer
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.retry import RetryPolicy
@@ -123,7 +123,7 @@ def copy(
         ],
         observer=observer,
         ledger=Ledger(),
-        concurrency=client.CONCURRENCY,
+        concurrency=opening.CONCURRENCY,
     )
 
 
@@ -163,7 +163,7 @@ def test_source(source: RegistryServer, kind: str, tmp_path: Path) -> None:
     observer = Recorder()
     tree = ImageServeTree(tmp_path / "tree")
     with RegistryClient(
-        policy=_POLICY, observer=observer, concurrency=client.CONCURRENCY
+        policy=_POLICY, observer=observer, concurrency=opening.CONCURRENCY
     ) as registries:
         outcomes = copy(source.host, tree.store, registries, observer)
 
@@ -178,7 +178,7 @@ def test_destination(source: RegistryServer, kind: str) -> None:
     with (
         RegistryServer(faults=KINDS[kind]()) as target,
         RegistryClient(
-            policy=_POLICY, observer=observer, concurrency=client.CONCURRENCY
+            policy=_POLICY, observer=observer, concurrency=opening.CONCURRENCY
         ) as registries,
     ):
 
@@ -198,7 +198,7 @@ def test_both(source: RegistryServer) -> None:
     with (
         RegistryServer(faults=KINDS["all of it"](), seed=1) as target,
         RegistryClient(
-            policy=_POLICY, observer=observer, concurrency=client.CONCURRENCY
+            policy=_POLICY, observer=observer, concurrency=opening.CONCURRENCY
         ) as registries,
     ):
 
@@ -254,7 +254,7 @@ def test_tokens_expire(guarded: str) -> None:
             Hosts(credentials=Credentials(known)),
             policy=_POLICY,
             observer=observer,
-            concurrency=client.CONCURRENCY,
+            concurrency=opening.CONCURRENCY,
         ) as registries:
 
             def store(repository: str) -> base.Store:

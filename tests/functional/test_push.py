@@ -74,7 +74,7 @@ def test_push_to_a_tree(
     assert row == {
         "Image": name,
         "Source": name,
-        "Destination": f"image-serve:{path}/{NAME}:17.1",
+        "Destination": f"image-serve:{path}//{NAME}:17.1",
         "Digest": IMAGE.descriptor.digest,
         "Outcome": "copied",
         "Bytes": sum(p.descriptor.size for p in IMAGE.parts),

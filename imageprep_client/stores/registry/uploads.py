@@ -93,7 +93,7 @@ class Uploads:
             if kept and isinstance(error, errors.NotFound):
                 # What a mount opened was cleaned up since; another try
                 # opens its own.
-                raise errors.ServerFault(str(error)) from error
+                raise errors.ServerFault(str(error)) from None
             failure = getattr(body, "failure", None)
             if failure is None:
                 raise

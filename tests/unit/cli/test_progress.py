@@ -145,3 +145,10 @@ def test_stream_that_is_gone(terminal: bool) -> None:
     with shown:
         shown.phase("resolve", 1)
         shown.warning("x")
+
+
+def test_control_characters():
+    """A name of somebody else's does not control the terminal."""
+    stream = io.StringIO()
+    progress.Progress(stream, terminal=False).note("a\x1b[2J\nb")
+    assert stream.getvalue() == "a\\x1b[2J\\nb\n"

@@ -8,10 +8,10 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.container import pushing
-from imageprep_client.container.destination import Place
 from imageprep_client.container.request import Row
 from imageprep_client.heat.parameters import Credential
 from imageprep_client.observer import Observer
+from imageprep_client.oci.location import Location
 from imageprep_client.testing import content
 from imageprep_client.transfer import graph
 from tests.unit.container.stores import Registries
@@ -42,7 +42,7 @@ def push(
     return pushing.push(
         request,
         pushing.source_of(image),
-        Place.parse(place),
+        Location.parse(place),
         source=lambda reference, *_: registries.source(reference),
         destination=registries.destination,
         locked=registries.locked,

@@ -1,9 +1,9 @@
-"""What users write as ``push_destination``."""
+"""Where images are, as users name it."""
 
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.container.destination import Place
+from imageprep_client.oci.location import Location
 
 
 @pytest.mark.parametrize(
@@ -24,11 +24,15 @@ from imageprep_client.container.destination import Place
         ("memory:test", "memory:test", ""),
         ("memory:5000", "memory:5000", ""),
         ("oci:5000/a", "oci:5000", "a"),
+        ("oci:/srv/images//ns", "oci:/srv/images", "ns"),
+        ("oci:images//ns/x/", "oci:images", "ns/x"),
+        ("image-serve:/srv//a//b", "image-serve:/srv//a", "b"),
+        ("oci:/srv//", "oci:/srv", ""),
     ],
 )
 def test_parse(text, registry, prefix):
     """A registry and a path, or a transport and its place."""
-    assert Place.parse(text) == Place(registry, prefix)
+    assert Location.parse(text) == Location(registry, prefix)
 
 
 @pytest.mark.parametrize(
@@ -42,12 +46,14 @@ def test_parse(text, registry, prefix):
         "-x",
         "a b",
         "oci:",
+        "oci:/srv//A",
+        "oci:/srv//../x",
     ],
 )
 def test_bad(text):
     """Anything else is refused."""
     with pytest.raises(errors.InvalidReference):
-        Place.parse(text)
+        Location.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -61,12 +67,12 @@ def test_bad(text):
 )
 def test_undercloud(address, registry):
     """The undercloud's registry has its port, IPv6 its brackets."""
-    assert str(Place.undercloud(address)) == registry
+    assert str(Location.of_host(address, 8787)) == registry
 
 
 @pytest.mark.parametrize(
     ("place", "repository"),
-    [(Place("r.io"), "ns/x"), (Place("r.io", "a/b"), "a/b/ns/x")],
+    [(Location("r.io"), "ns/x"), (Location("r.io", "a/b"), "a/b/ns/x")],
 )
 def test_repository(place, repository):
     """A path below the registry is in front of every repository."""
@@ -76,13 +82,15 @@ def test_repository(place, repository):
 def test_bad_repository():
     """A path that is none is refused."""
     with pytest.raises(errors.InvalidReference):
-        Place("r.io").repository("NS/x")
+        Location("r.io").repository("NS/x")
 
 
-@pytest.mark.parametrize("text", ["r.io", "r.io/a", "oci:/srv"])
+@pytest.mark.parametrize(
+    "text", ["r.io", "r.io/a", "oci:/srv", "oci:/srv//a/b"]
+)
 def test_text(text):
     """A place is written as it is named in parameters."""
-    assert str(Place.parse(text)) == text
+    assert str(Location.parse(text)) == text
 
 
 @pytest.mark.parametrize(
@@ -91,4 +99,4 @@ def test_text(text):
 )
 def test_only_a_registry_is_one(text: str, expected: bool) -> None:
     """A transport with its place is no registry."""
-    assert Place.parse(text).is_registry is expected
+    assert Location.parse(text).is_registry is expected

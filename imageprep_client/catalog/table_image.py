@@ -1,4 +1,4 @@
-"""One line of an image table, and what a table is."""
+"""One image of an image table, and the interface of a table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Entry:
+class TableImage:
     """One container image, with its name rendered.
 
     Two entries may have the same image and differ in the rest.
@@ -29,10 +29,10 @@ class Entry:
     variables: tuple[str, ...] = ()
 
 
-class Table(Protocol):
+class ImageTable(Protocol):
     """The images of a release, or of a user's own template."""
 
-    def render(self, values: Mapping[str, object]) -> tuple[Entry, ...]:
+    def render(self, values: Mapping[str, object]) -> tuple[TableImage, ...]:
         """The entries that exist with these values, in the table's order.
 
         :param values: complete: what is not in it has no value.

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from imageprep_client import errors
 from imageprep_client.errors import printable
-from imageprep_client.observer import Observer
+from imageprep_client.observer import (
+    BlobOutcome,
+    ImageOutcome,
+    Observer,
+    Phase,
+)
 
 if TYPE_CHECKING:
     from imageprep_client.oci.descriptor import Descriptor
@@ -29,15 +34,18 @@ class Log(Observer):
     def __init__(self, inner: Observer) -> None:
         self._inner = inner
 
-    def phase(self, name: str, total: int) -> None:
-        _log.info("phase %s: %d", name, total)
-        self._inner.phase(name, total)
+    def phase(self, phase: Phase, total: int) -> None:
+        _log.info("phase %s: %d %s", phase.title, total, phase.unit)
+        self._inner.phase(phase, total)
+
+    def advanced(self, phase: Phase) -> None:
+        self._inner.advanced(phase)
 
     def image_started(self, image: str) -> None:
         _log.debug("%s: started", image)
         self._inner.image_started(image)
 
-    def image_finished(self, image: str, outcome: str) -> None:
+    def image_finished(self, image: str, outcome: ImageOutcome) -> None:
         _log.info("%s: %s", image, outcome)
         self._inner.image_finished(image, outcome)
 
@@ -48,9 +56,9 @@ class Log(Observer):
     def bytes_copied(self, count: int) -> None:
         self._inner.bytes_copied(count)
 
-    def blob_finished(self, blob: Descriptor, how: str) -> None:
-        _log.debug("%s, %d bytes: %s", blob.digest, blob.size, how)
-        self._inner.blob_finished(blob, how)
+    def blob_finished(self, blob: Descriptor, outcome: BlobOutcome) -> None:
+        _log.debug("%s, %d bytes: %s", blob.digest, blob.size, outcome)
+        self._inner.blob_finished(blob, outcome)
 
     def retrying(self, what: str, attempt: int, seconds: float) -> None:
         _log.info("%s; attempt %d in %.1f s", what, attempt + 1, seconds)

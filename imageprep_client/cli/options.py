@@ -106,11 +106,24 @@ def add_concurrency_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_referrers_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that leaves behind what is attached to an image."""
-    parser.add_argument(
+def add_referrers_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options about what is attached to an image."""
+    referrers = parser.add_mutually_exclusive_group()
+    referrers.add_argument(
+        "--referrers",
+        choices=("copy", "require"),
+        default="copy",
+        help=_(
+            "Signatures, attestations and other artefacts that are attached"
+            " to images: copy: copy those that can be had and name the"
+            " others (default); require: an artefact that cannot be had"
+            " fails its image"
+        ),
+    )
+    referrers.add_argument(
         "--no-referrers",
-        action="store_false",
+        action="store_const",
+        const="leave",
         dest="referrers",
         help=_(
             "Leave signatures, attestations and other artefacts that are"

@@ -63,7 +63,7 @@ class Push(base.Lister):
             registry_url=parsed_args.registry_url,
             append_tag=parsed_args.append_tag,
             multi_arch=parsed_args.multi_arch,
-            referrers=parsed_args.referrers,
+            referrers=images.ReferrersPolicy(parsed_args.referrers),
             dry_run=parsed_args.dry_run,
             local=parsed_args.local,
             cleanup=parsed_args.cleanup,
@@ -86,7 +86,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
             " the one of this host is copied"
         ),
     )
-    options.add_referrers_option(parser)
+    options.add_referrers_options(parser)
     parser.add_argument(
         "--dry-run",
         action="store_true",

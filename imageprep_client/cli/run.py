@@ -66,7 +66,7 @@ class Run(base.Lister):
             dry_run=parsed_args.dry_run,
             pin_digests=parsed_args.pin_digests,
             platforms=[Platform.parse(p) for p in parsed_args.platforms],
-            referrers=parsed_args.referrers,
+            referrers=images.ReferrersPolicy(parsed_args.referrers),
             keep_going=parsed_args.keep_going,
             concurrency=parsed_args.concurrency,
             modify_concurrency=parsed_args.modify_concurrency,
@@ -250,7 +250,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
             " multi_arch decides between all and this host's"
         ),
     )
-    options.add_referrers_option(parser)
+    options.add_referrers_options(parser)
     parser.add_argument(
         "--cleanup",
         choices=("full", "partial", "none"),

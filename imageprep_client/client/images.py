@@ -23,6 +23,7 @@ from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
 from imageprep_client.retry import ONE_ATTEMPT, PATIENT
+from imageprep_client.transfer.attached import ReferrersPolicy
 
 __all__ = [
     "ENVIRONMENT_DIRECTORY",
@@ -31,6 +32,7 @@ __all__ = [
     "PrepareRequest",
     "PrepareResult",
     "PushRequest",
+    "ReferrersPolicy",
     "Row",
     "credential",
 ]

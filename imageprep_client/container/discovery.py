@@ -19,6 +19,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.platform import Platform
 from imageprep_client.stores import base
 from imageprep_client.transfer import graph
+from imageprep_client.transfer.known import KnownContent
 
 # Labels that are named in an error: all of a real image's, not all that a
 # hostile one may have.
@@ -63,19 +64,22 @@ class _LabelFormatter(string.Formatter):
 
 
 def labels(
-    store: base.ReadableStore, descriptor: Descriptor
+    store: base.ReadableStore,
+    descriptor: Descriptor,
+    known: KnownContent | None = None,
 ) -> Mapping[str, str]:
     """The labels in the config of an image.
 
     Of an index: those of the image for this host's platform.
 
+    :param known: is told what was fetched, and asked first.
     :raises InvalidContent: when the config is no image config.
     """
-    manifest = graph.fetch_manifest(store, descriptor)
+    manifest = graph.fetch_manifest(store, descriptor, known)
     if manifest.is_index:
         child = _choose(manifest)
-        manifest = graph.fetch_manifest(store, child)
-    return graph.fetch_config(store, manifest).labels
+        manifest = graph.fetch_manifest(store, child, known)
+    return graph.fetch_config(store, manifest, known).labels
 
 
 def _choose(index: manifests.Manifest) -> Descriptor:
@@ -92,6 +96,7 @@ def discover(
     label: str,
     *,
     fallback: bool,
+    known: KnownContent | None = None,
 ) -> Discovered:
     """The versioned tag behind `tag`.
 
@@ -103,17 +108,18 @@ def discover(
         without the label keeps it; and where `tag` does not exist the labels
         of the repository's newest tag count, the last that it lists, and the
         label must be there.
+    :param known: is told what was fetched, and asked first.
     :raises DiscoveryError: when no tag comes out, or it does not exist.
     """
     try:
-        descriptor = store.resolve(tag)
+        descriptor = _resolve(store, tag)
     except errors.NotFound:
         newest = _newest(store) if fallback and label else None
         if newest is None:
             raise
-        descriptor = store.resolve(newest)
+        descriptor = _resolve(store, newest)
         fallback = False
-    found = labels(store, descriptor)
+    found = labels(store, descriptor, known)
     if not label:
         return Discovered(tag, descriptor, found)
     missing = label if fallback and not _has(found, label) else None
@@ -127,6 +133,13 @@ def discover(
             f"{name}: label {label} gives tag {discovered}, which is not in"
             f" the repository: {error}",
         ) from error
+
+
+def _resolve(store: base.ReadableStore, tag: str) -> Descriptor:
+    """What a tag names; one request brings its manifest, too."""
+    if isinstance(store, base.ReadsAhead):
+        return store.resolve_ahead(tag)
+    return store.resolve(tag)
 
 
 def versioned_tag(

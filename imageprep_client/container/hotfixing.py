@@ -33,7 +33,7 @@ from imageprep_client.modify.hotfix import (
 )
 from imageprep_client.modify.imagerpm import PACKAGES
 from imageprep_client.modify.reservation import reserved
-from imageprep_client.observer import Observer
+from imageprep_client.observer import ImageOutcome, Observer, Phase
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
 from imageprep_client.programs.buildah import (
@@ -224,7 +224,7 @@ class _Run:
             images, and the errors of the others.
         """
         done, failures = {}, []
-        self._observer.phase("hotfix", len(targets))
+        self._observer.phase(Phase.HOTFIX, len(targets))
         with futures.ThreadPoolExecutor(_AT_ONCE) as threads:
             running = [
                 threads.submit(self._one, target, places.get(target.result))
@@ -247,14 +247,14 @@ class _Run:
     def _one(
         self, target: Target, fetched: staging.Fetched | None
     ) -> tuple[Change, ...]:
-        outcome = "failed"
+        outcome = ImageOutcome.FAILED
         self._observer.image_started(target.image)
         try:
             with self._local(target, fetched) as local:
                 changes = self._hotfixer.apply(
                     target.image, local, target.result
                 )
-            outcome = "hotfixed"
+            outcome = ImageOutcome.HOTFIXED
         finally:
             self._observer.image_finished(target.image, outcome)
         return changes

@@ -16,8 +16,8 @@ from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
 from imageprep_client.transfer import engine, graph
-from imageprep_client.transfer.ledger import Ledger
-from imageprep_client.transfer.survey import Copy
+from imageprep_client.transfer.attached import ReferrersPolicy
+from imageprep_client.transfer.copies import Copy
 
 _LOCAL = "containers-storage:"
 _SIMILAR = 5
@@ -36,14 +36,14 @@ class PushRequest:
     :ivar registry_url: where to; None: the undercloud's registry.
     :ivar append_tag: is added to the tag at the destination.
     :ivar multi_arch: copy an index as it is, not one image of it.
-    :ivar referrers: whether signatures and other artefacts come along.
+    :ivar referrers: what happens to signatures and other artefacts.
     """
 
     image: str
     registry_url: str | None = None
     append_tag: str = ""
     multi_arch: bool = False
-    referrers: bool = True
+    referrers: ReferrersPolicy = ReferrersPolicy.COPY
     dry_run: bool = False
     local: bool = False
     cleanup: bool = False
@@ -192,29 +192,30 @@ def push(
         reference=reference.identifier,
         destination=store,
         tag=tag,
-        platform=None if request.multi_arch else graph.host_platform(),
-        attached=request.referrers,
+        platforms=graph.ALL_PLATFORMS
+        if request.multi_arch
+        else graph.OnePlatform(graph.host_platform()),
+        referrers=request.referrers,
     )
 
-    def run() -> engine.Outcome:
-        (outcome,) = engine.copy_all(
+    def run() -> engine.CopyResult:
+        (result,) = engine.copy_all(
             [copy],
             observer=observer,
-            ledger=Ledger(),
             concurrency=concurrency,
             dry_run=request.dry_run,
         )
-        return outcome
+        return result
 
     if request.dry_run:
-        outcome = run()
+        result = run()
     else:
         with locked(observer.waiting):
-            outcome = run()
-    if outcome.error is not None:
-        raise outcome.error
+            result = run()
+    if result.error is not None:
+        raise result.error
     return Row.of(
-        outcome,
+        result,
         image=request.image,
         source=name,
         destination=f"{references.join(place.registry, repository)}:{tag}",

@@ -16,6 +16,7 @@ from imageprep_client.oci.location import Location
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
+from imageprep_client.registries import reading
 from imageprep_client.stores import base
 from imageprep_client.transfer import graph
 from imageprep_client.transfer.workers import Workers
@@ -105,7 +106,7 @@ def images(
 
     def ask(repository: str) -> None:
         try:
-            tags = _tags(open_store(repository))
+            tags = reading.tags(open_store(repository))
         except errors.AccessDenied as error:
             observer.warning(f"{repository} is left out: {error}")
             return
@@ -154,19 +155,9 @@ def inspect(store: base.ReadableStore, reference: Reference) -> Details:
             Layer(digest=layer.digest, size=layer.size)
             for layer in (shown.layers if shown else ())
         ],
-        tags=sorted(_tags(store)),
+        tags=reading.tags(store),
         size=sum(blob.size for blob in blobs.values()),
     )
-
-
-def _tags(store: base.ReadableStore) -> list[str]:
-    if not isinstance(store, base.ListsTags):
-        return []
-    try:
-        return list(store.tags())
-    except errors.NotFound:
-        # What has lost its last tag may still be in a catalog.
-        return []
 
 
 def _images(

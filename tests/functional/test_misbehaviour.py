@@ -28,8 +28,8 @@ from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer, Open
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.transfer import engine
-from imageprep_client.transfer.ledger import Ledger
-from imageprep_client.transfer.survey import Copy
+from imageprep_client.transfer.attached import ReferrersPolicy
+from imageprep_client.transfer.copies import Copy
 from tests.recorder import Recorder
 
 _TAG = "17.1"
@@ -107,7 +107,7 @@ def copy(
     destination: Callable[[str], base.Store],
     registries: RegistryClient,
     observer: Observer,
-) -> list[engine.Outcome]:
+) -> list[engine.CopyResult]:
     """Copy the sample as a run does."""
     return engine.copy_all(
         [
@@ -117,18 +117,17 @@ def copy(
                 reference=_TAG,
                 destination=destination(image.repository),
                 tag=_TAG,
-                attached=True,
+                referrers=ReferrersPolicy.COPY,
             )
             for image in SAMPLE.images
         ],
         observer=observer,
-        ledger=Ledger(),
         concurrency=opening.CONCURRENCY,
     )
 
 
 def check(
-    outcomes: list[engine.Outcome], destination: Callable[[str], base.Store]
+    outcomes: list[engine.CopyResult], destination: Callable[[str], base.Store]
 ) -> None:
     """All images are there with all their bytes, and what they are is so."""
     assert [str(o.error) for o in outcomes if o.error] == []

@@ -86,7 +86,6 @@ RULES: dict[str, tuple[str, ...]] = {
         "retry",
     ),
     "registries": (
-        "container.discovery",
         "errors",
         "heat",
         "observer",

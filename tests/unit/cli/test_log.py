@@ -12,13 +12,13 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.cli import log
-from imageprep_client.observer import Observer
+from imageprep_client.observer import Observer, Phase
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 
 BLOB = Descriptor.of(b"abc", mediatypes.OCI_LAYER_GZIP)
 EVENTS = {
-    "phase": (("blobs", 3), "INFO phase blobs: 3"),
+    "phase": ((Phase.BLOBS, 3), "INFO phase blobs: 3 blobs"),
     "image_started": (("a:1",), "DEBUG a:1: started"),
     "image_finished": (("a:1", "copied"), "INFO a:1: copied"),
     "bytes_expected": ((7,), "INFO bytes to move: 7"),

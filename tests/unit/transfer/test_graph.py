@@ -186,7 +186,7 @@ def test_only_some_platforms(store):
     index = content.index(children)
     put(store, *index.pieces)
     arm = Platform("linux", "arm64")
-    found = graph.walk(store, index.descriptor, only=[arm])
+    found = graph.walk(store, index.descriptor, graph.SomePlatforms((arm,)))
     assert [m.descriptor for m in found.manifests] == [
         children["linux/arm64/v8"].descriptor,
         index.descriptor,
@@ -198,7 +198,11 @@ def test_only_platforms_that_are_not_there(store):
     index = content.index({"linux/amd64": content.image("x")})
     put(store, *index.pieces)
     with pytest.raises(errors.NotFound, match="no image for linux/s390x"):
-        graph.walk(store, index.descriptor, only=[Platform("linux", "s390x")])
+        graph.walk(
+            store,
+            index.descriptor,
+            graph.SomePlatforms((Platform("linux", "s390x"),)),
+        )
 
 
 def test_only_platforms_of_a_plain_image(store):
@@ -206,6 +210,8 @@ def test_only_platforms_of_a_plain_image(store):
     image = content.image("x")
     put(store, *image.pieces)
     found = graph.walk(
-        store, image.descriptor, only=[Platform("linux", "s390x")]
+        store,
+        image.descriptor,
+        graph.SomePlatforms((Platform("linux", "s390x"),)),
     )
     assert found.root.descriptor == image.descriptor

@@ -130,7 +130,7 @@ def test_tokens_of_other_repositories(make_client: MakeClient) -> None:
             client.store(server.host, "ns/second").resolve("latest")
         assert [r.path.partition("?")[0] for r in server.log[count:]] == [
             "/token",
-            "/v2/ns/second/manifests/latest",
+            *["/v2/ns/second/manifests/latest"],
         ]
 
 
@@ -402,7 +402,7 @@ def test_challenge_without_realm(make_client: MakeClient) -> None:
     with RegistryServer() as server:
         server.faults.add(
             Fault(
-                "HEAD",
+                path="/manifests/",
                 status=401,
                 headers={"WWW-Authenticate": "Bearer"},
                 times=None,

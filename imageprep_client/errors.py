@@ -21,8 +21,10 @@
     |   |-- NoSpace                the destination's disk is full
     |   `-- LocalStorageError      buildah, or what it works on, failed
     |-- CopyError                  a copy failed: which side, which image
+    |-- AnsibleError               a run of ansible did not end
     |-- ModifyError                an image could not be changed
     |-- DiscoveryError             a tag could not be discovered
+    |-- CloudError                 a cloud or its service cannot be used
     |-- PlanError                  a deployment plan cannot be used
     |   `-- PlanConflict           somebody else changes it meanwhile
     `-- PartialFailure             some images failed, the others are done
@@ -39,8 +41,24 @@ from typing import Literal
 Origin = Literal["source", "destination"]
 
 
+def printable(text: object) -> str:
+    """The text on one line, with control characters escaped.
+
+    Names that registries, images and files give may hold escape sequences
+    for a terminal, and line breaks that forge lines of a log.
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else repr(char)[1:-1] for char in text
+    )
+
+
 class ImagePrepError(Exception):
     """Root of everything this package raises on purpose.
+
+    Its message is printable and one line.
 
     :ivar hint: a remedy to show below the message, or None.
     :param temporary: whether a later attempt may succeed, where that differs
@@ -56,8 +74,8 @@ class ImagePrepError(Exception):
         hint: str | None = None,
         temporary: bool | None = None,
     ) -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(printable(message))
+        self.hint = hint and printable(hint)
         if temporary is not None:
             self.temporary = temporary
 
@@ -261,6 +279,10 @@ class CopyError(ImagePrepError):
         self.__cause__ = cause
 
 
+class AnsibleError(ImagePrepError):
+    """A run of ansible did not come to its end."""
+
+
 class ModifyError(ImagePrepError):
     """An image could not be changed; there is no result of it.
 
@@ -280,6 +302,23 @@ class ModifyError(ImagePrepError):
 
 class DiscoveryError(ImagePrepError):
     """No tag could be discovered for an image."""
+
+
+class CloudError(ImagePrepError):
+    """The cloud, or one of its services, cannot be used.
+
+    :ivar status: the HTTP status of the response, or None without one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
 
 
 class PlanError(ImagePrepError):

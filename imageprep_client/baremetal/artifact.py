@@ -27,8 +27,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.platform import Platform
 from imageprep_client.stores import base, verify
 from imageprep_client.transfer import engine
-from imageprep_client.transfer.ledger import Ledger
-from imageprep_client.transfer.survey import Copy
+from imageprep_client.transfer.copies import Copy
 
 ARTIFACT = "application/vnd.openstack.image-prepare.baremetal"
 _FILE = "application/octet-stream"
@@ -243,25 +242,6 @@ def _index(pieces: Sequence[_Piece], existing: Sequence[Descriptor]) -> bytes:
     )
 
 
-def files(store: base.ReadableStore, tag: str) -> list[PushedFile]:
-    """What the index of a tag has.
-
-    :raises NotFound: when there is none.
-    """
-    found = []
-    index = verify.manifest(store, store.resolve(tag))
-    for entry in index.manifests:
-        manifest = verify.manifest(store, entry)
-        if len(manifest.layers) == 1:
-            (layer,) = manifest.layers
-            kind, architecture = _place(entry)
-            title = layer.annotations.get(_TITLE, "")
-            found.append(
-                PushedFile(kind, architecture, entry.digest, layer.size, title)
-            )
-    return found
-
-
 def _holds(pieces: Sequence[_Piece], entries: Sequence[Descriptor]) -> bool:
     digests = {entry.digest for entry in entries}
     return all(piece.descriptor.digest in digests for piece in pieces)
@@ -273,7 +253,7 @@ def _copy(
     tag: str,
     observer: Observer,
     concurrency: int,
-) -> engine.Outcome:
+) -> engine.CopyResult:
     (outcome,) = engine.copy_all(
         [
             Copy(
@@ -282,11 +262,9 @@ def _copy(
                 reference=source.index.digest,
                 destination=store,
                 tag=tag,
-                attached=False,
             )
         ],
         observer=observer,
-        ledger=Ledger(),
         concurrency=concurrency,
     )
     if outcome.error is not None:

@@ -284,7 +284,6 @@ class _Registrar:
             with contextlib.suppress(errors.StoreError):
                 self._service.delete(identity)
             raise
-        self._observer.image_finished(part.name, "uploaded")
 
     def _check(
         self, part: Part, identity: str, reader: _HashingReader

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from osc_lib.cli import format_columns
 from osc_lib.i18n import _
 
-from imageprep_client.cli import base, columns, progress
+from imageprep_client.cli import base, columns, options, progress
 
 if TYPE_CHECKING:
     from imageprep_client.client import baremetal
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 def open_client(command: base.Command) -> baremetal.BaremetalClient:
     # Only when a command runs: its modules cost every start otherwise.
-    from imageprep_client.cli import cloud
-    from imageprep_client.client import baremetal
+    from imageprep_client.client import baremetal, cloud
 
     return baremetal.BaremetalClient(lambda: cloud.connect(command))
 
@@ -35,7 +34,7 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-size",
         metavar="<GiB>",
-        type=base.positive,
+        type=options.positive,
         default=baremetal.MAX_SIZE,
         help=_(
             "Largest size of the disk in it that is accepted (default:"
@@ -230,8 +229,8 @@ class BaremetalPush(base.Lister):
                 default=[],
                 help=text,
             )
-        base.add_registry_options(parser)
-        base.add_concurrency_option(parser)
+        options.add_registry_options(parser)
+        options.add_concurrency_option(parser)
         return parser
 
     def take_action(
@@ -249,12 +248,11 @@ class BaremetalPush(base.Lister):
             )
             for text in given
         ]
-        parsed_args.image_serve = ""
         with progress.Progress() as observer:
             pushed = open_client(self).push(
                 files,
                 parsed_args.location,
-                base.settings(parsed_args),
+                options.registry_options(parsed_args),
                 observer,
                 concurrency=parsed_args.concurrency,
             )

@@ -16,7 +16,6 @@ from imageprep_client.baremetal import (
 )
 from imageprep_client.baremetal.artifact import (
     ArtifactFile,
-    PushedFile,
     PushedIndex,
 )
 from imageprep_client.baremetal.disks.formats import MAX_SIZE
@@ -34,11 +33,10 @@ from imageprep_client.baremetal.registration import (
     VISIBILITIES,
     RegisterRequest,
 )
-from imageprep_client.client.stores import Settings, Stores
-from imageprep_client.heat import environment, parameters
+from imageprep_client.client.stores import RegistryOptions, Stores
 from imageprep_client.observer import Observer
+from imageprep_client.oci import reference as references
 from imageprep_client.oci.reference import Reference
-from imageprep_client.retry import PATIENT
 from imageprep_client.stores import base
 from imageprep_client.transfer.engine import CONCURRENCY
 
@@ -54,7 +52,6 @@ __all__ = [
     "ExtractRequest",
     "ExtractResult",
     "Inspection",
-    "PushedFile",
     "PushedIndex",
     "RegisterRequest",
     "RegisteredImage",
@@ -113,7 +110,7 @@ class BaremetalClient:
         self,
         files: Sequence[ArtifactFile],
         location: str,
-        settings: Settings,
+        options: RegistryOptions,
         observer: Observer = _SILENT,
         *,
         concurrency: int = CONCURRENCY,
@@ -123,29 +120,18 @@ class BaremetalClient:
         :param location: ``HOST/REPOSITORY:TAG``, ``oci:DIR//REPOSITORY:TAG``
             or ``image-serve:DIR//REPOSITORY:TAG``.
         """
-        with self._store(location, settings, observer, concurrency) as opened:
+        with self._store(location, options, observer, concurrency) as opened:
             stores, store, tag = opened
             with stores.locked(observer.waiting):
                 return artifact.push(
                     files, store, tag, observer, concurrency=concurrency
                 )
 
-    def pushed(
-        self, location: str, settings: Settings, observer: Observer = _SILENT
-    ) -> list[PushedFile]:
-        """The files in an index that was pushed.
-
-        :raises NotFound: when there is none.
-        """
-        opened = self._store(location, settings, observer, CONCURRENCY)
-        with opened as (_, store, tag):
-            return artifact.files(store, tag)
-
     @contextlib.contextmanager
     def _store(
         self,
         location: str,
-        settings: Settings,
+        options: RegistryOptions,
         observer: Observer,
         concurrency: int,
     ) -> Iterator[tuple[Stores, base.Store, str]]:
@@ -154,13 +140,7 @@ class BaremetalClient:
             raise errors.InvalidArgument(
                 f"{location}: names no tag", hint="end it with :TAG"
             )
-        stores = Stores(
-            settings,
-            parameters.parse(environment.merge([])),
-            observer,
-            policy=PATIENT,
-            concurrency=concurrency,
-        )
+        stores = Stores(options, observer, concurrency=concurrency)
         with stores:
             yield stores, stores.destination(place, name.repository), name.tag
 
@@ -172,9 +152,7 @@ class BaremetalClient:
 
 def _place(location: str) -> tuple[str, Reference]:
     """The place that a location is in, and the image there."""
-    transport, _, rest = location.partition(":")
-    if transport in ("oci", "image-serve"):
-        directory, _, name = rest.partition("//")
-        return f"{transport}:{directory}", Reference.parse(f"localhost/{name}")
-    reference = Reference.parse(location.removeprefix("docker://"))
-    return reference.registry, reference
+    place, name = references.split(location.removeprefix("docker://"))
+    if not references.is_transport(place):
+        references.check_registry(place)
+    return place, Reference.parse(f"localhost/{name}")

@@ -22,10 +22,9 @@ from imageprep_client import (
     errors,
 )
 from imageprep_client.container import hotfix_targets, staging
-from imageprep_client.container.destination import Place
 from imageprep_client.container.hotfix_targets import Target
 from imageprep_client.heat import parameters
-from imageprep_client.host import files
+from imageprep_client.host import disk, files
 from imageprep_client.modify.hotfix import (
     Hotfixer,
     is_temporary,
@@ -34,7 +33,8 @@ from imageprep_client.modify.hotfix import (
 )
 from imageprep_client.modify.imagerpm import PACKAGES
 from imageprep_client.modify.reservation import reserved
-from imageprep_client.observer import Observer
+from imageprep_client.observer import ImageOutcome, Observer, Phase
+from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
 from imageprep_client.programs.buildah import (
     Buildah,
@@ -46,6 +46,7 @@ from imageprep_client.rpm import rpms
 from imageprep_client.rpm.rpmfile import RpmFile
 from imageprep_client.rpm.rpms import Change
 from imageprep_client.stores import base
+from imageprep_client.stores.diffids import DiffIdCheck
 
 # Programs and disks are at work for each.
 _AT_ONCE = 4
@@ -71,7 +72,7 @@ class HotfixRequest:
     images: Sequence[str]
     rpms_path: str
     tag: str = ""
-    registry_url: str = ""
+    registry_url: str | None = None
     release: str = ""
     output_env_file: str = ""
     header: Sequence[str] = ()
@@ -135,7 +136,7 @@ def hotfix(
     """
     tag = request.tag or now.strftime("hotfix-%Y%m%d%H%M%S")
     table = catalog.load(request.release or catalog.DEFAULT_RELEASE)
-    place = Place.parse(request.registry_url or undercloud_registry())
+    place = Location.parse(request.registry_url or undercloud_registry())
     if not place.is_registry:
         raise errors.InvalidArgument(
             f"{request.registry_url}: no registry, which nodes could pull from"
@@ -205,6 +206,8 @@ class _Run:
         self, buildah: Buildah, hotfixer: Hotfixer, observer: Observer
     ) -> None:
         self._buildah = buildah
+        root = Path(str((buildah.info().get("store") or {}).get("GraphRoot")))
+        self._diff_ids = DiffIdCheck(disk.free_space(root), str(root))
         self._hotfixer = hotfixer
         self._observer = observer
 
@@ -221,7 +224,7 @@ class _Run:
             images, and the errors of the others.
         """
         done, failures = {}, []
-        self._observer.phase("hotfix", len(targets))
+        self._observer.phase(Phase.HOTFIX, len(targets))
         with futures.ThreadPoolExecutor(_AT_ONCE) as threads:
             running = [
                 threads.submit(self._one, target, places.get(target.result))
@@ -244,14 +247,14 @@ class _Run:
     def _one(
         self, target: Target, fetched: staging.Fetched | None
     ) -> tuple[Change, ...]:
-        outcome = "failed"
+        outcome = ImageOutcome.FAILED
         self._observer.image_started(target.image)
         try:
             with self._local(target, fetched) as local:
                 changes = self._hotfixer.apply(
                     target.image, local, target.result
                 )
-            outcome = "hotfixed"
+            outcome = ImageOutcome.HOTFIXED
         finally:
             self._observer.image_finished(target.image, outcome)
         return changes
@@ -262,17 +265,24 @@ class _Run:
     ) -> Iterator[LocalImage]:
         """The image in local storage; if need be only for now."""
         if fetched is None:
-            yield _existing(target.image, target.local)
+            local = _existing(target.image, target.local)
+            self._buildah.check_layers(local, target.image)
+            yield local
             return
         if fetched.error is not None:
             raise fetched.error
         identity = image_id(Path(fetched.layout), fetched.tag)
         found = self._buildah.image(identity) if identity else None
         # What another has there for now may be gone in a moment.
-        if found and not (found.names and all(map(is_temporary, found.names))):
+        if (
+            found
+            and not (found.names and all(map(is_temporary, found.names)))
+            and self._buildah.check_layers(found, target.image)
+        ):
             # It may have no name: it would go with one that is taken away.
             yield found
             return
+        self._diff_ids.check_stored(fetched.store, fetched.tag, target.image)
         # Not its own name, which may be that of another image here.
         name = temporary_name()
         try:
@@ -316,7 +326,7 @@ def _hotfixed(
     target: Target,
     changes: Sequence[Change],
     table: catalog.Catalog,
-    place: Place,
+    place: Location,
 ) -> Hotfixed:
     pushed = Reference.parse(target.result)
     repository = place.repository(pushed.repository)

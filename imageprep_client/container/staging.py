@@ -15,8 +15,7 @@ from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
 from imageprep_client.transfer import engine, graph
-from imageprep_client.transfer.ledger import Ledger
-from imageprep_client.transfer.survey import Copy
+from imageprep_client.transfer.copies import Copy
 
 _TAG = "staged"
 
@@ -26,11 +25,13 @@ class Fetched:
     """One image, in a layout; `Buildah.pull` takes it from there.
 
     :ivar reference: where it is from.
-    :ivar layout, tag: its place.
+    :ivar store: the layout, and `layout` its directory.
+    :ivar tag: of the image in it.
     :ivar error: why it is not there, or None.
     """
 
     reference: Reference
+    store: base.ReadableStore
     layout: str
     tag: str
     error: errors.ImagePrepError | None
@@ -62,7 +63,7 @@ def fetch(
             reference=reference.identifier,
             destination=destination(f"oci:{root}", f"image{number}"),
             tag=_TAG,
-            platform=graph.host_platform(),
+            platforms=graph.OnePlatform(graph.host_platform()),
         )
         for number, reference in enumerate(references)
     ]
@@ -71,13 +72,13 @@ def fetch(
     outcomes = engine.copy_all(
         copies,
         observer=observer,
-        ledger=Ledger(),
         concurrency=concurrency,
         keep_going=True,
     )
     return [
         Fetched(
             reference=reference,
+            store=copy.destination,
             layout=os.path.join(root, copy.destination.repository),
             tag=_TAG,
             error=outcome.error,

@@ -25,7 +25,7 @@ from tests.openstack_services import Services
 
 LISTED = {"path": plans.PARAMETERS}
 #: Seconds after which somebody who interrupts a command begins to wonder.
-A_MOMENT = 2.0
+A_MOMENT = 8.0
 #: What is told, at any time, of a run that takes long, as where all is slow.
 PROGRESS = r"(\s*\w+: \d+/\d+ images[^\n]*)*\s*"
 PLAIN = deployment.PLAIN + PROGRESS
@@ -299,7 +299,7 @@ WRONG: dict[Callable[[CloudPlan, base.OpenStack], None], str] = {
     _no_configuration: r"cloud: no authentication: [^\n]*auth-url[^\n]*",
     _no_keystone: r"Failed to discover[^\n]*\n"
     "cloud: keystone does not serve: connection refused",
-    _no_object_store: r"the cloud has no object store: [^\n]*catalog[^\n]*",
+    _no_object_store: r"cloud: no object store: [^\n]*catalog[^\n]*",
     _no_plan: "plan nothing: no such plan: there is no container[^\n]*",
     _no_metadata: r"plan \S+: is no deployment plan: [^\n]*metadata[^\n]*",
     _no_plan_environment: r"plan \S+: is no deployment plan: [^\n]*",

@@ -53,26 +53,11 @@ class LocalImage:
     config: bytes = dataclasses.field(repr=False)
 
 
-def parsed(what: str, told: str) -> Any:
-    """The JSON that a command printed.
-
-    :param what: the command.
-    :raises LocalStorageError: when it is none.
-    """
-    try:
-        return json.loads(told)
-    except ValueError as error:
-        raise errors.LocalStorageError(
-            f"buildah {what}: not JSON: {told[:100]!r}"
-        ) from error
-
-
-def inspected(name: str, told: str) -> LocalImage:
+def inspected(name: str, document: Any) -> LocalImage:
     """What `buildah inspect` told of an image; without its names.
 
     :raises LocalStorageError: when a part is missing.
     """
-    document = parsed("inspect", told)
     try:
         image = document["OCIv1"]
         config = image.get("config") or {}
@@ -91,7 +76,7 @@ def inspected(name: str, told: str) -> LocalImage:
     except (AttributeError, KeyError, TypeError) as error:
         raise errors.LocalStorageError(
             f"{name}: buildah inspect: no {error} in its answer"
-        ) from error
+        ) from None
 
 
 def image_id(layout: Path, reference: str) -> str:
@@ -108,7 +93,7 @@ def image_id(layout: Path, reference: str) -> str:
     except (OSError, ValueError) as error:
         raise errors.LocalStorageError(
             f"{layout}: no image {reference} in this layout: {error}"
-        ) from error
+        ) from None
     return str(config.get("digest", "")).removeprefix("sha256:")
 
 
@@ -145,5 +130,5 @@ def _entry(layout: Path, reference: str) -> dict[str, Any]:
     except (OSError, ValueError, KeyError) as error:
         raise errors.LocalStorageError(
             f"{layout}: no image {reference} in this layout: {error}"
-        ) from error
+        ) from None
     return entry

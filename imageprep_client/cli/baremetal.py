@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def open_client(command: base.Command) -> baremetal.BaremetalClient:
+    """The client, whose connection to the cloud is made when it is needed."""
     # Only when a command runs: its modules cost every start otherwise.
     from imageprep_client.client import baremetal, cloud
 
@@ -94,7 +95,7 @@ class BaremetalInspect(base.ShowOne):
             "host_only_ramdisk": found.host_only,
             "extractable": found.extractable,
             "problem": found.problem,
-            "advice": columns.Lines(list(found.advice)),
+            "advice": columns.Sentences(list(found.advice)),
         }
         usable = "can" if found.extractable else "cannot"
         self.tell(

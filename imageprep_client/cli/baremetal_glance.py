@@ -153,7 +153,7 @@ class BaremetalList(base.Lister):
                 each.kind,
                 len(each.images),
                 columns.Size(sum(image.size for image in each.images)),
-                columns.Lines(list(each.problems)),
+                columns.Sentences(list(each.problems)),
             )
             for each in found
         )
@@ -192,8 +192,8 @@ class BaremetalShow(base.ShowOne):
                     for image in found.images
                 ]
             ),
-            "problems": columns.Lines(list(found.problems)),
-            "node_set_options": columns.Lines(
+            "problems": columns.Sentences(list(found.problems)),
+            "node_set_options": columns.Sentences(
                 [
                     f"--{kind.replace('_', '-')} {key}={shlex.quote(value)}"
                     for (kind, key), value in settings.items()

@@ -9,7 +9,7 @@ from cliff import columns
 from imageprep_client.cli import progress
 
 
-class Lines(columns.FormattableColumn[list[str]]):
+class Sentences(columns.FormattableColumn[list[str]]):
     """Sentences: one a line for people, a list in JSON and YAML."""
 
     def human_readable(self) -> str:

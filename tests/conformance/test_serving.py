@@ -22,6 +22,7 @@ from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content, store_suite
 from tests import apache, tripleo_tree
 from tests.http_client import Answer, ask, follow
+from tests.trees import OnDisk
 
 Open = Callable[[Path], contextlib.AbstractContextManager[str]]
 
@@ -120,7 +121,7 @@ def tree() -> Iterator[Path]:
         tripleo_tree.write_with_link(path, "older/app", OLD, "13")
         secret = directory / "secret"
         secret.write_text("not served")
-        (store.paths.blobs / ABSENT.replace("0", "1")).symlink_to(secret)
+        (OnDisk(store).blobs / ABSENT.replace("0", "1")).symlink_to(secret)
         yield path
 
 

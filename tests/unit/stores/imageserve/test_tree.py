@@ -8,13 +8,14 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from imageprep_client import errors
 from imageprep_client.host import disk
+from imageprep_client.host.directory import Directory, temporary_name
+from imageprep_client.host.reading import Kind
 from imageprep_client.stores.imageserve import ImageServeStore, ImageServeTree
 from imageprep_client.testing import content, store_suite
 from tests import tripleo_tree
@@ -82,7 +83,7 @@ class TestOpening:
         if part != ".":
             tree.check_writable()
         if part == "tree":
-            tree.incoming.rmdir()
+            (tree.path / ".incoming").rmdir()
         (home / part).chmod(0o555)
         with pytest.raises(errors.AccessDenied) as caught:
             ImageServeTree(tree.path).check_writable()
@@ -95,7 +96,7 @@ class TestOpening:
             mode = stat.S_IMODE(path.stat().st_mode)
             assert mode == (0o755 if path.is_dir() else 0o644), path
         assert stat.S_IMODE(tree.path.stat().st_mode) == 0o755
-        assert stat.S_IMODE(tree.incoming.stat().st_mode) == 0o700
+        assert stat.S_IMODE((tree.path / ".incoming").stat().st_mode) == 0o700
 
 
 class TestLock:
@@ -118,16 +119,14 @@ class TestLock:
     ) -> None:
         """What it wrote for that may go while a run begins."""
         tree.prepare()
-        left = tree.incoming / ".imageprep-0.tmp"
-        listed = Path.iterdir
+        entries = Directory.entries
 
-        def iterdir(path: Path) -> Iterator[Path]:
-            yield from listed(path)
-            yield left
+        def listed(directory: Directory, path: str) -> dict[str, Kind]:
+            return entries(directory, path) | {temporary_name(): Kind.FILE}
 
-        monkeypatch.setattr(Path, "iterdir", iterdir)
+        monkeypatch.setattr(Directory, "entries", listed)
         with tree.lock(unexpected):
-            assert list(listed(tree.incoming)) == []
+            assert list((tree.path / ".incoming").iterdir()) == []
 
     def test_second_run_waits(self, tree: ImageServeTree) -> None:
         """A second run says whom it waits for, and goes on after it."""
@@ -166,13 +165,13 @@ class TestLock:
 
     def test_leftovers_go(self, tree: ImageServeTree) -> None:
         """What an interrupted run was writing is removed."""
+        incoming = tree.path / ".incoming"
         tree.check_writable()
-        (tree.incoming / "file").write_text("half")
-        (tree.incoming / "directory").mkdir()
-        (tree.incoming / "directory" / "index.json").write_text("half")
-        (tree.incoming / "link").symlink_to(tree.path)
+        (incoming / temporary_name()).write_text("half")
+        (incoming / "0123456789abcdef01234567").mkdir()
+        (incoming / "0123456789abcdef01234567/index.json").write_text("half")
         with tree.lock(unexpected):
-            assert not list(tree.incoming.iterdir())
+            assert not list(incoming.iterdir())
         assert (tree.path / "v2").is_dir()
 
     def test_others_work_is_seen(self, tree: ImageServeTree) -> None:
@@ -266,3 +265,19 @@ class TestDisk:
         # Others write at the same time.
         expected = pytest.approx(room.f_bavail * room.f_frsize, rel=0.1)
         assert tree.free_space() == expected
+
+
+def test_only_own_names_go(tree: ImageServeTree, tmp_path: Path) -> None:
+    """What no run put there stays, and so does what links lead to."""
+    incoming = tree.path / ".incoming"
+    precious = tmp_path / "precious"
+    (precious / "deep").mkdir(parents=True)
+    tree.check_writable()
+    (incoming / "file").write_text("x")
+    (incoming / "directory").mkdir()
+    (incoming / "0123456789abcdef01234567").symlink_to(precious)
+    (incoming / temporary_name()).symlink_to(precious)
+    before = sorted(os.listdir(incoming))
+    with tree.lock(unexpected):
+        assert sorted(os.listdir(incoming)) == before
+    assert os.listdir(precious) == ["deep"]

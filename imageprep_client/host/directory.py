@@ -64,8 +64,7 @@ class Directory(ReadableDirectory):
 
     def _writable(self, path: str) -> tuple[OpenDirectory, str]:
         above, name = self._split(path)
-        if above.foreign:
-            raise owners.refused(above.foreign, above.foreign.lstat().st_uid)
+        _check(above)
         return above, name
 
     def make(self) -> None:
@@ -190,8 +189,7 @@ class Directory(ReadableDirectory):
                     hint="replace it by a directory",
                 ) from error
             raise
-        if found.foreign:
-            raise owners.refused(found.foreign, found.foreign.lstat().st_uid)
+        _check(found)
 
     def _change_mode(self, path: str, mode: int) -> None:
         """Of a directory just made: empty, and this user's."""
@@ -335,6 +333,20 @@ class Directory(ReadableDirectory):
         above, name = self._writable(path)
         shutil.rmtree(name, dir_fd=above.descriptor)
         self._opened.forget(path)
+
+
+def _check(directory: OpenDirectory) -> None:
+    """See that nobody else can lead astray what is written there.
+
+    :raises PermissionError: when this user may not write there anyway.
+    """
+    if directory.foreign is None:
+        return
+    if not os.access(
+        ".", os.W_OK, dir_fd=directory.descriptor, effective_ids=True
+    ):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    raise owners.refused(directory.foreign, directory.foreign.lstat().st_uid)
 
 
 def join(folder: str, name: str) -> str:

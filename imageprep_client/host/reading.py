@@ -77,6 +77,10 @@ class ReadableDirectory:
         """
         self._opened.hold()
 
+    def close(self) -> None:
+        """Keep nothing open, and hold nothing; what is used is reopened."""
+        self._opened.close()
+
     def forget(self) -> None:
         """Look up all directories below by name again."""
         self._opened.forget()

@@ -67,6 +67,11 @@ class TreeCatalog:
                     self._begin()
         self._prepared = True
 
+    def close(self) -> None:
+        """Keep nothing of the tree open."""
+        self._prepared = False
+        self.tree.close()
+
     def forget(self) -> None:
         """Forget what other runs may have changed."""
         with self.listing:

@@ -91,6 +91,10 @@ class ImageServeTree:
         """Make what every writer needs, once."""
         self._catalog.prepare()
 
+    def close(self) -> None:
+        """Keep nothing of the tree open; it can be used again."""
+        self._catalog.close()
+
     @contextlib.contextmanager
     def lock(self, waiting: Callable[[str], None]) -> Iterator[None]:
         """Keep other runs out for the duration of the block.

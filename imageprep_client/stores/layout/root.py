@@ -52,6 +52,10 @@ class LayoutRoot:
         """Make the directory when only its last part is missing."""
         self._layouts.prepare()
 
+    def close(self) -> None:
+        """Keep nothing of the layouts open; they can be used again."""
+        self._layouts.tree.close()
+
     def flush(self) -> None:
         """Return when all that was written is on stable storage."""
         self._layouts.flush()

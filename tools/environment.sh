@@ -9,31 +9,33 @@ fail() {
     exit 1
 }
 
-# Put a virtual environment on the PATH that has the project, editable, and
-# what the requirement files name: virtual_environment DIRECTORY FILE...
+# Put a virtual environment on the PATH that has the project, editable and
+# with $EXTRAS, and the packages of the requirement files, for $PYTHON:
+# virtual_environment DIRECTORY FILE...
 # It is made anew when one of them, Python or the entry points changed.
 virtual_environment() {
-    local venv=$1 file stamp options=()
+    local venv=$1 file stamp options=() python=${PYTHON:-python3}
     shift
     for file; do
         options+=(-r "$file")
     done
     stamp=$(
         pwd
-        python3 --version
+        "$python" --version
         cat "$@" setup.cfg
     )
     if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$stamp" ]; then
-        python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-            fail "python3 is older than 3.11"
-        python3 -m venv --clear "$venv" ||
+        "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+            fail "$python is older than 3.11"
+        "$python" -m venv --clear "$venv" ||
             fail "no virtual environment (Debian: apt install python3-venv)"
         # The pip of a new environment is as old as its Python, and much
         # slower. Modules are compiled when they are first used.
         "$venv/bin/pip" install -qq --disable-pip-version-check \
             --no-compile --upgrade pip pbr setuptools
         "$venv/bin/pip" install -qq --disable-pip-version-check \
-            --no-compile --no-build-isolation "${options[@]}" --editable .
+            --no-compile --no-build-isolation "${options[@]}" \
+            --editable ".${EXTRAS:-}"
         echo "$stamp" >"$venv/stamp"
     fi
     PATH=$venv/bin:$PATH

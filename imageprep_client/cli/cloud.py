@@ -34,7 +34,7 @@ def connect(command: Command) -> Connection:
         raise errors.Unverified(
             f"cloud: keystone cannot be verified: {errors.reason(error)}",
             hint="name the authority of its certificate with --os-cacert",
-        ) from error
+        ) from None
     except (
         auth_errors.ConnectFailure,
         auth_errors.DiscoveryFailure,
@@ -43,11 +43,11 @@ def connect(command: Command) -> Connection:
         raise errors.Unreachable(
             f"cloud: keystone does not serve: {errors.reason(error)}",
             hint="look at --os-auth-url",
-        ) from error
+        ) from None
     except auth_errors.HttpError as error:
         raise errors.AccessDenied(
             f"cloud: keystone refuses: {errors.reason(error)}"
-        ) from error
+        ) from None
     except (
         auth_errors.ClientException,
         shell_errors.AuthorizationFailure,
@@ -61,6 +61,6 @@ def connect(command: Command) -> Connection:
             f"cloud: no authentication: {errors.reason(error)}",
             hint="name a cloud of clouds.yaml with --os-cloud, or set the"
             " OS_* variables",
-        ) from error
+        ) from None
     connection: Connection = command.app.client_manager.sdk_connection
     return connection

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,25 @@ MAX_NODES = 250_000
 MAX_DEPTH = 64
 #: Digits of a number: converting more takes quadratic time.
 _MAX_DIGITS = 1000
+
+
+@dataclasses.dataclass(slots=True)
+class DocumentBudget:
+    """What documents that belong together may hold, once aliases are followed.
+
+    :ivar values: keys and values that are left.
+    :ivar characters: characters of keys and values that are left.
+    """
+
+    values: int = MAX_NODES
+    characters: int = MAX_SIZE
+
+    def spend(self, values: int, characters: int) -> bool:
+        """Take these out of the budget; False when there are not so many."""
+        self.values -= values
+        self.characters -= characters
+        return self.values >= 0 and self.characters >= 0
+
 
 if TYPE_CHECKING:
     from yaml import SafeLoader as _Base
@@ -77,10 +97,13 @@ def read(path: str) -> Any:
     return parse(content, path)
 
 
-def parse(content: bytes, name: str) -> Any:
+def parse(
+    content: bytes, name: str, together: DocumentBudget | None = None
+) -> Any:
     """What the YAML text holds; None when it is empty.
 
     :param name: the file to name in errors.
+    :param together: what this document and others may hold together.
     :raises InvalidFile: when it is no YAML, has more than one document, or
         is larger, deeper or longer once its aliases are followed than any
         real file is.
@@ -96,7 +119,11 @@ def parse(content: bytes, name: str) -> Any:
             hint="is this a YAML file? convert it to UTF-8",
         ) from error
     try:
-        _check_bounds(text, name)
+        size = _check_bounds(text, name)
+        if together and not together.spend(*size):
+            raise errors.InvalidFile(
+                name, "holds too much, together with the files before it"
+            )
         return yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
     except yaml.YAMLError as error:
         raise _invalid(error, name) from error
@@ -108,39 +135,53 @@ def parse(content: bytes, name: str) -> Any:
         ) from error
 
 
-def _check_bounds(text: str, name: str) -> None:
+def _check_bounds(text: str, name: str) -> tuple[int, int]:
     """Refuse too much before any of it is built.
 
     Each anchor's size is known when an alias repeats it, so documents that
     multiply themselves are refused at once, with no memory spent on them.
+
+    :returns: how many values and characters the document has.
     """
-    sizes: dict[str, int] = {}
-    open_nodes: list[tuple[str | None, int]] = []
-    total = 0
+    sizes: dict[str, tuple[int, int]] = {}
+    open_nodes: list[tuple[str | None, int, int]] = []
+    values = characters = 0
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent):
             # An alias within its own anchor is infinite; one without an
             # anchor is left for the loader to report.
-            inside = any(anchor == event.anchor for anchor, _ in open_nodes)
-            total += MAX_NODES if inside else sizes.get(str(event.anchor), 1)
+            inside = any(anchor == event.anchor for anchor, *_ in open_nodes)
+            more = sizes.get(str(event.anchor), (1, 0))
+            values += MAX_NODES if inside else more[0]
+            characters += more[1]
         elif isinstance(event, yaml.CollectionEndEvent):
-            anchor, before = open_nodes.pop()
+            anchor, *before = open_nodes.pop()
             if anchor:
-                sizes[anchor] = total - before
+                sizes[anchor] = values - before[0], characters - before[1]
         elif isinstance(event, yaml.NodeEvent):
-            total += 1
+            values += 1
+            length = 0
             if isinstance(event, yaml.CollectionStartEvent):
-                open_nodes.append((event.anchor, total - 1))
-            elif event.anchor:
-                sizes[event.anchor] = 1
+                open_nodes.append((event.anchor, values - 1, characters))
+            else:
+                length = len(getattr(event, "value", ""))
+                characters += length
+            if event.anchor:
+                sizes[event.anchor] = 1, length
         if len(open_nodes) > MAX_DEPTH:
             raise _too_deep(event.start_mark, name)
-        if total > MAX_NODES:
+        if values > MAX_NODES or characters > MAX_SIZE:
+            limit = (
+                f"{MAX_NODES} values"
+                if values > MAX_NODES
+                else f"{MAX_SIZE} characters"
+            )
             raise errors.InvalidFile(
                 name,
-                f"{_place(event.start_mark)}over {MAX_NODES} values once its"
-                " aliases are followed",
+                f"{_place(event.start_mark)}over {limit} once its aliases are"
+                " followed",
             )
+    return values, characters
 
 
 def _too_deep(mark: Any, name: str) -> errors.InvalidFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 import requests
 
@@ -81,6 +82,30 @@ def body(response: requests.Response) -> bytes | None:
     ):
         return None
     return bytes(content)
+
+
+def listing(response: requests.Response, what: str) -> list[dict[str, str]]:
+    """The entries of a page; each has a ``name`` or a ``subdir``.
+
+    :raises PlanError: when it is no page of a list.
+    """
+    content = body(response)
+    if content == b"":
+        return []
+    try:
+        page = json.loads(content or b"")
+        if isinstance(page, list) and all(map(_is_entry, page)):
+            return page
+    except (ValueError, RecursionError):
+        pass
+    raise errors.PlanError(f"{what}: the object store gives no list (GET)")
+
+
+def _is_entry(entry: object) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    name = entry.get("name") or entry.get("subdir")
+    return isinstance(name, str) and name != ""
 
 
 def md5(content: bytes | bytearray) -> str:

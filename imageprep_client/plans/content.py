@@ -14,6 +14,8 @@ from imageprep_client.heat import document
 from imageprep_client.plans import base
 from imageprep_client.plans.files import Stored
 
+#: Files that a plan may list; real plans have some dozens.
+MAX_ENVIRONMENTS = 1000
 _PARAMETERS = ("passwords", "derived_parameters", "parameter_defaults")
 
 
@@ -37,7 +39,8 @@ class PlanEnvironment:
                 hint="name what holds the whole plan",
             )
         self._name = name
-        data = _load(name, base.PLAN_ENVIRONMENT, stored.content)
+        self._together = document.DocumentBudget()
+        data = self._load(base.PLAN_ENVIRONMENT, stored.content)
         if not isinstance(data, dict):
             raise self._error("expected a mapping")
         self._data = data
@@ -74,9 +77,7 @@ class PlanEnvironment:
         roles = files[base.ROLES]
         if roles is None:
             return base.PlanContent(found)
-        return base.PlanContent(
-            found, _load(self._name, base.ROLES, roles.content)
-        )
+        return base.PlanContent(found, self._load(base.ROLES, roles.content))
 
     def listing(self, path: str) -> bytes | None:
         """The plan environment with a file at the end of its list.
@@ -105,6 +106,11 @@ class PlanEnvironment:
             return
         if not isinstance(listed, list):
             raise self._error("environments: expected a list")
+        if len(listed) > MAX_ENVIRONMENTS:
+            raise self._error(
+                f"environments: {len(listed)} entries, at most"
+                f" {MAX_ENVIRONMENTS} are read"
+            )
         for number, entry in enumerate(listed):
             where = f"environments[{number}]"
             if not isinstance(entry, dict) or len(entry) != 1:
@@ -134,14 +140,16 @@ class PlanEnvironment:
     ) -> Iterator[tuple[str, Any]]:
         """The environments that the plan lists, in its order."""
         main = f"{self._name}/{base.PLAN_ENVIRONMENT}"
+        parsed: dict[str, Any] = {}
         for where, path, data in self._entries:
             if not path:
                 yield f"{main}: {where}.data", data
                 continue
             stored = files[path]
             if stored is not None:
-                label = f"{self._name}/{path}"
-                yield label, _load(self._name, path, stored.content)
+                if path not in parsed:
+                    parsed[path] = self._load(path, stored.content)
+                yield f"{self._name}/{path}", parsed[path]
 
     def _section(self, section: str) -> dict[str, Any]:
         data = self._data.get(section)
@@ -159,11 +167,11 @@ class PlanEnvironment:
             hint=hint,
         )
 
-
-def _load(name: str, path: str, content: bytes) -> Any:
-    try:
-        return document.parse(content, path)
-    except errors.InvalidFile as invalid:
-        raise errors.PlanError(
-            f"plan {name}: {invalid}", hint=invalid.hint
-        ) from invalid
+    def _load(self, path: str, content: bytes) -> Any:
+        try:
+            return document.parse(content, path, self._together)
+        except errors.InvalidFile as invalid:
+            # Without its cause, which may quote a password of the file.
+            raise errors.PlanError(
+                f"plan {self._name}: {invalid}", hint=invalid.hint
+            ) from None

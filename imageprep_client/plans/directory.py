@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import io
+import logging
 import os
+import posixpath
 import stat
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.heat import document
-from imageprep_client.host import files
+from imageprep_client.heat.value import printable
+from imageprep_client.host import directory as directories
+from imageprep_client.host import locks, owners
+from imageprep_client.host.directory import Directory
+from imageprep_client.host.reading import Kind
 from imageprep_client.plans import base
 from imageprep_client.plans import files as plan_files
 from imageprep_client.plans.files import Stored
 from imageprep_client.plans.stored import StoredPlan
 
-_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
+#: Seconds to wait for a lock that another process has.
+PATIENCE = 120.0
+#: The kernel follows as many links.
+_MAX_LINKS = 40
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+_log = logging.getLogger(__name__)
 
 
 class PlanDirectory(StoredPlan):
@@ -35,28 +47,32 @@ class PlanDirectory(StoredPlan):
 class DirectoryFiles:
     """The files in a directory; symbolic links may not lead out of it.
 
-    Readers and writers hold a lock on the directory itself, the readers a
-    shared one. Whoever writes without it is noticed until the moment
-    before a file is replaced.
+    Readers and writers lock the directory itself, readers with a shared
+    lock. A writer without a lock is noticed until the moment before a file
+    is replaced. Within `locked` all paths are relative to the directory that
+    is locked, whatever others rename meanwhile.
+
+    :param patience: seconds to wait for the lock.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], patience: float = PATIENCE
+    ) -> None:
         self.name = os.fspath(path)
         self._path = Path(path).absolute()
+        self._patience = patience
+        self._locked = threading.local()
 
     def read(self, path: str) -> Stored | None:
-        file = self._inside(path)
-        # Without O_NONBLOCK a FIFO would block for ever.
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        try:
-            with io.FileIO(os.open(file, flags)) as stream:
-                if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                    raise plan_files.error(self, path, "is not a regular file")
-                content = io.BufferedReader(stream).read(document.MAX_SIZE + 1)
-        except OSError as error:
-            if error.errno in _ABSENT:
-                return None
-            raise self._failed(path, "cannot be read", error) from error
+        with self._reported(path, "cannot be read"):
+            place = self._inside(path)
+            file = self._directory.open_regular(place)
+            if file is None:
+                if self._directory.status(place) is None:
+                    return None
+                raise plan_files.error(self, path, "is not a regular file")
+            with io.BufferedReader(file) as stream:
+                content = stream.read(document.MAX_SIZE + 1)
         return Stored(content, hashlib.sha256(content).hexdigest())
 
     def read_many(self, paths: Iterable[str]) -> Mapping[str, Stored | None]:
@@ -65,57 +81,78 @@ class DirectoryFiles:
     def write(
         self, path: str, content: bytes, *, replaces: Stored | None
     ) -> None:
-        file = self._inside(path)
-        self._make(file.parent, path)
-        mode = None if replaces else self._mode()
-        if self.read(path) != replaces:
-            raise plan_files.conflict(self, path)
-        files.write(str(file), content, mode=mode)
+        with self._reported(path, "cannot be written"):
+            place = self._inside(path)
+            self._make(posixpath.dirname(place))
+            if self.read(path) != replaces:
+                raise plan_files.conflict(self, path)
+            self._replace(place, content)
 
     def delete(self, path: str) -> None:
-        try:
-            self._inside(path).unlink(missing_ok=True)
-        except OSError as error:
-            raise self._failed(path, "cannot be deleted", error) from error
+        folder, name = posixpath.split(path)
+        with self._reported(path, "cannot be deleted"):
+            place = directories.join(self._inside(folder), name)
+            self._directory.unlink(place)
 
     def names(self, folder: str) -> Sequence[str]:
-        try:
-            with os.scandir(self._inside(folder)) as entries:
-                return [
-                    f"{folder}/{entry.name}"
-                    for entry in entries
-                    if entry.is_file(follow_symlinks=False)
-                ]
-        except OSError as error:
-            if error.errno in _ABSENT:
-                return []
-            raise self._failed(folder, "cannot be read", error) from error
+        with self._reported(folder, "cannot be read"):
+            entries = self._directory.entries(self._inside(folder))
+        return [
+            f"{folder}/{name}"
+            for name, kind in entries.items()
+            if kind is Kind.FILE
+        ]
 
     def check_writable(self, paths: Iterable[str]) -> None:
+        """Try it with an empty file, which is removed at once."""
         for path in paths:
-            file = self._inside(path)
-            # Folders come into being with the file.
-            while not os.path.lexists(file.parent):
-                file = file.parent
-            files.check(str(file))
+            with self._reported(path, "cannot be written"):
+                self.read(path)
+                folder = posixpath.dirname(self._inside(path))
+                # Folders come into being with the file.
+                while folder and self._directory.status(folder) is None:
+                    folder = posixpath.dirname(folder)
+                with self._directory.staged(folder) as probe:
+                    self._directory.write(probe, b"", 0o600)
 
     @contextlib.contextmanager
     def locked(self, *, exclusive: bool) -> Iterator[None]:
-        """Each call opens the directory anew: threads exclude each other."""
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        operation = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+        """Each call opens the directory anew: threads exclude each other.
+
+        :raises PlanError: when another process has the lock for too long.
+        """
+        directory = Directory(self._path)
         with contextlib.ExitStack() as stack:
             try:
-                descriptor = os.open(self._path, flags)
+                directory.hold()
+                descriptor = directory.open_directory("")
                 stack.callback(os.close, descriptor)
-                fcntl.flock(descriptor, operation)
-            except OSError as error:
-                reason = (error.strerror or "unknown reason").lower()
+                stack.enter_context(
+                    locks.locked(
+                        descriptor,
+                        shared=not exclusive,
+                        timeout=self._patience,
+                        waiting=lambda: self._wait(descriptor),
+                    )
+                )
+            except BlockingIOError:
                 raise errors.PlanError(
-                    f"plan {self.name}: {reason}",
+                    f"plan {self.name}: {_lock_owner(descriptor)} has had it"
+                    f" locked for {self._patience:.0f} s",
+                    hint="try again when that process has ended",
+                ) from None
+            except errors.AccessDenied as error:
+                raise errors.PlanError(
+                    f"plan {self.name}: {error}", hint=error.hint
+                ) from error
+            except OSError as error:
+                raise errors.PlanError(
+                    f"plan {self.name}: {_reason(error)}",
                     hint="name the directory that has"
                     f" {base.PLAN_ENVIRONMENT} in it",
                 ) from error
+            self._locked.directory = directory
+            stack.callback(delattr, self._locked, "directory")
             yield
 
     def forget_cached(self) -> Sequence[errors.PlanError]:
@@ -127,41 +164,143 @@ class DirectoryFiles:
             if plan_files.is_cached(path):
                 self.delete(path)
 
-    def _make(self, folder: Path, path: str) -> None:
-        """Make a folder, for who owns the plan, also where that is sudo."""
-        if folder.exists():
+    @property
+    def _directory(self) -> Directory:
+        """The directory that this thread has locked, or that of the path."""
+        directory: Directory | None
+        directory = getattr(self._locked, "directory", None)
+        return directory or Directory(self._path)
+
+    def _wait(self, descriptor: int) -> None:
+        _log.info(
+            "plan %s: waiting for %s, which has it locked",
+            self.name,
+            _lock_owner(descriptor),
+        )
+
+    def _make(self, folder: str) -> None:
+        """Make a folder that belongs to the plan's owner, under sudo too."""
+        directory = self._directory
+        if not folder or directory.is_directory(folder):
             return
-        self._make(folder.parent, path)
+        self._make(posixpath.dirname(folder))
+        directory.make_directory(folder, 0o777)
+        owner = self._owner()
+        directory.give(folder, owner.st_uid, owner.st_gid)
+
+    def _replace(self, place: str, content: bytes) -> None:
+        directory = self._directory
+        owner = self._owner()
+        old = directory.status(place)
+        if old and (
+            old.st_uid == owner.st_uid or owners.is_trusted(old.st_uid)
+        ):
+            owner = old
+        mode = stat.S_IMODE(old.st_mode) & 0o777 if old else self._mode()
+        folder = posixpath.dirname(place)
+        with directory.staged(folder) as temporary:
+            # Private until it has its owner and mode: the plan has passwords.
+            # Without an older file it gets the mode that the umask leaves.
+            first = 0o666 if mode is None else 0o600
+            with directory.create(temporary, first) as file:
+                directories.write_all(file, content)
+                # As far as this user may.
+                with contextlib.suppress(PermissionError):
+                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+                if mode is not None:
+                    os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+            directory.rename(temporary, place)
+        self._synchronise(folder)
+
+    def _synchronise(self, folder: str) -> None:
+        """Make a rename durable, where the file system can."""
+        # The file is in place: that the directory cannot be synced, or may
+        # be written and not read, is no failure.
+        with contextlib.suppress(OSError):
+            descriptor = self._directory.open_directory(folder)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def _owner(self) -> os.stat_result:
+        """The status of the directory itself, whose owner has the plan."""
+        descriptor = self._directory.open_directory("")
         try:
-            folder.mkdir(exist_ok=True)
-            owner = self._path.stat()
-            with contextlib.suppress(PermissionError):
-                os.chown(folder, owner.st_uid, owner.st_gid)
-        except OSError as error:
-            raise self._failed(path, "cannot be written", error) from error
+            return os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _mode(self) -> int | None:
         """Permissions of a new file: nobody may read more than before."""
+        status = self._directory.status(self._inside(base.PARAMETERS))
+        return stat.S_IMODE(status.st_mode) & 0o777 if status else None
+
+    @contextlib.contextmanager
+    def _reported(self, path: str, what: str) -> Iterator[None]:
+        """Turn an error of the system into one about a file of the plan."""
         try:
-            return stat.S_IMODE(self._inside(base.PARAMETERS).stat().st_mode)
-        except OSError:
-            return None
-
-    def _failed(
-        self, path: str, what: str, error: OSError
-    ) -> errors.PlanError:
-        reason = (error.strerror or "unknown reason").lower()
-        return plan_files.error(self, path, f"{what}: {reason}")
-
-    def _inside(self, path: str) -> Path:
-        """The file itself, links followed, which is in the directory."""
-        # Path.resolve raises a RuntimeError for links that go in circles.
-        file = Path(os.path.realpath(self._path / path))
-        if not file.is_relative_to(os.path.realpath(self._path)):
+            yield
+        except errors.AccessDenied as error:
             raise plan_files.error(
-                self,
-                path,
-                "a symbolic link leads out of the plan",
-                "replace the link by the file",
-            )
-        return file
+                self, path, f"{what}: {error}", error.hint
+            ) from error
+        except OSError as error:
+            problem = f"{what}: {_reason(error)}"
+            if error.errno in _FULL:
+                raise errors.NoSpace(
+                    f"plan {self.name}: {path}: {problem}",
+                    hint=f"make room in {self.name}",
+                ) from error
+            raise plan_files.error(self, path, problem) from error
+
+    def _inside(self, path: str) -> str:
+        """The path without symbolic links, which may not lead out."""
+        names = path.split("/")[::-1]
+        place: list[str] = []
+        links = 0
+        while names:
+            name = names.pop()
+            if name == ".." and place:
+                place.pop()
+            elif name == "..":
+                raise plan_files.error(
+                    self,
+                    path,
+                    "a symbolic link leads out of the plan",
+                    "replace the link by the file",
+                )
+            elif name not in ("", "."):
+                place.append(name)
+                target = self._directory.read_link("/".join(place))
+                if target is None:
+                    continue
+                place.pop()
+                links += 1
+                if links > _MAX_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+                if posixpath.isabs(target):
+                    place = []
+                    target = os.path.relpath(
+                        target, os.path.realpath(self._path)
+                    )
+                names.extend(target.split("/")[::-1])
+        return "/".join(place)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or "unknown reason").lower()
+
+
+def _lock_owner(descriptor: int) -> str:
+    """The process that has the lock of an open file, for messages."""
+    process = locks.owner(os.fstat(descriptor))
+    if process is None or process <= 0:
+        return "a process that this host does not show"
+    try:
+        user = owners.user_name(os.stat(f"/proc/{process}").st_uid)
+        command = Path(f"/proc/{process}/comm").read_text(errors="replace")
+    except OSError:
+        return f"process {process}"
+    return f"process {process} ({printable(command.strip())} of user {user})"

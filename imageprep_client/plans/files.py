@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from imageprep_client import errors
+from imageprep_client.heat import document
 
+#: Bytes that are read of the files of a plan at a time.
+MAX_TOTAL = 4 * document.MAX_SIZE
 #: Where the predecessor keeps what it has worked out of plans.
 CACHE = "__cache__"
 
@@ -127,11 +130,38 @@ def is_cached(path: str) -> bool:
     return path.startswith(begin) and path.endswith(end)
 
 
+class Total:
+    """Bounds what is read of the files of a plan together."""
+
+    def __init__(self, files: PlanFiles) -> None:
+        self._files = files
+        self._left = MAX_TOTAL
+
+    def add(self, path: str, stored: Stored | None) -> Stored | None:
+        """The file itself, when it is within the bound.
+
+        :raises PlanError: when all files together are too large.
+        """
+        self._left -= len(stored.content) if stored else 0
+        if self._left < 0:
+            raise error(
+                self._files,
+                path,
+                "the files of the plan are larger than"
+                f" {MAX_TOTAL} bytes together",
+            )
+        return stored
+
+
 def one_by_one(
     files: PlanFiles, paths: Iterable[str]
 ) -> dict[str, Stored | None]:
     """What `PlanFiles.read_many` gives, where reading takes no time."""
-    return {path: files.read(path) for path in dict.fromkeys(paths)}
+    total = Total(files)
+    return {
+        path: total.add(path, files.read(path))
+        for path in dict.fromkeys(paths)
+    }
 
 
 def failures(steps: Iterable[Callable[[], None]]) -> list[errors.PlanError]:

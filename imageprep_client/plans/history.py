@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from imageprep_client import errors
+from imageprep_client.heat import document
 from imageprep_client.plans import base, files
 from imageprep_client.plans.files import PlanFiles, Stored
 from imageprep_client.plans.revision import State
@@ -81,11 +82,14 @@ class History:
 
         :raises PlanError: when the plan cannot be read.
         """
+        # One more than is shown: what the oldest changed is told as well.
+        numbers = self._numbers()[-self._kept - 1 :]
+        together = document.DocumentBudget()
         found = {
-            number: State(stored.content)
+            number: State(stored.content, together)
             if isinstance(stored, Stored)
             else State.broken(stored)
-            for number, stored in self._read(self._numbers()).items()
+            for number, stored in self._read(numbers).items()
         }
         if present is None:
             return States(found)
@@ -118,14 +122,15 @@ class History:
             stored = self._files.read_many(paths)
         except errors.PlanError:
             # Another look, to find out which of them it is.
-            stored = {name: self._read_one(name) for name in paths}
+            total = files.Total(self._files)
+            stored = {name: self._read_one(name, total) for name in paths}
         found = zip(numbers, map(stored.get, paths), strict=True)
         # Somebody else may have dropped one in between.
         return {number: each for number, each in found if each is not None}
 
-    def _read_one(self, name: str) -> Stored | str | None:
+    def _read_one(self, name: str, total: files.Total) -> Stored | str | None:
         try:
-            return self._files.read(name)
+            return total.add(name, self._files.read(name))
         except errors.PlanError as error:
             return str(error)
 
@@ -150,5 +155,5 @@ class History:
 
     def _has(self, number: int, present: Stored) -> bool:
         """Whether this is kept under this number."""
-        found = self._read_one(path(number))
+        found = self._read_one(path(number), files.Total(self._files))
         return isinstance(found, Stored) and found.content == present.content

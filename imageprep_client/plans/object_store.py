@@ -32,6 +32,9 @@ _log = logging.getLogger(__name__)
 _RETRIES = {"connect_retries": 3, "status_code_retries": 4}
 #: Seconds to connect, and of silence.
 _TIMEOUT = (10.0, 30.0)
+#: Entries of a page, and pages, of a list.
+_PAGE = 1000
+_MAX_PAGES = 100
 #: How often an object is asked for that arrives broken.
 _READS = 3
 #: Nothing is repeated: the SDK's own way to get a new token, either.
@@ -99,28 +102,40 @@ class ObjectStore:
 
         :raises PlanError: when the object store fails.
         """
-        for entry in self.listed("object store", "/", {}):
-            yield entry["name"]
+        return self.listed("object store", "/", {})
 
     def listed(
         self, what: str, url: str, parameters: Mapping[str, str]
-    ) -> Iterator[dict[str, str]]:
-        """The entries of a listing, page after page."""
+    ) -> Iterator[str]:
+        """The names in a listing, without its folders, page after page.
+
+        :raises PlanError: when it is malformed, or has no end.
+        """
         marker = ""
-        while True:
-            response = self.ask(
-                what,
-                "GET",
-                url,
-                params={**parameters, "format": "json", "marker": marker},
-            )
-            answers.check(response, what)
-            page = response.json() if response.content else []
+        for _ in range(_MAX_PAGES):
+            query = {"format": "json", "limit": str(_PAGE), "marker": marker}
+            with self.ask(
+                what, "GET", url, params={**parameters, **query}, stream=True
+            ) as response:
+                answers.check(response, what)
+                page = answers.listing(response, what)
+            for entry in page:
+                name = entry.get("name") or entry["subdir"]
+                # The order of the names in UTF-8, which is that of `str`.
+                if name <= marker:
+                    raise errors.PlanError(
+                        f"{what}: the object store's list has no end: it"
+                        f" repeats {name[:100]!r}"
+                    )
+                marker = name
+                if "name" in entry:
+                    yield name
             if not page:
                 return
-            for entry in page:
-                marker = entry.get("name") or entry["subdir"]
-                yield entry
+        raise errors.PlanError(
+            f"{what}: the object store's list has over {_MAX_PAGES * _PAGE}"
+            " entries"
+        )
 
     def ask(
         self,
@@ -310,9 +325,7 @@ class Container:
     def names(self, folder: str) -> Iterator[str]:
         """The objects directly in a folder, in order."""
         parameters = {"prefix": f"{folder}/", "delimiter": "/"}
-        for entry in self._store.listed(self._what(), self._url, parameters):
-            if "name" in entry:
-                yield entry["name"]
+        return self._store.listed(self._what(), self._url, parameters)
 
     def error(
         self, path: str, problem: str, hint: str | None = None

@@ -21,7 +21,8 @@ _MASK = "***"
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d:\d\d|Z)?")
 _COMMAND = re.compile(r"#\s*(openstack .*)")
-_HEADER = re.compile(rb"(?:[ \t]*(?:#[^\n]*)?\r?\n)*")
+#: The first line that is neither empty nor a comment.
+_BODY = re.compile(rb"^[ \t]*[^#\s]", re.M)
 
 
 class State:
@@ -33,12 +34,18 @@ class State:
     :ivar command: the command line that made it, or empty.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(
+        self, content: bytes, together: document.DocumentBudget | None = None
+    ) -> None:
+        """Parse it.
+
+        :param together: what this state and others may hold together.
+        """
         self.content = content
         self.problem = ""
         self._document: Any = None
         try:
-            self._document = document.parse(content, base.PARAMETERS)
+            self._document = document.parse(content, base.PARAMETERS, together)
             if not isinstance(self._document, dict):
                 self.problem = "expected a mapping"
             elif not isinstance(self._section(), dict):
@@ -108,8 +115,8 @@ def is_image(parameter: object, value: object) -> bool:
 
 def _head(content: bytes) -> bytes:
     """The comments and empty lines at the top."""
-    found = _HEADER.match(content)
-    return found[0] if found else b""
+    body = _BODY.search(content)
+    return content[: body.start()] if body else content
 
 
 def _shown(name: str, value: Any) -> str:

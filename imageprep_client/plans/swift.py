@@ -76,7 +76,10 @@ class SwiftFiles:
 
     def read_many(self, paths: Iterable[str]) -> Mapping[str, Stored | None]:
         names = list(dict.fromkeys(paths))
-        found = at_once.each(self._read, names)
+        total = files.Total(self)
+        found = at_once.each(
+            lambda path: total.add(path, self._read(path)), names
+        )
         return dict(zip(names, found, strict=True))
 
     def write(

@@ -61,6 +61,7 @@ def virtual_host(tree: str, listen: str) -> str:
         "@TAKES_INDEX@": _TAKES_INDEX,
         "@INDEX_TYPES@": _INDEX_TYPES,
         "@MANIFEST_TYPES@": _MANIFEST_TYPES,
+        "@KNOWN_TYPES@": "|".join(map(re.escape, mediatypes.ACCEPT)),
         "@INDEX@": mediatypes.OCI_INDEX,
         "@EMPTY_INDEX@": json.dumps(_EMPTY_INDEX),
         "@DENIED@": _error("DENIED", "access to the file is denied"),
@@ -107,6 +108,9 @@ Listen @LISTEN@
 
     RewriteEngine On
     RewriteRule ^ - [E=no-gzip:1,E=no-brotli:1]
+
+    # A $ in the patterns below also matches before a line feed.
+    RewriteRule [[:cntrl:]] - [R=404,L]
 
     RewriteCond %{REQUEST_METHOD} !^(GET|HEAD)$
     RewriteRule ^ - [R=405,L]
@@ -160,6 +164,7 @@ Listen @LISTEN@
     RewriteRule ^ - [R=404,L]
 
     Header always set Docker-Distribution-Api-Version "registry/2.0"
+    Header always set X-Content-Type-Options nosniff
     Header always set Allow "GET, HEAD" "expr=%{REQUEST_STATUS} == '405'"
     Header always set Content-Type "application/json" \
         "expr=%{REQUEST_STATUS} =~ /^(40[0345]|416)$/"
@@ -188,6 +193,7 @@ Listen @LISTEN@
     <LocationMatch "^/v2/.+/blobs/(?<DIGEST>[^/]+)$">
         ErrorDocument 404 '@BLOB_UNKNOWN@'
         ForceType application/octet-stream
+        Header set Content-Type application/octet-stream
         Header set Docker-Content-Digest "%{MATCH_DIGEST}e"
         Header set ETag "\"%{MATCH_DIGEST}e\""
         Header set Cache-Control "max-age=31536000, immutable"
@@ -197,6 +203,9 @@ Listen @LISTEN@
         RequestHeader unset Negotiate
         RequestHeader set Accept "@INDEX_TYPES@, */*;q=0.5" env=!no-index
         RequestHeader set Accept "@MANIFEST_TYPES@, */*;q=0.01" env=no-index
+        # A .htaccess names any type; no other one is that of a manifest.
+        Header set Content-Type "application/octet-stream" \
+            "expr=%{CONTENT_TYPE} !~ m#^(@KNOWN_TYPES@)$#"
         # tripleo-common writes it without its quotes.
         Header edit ETag "^\"?(sha[0-9]+:[0-9a-f]+)\"?$" "\"$1\""
     </LocationMatch>

@@ -19,8 +19,6 @@ from collections.abc import (
 )
 from typing import Any
 
-from aiohttp import web
-
 from imageprep_client import errors
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
@@ -28,7 +26,20 @@ from imageprep_client.serving import negotiation, paging, ranges, route
 from imageprep_client.serving.address import Address
 from imageprep_client.stores.imageserve import ImageServeStore, ImageServeTree
 
-_VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
+try:
+    from aiohttp import web
+except ModuleNotFoundError as _error:
+    raise errors.InputError(
+        "aiohttp is not installed",
+        hint="pip install 'imageprep-client[serve]'",
+    ) from _error
+
+#: Sent with every response. Content is what somebody else wrote: no browser
+#: may take it for anything but its type.
+_HEADERS = {
+    "Docker-Distribution-Api-Version": "registry/2.0",
+    "X-Content-Type-Options": "nosniff",
+}
 #: Seconds that transfers get to end when the server is told to stop.
 _GRACE = 2.0
 _A_YEAR = "max-age=31536000, immutable"
@@ -139,13 +150,13 @@ async def _refusals(
         refusal = route.Refusal(403, "DENIED", str(error))
     except errors.ImagePrepError as error:
         refusal = route.Refusal(500, "UNKNOWN", str(error))
-    headers = {**_VERSION, **refusal.headers}
+    headers = {**_HEADERS, **refusal.headers}
     return _json(refusal.to_json(), headers, refusal.status)
 
 
 def _json(
     document: object,
-    headers: Mapping[str, str] = _VERSION,
+    headers: Mapping[str, str] = _HEADERS,
     status: int = 200,
     media_type: str = "application/json",
 ) -> web.Response:
@@ -202,7 +213,7 @@ class _Registry:
         found, following = paging.page(
             names, query.get("n"), query.get("last")
         )
-        headers = dict(_VERSION)
+        headers = dict(_HEADERS)
         if following:
             headers["Link"] = f'<{request.path}?{following}>; rel="next"'
         return _json({**document, key: found}, headers)
@@ -211,7 +222,7 @@ class _Registry:
         self, request: web.Request, store: ImageServeStore, digest: str
     ) -> web.Response:
         found = store.referrers(Descriptor(mediatypes.OCI_MANIFEST, digest, 0))
-        headers = dict(_VERSION)
+        headers = dict(_HEADERS)
         wanted = request.query.get("artifactType")
         if wanted:
             found = [each for each in found if each.artifact_type == wanted]
@@ -250,6 +261,9 @@ class _Registry:
             found = store.resolve(digest)
         except errors.NotFound as error:
             raise route.manifest_unknown(reference) from error
+        # A tree may hold whatever somebody put there, a web page for one.
+        if not mediatypes.is_manifest(found.media_type):
+            raise route.manifest_unknown(reference)
         file = store.open_manifest(digest)
         if file is None:
             raise route.manifest_unknown(reference)
@@ -271,7 +285,7 @@ async def _send(
         etag = f'"{digest}"'
         response = web.StreamResponse(
             headers={
-                **_VERSION,
+                **_HEADERS,
                 **headers,
                 "Docker-Content-Digest": digest,
                 "ETag": etag,

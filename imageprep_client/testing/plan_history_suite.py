@@ -15,6 +15,7 @@ from imageprep_client.plans.stored import StoredPlan
 from imageprep_client.testing.plan_host import (
     FILES,
     PlanHost,
+    Watched,
     make,
     minimal,
 )
@@ -49,6 +50,43 @@ class HistorySuite:
         assert not plan.history()
         with pytest.raises(errors.PlanError, match="no earlier parameters"):
             plan.restore(None, [])
+
+    def test_old_files_are_not_read(self, host: PlanHost) -> None:
+        """However many files others leave there, the newest are read."""
+        host.keep(
+            {
+                **minimal(),
+                **{path(number): "a: b" for number in range(1, 60)},
+                base.PARAMETERS: "parameter_defaults: {}",
+            }
+        )
+        reads: list[str] = []
+        watched = Watched(host.open(), lambda _, name: reads.append(name))
+        StoredPlan(watched, 3).history()
+
+        expected = [path(number) for number in (56, 57, 58, 59)]
+        assert [name for name in reads if "history" in name] == expected
+
+    def test_many_values_in_the_history(self, host: PlanHost) -> None:
+        """Kept files have a bound together; the rest is told as broken."""
+        row = ", ".join(["x"] * 1000)
+        bomb = (
+            f"parameter_defaults: {{a: &a [{row}],"
+            f" b: [{', '.join(['*a'] * 150)}]}}"
+        )
+        host.keep({**minimal(), path(1): bomb, path(2): bomb})
+        newest, oldest = StoredPlan(host.open()).history()
+
+        assert not oldest.problem
+        assert "holds too much" in newest.problem
+
+    def test_long_header(self, host: PlanHost) -> None:
+        """Empty lines at the top take no time and no memory."""
+        text = "\n" * 1_000_000 + "parameter_defaults: {A: x}\n"
+        plan = make(host, {**minimal(), base.PARAMETERS: text})
+
+        (revision,) = plan.history()
+        assert revision.number == 1
 
     def test_history_of_what_is_no_plan(self, host: PlanHost) -> None:
         """What is no plan has no history either."""

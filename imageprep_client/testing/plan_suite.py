@@ -13,13 +13,15 @@ the files of a plan and shows what they are later::
 from __future__ import annotations
 
 import concurrent.futures
+import traceback
 from typing import Any
 
 import pytest
 import yaml
 
 from imageprep_client import errors
-from imageprep_client.plans import base
+from imageprep_client.heat import document
+from imageprep_client.plans import base, content
 from imageprep_client.plans.stored import StoredPlan
 from imageprep_client.testing.plan_conflict_suite import ConflictSuite
 from imageprep_client.testing.plan_history_suite import HistorySuite
@@ -199,6 +201,60 @@ class PlanSuite(HistorySuite, ConflictSuite):
 
         with pytest.raises(errors.PlanError, match=f"{path}: invalid YAML"):
             plan.read()
+
+    # Bounds
+
+    def test_too_many_environments(self, host: PlanHost) -> None:
+        """A plan that lists more files than any real one is not read."""
+        listed = [{"path": "a.yaml"}] * (content.MAX_ENVIRONMENTS + 1)
+        plan = make(host, {**minimal(environments=listed), "a.yaml": ""})
+
+        with pytest.raises(errors.PlanError, match="environments: 1001 ent"):
+            plan.read()
+
+    def test_large_files_together(self, host: PlanHost) -> None:
+        """Files that are small enough one by one are bounded in sum."""
+        names = [f"{number}.yaml" for number in range(5)]
+        listed = [{"path": name} for name in names]
+        large = "#" * document.MAX_SIZE
+        plan = make(
+            host,
+            {**minimal(environments=listed), **dict.fromkeys(names, large)},
+        )
+
+        with pytest.raises(errors.PlanError, match="bytes together"):
+            plan.read()
+
+    def test_many_values_together(self, host: PlanHost) -> None:
+        """Aliases of several files do not multiply without bound."""
+        row = ", ".join(["x"] * 1000)
+        bomb = f"a: &a [{row}]\nb: [{', '.join(['*a'] * 150)}]\n"
+        listed = [{"path": "a.yaml"}, {"path": "b.yaml"}]
+        files = {"a.yaml": bomb, "b.yaml": bomb}
+        plan = make(host, {**minimal(environments=listed), **files})
+
+        with pytest.raises(errors.PlanError, match=r"b\.yaml: holds too much"):
+            plan.read()
+
+    def test_file_that_is_listed_often(self, host: PlanHost) -> None:
+        """A file counts once, however often it is listed."""
+        bomb = "parameter_defaults: {a: [" + "x, " * 150_000 + "]}"
+        listed = [{"path": "a.yaml"}] * 5
+        plan = make(host, {**minimal(environments=listed), "a.yaml": bomb})
+
+        first, *others = [data for _, data in plan.read().environments]
+        assert all(data is first for data in others)
+
+    @pytest.mark.parametrize("value", ["!canary", "!!int canary", "*canary"])
+    def test_causes_have_no_values(self, host: PlanHost, value: str) -> None:
+        """A password that YAML takes for a tag is in no cause, either."""
+        text = f"passwords: {{A: {value}}}"
+        plan = make(host, {base.PLAN_ENVIRONMENT: text})
+
+        with pytest.raises(errors.PlanError) as caught:
+            plan.read()
+        shown = "".join(traceback.format_exception(caught.value))
+        assert "canary" not in shown
 
     # Writing
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from imageprep_client.oci import digest as digests
 from imageprep_client.oci import mediatypes
 from imageprep_client.serving import apache as printed
 from imageprep_client.serving import server as embedded
@@ -62,6 +64,10 @@ OLD_MULTI = content.index(
     {"linux/amd64": OLD, "linux/arm64": content.image("o", docker=True)},
     docker=True,
 )
+PLANTED = content.image("planted")
+#: A manifest that says of itself that it is a web page.
+PAGE = json.dumps({"mediaType": "text/html", "x": "<script>"}).encode()
+PAGE_DIGEST = digests.of(PAGE)
 TAGS = {"docker": DOCKER, "multi": MULTI, "17.1": OCI, "17.1.2": DOCKER}
 
 
@@ -119,6 +125,19 @@ def tree() -> Iterator[Path]:
         tripleo_tree.write(path, "old/app", OLD, "16.2")
         tripleo_tree.write(path, "old/multi", OLD_MULTI, "16.2")
         tripleo_tree.write_with_link(path, "older/app", OLD, "13")
+        store = ImageServeTree(path).store("ns/planted")
+        store_suite.store_all(store, PLANTED)
+        store.tag(PLANTED.descriptor, "page")
+        for headers in (
+            store.paths.htaccess(PLANTED.descriptor.digest),
+            store.paths.blobs / ".htaccess",
+        ):
+            headers.write_text('Header set Content-Type "text/html"\n')
+        page = store.paths.manifest(PAGE_DIGEST)
+        page.parent.mkdir()
+        page.write_bytes(PAGE)
+        headers = store.paths.htaccess(PAGE_DIGEST)
+        headers.write_text('Header set Content-Type "text/html"\n')
         secret = directory / "secret"
         secret.write_text("not served")
         (OnDisk(store).blobs / ABSENT.replace("0", "1")).symlink_to(secret)
@@ -405,6 +424,67 @@ class TestCompleteServers:
         assert answer.status in (400, 403, 404)
         assert b"not served" not in answer.body
 
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "manifests/page",
+            f"manifests/{PLANTED.descriptor.digest}",
+            f"manifests/{PAGE_DIGEST}",
+            f"blobs/{PLANTED.pieces[1].descriptor.digest}",
+        ],
+    )
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    def test_planted_type(self, url: str, path: str, method: str) -> None:
+        """A type that somebody wrote into the tree is not sent."""
+        answer = ask(url, f"/v2/ns/planted/{path}", method=method)
+        assert answer.headers["Content-Type"] in {
+            *mediatypes.ACCEPT,
+            "application/json",
+            "application/octet-stream",
+        }
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/v2/",
+            "/v2/_catalog",
+            "/v2/ns/app/tags/list",
+            f"/v2/ns/app/referrers/{ABSENT}",
+            "/v2/ns/app/manifests/nothing",
+            "/v2/ns/app/blobs/sha256:abc",
+            IMAGE.by_tag,
+            BLOB,
+        ],
+    )
+    def test_types_are_not_guessed(self, url: str, path: str) -> None:
+        """Every response tells browsers to take its type as it is."""
+        headers = ask(url, path).headers
+        assert headers.get_all("X-Content-Type-Options") == ["nosniff"]
+
+    @pytest.mark.parametrize("end", ["%0a", "%0d%0a", "%00", "%09", "%7f"])
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/v2/",
+            "/v2/_catalog",
+            "/v2/ns/app/tags/list",
+            f"/v2/ns/app/referrers/{OCI.descriptor.digest}",
+            IMAGE.by_tag,
+            IMAGE.by_digest,
+            BLOB,
+        ],
+    )
+    def test_control_characters(self, url: str, path: str, end: str) -> None:
+        """A path with a control character is no path of the API."""
+        answer = ask(url, path + end)
+        assert answer.status in (400, 404)
+        assert b"schemaVersion" not in answer.body
+
+    def test_no_header_from_a_path(self, url: str) -> None:
+        """No part of a path becomes a header of its own."""
+        answer = ask(url, "/v2/ns/app/blobs/x%0d%0aInjected:%20yes")
+        assert answer.headers["Injected"] is None
+
 
 @serve_only
 class TestServe:
@@ -427,7 +507,7 @@ class TestServe:
 
     def test_pages_of_the_catalog(self, url: str) -> None:
         """Repositories come in pages, too, sorted."""
-        answer = ask(url, "/v2/_catalog?n=2&last=ns/app")
+        answer = ask(url, "/v2/_catalog?n=2&last=ns/planted")
         assert answer.document == {"repositories": ["old/app", "old/multi"]}
         link = '</v2/_catalog?n=2&last=old%2Fmulti>; rel="next"'
         assert answer.headers["Link"] == link

@@ -37,6 +37,33 @@ def test_config(openstack: base.OpenStack, golden: Golden) -> None:
     golden.check("registry-config.conf", openstack(*CONFIG).stdout)
 
 
+@pytest.fixture
+def without_aiohttp(openstack: base.OpenStack) -> None:
+    """The package without the extra ``serve``."""
+    module = openstack.home.with_name("hidden") / "aiohttp.py"
+    module.parent.mkdir()
+    module.write_text("raise ModuleNotFoundError(name='aiohttp')\n")
+    openstack.environment["PYTHONPATH"] = str(module.parent)
+
+
+@pytest.mark.usefixtures("without_aiohttp")
+def test_serve_without_its_extra(openstack: base.OpenStack) -> None:
+    """The message says what to install."""
+    openstack.installed(
+        *SERVE,
+        status=2,
+        stderr="aiohttp is not installed\n"
+        r"hint: pip install 'imageprep-client\[serve\]'",
+    )
+
+
+@pytest.mark.usefixtures("without_aiohttp")
+def test_config_needs_no_extra(openstack: base.OpenStack) -> None:
+    """The virtual host is printed without the extra ``serve``."""
+    result = openstack.installed(*CONFIG)
+    assert result.stdout == openstack(*CONFIG).stdout
+
+
 def test_config_of_another_tree(openstack: base.OpenStack) -> None:
     """Tree and address can be chosen; the tree need not exist."""
     result = openstack(

@@ -26,10 +26,6 @@ HINT = "hint: [^\n]+"
 TREE = ("--image-serve", "tree")
 _NOBODY = 65534
 
-need_root = pytest.mark.skipif(
-    os.geteuid() != 0, reason="only root mounts and becomes another user"
-)
-
 
 @pytest.fixture
 def site(openstack: base.OpenStack) -> Iterator[Deployment]:
@@ -662,7 +658,7 @@ def small_disk(path: Path, size: int) -> Iterator[None]:
         subprocess.run(["umount", str(path)], check=True)
 
 
-@need_root
+@pytest.mark.needs_root
 def test_disk_is_too_small(site: Deployment) -> None:
     """Before anything is written it says what is needed and what is free."""
     with small_disk(site.home / "disk", 64 * 1024):
@@ -676,7 +672,7 @@ def test_disk_is_too_small(site: Deployment) -> None:
         )
 
 
-@need_root
+@pytest.mark.needs_root
 def test_disk_fills_up(site: Deployment) -> None:
     """What fills up in the middle is told, and no tag is written."""
     with small_disk(site.home / "disk", 1024 * 1024):
@@ -730,7 +726,7 @@ def give(path: Path) -> None:
         os.chown(each, _NOBODY, _NOBODY)
 
 
-@need_root
+@pytest.mark.needs_root
 @pytest.mark.parametrize("inside", ["", "v2"])
 def test_tree_of_another_user(site: Deployment, inside: str) -> None:
     """The tree is not to be written by this user: the hint says sudo."""
@@ -748,7 +744,7 @@ def test_tree_of_another_user(site: Deployment, inside: str) -> None:
     assert site.files() == before
 
 
-@need_root
+@pytest.mark.needs_root
 @pytest.mark.parametrize("inside", [".", "environments", ".image-prepare"])
 def test_plan_of_another_user(site: Deployment, inside: str) -> None:
     """Who may only read it learns that before anything is copied."""
@@ -769,7 +765,7 @@ def test_plan_of_another_user(site: Deployment, inside: str) -> None:
     assert not site.registry.log
 
 
-@need_root
+@pytest.mark.needs_root
 def test_repository_of_another_user(site: Deployment) -> None:
     """One repository is not to be written: its image fails, exit 1."""
     site.run(*TREE)
@@ -789,7 +785,7 @@ def test_repository_of_another_user(site: Deployment) -> None:
     assert site.files() == before
 
 
-@need_root
+@pytest.mark.needs_root
 def test_output_of_another_user(site: Deployment) -> None:
     """An output file that cannot be replaced is known before the copy."""
     (site.home / "locked").mkdir(mode=0o755)

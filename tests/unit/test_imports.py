@@ -162,7 +162,9 @@ RULES: dict[str, tuple[str, ...]] = {
     "testing": (
         "errors",
         "oci",
+        "heat.document",
         "plans.base",
+        "plans.content",
         "plans.files",
         "plans.history",
         "plans.stored",

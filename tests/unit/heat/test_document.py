@@ -72,6 +72,22 @@ def test_alias_bomb():
     assert "values once its aliases are followed" in str(error)
 
 
+def test_long_text_that_is_repeated():
+    """Characters count as often as aliases repeat them."""
+    text = "x" * 1_000_000
+    lines = [f"a: &a {text}", "b: [" + ", ".join(["*a"] * 20) + "]"]
+    error = refused("\n".join(lines).encode())
+    assert "over 16777216 characters once its aliases" in str(error)
+
+
+def test_documents_together():
+    """Several documents have a bound together."""
+    together = document.DocumentBudget(values=10)
+    assert document.parse(b"[1, 2, 3]", "f", together) == [1, 2, 3]
+    with pytest.raises(errors.InvalidFile, match="g: holds too much"):
+        document.parse(b"[1, 2, 3, 4, 5, 6]", "g", together)
+
+
 def test_document_within_itself():
     """An alias inside of its own anchor has no end."""
     assert "line 1, column 8: over" in str(refused(b"a: &a [*a]"))

@@ -38,6 +38,7 @@ def test_origin(url: str, expected: tuple[str, str, int]) -> None:
         "host/x",
         "http://",
         "http://host:port/",
+        "http://host:0/",
         "http://[x/",
         "http://host\\.other/",
         "http://a host/",

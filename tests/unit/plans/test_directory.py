@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import pathlib
-from collections.abc import Callable
+import posixpath
+import pwd
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.host import files
+from imageprep_client.host import locks
+from imageprep_client.host.directory import Directory
 from imageprep_client.plans import base, directory
+from imageprep_client.plans.stored import StoredPlan
 from imageprep_client.testing import plan_suite
 
 MAIN = base.PLAN_ENVIRONMENT
+#: A user who is neither this one nor root.
+USER = 65534
 
 
 @pytest.fixture
@@ -92,7 +104,7 @@ def test_file_where_a_directory_should_be(tmp_path: pathlib.Path) -> None:
     plan = directory.PlanDirectory(tmp_path)
     plan.check_writable()
     (tmp_path / "environments").write_text("")
-    with pytest.raises(errors.InvalidFile, match="not a directory"):
+    with pytest.raises(errors.PlanError, match="not a directory"):
         plan.check_writable()
 
 
@@ -101,13 +113,35 @@ def test_what_has_to_be_writable(
 ) -> None:
     """The plan's own file counts only while it has to be changed."""
     checked: list[str] = []
-    monkeypatch.setattr(files, "check", checked.append)
+    real = Directory.write
+
+    def write(self: Directory, path: str, *rest: Any) -> None:
+        checked.append(posixpath.dirname(path))
+        real(self, path, *rest)
+
+    monkeypatch.setattr(Directory, "write", write)
     plan = directory.PlanDirectory(home)
     plan.check_writable()
     plan.write_parameters({}, [])
     plan.check_writable()
-    mine = [str(home / base.PARAMETERS), str(home / ".image-prepare")]
-    assert checked == [*mine, str(home / MAIN), *mine]
+    # The folder of the history is not there yet.
+    assert checked == ["environments", "", "", "environments", ""]
+
+
+def test_check_leaves_nothing(home: pathlib.Path) -> None:
+    """The check writes an empty file and removes it."""
+    before = sorted(home.rglob("*"))
+    directory.PlanDirectory(home).check_writable()
+    assert sorted(home.rglob("*")) == before
+
+
+def test_directory_that_cannot_be_written(
+    home: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk is found out before anything is done."""
+    monkeypatch.setattr(Directory, "create", _fails(errno.ENOSPC))
+    with pytest.raises(errors.NoSpace, match="cannot be written: no space"):
+        directory.PlanDirectory(home).check_writable()
 
 
 def test_links_in_a_circle(home: pathlib.Path) -> None:
@@ -170,7 +204,7 @@ def test_directory_that_cannot_be_made(
 ) -> None:
     """The error names what was to be written."""
     (tmp_path / MAIN).write_text("name: small")
-    monkeypatch.setattr(pathlib.Path, "mkdir", _fails(errno.EACCES))
+    monkeypatch.setattr(os, "mkdir", _fails(errno.EACCES))
 
     with pytest.raises(
         errors.PlanError, match=f"{base.PARAMETERS}: cannot be written"
@@ -201,14 +235,14 @@ def test_crash_between_the_files(
 ) -> None:
     """Whole parameters are there first; the plan is the old one."""
     before = directory.PlanDirectory(home).read()
-    real = files.write
+    real = Directory.rename
 
-    def crashes(path: str, text: bytes, *, mode: int | None) -> None:
-        if path.endswith(MAIN):
+    def crashes(self: Directory, path: str, new: str) -> None:
+        if new.endswith(MAIN):
             raise KeyboardInterrupt
-        real(path, text, mode=mode)
+        real(self, path, new)
 
-    monkeypatch.setattr(files, "write", crashes)
+    monkeypatch.setattr(Directory, "rename", crashes)
     with pytest.raises(KeyboardInterrupt):
         directory.PlanDirectory(home).write_parameters({"A": "1"}, [])
 
@@ -248,19 +282,16 @@ def test_new_files_are_as_private(home: pathlib.Path) -> None:
     assert kept.stat().st_mode & 0o777 == 0o600
 
 
-def test_folders_belong_to_the_owner(
-    home: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_belong_to_the_owner(home: pathlib.Path) -> None:
     """With sudo a user's plan stays the user's."""
-    owned = []
-    monkeypatch.setattr(os, "chown", lambda *args: owned.append(args))
+    for path in (home, *home.rglob("*")):
+        os.chown(path, USER, USER)
     plan = directory.PlanDirectory(home)
     plan.write_parameters({"A": "1"}, [])
     plan.write_parameters({"A": "2"}, [])
 
-    owner = (home.stat().st_uid, home.stat().st_gid)
-    history = home / base.HISTORY
-    assert owned == [(history.parent, *owner), (history, *owner)]
+    for path in home.rglob("*"):
+        assert (path.stat().st_uid, path.stat().st_gid) == (USER, USER), path
 
 
 def test_history_through_a_link(home: pathlib.Path) -> None:
@@ -280,7 +311,7 @@ def test_file_in_the_place_of_the_history(home: pathlib.Path) -> None:
     """What cannot be kept is found out before."""
     (home / ".image-prepare").touch()
 
-    with pytest.raises(errors.InvalidFile, match="not a directory"):
+    with pytest.raises(errors.PlanError, match="not a directory"):
         directory.PlanDirectory(home).check_writable()
 
 
@@ -310,6 +341,7 @@ def test_history_that_cannot_be_listed(
     home: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error names the folder."""
+    (home / base.HISTORY).mkdir(parents=True)
     monkeypatch.setattr(os, "scandir", _fails(errno.EACCES))
 
     with pytest.raises(errors.PlanError, match=f"{base.HISTORY}: cannot be"):
@@ -320,7 +352,7 @@ def test_file_that_cannot_be_deleted(
     home: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error names the file."""
-    monkeypatch.setattr(pathlib.Path, "unlink", _fails(errno.EACCES))
+    monkeypatch.setattr(os, "unlink", _fails(errno.EACCES))
 
     with pytest.raises(errors.PlanError, match=r"roles_data\.yaml: cannot be"):
         directory.DirectoryFiles(home).delete(base.ROLES)
@@ -335,7 +367,14 @@ def test_cache_that_cannot_be_deleted(
     cached = home / "__cache__/__cache_overcloud_tripleo.parameters.get"
     cached.parent.mkdir()
     cached.touch()
-    monkeypatch.setattr(pathlib.Path, "unlink", _fails(errno.EACCES))
+    real = os.unlink
+
+    def denied(name: str, *, dir_fd: int) -> None:
+        if name == cached.name:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        real(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", denied)
 
     written = directory.PlanDirectory(home).write_parameters({"A": "1"}, [])
     assert written.changed
@@ -357,7 +396,15 @@ def test_leftovers_of_a_crash(home: pathlib.Path) -> None:
 def test_locks(home: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Readers share the lock, a writer has it alone."""
     seen = []
-    monkeypatch.setattr(fcntl, "flock", lambda _, how: seen.append(how))
+
+    @contextlib.contextmanager
+    def locked(
+        descriptor: int, *, shared: bool, **more: object
+    ) -> Iterator[None]:
+        seen.append("shared" if shared else "alone")
+        yield
+
+    monkeypatch.setattr(locks, "locked", locked)
     plan = directory.PlanDirectory(home)
 
     plan.read()
@@ -365,5 +412,127 @@ def test_locks(home: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan.history()
     with pytest.raises(errors.PlanError):
         plan.restore(None, [])
-    readers, writers = fcntl.LOCK_SH, fcntl.LOCK_EX
-    assert seen == [readers, writers, readers, writers]
+    assert seen == ["shared", "alone", "shared", "alone"]
+
+
+def test_lock_of_another_process(home: pathlib.Path) -> None:
+    """The wait for a lock ends, and the process that has it is named."""
+    holder = subprocess.Popen(
+        ["flock", str(home), "cat"],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        while locks.owner(home.stat()) is None:
+            time.sleep(0.01)
+        plan = StoredPlan(directory.DirectoryFiles(home, patience=0.2))
+        user = pwd.getpwuid(os.getuid()).pw_name
+        with pytest.raises(
+            errors.PlanError,
+            match=rf"process \d+ \(flock of user {user}\) has had it locked",
+        ):
+            plan.read()
+    finally:
+        os.killpg(holder.pid, signal.SIGTERM)
+        holder.wait()
+
+
+def test_pipe_in_the_place_of_the_plan(tmp_path: pathlib.Path) -> None:
+    """What is no directory is not waited for."""
+    os.mkfifo(tmp_path / "plan")
+    with pytest.raises(errors.PlanError, match="not a directory"):
+        directory.PlanDirectory(tmp_path / "plan").read()
+
+
+# --- others who rename and plant while it is at work
+
+
+def test_folder_that_is_swapped(
+    home: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that became a link since it was made leads nowhere."""
+    victim = home.parent / "victim"
+    victim.mkdir(mode=0o700)
+    shutil.rmtree(home / "environments")
+    for path in (home, *home.rglob("*")):
+        os.chown(path, USER, USER)
+    (home / MAIN).write_text("name: small")
+    real = os.mkdir
+
+    def swapped(name: str, mode: int, *, dir_fd: int) -> None:
+        real(name, mode, dir_fd=dir_fd)
+        os.rename(name, "gone", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        os.symlink(victim, name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "mkdir", swapped)
+    with pytest.raises(errors.PlanError, match="not a directory"):
+        directory.PlanDirectory(home).write_parameters({}, [])
+    assert not [*victim.iterdir()]
+    assert victim.stat().st_mode & 0o777 == 0o700
+    assert victim.stat().st_uid == os.getuid()
+
+
+def test_plan_that_is_swapped(home: pathlib.Path) -> None:
+    """All work is in the directory that is locked, whatever its name is."""
+    moved = home.parent / "moved"
+    files = directory.DirectoryFiles(home)
+    with files.locked(exclusive=True):
+        home.rename(moved)
+        home.mkdir()
+        files.write("a/b", b"x", replaces=None)
+        files.delete(base.ROLES)
+    assert not [*home.iterdir()]
+    assert (moved / "a/b").read_bytes() == b"x"
+    assert not (moved / base.ROLES).exists()
+
+
+def test_folder_of_a_stranger(home: pathlib.Path) -> None:
+    """Nothing is written where another user could lead it elsewhere."""
+    os.chown(home / "environments", USER, USER)
+    plan = directory.PlanDirectory(home)
+    for act in (
+        plan.check_writable,
+        lambda: plan.write_parameters({"A": "1"}, []),
+    ):
+        with pytest.raises(errors.PlanError, match="environments: belongs to"):
+            act()
+    assert not (home / base.PARAMETERS).exists()
+
+
+def test_file_of_a_stranger(home: pathlib.Path) -> None:
+    """A planted file does not keep its owner when it is replaced."""
+    (home / base.PARAMETERS).write_text("parameter_defaults: {}")
+    os.chown(home / base.PARAMETERS, USER, USER)
+    directory.PlanDirectory(home).write_parameters({"A": "1"}, [])
+    assert (home / base.PARAMETERS).stat().st_uid == os.getuid()
+
+
+def test_link_is_deleted_itself(home: pathlib.Path) -> None:
+    """The file behind a link in the cache of others stays."""
+    (home / "__cache__").mkdir()
+    cached = home / "__cache__/__cache_overcloud_tripleo.parameters.get"
+    cached.symlink_to(f"../{base.ROLES}")
+    directory.DirectoryFiles(home).delete(f"__cache__/{cached.name}")
+    assert not cached.is_symlink()
+    assert (home / base.ROLES).exists()
+
+
+@pytest.mark.parametrize(
+    "target", ["../../etc", "/etc/passwd", "..", "/", "x/../../.."]
+)
+def test_links_that_lead_out(home: pathlib.Path, target: str) -> None:
+    """However a link is written, it does not lead out of the plan."""
+    (home / "user-environment.yaml").unlink()
+    (home / "user-environment.yaml").symlink_to(target)
+    with pytest.raises(errors.PlanError, match="leads out of the plan"):
+        directory.PlanDirectory(home).read()
+
+
+def test_absolute_link_inside(home: pathlib.Path) -> None:
+    """An absolute link to a file of the plan is followed."""
+    (home / "environments/site.yaml").unlink()
+    (home / "environments/site.yaml").symlink_to(
+        home / "environments/unused.yaml"
+    )
+    (_, data) = directory.PlanDirectory(home).read().environments[2]
+    assert data == {"parameter_defaults": {"Unused": 4}}

@@ -128,15 +128,16 @@ def tree() -> Iterator[Path]:
         store = ImageServeTree(path).store("ns/planted")
         store_suite.store_all(store, PLANTED)
         store.tag(PLANTED.descriptor, "page")
+        planted = OnDisk(store)
         for headers in (
-            store.paths.htaccess(PLANTED.descriptor.digest),
-            store.paths.blobs / ".htaccess",
+            planted.htaccess(PLANTED.descriptor.digest),
+            planted.blobs / ".htaccess",
         ):
             headers.write_text('Header set Content-Type "text/html"\n')
-        page = store.paths.manifest(PAGE_DIGEST)
+        page = planted.manifest(PAGE_DIGEST)
         page.parent.mkdir()
         page.write_bytes(PAGE)
-        headers = store.paths.htaccess(PAGE_DIGEST)
+        headers = planted.htaccess(PAGE_DIGEST)
         headers.write_text('Header set Content-Type "text/html"\n')
         secret = directory / "secret"
         secret.write_text("not served")

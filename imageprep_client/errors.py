@@ -43,18 +43,23 @@ class ImagePrepError(Exception):
     """Root of everything this package raises on purpose.
 
     :ivar hint: a remedy to show below the message, or None.
-    :ivar temporary: whether a later try may succeed; read only by the retry
-        policy of the registry transport.
-    :ivar doubtful: whether what is temporary is so hardly ever: a few tries
-        show it.
+    :param temporary: whether a later attempt may succeed, where that differs
+        from the rule of the class; only retry policies read it.
     """
 
     temporary = False
-    doubtful = False
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        temporary: bool | None = None,
+    ) -> None:
         super().__init__(message)
         self.hint = hint
+        if temporary is not None:
+            self.temporary = temporary
 
 
 class InputError(ImagePrepError):
@@ -106,9 +111,24 @@ class AccessDenied(StoreError):
 
 
 class Unreachable(StoreError):
-    """Nobody answers there, or nobody who can be trusted."""
+    """Nobody answers there, or nobody who can be trusted.
+
+    :ivar errno: of the system's or the resolver's error, None where there
+        was none.
+    """
 
     temporary = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        temporary: bool | None = None,
+        errno: int | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, temporary=temporary)
+        self.errno = errno
 
 
 class Unverified(Unreachable):
@@ -118,9 +138,23 @@ class Unverified(Unreachable):
 
 
 class ServerFault(StoreError):
-    """The other side failed or broke the protocol."""
+    """The other side failed or broke the protocol.
+
+    :ivar status: of its answer, None where that is not the reason.
+    """
 
     temporary = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        temporary: bool | None = None,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, temporary=temporary)
+        self.status = status
 
 
 class Refused(ServerFault):
@@ -144,8 +178,9 @@ class TooManyRequests(ServerFault):
         *,
         retry_after: float | None = None,
         hint: str | None = None,
+        status: int | None = None,
     ) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint=hint, status=status)
         self.retry_after = retry_after
 
 
@@ -154,9 +189,24 @@ class InvalidContent(StoreError):
 
 
 class DigestMismatch(InvalidContent):
-    """The bytes have another digest than the descriptor says."""
+    """The bytes have another digest than the descriptor says.
+
+    :ivar actual: the digest that they have; None where only the other side
+        says that the digest is wrong.
+    """
 
     temporary = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        temporary: bool | None = None,
+        actual: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, temporary=temporary)
+        self.actual = actual
 
 
 class SizeMismatch(InvalidContent):

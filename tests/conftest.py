@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import signal
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
@@ -15,7 +16,11 @@ from tests import openstack_services
 from tests.local_storage import LocalStorage
 from tests.rpm_images import RpmImages
 
-_GOLDEN = pathlib.Path(__file__).parent / "golden"
+_TESTS = pathlib.Path(__file__).parent
+_GOLDEN = _TESTS / "golden"
+#: Tests whose servers and images take long to start: one worker runs all
+#: tests of a module.
+_KEPT_TOGETHER = {_TESTS / "integration", _TESTS / "torture"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,10 +31,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure() -> None:
+    """Let Ctrl-C reach what the tests start.
+
+    A shell has programs that it starts in the background ignore it, and what
+    they start inherits that.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Select the tests that this user can run."""
+    """Select what this user can run, and keep modules with their servers."""
+    for item in items:
+        if item.path.parent in _KEPT_TOGETHER:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     if os.geteuid() == 0:
         return
     others = [item for item in items if item.get_closest_marker("needs_root")]
@@ -104,6 +121,13 @@ def local_storage(
 
 
 @pytest.fixture(scope="session")
-def rpm_images(tmp_path_factory: pytest.TempPathFactory) -> RpmImages:
+def rpm_images(
+    tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> RpmImages:
     """Images that have rpm, dnf and pip; see tests/rpm_images.py."""
-    return RpmImages(tmp_path_factory.mktemp("rpm-images"))
+    home = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        home = home.parent  # what all workers share
+    home /= "rpm-images"
+    home.mkdir(exist_ok=True)
+    return RpmImages(home)

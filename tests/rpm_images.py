@@ -17,6 +17,8 @@ per session, in the first test that needs them.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import os
 import re
@@ -25,7 +27,7 @@ import subprocess
 import sysconfig
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -57,9 +59,10 @@ _DNF_MODULES = ("dnf", "gpg", "hawkey", "libcomps", "libdnf", "rpm")
 
 
 class RpmImages:
-    """Makes each image once, and puts it into local storage.
+    """Makes each image once and puts it into local storage.
 
-    :param directory: where they are kept until the session ends.
+    :param directory: where the images are kept until the session ends; other
+        processes may use the same.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -87,6 +90,21 @@ class RpmImages:
         name: str,
     ) -> str:
         layout = self._directory / kind
+        with self._lock(kind):
+            self._make_layout(layout, kind, root)
+        storage.buildah.pull(str(layout), kind, name)
+        return name
+
+    @contextlib.contextmanager
+    def _lock(self, kind: str) -> Iterator[None]:
+        """Other processes may want the same image at the same time."""
+        with (self._directory / f"{kind}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _make_layout(
+        self, layout: Path, kind: str, root: Callable[[Path], None]
+    ) -> None:
         if not layout.exists():
             with (
                 pytest.MonkeyPatch.context() as patch,
@@ -101,8 +119,6 @@ class RpmImages:
                     *("push", "--quiet", "--disable-compression"),
                     *(BASE, f"oci:{layout}:{kind}"),
                 )
-        storage.buildah.pull(str(layout), kind, name)
-        return name
 
 
 def _make(

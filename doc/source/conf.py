@@ -2,7 +2,16 @@
 
 project = "imageprep-client"
 copyright = "OpenStack contributors"
-extensions = ["openstackdocstheme", "cliff.sphinxext"]
+extensions = [
+    "openstackdocstheme",
+    "cliff.sphinxext",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+]
+templates_path = ["_templates"]
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_member_order = "bysource"
 html_theme = "openstackdocs"
 openstackdocs_repo_name = "openstack/imageprep-client"
 openstackdocs_auto_name = False

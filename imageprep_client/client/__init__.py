@@ -34,6 +34,7 @@ from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import KEPT as PLAN_HISTORY
 from imageprep_client.plans.base import Plan, Revision
+from imageprep_client.retry import ONE_ATTEMPT, PATIENT, RetryPolicy
 from imageprep_client.serving.address import DEFAULT_LISTEN
 from imageprep_client.stores import base
 from imageprep_client.transfer.engine import CONCURRENCY
@@ -153,7 +154,7 @@ class Client:
                     self._settings,
                     parameters,
                     observer,
-                    patient=patient,
+                    policy=PATIENT if patient else ONE_ATTEMPT,
                     concurrency=request.concurrency or CONCURRENCY,
                 )
                 return stack.enter_context(stores)
@@ -178,7 +179,7 @@ class Client:
         from imageprep_client.container import pushing
 
         place = self._place(request.registry_url)
-        patient = not request.dry_run
+        policy = ONE_ATTEMPT if request.dry_run else PATIENT
         with contextlib.ExitStack() as stack:
             local = stack.enter_context(local_images.source(request))
             reference = (
@@ -188,14 +189,14 @@ class Client:
                 self._stores(
                     observer,
                     {reference.registry: request.source_credential},
-                    patient=patient,
+                    policy=policy,
                 )
             )
             destinations = stack.enter_context(
                 self._stores(
                     observer,
                     {place.registry: request.credential},
-                    patient=patient,
+                    policy=policy,
                 )
             )
             row = pushing.push(
@@ -361,7 +362,7 @@ class Client:
                     self._settings,
                     given,
                     observer,
-                    patient=True,
+                    policy=PATIENT,
                     concurrency=request.concurrency,
                 )
                 stack.enter_context(stores)
@@ -416,7 +417,7 @@ class Client:
         observer: Observer,
         credentials: Mapping[str, Credential | None],
         *,
-        patient: bool = True,
+        policy: RetryPolicy = PATIENT,
     ) -> Stores:
         """The stores of a command that reads no environment."""
         return Stores(
@@ -426,7 +427,7 @@ class Client:
                 credentials={k: v for k, v in credentials.items() if v},
             ),
             observer,
-            patient=patient,
+            policy=policy,
             concurrency=CONCURRENCY,
             credentials_from="the options",
         )

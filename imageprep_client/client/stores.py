@@ -16,9 +16,11 @@ from imageprep_client import errors
 from imageprep_client.heat.parameters import PrepareParameters
 from imageprep_client.host import disk, inputs, undercloud
 from imageprep_client.host.undercloud import PORT, TREE
+from imageprep_client.http.transport import Timeouts
 from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import DOCKER_HUB, Reference
 from imageprep_client.registries.registry import Registry
+from imageprep_client.retry import ONE_ATTEMPT, RetryPolicy
 from imageprep_client.stores import base
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.layout import LayoutRoot
@@ -30,8 +32,8 @@ from imageprep_client.stores.registry.credentials import (
     default_files,
 )
 from imageprep_client.stores.registry.hosts import Hosts, certificates
-from imageprep_client.stores.registry.http import NO_RETRIES, Timeouts
 
+_HASTY = Timeouts(connect=3, read=5)
 _TRANSPORTS = ("image-serve:", "memory:", "oci:")
 
 
@@ -56,7 +58,8 @@ class Settings:
 class Stores:
     """The stores of one run; `container.request.Stores` says what of.
 
-    :param patient: False: a registry has a few seconds, and one chance.
+    :param policy: of registries. With `ONE_ATTEMPT`, one that does not
+        answer within a few seconds is given up.
     :param credentials_from: what messages call the origin of those in
         `parameters`.
     """
@@ -67,15 +70,15 @@ class Stores:
         parameters: PrepareParameters,
         observer: Observer,
         *,
-        patient: bool,
+        policy: RetryPolicy,
         concurrency: int,
         credentials_from: str = "ContainerImageRegistryCredentials",
     ) -> None:
         self._settings = settings
         self._registries = RegistryClient(
             _hosts(settings, parameters, credentials_from),
-            policy=None if patient else NO_RETRIES,
-            timeouts=None if patient else Timeouts(connect=3, read=5),
+            policy=policy,
+            timeouts=_HASTY if policy == ONE_ATTEMPT else None,
             observer=observer,
             concurrency=concurrency,
             advise=undercloud.advice,

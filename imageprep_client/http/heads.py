@@ -45,11 +45,10 @@ def request(
     text = "\r\n".join(lines) + "\r\n\r\n"
     ends = len(lines) + 1
     if not text.count("\r") == text.count("\n") == ends:
-        fault = errors.ServerFault(
-            f"{urls.shown(url)}: a header with a line end in it"
+        raise errors.ServerFault(
+            f"{urls.shown(url)}: a header with a line end in it",
+            temporary=False,
         )
-        fault.temporary = False
-        raise fault
     return text.encode("latin-1")
 
 

@@ -219,6 +219,4 @@ def _site(host: str) -> str | None:
 
 
 def _refused(what: str, evidence: str) -> errors.ServerFault:
-    fault = errors.ServerFault(f"{what}: refused: {evidence}")
-    fault.temporary = False
-    return fault
+    return errors.ServerFault(f"{what}: refused: {evidence}", temporary=False)

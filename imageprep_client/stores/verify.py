@@ -73,7 +73,8 @@ class VerifiedContent:
         if actual != self.verifies.digest:
             raise errors.DigestMismatch(
                 f"{self._name}: digest is {actual}, expected"
-                f" {self.verifies.digest}"
+                f" {self.verifies.digest}",
+                actual=actual,
             )
         self._verified = True
 

@@ -2,19 +2,58 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.server
 import json
 import re
+import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn, Protocol
 
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.testing.faults import Fault
 
-if TYPE_CHECKING:
-    from imageprep_client.testing.registry import RegistryServer
-
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
+
+
+@dataclasses.dataclass
+class Behaviour:
+    """What registries do differently, all of it allowed or seen.
+
+    :ivar head: whether HEAD of manifests is answered at all (else 405).
+    :ivar digest_header: whether Docker-Content-Digest is sent.
+    :ivar ranges: whether Range is honoured.
+    :ivar mounts: whether blobs can be mounted.
+    :ivar referrers: whether there is the referrers API.
+    :ivar deletes: whether content can be deleted.
+    :ivar untags: whether a tag can be deleted alone (else 400).
+    :ivar catalog: whether repositories are listed.
+    :ivar redirect_blobs: base URL where blobs are really, or empty.
+    :ivar page: how many tags or repositories come at once at most.
+    :ivar checks_parts: whether a manifest must name only what is there.
+    :ivar framing: how an answer's end is told: by its length, in chunks, or
+        by the end of its connection.
+    """
+
+    head: bool = True
+    digest_header: bool = True
+    ranges: bool = True
+    mounts: bool = True
+    referrers: bool = True
+    deletes: bool = True
+    untags: bool = True
+    catalog: bool = True
+    redirect_blobs: str = ""
+    page: int = 100
+    checks_parts: bool = True
+    framing: Literal["length", "chunks", "close"] = "length"
+
+
+class AnsweringRegistry(Protocol):
+    """What answers depend on."""
+
+    behaviour: Behaviour
+    stopped: threading.Event
 
 
 class Answered(Exception):
@@ -32,7 +71,7 @@ class Answering(http.server.BaseHTTPRequestHandler):
     fault: Fault | None = None
 
     @property
-    def registry(self) -> RegistryServer:
+    def registry(self) -> AnsweringRegistry:
         """The registry that is asked."""
         raise LookupError("only a registry's own handler has one")
 

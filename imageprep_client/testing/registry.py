@@ -22,7 +22,7 @@ import threading
 import urllib.parse
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from imageprep_client import errors
 from imageprep_client.oci import digest as digests
@@ -32,6 +32,7 @@ from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.testing.answers import Answered, Answering
+from imageprep_client.testing.answers import Behaviour as Behaviour
 from imageprep_client.testing.faults import Fault, Faults
 from imageprep_client.testing.gate import Open
 
@@ -49,39 +50,6 @@ class LoggedRequest:
     method: str
     path: str
     headers: Mapping[str, str]
-
-
-@dataclasses.dataclass
-class Behaviour:
-    """What registries do differently, all of it allowed or seen.
-
-    :ivar head: whether HEAD of manifests is answered at all (else 405).
-    :ivar digest_header: whether Docker-Content-Digest is sent.
-    :ivar ranges: whether Range is honoured.
-    :ivar mounts: whether blobs can be mounted.
-    :ivar referrers: whether there is the referrers API.
-    :ivar deletes: whether content can be deleted.
-    :ivar untags: whether a tag can be deleted alone (else 400).
-    :ivar catalog: whether repositories are listed.
-    :ivar redirect_blobs: base URL where blobs are really, or empty.
-    :ivar page: how many tags or repositories come at once at most.
-    :ivar checks_parts: whether a manifest must name only what is there.
-    :ivar framing: how an answer's end is told: by its length, in chunks, or
-        by the end of its connection.
-    """
-
-    head: bool = True
-    digest_header: bool = True
-    ranges: bool = True
-    mounts: bool = True
-    referrers: bool = True
-    deletes: bool = True
-    untags: bool = True
-    catalog: bool = True
-    redirect_blobs: str = ""
-    page: int = 100
-    checks_parts: bool = True
-    framing: Literal["length", "chunks", "close"] = "length"
 
 
 class RegistryServer:

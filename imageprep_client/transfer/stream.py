@@ -9,6 +9,7 @@ from typing import Self
 from imageprep_client import errors
 from imageprep_client.observer import Observer
 from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores import base
 from imageprep_client.transfer import resume
 from imageprep_client.transfer.workers import Cancelled, Workers
@@ -17,9 +18,8 @@ from imageprep_client.transfer.workers import Cancelled, Workers
 # transport cannot send a stream twice, nor know before the end that what it
 # reads is wrong. Of a hundred large blobs some break often when three of ten
 # answers are faults; but what the transport itself tried for long is given up.
-_ATTEMPTS = 12
+_POLICY = RetryPolicy(base=0.1, cap=5.0, few=2)
 _PATIENCE = 60.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 _SOURCES = 4
 
 
@@ -64,21 +64,17 @@ class Streams:
         last: SideError | None = None
         for source in sources[:_SOURCES]:
             end = time.monotonic() + _PATIENCE
-            for attempt in range(_ATTEMPTS):
-                if attempt:
-                    self._workers.pause(
-                        min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE)
-                    )
+            attempts = _POLICY.begin()
+            while True:
                 self._workers.check()
                 try:
                     return self._move_once(blob, source, destination)
                 except SideError as error:
                     last = error
-                    cause = error.cause
-                    if not cause.temporary or time.monotonic() > end:
+                    pause = attempts.pause(error.cause)
+                    if pause is None or time.monotonic() > end:
                         break
-                    if cause.doubtful and attempt:
-                        break
+                self._workers.pause(pause)
             if last and last.origin == "destination":
                 break
         assert last is not None  # noqa: S101 - there is a source

@@ -10,9 +10,9 @@ from typing import Literal
 import pytest
 
 from imageprep_client.oci import reference as references
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores import base
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.http import RetryPolicy
 from imageprep_client.testing import registry, store_suite
 from tests import servers
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.credentials import Credentials
 from imageprep_client.stores.registry.hosts import Hosts
-from imageprep_client.stores.registry.http import RetryPolicy
 from imageprep_client.testing import content, store_suite
 from tests import servers
 

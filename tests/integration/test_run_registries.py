@@ -12,12 +12,12 @@ import yaml
 
 from imageprep_client import errors
 from imageprep_client.oci import mediatypes
+from imageprep_client.retry import ONE_ATTEMPT
 from imageprep_client.stores.base import ReadableStore
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.credentials import Credentials
 from imageprep_client.stores.registry.hosts import Hosts
-from imageprep_client.stores.registry.http import NO_RETRIES
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
@@ -227,7 +227,7 @@ def test_client_certificates(
         hosts = Hosts(certs_d=[tmp_path / "certs.d"])
         blob = IMAGES["oci"].parts[0]
         with (
-            RegistryClient(hosts, policy=NO_RETRIES) as client,
+            RegistryClient(hosts, policy=ONE_ATTEMPT) as client,
             pytest.raises(errors.Unreachable, match="TLS failed"),
         ):
             client.store(registry.host, NAME).exists(blob.descriptor)

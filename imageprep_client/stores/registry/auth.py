@@ -18,12 +18,12 @@ from typing import Protocol
 
 from imageprep_client import errors
 from imageprep_client.http import urls
+from imageprep_client.http.transport import Response
 from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.credentials import (
-    Credential,
     Credentials,
+    RegistryCredential,
 )
-from imageprep_client.stores.registry.transport import Response
 
 MAX_TOKEN = 1024 * 1024
 #: How long a token lives that does not say it, by the specification.
@@ -54,6 +54,10 @@ class Ask(Protocol):
     def __call__(
         self, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> Response: ...
+
+
+#: Does named work until it is done or permanently fails.
+Retry = Callable[[str, Callable[[], "_Token"]], "_Token"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -105,6 +109,8 @@ class Authenticator:
     :param base: URL of the registry.
     :param host: its ``host[:port]``, the key of its credentials.
     :param ask: how a token server is asked.
+    :param retry: does work again while it fails for now. Failures of the
+        token server are no attempts at the request that wants the token.
     """
 
     def __init__(
@@ -113,18 +119,20 @@ class Authenticator:
         host: str,
         credentials: Credentials,
         ask: Ask,
+        retry: Retry,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._base = base
         self._host = host
         self._credentials = credentials
         self._ask = ask
+        self._retry = retry
         self._clock = clock
         self._lock = threading.Lock()
         self._challenge: Challenge | None = None
         self._tokens: dict[_Key, _Token] = {}
         self._locks: dict[_Key, threading.Lock] = {}
-        self._found: dict[str, Credential | None] = {}
+        self._found: dict[str, RegistryCredential | None] = {}
 
     def header(self, repository: str, scopes: Sequence[str]) -> str | None:
         """What to send unasked: as soon as the registry asked once, the
@@ -187,8 +195,8 @@ class Authenticator:
                 )
         return f"{hint}; some registries answer so for what does not exist"
 
-    def _credential(self, repository: str) -> Credential | None:
-        # Credential helpers are programs: they are asked once.
+    def _credential(self, repository: str) -> RegistryCredential | None:
+        # RegistryCredential helpers are programs: they are asked once.
         with self._lock:
             if repository not in self._found:
                 self._found[repository] = self._credentials.find(
@@ -224,7 +232,10 @@ class Authenticator:
                 or token.header == refused
                 or token.stale_at <= self._clock()
             ):
-                token = self._fetch(realm, service, wanted, credential)
+                token = self._retry(
+                    f"{self._host}: token",
+                    lambda: self._fetch(realm, service, wanted, credential),
+                )
                 self._tokens[key] = token
         return token.header
 
@@ -241,7 +252,7 @@ class Authenticator:
         realm: str,
         service: str,
         scopes: Sequence[str],
-        credential: Credential | None,
+        credential: RegistryCredential | None,
     ) -> _Token:
         if credential and credential.is_identity:
             response = self._refresh(realm, service, scopes, credential)
@@ -258,8 +269,7 @@ class Authenticator:
             # Redirects are no answer either: they are never followed here.
             error = answers.from_response(response, f"{self._host}: no token")
             if isinstance(error, errors.NotFound | errors.Refused):
-                error = errors.ServerFault(str(error))
-                error.temporary = False
+                error = errors.ServerFault(str(error), temporary=False)
             raise error
         return self._read(response, realm)
 
@@ -268,7 +278,7 @@ class Authenticator:
         realm: str,
         service: str,
         scopes: Sequence[str],
-        credential: Credential,
+        credential: RegistryCredential,
     ) -> Response:
         """Docker's "OAuth2 Token Authentication": the token is in the body,
         as queries are logged in many places.

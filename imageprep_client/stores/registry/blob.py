@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Self
 
 from imageprep_client import errors
+from imageprep_client.http.transport import Response
+from imageprep_client.retry import Retrier
 from imageprep_client.stores.base import CHUNK, Content
-from imageprep_client.stores.registry.http import Retrier
-from imageprep_client.stores.registry.transport import Response
 
 _CONTENT_RANGE = re.compile(
     r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:[0-9]{1,18}|\*)"
@@ -50,7 +50,7 @@ class Download:
         self._response = response
         self._open_at = open_at
         self._position = offset
-        self._failures = 0
+        self._attempts = retrier.begin()
         self._failed_at = 0
         self._restarts = 0
         if offset:
@@ -92,17 +92,15 @@ class Download:
         """Ask for what is missing; give up when that gets nowhere."""
         self._response.close()
         if self._position - self._failed_at >= CHUNK:
-            self._failures = 0
-        self._failures += 1
+            self._attempts.progressed()
         self._failed_at = self._position
         while True:
-            self._retrier.rest(self._what, self._failures, error)
+            self._retrier.rest(self._what, self._attempts, error)
             self._response = self._open_at(self._position)
             try:
                 self._align()
             except errors.Unreachable as again:
                 self._response.close()
-                self._failures += 1
                 error = again
                 continue
             return

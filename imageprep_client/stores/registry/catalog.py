@@ -7,7 +7,7 @@ from collections.abc import Callable
 from imageprep_client import errors
 from imageprep_client.oci import reference as references
 from imageprep_client.stores.registry import listing
-from imageprep_client.stores.registry.http import Registry, Request
+from imageprep_client.stores.registry.session import RegistrySession, Request
 
 _NO_CATALOG = (
     "many public registries keep no catalog; name an image, or a registry of"
@@ -15,14 +15,16 @@ _NO_CATALOG = (
 )
 
 
-class Catalog:
+class RegistryCatalog:
     """The repositories of one registry; nothing is asked before.
 
     :param name: the registry as the user knows it.
     :param connect: gives the registry.
     """
 
-    def __init__(self, name: str, connect: Callable[[], Registry]) -> None:
+    def __init__(
+        self, name: str, connect: Callable[[], RegistrySession]
+    ) -> None:
         self._name = name
         self._connect = connect
 

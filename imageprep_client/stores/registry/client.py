@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import functools
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -13,22 +12,22 @@ from typing import Self
 
 from imageprep_client import errors
 from imageprep_client.http import urls
+from imageprep_client.http.transport import Response, Timeouts, Transports
 from imageprep_client.http.window import Window
 from imageprep_client.observer import Observer
 from imageprep_client.oci import reference as references
+from imageprep_client.retry import Retrier, RetryPolicy
 from imageprep_client.stores.registry import hosts as addresses
 from imageprep_client.stores.registry import (
-    http,
-    places,
+    replicas,
+    session,
 )
-from imageprep_client.stores.registry.catalog import Catalog
+from imageprep_client.stores.registry.catalog import RegistryCatalog
 from imageprep_client.stores.registry.hosts import Endpoint, Hosts
-from imageprep_client.stores.registry.repository import Repository
+from imageprep_client.stores.registry.repository import RepositoryRequests
 from imageprep_client.stores.registry.store import RegistryStore
-from imageprep_client.stores.registry.transport import Response
 
 _log = logging.getLogger(__name__)
-_REFUSED = os.strerror(errno.ECONNREFUSED).lower()
 
 
 class RegistryClient:
@@ -48,27 +47,27 @@ class RegistryClient:
         self,
         hosts: Hosts | None = None,
         *,
-        policy: http.RetryPolicy | None = None,
+        policy: RetryPolicy | None = None,
         observer: Observer | None = None,
         concurrency: int = 8,
-        timeouts: http.Timeouts | None = None,
+        timeouts: Timeouts | None = None,
         advise: Callable[[str], str] | None = None,
     ) -> None:
         self.hosts = hosts or Hosts()
-        self._policy = policy or http.RetryPolicy()
+        self._policy = policy or RetryPolicy()
         self._observer = observer or Observer()
-        self._timeouts = timeouts or http.Timeouts()
+        self._timeouts = timeouts or Timeouts()
         self._concurrency = concurrency
         # A worker reads from one connection and writes to another; some
         # more are for what it looks up meanwhile.
-        self._transports = http.Transports(2 * concurrency + 4)
+        self._transports = Transports(2 * concurrency + 4)
         self._stop = threading.Event()
         self._advise = advise
         self._lock = threading.Lock()
-        self._registries: dict[tuple[str, bool], http.Registry] = {}
+        self._registries: dict[tuple[str, bool], session.RegistrySession] = {}
         # Seconds that the first answer took.
         self._took: dict[tuple[str, bool], float] = {}
-        self._servers: dict[tuple[str, bool], places.Server] = {}
+        self._servers: dict[tuple[str, bool], replicas.Server] = {}
         self._stores: dict[tuple[str, str, bool], RegistryStore] = {}
 
     def store(
@@ -89,7 +88,7 @@ class RegistryClient:
                 self._stores[key] = self._make_store(*key)
             return self._stores[key]
 
-    def catalog(self, registry: str) -> Catalog:
+    def catalog(self, registry: str) -> RegistryCatalog:
         """The list of a registry's repositories; no I/O yet.
 
         A mirror is never asked: it has only what was pulled through it.
@@ -98,7 +97,7 @@ class RegistryClient:
         """
         references.check_registry(registry)
         server = self._home(self.hosts.home(registry), registry)
-        return Catalog(registry, server.connect)
+        return RegistryCatalog(registry, server.connect)
 
     def _make_store(
         self, registry: str, repository: str, mirrored: bool
@@ -106,29 +105,35 @@ class RegistryClient:
         name = f"{registry}/{repository}"
         route = self.hosts.route(registry, repository)
 
-        def requests(place: addresses.Place) -> Repository:
-            return Repository(name, place.repository)
+        def requests(
+            place: addresses.RepositoryLocation,
+        ) -> RepositoryRequests:
+            return RepositoryRequests(name, place.repository)
 
-        home = places.Place(self._home(route, name), requests(route.location))
+        home = replicas.Replica(
+            self._home(route, name), requests(route.location)
+        )
         mirrors = [
-            places.Place(self._server(place), requests(place), place.pull)
+            replicas.Replica(self._server(place), requests(place), place.pull)
             for place in route.mirrors
             if mirrored and not route.blocked_by
         ]
         ways = self.hosts.candidates(*route.location.key)
-        return RegistryStore(ways[0].host, places.Places(home, mirrors))
+        return RegistryStore(ways[0].host, replicas.Replicas(home, mirrors))
 
-    def _home(self, route: addresses.Route, name: str) -> places.Server:
+    def _home(
+        self, route: addresses.RepositoryLocations, name: str
+    ) -> replicas.Server:
         if route.blocked_by:
-            return places.Server(
+            return replicas.Server(
                 functools.partial(_refuse, name, route.blocked_by)
             )
         return self._server(route.location)
 
-    def _server(self, place: addresses.Place) -> places.Server:
+    def _server(self, place: addresses.RepositoryLocation) -> replicas.Server:
         key = place.key
         if key not in self._servers:
-            self._servers[key] = places.Server(
+            self._servers[key] = replicas.Server(
                 functools.partial(self._registry, *key),
                 functools.partial(self._warn_of_silence, place.registry),
             )
@@ -156,8 +161,8 @@ class RegistryClient:
         self.close()
 
     def _registry(
-        self, name: str, insecure: bool, first: http.Request | None = None
-    ) -> http.Registry:
+        self, name: str, insecure: bool, first: session.Request | None = None
+    ) -> session.RegistrySession:
         """The registry, settled.
 
         :param first: what it will be asked first, where that is known.
@@ -170,24 +175,28 @@ class RegistryClient:
 
         def probe(way: Endpoint) -> bool:
             begin = time.monotonic()
-            answer = http.probe(way, self._transports, self._timeouts, first)
+            answer = session.probe(
+                way, self._transports, self._timeouts, first
+            )
             self._took[key] = time.monotonic() - begin
             if answer is not None:
                 answers.append(answer)
             return answer is not None
 
-        # Who mistyped a name does not want to wait for minutes.
-        looking = http.Retrier(self._policy.hasty, self._observer, self._stop)
+        # A mistyped name should not take minutes.
+        looking = Retrier(
+            self._policy.at_first_contact(), self._observer, self._stop
+        )
         try:
             endpoint = looking.retrying(
                 name, lambda: self.hosts.settle(name, probe, insecure)
             )
         except errors.Unreachable as error:
-            if self._advise and str(error) == f"{name}: {_REFUSED}":
+            if self._advise and error.errno == errno.ECONNREFUSED:
                 error.hint = self._advise(name) or None
             raise
-        retrier = http.Retrier(self._policy, self._observer, self._stop)
-        made = http.Registry(
+        retrier = Retrier(self._policy, self._observer, self._stop)
+        made = session.RegistrySession(
             endpoint,
             self.hosts,
             self._transports,
@@ -222,8 +231,8 @@ class RegistryClient:
 
 
 def _refuse(
-    name: str, file: str, first: http.Request | None = None
-) -> http.Registry:
+    name: str, file: str, first: session.Request | None = None
+) -> session.RegistrySession:
     raise errors.AccessDenied(
         f"{name}: blocked by {file}",
         hint=f"take blocked out of the [[registry]] of {name} in {file}",

@@ -24,7 +24,7 @@ _HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Credential:
+class RegistryCredential:
     """A user and a password.
 
     :ivar source: where it was found, for messages.
@@ -76,7 +76,7 @@ class Credentials:
         source: str = "ContainerImageRegistryCredentials",
     ) -> None:
         self._explicit = {
-            _normal(key): Credential(user, password, source)
+            _normal(key): RegistryCredential(user, password, source)
             for key, (user, password) in (explicit or {}).items()
         }
         self._files = tuple(files)
@@ -85,7 +85,9 @@ class Credentials:
     def __repr__(self) -> str:
         return f"<{self.__class__.__name__} of {len(self._explicit)} keys>"
 
-    def find(self, registry: str, repository: str = "") -> Credential | None:
+    def find(
+        self, registry: str, repository: str = ""
+    ) -> RegistryCredential | None:
         """The credential for a repository; the longest key decides.
 
         :param registry: ``host[:port]`` as it is spoken to.
@@ -103,7 +105,7 @@ class Credentials:
 
     def _in_file(
         self, path: Path | Inline, keys: list[str]
-    ) -> Credential | None:
+    ) -> RegistryCredential | None:
         if path not in self._read:
             self._read[path] = _load(path)
         document = self._read[path]
@@ -212,13 +214,15 @@ def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _decode(path: Path | Inline, key: str, entry: object) -> Credential | None:
+def _decode(
+    path: Path | Inline, key: str, entry: object
+) -> RegistryCredential | None:
     """The ``auths`` entry; empty ones only say that a helper has it."""
     if not isinstance(entry, Mapping):
         return None
     identity = entry.get("identitytoken")
     if isinstance(identity, str) and identity:
-        return Credential("", identity, str(path), is_identity=True)
+        return RegistryCredential("", identity, str(path), is_identity=True)
     user, password = entry.get("username"), entry.get("password")
     auth = entry.get("auth")
     if isinstance(auth, str) and auth:
@@ -235,11 +239,13 @@ def _decode(path: Path | Inline, key: str, entry: object) -> Credential | None:
             )
         password = password.rstrip("\0")
     if isinstance(user, str) and isinstance(password, str) and user:
-        return Credential(user, password, str(path))
+        return RegistryCredential(user, password, str(path))
     return None
 
 
-def _ask(helper: str, server: str, path: Path | Inline) -> Credential | None:
+def _ask(
+    helper: str, server: str, path: Path | Inline
+) -> RegistryCredential | None:
     """What the credential helper of that name knows; None when nothing.
 
     :raises InvalidFile: when there is no such helper, or it fails.
@@ -279,5 +285,5 @@ def _ask(helper: str, server: str, path: Path | Inline) -> Credential | None:
     if not user or not password:
         return None
     if user == _IDENTITY:
-        return Credential("", str(password), name, is_identity=True)
-    return Credential(str(user), str(password), name)
+        return RegistryCredential("", str(password), name, is_identity=True)
+    return RegistryCredential(str(user), str(password), name)

@@ -7,7 +7,7 @@ it, deletion by digest only, or tags, too.
 from __future__ import annotations
 
 from imageprep_client.stores.registry import errors as answers
-from imageprep_client.stores.registry.http import Registry, Request
+from imageprep_client.stores.registry.session import RegistrySession, Request
 
 _DONE = frozenset({200, 202, 204})
 #: What registries say that delete manifests by their digest only; that of
@@ -19,7 +19,7 @@ _HINT = (
 )
 
 
-def delete(registry: Registry, request: Request) -> None:
+def delete(registry: RegistrySession, request: Request) -> None:
     """Delete a manifest or a blob by its digest.
 
     :raises ServerFault: when the registry does not delete.
@@ -33,7 +33,7 @@ def delete(registry: Registry, request: Request) -> None:
     raise error
 
 
-def untag(registry: Registry, request: Request) -> bool:
+def untag(registry: RegistrySession, request: Request) -> bool:
     """Delete a tag; False where the registry does not do that."""
     response = registry.call(request, _DONE | _NO_TAGS)
     response.discard()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from imageprep_client import errors
+from imageprep_client.http.transport import Response
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.stores.registry.transport import Response
 
 
 def described(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from imageprep_client import errors
 from imageprep_client.http import urls
-from imageprep_client.stores.registry.transport import Response
+from imageprep_client.http.transport import Response
 
 #: More of an answer that says no is not read.
 MAX_ERROR = 64 * 1024
@@ -56,25 +56,23 @@ def from_response(
         return errors.AccessDenied(message)
     if status == 429:
         return errors.TooManyRequests(
-            message, retry_after=retry_after(response.headers)
+            message,
+            retry_after=retry_after(response.headers),
+            status=status,
         )
     if status == 507:
         return errors.NoSpace(message)
     # Of what was not sent, they say that the question is malformed.
     sent = response.method not in _READS
     if sent and code in _DIGEST_CODES:
-        mismatch = errors.DigestMismatch(message)
-        # What was sent may have been damaged, but most of these are about
-        # an algorithm that the registry does not know.
-        mismatch.doubtful = True
-        return mismatch
+        return errors.DigestMismatch(message)
     if sent and code in _SIZE_CODES:
         return errors.SizeMismatch(message)
     if (400 <= status < 500 or status == 501) and status not in TEMPORARY:
-        return errors.Refused(message)
-    fault = errors.ServerFault(message)
-    fault.temporary = status in TEMPORARY
-    return fault
+        return errors.Refused(message, status=status)
+    return errors.ServerFault(
+        message, temporary=status in TEMPORARY, status=status
+    )
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.http import urls
+from imageprep_client.http.transport import TLS
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.redaction import redacted
 from imageprep_client.stores.registry.credentials import Credentials
@@ -33,21 +34,6 @@ _PHYSICAL = {
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class TLS:
-    """How certificates are treated.
-
-    :ivar verify: whether the server's must be trusted.
-    :ivar ca_files: authorities beside those of the system.
-    :ivar cert, key: what this client shows, or None.
-    """
-
-    verify: bool = True
-    ca_files: tuple[str, ...] = ()
-    cert: str | None = None
-    key: str | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class Endpoint:
     """One way to speak to a registry.
 
@@ -57,7 +43,7 @@ class Endpoint:
 
     host: str
     base: str
-    tls: TLS = TLS()
+    tls: TLS = dataclasses.field(default_factory=TLS)
 
     @property
     def is_secure(self) -> bool:
@@ -65,7 +51,7 @@ class Endpoint:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Place:
+class RepositoryLocation:
     """Where a repository is, or is mirrored.
 
     :ivar registry: as in a reference, or the URL of a mirror.
@@ -86,15 +72,15 @@ class Place:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Route:
+class RepositoryLocations:
     """All places of a repository.
 
     :ivar mirrors: to be read from first, in this order.
     :ivar blocked_by: the file that forbids to use it, or empty.
     """
 
-    location: Place
-    mirrors: tuple[Place, ...] = ()
+    location: RepositoryLocation
+    mirrors: tuple[RepositoryLocation, ...] = ()
     blocked_by: str = ""
 
 
@@ -146,38 +132,46 @@ class Hosts:
         self._settled: dict[tuple[str, bool], Endpoint] = {}
         self._ways: dict[tuple[str, bool], tuple[Endpoint, ...]] = {}
 
-    def route(self, registry: str, repository: str) -> Route:
+    def route(self, registry: str, repository: str) -> RepositoryLocations:
         """Where a repository is, as the configuration has it.
 
         :raises InvalidReference: when there it would break the grammar.
         """
         mirrors = []
         if registry in self._mirrors:
-            mirrors.append(Place(self._mirrors[registry], repository))
+            mirrors.append(
+                RepositoryLocation(self._mirrors[registry], repository)
+            )
         name = f"{registry}/{repository}"
         table = self._registries.find(name)
         if table is None:
-            return Route(Place(registry, repository), tuple(mirrors))
+            return RepositoryLocations(
+                RepositoryLocation(registry, repository), tuple(mirrors)
+            )
         for mirror in table.mirrors:
             located = table.located(name, mirror.location)
             mirrors.append(_place(located, mirror.insecure, mirror.pull))
-        return Route(
+        return RepositoryLocations(
             _place(table.located(name, table.location), table.insecure),
             tuple(mirrors),
             table.file if table.blocked else "",
         )
 
-    def home(self, registry: str) -> Route:
+    def home(self, registry: str) -> RepositoryLocations:
         """Where a registry itself is; its place has no repository.
 
         A location that is below a registry says nothing of all of it.
         """
         table = self._registries.find(registry)
         if table is None:
-            return Route(Place(registry, ""))
+            return RepositoryLocations(RepositoryLocation(registry, ""))
         host, _, path = table.located(registry, table.location).partition("/")
-        place = Place(registry if path else host, "", table.insecure)
-        return Route(place, (), table.file if table.blocked else "")
+        place = RepositoryLocation(
+            registry if path else host, "", table.insecure
+        )
+        return RepositoryLocations(
+            place, (), table.file if table.blocked else ""
+        )
 
     def candidates(
         self, name: str, insecure: bool = False
@@ -309,11 +303,13 @@ class Hosts:
         )
 
 
-def _place(name: str, insecure: bool, pull: Pull = "all") -> Place:
+def _place(
+    name: str, insecure: bool, pull: Pull = "all"
+) -> RepositoryLocation:
     registry, _, repository = name.partition("/")
     references.check_registry(registry)
     references.check_repository(repository)
-    return Place(registry, repository, insecure, pull)
+    return RepositoryLocation(registry, repository, insecure, pull)
 
 
 def _port(authority: str) -> str:

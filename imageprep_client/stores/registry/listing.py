@@ -11,11 +11,11 @@ from typing import Any
 
 from imageprep_client import errors
 from imageprep_client.http import urls
+from imageprep_client.http.transport import Response
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.stores.registry.http import Registry, Request
-from imageprep_client.stores.registry.transport import Response
+from imageprep_client.stores.registry.session import RegistrySession, Request
 
 #: Tags asked for at a time.
 PAGE = 1000
@@ -34,7 +34,7 @@ _LINK = re.compile(
 _NEXT = re.compile(r';\s*rel\s*=\s*("next"|next)(\s|;|$)')
 
 
-def tags(registry: Registry, request: Request) -> list[str]:
+def tags(registry: RegistrySession, request: Request) -> list[str]:
     """All tags, in the order of the registry.
 
     What cannot be a tag is left out: nothing could be asked about it.
@@ -46,7 +46,7 @@ def tags(registry: Registry, request: Request) -> list[str]:
     ]
 
 
-def names(registry: Registry, request: Request, key: str) -> list[str]:
+def names(registry: RegistrySession, request: Request, key: str) -> list[str]:
     """The strings of a paged list, each once, in the registry's order.
 
     :param key: of the list in each page.
@@ -61,7 +61,9 @@ def names(registry: Registry, request: Request, key: str) -> list[str]:
     return list(found)
 
 
-def referrers(registry: Registry, request: Request) -> list[Descriptor] | None:
+def referrers(
+    registry: RegistrySession, request: Request
+) -> list[Descriptor] | None:
     """What refers to the subject; None where there is no such API.
 
     :raises Refused: when the registry says so in another way than by 404.
@@ -94,7 +96,7 @@ def referrers(registry: Registry, request: Request) -> list[Descriptor] | None:
 
 
 def _pages(
-    registry: Registry, request: Request
+    registry: RegistrySession, request: Request
 ) -> Iterator[Mapping[str, Any]]:
     """The pages of a list; links are followed verbatim, on the same origin.
 
@@ -130,7 +132,7 @@ def _pages(
 
 
 def _page(
-    registry: Registry, request: Request
+    registry: RegistrySession, request: Request
 ) -> tuple[Response, int, Mapping[str, Any]]:
     response = registry.call(request, {200})
     data = response.body(MAX_BODY)
@@ -161,6 +163,4 @@ def _document(what: str, response: Response, data: bytes) -> Mapping[str, Any]:
 
 
 def _refused(message: str) -> errors.ServerFault:
-    fault = errors.ServerFault(message)
-    fault.temporary = False
-    return fault
+    return errors.ServerFault(message, temporary=False)

@@ -39,7 +39,7 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Table:
+class RegistryTable:
     """A ``[[registry]]``: what holds for names that begin with `prefix`.
 
     :ivar prefix: ``host[:port][/path]`` or ``*.domain``.
@@ -81,7 +81,7 @@ class RegistriesConf:
     :param tables: of equal prefixes the last counts.
     """
 
-    def __init__(self, tables: Iterable[Table] = ()) -> None:
+    def __init__(self, tables: Iterable[RegistryTable] = ()) -> None:
         known = {table.prefix: table for table in tables}
         self._tables = sorted(
             known.values(),
@@ -89,7 +89,7 @@ class RegistriesConf:
             reverse=True,
         )
 
-    def find(self, name: str) -> Table | None:
+    def find(self, name: str) -> RegistryTable | None:
         """The table with the longest prefix of this name, or None."""
         for table in self._tables:
             if table.rest(name) is not None:
@@ -134,9 +134,9 @@ class _Document:
         self._path = str(path)
         self._data = self._read(path)
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[RegistryTable]:
         """All tables of the file, each prefix once."""
-        found: dict[str, Table] = {}
+        found: dict[str, RegistryTable] = {}
         for index, data in enumerate(self._list(self._data, "registry", "")):
             table = self._table(data, f"registry[{index}]")
             if table.prefix in found:
@@ -166,7 +166,7 @@ class _Document:
         except ValueError as error:
             raise self._error("", f"is no TOML: {error}") from None
 
-    def _table(self, data: Mapping[str, Any], key: str) -> Table:
+    def _table(self, data: Mapping[str, Any], key: str) -> RegistryTable:
         location = self._place(data, "location", key)
         prefix = self._prefix(data, key) or location
         if not prefix:
@@ -174,7 +174,7 @@ class _Document:
         if not location and not prefix.startswith("*."):
             location = prefix
         by_digest = self._flag(data, "mirror-by-digest-only", key)
-        return Table(
+        return RegistryTable(
             prefix=prefix,
             location=location,
             file=self._path,
@@ -207,9 +207,9 @@ class _Document:
             )
         return Source(location, self._flag(data, "insecure", key), pull)
 
-    def _version_1(self) -> list[Table]:
+    def _version_1(self) -> list[RegistryTable]:
         tables = self._data.get("registries") or {}
-        found: dict[str, Table] = {}
+        found: dict[str, RegistryTable] = {}
         for name in ("insecure", "block"):
             key = f"registries.{name}"
             part = tables.get(name, {}) if isinstance(tables, dict) else None
@@ -218,7 +218,9 @@ class _Document:
                 raise self._error(key, "expected registries = [...]")
             for host in hosts:
                 place = self._checked(host, f"{key}.registries")
-                table = found.get(place) or Table(place, place, self._path)
+                table = found.get(place) or RegistryTable(
+                    place, place, self._path
+                )
                 found[place] = dataclasses.replace(
                     table,
                     insecure=table.insecure or name == "insecure",

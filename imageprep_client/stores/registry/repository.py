@@ -6,10 +6,10 @@ import dataclasses
 
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.stores.registry.http import Request
+from imageprep_client.stores.registry.session import Request
 
 
-class Repository:
+class RepositoryRequests:
     """Makes requests about one repository.
 
     :ivar name: ``registry/repository`` as the user knows it.

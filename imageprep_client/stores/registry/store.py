@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from imageprep_client import errors
+from imageprep_client.http.transport import Response
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
@@ -19,10 +20,9 @@ from imageprep_client.stores.registry import (
     fallback,
     listing,
 )
-from imageprep_client.stores.registry.http import Registry, Request
-from imageprep_client.stores.registry.places import Place, Places
 from imageprep_client.stores.registry.recent import Recent
-from imageprep_client.stores.registry.transport import Response
+from imageprep_client.stores.registry.replicas import Replica, Replicas
+from imageprep_client.stores.registry.session import RegistrySession, Request
 from imageprep_client.stores.registry.uploads import Uploads
 
 _ACCEPT = {"Accept": ", ".join(mediatypes.ACCEPT)}
@@ -43,7 +43,7 @@ class RegistryStore:
     :param places: where the repository is read and written.
     """
 
-    def __init__(self, host: str, places: Places) -> None:
+    def __init__(self, host: str, places: Replicas) -> None:
         self.registry = host
         self._requests = places.home.requests
         self.repository = self._requests.path
@@ -71,7 +71,7 @@ class RegistryStore:
         if not digest:
             references.check_tag(reference)
 
-        def get(place: Place) -> Descriptor:
+        def get(place: Replica) -> Descriptor:
             request = dataclasses.replace(
                 place.requests.manifest("GET", reference),
                 headers=_ACCEPT,
@@ -86,7 +86,7 @@ class RegistryStore:
         return self._places.read(get, digest)
 
     def exists(self, descriptor: Descriptor) -> bool:
-        def look(place: Place) -> bool:
+        def look(place: Replica) -> bool:
             registry = place.connect()
             try:
                 response = registry.call(
@@ -190,7 +190,7 @@ class RegistryStore:
             self._push_manifest(expected, data)
 
     def tags(self) -> Iterator[str]:
-        def list_them(place: Place) -> list[str]:
+        def list_them(place: Replica) -> list[str]:
             request = place.requests.request(
                 "GET",
                 f"tags/list?n={listing.PAGE}",
@@ -204,7 +204,7 @@ class RegistryStore:
         return iter(found)
 
     def referrers(self, subject: Descriptor) -> Sequence[Descriptor]:
-        def look(place: Place) -> list[Descriptor] | None:
+        def look(place: Replica) -> list[Descriptor] | None:
             registry = place.connect()
             if not registry.lists_referrers:
                 return None
@@ -256,7 +256,7 @@ class RegistryStore:
         scopes = (f"repository:{self.repository}:delete",)
         return dataclasses.replace(request, headers={}, scopes=scopes)
 
-    def _resolve(self, place: Place, reference: str) -> Descriptor:
+    def _resolve(self, place: Replica, reference: str) -> Descriptor:
         request = place.requests.manifest("HEAD", reference)
         request = dataclasses.replace(request, headers=_ACCEPT)
         registry = place.connect(request)
@@ -273,7 +273,7 @@ class RegistryStore:
         )
 
     def _resolve_by_get(
-        self, registry: Registry, request: Request, reference: str
+        self, registry: RegistrySession, request: Request, reference: str
     ) -> Descriptor:
         """For registries whose HEAD does not say enough."""
         response = registry.call(request, {200})
@@ -284,7 +284,8 @@ class RegistryStore:
             actual = digests.of(data, digest.partition(":")[0])
             if actual != digest:
                 raise errors.DigestMismatch(
-                    f"{request.what}: digest is {actual}, expected {digest}"
+                    f"{request.what}: digest is {actual}, expected {digest}",
+                    actual=actual,
                 )
         found = manifests.parse(
             data,
@@ -295,7 +296,7 @@ class RegistryStore:
         self._manifests.add(found.digest, data)
         return found
 
-    def _fetch_manifest(self, place: Place, descriptor: Descriptor) -> bytes:
+    def _fetch_manifest(self, place: Replica, descriptor: Descriptor) -> bytes:
         registry = place.connect()
         request = dataclasses.replace(
             place.requests.content("GET", descriptor), repeatable=False
@@ -311,7 +312,7 @@ class RegistryStore:
         return data
 
     def _open(
-        self, place: Place, descriptor: Descriptor
+        self, place: Replica, descriptor: Descriptor
     ) -> verify.VerifiedContent:
         request = place.requests.content("GET", descriptor)
         response = place.connect().call(request, {200})
@@ -326,7 +327,7 @@ class RegistryStore:
 
     def _download(
         self,
-        place: Place,
+        place: Replica,
         descriptor: Descriptor,
         response: Response | None,
         offset: int = 0,
@@ -390,11 +391,10 @@ class RegistryStore:
             if digest is None:
                 digest = self._resolve(self._places.home, tag).digest
             if digests.of(data, digest.partition(":")[0]) != digest:
-                mismatch = errors.DigestMismatch(
-                    f"{what}: names {digest}, which is not what was sent"
+                raise errors.DigestMismatch(
+                    f"{what}: names {digest}, which is not what was sent",
+                    actual=digest,
                 )
-                mismatch.temporary = True
-                raise mismatch
             return response, digest
 
         return self._connect().retrier.retrying(what, put)
@@ -421,9 +421,10 @@ class RegistryStore:
         try:
             response = self._connect().call(request, {201, 202})
         except errors.DigestMismatch as refused:
-            # These bytes are right, so it is the digest that is not liked.
-            refused.temporary = False
-            raise
+            # The bytes are right, so the digest itself is not accepted.
+            raise errors.DigestMismatch(
+                str(refused), hint=refused.hint, temporary=False
+            ) from None
         response.discard()
         return response
 

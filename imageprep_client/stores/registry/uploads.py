@@ -8,23 +8,23 @@ import urllib.parse
 
 from imageprep_client import errors
 from imageprep_client.http import urls
+from imageprep_client.http.transport import Response
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.registry import blob
-from imageprep_client.stores.registry.http import Registry
-from imageprep_client.stores.registry.repository import Repository
-from imageprep_client.stores.registry.transport import Response
+from imageprep_client.stores.registry.repository import RepositoryRequests
+from imageprep_client.stores.registry.session import RegistrySession
 
 
 class Uploads:
     """The uploads of one repository, those that are open among them."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: RepositoryRequests) -> None:
         self._repository = repository
         self._lock = threading.Lock()
         self._open: dict[str, str] = {}
 
     def mount(
-        self, registry: Registry, descriptor: Descriptor, origin: str
+        self, registry: RegistrySession, descriptor: Descriptor, origin: str
     ) -> bool:
         """Take a blob over from the repository `origin`, if that works.
 
@@ -57,7 +57,7 @@ class Uploads:
 
     def send(
         self,
-        registry: Registry,
+        registry: RegistrySession,
         expected: Descriptor,
         body: bytes | blob.Upload,
     ) -> None:
@@ -100,7 +100,7 @@ class Uploads:
             self._cancel(registry, location)
             raise failure from None
 
-    def _cancel(self, registry: Registry, location: str) -> None:
+    def _cancel(self, registry: RegistrySession, location: str) -> None:
         """Give an upload up; registries clean up by themselves, too."""
         request = dataclasses.replace(
             self._repository.request("DELETE", "", self._repository.name),

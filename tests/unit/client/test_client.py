@@ -20,6 +20,7 @@ from imageprep_client.heat import environment, parameters
 from imageprep_client.host import undercloud
 from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
+from imageprep_client.retry import ONE_ATTEMPT, PATIENT, RetryPolicy
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content
 from imageprep_client.testing.registry import RegistryServer
@@ -46,7 +47,7 @@ def open_stores() -> Iterator[Open]:
     """Opens stores with settings and parameters; closes them."""
     opened = []
 
-    def open_them(*, patient: bool = True, **given: object) -> Stores:
+    def open_them(*, policy: RetryPolicy = PATIENT, **given: object) -> Stores:
         names = {field.name for field in dataclasses.fields(Settings)}
         settings = {key: given.pop(key) for key in names & set(given)}
         layer = environment.layer({"parameter_defaults": given}, "e")
@@ -54,7 +55,7 @@ def open_stores() -> Iterator[Open]:
             Settings(**settings),  # type: ignore[arg-type]
             parameters.parse(environment.merge([layer])),
             Observer(),
-            patient=patient,
+            policy=policy,
             concurrency=4,
         )
         opened.append(stores)
@@ -204,7 +205,7 @@ def test_impatient(open_stores: Open) -> None:
         Settings(),
         parameters.parse(environment.merge([])),
         observer,
-        patient=False,
+        policy=ONE_ATTEMPT,
         concurrency=1,
     )
     name = f"127.0.0.1:{free_port()}/ns/a:1"

@@ -13,10 +13,11 @@ from imageprep_client.client.stores import Settings, Stores
 from imageprep_client.heat import environment, parameters
 from imageprep_client.host import undercloud
 from imageprep_client.observer import Observer
+from imageprep_client.retry import ONE_ATTEMPT
 from imageprep_client.stores.imageserve import ImageServeStore, ImageServeTree
 from imageprep_client.stores.layout import LayoutRoot
 from imageprep_client.stores.memory import MemoryRegistry
-from imageprep_client.stores.registry.catalog import Catalog
+from imageprep_client.stores.registry.catalog import RegistryCatalog
 from imageprep_client.stores.registry.store import RegistryStore
 
 
@@ -26,7 +27,7 @@ def stores(settings: Settings | None = None) -> Stores:
         settings or Settings(),
         parameters.parse(environment.merge([])),
         Observer(),
-        patient=False,
+        policy=ONE_ATTEMPT,
         concurrency=2,
     )
 
@@ -53,7 +54,7 @@ def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         ("memory:a", MemoryRegistry),
         ("oci:layouts", LayoutRoot),
         ("image-serve:tree", ImageServeTree),
-        ("registry.test:5000", Catalog),
+        ("registry.test:5000", RegistryCatalog),
     ],
 )
 def test_catalog(plain: Stores, place: str, kind: type) -> None:

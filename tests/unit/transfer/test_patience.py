@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from imageprep_client import errors
 from imageprep_client.observer import Observer
 from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores import base
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.testing import images
@@ -20,28 +23,29 @@ class Breaking(MemoryStore):
     """Its first pushes of blobs break off.
 
     :ivar failures: so many are left.
-    :ivar doubtful: whether they seem to be there to stay.
+    :ivar unknown: whether they are of a name that does not exist.
     """
 
     failures = 0
-    doubtful = False
+    unknown = False
 
     def push(self, expected: Descriptor, content: base.Content) -> None:
         if self.failures and not expected.is_manifest:
             self.failures -= 1
-            error = errors.Unreachable("it broke off")
-            error.doubtful = self.doubtful
-            raise error
+            raise errors.Unreachable(
+                "it broke off",
+                errno=socket.EAI_NONAME if self.unknown else None,
+            )
         super().push(expected, content)
 
 
-def copy(failures: int, *, doubtful: bool = False) -> None:
+def copy(failures: int, *, unknown: bool = False) -> None:
     """Copy an image to where so many pushes break off."""
     source = MemoryRegistry("source")
     images.write([IMAGE], source.store)
     target = Breaking(MemoryRegistry("target"), IMAGE.repository)
     target.failures = failures
-    target.doubtful = doubtful
+    target.unknown = unknown
     engine.copy(
         source.store(IMAGE.repository),
         "latest",
@@ -55,7 +59,7 @@ def copy(failures: int, *, doubtful: bool = False) -> None:
 
 def test_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seven failures in a row are survived."""
-    monkeypatch.setattr(stream, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(stream, "_POLICY", RetryPolicy(base=0, few=2))
     copy(7)
 
 
@@ -63,15 +67,15 @@ def test_what_seems_to_stay_is_tried_once_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The store that says so has tried it already."""
-    monkeypatch.setattr(stream, "_FIRST_PAUSE", 0.0)
-    copy(1, doubtful=True)
+    monkeypatch.setattr(stream, "_POLICY", RetryPolicy(base=0, few=2))
+    copy(1, unknown=True)
     with pytest.raises(errors.CopyError, match="broke off"):
-        copy(2, doubtful=True)
+        copy(2, unknown=True)
 
 
 def test_it_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the end the last error is told."""
-    monkeypatch.setattr(stream, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(stream, "_POLICY", RetryPolicy(base=0, few=2))
     with pytest.raises(errors.CopyError, match="broke off"):
         copy(1000)
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from imageprep_client.http.transport import Timeouts
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.http import RetryPolicy, Timeouts
 from imageprep_client.testing.registry import RegistryServer
 from tests.recorder import Recorder
 

@@ -181,6 +181,7 @@ def test_old_tokens_are_replaced_in_time() -> None:
         "quay.io",
         Credentials(),
         lambda url, headers: Answer(),  # type: ignore[arg-type]
+        lambda what, fetch: fetch(),
         clock=lambda: now[0],
     )
     header = 'Bearer realm="https://quay.io/token"'
@@ -427,7 +428,13 @@ def realm_of(realm: str, base: str, known: Credentials) -> list[object]:
         return Answer()
 
     host = base.partition("://")[2]
-    keeper = auth.Authenticator(base, host, known, get)  # type: ignore[arg-type]
+    keeper = auth.Authenticator(
+        base,
+        host,
+        known,
+        get,  # type: ignore[arg-type]
+        lambda what, fetch: fetch(),
+    )
     keeper.answer(f'Bearer realm="{realm}"', "ns/x", ["s"], None)
     hint = keeper.explain("ns/x")
     return [*asked, hint]

@@ -8,9 +8,9 @@ from unittest import mock
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.http.transport import Response
+from imageprep_client.retry import Retrier
 from imageprep_client.stores.registry import blob
-from imageprep_client.stores.registry.http import Retrier
-from imageprep_client.stores.registry.transport import Response
 from tests.recorder import Recorder
 from tests.unit.stores.registry.conftest import FAST
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.retry import ONE_ATTEMPT
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.http import NO_RETRIES
 from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer
@@ -32,7 +32,7 @@ def server() -> Iterator[RegistryServer]:
 
 def repositories(server: RegistryServer) -> list[str]:
     """What the client is told."""
-    with RegistryClient(policy=NO_RETRIES) as client:
+    with RegistryClient(policy=ONE_ATTEMPT) as client:
         return client.catalog(server.host).repositories()
 
 

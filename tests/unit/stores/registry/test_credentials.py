@@ -14,9 +14,9 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.stores.registry import credentials
 from imageprep_client.stores.registry.credentials import (
-    Credential,
     Credentials,
     Inline,
+    RegistryCredential,
     default_files,
 )
 
@@ -47,7 +47,9 @@ def test_explicit_come_first(write: Any) -> None:
     """What the user gave comes before any file."""
     path = write({"auths": {"quay.io": auth("file", "x")}})
     found = Credentials({"quay.io": ("me", "pw")}, [path]).find("quay.io", "a")
-    assert found == Credential("me", "pw", "ContainerImageRegistryCredentials")
+    assert found == RegistryCredential(
+        "me", "pw", "ContainerImageRegistryCredentials"
+    )
 
 
 def test_files_in_order(write: Any, tmp_path: Path) -> None:
@@ -55,7 +57,7 @@ def test_files_in_order(write: Any, tmp_path: Path) -> None:
     one = write({"auths": {"other.io": auth("one", "x")}}, "one")
     two = write({"auths": {"quay.io": auth("two", "x:y")}}, "two")
     found = Credentials(files=[tmp_path / "none", one, two]).find("quay.io")
-    assert found == Credential("two", "x:y", str(two))
+    assert found == RegistryCredential("two", "x:y", str(two))
 
 
 def test_longest_key_decides(write: Any) -> None:
@@ -108,7 +110,7 @@ def test_url_keys(write: Any) -> None:
 def test_plain_user_and_password(write: Any) -> None:
     """A file may have user and password in the open."""
     path = write({"auths": {"a.io": {"username": "me", "password": "x"}}})
-    assert Credentials(files=[path]).find("a.io") == Credential(
+    assert Credentials(files=[path]).find("a.io") == RegistryCredential(
         "me", "x", str(path)
     )
 

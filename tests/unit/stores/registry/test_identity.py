@@ -14,9 +14,9 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.credentials import (
-    Credential,
     Credentials,
     Inline,
+    RegistryCredential,
 )
 from imageprep_client.stores.registry.hosts import Hosts
 from imageprep_client.testing import content, store_suite
@@ -52,7 +52,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.server.forms.append(form)
         answer: Any = {}
         if form["refresh_token"] == IDENTITY:
-            login = Credential("me", "password", "").basic
+            login = RegistryCredential("me", "password", "").basic
             answer = self.server.gate.token(login, form["scope"].split())
             answer["access_token"] = answer.pop("token")
         self.send_response(200 if answer else 401)
@@ -119,5 +119,7 @@ def test_not_for_registries_themselves(make_client: MakeClient) -> None:
 def test_not_shown() -> None:
     """Representations have no token."""
     found = known("a.example", identitytoken=IDENTITY).find("a.example")
-    assert found == Credential("", IDENTITY, "DOCKER_AUTH_CONFIG", True)
+    assert found == RegistryCredential(
+        "", IDENTITY, "DOCKER_AUTH_CONFIG", True
+    )
     assert IDENTITY not in repr([found, Inline("NAME", IDENTITY)])

@@ -10,14 +10,14 @@ from imageprep_client import errors
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.credentials import Credentials
 from imageprep_client.stores.registry.hosts import Hosts
-from imageprep_client.stores.registry.http import Registry
-from imageprep_client.stores.registry.places import Server
 from imageprep_client.stores.registry.registries_conf import (
     Pull,
     RegistriesConf,
+    RegistryTable,
     Source,
-    Table,
 )
+from imageprep_client.stores.registry.replicas import Server
+from imageprep_client.stores.registry.session import RegistrySession
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic
@@ -56,7 +56,7 @@ def mirror() -> Iterator[RegistryServer]:
 def conf(
     origin: str, *mirrors: str, pull: Pull = "all", blocked: bool = False
 ) -> RegistriesConf:
-    table = Table(
+    table = RegistryTable(
         f"{NAME}/ns",
         f"{origin}/real",
         "/etc/containers/registries.conf",
@@ -289,8 +289,8 @@ def test_catalogs_are_the_locations(
     hosts = Hosts(
         registries=RegistriesConf(
             [
-                Table(NAME, origin.host, "file"),
-                Table("blocked.invalid", "", "file", blocked=True),
+                RegistryTable(NAME, origin.host, "file"),
+                RegistryTable("blocked.invalid", "", "file", blocked=True),
             ]
         )
     )
@@ -338,5 +338,5 @@ def test_a_failure_is_told_once() -> None:
     assert [str(error) for error in told] == ["0"]
 
 
-def unreached() -> Registry:
+def unreached() -> RegistrySession:
     raise AssertionError

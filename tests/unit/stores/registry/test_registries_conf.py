@@ -9,11 +9,15 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.stores.registry import registries_conf
-from imageprep_client.stores.registry.hosts import Hosts, Place, Route
+from imageprep_client.stores.registry.hosts import (
+    Hosts,
+    RepositoryLocation,
+    RepositoryLocations,
+)
 from imageprep_client.stores.registry.registries_conf import (
     RegistriesConf,
+    RegistryTable,
     Source,
-    Table,
     load,
 )
 
@@ -60,7 +64,7 @@ pull-from-mirror = "digest-only"
 def test_everything_is_read(tmp_path: Path) -> None:
     """A table has a prefix, a location, and mirrors in order."""
     path = tmp_path / "only" / "registries.conf"
-    assert parse(tmp_path, FULL).find("quay.io/ns/x") == Table(
+    assert parse(tmp_path, FULL).find("quay.io/ns/x") == RegistryTable(
         "quay.io/ns",
         "10.0.0.1:5000/quay",
         str(path),
@@ -92,7 +96,7 @@ def test_the_longest_prefix_counts(
 ) -> None:
     """Prefixes end where a component ends; domains may be wild."""
     conf = RegistriesConf(
-        Table(prefix, place, "file")
+        RegistryTable(prefix, place, "file")
         for prefix, place in {
             "quay.io": "a.example",
             "quay.io/ns": "b.example/ns",
@@ -279,15 +283,17 @@ def test_the_systems_files() -> None:
 def test_routes(tmp_path: Path) -> None:
     """Each repository has its place and its mirrors, written as theirs."""
     hosts = Hosts(registries=parse(tmp_path, FULL))
-    assert hosts.route("quay.io", "ns/x/y") == Route(
-        Place("10.0.0.1:5000", "quay/x/y", insecure=True),
+    assert hosts.route("quay.io", "ns/x/y") == RepositoryLocations(
+        RepositoryLocation("10.0.0.1:5000", "quay/x/y", insecure=True),
         (
-            Place("mirror.example", "ns/x/y", insecure=True),
-            Place("[2001:db8::1]:5000", "x/y", pull="digest-only"),
+            RepositoryLocation("mirror.example", "ns/x/y", insecure=True),
+            RepositoryLocation(
+                "[2001:db8::1]:5000", "x/y", pull="digest-only"
+            ),
         ),
     )
-    assert hosts.route("quay.io", "other/x") == Route(
-        Place("quay.io", "other/x")
+    assert hosts.route("quay.io", "other/x") == RepositoryLocations(
+        RepositoryLocation("quay.io", "other/x")
     )
 
 
@@ -347,7 +353,7 @@ def test_homes(tmp_path: Path) -> None:
 
 def test_places_that_break_the_grammar() -> None:
     """What a wild domain is rewritten to is checked, too."""
-    table = Table("*.a.example", "b.example/ns", "file")
+    table = RegistryTable("*.a.example", "b.example/ns", "file")
     hosts = Hosts(registries=RegistriesConf([table]))
     with pytest.raises(errors.InvalidReference):
         hosts.route("x.a.example:5000", "ns/x")

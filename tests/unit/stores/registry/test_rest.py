@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores import base
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.http import RetryPolicy
 from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import Behaviour, RegistryServer

@@ -12,16 +12,13 @@ from collections.abc import Callable
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.retry import ONE_ATTEMPT, Retrier, RetryPolicy
 from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.hosts import Hosts
-from imageprep_client.stores.registry.http import (
-    NO_RETRIES,
-    Retrier,
-    RetryPolicy,
-)
 from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.gate import Bearer
 from imageprep_client.testing.registry import RegistryServer
 from tests.recorder import Recorder
 from tests.unit.stores.registry.conftest import FAST
@@ -38,35 +35,6 @@ def image(server: RegistryServer) -> content.Image:
         store.push(piece.descriptor, piece.open())
     store.tag(image.descriptor, "latest")
     return image
-
-
-def test_pauses_grow_to_the_cap() -> None:
-    """Pauses double, vary, and end at the cap."""
-    policy = RetryPolicy(attempts=10, base=1, cap=8)
-    error = errors.Unreachable("x")
-    for attempt, limit in enumerate((1, 2, 4, 8, 8, 8), start=1):
-        pause = policy.pause(attempt, error)
-        assert pause is not None
-        assert limit / 2 <= pause <= limit
-
-
-def test_gives_up_in_the_end() -> None:
-    """The last attempt is the last."""
-    assert RetryPolicy(attempts=2).pause(2, errors.Unreachable("x")) is None
-
-
-def test_lasting_errors_are_not_tried_again() -> None:
-    """What will not change is told at once."""
-    assert RetryPolicy().pause(1, errors.NotFound("x")) is None
-
-
-def test_waits_as_asked() -> None:
-    """Retry-After is kept, unless it is out of all proportion."""
-    policy = RetryPolicy(base=0.5, cap=1, patience=100)
-    limited = errors.TooManyRequests("x", retry_after=90)
-    assert policy.pause(1, limited) == 90
-    limited = errors.TooManyRequests("x", retry_after=6 * 3600)
-    assert policy.pause(1, limited) is None
 
 
 @pytest.mark.parametrize(
@@ -153,7 +121,7 @@ def test_no_retries(
 ) -> None:
     """A dry run wants an answer now."""
     server.faults.add(Fault(path="/manifests/", status=429, times=None))
-    store = make_client(policy=NO_RETRIES).store(server.host, "ns/name")
+    store = make_client(policy=ONE_ATTEMPT).store(server.host, "ns/name")
     with pytest.raises(errors.TooManyRequests):
         store.resolve("latest")
     assert len(server.requests("HEAD", "/manifests/")) == 1
@@ -182,7 +150,9 @@ def test_all_workers_slow_down_together() -> None:
     retrier = Retrier(FAST, Recorder(), stop)
     limited = errors.TooManyRequests("x", retry_after=0.2)
     start = time.monotonic()
-    worker = threading.Thread(target=retrier.rest, args=("x", 1, limited))
+    worker = threading.Thread(
+        target=retrier.rest, args=("x", FAST.begin(), limited)
+    )
     worker.start()
     while not retrier.is_held:
         assert time.monotonic() < start + 5
@@ -234,9 +204,41 @@ def test_corrupt_manifests_are_fetched_again(
     server: RegistryServer, client: RegistryClient, image: content.Image
 ) -> None:
     """A manifest with a wrong digest is asked for again, not believed."""
-    server.faults.add(Fault("GET", "/manifests/", corrupt=5, times=2))
+    server.faults.add(Fault("GET", "/manifests/", corrupt=5))
+    server.faults.add(Fault("GET", "/manifests/", corrupt=6))
     with client.store(server.host, "ns/name").fetch(image.descriptor) as got:
         assert got.read() == image.manifest.data
+
+
+def test_the_same_wrong_manifest_is_not_asked_for_again(
+    server: RegistryServer, client: RegistryClient, image: content.Image
+) -> None:
+    """Content that is wrong in the same way twice is what there is."""
+    server.faults.add(Fault("GET", "/manifests/", corrupt=5, times=None))
+    with pytest.raises(errors.DigestMismatch):
+        client.store(server.host, "ns/name").fetch(image.descriptor)
+    assert len(server.requests("GET", "/manifests/")) == 2
+
+
+def test_failed_token_requests_are_no_attempts(
+    make_client: MakeClient,
+) -> None:
+    """A token server that fails has the attempts of its own."""
+    with RegistryServer(gate=Bearer(anonymous=True)) as server:
+        server.faults.add(Fault(path="/token", status=503, times=3))
+        server.faults.add(Fault("HEAD", "/manifests/", skip=1, status=503))
+        store = make_client(policy=RetryPolicy(attempts=4, base=0))
+        with pytest.raises(errors.NotFound):
+            store.store(server.host, "ns/name").resolve("latest")
+
+
+def test_token_requests_are_not_multiplied(make_client: MakeClient) -> None:
+    """A token server that stays away ends the request that wants a token."""
+    with RegistryServer(gate=Bearer(anonymous=True)) as server:
+        server.faults.add(Fault(path="/token", status=503, times=None))
+        with pytest.raises(errors.ServerFault, match="no token"):
+            make_client().store(server.host, "ns/name").resolve("latest")
+        assert len(server.requests("GET", "/token")) == 5
 
 
 @pytest.mark.parametrize("path", ["uploads/$", "uploads/.+digest="])

@@ -9,8 +9,9 @@ import threading
 import time
 from collections.abc import Iterator
 
+from imageprep_client.http.transport import Timeouts
+from imageprep_client.retry import ONE_ATTEMPT
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.http import NO_RETRIES, Timeouts
 from imageprep_client.testing import content
 from imageprep_client.testing.streams import push
 
@@ -62,6 +63,6 @@ def test_an_upload_outlasts_the_time_for_connecting() -> None:
     blob = content.blob("large", 16 * 1024 * 1024)
     with (
         slow() as host,
-        RegistryClient(policy=NO_RETRIES, timeouts=timeouts) as client,
+        RegistryClient(policy=ONE_ATTEMPT, timeouts=timeouts) as client,
     ):
         push(client.store(host, "ns/name"), blob)

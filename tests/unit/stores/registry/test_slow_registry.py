@@ -9,8 +9,9 @@ from typing import Literal
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.http.transport import Timeouts
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.http import RetryPolicy, Timeouts
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer

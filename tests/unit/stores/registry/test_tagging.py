@@ -7,17 +7,14 @@ from collections.abc import Mapping
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.http import wire
-from imageprep_client.stores.registry import (
-    http,
-    transport,
-)
+from imageprep_client.http import transport, wire
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content, registry
 from imageprep_client.testing.streams import push
 
 IMAGE = content.image("tagged")
-_POLICY = http.RetryPolicy(attempts=3, base=0.0)
+_POLICY = RetryPolicy(attempts=3, base=0.0)
 
 
 class Corruption:

@@ -15,9 +15,10 @@ from unittest import mock
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.http.transport import TLS, Timeouts, Transports
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.hosts import TLS, Endpoint, Hosts
-from imageprep_client.stores.registry.http import Timeouts, Transports, probe
+from imageprep_client.stores.registry.hosts import Endpoint, Hosts
+from imageprep_client.stores.registry.session import probe
 from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer

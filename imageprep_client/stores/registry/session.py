@@ -8,91 +8,32 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import random
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from imageprep_client import errors
 from imageprep_client.http import urls
+from imageprep_client.http.transport import (
+    Response,
+    Timeouts,
+    Transports,
+)
 from imageprep_client.http.window import Window
-from imageprep_client.http.wire import Body, Timeout
-from imageprep_client.observer import Observer
+from imageprep_client.http.wire import Body
+from imageprep_client.retry import Retrier
 from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.auth import Authenticator
-from imageprep_client.stores.registry.hosts import TLS, Endpoint, Hosts
-from imageprep_client.stores.registry.transport import Response, Transport
+from imageprep_client.stores.registry.hosts import Endpoint, Hosts
 
 USER_AGENT = "imageprep-client"
 MAX_REDIRECTS = 5
 #: How often one request answers a challenge: a token that is fresh may still
 #: end while other requests are in its way.
 _ANSWERS = 3
-#: How often something is tried that is as likely to stay as it is: a name
-#: that may be mistyped, a registry that nothing has been heard of yet.
-_FEW_ATTEMPTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAFE = frozenset({"GET", "HEAD"})
-
 _T = TypeVar("_T")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """When something that failed for now is tried again.
-
-    :ivar attempts: how often something is tried, the first included. Where
-        three of ten answers are faults, five would fail some of a thousand
-        requests.
-    :ivar base: seconds before the second attempt; doubled for each next.
-    :ivar cap: no pause is longer, but for what a registry asks for.
-    :ivar patience: a registry that asks for a longer pause is given up.
-    """
-
-    attempts: int = 12
-    base: float = 0.5
-    cap: float = 20.0
-    patience: float = 300.0
-
-    @property
-    def hasty(self) -> RetryPolicy:
-        """The same for what will hardly get better."""
-        return dataclasses.replace(
-            self, attempts=min(self.attempts, _FEW_ATTEMPTS)
-        )
-
-    def pause(self, attempt: int, error: errors.StoreError) -> float | None:
-        """Seconds to wait after this attempt, None to give up.
-
-        :param attempt: counted from 1.
-        """
-        attempts = self.hasty.attempts if error.doubtful else self.attempts
-        if not error.temporary or attempt >= attempts:
-            return None
-        limit = min(self.cap, self.base * 2.0 ** (attempt - 1))
-        # Jitter spreads the load; no secret hangs on it.
-        pause = random.uniform(limit / 2, limit)  # noqa: S311
-        asked = getattr(error, "retry_after", None)
-        if asked is None:
-            return pause
-        return None if asked > self.patience else max(asked, pause)
-
-
-#: For dry runs: an answer now or none.
-NO_RETRIES = RetryPolicy(attempts=1)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds to wait for a connection, and for each piece of an answer."""
-
-    connect: float = 10.0
-    read: float = 60.0
-
-    @property
-    def pair(self) -> Timeout:
-        return (self.connect, self.read)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -118,97 +59,7 @@ class Request:
     repeatable: bool = True
 
 
-class Transports:
-    """One `Transport` for each TLS policy, made when it is first needed."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._lock = threading.Lock()
-        self._transports: dict[TLS, Transport] = {}
-
-    def of(self, tls: TLS) -> Transport:
-        """The transport of this policy."""
-        with self._lock:
-            if tls not in self._transports:
-                self._transports[tls] = Transport(tls, self._size)
-            return self._transports[tls]
-
-    def close(self) -> None:
-        """Close all idle connections."""
-        with self._lock:
-            for transport in self._transports.values():
-                transport.close()
-
-
-class Retrier:
-    """Tries again by one policy; all workers of one registry share it.
-
-    :param stop: when it is set, nobody waits any longer.
-    """
-
-    def __init__(
-        self, policy: RetryPolicy, observer: Observer, stop: threading.Event
-    ) -> None:
-        self._policy = policy
-        self._observer = observer
-        self._stop = stop
-        self._held_until = 0.0
-
-    @property
-    def is_held(self) -> bool:
-        """Whether the registry's rate limit lets nobody ask now."""
-        return self._held_until > time.monotonic()
-
-    def retrying(self, what: str, work: Callable[[], _T]) -> _T:
-        """Do the work again while it fails with temporary errors.
-
-        :param what: what the observer is told.
-        :raises StoreError: the last one, or when the run ends.
-        """
-        attempt = 0
-        while True:
-            self.wait()
-            try:
-                return work()
-            except errors.StoreError as error:
-                attempt += 1
-                self.rest(what, attempt, error)
-
-    def rest(self, what: str, attempt: int, error: errors.StoreError) -> None:
-        """Wait before the next attempt, or raise the error.
-
-        Where the registry limits the rate, all its users wait.
-
-        :param attempt: how many failed, this one included.
-        """
-        pause = self._policy.pause(attempt, error)
-        if pause is None:
-            raise error
-        self._observer.retrying(what, attempt, pause)
-        if isinstance(error, errors.TooManyRequests):
-            self.hold(pause)
-        self.wait(pause)
-
-    def hold(self, seconds: float | None) -> None:
-        """Let all users of the registry wait, as long as is sensible."""
-        if seconds is not None and seconds <= self._policy.patience:
-            end = time.monotonic() + seconds
-            self._held_until = max(self._held_until, end)
-
-    def wait(self, seconds: float = 0.0) -> None:
-        """Wait that long, and until the registry's rate limit allows more.
-
-        :raises StoreError: when the run ends in the meantime.
-        """
-        end = time.monotonic() + seconds
-        while (left := max(end, self._held_until) - time.monotonic()) > 0:
-            if self._stop.wait(left):
-                break
-        if self._stop.is_set():
-            raise errors.StoreError("given up: the run ends")
-
-
-class Registry:
+class RegistrySession:
     """One physical registry, as all its repositories' stores share it.
 
     :ivar name: ``host[:port]`` of the server.
@@ -242,6 +93,7 @@ class Registry:
             endpoint.host,
             hosts.credentials,
             self._ask,
+            self._retry_token,
         )
 
     def keep(self, response: Response) -> None:
@@ -356,6 +208,17 @@ class Registry:
         if isinstance(request.body, bytes | None):
             return self._window.place(request.method)
         return contextlib.nullcontext()
+
+    def _retry_token(self, what: str, fetch: Callable[[], _T]) -> _T:
+        """Fetch a token; what fails in the end is not tried again outside.
+
+        Each attempt at a request would else have all those at its token.
+        """
+        try:
+            return self.retrier.retrying(what, fetch)
+        except errors.StoreError as error:
+            error.temporary = False
+            raise
 
     def _ask(
         self, url: str, headers: Mapping[str, str], body: bytes | None = None

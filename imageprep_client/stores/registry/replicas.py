@@ -9,9 +9,9 @@ from imageprep_client import errors
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import verify
 from imageprep_client.stores.registry.blob import Download
-from imageprep_client.stores.registry.http import Registry, Request
 from imageprep_client.stores.registry.registries_conf import Pull
-from imageprep_client.stores.registry.repository import Repository
+from imageprep_client.stores.registry.repository import RepositoryRequests
+from imageprep_client.stores.registry.session import RegistrySession, Request
 
 _T = TypeVar("_T")
 _Answer = tuple[_T] | errors.NotFound | errors.Refused
@@ -29,14 +29,14 @@ class Server:
 
     def __init__(
         self,
-        connect: Callable[[Request | None], Registry],
+        connect: Callable[[Request | None], RegistrySession],
         down: Callable[[errors.StoreError], None] = lambda _: None,
     ) -> None:
         self._connect = connect
         self.is_down = False
         self._down = down
 
-    def connect(self, first: Request | None = None) -> Registry:
+    def connect(self, first: Request | None = None) -> RegistrySession:
         """The registry; `first` as for `RegistryClient`."""
         return self._connect(first)
 
@@ -47,7 +47,7 @@ class Server:
             self._down(error)
 
 
-class Place:
+class Replica:
     """A repository at one server.
 
     :ivar requests: about it.
@@ -55,7 +55,7 @@ class Place:
     """
 
     def __init__(
-        self, server: Server, requests: Repository, pull: Pull = "all"
+        self, server: Server, requests: RepositoryRequests, pull: Pull = "all"
     ) -> None:
         self.server = server
         self.requests = requests
@@ -63,7 +63,7 @@ class Place:
         self._gave_tag = False
         self._bad: set[str] = set()
 
-    def connect(self, first: Request | None = None) -> Registry:
+    def connect(self, first: Request | None = None) -> RegistrySession:
         """Its registry; `first` as for `RegistryClient`."""
         return self.server.connect(first)
 
@@ -112,20 +112,20 @@ class _Watched(verify.VerifiedContent):
             raise
 
 
-class Places:
+class Replicas:
     """All places of a repository.
 
     :ivar home: where it is; all writes go there.
     :param mirrors: what is read from first, in this order.
     """
 
-    def __init__(self, home: Place, mirrors: Sequence[Place] = ()) -> None:
+    def __init__(self, home: Replica, mirrors: Sequence[Replica] = ()) -> None:
         self.home = home
         self._mirrors = tuple(mirrors)
 
     def read(
         self,
-        work: Callable[[Place], _T],
+        work: Callable[[Replica], _T],
         reference: str = "",
         satisfied: Callable[[_T], bool] = lambda _: True,
     ) -> _T:

@@ -6,6 +6,7 @@ proxy by urllib3, which knows every kind of proxy.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 import socket
@@ -23,7 +24,6 @@ from imageprep_client.http import proxies, urls, wire
 from imageprep_client.http.heads import LENGTH, Broken
 from imageprep_client.http.limits import Pace, TooSlow
 from imageprep_client.http.wire import Body, Raw, Timeout
-from imageprep_client.stores.registry.hosts import TLS
 
 _log = logging.getLogger(__name__)
 
@@ -35,12 +35,35 @@ _SOCKET_OPTIONS: list[tuple[int, int, int | bytes]] = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 ]
 
-#: What is said of names that are not there; a resolver that is out of order
-#: says something else.
-_NO_SUCH_NAME = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
-
 #: What the standard library says of a proxy's answer to CONNECT.
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TLS:
+    """How certificates are treated.
+
+    :ivar verify: whether the server's must be trusted.
+    :ivar ca_files: authorities beside those of the system.
+    :ivar cert, key: what this client shows, or None.
+    """
+
+    verify: bool = True
+    ca_files: tuple[str, ...] = ()
+    cert: str | None = None
+    key: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds to wait for a connection, and for each piece of an answer."""
+
+    connect: float = 10.0
+    read: float = 60.0
+
+    @property
+    def pair(self) -> Timeout:
+        return (self.connect, self.read)
 
 
 class Response:
@@ -84,11 +107,10 @@ class Response:
             left -= len(data)
         if left <= 0:
             self.close()
-            fault = errors.ServerFault(
-                f"{urls.shown(self.url)}: an answer of over {limit} bytes"
+            raise errors.ServerFault(
+                f"{urls.shown(self.url)}: an answer of over {limit} bytes",
+                temporary=False,
             )
-            fault.temporary = False
-            raise fault
         return b"".join(parts)
 
     def length(self) -> int | None:
@@ -176,6 +198,28 @@ class Transport:
         self._proxies.close()
 
 
+class Transports:
+    """One `Transport` for each TLS policy, made when it is first needed."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._lock = threading.Lock()
+        self._transports: dict[TLS, Transport] = {}
+
+    def of(self, tls: TLS) -> Transport:
+        """The transport of this policy."""
+        with self._lock:
+            if tls not in self._transports:
+                self._transports[tls] = Transport(tls, self._size)
+            return self._transports[tls]
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        with self._lock:
+            for transport in self._transports.values():
+                transport.close()
+
+
 def _context(tls: TLS) -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
@@ -233,22 +277,20 @@ def _unreachable(url: str, error: Exception) -> errors.Unreachable:
     for cause in causes:
         if isinstance(cause, ssl.SSLError):
             reason = str(cause.reason or "TLS error").replace("_", " ")
-            found = errors.Unreachable(f"{via}: TLS failed ({reason.lower()})")
-            if "WRONG_VERSION_NUMBER" in str(cause.reason):
-                found.temporary = False
-                found.hint = (
-                    "the server speaks plain HTTP; if that is meant, give"
-                    f" --insecure-registry {where}"
-                )
-            return found
+            told = f"{via}: TLS failed ({reason.lower()})"
+            if cause.reason != "WRONG_VERSION_NUMBER":
+                return errors.Unreachable(told)
+            return errors.Unreachable(
+                told,
+                hint="the server speaks plain HTTP; if that is meant, give"
+                f" --insecure-registry {where}",
+                temporary=False,
+            )
     for cause in reversed(causes):
         if isinstance(cause, OSError) and cause.strerror:
-            found = errors.Unreachable(f"{via}: {_plain(cause.strerror)}")
-            found.doubtful = (
-                isinstance(cause, socket.gaierror)
-                and cause.errno in _NO_SUCH_NAME
+            return errors.Unreachable(
+                f"{via}: {_plain(cause.strerror)}", errno=cause.errno
             )
-            return found
     for cause in causes:
         if isinstance(cause, (TimeoutError, urllib3.exceptions.TimeoutError)):
             return errors.Unreachable(f"{via}: timed out ({scheme})")

@@ -1,0 +1,173 @@
+"""When something that failed for now is tried again: one policy, a value."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from imageprep_client import errors
+from imageprep_client.observer import Observer
+
+_T = TypeVar("_T")
+#: What a resolver says of names that do not exist.
+_NO_SUCH_NAME = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When something that failed for now is tried again.
+
+    :ivar attempts: how often something is tried, the first included. Where
+        three of ten answers are faults, five would fail some of a thousand
+        requests.
+    :ivar base: seconds before the second attempt; doubled for each next.
+    :ivar cap: no pause is longer, but for what a registry asks for.
+    :ivar patience: a registry that asks for a longer pause is given up.
+    :ivar few: attempts at what is temporary by its kind but seldom changes,
+        such as a host name that does not exist.
+    """
+
+    attempts: int = 12
+    base: float = 0.5
+    cap: float = 20.0
+    patience: float = 300.0
+    few: int = 5
+
+    def begin(self) -> Attempts:
+        """The attempts at one piece of work."""
+        return Attempts(self)
+
+    def at_first_contact(self) -> RetryPolicy:
+        """The same for a server that nothing was heard of yet."""
+        return dataclasses.replace(self, attempts=min(self.attempts, self.few))
+
+
+#: For what must come about.
+PATIENT = RetryPolicy()
+#: An answer now or none.
+ONE_ATTEMPT = RetryPolicy(attempts=1)
+
+
+class Attempts:
+    """The attempts at one piece of work.
+
+    :ivar failed: how many failed so far.
+    """
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._wrong: str | None = None
+        self.failed = 0
+
+    def progressed(self) -> None:
+        """Count from the beginning, as the last attempt got further."""
+        self.failed = 0
+
+    def pause(self, error: errors.ImagePrepError) -> float | None:
+        """Seconds to wait after a failed attempt, None to give up."""
+        self.failed += 1
+        policy = self._policy
+        limit = policy.attempts
+        if _seldom_changes(error):
+            limit = min(limit, policy.few)
+        if not error.temporary or self.failed >= limit:
+            return None
+        if isinstance(error, errors.DigestMismatch) and error.actual:
+            # Damage on the way is never the same twice.
+            if error.actual == self._wrong:
+                return None
+            self._wrong = error.actual
+        longest = min(policy.cap, policy.base * 2.0 ** (self.failed - 1))
+        # Jitter spreads the load; no secret depends on it.
+        pause = random.uniform(longest / 2, longest)  # noqa: S311
+        if not isinstance(error, errors.TooManyRequests):
+            return pause
+        asked = error.retry_after or 0.0
+        return None if asked > policy.patience else max(asked, pause)
+
+
+def _seldom_changes(error: errors.ImagePrepError) -> bool:
+    """Whether an error is usually permanent although it is temporary."""
+    if isinstance(error, errors.Unreachable):
+        return error.errno in _NO_SUCH_NAME
+    if isinstance(error, errors.DigestMismatch):
+        # A registry that refuses a digest rarely got damaged bytes; mostly
+        # it does not know the algorithm.
+        return error.actual is None
+    return isinstance(error, errors.SizeMismatch)
+
+
+class Retrier:
+    """Tries again by one policy; all workers of one registry share it.
+
+    :param stop: when it is set, nobody waits any longer.
+    """
+
+    def __init__(
+        self, policy: RetryPolicy, observer: Observer, stop: threading.Event
+    ) -> None:
+        self._policy = policy
+        self._observer = observer
+        self._stop = stop
+        self._held_until = 0.0
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the registry's rate limit lets nobody send now."""
+        return self._held_until > time.monotonic()
+
+    def begin(self) -> Attempts:
+        """The attempts at one piece of work."""
+        return self._policy.begin()
+
+    def retrying(self, what: str, work: Callable[[], _T]) -> _T:
+        """Do the work again while it fails with temporary errors.
+
+        :param what: what the observer is told.
+        :raises StoreError: the last one, or when the run ends.
+        """
+        attempts = self.begin()
+        while True:
+            self.wait()
+            try:
+                return work()
+            except errors.StoreError as error:
+                self.rest(what, attempts, error)
+
+    def rest(
+        self, what: str, attempts: Attempts, error: errors.StoreError
+    ) -> None:
+        """Wait before the next attempt, or raise the error.
+
+        Where the registry says how long to wait, all its users wait.
+        """
+        pause = attempts.pause(error)
+        if pause is None:
+            raise error
+        self._observer.retrying(what, attempts.failed, pause)
+        if isinstance(error, errors.TooManyRequests):
+            self.hold(error.retry_after)
+        self.wait(pause)
+
+    def hold(self, seconds: float | None) -> None:
+        """Let all users of the registry wait, as long as is sensible."""
+        if seconds is not None and seconds <= self._policy.patience:
+            end = time.monotonic() + seconds
+            self._held_until = max(self._held_until, end)
+
+    def wait(self, seconds: float = 0.0) -> None:
+        """Wait that long, and until the registry's rate limit allows more.
+
+        :raises StoreError: when the run ends in the meantime.
+        """
+        end = time.monotonic() + seconds
+        while (left := max(end, self._held_until) - time.monotonic()) > 0:
+            if self._stop.wait(left):
+                break
+        if self._stop.is_set():
+            raise errors.StoreError("given up: the run ends")

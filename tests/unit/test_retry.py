@@ -1,0 +1,109 @@
+"""When something is tried again."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+import time
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.observer import Observer
+from imageprep_client.retry import ONE_ATTEMPT, Attempts, Retrier, RetryPolicy
+
+FAST = RetryPolicy(attempts=12, base=0)
+
+
+def attempts_at(error: errors.ImagePrepError, attempts: Attempts) -> int:
+    """How often something that always fails so is tried."""
+    while attempts.pause(error) is not None:
+        pass
+    return attempts.failed
+
+
+def test_pauses_grow_to_the_cap() -> None:
+    """Pauses double, vary, and end at the cap."""
+    attempts = RetryPolicy(attempts=10, base=1, cap=8).begin()
+    for limit in (1, 2, 4, 8, 8, 8):
+        pause = attempts.pause(errors.Unreachable("x"))
+        assert pause is not None
+        assert limit / 2 <= pause <= limit
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (errors.ServerFault("x"), 12),
+        (errors.Unreachable("x"), 12),
+        (errors.Unreachable("x", errno=errno.ECONNRESET), 12),
+        (errors.Unreachable("x", errno=socket.EAI_AGAIN), 12),
+        (errors.Unreachable("x", errno=socket.EAI_NONAME), 5),
+        (errors.DigestMismatch("x"), 5),
+        (errors.DigestMismatch("x", actual="sha256:a"), 2),
+        (errors.SizeMismatch("x"), 5),
+        (errors.NotFound("x"), 1),
+        (errors.Unverified("x"), 1),
+        (errors.Refused("x"), 1),
+        (errors.ServerFault("x", temporary=False), 1),
+    ],
+)
+def test_attempts(error: errors.ImagePrepError, expected: int) -> None:
+    """What seldom changes is tried less often than what passes."""
+    assert attempts_at(error, FAST.begin()) == expected
+    assert attempts_at(error, ONE_ATTEMPT.begin()) == 1
+
+
+def test_other_wrong_bytes_are_damage() -> None:
+    """Content that is wrong in another way each time is tried on."""
+    attempts = FAST.begin()
+    for n in range(11):
+        error = errors.DigestMismatch("x", actual=f"sha256:{n}")
+        assert attempts.pause(error) is not None
+
+
+def test_progress_counts_anew() -> None:
+    """An attempt that got further is not one of those in a row."""
+    attempts = RetryPolicy(attempts=2, base=0).begin()
+    error = errors.Unreachable("x")
+    assert attempts.pause(error) is not None
+    attempts.progressed()
+    assert attempts.pause(error) is not None
+    assert attempts.pause(error) is None
+
+
+def test_permanent_causes_are_told_soon() -> None:
+    """What seldom changes is told within fifteen seconds."""
+    attempts = RetryPolicy().begin()
+    error = errors.Unreachable("x", errno=socket.EAI_NONAME)
+    pauses = iter(lambda: attempts.pause(error), None)
+    assert sum(pause for pause in pauses if pause) < 15
+
+
+def test_waits_as_asked() -> None:
+    """Retry-After is kept, unless it is out of all proportion."""
+    policy = RetryPolicy(base=0.5, cap=1, patience=100)
+    limited = errors.TooManyRequests("x", retry_after=90)
+    assert policy.begin().pause(limited) == 90
+    limited = errors.TooManyRequests("x", retry_after=6 * 3600)
+    assert policy.begin().pause(limited) is None
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "holds"), [(None, False), (0.2, True)]
+)
+def test_who_waits_for_a_rate_limit(
+    retry_after: float | None, holds: bool
+) -> None:
+    """Others wait as long as the registry asks, never for one's own pause."""
+    policy = RetryPolicy(base=0.2)
+    retrier = Retrier(policy, Observer(), threading.Event())
+    error = errors.TooManyRequests("x", retry_after=retry_after)
+    unlucky = threading.Thread(
+        target=retrier.rest, args=("x", policy.begin(), error)
+    )
+    unlucky.start()
+    time.sleep(0.05)
+    assert retrier.is_held is holds
+    unlucky.join()

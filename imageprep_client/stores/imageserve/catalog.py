@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Callable, Iterator
 
 from imageprep_client import errors
 from imageprep_client.host import disk
@@ -14,6 +15,7 @@ from imageprep_client.stores.imageserve import layout
 from imageprep_client.stores.imageserve import repositories as on_disk
 from imageprep_client.stores.imageserve.layout import TreeDirectory
 from imageprep_client.stores.imageserve.partial import Partials
+from imageprep_client.stores.imageserve.typemap import TagIndex
 
 
 class TreeCatalog:
@@ -34,6 +36,8 @@ class TreeCatalog:
         self._written = False
         self._repositories: set[str] | None = None
         self._blobs: dict[str, str] = {}
+        self._indexes: dict[str, TagIndex] | None = None
+        self._unlisted: dict[str, Callable[[], None]] = {}
 
     def prepare(self) -> None:
         """Make what every writer needs, once.
@@ -79,8 +83,43 @@ class TreeCatalog:
             self._written = False
         self.tree.forget()
 
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """No other run writes during the block: tags are kept in memory."""
+        with self.listing:
+            self._indexes = {}
+        try:
+            yield
+        finally:
+            with self.listing, disk.reported(self.tree.path):
+                self._write_lists()
+                self._indexes = None
+
+    def tag_index(self, repository: str) -> TagIndex | None:
+        """What is known of the tags; None while others may change them."""
+        if self._indexes is None:
+            return None
+        return self._indexes.setdefault(repository, TagIndex())
+
+    def defer_list(self, repository: str, write: Callable[[], None]) -> None:
+        """Have the list of tags written later, by another run if need be."""
+        marker = layout.unlisted(repository)
+        self.tree.replace(marker, repository.encode(), 0o600)
+        self._unlisted[repository] = write
+
+    def list_written(self, repository: str) -> None:
+        """The list of tags is as it should be."""
+        if self._unlisted.pop(repository, None):
+            self.tree.unlink(layout.unlisted(repository))
+
+    def _write_lists(self) -> None:
+        for write in list(self._unlisted.values()):
+            write()
+
     def flush(self) -> None:
         """Return when all that was written is on stable storage."""
+        with self.listing, disk.reported(self.tree.path):
+            self._write_lists()
         if self.tree.path.exists():
             with disk.reported(self.tree.path):
                 disk.synchronise(self.tree.path)
@@ -145,23 +184,27 @@ class TreeCatalog:
     def tidy(self, repository: str) -> None:
         """Remove a repository without content; the caller has `listing`.
 
-        Crashed deletions and pushes are cleared away first.
+        The first manifest or tag that is there ends the look.
         """
         tree, paths = self.tree, layout.RepositoryPaths(repository)
-        for name in tree.entries(paths.manifests):
-            is_content = tree.status(paths.manifest(name)) is not None
-            if digests.is_valid(name) and not is_content:
-                tree.remove_directory(paths.manifest_directory(name))
-        if not all(
-            on_disk.is_below(tree, f"{paths.manifests}/{name}")
-            for name in tree.entries(paths.manifests)
-        ):
-            return
+        half_made = []
+        for name, _ in tree.scan(paths.manifests):
+            if self._is_half_made(paths, name):
+                half_made.append(name)
+            elif not on_disk.is_below(tree, f"{paths.manifests}/{name}"):
+                return
+        for name in half_made:
+            tree.remove_directory(paths.manifest_directory(name))
         self.unlist_repository(repository)
+        self.list_written(repository)
+        if self._indexes:
+            self._indexes.pop(repository, None)
         if not tree.is_directory(paths.tags_list):
             tree.unlink(paths.tags_list)
-        if all(name.startswith(".") for name in tree.entries(paths.referrers)):
-            tree.unlink(f"{paths.referrers}/{layout.HTACCESS}")
+        own = {layout.HTACCESS, layout.MANIFEST}
+        if own.issuperset(name for name, _ in tree.scan(paths.referrers)):
+            tree.unlink(paths.referrers_headers)
+            tree.unlink(paths.no_referrers)
         for part in (
             paths.manifests,
             paths.tags,
@@ -172,6 +215,20 @@ class TreeCatalog:
         home = paths.home
         while home != layout.ROOT and tree.remove_empty(home):
             home = home.rpartition("/")[0]
+
+    def remove_half_made(self, repository: str) -> None:
+        """Clear away what crashed deletions and pushes left of manifests."""
+        paths = layout.RepositoryPaths(repository)
+        for name in self.tree.entries(paths.manifests):
+            if self._is_half_made(paths, name):
+                directory = paths.manifest_directory(name)
+                self.tree.remove_directory(directory)
+
+    def _is_half_made(self, paths: layout.RepositoryPaths, name: str) -> bool:
+        return (
+            digests.is_valid(name)
+            and self.tree.status(paths.manifest(name)) is None
+        )
 
     def _scanned(self) -> set[str]:
         """The repositories; the first call walks over the whole tree."""

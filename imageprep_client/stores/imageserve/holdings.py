@@ -98,6 +98,7 @@ class ImageServeHoldings:
     def tidy(self) -> None:
         self._catalog.prepare()
         with self._catalog.listing, disk.reported(self._tree.path):
+            self._catalog.remove_half_made(self._store.repository)
             self._catalog.tidy(self._store.repository)
 
 

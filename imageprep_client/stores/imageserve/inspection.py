@@ -202,6 +202,9 @@ def _referrers(
         yield Defect(digest, ABSENT)
     for _, digest in sorted(there - listed):
         yield Defect(digest, UNLISTED)
-    headers = f"{store.paths.referrers}/{layout.HTACCESS}"
-    if subjects and not tree.regular_size(headers):
+    headers = tree.regular_size(store.paths.referrers_headers)
+    if subjects and not headers:
         yield Defect(f"referrers/{layout.HTACCESS}", "missing")
+    empty = tree.regular_size(store.paths.no_referrers)
+    if headers == len(htaccess.REFERRERS) and not empty:
+        yield Defect(f"referrers/{layout.MANIFEST}", "missing")

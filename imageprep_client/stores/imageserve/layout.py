@@ -14,12 +14,14 @@
     v2/<repository>/manifests/<tag>.type-map     what a tag names
     v2/<repository>/manifests/<tag>              the same, older: a symlink
     v2/<repository>/referrers/<digest>           an index of its referrers
+    v2/<repository>/referrers/index.json         for a manifest without any
     v2/<repository>/referrers/.htaccess          their media type
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import os
@@ -41,6 +43,7 @@ CATALOG = f"{ROOT}/_catalog"
 MANIFEST = "index.json"
 HTACCESS = ".htaccess"
 _STAGED = re.compile(r"[0-9a-f]{24}")
+_UNLISTED = re.compile(r"tags-[0-9a-f]{24}")
 
 
 def check_repository(name: object) -> str:
@@ -76,6 +79,8 @@ class RepositoryPaths:
         self.tags = f"{self.home}/tags"
         self.tags_list = f"{self.tags}/list"
         self.referrers = f"{self.home}/referrers"
+        self.referrers_headers = f"{self.referrers}/{HTACCESS}"
+        self.no_referrers = f"{self.referrers}/{MANIFEST}"
 
     def blob(self, digest: str) -> str:
         """Where a blob is written."""
@@ -140,6 +145,20 @@ class TreeDirectory(Directory):
         """Remove a directory with all that is in it, for readers at once."""
         with self.staged_directory() as temporary:
             self.rename(path, temporary)
+
+
+def unlisted(repository: str) -> str:
+    """The file that says that ``tags/list`` of a repository is to be written.
+
+    It has the name of the repository in it.
+    """
+    digest = hashlib.sha256(repository.encode()).hexdigest()
+    return f"{INCOMING}/tags-{digest[:24]}"
+
+
+def is_unlisted(name: str) -> bool:
+    """Whether a name is one of `unlisted`."""
+    return _UNLISTED.fullmatch(name) is not None
 
 
 def is_staged_directory(name: str) -> bool:

@@ -35,6 +35,15 @@ class Referrers:
             return ()
         return _parse(content, str(self._tree.path / path))
 
+    def prepare(self) -> None:
+        """Have web servers answer that a manifest has no referrers."""
+        for path, content in (
+            (self._paths.no_referrers, referrers.index(())),
+            (self._paths.referrers_headers, htaccess.REFERRERS),
+        ):
+            if self._tree.regular_size(path) != len(content):
+                self._tree.put(path, content)
+
     def add(self, subject: str, referrer: Descriptor) -> None:
         """Add one, or replace that of its digest."""
         others = self._others(subject, referrer.digest)
@@ -53,9 +62,7 @@ class Referrers:
         if not ordered:
             self._tree.unlink(path)
             return
-        headers = f"{self._paths.referrers}/{layout.HTACCESS}"
-        if not self._tree.regular_size(headers):
-            self._tree.put(headers, htaccess.REFERRERS)
+        self.prepare()
         self._tree.put(path, referrers.index(ordered))
 
 

@@ -48,7 +48,7 @@ class ImageServeStore:
         self.paths = layout.RepositoryPaths(repository)
         self._catalog = catalog
         self._tree = catalog.tree
-        self._tags = Tags(self._tree, repository, self.paths, self._media_type)
+        self._tags = Tags(catalog, repository, self._media_type)
         self._referrers = Referrers(self._tree, self.paths)
 
     def __str__(self) -> str:
@@ -135,6 +135,11 @@ class ImageServeStore:
         """Whether the repository has a directory for manifests."""
         with self._reported():
             return self._tree.is_directory(self.paths.manifests)
+
+    def write_tags_list(self) -> None:
+        """Have ``tags/list`` say what there is."""
+        with self._catalog.listing, self._reported():
+            self._tags.write_list()
 
     def push(self, expected: Descriptor, content: base.Content) -> None:
         source = verify.verified(expected, content)
@@ -227,6 +232,7 @@ class ImageServeStore:
                         f" {path}, which a web server would serve instead",
                         hint="give one of them another name",
                     )
+            self._referrers.prepare()
             self._tags.write(tag, variants)
             self._catalog.list_repository(self.repository)
 
@@ -333,7 +339,9 @@ class ImageServeStore:
 
     def untag(self, tag: str) -> bool:
         references.check_tag(tag)
-        if tag not in self.tags():
+        with self._reported():
+            has = self._tags.has(tag)
+        if not has:
             raise errors.NotFound(f"{self}:{tag}: tag unknown")
         self._catalog.prepare()
         with self._catalog.listing, self._reported():

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from imageprep_client.host import disk, locks
 from imageprep_client.host.directory import is_temporary
 from imageprep_client.host.reading import Kind
+from imageprep_client.oci import reference as references
 from imageprep_client.stores.holdings import Defect
 from imageprep_client.stores.imageserve import (
     holdings,
@@ -120,7 +121,8 @@ class ImageServeTree:
                     os.ftruncate(descriptor, 0)
                     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
                     self._start_afresh()
-                yield
+                with self._catalog.exclusive():
+                    yield
         finally:
             os.close(descriptor)
 
@@ -138,6 +140,17 @@ class ImageServeTree:
             elif kind is Kind.FILE and is_temporary(name):
                 # It may be another run's `check_writable` that goes now.
                 self._tree.unlink(path)
+            elif kind is Kind.FILE and layout.is_unlisted(name):
+                self._write_unlisted(path)
+
+    def _write_unlisted(self, path: str) -> None:
+        """Write a list of tags that a killed run did not write."""
+        name = (self._tree.read(path, 1024) or b"").decode("utf-8", "replace")
+        if references.is_repository(name):
+            store = self.store(name)
+            if store.has_manifests():
+                store.write_tags_list()
+        self._tree.unlink(path)
 
     def flush(self) -> None:
         """Return when all that was written is on stable storage."""

@@ -215,7 +215,9 @@ def test_removal_follows_no_links(home: Path, victim: Path) -> None:
     into_tree(home)
     planted = home / f"v2/ns/app/manifests/{DIGEST}"
     (planted / "more").symlink_to(victim)
-    (home / "v2/ns/app/referrers").symlink_to(victim)
+    referrers = home / "v2/ns/app/referrers"
+    referrers.rename(home / "moved")
+    referrers.symlink_to(victim)
     before = state(victim)
     tree = ImageServeTree(home)
     with tree.lock(never):

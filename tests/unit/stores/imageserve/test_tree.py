@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,14 @@ from imageprep_client import errors
 from imageprep_client.host import disk
 from imageprep_client.host.directory import Directory, temporary_name
 from imageprep_client.host.reading import Kind
-from imageprep_client.stores.imageserve import ImageServeStore, ImageServeTree
+from imageprep_client.stores.imageserve import (
+    ImageServeStore,
+    ImageServeTree,
+    layout,
+)
 from imageprep_client.testing import content, store_suite
 from tests import tripleo_tree
+from tests.trees import OnDisk
 
 IMAGE = content.image("image")
 
@@ -281,3 +287,64 @@ def test_only_own_names_go(tree: ImageServeTree, tmp_path: Path) -> None:
     with tree.lock(unexpected):
         assert sorted(os.listdir(incoming)) == before
     assert os.listdir(precious) == ["deep"]
+
+
+def tags_list(tree: ImageServeTree, repository: str) -> list[str]:
+    """The tags that a web server shows."""
+    path = OnDisk(tree.store(repository)).tags_list
+    tags: list[str] = json.loads(path.read_bytes())["tags"]
+    return tags
+
+
+def test_lists_of_many_tags(
+    tree: ImageServeTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list is not written for each of many tags, but in the end."""
+    image = content.image("x")
+    written = []
+    render = layout.tags_list
+
+    def spy(repository: str, tags: Iterable[str]) -> bytes:
+        written.append(repository)
+        return render(repository, tags)
+
+    monkeypatch.setattr(layout, "tags_list", spy)
+    names = sorted(f"t{number}" for number in range(300))
+    with tree.lock(unexpected):
+        store = tree.store("ns/app")
+        store_suite.store_all(store, image)
+        for name in names:
+            store.tag(image.descriptor, name)
+        assert list(store.tags()) == names
+        assert len(written) < 100
+        store.tag(image.descriptor, "new")
+        store.untag(names[0])
+        tree.flush()
+        assert tags_list(tree, "ns/app") == ["new", *names[1:]]
+        store.untag("new")
+    assert tags_list(tree, "ns/app") == names[1:]
+    assert list((tree.path / ".incoming").iterdir()) == []
+
+
+def test_lists_after_a_kill(tree: ImageServeTree) -> None:
+    """The next run writes the list of tags that a killed one did not write."""
+    image = content.image("x")
+    program = (
+        "import os, sys\n"
+        "from imageprep_client.stores.imageserve import ImageServeTree\n"
+        "from imageprep_client.testing import content\n"
+        "from imageprep_client.testing.store_suite import store_all\n"
+        "tree, image = ImageServeTree(sys.argv[1]), content.image('x')\n"
+        "with tree.lock(print):\n"
+        "    store = tree.store('ns/app')\n"
+        "    store_all(store, image)\n"
+        "    for number in range(100):\n"
+        "        store.tag(image.descriptor, f't{number}')\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, tree.path], check=False)
+    assert len(tags_list(tree, "ns/app")) < 100
+    with tree.lock(unexpected):
+        assert len(tags_list(tree, "ns/app")) == 100
+    assert list(tree.holdings("ns/app").defects()) == []
+    assert tree.store("ns/app").exists(image.descriptor)

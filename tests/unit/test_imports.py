@@ -31,6 +31,12 @@ RULES: dict[str, tuple[str, ...]] = {
     "host": ("errors",),
     "http": ("errors", "host", "oci", "requests", "urllib3"),
     "programs": ("errors", "host", "subprocess"),
+    "programs.fsxfs": (
+        "errors",
+        "programs.confined",
+        "programs.entries",
+        "pyfsxfs",
+    ),
     "rpm": ("errors",),
     "ansible": (
         "errors",
@@ -124,6 +130,17 @@ RULES: dict[str, tuple[str, ...]] = {
         "stores.verify",
         "transfer",
     ),
+    "baremetal": (
+        "errors",
+        "host",
+        "observer",
+        "oci",
+        "programs",
+        "stores.base",
+        "stores.verify",
+        "transfer",
+    ),
+    "baremetal.formats": ("baremetal.disk", "errors", "oslo_utils"),
     "client": (
         "ansible",
         "baremetal",

@@ -1,0 +1,1 @@
+"""Bare-metal images: disks, and the kernels and ramdisks taken from them."""

@@ -1,0 +1,296 @@
+"""Kernel, ramdisk and root file system out of the image of a disk.
+
+No root rights and no whole raw copy of the disk are needed, and the image is
+not changed. The root file system stays as it is, byte for byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from imageprep_client import errors
+from imageprep_client.baremetal import commandline, formats, ramdisk
+from imageprep_client.baremetal import system as systems
+from imageprep_client.baremetal.boot import Kernel
+from imageprep_client.baremetal.disk import DiskFormat
+from imageprep_client.baremetal.system import Slices, System
+from imageprep_client.observer import Observer
+from imageprep_client.programs.qemu import QemuDisk
+
+KERNEL = "vmlinuz"
+RAMDISK = "initramfs"
+ROOT = "root.raw"
+CHECKSUMS = "SHA256SUMS"
+MANIFEST = "manifest.json"
+#: What can be extracted, and the file that it becomes.
+PARTS: Mapping[str, str] = {
+    "kernel": KERNEL,
+    "ramdisk": RAMDISK,
+    "root": ROOT,
+}
+_STAGING = ".imageprep-extract-"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractRequest:
+    """What to extract.
+
+    :ivar image: the file of the disk.
+    :ivar output_directory: is made when it is not there; files of the same
+        names are replaced.
+    :ivar kernel: the version to take; empty: the newest.
+    :ivar root_lv: the logical volume of the root, ``vg/lv``, where several
+        volumes may be it.
+    :ivar only: of `PARTS`, what to write; empty: all.
+    :ivar append: options to add to the command line.
+    :ivar max_size: GiB that the disk may have.
+    """
+
+    image: str
+    output_directory: str
+    kernel: str = ""
+    root_lv: str = ""
+    only: Sequence[str] = ()
+    append: str = ""
+    max_size: int = formats.MAX_SIZE
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExtractedFile:
+    """A file that was written."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExtractResult:
+    """What was extracted.
+
+    :ivar notes: what the operator should know.
+    """
+
+    files: tuple[ExtractedFile, ...]
+    kernel_version: str
+    architecture: str
+    command_line: str
+    notes: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def opened(path: str, max_size: int) -> Iterator[tuple[QemuDisk, DiskFormat]]:
+    """The disk in an image file, whose format was inspected before.
+
+    :param max_size: GiB that it may have.
+    :raises InvalidFile: when it is not safe to open.
+    """
+    with formats.open_image(path) as file:
+        format = formats.inspect(file, path, max_size * formats.GIB)
+        disk = QemuDisk(file.fileno(), path, format.name, format.virtual_size)
+        disk.check()
+        yield disk, format
+
+
+def extract(request: ExtractRequest, observer: Observer) -> ExtractResult:
+    """Write the files, a list of their checksums and a manifest.
+
+    All of them are renamed into place at the end.
+
+    :raises InvalidFile: when the image cannot be used; nothing was written.
+    """
+    parts = set(request.only) or set(PARTS)
+    directory = Path(request.output_directory)
+    with (
+        opened(request.image, request.max_size) as (disk, format),
+        _staging(directory) as staging,
+    ):
+        slices = Slices(disk, staging, format.virtual_size)
+        system = systems.find(disk, slices, request.root_lv)
+        kernel = _kernel(system, request, parts)
+        line = None
+        if kernel:
+            line = commandline.of(
+                system, kernel, request.append, image=request.image
+            )
+            for part in ("kernel", "ramdisk"):
+                if part in parts:
+                    path = kernel.path if part == "kernel" else kernel.ramdisk
+                    kernel.tree.save(path, staging / PARTS[part])
+        if "root" in parts:
+            slices.path(system.root).rename(staging / ROOT)
+        names = [name for part, name in PARTS.items() if part in parts]
+        result = _result(staging, names, kernel, line)
+        manifest = _manifest(request, format, system, result, line)
+        _publish(staging, directory, names, result, manifest)
+    for note in result.notes:
+        observer.warning(note)
+    return result
+
+
+def _kernel(
+    system: System, request: ExtractRequest, parts: set[str]
+) -> Kernel | None:
+    """The kernel to take; None where none is wanted and none is there."""
+    kernels = system.kernels
+    if request.kernel:
+        kernels = tuple(k for k in kernels if k.version == request.kernel)
+    if kernels:
+        if "ramdisk" in parts and not kernels[0].ramdisk:
+            raise errors.InvalidFile(
+                request.image,
+                f"has no ramdisk for the kernel {kernels[0].version}",
+                hint="take other parts with --only, or another kernel with"
+                " --kernel",
+            )
+        return kernels[0]
+    if request.kernel:
+        versions = ", ".join(k.version for k in system.kernels) or "none"
+        raise errors.InvalidFile(
+            request.image,
+            f"has no kernel {request.kernel}",
+            hint=f"its kernels: {versions}",
+        )
+    if parts & {"kernel", "ramdisk"}:
+        raise errors.InvalidFile(
+            request.image,
+            f"has no kernel in {system.root.name}"
+            + (f" or {system.boot.name}" if system.boot else ""),
+            hint="take the root file system alone with --only root",
+        )
+    return None
+
+
+@contextlib.contextmanager
+def _staging(directory: Path) -> Iterator[Path]:
+    """A directory for what is not whole, in the one that it goes to.
+
+    What a killed run left there is removed: nobody holds its lock.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for path in directory.glob(f"{_STAGING}*"):
+            with contextlib.suppress(OSError), _locked(path):
+                shutil.rmtree(path)
+        made = Path(tempfile.mkdtemp(prefix=_STAGING, dir=directory))
+    except OSError as error:
+        reason = (error.strerror or "unknown reason").lower()
+        raise errors.InvalidArgument(
+            f"{directory}: cannot be written: {reason}"
+        ) from error
+    try:
+        with _locked(made):
+            yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _result(
+    staging: Path,
+    names: Sequence[str],
+    kernel: Kernel | None,
+    line: commandline.CommandLine | None,
+) -> ExtractResult:
+    written = []
+    for name in names:
+        with (staging / name).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            written.append(ExtractedFile(name, file.tell(), digest))
+    notes = list(line.notes) if line else []
+    architecture = ""
+    if KERNEL in names:
+        architecture = ramdisk.architecture(staging / KERNEL)
+    if RAMDISK in names and ramdisk.host_only(staging / RAMDISK) == "yes":
+        notes.append(HOST_ONLY)
+    return ExtractResult(
+        tuple(written),
+        kernel.version if kernel else "",
+        architecture,
+        line.text if line else "",
+        tuple(notes),
+    )
+
+
+#: What is said of a ramdisk that was made for one host.
+HOST_ONLY = (
+    "the ramdisk has the drivers of the host that it was made on only: other"
+    " machines may not find their disk or network (dracut --no-hostonly makes"
+    " one for all)"
+)
+
+
+def _manifest(
+    request: ExtractRequest,
+    format: DiskFormat,
+    system: System,
+    result: ExtractResult,
+    line: commandline.CommandLine | None,
+) -> str:
+    root = system.root
+    return (
+        json.dumps(
+            {
+                "image": os.path.basename(request.image),
+                "format": format.name,
+                "virtual_size": format.virtual_size,
+                "command_line": result.command_line,
+                "dropped_options": list(line.dropped) if line else [],
+                "kernel_version": result.kernel_version,
+                "architecture": result.architecture,
+                "os_release": dict(system.release),
+                "firmware": list(system.firmware),
+                "root": {
+                    "volume": root.name,
+                    "file_system": root.kind,
+                    "uuid": root.uuid,
+                    "label": root.label,
+                    "extents": [list(extent) for extent in root.extents],
+                },
+                "files": {
+                    file.name: {"size": file.size, "sha256": file.sha256}
+                    for file in result.files
+                },
+                "notes": list(result.notes),
+            },
+            indent=2,
+        )
+        + "\n"
+    )
+
+
+def _publish(
+    staging: Path,
+    directory: Path,
+    names: Sequence[str],
+    result: ExtractResult,
+    manifest: str,
+) -> None:
+    """Rename everything into place; the lists of it come last."""
+    # Bare names: that is what Ironic and Metal3 find in such a file.
+    sums = "".join(f"{file.sha256}  {file.name}\n" for file in result.files)
+    (staging / CHECKSUMS).write_text(sums)
+    (staging / MANIFEST).write_text(manifest)
+    umask = os.umask(0)
+    os.umask(umask)
+    for name in (*names, CHECKSUMS, MANIFEST):
+        (staging / name).chmod(0o666 & ~umask)
+        (staging / name).replace(directory / name)

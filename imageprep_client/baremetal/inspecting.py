@@ -1,0 +1,197 @@
+"""What is in an image, and what Glance and Ironic will say to it."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from imageprep_client.baremetal import (
+    commandline,
+    extracting,
+    formats,
+    partitions,
+    ramdisk,
+    volumes,
+)
+from imageprep_client.baremetal import system as systems
+from imageprep_client.baremetal.boot import Kernel
+from imageprep_client.baremetal.disk import DiskFormat
+from imageprep_client.baremetal.system import System
+from imageprep_client.baremetal.volumes import Volume
+
+_KERNEL = "vmlinuz"
+_RAMDISK = "initramfs"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Inspection:
+    """What an image holds.
+
+    :ivar table: the kind of its partition table: ``gpt``, ``mbr`` or
+        ``none``.
+    :ivar firmware: the kinds of firmware that can boot it.
+    :ivar distribution: as ``PRETTY_NAME`` has it.
+    :ivar kernels: versions, the one that is taken by default first.
+    :ivar host_only: whether the ramdisk is for one host: ``yes``, ``no`` or
+        ``unknown``.
+    :ivar extractable: whether `extracting.extract` can use it; else
+        `problem` says why not.
+    :ivar advice: what Glance and Ironic will say, in sentences.
+    """
+
+    format: DiskFormat
+    table: str
+    sector_size: int
+    volumes: tuple[Volume, ...]
+    firmware: tuple[str, ...] = ()
+    distribution: str = ""
+    root: str = ""
+    boot: str = ""
+    deployment: str = ""
+    kernels: tuple[str, ...] = ()
+    command_line: str = ""
+    architecture: str = ""
+    host_only: str = "unknown"
+    problem: str = ""
+    advice: tuple[str, ...] = ()
+
+    @property
+    def extractable(self) -> bool:
+        return not self.problem
+
+
+def inspect(path: str, max_size: int = formats.MAX_SIZE) -> Inspection:
+    """Look into an image.
+
+    Its volumes are read to a temporary directory.
+
+    :param max_size: GiB that the disk may have.
+    :raises InvalidFile: when the image cannot be trusted.
+    """
+    with (
+        extracting.opened(path, max_size) as (disk, format),
+        tempfile.TemporaryDirectory(prefix="imageprep-") as directory,
+    ):
+        try:
+            table = partitions.read(disk)
+        except partitions.MbrOnly as error:
+            return Inspection(
+                format,
+                "mbr",
+                partitions.SECTOR_SIZES[0],
+                (),
+                problem=error.problem,
+                advice=tuple(_whole_disk(format, "mbr", ())),
+            )
+        found = tuple(volumes.find(disk, table))
+        firmware = systems.firmware(table)
+        inspection = Inspection(
+            format,
+            table.kind,
+            table.sector_size,
+            found,
+            firmware,
+            advice=tuple(_whole_disk(format, table.kind, firmware)),
+        )
+        slices = systems.Slices(disk, Path(directory), format.virtual_size)
+        try:
+            system = systems.find(disk, slices)
+        except systems.NoSystem as error:
+            return dataclasses.replace(inspection, problem=error.problem)
+        return _with_system(inspection, system, path, Path(directory))
+
+
+def _with_system(
+    inspection: Inspection, system: System, path: str, directory: Path
+) -> Inspection:
+    kernel = next(iter(system.kernels), None)
+    architecture, host_only, line, problem = "", "unknown", "", ""
+    if kernel is None:
+        problem = "has no kernel"
+    else:
+        kernel.tree.save(kernel.path, directory / _KERNEL)
+        architecture = ramdisk.architecture(directory / _KERNEL)
+        if kernel.ramdisk:
+            kernel.tree.save(kernel.ramdisk, directory / _RAMDISK)
+            host_only = ramdisk.host_only(directory / _RAMDISK)
+        else:
+            problem = f"has no ramdisk for the kernel {kernel.version}"
+        line = commandline.of(system, kernel, image=path).text
+    names = system.release
+    return dataclasses.replace(
+        inspection,
+        distribution=names.get("PRETTY_NAME") or names.get("NAME", ""),
+        root=system.root.name,
+        boot=system.boot.name if system.boot else "",
+        deployment=system.deployment,
+        kernels=tuple(dict.fromkeys(k.version for k in system.kernels)),
+        command_line=line,
+        architecture=architecture,
+        host_only=host_only,
+        problem=problem,
+        advice=(
+            *inspection.advice,
+            *_partition(system),
+            *_pair(kernel, host_only),
+        ),
+    )
+
+
+def _whole_disk(
+    format: DiskFormat, table: str, firmware: tuple[str, ...]
+) -> Iterator[str]:
+    if table == "none":
+        yield (
+            "It has no partition table: register it as a partition image, not"
+            " as a whole disk."
+        )
+        return
+    yield (
+        f"As a whole disk (the kind that Ironic recommends): {format.name},"
+        " container bare, img_type=whole-disk; Glance and Ironic take it."
+    )
+    if table == "mbr":
+        yield (
+            "It has an MBR: nodes boot it in BIOS mode, or in UEFI mode where"
+            " one of its partitions is an EFI system partition."
+        )
+        return
+    if "uefi" not in firmware:
+        yield (
+            "It has no EFI system partition: nodes in UEFI mode do not boot"
+            " it as a whole disk."
+        )
+    if "bios" not in firmware:
+        yield (
+            "It has no BIOS boot partition: nodes in BIOS mode most likely do"
+            " not boot it as a whole disk."
+        )
+
+
+def _partition(system: System) -> Iterator[str]:
+    yield (
+        "The root alone, as a partition image: raw, container bare,"
+        " img_type=partition. Ironic refuses the disk format ami for it, and"
+        " its agent installs no boot loader for BIOS any more."
+    )
+    efi = f"{system.deployment}/boot/efi/EFI"
+    if not system.tree.names(efi):
+        yield (
+            f"Its root has no {efi}: nodes in UEFI mode do not boot it as a"
+            " partition image."
+        )
+
+
+def _pair(kernel: Kernel | None, host_only: str) -> Iterator[str]:
+    if kernel is None:
+        return
+    yield (
+        "Kernel and ramdisk: aki/aki and ari/ari (Glance takes a kernel that"
+        " is declared raw for a damaged disk), for the ramdisk deploy"
+        " interface; Ironic no longer boots instances over the network with"
+        " root= on the command line."
+    )
+    if host_only == "yes":
+        yield f"Note: {extracting.HOST_ONLY}."

@@ -1,0 +1,307 @@
+"""Extracting from disks that the real programs made, as user nobody."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import disk_images
+from tests.disk_images import SampleDisk
+from tests.functional import base
+
+# The disks are made once.
+pytestmark = pytest.mark.xdist_group("disks")
+
+_NOBODY = 65534
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "ext4": {},
+    "xfs-lvm": {"root": "xfs", "lvm": True},
+    "atomic": {"root": "xfs", "lvm": True, "ostree": True},
+    "4096": {"root": "xfs", "sector_size": 4096},
+}
+
+
+@pytest.fixture(scope="module")
+def directory() -> Iterator[Path]:
+    """A directory that everybody may enter."""
+    with tempfile.TemporaryDirectory(
+        prefix="imageprep-", dir="/var/tmp"
+    ) as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture(scope="module")
+def disks(directory: Path) -> Callable[[str], SampleDisk]:
+    """Makes the disk of a layout, once."""
+
+    @functools.cache
+    def make(layout: str) -> SampleDisk:
+        home = directory / f"disk-{layout}"
+        return disk_images.make(home, **LAYOUTS[layout])
+
+    return make
+
+
+class Nobody:
+    """Runs ``openstack`` as a user whose only right is to read.
+
+    :ivar home: a directory of the user's.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def __call__(
+        self, *words: str, status: int = 0
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [
+                *("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}"),
+                "--clear-groups",
+                # Python itself may be where only root may look.
+                *("--inh-caps=-all,+dac_read_search",),
+                *("--ambient-caps=-all,+dac_read_search",),
+                Path(sys.executable).with_name("openstack"),
+                *("image-prepare", "baremetal", *words),
+            ],
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(self.home),
+                "TMPDIR": str(self.home),
+            },
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == status, done.stderr
+        return done
+
+
+@pytest.fixture
+def nobody(directory: Path) -> Iterator[Nobody]:
+    """The user, with an empty home."""
+    home = Path(tempfile.mkdtemp(dir=directory))
+    os.chown(home, _NOBODY, _NOBODY)
+    yield Nobody(home)
+    shutil.rmtree(home)
+
+
+class Baremetal(base.OpenStack):
+    """Runs ``openstack image-prepare baremetal``."""
+
+    def __call__(
+        self, *words: str, status: int = 0, stderr: str = ".*"
+    ) -> base.Result:
+        command = ("image-prepare", "baremetal", *words)
+        return super().__call__(*command, status=status, stderr=stderr)
+
+
+@pytest.fixture
+def openstack(tmp_path: Path) -> Baremetal:
+    """The command, with an empty home."""
+    home = tmp_path / "home"
+    home.mkdir()
+    return Baremetal(home)
+
+
+def _check(disk: SampleDisk, output: Path) -> None:
+    """What was written is what is on the disk."""
+    assert (output / "vmlinuz").read_bytes() == disk.kernel
+    assert (output / "initramfs").read_bytes() == disk.ramdisk
+    assert (output / "root.raw").read_bytes() == disk.root
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(
+    layout: str, disks: Callable[[str], SampleDisk], nobody: Nobody
+) -> None:
+    """Kernel, ramdisk and root are byte-identical, for a user with no
+    rights.
+    """
+    disk = disks(layout)
+    nobody("extract", str(disk.qcow2()), "--output-dir", "out")
+    _check(disk, nobody.home / "out")
+
+
+@pytest.mark.parametrize("options", [(), ("-c",)], ids=["raw", "compressed"])
+def test_formats(
+    options: tuple[str, ...],
+    disks: Callable[[str], SampleDisk],
+    openstack: Baremetal,
+) -> None:
+    """Raw and compressed images give the same."""
+    disk = disks("ext4")
+    image = disk.qcow2(*options) if options else disk.raw
+    openstack("extract", str(image), "--output-dir", "out")
+    _check(disk, openstack.home / "out")
+
+
+def test_little_is_written(
+    disks: Callable[[str], SampleDisk], openstack: Baremetal
+) -> None:
+    """Not more than the volumes is ever on the disk, and nothing is left."""
+    disk = disks("ext4")
+    openstack("extract", str(disk.qcow2()), "--output-dir", "out")
+    output = openstack.home / "out"
+    used = sum(f.stat().st_blocks for f in output.iterdir()) * 512
+    assert used < 8 * disk_images.MIB + 3 * disk_images.MIB * 8
+    assert sorted(f.name for f in output.iterdir()) == [
+        "SHA256SUMS",
+        "initramfs",
+        "manifest.json",
+        "root.raw",
+        "vmlinuz",
+    ]
+
+
+def test_source_is_untouched(
+    disks: Callable[[str], SampleDisk], openstack: Baremetal
+) -> None:
+    """The image has the same bytes and times afterwards."""
+    image = disks("atomic").qcow2()
+    before = hashlib.sha256(image.read_bytes()).digest()
+    time = image.stat().st_mtime_ns
+    openstack("extract", str(image), "--output-dir", "out")
+    assert hashlib.sha256(image.read_bytes()).digest() == before
+    assert image.stat().st_mtime_ns == time
+
+
+def test_command_line(
+    disks: Callable[[str], SampleDisk], openstack: Baremetal
+) -> None:
+    """It names the root by its UUID and the deployment, and masks what does
+    not come along.
+    """
+    disk = disks("atomic")
+    done = openstack(
+        *("extract", str(disk.qcow2()), "--output-dir", "out"),
+        *("--append", "ipa-debug=1", "-f", "value", "-c", "command_line"),
+    )
+    assert done.stdout.split() == [
+        "no_timer_check",
+        f"root=UUID={disk.uuid}",
+        f"ostree={disk_images.OSTREE}",
+        "console=ttyS0",
+        "net.ifnames=0",
+        "systemd.mask=boot-efi.mount",
+        "systemd.mask=boot.mount",
+        "ipa-debug=1",
+    ]
+    manifest = json.loads((openstack.home / "out/manifest.json").read_text())
+    assert manifest["command_line"] == done.stdout.strip()
+    assert manifest["dropped_options"] == [
+        f"rd.lvm.lv={disk_images.GROUP}/root"
+    ]
+
+
+def test_checksums(
+    disks: Callable[[str], SampleDisk], openstack: Baremetal
+) -> None:
+    """The list has bare names, and ``sha256sum -c`` takes it."""
+    openstack(
+        "extract",
+        str(disks("ext4").qcow2()),
+        "--output-dir",
+        "out",
+    )
+    done = subprocess.run(
+        ["sha256sum", "-c", "SHA256SUMS"],
+        cwd=openstack.home / "out",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "vmlinuz: OK\ninitramfs: OK\nroot.raw: OK\n"
+
+
+def test_only_one_part(
+    disks: Callable[[str], SampleDisk], openstack: Baremetal
+) -> None:
+    """Other parts are not written."""
+    openstack(
+        *("extract", str(disks("ext4").qcow2()), "--output-dir", "out"),
+        *("--only", "kernel", "--kernel", disk_images.OLDER),
+    )
+    output = openstack.home / "out"
+    assert (output / "vmlinuz").read_bytes() == b"older"
+    assert not (output / "root.raw").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--kernel", "7"), "has no kernel 7"),
+        (("--root-lv", "atomicos/none"), "no logical volume atomicos/none"),
+        (("--root-lv", "atomicos/swap"), "no file system that can be read"),
+        (("--append", '"quoted" word'), "no option that Ironic takes"),
+        (("--max-size", "1", "--append", "a\nb"), ""),
+    ],
+)
+def test_wrong_choices(
+    options: tuple[str, ...],
+    told: str,
+    disks: Callable[[str], SampleDisk],
+    openstack: Baremetal,
+) -> None:
+    """What is not there is said, with what is; nothing is written."""
+    image = disks("xfs-lvm").qcow2()
+    status = 2 if told else 0
+    words = ("extract", str(image), "--output-dir", "out", *options)
+    assert told in openstack(*words, status=status).stderr
+    if told:
+        assert not list((openstack.home / "out").glob("*"))
+
+
+def test_inspection(
+    disks: Callable[[str], SampleDisk], openstack: Baremetal
+) -> None:
+    """Everything about the image, as JSON."""
+    disk = disks("atomic")
+    done = openstack("inspect", str(disk.qcow2()), "-f", "json")
+    shown = json.loads(done.stdout)
+    assert (shown["format"], shown["partition_table"]) == ("qcow2", "gpt")
+    assert shown["root"] == f"{disk_images.GROUP}/root"
+    assert shown["boot"] == "partition 2"
+    assert shown["distribution"] == "Test Linux 9 (Nine)"
+    assert shown["kernels"] == [disk_images.VERSION]
+    assert shown["ostree_deployment"] == disk_images.DEPLOYMENT
+    assert shown["firmware"] == ["uefi"]
+    assert shown["architecture"] == "x86_64"
+    assert shown["host_only_ramdisk"] == "no"
+    assert shown["extractable"] is True
+    kinds = {v["name"]: v["content"] for v in shown["volumes"]}
+    assert kinds["partition 3"] == "lvm"
+    assert kinds[f"{disk_images.GROUP}/root"] == "xfs"
+
+
+def test_left_by_a_kill(
+    disks: Callable[[str], SampleDisk], openstack: Baremetal
+) -> None:
+    """What a killed run left is removed by the next one."""
+    left = openstack.home / "out/.imageprep-extract-old"
+    left.mkdir(parents=True)
+    (left / "volume-0.raw").write_bytes(b"half")
+    image = disks("ext4").qcow2()
+    openstack(
+        "extract",
+        str(image),
+        "--output-dir",
+        "out",
+        "--only",
+        "kernel",
+    )
+    assert not left.exists()

@@ -21,8 +21,10 @@
     |   |-- NoSpace                the destination's disk is full
     |   `-- LocalStorageError      buildah, or what it works on, failed
     |-- CopyError                  a copy failed: which side, which image
+    |-- AnsibleError               a run of ansible did not end
     |-- ModifyError                an image could not be changed
     |-- DiscoveryError             a tag could not be discovered
+    |-- CloudError                 a cloud or its service cannot be used
     |-- PlanError                  a deployment plan cannot be used
     |   `-- PlanConflict           somebody else changes it meanwhile
     `-- PartialFailure             some images failed, the others are done
@@ -261,6 +263,10 @@ class CopyError(ImagePrepError):
         self.__cause__ = cause
 
 
+class AnsibleError(ImagePrepError):
+    """A run of ansible did not come to its end."""
+
+
 class ModifyError(ImagePrepError):
     """An image could not be changed; there is no result of it.
 
@@ -280,6 +286,23 @@ class ModifyError(ImagePrepError):
 
 class DiscoveryError(ImagePrepError):
     """No tag could be discovered for an image."""
+
+
+class CloudError(ImagePrepError):
+    """The cloud, or one of its services, cannot be used.
+
+    :ivar status: the HTTP status of the response, or None without one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
 
 
 class PlanError(ImagePrepError):

@@ -21,6 +21,7 @@ import dataclasses
 import functools
 import io
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -28,13 +29,18 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from imageprep_client.programs.buildah import PREFIX, Buildah
+from imageprep_client.programs.buildah import PREFIX, Buildah, own_name
 
 _NOTHING: Mapping[str, bytes] = {}
 _NO_LABELS: Mapping[str, str] = {}
 #: The name of the image that `LocalStorage.base` makes.
 BASE = "localhost/base:latest"
 _PASSWD = b"root:x:0:0::/:/bin/sh\nnova:x:42:42::/:/bin/sh\n"
+
+
+def name_of_killed_run() -> str:
+    """A name that a process of this host gave which is gone."""
+    return re.sub(r"-[0-9]+-([0-9a-f]+)$", r"-1-\1", own_name())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,10 +74,10 @@ class LocalStorage:
         :returns: its ID.
         """
         with self.buildah.container(base) as container:
-            archive = self.directory / f"{container.name}.tar"
-            archive.write_bytes(_archive(files, links))
-            self.buildah.run("add", "--quiet", container.name, str(archive))
-            archive.unlink()
+            path = self.directory / f"{container.name}.tar"
+            path.write_bytes(archive(files, links))
+            self.buildah.run("add", "--quiet", container.name, str(path))
+            path.unlink()
             container.config(user=user)
             return container.commit(name, **labels)
 
@@ -164,7 +170,7 @@ def _driver() -> str:
     return "vfs" if tried.returncode else "overlay"
 
 
-def _archive(files: Mapping[str, bytes], links: Mapping[str, str]) -> bytes:
+def archive(files: Mapping[str, bytes], links: Mapping[str, str]) -> bytes:
     """A tar archive; everything in it is of root and equally old."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:

@@ -11,7 +11,8 @@ from cliff import columns
 from osc_lib.i18n import _
 
 from imageprep_client import client
-from imageprep_client.cli import base, cloud
+from imageprep_client.cli import base
+from imageprep_client.client import cloud
 
 #: Changes of a revision that a table shows.
 _SHOWN = 10
@@ -101,7 +102,8 @@ class PlanShow(_OnePlan):
 
     With --history, one row for each time that image preparation wrote the
     parameters, the newest first, with what it changed. With --diff, only
-    what an environment file has otherwise than the plan.
+    the parameters that an environment file sets to another image than the
+    plan has.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

@@ -9,8 +9,9 @@ from typing import Any
 from osc_lib.i18n import _
 
 from imageprep_client import client, errors
-from imageprep_client.cli import base, cloud, given, log, progress
+from imageprep_client.cli import base, given, log, progress
 from imageprep_client.cli import plan as plan_commands
+from imageprep_client.client import cloud
 
 
 class Run(base.Lister):

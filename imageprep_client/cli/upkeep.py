@@ -53,6 +53,14 @@ class Verify(_Upkeep):
             action="store_true",
             help=_("Look at the sizes of blobs only, do not read them"),
         )
+        parser.add_argument(
+            "--diff-ids",
+            action="store_true",
+            help=_(
+                "Decompress the layers of every image as well, and compare"
+                " them with the diff IDs of its config"
+            ),
+        )
 
     def take_action(
         self, parsed_args: argparse.Namespace
@@ -61,6 +69,7 @@ class Verify(_Upkeep):
             verdict = self.client(parsed_args).verify(
                 parsed_args.registry_url,
                 quick=parsed_args.quick,
+                diff_ids=parsed_args.diff_ids,
                 concurrency=parsed_args.concurrency,
                 observer=observer,
             )

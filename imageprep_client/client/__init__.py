@@ -322,6 +322,7 @@ class Client:
         registry_url: str = "",
         *,
         quick: bool = False,
+        diff_ids: bool = False,
         concurrency: int = CONCURRENCY,
         observer: Observer = _SILENT,
     ) -> Verdict:
@@ -336,6 +337,7 @@ class Client:
             return verification.verify(
                 stores.registry(place.registry),
                 quick=quick,
+                diff_ids=diff_ids,
                 concurrency=concurrency,
                 observer=observer,
             )

@@ -32,11 +32,9 @@ class LocalSource:
         self._storage = storage
 
     def store(
-        self, reference: Reference, going_to: base.ReadableStore, tag: str
+        self, reference: Reference, going_to: base.ReadableStore
     ) -> ContainersStore:
-        """Its repository, for a copy as `tag`."""
-        # Most of what is pushed again has not changed.
-        self._storage.know_image(going_to, tag)
+        """Its repository, for a copy to another store."""
         return ContainersStore(self._storage, reference.name, going_to)
 
     def clean_up(self) -> None:

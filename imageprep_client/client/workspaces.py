@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 
+from imageprep_client.host import disk
 from imageprep_client.modify import ansible
 from imageprep_client.modify.base import Changed, ImageChange
 from imageprep_client.modify.storage import PrivateStorage, private_storage
@@ -19,6 +20,7 @@ from imageprep_client.stores.containers import (
     ContainersStorage,
     ContainersStore,
 )
+from imageprep_client.stores.diffids import DiffIdCheck
 from imageprep_client.stores.layout import LayoutRoot
 
 #: The tag of an image that has just come, in its layout.
@@ -40,6 +42,9 @@ class Workspace:
         self._observer = observer
         self._containers = containers
         self._layouts = LayoutRoot(storage.directory / "layouts")
+        self._diff_ids = DiffIdCheck(
+            disk.free_space(storage.directory), str(storage.directory)
+        )
         self._modifier = ansible.AnsibleModifier(storage)
 
     def landing(self, name: str) -> tuple[base.Store, str]:
@@ -47,8 +52,9 @@ class Workspace:
 
     def bring_in(self, name: str) -> None:
         layout = self._layouts.store(_path(name))
+        layers = self._diff_ids.check_stored(layout, _TAG, name)
         self._storage.buildah.pull(str(layout.home), _TAG, name)
-        self._containers.know_image(layout, _TAG)
+        self._containers.know(layers, layout)
 
     def modify(
         self,

@@ -25,7 +25,7 @@ from imageprep_client.container import hotfix_targets, staging
 from imageprep_client.container.destination import Place
 from imageprep_client.container.hotfix_targets import Target
 from imageprep_client.heat import parameters
-from imageprep_client.host import files
+from imageprep_client.host import disk, files
 from imageprep_client.modify.hotfix import (
     Hotfixer,
     is_temporary,
@@ -46,6 +46,7 @@ from imageprep_client.rpm import rpms
 from imageprep_client.rpm.rpmfile import RpmFile
 from imageprep_client.rpm.rpms import Change
 from imageprep_client.stores import base
+from imageprep_client.stores.diffids import DiffIdCheck
 
 # Programs and disks are at work for each.
 _AT_ONCE = 4
@@ -205,6 +206,8 @@ class _Run:
         self, buildah: Buildah, hotfixer: Hotfixer, observer: Observer
     ) -> None:
         self._buildah = buildah
+        root = Path(str((buildah.info().get("store") or {}).get("GraphRoot")))
+        self._diff_ids = DiffIdCheck(disk.free_space(root), str(root))
         self._hotfixer = hotfixer
         self._observer = observer
 
@@ -262,17 +265,24 @@ class _Run:
     ) -> Iterator[LocalImage]:
         """The image in local storage; if need be only for now."""
         if fetched is None:
-            yield _existing(target.image, target.local)
+            local = _existing(target.image, target.local)
+            self._buildah.check_layers(local, target.image)
+            yield local
             return
         if fetched.error is not None:
             raise fetched.error
         identity = image_id(Path(fetched.layout), fetched.tag)
         found = self._buildah.image(identity) if identity else None
         # What another has there for now may be gone in a moment.
-        if found and not (found.names and all(map(is_temporary, found.names))):
+        if (
+            found
+            and not (found.names and all(map(is_temporary, found.names)))
+            and self._buildah.check_layers(found, target.image)
+        ):
             # It may have no name: it would go with one that is taken away.
             yield found
             return
+        self._diff_ids.check_stored(fetched.store, fetched.tag, target.image)
         # Not its own name, which may be that of another image here.
         name = temporary_name()
         try:

@@ -243,8 +243,9 @@ class Modifying:
             self._concurrency, keep_going=self._request.keep_going
         ) as workers:
             for name, error in workers.each(workspace.bring_in, landed):
+                told = str(error).removeprefix(f"{name}: ")
                 failed[name] = errors.ModifyError(
-                    f"{name}: cannot be brought into local storage: {error}",
+                    f"{name}: cannot be brought into local storage: {told}",
                     hint=error.hint,
                 )
         arrived = []

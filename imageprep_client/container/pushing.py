@@ -169,7 +169,7 @@ def push(
     reference: Reference,
     place: Place,
     *,
-    source: Callable[[Reference, base.Store, str], base.ReadableStore],
+    source: Callable[[Reference, base.Store], base.ReadableStore],
     destination: Callable[[str, str], base.Store],
     locked: Callable[[Callable[[str], None]], AbstractContextManager[None]],
     observer: Observer,
@@ -178,7 +178,7 @@ def push(
     """Copy the image; a dry run finds out what would move.
 
     :param reference: what `request` means.
-    :param source: its store, for a copy to this destination and tag.
+    :param source: its store, for a copy to this destination.
     :raises CopyError: `origin` says which side failed.
     :raises InputError: nothing was done.
     """
@@ -188,7 +188,7 @@ def push(
     name = f"{_LOCAL if request.local_name else ''}{reference}"
     copy = Copy(
         name=name,
-        source=source(reference, store, tag),
+        source=source(reference, store),
         reference=reference.identifier,
         destination=store,
         tag=tag,

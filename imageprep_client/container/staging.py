@@ -26,11 +26,13 @@ class Fetched:
     """One image, in a layout; `Buildah.pull` takes it from there.
 
     :ivar reference: where it is from.
-    :ivar layout, tag: its place.
+    :ivar store: the layout, and `layout` its directory.
+    :ivar tag: of the image in it.
     :ivar error: why it is not there, or None.
     """
 
     reference: Reference
+    store: base.ReadableStore
     layout: str
     tag: str
     error: errors.ImagePrepError | None
@@ -78,6 +80,7 @@ def fetch(
     return [
         Fetched(
             reference=reference,
+            store=copy.destination,
             layout=os.path.join(root, copy.destination.repository),
             tag=_TAG,
             error=outcome.error,

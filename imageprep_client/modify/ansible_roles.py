@@ -1,4 +1,4 @@
-"""Where ansible finds roles, and its configuration."""
+"""Where ansible finds roles."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.ansible.configuration import configuration
 
 #: The roles of this package.
 SHIPPED = Path(__file__).with_name("roles")
@@ -16,28 +17,6 @@ _DEFAULT = (
     "/usr/share/ansible/roles",
     "/etc/ansible/roles",
 )
-
-
-def configuration(
-    environment: Mapping[str, str], directory: Path
-) -> Path | None:
-    """The configuration file that ansible would use, or None.
-
-    In the order of ansible's own documentation; that of a directory which
-    everybody may write to does not count there, either.
-
-    :param directory: the working directory.
-    """
-    named = environment.get("ANSIBLE_CONFIG")
-    if named:
-        path = Path(named).expanduser()
-        path = directory / path
-        return path / "ansible.cfg" if path.is_dir() else path
-    candidates = [Path("~/.ansible.cfg"), Path("/etc/ansible/ansible.cfg")]
-    if not directory.stat().st_mode & 0o002:
-        candidates.insert(0, directory / "ansible.cfg")
-    existing = (path.expanduser() for path in candidates)
-    return next((path for path in existing if path.is_file()), None)
 
 
 def search_path(environment: Mapping[str, str], directory: Path) -> str:

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from imageprep_client import errors
 
+# What Go takes for white space, which docker ignores before an instruction.
+_SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007"
+    "\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+)
+# What separates the words of an instruction.
+_GAP = r"[\t\v\f\r ]+"
 # A stage begins: FROM [--platform=...] IMAGE [AS NAME].
 _FROM = re.compile(
-    r"\s*FROM\s+(?:--\S+\s+)*[^\s\\]+(?P<name>\s+AS\s+\S+)?\s*", re.IGNORECASE
+    rf"FROM{_GAP}(?:--\S+{_GAP})*[^\s\\`]+(?P<name>{_GAP}AS{_GAP}\S+)?",
+    re.IGNORECASE,
 )
-_INSTRUCTION = re.compile(r"\s*(?P<word>[A-Za-z]+)\s")
-_HEREDOC = re.compile(r"<<-?\s*([\"']?)(\w+)\1")
+_WORD = re.compile(r"[^\t\v\f\r ]+")
+# The comments at the very top that mean something.
+_DIRECTIVE = re.compile(
+    r"#\s*(?P<key>escape|syntax|check)\s*=\s*(?P<value>.+?)\s*",
+    re.IGNORECASE,
+)
+_HEREDOC = re.compile(r"[0-9]*<<(?P<chomp>-?)(?P<name>[^<]+)")
+_WITH_HEREDOCS = frozenset({"ADD", "COPY", "RUN"})
+# A shell word: quoted parts, escaped characters, and others.
+_SHELL_WORD = re.compile(
+    r"""(?:'[^']*'|"(?:[^"\\]|\\.)*"|\\.|[^\s'"\\])+|(?P<open>\S)""",
+)
 # Names and numbers; what has a meaning in a Dockerfile is not among them.
 _USER = re.compile(r"[\w.@+-]*(?::[\w.@+-]*)?", re.ASCII)
 _PLAIN = re.compile(r"[\w.:/@+-]*", re.ASCII)
@@ -41,48 +61,145 @@ def modified(
             raise errors.InvalidArgument(
                 f"Dockerfile: {each!r} cannot be a value in it"
             )
-    lines = text.splitlines()
+    lines = text.removeprefix("\ufeff").split("\n")
+    if not lines[-1]:
+        lines.pop()
     first, begin = len(lines), None
-    for number in _instructions(lines):
-        first = min(first, number)
-        matched = _INSTRUCTION.match(lines[number])
-        if matched and matched["word"].upper() == "FROM":
-            begin = number
+    for instruction in _instructions(lines):
+        first = min(first, instruction.line)
+        if instruction.word == "FROM":
+            begin = instruction
     if begin is None:
         lines.insert(first, f"FROM {image}")
     else:
-        found = _FROM.fullmatch(lines[begin])
-        if found is None:
+        line = lines[begin.line].strip(_SPACE)
+        found = _FROM.fullmatch(line)
+        if found is None or begin.goes_on:
             raise errors.InvalidArgument(
-                f"Dockerfile: line {begin + 1}: not FROM IMAGE [AS NAME]:"
-                f" {lines[begin]!r}",
+                f"Dockerfile: line {begin.line + 1}: not FROM IMAGE [AS NAME]:"
+                f" {line!r}",
                 hint="write it on one line",
             )
-        lines[begin] = f"FROM {image}{found['name'] or ''}"
+        lines[begin.line] = f"FROM {image}{found['name'] or ''}"
     lines += [f'LABEL "{key}"="{value}"' for key, value in labels.items()]
     return "\n".join((*lines, f'USER "{user}"', ""))
 
 
-def _instructions(lines: list[str]) -> Iterator[int]:
-    """The numbers of the lines that instructions begin on.
+@dataclasses.dataclass(slots=True)
+class _Instruction:
+    """An instruction.
 
-    :raises InvalidArgument: when the last one does not end.
+    :ivar line: the number of its first line.
+    :ivar word: its first word, in upper case.
+    :ivar text: all of it, on one line.
+    :ivar goes_on: whether it has several lines.
     """
-    going_on = False
-    documents: list[str] = []
+
+    line: int
+    word: str
+    text: str
+    goes_on: bool = False
+
+
+def _instructions(lines: Sequence[str]) -> Iterator[_Instruction]:
+    """Split a Dockerfile as docker does.
+
+    :raises InvalidArgument: when the last instruction does not end, or when
+        docker and buildah disagree where one ends.
+    """
+    escape, number = _directives(lines)
+    continued = re.compile(rf"{re.escape(escape)}[ \t]*$")
+    current: _Instruction | None = None
+    while number < len(lines):
+        line = lines[number].removesuffix("\r")
+        here = number
+        number += 1
+        stripped = line.lstrip(_SPACE)
+        if not stripped or stripped.startswith("#"):
+            continue
+        if current is None:
+            word = _WORD.match(stripped)
+            current = _Instruction(here, word[0].upper() if word else "", "")
+        more = continued.search(line)
+        current.text += line[: more.start()] if more else line
+        if more:
+            current.goes_on = True
+            if current.text.endswith(escape):
+                raise errors.InvalidArgument(
+                    f"Dockerfile: line {here + 1}: ends in {escape * 2}, which"
+                    " docker and buildah understand differently",
+                    hint="put another character at the end of the line",
+                )
+            continue
+        for name, chomp in _heredocs(current):
+            number = _end_of(lines, number, name, chomp=chomp)
+        yield current
+        current = None
+    if current is not None:
+        raise _unfinished()
+
+
+def _directives(lines: Sequence[str]) -> tuple[str, int]:
+    """The escape character, and the number of the line after directives."""
+    escape = "\\"
     for number, line in enumerate(lines):
-        if documents:
-            if line.strip() == documents[0]:
-                del documents[0]
-            continue
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        if not going_on:
-            yield number
-        going_on = line.rstrip().endswith("\\")
-        documents = [name for _, name in _HEREDOC.findall(line)]
-    if going_on or documents:
-        raise errors.InvalidArgument(
-            "Dockerfile: its last instruction does not end",
-            hint="look for a backslash at the end of its last line",
-        )
+        found = _DIRECTIVE.fullmatch(line.strip(_SPACE))
+        if found is None:
+            return escape, number
+        if found["key"].lower() == "escape":
+            escape = found["value"]
+            if escape not in ("\\", "`"):
+                raise errors.InvalidArgument(
+                    f"Dockerfile: line {number + 1}: escape is {escape!r},"
+                    " neither \\ nor `"
+                )
+    return escape, len(lines)
+
+
+def _heredocs(instruction: _Instruction) -> list[tuple[str, bool]]:
+    """The names of the documents that follow an instruction.
+
+    Each with whether tabs before the line that ends it are ignored.
+    """
+    text = instruction.text.strip(_SPACE)
+    if instruction.word == "ONBUILD":
+        text = text[len("ONBUILD") :].lstrip(_SPACE)
+    word, _, rest = text.partition(" ")
+    if word.strip(_SPACE).upper() not in _WITH_HEREDOCS or _is_json(rest):
+        return []
+    words = list(_SHELL_WORD.finditer(text))
+    if any(found["open"] for found in words):
+        return []  # a quote without its end
+    documents = (_HEREDOC.fullmatch(found[0]) for found in words)
+    return [
+        (re.sub(r"""['"]|\\(.)""", r"\1", found["name"]), bool(found["chomp"]))
+        for found in documents
+        if found
+    ]
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), list)
+    except ValueError:
+        return False
+
+
+def _end_of(
+    lines: Sequence[str], number: int, name: str, *, chomp: bool
+) -> int:
+    """The number of the line after a document."""
+    while number < len(lines):
+        line = lines[number].removesuffix("\r")
+        number += 1
+        if (line.lstrip("\t") if chomp else line) == name:
+            return number
+    raise _unfinished()
+
+
+def _unfinished() -> errors.InvalidArgument:
+    return errors.InvalidArgument(
+        "Dockerfile: its last instruction does not end",
+        hint="look for an escape character at the end of its last line, or a"
+        " document without its end",
+    )

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.host.reading import ReadableDirectory
 from imageprep_client.programs.buildah import Container, Finished, own_name
 from imageprep_client.rpm.evr import Evr
 from imageprep_client.rpm.rpmfile import RpmFile
@@ -19,6 +20,8 @@ from imageprep_client.rpm.rpms import NOARCH, Change, Installed
 PACKAGES = "rpms"
 
 _FORMAT = r"%{NAME}\t%{EPOCHNUM}\t%{VERSION}\t%{RELEASE}\t%{ARCH}\n"
+#: Bytes that rpm may print; the list of a large image has some 100 kB.
+_OUTPUT = 16 << 20
 _ENVIRONMENT = {"LC_ALL": "C"}
 _ROOT = "0:0"
 # "libfoo.so.1()(64bit) is needed by bar-1-1.x86_64", and the same with a
@@ -133,8 +136,15 @@ class ImageRpm:
         # Where directories were mounted; nothing was written there.
         with self.container.mount() as root:
             for name in (self.place, f"{self.place}.out"):
-                with contextlib.suppress(FileNotFoundError):
+                try:
                     (root / name[1:]).rmdir()
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    raise errors.ModifyError(
+                        f"{self.image}: {name}: cannot be removed:"
+                        f" {(error.strerror or str(error)).lower()}"
+                    ) from error
 
     def _upgrade(self, changes: Iterable[Change], *options: str) -> Finished:
         names = (change.rpm.file_name for change in changes)
@@ -144,31 +154,44 @@ class ImageRpm:
     def _rpm(self, *words: str) -> Finished:
         """Run rpm as root.
 
-        What it prints goes through files: with isolation chroot, buildah
-        now and then loses what comes through a pipe.
+        Its output goes through files: with isolation chroot, buildah now and
+        then loses what comes through a pipe. The image decides what is in
+        their directory: each call has a fresh one, and nothing but regular
+        files is read there, up to a limit.
         """
-        stdout, stderr = self.output / "stdout", self.output / "stderr"
-        for path in (stdout, stderr):
-            path.unlink(missing_ok=True)
         out = f"{self.place}.out"
-        run = f'exec rpm "$@" >{out}/{stdout.name} 2>{out}/{stderr.name}'
-        finished = self.container.attempt(
-            *("/bin/sh", "-c", run, "rpm", *words),
-            # Without the z a host with SELinux denies them to the container.
-            volumes=[
-                f"{self.packages}:{self.place}:ro,z",
-                f"{self.output}:{out}:z",
-            ],
-            user=_ROOT,
-            env=_ENVIRONMENT,
-        )
-        if not stderr.exists():
+        run = f'exec rpm "$@" >{out}/stdout 2>{out}/stderr'
+        with tempfile.TemporaryDirectory(
+            dir=self.output, ignore_cleanup_errors=True
+        ) as directory:
+            finished = self.container.attempt(
+                *("/bin/sh", "-c", run, "rpm", *words),
+                # Without the z a host with SELinux denies them to the
+                # container.
+                volumes=[
+                    f"{self.packages}:{self.place}:ro,z",
+                    f"{directory}:{out}:z",
+                ],
+                user=_ROOT,
+                env=_ENVIRONMENT,
+            )
+            stdout, stderr = (
+                self._printed(directory, name) for name in ("stdout", "stderr")
+            )
+        if stdout is None or stderr is None:
             raise self._without_shell()
-        return Finished(
-            finished.status,
-            stdout.read_text(errors="replace"),
-            stderr.read_text(errors="replace"),
-        )
+        return Finished(finished.status, stdout, stderr)
+
+    def _printed(self, directory: str, name: str) -> str | None:
+        """A file with output; None when there is no regular file."""
+        printed = ReadableDirectory(directory).read(name, _OUTPUT + 1)
+        if printed is None:
+            return None
+        if len(printed) > _OUTPUT:
+            raise errors.ModifyError(
+                f"{self.image}: its rpm prints more than {_OUTPUT} bytes"
+            )
+        return printed.decode(errors="replace")
 
     def _without_shell(self) -> errors.ImagePrepError:
         """Why nothing can be run in it."""
@@ -181,7 +204,7 @@ class ImageRpm:
         return errors.ModifyError(f"{self.image}: cannot run its rpm")
 
     def _has(self, *paths: str) -> bool:
-        return any(self.container.read(path) is not None for path in paths)
+        return any(map(self.container.has, paths))
 
     def _without_rpm(self) -> errors.ModifyError:
         return errors.ModifyError(
@@ -212,7 +235,9 @@ def opened(
         their `RpmFile.file_name`.
     """
     place = f"/.{own_name()}"
-    with tempfile.TemporaryDirectory(dir=directory) as output:
+    with tempfile.TemporaryDirectory(
+        dir=directory, ignore_cleanup_errors=True
+    ) as output:
         packages = Path(directory, PACKAGES)
         yield ImageRpm(container, image, place, packages, Path(output))
 

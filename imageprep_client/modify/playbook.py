@@ -1,4 +1,4 @@
-"""The files that ansible reads: an inventory of images, and plays.
+"""What ansible is given: an inventory of images, and plays.
 
 Every image is a host, so that ansible changes several at once, and there is
 a play for each role. What is written here comes from three sides: names of
@@ -8,38 +8,14 @@ user has written for the role is handed on as it is, templates and all.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import yaml
-
+from imageprep_client.ansible import LOCAL, Inventory, Unsafe
 from imageprep_client.modify.base import ImageChange
 
 #: The name of the task that a host comes to when its image is done.
 DONE = "imageprep: the image is changed"
-PLAYBOOK = "project/modify.yaml"
-_INVENTORY = "inventory/images.yaml"
-
-
-class _Unsafe(str):
-    """A text that ansible may not take for a template."""
-
-    __slots__ = ()
-
-
-class _Dumper(yaml.SafeDumper):
-    def ignore_aliases(self, data: object) -> bool:
-        return True
-
-
-def _represent(dumper: yaml.SafeDumper, data: _Unsafe) -> yaml.ScalarNode:
-    return dumper.represent_scalar("!unsafe", str(data), style="'")
-
-
-_Dumper.add_representer(_Unsafe, _represent)
 
 
 def host(index: int) -> str:
@@ -47,44 +23,44 @@ def host(index: int) -> str:
     return f"image-{index}"
 
 
-def write(
-    directory: Path, changes: Sequence[ImageChange], *, keep_going: bool
-) -> None:
-    """Write what ansible-runner looks for in its directory.
+def plays(
+    changes: Sequence[ImageChange], *, keep_going: bool
+) -> Sequence[Mapping[str, Any]]:
+    """A play for each role, over a group of `inventory`."""
+    return [
+        _play(group, *role, keep_going)
+        for group, (role, _) in _groups(changes).items()
+    ]
 
-    Only this user can read it.
-    """
-    groups: dict[tuple[str, str], list[int]] = {}
+
+def inventory(changes: Sequence[ImageChange]) -> Inventory:
+    """Each image as a host, in the group of its role."""
+    return Inventory(
+        groups={
+            group: {host(i): _variables(changes[i]) for i in indexes}
+            for group, (_, indexes) in _groups(changes).items()
+        },
+        variables={**LOCAL, "ansible_become": False},
+    )
+
+
+def _groups(
+    changes: Sequence[ImageChange],
+) -> dict[str, tuple[tuple[str, str], list[int]]]:
+    """The role of each group, and the changes that are in it."""
+    roles: dict[tuple[str, str], list[int]] = {}
     for index, change in enumerate(changes):
         key = (change.ansible_role, change.tasks_from)
-        groups.setdefault(key, []).append(index)
-    plays = []
-    children = {}
-    for number, (key, indexes) in enumerate(groups.items()):
-        group = f"role_{number}"
-        children[group] = {
-            "hosts": {host(i): _variables(changes[i]) for i in indexes}
-        }
-        plays.append(_play(group, *key, keep_going))
-    inventory = {"all": {"vars": _common(), "children": children}}
-    _write(directory / _INVENTORY, inventory)
-    _write(directory / PLAYBOOK, plays)
-
-
-def _common() -> Mapping[str, Any]:
-    return {
-        "ansible_connection": "local",
-        "ansible_python_interpreter": sys.executable,
-        "ansible_become": False,
-    }
+        roles.setdefault(key, []).append(index)
+    return {f"role_{n}": each for n, each in enumerate(roles.items())}
 
 
 def _variables(change: ImageChange) -> Mapping[str, Any]:
     return {
         **{k: v for k, v in change.variables.items() if k != "tasks_from"},
-        "source_image": _Unsafe(change.source_image),
-        "target_image": _Unsafe(change.target_image),
-        "modified_append_tag": _Unsafe(change.append_tag),
+        "source_image": Unsafe(change.source_image),
+        "target_image": Unsafe(change.target_image),
+        "modified_append_tag": Unsafe(change.append_tag),
         "container_build_tool": "buildah",
     }
 
@@ -108,11 +84,3 @@ def _play(
             {"name": DONE, "ansible.builtin.debug": {"msg": "done"}},
         ],
     }
-
-
-def _write(path: Path, document: object) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    text = yaml.dump(document, Dumper=_Dumper, sort_keys=False)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    with open(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)

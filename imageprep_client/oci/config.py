@@ -38,10 +38,15 @@ def parse(content: bytes, what: str) -> ImageConfig:
     """
     document = documents.parse(content, f"{what}: image config")
     config = _object(document, "config", what)
-    for part, names in ((document, _FIELDS), (config, ("Labels",))):
+    rootfs = _object(document, "rootfs", what)
+    for part, names in (
+        (document, _FIELDS),
+        (config, ("Labels",)),
+        (rootfs, ("diff_ids",)),
+    ):
         if problem := documents.misreadable(part, names):
             raise errors.InvalidContent(f"{what}: image config: {problem}")
-    diff_ids = _object(document, "rootfs", what).get("diff_ids") or ()
+    diff_ids = rootfs.get("diff_ids") or ()
     if not isinstance(diff_ids, list | tuple):
         raise _malformed(what, "rootfs.diff_ids")
     labels = _object(config, "Labels", what)

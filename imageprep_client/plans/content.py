@@ -1,4 +1,4 @@
-"""What the files of a plan say; no I/O."""
+"""The content of a plan's files; no I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 from imageprep_client import errors
 from imageprep_client.heat import document
 from imageprep_client.plans import base
-from imageprep_client.plans.files import Stored
+from imageprep_client.plans.files import PlanFile
 
 #: Files that a plan may list; real plans have some dozens.
 MAX_ENVIRONMENTS = 1000
@@ -20,17 +20,17 @@ _PARAMETERS = ("passwords", "derived_parameters", "parameter_defaults")
 
 
 class PlanEnvironment:
-    """What ``plan-environment.yaml`` says.
+    """A parsed ``plan-environment.yaml``.
 
-    :ivar paths: the files that it lists, normal, in its order.
+    :ivar paths: the normalised paths of the files that it lists, in order.
     """
 
-    def __init__(self, name: str, stored: Stored | None) -> None:
+    def __init__(self, name: str, stored: PlanFile | None) -> None:
         """Parse it.
 
-        :param name: what errors call the plan.
-        :param stored: None when there is none.
-        :raises PlanError: when this is no plan environment.
+        :param name: the name of the plan in errors.
+        :param stored: the file; None when there is none.
+        :raises PlanError: when it is not a plan environment.
         """
         if stored is None:
             raise errors.PlanError(
@@ -47,8 +47,10 @@ class PlanEnvironment:
         self._entries = list(self._checked())
         self.paths = [path for _, path, _ in self._entries if path]
 
-    def content(self, files: Mapping[str, Stored | None]) -> base.PlanContent:
-        """All that the plan says.
+    def content(
+        self, files: Mapping[str, PlanFile | None]
+    ) -> base.PlanContent:
+        """The content of the whole plan.
 
         :param files: those of `paths`, and `base.ROLES`.
         :raises PlanError: see `base.Plan.read`.
@@ -80,9 +82,9 @@ class PlanEnvironment:
         return base.PlanContent(found, self._load(base.ROLES, roles.content))
 
     def listing(self, path: str) -> bytes | None:
-        """The plan environment with a file at the end of its list.
+        """Append a file to the list of environments.
 
-        :returns: its text; None when the file is listed already.
+        :returns: the new text; None when the file is listed already.
         """
         if path in self.paths:
             return None
@@ -100,7 +102,7 @@ class PlanEnvironment:
         )
 
     def _checked(self) -> Iterator[tuple[str, str, Any]]:
-        """Of each entry its place, and its path, or else its data."""
+        """Yield the place of each entry, and its path or else its data."""
         listed = self._data.get("environments")
         if listed is None:
             return
@@ -124,7 +126,7 @@ class PlanEnvironment:
                 raise self._error(f"{where}: expected one of path and data")
 
     def _inside(self, where: str, path: object) -> str:
-        """The path, normal, of a file inside of the plan."""
+        """Normalise the path of a file inside of the plan."""
         if not isinstance(path, str) or not path or "\0" in path:
             raise self._error(f"{where}: expected the path of a file")
         normal = posixpath.normpath(path)
@@ -136,7 +138,7 @@ class PlanEnvironment:
         return normal
 
     def _listed(
-        self, files: Mapping[str, Stored | None]
+        self, files: Mapping[str, PlanFile | None]
     ) -> Iterator[tuple[str, Any]]:
         """The environments that the plan lists, in its order."""
         main = f"{self._name}/{base.PLAN_ENVIRONMENT}"

@@ -23,7 +23,7 @@ from imageprep_client.host.directory import Directory
 from imageprep_client.host.reading import Kind
 from imageprep_client.plans import base
 from imageprep_client.plans import files as plan_files
-from imageprep_client.plans.files import Stored
+from imageprep_client.plans.files import PlanFile
 from imageprep_client.plans.stored import StoredPlan
 
 #: Seconds to wait for a lock that another process has.
@@ -63,7 +63,7 @@ class DirectoryFiles:
         self._patience = patience
         self._locked = threading.local()
 
-    def read(self, path: str) -> Stored | None:
+    def read(self, path: str) -> PlanFile | None:
         with self._reported(path, "cannot be read"):
             place = self._inside(path)
             file = self._directory.open_regular(place)
@@ -73,13 +73,13 @@ class DirectoryFiles:
                 raise plan_files.error(self, path, "is not a regular file")
             with io.BufferedReader(file) as stream:
                 content = stream.read(document.MAX_SIZE + 1)
-        return Stored(content, hashlib.sha256(content).hexdigest())
+        return PlanFile(content, hashlib.sha256(content).hexdigest())
 
-    def read_many(self, paths: Iterable[str]) -> Mapping[str, Stored | None]:
+    def read_many(self, paths: Iterable[str]) -> Mapping[str, PlanFile | None]:
         return plan_files.one_by_one(self, paths)
 
     def write(
-        self, path: str, content: bytes, *, replaces: Stored | None
+        self, path: str, content: bytes, *, replaces: PlanFile | None
     ) -> None:
         with self._reported(path, "cannot be written"):
             place = self._inside(path)

@@ -1,4 +1,4 @@
-"""How the files of a plan are kept: the one thing in which plans differ."""
+"""The files of a plan: the only part in which kinds of plans differ."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from imageprep_client.heat import document
 
 #: Bytes that are read of the files of a plan at a time.
 MAX_TOTAL = 4 * document.MAX_SIZE
-#: Where the predecessor keeps what it has worked out of plans.
+#: Folder in which the predecessor caches results of plans.
 CACHE = "__cache__"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Stored:
-    """A file as it was at some moment.
+class PlanFile:
+    """A file at one moment.
 
     :ivar content: its bytes; of a larger file the first
         `heat.document.MAX_SIZE` and one.
@@ -33,99 +33,98 @@ class PlanFiles(Protocol):
     """The files of one plan.
 
     Paths are relative to the plan, normal (as of `posixpath.normpath`), and
-    with slashes. An implementation need not be a plan: that a plan has a
-    plan environment is looked at elsewhere.
+    with slashes. Implementations do not check that there is a plan
+    environment.
 
-    :ivar name: what errors call the plan.
+    :ivar name: the name of the plan in errors.
     """
 
     @property
     def name(self) -> str: ...
 
-    def read(self, path: str) -> Stored | None:
-        """A file; None when there is none.
+    def read(self, path: str) -> PlanFile | None:
+        """Read a file; None when there is none.
 
-        :raises PlanError: when it is no file, leads out of the plan or
-            cannot be read; the plan itself may be absent.
+        :raises PlanError: when it is not a file, is outside of the plan or
+            cannot be read. The plan itself may be absent.
         """
         ...
 
-    def read_many(self, paths: Iterable[str]) -> Mapping[str, Stored | None]:
-        """Several files, each of them fetched once, perhaps at once.
+    def read_many(self, paths: Iterable[str]) -> Mapping[str, PlanFile | None]:
+        """Read several files, each once, perhaps concurrently.
 
         :raises PlanError: as `read`.
         """
         ...
 
     def write(
-        self, path: str, content: bytes, *, replaces: Stored | None
+        self, path: str, content: bytes, *, replaces: PlanFile | None
     ) -> None:
-        """Let the file hold this; a reader sees the old or the new one.
+        """Replace or create a file; a reader sees the old or the new one.
 
-        Folders come into being. What raises has changed nothing, except
-        that of a broken connection it is not known.
+        Missing folders are created. Nothing has changed when this raises,
+        unless the connection broke: then it is unknown.
 
-        :param replaces: what is there, as it was read; None when the file
-            must be a new one.
-        :raises PlanConflict: when something else is there, as late as the
-            store can tell.
-        :raises PlanError, InvalidFile, NoSpace: when it cannot be written.
+        :param replaces: the present file as it was read; None when there
+            must be none.
+        :raises PlanConflict: when the present file is another one, compared
+            as late as the store allows.
+        :raises PlanError, NoSpace: when it cannot be written.
         """
         ...
 
     def delete(self, path: str) -> None:
-        """Let there be no such file; it may be absent.
+        """Delete a file; it may be absent.
 
         :raises PlanError: when it cannot be deleted.
         """
         ...
 
     def names(self, folder: str) -> Sequence[str]:
-        """The paths of the files directly in a folder, in any order.
+        """List the files directly in a folder, in any order.
 
-        A folder that is absent is empty.
+        An absent folder has no files.
 
         :raises PlanError: when it cannot be listed.
         """
         ...
 
     def check_writable(self, paths: Iterable[str]) -> None:
-        """Find out whether `write` could write these; nothing is written.
+        """Check that `write` can write these; nothing is left behind.
 
-        :raises PlanError, InvalidFile, NoSpace: when it could not, as far as
-            that can be known.
+        :raises PlanError, NoSpace: when it could not, as far as can be known.
         """
         ...
 
     def locked(
         self, *, exclusive: bool
     ) -> contextlib.AbstractContextManager[None]:
-        """Keep writers, or with `exclusive` everybody else, waiting.
+        """Exclude writers, or with `exclusive` readers as well.
 
-        Only those wait who ask for it, too. A store that cannot do it does
-        nothing: `write` finds out.
+        The lock is advisory. A store without locks does nothing here, and
+        `write` detects conflicts.
 
         :raises PlanError: when there is no such plan.
         """
         ...
 
     def forget_cached(self) -> Sequence[errors.PlanError]:
-        """Delete the parameters of this plan that others keep in a cache.
+        """Delete the parameters of this plan from the predecessor's cache.
 
-        That is `cached` of the plan's name, if it is there.
+        The path is `cached` of the name of the plan.
 
-        :returns: why it cannot be deleted, for each place that it may be in.
+        :returns: the errors of the places where it could not be deleted.
         """
         ...
 
 
 def cached(plan: str) -> str:
-    """Where the predecessor keeps the parameters of a plan."""
+    """The path at which the predecessor caches the parameters of a plan."""
     return f"{CACHE}/{CACHE.rstrip('_')}_{plan}_tripleo.parameters.get"
 
 
 def is_cached(path: str) -> bool:
-    """Whether `cached` gives this for any plan."""
+    """Whether this is `cached` of any plan."""
     begin, end = cached("\0").split("\0")
     return path.startswith(begin) and path.endswith(end)
 
@@ -137,7 +136,7 @@ class Total:
         self._files = files
         self._left = MAX_TOTAL
 
-    def add(self, path: str, stored: Stored | None) -> Stored | None:
+    def add(self, path: str, stored: PlanFile | None) -> PlanFile | None:
         """The file itself, when it is within the bound.
 
         :raises PlanError: when all files together are too large.
@@ -155,8 +154,8 @@ class Total:
 
 def one_by_one(
     files: PlanFiles, paths: Iterable[str]
-) -> dict[str, Stored | None]:
-    """What `PlanFiles.read_many` gives, where reading takes no time."""
+) -> dict[str, PlanFile | None]:
+    """Implement `PlanFiles.read_many` for files that are read fast."""
     total = Total(files)
     return {
         path: total.add(path, files.read(path))
@@ -165,7 +164,7 @@ def one_by_one(
 
 
 def failures(steps: Iterable[Callable[[], None]]) -> list[errors.PlanError]:
-    """Take all the steps; the errors of those that fail."""
+    """Run all steps and collect the errors of those that fail."""
     found = []
     for step in steps:
         try:
@@ -178,12 +177,12 @@ def failures(steps: Iterable[Callable[[], None]]) -> list[errors.PlanError]:
 def error(
     files: PlanFiles, path: str, problem: str, hint: str | None = None
 ) -> errors.PlanError:
-    """What to raise for a file of the plan."""
+    """The error to raise for a file of the plan."""
     return errors.PlanError(f"plan {files.name}: {path}: {problem}", hint=hint)
 
 
 def conflict(files: PlanFiles, path: str) -> errors.PlanConflict:
-    """What to raise when a file is not the one that is to be replaced."""
+    """The error to raise when another writer changed a file."""
     return errors.PlanConflict(
         f"plan {files.name}: {path}: somebody else changes it",
         hint="try again when nobody else writes to the plan",

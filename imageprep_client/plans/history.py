@@ -1,9 +1,8 @@
 """Earlier parameters of a plan, kept beside it.
 
-Each is a file of its own, `base.HISTORY` and a number: byte for byte what
-was replaced. What the plan has now has the number after the last of them. A
-number is taken once, so that writers who do not know of each other cannot
-lose each other's.
+Each revision is a numbered file in `base.HISTORY` with the bytes that were
+replaced. The present parameters have the number after the last file. A number
+is used once, so concurrent writers cannot overwrite each other's revisions.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from imageprep_client import errors
 from imageprep_client.heat import document
 from imageprep_client.plans import base, files
-from imageprep_client.plans.files import PlanFiles, Stored
+from imageprep_client.plans.files import PlanFile, PlanFiles
 from imageprep_client.plans.revision import State
 
 _NAME = re.compile(rf"{re.escape(base.HISTORY)}/(\d{{4,9}})\.yaml")
@@ -24,24 +23,23 @@ _TRIES = 5
 
 
 def path(number: int) -> str:
-    """The file that keeps a revision."""
+    """The path of a kept revision."""
     return f"{base.HISTORY}/{number:04}.yaml"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class States:
-    """The parameters of a plan at some times.
+    """The kept states of a plan's parameters.
 
-    :ivar by_number: the oldest first; one that cannot be read has that for
-        its problem.
-    :ivar present: the number of what the plan has; 0 when it has none.
+    :ivar by_number: the oldest first; an unreadable one is a broken state.
+    :ivar present: the number of the present parameters; 0 without any.
     """
 
     by_number: Mapping[int, State]
     present: int = 0
 
-    def changes(self, number: int) -> Sequence[base.Change] | None:
-        """What it changed; None where that cannot be known."""
+    def changes(self, number: int) -> Sequence[base.ParameterChange] | None:
+        """The changes of a revision; None when they are not known."""
         state = self.by_number[number]
         before = self.by_number.get(number - 1)
         # Before the first there was none.
@@ -52,18 +50,18 @@ class States:
 class History:
     """The earlier parameters of one plan.
 
-    :param kept: how many of them are kept, from 1. One more is, so that it
-        can be told what the oldest of them changed.
+    :param kept: the number of revisions to keep, at least 1. One more is
+        kept to show the changes of the oldest.
     """
 
     def __init__(self, kept_in: PlanFiles, kept: int = base.KEPT) -> None:
         self._files = kept_in
         self._kept = kept
 
-    def keep(self, present: Stored) -> None:
-        """Keep what is about to be replaced, and drop what is too old.
+    def keep(self, present: PlanFile) -> None:
+        """Keep parameters that are about to be replaced; drop the oldest.
 
-        :raises PlanError, InvalidFile, NoSpace: when it cannot be kept.
+        :raises PlanError, NoSpace: when they cannot be kept.
         """
         numbers = self._numbers()
         last = numbers[-1] if numbers else 0
@@ -77,8 +75,8 @@ class History:
         for number in numbers[: -self._kept]:
             self._files.delete(path(number))
 
-    def states(self, present: Stored | None) -> States:
-        """What is kept, and what the plan has.
+    def states(self, present: PlanFile | None) -> States:
+        """Read the kept states and add the present one.
 
         :raises PlanError: when the plan cannot be read.
         """
@@ -87,7 +85,7 @@ class History:
         together = document.DocumentBudget()
         found = {
             number: State(stored.content, together)
-            if isinstance(stored, Stored)
+            if isinstance(stored, PlanFile)
             else State.broken(stored)
             for number, stored in self._read(numbers).items()
         }
@@ -100,7 +98,7 @@ class History:
         return States({**found, number: State(present.content)}, number)
 
     def revisions(self, states: States) -> Sequence[base.Revision]:
-        """These, the newest first, without those that are too old."""
+        """Describe these states, the newest first, without the oldest."""
         found = [
             base.Revision(
                 number,
@@ -114,10 +112,10 @@ class History:
         ]
         return found[: self._kept + bool(states.present)]
 
-    def _read(self, numbers: Sequence[int]) -> dict[int, Stored | str]:
-        """What is kept, or why it cannot be read."""
+    def _read(self, numbers: Sequence[int]) -> dict[int, PlanFile | str]:
+        """Read revisions; the reason for those that cannot be read."""
         paths = [path(number) for number in numbers]
-        stored: Mapping[str, Stored | str | None]
+        stored: Mapping[str, PlanFile | str | None]
         try:
             stored = self._files.read_many(paths)
         except errors.PlanError:
@@ -128,14 +126,16 @@ class History:
         # Somebody else may have dropped one in between.
         return {number: each for number, each in found if each is not None}
 
-    def _read_one(self, name: str, total: files.Total) -> Stored | str | None:
+    def _read_one(
+        self, name: str, total: files.Total
+    ) -> PlanFile | str | None:
         try:
             return total.add(name, self._files.read(name))
         except errors.PlanError as error:
             return str(error)
 
     def _numbers(self) -> list[int]:
-        """The numbers that are kept, in order."""
+        """The numbers of the kept revisions, in order."""
         numbers = []
         for name in self._files.names(base.HISTORY):
             found = _NAME.fullmatch(name)
@@ -144,8 +144,8 @@ class History:
                 numbers.append(number)
         return sorted(numbers)
 
-    def _takes(self, number: int, present: Stored) -> bool:
-        """Keep this under this number; False when the number has gone."""
+    def _takes(self, number: int, present: PlanFile) -> bool:
+        """Keep this under a number; False when the number is taken."""
         try:
             self._files.write(path(number), present.content, replaces=None)
         except errors.PlanConflict:
@@ -153,7 +153,7 @@ class History:
             return self._has(number, present)
         return True
 
-    def _has(self, number: int, present: Stored) -> bool:
-        """Whether this is kept under this number."""
+    def _has(self, number: int, present: PlanFile) -> bool:
+        """Whether this is what is kept under a number."""
         found = self._read_one(path(number), files.Total(self._files))
-        return isinstance(found, Stored) and found.content == present.content
+        return isinstance(found, PlanFile) and found.content == present.content

@@ -1,4 +1,4 @@
-"""Which images a plan deploys."""
+"""The images that a plan deploys."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from imageprep_client.plans.revision import is_image
 
 
 def images(plan: base.Plan) -> dict[str, str]:
-    """The image of each parameter for one, sorted by parameter.
+    """The image of each image parameter, sorted by parameter.
 
-    All that the plan lists counts, merged as for a deployment: an
-    environment after the prepared parameters may set others.
+    All environments of the plan are merged as for a deployment: one after
+    the prepared parameters may override them.
 
-    :raises PlanError: when it is no plan, or cannot be read.
-    :raises InvalidFile: when one of its environments is none.
+    :raises PlanError: when it is not a plan, or cannot be read.
+    :raises InvalidFile: when one of its environments is invalid.
     """
     return _images(
         environment.layer(data, name)
@@ -25,21 +25,24 @@ def images(plan: base.Plan) -> dict[str, str]:
     )
 
 
-def difference(plan: base.Plan, path: str) -> list[base.Change]:
-    """What an environment file has otherwise than the plan.
+def difference(plan: base.Plan, path: str) -> list[base.ParameterChange]:
+    """What an environment file would change in the plan.
+
+    A parameter that the file does not set keeps its value, so it is no
+    difference.
 
     :param path: the file.
-    :returns: sorted by parameter; `old` is the plan's image and `new` that
-        of the file, empty where one has none.
+    :returns: sorted by parameter; `old` is the plan's image, empty when there
+        is none, and `new` that of the file.
     :raises InvalidFile: when the file cannot be read, or is no environment;
         and as `images`.
     """
     given = _images([environment.load(path)])
     present = images(plan)
     return [
-        base.Change(name, present.get(name, ""), given.get(name, ""))
-        for name in sorted(present.keys() | given.keys())
-        if present.get(name, "") != given.get(name, "")
+        base.ParameterChange(name, present.get(name, ""), image)
+        for name, image in given.items()
+        if present.get(name, "") != image
     ]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from imageprep_client import errors
 from imageprep_client.plans import base
 from imageprep_client.plans import files as plan_files
-from imageprep_client.plans.files import Stored
+from imageprep_client.plans.files import PlanFile
 from imageprep_client.plans.stored import StoredPlan
 
 
@@ -29,17 +29,17 @@ class MemoryFiles:
         self._lock = threading.Lock()
         self._writing = threading.Lock()
 
-    def read(self, path: str) -> Stored | None:
+    def read(self, path: str) -> PlanFile | None:
         content = self.files.get(path)
         if content is None:
             return None
-        return Stored(content, hashlib.sha256(content).hexdigest())
+        return PlanFile(content, hashlib.sha256(content).hexdigest())
 
-    def read_many(self, paths: Iterable[str]) -> Mapping[str, Stored | None]:
+    def read_many(self, paths: Iterable[str]) -> Mapping[str, PlanFile | None]:
         return plan_files.one_by_one(self, paths)
 
     def write(
-        self, path: str, content: bytes, *, replaces: Stored | None
+        self, path: str, content: bytes, *, replaces: PlanFile | None
     ) -> None:
         with self._writing:
             if self.read(path) != replaces:
@@ -55,7 +55,7 @@ class MemoryFiles:
         ]
 
     def check_writable(self, paths: Iterable[str]) -> None:
-        """Memory always is."""
+        """Memory is always writable."""
 
     @contextlib.contextmanager
     def locked(self, *, exclusive: bool) -> Iterator[None]:
@@ -69,7 +69,7 @@ class MemoryFiles:
 
 
 class MemoryPlan(StoredPlan):
-    """A plan made of texts.
+    """A plan in memory.
 
     :ivar kept_in: its files.
     """

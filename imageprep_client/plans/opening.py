@@ -1,4 +1,4 @@
-"""Plans by what users call them: a directory, or a name in the cloud."""
+"""Opening and finding plans, in directories and in the cloud."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Connect = Callable[[], Any]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Found:
-    """A plan that is there.
+class PlanSummary:
+    """A plan in a list.
 
-    :ivar name: what opens it: a directory, or a name in the cloud.
+    :ivar name: the directory, or the name in the cloud, that opens it.
     :ivar kind: ``directory`` or ``swift``.
-    :ivar time: when its parameters were made, as they say, or empty.
+    :ivar time: the creation time of its parameters, or empty.
     """
 
     name: str
@@ -39,16 +39,16 @@ def open_plan(
     connect: Connect | None = None,
     kept: int = base.KEPT,
 ) -> base.Plan:
-    """One plan, which need not be there.
+    """Open a plan, which need not exist.
 
     :param name: a plan in the cloud.
-    :param directory: or else the directory that a plan is in.
-    :param kept: how many earlier parameters are kept when it is written.
-    :param connect: used for a plan in the cloud only; what it raises is
-        raised.
-    :raises InvalidArgument: when not one of `name` and `directory` is given,
-        or no container can have the name.
-    :raises PlanError: when the cloud has no object store.
+    :param directory: the directory of a plan.
+    :param kept: the number of earlier parameters to keep at a write.
+    :param connect: called for a plan in the cloud only; its errors are
+        passed on.
+    :raises InvalidArgument: unless exactly one of `name` and `directory` is
+        given, or when no container can have the name.
+    :raises CloudError: when the cloud has no object store.
     """
     if bool(name) == bool(directory):
         raise errors.InvalidArgument(
@@ -65,18 +65,18 @@ def open_plan(
             hint="give a directory with --plan-dir",
         )
     # Only here: the SDK is large.
-    from imageprep_client.plans import object_store, swift
+    from imageprep_client.plans.swift import files, object_store
 
     store = object_store.ObjectStore.of(connect())
-    return swift.SwiftPlan(store, name, kept)
+    return files.SwiftPlan(store, name, kept)
 
 
 def find_plans(
     directories: Sequence[str], *, connect: Connect | None = None
-) -> list[Found]:
+) -> list[PlanSummary]:
     """The plans in these directories, or those in the cloud, sorted.
 
-    :param directories: each is a plan, or has plans directly in it.
+    :param directories: plans, or directories with plans directly in them.
     :raises InvalidArgument: for one that is no directory.
     :raises PlanError: when the parameters of a plan cannot be read.
     """
@@ -84,22 +84,22 @@ def find_plans(
         return _in_cloud(connect)
     paths = [path for each in directories for path in _plans_in(each)]
     return [
-        Found(path, "directory", _time(DirectoryFiles(path)))
+        PlanSummary(path, "directory", _time(DirectoryFiles(path)))
         for path in sorted(dict.fromkeys(paths))
     ]
 
 
-def _in_cloud(connect: Connect | None) -> list[Found]:
+def _in_cloud(connect: Connect | None) -> list[PlanSummary]:
     if connect is None:
         raise errors.InvalidArgument(
             "plans in the cloud cannot be listed",
             hint="give a directory with --plan-dir",
         )
-    from imageprep_client.plans import at_once, object_store, swift
+    from imageprep_client.plans.swift import at_once, files, object_store
 
-    plans = swift.plans(object_store.ObjectStore.of(connect()))
+    plans = files.plans(object_store.ObjectStore.of(connect()))
     return [
-        Found(each.name, "swift", time)
+        PlanSummary(each.name, "swift", time)
         for each, time in zip(plans, at_once.each(_time, plans), strict=True)
     ]
 

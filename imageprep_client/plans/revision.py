@@ -15,7 +15,7 @@ from imageprep_client.heat.value import printable
 from imageprep_client.plans import base
 
 _IMAGE = re.compile(r"\w*(Container|Docker)\w*Image")
-#: What image preparation writes beside images.
+#: The other parameter that image preparation writes.
 _REGISTRIES = "DockerInsecureRegistryAddress"
 _MASK = "***"
 
@@ -26,12 +26,12 @@ _BODY = re.compile(rb"^[ \t]*[^#\s]", re.M)
 
 
 class State:
-    """What the file says, or said.
+    """Present or earlier content of the file.
 
     :ivar content: its bytes.
-    :ivar problem: why it is no file of parameters; empty when it is one.
-    :ivar time: when it was made, as its first lines say, or empty.
-    :ivar command: the command line that made it, or empty.
+    :ivar problem: the reason why it has no parameters, or empty.
+    :ivar time: the creation time in its header, or empty.
+    :ivar command: the command line in its header, or empty.
     """
 
     def __init__(
@@ -67,22 +67,22 @@ class State:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The parameters; nothing when it is broken."""
+        """The parameters; empty when the file is broken."""
         return {} if self.problem else self._section()
 
     def says(self, other: State) -> bool:
-        """Whether both say the same, whatever their comments."""
+        """Whether both have the same values, comments aside."""
         if self.problem or other.problem:
             return self.content == other.content
         # A YAML text tells 1 from true and "1"; Python's == does not.
         return _text(self._document) == _text(other._document)
 
-    def changes(self, old: State | None) -> list[base.Change]:
-        """What is different from an older state, None for no file."""
+    def changes(self, old: State | None) -> list[base.ParameterChange]:
+        """The changes from an older state; None stands for no file."""
         before = old.values if old else {}
         now = self.values
         return [
-            base.Change(
+            base.ParameterChange(
                 printable(str(name)),
                 _shown(name, before[name]) if name in before else "",
                 _shown(name, now[name]) if name in now else "",
@@ -94,7 +94,7 @@ class State:
         ]
 
     def under(self, header: Sequence[str]) -> bytes:
-        """Its text with other comments at the top."""
+        """The content with another header."""
         lines = [f"# {printable(line)}".rstrip() for line in header]
         body = self.content[len(_head(self.content)) :]
         return "\n".join([*lines, "", ""]).encode() + body
@@ -120,7 +120,7 @@ def _head(content: bytes) -> bytes:
 
 
 def _shown(name: str, value: Any) -> str:
-    """A value for people to see."""
+    """A value as it is shown, masked unless it is an image."""
     if is_image(name, value) and value:
         return printable(value)
     # Others may have put anything into the file, passwords as well.
@@ -142,7 +142,7 @@ else:
 
 
 class _Dumper(_Base):
-    """Writes what is used twice out twice: no anchors, no aliases."""
+    """Writes no anchors and no aliases."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True

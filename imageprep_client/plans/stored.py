@@ -14,7 +14,7 @@ from imageprep_client.plans.history import History, States
 from imageprep_client.plans.history import path as history_path
 from imageprep_client.plans.revision import State
 
-#: How often a write begins anew because somebody else was faster.
+#: Attempts of a write while other writers are faster.
 ATTEMPTS = 5
 
 _log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ _Result = TypeVar("_Result")
 class StoredPlan:
     """A `base.Plan` over files.
 
-    :param kept: how many earlier parameters are kept, from 1.
+    :param kept: the number of earlier parameters to keep, at least 1.
     """
 
     def __init__(self, files: PlanFiles, kept: int = base.KEPT) -> None:
@@ -65,9 +65,9 @@ class StoredPlan:
     def add_environment(self, path: str) -> bool:
         """Append a file to the environments that the plan lists.
 
-        As `write_parameters` does it, also while others add theirs.
+        It is safe while other writers do the same.
 
-        :param path: normal, within the plan.
+        :param path: normalised, within the plan.
         :returns: False when it is listed already.
         :raises PlanError: as `write_parameters`.
         """
@@ -95,7 +95,7 @@ class StoredPlan:
     def _chosen(
         self, revisions: Sequence[base.Revision], number: int | None
     ) -> base.Revision:
-        """The revision that is asked for, which is whole."""
+        """The requested revision, which must not be broken."""
         earlier = [each for each in revisions if not each.present]
         if number is None and not earlier:
             raise errors.PlanError(
@@ -124,7 +124,7 @@ class StoredPlan:
         )
 
     def _write(self, text: bytes) -> base.Written:
-        """Let the plan have the parameters in this text."""
+        """Write the parameters and list their file."""
         wanted = State(text)
         changes = _again(lambda: self._replace(wanted))
         listed = _again(lambda: self._list(base.PARAMETERS))
@@ -139,8 +139,8 @@ class StoredPlan:
             )
         return base.Written(changes is not None or listed, changes or ())
 
-    def _replace(self, wanted: State) -> Sequence[base.Change] | None:
-        """Write the parameters; None when they are there already."""
+    def _replace(self, wanted: State) -> Sequence[base.ParameterChange] | None:
+        """Write the parameters; None when the plan has them already."""
         found = self._files.read_many([base.PLAN_ENVIRONMENT, base.PARAMETERS])
         content.PlanEnvironment(self.name, found[base.PLAN_ENVIRONMENT])
         present = found[base.PARAMETERS]
@@ -156,7 +156,7 @@ class StoredPlan:
         return wanted.changes(before)
 
     def _list(self, path: str) -> bool:
-        """Let the plan list a file; False when it does."""
+        """List a file; False when it is listed already."""
         stored = self._files.read(base.PLAN_ENVIRONMENT)
         environment = content.PlanEnvironment(self.name, stored)
         text = environment.listing(path)
@@ -170,7 +170,7 @@ class StoredPlan:
 
 
 def _again(step: Callable[[], _Result]) -> _Result:
-    """Do it anew while somebody else is faster, a few times."""
+    """Repeat a step while other writers are faster, a few times."""
     for attempt in range(1, ATTEMPTS):
         try:
             return step()

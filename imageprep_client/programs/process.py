@@ -1,9 +1,27 @@
-"""The process of the program: started, read, and ended with us."""
+"""Running other programs: with bounds, without leftovers, and one error.
+
+A program package, such as `programs.buildah`, describes its program once, as
+a `Program` with its own kind of error, its hints and its secrets, and calls
+`run`, `attempt`, `json` or `stream` with the words of the command line::
+
+    podman = Program(
+        "podman",
+        package="podman",
+        error=errors.StoreError,
+        hints=(("no such container", "look at: podman ps --all"),),
+    )
+    containers = podman.json("ps", "--all", "--format", "json")
+    podman.run("stop", "--", name, timeout=60)
+
+No shell is involved. Others on the host can read the command line and, as
+the same user, the environment of a process: give secrets by `stdin`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import re
 import signal
@@ -11,43 +29,44 @@ import subprocess
 import threading
 import time
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 from imageprep_client import errors
+from imageprep_client.programs.exchange import Ended, Lines, communicate
 
 _NOTHING: Mapping[str, str] = types.MappingProxyType({})
-#: Seconds between asking it to end and ending it, so that both take less
-#: than one.
+#: Bytes that a program may print to standard output.
+OUTPUT = 64 << 20
+#: Bytes that are kept of the end of standard error.
+COMPLAINTS = 1 << 20
+#: Seconds between SIGTERM and SIGKILL, so that both take less than one.
 _GRACE = 0.7
 #: Seconds that processes of a killed run may take to end.
 _PATIENCE = 5.0
 _TAIL = 2000
-# A line of its log among its messages.
+_MASK = "***"
+# How programs written in Go log between their messages.
 _LOGGED = re.compile(r'time="[^"]*" level=(?P<level>\w+) msg="(?P<text>.*)"')
-_ISOLATION = (
-    "inside a container or a virtual machine set BUILDAH_ISOLATION=chroot"
-)
-_RIGHTS = "run it as root"
-#: What its messages have in them, and what helps.
-_HINTS = (
-    ("cgroups in hybrid mode", _ISOLATION),
-    ("creating cgroup", _ISOLATION),
-    ("unshare(CLONE_NEW", _ISOLATION),
-    ("is not supported over", "set STORAGE_DRIVER=vfs"),
-    ("failed to mount overlay", "set STORAGE_DRIVER=vfs"),
-    ("no space left on device", "make room in the storage or in TMPDIR"),
-    ("permission denied", _RIGHTS),
-    ("insufficient UIDs or GIDs", _RIGHTS),
-    ("no subuid ranges found", _RIGHTS),
-)
+_URL_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
+
+
+class MakeError(Protocol):
+    """Makes the error of a program; subclasses of `ImagePrepError` do."""
+
+    def __call__(
+        self, message: str, *, hint: str | None = None
+    ) -> errors.ImagePrepError: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finished:
-    """What a command gave.
+    """The result of a command.
 
     :ivar status: its exit status; negative when a signal ended it.
+    :ivar stdout: all that it printed; empty for `Program.stream`.
+    :ivar stderr: the end of what it printed there.
     """
 
     status: int
@@ -56,20 +75,41 @@ class Finished:
 
 
 class Program:
-    """Runs the program; may be used by several threads at once.
+    """A program; may be used by several threads at once.
+
+    Each process is started in a session of its own: Ctrl-C reaches only this
+    process. When this process is interrupted, the program and what it
+    started in its session end within a second.
 
     :param program: its name or path.
     :param environment: variables to add to, or replace in, that of this
         process.
+    :param package: what to install when there is no such program.
+    :param error: makes the error of a failed command, with the last messages
+        of the program.
+    :param hints: remedies, by a part of the messages they are for; the first
+        one that fits is shown.
+    :param secrets: texts that no error may show; passwords in URLs never
+        are.
     """
 
     def __init__(
         self,
-        program: str = "buildah",
+        program: str,
         environment: Mapping[str, str] = _NOTHING,
+        *,
+        package: str | None = None,
+        error: MakeError = errors.StoreError,
+        hints: Sequence[tuple[str, str]] = (),
+        secrets: Collection[str] = (),
     ) -> None:
         self._program = program
         self._added = environment
+        self._package = package or program
+        self._error = error
+        self._hints = hints
+        # The longest first: one may be a part of another.
+        self._secrets = sorted(filter(None, secrets), key=len, reverse=True)
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._stopped = False
@@ -84,61 +124,151 @@ class Program:
         *words: str,
         stdin: bytes | None = None,
         directory: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+        limit: int = OUTPUT,
         last: bool = False,
     ) -> str:
-        """Run it with these arguments and wait.
+        """Run the program with these arguments and wait.
 
-        It does not share our process group: a Ctrl-C reaches only us. When
-        we are interrupted it ends within a second.
-
+        :param stdin: what it reads; nothing by default.
         :param directory: where it works, and has its temporary files.
+        :param timeout: seconds after which it is ended, with an error.
+        :param limit: bytes that it may print; it is ended when it prints
+            more, with an error.
         :param last: run it after `stop` as well: it removes something.
         :returns: what it printed.
-        :raises LocalStorageError: when it cannot be started or fails.
+        :raises ImagePrepError: that of the program, when it cannot be
+            started or fails.
         """
         finished = self.attempt(
-            *words, stdin=stdin, directory=directory, last=last
+            *words,
+            stdin=stdin,
+            directory=directory,
+            timeout=timeout,
+            limit=limit,
+            last=last,
         )
         if finished.status:
-            raise self._failure(words, _tail(finished.stderr))
+            raise self.failure(words, _tail(finished.stderr))
         return finished.stdout
+
+    def json(self, *words: str, **options: Any) -> Any:
+        """Run the program, and parse what it prints as JSON.
+
+        :param options: as for `run`.
+        :raises ImagePrepError: also when it prints anything else.
+        """
+        told = self.run(*words, **options)
+        try:
+            return json.loads(told)
+        except (ValueError, RecursionError) as error:
+            raise self.failure(words, f"not JSON: {told[:100]!r}") from error
 
     def attempt(
         self,
         *words: str,
         stdin: bytes | None = None,
         directory: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+        limit: int = OUTPUT,
         last: bool = False,
     ) -> Finished:
-        """As `run`, and leave it to the caller what a failure is.
+        """As `run`, for a command whose failure the caller judges.
 
-        :raises LocalStorageError: when it cannot be started, or `stop` ended
-            it.
+        :raises ImagePrepError: that of the program, when it cannot be
+            started, takes or prints too much, or `stop` ended it.
         """
-        with self._started(words, stdin, directory, last=last) as process:
-            try:
-                stdout, stderr = process.communicate(stdin)
-            except BaseException:
-                _end(process)
-                raise
-        if self._stopped and process.returncode and not last:
-            raise self._failure(words, "stopped")
-        return Finished(
-            process.returncode,
-            stdout.decode(errors="replace"),
-            stderr.decode(errors="replace"),
+        collected = bytearray()
+
+        def collect(data: bytes) -> None:
+            collected.extend(data)
+            if len(collected) > limit:
+                raise Ended(f"prints more than {limit} bytes")
+
+        status, stderr = self._attempt(
+            words, collect, stdin, directory, timeout, last=last
         )
+        return Finished(status, collected.decode(errors="replace"), stderr)
+
+    def stream(
+        self,
+        *words: str,
+        on_line: Callable[[str], None],
+        stdin: bytes | None = None,
+        directory: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+    ) -> Finished:
+        """As `attempt`, and take each line of standard output as it comes.
+
+        :param on_line: is called in this thread, with lines without their
+            ends. What it raises ends the program.
+        """
+        lines = Lines(on_line)
+        status, stderr = self._attempt(
+            words, lines.take, stdin, directory, timeout, last=False
+        )
+        lines.end()
+        return Finished(status, "", stderr)
 
     def stop(self) -> None:
         """End what other threads are running; nothing new is started.
 
-        Only what is `last` is: containers and images are removed.
+        Only commands with `last` are still run: they remove what others
+        made.
         """
         with self._lock:
             self._stopped = True
             running = list(self._running)
         for process in running:
             _end(process)
+
+    def failure(
+        self, words: Sequence[str], reason: str
+    ) -> errors.ImagePrepError:
+        """The error of a failed command; secrets are masked.
+
+        :param words: those of the command line; the first one is shown.
+        """
+        hints = (hint for part, hint in self._hints if part in reason)
+        return self._error(
+            self.masked(" ".join([self._program, *words[:1]]) + f": {reason}"),
+            hint=next(hints, None),
+        )
+
+    def masked(self, text: str) -> str:
+        """A text without the secrets, and the passwords of URLs, in it."""
+        for secret in self._secrets:
+            text = text.replace(secret, _MASK)
+        return _URL_PASSWORD.sub(rf"\1:{_MASK}@", text)
+
+    def _attempt(
+        self,
+        words: Sequence[str],
+        on_output: Callable[[bytes], None],
+        stdin: bytes | None,
+        directory: str | os.PathLike[str] | None,
+        timeout: float | None,
+        *,
+        last: bool,
+    ) -> tuple[int, str]:
+        complaints = bytearray()
+
+        def complain(data: bytes) -> None:
+            complaints.extend(data)
+            del complaints[:-COMPLAINTS]
+
+        with self._started(words, stdin, directory, last=last) as process:
+            try:
+                communicate(process, stdin, on_output, complain, timeout)
+            except Ended as error:
+                _end(process)
+                raise self.failure(words, str(error)) from None
+            except BaseException:
+                _end(process)
+                raise
+        if self._stopped and process.returncode and not last:
+            raise self.failure(words, "stopped")
+        return process.returncode, complaints.decode(errors="replace")
 
     @contextlib.contextmanager
     def _started(
@@ -151,15 +281,18 @@ class Program:
     ) -> Iterator[subprocess.Popen[bytes]]:
         with self._lock:
             if self._stopped and not last:
-                raise self._failure(words, "stopped")
+                raise self.failure(words, "stopped")
             process = self._start(words, stdin, directory)
             self._running.add(process)
         try:
-            with process:
-                yield process
+            yield process
         finally:
             with self._lock:
                 self._running.discard(process)
+            for stream in (process.stdin, process.stdout, process.stderr):
+                with contextlib.suppress(BrokenPipeError):
+                    if stream:
+                        stream.close()
 
     def _start(
         self,
@@ -179,27 +312,20 @@ class Program:
                 cwd=directory,
                 env=environment,
                 start_new_session=True,
+                bufsize=0,
             )
         except FileNotFoundError as error:
-            raise errors.LocalStorageError(
+            raise self._error(
                 f"{self._program}: no such program",
-                hint="install the package buildah",
+                hint=f"install the package {self._package}",
             ) from error
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            raise self._failure(words, reason.lower()) from error
-
-    def _failure(
-        self, words: Sequence[str], reason: str
-    ) -> errors.LocalStorageError:
-        hints = (hint for part, hint in _HINTS if part in reason)
-        return errors.LocalStorageError(
-            f"{self._program} {words[0]}: {reason}", hint=next(hints, None)
-        )
+            raise self.failure(words, reason.lower()) from error
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and what it started, whatever they do."""
+    """End a process and those of its session, whatever they do."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
@@ -210,8 +336,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def end_users(name: str) -> None:
     """End the processes that have `name` as a word of their command line.
 
-    They are the program's, of a run that was killed; asked by a signal, they
-    end what they run.
+    They are programs of a killed run; SIGTERM lets them end what they run.
     """
     end = time.monotonic() + _PATIENCE
     while (found := _users(name.encode())) and time.monotonic() < end:
@@ -233,7 +358,7 @@ def _users(word: bytes) -> list[int]:
 
 
 def _tail(stderr: str) -> str:
-    """The end of what a program complained, as one line."""
+    """The last messages of a program, as one line."""
     lines = []
     for line in stderr.splitlines():
         logged = _LOGGED.match(line)

@@ -11,6 +11,7 @@ from typing import Any
 from imageprep_client import errors
 from imageprep_client.observer import Observer
 from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.manifest import Manifest
 from imageprep_client.registries import repository as repositories
 from imageprep_client.registries.registry import Registry
 from imageprep_client.registries.repository import (
@@ -19,12 +20,15 @@ from imageprep_client.registries.repository import (
     Repository,
 )
 from imageprep_client.stores import base
+from imageprep_client.stores.diffids import DiffIdCheck
 from imageprep_client.stores.holdings import Held, Holdings, KeepsFiles
 from imageprep_client.stores.verify import VerifiedContent
 from imageprep_client.transfer import graph
 from imageprep_client.transfer.workers import Workers
 
 UNREFERENCED = "unreferenced"
+#: A layer is not the one that the config of its image names.
+OTHER_DIFF_ID = "other diff ID"
 _BLOB = "application/octet-stream"
 # Hashing keeps a core busy; a few threads more have the next bytes read.
 _HASHERS = 2 * (os.cpu_count() or 1)
@@ -74,6 +78,7 @@ def verify(
     registry: Registry,
     *,
     quick: bool,
+    diff_ids: bool = False,
     concurrency: int,
     observer: Observer,
 ) -> Verdict:
@@ -84,11 +89,13 @@ def verify(
     somebody writes, content that nothing names is not one.
 
     :param quick: do not read blobs, only ask for them and their sizes.
+    :param diff_ids: decompress the layers of every image, and compare them
+        with the diff IDs of its config.
     :raises StoreError: when nothing can be found out.
     """
     with Workers(concurrency, keep_going=True) as workers:
         work = _Verification(registry, workers, observer)
-        return work.run(quick=quick)
+        return work.run(quick=quick, diff_ids=diff_ids)
 
 
 class _Verification:
@@ -102,7 +109,7 @@ class _Verification:
         self._observer = observer
         self._lock = threading.Lock()
 
-    def run(self, *, quick: bool) -> Verdict:
+    def run(self, *, quick: bool, diff_ids: bool) -> Verdict:
         files = (
             self._registry if isinstance(self._registry, KeepsFiles) else None
         )
@@ -116,6 +123,10 @@ class _Verification:
         broken = {} if quick else self._hash(read)
         for each in read:
             found.update(_blame(each, broken, found))
+        if diff_ids:
+            wrong = self._compare(read, found)
+            for each in read:
+                found.update(_blame(each, wrong, found))
         writer = writer or (files.holder() if files else "")
         if writer:
             self._observer.warning(
@@ -179,6 +190,34 @@ class _Verification:
             )
         )
         return broken
+
+    def _compare(
+        self, read: Sequence[Repository], known: set[Problem]
+    ) -> dict[tuple[str, str], str]:
+        """Compare layers with diff IDs; what is wrong, as `_hash` has it."""
+        check = DiffIdCheck()
+        broken = {(problem.repository, problem.name) for problem in known}
+        images = [
+            (each, manifest)
+            for each in read
+            for manifest in each.manifests.values()
+            if not any((each.name, b.digest) in broken for b in manifest.blobs)
+        ]
+        self._observer.phase("diff ids", len(images))
+        wrong: dict[tuple[str, str], str] = {}
+
+        def one(job: tuple[Repository, Manifest]) -> None:
+            each, manifest = job
+            digest = manifest.descriptor.digest
+            for error in check.mismatches(each.store, manifest):
+                self._observer.warning(f"{each.name}@{digest}: {error}")
+                # The layer can be the right one of other images.
+                with self._lock:
+                    wrong[each.name, digest] = OTHER_DIFF_ID
+            self._observer.image_finished(digest, "read")
+
+        _raise_first(self._workers.each(one, images))
+        return wrong
 
 
 @dataclasses.dataclass(slots=True)

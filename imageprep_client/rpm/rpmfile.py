@@ -24,6 +24,15 @@ _INTRO, _INTRO_MAGIC = struct.Struct("!4s4xII"), b"\x8e\xad\xe8\x01"
 _ENTRY = struct.Struct("!IIII")
 # What rpm itself takes at most.
 _MAX_TAGS, _MAX_STORE = 0xFFFF, 0x0FFFFFFF
+# Larger headers than that have no packages, whatever rpm takes.
+_MAX_HEADERS = 64 << 20
+# More values than any tag of a package has, such as its files.
+_MAX_VALUES = 1 << 20
+#: Bytes of memory for all names that packages provide. The paths of a package
+#: share directories in its header, so they can be many times larger than it.
+MAX_NAMES = 256 << 20
+# What a text takes beside its characters.
+_TEXT = 64
 _CHUNK = 1 << 20
 
 _INT32, _STRINGS = 4, (6, 8, 9)
@@ -60,6 +69,11 @@ class RpmFile:
     evr: Evr
     architecture: str
     provides: frozenset[str] = dataclasses.field(repr=False)
+
+    @property
+    def names_size(self) -> int:
+        """About the bytes of memory that `provides` takes."""
+        return sum(map(len, self.provides)) + _TEXT * len(self.provides)
 
     @property
     def file_name(self) -> str:
@@ -139,6 +153,8 @@ class _Header:
             raise _Damaged("is damaged: a header has no magic number")
         if tags > _MAX_TAGS or size > _MAX_STORE:
             raise _Damaged("is damaged: a header is larger than rpm allows")
+        if size > _MAX_HEADERS:
+            raise _Damaged(f"has a header of {size} bytes")
         index = source.take(tags * _ENTRY.size)
         store = source.take(size)
         entries = {
@@ -151,7 +167,7 @@ class _Header:
         """The values of a tag; none when it is not there."""
         if tag not in self.entries:
             return []
-        kind, offset, count = self.entries[tag]
+        kind, offset, count = self._entry(tag)
         found = []
         for _ in range(count):
             end = self.store.find(b"\0", offset)
@@ -161,6 +177,12 @@ class _Header:
             offset = end + 1
         return found
 
+    def _entry(self, tag: int) -> tuple[int, int, int]:
+        kind, offset, count = self.entries[tag]
+        if count > _MAX_VALUES:
+            raise _Damaged(f"has {count} values of tag {tag}")
+        return kind, offset, count
+
     def string(self, tag: int) -> str:
         """The first value of a tag; empty when it is not there."""
         return next(iter(self.strings(tag)), "")
@@ -169,7 +191,7 @@ class _Header:
         """The values of a tag; none when it is not there."""
         if tag not in self.entries:
             return ()
-        kind, offset, count = self.entries[tag]
+        kind, offset, count = self._entry(tag)
         if kind != _INT32 or offset + 4 * count > len(self.store):
             raise _Damaged(f"is damaged: tag {tag} has no numbers")
         return struct.unpack_from(f"!{count}I", self.store, offset)
@@ -201,7 +223,7 @@ def _read(path: str, source: _Source) -> RpmFile:
         name=_word(header, _NAME),
         evr=Evr(epoch, version, release),
         architecture=_word(header, _ARCHITECTURE),
-        provides=frozenset([*header.strings(_PROVIDES), *_files(header)]),
+        provides=_provides(header),
     )
 
 
@@ -250,7 +272,8 @@ def _word(header: _Header, tag: int) -> str:
     return value
 
 
-def _files(header: _Header) -> list[str]:
+def _provides(header: _Header) -> frozenset[str]:
+    """The names that a package provides, and its files."""
     directories = header.strings(_DIRECTORY_NAMES)
     names = header.strings(_BASE_NAMES)
     indexes = header.integers(_DIRECTORY_INDEXES)
@@ -258,7 +281,11 @@ def _files(header: _Header) -> list[str]:
         index >= len(directories) for index in indexes
     ):
         raise _Damaged("is damaged: a file of it has no directory")
-    return [
+    size = sum(map(len, names)) + sum(len(directories[i]) for i in indexes)
+    if size + _TEXT * len(names) > MAX_NAMES:
+        raise _Damaged(f"has files with paths of {size} bytes in all")
+    files = (
         directories[index] + name
         for index, name in zip(indexes, names, strict=True)
-    ]
+    )
+    return frozenset([*header.strings(_PROVIDES), *files])

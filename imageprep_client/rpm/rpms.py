@@ -83,12 +83,20 @@ def of_directory(path: str) -> tuple[RpmFile, ...]:
     :raises InvalidFile: when one cannot be used.
     """
     found: list[RpmFile] = []
+    size = 0
     broken: list[errors.InvalidFile] = []
     for each in _paths(path):
         try:
             found.append(rpmfile.read(each))
         except errors.InvalidFile as error:
             broken.append(error)
+            continue
+        size += found[-1].names_size
+        if size > rpmfile.MAX_NAMES:
+            raise errors.InvalidArgument(
+                f"{path}: the packages up to {each} have too many files",
+                hint="keep fewer packages in the directory",
+            )
     if len(broken) == 1:
         raise broken[0]
     if broken:

@@ -1,1 +1,1 @@
-"""What serves an image-serve tree: Apache's virtual host, and a server."""
+"""Serving an image-serve tree: Apache's virtual host, and a server."""

@@ -10,11 +10,11 @@ _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.I | re.A)
 
 
 def parse(header: str | None, size: int) -> tuple[int, int] | None:
-    """The bytes that a ``Range`` asks for, as offset and count.
+    """The requested bytes of a ``Range``, as offset and count.
 
     :param size: of the whole content.
     :returns: None to send all of it: without a range, with several, or with
-        a malformed one, which the RFC has servers ignore.
+        a malformed one, which RFC 9110 lets servers ignore.
     :raises Refusal: when no byte of it exists.
     """
     match = _RANGE.fullmatch((header or "").strip())

@@ -1,4 +1,4 @@
-"""What a path of the distribution API asks for, and refusals."""
+"""Parsing paths of the distribution API, and refusals."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _CONTENT = re.compile(r"/v2/(.+)/(manifests|blobs|referrers)/([^/]*)")
 
 
 class Refusal(Exception):
-    """A request that is answered with an error.
+    """A request that gets an error.
 
     :ivar status: of HTTP.
     :ivar code: of the OCI distribution spec, "Error Codes".
-    :ivar headers: for the answer.
+    :ivar headers: of the response.
     """
 
     def __init__(
@@ -39,13 +39,13 @@ class Refusal(Exception):
         self.message = message
 
     def to_json(self) -> dict[str, list[dict[str, str]]]:
-        """The body of the answer."""
+        """The body of the response."""
         return {"errors": [{"code": self.code, "message": self.message}]}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Route:
-    """What is asked for; names and digests keep the grammar.
+class RequestTarget:
+    """The content that a path names; names and digests are valid.
 
     :ivar reference: a tag or digest of a manifest, else a digest.
     """
@@ -55,17 +55,17 @@ class Route:
     reference: str = ""
 
 
-def parse(path: str) -> Route:
+def parse(path: str) -> RequestTarget:
     """Read a path, without its query, percent signs decoded.
 
-    :raises Refusal: when nothing can be there.
+    :raises Refusal: when the API has no such path.
     """
     if path in ("/v2", "/v2/"):
-        return Route("version")
+        return RequestTarget("version")
     if path == "/v2/_catalog":
-        return Route("catalog")
+        return RequestTarget("catalog")
     if match := _TAGS.fullmatch(path):
-        return Route("tags", _repository(match[1]))
+        return RequestTarget("tags", _repository(match[1]))
     if match := _CONTENT.fullmatch(path):
         return _content(_repository(match[1]), match[2], match[3])
     raise name_unknown(path)
@@ -78,17 +78,17 @@ def _repository(name: str) -> str:
         raise name_unknown(name) from error
 
 
-def _content(repository: str, what: str, reference: str) -> Route:
+def _content(repository: str, what: str, reference: str) -> RequestTarget:
     if what == "manifests" and ":" not in reference:
         if references.is_tag(reference):
-            return Route("manifest", repository, reference)
+            return RequestTarget("manifest", repository, reference)
         raise manifest_unknown(reference)
     if not digests.is_valid(reference):
         raise Refusal(400, "DIGEST_INVALID", f"invalid digest {reference!r}")
     if what == "manifests":
-        return Route("manifest", repository, reference)
+        return RequestTarget("manifest", repository, reference)
     kind: Kind = "blob" if what == "blobs" else "referrers"
-    return Route(kind, repository, reference)
+    return RequestTarget(kind, repository, reference)
 
 
 def name_unknown(name: str) -> Refusal:

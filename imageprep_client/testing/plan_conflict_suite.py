@@ -11,7 +11,7 @@ import yaml
 
 from imageprep_client import errors
 from imageprep_client.plans import base
-from imageprep_client.plans.files import PlanFiles, Stored
+from imageprep_client.plans.files import PlanFile, PlanFiles
 from imageprep_client.plans.history import path
 from imageprep_client.plans.stored import ATTEMPTS, StoredPlan
 from imageprep_client.testing.plan_host import (
@@ -326,7 +326,7 @@ class ConflictSuite:
 
         class Broken(Watched):
             def write(
-                self, path: str, content: bytes, *, replaces: Stored | None
+                self, path: str, content: bytes, *, replaces: PlanFile | None
             ) -> None:
                 super().write(path, content[:-4], replaces=replaces)
 

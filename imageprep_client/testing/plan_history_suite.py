@@ -116,7 +116,7 @@ class HistorySuite:
                 True,
                 "2020-01-03T00:00:00+00:00",
                 "openstack image-prepare run 3",
-                [base.Change("ContainerYImage", "r/y:2", "")],
+                [base.ParameterChange("ContainerYImage", "r/y:2", "")],
             ),
             base.Revision(
                 2,
@@ -124,8 +124,8 @@ class HistorySuite:
                 "2020-01-02T00:00:00+00:00",
                 "openstack image-prepare run 2",
                 [
-                    base.Change("ContainerXImage", "r/x:1", "r/x:2"),
-                    base.Change("ContainerYImage", "", "r/y:2"),
+                    base.ParameterChange("ContainerXImage", "r/x:1", "r/x:2"),
+                    base.ParameterChange("ContainerYImage", "", "r/y:2"),
                 ],
             ),
             base.Revision(
@@ -133,7 +133,7 @@ class HistorySuite:
                 False,
                 "2020-01-01T00:00:00+00:00",
                 "openstack image-prepare run 1",
-                [base.Change("ContainerXImage", "", "r/x:1")],
+                [base.ParameterChange("ContainerXImage", "", "r/x:1")],
             ),
         ]
 
@@ -143,7 +143,7 @@ class HistorySuite:
         write(plan, "2020-01-01", "run", ContainerXImage="r/x:1")
         written = write(plan, "2020-01-02", "run", ContainerXImage="r/x:2")
 
-        change = base.Change("ContainerXImage", "r/x:1", "r/x:2")
+        change = base.ParameterChange("ContainerXImage", "r/x:1", "r/x:2")
         assert written == base.Written(True, [change])
 
     def test_equal_parameters(self, host: PlanHost) -> None:
@@ -186,7 +186,7 @@ class HistorySuite:
         write(plan, "2020-01-01", "run", ContainerXImage="r/x:1")
 
         newest, oldest = plan.history()
-        change = base.Change("ContainerXImage", "r/x:0", "r/x:1")
+        change = base.ParameterChange("ContainerXImage", "r/x:0", "r/x:1")
         assert newest.changes == [change]
         assert (oldest.time, oldest.command) == ("", "")
         assert host.read(path(1)) == text
@@ -204,9 +204,11 @@ class HistorySuite:
             ContainerXImage=None,
         )
         assert written.changes == [
-            base.Change("ContainerXImage", '""', "null"),
-            base.Change("DockerInsecureRegistryAddress", "", '["a:1"]'),
-            base.Change("Pin", "***", "***"),
+            base.ParameterChange("ContainerXImage", '""', "null"),
+            base.ParameterChange(
+                "DockerInsecureRegistryAddress", "", '["a:1"]'
+            ),
+            base.ParameterChange("Pin", "***", "***"),
         ]
         assert "canary" not in repr(plan.history())
 
@@ -219,7 +221,7 @@ class HistorySuite:
         found = plan.history()
         assert [each.number for each in found] == [7, 6, 5, 4]
         assert found[-1].changes == [
-            base.Change("ContainerXImage", "r/x:3", "r/x:4")
+            base.ParameterChange("ContainerXImage", "r/x:3", "r/x:4")
         ]
         assert host.read(path(2)) is None
         with pytest.raises(errors.PlanError, match="no number 3 in the") as e:
@@ -254,7 +256,7 @@ class HistorySuite:
         revision, written = plan.restore(None, ["restored"])
 
         assert revision.number == 2
-        change = base.Change("ContainerXImage", "r/x:3", "r/x:2")
+        change = base.ParameterChange("ContainerXImage", "r/x:3", "r/x:2")
         assert written == base.Written(True, [change])
         assert present(host) == {"ContainerXImage": "r/x:2"}
 
@@ -271,7 +273,7 @@ class HistorySuite:
             True,
             "2020-01-03T00:00:00Z",
             "openstack restore",
-            [base.Change("ContainerXImage", "r/x:2", "r/x:1")],
+            [base.ParameterChange("ContainerXImage", "r/x:2", "r/x:1")],
         )
         plan.restore(None, [])
         assert present(host) == {"ContainerXImage": "r/x:2"}
@@ -342,7 +344,9 @@ class HistorySuite:
         plan = make(host, {**FILES, base.PARAMETERS: "a: [b"})
         written = write(plan, "2020-01-01", "run", ContainerXImage="r/x:1")
 
-        assert written.changes == [base.Change("ContainerXImage", "", "r/x:1")]
+        assert written.changes == [
+            base.ParameterChange("ContainerXImage", "", "r/x:1")
+        ]
         assert host.read(path(1)) == "a: [b"
 
     def test_other_files_in_the_history(self, host: PlanHost) -> None:

@@ -10,7 +10,7 @@ import yaml
 
 from imageprep_client import errors
 from imageprep_client.plans import base
-from imageprep_client.plans.files import PlanFiles, Stored
+from imageprep_client.plans.files import PlanFile, PlanFiles
 from imageprep_client.plans.stored import StoredPlan
 
 #: A plan with everything in it.
@@ -100,18 +100,18 @@ class Watched:
     def name(self) -> str:
         return self._files.name
 
-    def read(self, path: str) -> Stored | None:
+    def read(self, path: str) -> PlanFile | None:
         self._before("read", path)
         return self._files.read(path)
 
-    def read_many(self, paths: Iterable[str]) -> Mapping[str, Stored | None]:
+    def read_many(self, paths: Iterable[str]) -> Mapping[str, PlanFile | None]:
         paths = list(paths)
         for path in paths:
             self._before("read", path)
         return self._files.read_many(paths)
 
     def write(
-        self, path: str, content: bytes, *, replaces: Stored | None
+        self, path: str, content: bytes, *, replaces: PlanFile | None
     ) -> None:
         self._before("write", path)
         self._files.write(path, content, replaces=replaces)

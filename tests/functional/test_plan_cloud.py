@@ -299,7 +299,7 @@ WRONG: dict[Callable[[CloudPlan, base.OpenStack], None], str] = {
     _no_configuration: r"cloud: no authentication: [^\n]*auth-url[^\n]*",
     _no_keystone: r"Failed to discover[^\n]*\n"
     "cloud: keystone does not serve: connection refused",
-    _no_object_store: r"the cloud has no object store: [^\n]*catalog[^\n]*",
+    _no_object_store: r"cloud: no object store: [^\n]*catalog[^\n]*",
     _no_plan: "plan nothing: no such plan: there is no container[^\n]*",
     _no_metadata: r"plan \S+: is no deployment plan: [^\n]*metadata[^\n]*",
     _no_plan_environment: r"plan \S+: is no deployment plan: [^\n]*",

@@ -105,15 +105,19 @@ def test_read(container: Container) -> None:
         *("sh", "-c"),
         "mkdir -p /a/b; echo one > /a/file; ln -s ../file /a/b/up;"
         " ln -s /a/b/up /link; ln -s ../../../../etc/shadow /out;"
-        " ln -s /loop /loop",
+        " ln -s /loop /loop; mkfifo /fifo; truncate -s 1073741824 /endless",
     )
     assert container.read("/a/file") == b"one\n"
     assert container.read("link") == b"one\n"
     assert container.read("/a/./b/../file") == b"one\n"
     for missing in ("/none", "/out", "/loop", "/a/file/x"):
         assert container.read(missing) is None
-    with pytest.raises(errors.LocalStorageError, match="/a: is a directory"):
-        container.read("/a")
+    for special in ("/a", "/fifo"):
+        assert container.read(special) is None
+        assert not container.has(special)
+    assert container.has("/endless")
+    with pytest.raises(errors.LocalStorageError, match="/endless: has more"):
+        container.read("/endless")
 
 
 def test_container_goes_with_a_failure(local_storage: LocalStorage) -> None:

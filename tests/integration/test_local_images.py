@@ -21,12 +21,13 @@ from imageprep_client.stores.containers import (
     ContainersStorage,
     ContainersStore,
 )
+from imageprep_client.stores.diffids import DiffIdCheck
 from imageprep_client.stores.layout import LayoutRoot
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.transfer import engine
 from imageprep_client.transfer.ledger import Ledger
 from imageprep_client.transfer.survey import Copy
-from tests.local_storage import LocalStorage
+from tests.local_storage import LocalStorage, name_of_killed_run
 
 NAME = "localhost/nova"
 
@@ -151,7 +152,7 @@ def test_what_a_killed_run_packed_is_removed(
     local_storage: LocalStorage, storage: ContainersStorage
 ) -> None:
     """Temporary files of a process that is no more go as well."""
-    left = local_storage.temporary / "imageprep-999999999-1-0123abcd"
+    left = local_storage.temporary / name_of_killed_run()
     other = local_storage.temporary / "of-another"
     for path in (left, other):
         path.mkdir()
@@ -182,7 +183,7 @@ def test_pulled_image_is_not_packed(
 ) -> None:
     """Its layers come from where it was pulled; the digest is that one."""
     with ContainersStorage(storage.buildah) as other:
-        other.know_image(layout, "1")
+        other.know(DiffIdCheck().check_stored(layout, "1", NAME), layout)
         copied = copy(other, f"{NAME}:1", destination)
         assert copied.descriptor == layout.resolve("1")
         assert len(list(local_storage.temporary.iterdir())) == 1
@@ -197,7 +198,7 @@ def test_changed_image_has_its_base_packed_as_it_was(
     """Of an image that was pulled and changed only the change is packed."""
     local_storage.build(f"{NAME}:2", {"/new": b"n"}, base=f"{NAME}:1")
     with ContainersStorage(storage.buildah) as other:
-        other.know_image(layout, "1")
+        other.know(DiffIdCheck().check_stored(layout, "1", NAME), layout)
         copy(other, f"{NAME}:2", destination)
     *low, new = manifest(destination, "2").layers
     assert tuple(low) == manifest(layout, "1").layers
@@ -218,7 +219,7 @@ def test_what_the_destination_has_is_not_packed(
     """
     registry = MemoryRegistry()
     with ContainersStorage(storage.buildah) as other:
-        other.know_image(layout, "1")
+        other.know(DiffIdCheck().check_stored(layout, "1", NAME), layout)
         copy(other, f"{NAME}:1", registry.store(repository))
     local_storage.build(f"{NAME}:2", {"/new": b"n"}, base=f"{NAME}:1")
     destination = registry.store("ns/nova")

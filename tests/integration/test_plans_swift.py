@@ -20,10 +20,13 @@ from openstack.connection import Connection
 from imageprep_client import errors
 from imageprep_client.heat import document
 from imageprep_client.plans import base
-from imageprep_client.plans.lock import TIMES, Lock, Times
-from imageprep_client.plans.object_store import Container, ObjectStore
 from imageprep_client.plans.stored import StoredPlan
-from imageprep_client.plans.swift import LOCK, PROBE, SwiftFiles, plans
+from imageprep_client.plans.swift.files import LOCK, PROBE, SwiftFiles, plans
+from imageprep_client.plans.swift.lock import TIMES, Lock, Times
+from imageprep_client.plans.swift.object_store import (
+    ObjectContainer,
+    ObjectStore,
+)
 from imageprep_client.testing import plan_host, plan_suite
 from tests import openstack_services
 from tests.openstack_services import Services
@@ -144,7 +147,7 @@ def test_nothing_to_write(services: Services, host: _InSwift) -> None:
 def test_lock_of_who_was_killed(store: ObjectStore, host: _InSwift) -> None:
     """The store forgets it, and others write."""
     times = dataclasses.replace(ALONE, lifetime=2)
-    Lock(Container(store, host.name), LOCK, times).take()
+    Lock(ObjectContainer(store, host.name), LOCK, times).take()
     assert host.read(LOCK)
     StoredPlan(SwiftFiles(store, host.name, times)).write_parameters({}, [])
 
@@ -403,7 +406,7 @@ def test_long_listing(services: Services, host: _InSwift) -> None:
                 more["params"] = {**more["params"], "limit": "7"}
             return super().ask(*words, **more)
 
-    container = Container(Small(host.open()._store._proxy), host.name)
+    container = ObjectContainer(Small(host.open()._store._proxy), host.name)
     assert len(set(container.names("many"))) == 30
 
 

@@ -13,11 +13,11 @@ from imageprep_client import errors
 from imageprep_client.client.workspaces import Workspace
 from imageprep_client.modify.storage import private_storage
 from imageprep_client.stores.containers import ContainersStorage
-from tests.local_storage import LocalStorage
+from tests.local_storage import LocalStorage, name_of_killed_run
 from tests.recorder import Recorder
 
 NAME = "localhost/mine:1"
-KILLED = "imageprep-999999999-1-0123abcd"
+KILLED = name_of_killed_run()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from imageprep_client import catalog
 from imageprep_client.catalog.entry import Entry
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans import base as plans
-from imageprep_client.plans.swift import PROBE
+from imageprep_client.plans.swift.files import PROBE
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import images
 from tests import servers

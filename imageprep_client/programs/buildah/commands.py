@@ -19,11 +19,28 @@ from imageprep_client.programs.buildah.names import (
     own_name,
     temporary,
 )
+from imageprep_client.programs.buildah.records import LayerRecords
 from imageprep_client.programs.process import Program, end_users
 
 _NOTHING: Mapping[str, str] = types.MappingProxyType({})
 #: What it says of an image or a container that is not there.
 _UNKNOWN = ("image not known", "container not known")
+_ISOLATION = (
+    "inside a container or a virtual machine set BUILDAH_ISOLATION=chroot"
+)
+_RIGHTS = "run it as root"
+#: Parts of its messages, and remedies.
+_HINTS = (
+    ("cgroups in hybrid mode", _ISOLATION),
+    ("creating cgroup", _ISOLATION),
+    ("unshare(CLONE_NEW", _ISOLATION),
+    ("is not supported over", "set STORAGE_DRIVER=vfs"),
+    ("failed to mount overlay", "set STORAGE_DRIVER=vfs"),
+    ("no space left on device", "make room in the storage or in TMPDIR"),
+    ("permission denied", _RIGHTS),
+    ("insufficient UIDs or GIDs", _RIGHTS),
+    ("no subuid ranges found", _RIGHTS),
+)
 #: What buildah takes by default, a good deal faster than 6.
 _LEVEL = "5"
 
@@ -41,7 +58,13 @@ class Buildah(Program):
         program: str = "buildah",
         environment: Mapping[str, str] = _NOTHING,
     ) -> None:
-        super().__init__(program, environment)
+        super().__init__(
+            program,
+            environment,
+            package="buildah",
+            error=errors.LocalStorageError,
+            hints=_HINTS,
+        )
         self._looked = False
 
     def image(self, name: str) -> LocalImage | None:
@@ -50,7 +73,7 @@ class Buildah(Program):
         :param name: a short name is completed as buildah does.
         """
         try:
-            told = self.run("inspect", "--type", "image", "--", name)
+            told = self.json("inspect", "--type", "image", "--", name)
         except errors.LocalStorageError as error:
             if _is_unknown(error):
                 return None
@@ -62,7 +85,7 @@ class Buildah(Program):
 
     def images(self) -> Sequence[ListedImage]:
         """All images that can be used, those without a name as well."""
-        told = self.run("images", "--json", "--no-trunc")
+        told = self.json("images", "--json", "--no-trunc")
         return [
             ListedImage(
                 id=str(each["id"]).removeprefix("sha256:"),
@@ -70,13 +93,34 @@ class Buildah(Program):
                 names=tuple(each.get("names") or ()),
                 size=str(each.get("size") or ""),
             )
-            for each in images.parsed("images", told) or ()
+            for each in told or ()
         ]
 
     def info(self) -> Mapping[str, Any]:
         """What `buildah info` tells of the host and its storage."""
-        found: Mapping[str, Any] = images.parsed("info", self.run("info"))
+        found: Mapping[str, Any] = self.json("info")
         return found
+
+    def records(self) -> LayerRecords:
+        """What the storage recorded of its layers."""
+        return LayerRecords(self.info().get("store") or {})
+
+    def check_layers(self, image: LocalImage, name: str) -> bool:
+        """Compare the layers of an image with the diff IDs of its config.
+
+        :param name: what messages call it.
+        :returns: False when its layers are not known.
+        :raises LocalStorageError: when it has other layers.
+        """
+        recorded = self.records().diff_ids(image.id)
+        if recorded not in (None, image.diff_ids):
+            raise errors.LocalStorageError(
+                f"{name}: the layers in local storage are not those that the"
+                " config of the image names",
+                hint="the image is damaged or hostile; remove it, and get it"
+                " from another place",
+            )
+        return recorded is not None
 
     def pull(self, layout: str, reference: str, name: str) -> str:
         """Bring an image from an OCI layout into local storage.
@@ -159,8 +203,7 @@ class Buildah(Program):
             looked, self._looked = self._looked, True
         if looked:
             return
-        told = self.run("containers", "--json")
-        for each in images.parsed("containers", told) or ():
+        for each in self.json("containers", "--json") or ():
             name = str(each.get("containername"))
             if is_abandoned(name):
                 end_users(name)

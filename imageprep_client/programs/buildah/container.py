@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.host.reading import ReadableDirectory
 from imageprep_client.programs.process import Finished, Program
 
 _NOTHING: Mapping[str, str] = types.MappingProxyType({})
+#: Bytes that `Container.read` reads at most.
+_READABLE = 16 << 20
 
 
 class Container:
@@ -85,19 +89,43 @@ class Container:
         finally:
             self._buildah.run("umount", self.name, last=True)
 
-    def read(self, path: str) -> bytes | None:
-        """A file in it; links are followed, but never out of it.
+    def read(self, path: str, limit: int = _READABLE) -> bytes | None:
+        """A regular file in it; links are followed, but never out of it.
 
-        :returns: None when there is no such file.
+        :returns: None when there is no such file, or something else.
+        :raises LocalStorageError: when it has more bytes than `limit`.
         """
+        with self._open(path) as file:
+            data = io.BufferedReader(file).read(limit + 1) if file else None
+        if data is not None and len(data) > limit:
+            raise errors.LocalStorageError(
+                f"{path}: has more than {limit} bytes"
+            )
+        return data
+
+    def has(self, path: str) -> bool:
+        """Whether `path` is a regular file in it; it is not read."""
+        with self._open(path) as file:
+            return file is not None
+
+    @contextlib.contextmanager
+    def _open(self, path: str) -> Iterator[io.FileIO | None]:
         with self.mount() as root:
             try:
-                return _within(root, path).read_bytes()
+                # Whatever replaces a part of the path meanwhile, no link is
+                # followed any more, and no pipe or device is opened.
+                inside = _within(root, path).relative_to(root)
+                file = ReadableDirectory(root).open_regular(str(inside))
             except (FileNotFoundError, NotADirectoryError):
-                return None
+                file = None
             except OSError as error:
                 reason = (error.strerror or str(error)).lower()
                 raise errors.LocalStorageError(f"{path}: {reason}") from error
+            if file is None:
+                yield None
+                return
+            with file:
+                yield file
 
     def config(
         self,

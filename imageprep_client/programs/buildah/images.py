@@ -53,26 +53,11 @@ class LocalImage:
     config: bytes = dataclasses.field(repr=False)
 
 
-def parsed(what: str, told: str) -> Any:
-    """The JSON that a command printed.
-
-    :param what: the command.
-    :raises LocalStorageError: when it is none.
-    """
-    try:
-        return json.loads(told)
-    except ValueError as error:
-        raise errors.LocalStorageError(
-            f"buildah {what}: not JSON: {told[:100]!r}"
-        ) from error
-
-
-def inspected(name: str, told: str) -> LocalImage:
+def inspected(name: str, document: Any) -> LocalImage:
     """What `buildah inspect` told of an image; without its names.
 
     :raises LocalStorageError: when a part is missing.
     """
-    document = parsed("inspect", told)
     try:
         image = document["OCIv1"]
         config = image.get("config") or {}

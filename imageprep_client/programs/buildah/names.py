@@ -1,8 +1,14 @@
-"""What has to go when a process is gone: its names, its directories."""
+"""Names that last as long as a process: of containers, images, directories.
+
+A name says which process gave it, and in which PID namespace of which host,
+since numbers of processes mean nothing elsewhere.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import os
 import re
 import secrets
@@ -15,17 +21,19 @@ from imageprep_client import errors
 
 #: How all names begin that this package gives for a while.
 PREFIX = "imageprep-"
-# All of what `own_name` gives: users have names that begin like that, too.
-_OWN = re.compile(rf"{PREFIX}([0-9]{{1,10}})-([0-9]{{1,20}})-[0-9a-f]{{8}}")
+# The whole grammar of `own_name`: names of users may have the prefix, too.
+_OWN = re.compile(
+    rf"{PREFIX}([0-9a-f]{{8}})-([0-9]{{1,10}})-([0-9]{{1,20}})-[0-9a-f]{{8}}"
+)
 # As buildah has it, where /tmp may be in memory.
 _TEMPORARY = "/var/tmp"  # noqa: S108 - only for a directory of our own
 
 
 def own_name() -> str:
-    """A name for what has to go when this process is gone."""
+    """A name that is abandoned when this process is gone."""
     process = os.getpid()
     token = secrets.token_hex(4)
-    return f"{PREFIX}{process}-{_start_of(process)}-{token}"
+    return f"{PREFIX}{_namespace()}-{process}-{_start_of(process)}-{token}"
 
 
 def is_own(name: str) -> bool:
@@ -34,16 +42,31 @@ def is_own(name: str) -> bool:
 
 
 def is_abandoned(name: str) -> bool:
-    """Whether `own_name` gave it, in a process that is no more."""
+    """Whether `own_name` gave it, in a process that is known to be gone.
+
+    Nothing is known of processes of another PID namespace or host, which
+    may share local storage or a directory for temporary files.
+    """
     found = _OWN.fullmatch(name)
-    return found is not None and _start_of(int(found[1])) != found[2]
+    return (
+        found is not None
+        and found[1] == _namespace()
+        and _start_of(int(found[2])) != found[3]
+    )
+
+
+@functools.cache
+def _namespace() -> str:
+    """Names the PID namespace of this process, and its host."""
+    place = f"{os.uname().nodename} {os.stat('/proc/self/ns/pid').st_ino}"
+    return hashlib.sha256(place.encode()).hexdigest()[:8]
 
 
 @contextlib.contextmanager
 def temporary(environment: Mapping[str, str] = os.environ) -> Iterator[Path]:
     """A private directory below TMPDIR or /var/tmp, as long as the context.
 
-    Those that killed processes left there are removed first.
+    Directories that killed processes left there are removed first.
 
     :raises LocalStorageError: when it cannot be made.
     """
@@ -63,8 +86,8 @@ def temporary(environment: Mapping[str, str] = os.environ) -> Iterator[Path]:
     try:
         yield path
     finally:
-        # A thread of a copy that was stopped may still make one file more;
-        # what cannot be removed now is removed with what was left.
+        # A thread of a stopped copy may still make one more file. What
+        # cannot be removed now, a later run removes.
         shutil.rmtree(path, ignore_errors=True)
         if path.exists():
             shutil.rmtree(path, ignore_errors=True)

@@ -1,10 +1,11 @@
-"""All of local storage: what a run packs of it, and what it need not."""
+"""Local storage of a run, and its compressed layers."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
 import threading
 from collections.abc import Collection, Mapping, Sequence
@@ -12,7 +13,6 @@ from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.host import disk
-from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.programs.buildah import (
     Buildah,
@@ -20,108 +20,93 @@ from imageprep_client.programs.buildah import (
     own_name,
     temporary,
 )
-from imageprep_client.stores import (
-    base,
-    verify,
-)
-from imageprep_client.stores.containers import records
+from imageprep_client.stores import base, diffids, verify
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Layer:
-    """A packed layer, and who has it.
+class CompressedLayer:
+    """A compressed layer, and where it is.
 
-    :ivar home: a store, or a file of this run.
+    :ivar location: a store, or a file of this run.
     """
 
     descriptor: Descriptor
-    home: base.ReadableStore | Path
+    location: base.ReadableStore | Path
 
     def fetch(self) -> base.Content:
         """Its bytes, verified."""
-        if not isinstance(self.home, Path):
-            return self.home.fetch(self.descriptor)
-        with disk.reported(self.home):
-            file = self.home.open("rb")
+        if not isinstance(self.location, Path):
+            return self.location.fetch(self.descriptor)
+        with disk.reported(self.location):
+            file = self.location.open("rb")
         return verify.VerifiedContent(file, self.descriptor)
 
 
 class ContainersStorage:
     """Local storage, during a run; close it.
 
-    Layers that are packed nowhere are packed by buildah, which keeps all
-    processors busy by itself: one image after the other, each layer once.
-    They stay below TMPDIR, or /var/tmp, until this is closed.
+    Layers that are compressed nowhere are compressed by buildah, which keeps
+    all processors busy by itself: one image after the other, each layer
+    once. They stay below TMPDIR, or /var/tmp, until this is closed.
     """
 
     def __init__(self, buildah: Buildah) -> None:
         self.buildah = buildah
-        self._known: dict[str, Layer] = {}
-        self._packed: dict[str, Layer] = {}
-        self._packing = threading.Lock()
+        self._known: dict[str, CompressedLayer] = {}
+        self._compressed: dict[str, CompressedLayer] = {}
+        self._compressing = threading.Lock()
         self._exit = contextlib.ExitStack()
         self._closed = False
 
     def know(
-        self,
-        diff_ids: Sequence[str],
-        layers: Sequence[Descriptor],
-        store: base.ReadableStore,
+        self, layers: Mapping[str, Descriptor], store: base.ReadableStore
     ) -> None:
-        """`store` has these layers packed: they are not packed again.
+        """Take compressed layers from a store instead of compressing them.
 
-        For what was pulled from there, and for what was made from that.
-
-        :param diff_ids: as in the config of an image in `store`.
-        :param layers: as in its manifest, in the same order.
+        :param layers: by the diff IDs that were computed from these very
+            layers, see `stores.diffids`; a claim of an image is no proof.
         """
-        for diff_id, layer in zip(diff_ids, layers, strict=True):
-            self._known[diff_id] = Layer(layer, store)
-
-    def know_image(self, store: base.ReadableStore, reference: str) -> None:
-        """`know` of an image in `store`, if there is one of this name."""
-        try:
-            root = store.resolve(reference)
-            content = _read(store, root)
-            manifest = manifests.parse(content, root.media_type)
-            if manifest.config is None:
-                return  # an index
-            config = json.loads(_read(store, manifest.config))
-            diff_ids = [str(each) for each in config["rootfs"]["diff_ids"]]
-        except errors.NotFound:
-            return
-        except (ValueError, LookupError, TypeError):
-            return  # an artifact, or another kind of image
-        if len(diff_ids) == len(manifest.layers):
-            self.know(diff_ids, manifest.layers, store)
+        for diff_id, layer in layers.items():
+            self._known[diff_id] = CompressedLayer(layer, store)
 
     def layers(
         self,
+        name: str,
         image: LocalImage,
         types: Collection[str],
         going_to: base.ReadableStore | None,
-    ) -> Sequence[Layer]:
-        """The packed layers of an image, the lowest first.
+    ) -> Sequence[CompressedLayer]:
+        """The compressed layers of an image, the lowest first.
 
-        :param types: those that its manifest has a name for.
-        :param going_to: the destination; what it has need not be packed.
+        :param name: what messages call the image.
+        :param types: the media types that its manifest can name.
+        :param going_to: the destination; layers that it has are not
+            compressed.
+        :raises LocalStorageError: when the image has other layers than its
+            config says.
         """
-        found = {}
+        if not self.buildah.check_layers(image, name):
+            # Nothing relates its layers to those of other images.
+            return self._compressed_alone(name, image)
+        known = {}
         for diff_id in image.diff_ids:
             layer = self._known.get(diff_id)
             if layer is None or layer.descriptor.media_type not in types:
                 layer = self._at(going_to, diff_id)
             if layer is not None:
-                found[diff_id] = layer
-        with self._packing:
-            done = self._packed.keys() | found.keys()
+                known[diff_id] = layer
+        with self._compressing:
+            done = self._compressed.keys() | known.keys()
             if not done.issuperset(image.diff_ids):
-                self._pack(image, done)
-            return [found.get(d) or self._packed[d] for d in image.diff_ids]
+                self._compressed.update(self._export(image, done))
+            return [
+                known.get(diff_id) or self._compressed[diff_id]
+                for diff_id in image.diff_ids
+            ]
 
     def close(self) -> None:
-        """Remove what was packed."""
-        with self._packing:
+        """Remove the layers that were compressed."""
+        with self._compressing:
             self._closed = True
             self._exit.close()
 
@@ -133,25 +118,51 @@ class ContainersStorage:
 
     def _at(
         self, store: base.ReadableStore | None, diff_id: str
-    ) -> Layer | None:
-        """A layer that was pulled and that a store has, or can take over."""
+    ) -> CompressedLayer | None:
+        """A layer that was pulled and that a store has, or can mount."""
         if store is None:
             return None
+        # Computed by local storage when it unpacked the layer.
         descriptor = self._pulled.get(diff_id)
         if descriptor is None:
             return None
         if store.exists(descriptor) or (
             isinstance(store, base.Locates) and store.locate(descriptor)
         ):
-            return Layer(descriptor, store)
+            return CompressedLayer(descriptor, store)
         return None
 
     @functools.cached_property
     def _pulled(self) -> Mapping[str, Descriptor]:
-        return records.pulled_layers(self.buildah)
+        return self.buildah.records().compressed()
 
-    def _pack(self, image: LocalImage, done: Collection[str]) -> None:
-        """Pack the layers of an image that are not among `done`."""
+    def _compressed_alone(
+        self, name: str, image: LocalImage
+    ) -> Sequence[CompressedLayer]:
+        """Compress all layers of an image, and compare them with its config.
+
+        :raises LocalStorageError: when the config names other layers.
+        """
+        with self._compressing:
+            layers = self._export(image, ())
+        for diff_id, layer in layers.items():
+            actual = hashlib.sha256()
+            with contextlib.closing(layer.fetch()) as content:
+                for chunk in diffids.unpacked(content):
+                    actual.update(chunk)
+            if f"sha256:{actual.hexdigest()}" != diff_id:
+                raise errors.LocalStorageError(
+                    f"{name}: its layers are not those that its config names"
+                )
+        return [layers[diff_id] for diff_id in image.diff_ids]
+
+    def _export(
+        self, image: LocalImage, done: Collection[str]
+    ) -> dict[str, CompressedLayer]:
+        """Compress the layers of an image that are not among `done`.
+
+        :returns: them by their diff IDs.
+        """
         if self._closed:
             # A thread of an interrupted run had to wait for another.
             raise errors.LocalStorageError("local storage: stopped")
@@ -163,22 +174,18 @@ class ContainersStorage:
                 # buildah looks for the name only.
                 (blobs / diff_id.partition(":")[2]).touch()
         self.buildah.export(image.id, str(layout), image.id)
-        manifest = _exported(layout, blobs)
-        layers = zip(image.diff_ids, manifest, strict=True)
-        for diff_id, descriptor in layers:
-            if diff_id not in done:
-                path = blobs / descriptor.digest.partition(":")[2]
-                self._packed[diff_id] = Layer(descriptor, path)
+        layers = zip(image.diff_ids, _exported(layout, blobs), strict=True)
+        return {
+            diff_id: CompressedLayer(
+                layer, blobs / layer.digest.partition(":")[2]
+            )
+            for diff_id, layer in layers
+            if diff_id not in done
+        }
 
     @functools.cached_property
     def _directory(self) -> Path:
         return self._exit.enter_context(temporary(self.buildah.environment))
-
-
-def _read(store: base.ReadableStore, descriptor: Descriptor) -> bytes:
-    """A manifest or a config."""
-    content = store.fetch(descriptor)
-    return verify.read_all(content, manifests.MAX_SIZE, descriptor.digest)
 
 
 def _exported(layout: Path, blobs: Path) -> Sequence[Descriptor]:

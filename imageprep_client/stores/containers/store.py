@@ -15,8 +15,8 @@ from imageprep_client.oci.manifest import Manifest
 from imageprep_client.programs.buildah import LocalImage
 from imageprep_client.stores import base, verify
 from imageprep_client.stores.containers.storage import (
+    CompressedLayer,
     ContainersStorage,
-    Layer,
 )
 
 #: What a manifest calls packed layers, by what others call them.
@@ -58,7 +58,7 @@ class ContainersStore:
         self._storage = storage
         self._going_to = going_to
         self._contents: dict[str, tuple[Descriptor, bytes]] = {}
-        self._layers: dict[str, Layer] = {}
+        self._layers: dict[str, CompressedLayer] = {}
 
     def __str__(self) -> str:
         return f"{self.registry}{self.repository}"
@@ -95,7 +95,7 @@ class ContainersStore:
         """Get ready to give an image away."""
         stored = _parsed(name, image)
         types = _TYPES[stored.descriptor.media_type]
-        layers = self._storage.layers(image, types, self._going_to)
+        layers = self._storage.layers(name, image, types, self._going_to)
         content = _with_layers(
             stored,
             [

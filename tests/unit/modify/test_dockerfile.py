@@ -62,6 +62,73 @@ def test_what_only_looks_like_a_stage(lines: tuple[str, ...]) -> None:
     assert given == [f"FROM {IMAGE}", *lines]
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("FROM a", "RUN echo a\x0cFROM b"),
+        ("FROM a", "RUN echo a\u2028FROM b"),
+        ("FROM a", "RUN echo a\x85FROM b"),
+        ("FROM a", "RUN echo a\rFROM b"),
+        ("FROM a", "\xa0FROMx b"),
+        ("FROM a", "RUN echo $((1<<2))", "RUN x"),
+        ("FROM a", "RUN cat << EOF", "RUN x"),
+        ("FROM a", 'RUN echo "<<EOF"', "RUN x"),
+        ("FROM a", "RUN echo it's <<EOF", "RUN x"),
+        ("FROM a", 'RUN ["cat", "<<EOF"]', "RUN x"),
+        ("FROM a", "LABEL a=b <<EOF", "RUN x"),
+        ("FROM a", "COPY <<EOF /x", " EOF", "FROM b", "EOF", "RUN x"),
+        ("FROM a", "ONBUILD RUN <<EOF", "FROM b", "EOF"),
+        ("FROM a", "RUN cat 3<<EOF", "FROM b", "EOF"),
+        ("FROM a", "RUN <<'E F'", "FROM b", "E F"),
+        ("FROM a", "RUN <<A \\", "<<B", "FROM b", "A", "FROM b", "B"),
+        ("FROM a", "RUN a \\\t ", "FROM b"),
+        ("FROM a\r", "RUN a \\\r", "FROM b\r", "RUN x\r"),
+    ],
+)
+def test_one_stage(given: tuple[str, ...]) -> None:
+    """Lines, continuation and documents end where they end for docker."""
+    assert modified(*given) == [f"FROM {IMAGE}", *given[1:]]
+
+
+def test_escape_directive() -> None:
+    """With another escape character a backslash ends no line."""
+    top = ("# syntax=docker/dockerfile:1", "#Escape = `", "FROM a")
+    assert modified(*top, "RUN dir c:\\", "FROM b") == [
+        *(*top, "RUN dir c:\\"),
+        f"FROM {IMAGE}",
+    ]
+    assert modified(*top, "RUN a `", "FROM b") == [
+        *top[:2],
+        f"FROM {IMAGE}",
+        *("RUN a `", "FROM b"),
+    ]
+
+
+def test_directive_after_a_comment() -> None:
+    """It is a comment as well."""
+    given = modified("# mine", "# escape=`", "FROM a", "RUN a \\", "FROM b")
+    assert given[2] == f"FROM {IMAGE}"
+
+
+def test_mark_of_byte_order() -> None:
+    """It does not hide the first instruction."""
+    assert modified("\ufeffFROM a", "RUN x") == [f"FROM {IMAGE}", "RUN x"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (("# escape=x", "FROM a"), "line 1: escape is 'x'"),
+        (("FROM a", "RUN a \\\\", "RUN b"), "line 2: ends in"),
+        (("# escape=`", "FROM a`", "b"), "line 2: not FROM IMAGE"),
+    ],
+)
+def test_refused(lines: tuple[str, ...], message: str) -> None:
+    """What cannot be understood in one way is refused, with its line."""
+    with pytest.raises(errors.InvalidArgument, match=message):
+        modified(*lines)
+
+
 @pytest.mark.parametrize("last", ["RUN x \\", "COPY <<EOF /x"])
 def test_unfinished(last: str) -> None:
     """What would take the labels for its own is refused."""

@@ -6,8 +6,10 @@ tests/integration/test_hotfix.py.
 
 from __future__ import annotations
 
+import os
 import pathlib
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from unittest import mock
 
 import pytest
@@ -52,13 +54,12 @@ class Image:
         self.answers: list[Finished] = []
         container = mock.create_autospec(Container, instance=True)
         container.attempt.side_effect = self._attempt
-        container.read.side_effect = lambda path: (
-            b"" if path in self.files else None
-        )
+        container.has.side_effect = lambda path: path in self.files
         self.rpm = ImageRpm(
             container, "an image", "/.x", directory / "rpms", directory
         )
         self.container = container
+        self.meddle: Callable[[pathlib.Path], object] = lambda place: None
 
     def answer(self, status: int, stderr: str = "", stdout: str = "") -> None:
         """What rpm gives next."""
@@ -68,9 +69,17 @@ class Image:
         self.commands.append([w.removeprefix("/.x/") for w in words[4:]])
         if "/bin/sh" not in self.files:
             return Finished(1, "", "lost")
+        (place,) = (
+            volume.partition(":")[0]
+            for volume in more["volumes"]  # type: ignore[attr-defined] # any
+            if ".out" in volume
+        )
+        self.place = pathlib.Path(place)
+        assert not os.listdir(place)
         given = self.answers.pop(0)
-        (self.rpm.output / "stdout").write_text(given.stdout)
-        (self.rpm.output / "stderr").write_text(given.stderr)
+        (self.place / "stdout").write_text(given.stdout)
+        (self.place / "stderr").write_text(given.stderr)
+        self.meddle(self.place)
         return Finished(given.status, "", "subprocess exited\n")
 
 
@@ -80,6 +89,45 @@ def image(tmp_path: pathlib.Path) -> Iterator[Image]:
     found = Image(tmp_path)
     yield found
     assert not found.answers
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+@pytest.mark.parametrize(
+    "kind", ["link", "fifo", "device", "directory", "socket", "gone"]
+)
+def test_output_that_is_no_file(image: Image, name: str, kind: str) -> None:
+    """The image cannot have anything else read than what rpm wrote."""
+
+    def meddle(place: pathlib.Path) -> None:
+        path = place / name
+        path.unlink()
+        if kind == "link":
+            path.symlink_to("/etc/passwd")
+        elif kind == "fifo":
+            os.mkfifo(path)
+        elif kind == "device":
+            os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))
+        elif kind == "socket":
+            os.mknod(path, stat.S_IFSOCK | 0o600)
+        elif kind == "directory":
+            path.mkdir()
+
+    image.meddle = meddle
+    image.answer(0)
+    with pytest.raises(errors.ModifyError, match="cannot run its rpm"):
+        image.rpm.installed()
+    assert not image.place.exists()
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_endless_output(image: Image, name: str) -> None:
+    """What is read of it has a limit."""
+    image.meddle = lambda place: os.truncate(place / name, 1 << 40)
+    image.answer(0)
+    with pytest.raises(
+        errors.ModifyError, match=r"an image: its rpm prints more than"
+    ):
+        image.rpm.installed()
 
 
 class TestInstalled:
@@ -125,7 +173,7 @@ class TestInstalled:
     def test_nothing_can_be_run(self, image: Image) -> None:
         """What buildah says is told where the shell did not start."""
         image.files.clear()
-        image.container.read.side_effect = lambda path: b""
+        image.container.has.side_effect = lambda path: True
         image.container.run.side_effect = errors.LocalStorageError("cgroup")
         with pytest.raises(errors.LocalStorageError, match="cgroup"):
             image.rpm.installed()
@@ -133,7 +181,7 @@ class TestInstalled:
     def test_nothing_can_be_run_now(self, image: Image) -> None:
         """What did not work and then works is an error all the same."""
         image.files.clear()
-        image.container.read.side_effect = lambda path: b""
+        image.container.has.side_effect = lambda path: True
         with pytest.raises(errors.ModifyError, match="cannot run its rpm"):
             image.rpm.installed()
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+from imageprep_client.ansible import documents
 from imageprep_client.modify import playbook
 from imageprep_client.modify.base import ImageChange
 
-INVENTORY = "inventory/images.yaml"
+INVENTORY, PLAYBOOK = "inventory/images.yaml", "project/plays.yaml"
 
 
 class Loader(yaml.SafeLoader):
@@ -43,10 +44,14 @@ def written(
     directory: Path, *changes: ImageChange, keep_going: bool = False
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The inventory and the plays."""
-    playbook.write(directory, changes, keep_going=keep_going)
+    for name, document in (
+        (INVENTORY, playbook.inventory(changes).document()),
+        (PLAYBOOK, playbook.plays(changes, keep_going=keep_going)),
+    ):
+        documents.write(directory / name, document)
     inventory, plays = (
         yaml.load((directory / name).read_text(), Loader)  # noqa: S506
-        for name in (INVENTORY, playbook.PLAYBOOK)
+        for name in (INVENTORY, PLAYBOOK)
     )
     return inventory["all"], plays
 
@@ -118,7 +123,7 @@ def test_this_python(tmp_path: Path) -> None:
     assert plays[0]["gather_facts"] is False
 
 
-@pytest.mark.parametrize("name", [INVENTORY, playbook.PLAYBOOK])
+@pytest.mark.parametrize("name", [INVENTORY, PLAYBOOK])
 def test_nobody_else_can_read(tmp_path: Path, name: str) -> None:
     """The variables may be secret."""
     written(tmp_path, change())

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.plans import at_once
+from imageprep_client.plans.swift import at_once
 
 
 def test_order() -> None:

@@ -14,8 +14,11 @@ import openstack
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.plans import object_store
-from imageprep_client.plans.object_store import Container, ObjectStore
+from imageprep_client.plans.swift import object_store
+from imageprep_client.plans.swift.object_store import (
+    ObjectContainer,
+    ObjectStore,
+)
 
 Page = Callable[[str], bytes]
 
@@ -87,7 +90,7 @@ def test_list_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
         serving(page) as store,
         pytest.raises(errors.PlanError, match=r"plan p: .*over 3000 entries"),
     ):
-        list(Container(store, "p").names("history"))
+        list(ObjectContainer(store, "p").names("history"))
     assert asked == ["", "a", "aa"]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.plans import base, opening
-from imageprep_client.plans.opening import Found
+from imageprep_client.plans.opening import PlanSummary
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ def home(tmp_path: pathlib.Path) -> pathlib.Path:
 def test_plans_in_a_directory(home: pathlib.Path) -> None:
     """Directories with a plan environment are plans, sorted."""
     assert opening.find_plans([str(home)]) == [
-        Found(str(home / "a"), "directory", ""),
-        Found(str(home / "b"), "directory", ""),
+        PlanSummary(str(home / "a"), "directory", ""),
+        PlanSummary(str(home / "b"), "directory", ""),
     ]
 
 

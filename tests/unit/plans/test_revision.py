@@ -83,7 +83,7 @@ def test_secret_values(old: str, new: str) -> None:
     before = state(text % old)
 
     (change,) = state(text % new).changes(before)
-    assert change == base.Change(
+    assert change == base.ParameterChange(
         "ContainerImageRegistryCredentials", "***", "***"
     )
 

@@ -74,11 +74,13 @@ def verify(
     registry: Registry,
     *,
     quick: bool = False,
+    diff_ids: bool = False,
     observer: Observer | None = None,
 ) -> verification.Verdict:
     return verification.verify(
         registry,
         quick=quick,
+        diff_ids=diff_ids,
         concurrency=3,
         observer=observer or Observer(),
     )

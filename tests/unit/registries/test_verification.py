@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.host.directory import Directory
+from imageprep_client.oci import digest as digests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.imageserve import ImageServeTree
@@ -28,6 +30,43 @@ CHILDREN = {p: content.image(p) for p in ("linux/amd64", "linux/arm64")}
 INDEX = content.index(CHILDREN)
 ARTIFACT = content.artifact("sbom", IMAGE.descriptor)
 DIGEST = IMAGE.descriptor.digest
+
+
+def claiming(layer: bytes, unpacked: bytes) -> content.Image:
+    """An image whose config claims the diff ID of some bytes."""
+    config = json.dumps({"rootfs": {"diff_ids": [digests.of(unpacked)]}})
+    parts = [
+        content.Piece(Descriptor.of(data, media_type), data)
+        for data, media_type in (
+            (layer, mediatypes.OCI_LAYER_GZIP),
+            (config.encode(), mediatypes.OCI_CONFIG),
+        )
+    ]
+    manifest = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": mediatypes.OCI_MANIFEST,
+            "config": parts[1].descriptor.to_json(),
+            "layers": [parts[0].descriptor.to_json()],
+        }
+    ).encode()
+    root = Descriptor.of(manifest, mediatypes.OCI_MANIFEST)
+    return content.Image(content.Piece(root, manifest), tuple(parts))
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_diff_ids(tree: ImageServeTree, *, quick: bool) -> None:
+    """An image is named whose layer is not the one that its config names;
+    an image that has the same layer and says so is right.
+    """
+    evil = gzip.compress(b"evil")
+    sites.add(tree.store("ns/a"), claiming(evil, b"good"), "bad")
+    sites.add(tree.store("ns/a"), claiming(evil, b"evil"), "good")
+    sites.put(tree.store("ns/a"), ARTIFACT.pieces)
+    found = sites.verify(tree, quick=quick, diff_ids=True)
+    (problem,) = (p for p in found.problems if p.problem == "other diff ID")
+    assert problem.name == claiming(evil, b"good").descriptor.digest
+    assert (problem.repository, problem.tags) == ("ns/a", ("bad",))
 
 
 @pytest.fixture

@@ -172,3 +172,30 @@ def test_header_that_claims_gigabytes(path: pathlib.Path) -> None:
     content = bytearray(Package().render())
     content[96 + 8 : 96 + 16] = b"\xff" * 8
     assert "larger than rpm allows" in str(refused(path, bytes(content)))
+
+
+def test_names_that_multiply(path: pathlib.Path) -> None:
+    """Files share directories in a header: all paths together are bounded."""
+    count = 30_000
+    tags: dict[int, rpm_files.Value] = {
+        1116: (INT32, [0] * count),
+        1117: (STRINGS, [str(number) for number in range(count)]),
+        1118: (STRINGS, [f"/{'d' * 60_000}/"]),
+    }
+    error = refused(path, Package(more=tags).render())
+    assert "paths of 18" in str(error)
+
+
+def test_values_that_multiply(path: pathlib.Path) -> None:
+    """Empty values take memory, too."""
+    tags: dict[int, rpm_files.Value] = {
+        1117: (STRINGS, [""] * ((1 << 20) + 1)),
+    }
+    assert "values of tag" in str(refused(path, Package(more=tags).render()))
+
+
+def test_huge_header(path: pathlib.Path) -> None:
+    """A header that is larger than those of packages is not read."""
+    content = bytearray(Package().render())
+    content[96 + 12 : 96 + 16] = (1 << 27).to_bytes(4, "big")
+    assert f"header of {1 << 27} bytes" in str(refused(path, bytes(content)))

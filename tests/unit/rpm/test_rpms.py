@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.rpm import rpms
+from imageprep_client.rpm import rpmfile, rpms
 from imageprep_client.rpm.evr import Evr
 from imageprep_client.rpm.rpmfile import RpmFile
 from imageprep_client.rpm.rpms import Installed
@@ -181,3 +181,16 @@ def test_epoch_counts() -> None:
     """A lower version with a higher epoch is the newer package."""
     old = Installed("nova", Evr(1, "0.1", "1"), "noarch")
     assert rpms.applicability([rpm()], [old]).older
+
+
+def test_names_of_all_packages(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The packages of a directory together are bounded as each of them is."""
+    for name in "abc":
+        files = [f"/{number}" for number in range(100)]
+        Package(name=name, files=files).write(tmp_path / f"{name}.rpm")
+    assert len(rpms.of_directory(str(tmp_path))) == 3
+    monkeypatch.setattr(rpmfile, "MAX_NAMES", 15_000)
+    with pytest.raises(errors.InvalidArgument, match="too many files"):
+        rpms.of_directory(str(tmp_path))

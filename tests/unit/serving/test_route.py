@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imageprep_client.serving import route
-from imageprep_client.serving.route import Route
+from imageprep_client.serving.route import RequestTarget
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -13,21 +13,21 @@ DIGEST = "sha256:" + "a" * 64
 @pytest.mark.parametrize(
     ("path", "asked"),
     [
-        ("/v2", Route("version")),
-        ("/v2/", Route("version")),
-        ("/v2/_catalog", Route("catalog")),
-        ("/v2/a/b/tags/list", Route("tags", "a/b")),
-        ("/v2/a/manifests/17.1", Route("manifest", "a", "17.1")),
-        (f"/v2/a/manifests/{DIGEST}", Route("manifest", "a", DIGEST)),
-        (f"/v2/a/blobs/{DIGEST}", Route("blob", "a", DIGEST)),
-        (f"/v2/a/referrers/{DIGEST}", Route("referrers", "a", DIGEST)),
+        ("/v2", RequestTarget("version")),
+        ("/v2/", RequestTarget("version")),
+        ("/v2/_catalog", RequestTarget("catalog")),
+        ("/v2/a/b/tags/list", RequestTarget("tags", "a/b")),
+        ("/v2/a/manifests/17.1", RequestTarget("manifest", "a", "17.1")),
+        (f"/v2/a/manifests/{DIGEST}", RequestTarget("manifest", "a", DIGEST)),
+        (f"/v2/a/blobs/{DIGEST}", RequestTarget("blob", "a", DIGEST)),
+        (f"/v2/a/referrers/{DIGEST}", RequestTarget("referrers", "a", DIGEST)),
         (
             "/v2/blobs/b/manifests/manifests/x",
-            Route("manifest", "blobs/b/manifests", "x"),
+            RequestTarget("manifest", "blobs/b/manifests", "x"),
         ),
     ],
 )
-def test_parse(path: str, asked: Route) -> None:
+def test_parse(path: str, asked: RequestTarget) -> None:
     """Each path of the API is one route."""
     assert route.parse(path) == asked
 

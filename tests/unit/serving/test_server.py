@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import os
 import signal
 import socket
+import struct
+import subprocess
+import sys
 import threading
+import time
 import urllib.parse
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -117,7 +124,6 @@ def test_linked_manifest(tree: ImageServeTree, tmp_path: Path) -> None:
 def test_broken_tree(tree: ImageServeTree) -> None:
     """A file that is not what it should be is the server's fault."""
     path = OnDisk(tree.store("ns/app")).referrers_of(DIGEST)
-    path.parent.mkdir()
     path.write_text("no index")
     with server.running(tree.path) as url:
         answer = ask(url, f"/v2/ns/app/referrers/{DIGEST}")
@@ -160,3 +166,176 @@ def test_client_that_leaves(tree: ImageServeTree) -> None:
             client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             assert client.recv(100)
         assert ask(url, path).body == blob.data
+
+
+# --- clients that cost more than they should
+
+
+def _connect(url: str, *, receive: int = 0) -> socket.socket:
+    """A connection; with `receive`, one with so small a buffer."""
+    client = socket.socket()
+    if receive:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+    client.settimeout(20)
+    client.connect(("127.0.0.1", urllib.parse.urlsplit(url).port or 0))
+    return client
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET /v2/ HTTP/1.1\r\nHost: x\r\n", b"GET"]
+)
+def test_idle_connections(tree: ImageServeTree, sent: bytes) -> None:
+    """A connection without a complete request is closed after a while."""
+    with (
+        server.running(tree.path, idle=0.5) as url,
+        _connect(url) as client,
+    ):
+        client.sendall(sent)
+        start = time.monotonic()
+        assert client.recv(1) == b""
+        assert time.monotonic() - start < 10
+
+
+def test_trickled_head(tree: ImageServeTree) -> None:
+    """A head that comes byte by byte has no more time than another."""
+    with (
+        server.running(tree.path, idle=1.0) as url,
+        _connect(url) as client,
+    ):
+        start = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            for _ in range(100):
+                client.sendall(b"G")
+                time.sleep(0.1)
+        assert time.monotonic() - start < 8
+
+
+def test_idle_between_requests(tree: ImageServeTree) -> None:
+    """A connection that has had a response is closed after a while, too."""
+    with (
+        server.running(tree.path, idle=0.5) as url,
+        _connect(url) as client,
+    ):
+        client.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 200")
+        assert client.recv(1) == b""
+
+
+def test_client_that_takes_nothing(tree: ImageServeTree) -> None:
+    """A download without progress is ended; its file is not held for ever."""
+    blob = content.blob("large", 16 * 1024 * 1024)
+    store_suite.push(tree.store("ns/app"), blob)
+    path = f"/v2/ns/app/blobs/{blob.descriptor.digest}"
+    with (
+        server.running(tree.path, idle=1.0) as url,
+        _connect(url, receive=4096) as client,
+    ):
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        deadline = time.monotonic() + 15
+        while not _holds(blob.descriptor.digest):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        while _holds(blob.descriptor.digest):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def _holds(name: str) -> bool:
+    """Whether this process has a file open."""
+    links = []
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            links.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+    return any(name in link for link in links)
+
+
+@contextlib.contextmanager
+def _process(
+    tree: ImageServeTree, log: Path, descriptors: int
+) -> Iterator[str]:
+    """A process that serves, and may open so many files; gives its URL."""
+    program = (
+        "import sys; from imageprep_client.serving import server;"
+        "server.serve(sys.argv[1], '127.0.0.1:0',"
+        " lambda line: print(line, flush=True))"
+    )
+    with (
+        log.open("wb") as errors_of,
+        subprocess.Popen(
+            [
+                *("prlimit", f"--nofile={descriptors}"),
+                *(sys.executable, "-c", program, str(tree.path)),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=errors_of,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().split()[-1]
+        finally:
+            process.terminate()
+
+
+@pytest.mark.parametrize("descriptors", [40, 128])
+def test_more_clients_than_descriptors(
+    tree: ImageServeTree, tmp_path: Path, descriptors: int
+) -> None:
+    """Too many connections are hung up on; the server lives, and is quiet."""
+    log = tmp_path / "log"
+    with _process(tree, log, descriptors) as url:
+        clients = [_connect(url) for _ in range(400)]
+        time.sleep(2)
+        for client in clients:
+            client.close()
+        deadline = time.monotonic() + 20
+        status = 0
+        while status != 200 and time.monotonic() < deadline:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                status = ask(url, "/v2/").status
+        assert status == 200
+    text = log.read_text()
+    assert "Traceback" not in text
+    assert len(text) < 1000
+
+
+def test_aborted_download_is_quiet(
+    tree: ImageServeTree, tmp_path: Path
+) -> None:
+    """Clients that hang up half-way leave nothing in the log."""
+    blob = content.blob("large", 16 * 1024 * 1024)
+    store_suite.push(tree.store("ns/app"), blob)
+    path = f"/v2/ns/app/blobs/{blob.descriptor.digest}"
+    log = tmp_path / "log"
+    with _process(tree, log, 1024) as url:
+        for size in (1, 100, 100_000):
+            with _connect(url) as client:
+                client.sendall(
+                    f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+                )
+                client.recv(size)
+                # With a reset, as of a process that was killed.
+                linger = struct.pack("ii", 1, 0)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        assert ask(url, path).body == blob.data
+    assert log.read_text() == ""
+
+
+def test_changed_manifest(tree: ImageServeTree) -> None:
+    """A tag that moves, and a manifest that goes, are noticed at once."""
+    other = content.image("other")
+    store = tree.store("ns/app")
+    store_suite.store_all(store, other)
+    path = "/v2/ns/app/manifests/latest"
+    with server.running(tree.path) as url:
+        for image in (IMAGE, other, IMAGE, other):
+            store.tag(image.descriptor, "latest")
+            for _ in range(2):
+                answer = ask(url, path)
+                digest = answer.headers["Docker-Content-Digest"]
+                assert digest == image.descriptor.digest
+        store.delete(other.descriptor)
+        assert ask(url, path).status == 404
+        by_digest = f"/v2/ns/app/manifests/{other.descriptor.digest}"
+        assert ask(url, by_digest).status == 404

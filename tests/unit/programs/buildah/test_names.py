@@ -9,6 +9,7 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.programs import buildah
+from tests.local_storage import name_of_killed_run
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_it_goes_when_it_is_used_badly(above: Path) -> None:
 
 def test_what_killed_runs_left_goes(above: Path) -> None:
     """Directories of processes that are no more are removed, others not."""
-    (above / "imageprep-1-0-0123abcd").mkdir()
+    (above / name_of_killed_run()).mkdir()
     (above / "other").mkdir()
     with buildah.temporary():
         pass
@@ -52,12 +53,14 @@ def test_what_killed_runs_left_goes(above: Path) -> None:
         "imageprep-2026-mywork",
         "imageprep-20261121-backup",
         "imageprep-1-0-abc",
-        "imageprep-1-0-0123abcd-x",
-        "x-imageprep-1-0-0123abcd",
+        "imageprep-1-0-0123abcd",
+        "NAME-x",
+        "x-NAME",
     ],
 )
 def test_names_of_users_stay(above: Path, name: str) -> None:
     """Who names something much as we do does not lose it."""
+    name = name.replace("NAME", name_of_killed_run())
     assert not buildah.is_abandoned(name)
     (above / name).mkdir()
     with buildah.temporary():
@@ -66,18 +69,25 @@ def test_names_of_users_stay(above: Path, name: str) -> None:
 
 
 def test_own_names_are_known() -> None:
-    """What was named by a process that is no more is found by its name."""
-    process, _, rest = (
-        buildah.own_name().removeprefix("imageprep-").partition("-")
-    )
-    start, _, token = rest.partition("-")
-    assert not buildah.is_abandoned(f"imageprep-{process}-{start}-{token}")
-    assert buildah.is_abandoned(f"imageprep-{process}-1{start}-{token}")
+    """Only the name of a process that is gone is abandoned."""
+    name = buildah.own_name()
+    assert buildah.is_own(name)
+    assert not buildah.is_abandoned(name)
+    assert buildah.is_abandoned(name_of_killed_run())
+
+
+def test_other_namespaces_stay(above: Path) -> None:
+    """Nothing is known of a process of another PID namespace or host."""
+    prefix, _, rest = name_of_killed_run().split("-", 2)
+    (above / f"{prefix}-01234567-{rest}").mkdir()
+    with buildah.temporary():
+        pass
+    assert len(os.listdir(above)) == 1
 
 
 def test_directories_of_others_stay(above: Path) -> None:
     """In a directory for everybody only the user's own are removed."""
-    left = above / "imageprep-1-0-0123abcd"
+    left = above / name_of_killed_run()
     left.mkdir()
     os.chown(left, 4321, -1)
     with buildah.temporary():

@@ -16,12 +16,13 @@ from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.programs.buildah import Buildah, LocalImage
+from imageprep_client.programs.buildah.records import LayerRecords
 from imageprep_client.stores.containers import (
     ContainersStorage,
     ContainersStore,
 )
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
-from imageprep_client.testing import content, store_suite
+from imageprep_client.testing import content
 
 DIFF_IDS = (f"sha256:{'1' * 64}", f"sha256:{'2' * 64}")
 CONFIG = content.blob("config", media_type=mediatypes.OCI_CONFIG)
@@ -67,7 +68,7 @@ def buildah(tmp_path: Path) -> Any:
     found = mock.create_autospec(Buildah, instance=True)
     found.environment = os.environ
     found.image.return_value = local()
-    found.info.return_value = {"store": {"GraphRoot": str(tmp_path)}}
+    found.records.return_value = LayerRecords({"GraphRoot": str(tmp_path)})
     return found
 
 
@@ -94,7 +95,7 @@ def known(
     for piece in pieces:
         origin.push(piece.descriptor, piece.open())
     layers = [piece.descriptor for piece in pieces]
-    storage.know(DIFF_IDS, layers, origin)
+    storage.know(dict(zip(DIFF_IDS, layers, strict=True)), origin)
     return layers
 
 
@@ -213,49 +214,26 @@ def test_unknown_content(storage: ContainersStorage) -> None:
         store.fetch(CONFIG.descriptor)
 
 
-def test_what_teaches_nothing(
-    storage: ContainersStorage, origin: MemoryStore
+def test_layers_of_another_image(
+    storage: ContainersStorage, buildah: Any, origin: MemoryStore
 ) -> None:
-    """Of an index, an artifact or nothing there is nothing to know."""
-    image = content.image("x")
-    for tag, each in {
-        "index": content.index({"linux/amd64": image}),
-        "artifact": content.artifact("signature", image.descriptor),
-        "odd": content.image("y", [content.blob(1)] * 3),
-    }.items():
-        store_suite.store_all(origin, each)
-        origin.tag(each.descriptor, tag)
-        storage.know_image(origin, tag)
-    storage.know_image(origin, "none")
-    with pytest.raises(AssertionError):
+    """An image whose layers are not those of its config is refused."""
+    known(storage, origin, mediatypes.OCI_LAYER_GZIP)
+    buildah.check_layers.side_effect = errors.LocalStorageError("others")
+    with pytest.raises(errors.LocalStorageError, match="others"):
         ContainersStore(storage, "localhost/nova").resolve("1")
 
 
-@pytest.mark.parametrize(
-    "records",
-    [
-        "{",
-        "{}",
-        '["x"]',
-        "5",
-        '[{"compression": 2, "compressed-diff-digest": "x"}]',
-        '[{"compression": 4, "diff-digest": "x"}]',
-    ],
-)
-def test_odd_records(
-    buildah: Any,
-    storage: ContainersStorage,
-    origin: MemoryStore,
-    tmp_path: Path,
-    records: str,
+def test_layers_that_nobody_recorded(
+    buildah: Any, origin: MemoryStore
 ) -> None:
-    """What cannot be made use of is passed over."""
-    directory = tmp_path / "overlay-layers"
-    directory.mkdir()
-    (directory / "layers.json").write_text(records)
-    buildah.info.return_value["store"]["GraphDriverName"] = "overlay"
-    with pytest.raises(AssertionError):
-        ContainersStore(storage, "localhost/nova", origin).resolve("1")
+    """Layers of which nothing is known are taken from nowhere else."""
+    buildah.check_layers.return_value = False
+    buildah.export.side_effect = errors.LocalStorageError("exports")
+    with ContainersStorage(buildah) as storage:
+        known(storage, origin, mediatypes.OCI_LAYER_GZIP)
+        with pytest.raises(errors.LocalStorageError, match="exports"):
+            ContainersStore(storage, "localhost/nova").resolve("1")
 
 
 def test_no_temporary_directory(

@@ -11,28 +11,28 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from imageprep_client import errors
-from imageprep_client.plans import answers, at_once, base, files
-from imageprep_client.plans.files import Stored
-from imageprep_client.plans.lock import TIMES, Lock, Times
-from imageprep_client.plans.object_store import (
-    Container,
+from imageprep_client.plans import base, files
+from imageprep_client.plans.files import PlanFile
+from imageprep_client.plans.stored import StoredPlan
+from imageprep_client.plans.swift import answers, at_once
+from imageprep_client.plans.swift.lock import TIMES, Lock, Times
+from imageprep_client.plans.swift.object_store import (
+    ObjectContainer,
     ObjectStore,
     Unsettled,
     can_be_plan,
 )
-from imageprep_client.plans.stored import StoredPlan
 
-#: What makes a container a plan: this metadata with this value.
+#: Metadata, and its value, of a container that is a plan.
 USAGE = "X-Container-Meta-Usage-Tripleo"
 PLAN = "plan"
-#: Beside the history; heat never looks there.
+#: Beside the history; heat never reads it.
 LOCK = ".image-prepare/lock"
 PROBE = ".image-prepare/probe"
-#: How often an object is sent, and seconds before it is sent again, which
-#: double.
+#: Attempts to send an object, and seconds between them, which double.
 _SENDS = 5
 _PAUSE = 0.5
-#: To connect, and of silence, for who is interrupted and gives the lock back.
+#: Timeouts to connect and to read when an interrupt releases the lock.
 _HURRY = (0.3, 0.6)
 
 _log = logging.getLogger(__name__)
@@ -50,10 +50,10 @@ class SwiftPlan(StoredPlan):
 class SwiftFiles:
     """The objects of a container.
 
-    Who writes with `locked` takes turns with the others: each write takes a
-    lock, an object in the container, unless it is held. Whoever writes
-    without is noticed until the moment before an object is replaced. Readers
-    do not wait: they see each object as it was before or after.
+    Writers within `locked` take turns: each write acquires a lock, an object
+    in the container, unless it is held. A writer without the lock is noticed
+    until the moment before an object is replaced. Readers do not wait and see
+    each object before or after a write.
 
     :param times: of the lock.
     """
@@ -63,7 +63,7 @@ class SwiftFiles:
     ) -> None:
         self.name = name
         self._store = store
-        self._container = Container(store, name)
+        self._container = ObjectContainer(store, name)
         self._times = times
         self._lock = Lock(self._container, LOCK, times)
         # Of the threads of this process, which share that one.
@@ -71,10 +71,10 @@ class SwiftFiles:
         self._writer: int | None = None
         self._is_plan = False
 
-    def read(self, path: str) -> Stored | None:
+    def read(self, path: str) -> PlanFile | None:
         return self._read(path, newest=True)
 
-    def read_many(self, paths: Iterable[str]) -> Mapping[str, Stored | None]:
+    def read_many(self, paths: Iterable[str]) -> Mapping[str, PlanFile | None]:
         names = list(dict.fromkeys(paths))
         total = files.Total(self)
         found = at_once.each(
@@ -83,7 +83,7 @@ class SwiftFiles:
         return dict(zip(names, found, strict=True))
 
     def write(
-        self, path: str, content: bytes, *, replaces: Stored | None
+        self, path: str, content: bytes, *, replaces: PlanFile | None
     ) -> None:
         if replaces is not None:
             self._replace(path, content, replaces.version)
@@ -100,16 +100,16 @@ class SwiftFiles:
         return list(self._container.names(folder))
 
     def check_writable(self, paths: Iterable[str]) -> None:
-        """Ask by writing: a store tells who may write only to owners.
+        """Try to write, since only owners can read the access rights.
 
-        One request is for all paths: a right is to a whole container. It
-        takes no lock, which others need not have given back by now.
+        Rights are those of the container, so one request is enough. It
+        needs no lock.
         """
         self._container.check_writable(PROBE)
 
     @contextlib.contextmanager
     def locked(self, *, exclusive: bool) -> Iterator[None]:
-        """See that it is a plan; `write` then takes the lock."""
+        """Check that it is a plan; `write` then acquires the lock."""
         self._check()
         if not exclusive:
             yield
@@ -126,13 +126,13 @@ class SwiftFiles:
                 self._release()
 
     def forget_cached(self) -> Sequence[errors.PlanError]:
-        """It is in a container that all plans share, or in the plan.
+        """The cache is in a container that all plans share, or in the plan.
 
-        Who may write to the plan need not have a right to the other one.
+        A user who may write to the plan may have no right to the former.
         """
         path = files.cached(self.name)
         name, _, shared_path = path.partition("/")
-        shared = Container(self._store, name, "container")
+        shared = ObjectContainer(self._store, name, "container")
         return files.failures(
             [
                 functools.partial(shared.delete, shared_path),
@@ -142,15 +142,14 @@ class SwiftFiles:
 
     @property
     def _writes(self) -> bool:
-        """Whether this thread is the one that takes the lock."""
+        """Whether this thread writes under the lock."""
         return self._writer == threading.get_ident()
 
     def _replace(self, path: str, content: bytes, version: str) -> None:
-        """Write over what has this version, also when the store is shaky.
+        """Replace the object of this version, also with an unreliable store.
 
-        A request that failed is never just repeated: the lock may have
-        ended, and others may have written since. An earlier one may have
-        been done all the same.
+        A failed request is not simply repeated: the lock may have ended and
+        others may have written since, or the request may have succeeded.
         """
         for attempt in range(_SENDS):
             try:
@@ -169,7 +168,7 @@ class SwiftFiles:
     def _replaced(
         self, path: str, content: bytes, version: str, *, again: bool
     ) -> bool:
-        """Try once; False when the lock did not last."""
+        """Try once; False when the lock became too old."""
         if self._writes:
             self._lock.take()
         present = self._container.head(path)
@@ -182,12 +181,12 @@ class SwiftFiles:
         self._container.put(path, content, present.kept, self._times.request)
         return True
 
-    def _read(self, path: str, *, newest: bool = False) -> Stored | None:
+    def _read(self, path: str, *, newest: bool = False) -> PlanFile | None:
         content, etag = self._container.get(path, newest=newest)
-        return Stored(content, etag) if etag else None
+        return PlanFile(content, etag) if etag else None
 
     def _check(self) -> None:
-        """See that it is a plan, once."""
+        """Check once that it is a plan."""
         if self._is_plan:
             return
         metadata = self._container.metadata()
@@ -226,7 +225,7 @@ def plans(store: ObjectStore) -> Sequence[SwiftFiles]:
     names = [name for name in store.containers() if can_be_plan(name)]
 
     def is_plan(name: str) -> bool:
-        metadata = Container(store, name).metadata()
+        metadata = ObjectContainer(store, name).metadata()
         return metadata is not None and metadata.get(USAGE) == PLAN
 
     found = sorted(itertools.compress(names, at_once.each(is_plan, names)))

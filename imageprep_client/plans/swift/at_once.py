@@ -1,4 +1,4 @@
-"""Requests at once, which an interrupt does not have to wait for."""
+"""Concurrent requests that do not delay an interrupt."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from imageprep_client.transfer.workers import Workers
 
-#: Requests at once.
+#: Concurrent requests.
 CONCURRENCY = 8
 
 _Item = TypeVar("_Item")
@@ -17,12 +17,12 @@ _Result = TypeVar("_Result")
 def each(
     ask: Callable[[_Item], _Result], items: Iterable[_Item]
 ) -> list[_Result]:
-    """What `ask` gives for each item, in their order.
+    """Call `ask` for each item; the results in the order of the items.
 
-    When the caller is interrupted, requests that have no answer are
-    abandoned a moment later: `ask` may only read.
+    When the caller is interrupted, pending requests are abandoned a moment
+    later, so `ask` may only read.
 
-    :raises ImagePrepError: what `ask` raises; the others are left then.
+    :raises ImagePrepError: the first error of `ask`; the rest is abandoned.
     """
     wanted = list(items)
     found: dict[int, _Result] = {}

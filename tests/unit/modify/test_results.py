@@ -1,17 +1,18 @@
-"""What is made of ansible's events."""
+"""The events of ansible, and the result for each image."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.modify import events, playbook
+from imageprep_client.ansible import events
+from imageprep_client.modify import playbook
 from imageprep_client.modify.base import Changed, ImageChange
-from imageprep_client.modify.events import Events
+from imageprep_client.modify.results import Changes
 from imageprep_client.observer import Observer
 from tests.recorder import Recorder
 
@@ -24,6 +25,21 @@ def change(name: str, **variables: Any) -> ImageChange:
         ansible_role="r",
         variables=variables,
     )
+
+
+class Events:
+    """The events of a run that changes images."""
+
+    def __init__(self, changes: list[ImageChange], observer: Observer) -> None:
+        self._changes = Changes(changes, observer)
+        hosts = [playbook.host(index) for index in range(len(changes))]
+        secrets = [text for each in changes for text in each.secrets]
+        self._events = events.Events(hosts, self._changes.note, secrets)
+        self.take = self._events.take
+
+    def results(self, *, ended: bool) -> Sequence[Changed]:
+        """What became of each image."""
+        return self._changes.of(self._events.result(complete=ended))
 
 
 @pytest.fixture
@@ -202,3 +218,16 @@ def test_ansible_says_nothing(taken: Events) -> None:
     """Nor is that hidden."""
     with pytest.raises(errors.ModifyError, match="it says nothing"):
         taken.results(ended=False)
+
+
+@pytest.mark.parametrize("key", ["stdout", "msg", "module_stderr"])
+def test_endless_output(taken: Events, key: str) -> None:
+    """Of what a program of an image prints only the end is read; a password
+    that is cut there is not shown either.
+    """
+    text = f"{'x' * 100}hunter2{'y' * (1 << 18)}\nhunter2\nend\n"
+    for cut in range(1, 7):
+        taken.take(failed(**{key: text[:-5] + "e" * cut + "\n"}))
+        told = f"{first(taken)} {first(taken).log}"
+        assert len(told) < 10_000
+        assert "unter" not in told

@@ -1,11 +1,10 @@
-"""A lock that is an object: one writer at a time, over Swift.
+"""A lock object in Swift that admits one writer at a time.
 
-Swift cannot replace an object on condition that it is still the same one.
-What it can: refuse to create an object that exists, and forget one at a
-given time. The first has a gap: the server looks whether the object is there
-some time before it stores the new one. So whoever has created the lock waits
-for as long as it may take others to come through that gap, and then looks
-whose lock it is. See the record of the decision in the documentation.
+Swift has no conditional replacement of an object. It can refuse to create an
+object that exists, and delete one at a given time. The check for existence
+comes some time before the object is stored, so two writers may both succeed.
+A writer therefore waits after it created the lock for as long as another
+creation may take, and then reads whose lock it is. See ADR 10.
 """
 
 from __future__ import annotations
@@ -16,22 +15,22 @@ import random
 import secrets
 import time
 
-from imageprep_client.plans.object_store import Container
+from imageprep_client.plans.swift.object_store import ObjectContainer
 
 _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
 class Times:
-    """Seconds; they must be the same for all who write to a plan.
+    """Times in seconds, equal for all writers of a plan.
 
-    :ivar settle: how long whoever has created the lock quicker than this
-        waits before it looks whose lock it is.
-    :ivar section: how long the lock is good for; and how long whoever was
-        slower than `settle` waits.
-    :ivar lifetime: whole seconds after which the server forgets the lock of
-        a writer that was killed.
-    :ivar patience: how long one waits for the others.
+    :ivar settle: the wait before the lock is read back, for a writer that
+        created it within this time.
+    :ivar section: the time for which the lock is valid, and the wait of a
+        writer that took longer than `settle` to create it.
+    :ivar lifetime: whole seconds after which the server deletes the lock of
+        a killed writer.
+    :ivar patience: the longest wait for other writers.
     """
 
     settle: float = 0.3
@@ -41,9 +40,9 @@ class Times:
 
     @property
     def request(self) -> tuple[float, float]:
-        """To connect, and of silence, for a request that needs the lock.
+        """Timeouts to connect and to read, for a request under the lock.
 
-        With `section` they end long before the lock does.
+        Together with `section` they end long before the lock does.
         """
         return self.lifetime / 6, self.lifetime / 3
 
@@ -52,15 +51,13 @@ TIMES = Times()
 
 
 class Lock:
-    """The right to replace an object of a plan.
+    """The right to replace an object of a plan; used by one thread.
 
-    For one thread.
-
-    :param path: of the object that is the lock.
+    :param path: of the lock object.
     """
 
     def __init__(
-        self, container: Container, path: str, times: Times = TIMES
+        self, container: ObjectContainer, path: str, times: Times = TIMES
     ) -> None:
         self._container = container
         self._path = path
@@ -69,13 +66,14 @@ class Lock:
         self._created = self._entered = 0.0
 
     def take(self) -> None:
-        """Return when this is the only writer.
+        """Acquire the lock, unless it is held.
 
-        It then is for half of `Times.section`: enough to begin one write.
-        Each write takes the lock, which costs nothing while it is held.
+        It is then held for half of `Times.section`, long enough to begin
+        one write. Every write calls this.
 
-        :raises PlanError: when others are for too long, or the object
-            store fails. No `PlanConflict`: to begin anew does not help.
+        :raises PlanError: when other writers hold it for too long, or the
+            object store fails. It is no `PlanConflict`: a new attempt would
+            not help.
         """
         if self._token:
             if self._is_good(self._times.section / 2):
@@ -103,16 +101,16 @@ class Lock:
 
     @property
     def is_safe(self) -> bool:
-        """Whether a write that begins now is the only one."""
+        """Whether the lock is valid for a write that begins now."""
         return bool(self._token) and self._is_good(self._times.section)
 
     def release(self, timeout: tuple[float, float] | None = None) -> None:
-        """Let others write; nothing if it was not taken.
+        """Release the lock, if it is held.
 
-        :param timeout: with these seconds to connect, and of silence, one
-            request at most is sent; None: as many, and for as long, as usual.
-        :raises PlanError: when the object store fails; the server then
-            forgets the lock after some time.
+        :param timeout: seconds to connect and to read, for a single request;
+            None retries as usual.
+        :raises PlanError: when the object store fails; the server deletes
+            the lock after some time.
         """
         token, self._token = self._token, b""
         if not token:
@@ -143,7 +141,7 @@ class Lock:
         return True
 
     def _is_good(self, section: float) -> bool:
-        """Whether it is that young, and far from its end."""
+        """Whether the lock is younger than this, and far from its end."""
         now = time.monotonic()
         return (
             now - self._entered < section

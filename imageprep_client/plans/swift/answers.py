@@ -1,4 +1,4 @@
-"""What an object store answers: whether that is what was asked for."""
+"""Checking the responses of an object store."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _CHUNK = 64 * 1024
 
 
 def check(response: requests.Response, what: str) -> None:
-    """See that the store did what it was asked for.
+    """Raise the error of a response that is no success.
 
-    :param what: what errors are about.
-    :raises PlanConflict: when what the store has is newer.
-    :raises NoSpace: when it has no room, or the quota is reached.
-    :raises PlanError: for any other answer but a success.
+    :param what: the object of the request, for errors.
+    :raises PlanConflict: when the store has a newer object.
+    :raises NoSpace: when the store is full, or the quota is reached.
+    :raises PlanError: for any other failure.
     """
     status = response.status_code
     if response.ok and status != requests.codes.accepted:
@@ -38,10 +38,10 @@ def check(response: requests.Response, what: str) -> None:
     raise errors.PlanError(f"{what}: {problem} {evidence}")
 
 
-#: Statuses of what is worth another try.
+#: Statuses after which a request is repeated.
 FOR_NOW = frozenset(
     {
-        # Of a token that has ended; the next request gets another.
+        # The token has expired; the next request gets another.
         requests.codes.unauthorized,
         requests.codes.request_timeout,
         requests.codes.bad_gateway,
@@ -63,7 +63,7 @@ _PROBLEMS = {
 
 
 def body(response: requests.Response) -> bytes | None:
-    """The body up to the limit; None when it is not what was stored."""
+    """Read the body up to the limit; None when it was damaged on its way."""
     content = bytearray()
     try:
         for chunk in response.iter_content(_CHUNK):
@@ -72,7 +72,7 @@ def body(response: requests.Response) -> bytes | None:
                 return bytes(content[: document.MAX_SIZE + 1])
     except requests.RequestException:
         return None
-    # What is made of segments has another ETag, in quotes.
+    # An object made of segments has another ETag, in quotes.
     expected = response.headers.get("ETag", "")
     if (
         len(expected) == 32

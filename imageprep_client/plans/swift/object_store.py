@@ -1,9 +1,9 @@
-"""One container of an object store, by way of openstacksdk.
+"""Containers of an object store, over openstacksdk.
 
-The requests are those of the SDK's object-store proxy, which knows tokens,
-endpoints and retries; its calls for objects are not used. They ignore some
-errors, keep metadata of one object for the next, hide the ETag that a
-condition needs, have no limit to what they read, and log what they send.
+Requests go through the SDK's object-store proxy, which handles tokens,
+endpoints and retries. Its methods for objects are not used: they ignore some
+errors, carry metadata of one object over to the next, hide the ETag that a
+condition needs, read without a limit, and log what they send.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from keystoneauth1 import exceptions as auth_errors
 from openstack.exceptions import SDKException
 
 from imageprep_client import errors
-from imageprep_client.plans import answers
+from imageprep_client.cloud import failures
+from imageprep_client.plans.swift import answers
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -27,41 +28,40 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: How often keystoneauth repeats what fails, unless the cloud's
-#: configuration says otherwise.
+#: Retries by keystoneauth, unless the configuration of the cloud sets them.
 _RETRIES = {"connect_retries": 3, "status_code_retries": 4}
-#: Seconds to connect, and of silence.
+#: Timeouts in seconds, to connect and to read.
 _TIMEOUT = (10.0, 30.0)
 #: Entries of a page, and pages, of a list.
 _PAGE = 1000
 _MAX_PAGES = 100
-#: How often an object is asked for that arrives broken.
+#: Attempts to read an object that arrives damaged.
 _READS = 3
-#: Nothing is repeated: the SDK's own way to get a new token, either.
+#: No retries, nor a new token by the SDK.
 _ONCE = {
     "connect_retries": 0,
     "status_code_retries": 0,
     "allow_reauth": False,
 }
-#: Of an object these are kept when it is replaced.
+#: Headers of an object that are kept when it is replaced.
 _KEPT = ("content-type", "x-object-meta-")
-# No type whose content keystoneauth logs.
+# A type whose content keystoneauth does not log.
 _TYPE = "application/x-yaml"
-# Seconds, after which an object is gone that nobody needs.
+# Seconds after which an object that nobody needs is deleted.
 _SOON = "30"
 _NEWEST = {"X-Newest": "true"}
 
 
 class Unsettled(errors.PlanError):
-    """A request has failed for now; it may have been done, or may yet be."""
+    """A request failed for now; it may have succeeded, or still succeed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Found:
-    """An object as the store describes it.
+class ObjectStatus:
+    """The description of an object.
 
     :ivar etag: differs when the content does.
-    :ivar kept: headers that are to be kept when it is replaced.
+    :ivar kept: headers to keep when it is replaced.
     """
 
     etag: str
@@ -86,16 +86,17 @@ class ObjectStore:
     def of(cls, connection: Connection) -> Self:
         """The object store of a cloud.
 
-        :raises PlanError: when there is none.
+        :raises CloudError: when there is none.
         """
         try:
             return cls(connection.object_store)
         except (SDKException, auth_errors.ClientException) as error:
-            raise errors.PlanError(
-                f"the cloud has no object store: {errors.reason(error)}",
-                hint="look at the catalog, --os-region-name and"
-                " --os-interface",
-            ) from error
+            raise failures.of_service(
+                error,
+                "cloud",
+                "no object store",
+                "look at the catalog, --os-region-name and --os-interface",
+            ) from None
 
     def containers(self) -> Iterator[str]:
         """The names of all containers, in order.
@@ -146,13 +147,13 @@ class ObjectStore:
         once: tuple[float, float] | None = None,
         **more: Any,
     ) -> requests.Response:
-        """Send a request; the answer may have any status.
+        """Send a request; the response may have any status.
 
-        :param what: what errors are about.
-        :param once: send it no more than once, with these seconds to
-            connect, and of silence.
-        :raises Unsettled: when there is no answer, for now.
-        :raises PlanError: when there is none.
+        :param what: the object of the request, for errors.
+        :param once: send it once only, with these timeouts to connect and
+            to read.
+        :raises Unsettled: when there is no response for now.
+        :raises PlanError: when there is no response.
         """
         try:
             response = self._proxy.request(
@@ -166,18 +167,18 @@ class ObjectStore:
                 **more,
             )
         except auth_errors.ClientException as error:
-            why = errors.reason(error)
+            told = failures.of_service(
+                error, what, "the object store cannot be asked"
+            )
             for_now = isinstance(error, auth_errors.RetriableConnectionFailure)
-            raise (Unsettled if for_now else errors.PlanError)(
-                f"{what}: the object store cannot be asked: {why}",
-                hint=_hint(error),
-            ) from error
+            kind = Unsettled if for_now else errors.PlanError
+            raise kind(str(told), hint=told.hint) from None
         _log.debug("%s %s: %d", method, url, response.status_code)
         return response
 
 
-class Container:
-    """One container; it need not exist.
+class ObjectContainer:
+    """A container, which need not exist.
 
     :ivar name: of the container.
     """
@@ -185,9 +186,9 @@ class Container:
     def __init__(
         self, store: ObjectStore, name: str, kind: str = "plan"
     ) -> None:
-        """Nothing is asked yet.
+        """Send no request yet.
 
-        :param kind: what errors call it, before its name.
+        :param kind: the word before its name in errors.
         :raises InvalidArgument: when no container can have this name.
         """
         if not can_be_plan(name):
@@ -202,7 +203,7 @@ class Container:
         self._url = "/%76" if name == "v" else f"/{urllib.parse.quote(name)}"
 
     def metadata(self) -> Mapping[str, str] | None:
-        """The headers of the container, in any case; None when it is not."""
+        """The headers of the container; None when it does not exist."""
         response = self._ask("HEAD", "")
         if response.status_code == requests.codes.not_found:
             return None
@@ -210,11 +211,11 @@ class Container:
         return response.headers
 
     def get(self, path: str, *, newest: bool = False) -> tuple[bytes, str]:
-        """The content of an object and its ETag; nothing when it is not.
+        """The content of an object and its ETag; empty when there is none.
 
-        Of a larger object the first `document.MAX_SIZE` bytes and one.
+        At most `document.MAX_SIZE` bytes and one are read.
 
-        :param newest: ask all servers that have it, not the next best.
+        :param newest: compare the copies of all servers.
         """
         headers = _NEWEST if newest else {}
         for _ in range(_READS):
@@ -228,8 +229,8 @@ class Container:
             _log.info("plan %s: %s: arrived broken", self.name, path)
         raise self.error(path, "arrives broken from the object store")
 
-    def head(self, path: str) -> Found | None:
-        """What is known of an object; None when there is none."""
+    def head(self, path: str) -> ObjectStatus | None:
+        """The description of an object; None when there is none."""
         response = self._ask("HEAD", path, _NEWEST)
         if response.status_code == requests.codes.not_found:
             return None
@@ -239,7 +240,7 @@ class Container:
             for name, value in response.headers.items()
             if name.lower().startswith(_KEPT)
         }
-        return Found(response.headers.get("ETag", ""), kept)
+        return ObjectStatus(response.headers.get("ETag", ""), kept)
 
     def put(
         self,
@@ -250,11 +251,11 @@ class Container:
     ) -> None:
         """Write an object, over another one.
 
-        The request is sent once: whoever repeats it has to look first what
-        is there by then.
+        The request is sent once. A caller that repeats it must first look
+        at the present object.
 
-        :param timeout: seconds to connect, and of silence.
-        :raises Unsettled: when it is worth another try.
+        :param timeout: seconds to connect and to read.
+        :raises Unsettled: when a later attempt may succeed.
         """
         answer = self._put(path, content, headers, once=timeout)
         if answer.status_code in answers.FOR_NOW:
@@ -265,13 +266,13 @@ class Container:
         self._check(answer, path)
 
     def check_writable(self, path: str) -> None:
-        """Find out whether objects can be written; nothing is written.
+        """Check that objects can be written; nothing is written.
 
-        What is sent is not what its ETag says: a store that would write it
-        finds that out at the end, and refuses. Who may not write is refused
-        before, and so is what a quota has no room for.
+        The ETag that is sent is wrong on purpose: a store that accepts the
+        request refuses it at its end. Missing rights and a full quota are
+        refused before.
 
-        :param path: of an object that there is none of.
+        :param path: of an object that does not exist.
         :raises PlanError: when this user may only read.
         :raises NoSpace: when the quota is reached.
         """
@@ -299,9 +300,9 @@ class Container:
     def create(
         self, path: str, content: bytes, headers: Mapping[str, str]
     ) -> bool:
-        """Write an object where none is; False when one is.
+        """Create an object; False when it exists.
 
-        Two that are written at the same time may both be said to be new.
+        Two concurrent calls may both succeed.
         """
         response = self._put(path, content, {**headers, "If-None-Match": "*"})
         if response.status_code != requests.codes.precondition_failed:
@@ -313,10 +314,10 @@ class Container:
     def delete(
         self, path: str, timeout: tuple[float, float] | None = None
     ) -> None:
-        """Let there be no such object; there may be none.
+        """Delete an object, which need not exist.
 
-        :param timeout: send the request once, with these seconds to
-            connect, and of silence.
+        :param timeout: send the request once, with these seconds to connect
+            and to read.
         """
         response = self._ask("DELETE", path, once=timeout)
         if response.status_code != requests.codes.not_found:
@@ -330,7 +331,7 @@ class Container:
     def error(
         self, path: str, problem: str, hint: str | None = None
     ) -> errors.PlanError:
-        """What to raise for the container, or for an object in it."""
+        """The error to raise for the container, or for an object in it."""
         return errors.PlanError(f"{self._what(path)}: {problem}", hint=hint)
 
     def _put(
@@ -369,9 +370,3 @@ class Container:
 def can_be_plan(name: str) -> bool:
     """Whether a container that is a plan can have this name."""
     return name.isprintable() and "/" not in name and name.strip(".") != ""
-
-
-def _hint(error: auth_errors.ClientException) -> str | None:
-    if isinstance(error, auth_errors.SSLError):
-        return "name the authority of its certificate with --os-cacert"
-    return None

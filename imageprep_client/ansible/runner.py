@@ -1,0 +1,182 @@
+"""One run of ansible."""
+
+from __future__ import annotations
+
+import os
+import secrets as random
+import tempfile
+import threading
+import time
+import types
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from imageprep_client import errors
+from imageprep_client.ansible import configuration, documents
+from imageprep_client.ansible.documents import Inventory
+from imageprep_client.ansible.events import Event, Events, RunResult
+from imageprep_client.host import processes
+
+#: Seconds that ansible-runner may take to notice that ansible was ended.
+_GRACE = 6.0
+_PLAYBOOK, _INVENTORY = "project/run.yaml", "inventory/hosts.yaml"
+_NOTHING: Mapping[str, Any] = types.MappingProxyType({})
+#: Settings of users that would break a run: questions for passwords, and
+#: other writers to the output.
+_SETTINGS = {
+    "ANSIBLE_ASK_PASS": "False",
+    "ANSIBLE_BECOME_ASK_PASS": "False",
+    # The one that ansible-runner has anyway: none cannot be said.
+    "ANSIBLE_CALLBACKS_ENABLED": "awx_display",
+    "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+    "ANSIBLE_LOCALHOST_WARNING": "False",
+    "ANSIBLE_NOCOLOR": "True",
+    "ANSIBLE_NOCOWS": "True",
+    "ANSIBLE_VERBOSITY": "0",
+}
+
+
+def run(
+    playbook: Sequence[Mapping[str, Any]] | str,
+    inventory: Inventory | str,
+    *,
+    on_event: Callable[[Event], object] = lambda event: None,
+    extra_vars: Mapping[str, Any] = _NOTHING,
+    forks: int = 5,
+    limit: str | None = None,
+    timeout: float | None = None,
+    environment: Mapping[str, str] = _NOTHING,
+    secrets: Collection[str] = (),
+    directory: Path | None = None,
+) -> RunResult:
+    """Run a playbook over the hosts of an inventory, and wait.
+
+    The user's configuration of ansible counts, but for settings that would
+    ask questions or change the output. Plays, inventory and variables are in
+    files of a private directory while ansible runs: they may have secrets.
+
+    When this returns or raises, all processes that were started on this host
+    for it are gone. Interrupted, it ends within some seconds.
+
+    :param playbook: plays, or the path of a playbook.
+    :param inventory: hosts, or the path of an inventory.
+    :param on_event: is called for each event of a host, from another thread,
+        one call at a time. It must not raise.
+    :param extra_vars: variables that override all others.
+    :param forks: hosts at once, at most.
+    :param limit: a host pattern that selects some of the hosts.
+    :param timeout: seconds for the whole run.
+    :param environment: variables to add to that of ansible.
+    :param secrets: texts that no message may show.
+    :param directory: where the private directory is made; processes whose
+        root is in it are ended as well. By default below TMPDIR.
+    :raises InvalidArgument: when ansible is not installed.
+    :raises AnsibleError: when the run takes longer than `timeout`.
+    """
+    configuration.check_installed("ansible cannot be run")
+    hosts = inventory.hosts if isinstance(inventory, Inventory) else ()
+    events = Events(hosts, on_event, secrets)
+    mark = environment.get(processes.MARK) or f"run-{random.token_hex(8)}"
+    with tempfile.TemporaryDirectory(
+        prefix="ansible-", dir=directory, ignore_cleanup_errors=True
+    ) as name:
+        private = Path(name)
+        if isinstance(playbook, str):
+            playbook = os.path.abspath(playbook)
+        else:
+            documents.write(private / _PLAYBOOK, playbook)
+            playbook = str(private / _PLAYBOOK)
+        if isinstance(inventory, Inventory):
+            documents.write(private / _INVENTORY, inventory.document())
+            inventory = str(private / _INVENTORY)
+        if extra_vars:
+            documents.write(private / "env" / "extravars", dict(extra_vars))
+        variables = _variables(private, environment)
+        job = _Job(
+            {
+                "private_data_dir": name,
+                "playbook": playbook,
+                "inventory": os.path.abspath(inventory),
+                "envvars": {**variables, processes.MARK: mark},
+                "forks": forks,
+                "limit": limit,
+                "quiet": True,
+                "settings": {
+                    "pexpect_timeout": 1,
+                    "suppress_output_file": True,
+                },
+                "event_handler": events.take,
+            }
+        )
+        try:
+            complete = job.wait(timeout)
+        finally:
+            job.cancelled.set()
+            processes.end_marked(mark, directory or private)
+            job.join()
+    return events.result(complete=complete)
+
+
+def _variables(
+    private: Path, environment: Mapping[str, str]
+) -> Mapping[str, str]:
+    """The variables that are added to ansible's environment."""
+    here = Path.cwd()
+    found = configuration.configuration(os.environ, here)
+    return {
+        **_SETTINGS,
+        **({"ANSIBLE_CONFIG": str(found)} if found else {}),
+        "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),
+        **environment,
+        "PATH": configuration.path(os.environ),
+    }
+
+
+class _Job:
+    """ansible-runner, in a thread of its own.
+
+    In this thread it could not be interrupted: ansible would live on.
+
+    :ivar cancelled: set to let it end.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.cancelled = threading.Event()
+        self._options = {
+            **options,
+            "cancel_callback": self.cancelled.is_set,
+        }
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._status = ""
+        self._defect: BaseException | None = None
+
+    def wait(self, timeout: float | None) -> bool:
+        """Run ansible to its end.
+
+        :returns: whether all went well.
+        """
+        begun = time.monotonic()
+        self._thread.start()
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            taken = time.monotonic() - begun
+            raise errors.AnsibleError(
+                f"ansible: not done after {taken:.0f} seconds"
+            )
+        if self._defect is not None:
+            raise self._defect
+        return self._status == "successful"
+
+    def join(self) -> None:
+        """Wait a moment for the end of a cancelled run."""
+        self._thread.join(_GRACE)
+
+    def _run(self) -> None:
+        # Only here: it takes as long to import as a command to start.
+        import ansible_runner
+
+        try:
+            self._status = ansible_runner.run(**self._options).status
+        except BaseException as error:
+            self._defect = error

@@ -1,0 +1,1 @@
+"""The OpenStack cloud: the connection to it, and its errors."""

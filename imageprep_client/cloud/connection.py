@@ -1,0 +1,56 @@
+"""The connection to the cloud, made when a command first needs it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from keystoneauth1 import exceptions as auth_errors
+from openstack.exceptions import SDKException
+from osc_lib import exceptions as shell_errors
+
+from imageprep_client.cloud import failures
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
+
+
+class ShellCommand(Protocol):
+    """A command of the ``openstack`` shell.
+
+    :ivar auth_required: read by the shell before it runs the command.
+    :ivar app: the shell.
+    """
+
+    auth_required: bool
+
+    @property
+    def app(self) -> Any: ...
+
+
+def connect(command: ShellCommand) -> Connection:
+    """Authenticate as the shell does, with all its ways to do so.
+
+    The shell decides before it parses the options of a command whether the
+    command needs the cloud. A command that needs it with some options only
+    says no, and calls this when it does. The shell closes the connection.
+
+    :raises CloudError: when the configuration is incomplete, or keystone
+        refuses, cannot be reached or cannot be verified.
+    """
+    command.auth_required = True
+    try:
+        command.app.prepare_to_run_command(command)
+    # A cause may quote what the user configured, so none is chained.
+    except auth_errors.ClientException as error:
+        raise failures.of_keystone(error) from None
+    except (
+        shell_errors.AuthorizationFailure,
+        shell_errors.CommandError,
+        SDKException,
+        OSError,
+        # A plugin raises it for values of another plugin.
+        TypeError,
+    ) as error:
+        raise failures.of_configuration(error) from None
+    connection: Connection = command.app.client_manager.sdk_connection
+    return connection

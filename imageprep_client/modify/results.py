@@ -1,0 +1,65 @@
+"""The result of a run of ansible for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from imageprep_client import errors
+from imageprep_client.ansible import Event, HostFailure, HostState, RunResult
+from imageprep_client.modify import playbook
+from imageprep_client.modify.base import Changed, ImageChange
+from imageprep_client.observer import Observer
+
+_FAILED = (HostState.FAILED, HostState.UNREACHABLE)
+
+
+class Changes:
+    """The changes of one run, in their order."""
+
+    def __init__(
+        self, changes: Sequence[ImageChange], observer: Observer
+    ) -> None:
+        self._changes = {
+            playbook.host(i): change for i, change in enumerate(changes)
+        }
+        self._observer = observer
+        self._done: set[str] = set()
+
+    def note(self, event: Event) -> None:
+        """Tell the observer of an image that is done."""
+        if event.ok and event.task == playbook.DONE:
+            self._done.add(event.host)
+            change = self._changes[event.host]
+            self._observer.image_finished(change.source_image, "changed")
+
+    def of(self, run: RunResult) -> Sequence[Changed]:
+        """What became of each change.
+
+        :raises ModifyError: when no image is done, and ansible had no word
+            for any of them.
+        """
+        found = [self._changed(*each, run) for each in self._changes.items()]
+        if not run.complete and not any(x.done or x.error for x in found):
+            raise errors.ModifyError(f"ansible: {run.reason}", log=run.log)
+        return found
+
+    def _changed(
+        self, name: str, change: ImageChange, run: RunResult
+    ) -> Changed:
+        if name in self._done:
+            return Changed(change, True)
+        host = run.hosts[name]
+        if host.state not in _FAILED or host.failure is None:
+            return Changed(change, False)
+        return Changed(change, False, _error(change, host.failure))
+
+
+def _error(change: ImageChange, failure: HostFailure) -> errors.ModifyError:
+    role = f"{change.source_image}: ansible role {change.ansible_role}"
+    message = failure.message.removeprefix(f"{change.source_image}: ")
+    told = (
+        f"{role} failed: {message}"
+        if failure.task is None
+        else f"{role}: task {failure.task!r} failed: {message}"
+    )
+    return errors.ModifyError(told, log=failure.log)

@@ -1,0 +1,1 @@
+"""Plans that are containers of an object store."""

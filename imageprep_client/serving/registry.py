@@ -1,0 +1,220 @@
+"""The registry over a tree, as an aiohttp application."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from imageprep_client import errors
+from imageprep_client.oci import mediatypes
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.serving import paging, ranges, route
+from imageprep_client.serving.manifests import ServedManifests
+from imageprep_client.stores.imageserve import ImageServeStore, ImageServeTree
+
+#: Sent with every response. Content is what somebody else wrote: no browser
+#: may take it for anything but its type.
+_HEADERS = {
+    "Docker-Distribution-Api-Version": "registry/2.0",
+    "X-Content-Type-Options": "nosniff",
+}
+_A_YEAR = "max-age=31536000, immutable"
+#: Bytes of a file that is sent from memory; larger ones go by ``sendfile``.
+_SMALL = 64 * 1024
+
+
+def application(tree: ImageServeTree) -> web.Application:
+    """The registry as an aiohttp application."""
+    app = web.Application(middlewares=[_refusals])
+    app.router.add_route("*", "/{path:.*}", _Registry(tree).handle)
+    return app
+
+
+@web.middleware
+async def _refusals(
+    request: web.Request,
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+) -> web.StreamResponse:
+    """Turn errors into the responses of the distribution spec."""
+    try:
+        return await handler(request)
+    except route.Refusal as error:
+        refusal = error
+    except errors.AccessDenied as error:
+        refusal = route.Refusal(403, "DENIED", str(error))
+    except errors.ImagePrepError as error:
+        refusal = route.Refusal(500, "UNKNOWN", str(error))
+    headers = {**_HEADERS, **refusal.headers}
+    return _json(refusal.to_json(), headers, refusal.status)
+
+
+def _json(
+    document: object,
+    headers: Mapping[str, str] = _HEADERS,
+    status: int = 200,
+    media_type: str = "application/json",
+) -> web.Response:
+    return web.Response(
+        body=json.dumps(document).encode(),
+        status=status,
+        headers={**headers, "Content-Type": media_type},
+    )
+
+
+class _Registry:
+    """Answers requests from a tree."""
+
+    def __init__(self, tree: ImageServeTree) -> None:
+        self._tree = tree
+        self._manifests = ServedManifests(tree)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        if request.method not in ("GET", "HEAD"):
+            raise route.read_only()
+        asked = route.parse(request.path)
+        if asked.kind == "version":
+            return _json({})
+        if asked.kind == "catalog":
+            # A tree caches its repositories; a new one reads them again.
+            fresh = ImageServeTree(self._tree.path)
+            names = await asyncio.to_thread(fresh.repositories)
+            return self._list(request, {}, "repositories", names)
+        store = self._tree.store(asked.repository)
+        if asked.kind == "tags":
+            return self._tags(request, store)
+        if asked.kind == "referrers":
+            return self._referrers(request, store, asked.reference)
+        if asked.kind == "blob":
+            return await self._blob(request, store, asked.reference)
+        return await self._manifest(request, store, asked.reference)
+
+    def _tags(
+        self, request: web.Request, store: ImageServeStore
+    ) -> web.Response:
+        if not store.has_manifests():
+            raise route.name_unknown(store.repository)
+        return self._list(
+            request, {"name": store.repository}, "tags", list(store.tags())
+        )
+
+    def _list(
+        self,
+        request: web.Request,
+        document: dict[str, Any],
+        key: str,
+        names: list[str],
+    ) -> web.Response:
+        query = request.query
+        found, following = paging.page(
+            names, query.get("n"), query.get("last")
+        )
+        headers = dict(_HEADERS)
+        if following:
+            headers["Link"] = f'<{request.path}?{following}>; rel="next"'
+        return _json({**document, key: found}, headers)
+
+    def _referrers(
+        self, request: web.Request, store: ImageServeStore, digest: str
+    ) -> web.Response:
+        found = store.referrers(Descriptor(mediatypes.OCI_MANIFEST, digest, 0))
+        headers = dict(_HEADERS)
+        wanted = request.query.get("artifactType")
+        if wanted:
+            found = [each for each in found if each.artifact_type == wanted]
+            headers["OCI-Filters-Applied"] = "artifactType"
+        index = {
+            "schemaVersion": 2,
+            "mediaType": mediatypes.OCI_INDEX,
+            "manifests": [each.to_json() for each in found],
+        }
+        return _json(index, headers, media_type=mediatypes.OCI_INDEX)
+
+    async def _blob(
+        self, request: web.Request, store: ImageServeStore, digest: str
+    ) -> web.StreamResponse:
+        file = store.open_blob(digest)
+        if file is None:
+            raise route.blob_unknown(digest)
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Cache-Control": _A_YEAR,
+        }
+        with file:
+            return await _send(request, file, digest, headers)
+
+    async def _manifest(
+        self, request: web.Request, store: ImageServeStore, reference: str
+    ) -> web.StreamResponse:
+        # Container tools send a line for each type.
+        accept = ", ".join(request.headers.getall("Accept", ()))
+        manifest = self._manifests.get(store, reference, accept)
+        if manifest is None:
+            raise route.manifest_unknown(reference)
+        headers = {"Content-Type": manifest.media_type}
+        if manifest.digest != reference:
+            headers["Vary"] = "Accept"
+        with io.BytesIO(manifest.content) as file:
+            return await _send(request, file, manifest.digest, headers)
+
+
+async def _send(
+    request: web.Request,
+    file: io.FileIO | io.BytesIO,
+    digest: str,
+    headers: Mapping[str, str],
+) -> web.StreamResponse:
+    """Send a file, or the requested range of it."""
+    if isinstance(file, io.BytesIO):
+        size = len(file.getbuffer())
+    else:
+        size = os.fstat(file.fileno()).st_size
+    etag = f'"{digest}"'
+    headers = {
+        **_HEADERS,
+        **headers,
+        "Docker-Content-Digest": digest,
+        "ETag": etag,
+        "Accept-Ranges": "bytes",
+    }
+    known = request.if_none_match or ()
+    if any(tag.value in (digest, "*") for tag in known):
+        return web.Response(status=304, headers=headers)
+    wanted = None
+    if (
+        request.method == "GET"
+        and request.headers.get("If-Range", etag) == etag
+    ):
+        wanted = ranges.parse(request.headers.get("Range"), size)
+    offset, count = wanted or (0, size)
+    status = 206 if wanted else 200
+    if wanted:
+        last = offset + count - 1
+        headers["Content-Range"] = f"bytes {offset}-{last}/{size}"
+    if count <= _SMALL or isinstance(file, io.BytesIO):
+        file.seek(offset)
+        body = file.read(count)
+        return web.Response(body=body, status=status, headers=headers)
+    response = web.StreamResponse(status=status, headers=headers)
+    response.content_length = count
+    try:
+        await response.prepare(request)
+        # The transport is None when the client has gone meanwhile.
+        transport = request.transport
+        if (
+            request.method == "GET"
+            and transport
+            and not transport.is_closing()
+        ):
+            loop = asyncio.get_running_loop()
+            await loop.sendfile(transport, file, offset, count)
+        await response.write_eof()
+    except (ConnectionError, TimeoutError):
+        # The client hung up, or took nothing for too long.
+        request.protocol.force_close()
+    return response

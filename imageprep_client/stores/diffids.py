@@ -1,0 +1,271 @@
+"""Layers compared with the diff IDs that the config of their image claims.
+
+A diff ID is the digest of a layer without its compression. A config can
+claim any: only the layer itself shows whether the claim is true.
+"""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import json
+import lzma
+import sys
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from imageprep_client import errors
+from imageprep_client.oci import config as configs
+from imageprep_client.oci import digest as digests
+from imageprep_client.oci import mediatypes
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.manifest import Manifest
+from imageprep_client.stores import verify
+from imageprep_client.stores.base import CHUNK, Content, ReadableStore
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+#: Bytes that the layers of one check may have without their compression.
+MAX_UNPACKED = 1 << 36
+# The dictionary of an xz stream takes as much memory as the stream says.
+_XZ_MEMORY = 1 << 28
+_DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError, zstd.ZstdError)
+_IMAGE_CONFIGS = frozenset({mediatypes.OCI_CONFIG, mediatypes.DOCKER_CONFIG})
+
+
+class _Decompressor(Protocol):
+    """The interface that the decompressors of Python have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _Gzip:
+    """A gzip member, with that interface."""
+
+    def __init__(self) -> None:
+        self._zlib = zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._zlib.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._zlib.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._zlib.decompress(
+            self._zlib.unconsumed_tail + data, max_length
+        )
+
+
+#: Compressions by the bytes that they begin with. containers/storage goes by
+#: these bytes, too, whatever the media type says.
+_COMPRESSIONS: Sequence[tuple[bytes, Callable[[], _Decompressor]]] = (
+    (b"\x1f\x8b\x08", _Gzip),
+    (b"\x28\xb5\x2f\xfd", zstd.ZstdDecompressor),
+    (b"\xfd7zXZ\x00", lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY)),
+    (b"BZh", bz2.BZ2Decompressor),
+)
+_LONGEST = max(len(magic) for magic, _ in _COMPRESSIONS)
+
+
+class DiffIdCheck:
+    """Checks images against their configs; may be used by several threads.
+
+    Each layer is decompressed once, however many images have it.
+
+    :param limit: how many bytes all layers together may have without their
+        compression.
+    :param room: what `limit` is, for messages, such as a directory.
+    """
+
+    def __init__(self, limit: int = MAX_UNPACKED, room: str = "") -> None:
+        self._limit = min(limit, MAX_UNPACKED)
+        self._room = room and f", the room in {room}"
+        self._total = 0
+        self._known: dict[tuple[str, str], str] = {}
+        self._locks: dict[tuple[str, str], threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def check_stored(
+        self, store: ReadableStore, reference: str, name: str
+    ) -> Mapping[str, Descriptor]:
+        """Check all that is in a store of an image, before it is unpacked.
+
+        :param reference: a tag or digest of an image or an index.
+        :param name: what messages call the image.
+        :returns: the layers by their diff IDs.
+        :raises InvalidContent: when a layer has another diff ID than the
+            config says, cannot be decompressed, or is offered at URLs.
+        :raises StoreError: when the image cannot be read.
+        """
+        layers: dict[str, Descriptor] = {}
+        todo = [store.resolve(reference)]
+        while todo:
+            manifest = verify.manifest(store, todo.pop())
+            todo += [m for m in manifest.manifests if store.exists(m)]
+            if manifest.config is None:
+                continue
+            _refuse_urls(manifest, name)
+            claimed = _claimed(store, manifest.config, manifest.layers, name)
+            for diff_id, layer in zip(claimed, manifest.layers, strict=True):
+                self._compare(store, layer, diff_id, name)
+                layers[diff_id] = layer
+        return layers
+
+    def mismatches(
+        self, store: ReadableStore, manifest: Manifest
+    ) -> list[errors.InvalidContent]:
+        """Compare the layers of one image in a store with its config.
+
+        :returns: why the image is wrong; empty also for other manifests.
+        """
+        config = manifest.config
+        if config is None or not manifest.layers:
+            return []
+        found: list[errors.InvalidContent] = []
+        try:
+            claimed = _claimed(store, config, manifest.layers, str(store))
+        except errors.InvalidContent as error:
+            # The config of an artifact can be anything.
+            return [error] if config.media_type in _IMAGE_CONFIGS else []
+        for diff_id, layer in zip(claimed, manifest.layers, strict=True):
+            if mediatypes.is_foreign(layer.media_type):
+                continue
+            try:
+                self._compare(store, layer, diff_id, str(store))
+            except errors.InvalidContent as error:
+                found.append(error)
+        return found
+
+    def _compare(
+        self, store: ReadableStore, layer: Descriptor, diff_id: str, name: str
+    ) -> None:
+        actual = self._diff_id(store, layer, diff_id, name)
+        if actual != diff_id:
+            raise errors.InvalidContent(
+                f"{name}: layer {layer.digest} has the diff ID {actual}, the"
+                f" config of the image says {diff_id}",
+                hint="the image is damaged or hostile; get it from another"
+                " place",
+            )
+
+    def _diff_id(
+        self, store: ReadableStore, layer: Descriptor, like: str, name: str
+    ) -> str:
+        """The diff ID of a layer, by the algorithm of another digest."""
+        key = layer.digest, like.partition(":")[0]
+        with self._lock:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            if key not in self._known:
+                with contextlib.closing(store.fetch(layer)) as content:
+                    found = self._hash(content, layer, like, name)
+                self._known[key] = f"{key[1]}:{found}"
+            return self._known[key]
+
+    def _hash(
+        self, content: Content, layer: Descriptor, like: str, name: str
+    ) -> str:
+        digest = digests.hasher(like)
+        size = 0
+        try:
+            for chunk in unpacked(content):
+                size += len(chunk)
+                if self._total + size > self._limit:
+                    raise errors.InvalidContent(
+                        f"{name}: layer {layer.digest} exceeds the limit for"
+                        f" unpacked layers: {self._limit} bytes{self._room}"
+                    )
+                digest.update(chunk)
+        except _DAMAGED as error:
+            raise errors.InvalidContent(
+                f"{name}: layer {layer.digest} cannot be decompressed: {error}"
+            ) from error
+        with self._lock:
+            self._total += size
+        return digest.hexdigest()
+
+
+def unpacked(content: Content) -> Iterator[bytes]:
+    """The bytes of a layer without its compression, in bounded pieces.
+
+    :raises EOFError: when it is cut off.
+    """
+    data = b""
+    while len(data) < _LONGEST and (more := content.read(CHUNK)):
+        data += more
+    new = next((new for m, new in _COMPRESSIONS if data.startswith(m)), None)
+    if new is None:
+        while data:
+            yield data
+            data = content.read(CHUNK)
+        return
+    stream = new()
+    while True:
+        yield stream.decompress(data, CHUNK)
+        data = b""
+        if stream.eof:
+            # A file may have several members.
+            data = stream.unused_data or content.read(CHUNK)
+            if not data:
+                return
+            stream = new()
+        elif stream.needs_input:
+            data = content.read(CHUNK)
+            if not data:
+                raise EOFError("it is cut off")
+
+
+def _claimed(
+    store: ReadableStore,
+    config: Descriptor,
+    layers: Sequence[Descriptor],
+    name: str,
+) -> Sequence[str]:
+    """The diff IDs of a config, one for each layer."""
+    content = verify.read_all(
+        store.fetch(config), configs.MAX_SIZE, config.digest
+    )
+    claimed = configs.parse(content, f"{name}: {config.digest}").diff_ids
+    if not all(map(digests.is_valid, claimed)):
+        raise errors.InvalidContent(
+            f"{name}: config {config.digest} has invalid diff IDs"
+        )
+    if len(claimed) != len(layers):
+        raise errors.InvalidContent(
+            f"{name}: {len(layers)} layers in its manifest,"
+            f" {len(claimed)} in its config"
+        )
+    return claimed
+
+
+def _refuse_urls(manifest: Manifest, name: str) -> None:
+    """Refuse layers that whoever unpacks the image would fetch from URLs."""
+    document = json.loads(manifest.content)
+    for part in (document["config"], *document["layers"]):
+        if part.get("urls"):
+            raise errors.InvalidContent(
+                f"{name}: layer {part['digest']} is offered at URLs, which"
+                " are not asked",
+                hint="take an image whose registry has all its layers",
+            )

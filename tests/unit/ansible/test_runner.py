@@ -1,0 +1,100 @@
+"""Runs of real ansible over hosts that are this one, or none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imageprep_client import ansible, errors
+from imageprep_client.ansible import LOCAL, HostState, Inventory, Unsafe
+
+_NOBODY = {
+    "ansible_connection": "ssh",
+    "ansible_host": "127.0.0.1",
+    "ansible_port": 1,
+    "code": 0,
+}
+
+
+def shell(text: str, **more: object) -> Mapping[str, Any]:
+    """A play with one command for all hosts."""
+    task = {"name": "do it", "ansible.builtin.shell": text, **more}
+    return {"hosts": "all", "gather_facts": False, "tasks": [task]}
+
+
+def test_a_result_for_each_host(tmp_path: Path) -> None:
+    """Hosts fail by themselves, each with its reason and no secret."""
+    inventory = Inventory(
+        groups={
+            "all_of_them": {
+                "good": {**LOCAL, "code": 0},
+                "bad": {**LOCAL, "code": 3},
+                "away": _NOBODY,
+            }
+        }
+    )
+    tasks: list[tuple[str, str, bool]] = []
+    result = ansible.run(
+        [shell("echo {{ word }} >&2; exit {{ code }}")],
+        inventory,
+        on_event=lambda event: tasks.append(
+            (event.host, event.task, event.ok)
+        ),
+        extra_vars={"word": Unsafe("hunter2 {{ x }}")},
+        secrets=["hunter2"],
+        forks=3,
+        directory=tmp_path,
+    )
+    assert {name: host.state for name, host in result.hosts.items()} == {
+        "good": HostState.OK,
+        "bad": HostState.FAILED,
+        "away": HostState.UNREACHABLE,
+    }
+    assert not result.complete
+    assert result.hosts["good"].failure is None
+    assert str(result.hosts["bad"].failure) == (
+        "task 'do it' failed: *** {{ x }}"
+    )
+    assert "hunter2" not in f"{result}"
+    assert ("good", "do it", True) in tasks
+    assert not list(tmp_path.iterdir())
+
+
+def test_files(tmp_path: Path) -> None:
+    """A playbook and an inventory may be files, and hosts be selected."""
+    inventory = tmp_path / "inventory.ini"
+    inventory.write_text("[all]\na ansible_connection=local\nb\n")
+    playbook = tmp_path / "playbook.yaml"
+    playbook.write_text(
+        "- hosts: all\n  gather_facts: false\n"
+        "  tasks: [{ansible.builtin.debug: }]\n"
+    )
+    result = ansible.run(str(playbook), str(inventory), limit="a")
+    assert result.complete
+    assert [host.name for host in result.hosts.values()] == ["a"]
+
+
+def test_timeout(tmp_path: Path) -> None:
+    """A run that takes too long is ended, with all that it started."""
+    begun = time.monotonic()
+    with pytest.raises(errors.AnsibleError, match="not done after"):
+        ansible.run(
+            [shell(f"sleep 5; touch {tmp_path}/done")],
+            Inventory(groups={"some": {"a": dict(LOCAL)}}),
+            timeout=3,
+            directory=tmp_path,
+        )
+    time.sleep(max(begun + 6 - time.monotonic(), 0))
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_ansible(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing is named, with the remedy."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(errors.InvalidArgument, match="ansible-core") as raised:
+        ansible.run([], Inventory(groups={}))
+    assert "pip install" in str(raised.value.hint)

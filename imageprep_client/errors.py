@@ -41,8 +41,24 @@ from typing import Literal
 Origin = Literal["source", "destination"]
 
 
+def printable(text: object) -> str:
+    """The text on one line, with control characters escaped.
+
+    Names that registries, images and files give may hold escape sequences
+    for a terminal, and line breaks that forge lines of a log.
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else repr(char)[1:-1] for char in text
+    )
+
+
 class ImagePrepError(Exception):
     """Root of everything this package raises on purpose.
+
+    Its message is printable and one line.
 
     :ivar hint: a remedy to show below the message, or None.
     :param temporary: whether a later attempt may succeed, where that differs
@@ -58,8 +74,8 @@ class ImagePrepError(Exception):
         hint: str | None = None,
         temporary: bool | None = None,
     ) -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(printable(message))
+        self.hint = hint and printable(hint)
         if temporary is not None:
             self.temporary = temporary
 

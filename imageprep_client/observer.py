@@ -1,4 +1,4 @@
-"""What happens during a run, told to whoever wants to show it.
+"""Progress of a run, reported to an observer.
 
 The libraries never print: they call an `Observer`. Every method does nothing
 by default, so a subclass overrides what it shows. Calls come from several
@@ -7,20 +7,83 @@ threads at once; a method returns at once and raises nothing.
 
 from __future__ import annotations
 
+import enum
+
 from imageprep_client.oci.descriptor import Descriptor
+
+
+class Phase(enum.Enum):
+    """A part of a run, with the unit that it counts.
+
+    :ivar title: what users read.
+    :ivar unit: what `Observer.phase` and `Observer.advanced` count.
+    :ivar copies: whether it is a step of the copy of images: then finished
+        images count over all these steps.
+    """
+
+    title: str
+    unit: str
+    copies: bool
+
+    DISCOVER = "discover", "images", False
+    RESOLVE = "resolve", "images", True
+    LOCATE = "locate", "blobs", True
+    BLOBS = "blobs", "blobs", True
+    MANIFESTS = "manifests", "images", True
+    TAGS = "tags", "images", True
+    MODIFY = "modify", "images", False
+    HOTFIX = "hotfix", "images", False
+    READ = "read", "repositories", False
+    HASH = "hash", "blobs", False
+    DIFF_IDS = "diff ids", "images", False
+
+    def __new__(cls, title: str, unit: str, copies: bool) -> Phase:
+        phase = object.__new__(cls)
+        phase._value_ = title
+        phase.title, phase.unit, phase.copies = title, unit, copies
+        return phase
+
+
+class ImageOutcome(enum.StrEnum):
+    """What became of one image."""
+
+    COPIED = "copied"
+    PRESENT = "present"
+    #: A dry run would copy it.
+    PLANNED = "planned"
+    #: It is used where it is.
+    REFERENCED = "referenced"
+    #: Its registry did not answer.
+    UNCHECKED = "unchecked"
+    CHANGED = "changed"
+    HOTFIXED = "hotfixed"
+    FAILED = "failed"
+    #: The failure of another image ended the run first.
+    LEFT = "left"
+
+
+class BlobOutcome(enum.StrEnum):
+    """How a repository came to have a blob."""
+
+    COPIED = "copied"
+    MOUNTED = "mounted"
+    PRESENT = "present"
 
 
 class Observer:
     """Does nothing; the base of all observers."""
 
-    def phase(self, name: str, total: int) -> None:
-        """A phase begins in which `total` images or blobs will be done."""
+    def phase(self, phase: Phase, total: int) -> None:
+        """A phase begins that has to do `total` of its units."""
+
+    def advanced(self, phase: Phase) -> None:
+        """One more unit of a phase is done, and it is not a whole image."""
 
     def image_started(self, image: str) -> None:
         """Work on this image begins."""
 
-    def image_finished(self, image: str, outcome: str) -> None:
-        """This image is done; `outcome` as in `transfer.engine.Outcome`."""
+    def image_finished(self, image: str, outcome: ImageOutcome) -> None:
+        """This image is done."""
 
     def bytes_expected(self, count: int) -> None:
         """That many more bytes will have to travel."""
@@ -28,8 +91,8 @@ class Observer:
     def bytes_copied(self, count: int) -> None:
         """That many bytes have travelled since the last call."""
 
-    def blob_finished(self, blob: Descriptor, how: str) -> None:
-        """A blob is in place; `how` is copied, mounted or present."""
+    def blob_finished(self, blob: Descriptor, outcome: BlobOutcome) -> None:
+        """A blob is in place."""
 
     def retrying(self, what: str, attempt: int, seconds: float) -> None:
         """`what` failed for now and is tried again after `seconds`."""
@@ -38,7 +101,7 @@ class Observer:
         """Progress waits for something outside, such as another run's lock."""
 
     def note(self, text: str) -> None:
-        """Something the user may like to know, and need do nothing about."""
+        """A fact that the user may like to know and need not act on."""
 
     def warning(self, text: str) -> None:
-        """Something the user should know that is no failure."""
+        """A fact that the user should know and that is no failure."""

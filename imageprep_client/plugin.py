@@ -17,6 +17,8 @@ API_VERSION_OPTION = "os_image_prepare_api_version"
 API_VERSIONS = ("1",)
 DEFAULT_API_VERSION = "1"
 
+#: What is shown in place of a secret.
+MASK = "***"
 _SECRETS = (
     "credential",
     "passcode",
@@ -91,7 +93,7 @@ def mask_passwords(record: logging.LogRecord) -> bool:
 
 def _masked(option: re.Match[str]) -> str:
     name, joint, value = option.groups()
-    return f"{name}{joint}{'***' if is_secret(name) else value}"
+    return f"{name}{joint}{MASK if is_secret(name) else value}"
 
 
 def make_client(instance: Any) -> Any:
@@ -99,9 +101,9 @@ def make_client(instance: Any) -> Any:
 
     :param instance: the shell's ``ClientManager``.
     """
-    from imageprep_client import client
+    from imageprep_client.client.images import ContainerImages
 
-    return client.make_client(instance)
+    return ContainerImages()
 
 
 def build_option_parser(
@@ -120,4 +122,24 @@ def build_option_parser(
         help="Version of the image-prepare commands, default="
         f"{DEFAULT_API_VERSION} (Env: OS_IMAGE_PREPARE_API_VERSION)",
     )
+    _keep_log_file(parser)
     return parser
+
+
+def _keep_log_file(parser: argparse.ArgumentParser) -> None:
+    """Leave ``--log-file`` of an ``image-prepare`` command to the command.
+
+    The shell takes the option wherever it is on the command line, and opens
+    the file at once: it would wait for the reader of a named pipe for ever,
+    and print a traceback for each record that does not fit on a disk.
+    """
+    parse = parser.parse_known_args
+
+    def parse_known_args(*args: Any, **kwargs: Any) -> Any:
+        options, words = parse(*args, **kwargs)
+        if "image-prepare" in words:
+            options.image_prepare_log_file = options.log_file
+            options.log_file = None
+        return options, words
+
+    parser.parse_known_args = parse_known_args  # type: ignore[method-assign] # the shell offers no other way

@@ -33,7 +33,7 @@ REGION = "RegionOne"
 BARE_REGION = "RegionTwo"
 _SWIFT_PASSWORD = "of-swift"
 _KINDS = ("account", "container", "object")
-_TIMEOUT = 20
+_TIMEOUT = 90
 
 
 class Services:

@@ -49,7 +49,7 @@ def open_image(path: str) -> BinaryIO:
         reason = getattr(error, "strerror", None) or "no file name"
         raise errors.InvalidFile(
             path, f"cannot be read: {reason.lower()}"
-        ) from error
+        ) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise errors.InvalidFile(path, "is not a regular file")
@@ -114,7 +114,7 @@ def _detect(file: BinaryIO, path: str) -> format_inspector.FileInspector:
     except format_inspector.ImageFormatError as error:
         raise errors.InvalidFile(
             path, f"has no single format: {errors.reason(error)}"
-        ) from error
+        ) from None
     if found is None:
         raise errors.InvalidFile(path, "has no format that is known")
     return found
@@ -127,11 +127,11 @@ def _check_safety(found: format_inspector.FileInspector, path: str) -> None:
         reasons = "; ".join(str(each) for each in error.failures.values())
         raise errors.InvalidFile(
             path, f"is not safe to open as {found.NAME}: {reasons}"
-        ) from error
+        ) from None
     except format_inspector.ImageFormatError as error:
         raise errors.InvalidFile(
             path, f"is no whole {found.NAME}: {errors.reason(error)}"
-        ) from error
+        ) from None
 
 
 def _qcow2_size(head: bytes, path: str, file_size: int) -> int:

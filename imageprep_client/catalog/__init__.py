@@ -1,11 +1,11 @@
 """Which container images a release has, and what each of them is for."""
 
-from imageprep_client.catalog.entry import Entry
 from imageprep_client.catalog.release import (
     DEFAULT_RELEASE,
     Catalog,
     load,
     releases,
 )
+from imageprep_client.catalog.table_image import TableImage
 
-__all__ = ["DEFAULT_RELEASE", "Catalog", "Entry", "load", "releases"]
+__all__ = ["DEFAULT_RELEASE", "Catalog", "TableImage", "load", "releases"]

@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence, Set
 
-from imageprep_client.catalog.entry import Entry
+from imageprep_client.catalog.table_image import TableImage
 
 Pattern = re.Pattern[str]
 
 
-def serves(entry: Entry, services: Set[str] | None) -> bool:
+def serves(entry: TableImage, services: Set[str] | None) -> bool:
     """Whether one of these services needs the entry.
 
     :param services: what is enabled; None where nothing is known about it,
@@ -23,7 +23,7 @@ def serves(entry: Entry, services: Set[str] | None) -> bool:
 
 
 def matches(
-    entry: Entry, includes: Sequence[Pattern], excludes: Sequence[Pattern]
+    entry: TableImage, includes: Sequence[Pattern], excludes: Sequence[Pattern]
 ) -> bool:
     """Whether the patterns let the entry pass.
 
@@ -37,11 +37,11 @@ def matches(
 
 
 def select(
-    entries: Iterable[Entry],
+    entries: Iterable[TableImage],
     services: Set[str] | None,
     includes: Sequence[Pattern] = (),
     excludes: Sequence[Pattern] = (),
-) -> tuple[Entry, ...]:
+) -> tuple[TableImage, ...]:
     """The entries that pass every filter, in their order."""
     return tuple(
         entry

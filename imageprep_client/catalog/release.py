@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from imageprep_client import errors
-from imageprep_client.catalog.entry import Entry, Table
 from imageprep_client.catalog.table import ReleaseTable
+from imageprep_client.catalog.table_image import ImageTable, TableImage
 
 #: The release that is used when none is named.
 DEFAULT_RELEASE = "master"
@@ -28,6 +28,8 @@ _RELEASES = (
     "zed",
     "master",
 )
+# In these releases a tag in set wins over tag_from_label.
+_TAG_WINS = frozenset({"victoria", "wallaby", "zed"})
 _DATA = pathlib.Path(__file__).with_name("data")
 # Without these no image of a release has a usable name. The others belong
 # to images that a deployment may well do without, such as Ceph's.
@@ -51,11 +53,22 @@ class Catalog:
     values: Mapping[str, object]
     _prepare: Sequence[Mapping[str, Any]]
     _release_table: ReleaseTable
-    _table: Table
+    _table: ImageTable
+
+    @property
+    def tag_wins(self) -> bool:
+        """Whether ``tag`` in ``set`` wins over ``tag_from_label``.
+
+        Else the image at this tag is asked for the label.
+        """
+        return self.release in _TAG_WINS
 
     @property
     def default_prepare(self) -> list[dict[str, Any]]:
         """The release's own ``ContainerImagePrepare``; a fresh copy.
+
+        It gives versioned tags: where ``tag`` wins over ``tag_from_label``
+        it has none, and the release's own tag is the default.
 
         :raises InvalidArgument: when the release has none.
         """
@@ -66,9 +79,14 @@ class Catalog:
                 hint="give one in an environment file; its set needs "
                 + ", ".join(self._release_table.variables),
             )
-        return [copy.deepcopy(dict(entry)) for entry in self._prepare]
+        entries = [copy.deepcopy(dict(entry)) for entry in self._prepare]
+        if self.tag_wins:
+            for entry in entries:
+                if entry.get("tag_from_label"):
+                    entry["set"].pop("tag", None)
+        return entries
 
-    def render(self, values: Mapping[str, object]) -> tuple[Entry, ...]:
+    def render(self, values: Mapping[str, object]) -> tuple[TableImage, ...]:
         """Every image that exists with these values, unfiltered.
 
         :param values: ``set`` of an entry of ``ContainerImagePrepare``; it

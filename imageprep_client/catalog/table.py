@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
-from imageprep_client.catalog.entry import Entry
+from imageprep_client.catalog.table_image import TableImage
 
 _VARIABLE = re.compile(r"\{(\w+)\}")
 
@@ -81,8 +81,8 @@ class ReleaseTable:
             )
         )
 
-    def render(self, values: Mapping[str, object]) -> tuple[Entry, ...]:
-        """See `Table.render`; a variable without a value is empty."""
+    def render(self, values: Mapping[str, object]) -> tuple[TableImage, ...]:
+        """See `ImageTable.render`; a variable without a value is empty."""
         return self._entries(
             values, [group for group in self._groups if group.exists(values)]
         )
@@ -117,7 +117,9 @@ class ReleaseTable:
                 later += [(group.when, n, entry.image) for n in own]
         return found
 
-    def render_absent(self, values: Mapping[str, object]) -> tuple[Entry, ...]:
+    def render_absent(
+        self, values: Mapping[str, object]
+    ) -> tuple[TableImage, ...]:
         """The entries that do not exist with these values.
 
         Those whose name needs a variable that is not in `values` are left
@@ -135,7 +137,7 @@ class ReleaseTable:
 
     def _entries(
         self, values: Mapping[str, object], groups: Sequence[_Group]
-    ) -> tuple[Entry, ...]:
+    ) -> tuple[TableImage, ...]:
         entries = []
         for group in groups:
             head, _, tail = group.name.partition("*")
@@ -143,7 +145,7 @@ class ReleaseTable:
             variables = tuple(_VARIABLE.findall(group.name))
             for own, parameters, services in group.images:
                 entries.append(
-                    Entry(
+                    TableImage(
                         image=f"{head}{own}{tail}",
                         source=group.source,
                         parameters=tuple(parameters),

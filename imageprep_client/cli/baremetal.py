@@ -11,7 +11,7 @@ from cliff import columns
 from osc_lib.cli import format_columns
 from osc_lib.i18n import _
 
-from imageprep_client.cli import base, progress
+from imageprep_client.cli import base, options, progress
 
 if TYPE_CHECKING:
     from imageprep_client.client import baremetal
@@ -62,7 +62,7 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-size",
         metavar="<GiB>",
-        type=base.positive,
+        type=options.positive,
         default=baremetal.MAX_SIZE,
         help=_(
             "Largest size of the disk in it that is accepted (default:"

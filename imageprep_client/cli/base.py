@@ -13,15 +13,16 @@ import shlex
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from osc_lib.command import command
-from osc_lib.i18n import _
 
-from imageprep_client import client, errors, plugin
-from imageprep_client.cli import given
+from imageprep_client import errors, plugin
+from imageprep_client.cli import given, log
 
-_MASK = "***"
+if TYPE_CHECKING:
+    from imageprep_client.client.images import Row
+
 _COPIES = ("Image", "Source", "Destination", "Digest", "Outcome", "Bytes")
 _PROVIDED = "This command is provided by the imageprep-client plugin."
 # The password of a URL, https://user:password@host/.
@@ -47,27 +48,43 @@ class Command(command.Command):
         return parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
-        # What was imported stays: looking for garbage in it takes, with the
-        # last look of all, a tenth of a second.
+        # The modules that were imported stay: looking for garbage in them
+        # takes, with the last look of all, a tenth of a second.
         if not gc.get_freeze_count():
             gc.freeze()
-        try:
-            with _terminable(), self._output():
-                given.check(parsed_args)
-                status = super().run(parsed_args)
-        except errors.ImagePrepError as error:
-            if self.failure:
-                self._report(self.failure)
-            return self._report(error)
-        except KeyboardInterrupt as error:
-            self.log.error("stopped; what was not finished is not visible")
-            return 128 + getattr(error, "signal", signal.SIGINT)
-        except MemoryError:
-            self.log.error(
-                "out of memory; what was not finished is not visible"
-            )
-            return 1
-        return self._report(self.failure) if self.failure else status
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(log.made_printable())
+            try:
+                stack.enter_context(log.to_file(self.log_file(parsed_args)))
+                with _terminable(), self._output():
+                    given.check(parsed_args)
+                    status = super().run(parsed_args)
+            except errors.ImagePrepError as error:
+                if self.failure:
+                    self._report(self.failure)
+                return self._report(error)
+            except MemoryError:
+                self.log.error(
+                    "out of memory; what was not finished is not visible"
+                )
+                return 1
+            except KeyboardInterrupt as error:
+                self.log.error("stopped; what was not finished is not visible")
+                return 128 + getattr(error, "signal", signal.SIGINT)
+            return self._report(self.failure) if self.failure else status
+
+    def log_file(self, parsed_args: argparse.Namespace) -> str | None:
+        """The file that a log of the command goes to.
+
+        :raises InvalidArgument: when its name is empty.
+        """
+        # See `plugin.build_option_parser`.
+        path = getattr(parsed_args, "log_file", None) or getattr(
+            self.app.options, "image_prepare_log_file", None
+        )
+        if path == "":
+            raise given.empty("--log-file")
+        return path
 
     def get_epilog(self) -> str:
         """What ends the help, as cliff has it.
@@ -157,26 +174,26 @@ class Command(command.Command):
     def _report(self, error: errors.ImagePrepError) -> int:
         """Tell the error, and what may help; the exit status."""
         self.log.debug("the command failed", exc_info=error)
-        self.log.error("%s", _line(error))
+        self.log.error("%s", errors.printable(error))
         self._show_log(error)
         status = 2
         hints = [error.hint]
         if isinstance(error, errors.PartialFailure):
             status = 1
             for failure in error.failures:
-                self.log.error("  %s", _line(failure))
+                self.log.error("  %s", errors.printable(failure))
                 self._show_log(failure)
             hints.extend(failure.hint for failure in error.failures)
         # Many images may fail for one reason.
         for hint in dict.fromkeys(filter(None, hints)):
-            self.log.error("hint: %s", _line(hint))
+            self.log.error("hint: %s", errors.printable(hint))
         return status
 
     def _show_log(self, error: errors.ImagePrepError) -> None:
         """What a program said that could not change an image."""
         if isinstance(error, errors.ModifyError):
             for line in error.log:
-                self.log.error("    | %s", _line(line))
+                self.log.error("    | %s", errors.printable(line))
 
 
 class _Terminated(KeyboardInterrupt):
@@ -231,101 +248,8 @@ class ShowOne(Command, command.ShowOne):
             return super().produce_output(*result)
 
 
-def add_registry_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how registries are spoken to."""
-    parser.add_argument(
-        "--insecure-registry",
-        metavar="<host:port>",
-        action="append",
-        dest="insecure_registries",
-        default=[],
-        help=_(
-            "Registry to use although it speaks plain HTTP or has a"
-            " certificate that cannot be verified (repeatable)"
-        ),
-    )
-    parser.add_argument(
-        "--cacert",
-        metavar="<file>",
-        dest="registry_cacert",
-        default="",
-        help=_("Certificate authorities to trust, beside the system's"),
-    )
-    parser.add_argument(
-        "--authfile",
-        metavar="<file>",
-        default="",
-        help=_(
-            "Credentials for registries, as podman login writes them, where"
-            " ContainerImageRegistryCredentials has none"
-        ),
-    )
-
-
-def settings(parsed_args: argparse.Namespace) -> client.Settings:
-    """What `add_registry_options` and ``--image-serve`` say."""
-    return client.Settings(
-        image_serve=parsed_args.image_serve,
-        insecure_registries=tuple(parsed_args.insecure_registries),
-        cacert=parsed_args.registry_cacert,
-        authfile=parsed_args.authfile,
-    )
-
-
-def add_place_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose a registry or a tree."""
-    parser.add_argument(
-        "--registry-url",
-        metavar="<host:port>",
-        default="",
-        help=_("The registry (default: the undercloud's)"),
-    )
-    add_tree_option(parser)
-
-
-def add_tree_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that takes a tree in place of its web server."""
-    parser.add_argument(
-        "--image-serve",
-        metavar="<directory>",
-        default="",
-        help=_(
-            "Tree that a web server serves, to use in place of the registry."
-            " Without this option, {tree} is used where the registry is this"
-            " host's port {port}"
-        ).format(tree=client.TREE, port=client.PORT),
-    )
-
-
-def add_concurrency_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that bounds how much is done at once."""
-    parser.add_argument(
-        "--concurrency",
-        metavar="<number>",
-        type=positive,
-        default=client.CONCURRENCY,
-        help=_(
-            "Requests at once, at most (default: %(default)s); each registry"
-            " gets as many of them as it answers promptly"
-        ),
-    )
-
-
-def add_referrers_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that leaves behind what is attached to an image."""
-    parser.add_argument(
-        "--no-referrers",
-        action="store_false",
-        dest="referrers",
-        help=_(
-            "Leave signatures, attestations and other artefacts that are"
-            " attached to images behind"
-        ),
-    )
-
-
 def copies(
-    rows: Iterable[client.Row],
+    rows: Iterable[Row],
 ) -> tuple[Sequence[str], Iterable[Sequence[object]]]:
     """The table of what became of images that were to be copied."""
     return _COPIES, (
@@ -341,69 +265,6 @@ def copies(
     )
 
 
-def add_login_options(
-    parser: argparse.ArgumentParser, prefix: str = "", of: str = ""
-) -> None:
-    """Add the options for a user and a password.
-
-    :param prefix: of their names, such as ``source-``.
-    :param of: which registry's, where there are two.
-    """
-    of = of or _("the registry")
-    parser.add_argument(
-        f"--{prefix}username",
-        metavar="<user>",
-        default="",
-        help=_("User at {of}").format(of=of),
-    )
-    password = parser.add_mutually_exclusive_group()
-    password.add_argument(
-        f"--{prefix}password",
-        metavar="<password>",
-        type=_Secret,
-        default="",
-        help=_(
-            "Password at {of}. Others on this host can see it in the process"
-            " list: better is --{prefix}password-file"
-        ).format(of=of, prefix=prefix),
-    )
-    password.add_argument(
-        f"--{prefix}password-file",
-        metavar="<file>",
-        default="",
-        help=_("File with the password at {of}, one line").format(of=of),
-    )
-
-
-def credential(
-    parsed_args: argparse.Namespace, prefix: str = ""
-) -> client.Credential | None:
-    """What `add_login_options` says; None where it says nothing."""
-    key = prefix.replace("-", "_")
-    return client.credential(
-        getattr(parsed_args, f"{key}username"),
-        str(getattr(parsed_args, f"{key}password")),
-        getattr(parsed_args, f"{key}password_file"),
-        prefix,
-    )
-
-
-class _Secret(str):
-    """A word of the command line that no log shows."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return _MASK
-
-
-def positive(text: str) -> int:
-    """A number from 1 on, for argparse."""
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return int(text)
-
-
 def command_line(words: Sequence[str]) -> str:
     """The words as one line for a shell, the values of secrets masked."""
     shown = []
@@ -411,13 +272,15 @@ def command_line(words: Sequence[str]) -> str:
     for word in words:
         name, equals, _ = word.partition("=")
         if secret:
-            shown.append(_MASK)
+            shown.append(plugin.MASK)
             secret = False
         elif plugin.is_secret(name):
             secret = not equals
-            shown.append(f"{name}={_MASK}" if equals else word)
+            shown.append(f"{name}={plugin.MASK}" if equals else word)
         else:
-            shown.append(_quote(_URL_PASSWORD.sub(rf"\1:{_MASK}@", word)))
+            shown.append(
+                _quote(_URL_PASSWORD.sub(rf"\1:{plugin.MASK}@", word))
+            )
     return " ".join(shown)
 
 
@@ -432,10 +295,3 @@ def _quote(word: str) -> str:
         for byte in word.encode(errors="surrogateescape")
     )
     return f"$'{''.join(escaped)}'"
-
-
-def _line(text: object) -> str:
-    """As one line: a name of the user's may have line breaks in it."""
-    return "".join(
-        char if char.isprintable() else repr(char)[1:-1] for char in str(text)
-    )

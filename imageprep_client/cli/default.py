@@ -6,7 +6,6 @@ import argparse
 
 from osc_lib.i18n import _
 
-from imageprep_client import client
 from imageprep_client.cli import base
 
 
@@ -57,8 +56,10 @@ class Default(base.Command):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        text = client.default_environment(
-            parsed_args.release or client.DEFAULT_RELEASE,
+        from imageprep_client.client import releases
+
+        text = releases.environment(
+            parsed_args.release or releases.DEFAULT_RELEASE,
             local_push_destination=parsed_args.local_push_destination,
             registry_login=parsed_args.enable_registry_login,
             header=self.header(),

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from osc_lib.cli import format_columns
 from osc_lib.i18n import _
 
-from imageprep_client import client, errors
-from imageprep_client.cli import base, progress
+from imageprep_client import errors
+from imageprep_client.cli import base, options, progress
+
+if TYPE_CHECKING:
+    from imageprep_client.client.hotfixes import HotfixRequest, HotfixResult
 
 _COLUMNS = ("Image", "New image", "Packages")
 
@@ -63,13 +66,15 @@ class Hotfix(base.Lister):
             ),
         )
         _add_parameters(parser)
-        base.add_registry_options(parser)
+        options.add_registry_options(parser)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        request = client.HotfixRequest(
+        from imageprep_client.client import hotfixes
+
+        request = hotfixes.HotfixRequest(
             images=parsed_args.images,
             rpms_path=parsed_args.rpms_path,
             tag=parsed_args.tag,
@@ -78,13 +83,10 @@ class Hotfix(base.Lister):
             output_env_file=parsed_args.output_env_file,
             header=self.header(),
         )
-        settings = client.Settings(
-            insecure_registries=tuple(parsed_args.insecure_registries),
-            cacert=parsed_args.registry_cacert,
-            authfile=parsed_args.authfile,
-        )
         with progress.Progress() as observer:
-            result = client.Client(settings).hotfix(request, observer)
+            result = hotfixes.hotfix_images(
+                request, options.registry_options(parsed_args), observer
+            )
         if not result.images:
             raise _all_failed(result.failures)
         if result.failures:
@@ -105,9 +107,7 @@ class Hotfix(base.Lister):
         )
 
 
-def next_steps(
-    result: client.HotfixResult, request: client.HotfixRequest
-) -> Iterable[str]:
+def next_steps(result: HotfixResult, request: HotfixRequest) -> Iterable[str]:
     """What a user does with new images, each step with its commands."""
     place = shlex.join(
         ["--registry-url", request.registry_url]

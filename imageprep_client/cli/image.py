@@ -6,19 +6,22 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from osc_lib.cli import format_columns
 from osc_lib.i18n import _
 
-from imageprep_client import client, errors
-from imageprep_client.cli import base, progress
+from imageprep_client import errors
+from imageprep_client.cli import base, options, progress
+
+if TYPE_CHECKING:
+    from imageprep_client.client.registries import Registries
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    base.add_place_options(parser)
-    base.add_login_options(parser)
-    base.add_registry_options(parser)
+    options.add_place_options(parser)
+    options.add_login_options(parser)
+    options.add_registry_options(parser)
 
 
 def _add_image(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +33,12 @@ def _add_image(parser: argparse.ArgumentParser) -> None:
             " latest when it names neither"
         ),
     )
+
+
+def _registries(parsed_args: argparse.Namespace) -> Registries:
+    from imageprep_client.client.registries import Registries
+
+    return Registries(options.registry_options(parsed_args))
 
 
 class ImageList(base.Lister):
@@ -48,9 +57,9 @@ class ImageList(base.Lister):
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         with progress.Progress() as observer:
-            names = client.Client(base.settings(parsed_args)).images(
+            names = _registries(parsed_args).list_images(
                 parsed_args.registry_url,
-                credential=base.credential(parsed_args),
+                credential=options.credential(parsed_args),
                 observer=observer,
             )
         return ("Image Name",), [(name,) for name in names]
@@ -77,10 +86,10 @@ class ImageShow(base.ShowOne):
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Sequence[Any]]:
         with progress.Progress() as observer:
-            found = client.Client(base.settings(parsed_args)).image(
+            found = _registries(parsed_args).show_image(
                 parsed_args.image,
                 parsed_args.registry_url,
-                credential=base.credential(parsed_args),
+                credential=options.credential(parsed_args),
                 observer=observer,
             )
         columns = {
@@ -88,15 +97,15 @@ class ImageShow(base.ShowOne):
             "Tag": found.tag,
             "Digest": found.digest,
             "MediaType": found.media_type,
-            "Created": _printable(found.created),
-            "Architecture": _printable(found.architecture),
-            "Os": _printable(found.os),
+            "Created": errors.printable(found.created),
+            "Architecture": errors.printable(found.architecture),
+            "Os": errors.printable(found.os),
             "Platforms": format_columns.ListColumn(
-                [_printable(platform) for platform in found.platforms]
+                [errors.printable(platform) for platform in found.platforms]
             ),
             "Labels": format_columns.DictColumn(
                 {
-                    _printable(key): _printable(value)
+                    errors.printable(key): errors.printable(value)
                     for key, value in found.labels.items()
                 }
             ),
@@ -137,10 +146,10 @@ class ImageDelete(base.Command):
         if not parsed_args.yes:
             _confirm(parsed_args.image)
         with progress.Progress() as observer:
-            removed = client.Client(base.settings(parsed_args)).delete_image(
+            removed = _registries(parsed_args).delete_image(
                 parsed_args.image,
                 parsed_args.registry_url,
-                credential=base.credential(parsed_args),
+                credential=options.credential(parsed_args),
                 observer=observer,
             )
         if removed.still:
@@ -164,17 +173,12 @@ def _confirm(image: str) -> None:
     """
     if not sys.stdin.isatty():
         raise errors.InvalidArgument(
-            f"{_printable(image)}: not deleted: nobody can be asked",
+            f"{errors.printable(image)}: not deleted: nobody can be asked",
             hint="confirm it with --yes",
         )
-    sys.stderr.write(f"Delete {_printable(image)}? [y/N] ")
+    sys.stderr.write(f"Delete {errors.printable(image)}? [y/N] ")
     sys.stderr.flush()
     if not sys.stdin.readline().strip().lower().startswith("y"):
         raise errors.InvalidArgument(
-            f"{_printable(image)}: not deleted: not confirmed"
+            f"{errors.printable(image)}: not deleted: not confirmed"
         )
-
-
-def _printable(text: str) -> str:
-    """What others wrote, without what would control a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)

@@ -1,13 +1,21 @@
-"""A log of a run: what happened when, line by line."""
+"""The log file of a command, and log records in a printable form."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from imageprep_client.observer import Observer
+from imageprep_client import errors
+from imageprep_client.errors import printable
+from imageprep_client.observer import (
+    BlobOutcome,
+    ImageOutcome,
+    Observer,
+    Phase,
+)
 
 if TYPE_CHECKING:
     from imageprep_client.oci.descriptor import Descriptor
@@ -26,15 +34,18 @@ class Log(Observer):
     def __init__(self, inner: Observer) -> None:
         self._inner = inner
 
-    def phase(self, name: str, total: int) -> None:
-        _log.info("phase %s: %d", name, total)
-        self._inner.phase(name, total)
+    def phase(self, phase: Phase, total: int) -> None:
+        _log.info("phase %s: %d %s", phase.title, total, phase.unit)
+        self._inner.phase(phase, total)
+
+    def advanced(self, phase: Phase) -> None:
+        self._inner.advanced(phase)
 
     def image_started(self, image: str) -> None:
         _log.debug("%s: started", image)
         self._inner.image_started(image)
 
-    def image_finished(self, image: str, outcome: str) -> None:
+    def image_finished(self, image: str, outcome: ImageOutcome) -> None:
         _log.info("%s: %s", image, outcome)
         self._inner.image_finished(image, outcome)
 
@@ -45,9 +56,9 @@ class Log(Observer):
     def bytes_copied(self, count: int) -> None:
         self._inner.bytes_copied(count)
 
-    def blob_finished(self, blob: Descriptor, how: str) -> None:
-        _log.debug("%s, %d bytes: %s", blob.digest, blob.size, how)
-        self._inner.blob_finished(blob, how)
+    def blob_finished(self, blob: Descriptor, outcome: BlobOutcome) -> None:
+        _log.debug("%s, %d bytes: %s", blob.digest, blob.size, outcome)
+        self._inner.blob_finished(blob, outcome)
 
     def retrying(self, what: str, attempt: int, seconds: float) -> None:
         _log.info("%s; attempt %d in %.1f s", what, attempt + 1, seconds)
@@ -66,22 +77,75 @@ class Log(Observer):
         self._inner.warning(text)
 
 
+class _Printable(logging.Formatter):
+    """Another formatter's lines, with their control characters escaped."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = self.inner.format(record)
+        return "\n".join(printable(line) for line in text.split("\n"))
+
+
+class _Record(logging.Formatter):
+    """One line for a record; lines of a traceback are marked as such."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        text = super().formatException(ei)
+        return "\n".join(f"  | {printable(line)}" for line in text.split("\n"))
+
+
+class _File(logging.StreamHandler):  # type: ignore[type-arg] # of text
+    """Appends to a file until that fails, which is told once."""
+
+    def __init__(self, path: str) -> None:
+        # Every `openstack` command imports this module.
+        from imageprep_client.host import files
+
+        super().__init__(files.append(path))
+        self._path = path
+        self._failed = False
+        self.setFormatter(_Record(_FORMAT))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self._failed:
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self._failed = True
+        _log.warning(
+            "%s: cannot be written: %s; the log ends here and the command"
+            " goes on",
+            self._path,
+            errors.reason(error),
+        )
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.stream.close()
+        super().close()
+
+
 @contextlib.contextmanager
-def to_file(path: str) -> Iterator[None]:
+def to_file(path: str | None) -> Iterator[None]:
     """Append all that this package logs in the block to a file.
 
-    :param path: empty for no file.
+    :param path: None for no file.
     :raises InvalidFile: when it cannot be written.
     """
-    if not path:
+    if path is None:
         yield
         return
-    # Every `openstack` command imports this module.
-    from imageprep_client.host import files
-
-    stream = files.append(path)
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler = _File(path)
     logger = logging.getLogger("imageprep_client")
     before = logger.level
     logger.addHandler(handler)
@@ -92,4 +156,19 @@ def to_file(path: str) -> Iterator[None]:
         logger.setLevel(before)
         logger.removeHandler(handler)
         handler.close()
-        stream.close()
+
+
+@contextlib.contextmanager
+def made_printable() -> Iterator[None]:
+    """Escape the control characters of what all handlers write meanwhile."""
+    changed = []
+    for handler in logging.getLogger().handlers:
+        before = handler.formatter
+        if not isinstance(before, _Printable):
+            handler.setFormatter(_Printable(before or logging.Formatter()))
+            changed.append((handler, before))
+    try:
+        yield
+    finally:
+        for handler, before in changed:
+            handler.setFormatter(before)

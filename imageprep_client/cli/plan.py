@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cliff import columns
 from osc_lib.i18n import _
 
-from imageprep_client import client
-from imageprep_client.cli import base
-from imageprep_client.client import cloud
+from imageprep_client.cli import base, options
+
+if TYPE_CHECKING:
+    from imageprep_client.client.plans import Plan, Revision
 
 #: Changes of a revision that a table shows.
 _SHOWN = 10
@@ -20,11 +21,13 @@ _SHOWN = 10
 
 def add_history_option(parser: argparse.ArgumentParser) -> None:
     """Add the option that bounds the history of a plan."""
+    from imageprep_client.client import plans
+
     parser.add_argument(
         "--plan-history",
         metavar="<number>",
-        type=base.positive,
-        default=client.PLAN_HISTORY,
+        type=options.positive,
+        default=plans.HISTORY,
         help=_(
             "Earlier parameters of the plan that are kept beside it, at most"
             " (default: %(default)s)"
@@ -52,9 +55,11 @@ class _OnePlan(base.Lister):
         add_history_option(parser)
         return parser
 
-    def plan(self, parsed_args: argparse.Namespace) -> client.Plan:
+    def plan(self, parsed_args: argparse.Namespace) -> Plan:
         """The plan that is asked for."""
-        return client.open_plan(
+        from imageprep_client.client import cloud, plans
+
+        return plans.open_plan(
             parsed_args.plan or "",
             directory=parsed_args.plan_dir,
             connect=lambda: cloud.connect(self),
@@ -86,9 +91,11 @@ class PlanList(base.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client import cloud, plans
+
         return ("Plan", "Kind", "Prepared"), (
             (found.name, found.kind, found.time)
-            for found in client.find_plans(
+            for found in plans.find_plans(
                 parsed_args.plan_dirs, connect=lambda: cloud.connect(self)
             )
         )
@@ -129,6 +136,8 @@ class PlanShow(_OnePlan):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client import plans
+
         plan = self.plan(parsed_args)
         if parsed_args.history:
             return ("Number", "State", "Time", "Command", "Changes"), [
@@ -144,11 +153,11 @@ class PlanShow(_OnePlan):
         if parsed_args.diff:
             return ("Parameter", "Plan", "File"), [
                 (change.parameter, change.old, change.new)
-                for change in client.plan_difference(plan, parsed_args.diff)
+                for change in plans.difference(plan, parsed_args.diff)
             ]
-        return ("Parameter", "Image"), client.plan_images(plan).items()
+        return ("Parameter", "Image"), plans.images(plan).items()
 
-    def _state(self, plan: client.Plan, revision: client.Revision) -> str:
+    def _state(self, plan: Plan, revision: Revision) -> str:
         """In a word; what is broken is told as well."""
         if revision.problem:
             self.tell(
@@ -174,7 +183,7 @@ class PlanRestore(_OnePlan):
         parser.add_argument(
             "--to",
             metavar="<number>",
-            type=base.positive,
+            type=options.positive,
             default=None,
             help=_(
                 "Number that plan show --history has for them (default: the"
@@ -222,7 +231,7 @@ class _Changes(columns.FormattableColumn[list[dict[str, str]] | None]):
         return "\n".join(lines)
 
 
-def _changes(revision: client.Revision) -> _Changes:
+def _changes(revision: Revision) -> _Changes:
     if revision.changes is None:
         return _Changes(None)
     return _Changes([dataclasses.asdict(each) for each in revision.changes])

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Self, TextIO
 
-from imageprep_client.observer import Observer
+from imageprep_client import errors
+from imageprep_client.observer import ImageOutcome, Observer, Phase
 
 _BAR = 24
 _BAR_INTERVAL = 0.2
@@ -47,22 +48,29 @@ class Progress(Observer):
         self._over = threading.Event()
         self._ticker = threading.Thread(target=self._tick, daemon=True)
         self._started = clock()
-        self._phase = ""
-        self._images = 0
+        self._phase: Phase | None = None
+        self._unit = ""
+        self._total = 0
         self._done = 0
         self._expected = 0
         self._copied = 0
         self._retried: set[tuple[str, int]] = set()
 
-    def phase(self, name: str, total: int) -> None:
+    def phase(self, phase: Phase, total: int) -> None:
         with self._lock:
-            self._phase = name
-            if name in ("resolve", "read", "modify"):
-                self._images, self._done = total, 0
-            elif name in ("blobs", "hash"):
+            self._phase = phase
+            # A copy counts its images over all its phases.
+            if phase is Phase.RESOLVE or not phase.copies:
+                self._unit, self._total, self._done = phase.unit, total, 0
+            if phase in (Phase.BLOBS, Phase.HASH):
                 self._started = self._clock()
 
-    def image_finished(self, image: str, outcome: str) -> None:
+    def advanced(self, phase: Phase) -> None:
+        with self._lock:
+            if phase is self._phase:
+                self._done += 1
+
+    def image_finished(self, image: str, outcome: ImageOutcome) -> None:
         with self._lock:
             self._done += 1
 
@@ -98,18 +106,19 @@ class Progress(Observer):
     def __exit__(self, *exc_info: object) -> None:
         self._over.set()
         self._ticker.join()
-        if self._terminal and self._images:
+        if self._terminal and self._total:
             self._write("\r\x1b[K")
 
     def _tick(self) -> None:
         while not self._over.wait(self._interval):
             with self._lock:
-                if self._images:
+                if self._total:
                     self._draw(self.line())
 
     def line(self) -> str:
         """How far the run is, in a line."""
-        parts = [f"{self._phase}: {self._done}/{self._images} images"]
+        title = self._phase.title if self._phase else ""
+        parts = [f"{title}: {self._done}/{self._total} {self._unit}"]
         if self._expected:
             parts.append(f"{size(self._copied)} of {size(self._expected)}")
             seconds = self._clock() - self._started
@@ -132,7 +141,7 @@ class Progress(Observer):
     def _say(self, text: str) -> None:
         with self._lock:
             start = "\r\x1b[K" if self._terminal else ""
-            self._write(f"{start}{text}\n")
+            self._write(f"{start}{errors.printable(text)}\n")
 
     def _write(self, text: str) -> None:
         # A terminal that was closed, or a full disk under a log, must not

@@ -8,8 +8,7 @@ from typing import Any
 
 from osc_lib.i18n import _
 
-from imageprep_client import client
-from imageprep_client.cli import base, progress
+from imageprep_client.cli import base, options, progress
 
 
 class Push(base.Lister):
@@ -41,38 +40,40 @@ class Push(base.Lister):
             action="store_true",
             help=_("Take the image from local storage"),
         )
-        base.add_place_options(parser)
+        options.add_place_options(parser)
         parser.add_argument(
             "--append-tag",
             metavar="<text>",
             default="",
             help=_("Text to add to the tag at the destination"),
         )
-        base.add_login_options(parser, of=_("the destination"))
-        base.add_login_options(parser, "source-", of=_("the source"))
+        options.add_login_options(parser, of=_("the destination"))
+        options.add_login_options(parser, "source-", of=_("the source"))
         _add_copying(parser)
-        base.add_registry_options(parser)
+        options.add_registry_options(parser)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        request = client.PushRequest(
+        from imageprep_client.client import images
+
+        request = images.PushRequest(
             image=parsed_args.image,
             registry_url=parsed_args.registry_url,
             append_tag=parsed_args.append_tag,
             multi_arch=parsed_args.multi_arch,
-            referrers=parsed_args.referrers,
+            referrers=images.ReferrersPolicy(parsed_args.referrers),
             dry_run=parsed_args.dry_run,
             local=parsed_args.local,
             cleanup=parsed_args.cleanup,
-            source_credential=base.credential(parsed_args, "source-"),
-            credential=base.credential(parsed_args),
+            source_credential=options.credential(parsed_args, "source-"),
+            credential=options.credential(parsed_args),
         )
         with progress.Progress() as observer:
-            row = client.Client(base.settings(parsed_args)).push(
-                request, observer
-            )
+            row = images.ContainerImages(
+                options.registry_options(parsed_args)
+            ).push_image(request, observer)
         return base.copies([row])
 
 
@@ -85,7 +86,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
             " the one of this host is copied"
         ),
     )
-    base.add_referrers_option(parser)
+    options.add_referrers_options(parser)
     parser.add_argument(
         "--dry-run",
         action="store_true",

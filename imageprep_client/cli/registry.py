@@ -6,7 +6,6 @@ import argparse
 
 from osc_lib.i18n import _
 
-from imageprep_client import client
 from imageprep_client.cli import base
 
 
@@ -14,17 +13,19 @@ class _RegistryCommand(base.Command):
     """Knows which tree, and where to listen."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        from imageprep_client.client import serving
+
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument(
             "--image-serve",
             metavar="<directory>",
-            default=client.TREE,
+            default=serving.TREE,
             help=_("The tree of images (default: %(default)s)"),
         )
         parser.add_argument(
             "--listen",
             metavar="<address:port>",
-            default=client.DEFAULT_LISTEN,
+            default=serving.DEFAULT_LISTEN,
             help=_(
                 "Where to take connections; * is every address"
                 " (default: %(default)s)"
@@ -37,7 +38,11 @@ class RegistryConfig(_RegistryCommand):
     """Print the Apache virtual host that serves a tree of images"""
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        text = client.virtual_host(parsed_args.image_serve, parsed_args.listen)
+        from imageprep_client.client import serving
+
+        text = serving.virtual_host(
+            parsed_args.image_serve, parsed_args.listen
+        )
         self.write(text)
 
 
@@ -49,7 +54,9 @@ class RegistryServe(_RegistryCommand):
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        client.serve(
+        from imageprep_client.client import serving
+
+        serving.serve(
             parsed_args.image_serve, parsed_args.listen, self._announce
         )
 

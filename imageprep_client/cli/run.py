@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from osc_lib.i18n import _
 
-from imageprep_client import client, errors
-from imageprep_client.cli import base, given, log, progress
+from imageprep_client import errors
+from imageprep_client.cli import base, log, options, progress
 from imageprep_client.cli import plan as plan_commands
-from imageprep_client.client import cloud
+from imageprep_client.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from imageprep_client.client.plans import Plan
 
 
 class Run(base.Lister):
@@ -32,27 +35,29 @@ class Run(base.Lister):
         _add_inputs(parser)
         _add_outputs(parser)
         _add_copying(parser)
-        base.add_registry_options(parser)
+        options.add_registry_options(parser)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        log_file = self._log_file(parsed_args)
-        request = client.PrepareRequest(
+        from imageprep_client.client import images
+
+        request = images.PrepareRequest(
             environment_files=parsed_args.environment_files,
             environment_directories=[
-                client.ENVIRONMENT_DIRECTORY,
+                images.ENVIRONMENT_DIRECTORY,
                 *parsed_args.environment_directories,
             ],
-            optional_directories=[client.ENVIRONMENT_DIRECTORY],
+            optional_directories=[images.ENVIRONMENT_DIRECTORY],
             roles_files=parsed_args.roles_files,
             release=parsed_args.release,
             template_file=parsed_args.template_file,
             output_env_file=parsed_args.output_env_file,
+            output_images_file=parsed_args.output_images_file,
             ceph_vars_file=parsed_args.ceph_vars_file,
             report_file=parsed_args.report,
-            log_file=log_file,
+            log_file=self.log_file(parsed_args),
             spared=(
                 parsed_args.plan_dir,
                 parsed_args.authfile,
@@ -60,18 +65,18 @@ class Run(base.Lister):
             ),
             dry_run=parsed_args.dry_run,
             pin_digests=parsed_args.pin_digests,
-            platforms=[
-                client.Platform.parse(p) for p in parsed_args.platforms
-            ],
-            referrers=parsed_args.referrers,
+            platforms=[Platform.parse(p) for p in parsed_args.platforms],
+            referrers=images.ReferrersPolicy(parsed_args.referrers),
             keep_going=parsed_args.keep_going,
             concurrency=parsed_args.concurrency,
             modify_concurrency=parsed_args.modify_concurrency,
             cleanup=parsed_args.cleanup,
             header=self.header(),
         )
-        with log.to_file(log_file), progress.Progress() as shown:
-            result = client.Client(base.settings(parsed_args)).prepare(
+        with progress.Progress() as shown:
+            result = images.ContainerImages(
+                options.registry_options(parsed_args)
+            ).prepare(
                 request,
                 plan=self._plan(parsed_args),
                 observer=log.Log(shown),
@@ -85,20 +90,13 @@ class Run(base.Lister):
             )
         return base.copies(result.rows)
 
-    def _log_file(self, parsed_args: argparse.Namespace) -> str:
-        """The file that the log goes to; empty: none."""
-        # The shell has an option of this name, too, which it finds wherever
-        # it is on the command line.
-        path: str | None = parsed_args.log_file or self.app.options.log_file
-        if path == "":
-            raise given.empty("--log-file")
-        return path or ""
-
-    def _plan(self, parsed_args: argparse.Namespace) -> client.Plan | None:
+    def _plan(self, parsed_args: argparse.Namespace) -> Plan | None:
         """The plan that is asked for, if any."""
         if not parsed_args.plan and not parsed_args.plan_dir:
             return None
-        return client.open_plan(
+        from imageprep_client.client import cloud, plans
+
+        return plans.open_plan(
             parsed_args.plan,
             directory=parsed_args.plan_dir,
             connect=lambda: cloud.connect(self),
@@ -107,6 +105,8 @@ class Run(base.Lister):
 
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
+    from imageprep_client.client import releases
+
     parser.add_argument(
         "-e",
         "--environment-file",
@@ -143,11 +143,15 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--release",
         metavar="<release>",
-        default=client.DEFAULT_RELEASE,
+        default=None,
         help=_(
-            "Release whose image table is used (default: %(default)s); one"
-            " of: {releases}"
-        ).format(releases=", ".join(client.releases())),
+            "Release whose image table is used (default: the one that the"
+            " header of an environment file names, else {default}); one of:"
+            " {releases}"
+        ).format(
+            default=releases.DEFAULT_RELEASE,
+            releases=", ".join(releases.releases()),
+        ),
     )
     parser.add_argument(
         "--template-file",
@@ -182,6 +186,15 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         metavar="<file>",
         default="",
         help=_("Heat environment file to write the parameters to"),
+    )
+    parser.add_argument(
+        "--output-images-file",
+        metavar="<file>",
+        default=None,
+        help=_(
+            "File to write the list of images to, container_images, that a"
+            " mirror such as Satellite is filled from"
+        ),
     )
     parser.add_argument(
         "--pin-digests",
@@ -237,7 +250,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
             " multi_arch decides between all and this host's"
         ),
     )
-    base.add_referrers_option(parser)
+    options.add_referrers_options(parser)
     parser.add_argument(
         "--cleanup",
         choices=("full", "partial", "none"),
@@ -248,21 +261,19 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
             " also what they were made of (default: full)"
         ),
     )
-    parser.add_argument(
-        "--image-serve",
-        metavar="<directory>",
-        default="",
-        help=_(
+    options.add_tree_option(
+        parser,
+        _(
             "Tree that a web server serves: every push destination is"
             " written there. Without this option, {tree} is used for a push"
             " destination that is this host's port {port}"
-        ).format(tree=client.TREE, port=client.PORT),
+        ),
     )
-    base.add_concurrency_option(parser)
+    options.add_concurrency_option(parser)
     parser.add_argument(
         "--modify-concurrency",
         metavar="<number>",
-        type=base.positive,
+        type=options.positive,
         default=0,
         help=_(
             "Images that are modified at once, at most (default: two for each"

@@ -8,8 +8,7 @@ from typing import Any
 
 from osc_lib.i18n import _
 
-from imageprep_client import client
-from imageprep_client.cli import base, progress
+from imageprep_client.cli import base, options, progress
 
 
 class TagDiscover(base.ShowOne):
@@ -42,15 +41,19 @@ class TagDiscover(base.ShowOne):
                 " there are are told"
             ),
         )
-        base.add_tree_option(parser)
-        base.add_registry_options(parser)
+        options.add_tree_option(parser)
+        options.add_registry_options(parser)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Sequence[Any]]:
+        from imageprep_client.client.images import ContainerImages
+
         with progress.Progress() as observer:
-            tag = client.Client(base.settings(parsed_args)).discover_tag(
+            tag = ContainerImages(
+                options.registry_options(parsed_args)
+            ).discover_tag(
                 parsed_args.image, parsed_args.tag_from_label, observer
             )
         return ("Tag",), (tag,)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from osc_lib.i18n import _
 
-from imageprep_client import client, errors
-from imageprep_client.cli import base, progress
+from imageprep_client import errors
+from imageprep_client.cli import base, options, progress
+
+if TYPE_CHECKING:
+    from imageprep_client.client.upkeep import PruneResult, Upkeep, Verdict
 
 
 class _Upkeep(base.Lister):
@@ -17,19 +20,21 @@ class _Upkeep(base.Lister):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        base.add_place_options(parser)
+        options.add_place_options(parser)
         self.add_own_options(parser)
-        base.add_concurrency_option(parser)
-        base.add_registry_options(parser)
+        options.add_concurrency_option(parser)
+        options.add_registry_options(parser)
         return parser
 
     def add_own_options(self, parser: argparse.ArgumentParser) -> None:
         """Add the options that only this command has."""
         raise NotImplementedError
 
-    def client(self, parsed_args: argparse.Namespace) -> client.Client:
+    def upkeep(self, parsed_args: argparse.Namespace) -> Upkeep:
         """The client for the registry or tree that is asked for."""
-        return client.Client(base.settings(parsed_args))
+        from imageprep_client.client.upkeep import Upkeep
+
+        return Upkeep(options.registry_options(parsed_args))
 
 
 class Verify(_Upkeep):
@@ -66,7 +71,7 @@ class Verify(_Upkeep):
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         with progress.Progress() as observer:
-            verdict = self.client(parsed_args).verify(
+            verdict = self.upkeep(parsed_args).verify(
                 parsed_args.registry_url,
                 quick=parsed_args.quick,
                 diff_ids=parsed_args.diff_ids,
@@ -116,7 +121,7 @@ class Prune(_Upkeep):
         parser.add_argument(
             "--keep-last",
             metavar="<number>",
-            type=base.positive,
+            type=options.positive,
             default=0,
             help=_("Keep this many of the newest tags of each repository"),
         )
@@ -129,14 +134,16 @@ class Prune(_Upkeep):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        request = client.PruneRequest(
+        from imageprep_client.client.upkeep import PruneRequest
+
+        request = PruneRequest(
             environment_files=parsed_args.environment_files,
             keep_last=parsed_args.keep_last,
             dry_run=parsed_args.dry_run,
             concurrency=parsed_args.concurrency,
         )
         with progress.Progress() as observer:
-            result = self.client(parsed_args).prune(
+            result = self.upkeep(parsed_args).prune(
                 request, parsed_args.registry_url, observer=observer
             )
         self.tell(_balance(result, dry_run=parsed_args.dry_run))
@@ -149,7 +156,7 @@ class Prune(_Upkeep):
         )
 
 
-def _summary(verdict: client.Verdict) -> str:
+def _summary(verdict: Verdict) -> str:
     """What was looked at, in a line."""
     how = "read" if verdict.hashed else "looked at, not read"
     counts = (
@@ -165,7 +172,7 @@ def _summary(verdict: client.Verdict) -> str:
     return text
 
 
-def _balance(result: client.PruneResult, *, dry_run: bool) -> str:
+def _balance(result: PruneResult, *, dry_run: bool) -> str:
     """What became free, in a line."""
     amount = f"{result.size} bytes ({progress.size(result.size)})"
     if dry_run:

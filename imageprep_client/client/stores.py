@@ -9,18 +9,22 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Self
 
 from imageprep_client import errors
-from imageprep_client.heat.parameters import PrepareParameters
+from imageprep_client.heat.parameters import Credential, PrepareParameters
 from imageprep_client.host import disk, inputs, undercloud
 from imageprep_client.host.undercloud import PORT, TREE
+from imageprep_client.http import urls
 from imageprep_client.http.transport import Timeouts
 from imageprep_client.observer import Observer
+from imageprep_client.oci import reference as references
+from imageprep_client.oci.location import Location
+from imageprep_client.oci.redaction import redacted
 from imageprep_client.oci.reference import DOCKER_HUB, Reference
 from imageprep_client.registries.registry import Registry
-from imageprep_client.retry import ONE_ATTEMPT, RetryPolicy
+from imageprep_client.retry import ONE_ATTEMPT, PATIENT, RetryPolicy
 from imageprep_client.stores import base
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.layout import LayoutRoot
@@ -32,27 +36,75 @@ from imageprep_client.stores.registry.credentials import (
     default_files,
 )
 from imageprep_client.stores.registry.hosts import Hosts, certificates
+from imageprep_client.transfer.engine import CONCURRENCY
 
+__all__ = ["CONCURRENCY", "PORT", "TREE", "RegistryOptions", "Stores"]
+
+#: The parameter that messages name as the origin of its credentials.
+_CREDENTIALS = "ContainerImageRegistryCredentials"
 _HASTY = Timeouts(connect=3, read=5)
-_TRANSPORTS = ("image-serve:", "memory:", "oci:")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What does not come from the environment files.
+class RegistryOptions:
+    """How registries and trees are reached.
 
-    :ivar image_serve: the tree that every push destination stands for;
-        empty: none, unless a destination is this host's own port 8787.
-    :ivar insecure_registries: may be used without TLS or unverified, beside
-        those that the parameters list.
+    :ivar image_serve: the tree that every push destination stands for; None:
+        none, unless a destination is this host's own port 8787.
+    :ivar insecure_registries: may be used without TLS or unverified.
     :ivar cacert: a file of certificate authorities to trust.
     :ivar authfile: credentials, as ``podman login`` writes them.
+    :ivar token_servers: ``REGISTRY=URL`` of token servers that may have the
+        credentials of a registry although they are on another site.
+    :ivar credentials: by registry; they go before those of files.
+    :ivar credentials_from: what messages call the origin of `credentials`.
+    :ivar docker_hub_mirror: a URL or a registry.
     """
 
-    image_serve: str = ""
+    image_serve: str | None = None
     insecure_registries: tuple[str, ...] = ()
-    cacert: str = ""
-    authfile: str = ""
+    cacert: str | None = None
+    authfile: str | None = None
+    token_servers: tuple[str, ...] = ()
+    credentials: Mapping[str, Credential] = dataclasses.field(
+        default_factory=dict
+    )
+    credentials_from: str = "the options"
+    docker_hub_mirror: str | None = None
+
+    def location(self, registry_url: str | None = None) -> Location:
+        """The place that a command means.
+
+        :param registry_url: as the user named it; None: the tree of
+            `image_serve`, or else the undercloud's registry.
+        :raises InvalidReference: when it is no place for images.
+        """
+        if registry_url is None and self.image_serve:
+            path = os.path.abspath(self.image_serve)
+            return Location(f"image-serve:{path}")
+        return Location.parse(registry_url or undercloud.registry())
+
+    def with_credentials(
+        self, credentials: Mapping[str, Credential | None]
+    ) -> Self:
+        """With these, where there are any."""
+        given = {name: one for name, one in credentials.items() if one}
+        return dataclasses.replace(
+            self, credentials={**self.credentials, **given}
+        )
+
+    def with_parameters(self, parameters: PrepareParameters) -> Self:
+        """With what heat environments say of registries."""
+        return dataclasses.replace(
+            self,
+            insecure_registries=(
+                *self.insecure_registries,
+                *parameters.insecure_registries,
+            ),
+            credentials={**self.credentials, **parameters.credentials},
+            credentials_from=_CREDENTIALS,
+            docker_hub_mirror=parameters.docker_hub_mirror or None,
+        )
 
 
 class Stores:
@@ -60,23 +112,19 @@ class Stores:
 
     :param policy: of registries. With `ONE_ATTEMPT`, one that does not
         answer within a few seconds is given up.
-    :param credentials_from: what messages call the origin of those in
-        `parameters`.
     """
 
     def __init__(
         self,
-        settings: Settings,
-        parameters: PrepareParameters,
+        options: RegistryOptions,
         observer: Observer,
         *,
-        policy: RetryPolicy,
-        concurrency: int,
-        credentials_from: str = "ContainerImageRegistryCredentials",
+        policy: RetryPolicy = PATIENT,
+        concurrency: int = CONCURRENCY,
     ) -> None:
-        self._settings = settings
+        self._options = options
         self._registries = RegistryClient(
-            _hosts(settings, parameters, credentials_from),
+            _hosts(options),
             policy=policy,
             timeouts=_HASTY if policy == ONE_ATTEMPT else None,
             observer=observer,
@@ -89,6 +137,8 @@ class Stores:
         self._served: set[str] = set()
 
     def source(self, reference: Reference) -> base.ReadableStore:
+        if references.is_transport(reference.registry):
+            return self.reading(reference.registry, reference.repository)
         return self._registries.store(reference.registry, reference.repository)
 
     def destination(
@@ -96,11 +146,16 @@ class Stores:
     ) -> base.Store:
         home = self._home(push_destination)
         if home is None:
-            return self._registries.store(
-                push_destination, repository, mirrored=False
-            )
-        if not push_destination.startswith(_TRANSPORTS):
+            return self._registries.destination(push_destination, repository)
+        if not references.is_transport(push_destination):
             self._served.add(push_destination)
+        return home.store(repository)
+
+    def unmirrored(self, place: str, repository: str) -> base.Store:
+        """A repository as the registry itself has it."""
+        home = self._home(place)
+        if home is None:
+            return self._registries.store(place, repository, mirrored=False)
         return home.store(repository)
 
     def reading(self, place: str, repository: str) -> base.Store:
@@ -118,7 +173,7 @@ class Stores:
     def registry(self, place: str) -> Registry:
         """All of a registry or a tree.
 
-        :raises InvalidArgument: when there is no tree where one should be.
+        :raises InvalidArgument: when there is no directory or tree.
         """
         self.check_tree()
         home = self._home(place)
@@ -128,6 +183,10 @@ class Stores:
         ):
             raise errors.InvalidArgument(
                 f"{home.path}: no tree of images, there is no v2 in it"
+            )
+        if isinstance(home, LayoutRoot) and not home.path.is_dir():
+            raise errors.InvalidArgument(
+                f"{home.path}: {disk.absence(home.path)}"
             )
         return home or _Remote(self._registries, place)
 
@@ -143,7 +202,7 @@ class Stores:
 
         :raises InvalidArgument: when it is not.
         """
-        path = self._settings.image_serve
+        path = self._options.image_serve
         if path and not os.path.isdir(path):
             raise errors.InvalidArgument(
                 f"{path}: {disk.absence(pathlib.Path(path))}"
@@ -153,16 +212,16 @@ class Stores:
         self, place: str
     ) -> ImageServeTree | LayoutRoot | MemoryRegistry | None:
         """What is not reached over the network; None for a registry."""
+        if not references.is_transport(place):
+            path = self._tree_behind(place)
+            return self._tree(path) if path else None
         transport, _, path = place.partition(":")
         if transport == "memory":
             return self._memory.setdefault(path, MemoryRegistry(path))
         if transport == "oci":
             real = os.path.realpath(path)
             return self._layouts.setdefault(real, LayoutRoot(path))
-        if transport == "image-serve":
-            return self._tree(path)
-        path = self._tree_behind(place)
-        return self._tree(path) if path else None
+        return self._tree(path)
 
     def insecure(self, registries: Iterable[str]) -> frozenset[str]:
         hosts = self._registries.hosts
@@ -203,8 +262,8 @@ class Stores:
 
     def _tree_behind(self, registry: str) -> str:
         """The tree that a registry serves; empty when it serves none."""
-        if self._settings.image_serve:
-            return self._settings.image_serve
+        if self._options.image_serve:
+            return self._options.image_serve
         host, _, port = registry.rpartition(":")
         if port != str(PORT) or not os.path.isdir(TREE):
             return ""
@@ -228,31 +287,27 @@ class _Remote:
         return self._name
 
 
-def _hosts(
-    settings: Settings, parameters: PrepareParameters, credentials_from: str
-) -> Hosts:
-    """How registries are spoken to, as options and parameters have it."""
+def _hosts(options: RegistryOptions) -> Hosts:
+    """How registries are spoken to."""
     explicit = {
         registry: (credential.username, credential.password)
-        for registry, credential in parameters.credentials.items()
+        for registry, credential in options.credentials.items()
     }
-    files = default_files(
-        settings.authfile or None, os.environ, pathlib.Path.home()
-    )
+    files = default_files(options.authfile, os.environ, pathlib.Path.home())
     registries = registries_conf.load(os.environ, pathlib.Path.home())
-    mirror = parameters.docker_hub_mirror
-    _check_cacert(settings.cacert)
+    mirror = options.docker_hub_mirror
+    _check_cacert(options.cacert)
     try:
         return Hosts(
-            insecure=[
-                *settings.insecure_registries,
-                *parameters.insecure_registries,
-            ],
-            cacert=settings.cacert or None,
+            insecure=list(options.insecure_registries),
+            cacert=options.cacert,
             mirrors={DOCKER_HUB: mirror} if mirror else {},
-            credentials=Credentials(explicit, files, source=credentials_from),
+            credentials=Credentials(
+                explicit, files, source=options.credentials_from
+            ),
             registries=registries,
             certs_d=certificates(pathlib.Path.home()),
+            token_servers=_token_servers(options.token_servers),
         )
     except errors.InvalidReference as error:
         raise errors.InvalidArgument(
@@ -262,14 +317,29 @@ def _hosts(
         ) from error
 
 
-def _check_cacert(path: str) -> None:
+def _token_servers(texts: Iterable[str]) -> dict[str, str]:
+    """The URL of each registry's token server.
+
+    :raises InvalidArgument: when a text is no ``REGISTRY=https://...``.
+    """
+    servers = {}
+    for text in texts:
+        registry, _, url = text.partition("=")
+        try:
+            references.check_registry(registry)
+            usable = urls.origin(url)[0] == "https"
+        except (errors.InvalidReference, errors.ServerFault):
+            usable = False
+        if not usable:
+            raise errors.InvalidArgument(
+                f"--token-server {redacted(text)[:200]!r}: expected"
+                " <registry>=https://..."
+            )
+        servers[registry] = url
+    return servers
+
+
+def _check_cacert(path: str | None) -> None:
     """Find out now, and not at the first registry that speaks TLS."""
-    if not path:
-        return
-    try:
-        inputs.check(path)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", "") or "no file name"
-        raise errors.InvalidFile(
-            path, f"cannot be read: {reason.lower()}"
-        ) from None
+    if path:
+        inputs.load(path)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from imageprep_client import errors
 from imageprep_client.container.worklist import Modification, WorkItem
 from imageprep_client.modify.base import ImageChange
+from imageprep_client.oci import reference as references
 from imageprep_client.oci.reference import Reference
 
 
@@ -35,8 +36,9 @@ def _modification(item: WorkItem) -> Modification:
 def _local(reference: Reference) -> str:
     """What a reference is called in local storage."""
     tag = reference.tag or "latest"
-    if "[" in reference.registry:
-        # Local storage has no names with addresses of IPv6.
+    registry = reference.registry
+    if "[" in registry or references.is_transport(registry):
+        # Local storage has no names with addresses of IPv6 or directories.
         return _own(str(reference), reference.repository, tag)
     return f"{reference.name}:{tag}"
 

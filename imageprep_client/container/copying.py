@@ -10,8 +10,8 @@ from imageprep_client.observer import Observer
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.transfer import engine, graph
-from imageprep_client.transfer.ledger import Ledger
-from imageprep_client.transfer.survey import Copy
+from imageprep_client.transfer.copies import Copy
+from imageprep_client.transfer.known import KnownContent
 
 
 class Copying:
@@ -20,6 +20,8 @@ class Copying:
     :ivar concurrency: pieces of work at once.
     :param descriptors: what sources were found to be; that is copied,
         whatever their tags name by then.
+    :param content: the manifests and configs that discovery read; they are
+        not fetched again.
     """
 
     def __init__(
@@ -28,12 +30,14 @@ class Copying:
         stores: Stores,
         observer: Observer,
         descriptors: Mapping[Reference, Descriptor],
+        content: KnownContent,
     ) -> None:
         self.concurrency = request.concurrency or engine.CONCURRENCY
         self._request = request
         self._stores = stores
         self._observer = observer
         self._descriptors = descriptors
+        self._content = content
 
     def copy(
         self, item: WorkItem, descriptor: Descriptor | None = None
@@ -42,8 +46,11 @@ class Copying:
 
         :param descriptor: of the source, where it is known.
         """
-        only = tuple(self._request.platforms)
-        host = graph.host_platform()
+        platforms: graph.Platforms = graph.OnePlatform(graph.host_platform())
+        if self._request.platforms:
+            platforms = graph.SomePlatforms(tuple(self._request.platforms))
+        elif item.multi_arch:
+            platforms = graph.ALL_PLATFORMS
         return Copy(
             name=str(item.source),
             source=self._stores.source(item.source),
@@ -52,9 +59,8 @@ class Copying:
                 item.push_destination, item.repository
             ),
             tag=item.tag,
-            platform=None if item.multi_arch or only else host,
-            only=only,
-            attached=self._request.referrers,
+            platforms=platforms,
+            referrers=self._request.referrers,
             descriptor=descriptor or self.known(item.source),
         )
 
@@ -62,22 +68,22 @@ class Copying:
         """What this source was found to be, if it was looked at."""
         return self._descriptors.get(source)
 
-    def run(self, copies: Sequence[Copy]) -> Sequence[engine.Outcome]:
+    def run(self, copies: Sequence[Copy]) -> Sequence[engine.CopyResult]:
         """Have them done, or estimated in a dry run."""
         return engine.copy_all(
             copies,
             observer=self._observer,
-            ledger=Ledger(),
             concurrency=self.concurrency,
             keep_going=self._request.keep_going,
             dry_run=self._request.dry_run,
+            known=self._content,
         )
 
 
-def row(item: WorkItem, outcome: engine.Outcome) -> Row:
+def row(item: WorkItem, result: engine.CopyResult) -> Row:
     """What became of an item that was copied."""
     return Row.of(
-        outcome,
+        result,
         image=item.image,
         source=str(item.source),
         destination=item.target,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from imageprep_client import catalog
+from imageprep_client.heat import environment as environments
 from imageprep_client.heat import parameters
 from imageprep_client.host import files
 
@@ -39,7 +40,9 @@ def environment(
     values: dict[str, Any] = {"ContainerImagePrepare": entries}
     if registry_login:
         values["ContainerImageRegistryLogin"] = True
-    text = parameters.render(values, header)
+    text = parameters.render(
+        values, [*header, f"{environments.RELEASE}{release}"]
+    )
     if output_env_file:
         files.write(output_env_file, text, backup=True)
     return text

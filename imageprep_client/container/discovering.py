@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 
 from imageprep_client import errors
 from imageprep_client.container import discovery, worklist
-from imageprep_client.observer import Observer
+from imageprep_client.observer import Observer, Phase
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
+from imageprep_client.transfer.known import KnownContent
 from imageprep_client.transfer.workers import Workers
 
 
@@ -37,12 +38,15 @@ def discover(
     *,
     observer: Observer,
     concurrency: int,
+    known: KnownContent | None = None,
 ) -> Found:
     """Ask for all of them; one that fails does not keep the others.
 
     :param source: opens the repository that an image is pulled from.
+    :param known: keeps the manifests and configs that are read.
     """
     found = Found()
+    lacking: dict[str, list[str]] = {}
     lock = threading.Lock()
 
     def find(query: worklist.Query) -> None:
@@ -52,6 +56,7 @@ def discover(
             query.reference.identifier,
             query.label,
             fallback=query.default_tag,
+            known=known,
         )
         pinned = dataclasses.replace(query.reference, tag=discovered.tag)
         with lock:
@@ -60,11 +65,20 @@ def discover(
                 query.labels.intersection(discovered.labels),
             )
             found.descriptors[pinned] = discovered.descriptor
+            if discovered.missing:
+                lacking.setdefault(discovered.missing, []).append(query.key[0])
+        observer.advanced(Phase.DISCOVER)
 
-    observer.phase("discover", len(wanted))
+    observer.phase(Phase.DISCOVER, len(wanted))
     with Workers(concurrency, keep_going=True) as workers:
         for query, error in workers.each(find, wanted):
             found.pins[query.key] = worklist.Pin("", error=error)
+    for label, images in sorted(lacking.items()):
+        asked = sum(query.label == label for query in wanted)
+        observer.warning(
+            f"tag_from_label {label}: {len(images)} of {asked} images have"
+            f" no such label and keep their tags, such as {min(images)}"
+        )
     return found
 
 

@@ -19,6 +19,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.platform import Platform
 from imageprep_client.stores import base
 from imageprep_client.transfer import graph
+from imageprep_client.transfer.known import KnownContent
 
 # Labels that are named in an error: all of a real image's, not all that a
 # hostile one may have.
@@ -30,11 +31,13 @@ class Discovered:
     """What discovery found out about one image.
 
     :ivar descriptor: what the tag names.
+    :ivar missing: the label that the image lacks, so that it keeps its tag.
     """
 
     tag: str
     descriptor: Descriptor
     labels: Mapping[str, str]
+    missing: str | None = None
 
 
 class _LabelFormatter(string.Formatter):
@@ -61,19 +64,22 @@ class _LabelFormatter(string.Formatter):
 
 
 def labels(
-    store: base.ReadableStore, descriptor: Descriptor
+    store: base.ReadableStore,
+    descriptor: Descriptor,
+    known: KnownContent | None = None,
 ) -> Mapping[str, str]:
     """The labels in the config of an image.
 
     Of an index: those of the image for this host's platform.
 
+    :param known: is told what was fetched, and asked first.
     :raises InvalidContent: when the config is no image config.
     """
-    manifest = graph.fetch_manifest(store, descriptor)
+    manifest = graph.fetch_manifest(store, descriptor, known)
     if manifest.is_index:
         child = _choose(manifest)
-        manifest = graph.fetch_manifest(store, child)
-    return graph.fetch_config(store, manifest).labels
+        manifest = graph.fetch_manifest(store, child, known)
+    return graph.fetch_config(store, manifest, known).labels
 
 
 def _choose(index: manifests.Manifest) -> Descriptor:
@@ -90,6 +96,7 @@ def discover(
     label: str,
     *,
     fallback: bool,
+    known: KnownContent | None = None,
 ) -> Discovered:
     """The versioned tag behind `tag`.
 
@@ -101,27 +108,38 @@ def discover(
         without the label keeps it; and where `tag` does not exist the labels
         of the repository's newest tag count, the last that it lists, and the
         label must be there.
+    :param known: is told what was fetched, and asked first.
     :raises DiscoveryError: when no tag comes out, or it does not exist.
     """
     try:
-        descriptor = store.resolve(tag)
+        descriptor = _resolve(store, tag)
     except errors.NotFound:
         newest = _newest(store) if fallback and label else None
         if newest is None:
             raise
-        descriptor = store.resolve(newest)
+        descriptor = _resolve(store, newest)
         fallback = False
-    found = labels(store, descriptor)
+    found = labels(store, descriptor, known)
     if not label:
         return Discovered(tag, descriptor, found)
-    discovered = _tag_of(name, found, label, tag if fallback else None)
+    missing = label if fallback and not _has(found, label) else None
+    discovered = tag if missing else _tag_of(name, found, label)
     try:
-        return Discovered(discovered, store.resolve(discovered), found)
+        return Discovered(
+            discovered, store.resolve(discovered), found, missing
+        )
     except errors.NotFound as error:
         raise errors.DiscoveryError(
             f"{name}: label {label} gives tag {discovered}, which is not in"
             f" the repository: {error}",
         ) from error
+
+
+def _resolve(store: base.ReadableStore, tag: str) -> Descriptor:
+    """What a tag names; one request brings its manifest, too."""
+    if isinstance(store, base.ReadsAhead):
+        return store.resolve_ahead(tag)
+    return store.resolve(tag)
 
 
 def versioned_tag(
@@ -150,9 +168,18 @@ def _newest(store: base.ReadableStore) -> str | None:
     return last
 
 
-def _tag_of(
-    name: str, found: Mapping[str, str], label: str, fallback: str | None
-) -> str:
+def _has(found: Mapping[str, str], label: str) -> bool:
+    """Whether all labels that a label or a template names are there."""
+    if "{" not in label:
+        return label in found
+    try:
+        fields = [field for _, field, *_ in string.Formatter().parse(label)]
+    except ValueError:
+        return True
+    return all(field in found for field in fields if field is not None)
+
+
+def _tag_of(name: str, found: Mapping[str, str], label: str) -> str:
     """The tag that the labels give, checked against the grammar."""
     try:
         if "{" in label:
@@ -160,18 +187,16 @@ def _tag_of(
         else:
             tag = found[label]
     except (KeyError, IndexError) as error:
-        if fallback is not None:
-            return fallback
         shown = ", ".join(sorted(found)[:_MAX_SHOWN]) or "none"
         missing = error.args[0] if "{" in label else label
         raise errors.DiscoveryError(
             f"{name}: no label {missing}; its labels: {shown}",
             hint="name one of them in tag_from_label, or give the tag in set",
-        ) from error
+        ) from None
     except ValueError as error:
         raise errors.DiscoveryError(
             f"{name}: tag_from_label {label!r} is no label template: {error}"
-        ) from error
+        ) from None
     if not references.is_tag(tag):
         raise errors.DiscoveryError(
             f"{name}: label {label} gives {tag[:150]!r}, which is no tag"

@@ -22,7 +22,6 @@ from imageprep_client import (
     errors,
 )
 from imageprep_client.container import hotfix_targets, staging
-from imageprep_client.container.destination import Place
 from imageprep_client.container.hotfix_targets import Target
 from imageprep_client.heat import parameters
 from imageprep_client.host import disk, files
@@ -34,7 +33,8 @@ from imageprep_client.modify.hotfix import (
 )
 from imageprep_client.modify.imagerpm import PACKAGES
 from imageprep_client.modify.reservation import reserved
-from imageprep_client.observer import Observer
+from imageprep_client.observer import ImageOutcome, Observer, Phase
+from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
 from imageprep_client.programs.buildah import (
     Buildah,
@@ -72,7 +72,7 @@ class HotfixRequest:
     images: Sequence[str]
     rpms_path: str
     tag: str = ""
-    registry_url: str = ""
+    registry_url: str | None = None
     release: str = ""
     output_env_file: str = ""
     header: Sequence[str] = ()
@@ -136,7 +136,7 @@ def hotfix(
     """
     tag = request.tag or now.strftime("hotfix-%Y%m%d%H%M%S")
     table = catalog.load(request.release or catalog.DEFAULT_RELEASE)
-    place = Place.parse(request.registry_url or undercloud_registry())
+    place = Location.parse(request.registry_url or undercloud_registry())
     if not place.is_registry:
         raise errors.InvalidArgument(
             f"{request.registry_url}: no registry, which nodes could pull from"
@@ -224,7 +224,7 @@ class _Run:
             images, and the errors of the others.
         """
         done, failures = {}, []
-        self._observer.phase("hotfix", len(targets))
+        self._observer.phase(Phase.HOTFIX, len(targets))
         with futures.ThreadPoolExecutor(_AT_ONCE) as threads:
             running = [
                 threads.submit(self._one, target, places.get(target.result))
@@ -247,14 +247,14 @@ class _Run:
     def _one(
         self, target: Target, fetched: staging.Fetched | None
     ) -> tuple[Change, ...]:
-        outcome = "failed"
+        outcome = ImageOutcome.FAILED
         self._observer.image_started(target.image)
         try:
             with self._local(target, fetched) as local:
                 changes = self._hotfixer.apply(
                     target.image, local, target.result
                 )
-            outcome = "hotfixed"
+            outcome = ImageOutcome.HOTFIXED
         finally:
             self._observer.image_finished(target.image, outcome)
         return changes
@@ -326,7 +326,7 @@ def _hotfixed(
     target: Target,
     changes: Sequence[Change],
     table: catalog.Catalog,
-    place: Place,
+    place: Location,
 ) -> Hotfixed:
     pushed = Reference.parse(target.result)
     repository = place.repository(pushed.repository)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imageprep_client import errors
 from imageprep_client.heat.parameters import Credential
+from imageprep_client.host import inputs
 
 #: A password file is one line; what is longer is another file.
 _MAX_SIZE = 64 * 1024
@@ -46,20 +47,14 @@ def parse(
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            text = file.read(_MAX_SIZE + 1)
+        text = inputs.load(path, _MAX_SIZE).decode()
     except UnicodeDecodeError:
-        # What was read may be in the error.
+        # The error has what was read.
         raise errors.InvalidFile(path, "is not UTF-8") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "no such file"
-        raise errors.InvalidFile(
-            path, f"cannot be read: {reason.lower()}"
-        ) from None
     password = text.removesuffix("\n").removesuffix("\r")
     if not password:
         raise errors.InvalidFile(path, "is empty, expected a password")
-    if "\n" in password or len(text) > _MAX_SIZE:
+    if "\n" in password:
         raise errors.InvalidFile(
             path, "has more than one line, expected a password"
         )

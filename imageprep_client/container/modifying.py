@@ -18,12 +18,11 @@ from imageprep_client.container.copying import Copying
 from imageprep_client.container.request import PrepareRequest, Row, Stores
 from imageprep_client.container.worklist import WorkItem
 from imageprep_client.modify.base import Modifier
-from imageprep_client.observer import Observer
+from imageprep_client.observer import ImageOutcome, Observer, Phase
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base
 from imageprep_client.transfer import graph
-from imageprep_client.transfer.engine import Status
-from imageprep_client.transfer.survey import Copy
+from imageprep_client.transfer.copies import Copy
 from imageprep_client.transfer.workers import Workers
 
 
@@ -90,11 +89,11 @@ class Modified:
 
     def leave(self, item: WorkItem) -> None:
         """Another image's failure ended the run before this one."""
-        self.rows.append(_row(item, "left"))
+        self.rows.append(_row(item, ImageOutcome.LEFT))
 
     def fail(self, item: WorkItem, error: errors.ImagePrepError) -> None:
         """There is no such image."""
-        self.rows.append(_row(item, "failed", error=str(error)))
+        self.rows.append(_row(item, ImageOutcome.FAILED, error=str(error)))
         self.failures.append(error)
 
 
@@ -132,7 +131,7 @@ class Modifying:
         def look(item: WorkItem) -> None:
             current = self._current(item)
             if current is not None:
-                present = Status.PRESENT.value
+                present = ImageOutcome.PRESENT
                 found.rows.append(_row(item, present, digest=current.digest))
 
         with Workers(
@@ -230,12 +229,12 @@ class Modifying:
         ]
         failed: dict[str, errors.ImagePrepError] = {}
         landed = []
-        for name, outcome in zip(
+        for name, result in zip(
             sources, self._copying.run(copies), strict=True
         ):
-            if outcome.error:
-                failed[name] = outcome.error
-            elif outcome.status is not Status.LEFT:
+            if result.error:
+                failed[name] = result.error
+            elif result.outcome is not ImageOutcome.LEFT:
                 landed.append(name)
         if failed and not self._request.keep_going:
             landed = []
@@ -265,14 +264,14 @@ class Modifying:
         self, workspace: Workspace, name: str, item: WorkItem
     ) -> Copy:
         store, tag = workspace.landing(name)
-        platforms = self._request.platforms or [graph.host_platform()]
+        wanted = self._request.platforms or [graph.host_platform()]
         return Copy(
             name=str(item.source),
             source=self._stores.source(item.source),
             reference=item.source.identifier,
             destination=store,
             tag=tag,
-            platform=platforms[0],
+            platforms=graph.OnePlatform(wanted[0]),
             descriptor=self._copying.known(item.source),
         )
 
@@ -285,7 +284,7 @@ class Modifying:
         """Let the roles do their work, and find what they made."""
         if not items:
             return
-        self._observer.phase("modify", len(items))
+        self._observer.phase(Phase.MODIFY, len(items))
         wanted = [changes.change(item) for item in items]
         results = workspace.modify(
             wanted,
@@ -350,7 +349,7 @@ class Modifying:
 
 
 def _row(
-    item: WorkItem, outcome: str, *, digest: str = "", error: str = ""
+    item: WorkItem, outcome: ImageOutcome, *, digest: str = "", error: str = ""
 ) -> Row:
     return Row(
         image=item.image,

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from imageprep_client import errors
 from imageprep_client.container.request import Row
 from imageprep_client.container.worklist import WorkItem, Worklist
-from imageprep_client.observer import Observer
+from imageprep_client.observer import ImageOutcome, Observer
 
 
 def stored(
@@ -48,7 +48,7 @@ def _stored(item: WorkItem, row: Row, observer: Observer) -> str:
     digest = row.digest or (given if item.multi_arch else "")
     if digest:
         return f"{tagged}@{digest}"
-    if row.outcome == "unchecked":
+    if row.outcome is ImageOutcome.UNCHECKED:
         observer.warning(
             f"{item.source}: named by its tag: the digest that it has at its"
             " destination is not known, because it was not checked"

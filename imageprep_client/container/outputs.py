@@ -12,6 +12,7 @@ from imageprep_client.container.request import PrepareRequest, PrepareResult
 from imageprep_client.heat import environment, parameters
 from imageprep_client.host import files
 from imageprep_client.observer import Observer
+from imageprep_client.oci import reference as references
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
 
@@ -68,6 +69,7 @@ def _paths(request: PrepareRequest) -> list[str]:
     """The files to write, but for the plan's."""
     paths = (
         request.output_env_file,
+        request.output_images_file,
         request.ceph_vars_file,
         request.report_file,
     )
@@ -152,8 +154,25 @@ def write(
                 f"plan {plan.name}: has these parameters already; nothing is"
                 " written into it"
             )
+    if request.output_images_file:
+        files.write(
+            request.output_images_file,
+            parameters.render_images(_images(result), request.header),
+        )
     if request.output_env_file:
         files.write(
             request.output_env_file,
             parameters.render(result.parameters, request.header),
         )
+
+
+def _images(result: PrepareResult) -> list[dict[str, str]]:
+    """The images that were prepared, each once, and where they went."""
+    images = {}
+    for row in result.rows:
+        image = {"imagename": row.image}
+        if row.destination:
+            place, _ = references.split(row.destination)
+            image["push_destination"] = place
+        images[row.image, row.destination] = image
+    return list(images.values())

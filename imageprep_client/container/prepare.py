@@ -14,6 +14,7 @@ from imageprep_client.container import (
     changes,
     discovering,
     naming,
+    notices,
     outputs,
     worklist,
 )
@@ -27,11 +28,14 @@ from imageprep_client.container.request import (
     Row,
 )
 from imageprep_client.heat import environment, parameters, roles, services
-from imageprep_client.observer import Observer
+from imageprep_client.observer import ImageOutcome, Observer
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
 from imageprep_client.transfer import engine
+from imageprep_client.transfer.known import KnownContent
+
+_UNMADE = (ImageOutcome.LEFT, ImageOutcome.FAILED)
 
 
 def prepare(
@@ -60,6 +64,8 @@ def prepare(
     """
     outputs.check(request, plan)
     inputs = _read(request, plan)
+    for warning in inputs.warnings:
+        observer.warning(warning)
     vars_text = (
         ceph.render(
             ceph.credential(
@@ -97,6 +103,7 @@ class _Inputs:
     parameters: parameters.PrepareParameters
     catalog: catalogs.Catalog
     selections: Sequence[worklist.Selection]
+    warnings: Sequence[str]
 
 
 def _read(request: PrepareRequest, plan: Plan | None) -> _Inputs:
@@ -124,12 +131,17 @@ def _read(request: PrepareRequest, plan: Plan | None) -> _Inputs:
     elif stored_roles is not None:
         deployment_roles = roles.parse(stored_roles, "roles_data.yaml")
     wanted = parameters.parse(merged)
-    catalog = catalogs.load(request.release or catalogs.DEFAULT_RELEASE)
+    release = request.release or environment.release_of(own)
+    catalog = catalogs.load(release or catalogs.DEFAULT_RELEASE)
     if request.template_file:
         catalog = catalog.with_template(request.template_file)
     outputs.spare(request, own, [*request.roles_files, request.template_file])
     enabled = services.enabled(merged, deployment_roles)
-    return _Inputs(wanted, catalog, worklist.select(wanted, catalog, enabled))
+    selections = worklist.select(wanted, catalog, enabled)
+    warnings = notices.notices(
+        wanted, catalog, selections, release_named=release is not None
+    )
+    return _Inputs(wanted, catalog, selections, tuple(warnings))
 
 
 class _Run:
@@ -153,8 +165,9 @@ class _Run:
         )
         self._opened = [self._patient]
         self._descriptors: dict[Reference, Descriptor] = {}
+        self._content = KnownContent()
         self._copying = Copying(
-            request, self._patient, observer, self._descriptors
+            request, self._patient, observer, self._descriptors, self._content
         )
         self._modifying = Modifying(
             request, workspaces, self._patient, self._copying, observer
@@ -167,6 +180,7 @@ class _Run:
             self._patient.source,
             observer=self._observer,
             concurrency=self._concurrency,
+            known=self._content,
         )
         self._descriptors.update(found.descriptors)
         return found.pins
@@ -178,7 +192,7 @@ class _Run:
                 image=item.image,
                 source=str(item.source),
                 destination=item.target if item.push_destination else "",
-                outcome="left",
+                outcome=ImageOutcome.LEFT,
             )
             for item in work.images
         ]
@@ -211,7 +225,7 @@ class _Run:
     ) -> PrepareResult:
         """Rows and parameters of all images, the undiscovered ones, too."""
         failures = [*(each.error for each in work.undiscovered), *failures]
-        unmade = [each for each in rows if each.outcome in ("left", "failed")]
+        unmade = [each for each in rows if each.outcome in _UNMADE]
         if unmade and not failures:
             raise AssertionError(f"{unmade[0].image}: nobody says why not")
         names, named_rows = naming.stored(work, rows, self._observer)
@@ -225,7 +239,7 @@ class _Run:
             Row(
                 image=each.image,
                 source=str(each.source),
-                outcome="failed",
+                outcome=ImageOutcome.FAILED,
                 error=str(each.error),
             )
             for each in work.undiscovered
@@ -275,13 +289,15 @@ class _Run:
                     hint=reason.hint if reason else None,
                 )
                 failures.append(missing)
-            outcome = "referenced" if found else "unchecked"
+            outcome = (
+                ImageOutcome.REFERENCED if found else ImageOutcome.UNCHECKED
+            )
             rows.append(
                 Row(
                     image=item.image,
                     source=str(item.source),
                     digest=found.digest if found else "",
-                    outcome="failed" if missing else outcome,
+                    outcome=ImageOutcome.FAILED if missing else outcome,
                     error=str(missing or ""),
                 )
             )
@@ -304,11 +320,9 @@ class _Run:
             self._copying.copy(item, availability.found(item.source))
             for item in known
         ]
-        for item, outcome in zip(
-            known, self._copying.run(copies), strict=True
-        ):
-            error = outcome.error
-            told = row(item, outcome)
+        for item, result in zip(known, self._copying.run(copies), strict=True):
+            error = result.error
+            told = row(item, result)
             if item.modification:
                 # What it will be made of is known, and not what it will be.
                 told = dataclasses.replace(told, digest="")
@@ -317,10 +331,14 @@ class _Run:
                     failures.append(error)
                 else:
                     self._observer.warning(str(error))
-                    told = dataclasses.replace(told, outcome="unchecked")
+                    told = dataclasses.replace(
+                        told, outcome=ImageOutcome.UNCHECKED
+                    )
             rows.append(told)
         planned = {
-            each.destination for each in rows if each.outcome == "planned"
+            each.destination
+            for each in rows
+            if each.outcome is ImageOutcome.PLANNED
         }
         modified = [i for i in items if i.modification]
         settled = self._modifying.settled(
@@ -366,12 +384,12 @@ class _Run:
                 made.copies.get(item.target) or self._copying.copy(item)
                 for item in wanted
             ]
-            outcomes: Sequence[engine.Outcome] = ()
+            results: Sequence[engine.CopyResult] = ()
             if copies:
                 with self._patient.locked(self._observer.waiting):
-                    outcomes = self._copying.run(copies)
-        rows = [row(i, o) for i, o in zip(wanted, outcomes, strict=True)]
-        failures = [o.error for o in outcomes if o.error]
+                    results = self._copying.run(copies)
+        rows = [row(i, r) for i, r in zip(wanted, results, strict=True)]
+        failures = [r.error for r in results if r.error]
         return [*made.rows, *rows], [*made.failures, *failures]
 
     def _insecure(self, values: Mapping[str, str]) -> list[str]:

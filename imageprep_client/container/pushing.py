@@ -8,16 +8,16 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from imageprep_client import errors
-from imageprep_client.container.destination import Place
 from imageprep_client.container.request import Row
 from imageprep_client.heat.parameters import Credential
 from imageprep_client.observer import Observer
 from imageprep_client.oci import reference as references
+from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
 from imageprep_client.transfer import engine, graph
-from imageprep_client.transfer.ledger import Ledger
-from imageprep_client.transfer.survey import Copy
+from imageprep_client.transfer.attached import ReferrersPolicy
+from imageprep_client.transfer.copies import Copy
 
 _LOCAL = "containers-storage:"
 _SIMILAR = 5
@@ -27,23 +27,23 @@ _SIMILAR = 5
 class PushRequest:
     """One image to copy.
 
-    :ivar image: ``[docker://][registry/]repository[:tag][@digest]``; with
+    :ivar image: a `Location`, or ``repository[:tag][@digest]``; with
         both the digest is copied and the tag is given to it. In local
         storage ``[containers-storage:]name``, completed as buildah does, or
         an ID.
     :ivar local: the image is in local storage.
     :ivar cleanup: take the name of a local image away when it is copied.
-    :ivar registry_url: where to; empty: the undercloud's registry.
+    :ivar registry_url: where to; None: the undercloud's registry.
     :ivar append_tag: is added to the tag at the destination.
     :ivar multi_arch: copy an index as it is, not one image of it.
-    :ivar referrers: whether signatures and other artefacts come along.
+    :ivar referrers: what happens to signatures and other artefacts.
     """
 
     image: str
-    registry_url: str = ""
+    registry_url: str | None = None
     append_tag: str = ""
     multi_arch: bool = False
-    referrers: bool = True
+    referrers: ReferrersPolicy = ReferrersPolicy.COPY
     dry_run: bool = False
     local: bool = False
     cleanup: bool = False
@@ -79,7 +79,7 @@ def source_of(image: str) -> Reference:
     :raises InvalidArgument: when it has no tag.
     :raises InvalidReference: when a part breaks the grammar.
     """
-    reference = Reference.parse(image.removeprefix("docker://"))
+    reference = Reference.parse(image)
     if reference.digest and not reference.tag:
         raise errors.InvalidArgument(
             f"{image}: no tag to give to the copy",
@@ -167,7 +167,7 @@ def _last(name: str) -> str:
 def push(
     request: PushRequest,
     reference: Reference,
-    place: Place,
+    place: Location,
     *,
     source: Callable[[Reference, base.Store], base.ReadableStore],
     destination: Callable[[str, str], base.Store],
@@ -192,30 +192,31 @@ def push(
         reference=reference.identifier,
         destination=store,
         tag=tag,
-        platform=None if request.multi_arch else graph.host_platform(),
-        attached=request.referrers,
+        platforms=graph.ALL_PLATFORMS
+        if request.multi_arch
+        else graph.OnePlatform(graph.host_platform()),
+        referrers=request.referrers,
     )
 
-    def run() -> engine.Outcome:
-        (outcome,) = engine.copy_all(
+    def run() -> engine.CopyResult:
+        (result,) = engine.copy_all(
             [copy],
             observer=observer,
-            ledger=Ledger(),
             concurrency=concurrency,
             dry_run=request.dry_run,
         )
-        return outcome
+        return result
 
     if request.dry_run:
-        outcome = run()
+        result = run()
     else:
         with locked(observer.waiting):
-            outcome = run()
-    if outcome.error is not None:
-        raise outcome.error
+            result = run()
+    if result.error is not None:
+        raise result.error
     return Row.of(
-        outcome,
+        result,
         image=request.image,
         source=name,
-        destination=f"{place.registry}/{repository}:{tag}",
+        destination=f"{references.join(place.registry, repository)}:{tag}",
     )

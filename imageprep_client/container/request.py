@@ -9,10 +9,14 @@ from typing import Any, Protocol, Self
 
 from imageprep_client import errors
 from imageprep_client.heat.parameters import PrepareParameters
+from imageprep_client.observer import ImageOutcome
 from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
-from imageprep_client.transfer.engine import Outcome
+from imageprep_client.transfer.attached import ReferrersPolicy
+from imageprep_client.transfer.engine import CopyResult
+
+_IN_PLACE = (ImageOutcome.COPIED, ImageOutcome.PRESENT)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,17 +30,19 @@ class PrepareRequest:
         roles.
     :ivar template_file: a table of the user's own instead of the release's.
     :ivar output_env_file: where the parameters go; empty: nowhere.
+    :ivar output_images_file: where the list of images goes, by which other
+        programs fill a mirror.
     :ivar ceph_vars_file: where the credentials for the registry of
         ``ceph_namespace`` go; empty: nowhere.
     :ivar report_file: where a JSON report goes; empty: nowhere.
-    :ivar log_file: what is written of the run while it goes on; empty:
-        nothing. It is no result, and nothing that is read.
+    :ivar log_file: where the caller logs the run; it may be neither a
+        result nor an input.
     :ivar spared: files that no result may replace, and directories that none
         may be in.
     :ivar pin_digests: whether parameters name digests instead of tags.
     :ivar platforms: of an index copy only the images for these, and the
         index as it is; empty: what the entries say.
-    :ivar referrers: whether signatures and other artefacts come along.
+    :ivar referrers: what happens to signatures and other artefacts.
     :ivar keep_going: whether the others are copied when an image fails, be it
         that its tag cannot be discovered.
     :ivar concurrency: pieces of work at once, at most.
@@ -52,17 +58,18 @@ class PrepareRequest:
     environment_directories: Sequence[str] = ()
     optional_directories: Sequence[str] = ()
     roles_files: Sequence[str] = ()
-    release: str = ""
+    release: str | None = None
     template_file: str = ""
     output_env_file: str = ""
+    output_images_file: str | None = None
     ceph_vars_file: str = ""
     report_file: str = ""
-    log_file: str = ""
+    log_file: str | None = None
     spared: Sequence[str] = ()
     dry_run: bool = False
     pin_digests: bool = False
     platforms: Sequence[Platform] = ()
-    referrers: bool = True
+    referrers: ReferrersPolicy = ReferrersPolicy.COPY
     keep_going: bool = False
     concurrency: int = 0
     modify_concurrency: int = 0
@@ -78,10 +85,8 @@ class Row:
     :ivar source: where it is pulled from.
     :ivar destination: where it was copied to; empty when it was not.
     :ivar digest: of what the parameters name; empty when unknown.
-    :ivar outcome: ``copied``, ``present``, ``planned`` (a dry run would copy
-        it), ``referenced`` (used where it is), ``unchecked`` (its registry
-        did not answer), ``left`` or ``failed``.
-    :ivar copied, mounted, kept: bytes, as in `transfer.engine.Outcome`.
+    :ivar outcome: what became of it.
+    :ivar copied, mounted, kept: bytes, as in `transfer.engine.CopyResult`.
     :ivar error: why it failed, or empty.
     """
 
@@ -89,7 +94,7 @@ class Row:
     source: str
     destination: str = ""
     digest: str = ""
-    outcome: str
+    outcome: ImageOutcome
     copied: int = 0
     mounted: int = 0
     kept: int = 0
@@ -98,20 +103,20 @@ class Row:
 
     @classmethod
     def of(
-        cls, outcome: Outcome, *, image: str, source: str, destination: str
+        cls, result: CopyResult, *, image: str, source: str, destination: str
     ) -> Self:
         """What the engine made of one copy."""
         return cls(
             image=image,
             source=source,
             destination=destination,
-            digest=outcome.descriptor.digest if outcome.descriptor else "",
-            outcome=outcome.status.value,
-            copied=outcome.copied,
-            mounted=outcome.mounted,
-            kept=outcome.kept,
-            seconds=round(outcome.seconds, 3),
-            error=str(outcome.error or ""),
+            digest=result.descriptor.digest if result.descriptor else "",
+            outcome=result.outcome,
+            copied=result.copied,
+            mounted=result.mounted,
+            kept=result.kept,
+            seconds=round(result.seconds, 3),
+            error=str(result.error or ""),
         )
 
 
@@ -153,9 +158,7 @@ class PrepareResult:
                 or isinstance(error.__cause__, access)
                 for error in self.failures
             )
-            and not any(
-                row.outcome in ("copied", "present") for row in self.rows
-            )
+            and not any(row.outcome in _IN_PLACE for row in self.rows)
         )
 
 

@@ -15,8 +15,7 @@ from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
 from imageprep_client.transfer import engine, graph
-from imageprep_client.transfer.ledger import Ledger
-from imageprep_client.transfer.survey import Copy
+from imageprep_client.transfer.copies import Copy
 
 _TAG = "staged"
 
@@ -64,7 +63,7 @@ def fetch(
             reference=reference.identifier,
             destination=destination(f"oci:{root}", f"image{number}"),
             tag=_TAG,
-            platform=graph.host_platform(),
+            platforms=graph.OnePlatform(graph.host_platform()),
         )
         for number, reference in enumerate(references)
     ]
@@ -73,7 +72,6 @@ def fetch(
     outcomes = engine.copy_all(
         copies,
         observer=observer,
-        ledger=Ledger(),
         concurrency=concurrency,
         keep_going=True,
     )

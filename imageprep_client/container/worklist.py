@@ -12,14 +12,15 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import datetime
 
 from imageprep_client import errors
-from imageprep_client.catalog import Catalog, Entry, filters
-from imageprep_client.container.destination import Place
+from imageprep_client.catalog import Catalog, TableImage, filters
 from imageprep_client.heat.parameters import (
     PrepareEntry,
     PrepareParameters,
     parse_entries,
 )
+from imageprep_client.host import undercloud
 from imageprep_client.oci import reference as references
+from imageprep_client.oci.location import Location
 from imageprep_client.oci.redaction import redacted
 from imageprep_client.oci.reference import Reference
 
@@ -30,14 +31,23 @@ class Selection:
 
     :ivar images: with names that are valid references.
     :ivar label: what to discover their tags from, or empty.
-    :ivar default_tag: whether their tag is not the user's own, so that an
-        image without the label may keep it.
+    :ivar default_tag: whether ``set`` has no tag of the user's own.
     """
 
     entry: PrepareEntry
-    images: tuple[Entry, ...]
+    images: tuple[TableImage, ...]
     label: str
     default_tag: bool
+
+    def keeps_tag(self, image: str) -> bool:
+        """Whether an image without the label may keep the tag that it has.
+
+        It may not where the user gave this tag for the label to be read at.
+        Images of another origin have a tag of their own, such as
+        ``ceph_tag``.
+        """
+        own = str(self.entry.values.get("tag", ""))
+        return self.default_tag or Reference.parse(image).tag != own
 
 
 #: An image as rendered, and the label that its tag is discovered from: two
@@ -191,13 +201,15 @@ def _select(
     return Selection(
         entry=entry,
         images=images,
-        label="" if values.get("tag") else entry.tag_from_label,
+        label=""
+        if catalog.tag_wins and values.get("tag")
+        else entry.tag_from_label,
         default_tag="tag" not in values,
     )
 
 
 def _check_name(
-    entry: PrepareEntry, image: Entry, values: Mapping[str, object]
+    entry: PrepareEntry, image: TableImage, values: Mapping[str, object]
 ) -> None:
     try:
         Reference.parse(image.image)
@@ -235,7 +247,8 @@ def to_discover(selections: Sequence[Selection]) -> tuple[Query, ...]:
                 key=key,
                 reference=_source(image.image, entry),
                 label=selection.label,
-                default_tag=selection.default_tag or not selection.label,
+                default_tag=not selection.label
+                or selection.keeps_tag(image.image),
                 labels=asked.union(entry.modify_only_with_labels),
             )
     return tuple(queries.values())
@@ -316,17 +329,17 @@ def _place(
     selection: Selection,
     parameters: PrepareParameters,
     undercloud_registry: Callable[[], str],
-) -> Place | None:
+) -> Location | None:
     """Where the images of an entry are copied to; None: nowhere."""
     entry = selection.entry
     if not entry.push_destination or not selection.images:
         return None
     try:
         if isinstance(entry.push_destination, str):
-            return Place.parse(entry.push_destination)
+            return Location.parse(entry.push_destination)
         if parameters.local_registry:
-            return Place.undercloud(parameters.local_registry)
-        return Place.parse(undercloud_registry())
+            return Location.of_host(parameters.local_registry, undercloud.PORT)
+        return Location.parse(undercloud_registry())
     except errors.InvalidReference as error:
         raise errors.InvalidFile(
             entry.path, str(error), key=f"{entry.key}.push_destination"
@@ -335,9 +348,9 @@ def _place(
 
 def _item(
     entry: PrepareEntry,
-    image: Entry,
+    image: TableImage,
     pin: Pin,
-    place: Place | None,
+    place: Location | None,
     modification: Modification | None,
     multi_arch: bool,
 ) -> WorkItem:
@@ -356,9 +369,9 @@ def _item(
             # What the rendered name has before its first slash is replaced,
             # even where that is no registry but a namespace of docker.io:
             # the parameters of deployments have always been made like this.
-            _, slash, below = path.partition("/")
-            repository = place.repository(below if slash else path)
-            path = f"{place.registry}/{repository}"
+            _, below = references.split(path)
+            repository = place.repository(below or path)
+            path = references.join(place.registry, repository)
     except errors.InvalidReference as error:
         raise errors.InvalidFile(
             entry.path,
@@ -389,11 +402,15 @@ def _source(image: str, entry: PrepareEntry) -> Reference:
     """
     if not entry.pull_source:
         return Reference.parse(image)
-    source = entry.pull_source.removeprefix("docker://").rstrip("/")
-    first, _, rest = image.partition("/")
-    below = rest if references.is_registry(first) else image
+    first, below = references.split(image)
+    if not references.is_transport(first) and not references.is_registry(
+        first
+    ):
+        below = image
     try:
-        return Reference.parse(f"{source}/{below}")
+        source = Location.parse(entry.pull_source)
+        path = f"{source.path}/{below}" if source.path else below
+        return Reference.parse(references.join(source.registry, path))
     except errors.InvalidReference as error:
         raise errors.InvalidFile(
             entry.path, str(error), key=f"{entry.key}.pull_source"
@@ -407,7 +424,7 @@ def _multi_arch(entry: PrepareEntry, parameters: PrepareParameters) -> bool:
 
 
 def _modification(
-    entry: PrepareEntry, image: Entry, pin: Pin, now: datetime
+    entry: PrepareEntry, image: TableImage, pin: Pin, now: datetime
 ) -> Modification | None:
     """How this image is to be modified, or None.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from imageprep_client import errors
+from imageprep_client.host import inputs
 
 #: Bytes of a file; the largest real environments have some hundred KiB.
 MAX_SIZE = 16 * 1024 * 1024
@@ -16,6 +17,7 @@ MAX_SIZE = 16 * 1024 * 1024
 MAX_NODES = 250_000
 #: Collections within collections.
 MAX_DEPTH = 64
+_TEMPLATE = re.compile(r"(\s*-?\s*tag_from_label:\s+)(\{[^'#]*\S)\s*(?:#.*)?")
 #: Digits of a number: converting more takes quadratic time.
 _MAX_DIGITS = 1000
 
@@ -49,6 +51,28 @@ else:
 class _Loader(_Base):
     """Safe YAML; dates stay strings, as in heat."""
 
+    def construct_mapping(
+        self, node: yaml.MappingNode, deep: bool = False
+    ) -> dict[Any, Any]:
+        if isinstance(node, yaml.MappingNode):
+            self.check_keys(node)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+    def check_keys(self, node: yaml.MappingNode) -> None:
+        lines: dict[tuple[str, Any], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            name = (key.tag, key.value)
+            if name in lines:
+                raise yaml.constructor.ConstructorError(
+                    problem="the same key is already in line"
+                    f" {lines[name]} of this mapping",
+                    problem_mark=key.start_mark,
+                )
+            lines[name] = key.start_mark.line + 1
+
     def plain_text(self, node: yaml.ScalarNode) -> Any:
         return self.construct_scalar(node)
 
@@ -79,22 +103,7 @@ def read(path: str) -> Any:
 
     :raises InvalidFile: when it cannot be read or is no sane YAML.
     """
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_SIZE + 1)
-    except FileNotFoundError as error:
-        raise errors.InvalidFile(path, "no such file") from error
-    except IsADirectoryError as error:
-        raise errors.InvalidFile(
-            path,
-            "is a directory, not a file",
-            hint="name the files in it, or use --environment-directory for"
-            " environments",
-        ) from error
-    except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", "") or "no file name").lower()
-        raise errors.InvalidFile(path, f"cannot be read: {reason}") from error
-    return parse(content, path)
+    return parse(inputs.load(path, MAX_SIZE), path)
 
 
 def parse(
@@ -117,7 +126,7 @@ def parse(
             name,
             f"is not UTF-8 text (byte {error.start + 1})",
             hint="is this a YAML file? convert it to UTF-8",
-        ) from error
+        ) from None
     try:
         size = _check_bounds(text, name)
         if together and not together.spend(*size):
@@ -126,13 +135,13 @@ def parse(
             )
         return yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
     except yaml.YAMLError as error:
-        raise _invalid(error, name) from error
-    except (ValueError, LookupError, ArithmeticError) as error:
+        raise _invalid(error, name, text) from None
+    except (ValueError, LookupError, ArithmeticError):
         # What the YAML library lets through from its conversions of
         # scalars with an explicit tag, such as ``!!int x``.
         raise errors.InvalidFile(
             name, "invalid YAML: a value does not fit its type tag"
-        ) from error
+        ) from None
 
 
 def _check_bounds(text: str, name: str) -> tuple[int, int]:
@@ -189,8 +198,14 @@ def _too_deep(mark: Any, name: str) -> errors.InvalidFile:
     return errors.InvalidFile(name, f"{_place(mark)}{problem}")
 
 
-def _invalid(error: yaml.YAMLError, name: str) -> errors.InvalidFile:
+def _invalid(
+    error: yaml.YAMLError, name: str, text: str
+) -> errors.InvalidFile:
     place: str
+    hint = (
+        "check the indentation there, and quote values that begin with a"
+        " character such as ! * & % @ or {"
+    )
     if isinstance(error, yaml.MarkedYAMLError):
         parts = (error.context, error.problem)
         problem = ": ".join(part for part in parts if part)
@@ -199,6 +214,8 @@ def _invalid(error: yaml.YAMLError, name: str) -> errors.InvalidFile:
         # before it gives the first event.
         if "nesting depth" in problem:
             return _too_deep(error.problem_mark, name)
+        if template := _unquoted_template(text, error.problem_mark):
+            hint = f"put the template in quotes: {template}"
     else:
         problem = getattr(error, "reason", "cannot be parsed")
         position = getattr(error, "position", None)
@@ -209,9 +226,20 @@ def _invalid(error: yaml.YAMLError, name: str) -> errors.InvalidFile:
     return errors.InvalidFile(
         name,
         f"invalid YAML: {place}{problem}",
-        hint="check the indentation there, and quote values that begin with"
-        " a character such as ! * & % @ or {",
+        hint=hint,
     )
+
+
+def _unquoted_template(text: str, mark: Any) -> str | None:
+    """The corrected line, where a label template without quotes is wrong."""
+    if mark is None:
+        return None
+    lines = text.splitlines()[max(0, mark.line - 1) : mark.line + 1]
+    for line in reversed(lines):
+        if match := _TEMPLATE.fullmatch(line):
+            start, template = match.groups()
+            return f"{start.lstrip(' -')}'{template}'"
+    return None
 
 
 def _place(mark: Any) -> str:

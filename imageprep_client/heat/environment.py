@@ -5,17 +5,22 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from imageprep_client import errors
 from imageprep_client.heat import document, strategies
 from imageprep_client.heat.value import Value
+from imageprep_client.host import inputs
 
 #: Sections that are merged here.
 _MERGED = ("parameter_defaults", "parameters", "resource_registry")
 #: Sections that a file may have and that say nothing about images.
 _OTHER = ("encrypted_param_names", "event_sinks")
+#: Begins the line of a header that names the release.
+RELEASE = "Release: "
+_RELEASE = re.compile(rf"# {RELEASE}(\w{{1,100}})\s*".encode())
 SECTIONS = (*_MERGED, strategies.SECTION, *_OTHER)
 
 
@@ -25,10 +30,12 @@ class Layer:
 
     :ivar path: the file, as the user named it.
     :ivar sections: its top level; a section may be None.
+    :ivar release: the one that its header names.
     """
 
     path: str
     sections: Mapping[str, Any] = dataclasses.field(repr=False)
+    release: str | None = None
 
     def section(self, name: str) -> Value:
         """One section; its data is None when it is absent or empty."""
@@ -99,7 +106,45 @@ def load(path: str) -> Layer:
 
     :raises InvalidFile: when it cannot be read or is no environment.
     """
-    return layer(document.read(path), path)
+    if os.path.isdir(path):
+        raise errors.InvalidFile(
+            path,
+            "is a directory, not a file",
+            hint="name the files in it, or use --environment-directory",
+        )
+    content = inputs.load(path, document.MAX_SIZE)
+    read = layer(document.parse(content, path), path)
+    return dataclasses.replace(read, release=_header_release(content))
+
+
+def release_of(layers: Iterable[Layer]) -> str | None:
+    """The release that headers of the files name; None where none does.
+
+    :raises InvalidFile: when two name different ones.
+    """
+    named: Layer | None = None
+    for one in layers:
+        if one.release is None:
+            continue
+        if named and named.release != one.release:
+            raise errors.InvalidFile(
+                one.path,
+                f"is for release {one.release}, and {named.path} for"
+                f" {named.release}",
+                hint="say which with --release",
+            )
+        named = one
+    return named.release if named else None
+
+
+def _header_release(content: bytes) -> str | None:
+    """The release in the comments at the top of a file."""
+    for line in content.splitlines():
+        if not line.startswith(b"#"):
+            return None
+        if match := _RELEASE.fullmatch(line):
+            return match[1].decode()
+    return None
 
 
 def layer(data: object, name: str) -> Layer:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,13 +17,14 @@ import yaml
 
 from imageprep_client import errors
 from imageprep_client.heat.environment import Environment
-from imageprep_client.heat.value import Value, describe, printable
+from imageprep_client.heat.value import Value, describe
 
 Scalar = str | int | float | bool | None
 
 #: Lists the registries that nodes may pull from without TLS.
 INSECURE_REGISTRIES = "DockerInsecureRegistryAddress"
 
+_PART = re.compile(r"[a-zA-Z0-9]+(_[a-zA-Z0-9]+)*")
 #: Variables of the image table that may be null: "choose for me".
 _NULLABLE = ("ceph_images", "neutron_driver")
 #: Variables of the image table that are parts of a name.
@@ -163,6 +165,36 @@ def _text(value: Value) -> str:
     return "" if value.data is None else value.text()
 
 
+def _label(value: Value) -> str:
+    """A label, or a template in which each pair of braces names one."""
+    if isinstance(value.data, dict) and not any(value.data.values()):
+        names = ", ".join(str(name) for name in value.data)
+        raise value.error(
+            "is a mapping to YAML, expected a string",
+            f"put the template in quotes: tag_from_label: '{{{names}}}'",
+        )
+    text = _text(value)
+    if "{" not in text and "}" not in text:
+        return text
+    try:
+        for _, name, spec, conversion in string.Formatter().parse(text):
+            if spec or conversion or (name is not None and not _is_name(name)):
+                raise ValueError("a brace has no plain name of a label in it")
+    except ValueError as error:
+        raise value.error(
+            f"is no label template: {error}",
+            "write the names of labels in braces, such as"
+            " '{version}-{release}'",
+        ) from None
+    return text
+
+
+def _is_name(text: str) -> bool:
+    """Whether this can be the name of a label, such as ``org.x.version``."""
+    parts = re.split(r"[./-]", text)
+    return text[:1].isalpha() and all(map(_PART.fullmatch, parts))
+
+
 def _texts(value: Value) -> tuple[str, ...]:
     return () if value.data is None else value.texts()
 
@@ -235,7 +267,7 @@ def _patterns(value: Value) -> tuple[str, ...]:
                 f"is no regular expression: {error}",
                 "these are regular expressions, not shell patterns: .* stands"
                 " for anything, + and . need a backslash before them",
-            ) from error
+            ) from None
     return value.texts()
 
 
@@ -244,7 +276,7 @@ _KEYS: Mapping[str, tuple[str, Callable[[Value], Any]]] = {
     "push_destination": ("push_destination", _push_destination),
     "pull_source": ("pull_source", _text),
     "set": ("values", _values),
-    "tag_from_label": ("tag_from_label", _text),
+    "tag_from_label": ("tag_from_label", _label),
     "includes": ("includes", _patterns),
     "excludes": ("excludes", _patterns),
     "multi_arch": ("multi_arch", _flag),
@@ -298,13 +330,24 @@ def render(parameters: Mapping[str, Any], header: Sequence[str] = ()) -> str:
     :param parameters: strings, numbers, booleans, null, lists and mappings.
     :param header: lines to put above, as comments.
     """
+    return _render({"parameter_defaults": dict(parameters)}, header)
+
+
+def render_images(
+    images: Sequence[Mapping[str, str]], header: Sequence[str] = ()
+) -> str:
+    """The list of images that other programs fill a mirror from."""
+    return _render({"container_images": [dict(one) for one in images]}, header)
+
+
+def _render(document: Mapping[str, Any], header: Sequence[str]) -> str:
     lines = [
-        f"# {printable(line)}".rstrip()
+        f"# {errors.printable(line)}".rstrip()
         for text in header
         for line in text.splitlines() or [""]
     ]
     body = yaml.dump(
-        {"parameter_defaults": dict(parameters)},
+        document,
         Dumper=_Dumper,
         default_flow_style=False,
         allow_unicode=True,

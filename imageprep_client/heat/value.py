@@ -28,13 +28,6 @@ def describe(data: object) -> str:
     return _NAMES.get(type(data), f"a {type(data).__name__}")
 
 
-def printable(text: str) -> str:
-    """The text on one line, with control characters written out."""
-    return "".join(
-        char if char.isprintable() else repr(char)[1:-1] for char in text
-    )
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Value:
     """One value that can be asked for as the type it should have.
@@ -66,7 +59,7 @@ class Value:
 
     def child(self, name: str, data: object) -> Value:
         """What this mapping has below `name`."""
-        name = printable(name[:_MAX_NAME])
+        name = errors.printable(name[:_MAX_NAME])
         key = f"{self.key}.{name}" if self.key else name
         return Value(data, self.path, key)
 

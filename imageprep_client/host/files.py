@@ -306,9 +306,9 @@ def _reported(path: str) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise _translate(path, error) from error
-    except ValueError as error:
+    except ValueError:
         # A zero byte.
-        raise errors.InvalidFile(path, "is no file name") from error
+        raise errors.InvalidFile(path, "is no file name") from None
 
 
 def _translate(path: str, error: OSError) -> errors.ImagePrepError:

@@ -4,40 +4,106 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import stat
+import time
+
+from imageprep_client import errors
 
 #: No certificate bundle or configuration file of a host is larger.
 MAX_SIZE = 16 * 1024 * 1024
+#: Seconds that the program behind ``<(program)`` has.
+PATIENCE = 60.0
+
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+_CHUNK = 1 << 20
+
+
+def load(path: str, limit: int = MAX_SIZE) -> bytes:
+    """The content of a file that an option names; see `read`.
+
+    :raises InvalidFile: when it cannot be read.
+    """
+    try:
+        return read(path, limit)
+    except FileNotFoundError as error:
+        raise errors.InvalidFile(path, "no such file") from error
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise errors.InvalidFile(
+                path, f"is larger than {limit} bytes"
+            ) from None
+        raise errors.InvalidFile(
+            path, f"cannot be read: {errors.reason(error)}"
+        ) from error
+    except ValueError:
+        raise errors.InvalidFile(
+            path, "cannot be read: no file name"
+        ) from None
 
 
 def read(path: str | os.PathLike[str], limit: int = MAX_SIZE) -> bytes:
     """The content of a regular file, or of ``/dev/null``.
 
-    FIFOs and devices are refused, as reading them may block for ever.
+    Or of a pipe without a name, as a shell has it for ``<(program)``, which
+    has a minute. Named pipes and devices are refused, as reading them may
+    block for ever.
 
-    :raises OSError: when it cannot be read, is no regular file, or is larger
+    :raises OSError: when it cannot be read, is no such file, or is larger
         than `limit`.
     """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-    with open(os.open(path, flags), "rb") as stream:
-        _check(os.fstat(stream.fileno()), path)
-        data = stream.read(limit + 1)
-    if len(data) > limit:
+    descriptor = os.open(path, _FLAGS)
+    try:
+        status = os.fstat(descriptor)
+        end = None
+        if stat.S_ISFIFO(status.st_mode) and _is_unnamed(path):
+            end = time.monotonic() + PATIENCE
+        else:
+            _check(status, path)
+        content = _content(descriptor, limit, end)
+    finally:
+        os.close(descriptor)
+    if len(content) > limit:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
-    return data
+    return content
 
 
 def check(path: str | os.PathLike[str]) -> None:
     """See that `read` would open it, for libraries that open it themselves.
 
-    :raises OSError: as `read` does.
+    :raises OSError: as `read` does; for pipes, too.
     """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags)
+    descriptor = os.open(path, _FLAGS)
     try:
         _check(os.fstat(descriptor), path)
     finally:
         os.close(descriptor)
+
+
+def _content(descriptor: int, limit: int, end: float | None) -> bytes:
+    chunks = []
+    left = limit + 1
+    while left > 0:
+        if end is not None:
+            _wait(descriptor, end)
+        chunk = os.read(descriptor, min(left, _CHUNK))
+        if not chunk:
+            break
+        chunks.append(chunk)
+        left -= len(chunk)
+    return b"".join(chunks)
+
+
+def _wait(descriptor: int, end: float) -> None:
+    """Wait until there is something to read, or the end of a pipe."""
+    left = max(0.0, end - time.monotonic())
+    if not select.select([descriptor], [], [], left)[0]:
+        raise TimeoutError(errno.ETIMEDOUT, "The pipe has no end")
+
+
+def _is_unnamed(path: str | os.PathLike[str]) -> bool:
+    """Whether a pipe has no name but the one that a process has for it."""
+    return os.path.realpath(path).startswith("/proc/")
 
 
 def _check(status: os.stat_result, path: str | os.PathLike[str]) -> None:

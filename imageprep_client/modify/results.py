@@ -8,7 +8,7 @@ from imageprep_client import errors
 from imageprep_client.ansible import Event, HostFailure, HostState, RunResult
 from imageprep_client.modify import playbook
 from imageprep_client.modify.base import Changed, ImageChange
-from imageprep_client.observer import Observer
+from imageprep_client.observer import ImageOutcome, Observer
 
 _FAILED = (HostState.FAILED, HostState.UNREACHABLE)
 
@@ -30,7 +30,9 @@ class Changes:
         if event.ok and event.task == playbook.DONE:
             self._done.add(event.host)
             change = self._changes[event.host]
-            self._observer.image_finished(change.source_image, "changed")
+            self._observer.image_finished(
+                change.source_image, ImageOutcome.CHANGED
+            )
 
     def of(self, run: RunResult) -> Sequence[Changed]:
         """What became of each change.

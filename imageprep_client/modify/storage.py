@@ -212,7 +212,7 @@ def configuration(
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
-            raise errors.LocalStorageError(f"{path}: {error}") from error
+            raise errors.LocalStorageError(f"{path}: {error}") from None
     driver = str(store.get("GraphDriverName"))
     storage: dict[str, Any] = {
         "driver": driver,

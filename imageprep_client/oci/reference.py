@@ -1,4 +1,8 @@
-"""References: ``registry[:port]/repository[:tag][@digest]``."""
+"""References: ``registry[:port]/repository[:tag][@digest]``.
+
+A directory may take the place of the registry, with two slashes behind it:
+``oci:/var/images//repository:tag``.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,10 @@ _REGISTRY = re.compile(
 # RFC 4007 and, in a URL, RFC 6874.
 _ZONE = re.compile(r"\[[0-9a-fA-F:.]+%")
 _MAX_NAME = 255
+# What looks like host:port is a registry, whatever the host is called.
+_TRANSPORT = re.compile(
+    r"(image-serve|oci|memory):(?![0-9]{1,5}(/|$)).", re.DOTALL
+)
 
 DOCKER_HUB = "docker.io"
 
@@ -97,11 +105,38 @@ def is_registry(component: str) -> bool:
     return "." in component or ":" in component or component == "localhost"
 
 
+def is_transport(text: str) -> bool:
+    """Whether this names a directory and how images are stored in it."""
+    return _TRANSPORT.match(text) is not None
+
+
+def split(text: str) -> tuple[str, str]:
+    """The registry or directory at the beginning of a name, and the rest."""
+    if is_transport(text):
+        transport, colon, place = text.partition(":")
+        directory, slashes, path = place.rpartition("//")
+        if not slashes or not directory:
+            return text, ""
+        return f"{transport}{colon}{directory}", path
+    # A password may have a slash in it: what has one is refused whole.
+    if "@" in text:
+        return text, ""
+    registry, _, path = text.partition("/")
+    return registry, path
+
+
+def join(registry: str, path: str) -> str:
+    """The two parts of a name as one; the opposite of `split`."""
+    if not path:
+        return registry
+    return f"{registry}{'//' if is_transport(registry) else '/'}{path}"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reference:
     """One image by name.
 
-    :ivar registry: ``host`` or ``host:port``.
+    :ivar registry: ``host`` or ``host:port``, or such as ``oci:/directory``.
     :ivar repository: the path below it.
     :ivar tag: or empty.
     :ivar digest: or empty; with both, the digest decides.
@@ -116,12 +151,17 @@ class Reference:
     def parse(cls, text: str) -> Self:
         """From ``quay.io/ns/name:tag``, ``...@sha256:...`` or both.
 
+        ``docker://`` before it is ignored.
+
         A name without a registry is one of docker.io, and one without a
         namespace there is in ``library``, as for docker and podman.
 
         :raises InvalidReference: when a part breaks the grammar; nothing of
             it has then been used.
         """
+        text = text.removeprefix("docker://")
+        if is_transport(text):
+            return cls._in_directory(text)
         name, at, digest = text.partition("@")
         if at and (redacted(text) != text or "@" in digest):
             raise errors.InvalidReference(
@@ -147,10 +187,27 @@ class Reference:
         check_repository(repository)
         return cls(registry, repository, tag, digest)
 
+    @classmethod
+    def _in_directory(cls, text: str) -> Self:
+        directory, path = split(text)
+        if not path:
+            raise errors.InvalidReference(
+                f"invalid image name {redacted(text)[:300]!r}: it names a"
+                " directory and no image in it",
+                hint="name the image as oci:DIRECTORY//REPOSITORY:TAG",
+            )
+        name, at, digest = path.partition("@")
+        if at:
+            digests.check(digest)
+        repository, colon, tag = name.partition(":")
+        if colon:
+            check_tag(tag)
+        return cls(directory, check_repository(repository), tag, digest)
+
     @property
     def name(self) -> str:
-        """``registry/repository``."""
-        return f"{self.registry}/{self.repository}"
+        """``registry/repository``, as `parse` reads it."""
+        return join(self.registry, self.repository)
 
     @property
     def identifier(self) -> str:

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.errors import printable
 from imageprep_client.heat import document
-from imageprep_client.heat.value import printable
 from imageprep_client.host import directory as directories
 from imageprep_client.host import locks, owners
 from imageprep_client.host.directory import Directory

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from imageprep_client.errors import printable
 from imageprep_client.heat import environment
-from imageprep_client.heat.value import printable
 from imageprep_client.plans import base
 from imageprep_client.plans.revision import is_image
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 import yaml
 
 from imageprep_client import errors
+from imageprep_client.errors import printable
 from imageprep_client.heat import document
-from imageprep_client.heat.value import printable
 from imageprep_client.plans import base
 
 _IMAGE = re.compile(r"\w*(Container|Docker)\w*Image")

@@ -113,7 +113,7 @@ def run(
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             if isinstance(error, subprocess.TimeoutExpired):
-                raise Exceeded(f"{words[0]}: took too long") from error
+                raise Exceeded(f"{words[0]}: took too long") from None
             raise
         stdout.seek(0)
         stderr.seek(0)

@@ -88,8 +88,8 @@ def communicate(
                 break
     try:
         process.wait(None if end is None else max(end - time.monotonic(), 0))
-    except subprocess.TimeoutExpired as error:
-        raise Ended(f"not done after {timeout:g} seconds") from error
+    except subprocess.TimeoutExpired:
+        raise Ended(f"not done after {timeout:g} seconds") from None
 
 
 def _write(descriptor: int, data: memoryview) -> int:

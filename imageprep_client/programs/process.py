@@ -161,8 +161,8 @@ class Program:
         told = self.run(*words, **options)
         try:
             return json.loads(told)
-        except (ValueError, RecursionError) as error:
-            raise self.failure(words, f"not JSON: {told[:100]!r}") from error
+        except (ValueError, RecursionError):
+            raise self.failure(words, f"not JSON: {told[:100]!r}") from None
 
     def attempt(
         self,
@@ -321,7 +321,7 @@ class Program:
             ) from error
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            raise self.failure(words, reason.lower()) from error
+            raise self.failure(words, reason.lower()) from None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -1,1 +1,1 @@
-"""Keeping a tree or a registry whole and small: verify and prune."""
+"""List, show, delete, verify and prune: over whole registries and trees."""

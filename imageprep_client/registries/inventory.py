@@ -7,15 +7,16 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from imageprep_client import errors
-from imageprep_client.container.destination import Place
 from imageprep_client.observer import Observer
 from imageprep_client.oci import config as configs
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.location import Location
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
+from imageprep_client.registries import reading
 from imageprep_client.stores import base
 from imageprep_client.transfer import graph
 from imageprep_client.transfer.workers import Workers
@@ -64,26 +65,22 @@ class Details:
     size: int = 0
 
 
-def named(image: str, find_place: Callable[[], Place]) -> Reference:
+def named(image: str, find_place: Callable[[], Location]) -> Reference:
     """The image that a user means.
 
-    :param image: ``[docker://][registry/]repository[:tag][@digest]``.
+    :param image: a `Location`, or ``repository[:tag][@digest]``.
     :param find_place: tells where an image is whose name begins with no
         registry.
     :raises InvalidReference: when a part breaks the grammar.
     """
     image = image.removeprefix("docker://")
     first, slash, _ = image.partition("/")
-    if slash and references.is_registry(first):
+    if references.is_transport(image) or (
+        slash and references.is_registry(first)
+    ):
         return Reference.parse(image)
-    # With a registry before it, it stays as it is written.
-    parsed = Reference.parse(f"localhost/{image}")
-    place = find_place()
-    return dataclasses.replace(
-        parsed,
-        registry=place.registry,
-        repository=place.repository(parsed.repository),
-    )
+    Reference.parse(f"localhost/{image}")
+    return find_place().image(image)
 
 
 def images(
@@ -109,7 +106,7 @@ def images(
 
     def ask(repository: str) -> None:
         try:
-            tags = _tags(open_store(repository))
+            tags = reading.tags(open_store(repository))
         except errors.AccessDenied as error:
             observer.warning(f"{repository} is left out: {error}")
             return
@@ -144,7 +141,7 @@ def inspect(store: base.ReadableStore, reference: Reference) -> Details:
     blobs = {b.digest: b for _, each in present for b in each.blobs}
     return Details(
         name=reference.name
-        if Place(reference.registry).is_registry
+        if Location(reference.registry).is_registry
         else reference.repository,
         tag="" if reference.digest else reference.identifier,
         digest=root.digest,
@@ -158,19 +155,9 @@ def inspect(store: base.ReadableStore, reference: Reference) -> Details:
             Layer(digest=layer.digest, size=layer.size)
             for layer in (shown.layers if shown else ())
         ],
-        tags=sorted(_tags(store)),
+        tags=reading.tags(store),
         size=sum(blob.size for blob in blobs.values()),
     )
-
-
-def _tags(store: base.ReadableStore) -> list[str]:
-    if not isinstance(store, base.ListsTags):
-        return []
-    try:
-        return list(store.tags())
-    except errors.NotFound:
-        # What has lost its last tag may still be in a catalog.
-        return []
 
 
 def _images(

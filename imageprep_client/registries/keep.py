@@ -1,4 +1,4 @@
-"""What must not go: what environments name, and the newest of each."""
+"""What a pruning keeps: what environments name, and the newest tags."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from imageprep_client import errors
 from imageprep_client.heat.environment import Environment
-from imageprep_client.oci import digest as digests
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.oci.reference import Reference
-from imageprep_client.oci.referrers import subject_tag, tag_of
-from imageprep_client.registries.repository import MISSING, Repository
-from imageprep_client.transfer import graph
+from imageprep_client.oci.referrers import subject_tag
+from imageprep_client.registries.graph import (
+    MISSING,
+    Closure,
+    RepositoryGraph,
+)
+from imageprep_client.transfer import graph as images
+from imageprep_client.transfer.workers import Workers
 
 #: The tags and digests to keep, by repository.
 Names = Mapping[str, frozenset[str]]
@@ -51,40 +55,65 @@ def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _texts(each)
+        for part in value.values():
+            yield from _texts(part)
     elif isinstance(value, Sequence):
-        for each in value:
-            yield from _texts(each)
+        for part in value:
+            yield from _texts(part)
 
 
-def newest(each: Repository, count: int) -> list[str]:
+def times(
+    graphs: Iterable[RepositoryGraph], workers: Workers
+) -> dict[str, str]:
+    """When images were made, by the digest of their config.
+
+    Each config is read once, whatever the number of its tags. The times are
+    texts that sort; one that is not known is empty.
+
+    :raises StoreError: when nothing can be found out.
+    """
+    configs: dict[str, tuple[RepositoryGraph, Manifest]] = {}
+    for graph in graphs:
+        for manifest in graph.manifests.values():
+            if manifest.config:
+                configs.setdefault(manifest.config.digest, (graph, manifest))
+    made: dict[str, str] = {}
+
+    def one(digest: str) -> None:
+        graph, manifest = configs[digest]
+        try:
+            config = images.fetch_config(graph.store, manifest)
+        except (errors.NotFound, errors.InvalidContent):
+            made[digest] = ""
+        else:
+            made[digest] = _sortable(config.created)
+
+    for _, error in workers.each(one, configs):
+        raise error
+    return made
+
+
+def newest(
+    graph: RepositoryGraph, made: Mapping[str, str], count: int
+) -> list[str]:
     """The newest tags of a repository by the time their image was made.
 
     Of tags as old as each other the later in order is the newer. What is
     attached to images does not count.
+
+    :param made: from `times`.
     """
-    tags = [tag for tag in sorted(each.tags) if not subject_tag(tag)]
-    made = {tag: _created(each, each.tags[tag]) for tag in tags}
-    return sorted(tags, key=lambda tag: (made[tag], tag))[-count:]
-
-
-def _created(each: Repository, digest: str) -> str:
-    """When an image was made, as a text that sorts; empty when unknown."""
-    times = [
-        _config_time(each, each.manifests[name])
-        for name in each.below([digest])
-        if each.manifests[name].config
+    by_root: dict[str, str] = {}
+    for digest in set(graph.tags.values()):
+        manifests = (graph.manifests[name] for name in graph.below([digest]))
+        by_root[digest] = max(
+            (made.get(m.config.digest, "") for m in manifests if m.config),
+            default="",
+        )
+    tags = [tag for tag in graph.tags if not subject_tag(tag)]
+    return sorted(tags, key=lambda tag: (by_root[graph.tags[tag]], tag))[
+        -count:
     ]
-    return max(times, default="")
-
-
-def _config_time(each: Repository, manifest: Manifest) -> str:
-    try:
-        config = graph.fetch_config(each.store, manifest)
-    except (errors.NotFound, errors.InvalidContent):
-        return ""
-    return _sortable(config.created)
 
 
 def _sortable(time: str) -> str:
@@ -106,40 +135,19 @@ def _sortable(time: str) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}{(match[3] or '').rstrip('0')}"
 
 
-def closure(
-    each: Repository, names: Iterable[str]
-) -> tuple[frozenset[str], frozenset[str]]:
+def closure(graph: RepositoryGraph, names: Iterable[str]) -> Closure:
     """The tags and manifests to keep of a repository.
-
-    The children of an index are kept with it, and what is attached to a
-    manifest - by its subject or by a tag made of its digest - with that.
 
     :param names: tags and digests.
     :raises InvalidContent: when something kept cannot be read, so that it
         is not known what it needs.
     """
-    tags = {name for name in names if name in each.tags}
-    roots = {each.tags[tag] for tag in tags} | set(names)
-    while True:
-        kept = set(each.below(roots))
-        known = roots | kept | each.names(kept)
-        attached = {
-            digest
-            for digest, manifest in each.manifests.items()
-            if manifest.subject and manifest.subject.digest in known
-        }
-        subjects = set(map(tag_of, filter(digests.is_valid, known)))
-        more = {tag for tag in each.tags if subject_tag(tag) in subjects}
-        attached |= {each.tags[tag] for tag in more}
-        if attached <= roots and more <= tags:
-            break
-        roots |= attached
-        tags |= more
-    for name in sorted((known | tags) & each.broken.keys()):
-        if name in tags or each.broken[name] != MISSING:
+    kept = graph.closure(names)
+    for name in sorted((kept.named | kept.tags) & graph.broken.keys()):
+        if name in kept.tags or graph.broken[name] != MISSING:
             raise errors.InvalidContent(
-                f"{each.store}: {name}: {each.broken[name]}, so what is to"
+                f"{graph.store}: {name}: {graph.broken[name]}, so what is to"
                 " be kept is not known",
                 hint="look at it with image-prepare verify",
             )
-    return frozenset(tags), frozenset(kept)
+    return kept

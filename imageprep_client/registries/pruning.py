@@ -11,13 +11,11 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from imageprep_client import errors
 from imageprep_client.heat import environment, parameters
 from imageprep_client.observer import Observer
-from imageprep_client.registries import keep
-from imageprep_client.registries import repository as repositories
+from imageprep_client.registries import keep, reading
+from imageprep_client.registries.graph import Closure, RepositoryGraph
 from imageprep_client.registries.registry import Registry
-from imageprep_client.registries.repository import Repository
 from imageprep_client.stores import base
 from imageprep_client.stores.holdings import Held, KeepsFiles
-from imageprep_client.transfer import graph
 from imageprep_client.transfer.workers import Workers
 
 
@@ -141,7 +139,7 @@ class _Doomed:
     :ivar rows: the digests that each row is about, the row's name first.
     """
 
-    repository: Repository
+    graph: RepositoryGraph
     tags: list[str]
     manifests: list[str]
     files: list[Held]
@@ -162,65 +160,55 @@ def _plan(
     observer: Observer,
 ) -> _Plan:
     """What goes, with the bytes of each row; nothing is changed."""
-    found: dict[str, Repository] = {}
-    kept: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
-    for each, newest in _read(registry, request, observer):
-        found[each.name] = each
-        wanted = {*names.get(each.name, ()), *newest}
-        kept[each.name] = keep.closure(each, wanted)
-    _check_sanity(request, registry, found, names, kept)
-    by_files = isinstance(registry, KeepsFiles)
-    if not by_files:
-        for each in found.values():
-            _warn_of_left(each, observer)
+    graphs: dict[str, RepositoryGraph] = {}
+    kept: dict[str, Closure] = {}
+    for graph, newest in _read(registry, request, observer):
+        graphs[graph.name] = graph
+        wanted = {*names.get(graph.name, ()), *newest}
+        kept[graph.name] = keep.closure(graph, wanted)
+    _check_sanity(request, registry, graphs, names, kept)
+    policy = _TREE if isinstance(registry, KeepsFiles) else _REGISTRY
+    policy.tell(graphs.values(), observer)
     doomed = [
-        _doomed(each, *kept[name], by_files=by_files)
-        for name, each in found.items()
+        _doomed(graph, kept[name], policy) for name, graph in graphs.items()
     ]
-    if by_files:
-        _weigh_files(doomed)
-    else:
-        _weigh_names(doomed, [kept[d.repository.name][1] for d in doomed])
-    left = sum(len(d.repository.tags) - len(d.tags) for d in doomed)
+    policy.weigh(doomed, [kept[d.graph.name].manifests for d in doomed])
+    left = sum(len(d.graph.tags) - len(d.tags) for d in doomed)
     return _Plan(doomed, left)
 
 
 def _read(
     registry: Registry, request: PruneRequest, observer: Observer
-) -> list[tuple[Repository, list[str]]]:
+) -> list[tuple[RepositoryGraph, list[str]]]:
     """All repositories, each with its newest tags; sorted by name."""
     names = (
         registry.homes()
         if isinstance(registry, KeepsFiles)
         else registry.repositories()
     )
-    observer.phase("read", len(names))
-    found: dict[str, tuple[Repository, list[str]]] = {}
-    budget = graph.Budget(repositories.MAX_BYTES, str(registry))
-
-    def one(name: str) -> None:
-        each = repositories.read(registry, name, budget)
-        count = request.keep_last
-        found[name] = each, keep.newest(each, count) if count else []
-        observer.image_finished(name, "read")
-
+    count = request.keep_last
     with Workers(request.concurrency, keep_going=False) as workers:
-        for _, error in workers.each(one, names):
-            raise error
-    return [found[name] for name in sorted(found)]
+        graphs = reading.read_all(registry, names, workers, observer)
+        made = keep.times(graphs, workers) if count else {}
+    return [
+        (graph, keep.newest(graph, made, count) if count else [])
+        for graph in graphs
+    ]
 
 
 def _check_sanity(
     request: PruneRequest,
     registry: Registry,
-    found: Mapping[str, Repository],
+    graphs: Mapping[str, RepositoryGraph],
     names: keep.Names,
-    kept: Mapping[str, tuple[frozenset[str], frozenset[str]]],
+    kept: Mapping[str, Closure],
 ) -> None:
     """Refuse to delete everything because of, say, a wrong host name."""
-    if request.keep_last or any(any(parts) for parts in kept.values()):
+    if request.keep_last or any(
+        closure.tags or closure.manifests for closure in kept.values()
+    ):
         return
-    if any(each.tags or each.manifests for each in found.values()):
+    if any(graph.tags or graph.manifests for graph in graphs.values()):
         count = sum(map(len, names.values()))
         raise errors.InvalidArgument(
             f"{', '.join(request.environment_files)}: nothing that is named"
@@ -230,66 +218,74 @@ def _check_sanity(
         )
 
 
-def _doomed(
-    each: Repository,
-    tags: frozenset[str],
-    manifests: frozenset[str],
-    *,
-    by_files: bool,
-) -> _Doomed:
-    """What goes from a repository of which these are kept."""
-    going = [tag for tag in sorted(each.tags) if tag not in tags]
-    if not by_files:
-        # Registries have no way, or no common one, to remove a tag alone.
-        deletable = each.manifests.keys() - manifests
-        going = [tag for tag in going if each.tags[tag] in deletable]
-    roots = [each.tags[tag] for tag in going]
-    order = each.below([*roots, *_roots(each)])
-    doomed = [digest for digest in order if digest not in manifests]
-    doomed.sort(key=_height(each), reverse=True)
-    named = each.names(manifests) | manifests
-    files = [held for held in each.contents if held.digest not in named]
+def _doomed(graph: RepositoryGraph, kept: Closure, policy: _Policy) -> _Doomed:
+    """What goes from a repository of which `kept` stays."""
+    going = policy.removable(
+        graph, [tag for tag in graph.tags if tag not in kept.tags], kept
+    )
+    roots = [graph.tags[tag] for tag in going]
+    order = graph.below([*roots, *_roots(graph)])
+    doomed = [digest for digest in order if digest not in kept.manifests]
+    doomed.sort(key=_height(graph), reverse=True)
+    named = graph.names(kept.manifests) | kept.manifests
+    files = [held for held in graph.contents if held.digest not in named]
     rows: dict[str, list[str]] = {}
     told: set[str] = set()
     for tag, root in zip(going, roots, strict=True):
-        rows[tag] = _row(each, each.below([root]), named, told)
+        rows[tag] = _row(graph, graph.below([root]), named, told)
     for digest in doomed:
         if digest not in told:
-            rows[digest] = _row(each, each.below([digest]), named, told)
+            rows[digest] = _row(graph, graph.below([digest]), named, told)
     for held in files:
         if held.digest not in told:
             told.add(held.digest)
             rows[held.digest] = [held.digest]
-    return _Doomed(each, going, doomed, files, rows)
+    return _Doomed(graph, going, doomed, files, rows)
 
 
-def _warn_of_left(each: Repository, observer: Observer) -> None:
+def _deletable(
+    graph: RepositoryGraph, tags: list[str], kept: Closure
+) -> list[str]:
+    """The tags whose manifests go.
+
+    Registries have no way, or no common one, to remove a tag alone.
+    """
+    deletable = graph.manifests.keys() - kept.manifests
+    return [tag for tag in tags if graph.tags[tag] in deletable]
+
+
+def _warn_of_left(
+    graphs: Iterable[RepositoryGraph], observer: Observer
+) -> None:
     """Name the tags of a registry that nothing can be done about."""
-    for tag, digest in sorted(each.tags.items()):
-        if digest not in each.manifests:
-            why = each.broken.get(tag) or each.broken.get(digest, "unknown")
-            observer.warning(
-                f"{each.store}:{tag}: cannot be understood ({why}), so it is"
-                " left"
-            )
+    for graph in graphs:
+        for tag, digest in graph.tags.items():
+            if digest not in graph.manifests:
+                why = graph.broken.get(tag) or graph.broken.get(
+                    digest, "unknown"
+                )
+                observer.warning(
+                    f"{graph.store}:{tag}: cannot be understood ({why}), so"
+                    " it is left"
+                )
 
 
-def _roots(each: Repository) -> list[str]:
+def _roots(graph: RepositoryGraph) -> list[str]:
     """Manifests that no index names, sorted."""
     children = {
         child.digest
-        for manifest in each.manifests.values()
+        for manifest in graph.manifests.values()
         for child in manifest.manifests
     }
-    return sorted(each.manifests.keys() - children)
+    return sorted(graph.manifests.keys() - children)
 
 
-def _height(each: Repository) -> Callable[[str], int]:
+def _height(graph: RepositoryGraph) -> Callable[[str], int]:
     """How many levels of manifests are below one."""
 
     @functools.cache
     def height(digest: str) -> int:
-        manifest = each.manifests.get(digest)
+        manifest = graph.manifests.get(digest)
         children = manifest.manifests if manifest else ()
         return 1 + max((height(c.digest) for c in children), default=0)
 
@@ -297,7 +293,7 @@ def _height(each: Repository) -> Callable[[str], int]:
 
 
 def _row(
-    each: Repository,
+    graph: RepositoryGraph,
     below: Iterable[str],
     kept: Iterable[str],
     told: set[str],
@@ -305,7 +301,7 @@ def _row(
     """The digests that go with these manifests and were not told of."""
     found = [
         digest
-        for digest in (*below, *sorted(each.names(below)))
+        for digest in (*below, *sorted(graph.names(below)))
         if digest not in kept and digest not in told
     ]
     found = list(dict.fromkeys(found))
@@ -313,7 +309,9 @@ def _row(
     return found
 
 
-def _weigh_files(doomed: Sequence[_Doomed]) -> None:
+def _weigh_files(
+    doomed: Sequence[_Doomed], kept: Sequence[frozenset[str]]
+) -> None:
     """Count the bytes of files with the row that has their last link."""
     going: collections.Counter[Hashable] = collections.Counter()
     for each in doomed:
@@ -334,10 +332,10 @@ def _weigh_names(
     """Count the bytes of what no kept manifest of any repository names."""
     told: set[str] = set()
     for each, manifests in zip(doomed, kept, strict=True):
-        told |= manifests | each.repository.names(manifests)
+        told |= manifests | each.graph.names(manifests)
     for each in doomed:
-        sizes = {b.digest: b.size for b in each.repository.blobs}
-        for digest, manifest in each.repository.manifests.items():
+        sizes = {b.digest: b.size for b in each.graph.blobs}
+        for digest, manifest in each.graph.manifests.items():
             sizes[digest] = manifest.descriptor.size
         for row, digests in each.rows.items():
             fresh = [d for d in digests if d not in told]
@@ -345,17 +343,35 @@ def _weigh_names(
             each.sizes[row] = sum(sizes.get(d, 0) for d in fresh)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Policy:
+    """What differs between a tree and a registry.
+
+    :ivar tell: warns of tags that stay although nothing keeps them.
+    :ivar removable: of tags that are not kept, those that can go.
+    :ivar weigh: sets the bytes of each row.
+    """
+
+    tell: Callable[[Iterable[RepositoryGraph], Observer], None]
+    removable: Callable[[RepositoryGraph, list[str], Closure], list[str]]
+    weigh: Callable[[Sequence[_Doomed], Sequence[frozenset[str]]], None]
+
+
+_TREE = _Policy(lambda *_: None, lambda _, tags, __: tags, _weigh_files)
+_REGISTRY = _Policy(_warn_of_left, _deletable, _weigh_names)
+
+
 def _from_files(plan: _Plan, registry: KeepsFiles) -> None:
     """Delete from a tree, each step on the disk before the next."""
     for each in plan.doomed:
-        store = each.repository.store
+        store = each.graph.store
         if isinstance(store, base.Untags):
             for tag in each.tags:
                 store.untag(tag)
     registry.flush()
     for wanted in (True, False):
         for each in plan.doomed:
-            holdings = registry.holdings(each.repository.name)
+            holdings = registry.holdings(each.graph.name)
             order = {d: n for n, d in enumerate(each.manifests)}
             for held in sorted(
                 each.files, key=lambda h: order.get(h.digest, 0)
@@ -364,7 +380,7 @@ def _from_files(plan: _Plan, registry: KeepsFiles) -> None:
                     holdings.discard(held)
         registry.flush()
     for each in plan.doomed:
-        registry.holdings(each.repository.name).tidy()
+        registry.holdings(each.graph.name).tidy()
     registry.flush()
 
 
@@ -374,26 +390,36 @@ def _from_registry(plan: _Plan, request: PruneRequest) -> PruneResult:
         return _result(plan, collected=False)
     done: set[tuple[str, str]] = set()
 
-    def one(each: _Doomed) -> None:
-        for digest in each.manifests:
-            with contextlib.suppress(errors.NotFound):
-                _delete(each.repository, digest)
-            done.add((each.repository.name, digest))
+    def one(step: tuple[RepositoryGraph, str]) -> None:
+        graph, digest = step
+        with contextlib.suppress(errors.NotFound):
+            _delete(graph, digest)
+        done.add((graph.name, digest))
 
+    levels: dict[int, list[tuple[RepositoryGraph, str]]] = {}
+    for each in plan.doomed:
+        height = _height(each.graph)
+        for digest in each.manifests:
+            levels.setdefault(height(digest), []).append((each.graph, digest))
+    failures: list[errors.ImagePrepError] = []
     with Workers(request.concurrency, keep_going=False) as workers:
-        failures = workers.each(one, plan.doomed)
+        for _, steps in sorted(levels.items(), reverse=True):
+            failed = workers.each(one, steps)
+            failures += [error for _, error in failed]
+            if failures:
+                break
     if not failures:
         return _result(plan, collected=False)
-    failure = failures[0][1]
+    failure = failures[0]
     if not done:
         raise failure
     return _result(plan, collected=False, done=done, failure=failure)
 
 
-def _delete(each: Repository, digest: str) -> None:
-    if not isinstance(each.store, base.Deletes):
-        raise errors.StoreError(f"{each.store}: nothing can be deleted there")
-    each.store.delete(each.manifests[digest].descriptor)
+def _delete(graph: RepositoryGraph, digest: str) -> None:
+    if not isinstance(graph.store, base.Deletes):
+        raise errors.StoreError(f"{graph.store}: nothing can be deleted there")
+    graph.store.delete(graph.descriptors[digest])
 
 
 def _result(
@@ -404,10 +430,10 @@ def _result(
     failure: errors.ImagePrepError | None = None,
 ) -> PruneResult:
     rows = [
-        Deleted(each.repository.name, row, each.sizes[row])
+        Deleted(each.graph.name, row, each.sizes[row])
         for each in plan.doomed
         for row in each.rows
         if done is None
-        or (each.repository.name, each.repository.tags.get(row, row)) in done
+        or (each.graph.name, each.graph.tags.get(row, row)) in done
     ]
     return PruneResult(rows, plan.kept, collected, failure)

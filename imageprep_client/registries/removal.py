@@ -1,30 +1,27 @@
 """Deleting one image, and nothing that anything else still needs.
 
-What hangs together in a repository: an index names images, an artefact names
-its subject, and cosign's artefacts are under tags made of a digest. Deleted
-is what only the deleted image led to.
+An index names images, an artefact names its subject, and cosign's artefacts
+are under tags made of a digest. What only the deleted image led to goes with
+it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Collection, Iterable, Mapping
 
 from imageprep_client import errors
 from imageprep_client.observer import Observer
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.oci.manifest import Manifest
 from imageprep_client.oci.reference import Reference
 from imageprep_client.oci.referrers import subject_tag, tag_of
+from imageprep_client.registries import reading
+from imageprep_client.registries.graph import MISSING
+from imageprep_client.registries.reading import Reading
 from imageprep_client.stores import base
-from imageprep_client.transfer import graph
 from imageprep_client.transfer.workers import Workers
-
-_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +64,6 @@ def remove(
     if not isinstance(store, base.Deletes):
         raise errors.StoreError(f"{reference}: nothing can be deleted there")
     known = _Known(store, observer, concurrency)
-    known.read()
     by_digest = bool(reference.digest and not reference.tag)
     tag = "" if by_digest else reference.tag or "latest"
     if tag in known.dangling and _untagged(store, tag):
@@ -150,105 +146,43 @@ class _Known:
 
     :ivar tags: digest by tag, where the store tells it.
     :ivar dangling: tags that name nothing.
-    :ivar descriptors: of the manifests, by digest.
     """
 
     def __init__(
         self, store: base.Store, observer: Observer, concurrency: int
     ) -> None:
-        self.tags: dict[str, str] = {}
-        self.dangling: set[str] = set()
-        self.descriptors: dict[str, Descriptor] = {}
-        self._manifests: dict[str, Manifest] = {}
-        self._opaque = False
-        self._store = store
-        self._observer = observer
-        self._concurrency = concurrency
-        self._lock = threading.Lock()
+        with Workers(concurrency, keep_going=False) as workers:
+            self._graph = graph = reading.read(
+                store, store.repository, workers, reading=Reading.PARENTS
+            )
+        self.tags = {tag: d for tag, d in graph.tags.items() if d}
+        self.dangling = {
+            tag
+            for tag, digest in graph.tags.items()
+            if not digest and graph.broken.get(tag) == MISSING
+        }
+        opaque = {n: w for n, w in graph.broken.items() if w != MISSING}
+        for why in opaque.values():
+            observer.warning(
+                f"{why}: what it needs is not known, so more than the image"
+                " itself is not deleted"
+            )
+        self._opaque = bool(opaque)
 
-    def read(self) -> None:
-        """Ask for all tags, and read the manifests that name others."""
-        store = self._store
-        names: list[str] = []
-        if isinstance(store, base.ListsTags):
-            try:
-                names = list(store.tags())
-            except errors.NotFound:
-                names = []
-        self._each(self._resolve, names)
-        if isinstance(store, base.ListsManifests):
-            for found in store.manifests():
-                self.descriptors[found.digest] = found
-            wanted = list(self.descriptors.values())
-        else:
-            wanted = [
-                each
-                for each in self.descriptors.values()
-                if each.media_type in mediatypes.INDEXES
-            ]
-        self._each(self._fetch, wanted)
-
-    def _each(self, work: Callable[[_T], None], items: Iterable[_T]) -> None:
-        with Workers(self._concurrency, keep_going=False) as workers:
-            failures = workers.each(work, items)
-        if failures:
-            raise failures[0][1]
-
-    def _resolve(self, tag: str) -> None:
-        try:
-            found = self._store.resolve(tag)
-        except errors.NotFound:
-            with self._lock:
-                self.dangling.add(tag)
-            return
-        except errors.InvalidContent as error:
-            if digest := self._not_understood(error, tag):
-                with self._lock:
-                    self.tags[tag] = digest
-            return
-        with self._lock:
-            self.tags[tag] = found.digest
-            self.descriptors[found.digest] = found
-
-    def _fetch(self, descriptor: Descriptor) -> None:
-        try:
-            manifest = graph.fetch_manifest(self._store, descriptor)
-        except errors.InvalidContent as error:
-            self._be_careful(error)
-            return
-        with self._lock:
-            self._manifests[descriptor.digest] = manifest
-
-    def _not_understood(self, error: errors.InvalidContent, tag: str) -> str:
-        """What a tag names all the same; empty when that is not told.
-
-        :raises InvalidContent: the error, when another try may tell.
-        """
-        if error.temporary:
-            raise error
-        self._be_careful(error)
-        if not isinstance(self._store, base.TellsDigests):
-            return ""
-        return self._store.digest_of(tag)
-
-    def _be_careful(self, error: errors.InvalidContent) -> None:
-        self._opaque = True
-        self._observer.warning(
-            f"{error}: what it needs is not known, so more than the image"
-            " itself is not deleted"
-        )
+    @property
+    def descriptors(self) -> Mapping[str, Descriptor]:
+        """The manifests, by digest."""
+        return self._graph.descriptors
 
     def below(
-        self,
-        digests: Iterable[str],
-        tags: Mapping[str, str],
-        detached: str = "",
+        self, digests: Iterable[str], tags: Collection[str], detached: str = ""
     ) -> set[str]:
         """These manifests, and all that they lead to.
 
         :param tags: those through which an artefact may be found.
         :param detached: a manifest that its subject does not lead to.
         """
+        graph = self._graph
         found: set[str] = set()
         todo = list(digests)
         while todo:
@@ -256,27 +190,20 @@ class _Known:
             if digest in found:
                 continue
             found.add(digest)
-            manifest = self._manifests.get(digest)
-            if manifest:
-                todo += [
-                    child.digest
-                    for child in manifest.manifests
-                    if child.digest in self.descriptors
-                ]
+            todo += graph.below([digest])
+            artefacts = graph.artefacts.get(digest, ())
+            todo += [name for name in artefacts if name != detached]
+            attached = graph.attached_tags.get(tag_of(digest), ())
             todo += [
-                each.descriptor.digest
-                for each in self._manifests.values()
-                if each.subject
-                and each.subject.digest == digest
-                and each.descriptor.digest != detached
+                self.tags[tag]
+                for tag in attached
+                if tag in tags and tag in self.tags
             ]
-            own = tag_of(digest)
-            todo += [d for t, d in tags.items() if subject_tag(t) == own]
         return found
 
     def tags_of(self, digest: str) -> set[str]:
         """The tags that name a manifest."""
-        return {tag for tag, named in self.tags.items() if named == digest}
+        return set(self._graph.tags_by_digest.get(digest, ()))
 
     def kept(self, root: str, doomed: set[str], leaving: set[str]) -> set[str]:
         """What the rest of the repository leads to.
@@ -292,7 +219,7 @@ class _Known:
             for tag, digest in staying.items()
             if subject_tag(tag) not in subjects
         }
-        anchors |= set(self.descriptors) - doomed
+        anchors |= self.descriptors.keys() - doomed
         if self._opaque:
             anchors |= doomed - {root}
         return self.below(anchors, staying, detached=root)
@@ -303,9 +230,9 @@ class _Known:
         """What keeps a manifest, for messages: tags, then manifests."""
         tags = [f"tag {tag}" for tag in self.tags_of(digest) - leaving]
         indexes = [
-            f"index {min(self.tags_of(each), default=each)}"
-            for each in kept
-            if (manifest := self._manifests.get(each))
+            f"index {min(self.tags_of(name), default=name)}"
+            for name in kept
+            if (manifest := self._graph.manifests.get(name))
             and digest in {child.digest for child in manifest.manifests}
         ]
         return (*sorted(tags), *sorted(indexes))
@@ -316,7 +243,7 @@ class _Known:
             return []
         mine: dict[str, Descriptor] = {}
         others: set[str] = set()
-        for digest, manifest in self._manifests.items():
+        for digest, manifest in self._graph.manifests.items():
             if digest in gone:
                 mine.update((b.digest, b) for b in manifest.blobs)
             else:

@@ -9,21 +9,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from imageprep_client import errors
-from imageprep_client.observer import Observer
+from imageprep_client.observer import Observer, Phase
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.manifest import Manifest
-from imageprep_client.registries import repository as repositories
-from imageprep_client.registries.registry import Registry
-from imageprep_client.registries.repository import (
+from imageprep_client.registries import graph as graphs
+from imageprep_client.registries import reading
+from imageprep_client.registries.graph import (
     MISSING,
     WRONG_SIZE,
-    Repository,
+    RepositoryGraph,
 )
+from imageprep_client.registries.registry import Registry
 from imageprep_client.stores import base
 from imageprep_client.stores.diffids import DiffIdCheck
 from imageprep_client.stores.holdings import Held, Holdings, KeepsFiles
 from imageprep_client.stores.verify import VerifiedContent
-from imageprep_client.transfer import graph
 from imageprep_client.transfer.workers import Workers
 
 UNREFERENCED = "unreferenced"
@@ -115,64 +115,109 @@ class _Verification:
         )
         writer = files.holder() if files else ""
         names = files.homes() if files else self._registry.repositories()
-        self._observer.phase("read", len(names))
-        looks = self._look(names, self._observer)
-        found = self._defects().union(*(found for _, found in looks))
-        found = self._confirmed(found, names)
-        read = [each for each, _ in looks]
+        read, problems = self._look(names, self._observer)
+        problems = self._confirmed(problems, names)
         broken = {} if quick else self._hash(read)
-        for each in read:
-            found.update(_blame(each, broken, found))
+        problems |= self._lost(read, broken, problems)
         if diff_ids:
-            wrong = self._compare(read, found)
-            for each in read:
-                found.update(_blame(each, wrong, found))
+            wrong = self._compare(read, problems)
+            problems |= self._lost(read, wrong, problems)
         writer = writer or (files.holder() if files else "")
         if writer:
             self._observer.warning(
                 f"a run writes to {self._registry} ({writer}): what nothing"
                 " names yet is not called unreferenced"
             )
-            found = {p for p in found if p.problem != UNREFERENCED}
-        return _verdict(read, found, hashed=not quick)
+            problems = {p for p in problems if p.problem != UNREFERENCED}
+        return _verdict(read, problems, hashed=not quick)
 
     def _look(
         self, names: Iterable[str], observer: Observer
-    ) -> list[tuple[Repository, set[Problem]]]:
+    ) -> tuple[list[RepositoryGraph], set[Problem]]:
         """Read repositories; what is wrong without a look into blobs."""
-        found: dict[str, tuple[Repository, set[Problem]]] = {}
-        budget = graph.Budget(repositories.MAX_BYTES, str(self._registry))
-
-        def one(name: str) -> None:
-            each = repositories.read(self._registry, name, budget)
-            found[name] = each, _look(each)
-            observer.image_finished(name, "read")
-
-        _raise_first(self._workers.each(one, names))
-        return [found[name] for name in sorted(found)]
-
-    def _defects(self) -> set[Problem]:
-        if not isinstance(self._registry, KeepsFiles):
-            return set()
-        return {
-            Problem("", d.name, d.problem) for d in self._registry.defects()
+        read = reading.read_all(self._registry, names, self._workers, observer)
+        found: dict[str, dict[str, str]] = {
+            graph.name: dict(graph.broken) for graph in read
         }
+
+        def one(step: tuple[RepositoryGraph, Descriptor]) -> None:
+            graph, blob = step
+            if state := _state(graph, blob):
+                with self._lock:
+                    found[graph.name][blob.digest] = state
+
+        steps = [(graph, blob) for graph in read for blob in graph.blobs]
+        _raise_first(self._workers.each(one, steps))
+        problems: set[Problem] = set()
+        for graph in read:
+            states = found[graph.name]
+            if graph.holdings:
+                for digest in _unreferenced(graph):
+                    states[digest] = UNREFERENCED
+                states.update(
+                    (d.name, d.problem) for d in graph.holdings.defects()
+                )
+            problems |= _problems(graph, states)
+        if isinstance(self._registry, KeepsFiles):
+            problems.update(
+                Problem("", d.name, d.problem)
+                for d in self._registry.defects()
+            )
+        return read, problems
 
     def _confirmed(
         self, found: set[Problem], names: Sequence[str]
     ) -> set[Problem]:
-        """The problems that are still there at a second look."""
+        """The problems that a second look finds, too."""
         if not found:
             return found
         wrong = {p.repository for p in found}.intersection(names)
-        looks = self._look(wrong, Observer())
-        again = self._defects().union(*(again for _, again in looks))
-        return found & again
+        return found & self._look(wrong, Observer())[1]
 
-    def _hash(self, read: Sequence[Repository]) -> dict[tuple[str, str], str]:
+    def _lost(
+        self,
+        read: Sequence[RepositoryGraph],
+        broken: Mapping[tuple[str, str], str],
+        known: set[Problem],
+    ) -> set[Problem]:
+        """What reading blobs has found and a second look confirms.
+
+        A deletion may have taken, between the two, an image with its blobs.
+        """
+        told = {(p.repository, p.name) for p in known}
+        wrong: dict[str, dict[str, str]] = {}
+        for (name, digest), problem in broken.items():
+            if (name, digest) not in told:
+                wrong.setdefault(name, {})[digest] = problem
+        if not wrong:
+            return set()
+        graphs_now = {
+            graph.name: graph
+            for graph in reading.read_all(
+                self._registry, wrong, self._workers, Observer()
+            )
+        }
+        problems: set[Problem] = set()
+        for graph in read:
+            now = graphs_now.get(graph.name)
+            if now is None:
+                continue
+            needed = {blob.digest for blob in now.blobs}
+            needed.update(now.file_sizes, now.manifests)
+            states = {
+                digest: problem
+                for digest, problem in wrong[graph.name].items()
+                if digest in needed
+            }
+            problems |= _problems(now, states)
+        return problems
+
+    def _hash(
+        self, read: Sequence[RepositoryGraph]
+    ) -> dict[tuple[str, str], str]:
         """Read every blob once; what is wrong by repository and digest."""
         jobs = _jobs(read)
-        self._observer.phase("hash", len(jobs))
+        self._observer.phase(Phase.HASH, len(jobs))
         self._observer.bytes_expected(sum(job.blob.size for job in jobs))
         broken: dict[tuple[str, str], str] = {}
 
@@ -182,6 +227,7 @@ class _Verification:
                 with self._lock:
                     for name in job.repositories:
                         broken[name, job.blob.digest] = found
+            self._observer.advanced(Phase.HASH)
 
         on_disk = isinstance(self._registry, KeepsFiles)
         _raise_first(
@@ -192,7 +238,7 @@ class _Verification:
         return broken
 
     def _compare(
-        self, read: Sequence[Repository], known: set[Problem]
+        self, read: Sequence[RepositoryGraph], known: set[Problem]
     ) -> dict[tuple[str, str], str]:
         """Compare layers with diff IDs; what is wrong, as `_hash` has it."""
         check = DiffIdCheck()
@@ -203,10 +249,10 @@ class _Verification:
             for manifest in each.manifests.values()
             if not any((each.name, b.digest) in broken for b in manifest.blobs)
         ]
-        self._observer.phase("diff ids", len(images))
+        self._observer.phase(Phase.DIFF_IDS, len(images))
         wrong: dict[tuple[str, str], str] = {}
 
-        def one(job: tuple[Repository, Manifest]) -> None:
+        def one(job: tuple[RepositoryGraph, Manifest]) -> None:
             each, manifest = job
             digest = manifest.descriptor.digest
             for error in check.mismatches(each.store, manifest):
@@ -214,7 +260,7 @@ class _Verification:
                 # The layer can be the right one of other images.
                 with self._lock:
                     wrong[each.name, digest] = OTHER_DIFF_ID
-            self._observer.image_finished(digest, "read")
+            self._observer.advanced(Phase.DIFF_IDS)
 
         _raise_first(self._workers.each(one, images))
         return wrong
@@ -249,7 +295,7 @@ class _Job:
                     workers.check()
                     observer.bytes_copied(len(chunk))
         except errors.StoreError as error:
-            return repositories.problem(error)
+            return graphs.problem(error)
         return ""
 
     def _open(self) -> base.Content:
@@ -260,7 +306,7 @@ class _Job:
         return self.store.fetch(self.blob)
 
 
-def _jobs(read: Iterable[Repository]) -> list[_Job]:
+def _jobs(read: Iterable[RepositoryGraph]) -> list[_Job]:
     """What is to be read: files that share storage, and blobs that
     repositories of a registry share, only once; the largest first.
     """
@@ -279,24 +325,20 @@ def _jobs(read: Iterable[Repository]) -> list[_Job]:
     return sorted(jobs.values(), key=lambda job: -job.blob.size)
 
 
-def _look(each: Repository) -> set[Problem]:
-    """What is wrong in a repository without a look into its blobs."""
-    found = dict(each.broken)
-    for blob in each.blobs:
-        if state := _state(each, blob):
-            found[blob.digest] = state
-    if each.holdings:
-        for digest in _unreferenced(each):
-            found[digest] = UNREFERENCED
-        found.update((d.name, d.problem) for d in each.holdings.defects())
-    tags = _tags_by_name(each)
+def _problems(
+    graph: RepositoryGraph, states: Mapping[str, str]
+) -> set[Problem]:
+    """What is wrong in a repository, with the tags that need it."""
+    if not states:
+        return set()
+    tags = _tags_by_name(graph)
     return {
-        Problem(each.name, name, problem, tuple(tags.get(name, ())))
-        for name, problem in found.items()
+        Problem(graph.name, name, problem, tuple(tags.get(name, ())))
+        for name, problem in states.items()
     }
 
 
-def _unreferenced(each: Repository) -> list[str]:
+def _unreferenced(each: RepositoryGraph) -> list[str]:
     """The blobs that no manifest of the repository names.
 
     As long as a manifest is there that cannot be read, nobody knows.
@@ -311,9 +353,9 @@ def _unreferenced(each: Repository) -> list[str]:
     ]
 
 
-def _state(each: Repository, blob: Descriptor) -> str:
+def _state(each: RepositoryGraph, blob: Descriptor) -> str:
     """What is wrong with a blob from the outside, or nothing."""
-    sizes = [h.size for h in each.contents if h.digest == blob.digest]
+    sizes = each.file_sizes.get(blob.digest, ())
     if blob.size in sizes or each.store.exists(blob):
         return ""
     if each.holdings:
@@ -321,11 +363,11 @@ def _state(each: Repository, blob: Descriptor) -> str:
     try:
         each.store.fetch(blob).close()
     except errors.StoreError as error:
-        return repositories.problem(error)
+        return graphs.problem(error)
     return ""
 
 
-def _tags_by_name(each: Repository) -> dict[str, list[str]]:
+def _tags_by_name(each: RepositoryGraph) -> dict[str, list[str]]:
     """The tags that need each digest, and each tag itself."""
     needed: dict[str, list[str]] = {}
     for tag, digest in sorted(each.tags.items()):
@@ -333,25 +375,6 @@ def _tags_by_name(each: Repository) -> dict[str, list[str]]:
         for name in {tag, digest, *below, *each.names(below)}:
             needed.setdefault(name, []).append(tag)
     return needed
-
-
-def _blame(
-    each: Repository,
-    broken: Mapping[tuple[str, str], str],
-    known: set[Problem],
-) -> set[Problem]:
-    """What reading has found in this repository that was not known."""
-    names = {p.name for p in known if p.repository == each.name}
-    wrong = {
-        digest: problem
-        for (name, digest), problem in broken.items()
-        if name == each.name and digest not in names
-    }
-    tags = _tags_by_name(each) if wrong else {}
-    return {
-        Problem(each.name, digest, problem, tuple(tags.get(digest, ())))
-        for digest, problem in wrong.items()
-    }
 
 
 def _raise_first(
@@ -362,7 +385,7 @@ def _raise_first(
 
 
 def _verdict(
-    read: Sequence[Repository], found: Iterable[Problem], *, hashed: bool
+    read: Sequence[RepositoryGraph], found: Iterable[Problem], *, hashed: bool
 ) -> Verdict:
     blobs: dict[str, int] = {}
     for each in read:

@@ -200,7 +200,7 @@ class DiffIdCheck:
         except _DAMAGED as error:
             raise errors.InvalidContent(
                 f"{name}: layer {layer.digest} cannot be decompressed: {error}"
-            ) from error
+            ) from None
         with self._lock:
             self._total += size
         return digest.hexdigest()

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import platform as host
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from imageprep_client import errors
 from imageprep_client.oci import config as configs
+from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.oci.platform import Platform
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores import base, verify
+from imageprep_client.transfer.known import KnownContent
 
 # Real indexes are one or two levels deep and name some tens of manifests;
-# what goes on past these bounds wants to exhaust whoever walks it.
+# these bounds keep a hostile one from exhausting memory.
 _MAX_DEPTH = 4
 _MAX_MANIFESTS = 1024
 #: Bytes of all manifests of an image, and of all that is attached to one:
@@ -24,12 +30,61 @@ _MAX_MANIFESTS = 1024
 #: bytes each.
 MAX_BYTES = 64 * 1024 * 1024
 
+# The transport tries answers again, and not what is wrong inside one.
+_POLICY = RetryPolicy(attempts=6, base=0.1, cap=2.0)
+
+T = TypeVar("T")
+
 _MACHINES = {
     "x86_64": Platform("linux", "amd64"),
     "aarch64": Platform("linux", "arm64"),
     "ppc64le": Platform("linux", "ppc64le"),
     "s390x": Platform("linux", "s390x"),
 }
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AllPlatforms:
+    """An index is taken as it is, with all its images."""
+
+    def wants(self, child: Descriptor) -> bool:
+        """Whether a child of an index has to be taken with it."""
+        return True
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SomePlatforms:
+    """An index is taken as it is, with the images for these platforms.
+
+    It goes on naming the other images.
+    """
+
+    platforms: tuple[Platform, ...]
+
+    def wants(self, child: Descriptor) -> bool:
+        """Whether a child of an index has to be taken with it."""
+        if child.media_type in mediatypes.INDEXES:
+            return True
+        own = child.platform
+        return own is not None and any(map(own.matches, self.platforms))
+
+    def __str__(self) -> str:
+        return " or ".join(map(str, self.platforms))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OnePlatform:
+    """The image for this platform is taken in place of an index."""
+
+    platform: Platform
+
+    def wants(self, child: Descriptor) -> bool:
+        """Whether a child of an index has to be taken with it."""
+        return True
+
+
+Platforms = AllPlatforms | SomePlatforms | OnePlatform
+ALL_PLATFORMS = AllPlatforms()
 
 
 class Budget:
@@ -60,7 +115,7 @@ class Budget:
             )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Graph:
     """All content of one image.
 
@@ -76,13 +131,20 @@ class Graph:
     def root(self) -> Manifest:
         return self.manifests[-1]
 
+    @functools.cached_property
+    def digests(self) -> frozenset[str]:
+        """The digests of all blobs."""
+        return frozenset(blob.digest for blob in self.blobs)
+
+    @property
+    def weight(self) -> int:
+        """Bytes of all manifests together."""
+        return sum(manifest.descriptor.size for manifest in self.manifests)
+
     @property
     def size(self) -> int:
         """Bytes of all manifests and blobs together."""
-        return sum(
-            part.size
-            for part in (*(m.descriptor for m in self.manifests), *self.blobs)
-        )
+        return self.weight + sum(blob.size for blob in self.blobs)
 
 
 def host_platform() -> Platform:
@@ -91,29 +153,62 @@ def host_platform() -> Platform:
 
 
 def fetch_manifest(
-    store: base.ReadableStore, descriptor: Descriptor
+    store: base.ReadableStore,
+    descriptor: Descriptor,
+    known: KnownContent | None = None,
 ) -> Manifest:
     """The manifest or index, verified and parsed.
 
+    :param known: is asked first, and told what was fetched.
     :raises InvalidContent: when it is not what the descriptor says.
     """
-    return verify.manifest(store, descriptor)
+    content = known.get(descriptor) if known else None
+    if content is not None:
+        return manifests.parse(
+            content, descriptor.media_type, descriptor.digest
+        )
+    manifest = _again(lambda: verify.manifest(store, descriptor))
+    if known:
+        known.add(descriptor.digest, manifest.content)
+    return manifest
 
 
 def fetch_config(
-    store: base.ReadableStore, manifest: Manifest
+    store: base.ReadableStore,
+    manifest: Manifest,
+    known: KnownContent | None = None,
 ) -> configs.ImageConfig:
     """The config of an image, verified; an empty one where it has none.
 
+    :param known: is asked first, and told what was fetched.
     :raises InvalidContent: when it is no image config.
     """
-    if manifest.config is None:
+    config = manifest.config
+    if config is None:
         return configs.ImageConfig()
-    digest = manifest.config.digest
-    content = verify.read_all(
-        store.fetch(manifest.config), configs.MAX_SIZE, digest
-    )
-    return configs.parse(content, digest)
+    content = known.get(config) if known else None
+    if content is None:
+        content = _again(
+            lambda: verify.read_all(
+                store.fetch(config), configs.MAX_SIZE, config.digest
+            )
+        )
+        if known:
+            known.add(config.digest, content)
+    return configs.parse(content, config.digest)
+
+
+def _again(read: Callable[[], T]) -> T:
+    """Read something small; again where it was damaged on its way."""
+    attempts = _POLICY.begin()
+    while True:
+        try:
+            return read()
+        except (errors.InvalidContent, errors.ServerFault) as error:
+            pause = attempts.pause(error)
+            if pause is None:
+                raise
+        time.sleep(pause)
 
 
 def choose(index: Manifest, wanted: Platform) -> Descriptor:
@@ -141,31 +236,32 @@ def choose(index: Manifest, wanted: Platform) -> Descriptor:
 def walk(
     store: base.ReadableStore,
     descriptor: Descriptor,
+    platforms: Platforms = ALL_PLATFORMS,
     *,
-    platform: Platform | None = None,
-    only: Sequence[Platform] = (),
+    known: KnownContent | None = None,
 ) -> Graph:
     """Fetch the manifests below `descriptor` and list what they name.
 
-    :param platform: instead of an index take the image for this platform;
-        None takes the index as it is.
-    :param only: of an index that is taken as it is, the platforms whose
-        images are wanted; empty: all. The index goes on naming the others.
+    :param platforms: what is taken of an index.
+    :param known: content that need not be fetched.
     :raises NotFound: when an index has none of the images wanted.
     :raises InvalidContent: when the graph is deeper or larger than any real
         one, or a manifest is not what its descriptor says.
     """
-    root = fetch_manifest(store, descriptor)
-    for _ in range(_MAX_DEPTH):
-        if platform is None or not root.is_index:
-            break
-        root = fetch_manifest(store, choose(root, platform))
+    root = fetch_manifest(store, descriptor, known)
+    if isinstance(platforms, OnePlatform):
+        for _ in range(_MAX_DEPTH):
+            if not root.is_index:
+                break
+            child = choose(root, platforms.platform)
+            root = fetch_manifest(store, child, known)
     ordered: dict[str, Manifest] = {}
-    _visit(store, root, ordered, [], tuple(only), depth=1)
-    if only and root.is_index and len(ordered) == 1:
-        wanted = " or ".join(map(str, only))
+    visit = _Visit(store, platforms, ordered, known)
+    visit.add(root, [], depth=1)
+    some = isinstance(platforms, SomePlatforms)
+    if some and root.is_index and len(ordered) == 1:
         raise errors.NotFound(
-            f"{root.descriptor.digest}: no image for {wanted} in the index"
+            f"{root.descriptor.digest}: no image for {platforms} in the index"
         )
     blobs = {b.digest: b for m in ordered.values() for b in m.blobs}
     return Graph(tuple(ordered.values()), tuple(blobs.values()))
@@ -174,14 +270,14 @@ def walk(
 def has_images(
     store: base.ReadableStore,
     descriptor: Descriptor,
-    only: Sequence[Platform] = (),
+    platforms: Platforms = ALL_PLATFORMS,
 ) -> bool:
     """Whether the images of an index that are wanted are in the store.
 
     Their parts are not looked at, nor children of a type that is unknown
     here: where a registry keeps those is not known either.
 
-    :param only: as for `walk`; False when the index has none of them.
+    :param platforms: as for `walk`; False when the index has none of them.
     """
     todo = [descriptor]
     seen: set[str] = set()
@@ -191,7 +287,7 @@ def has_images(
         except errors.NotFound:
             return False
         for child in index.manifests:
-            if child.digest in seen or not _is_wanted(child, only):
+            if child.digest in seen or not platforms.wants(child):
                 continue
             if len(seen) >= _MAX_MANIFESTS:
                 return False
@@ -200,35 +296,52 @@ def has_images(
                 todo.append(child)
             elif child.is_manifest and not store.exists(child):
                 return False
-    return bool(seen) or not only
+    return bool(seen) or not isinstance(platforms, SomePlatforms)
 
 
-def _visit(
-    store: base.ReadableStore,
-    manifest: Manifest,
-    ordered: dict[str, Manifest],
-    path: Sequence[str],
-    only: Sequence[Platform],
-    *,
-    depth: int,
-) -> None:
-    """Add `manifest` to `ordered` after everything wanted below it."""
-    name = manifest.descriptor.digest
-    if depth > _MAX_DEPTH:
-        raise errors.InvalidContent(
-            f"{name}: indexes nested deeper than {_MAX_DEPTH}"
-        )
-    for child in manifest.manifests:
-        if child.digest in path:
-            raise errors.InvalidContent(f"{name}: index names its own parent")
-        if child.digest in ordered or not _is_wanted(child, only):
-            continue
-        if len(ordered) + len(path) >= _MAX_MANIFESTS:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Visit:
+    """Walks the manifests below a root, within bounds."""
+
+    store: base.ReadableStore
+    platforms: Platforms
+    ordered: dict[str, Manifest]
+    known: KnownContent | None
+
+    def add(
+        self, manifest: Manifest, path: Sequence[str], *, depth: int
+    ) -> None:
+        """Add `manifest` to `ordered` after everything wanted below it."""
+        name = manifest.descriptor.digest
+        if depth > _MAX_DEPTH:
+            raise errors.InvalidContent(
+                f"{name}: indexes nested deeper than {_MAX_DEPTH}"
+            )
+        for child in manifest.manifests:
+            if child.digest in path:
+                raise errors.InvalidContent(
+                    f"{name}: index names its own parent"
+                )
+            if child.digest in self.ordered or not self.platforms.wants(child):
+                continue
+            self._check(name, child, path)
+            self.add(
+                fetch_manifest(self.store, child, self.known),
+                [*path, name],
+                depth=depth + 1,
+            )
+        self.ordered[name] = manifest
+
+    def _check(
+        self, name: str, child: Descriptor, path: Sequence[str]
+    ) -> None:
+        """Refuse a child that exceeds a bound or is no manifest."""
+        if len(self.ordered) + len(path) >= _MAX_MANIFESTS:
             raise errors.InvalidContent(
                 f"{name}: more than {_MAX_MANIFESTS} manifests in one image"
             )
-        size = sum(m.descriptor.size for m in ordered.values()) + child.size
-        if size > MAX_BYTES:
+        size = sum(m.descriptor.size for m in self.ordered.values())
+        if size + child.size > MAX_BYTES:
             raise errors.InvalidContent(
                 f"{name}: over {MAX_BYTES} bytes of manifests in one image"
             )
@@ -239,20 +352,3 @@ def _visit(
                 hint="leave multi_arch out, or name platforms, to copy only"
                 " images that are known",
             )
-        _visit(
-            store,
-            fetch_manifest(store, child),
-            ordered,
-            [*path, name],
-            only,
-            depth=depth + 1,
-        )
-    ordered[name] = manifest
-
-
-def _is_wanted(child: Descriptor, only: Sequence[Platform]) -> bool:
-    """Whether a child of an index is for one of the platforms."""
-    if not only or child.media_type in mediatypes.INDEXES:
-        return True
-    own = child.platform
-    return own is not None and any(own.matches(wanted) for wanted in only)

@@ -1,4 +1,4 @@
-"""Taking up a blob where an earlier push broke off."""
+"""Resuming a blob where an earlier push was interrupted."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from imageprep_client.stores import base, verify
 
 
 def fetch(
-    blob: Descriptor, source: base.ReadableStore, destination: base.Store
+    blob: Descriptor,
+    source: base.ReadableStore,
+    fetches_from: base.FetchesFrom | None,
+    keeps_partial: base.KeepsPartial | None,
 ) -> base.Content:
     """The blob, verified; only what the destination lacks is fetched.
 
-    The destination's own beginning is read and hashed with the rest, so a
-    broken one is noticed at the end. It is used once: the next call fetches
-    the whole blob.
+    The beginning that the destination keeps is read and hashed with the rest,
+    so a broken one is noticed at the end. It is used once: the next call
+    fetches the whole blob.
 
+    :param fetches_from: the power of the source to give the rest.
+    :param keeps_partial: the power of the destination to keep a beginning.
     :raises NotFound: when it is not in the source.
     """
-    if isinstance(destination, base.KeepsPartial) and isinstance(
-        source, base.FetchesFrom
-    ):
-        kept = destination.partial(blob)
+    if keeps_partial and fetches_from:
+        kept = keeps_partial.partial(blob)
         if kept is not None:
             beginning, length = kept
-            joined = _Joined(beginning, length, blob, source)
+            joined = _Joined(beginning, length, blob, fetches_from)
             return verify.VerifiedContent(joined, blob)
     return source.fetch(blob)
 
@@ -54,8 +57,7 @@ class _Joined:
         self._left -= len(chunk)
         if chunk:
             return chunk
-        # Where the beginning has become shorter meanwhile, the rest begins
-        # earlier.
+        # If the beginning was truncated meanwhile, the rest begins earlier.
         self._content.close()
         offset = self._length - self._left
         self._content = self._source.fetch_from(self._blob, offset)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Self
 
 from imageprep_client import errors
@@ -12,6 +11,8 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores import base
 from imageprep_client.transfer import resume
+from imageprep_client.transfer.copies import BlobCopy, ImageCopy
+from imageprep_client.transfer.known import KnownContent
 from imageprep_client.transfer.workers import Cancelled, Workers
 
 # A blob whose upload broke off is fetched again from its source: the
@@ -44,31 +45,34 @@ class SideError(Exception):
 
 
 class Streams:
-    """Moves blobs, and tries again what broke off."""
+    """Moves blobs, and tries again after an interruption.
 
-    def __init__(self, workers: Workers, observer: Observer) -> None:
+    :param known: content that need not be fetched.
+    """
+
+    def __init__(
+        self, workers: Workers, observer: Observer, known: KnownContent
+    ) -> None:
         self._workers = workers
         self._observer = observer
+        self._known = known
 
-    def move(
-        self,
-        blob: Descriptor,
-        sources: Sequence[base.ReadableStore],
-        destination: base.Store,
-    ) -> None:
-        """Move a blob; the next source is tried where one fails.
+    def move(self, copy: BlobCopy, image: ImageCopy) -> None:
+        """Move a blob to the repository of an image.
+
+        The next source is tried where one fails.
 
         :raises SideError: from the last try.
         :raises Cancelled: when the run is stopping.
         """
         last: SideError | None = None
-        for source in sources[:_SOURCES]:
+        for source in copy.sources[:_SOURCES]:
             end = time.monotonic() + _PATIENCE
             attempts = _POLICY.begin()
             while True:
                 self._workers.check()
                 try:
-                    return self._move_once(blob, source, destination)
+                    return self._move_once(copy.blob, source, image)
                 except SideError as error:
                     last = error
                     pause = attempts.pause(error.cause)
@@ -83,17 +87,22 @@ class Streams:
     def _move_once(
         self,
         blob: Descriptor,
-        source: base.ReadableStore,
-        destination: base.Store,
+        source: ImageCopy,
+        image: ImageCopy,
     ) -> None:
         try:
-            content = resume.fetch(blob, source, destination)
+            content = self._known.open(blob) or resume.fetch(
+                blob,
+                source.copy.source,
+                source.source_powers.fetches_from,
+                image.powers.keeps_partial,
+            )
         except errors.ImagePrepError as error:
             raise SideError("fetch blob", "source", error) from error
         with content:
             metered = _Metered(content, blob, self._workers, self._observer)
             try:
-                destination.push(blob, metered)
+                image.copy.destination.push(blob, metered)
             except Cancelled:
                 raise
             except errors.ImagePrepError as error:
@@ -119,7 +128,7 @@ class _Metered:
         workers: Workers,
         observer: Observer,
     ) -> None:
-        # The content may verify the blob already; who pushes must know it.
+        # The content may verify the blob already: the push need not.
         self.verifies = getattr(content, "verifies", None)
         self.count = 0
         self.error: errors.ImagePrepError | None = None

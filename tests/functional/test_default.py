@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from imageprep_client import client
+from imageprep_client.client import releases
 from tests.conftest import Golden
 from tests.functional import base
 
@@ -225,6 +225,6 @@ def test_interrupt(
     def interrupted(*_: object, **__: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(client, "default_environment", interrupted)
+    monkeypatch.setattr(releases, "environment", interrupted)
 
     openstack(*COMMAND, status=130, stderr="stopped; what was not .*")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from imageprep_client import client
+from imageprep_client.client import stores as opening
 from imageprep_client.observer import Observer
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.retry import RetryPolicy
@@ -28,8 +28,8 @@ from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer, Open
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.transfer import engine
-from imageprep_client.transfer.ledger import Ledger
-from imageprep_client.transfer.survey import Copy
+from imageprep_client.transfer.attached import ReferrersPolicy
+from imageprep_client.transfer.copies import Copy
 from tests.recorder import Recorder
 
 _TAG = "17.1"
@@ -107,7 +107,7 @@ def copy(
     destination: Callable[[str], base.Store],
     registries: RegistryClient,
     observer: Observer,
-) -> list[engine.Outcome]:
+) -> list[engine.CopyResult]:
     """Copy the sample as a run does."""
     return engine.copy_all(
         [
@@ -117,18 +117,17 @@ def copy(
                 reference=_TAG,
                 destination=destination(image.repository),
                 tag=_TAG,
-                attached=True,
+                referrers=ReferrersPolicy.COPY,
             )
             for image in SAMPLE.images
         ],
         observer=observer,
-        ledger=Ledger(),
-        concurrency=client.CONCURRENCY,
+        concurrency=opening.CONCURRENCY,
     )
 
 
 def check(
-    outcomes: list[engine.Outcome], destination: Callable[[str], base.Store]
+    outcomes: list[engine.CopyResult], destination: Callable[[str], base.Store]
 ) -> None:
     """All images are there with all their bytes, and what they are is so."""
     assert [str(o.error) for o in outcomes if o.error] == []
@@ -163,7 +162,7 @@ def test_source(source: RegistryServer, kind: str, tmp_path: Path) -> None:
     observer = Recorder()
     tree = ImageServeTree(tmp_path / "tree")
     with RegistryClient(
-        policy=_POLICY, observer=observer, concurrency=client.CONCURRENCY
+        policy=_POLICY, observer=observer, concurrency=opening.CONCURRENCY
     ) as registries:
         outcomes = copy(source.host, tree.store, registries, observer)
 
@@ -178,7 +177,7 @@ def test_destination(source: RegistryServer, kind: str) -> None:
     with (
         RegistryServer(faults=KINDS[kind]()) as target,
         RegistryClient(
-            policy=_POLICY, observer=observer, concurrency=client.CONCURRENCY
+            policy=_POLICY, observer=observer, concurrency=opening.CONCURRENCY
         ) as registries,
     ):
 
@@ -198,7 +197,7 @@ def test_both(source: RegistryServer) -> None:
     with (
         RegistryServer(faults=KINDS["all of it"](), seed=1) as target,
         RegistryClient(
-            policy=_POLICY, observer=observer, concurrency=client.CONCURRENCY
+            policy=_POLICY, observer=observer, concurrency=opening.CONCURRENCY
         ) as registries,
     ):
 
@@ -254,7 +253,7 @@ def test_tokens_expire(guarded: str) -> None:
             Hosts(credentials=Credentials(known)),
             policy=_POLICY,
             observer=observer,
-            concurrency=client.CONCURRENCY,
+            concurrency=opening.CONCURRENCY,
         ) as registries:
 
             def store(repository: str) -> base.Store:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64 as base_64
 import json
+import os
 import re
 import stat
 import urllib.parse
@@ -359,6 +360,27 @@ def test_log_file_has_errors(site: Deployment) -> None:
     assert "1 of 3 images failed" in (site.home / "run.log").read_text()
 
 
+def test_log_on_a_full_disk(site: Deployment) -> None:
+    """The log ends with one warning, and the run goes on."""
+    done = site.run(*TREE, *OUTPUT, "--log-file", "/dev/full", stderr=".*")
+    assert done.stderr.count("the log ends here") == 1
+    assert "Traceback" not in done.stderr
+    assert site.defaults()
+
+
+@pytest.mark.parametrize("name", ["pipe", "no/log", "."])
+@pytest.mark.parametrize("command", ["run", "default"])
+def test_log_to_a_pipe(site: Deployment, command: str, name: str) -> None:
+    """A log that cannot be written is one line, before anything is done."""
+    os.mkfifo(site.home / "pipe")
+    done = site.openstack.installed(
+        *("image-prepare", command, "--log-file", name),
+        status=2,
+        stderr=rf"{re.escape(name)}: [^\n]*(\nhint: [^\n]*)?",
+    )
+    assert not done.stdout
+
+
 def test_help(openstack: base.OpenStack, golden: Golden) -> None:
     """The help names every option."""
     golden.check(
@@ -606,9 +628,10 @@ def test_discovery(site: Deployment, label: str, tag: str) -> None:
 
 
 def test_tag_skips_discovery(site: Deployment) -> None:
-    """Where `set` names the tag, no label is read."""
+    """Where the tag in `set` wins, no label is read."""
     site.environment(site.entry(tag_from_label="no-such-label"))
-    site.run(*TREE, *OUTPUT)
+    warning = r"WARNING: [^\n]*in release zed the tag in set wins[^\n]*"
+    site.run(*TREE, *OUTPUT, "--release", "zed", stderr=warning)
 
     assert site.defaults()["ContainerKeystoneImage"].endswith(":17.1")
 

@@ -178,6 +178,43 @@ def test_files_with_passwords_are_private(
             assert not (is_secret and mode & 0o077), path
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"!{READ}",
+        f"!!int {READ}",
+        f"!!float {READ}",
+        f"!!python/object:{READ} {{}}",
+        f"!!binary {READ}",
+        f"*{READ}",
+        f"@{READ}",
+        f"%{READ}",
+        f"{READ}: {READ}",
+        f'"{READ}',
+    ],
+)
+@pytest.mark.parametrize("option", ["-e", "-r", "--template-file"])
+def test_value_that_yaml_cannot_read(
+    openstack: base.OpenStack, option: str, value: str
+) -> None:
+    """An unquoted password may be an error of YAML: it is not quoted in any
+    message, cause or log, whatever file it is in.
+    """
+    text = f"parameter_defaults:\n  A:\n    bob: {value}\n"
+    write(openstack.home / "file.yaml", text, 0o600)
+    write(openstack.home / "env.yaml", "", 0o600)
+    done = openstack(
+        *("--debug", "image-prepare", "run", "-e", "env.yaml"),
+        *(option, "file.yaml", "--log-file", "run.log"),
+        *("--image-serve", "tree"),
+        status=2,
+        stderr=".*",
+    )
+    log = (openstack.home / "run.log").read_text()
+    assert "file.yaml" in log
+    assert READ not in done.stdout + done.stderr + log
+
+
 _CREDENTIALS = "reader:Zz9/Read@Canary"
 _PLACE = f"{_CREDENTIALS}@127.0.0.1:9"
 

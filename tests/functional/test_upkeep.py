@@ -344,7 +344,7 @@ def test_prune_registry_that_stops(openstack: base.OpenStack) -> None:
     assert {row["Repository"] for row in found} == {"ns/api"}
 
 
-@pytest.mark.parametrize("place", ["127.0.0.1:1/ns", "oci:layouts"])
+@pytest.mark.parametrize("place", ["127.0.0.1:1/ns", "oci:layouts//ns"])
 @pytest.mark.parametrize("command", [VERIFY, (*PRUNE, "--keep-last", "1")])
 def test_part_of_a_registry(
     openstack: base.OpenStack, command: tuple[str, ...], place: str
@@ -355,6 +355,28 @@ def test_part_of_a_registry(
         *("--registry-url", place),
         status=2,
         stderr=f"{place}: neither a registry [^\n]*\nhint: [^\n]*",
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        (VERIFY, "[^\n]*/layouts: no such directory"),
+        (
+            (*PRUNE, "--keep-last", "1"),
+            "oci:layouts: only registries and trees are pruned\nhint: [^\n]*",
+        ),
+    ],
+)
+def test_layouts(
+    openstack: base.OpenStack, command: tuple[str, ...], problem: str
+) -> None:
+    """A directory of layouts has to be there, and is not pruned."""
+    openstack(
+        *command,
+        *("--registry-url", "oci:layouts"),
+        status=2,
+        stderr=problem,
     )
 
 

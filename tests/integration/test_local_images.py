@@ -25,8 +25,7 @@ from imageprep_client.stores.diffids import DiffIdCheck
 from imageprep_client.stores.layout import LayoutRoot
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.transfer import engine
-from imageprep_client.transfer.ledger import Ledger
-from imageprep_client.transfer.survey import Copy
+from imageprep_client.transfer.copies import Copy
 from tests.local_storage import LocalStorage, name_of_killed_run
 
 NAME = "localhost/nova"
@@ -51,7 +50,7 @@ def destination() -> MemoryStore:
 
 def copy(
     storage: ContainersStorage, name: str, destination: base.Store
-) -> engine.Outcome:
+) -> engine.CopyResult:
     """Copy a local image, as its tag."""
     repository, _, tag = name.rpartition(":")
     one = Copy(
@@ -61,7 +60,7 @@ def copy(
         destination=destination,
         tag=tag,
     )
-    (outcome,) = engine.copy_all([one], observer=Observer(), ledger=Ledger())
+    (outcome,) = engine.copy_all([one], observer=Observer())
     if outcome.error:
         raise outcome.error
     return outcome

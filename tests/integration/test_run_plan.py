@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from imageprep_client import catalog
-from imageprep_client.catalog.entry import Entry
+from imageprep_client.catalog.table_image import TableImage
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans import base as plans
 from imageprep_client.plans.swift.files import PROBE
@@ -33,7 +33,7 @@ SHARE = 4
 OFF = 5
 
 
-def _entries(host: str) -> list[Entry]:
+def _entries(host: str) -> list[TableImage]:
     """The images of the release that the registry has."""
     values = {
         "namespace": f"{host}/ns",
@@ -66,7 +66,7 @@ class Site:
         return found
 
 
-def _files(host: str, entries: Sequence[Entry]) -> dict[str, str]:
+def _files(host: str, entries: Sequence[TableImage]) -> dict[str, str]:
     """A plan with roles and a dozen environments."""
     services = sorted({name for each in entries for name in each.services})
     chosen, off = services[::SHARE], services[:: SHARE * OFF]
@@ -123,7 +123,7 @@ def _files(host: str, entries: Sequence[Entry]) -> dict[str, str]:
     }
 
 
-def _expected(entries: Sequence[Entry]) -> dict[str, str]:
+def _expected(entries: Sequence[TableImage]) -> dict[str, str]:
     services = sorted({name for each in entries for name in each.services})
     enabled = set(services[::SHARE]) - set(services[:: SHARE * OFF])
     return {
@@ -134,7 +134,7 @@ def _expected(entries: Sequence[Entry]) -> dict[str, str]:
     }
 
 
-def _repository(entry: Entry) -> str:
+def _repository(entry: TableImage) -> str:
     return Reference.parse(entry.image).repository
 
 

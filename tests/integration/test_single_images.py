@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from imageprep_client import client, errors
+from imageprep_client import errors
+from imageprep_client.client.images import ContainerImages, PushRequest
+from imageprep_client.client.registries import Registries
+from imageprep_client.client.stores import RegistryOptions
 from imageprep_client.heat.parameters import Credential
 from imageprep_client.serving import server
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.testing import content, store_suite
+from imageprep_client.testing import content
+from imageprep_client.testing.streams import put
 from tests import servers
 from tests.servers import DockerRegistry
 
@@ -30,10 +34,8 @@ def fill(registry: DockerRegistry, *names: str) -> None:
     with RegistryClient() as registries:
         for name in names:
             store = registries.store(registry.host, name)
-            store_suite.store_all(store, INDEX)
-            store.tag(INDEX.descriptor, "many")
-            store.tag(IMAGE.descriptor, "17.1")
-            store.tag(IMAGE.descriptor, "17.1.3")
+            put(store, INDEX, "many")
+            put(store, IMAGE, "17.1", "17.1.3")
 
 
 @pytest.fixture
@@ -45,43 +47,41 @@ def registry(tmp_path: Path) -> Iterator[DockerRegistry]:
 
 
 @pytest.fixture
-def commands() -> client.Client:
+def commands() -> Registries:
     """What the commands call, as they do without options."""
-    return client.Client()
+    return Registries()
 
 
-def test_list(registry: DockerRegistry, commands: client.Client) -> None:
+def test_list(registry: DockerRegistry, commands: Registries) -> None:
     """Its catalog is listed with all tags."""
-    assert commands.images(registry.host) == [
+    assert commands.list_images(registry.host) == [
         f"{registry.host}/{name}:{tag}"
         for name in ("ns/one", "ns/two")
         for tag in ("17.1", "17.1.3", "many")
     ]
 
 
-def test_show(registry: DockerRegistry, commands: client.Client) -> None:
+def test_show(registry: DockerRegistry, commands: Registries) -> None:
     """An index is shown with its platforms."""
-    found = commands.image(f"{registry.host}/ns/one:many")
+    found = commands.show_image(f"{registry.host}/ns/one:many")
     assert found.digest == INDEX.descriptor.digest
     assert found.platforms == ["linux/amd64", "linux/arm64"]
     assert found.tags == ["17.1", "17.1.3", "many"]
 
 
-def test_discover(registry: DockerRegistry, commands: client.Client) -> None:
+def test_discover(registry: DockerRegistry) -> None:
     """The versioned tag is found."""
     name = f"{registry.host}/ns/one:17.1"
-    assert commands.discover_tag(name, "version") == "17.1.3"
+    assert ContainerImages().discover_tag(name, "version") == "17.1.3"
 
 
-def test_push_with_passwords(
-    registry: DockerRegistry, commands: client.Client, tmp_path: Path
-) -> None:
+def test_push_with_passwords(registry: DockerRegistry, tmp_path: Path) -> None:
     """A registry that wants a password gets it, and skopeo the image."""
     with servers.docker_registry(
         tmp_path / "guarded", user="me", password=PASSWORD
     ) as guarded:
-        row = commands.push(
-            client.PushRequest(
+        row = ContainerImages().push_image(
+            PushRequest(
                 image=f"{registry.host}/ns/one:many",
                 registry_url=f"{guarded.host}/mine",
                 append_tag="-1",
@@ -109,21 +109,20 @@ def test_push_with_passwords(
 def test_tree_and_its_server(registry: DockerRegistry, tmp_path: Path) -> None:
     """What is pushed to a tree is listed and shown alike through HTTP."""
     tree = tmp_path / "tree"
-    direct = client.Client(client.Settings(image_serve=str(tree)))
+    options = RegistryOptions(image_serve=str(tree))
+    direct = Registries(options)
     for tag in ("17.1", "many"):
-        direct.push(
-            client.PushRequest(
-                image=f"{registry.host}/ns/one:{tag}", multi_arch=True
-            )
+        ContainerImages(options).push_image(
+            PushRequest(image=f"{registry.host}/ns/one:{tag}", multi_arch=True)
         )
     with server.running(tree) as url:
         host = url.removeprefix("http://")
-        remote = client.Client()
-        assert remote.images(host) == [
-            f"{host}/{name}" for name in direct.images()
+        remote = Registries()
+        assert remote.list_images(host) == [
+            f"{host}/{name}" for name in direct.list_images()
         ]
-        near = direct.image("ns/one:many")
-        far = remote.image("ns/one:many", host)
+        near = direct.show_image("ns/one:many")
+        far = remote.show_image("ns/one:many", host)
     assert (far.digest, far.layers, far.tags) == (
         near.digest,
         near.layers,
@@ -132,26 +131,26 @@ def test_tree_and_its_server(registry: DockerRegistry, tmp_path: Path) -> None:
 
 
 def test_delete_one_of_several_tags(
-    registry: DockerRegistry, commands: client.Client
+    registry: DockerRegistry, commands: Registries
 ) -> None:
     """Version 2 removes no tag alone: nothing is deleted, all is named."""
     with pytest.raises(errors.StoreError, match=r"tag 17\.1\.3, index many"):
         commands.delete_image(f"{registry.host}/ns/one:17.1")
-    assert len(commands.images(registry.host)) == 6
+    assert len(commands.list_images(registry.host)) == 6
 
 
-def test_delete(registry: DockerRegistry, commands: client.Client) -> None:
+def test_delete(registry: DockerRegistry, commands: Registries) -> None:
     """The index goes, then its image by digest with all tags."""
     commands.delete_image("ns/one:many", registry.host)
     name = f"{registry.host}/ns/one@{IMAGE.descriptor.digest}"
     assert commands.delete_image(name).tags == ("17.1", "17.1.3")
-    assert commands.images(f"{registry.host}/ns") == [
+    assert commands.list_images(f"{registry.host}/ns") == [
         f"{registry.host}/ns/two:{tag}" for tag in ("17.1", "17.1.3", "many")
     ]
 
 
 def test_delete_where_it_is_not_enabled(
-    tmp_path: Path, commands: client.Client
+    tmp_path: Path, commands: Registries
 ) -> None:
     """By default it deletes nothing; the hint says what to set."""
     with servers.docker_registry(
@@ -168,10 +167,11 @@ def test_delete_from_a_tree_of_hard_links(
 ) -> None:
     """Another repository keeps the blobs that it shares."""
     tree = tmp_path / "tree"
-    direct = client.Client(client.Settings(image_serve=str(tree)))
+    options = RegistryOptions(image_serve=str(tree))
+    direct = Registries(options)
     for name in ("one", "two"):
-        direct.push(
-            client.PushRequest(
+        ContainerImages(options).push_image(
+            PushRequest(
                 image=f"{registry.host}/ns/{name}:many", multi_arch=True
             )
         )
@@ -179,4 +179,4 @@ def test_delete_from_a_tree_of_hard_links(
     assert (removed.manifests, removed.blobs) == (3, 6)
     store = ImageServeTree(tree).store("ns/two")
     assert store.holds(INDEX.descriptor)
-    assert direct.images() == ["ns/two:many"]
+    assert direct.list_images() == ["ns/two:many"]

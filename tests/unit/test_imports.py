@@ -86,8 +86,6 @@ RULES: dict[str, tuple[str, ...]] = {
         "retry",
     ),
     "registries": (
-        "container.destination",
-        "container.discovery",
         "errors",
         "heat",
         "observer",
@@ -98,8 +96,17 @@ RULES: dict[str, tuple[str, ...]] = {
         "stores.verify",
         "transfer",
     ),
-    "heat": ("errors", "yaml"),
-    "catalog": ("oci", "errors", "jinja2", "yaml"),
+    "heat": ("errors", "host.inputs", "yaml"),
+    "catalog": ("errors", "heat.document"),
+    "catalog.template": (
+        "catalog.table_image",
+        "errors",
+        "heat.document",
+        "heat.value",
+        "host.inputs",
+        "subprocess",
+    ),
+    "catalog.rendering": ("jinja2",),
     "modify": (
         "ansible",
         "oci",
@@ -185,7 +192,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "cliff",
         "osc_lib",
     ),
-    "cli.log": ("host", "observer", "oci"),
+    "cli.log": ("errors", "host", "observer", "oci"),
     "plugin": ("osc_lib.utils",),
     "testing": (
         "errors",

@@ -7,11 +7,11 @@ import json
 import logging
 import subprocess
 import sys
-import types
 
 import pytest
 
 from imageprep_client import plugin
+from imageprep_client.client.images import ContainerImages
 
 _NEW_MODULES = """
 import json, sys
@@ -62,10 +62,8 @@ def test_commands_load_nothing_that_they_do_not_use() -> None:
         text=True,
     ).stdout
 
-    # The client is a name that nobody has used yet.
     assert json.loads(output) == [
         "cli",
-        "client",
         "errors",
         "observer",
         "oci",
@@ -95,17 +93,9 @@ def test_default_version_is_supported() -> None:
     assert plugin.DEFAULT_API_VERSION in plugin.API_VERSIONS
 
 
-def test_client_is_imported_when_it_is_made(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """`make_client` hands the client manager to the composition root."""
-    manager = object()
-    fake = types.ModuleType("imageprep_client.client")
-    fake.__dict__["make_client"] = lambda instance: ("client of", instance)
-    monkeypatch.setitem(sys.modules, "imageprep_client.client", fake)
-    monkeypatch.setattr("imageprep_client.client", fake, raising=False)
-
-    assert plugin.make_client(manager) == ("client of", manager)
+def test_client() -> None:
+    """The client manager gets the use cases of container images."""
+    assert isinstance(plugin.make_client(object()), ContainerImages)
 
 
 @pytest.mark.parametrize(

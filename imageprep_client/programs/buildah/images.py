@@ -76,7 +76,7 @@ def inspected(name: str, document: Any) -> LocalImage:
     except (AttributeError, KeyError, TypeError) as error:
         raise errors.LocalStorageError(
             f"{name}: buildah inspect: no {error} in its answer"
-        ) from error
+        ) from None
 
 
 def image_id(layout: Path, reference: str) -> str:
@@ -93,7 +93,7 @@ def image_id(layout: Path, reference: str) -> str:
     except (OSError, ValueError) as error:
         raise errors.LocalStorageError(
             f"{layout}: no image {reference} in this layout: {error}"
-        ) from error
+        ) from None
     return str(config.get("digest", "")).removeprefix("sha256:")
 
 
@@ -130,5 +130,5 @@ def _entry(layout: Path, reference: str) -> dict[str, Any]:
     except (OSError, ValueError, KeyError) as error:
         raise errors.LocalStorageError(
             f"{layout}: no image {reference} in this layout: {error}"
-        ) from error
+        ) from None
     return entry

@@ -207,4 +207,4 @@ def _exported(layout: Path, blobs: Path) -> Sequence[Descriptor]:
     ) as error:
         raise errors.LocalStorageError(
             f"{layout}: buildah push: not the layout of an image: {error}"
-        ) from error
+        ) from None

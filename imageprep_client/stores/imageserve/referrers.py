@@ -79,4 +79,4 @@ def _parse(content: bytes, name: str) -> tuple[Descriptor, ...]:
         raise errors.InvalidContent(
             f"{name}: no list of referrers: {error}",
             hint="delete the file and copy the referrers again",
-        ) from error
+        ) from None

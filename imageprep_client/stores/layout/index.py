@@ -63,7 +63,7 @@ class Index:
             raise errors.InvalidContent(
                 f"{name}: is no index of an image layout: {error}",
                 hint="move the directory away and copy the images again",
-            ) from error
+            ) from None
         return cls(document)
 
     def render(self) -> bytes:

@@ -317,10 +317,10 @@ class LayoutStore:
 def _check_version(content: bytes, name: str) -> None:
     try:
         version = json.loads(content)["imageLayoutVersion"]
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError):
         raise errors.InvalidContent(
             f"{name}: does not say which version of image layouts this is"
-        ) from error
+        ) from None
     if version != _VERSION:
         raise errors.InvalidContent(
             f"{name}: image layout version {str(version)[:50]!r} is not"

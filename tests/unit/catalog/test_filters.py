@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from imageprep_client.catalog import Entry, filters
+from imageprep_client.catalog import TableImage, filters
 
 
 def entry(image="r.io/ns/nova-api:t", *services):
-    return Entry(image, "x", (), frozenset(services))
+    return TableImage(image, "x", (), frozenset(services))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """Image tables of the user's own, which are templates."""
 
+import os
+import time
+
 import pytest
 
 from imageprep_client import catalog, errors
@@ -53,13 +56,13 @@ def test_table(render, tmp_path):
     (tmp_path / "more.j2").write_text(MORE)
     found = render(TABLE, name_suffix="x", more_namespace="r.io/m")
     assert found == (
-        catalog.Entry(
+        catalog.TableImage(
             image="docker.io/tripleomaster/centos-binary-api-x:current-tripleo",
             source="site",
             parameters=("ContainerApiImage", "ContainerApiConfigImage"),
             services=frozenset(["OS::TripleO::Services::Api"]),
         ),
-        catalog.Entry("r.io/m/more:1", "", (), frozenset()),
+        catalog.TableImage("r.io/m/more:1", "", (), frozenset()),
     )
 
 
@@ -123,11 +126,14 @@ def test_no_arithmetic(problem, expression):
         ("{% include 'table.yaml.j2' %}", "recursion"),
         ("{% for i in range(10000000) %}{% endfor %}", "Range too big"),
         (b"\xff\xfe", "is not UTF-8 text"),
-        ("\x01", "makes no YAML: control characters"),
-        ("a: [\n", "of what it makes: no YAML:"),
-        ("a: 2026-99-99", "no YAML: month must be"),
-        ("a: &a [1]\nb: *a", "aliases"),
-        ("[" * 100, "nested over 16 levels"),
+        ("\x01", "makes no table: invalid YAML: character 1"),
+        ("a: [\n", "makes no table: invalid YAML: line 2"),
+        ("a: 2026-99-99", "makes no list of images"),
+        ("[" * 100, "nested deeper than 64 levels"),
+        (
+            "a: &a [" + "x," * 9999 + "]\nb: [" + "*a," * 99 + "]",
+            "over 250000",
+        ),
         ("- x", "container_images_template: makes no list"),
         ("container_images_template: {}", "makes no list of images"),
     ],
@@ -167,18 +173,18 @@ def test_size(problem, monkeypatch):
 def test_file_size(problem, monkeypatch):
     """A template file that is too large is not read."""
     monkeypatch.setattr(template, "MAX_FILE", 10)
-    assert "has over 10 bytes" in str(problem("x" * 11))
+    assert "is larger than 10 bytes" in str(problem("x" * 11))
 
 
 def test_missing_file(tmp_path):
     """A file that is not there is named."""
-    with pytest.raises(errors.InvalidFile, match=r"no\.j2: No such file"):
+    with pytest.raises(errors.InvalidFile, match=r"no\.j2: no such file"):
         catalog.load("zed").with_template(str(tmp_path / "no.j2"))
 
 
 def test_directory(tmp_path):
     """A directory is no template."""
-    with pytest.raises(errors.InvalidFile, match="is not a file"):
+    with pytest.raises(errors.InvalidFile, match="is a directory"):
         catalog.load("zed").with_template(str(tmp_path))
 
 
@@ -186,3 +192,29 @@ def test_unreadable_include(problem, tmp_path):
     """An include that is a directory is an error like any other."""
     (tmp_path / "sub").mkdir()
     assert "sub" in str(problem("{% include 'sub' %}"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # Each nested loop is within what the sandbox allows.
+        "{% for a in range(99999) %}{% for b in range(99999) %}"
+        "{% if a and b == -1 %}x{% endif %}{% endfor %}{% endfor %}",
+        "{{ ('%999999999d'|format(1))|length }}",
+        "{{ 'x'|center(9999999999)|length }}",
+    ],
+    ids=["loops", "format", "padding"],
+)
+def test_bounds(problem, monkeypatch, text):
+    """Rendering ends, whatever time or memory the template asks for."""
+    monkeypatch.setattr(template, "PATIENCE", 2.0)
+    began = time.monotonic()
+    message = str(problem(text))
+    assert "memory" in message or "within 2 s" in message
+    assert time.monotonic() - began < 10
+
+
+def test_include_of_a_pipe(problem, tmp_path):
+    """A named pipe, which may never have an end, is not included."""
+    os.mkfifo(tmp_path / "pipe")
+    assert "includes 'pipe'" in str(problem("{% include 'pipe' %}"))

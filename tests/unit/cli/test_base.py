@@ -34,6 +34,7 @@ def _app(interactive: bool = False) -> shell.OpenStackShell:
         interactive_mode=interactive,
         command_options=["a", "b c"],
         stdout=io.StringIO(),
+        options=types.SimpleNamespace(),
     )
     return cast(shell.OpenStackShell, app)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import os
 from pathlib import Path
 from unittest import mock
 
@@ -9,13 +12,13 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.cli import log
-from imageprep_client.observer import Observer
+from imageprep_client.observer import Observer, Phase
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 
 BLOB = Descriptor.of(b"abc", mediatypes.OCI_LAYER_GZIP)
 EVENTS = {
-    "phase": (("blobs", 3), "INFO phase blobs: 3"),
+    "phase": ((Phase.BLOBS, 3), "INFO phase blobs: 3 blobs"),
     "image_started": (("a:1",), "DEBUG a:1: started"),
     "image_finished": (("a:1", "copied"), "INFO a:1: copied"),
     "bytes_expected": ((7,), "INFO bytes to move: 7"),
@@ -65,7 +68,7 @@ def test_appends(tmp_path: Path) -> None:
 
 def test_no_file() -> None:
     """Without a file nothing is written anywhere."""
-    with log.to_file(""):
+    with log.to_file(None):
         log.Log(Observer()).waiting("x")
 
 
@@ -86,3 +89,80 @@ def test_not_writable(tmp_path: Path, name: str, problem: str) -> None:
     ):
         pass  # pragma: no cover
     assert caught.value.path == path
+
+
+def test_pipe(tmp_path: Path) -> None:
+    """A named pipe, whose reader may never come, is refused at once."""
+    os.mkfifo(tmp_path / "log")
+    with (
+        pytest.raises(errors.InvalidFile, match="is not a regular file"),
+        log.to_file(str(tmp_path / "log")),
+    ):
+        pass  # pragma: no cover
+
+
+def test_pipe_with_a_reader(tmp_path: Path) -> None:
+    """So is one that somebody reads: who stops reading would stop the run."""
+    os.mkfifo(tmp_path / "log")
+    reader = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with (
+            pytest.raises(errors.InvalidFile, match="is not a regular file"),
+            log.to_file(str(tmp_path / "log")),
+        ):
+            pass  # pragma: no cover
+    finally:
+        os.close(reader)
+
+
+def test_full_disk(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The first record that does not fit is told, no traceback is printed,
+    and what is logged goes on.
+    """
+    with log.to_file("/dev/full"):
+        for number in range(3):
+            log.Log(Observer()).waiting(f"x{number}")
+    warnings = [r for r in caplog.records if r.levelname == "WARNING"]
+    assert [record.getMessage() for record in warnings] == [
+        "/dev/full: cannot be written: no space left on device; the log ends"
+        " here and the command goes on"
+    ]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_control_characters(tmp_path: Path) -> None:
+    """A name neither controls a terminal nor forges a line of the log."""
+    with log.to_file(str(tmp_path / "log")):
+        log.Log(Observer()).note("a\x1b[2J\nb\x9b")
+    (line,) = (tmp_path / "log").read_text().splitlines()
+    assert line.endswith(r" INFO a\x1b[2J\nb\x9b")
+
+
+def test_control_characters_of_tracebacks(tmp_path: Path) -> None:
+    """A traceback has lines of its own, which are marked."""
+    with log.to_file(str(tmp_path / "log")):
+        try:
+            raise ValueError("a\x1b[2J\n2026-01-01 INFO forged")
+        except ValueError:
+            logging.getLogger("imageprep_client.x").debug("x", exc_info=True)
+    first, *others = (tmp_path / "log").read_text().splitlines()
+    assert first.endswith(" DEBUG x")
+    assert all(line.startswith("  | ") for line in others)
+    assert r"a\x1b[2J" in others[-2]
+
+
+def test_handlers_of_others() -> None:
+    """What other handlers write meanwhile is printable, too."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        with log.made_printable():
+            root.error("a\x1b[2J\nb")
+        root.error("c\x1b")
+    finally:
+        root.removeHandler(handler)
+    assert stream.getvalue() == "a\\x1b[2J\nb\nc\x1b\n"

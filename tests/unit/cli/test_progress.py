@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from imageprep_client.cli import progress
+from imageprep_client.observer import ImageOutcome, Phase
 
 
 class Clock:
@@ -34,12 +35,12 @@ class Waited(io.StringIO):
 
 
 def half_way(shown: progress.Progress, clock: Clock) -> None:
-    shown.phase("resolve", 86)
-    shown.phase("blobs", 10)
+    shown.phase(Phase.RESOLVE, 86)
+    shown.phase(Phase.BLOBS, 10)
     shown.bytes_expected(732_000_000)
     clock.now += 10
     shown.bytes_copied(366_000_000)
-    shown.image_finished("a", "present")
+    shown.image_finished("a", ImageOutcome.PRESENT)
 
 
 def test_line_says_images_bytes_rate_and_time_left():
@@ -55,7 +56,7 @@ def test_line_says_images_bytes_rate_and_time_left():
 def test_line_before_anything_moved():
     """Nothing is divided by zero before the first byte."""
     shown = progress.Progress(io.StringIO(), terminal=False, clock=Clock())
-    shown.phase("resolve", 3)
+    shown.phase(Phase.RESOLVE, 3)
     assert shown.line() == "resolve: 0/3 images"
     shown.bytes_expected(5)
     assert shown.line() == "resolve: 0/3 images, 0 B of 5 B"
@@ -143,5 +144,30 @@ def test_stream_that_is_gone(terminal: bool) -> None:
 
     shown = progress.Progress(Gone(), terminal=terminal)
     with shown:
-        shown.phase("resolve", 1)
+        shown.phase(Phase.RESOLVE, 1)
         shown.warning("x")
+
+
+@pytest.mark.parametrize(
+    "phase", [phase for phase in Phase if phase is not Phase.RESOLVE]
+)
+def test_each_phase_counts_its_own_unit(phase: Phase) -> None:
+    """No phase shows the numbers of another one."""
+    shown = progress.Progress(io.StringIO(), terminal=False, clock=Clock())
+    shown.phase(Phase.RESOLVE, 2)
+    shown.image_finished("a", ImageOutcome.COPIED)
+    shown.image_finished("b", ImageOutcome.COPIED)
+    shown.phase(phase, 3)
+    if not phase.copies:
+        shown.advanced(phase)
+    done, total, unit = (
+        (2, 2, "images") if phase.copies else (1, 3, phase.unit)
+    )
+    assert shown.line() == f"{phase.title}: {done}/{total} {unit}"
+
+
+def test_control_characters():
+    """A name of somebody else's does not control the terminal."""
+    stream = io.StringIO()
+    progress.Progress(stream, terminal=False).note("a\x1b[2J\nb")
+    assert stream.getvalue() == "a\\x1b[2J\\nb\n"

@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from imageprep_client import (
-    client,
-    errors,
-)
+from imageprep_client import errors
+from imageprep_client.client import images as container_images
 from imageprep_client.client import stores as opening
-from imageprep_client.client.stores import Settings, Stores
+from imageprep_client.client.stores import RegistryOptions, Stores
 from imageprep_client.heat import environment, parameters
 from imageprep_client.host import undercloud
 from imageprep_client.observer import Observer
@@ -48,16 +46,15 @@ def open_stores() -> Iterator[Open]:
     opened = []
 
     def open_them(*, policy: RetryPolicy = PATIENT, **given: object) -> Stores:
-        names = {field.name for field in dataclasses.fields(Settings)}
+        names = {field.name for field in dataclasses.fields(RegistryOptions)}
         settings = {key: given.pop(key) for key in names & set(given)}
-        layer = environment.layer({"parameter_defaults": given}, "e")
-        stores = Stores(
-            Settings(**settings),  # type: ignore[arg-type]
-            parameters.parse(environment.merge([layer])),
-            Observer(),
-            policy=policy,
-            concurrency=4,
-        )
+        options = RegistryOptions(**settings)  # type: ignore[arg-type]
+        if given:
+            layer = environment.layer({"parameter_defaults": given}, "e")
+            options = options.with_parameters(
+                parameters.parse(environment.merge([layer]))
+            )
+        stores = Stores(options, Observer(), policy=policy, concurrency=4)
         opened.append(stores)
         return stores
 
@@ -71,14 +68,15 @@ def open_stores() -> Iterator[Open]:
 
 def test_settings_are_values() -> None:
     """Settings that say the same are the same, and stay so."""
-    assert Settings(image_serve="/a") == client.Settings(image_serve="/a")
+    options = RegistryOptions(image_serve="/a")
+    assert options == RegistryOptions(image_serve="/a")
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Settings().image_serve = "/b"  # type: ignore[misc]
+        options.image_serve = "/b"  # type: ignore[misc]
 
 
 def test_missing_authorities(open_stores: Open) -> None:
     """A file of authorities that is not there is told at once."""
-    with pytest.raises(errors.InvalidFile, match=r"no\.crt: cannot be read"):
+    with pytest.raises(errors.InvalidFile, match=r"no\.crt: no such file"):
         open_stores(cacert="no.crt")
 
 
@@ -93,6 +91,21 @@ def test_cacert_is_a_file(open_stores: Open, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "ca.crt")
     with pytest.raises(errors.InvalidFile, match="not a regular file"):
         open_stores(cacert=str(tmp_path / "ca.crt"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["registry.example", "=https://x/", "r.example=http://x/", "r.example=x"],
+)
+def test_bad_token_server(open_stores: Open, text: str) -> None:
+    """A token server has a registry, and a URL with TLS."""
+    with pytest.raises(errors.InvalidArgument, match="--token-server"):
+        open_stores(token_servers=(text,))
+
+
+def test_token_server(open_stores: Open) -> None:
+    """A token server is named by its registry."""
+    open_stores(token_servers=("r.example:5000=https://auth.example/jwt",))
 
 
 def test_bad_insecure_registry(open_stores: Open) -> None:
@@ -156,6 +169,17 @@ def test_memory_is_shared(open_stores: Open) -> None:
     assert again.exists(image.descriptor)
 
 
+@pytest.mark.parametrize("transport", ["image-serve", "oci"])
+def test_sources_in_directories(
+    open_stores: Open, home: Path, transport: str
+) -> None:
+    """A layout and a tree are read where the name says so."""
+    place = f"{transport}:{home / 'place'}"
+    stores = open_stores(image_serve=str(home / "tree"))
+    store = stores.source(Reference.parse(f"{place}//ns/a:1"))
+    assert str(store.registry) == place
+
+
 def test_sources_are_registries(open_stores: Open, home: Path) -> None:
     """A tree stands for destinations only."""
     stores = open_stores(image_serve=str(home / "tree"))
@@ -202,11 +226,7 @@ def test_impatient(open_stores: Open) -> None:
     """Without patience a registry that does not answer has one chance."""
     observer = Recorder()
     stores = Stores(
-        Settings(),
-        parameters.parse(environment.merge([])),
-        observer,
-        policy=ONE_ATTEMPT,
-        concurrency=1,
+        RegistryOptions(), observer, policy=ONE_ATTEMPT, concurrency=1
     )
     name = f"127.0.0.1:{free_port()}/ns/a:1"
     with pytest.raises(errors.Unreachable):
@@ -267,10 +287,10 @@ def test_prepare(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "parameter_defaults: {ContainerImagePrepare: [{includes: [keystone],"
         " set: {namespace: '127.0.0.1:1/ns', tag: '1'}}]}"
     )
-    request = client.PrepareRequest(
+    request = container_images.PrepareRequest(
         environment_files=[str(path)], release="zed"
     )
-    result = client.Client().prepare(request)
+    result = container_images.ContainerImages().prepare(request)
 
     assert {row.outcome for row in result.rows} == {"unchecked"}
     assert "ContainerKeystoneImage" in result.parameters

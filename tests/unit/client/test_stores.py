@@ -9,8 +9,7 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.client import stores as opening
-from imageprep_client.client.stores import Settings, Stores
-from imageprep_client.heat import environment, parameters
+from imageprep_client.client.stores import RegistryOptions, Stores
 from imageprep_client.host import undercloud
 from imageprep_client.observer import Observer
 from imageprep_client.retry import ONE_ATTEMPT
@@ -21,11 +20,10 @@ from imageprep_client.stores.registry.catalog import RegistryCatalog
 from imageprep_client.stores.registry.store import RegistryStore
 
 
-def stores(settings: Settings | None = None) -> Stores:
+def stores(options: RegistryOptions | None = None) -> Stores:
     """Those of a run without environments."""
     return Stores(
-        settings or Settings(),
-        parameters.parse(environment.merge([])),
+        options or RegistryOptions(),
         Observer(),
         policy=ONE_ATTEMPT,
         concurrency=2,
@@ -82,14 +80,16 @@ def test_listed_registries_are_insecure() -> None:
     """Those that the user lists need not have answered; without a port, any
     port is meant.
     """
-    listed = stores(Settings(insecure_registries=("there:5000", "r.io")))
+    listed = stores(
+        RegistryOptions(insecure_registries=("there:5000", "r.io"))
+    )
     names = ["there:5000", "there:5001", "r.io", "r.io:5000", "q.io"]
     assert listed.insecure(names) == {"there:5000", "r.io", "r.io:5000"}
 
 
 def test_one_tree_has_many_names(tmp_path: Path) -> None:
     """With a tree given, every registry is that tree."""
-    given = stores(Settings(image_serve=str(tmp_path)))
+    given = stores(RegistryOptions(image_serve=str(tmp_path)))
     assert given.are_one("a:1", "b:2")
     given.check_tree()
 
@@ -118,7 +118,7 @@ def test_registries_are_one_by_name(plain: Stores) -> None:
 
 def test_missing_tree(tmp_path: Path) -> None:
     """A tree that is not there cannot be read."""
-    given = stores(Settings(image_serve=str(tmp_path / "none")))
+    given = stores(RegistryOptions(image_serve=str(tmp_path / "none")))
     with pytest.raises(errors.InvalidArgument, match="no such directory"):
         given.catalog("a:1")
 
@@ -126,5 +126,5 @@ def test_missing_tree(tmp_path: Path) -> None:
 def test_bad_insecure_registry() -> None:
     """What is no registry is told with the options to look at."""
     with pytest.raises(errors.InvalidArgument) as caught:
-        stores(Settings(insecure_registries=("a/b",)))
+        stores(RegistryOptions(insecure_registries=("a/b",)))
     assert "--insecure-registry" in str(caught.value.hint)

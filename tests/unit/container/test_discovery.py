@@ -8,21 +8,17 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.container import discovery
+from imageprep_client.observer import Observer
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import memory, verify
 from imageprep_client.testing import content
+from imageprep_client.testing.streams import put
+from imageprep_client.transfer import engine
+from imageprep_client.transfer.copies import Copy
+from imageprep_client.transfer.known import KnownContent
 
 LABELS = {"rdo_version": "v1", "version": "17.1", "release": "4", "a.b": "v1"}
-
-
-def put(store: memory.MemoryStore, image: content.Image, *tags: str) -> None:
-    for piece in image.pieces:
-        store.push(
-            piece.descriptor, verify.from_bytes(piece.data, piece.descriptor)
-        )
-    for tag in tags:
-        store.tag(image.descriptor, tag)
 
 
 @pytest.fixture
@@ -220,3 +216,68 @@ def test_versioned_tag_needs_a_label() -> None:
     with pytest.raises(errors.DiscoveryError, match="its labels: a, b"):
         discovery.versioned_tag(store, "name:0", "0", "")
     assert discovery.versioned_tag(store, "name:0", "0", "a") == "1"
+
+
+class Lossy(memory.MemoryStore):
+    """Damages what leaves it for the first times, and counts that."""
+
+    damaged = 0
+
+    def __init__(self, home: memory.MemoryRegistry, repository: str) -> None:
+        super().__init__(home, repository)
+        self.fetched: list[str] = []
+
+    def fetch(self, descriptor: Descriptor) -> verify.VerifiedContent:
+        self.fetched.append(descriptor.digest)
+        if self.damaged:
+            self.damaged -= 1
+            wrong = bytes([self.damaged]) * descriptor.size
+            return verify.from_bytes(wrong, descriptor)
+        return super().fetch(descriptor)
+
+
+@pytest.fixture
+def lossy() -> Lossy:
+    store = Lossy(memory.MemoryRegistry(), "ns/nova-api")
+    put(store, content.image("x", labels=LABELS), "current", "v1")
+    return store
+
+
+def test_damaged_manifests_and_configs_are_read_again(lossy):
+    """What is damaged on its way does not end a run, as with blobs."""
+    lossy.damaged = 3
+    assert discover(lossy) == "v1"
+
+
+def test_wrong_configs_end_it(lossy):
+    """The same wrong bytes come again, so it is told at once."""
+    lossy.damaged = 100
+    lossy.fetch = lambda descriptor: verify.from_bytes(
+        bytes(descriptor.size), descriptor
+    )
+    with pytest.raises(errors.DigestMismatch):
+        discover(lossy)
+
+
+def test_what_discovery_read_is_not_fetched_again(lossy):
+    """The copy has the manifest and the config from memory."""
+    known = KnownContent()
+    found = discovery.discover(
+        lossy, "n", "current", "rdo_version", fallback=False, known=known
+    )
+    (result,) = engine.copy_all(
+        [
+            Copy(
+                name="n",
+                source=lossy,
+                reference=found.tag,
+                destination=memory.MemoryRegistry("d").store("n"),
+                tag=found.tag,
+                descriptor=found.descriptor,
+            )
+        ],
+        observer=Observer(),
+        known=known,
+    )
+    assert result.error is None
+    assert len(lossy.fetched) == len(set(lossy.fetched))

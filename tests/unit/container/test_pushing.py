@@ -8,12 +8,13 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.container import pushing
-from imageprep_client.container.destination import Place
 from imageprep_client.container.request import Row
 from imageprep_client.heat.parameters import Credential
 from imageprep_client.observer import Observer
+from imageprep_client.oci.location import Location
 from imageprep_client.testing import content
 from imageprep_client.transfer import graph
+from imageprep_client.transfer.attached import ReferrersPolicy
 from tests.unit.container.stores import Registries
 
 SOURCE = "source.test/ns/name"
@@ -42,7 +43,7 @@ def push(
     return pushing.push(
         request,
         pushing.source_of(image),
-        Place.parse(place),
+        Location.parse(place),
         source=lambda reference, *_: registries.source(reference),
         destination=registries.destination,
         locked=registries.locked,
@@ -126,14 +127,17 @@ def test_platforms(registries: Registries, multi_arch: bool) -> None:
     assert digest == wanted.descriptor.digest
 
 
-@pytest.mark.parametrize("referrers", [False, True])
-def test_referrers(registries: Registries, referrers: bool) -> None:
+@pytest.mark.parametrize(
+    "referrers", [ReferrersPolicy.LEAVE, ReferrersPolicy.COPY]
+)
+def test_referrers(registries: Registries, referrers: ReferrersPolicy) -> None:
     """What is attached comes along, unless it shall not."""
     signature = content.artifact("signature", IMAGE.descriptor)
     registries.fill(f"{SOURCE}:signature", signature)
     push(registries, referrers=referrers)
     store = registries.registry(PLACE).store("ns/name")
-    assert store.exists(signature.descriptor) is referrers
+    wanted = referrers is ReferrersPolicy.COPY
+    assert store.exists(signature.descriptor) is wanted
 
 
 def test_dry_run(registries: Registries) -> None:

@@ -285,6 +285,7 @@ class TestDestination:
             ("p.io/a/b", "p.io", "a/b/ns/aodh-api"),
             ("docker://p.io/a", "p.io", "a/ns/aodh-api"),
             ("oci:/srv/x", "oci:/srv/x", "ns/aodh-api"),
+            ("oci:/srv/x//a", "oci:/srv/x", "a/ns/aodh-api"),
             ("memory:m", "memory:m", "ns/aodh-api"),
         ],
     )
@@ -293,8 +294,28 @@ class TestDestination:
         item = one(entry(push_destination=push_destination))
         assert item.push_destination == registry
         assert item.repository == repository
-        assert item.target == f"{registry}/{repository}:t"
+        joint = "/" if registry.startswith("p.io") else "//"
+        assert item.target == f"{registry}{joint}{repository}:t"
         assert item.source == Reference.parse(AODH)
+
+    @pytest.mark.parametrize(
+        "place", ["oci:/srv/x", "image-serve:/srv//x", "oci:x"]
+    )
+    def test_namespace_in_a_directory(self, place):
+        """Images of a directory are copied with their path in it."""
+        values = {**SET, "namespace": f"{place}//ns"}
+        item = one(entry(values=values, push_destination="p.io"))
+        assert item.target == "p.io/ns/aodh-api:t"
+        assert item.source == Reference(place, "ns/aodh-api", "t")
+
+    @pytest.mark.parametrize("source", ["oci:/srv/x", "oci:/srv/x//a/"])
+    def test_pull_source_in_a_directory(self, source):
+        """A directory takes the place of the registry."""
+        item = one(entry(pull_source=source, push_destination="p.io"))
+        below = "a/" if source.endswith("/") else ""
+        assert item.source == Reference(
+            "oci:/srv/x", f"{below}ns/aodh-api", "t"
+        )
 
     def test_namespace_without_registry(self):
         """The first part of a name is replaced, whatever it is."""

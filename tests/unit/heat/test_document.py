@@ -36,9 +36,41 @@ def test_empty(content):
     assert document.parse(content, "f") is None
 
 
-def test_the_last_of_equal_keys_wins():
-    """As in heat."""
-    assert document.parse(b"{a: 1, a: 2}", "f") == {"a": 2}
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (b"a: 1\nb: 2\na: 3\n", "line 3, column 1"),
+        (b"x:\n  a: {b: 1,\n   'b': 2}\n", "line 3, column 4"),
+    ],
+)
+def test_equal_keys(text, place):
+    """Which of two equal keys was meant is not known: both lines are told."""
+    with pytest.raises(errors.InvalidFile, match=place) as caught:
+        document.parse(text, "f")
+    assert "is already in line" in str(caught.value)
+
+
+def test_merged_keys_may_be_equal():
+    """A key goes over the one that a merge key brings."""
+    text = b"a: &a {b: 1}\nc:\n  <<: *a\n  b: 2\n"
+    assert document.parse(text, "f")["c"] == {"b": 2}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"tag_from_label: {version}-{release}\n",
+        b"a:\n- set: {a: 1}\n  tag_from_label: {version}-{release}\n",
+        b"a:\n- tag_from_label: {version}-{release}   # both\n  set: 1\n",
+    ],
+)
+def test_unquoted_template(text):
+    """The hint has the line as it should be."""
+    with pytest.raises(errors.InvalidFile) as caught:
+        document.parse(text, "f")
+    assert caught.value.hint == (
+        "put the template in quotes: tag_from_label: '{version}-{release}'"
+    )
 
 
 def test_byte_order_mark():
@@ -191,10 +223,9 @@ def test_missing_file():
 
 
 def test_directory_as_file(tmp_path):
-    """The hint says what to use for directories."""
-    with pytest.raises(errors.InvalidFile, match="is a directory") as caught:
+    """A directory is no file."""
+    with pytest.raises(errors.InvalidFile, match="is a directory"):
         document.read(str(tmp_path))
-    assert "--environment-directory" in caught.value.hint
 
 
 def test_unreadable_file(tmp_path):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from imageprep_client import errors
 from imageprep_client.host import inputs
 
 
@@ -42,3 +45,56 @@ def test_size(tmp_path: Path) -> None:
     assert inputs.read(tmp_path / "file", 5) == b"12345"
     with pytest.raises(OSError, match="File too large"):
         inputs.read(tmp_path / "file", 4)
+
+
+@pytest.mark.parametrize("text", ["abc", "abc" * 100_000, ""])
+def test_process_substitution(text: str) -> None:
+    """The pipe that a shell makes for ``<(program)`` is read to its end."""
+    reader, writer = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-c", "import sys; print(sys.stdin.read(), end='')"],
+        stdin=subprocess.PIPE,
+        stdout=writer,
+        text=True,
+    ) as program:
+        os.close(writer)
+        assert program.stdin
+        program.stdin.write(text)
+        program.stdin.close()
+        try:
+            content = inputs.read(f"/dev/fd/{reader}", 1_000_000)
+        finally:
+            os.close(reader)
+    assert content == text.encode()
+
+
+def test_pipe_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that never ends has a minute."""
+    monkeypatch.setattr(inputs, "PATIENCE", 0.3)
+    reader, writer = os.pipe()
+    os.write(writer, b"a")
+    try:
+        with pytest.raises(TimeoutError, match="has no end"):
+            inputs.read(f"/dev/fd/{reader}", 10)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("none", "no such file"),
+        ("fifo", "cannot be read: not a regular file"),
+        (".", "cannot be read: is a directory"),
+        ("large", "is larger than 4 bytes"),
+        ("a\0b", "cannot be read: no file name"),
+    ],
+)
+def test_option(tmp_path: Path, name: str, problem: str) -> None:
+    """A file of an option that cannot be read is named in one line."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "large").write_bytes(b"12345")
+    with pytest.raises(errors.InvalidFile) as caught:
+        inputs.load(str(tmp_path / name), 4)
+    assert caught.value.problem == problem

@@ -25,6 +25,11 @@ DIGEST = "sha256:" + "a" * 64
         ("ns/a:1", "docker.io", "ns/a", "1", ""),
         ("busybox", "docker.io", "library/busybox", "", ""),
         ("docker.io/busybox:1", "docker.io", "library/busybox", "1", ""),
+        ("docker://q.io/a:1", "q.io", "a", "1", ""),
+        ("oci:/srv//ns/a:1", "oci:/srv", "ns/a", "1", ""),
+        (f"oci:x//a@{DIGEST}", "oci:x", "a", "", DIGEST),
+        ("image-serve:/a//b//c:1", "image-serve:/a//b", "c", "1", ""),
+        ("oci:5000/a:1", "oci:5000", "a", "1", ""),
     ],
 )
 def test_parse(text, registry, repository, tag, digest):
@@ -56,6 +61,12 @@ def test_parse(text, registry, repository, tag, digest):
         "q.io/a:1\n",
         "q.io/" + "a" * 256,
         "http://q.io/a:1",
+        "oci:/srv",
+        "oci:/srv//",
+        "oci:/srv//A:1",
+        "oci:/srv//a:.x",
+        "oci:/srv//a@sha256:1",
+        "oci:/srv//../a:1",
     ],
 )
 def test_parse_refuses(text):
@@ -65,7 +76,15 @@ def test_parse_refuses(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["q.io/a", "q.io/a:1", f"q.io/a@{DIGEST}", f"q.io/a:1@{DIGEST}"]
+    "text",
+    [
+        "q.io/a",
+        "q.io/a:1",
+        f"q.io/a@{DIGEST}",
+        f"q.io/a:1@{DIGEST}",
+        "oci:/srv//ns/a:1",
+        f"image-serve:/srv//a@{DIGEST}",
+    ],
 )
 def test_str_is_what_was_parsed(text):
     """A whole reference is written as it was read."""

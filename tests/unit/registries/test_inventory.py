@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.container.destination import Place
 from imageprep_client.observer import Observer
+from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
 from imageprep_client.registries import inventory
 from imageprep_client.stores import base
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.testing import content
+from imageprep_client.testing.streams import put
 from imageprep_client.transfer import graph
 from tests.recorder import Recorder
-from tests.unit.registries.test_removal import put
 
 HOST = str(graph.host_platform())
 IMAGE = content.image("image", labels={"a": "b"})
@@ -199,14 +199,14 @@ def test_place_without_tags(registry: MemoryRegistry) -> None:
 )
 def test_named(image: str, name: str) -> None:
     """A name without a registry is below the place, another is itself."""
-    found = inventory.named(image, lambda: Place.parse("host:5000/pre"))
+    found = inventory.named(image, lambda: Location.parse("host:5000/pre"))
     assert str(found) == name
 
 
 def test_named_asks_for_no_place_in_vain() -> None:
     """Where the undercloud is, is looked up only when it matters."""
 
-    def find() -> Place:
+    def find() -> Location:
         raise AssertionError
 
     assert inventory.named("quay.io/a", find).registry == "quay.io"
@@ -215,7 +215,7 @@ def test_named_asks_for_no_place_in_vain() -> None:
 def test_named_badly() -> None:
     """A bad name is refused before it becomes a path."""
     with pytest.raises(errors.InvalidReference):
-        inventory.named("../x", lambda: Place("host"))
+        inventory.named("../x", lambda: Location("host"))
 
 
 def test_tags_are_bounded_together(

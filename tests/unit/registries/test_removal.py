@@ -13,10 +13,11 @@ from imageprep_client.oci import referrers
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.registries import removal
-from imageprep_client.stores import base, verify
+from imageprep_client.stores import base
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.testing import content
+from imageprep_client.testing.streams import put
 from tests.recorder import Recorder
 from tests.trees import OnDisk
 
@@ -56,16 +57,6 @@ class Registry:
 
     def untag(self, tag: str) -> bool:
         return self._untags and self.inner.untag(tag)
-
-
-def put(store: base.Store, image: content.Image, *tags: str) -> None:
-    """Store an image and tag it."""
-    for piece in image.pieces:
-        store.push(
-            piece.descriptor, verify.from_bytes(piece.data, piece.descriptor)
-        )
-    for tag in tags:
-        store.tag(image.descriptor, tag)
 
 
 def remove(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -9,12 +10,29 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.oci import config as configs
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.registries import keep
-from imageprep_client.registries import repository as repositories
-from imageprep_client.stores import base
+from imageprep_client.registries import graph as graphs
+from imageprep_client.registries import keep, reading
+from imageprep_client.registries.graph import RepositoryGraph
+from imageprep_client.registries.registry import Registry
+from imageprep_client.stores import base, verify
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.testing import content
+from imageprep_client.transfer.workers import Workers
 from tests.unit.registries import sites
+
+
+def read(registry: Registry) -> RepositoryGraph:
+    """The graph of the only repository."""
+    with Workers(4, keep_going=False) as workers:
+        store = registry.store("ns/a")
+        return reading.read(store, "ns/a", workers, registry=registry)
+
+
+def newest(graph: RepositoryGraph) -> list[str]:
+    """The newest tag of a repository."""
+    with Workers(4, keep_going=False) as workers:
+        return keep.newest(graph, keep.times([graph], workers), 1)
+
 
 IMAGE = content.image("image")
 
@@ -32,7 +50,7 @@ IMAGE = content.image("image")
 )
 def test_problem(error: errors.StoreError, problem: str) -> None:
     """An error about content is a problem with that content."""
-    assert repositories.problem(error) == problem
+    assert graphs.problem(error) == problem
 
 
 @pytest.mark.parametrize(
@@ -41,7 +59,7 @@ def test_problem(error: errors.StoreError, problem: str) -> None:
 def test_no_problem(kind: type[errors.StoreError]) -> None:
     """Who is not let in learns nothing about the content."""
     with pytest.raises(kind):
-        repositories.problem(kind("x"))
+        graphs.problem(kind("x"))
 
 
 class Asked:
@@ -83,7 +101,7 @@ def test_referrers_of_referrers() -> None:
     second = content.artifact("second", first.descriptor)
     for artifact in (first, second):
         sites.put(store, artifact.pieces)
-    found = repositories.read(registry, "ns/a")
+    found = read(registry)
     assert found.manifests.keys() == {
         each.descriptor.digest for each in (IMAGE, first, second)
     }
@@ -118,7 +136,7 @@ def test_no_referrers(
     fill(registry)
     monkeypatch.setattr(Refusing, "error", error)
     monkeypatch.setattr(registry, "kind", Refusing, raising=False)
-    assert repositories.read(registry, "ns/a").broken == broken
+    assert read(registry).broken == broken
 
 
 class Mute:
@@ -135,7 +153,7 @@ def test_no_lists() -> None:
     registry = AskedRegistry()
     registry.kind = Mute
     fill(registry)
-    found = repositories.read(registry, "ns/a")
+    found = read(registry)
     assert (found.tags, found.manifests) == ({}, {})
 
 
@@ -151,17 +169,17 @@ def test_repository_is_gone() -> None:
     registry = AskedRegistry()
     registry.kind = Gone
     fill(registry)
-    assert repositories.read(registry, "ns/a").tags == {}
+    assert read(registry).tags == {}
 
 
 def test_too_many_manifests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who goes on naming manifests is not followed for ever."""
-    monkeypatch.setattr(repositories, "_MAX_MANIFESTS", 1)
+    monkeypatch.setattr(reading, "_MAX_MANIFESTS", 1)
     registry = MemoryRegistry()
     store = fill(registry)
     sites.add(store, content.image("second"), "2")
     with pytest.raises(errors.InvalidContent, match="more than 1 manifests"):
-        repositories.read(registry, "ns/a")
+        read(registry)
 
 
 def test_store_is_a_store() -> None:
@@ -180,8 +198,8 @@ def test_newest_without_configs() -> None:
     store.delete(gone.parts[1].descriptor)
     artifact = content.artifact("text", IMAGE.descriptor)
     sites.add(store, artifact, "text")
-    found = repositories.read(registry, "ns/a")
-    assert keep.newest(found, 1) == ["a"]
+    found = read(registry)
+    assert newest(found) == ["a"]
 
 
 @pytest.mark.parametrize("text", ["[]", "no JSON", '{"created": 1}'])
@@ -191,8 +209,8 @@ def test_created_is_not_known(text: str) -> None:
     store = registry.store("ns/a")
     sites.add(store, sites.made("a", "2024-01-01T00:00:00Z"), "a")
     sites.add(store, sites.configured("b", text.encode()), "b")
-    found = repositories.read(registry, "ns/a")
-    assert keep.newest(found, 1) == ["a"]
+    found = read(registry)
+    assert newest(found) == ["a"]
 
 
 def test_large_config_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,8 +220,8 @@ def test_large_config_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     store = registry.store("ns/a")
     sites.add(store, sites.made("a", "2024-01-01T00:00:00Z"), "a")
     sites.add(store, content.image("b"), "b")
-    found = repositories.read(registry, "ns/a")
-    assert keep.newest(found, 1) == ["b"]
+    found = read(registry)
+    assert newest(found) == ["b"]
 
 
 def test_manifests_are_bounded_together(
@@ -216,8 +234,38 @@ def test_manifests_are_bounded_together(
         image = content.image(name)
         sizes.append(image.descriptor.size)
         sites.add(registry.store("ns/a"), image, name)
-    monkeypatch.setattr(repositories, "MAX_BYTES", sum(sizes))
-    repositories.read(registry, "ns/a")
-    monkeypatch.setattr(repositories, "MAX_BYTES", sum(sizes) - 1)
+    monkeypatch.setattr(reading, "MAX_BYTES", sum(sizes))
+    read(registry)
+    monkeypatch.setattr(reading, "MAX_BYTES", sum(sizes) - 1)
     with pytest.raises(errors.InvalidContent, match="bytes of manifests"):
-        repositories.read(registry, "ns/a")
+        read(registry)
+
+
+def test_a_config_is_read_once() -> None:
+    """However many tags an image has."""
+    registry = Counting()
+    for tag in ("1", "2", "3"):
+        sites.add(registry.store("ns/a"), content.image("a"), tag)
+    newest(read(registry))
+    assert set(collections.Counter(registry.fetched).values()) == {1}
+
+
+class Counting(MemoryRegistry):
+    """Notes what is fetched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+
+    def store(self, repository: str) -> MemoryStore:
+        return _Counted(self, repository)
+
+
+class _Counted(MemoryStore):
+    def __init__(self, home: Counting, repository: str) -> None:
+        super().__init__(home, repository)
+        self._counting = home
+
+    def fetch(self, descriptor: Descriptor) -> verify.VerifiedContent:
+        self._counting.fetched.append(descriptor.digest)
+        return super().fetch(descriptor)

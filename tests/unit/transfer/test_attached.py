@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.observer import Observer
+from imageprep_client.observer import ImageOutcome, Observer
 from imageprep_client.oci import referrers
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.stores import memory, verify
+from imageprep_client.stores import base, memory, verify
 from imageprep_client.testing import content
+from imageprep_client.testing.streams import put
 from imageprep_client.transfer import attached, engine, graph
-from imageprep_client.transfer.ledger import Ledger
-from imageprep_client.transfer.survey import Copy
+from imageprep_client.transfer.attached import ReferrersPolicy
+from imageprep_client.transfer.copies import Copy
 from tests.recorder import Recorder
 
 IMAGE = content.image("x")
-
-
-def put(store: memory.MemoryStore, image: content.Image, *tags: str) -> None:
-    for piece in image.pieces:
-        store.push(
-            piece.descriptor, verify.from_bytes(piece.data, piece.descriptor)
-        )
-    for tag in tags:
-        store.tag(image.descriptor, tag)
 
 
 def cosign(descriptor: Descriptor, kind: str) -> str:
@@ -43,7 +37,7 @@ def find(store: memory.MemoryStore) -> dict[str, tuple[str, ...]]:
     image = graph.walk(store, store.resolve("1"))
     return {
         each.graph.root.descriptor.digest: each.tags
-        for each in attached.find(store, image)
+        for each in attached.find(store, image, lambda _: None)
     }
 
 
@@ -218,14 +212,12 @@ def copy_from(store: memory.MemoryStore, observer: Observer) -> list[str]:
             reference="1",
             destination=destination.store(name),
             tag="1",
-            attached=True,
+            referrers=ReferrersPolicy.COPY,
         )
         for name in ("b", "c")
     ]
-    outcomes = engine.copy_all(
-        copies, observer=observer, ledger=Ledger(), keep_going=True
-    )
-    return [outcome.status.value for outcome in outcomes]
+    outcomes = engine.copy_all(copies, observer=observer, keep_going=True)
+    return [outcome.outcome.value for outcome in outcomes]
 
 
 def test_registry_that_has_no_lists():
@@ -241,12 +233,149 @@ def test_registry_that_has_no_lists():
 
 
 def test_registry_whose_lists_fail():
-    """What fails for now may be there: the image waits for it."""
+    """The image is copied, and a note tells what may stay behind."""
     home = memory.MemoryRegistry("failing")
     put(memory.MemoryStore(home, "a"), IMAGE, "1")
     observer = Recorder()
-    assert copy_from(Failing(home, "a"), observer) == ["failed"] * 2
-    assert observer.notes == []
+    assert copy_from(Failing(home, "a"), observer) == ["copied"] * 2
+    assert [n.partition(" stays")[0] for n in observer.notes] == [
+        "memory:failing/a: list of tags",
+        "memory:failing/a: list of referrers",
+    ]
+
+
+def copy_one(
+    store: memory.MemoryStore,
+    policy: ReferrersPolicy,
+    destination: memory.MemoryStore | None = None,
+) -> tuple[engine.CopyResult, Recorder]:
+    """Copy the image once."""
+    target = destination or memory.MemoryRegistry("destination").store("b")
+    observer = Recorder()
+    one = Copy(
+        name="a:1",
+        source=store,
+        reference="1",
+        destination=target,
+        tag="1",
+        referrers=policy,
+    )
+    (result,) = engine.copy_all([one], observer=observer)
+    return result, observer
+
+
+class Lost(memory.MemoryStore):
+    """Lists what it no longer has, or never understood."""
+
+    lost: Descriptor | None = None
+    listed: tuple[Descriptor, ...] = ()
+
+    def fetch(self, descriptor: Descriptor) -> verify.VerifiedContent:
+        if descriptor == self.lost:
+            raise errors.NotFound(f"{descriptor.digest}: unknown")
+        return super().fetch(descriptor)
+
+    def referrers(self, subject: Descriptor) -> Sequence[Descriptor]:
+        return [*super().referrers(subject), *self.listed]
+
+
+SBOM = content.artifact("sbom", IMAGE.descriptor)
+UNKNOWN = Descriptor("application/x.manifest", SBOM.descriptor.digest, 9)
+
+
+@pytest.fixture
+def lossy() -> Lost:
+    home = memory.MemoryRegistry("lossy")
+    store = Lost(home, "a")
+    put(store, IMAGE, "1")
+    return store
+
+
+def lose_manifest(store: Lost) -> None:
+    store.listed = (SBOM.descriptor,)
+
+
+def lose_blob(store: Lost) -> None:
+    put(store, SBOM)
+    store.lost = SBOM.parts[-1].descriptor
+
+
+def list_unknown(store: Lost) -> None:
+    store.listed = (UNKNOWN,)
+
+
+class Dangling(Lost):
+    """Lists a signature's tag that leads nowhere."""
+
+    def resolve(self, reference: str) -> Descriptor:
+        if reference.endswith(".sig"):
+            raise errors.AccessDenied(f"{reference}: 403")
+        return super().resolve(reference)
+
+
+def dangle(store: Lost) -> None:
+    put(store, SBOM, cosign(IMAGE.descriptor, "sig"))
+    store.__class__ = Dangling
+    store.lost = SBOM.descriptor
+
+
+WAYS = [lose_manifest, lose_blob, list_unknown, dangle]
+
+
+@pytest.mark.parametrize("lose", WAYS)
+def test_artefacts_that_cannot_be_had_stay_behind(lossy, lose):
+    """The image is copied, and a note names what is not."""
+    lose(lossy)
+    result, observer = copy_one(lossy, ReferrersPolicy.COPY)
+    assert result.outcome is ImageOutcome.COPIED
+    assert any("stays behind" in note for note in observer.notes)
+
+
+@pytest.mark.parametrize("lose", WAYS)
+def test_artefacts_that_are_required(lossy, lose):
+    """Then the image fails, with its own name."""
+    lose(lossy)
+    result, _ = copy_one(lossy, ReferrersPolicy.REQUIRE)
+    assert result.outcome is ImageOutcome.FAILED
+    assert str(result.error).startswith("a:1: ")
+
+
+def test_blob_that_the_image_needs_too(lossy):
+    """An artefact that shares a lost blob with its image is no excuse."""
+    part = IMAGE.parts[-1]
+    shared = content.image("s", [part])
+    put(lossy, shared, cosign(IMAGE.descriptor, "sig"))
+    lossy.lost = part.descriptor
+    result, _ = copy_one(lossy, ReferrersPolicy.COPY)
+    assert result.outcome is ImageOutcome.FAILED
+
+
+class Choosy(memory.MemoryStore):
+    """Takes no signatures."""
+
+    def push(self, expected: Descriptor, content: base.Content) -> None:
+        if expected == SBOM.descriptor:
+            raise errors.Refused("400: manifest invalid")
+        super().push(expected, content)
+
+
+class Pedantic(memory.MemoryStore):
+    """Takes no tags of signatures."""
+
+    def tag(self, descriptor: Descriptor, tag: str) -> None:
+        if tag.endswith(".sig"):
+            raise errors.Refused("400: manifest invalid")
+        super().tag(descriptor, tag)
+
+
+@pytest.mark.parametrize("kind", [Choosy, Pedantic])
+def test_destination_that_takes_no_artefacts(store, kind):
+    """The error says how to copy the image all the same."""
+    put(store, SBOM, cosign(IMAGE.descriptor, "sig"))
+    target = kind(memory.MemoryRegistry("choosy"), "b")
+    result, _ = copy_one(store, ReferrersPolicy.COPY, target)
+    assert result.error is not None
+    assert "--no-referrers" in str(result.error.hint)
 
 
 @pytest.mark.parametrize("wanted", [True, False])
@@ -267,11 +396,12 @@ def test_they_come_along(store, wanted):
                 reference="1",
                 destination=destination,
                 tag="1",
-                attached=wanted,
+                referrers=ReferrersPolicy.COPY
+                if wanted
+                else ReferrersPolicy.LEAVE,
             )
         ],
         observer=Observer(),
-        ledger=Ledger(),
     )
     assert destination.holds(IMAGE.descriptor)
     assert sorted(destination.tags()) == (

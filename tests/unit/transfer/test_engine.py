@@ -7,14 +7,16 @@ from collections.abc import Iterable
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.observer import Observer
+from imageprep_client.observer import ImageOutcome, Observer
 from imageprep_client.oci import mediatypes
+from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.platform import Platform
-from imageprep_client.stores import base, memory
+from imageprep_client.retry import RetryPolicy
+from imageprep_client.stores import base, memory, verify
 from imageprep_client.testing import content
-from imageprep_client.transfer import engine, survey
-from imageprep_client.transfer.ledger import Ledger
-from imageprep_client.transfer.survey import Copy
+from imageprep_client.transfer import engine, graph, preflight, stream
+from imageprep_client.transfer.copies import Copy
+from imageprep_client.transfer.known import KnownContent
 from tests.recorder import Recorder
 from tests.unit.transfer import stores
 
@@ -53,7 +55,9 @@ def copies(
             reference="1",
             destination=destination.store(name),
             tag="1",
-            platform=platform,
+            platforms=graph.OnePlatform(platform)
+            if platform
+            else graph.ALL_PLATFORMS,
         )
         for name in names
     ]
@@ -66,11 +70,10 @@ def run(
     keep_going: bool = False,
     dry_run: bool = False,
     concurrency: int = 4,
-) -> list[engine.Outcome]:
+) -> list[engine.CopyResult]:
     return engine.copy_all(
         wanted,
         observer=observer or Observer(),
-        ledger=Ledger(),
         keep_going=keep_going,
         dry_run=dry_run,
         concurrency=concurrency,
@@ -80,7 +83,7 @@ def run(
 def test_copies_images_unchanged(source, destination):
     """What the destination's tags name has the source's digest, whole."""
     outcomes = run(copies(source, destination))
-    assert [o.status for o in outcomes] == [engine.Status.COPIED] * 3
+    assert [o.outcome for o in outcomes] == [ImageOutcome.COPIED] * 3
     for name in "abc":
         store = destination.store(name)
         root = store.resolve("1")
@@ -124,7 +127,7 @@ def test_second_run_moves_nothing(source, destination):
     source.calls.clear()
     destination.calls.clear()
     outcomes = run(copies(source, destination))
-    assert {o.status for o in outcomes} == {engine.Status.PRESENT}
+    assert {o.outcome for o in outcomes} == {ImageOutcome.PRESENT}
     assert len(source.calls) == 3
     assert {c[0] for c in destination.calls} <= {"resolve", "exists"}
 
@@ -135,7 +138,7 @@ def test_broken_copy_is_completed(source, destination):
     store = destination.store("a")
     store.delete(content.blob("a", 500).descriptor)
     (outcome,) = run(copies(source, destination, "a"))
-    assert outcome.status is engine.Status.COPIED
+    assert outcome.outcome is ImageOutcome.COPIED
     assert store.holds(store.resolve("1"))
 
 
@@ -176,7 +179,7 @@ def test_needs_no_optional_power(source):
     """A destination that cannot mount gets the blob again."""
     plain = stores.Registry("plain", Plain)
     outcomes = run(copies(source, plain))
-    assert [o.status for o in outcomes] == [engine.Status.COPIED] * 3
+    assert [o.outcome for o in outcomes] == [ImageOutcome.COPIED] * 3
     digest = SHARED.descriptor.digest
     assert len([c for c in plain.did("push") if c[2] == digest]) == 3
 
@@ -185,7 +188,7 @@ def test_dry_run_writes_nothing(source, destination):
     """A dry run says what a run would move, and moves nothing."""
     planned = run(copies(source, destination), dry_run=True)
     assert {c[0] for c in destination.calls} <= {"resolve", "exists"}
-    assert {o.status for o in planned} == {engine.Status.PLANNED}
+    assert {o.outcome for o in planned} == {ImageOutcome.PLANNED}
     done = run(copies(source, destination))
     assert sum(o.copied for o in planned) == sum(o.copied for o in done)
     assert sum(o.mounted for o in planned) == sum(o.mounted for o in done)
@@ -195,19 +198,19 @@ def test_missing_image_moves_nothing(source, destination):
     """Without keep_going one missing image ends the run before the copy."""
     wanted = copies(source, destination, "abz")
     outcomes = run(wanted, concurrency=1)
-    assert outcomes[2].status is engine.Status.FAILED
+    assert outcomes[2].outcome is ImageOutcome.FAILED
     assert isinstance(outcomes[2].error.__cause__, errors.NotFound)
     error = outcomes[2].error
     assert isinstance(error, errors.CopyError)
     assert error.origin == "source"
     assert not destination.did("push")
-    assert outcomes[0].status is engine.Status.LEFT
+    assert outcomes[0].outcome is ImageOutcome.LEFT
 
 
 def test_every_missing_image_is_named(source, destination):
     """One missing image does not hide another."""
     outcomes = run(copies(source, destination, "xaby"), concurrency=1)
-    assert [o.status.value for o in outcomes] == [
+    assert [o.outcome.value for o in outcomes] == [
         "failed",
         "left",
         "left",
@@ -225,7 +228,11 @@ def test_other_failures_end_the_survey(source, destination):
 def test_keep_going_copies_the_others(source, destination):
     """With keep_going the other images are whole afterwards."""
     outcomes = run(copies(source, destination, "azb"), keep_going=True)
-    assert [o.status.value for o in outcomes] == ["copied", "failed", "copied"]
+    assert [o.outcome.value for o in outcomes] == [
+        "copied",
+        "failed",
+        "copied",
+    ]
 
 
 def test_blob_fault_fails_every_image_that_needs_it(source, destination):
@@ -233,7 +240,7 @@ def test_blob_fault_fails_every_image_that_needs_it(source, destination):
     fault = errors.NotFound("gone")
     source.fail("fetch", SHARED.descriptor.digest, *[fault] * 20)
     outcomes = run(copies(source, destination), keep_going=True)
-    assert {o.status for o in outcomes} == {engine.Status.FAILED}
+    assert {o.outcome for o in outcomes} == {ImageOutcome.FAILED}
     assert not destination.did("tag")
 
 
@@ -242,7 +249,7 @@ def test_temporary_fault_is_tried_again(source, destination):
     fault = errors.ServerFault("503")
     destination.fail("push", SHARED.descriptor.digest, fault, fault)
     outcomes = run(copies(source, destination))
-    assert {o.status for o in outcomes} == {engine.Status.COPIED}
+    assert {o.outcome for o in outcomes} == {ImageOutcome.COPIED}
 
 
 def test_permanent_fault_is_not_tried_again(source, destination):
@@ -262,7 +269,7 @@ def test_other_source_serves_when_one_lacks_a_blob(source, destination):
     """A blob missing in one repository is taken from another's."""
     source.fail("fetch", SHARED.descriptor.digest, errors.NotFound("gone"))
     outcomes = run(copies(source, destination))
-    assert {o.status for o in outcomes} == {engine.Status.COPIED}
+    assert {o.outcome for o in outcomes} == {ImageOutcome.COPIED}
 
 
 def test_large_and_small_blobs(source, destination):
@@ -296,7 +303,7 @@ def test_index_for_one_platform(destination):
     assert store.resolve("1").digest == image("y").descriptor.digest
     assert not store.exists(image("x").descriptor)
     (again,) = run(copies(source, destination, "a", arm))
-    assert again.status is engine.Status.PRESENT
+    assert again.outcome is ImageOutcome.PRESENT
 
 
 def test_foreign_layers_stay_where_they_are(destination):
@@ -307,7 +314,7 @@ def test_foreign_layers_stay_where_they_are(destination):
     source = stores.Registry("source")
     source.fill("a", content.image("w", [foreign, SHARED]))
     (outcome,) = run(copies(source, destination, "a"))
-    assert outcome.status is engine.Status.COPIED
+    assert outcome.outcome is ImageOutcome.COPIED
     assert not destination.store("a").exists(foreign.descriptor)
 
 
@@ -340,7 +347,7 @@ def test_same_repository_with_two_tags(source, destination):
         tag="2",
     )
     outcomes = run([*wanted, second])
-    assert {o.status for o in outcomes} == {engine.Status.COPIED}
+    assert {o.outcome for o in outcomes} == {ImageOutcome.COPIED}
     assert sorted(destination.store("a").tags()) == ["1", "2"]
 
 
@@ -351,7 +358,6 @@ def test_copy_returns_the_root(source, destination):
         "1",
         destination.store("a"),
         "new",
-        ledger=Ledger(),
         observer=Observer(),
     )
     assert found.digest == image("a").descriptor.digest
@@ -366,7 +372,6 @@ def test_copy_raises_with_the_side(source, destination):
             "1",
             destination.store("a"),
             "1",
-            ledger=Ledger(),
             observer=Observer(),
         )
     assert e.value.origin == "source"
@@ -414,7 +419,7 @@ def sparse(
     source: stores.Registry,
     destination: stores.Registry,
     only: tuple[Platform, ...] = (ARM,),
-) -> list[engine.Outcome]:
+) -> list[engine.CopyResult]:
     children = {"linux/amd64": image("x"), "linux/arm64": image("y")}
     source.fill("i", content.index(children))
     one = Copy(
@@ -423,7 +428,7 @@ def sparse(
         reference="1",
         destination=destination.store("i"),
         tag="1",
-        only=only,
+        platforms=graph.SomePlatforms(only) if only else graph.ALL_PLATFORMS,
     )
     return run([one])
 
@@ -434,16 +439,16 @@ def test_some_platforms_are_present_when_they_are_there(source, destination):
     """
     (first,) = sparse(source, destination)
     (again,) = sparse(source, destination)
-    assert first.status is engine.Status.COPIED
-    assert again.status is engine.Status.PRESENT
+    assert first.outcome is ImageOutcome.COPIED
+    assert again.outcome is ImageOutcome.PRESENT
     store = destination.store("i")
     assert not store.exists(image("x").descriptor)
     store.delete(image("y").parts[0].descriptor)
     (mended,) = sparse(source, destination)
-    assert mended.status is engine.Status.COPIED
+    assert mended.outcome is ImageOutcome.COPIED
     store.delete(image("y").descriptor)
     (mended,) = sparse(source, destination)
-    assert mended.status is engine.Status.COPIED
+    assert mended.outcome is ImageOutcome.COPIED
 
 
 def test_registry_that_takes_only_whole_indexes(source, destination):
@@ -461,11 +466,11 @@ def test_other_platforms_follow_into_a_registry(source, more):
     registry promises that all it has is whole; then it is present.
     """
     plain = stores.Registry("plain", Plain)
-    assert sparse(source, plain)[0].status is engine.Status.COPIED
-    assert sparse(source, plain)[0].status is engine.Status.PRESENT
-    assert sparse(source, plain, more)[0].status is engine.Status.COPIED
+    assert sparse(source, plain)[0].outcome is ImageOutcome.COPIED
+    assert sparse(source, plain)[0].outcome is ImageOutcome.PRESENT
+    assert sparse(source, plain, more)[0].outcome is ImageOutcome.COPIED
     assert plain.store("i").exists(image("x").descriptor)
-    assert sparse(source, plain, more)[0].status is engine.Status.PRESENT
+    assert sparse(source, plain, more)[0].outcome is ImageOutcome.PRESENT
 
 
 def test_platform_that_the_index_lacks_is_never_present(source):
@@ -495,7 +500,71 @@ def test_images_of_an_index_are_looked_at_once(source):
 def test_manifests_are_bounded_together(source, destination, monkeypatch):
     """Many images of a stranger do not fill the memory with manifests."""
     sizes = [image(name).descriptor.size for name in "abc"]
-    monkeypatch.setattr(survey, "_MAX_BYTES", sum(sizes) - 1)
+    monkeypatch.setattr(preflight, "_MAX_BYTES", sum(sizes) - 1)
     outcomes = run(copies(source, destination), keep_going=True)
-    (failed,) = [o for o in outcomes if o.status is engine.Status.FAILED]
+    (failed,) = [o for o in outcomes if o.outcome is ImageOutcome.FAILED]
     assert "all images of this run: over" in str(failed.error)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [errors.ServerFault("500"), errors.AccessDenied("403")],
+    ids=["fault", "denied"],
+)
+def test_mounts_that_fail_become_uploads(source, destination, failure):
+    """A registry that cannot mount gets the blob once more."""
+    digest = SHARED.descriptor.digest
+    destination.fail("mount", digest, failure, failure)
+    outcomes = run(copies(source, destination))
+    assert {o.outcome for o in outcomes} == {ImageOutcome.COPIED}
+
+
+class Corrupt(stores.Recording):
+    """Always gives the same wrong bytes for one blob."""
+
+    def fetch(self, descriptor):
+        self._log("fetch", descriptor.digest)
+        if descriptor != SHARED.descriptor:
+            return super().fetch(descriptor)
+        wrong = bytes(descriptor.size)
+        return verify.from_bytes(wrong, descriptor)
+
+
+def test_the_same_wrong_digest_is_given_up(destination, monkeypatch):
+    """What comes in the same wrong way each time is told."""
+    policy = RetryPolicy(base=0)
+    monkeypatch.setattr(stream, "_POLICY", policy)
+    corrupt = stores.Registry("corrupt", Corrupt)
+    corrupt.fill("a", image("a"))
+    (outcome,) = run(copies(corrupt, destination, "a"))
+    assert isinstance(outcome.error.__cause__, errors.DigestMismatch)
+    digest = SHARED.descriptor.digest
+    fetched = [c for c in corrupt.did("fetch") if c[2] == digest]
+    assert len(fetched) == policy.same
+
+
+def test_known_content_is_not_fetched(source, destination):
+    """Manifests and configs that were read before come from memory."""
+    known = KnownContent()
+    config = next(
+        p for p in image("a").parts if p.descriptor != SHARED.descriptor
+    )
+    manifest = image("a").manifest
+    for piece in (config, manifest):
+        known.add(piece.descriptor.digest, piece.data)
+    (outcome,) = engine.copy_all(
+        copies(source, destination, "a"), observer=Observer(), known=known
+    )
+    assert outcome.outcome is ImageOutcome.COPIED
+    fetched = {call[2] for call in source.did("fetch")}
+    assert not fetched & {config.descriptor.digest, manifest.descriptor.digest}
+
+
+def test_known_content_is_bounded():
+    """What does not fit is forgotten, not kept."""
+    known = KnownContent(limit=4)
+    first, second = (Descriptor.of(text, "x/y") for text in (b"abc", b"de"))
+    known.add(first.digest, b"abc")
+    known.add(second.digest, b"de")
+    assert known.get(first) == b"abc"
+    assert known.open(second) is None

@@ -14,7 +14,6 @@ from imageprep_client.stores import base
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.testing import images
 from imageprep_client.transfer import engine, stream
-from imageprep_client.transfer.ledger import Ledger
 
 IMAGE = images.random_image("patience", layers=1)
 
@@ -51,7 +50,6 @@ def copy(failures: int, *, unknown: bool = False) -> None:
         "latest",
         target,
         "latest",
-        ledger=Ledger(),
         observer=Observer(),
     )
     assert target.resolve("latest") == IMAGE.descriptor

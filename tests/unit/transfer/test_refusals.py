@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from imageprep_client.observer import Observer
+from imageprep_client.observer import ImageOutcome, Observer
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import faults, images, registry
 from imageprep_client.transfer import engine
-from imageprep_client.transfer.engine import Outcome, Status
-from imageprep_client.transfer.ledger import Ledger
-from imageprep_client.transfer.survey import Copy
+from imageprep_client.transfer.copies import Copy
+from imageprep_client.transfer.engine import CopyResult
 
 _NAMES = [f"ns/i{number}" for number in range(4)]
 _IMAGES = images.overcloud(
@@ -16,7 +15,7 @@ _IMAGES = images.overcloud(
 )
 
 
-def copied(fault: faults.Fault, keep_going: bool = True) -> list[Outcome]:
+def copied(fault: faults.Fault, keep_going: bool = True) -> list[CopyResult]:
     """Copy the images to a registry with this fault."""
     with (
         registry.RegistryServer() as source,
@@ -38,7 +37,6 @@ def copied(fault: faults.Fault, keep_going: bool = True) -> list[Outcome]:
         return engine.copy_all(
             copies,
             observer=Observer(),
-            ledger=Ledger(),
             keep_going=keep_going,
         )
 
@@ -49,9 +47,9 @@ def test_other_images_get_their_blobs_elsewhere() -> None:
         path="/v2/ns/i0/", method="POST", status=403, times=None
     )
     first, *others = copied(refusing)
-    assert first.status is Status.FAILED
+    assert first.outcome is ImageOutcome.FAILED
     assert "ns/i0" in str(first.error)
-    assert {o.status for o in others} == {Status.COPIED}
+    assert {o.outcome for o in others} == {ImageOutcome.COPIED}
 
 
 def test_without_keep_going_the_rest_is_left() -> None:
@@ -60,8 +58,8 @@ def test_without_keep_going_the_rest_is_left() -> None:
         path="/v2/ns/i0/", method="POST", status=403, times=None
     )
     first, *others = copied(refusing, keep_going=False)
-    assert first.status is Status.FAILED
-    assert {o.status for o in others} == {Status.LEFT}
+    assert first.outcome is ImageOutcome.FAILED
+    assert {o.outcome for o in others} == {ImageOutcome.LEFT}
 
 
 def test_a_registry_that_refuses_all_fails_all() -> None:
@@ -70,6 +68,6 @@ def test_a_registry_that_refuses_all_fails_all() -> None:
         path="/blobs/uploads/", method="POST", status=403, times=None
     )
     outcomes = copied(refusing)
-    assert {o.status for o in outcomes} == {Status.FAILED}
+    assert {o.outcome for o in outcomes} == {ImageOutcome.FAILED}
     for name, outcome in zip(_NAMES, outcomes, strict=True):
         assert f"{name}@" in str(outcome.error)

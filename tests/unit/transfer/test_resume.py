@@ -13,7 +13,6 @@ from imageprep_client.stores import base, memory, verify
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content
 from imageprep_client.transfer import engine, resume
-from imageprep_client.transfer.ledger import Ledger
 
 MIB = 1024 * 1024
 BLOB = content.blob("big", 4 * MIB)
@@ -79,7 +78,6 @@ def copy(source: base.ReadableStore, tree: ImageServeTree) -> Descriptor:
         "1",
         tree.store("ns/a"),
         "1",
-        ledger=Ledger(),
         observer=Observer(),
     )
 
@@ -112,8 +110,7 @@ def test_source_without_ranges(tmp_path: Path) -> None:
     tree = ImageServeTree(tmp_path)
     plain = memory.MemoryRegistry().store("a")
     plain.push(BLOB.descriptor, verify.from_bytes(BLOB.data, BLOB.descriptor))
-    plain.fetch_from = None  # type: ignore[method-assign]
-    with resume.fetch(BLOB.descriptor, plain, tree.store("b")) as stream:
+    with resume.fetch(BLOB.descriptor, plain, None, tree.store("b")) as stream:
         assert stream.read() == BLOB.data
 
 
@@ -124,7 +121,7 @@ def test_read_sizes(source: Counting, tmp_path: Path) -> None:
     source.break_at = 2 * MIB
     with pytest.raises(errors.CopyError):
         copy(source, tree)
-    with resume.fetch(BLOB.descriptor, source, store) as stream:
+    with resume.fetch(BLOB.descriptor, source, source, store) as stream:
         parts = []
         while part := stream.read(300_000):
             parts.append(part)

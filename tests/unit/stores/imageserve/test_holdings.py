@@ -16,16 +16,10 @@ from imageprep_client.stores.imageserve import (
     ImageServeTree,
 )
 from imageprep_client.testing import content
+from imageprep_client.testing.streams import put
 from tests.trees import OnDisk
 
 BLOB = content.blob("blob")
-
-
-def push(store: ImageServeStore, image: content.Image, *tags: str) -> None:
-    for piece in image.pieces:
-        store.push(piece.descriptor, piece.open())
-    for tag in tags:
-        store.tag(image.descriptor, tag)
 
 
 def test_protocol(tree: ImageServeTree) -> None:
@@ -70,7 +64,7 @@ def test_names_that_are_parts(
     image = content.image("x")
     wanted = sorted((*names, "ns/app"))
     for name in wanted:
-        push(tree.store(name), image, "1")
+        put(tree.store(name), image, "1")
     fresh = ImageServeTree(tree.path)
     assert fresh.homes() == fresh.repositories() == wanted
     assert list(tree.defects()) == []
@@ -94,7 +88,7 @@ def test_strays_with_names_of_parts(
     tree: ImageServeTree, store: ImageServeStore
 ) -> None:
     """A directory that no repository is in is no content."""
-    push(store, content.image("x"), "1")
+    put(store, content.image("x"), "1")
     (OnDisk(store).blobs / "tags").mkdir()
     (OnDisk(store).manifests / "deep/er").mkdir(parents=True)
     assert {d.name for d in tree.holdings("ns/app").defects()} == {
@@ -156,14 +150,14 @@ def test_tidy_leaves_what_is_used(
     tree: ImageServeTree, store: ImageServeStore
 ) -> None:
     """A repository with a manifest stays in the lists."""
-    push(store, content.image("x"), "1")
+    put(store, content.image("x"), "1")
     tree.holdings("ns/app").tidy()
     assert ImageServeTree(tree.path).repositories() == ["ns/app"]
 
 
 def test_tidy_leaves_repositories_below(tree: ImageServeTree) -> None:
     """Only empty directories go."""
-    push(tree.store("ns/app/child"), content.image("x"), "1")
+    put(tree.store("ns/app/child"), content.image("x"), "1")
     tree.store("ns/app").push(BLOB.descriptor, BLOB.open())
     (held,) = tree.holdings("ns/app").contents()
     tree.holdings("ns/app").discard(held)

@@ -18,21 +18,15 @@ from imageprep_client.host import disk
 from imageprep_client.host.directory import Directory, temporary_name
 from imageprep_client.host.reading import Kind
 from imageprep_client.stores.imageserve import (
-    ImageServeStore,
     ImageServeTree,
     layout,
 )
 from imageprep_client.testing import content, store_suite
+from imageprep_client.testing.streams import put
 from tests import tripleo_tree
 from tests.trees import OnDisk
 
 IMAGE = content.image("image")
-
-
-def put(store: ImageServeStore, *tags: str) -> None:
-    store_suite.store_all(store, IMAGE)
-    for tag in tags:
-        store.tag(IMAGE.descriptor, tag)
 
 
 def catalog(tree: ImageServeTree) -> list[str]:
@@ -97,7 +91,7 @@ class TestOpening:
 
     def test_rights(self, tree: ImageServeTree, masked: None) -> None:
         """All may read what is served, whatever the umask; nothing else."""
-        put(tree.store("ns/app"), "latest")
+        put(tree.store("ns/app"), IMAGE, "latest")
         for path in (tree.path / "v2").rglob("*"):
             mode = stat.S_IMODE(path.stat().st_mode)
             assert mode == (0o755 if path.is_dir() else 0o644), path
@@ -184,7 +178,7 @@ class TestLock:
         """What another run stored is known once the lock is there."""
         tree.check_writable()
         assert tree.repositories() == []
-        put(ImageServeTree(tree.path).store("ns/other"), "latest")
+        put(ImageServeTree(tree.path).store("ns/other"), IMAGE, "latest")
         with tree.lock(unexpected):
             assert tree.repositories() == ["ns/other"]
 
@@ -200,7 +194,7 @@ class TestLists:
         """Repositories at every depth are known and in the catalog."""
         names = ["z", "ns/app", "ns/app/deeper/still", "a"]
         for name in names:
-            put(tree.store(name), "latest")
+            put(tree.store(name), IMAGE, "latest")
         assert ImageServeTree(tree.path).repositories() == sorted(names)
         assert catalog(tree) == sorted(names)
 
@@ -210,20 +204,20 @@ class TestLists:
         """A repository may be named as the tree's own directories."""
         names = ["ns/blobs/manifests", "ns/manifests/tags"]
         for name in names:
-            put(tree.store(name), "latest")
+            put(tree.store(name), IMAGE, "latest")
         assert ImageServeTree(tree.path).repositories() == names
 
     def test_untagged_images_are_not_listed(
         self, tree: ImageServeTree
     ) -> None:
         """A copy that was interrupted is on no list."""
-        put(tree.store("ns/app"))
+        put(tree.store("ns/app"), IMAGE)
         assert catalog(tree) == []
         assert list(tree.defects()) == []
 
     def test_a_lost_catalog_is_made_again(self, tree: ImageServeTree) -> None:
         """Who prepares a tree without one lists what is there."""
-        put(tree.store("ns/app"), "latest")
+        put(tree.store("ns/app"), IMAGE, "latest")
         (tree.path / "v2" / "_catalog").unlink()
         ImageServeTree(tree.path).prepare()
         assert catalog(tree) == ["ns/app"]
@@ -235,13 +229,13 @@ class TestLists:
         for name in ("a/one", "a/two"):
             tripleo_tree.write(tree.path, name, IMAGE, "16.2")
         assert catalog(tree) == ["a/two", "a/one"]
-        put(tree.store("a/one"), "latest")
+        put(tree.store("a/one"), IMAGE, "latest")
         assert catalog(tree) == ["a/one", "a/two"]
 
     def test_deleted_repositories_go(self, tree: ImageServeTree) -> None:
         """With its last manifest a repository leaves the catalog."""
-        put(tree.store("ns/app"), "latest")
-        put(tree.store("ns/other"), "latest")
+        put(tree.store("ns/app"), IMAGE, "latest")
+        put(tree.store("ns/other"), IMAGE, "latest")
         tree.store("ns/app").delete(IMAGE.descriptor)
         assert catalog(tree) == tree.repositories() == ["ns/other"]
         assert not (tree.path / "v2" / "ns" / "app" / "tags").exists()
@@ -255,7 +249,7 @@ class TestDisk:
     ) -> None:
         """Blobs are not synchronised one by one."""
         monkeypatch.setattr(os, "fsync", unexpected)
-        put(tree.store("ns/app"), "latest")
+        put(tree.store("ns/app"), IMAGE, "latest")
         synchronised: list[Path] = []
         monkeypatch.setattr(disk, "synchronise", synchronised.append)
         tree.store("ns/app").flush()

@@ -14,8 +14,7 @@ from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.transfer import engine
-from imageprep_client.transfer.ledger import Ledger
-from imageprep_client.transfer.survey import Copy
+from imageprep_client.transfer.copies import Copy
 from tests.recorder import Recorder
 
 
@@ -37,9 +36,7 @@ def registry() -> Iterator[RegistryServer]:
 
 
 def copy(source: base.ReadableStore, destination: base.Store) -> None:
-    engine.copy(
-        source, "1", destination, "1", ledger=Ledger(), observer=Observer()
-    )
+    engine.copy(source, "1", destination, "1", observer=Observer())
 
 
 def test_new_image(client: RegistryClient, registry: RegistryServer) -> None:
@@ -138,7 +135,7 @@ def within(
             name=name,
             source=client.store(registry.host, "ns/a"),
             reference="1",
-            destination=client.store(registry.host, f"ns/{name}"),
+            destination=client.destination(registry.host, f"ns/{name}"),
             tag="2",
         )
         for name in names
@@ -146,7 +143,6 @@ def within(
     outcomes = engine.copy_all(
         copies,
         observer=observer,
-        ledger=Ledger(),
         dry_run=dry_run,
         concurrency=1,
     )

@@ -1,0 +1,209 @@
+"""Options that several commands have, and what they say."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from osc_lib.i18n import _
+
+from imageprep_client import plugin
+
+if TYPE_CHECKING:
+    from imageprep_client.client.images import Credential
+    from imageprep_client.client.stores import RegistryOptions
+
+
+def add_registry_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how registries are spoken to."""
+    parser.add_argument(
+        "--insecure-registry",
+        metavar="<host:port>",
+        action="append",
+        dest="insecure_registries",
+        default=[],
+        help=_(
+            "Registry to use although it speaks plain HTTP or has a"
+            " certificate that cannot be verified (repeatable)"
+        ),
+    )
+    parser.add_argument(
+        "--cacert",
+        metavar="<file>",
+        dest="registry_cacert",
+        default=None,
+        help=_("Certificate authorities to trust, beside the system's"),
+    )
+    parser.add_argument(
+        "--authfile",
+        metavar="<file>",
+        default=None,
+        help=_(
+            "Credentials for registries, as podman login writes them, where"
+            " ContainerImageRegistryCredentials has none"
+        ),
+    )
+    parser.add_argument(
+        "--token-server",
+        metavar="<registry>=<url>",
+        action="append",
+        dest="token_servers",
+        default=[],
+        help=_(
+            "Token server on another site that may have the credentials of"
+            " this registry (repeatable)"
+        ),
+    )
+
+
+def registry_options(parsed_args: argparse.Namespace) -> RegistryOptions:
+    """What `add_registry_options` and ``--image-serve`` say."""
+    from imageprep_client.client.stores import RegistryOptions
+
+    return RegistryOptions(
+        image_serve=getattr(parsed_args, "image_serve", None),
+        insecure_registries=tuple(parsed_args.insecure_registries),
+        cacert=parsed_args.registry_cacert,
+        authfile=parsed_args.authfile,
+        token_servers=tuple(parsed_args.token_servers),
+    )
+
+
+def add_place_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose a registry or a tree."""
+    parser.add_argument(
+        "--registry-url",
+        metavar="<host:port>",
+        default=None,
+        help=_("The registry (default: the undercloud's)"),
+    )
+    add_tree_option(parser)
+
+
+def add_tree_option(
+    parser: argparse.ArgumentParser, what: str | None = None
+) -> None:
+    """Add the option that takes a tree in place of its web server.
+
+    :param what: its help, where it means more.
+    """
+    from imageprep_client.client.stores import PORT, TREE
+
+    what = what or _(
+        "Tree that a web server serves, to use in place of the registry."
+        " Without this option, {tree} is used where the registry is this"
+        " host's port {port}"
+    )
+    parser.add_argument(
+        "--image-serve",
+        metavar="<directory>",
+        default=None,
+        help=what.format(tree=TREE, port=PORT),
+    )
+
+
+def add_concurrency_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that bounds how much is done at once."""
+    from imageprep_client.client.stores import CONCURRENCY
+
+    parser.add_argument(
+        "--concurrency",
+        metavar="<number>",
+        type=positive,
+        default=CONCURRENCY,
+        help=_(
+            "Requests at once, at most (default: %(default)s); each registry"
+            " gets as many of them as it answers promptly"
+        ),
+    )
+
+
+def add_referrers_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options about what is attached to an image."""
+    referrers = parser.add_mutually_exclusive_group()
+    referrers.add_argument(
+        "--referrers",
+        choices=("copy", "require"),
+        default="copy",
+        help=_(
+            "Signatures, attestations and other artefacts that are attached"
+            " to images: copy: copy those that can be had and name the"
+            " others (default); require: an artefact that cannot be had"
+            " fails its image"
+        ),
+    )
+    referrers.add_argument(
+        "--no-referrers",
+        action="store_const",
+        const="leave",
+        dest="referrers",
+        help=_(
+            "Leave signatures, attestations and other artefacts that are"
+            " attached to images behind"
+        ),
+    )
+
+
+def add_login_options(
+    parser: argparse.ArgumentParser, prefix: str = "", of: str = ""
+) -> None:
+    """Add the options for a user and a password.
+
+    :param prefix: of their names, such as ``source-``.
+    :param of: which registry's, where there are two.
+    """
+    of = of or _("the registry")
+    parser.add_argument(
+        f"--{prefix}username",
+        metavar="<user>",
+        default="",
+        help=_("User at {of}").format(of=of),
+    )
+    password = parser.add_mutually_exclusive_group()
+    password.add_argument(
+        f"--{prefix}password",
+        metavar="<password>",
+        type=_Secret,
+        default="",
+        help=_(
+            "Password at {of}. Others on this host can see it in the process"
+            " list: better is --{prefix}password-file"
+        ).format(of=of, prefix=prefix),
+    )
+    password.add_argument(
+        f"--{prefix}password-file",
+        metavar="<file>",
+        default="",
+        help=_("File with the password at {of}, one line").format(of=of),
+    )
+
+
+def credential(
+    parsed_args: argparse.Namespace, prefix: str = ""
+) -> Credential | None:
+    """What `add_login_options` says; None where it says nothing."""
+    from imageprep_client.client import images
+
+    key = prefix.replace("-", "_")
+    return images.credential(
+        getattr(parsed_args, f"{key}username"),
+        str(getattr(parsed_args, f"{key}password")),
+        getattr(parsed_args, f"{key}password_file"),
+        prefix,
+    )
+
+
+class _Secret(str):
+    """A word of the command line that no log shows."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return plugin.MASK
+
+
+def positive(text: str) -> int:
+    """A number from 1 on, for argparse."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return int(text)

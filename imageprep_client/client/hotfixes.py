@@ -1,0 +1,32 @@
+"""Installing packages into images."""
+
+from __future__ import annotations
+
+import datetime
+
+from imageprep_client.client.stores import RegistryOptions, Stores
+from imageprep_client.container import hotfixing
+from imageprep_client.container.hotfixing import HotfixRequest, HotfixResult
+from imageprep_client.host import undercloud
+from imageprep_client.observer import Observer
+
+__all__ = ["HotfixRequest", "HotfixResult", "hotfix_images"]
+
+_SILENT = Observer()
+
+
+def hotfix_images(
+    request: HotfixRequest,
+    options: RegistryOptions | None = None,
+    observer: Observer = _SILENT,
+) -> HotfixResult:
+    """Install packages into images; see `container.hotfixing.hotfix`."""
+    with Stores(options or RegistryOptions(), observer) as stores:
+        return hotfixing.hotfix(
+            request,
+            source=stores.source,
+            destination=stores.destination,
+            undercloud_registry=undercloud.registry,
+            observer=observer,
+            now=datetime.datetime.now(),
+        )

@@ -1,0 +1,160 @@
+"""Container images: preparing, pushing, discovering their tags."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+
+from imageprep_client.client.stores import (
+    CONCURRENCY,
+    RegistryOptions,
+    Stores,
+)
+from imageprep_client.container.login import parse as credential
+from imageprep_client.container.pushing import PushRequest
+from imageprep_client.container.request import (
+    PrepareRequest,
+    PrepareResult,
+    Row,
+)
+from imageprep_client.heat.parameters import Credential, PrepareParameters
+from imageprep_client.host import undercloud
+from imageprep_client.observer import Observer
+from imageprep_client.oci.reference import Reference
+from imageprep_client.plans.base import Plan
+from imageprep_client.retry import ONE_ATTEMPT, PATIENT
+from imageprep_client.transfer.attached import ReferrersPolicy
+
+__all__ = [
+    "ENVIRONMENT_DIRECTORY",
+    "ContainerImages",
+    "Credential",
+    "PrepareRequest",
+    "PrepareResult",
+    "PushRequest",
+    "ReferrersPolicy",
+    "Row",
+    "credential",
+]
+
+_SILENT = Observer()
+#: Environments here are read without being named.
+ENVIRONMENT_DIRECTORY = "~/.tripleo/environments"
+
+
+class ContainerImages:
+    """The use cases of container images.
+
+    :param options: how registries are reached.
+    """
+
+    def __init__(self, options: RegistryOptions | None = None) -> None:
+        self._options = options or RegistryOptions()
+
+    def prepare(
+        self,
+        request: PrepareRequest,
+        *,
+        plan: Plan | None = None,
+        observer: Observer = _SILENT,
+    ) -> PrepareResult:
+        """Bring images into place and write the parameters.
+
+        See `container.prepare.prepare` for what it promises and raises.
+
+        :param plan: a deployment plan to read and write; see
+            `client.plans.open_plan`.
+        """
+        from imageprep_client.client.workspaces import Workspaces
+        from imageprep_client.container import prepare as preparing
+
+        with contextlib.ExitStack() as stack:
+
+            def open_stores(
+                parameters: PrepareParameters, *, patient: bool
+            ) -> Stores:
+                stores = Stores(
+                    self._options.with_parameters(parameters),
+                    observer,
+                    policy=PATIENT if patient else ONE_ATTEMPT,
+                    concurrency=request.concurrency or CONCURRENCY,
+                )
+                return stack.enter_context(stores)
+
+            return preparing.prepare(
+                request,
+                open_stores=open_stores,
+                workspaces=Workspaces(observer),
+                plan=plan,
+                undercloud_registry=undercloud.registry,
+                observer=observer,
+                now=datetime.datetime.now(),
+            )
+
+    def push_image(
+        self, request: PushRequest, observer: Observer = _SILENT
+    ) -> Row:
+        """Copy one image; see `container.pushing.push`.
+
+        :raises PartialFailure: when the copy is in place, but the name of
+            the local image could not be removed.
+        """
+        from imageprep_client.client import local_images
+        from imageprep_client.container import pushing
+
+        place = self._options.location(request.registry_url)
+        policy = ONE_ATTEMPT if request.dry_run else PATIENT
+        with contextlib.ExitStack() as stack:
+            local = stack.enter_context(local_images.source(request))
+            reference = (
+                local.reference if local else pushing.source_of(request.image)
+            )
+            sources, destinations = (
+                stack.enter_context(
+                    Stores(
+                        self._options.with_credentials({registry: login}),
+                        observer,
+                        policy=policy,
+                    )
+                )
+                for registry, login in (
+                    (reference.registry, request.source_credential),
+                    (place.registry, request.credential),
+                )
+            )
+            row = pushing.push(
+                request,
+                reference,
+                place,
+                source=local.store
+                if local
+                else lambda named, *_: sources.source(named),
+                destination=destinations.destination,
+                locked=destinations.locked,
+                observer=observer,
+                concurrency=CONCURRENCY,
+            )
+            if local and request.cleanup and not request.dry_run:
+                local.clean_up()
+            return row
+
+    def discover_tag(
+        self, image: str, label: str, observer: Observer = _SILENT
+    ) -> str:
+        """The versioned tag behind the tag of an image.
+
+        :param image: a `Location` of an image.
+        :param label: as in `discovery.discover`; it may not be empty.
+        :raises DiscoveryError: when no tag comes out.
+        """
+        from imageprep_client.container import discovery
+
+        reference = Reference.parse(image)
+        with Stores(self._options, observer) as stores:
+            stores.check_tree()
+            return discovery.versioned_tag(
+                stores.reading(reference.registry, reference.repository),
+                str(reference),
+                reference.identifier,
+                label,
+            )

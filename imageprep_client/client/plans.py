@@ -1,0 +1,18 @@
+"""Deployment plans: opening them, and what they deploy."""
+
+from __future__ import annotations
+
+from imageprep_client.plans.base import KEPT as HISTORY
+from imageprep_client.plans.base import Plan, Revision
+from imageprep_client.plans.inspection import difference, images
+from imageprep_client.plans.opening import find_plans, open_plan
+
+__all__ = [
+    "HISTORY",
+    "Plan",
+    "Revision",
+    "difference",
+    "find_plans",
+    "images",
+    "open_plan",
+]

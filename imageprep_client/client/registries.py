@@ -1,0 +1,128 @@
+"""The images in registries, trees and layouts."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from imageprep_client import errors
+from imageprep_client.client.stores import (
+    CONCURRENCY,
+    RegistryOptions,
+    Stores,
+)
+from imageprep_client.heat.parameters import Credential
+from imageprep_client.observer import Observer
+from imageprep_client.oci.location import Location
+from imageprep_client.oci.reference import Reference
+from imageprep_client.registries import inventory, removal
+from imageprep_client.registries.inventory import Details
+from imageprep_client.registries.removal import Removed
+from imageprep_client.stores import base
+
+__all__ = ["Details", "Registries", "Removed"]
+
+_SILENT = Observer()
+
+
+class Registries:
+    """Looks at images where they are, and deletes them.
+
+    Wherever a `registry_url` may be given, it is a `Location`; None is the
+    undercloud's registry.
+
+    :param options: how registries are reached.
+    """
+
+    def __init__(self, options: RegistryOptions | None = None) -> None:
+        self._options = options or RegistryOptions()
+
+    def list_images(
+        self,
+        registry_url: str | None = None,
+        *,
+        credential: Credential | None = None,
+        observer: Observer = _SILENT,
+    ) -> list[str]:
+        """All images, ``[registry/]repository:tag``."""
+        place = self._options.location(registry_url)
+        with self._stores(observer, place, credential) as stores:
+            names = inventory.images(
+                stores.catalog(place.registry),
+                lambda name: stores.reading(place.registry, name),
+                prefix=place.path,
+                concurrency=CONCURRENCY,
+                observer=observer,
+            )
+        host = f"{place.registry}/" if place.is_registry else ""
+        return [f"{host}{name}:{tag}" for name, tag in names]
+
+    def show_image(
+        self,
+        image: str,
+        registry_url: str | None = None,
+        *,
+        credential: Credential | None = None,
+        observer: Observer = _SILENT,
+    ) -> Details:
+        """One image, closely.
+
+        :param image: in the registry of its name, else of `registry_url`.
+        """
+        opened = self._image(image, registry_url, credential, observer)
+        with opened as (_, store, reference):
+            return inventory.inspect(store, reference)
+
+    def delete_image(
+        self,
+        image: str,
+        registry_url: str | None = None,
+        *,
+        credential: Credential | None = None,
+        observer: Observer = _SILENT,
+    ) -> Removed:
+        """Delete one image; see `registries.removal.remove`."""
+        opened = self._image(image, registry_url, credential, observer)
+        with (
+            opened as (stores, store, reference),
+            stores.locked(observer.waiting),
+        ):
+            removed = removal.remove(
+                store, reference, observer=observer, concurrency=CONCURRENCY
+            )
+            if isinstance(store, base.Flushes):
+                store.flush()
+            return removed
+
+    def _stores(
+        self, observer: Observer, place: Location, login: Credential | None
+    ) -> Stores:
+        return Stores(
+            self._options.with_credentials({place.registry: login}), observer
+        )
+
+    @contextlib.contextmanager
+    def _image(
+        self,
+        image: str,
+        registry_url: str | None,
+        credential: Credential | None,
+        observer: Observer,
+    ) -> Iterator[tuple[Stores, base.Store, Reference]]:
+        """One image that exists or not, and the stores that it is of."""
+        options = self._options
+        reference = inventory.named(
+            image, lambda: options.location(registry_url)
+        )
+        place = Location(reference.registry)
+        with self._stores(observer, place, credential) as stores:
+            if registry_url and not stores.are_one(
+                place.registry, options.location(registry_url).registry
+            ):
+                raise errors.InvalidArgument(
+                    f"{image}: its registry is not that of --registry-url,"
+                    f" {registry_url}"
+                )
+            stores.check_tree()
+            store = stores.unmirrored(place.registry, reference.repository)
+            yield stores, store, reference

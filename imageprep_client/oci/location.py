@@ -1,0 +1,103 @@
+"""Where images are: a registry, a directory of layouts, a tree.
+
+One spelling for sources and destinations::
+
+    [docker://]HOST[:PORT][/PATH[:TAG|@DIGEST]]
+    oci:DIRECTORY[//PATH[:TAG|@DIGEST]]
+    image-serve:DIRECTORY[//PATH[:TAG|@DIGEST]]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from typing import Self
+
+from imageprep_client import errors
+from imageprep_client.oci import reference as references
+from imageprep_client.oci.reference import Reference
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Location:
+    """A registry or a directory, and perhaps a path in it.
+
+    :ivar registry: ``host[:port]``, or such as ``oci:/var/images``.
+    :ivar path: of a repository, or what the paths of repositories begin
+        with; empty for the whole place.
+    """
+
+    registry: str
+    path: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The place that a user names; a slash at its end is ignored.
+
+        ``docker://`` is left out, since it would break the parameters by
+        which nodes pull.
+
+        :raises InvalidReference: when it is no place for images.
+        """
+        text = text.removeprefix("docker://").rstrip("/")
+        registry, path = references.split(text)
+        if not references.is_transport(registry):
+            references.check_registry(registry)
+        if path:
+            references.check_repository(path)
+        return cls(registry, path)
+
+    @classmethod
+    def of_host(cls, address: str, port: int) -> Self:
+        """The registry at this address or name.
+
+        :raises InvalidReference: when it is no host.
+        """
+        try:
+            if ipaddress.ip_address(address).version == 6:
+                address = f"[{address}]"
+        except ValueError:
+            pass  # a host name
+        return cls.parse(f"{address}:{port}")
+
+    @property
+    def is_registry(self) -> bool:
+        """Whether it is reached by its host name, as nodes do."""
+        return not references.is_transport(self.registry)
+
+    def repository(self, path: str) -> str:
+        """The whole path of a repository below this place.
+
+        :raises InvalidReference: when it is none.
+        """
+        return references.check_repository(
+            f"{self.path}/{path}" if self.path else path
+        )
+
+    def image(self, name: str) -> Reference:
+        """An image below this place.
+
+        :param name: ``repository[:tag][@digest]``.
+        :raises InvalidReference: when a part breaks the grammar.
+        """
+        # With a host before it, the name stays as it is written.
+        parsed = Reference.parse(f"localhost/{name}")
+        return dataclasses.replace(
+            parsed,
+            registry=self.registry,
+            repository=self.repository(parsed.repository),
+        )
+
+    def check_whole(self) -> None:
+        """See that it is a registry or a directory, and not a part of one.
+
+        :raises InvalidArgument: when it is not.
+        """
+        if self.path:
+            raise errors.InvalidArgument(
+                f"{self}: neither a registry without a path nor a tree",
+                hint="give host:port, or a directory with --image-serve",
+            )
+
+    def __str__(self) -> str:
+        return references.join(self.registry, self.path)

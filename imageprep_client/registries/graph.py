@@ -1,0 +1,192 @@
+"""One repository as a graph: tags, manifests, blobs, and what names what."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+
+from imageprep_client import errors
+from imageprep_client.oci import digest as digests
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.manifest import Manifest
+from imageprep_client.oci.referrers import subject_tag, tag_of
+from imageprep_client.stores import base
+from imageprep_client.stores.holdings import Held, Holdings
+
+MISSING = "missing"
+CORRUPT = "corrupt"
+WRONG_SIZE = "wrong size"
+UNREADABLE = "unreadable"
+
+#: Errors that keep anything from being found out, not one thing.
+_ACCESS = (
+    errors.AccessDenied,
+    errors.Unreachable,
+    errors.TooManyRequests,
+    errors.InputError,
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Closure:
+    """What some tags and digests of a repository lead to.
+
+    :ivar manifests: those that exist.
+    :ivar named: all digests, of blobs and of what is missing, too.
+    """
+
+    tags: frozenset[str]
+    manifests: frozenset[str]
+    named: frozenset[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class RepositoryGraph:
+    """The content of one repository.
+
+    :ivar holdings: its files; None where only names can be asked for.
+    :ivar tags: the digest that each tag names; empty where it names none.
+    :ivar descriptors: all manifests that are of use, by digest; with
+        `reading.Reading.PARENTS` those that were not read, too.
+    :ivar manifests: all that were read, by digest, without their bytes.
+    :ivar broken: the manifests and tags that could not be read, and why: a
+        problem such as `MISSING`, or a message.
+    :ivar elsewhere: children of indexes that have others here: images for
+        platforms that were not copied.
+    :ivar contents: the files, whole or broken; empty without holdings.
+    """
+
+    name: str
+    store: base.Store
+    holdings: Holdings | None
+    tags: Mapping[str, str]
+    descriptors: Mapping[str, Descriptor]
+    manifests: Mapping[str, Manifest]
+    broken: Mapping[str, str]
+    elsewhere: frozenset[str]
+    contents: Sequence[Held]
+
+    @functools.cached_property
+    def blobs(self) -> dict[Descriptor, None]:
+        """All blobs that manifests need, each once, in a stable order."""
+        return {
+            blob: None
+            for manifest in self.manifests.values()
+            for blob in manifest.blobs
+        }
+
+    @functools.cached_property
+    def file_sizes(self) -> dict[str, list[int]]:
+        """The sizes of the files that claim a digest."""
+        sizes: dict[str, list[int]] = {}
+        for held in self.contents:
+            sizes.setdefault(held.digest, []).append(held.size)
+        return sizes
+
+    @functools.cached_property
+    def artefacts(self) -> dict[str, list[str]]:
+        """The manifests that have another as their subject, by that."""
+        artefacts: dict[str, list[str]] = {}
+        for digest, manifest in self.manifests.items():
+            if manifest.subject:
+                artefacts.setdefault(manifest.subject.digest, []).append(
+                    digest
+                )
+        return artefacts
+
+    @functools.cached_property
+    def attached_tags(self) -> dict[str, list[str]]:
+        """Tags that are made of a digest, by the `tag_of` that digest."""
+        tags: dict[str, list[str]] = {}
+        for tag in self.tags:
+            if subject := subject_tag(tag):
+                tags.setdefault(subject, []).append(tag)
+        return tags
+
+    @functools.cached_property
+    def tags_by_digest(self) -> dict[str, list[str]]:
+        """The tags that name each manifest, sorted."""
+        tags: dict[str, list[str]] = {}
+        for tag, digest in sorted(self.tags.items()):
+            if digest:
+                tags.setdefault(digest, []).append(tag)
+        return tags
+
+    def below(self, roots: Iterable[str]) -> dict[str, None]:
+        """The digests of manifests that these lead to, themselves included.
+
+        Parents come before their children; what is not here is left out.
+        """
+        found: dict[str, None] = {}
+        todo = list(roots)[::-1]
+        while todo:
+            digest = todo.pop()
+            if digest in found or digest not in self.descriptors:
+                continue
+            found[digest] = None
+            manifest = self.manifests.get(digest)
+            if manifest:
+                todo.extend(child.digest for child in manifest.manifests[::-1])
+        return found
+
+    def names(self, digests: Iterable[str]) -> set[str]:
+        """Everything that these manifests name: children and blobs.
+
+        Layers that are distributed elsewhere are named, too.
+        """
+        found: set[str] = set()
+        for digest in digests:
+            manifest = self.manifests.get(digest)
+            if manifest is None:
+                continue
+            parts = (*manifest.manifests, *manifest.layers)
+            found.update(part.digest for part in parts)
+            if manifest.config:
+                found.add(manifest.config.digest)
+        return found
+
+    def closure(self, names: Iterable[str]) -> Closure:
+        """The tags and manifests that these lead to.
+
+        The children of an index are kept with it, and what is attached to a
+        manifest - by its subject or by a tag made of its digest - with that.
+
+        :param names: tags and digests.
+        """
+        names = set(names)
+        tags = {name for name in names if name in self.tags}
+        todo = [*names, *(self.tags[tag] for tag in tags)]
+        known: set[str] = set()
+        while todo:
+            digest = todo.pop()
+            if digest in known:
+                continue
+            known.add(digest)
+            todo += self.names([digest])
+            todo += self.artefacts.get(digest, ())
+            if digests.is_valid(digest):
+                for tag in self.attached_tags.get(tag_of(digest), ()):
+                    tags.add(tag)
+                    todo.append(self.tags[tag])
+        return Closure(
+            tags=frozenset(tags),
+            manifests=frozenset(known & self.descriptors.keys()),
+            named=frozenset(known),
+        )
+
+
+def problem(error: errors.StoreError) -> str:
+    """What an error says about the content that was asked for.
+
+    :raises StoreError: the error, when it says nothing about the content.
+    """
+    if isinstance(error, _ACCESS):
+        raise error
+    if isinstance(error, errors.NotFound):
+        return MISSING
+    if isinstance(error, errors.SizeMismatch):
+        return WRONG_SIZE
+    if isinstance(error, errors.InvalidContent):
+        return CORRUPT
+    return UNREADABLE

@@ -1,0 +1,315 @@
+"""Reading the graphs of repositories, by several threads at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import threading
+from collections.abc import Iterable, Sequence
+
+from imageprep_client import errors
+from imageprep_client.observer import Observer, Phase
+from imageprep_client.oci import mediatypes
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.manifest import Manifest
+from imageprep_client.registries.graph import (
+    CORRUPT,
+    MISSING,
+    RepositoryGraph,
+    problem,
+)
+from imageprep_client.registries.registry import Registry
+from imageprep_client.stores import base
+from imageprep_client.stores.holdings import KeepsFiles
+from imageprep_client.transfer import graph as images
+from imageprep_client.transfer.workers import Workers
+
+# More than any real repository has: a bound for hostile ones.
+_MAX_MANIFESTS = 100_000
+#: Bytes of all manifests of a registry; parsed they take some times as much.
+MAX_BYTES = 512 * 1024 * 1024
+
+
+class Reading(enum.Enum):
+    """Which manifests are read."""
+
+    #: All: what each of them needs has to be known.
+    ALL = enum.auto()
+    #: All that the store lists, else only indexes, which name others. An
+    #: error that another attempt may not meet ends the reading.
+    PARENTS = enum.auto()
+
+
+def read_all(
+    registry: Registry,
+    names: Iterable[str],
+    workers: Workers,
+    observer: Observer,
+) -> list[RepositoryGraph]:
+    """Read tags and manifests of repositories; blobs are not opened.
+
+    :returns: one graph per repository, sorted by name.
+    :raises StoreError: when nothing can be found out.
+    """
+    budget = images.Budget(MAX_BYTES, str(registry))
+    readers = [
+        _Reader(registry, name, registry.store(name), budget, Reading.ALL)
+        for name in sorted(set(names))
+    ]
+    observer.phase(Phase.READ, len(readers))
+    _run(readers, workers, observer)
+    return [reader.graph() for reader in readers]
+
+
+def read(
+    store: base.Store,
+    name: str,
+    workers: Workers,
+    *,
+    registry: Registry | None = None,
+    reading: Reading = Reading.ALL,
+) -> RepositoryGraph:
+    """Read one repository, as `read_all` does.
+
+    :param registry: the registry of the store, where its files matter.
+    """
+    budget = images.Budget(MAX_BYTES, name)
+    reader = _Reader(registry, name, store, budget, reading)
+    _run([reader], workers, Observer())
+    return reader.graph()
+
+
+def _run(
+    readers: Sequence[_Reader], workers: Workers, observer: Observer
+) -> None:
+    def one(step: _Step) -> Sequence[_Step]:
+        further = step.reader.take(step)
+        if step.reader.settle(len(further)):
+            observer.advanced(Phase.READ)
+        return further
+
+    failures = workers.each(one, [_Step(reader) for reader in readers])
+    for _, error in failures:
+        raise error
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Step:
+    """One thing to ask of a repository.
+
+    :ivar tag: to resolve; None: see `descriptor`.
+    :ivar descriptor: of a manifest to read; None, too: list the repository.
+    """
+
+    reader: _Reader
+    tag: str | None = None
+    descriptor: Descriptor | None = None
+
+
+class _Reader:
+    """Reads one repository, step by step."""
+
+    def __init__(
+        self,
+        registry: Registry | None,
+        name: str,
+        store: base.Store,
+        budget: images.Budget,
+        reading: Reading,
+    ) -> None:
+        self._name = name
+        self._store = store
+        self._budget = budget
+        self._holdings = (
+            registry.holdings(name)
+            if isinstance(registry, KeepsFiles)
+            else None
+        )
+        self._ahead = store if isinstance(store, base.ReadsAhead) else None
+        self._digests = store if isinstance(store, base.TellsDigests) else None
+        self._lists = store if isinstance(store, base.ListsManifests) else None
+        self._referrers = (
+            store
+            if isinstance(store, base.ListsReferrers) and not self._lists
+            else None
+        )
+        self._reading = reading
+        if reading is Reading.PARENTS:
+            self._ahead = self._referrers = None
+        self._lock = threading.Lock()
+        self._open = 1
+        self._tags: dict[str, str] = {}
+        self._descriptors: dict[str, Descriptor] = {}
+        self._manifests: dict[str, Manifest] = {}
+        self._broken: dict[str, str] = {}
+
+    def settle(self, further: int) -> bool:
+        """Count a step as done that makes `further` ones possible.
+
+        :returns: whether it was the last.
+        """
+        with self._lock:
+            self._open += further - 1
+            return self._open == 0
+
+    def take(self, step: _Step) -> list[_Step]:
+        """Take one step; returns those that it makes possible."""
+        if step.tag is not None:
+            return self._resolve(step.tag)
+        if step.descriptor is not None:
+            return self._read(step.descriptor)
+        # Tags first: what they name was there before them.
+        steps = [_Step(self, tag=tag) for tag in tags(self._store)]
+        if self._lists:
+            steps += self._new(self._lists.manifests())
+        return steps
+
+    def _resolve(self, tag: str) -> list[_Step]:
+        resolve = self._ahead.resolve_ahead if self._ahead else None
+        try:
+            root = (resolve or self._store.resolve)(tag)
+        except errors.StoreError as error:
+            why = self._why(error)
+            digest = ""
+            if self._digests and isinstance(error, errors.InvalidContent):
+                digest = self._digests.digest_of(tag)
+            with self._lock:
+                self._tags[tag] = digest
+                self._broken[tag] = why
+            return []
+        with self._lock:
+            self._tags[tag] = root.digest
+        steps = self._new([root])
+        if not (self._ahead and steps):
+            return steps
+        # The manifest has come with its digest.
+        return [further for step in steps for further in self.take(step)]
+
+    def _why(self, error: errors.StoreError, *, lasting: bool = False) -> str:
+        """What is wrong, as in `RepositoryGraph.broken`.
+
+        :param lasting: whether wrong content is known to stay wrong.
+        :raises StoreError: the error, when it says nothing about the content.
+        """
+        if self._reading is Reading.ALL or isinstance(error, errors.NotFound):
+            return problem(error)
+        lasting = lasting or not error.temporary
+        if isinstance(error, errors.InvalidContent) and lasting:
+            return str(error)
+        raise error
+
+    def _new(self, descriptors: Iterable[Descriptor]) -> list[_Step]:
+        """Steps for the manifests that were not known."""
+        steps = []
+        for descriptor in descriptors:
+            with self._lock:
+                if descriptor.digest in self._descriptors:
+                    continue
+                if len(self._descriptors) >= _MAX_MANIFESTS:
+                    raise errors.InvalidContent(
+                        f"{self._store}: more than {_MAX_MANIFESTS} manifests"
+                    )
+                self._descriptors[descriptor.digest] = descriptor
+            steps.append(_Step(self, descriptor=descriptor))
+        return steps
+
+    def _read(self, descriptor: Descriptor) -> list[_Step]:
+        """Read a manifest; the steps for its children and referrers."""
+        digest = descriptor.digest
+        parent = self._lists or descriptor.media_type in mediatypes.INDEXES
+        if self._reading is Reading.PARENTS and not parent:
+            return []
+        try:
+            manifest = images.fetch_manifest(self._store, descriptor)
+        except errors.StoreError as error:
+            why = self._why(error, lasting=True)
+            with self._lock:
+                self._broken[digest] = why
+            return []
+        self._budget.spend(manifest.descriptor.size)
+        children = []
+        with self._lock:
+            # Nothing is written again: what was parsed is enough.
+            self._manifests[digest] = dataclasses.replace(
+                manifest, content=b""
+            )
+            for child in manifest.manifests:
+                if child.is_manifest:
+                    children.append(child)
+                else:
+                    self._broken[child.digest] = CORRUPT
+        if self._reading is Reading.PARENTS:
+            # Children of an index need not be here, and tags name the others.
+            return []
+        return self._new([*children, *self._referring_to(descriptor)])
+
+    def _referring_to(self, subject: Descriptor) -> Sequence[Descriptor]:
+        if self._referrers is None:
+            return ()
+        try:
+            return self._referrers.referrers(subject)
+        except errors.NotFound:
+            return ()
+        except errors.InvalidContent as error:
+            with self._lock:
+                self._broken[f"referrers/{subject.digest}"] = problem(error)
+            return ()
+
+    def graph(self) -> RepositoryGraph:
+        """The graph, when all steps are done."""
+        elsewhere = self._elsewhere()
+        broken = {
+            name: why
+            for name, why in self._broken.items()
+            if name not in elsewhere
+        }
+        return RepositoryGraph(
+            name=self._name,
+            store=self._store,
+            holdings=self._holdings,
+            tags=dict(sorted(self._tags.items())),
+            descriptors={
+                digest: descriptor
+                for digest, descriptor in sorted(self._descriptors.items())
+                if digest not in self._broken
+                or (
+                    self._reading is Reading.PARENTS
+                    and self._broken[digest] != MISSING
+                )
+            },
+            manifests=dict(sorted(self._manifests.items())),
+            broken=broken,
+            elsewhere=elsewhere,
+            contents=tuple(self._holdings.contents())
+            if self._holdings
+            else (),
+        )
+
+    def _elsewhere(self) -> frozenset[str]:
+        """The children of indexes that were copied in part.
+
+        As long as one child is here, the others are images that nobody
+        asked for; an index without any has lost them.
+        """
+        needed = set(self._tags.values())
+        sparse: set[str] = set()
+        for manifest in self._manifests.values():
+            children = {child.digest for child in manifest.manifests}
+            here = children & self._manifests.keys()
+            (sparse if here else needed).update(children - here)
+        return frozenset(
+            digest
+            for digest in sparse - needed
+            if self._broken.get(digest) == MISSING
+        )
+
+
+def tags(store: base.ReadableStore) -> list[str]:
+    """All tags, sorted; none where there is no repository any more."""
+    if not isinstance(store, base.ListsTags):
+        return []
+    try:
+        return sorted(store.tags())
+    except errors.NotFound:
+        # A repository that lost its last tag may still be in a catalog.
+        return []

@@ -1,0 +1,252 @@
+"""Bringing blobs to destinations, each once per registry."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+
+from imageprep_client import errors
+from imageprep_client.observer import BlobOutcome, Observer, Phase
+from imageprep_client.stores import base
+from imageprep_client.transfer.copies import (
+    BlobCopy,
+    ImageCopy,
+    Located,
+    Missing,
+    MountFrom,
+    Transferred,
+    Unprobed,
+)
+from imageprep_client.transfer.known import KnownContent
+from imageprep_client.transfer.stream import SideError, Streams
+from imageprep_client.transfer.workers import Workers
+
+# Streams of large blobs keep a link or a disk busy with few; small blobs
+# cost round trips, which only many at once hide.
+_LARGE = base.CHUNK
+_LARGE_STREAMS = 12
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Bring:
+    """Have a blob in one repository of the registry."""
+
+    copy: BlobCopy
+
+    @property
+    def streams_much(self) -> bool:
+        copy = self.copy
+        return copy.location is None and copy.blob.size >= _LARGE
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Spread:
+    """Have a blob that the registry has in the repository of an image."""
+
+    copy: BlobCopy
+    image: ImageCopy
+
+    @property
+    def streams_much(self) -> bool:
+        return False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Send:
+    """Send a blob once more, to a repository that cannot mount it."""
+
+    copy: BlobCopy
+    image: ImageCopy
+
+    @property
+    def streams_much(self) -> bool:
+        return self.copy.blob.size >= _LARGE
+
+
+_Step = _Bring | _Spread | _Send
+
+
+class BlobTransfers:
+    """Moves the blobs of a run.
+
+    :param known: content that need not be fetched.
+    """
+
+    def __init__(
+        self, workers: Workers, observer: Observer, known: KnownContent
+    ) -> None:
+        self._workers = workers
+        self._observer = observer
+        self._lock = threading.Lock()
+        self._streams = Streams(workers, observer, known)
+
+    def run(self, blobs: Iterable[BlobCopy]) -> None:
+        """Bring each blob, and spread it to the repositories that need it.
+
+        Failures are in the images' `error`.
+        """
+        copies = [copy for copy in blobs if not copy.failed]
+        self._observer.phase(Phase.BLOBS, len(copies))
+        steps: list[_Step] = [_Bring(copy) for copy in copies]
+        self._workers.each(
+            self._step,
+            steps,
+            large=lambda step: step.streams_much,
+            limit=_LARGE_STREAMS,
+        )
+
+    def _step(self, step: _Step) -> Sequence[_Step]:
+        """Take one step; returns those that it makes possible."""
+        if isinstance(step, _Bring):
+            self._bring(step.copy)
+            return self._spread(step.copy)
+        if not step.image.needs(step.copy.blob):
+            return []
+        try:
+            if isinstance(step, _Send):
+                self._send(step.copy, step.image)
+                return []
+            return self._take_over(step.copy, step.image)
+        except SideError as error:
+            if self._leave(step.copy, step.image, error):
+                return []
+            raise error.cause from error
+
+    def _bring(self, copy: BlobCopy) -> None:
+        """See that one repository has the blob.
+
+        A repository that refuses it is the failure of its own images: the
+        others may have it from the next one.
+        """
+        failure: SideError | None = None
+        while copy.location is None:
+            waiting = copy.waiting
+            if not waiting:
+                break
+            try:
+                self._bring_to(copy, waiting[0])
+            except SideError as error:
+                own = error.origin == "destination"
+                refused = own and not error.cause.temporary
+                repository = waiting[0].repository
+                lacking = [
+                    image
+                    for image in waiting
+                    if image.repository == repository or not refused
+                ]
+                optional = [self._leave(copy, i, error) for i in lacking]
+                if all(optional):
+                    continue
+                failure = error
+                if not self._workers.keep_going:
+                    break
+        if failure and not (copy.location and self._workers.keep_going):
+            raise failure.cause from failure
+
+    def _leave(
+        self, copy: BlobCopy, image: ImageCopy, error: SideError
+    ) -> bool:
+        """Go on without a blob that cannot be had.
+
+        :returns: whether the image can do without it.
+        """
+        artefacts = image.lacks(
+            copy.blob, error.operation, error.origin, error.cause
+        )
+        for digest in artefacts:
+            self._observer.note(
+                f"{image.copy.name}: artefact {digest} stays behind:"
+                f" {error.cause}"
+            )
+        return bool(artefacts)
+
+    def _bring_to(self, copy: BlobCopy, image: ImageCopy) -> None:
+        """Have the blob in the repository of this image."""
+        repository = image.repository
+        if isinstance(copy.state, MountFrom):
+            if self._mount(copy, image, copy.state.repository):
+                copy.state = Transferred(repository)
+                self._done(copy, image, BlobOutcome.MOUNTED)
+                return
+            # A registry that does not mount has begun a push instead.
+            copy.state = Missing()
+            self._observer.bytes_expected(copy.blob.size)
+        if isinstance(copy.state, Unprobed) and self._begin(copy, image):
+            copy.state = Located(repository)
+            self._observer.blob_finished(copy.blob, BlobOutcome.PRESENT)
+            return
+        self._streams.move(copy, image)
+        copy.state = Transferred(repository)
+        self._done(copy, image, BlobOutcome.COPIED)
+
+    def _mount(
+        self, copy: BlobCopy, image: ImageCopy, repository: str | None
+    ) -> bool:
+        """Whether the blob could be mounted from another repository.
+
+        Registries fail to mount what they take as an upload.
+        """
+        if image.powers.mounts is None:
+            return False
+        with _blamed("mount blob"):
+            try:
+                return image.powers.mounts.mount(copy.blob, repository)
+            except (errors.AccessDenied, errors.NotFound, errors.ServerFault):
+                return False
+
+    def _begin(self, copy: BlobCopy, image: ImageCopy) -> bool:
+        """Whether the destination turns out to have the blob."""
+        if image.powers.begins_pushes is None:
+            return False
+        with _blamed("push blob"):
+            exists = image.powers.begins_pushes.begin(copy.blob)
+        if exists:
+            self._observer.bytes_expected(-copy.blob.size)
+        return exists
+
+    def _spread(self, copy: BlobCopy) -> list[_Spread]:
+        """Steps for the other repositories that need the blob."""
+        others = copy.by_repository()
+        first = others.pop(copy.location or "", None)
+        if first and isinstance(copy.state, Located):
+            self._count(copy, first, BlobOutcome.PRESENT)
+        return [_Spread(copy, image) for image in others.values()]
+
+    def _take_over(self, copy: BlobCopy, image: ImageCopy) -> list[_Send]:
+        """Mount the blob into one repository; else the step that sends it."""
+        if self._mount(copy, image, copy.location):
+            self._done(copy, image, BlobOutcome.MOUNTED)
+            return []
+        with _blamed("mount blob"):
+            exists = image.copy.destination.exists(copy.blob)
+        if exists:
+            self._done(copy, image, BlobOutcome.PRESENT)
+            return []
+        return [_Send(copy, image)]
+
+    def _send(self, copy: BlobCopy, image: ImageCopy) -> None:
+        self._streams.move(copy, image)
+        self._done(copy, image, BlobOutcome.COPIED)
+
+    def _done(
+        self, copy: BlobCopy, image: ImageCopy, outcome: BlobOutcome
+    ) -> None:
+        self._count(copy, image, outcome)
+        self._observer.blob_finished(copy.blob, outcome)
+
+    def _count(
+        self, copy: BlobCopy, image: ImageCopy, outcome: BlobOutcome
+    ) -> None:
+        with self._lock:
+            image.sizes[outcome] += copy.blob.size
+
+
+@contextlib.contextmanager
+def _blamed(operation: str) -> Iterator[None]:
+    """Turn an error of the destination within the block into `SideError`."""
+    try:
+        yield
+    except errors.StoreError as error:
+        raise SideError(operation, "destination", error) from error

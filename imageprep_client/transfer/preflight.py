@@ -1,0 +1,281 @@
+"""What a set of copies needs: resolved, walked and located, nothing moved."""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections.abc import Sequence
+
+from imageprep_client import errors
+from imageprep_client.observer import (
+    BlobOutcome,
+    ImageOutcome,
+    Observer,
+    Phase,
+)
+from imageprep_client.oci import mediatypes
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.stores import base
+from imageprep_client.transfer import attached as attachments
+from imageprep_client.transfer import graph as graphs
+from imageprep_client.transfer.copies import (
+    BlobCopy,
+    BlobState,
+    Copy,
+    ImageCopy,
+    Located,
+    Missing,
+    MountFrom,
+    Unprobed,
+)
+from imageprep_client.transfer.known import KnownContent
+from imageprep_client.transfer.workers import Workers
+
+#: In how many repositories of a registry a blob is looked for before it is
+#: taken to be missing; each look is a request.
+_LOOKS = 3
+#: Bytes of the manifests of all images of a run: they are kept until they
+#: are written.
+_MAX_BYTES = 256 * 1024 * 1024
+
+
+class Probing(enum.Enum):
+    """When to ask a registry for blobs that it probably lacks."""
+
+    #: Now: nothing will be pushed.
+    AT_ONCE = enum.auto()
+    #: With the push, where that finds out on its way.
+    WITH_THE_PUSH = enum.auto()
+
+
+class Preflight:
+    """What `copies` need, found out by several threads.
+
+    :param known: content that need not be fetched again.
+    :ivar images: one per copy, in their order.
+    :ivar blobs: the unique blobs per destination registry, largest and most
+        shared first.
+    """
+
+    def __init__(
+        self,
+        copies: Sequence[Copy],
+        workers: Workers,
+        observer: Observer,
+        *,
+        probing: Probing,
+        known: KnownContent,
+    ) -> None:
+        self.images = [ImageCopy(copy) for copy in copies]
+        self.blobs: list[BlobCopy] = []
+        self._workers = workers
+        self._observer = observer
+        self._probing = probing
+        self._known = known
+        self._lock = threading.Lock()
+        self._noted: set[str] = set()
+        self._budget = graphs.Budget(_MAX_BYTES, "all images of this run")
+
+    def run(self) -> None:
+        """Find out; failures are in the images' `error`."""
+        self._observer.phase(Phase.RESOLVE, len(self.images))
+        # Users who miss one image want to know all that are missing.
+        failures = self._workers.each(
+            self._resolve, self.images, tolerate=errors.NotFound
+        )
+        if failures and not self._workers.keep_going:
+            self._workers.stop()
+        self.blobs = self._group()
+        self._observer.phase(Phase.LOCATE, len(self.blobs))
+        for blob, error in self._workers.each(self._locate, self.blobs):
+            for image in blob.images:
+                image.fail("look for a blob", "destination", error)
+        self._observer.bytes_expected(self.bytes_missing)
+
+    @property
+    def bytes_missing(self) -> int:
+        """Bytes of blobs that have to travel."""
+        return sum(b.blob.size for b in self.blobs if b.travels)
+
+    def check_space(self) -> None:
+        """Compare the missing bytes with the free space.
+
+        :raises NoSpace: when they cannot fit; nothing has been written then.
+        """
+        missing: dict[str, int] = {}
+        measures: dict[str, base.MeasuresSpace] = {}
+        for blob in self.blobs:
+            space = blob.images[0].powers.measures_space
+            if blob.location is None and space:
+                measures[blob.registry] = space
+                missing[blob.registry] = (
+                    missing.get(blob.registry, 0) + blob.blob.size
+                )
+        for registry, needed in missing.items():
+            free = measures[registry].free_space()
+            if needed > free:
+                raise errors.NoSpace(
+                    f"{registry}: {needed} bytes needed, {free} bytes free",
+                    needed=needed,
+                    free=free,
+                    hint="free some space, or name another place with"
+                    " --image-serve",
+                )
+
+    def estimate(self) -> None:
+        """Set the images' sizes to what a run would make of them."""
+        for blob in self.blobs:
+            by_repository = blob.by_repository()
+            outcomes = dict.fromkeys(by_repository, BlobOutcome.MOUNTED)
+            if blob.location in outcomes:
+                outcomes[blob.location] = BlobOutcome.PRESENT
+            elif blob.travels and outcomes:
+                outcomes[next(iter(outcomes))] = BlobOutcome.COPIED
+            for repository, image in by_repository.items():
+                image.sizes[outcomes[repository]] += blob.blob.size
+
+    def _resolve(self, image: ImageCopy) -> None:
+        """Find out what an image consists of, if it has to be copied."""
+        copy = image.copy
+        self._observer.image_started(copy.name)
+        with image.blame("resolve", "destination"):
+            image.current = _named(copy.destination, copy.tag)
+        with image.blame("resolve", "source"):
+            root = copy.descriptor or _root(image)
+        # The manifest of an index says which image of it is wanted.
+        one = isinstance(copy.platforms, graphs.OnePlatform)
+        if not one or root.media_type in mediatypes.MANIFESTS:
+            self._compare(image, root)
+            if image.outcome:
+                return
+        with image.blame("read manifest", "source"):
+            image.graph = graphs.walk(
+                copy.source, root, copy.platforms, known=self._known
+            )
+        image.root = image.graph.root.descriptor
+        if image.root != root:
+            self._compare(image, image.root)
+        if not image.outcome:
+            with image.blame("read what is attached", "source"):
+                image.attached = attachments.find(
+                    copy.source, image.graph, self._note, policy=copy.referrers
+                )
+        with image.blame("read manifest", "source"):
+            self._budget.spend(sum(graph.weight for graph in image.graphs))
+
+    def _note(self, text: str) -> None:
+        """Tell the observer once, however many images it is about."""
+        with self._lock:
+            told = text in self._noted
+            self._noted.add(text)
+        if not told:
+            self._observer.note(text)
+
+    def _compare(self, image: ImageCopy, root: Descriptor) -> None:
+        """Note whether the destination's tag names `root`, complete."""
+        current = image.current
+        if current is None or current.digest != root.digest:
+            return
+        with image.blame("check", "destination"):
+            if not _holds(image, current):
+                return
+        image.root = current
+        image.finish(ImageOutcome.PRESENT)
+        self._observer.image_finished(image.copy.name, ImageOutcome.PRESENT)
+
+    def _group(self) -> list[BlobCopy]:
+        """The unique blobs of all images, per destination registry."""
+        blobs: dict[tuple[str, str], BlobCopy] = {}
+        for image in self.images:
+            if image.error:
+                continue
+            for blob in image.blobs.values():
+                key = (image.registry, blob.digest)
+                blobs.setdefault(key, BlobCopy(blob, [])).images.append(image)
+        return sorted(
+            blobs.values(), key=lambda b: (-b.blob.size, -len(b.images))
+        )
+
+    def _locate(self, copy: BlobCopy) -> None:
+        """Find out whether the destination has the blob, anywhere."""
+        copy.state = self._probed(copy)
+        if copy.location is None and (repository := _mount_from(copy)):
+            copy.state = MountFrom(repository)
+
+    def _probed(self, copy: BlobCopy) -> BlobState:
+        powers = copy.images[0].powers
+        if powers.locates:
+            repository = powers.locates.locate(copy.blob)
+            return Missing() if repository is None else Located(repository)
+        # Blobs may well be in a repository that has the tag already.
+        likely = [image for image in copy.images if image.current]
+        at_once = self._probing is Probing.AT_ONCE
+        if not likely and powers.begins_pushes and not at_once:
+            return Unprobed()
+        for image in (likely or copy.images)[: _LOOKS if likely else 1]:
+            if _has(image.copy.destination, copy.blob):
+                return Located(image.repository)
+        return Missing()
+
+
+def _mount_from(copy: BlobCopy) -> str | None:
+    """A source of the blob in the very registry that has to have it."""
+    for image in copy.images:
+        source = image.copy.source
+        if (
+            source.registry == image.registry
+            and source.repository != image.repository
+            and image.powers.mounts
+        ):
+            return source.repository
+    return None
+
+
+def _has(store: base.ReadableStore, blob: Descriptor) -> bool:
+    """Whether a repository has a blob; False where nobody may look.
+
+    If it is refused for good, the push of the blob will tell.
+    """
+    try:
+        return store.exists(blob)
+    except errors.AccessDenied:
+        return False
+
+
+def _named(store: base.ReadableStore, tag: str) -> Descriptor | None:
+    """What the tag names, or None."""
+    try:
+        return store.resolve(tag)
+    except errors.NotFound:
+        return None
+
+
+def _root(image: ImageCopy) -> Descriptor:
+    """What is to be copied.
+
+    Where the destination has nothing to compare with, the manifest will be
+    needed: one request brings it with its digest.
+    """
+    ahead = image.source_powers.reads_ahead
+    if image.current is None and ahead:
+        return ahead.resolve_ahead(image.copy.reference)
+    return image.copy.source.resolve(image.copy.reference)
+
+
+def _holds(image: ImageCopy, root: Descriptor) -> bool:
+    """Whether the destination has all of the image that is wanted."""
+    destination, platforms = image.copy.destination, image.copy.platforms
+    checks = image.powers.checks_graph
+    if checks is None:
+        # A registry promises the parts of an image, but it may take an index
+        # without all of its images.
+        if root.media_type not in mediatypes.INDEXES:
+            return True
+        return graphs.has_images(destination, root, platforms)
+    if not isinstance(platforms, graphs.SomePlatforms):
+        return checks.holds(root)
+    try:
+        wanted = graphs.walk(destination, root, platforms)
+    except errors.NotFound:
+        return False
+    return all(map(destination.exists, wanted.blobs))

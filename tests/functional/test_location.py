@@ -1,0 +1,145 @@
+"""Directories of images, named as sources and as destinations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from imageprep_client.testing.registry import RegistryServer
+from tests.functional import base, deployment
+from tests.functional.deployment import PLAIN, Deployment
+
+IMAGE = "ns/openstack-keystone"
+
+
+@pytest.fixture
+def site(openstack: base.OpenStack) -> Iterator[Deployment]:
+    """A deployment."""
+    with deployment.deployed(openstack) as found:
+        yield found
+
+
+@pytest.fixture(params=["oci", "image-serve"])
+def place(site: Deployment, request: pytest.FixtureRequest) -> str:
+    """A directory that a run has filled, by its name."""
+    directory = f"{request.param}:{site.home / 'images'}"
+    site.environment(site.entry(push_destination=directory))
+    site.run()
+    return directory
+
+
+def test_run_from_a_directory(site: Deployment, place: str) -> None:
+    """What a run wrote into a directory, another run takes to a registry
+    that is on the other side; labels are read there, too.
+    """
+    with RegistryServer() as inside:
+        site.environment(
+            site.entry(
+                push_destination=inside.host,
+                set=site.values(namespace=f"{place}//ns", tag="17.1"),
+            )
+        )
+        site.run("--output-env-file", "out.yaml")
+        defaults = site.defaults()
+        for name in deployment.NAMES:
+            store = inside.content.store(f"ns/openstack-{name}")
+            assert store.resolve("17.1").digest == site.digest(name)
+    for name, value in deployment.expected(inside.host).items():
+        assert defaults[name] == value
+
+
+def test_pull_source(site: Deployment, place: str) -> None:
+    """A directory takes the place of a registry that is out of reach."""
+    with RegistryServer() as inside:
+        site.environment(
+            site.entry(
+                push_destination=inside.host,
+                pull_source=place,
+                set=site.values(namespace="outside.invalid/ns", tag="17.1"),
+            )
+        )
+        site.run()
+        store = inside.content.store(IMAGE)
+        assert store.resolve("17.1").digest == site.digest("keystone")
+
+
+def test_push(site: Deployment, place: str) -> None:
+    """One image goes from a directory to another place, and its name says
+    where it is then.
+    """
+    done = site.openstack(
+        *("image-prepare", "push", f"{place}//{IMAGE}:17.1", "-f", "json"),
+        *("--registry-url", f"oci:{site.home / 'other'}//mine"),
+    )
+    (row,) = json.loads(done.stdout)
+    assert row["Digest"] == site.digest("keystone")
+    shown = site.openstack(
+        *("image-prepare", "image", "show", row["Destination"], "-f", "json")
+    )
+    assert json.loads(shown.stdout)["Digest"] == site.digest("keystone")
+
+
+def test_list(site: Deployment, place: str) -> None:
+    """All images of a directory are listed, and those below a path."""
+    for url in (place, f"{place}//ns"):
+        done = site.openstack(
+            *("image-prepare", "image", "list", "--registry-url", url),
+            *("-f", "value"),
+        )
+        assert done.stdout.splitlines() == [
+            f"ns/openstack-{name}:17.1" for name in deployment.NAMES
+        ]
+
+
+def test_show(site: Deployment, place: str) -> None:
+    """One of them is shown."""
+    done = site.openstack(
+        *("image-prepare", "image", "show", f"{place}//{IMAGE}:17.1"),
+        *("-f", "json"),
+    )
+    assert json.loads(done.stdout)["Digest"] == site.digest("keystone")
+
+
+def test_verify(site: Deployment, place: str) -> None:
+    """A directory is verified as a whole."""
+    done = site.openstack(
+        *("image-prepare", "verify", "--registry-url", place), stderr=".*"
+    )
+    assert "3 tags" in done.stderr
+
+
+def test_discover(site: Deployment, place: str) -> None:
+    """The versioned tag of an image is found, once it is there."""
+    label = ("--tag-from-label", "version")
+    name = f"{place}//{IMAGE}:17.1"
+    discover = ("image-prepare", "tag", "discover", "--image", name, *label)
+    site.openstack(*discover, status=2, stderr=".*17.1.3, which is not in.*")
+    site.environment(
+        site.entry(push_destination=place, set=site.values(tag="17.1.3"))
+    )
+    site.run()
+    assert site.openstack(*discover).stdout == "17.1.3\n"
+
+
+def test_not_there(site: Deployment) -> None:
+    """A directory that is not there is named, and not made."""
+    name = f"oci:{site.home / 'none'}//{IMAGE}:1"
+    done = site.openstack(
+        "image-prepare", "image", "show", name, status=2, stderr=".*"
+    )
+    assert f"{site.home / 'none'}" in done.stderr
+    assert not (site.home / "none").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["oci:images", "oci:images//", "oci:images//A:1", "oci:i//a:.b"]
+)
+def test_no_image(openstack: base.OpenStack, name: str) -> None:
+    """A name that has no image in it is refused."""
+    openstack(
+        *("image-prepare", "image", "show", name),
+        status=2,
+        stderr=PLAIN + "invalid .*",
+    )

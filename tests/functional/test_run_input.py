@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from imageprep_client.stores.imageserve.catalog import TreeCatalog
 from imageprep_client.testing.faults import Fault
 from tests.functional import base, deployment
 from tests.functional.deployment import Deployment
@@ -683,7 +684,7 @@ def test_disk_fills_up(site: Deployment) -> None:
             return free
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(type(site.tree()), "free_space", fill)
+            patch.setattr(TreeCatalog, "free_space", fill)
             site.run(
                 *("--image-serve", "disk/tree"),
                 *("--output-env-file", "out.yaml"),

@@ -242,8 +242,12 @@ class Stores:
             yield
 
     def close(self) -> None:
-        """End what still goes on, and close all connections."""
+        """End what still goes on, and close all connections and files."""
         self._registries.close()
+        for tree in self._trees.values():
+            tree.close()
+        for layouts in self._layouts.values():
+            layouts.close()
 
     def __enter__(self) -> Self:
         return self

@@ -19,6 +19,7 @@ from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.testing import content
 from imageprep_client.testing.streams import put
 from tests.recorder import Recorder
+from tests.trees import OnDisk
 
 NAME = "registry.test/ns/name"
 ONE = content.image("one")
@@ -282,7 +283,7 @@ def test_dangling_tag(tmp_path: Path) -> None:
     """A tag whose manifest is lost can be removed."""
     store = ImageServeTree(tmp_path / "tree").store("ns/name")
     put(store, ONE, "1")
-    store.paths.manifest(ONE.descriptor.digest).unlink()
+    OnDisk(store).manifest(ONE.descriptor.digest).unlink()
     assert remove(store, ":1") == removal.Removed(tags=("1",))
     assert list(store.tags()) == []
 
@@ -293,7 +294,7 @@ def test_unreadable_manifest_keeps_everything(tmp_path: Path) -> None:
     put(store, INDEX, "many")
     put(store, content.image("broken"), "broken")
     broken = content.image("broken").descriptor
-    path = store.paths.manifest(broken.digest)
+    path = OnDisk(store).manifest(broken.digest)
     path.write_bytes(b"x" * broken.size)
     observer = Recorder()
     done = remove(store, ":many", observer)

@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.host import locks
+from imageprep_client.host.directory import Directory
 from imageprep_client.stores.holdings import Held, KeepsFiles
 from imageprep_client.stores.imageserve import (
     ImageServeStore,
     ImageServeTree,
-    holdings,
 )
 from imageprep_client.testing import content
 from imageprep_client.testing.streams import put
+from tests.trees import OnDisk
 
 BLOB = content.blob("blob")
 
@@ -87,8 +89,8 @@ def test_strays_with_names_of_parts(
 ) -> None:
     """A directory that no repository is in is no content."""
     put(store, content.image("x"), "1")
-    (store.paths.blobs / "tags").mkdir()
-    (store.paths.manifests / "deep/er").mkdir(parents=True)
+    (OnDisk(store).blobs / "tags").mkdir()
+    (OnDisk(store).manifests / "deep/er").mkdir(parents=True)
     assert {d.name for d in tree.holdings("ns/app").defects()} == {
         "blobs/tags",
         "manifests/deep",
@@ -101,7 +103,7 @@ def test_contents(tree: ImageServeTree) -> None:
     other = tree.store("ns/b")
     other.mount(BLOB.descriptor, "ns/a")
     (held,) = tree.holdings("ns/b").contents()
-    path = other.paths.blob(BLOB.descriptor.digest)
+    path = OnDisk(other).blob(BLOB.descriptor.digest)
     status = path.stat()
     assert held == Held(
         BLOB.descriptor.digest,
@@ -117,9 +119,9 @@ def test_contents_of_predecessors(
     tree: ImageServeTree, store: ImageServeStore
 ) -> None:
     """A layer's ending is no part of its digest."""
-    store.paths.blobs.mkdir(parents=True)
+    OnDisk(store).blobs.mkdir(parents=True)
     digest = BLOB.descriptor.digest
-    (store.paths.blobs / f"{digest}.gz").write_bytes(b"x")
+    (OnDisk(store).blobs / f"{digest}.gz").write_bytes(b"x")
     (held,) = tree.holdings("ns/app").contents()
     assert (held.digest, held.size) == (digest, 1)
 
@@ -168,13 +170,13 @@ def test_tidy_leaves_unknown_files(
 ) -> None:
     """What somebody else put there is not removed."""
     store.push(BLOB.descriptor, BLOB.open())
-    stray = store.paths.home / "README"
+    stray = OnDisk(store).home / "README"
     stray.touch()
     (held,) = tree.holdings("ns/app").contents()
     tree.holdings("ns/app").discard(held)
     tree.holdings("ns/app").tidy()
     assert stray.exists()
-    assert not store.paths.blobs.exists()
+    assert not OnDisk(store).blobs.exists()
 
 
 def test_holder(tree: ImageServeTree) -> None:
@@ -193,15 +195,14 @@ def test_holder_without_access(
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    path = tree.path / ".lock"
     with tree.lock(lambda what: None), monkeypatch.context() as patch:
-        patch.setattr("os.open", refuse)
-        assert holdings.holder(path).startswith("process ")
+        patch.setattr(Directory, "open_regular", refuse)
+        assert tree.holder() == f"process {os.getpid()}"
     with monkeypatch.context() as patch:
-        patch.setattr("os.open", refuse)
-        assert holdings.holder(path) == ""
-        patch.setattr(holdings, "_LOCKS", Path("/nonexistent"))
-        assert holdings.holder(path) == ""
+        patch.setattr(Directory, "open_regular", refuse)
+        assert tree.holder() == ""
+        patch.setattr(locks, "_LOCKS", Path("/nonexistent"))
+        assert tree.holder() == ""
 
 
 def test_fault_of_the_disk(

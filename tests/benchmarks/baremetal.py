@@ -20,7 +20,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from tests import disk_images
@@ -101,16 +100,19 @@ def _baseline(disk: SampleDisk, image: Path, home: Path) -> list[list[str]]:
 def _measure(commands: list[list[str]]) -> tuple[float, int]:
     """Seconds, and the peak memory of a process in bytes."""
     os.sync()
-    started = time.monotonic()
-    peak = 0
-    for words in commands:
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise subprocess.CalledProcessError(process.returncode, words)
-        peak = max(peak, usage.ru_maxrss * 1024)
-    return time.monotonic() - started, peak
+    seconds, peak = 0.0, 0
+    child = Path(__file__).with_name("child.py")
+    with tempfile.NamedTemporaryFile() as result:
+        for words in commands:
+            subprocess.run(
+                [sys.executable, "-I", "-S", child, result.name, *words],
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+            taken = json.loads(Path(result.name).read_text())
+            seconds += taken["seconds"]
+            peak = max(peak, taken["peak"])
+    return seconds, peak
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ class Store(ReadableStore, Protocol):
         ...
 
     def tag(self, descriptor: Descriptor, tag: str) -> None:
-        """Let `tag` name this manifest, which must be in the repository.
+        """Make `tag` name this manifest, which must be in the repository.
 
         :raises NotFound: when it is not.
         """
@@ -101,7 +101,7 @@ class ReadsAhead(Protocol):
     def resolve_ahead(self, reference: str) -> Descriptor:
         """As `resolve`; a `fetch` of the manifest that follows costs nothing.
 
-        For who will need the manifest in any case.
+        For callers that need the manifest in any case.
         """
         ...
 
@@ -128,7 +128,7 @@ class BeginsPushes(Protocol):
     def begin(self, descriptor: Descriptor) -> bool:
         """Whether the blob is here; if not, its push has begun.
 
-        For who will push what is missing: the `push` that follows takes a
+        For callers that push missing blobs: the `push` that follows takes a
         step less.
         """
         ...

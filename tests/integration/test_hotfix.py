@@ -23,7 +23,7 @@ import yaml
 from imageprep_client.programs.buildah import Buildah
 from tests import rpm_packages
 from tests.functional.base import OpenStack
-from tests.local_storage import LocalStorage
+from tests.local_storage import LocalStorage, name_of_killed_run
 from tests.rpm_images import BASE, LABELS, USER, RpmImages
 from tests.rpm_packages import FOREIGN, NEW, OLD
 from tests.servers import DockerRegistry, docker_registry
@@ -513,9 +513,7 @@ class TestNothingDone:
         while scriptlets():
             time.sleep(0.05)
         # As if it had been killed a moment later.
-        local_storage.buildah.tag(
-            image, f"localhost/imageprep-{process.pid}-1-0123abcd"
-        )
+        local_storage.buildah.tag(image, f"localhost/{name_of_killed_run()}")
         openstack(*words(image, rpms), stderr=".*")
         assert local_storage.leftovers() == []
         assert local_storage.names() == {BASE, NEW_IMAGE}

@@ -14,6 +14,8 @@ from imageprep_client import errors
 from imageprep_client.observer import Observer
 
 _T = TypeVar("_T")
+#: The longest pause, in seconds, after content that is wrong.
+_WRONG_CAP = 1.0
 #: What a resolver says of names that do not exist.
 _NO_SUCH_NAME = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
 
@@ -30,6 +32,7 @@ class RetryPolicy:
     :ivar patience: a registry that asks for a longer pause is given up.
     :ivar few: attempts at what is temporary by its kind but seldom changes,
         such as a host name that does not exist.
+    :ivar same: attempts at content that is wrong in the same way each time.
     """
 
     attempts: int = 12
@@ -37,6 +40,7 @@ class RetryPolicy:
     cap: float = 20.0
     patience: float = 300.0
     few: int = 5
+    same: int = 7
 
     def begin(self) -> Attempts:
         """The attempts at one piece of work."""
@@ -61,7 +65,8 @@ class Attempts:
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
-        self._wrong: str | None = None
+        self._wrong = ""
+        self._same = 0
         self.failed = 0
 
     def progressed(self) -> None:
@@ -77,12 +82,16 @@ class Attempts:
             limit = min(limit, policy.few)
         if not error.temporary or self.failed >= limit:
             return None
-        if isinstance(error, errors.DigestMismatch) and error.actual:
-            # Damage on the way is never the same twice.
-            if error.actual == self._wrong:
+        cap = policy.cap
+        if isinstance(error, errors.InvalidContent):
+            # Damage on the way is seldom the same again, and waiting does not
+            # help against it.
+            cap = min(cap, _WRONG_CAP)
+            self._same = self._same + 1 if str(error) == self._wrong else 1
+            self._wrong = str(error)
+            if self._same >= policy.same:
                 return None
-            self._wrong = error.actual
-        longest = min(policy.cap, policy.base * 2.0 ** (self.failed - 1))
+        longest = min(cap, policy.base * 2.0 ** (self.failed - 1))
         # Jitter spreads the load; no secret depends on it.
         pause = random.uniform(longest / 2, longest)  # noqa: S311
         if not isinstance(error, errors.TooManyRequests):
@@ -99,7 +108,7 @@ def _seldom_changes(error: errors.ImagePrepError) -> bool:
         # A registry that refuses a digest rarely got damaged bytes; mostly
         # it does not know the algorithm.
         return error.actual is None
-    return isinstance(error, errors.SizeMismatch)
+    return False
 
 
 class Retrier:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-_PATIENCE = 20.0
+_PATIENCE = 90.0
 
 
 def free_port() -> int:

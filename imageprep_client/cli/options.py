@@ -43,6 +43,17 @@ def add_registry_options(parser: argparse.ArgumentParser) -> None:
             " ContainerImageRegistryCredentials has none"
         ),
     )
+    parser.add_argument(
+        "--token-server",
+        metavar="<registry>=<url>",
+        action="append",
+        dest="token_servers",
+        default=[],
+        help=_(
+            "Token server on another site that may have the credentials of"
+            " this registry (repeatable)"
+        ),
+    )
 
 
 def registry_options(parsed_args: argparse.Namespace) -> RegistryOptions:
@@ -54,6 +65,7 @@ def registry_options(parsed_args: argparse.Namespace) -> RegistryOptions:
         insecure_registries=tuple(parsed_args.insecure_registries),
         cacert=parsed_args.registry_cacert,
         authfile=parsed_args.authfile,
+        token_servers=tuple(parsed_args.token_servers),
     )
 
 

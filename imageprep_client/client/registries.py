@@ -124,5 +124,5 @@ class Registries:
                     f" {registry_url}"
                 )
             stores.check_tree()
-            store = stores.destination(place.registry, reference.repository)
+            store = stores.unmirrored(place.registry, reference.repository)
             yield stores, store, reference

@@ -16,10 +16,12 @@ from imageprep_client import errors
 from imageprep_client.heat.parameters import Credential, PrepareParameters
 from imageprep_client.host import disk, inputs, undercloud
 from imageprep_client.host.undercloud import PORT, TREE
+from imageprep_client.http import urls
 from imageprep_client.http.transport import Timeouts
 from imageprep_client.observer import Observer
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.location import Location
+from imageprep_client.oci.redaction import redacted
 from imageprep_client.oci.reference import DOCKER_HUB, Reference
 from imageprep_client.registries.registry import Registry
 from imageprep_client.retry import ONE_ATTEMPT, PATIENT, RetryPolicy
@@ -52,6 +54,8 @@ class RegistryOptions:
     :ivar insecure_registries: may be used without TLS or unverified.
     :ivar cacert: a file of certificate authorities to trust.
     :ivar authfile: credentials, as ``podman login`` writes them.
+    :ivar token_servers: ``REGISTRY=URL`` of token servers that may have the
+        credentials of a registry although they are on another site.
     :ivar credentials: by registry; they go before those of files.
     :ivar credentials_from: what messages call the origin of `credentials`.
     :ivar docker_hub_mirror: a URL or a registry.
@@ -61,6 +65,7 @@ class RegistryOptions:
     insecure_registries: tuple[str, ...] = ()
     cacert: str | None = None
     authfile: str | None = None
+    token_servers: tuple[str, ...] = ()
     credentials: Mapping[str, Credential] = dataclasses.field(
         default_factory=dict
     )
@@ -141,11 +146,16 @@ class Stores:
     ) -> base.Store:
         home = self._home(push_destination)
         if home is None:
-            return self._registries.store(
-                push_destination, repository, mirrored=False
-            )
+            return self._registries.destination(push_destination, repository)
         if not references.is_transport(push_destination):
             self._served.add(push_destination)
+        return home.store(repository)
+
+    def unmirrored(self, place: str, repository: str) -> base.Store:
+        """A repository as the registry itself has it."""
+        home = self._home(place)
+        if home is None:
+            return self._registries.store(place, repository, mirrored=False)
         return home.store(repository)
 
     def reading(self, place: str, repository: str) -> base.Store:
@@ -232,8 +242,12 @@ class Stores:
             yield
 
     def close(self) -> None:
-        """End what still goes on, and close all connections."""
+        """End what still goes on, and close all connections and files."""
         self._registries.close()
+        for tree in self._trees.values():
+            tree.close()
+        for layouts in self._layouts.values():
+            layouts.close()
 
     def __enter__(self) -> Self:
         return self
@@ -293,6 +307,7 @@ def _hosts(options: RegistryOptions) -> Hosts:
             ),
             registries=registries,
             certs_d=certificates(pathlib.Path.home()),
+            token_servers=_token_servers(options.token_servers),
         )
     except errors.InvalidReference as error:
         raise errors.InvalidArgument(
@@ -300,6 +315,28 @@ def _hosts(options: RegistryOptions) -> Hosts:
             hint="look at --insecure-registry, DockerInsecureRegistryAddress"
             " and DockerRegistryMirror",
         ) from error
+
+
+def _token_servers(texts: Iterable[str]) -> dict[str, str]:
+    """The URL of each registry's token server.
+
+    :raises InvalidArgument: when a text is no ``REGISTRY=https://...``.
+    """
+    servers = {}
+    for text in texts:
+        registry, _, url = text.partition("=")
+        try:
+            references.check_registry(registry)
+            usable = urls.origin(url)[0] == "https"
+        except (errors.InvalidReference, errors.ServerFault):
+            usable = False
+        if not usable:
+            raise errors.InvalidArgument(
+                f"--token-server {redacted(text)[:200]!r}: expected"
+                " <registry>=https://..."
+            )
+        servers[registry] = url
+    return servers
 
 
 def _check_cacert(path: str | None) -> None:

@@ -15,6 +15,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.host import owners
@@ -63,9 +64,40 @@ class Directory(ReadableDirectory):
 
     def _writable(self, path: str) -> tuple[OpenDirectory, str]:
         above, name = self._split(path)
-        if above.foreign:
-            raise owners.refused(above.foreign, above.foreign.lstat().st_uid)
+        _check(above)
         return above, name
+
+    def make(self) -> None:
+        """Make the directory itself, but none above it, and hold it."""
+        above = owners.open_directory(self.path.parent)
+        try:
+            os.mkdir(self.path.name, 0o755, dir_fd=above)
+        except FileExistsError:
+            self.hold()
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
+        else:
+            self.hold()
+            if self._public:
+                self._change_mode("", 0o755)
+        finally:
+            os.close(above)
+
+    @named
+    def check_access(self, path: str) -> None:
+        """Find out whether files can be made in a directory.
+
+        :raises PermissionError: when they cannot.
+        """
+        allowed = os.access(
+            ".",
+            os.R_OK | os.W_OK | os.X_OK,
+            dir_fd=self._opened.at(path).descriptor,
+            effective_ids=True,
+        )
+        if not allowed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     @named
     def create(self, path: str, mode: int = 0o644) -> io.FileIO:
@@ -148,15 +180,16 @@ class Directory(ReadableDirectory):
         try:
             found = self._opened.at(path)
         except OSError as error:
-            if error.errno in (errno.ENOTDIR, errno.ELOOP):
+            link = Path(str(error.filename))
+            if error.errno in (errno.ENOTDIR, errno.ELOOP) and (
+                link.is_symlink()
+            ):
                 raise errors.AccessDenied(
-                    f"{error.filename}: not a directory; symbolic links are"
-                    " not followed there",
+                    f"{link}: a symbolic link, which is not followed",
                     hint="replace it by a directory",
                 ) from error
             raise
-        if found.foreign:
-            raise owners.refused(found.foreign, found.foreign.lstat().st_uid)
+        _check(found)
 
     def _change_mode(self, path: str, mode: int) -> None:
         """Of a directory just made: empty, and this user's."""
@@ -236,6 +269,7 @@ class Directory(ReadableDirectory):
             )
         except OSError as error:
             error.filename = os.path.join(self.path, new)
+            error.filename2 = None
             raise
         self._opened.forget(path)
 
@@ -299,6 +333,20 @@ class Directory(ReadableDirectory):
         above, name = self._writable(path)
         shutil.rmtree(name, dir_fd=above.descriptor)
         self._opened.forget(path)
+
+
+def _check(directory: OpenDirectory) -> None:
+    """See that nobody else can lead astray what is written there.
+
+    :raises PermissionError: when this user may not write there anyway.
+    """
+    if directory.foreign is None:
+        return
+    if not os.access(
+        ".", os.W_OK, dir_fd=directory.descriptor, effective_ids=True
+    ):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    raise owners.refused(directory.foreign, directory.foreign.lstat().st_uid)
 
 
 def join(folder: str, name: str) -> str:

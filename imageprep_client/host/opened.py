@@ -68,6 +68,11 @@ class OpenDirectories:
             self._held = OpenDirectory(owners.open_directory(self._path))
             self.forget()
 
+    def close(self) -> None:
+        """Close all; the top is looked up by its path again."""
+        self._held = None
+        self.forget()
+
     def forget(self, path: str | None = None) -> None:
         """Look directories up by their names again.
 

@@ -7,6 +7,7 @@ import enum
 import errno
 import functools
 import io
+import operator
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from imageprep_client.host.opened import OpenDirectories, OpenDirectory, split
 #: a symbolic link in its place.
 ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _CLOEXEC = os.O_CLOEXEC
+_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -74,6 +76,10 @@ class ReadableDirectory:
             to this user nor to root.
         """
         self._opened.hold()
+
+    def close(self) -> None:
+        """Keep nothing open, and hold nothing; what is used is reopened."""
+        self._opened.close()
 
     def forget(self) -> None:
         """Look up all directories below by name again."""
@@ -149,27 +155,33 @@ class ReadableDirectory:
                 return None
             raise
 
-    @named
-    def entries(self, path: str) -> dict[str, Kind]:
-        """The names in a directory, sorted; none when it is not there."""
+    def scan(self, path: str) -> Iterator[tuple[str, Kind]]:
+        """The names in a directory; none when it is not there."""
         try:
-            with (
-                self._reading(path) as descriptor,
-                os.scandir(descriptor) as entries,
-            ):
-                found = {entry.name: _kind(entry) for entry in entries}
+            opened = self._opened.at(path)
+            descriptor = os.open(".", _LIST, dir_fd=opened.descriptor)
         except OSError as error:
             if error.errno in ABSENT:
-                return {}
+                return
+            error.filename = str(self.path / path)
             raise
-        return dict(sorted(found.items()))
+        try:
+            with os.scandir(descriptor) as entries:
+                for entry in entries:
+                    yield entry.name, _kind(entry)
+        finally:
+            os.close(descriptor)
+
+    def entries(self, path: str) -> dict[str, Kind]:
+        """The names in a directory, sorted; none when it is not there."""
+        return dict(sorted(self.scan(path), key=operator.itemgetter(0)))
 
     @contextlib.contextmanager
     def _reading(self, path: str) -> Iterator[int]:
         """A descriptor that lists, locks, or changes the mode."""
         descriptor = os.open(
             ".",
-            os.O_RDONLY | os.O_DIRECTORY | _CLOEXEC,
+            _LIST,
             dir_fd=self._opened.at(path).descriptor,
         )
         try:
@@ -182,7 +194,7 @@ class ReadableDirectory:
         """A descriptor of a directory for a lock; the caller closes it."""
         return os.open(
             ".",
-            os.O_RDONLY | os.O_DIRECTORY | _CLOEXEC,
+            _LIST,
             dir_fd=self._opened.at(path).descriptor,
         )
 

@@ -12,6 +12,7 @@ import re
 import socket
 import ssl
 import threading
+import zlib
 from collections.abc import Iterable, Mapping
 
 import requests.utils
@@ -98,24 +99,65 @@ class Response:
     def body(self, limit: int) -> bytes:
         """The whole of a small body.
 
-        :raises ServerFault: when it is larger than `limit`.
+        Some registries compress although nobody asked for it. The limit holds
+        for what comes out.
+
+        :raises ServerFault: when it is larger than `limit`, or in a coding
+            other than gzip.
         """
         parts = []
         left = limit + 1
         while left > 0 and (data := self.read(min(left, _PIECE))):
             parts.append(data)
             left -= len(data)
-        if left <= 0:
+        data = b"".join(parts)
+        if left > 0 and self.coding is not None:
+            data = self._decoded(data, limit + 1)
+        if len(data) > limit:
             self.close()
             raise errors.ServerFault(
                 f"{urls.shown(self.url)}: an answer of over {limit} bytes",
                 temporary=False,
             )
-        return b"".join(parts)
+        return data
+
+    @property
+    def coding(self) -> str | None:
+        """The coding of the body, such as ``gzip``; None as it should be."""
+        text = self.headers.get("Content-Encoding", "").strip().lower()
+        return text if text not in ("", "identity") else None
+
+    def _decoded(self, data: bytes, limit: int) -> bytes:
+        if self.coding not in ("gzip", "x-gzip"):
+            raise self.encoded()
+        decoder = zlib.decompressobj(wbits=31)
+        try:
+            data = decoder.decompress(data, limit)
+        except zlib.error:
+            raise errors.ServerFault(
+                f"{urls.shown(self.url)}: an answer in damaged gzip"
+            ) from None
+        if not decoder.eof and len(data) < limit:
+            raise errors.ServerFault(
+                f"{urls.shown(self.url)}: an answer in incomplete gzip"
+            )
+        return data
+
+    def encoded(self) -> errors.ServerFault:
+        """The error for a body that must not be encoded."""
+        return errors.ServerFault(
+            f"{urls.shown(self.url)}: the answer has Content-Encoding:"
+            f" {str(self.coding)[:20]!r}, which was not asked for",
+            hint="switch compression off in the registry, or in the proxy in"
+            " front of it",
+            temporary=False,
+        )
 
     def length(self) -> int | None:
         """The value of Content-Length, where there is a sound one."""
         text = self.headers.get("Content-Length", "")
+        if self.coding is not None:
+            return None
         return int(text) if LENGTH.fullmatch(text) else None
 
     def discard(self) -> None:
@@ -189,7 +231,7 @@ class Transport:
     def _tls_context(self) -> ssl.SSLContext:
         """Made at its first use: reading all authorities takes a while."""
         with self._lock:
-            self._context = self._context or _context(self._tls)
+            self._context = self._context or make_context(self._tls)
             return self._context
 
     def close(self) -> None:
@@ -220,9 +262,17 @@ class Transports:
                 transport.close()
 
 
-def _context(tls: TLS) -> ssl.SSLContext:
+def make_context(tls: TLS) -> ssl.SSLContext:
+    """What verifies servers, and shows the certificate of the client.
+
+    :raises InvalidFile: when a file of the policy cannot be used.
+    """
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
+    # Python 3.13 began to refuse the authorities that company tools make,
+    # without critical constraints or key identifiers; OpenSSL, Go and earlier
+    # versions accept them.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     defaults = ssl.get_default_verify_paths()
     if not defaults.cafile and not defaults.capath:
         context.load_verify_locations(requests.utils.DEFAULT_CA_BUNDLE_PATH)

@@ -103,6 +103,13 @@ def _origin(url: str) -> Origin:
     return scheme, parts.hostname.rstrip("."), port or PORTS[scheme]
 
 
+def authority(url: str) -> str:
+    """``host[:port]`` of a URL, without the default port."""
+    scheme, host, port = origin(url)
+    text = f"[{host}]" if ":" in host else host
+    return text if port == PORTS[scheme] else f"{text}:{port}"
+
+
 def is_host(text: str) -> bool:
     """Whether this is the name or address of a host, without brackets."""
     return bool(_HOST.fullmatch(text))
@@ -126,6 +133,15 @@ def address(host: str) -> Address | None:
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
         return found.ipv4_mapped
     return found
+
+
+def network(
+    text: str,
+) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """The network that is written ``address/bits``; None for other text."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_network(text, strict=False)
+    return None
 
 
 def is_loopback(host: str) -> bool:

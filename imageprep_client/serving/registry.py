@@ -97,7 +97,7 @@ class _Registry:
     def _tags(
         self, request: web.Request, store: ImageServeStore
     ) -> web.Response:
-        if not store.paths.manifests.is_dir():
+        if not store.has_manifests():
             raise route.name_unknown(store.repository)
         return self._list(
             request, {"name": store.repository}, "tags", list(store.tags())

@@ -1,8 +1,8 @@
 """The store interface: one repository's content, with tags on top.
 
-A store is addressed by `Descriptor`. What only some stores can do is a
-protocol of its own with one method, probed with ``isinstance`` once per
-copy. Stores may be used by several threads at once.
+A store is addressed by `Descriptor`. Each optional power of a store is a
+protocol with one method, and is looked for with ``isinstance`` once per copy.
+Several threads may use a store at once.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Store(ReadableStore, Protocol):
         ...
 
     def tag(self, descriptor: Descriptor, tag: str) -> None:
-        """Make `tag` name this manifest, which must be in the repository.
+        """Let `tag` name this manifest, which must be in the repository.
 
         :raises NotFound: when it is not.
         """
@@ -113,7 +113,7 @@ class Mounts(Protocol):
     def mount(self, descriptor: Descriptor, repository: str | None) -> bool:
         """Take the blob from `repository`, or from anywhere when None.
 
-        Taking over what is here already, or from this very repository,
+        A mount of a blob that is here already, or from this repository,
         does nothing and succeeds.
 
         :returns: whether the blob is in this repository now.
@@ -128,8 +128,8 @@ class BeginsPushes(Protocol):
     def begin(self, descriptor: Descriptor) -> bool:
         """Whether the blob is here; if not, its push has begun.
 
-        For callers that push missing blobs: the `push` that follows takes a
-        step less.
+        For callers that push a missing blob: the `push` that follows takes
+        one step less.
         """
         ...
 
@@ -150,7 +150,7 @@ class PushesTagged(Protocol):
 
 @runtime_checkable
 class Locates(Protocol):
-    """Knows, without asking anybody, which repositories have a blob."""
+    """Knows, without a request, which repositories have a blob."""
 
     def locate(self, descriptor: Descriptor) -> str | None:
         """A repository of the same registry that has the blob, or None."""
@@ -263,8 +263,8 @@ class KeepsPartial(Protocol):
     def partial(self, descriptor: Descriptor) -> tuple[Content, int] | None:
         """The beginning and its length in bytes, or None.
 
-        It is not verified, and it is given once: who takes it pushes the
-        blob again, these bytes first.
+        It is not verified, and is returned once: the caller pushes the blob
+        again, beginning with these bytes.
         """
         ...
 

@@ -1,7 +1,7 @@
-"""What a place on a disk of this host can tell about its own files.
+"""The files of stores on a disk of this host.
 
-Registries answer only for what is asked for by name; a directory can be
-looked through, with what nothing names any more and what got broken.
+A registry answers only for content that is asked for by name. A directory can
+be searched, so unreferenced and broken content is found, too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Held:
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
 class Defect:
-    """Something that is wrong with what surrounds the content.
+    """A fault in a list, a tag or a header, not in the content.
 
     :ivar name: a digest, a tag, or a file below the repository.
     :ivar problem: in a few words, such as ``listed but absent``.
@@ -61,8 +61,8 @@ class Holdings(Protocol):
     def defects(self) -> Iterator[Defect]:
         """What is wrong with lists, tags and headers.
 
-        Content itself is not read, and content that is missing is told
-        only where nothing but a list or a tag's variant names it.
+        Content is not read. Missing content is reported only when nothing
+        but a list or a variant of a tag names it.
         """
         ...
 
@@ -71,20 +71,20 @@ class Holdings(Protocol):
         ...
 
     def tidy(self) -> None:
-        """Take a repository that holds nothing any more off the lists."""
+        """Remove a repository without content from the lists."""
         ...
 
 
 @runtime_checkable
 class KeepsFiles(Protocol):
-    """A place that can look through its files."""
+    """A registry whose files can be searched."""
 
     def holdings(self, repository: str) -> Holdings:
         """Those of one repository."""
         ...
 
     def homes(self) -> Sequence[str]:
-        """All repositories with any file, in no catalog or not; sorted."""
+        """All repositories with any file, listed or not; sorted."""
         ...
 
     def defects(self) -> Iterator[Defect]:
@@ -92,11 +92,11 @@ class KeepsFiles(Protocol):
         ...
 
     def holder(self) -> str:
-        """Who writes now, such as ``process 4711``; empty for nobody."""
+        """The writer, such as ``process 4711``; empty when there is none."""
         ...
 
     def check_writable(self) -> None:
-        """Find out before anything is done whether it can be written.
+        """Check, before anything is changed, that it can be written.
 
         :raises AccessDenied: when this user may not.
         """

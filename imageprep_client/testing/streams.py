@@ -34,14 +34,21 @@ class Breaking(io.BytesIO):
 def store_all(store: base.Store, *images: content.Image) -> None:
     """Push everything of these images, children first."""
     for image in images:
-        for piece in image.pieces:
-            push(store, piece)
+        push(store, *image.pieces)
 
 
-def push(store: base.Store, piece: content.Piece) -> None:
-    """Push one piece."""
-    with piece.open() as stream:
-        store.push(piece.descriptor, stream)
+def put(store: base.Store, image: content.Image, *tags: str) -> None:
+    """Push an image, children first, and tag it."""
+    store_all(store, image)
+    for tag in tags:
+        store.tag(image.descriptor, tag)
+
+
+def push(store: base.Store, *pieces: content.Piece) -> None:
+    """Push pieces in this order."""
+    for piece in pieces:
+        with piece.open() as stream:
+            store.push(piece.descriptor, stream)
 
 
 def read(store: base.ReadableStore, descriptor: Descriptor) -> bytes:

@@ -19,6 +19,7 @@ from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.gate import Basic, Bearer, Open
 from imageprep_client.testing.registry import Behaviour, RegistryServer
+from imageprep_client.testing.streams import put
 from tests.conftest import Golden
 from tests.functional import base
 from tests.functional.deployment import PLAIN
@@ -34,9 +35,7 @@ IMAGE = content.image("keystone", labels={"version": "17.1.3"})
 
 def fill(store: stores.Store) -> Descriptor:
     """Put the image there, under two tags."""
-    store_suite.store_all(store, IMAGE)
-    store.tag(IMAGE.descriptor, "17.1")
-    store.tag(IMAGE.descriptor, "latest")
+    put(store, IMAGE, "17.1", "latest")
     return IMAGE.descriptor
 
 

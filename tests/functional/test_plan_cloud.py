@@ -25,7 +25,7 @@ from tests.openstack_services import Services
 
 LISTED = {"path": plans.PARAMETERS}
 #: Seconds after which somebody who interrupts a command begins to wonder.
-A_MOMENT = 2.0
+A_MOMENT = 8.0
 #: What is told, at any time, of a run that takes long, as where all is slow.
 PROGRESS = r"(\s*\w+: \d+/\d+ images[^\n]*)*\s*"
 PLAIN = deployment.PLAIN + PROGRESS

@@ -12,9 +12,10 @@ import pytest
 from imageprep_client.client import stores as opening
 from imageprep_client.host import undercloud
 from imageprep_client.stores.imageserve import ImageServeTree
-from imageprep_client.testing import content, store_suite
+from imageprep_client.testing import content
 from imageprep_client.testing.gate import Basic
 from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.streams import put
 from tests.conftest import Golden
 from tests.functional import base
 from tests.functional.deployment import PLAIN
@@ -30,10 +31,7 @@ IMAGE = content.image("keystone", labels=LABELS)
 
 def fill(server: RegistryServer) -> None:
     """Put the image there under three tags."""
-    store = server.content.store(NAME)
-    store_suite.store_all(store, IMAGE)
-    for tag in ("17.1", "17.1.3", "17.1.3-9"):
-        store.tag(IMAGE.descriptor, tag)
+    put(server.content.store(NAME), IMAGE, "17.1", "17.1.3", "17.1.3-9")
 
 
 @pytest.fixture

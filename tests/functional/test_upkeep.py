@@ -18,6 +18,7 @@ from imageprep_client.testing.registry import Behaviour, RegistryServer
 from tests.conftest import Golden
 from tests.functional import base, deployment
 from tests.functional.deployment import PLAIN, UNDERCLOUD
+from tests.trees import OnDisk
 
 VERIFY = ("image-prepare", "verify")
 PRUNE = ("image-prepare", "prune")
@@ -109,7 +110,7 @@ def test_verify_broken_tree(
     openstack: base.OpenStack, tree: ImageServeTree
 ) -> None:
     """One row for each problem, with what needs it; exit status 1."""
-    paths = tree.store("ns/api").paths
+    paths = OnDisk(tree.store("ns/api"))
     config = SAMPLES.images[0].manifests[0].config
     assert config
     paths.blob(config.digest).unlink()
@@ -406,7 +407,7 @@ def test_repair(openstack: base.OpenStack) -> None:
         site.run(*TREE)
         layer = site.images.images[0].manifests[0].layers[0]
         paths = [
-            site.tree().store(image.repository).paths.blob(layer.digest)
+            OnDisk(site.tree().store(image.repository)).blob(layer.digest)
             for image in site.images.images
         ]
         data = bytearray(paths[0].read_bytes())

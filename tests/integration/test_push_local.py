@@ -235,7 +235,7 @@ def test_interrupt(
             assert process.wait(timeout=20) == 128 + number
         finally:
             process.kill()
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 10
     with pytest.raises(ProcessLookupError):
         os.kill(int(started.read_text()), 0)
     assert not local_storage.leftovers()

@@ -17,7 +17,8 @@ from imageprep_client.heat.parameters import Credential
 from imageprep_client.serving import server
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.testing import content, store_suite
+from imageprep_client.testing import content
+from imageprep_client.testing.streams import put
 from tests import servers
 from tests.servers import DockerRegistry
 
@@ -33,10 +34,8 @@ def fill(registry: DockerRegistry, *names: str) -> None:
     with RegistryClient() as registries:
         for name in names:
             store = registries.store(registry.host, name)
-            store_suite.store_all(store, INDEX)
-            store.tag(INDEX.descriptor, "many")
-            store.tag(IMAGE.descriptor, "17.1")
-            store.tag(IMAGE.descriptor, "17.1.3")
+            put(store, INDEX, "many")
+            put(store, IMAGE, "17.1", "17.1.3")
 
 
 @pytest.fixture

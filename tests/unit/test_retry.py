@@ -41,8 +41,8 @@ def test_pauses_grow_to_the_cap() -> None:
         (errors.Unreachable("x", errno=socket.EAI_AGAIN), 12),
         (errors.Unreachable("x", errno=socket.EAI_NONAME), 5),
         (errors.DigestMismatch("x"), 5),
-        (errors.DigestMismatch("x", actual="sha256:a"), 2),
-        (errors.SizeMismatch("x"), 5),
+        (errors.DigestMismatch("x", actual="sha256:a"), 7),
+        (errors.SizeMismatch("x"), 7),
         (errors.NotFound("x"), 1),
         (errors.Unverified("x"), 1),
         (errors.Refused("x"), 1),
@@ -59,7 +59,7 @@ def test_other_wrong_bytes_are_damage() -> None:
     """Content that is wrong in another way each time is tried on."""
     attempts = FAST.begin()
     for n in range(11):
-        error = errors.DigestMismatch("x", actual=f"sha256:{n}")
+        error = errors.DigestMismatch(f"x {n}", actual=f"sha256:{n}")
         assert attempts.pause(error) is not None
 
 
@@ -73,10 +73,17 @@ def test_progress_counts_anew() -> None:
     assert attempts.pause(error) is None
 
 
-def test_permanent_causes_are_told_soon() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.Unreachable("x", errno=socket.EAI_NONAME),
+        errors.DigestMismatch("x", actual="sha256:a"),
+        errors.SizeMismatch("x"),
+    ],
+)
+def test_permanent_causes_are_told_soon(error: errors.StoreError) -> None:
     """What seldom changes is told within fifteen seconds."""
     attempts = RetryPolicy().begin()
-    error = errors.Unreachable("x", errno=socket.EAI_NONAME)
     pauses = iter(lambda: attempts.pause(error), None)
     assert sum(pause for pause in pauses if pause) < 15
 

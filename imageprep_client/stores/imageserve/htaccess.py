@@ -14,8 +14,16 @@ _DIGEST = re.compile(
     r'^\s*Header\s+set\s+Docker-Content-Digest\s+"?([^"\s]+)', re.I | re.M
 )
 
-#: For the directory of referrers, which are all indexes.
-REFERRERS = f"ForceType {mediatypes.OCI_INDEX}\n".encode()
+#: For the directory of referrers: all are indexes, and where there is none,
+#: the empty one answers. A server without mod_rewrite answers 404.
+REFERRERS = (
+    f"ForceType {mediatypes.OCI_INDEX}\n"
+    "<IfModule mod_rewrite.c>\n"
+    "RewriteEngine On\n"
+    "RewriteCond %{REQUEST_FILENAME} !-f\n"
+    "RewriteRule ^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$ index.json [L]\n"
+    "</IfModule>\n"
+).encode()
 
 
 def render(media_type: str, digest: str) -> bytes:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from imageprep_client import errors
-from imageprep_client.host import disk
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.stores.holdings import Defect
-from imageprep_client.stores.imageserve import homes, htaccess, layout
+from imageprep_client.stores.imageserve import htaccess, layout
+from imageprep_client.stores.imageserve import repositories as on_disk
+from imageprep_client.stores.imageserve.layout import TreeDirectory
 from imageprep_client.stores.imageserve.referrers import Referrers
-
-if TYPE_CHECKING:
-    from imageprep_client.stores.imageserve.store import ImageServeStore
+from imageprep_client.stores.imageserve.store import ImageServeStore
 
 _MAX_LIST = 64 * 1024 * 1024
 _MAX_HEADERS = 64 * 1024
@@ -27,42 +25,44 @@ UNLISTED = "not listed"
 STRAY = "not content"
 
 
-def repository(tree: Path, store: ImageServeStore) -> Iterator[Defect]:
+def repository(
+    tree: TreeDirectory, store: ImageServeStore
+) -> Iterator[Defect]:
     """What is wrong in one repository; an `OSError` is the caller's."""
     found = dict(_manifests(tree, store))
     yield from _headers(tree, store, found)
     yield from _tags(tree, store, found)
-    yield from _strays(store)
+    yield from _strays(tree, store)
     yield from _referrers(tree, store, found)
 
 
-def catalog(tree: Path, names: Iterable[str]) -> Iterator[Defect]:
+def catalog(tree: TreeDirectory, names: Iterable[str]) -> Iterator[Defect]:
     """What is wrong with the lists of the whole tree.
 
     :param names: the repositories with any file.
     """
-    root = tree / layout.ROOT
-    if disk.regular_size(root / layout.MANIFEST) is None:
+    if tree.regular_size(f"{layout.ROOT}/{layout.MANIFEST}") is None:
         yield Defect(f"{layout.ROOT}/{layout.MANIFEST}", "missing")
     there = set()
     for name in names:
-        paths = layout.RepositoryPaths(tree, name)
-        if homes.is_part(paths.manifests) and homes.is_part(paths.tags):
+        paths = layout.RepositoryPaths(name)
+        parts = (paths.manifests, paths.tags)
+        if all(on_disk.is_part(tree, part) for part in parts):
             there.add(name)
-    name = f"{layout.ROOT}/_catalog"
-    yield from _compare(tree, root / "_catalog", name, "repositories", there)
+    name = layout.CATALOG
+    yield from _compare(tree, name, name, "repositories", there)
 
 
 def _manifests(
-    tree: Path, store: ImageServeStore
+    tree: TreeDirectory, store: ImageServeStore
 ) -> Iterator[tuple[str, Manifest | None]]:
     """All manifests by digest; None for what is none."""
     home = store.paths.manifests
-    for name in _names(home):
+    for name in tree.entries(home):
         if not digests.is_valid(name):
             continue
         path = store.paths.manifest(name)
-        content = disk.read(tree, path, manifests.MAX_SIZE + 1)
+        content = tree.read(path, manifests.MAX_SIZE + 1)
         try:
             yield (
                 name,
@@ -75,13 +75,15 @@ def _manifests(
 
 
 def _headers(
-    tree: Path, store: ImageServeStore, found: Mapping[str, Manifest | None]
+    tree: TreeDirectory,
+    store: ImageServeStore,
+    found: Mapping[str, Manifest | None],
 ) -> Iterator[Defect]:
     for digest, manifest in found.items():
-        if disk.regular_size(store.paths.manifest(digest)) is None:
+        if tree.regular_size(store.paths.manifest(digest)) is None:
             yield Defect(digest, "incomplete")
             continue
-        content = disk.read(tree, store.paths.htaccess(digest), _MAX_HEADERS)
+        content = tree.read(store.paths.htaccess(digest), _MAX_HEADERS)
         if not content:
             yield Defect(digest, "no headers")
         elif manifest and not _says(content, manifest):
@@ -107,7 +109,9 @@ def _is_of(manifest: Manifest, media_type: str) -> bool:
 
 
 def _tags(
-    tree: Path, store: ImageServeStore, found: Mapping[str, Manifest | None]
+    tree: TreeDirectory,
+    store: ImageServeStore,
+    found: Mapping[str, Manifest | None],
 ) -> Iterator[Defect]:
     tags = list(store.tags())
     for tag in tags:
@@ -122,21 +126,21 @@ def _tags(
             if variant.digest not in found:
                 yield Defect(variant.digest, "missing")
     path = store.paths.tags_list
-    if tags or (path.exists() and not path.is_dir()):
+    if tags or (tree.status(path) and not tree.is_directory(path)):
         name = store.repository
         yield from _compare(tree, path, "tags/list", "tags", tags, name)
 
 
 def _compare(
-    tree: Path,
-    path: Path,
+    tree: TreeDirectory,
+    path: str,
     name: str,
     key: str,
     there: Iterable[str],
     owner: str | None = None,
 ) -> Iterator[Defect]:
     """A list in a file against what there is."""
-    content = disk.read(tree, path, _MAX_LIST)
+    content = tree.read(path, _MAX_LIST)
     if content is None:
         yield Defect(name, "missing")
         return
@@ -156,28 +160,33 @@ def _compare(
         yield Defect(each, UNLISTED)
 
 
-def _strays(store: ImageServeStore) -> Iterator[Defect]:
+def _strays(tree: TreeDirectory, store: ImageServeStore) -> Iterator[Defect]:
     paths = store.paths
-    for name in _names(paths.blobs):
+    for name in tree.entries(paths.blobs):
+        path = f"{paths.blobs}/{name}"
         digest = name.removesuffix(layout.LAYER_SUFFIX)
-        regular = disk.regular_size(paths.blobs / name) is not None
+        regular = tree.regular_size(path) is not None
         content = digests.is_valid(digest) and regular
-        if not content and not homes.is_below(paths.blobs / name):
+        if not content and not on_disk.is_below(tree, path):
             yield Defect(f"blobs/{name}", STRAY)
     tags = set(store.tags())
-    for name in _names(paths.manifests):
+    for name in tree.entries(paths.manifests):
         tag = name.removesuffix(layout.TYPE_MAP_SUFFIX)
         manifest = digests.is_valid(name) or tag in tags
-        if not manifest and not homes.is_below(paths.manifests / name):
+        if not manifest and not on_disk.is_below(
+            tree, f"{paths.manifests}/{name}"
+        ):
             yield Defect(f"manifests/{name}", STRAY)
 
 
 def _referrers(
-    tree: Path, store: ImageServeStore, found: Mapping[str, Manifest | None]
+    tree: TreeDirectory,
+    store: ImageServeStore,
+    found: Mapping[str, Manifest | None],
 ) -> Iterator[Defect]:
     lists = Referrers(tree, store.paths)
     listed: set[tuple[str, str]] = set()
-    names = _names(store.paths.referrers)
+    names = tree.entries(store.paths.referrers)
     subjects = [name for name in names if digests.is_valid(name)]
     for subject in subjects:
         try:
@@ -193,13 +202,9 @@ def _referrers(
         yield Defect(digest, ABSENT)
     for _, digest in sorted(there - listed):
         yield Defect(digest, UNLISTED)
-    headers = store.paths.referrers / layout.HTACCESS
-    if subjects and not disk.regular_size(headers):
+    headers = tree.regular_size(store.paths.referrers_headers)
+    if subjects and not headers:
         yield Defect(f"referrers/{layout.HTACCESS}", "missing")
-
-
-def _names(directory: Path) -> list[str]:
-    try:
-        return sorted(path.name for path in directory.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    empty = tree.regular_size(store.paths.no_referrers)
+    if headers == len(htaccess.REFERRERS) and not empty:
+        yield Defect(f"referrers/{layout.MANIFEST}", "missing")

@@ -1,4 +1,4 @@
-"""Where things are in an image-serve tree; names and paths only.
+"""Where things are in an image-serve tree, and how files come there.
 
 ::
 
@@ -14,14 +14,24 @@
     v2/<repository>/manifests/<tag>.type-map     what a tag names
     v2/<repository>/manifests/<tag>              the same, older: a symlink
     v2/<repository>/referrers/<digest>           an index of its referrers
+    v2/<repository>/referrers/index.json         for a manifest without any
     v2/<repository>/referrers/.htaccess          their media type
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import itertools
 import json
-from collections.abc import Iterable
-from pathlib import Path
+import os
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+
+from imageprep_client import errors
+from imageprep_client.host.directory import Directory
+from imageprep_client.oci import reference as references
 
 TYPE_MAP_SUFFIX = ".type-map"
 #: tripleo-common put it on every layer, compressed or not.
@@ -29,50 +39,131 @@ LAYER_SUFFIX = ".gz"
 LOCK = ".lock"
 INCOMING = ".incoming"
 ROOT = "v2"
+CATALOG = f"{ROOT}/_catalog"
 MANIFEST = "index.json"
 HTACCESS = ".htaccess"
+_STAGED = re.compile(r"[0-9a-f]{24}")
+_UNLISTED = re.compile(r"tags-[0-9a-f]{24}")
+
+
+def check_repository(name: object) -> str:
+    """The name of a repository itself when a tree can have it.
+
+    :raises InvalidReference: when the name breaks the grammar, or when one
+        of the tree's own files is in its place.
+    """
+    checked = references.check_repository(name)
+    parts = checked.split("/")
+    pairs = list(itertools.pairwise(parts))
+    if parts[0] == MANIFEST or any(
+        above == "manifests" and part.endswith(TYPE_MAP_SUFFIX)
+        for above, part in pairs
+    ):
+        raise errors.InvalidReference(
+            f"invalid repository name {checked!r}: trees have files of that"
+            " name"
+        )
+    return checked
 
 
 class RepositoryPaths:
-    """The paths of one repository.
+    """The paths of one repository, relative to the tree.
 
     Names and digests must have been checked against their grammar.
     """
 
-    def __init__(self, tree: Path, repository: str) -> None:
-        self.home = tree / ROOT / repository
-        self.blobs = self.home / "blobs"
-        self.manifests = self.home / "manifests"
-        self.tags = self.home / "tags"
-        self.tags_list = self.tags / "list"
-        self.referrers = self.home / "referrers"
+    def __init__(self, repository: str) -> None:
+        self.home = f"{ROOT}/{repository}"
+        self.blobs = f"{self.home}/blobs"
+        self.manifests = f"{self.home}/manifests"
+        self.tags = f"{self.home}/tags"
+        self.tags_list = f"{self.tags}/list"
+        self.referrers = f"{self.home}/referrers"
+        self.referrers_headers = f"{self.referrers}/{HTACCESS}"
+        self.no_referrers = f"{self.referrers}/{MANIFEST}"
 
-    def blob(self, digest: str) -> Path:
+    def blob(self, digest: str) -> str:
         """Where a blob is written."""
-        return self.blobs / digest
+        return f"{self.blobs}/{digest}"
 
-    def blob_candidates(self, digest: str) -> tuple[Path, Path]:
-        """Where a blob may be found, in order of preference."""
-        return self.blob(digest), self.blobs / f"{digest}{LAYER_SUFFIX}"
+    def blob_candidates(self, digest: str) -> tuple[str, str]:
+        """Where a blob may be, in order of preference."""
+        return self.blob(digest), self.blob(f"{digest}{LAYER_SUFFIX}")
 
-    def manifest_directory(self, digest: str) -> Path:
-        return self.manifests / digest
+    def manifest_directory(self, digest: str) -> str:
+        """Where a manifest and its headers are."""
+        return f"{self.manifests}/{digest}"
 
-    def manifest(self, digest: str) -> Path:
-        return self.manifests / digest / MANIFEST
+    def manifest(self, digest: str) -> str:
+        """The manifest itself."""
+        return f"{self.manifests}/{digest}/{MANIFEST}"
 
-    def htaccess(self, digest: str) -> Path:
-        return self.manifests / digest / HTACCESS
+    def htaccess(self, digest: str) -> str:
+        """The response headers of a manifest."""
+        return f"{self.manifests}/{digest}/{HTACCESS}"
 
-    def type_map(self, tag: str) -> Path:
-        return self.manifests / f"{tag}{TYPE_MAP_SUFFIX}"
+    def type_map(self, tag: str) -> str:
+        """The file of a tag."""
+        return f"{self.manifests}/{tag}{TYPE_MAP_SUFFIX}"
 
-    def tag_link(self, tag: str) -> Path:
+    def tag_link(self, tag: str) -> str:
         """Where the older form of the tree has a symbolic link."""
-        return self.manifests / tag
+        return f"{self.manifests}/{tag}"
 
-    def referrers_of(self, digest: str) -> Path:
-        return self.referrers / digest
+    def referrers_of(self, digest: str) -> str:
+        """The index of a manifest's referrers."""
+        return f"{self.referrers}/{digest}"
+
+
+class TreeDirectory(Directory):
+    """The directory that holds ``v2``.
+
+    Served files and directories are for the web server's user to read,
+    whatever the umask is. What is not whole yet is outside of ``v2``.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(path, public=True)
+
+    def put(self, path: str, content: bytes) -> None:
+        """Give a file this content; readers see the old or the new, whole."""
+        self.make_directory(path.rpartition("/")[0])
+        self.replace(path, content, staging=INCOMING)
+
+    @contextlib.contextmanager
+    def staged_directory(self) -> Iterator[str]:
+        """A fresh empty directory, removed at the end with its content."""
+        path = f"{INCOMING}/{secrets.token_hex(12)}"
+        self.make_directory(path)
+        try:
+            yield path
+        finally:
+            if self.status(path):
+                self.remove_tree(path)
+
+    def remove_directory(self, path: str) -> None:
+        """Remove a directory with all that is in it, for readers at once."""
+        with self.staged_directory() as temporary:
+            self.rename(path, temporary)
+
+
+def unlisted(repository: str) -> str:
+    """The file that says that ``tags/list`` of a repository is to be written.
+
+    It has the name of the repository in it.
+    """
+    digest = hashlib.sha256(repository.encode()).hexdigest()
+    return f"{INCOMING}/tags-{digest[:24]}"
+
+
+def is_unlisted(name: str) -> bool:
+    """Whether a name is one of `unlisted`."""
+    return _UNLISTED.fullmatch(name) is not None
+
+
+def is_staged_directory(name: str) -> bool:
+    """Whether a name is one of `TreeDirectory.staged_directory`."""
+    return _STAGED.fullmatch(name) is not None
 
 
 def tags_list(repository: str, tags: Iterable[str]) -> bytes:

@@ -12,10 +12,10 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.host import disk
+from imageprep_client.host.directory import Directory
+from imageprep_client.host.reading import Kind
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci.descriptor import Descriptor
 
@@ -27,77 +27,86 @@ _FORGOTTEN = 7 * 24 * 3600.0
 
 
 class Partials:
-    """The beginnings in one staging directory; threads may share it."""
+    """The beginnings in one staging directory; threads may share it.
 
-    def __init__(self, incoming: Path) -> None:
+    :param incoming: the path of the staging directory in the tree.
+    """
+
+    def __init__(self, tree: Directory, incoming: str) -> None:
+        self._tree = tree
         self._incoming = incoming
         self._lock = threading.Lock()
-        self._known: dict[str, Path] = {}
+        self._known: dict[str, str] = {}
 
     def scan(self) -> None:
         """Learn what earlier runs left, and remove what is of no use.
 
         The caller keeps other writers out.
         """
-        known: dict[str, Path] = {}
+        known: dict[str, tuple[int, str]] = {}
         oldest = time.time() - _FORGOTTEN
-        for path in self._incoming.glob(f"*{_SUFFIX}"):
-            digest = path.name.partition(".")[0]
-            size = disk.regular_size(path) or 0
-            useful = (
-                digests.is_valid(digest)
-                and size >= _WORTHWHILE
-                and path.lstat().st_mtime > oldest
-            )
-            rival = known.get(digest)
-            if useful and rival and (disk.regular_size(rival) or 0) >= size:
-                useful = False
-            if not useful:
-                path.unlink()
+        for name, kind in self._tree.entries(self._incoming).items():
+            digest = name.partition(".")[0]
+            if not name.endswith(_SUFFIX) or not digests.is_valid(digest):
+                continue
+            path = f"{self._incoming}/{name}"
+            size = self._useful_size(path, oldest) if kind is Kind.FILE else 0
+            rival_size, rival = known.get(digest, (0, ""))
+            if size <= rival_size:
+                self._tree.unlink(path)
                 continue
             if rival:
-                rival.unlink()
-            known[digest] = path
+                self._tree.unlink(rival)
+            known[digest] = size, path
         with self._lock:
-            self._known = known
+            self._known = {digest: path for digest, (_, path) in known.items()}
+
+    def _useful_size(self, path: str, oldest: float) -> int:
+        """The bytes of a beginning; 0 when it is not worth to be kept."""
+        status = self._tree.status(path)
+        if status is None or status.st_mtime <= oldest:
+            return 0
+        return status.st_size if status.st_size >= _WORTHWHILE else 0
 
     @property
     def names(self) -> frozenset[str]:
         """The names of the files that are kept."""
         with self._lock:
-            return frozenset(path.name for path in self._known.values())
+            return frozenset(
+                path.rpartition("/")[2] for path in self._known.values()
+            )
 
     @contextlib.contextmanager
-    def staged(self, blob: Descriptor) -> Iterator[Path]:
+    def staged(self, blob: Descriptor) -> Iterator[str]:
         """A fresh name to write the blob under.
 
         When the block fails what was written is kept, unless the content
         itself was wrong.
         """
         name = f"{blob.digest}.{secrets.token_hex(8)}{_SUFFIX}"
-        path = self._incoming / name
+        path = f"{self._incoming}/{name}"
         try:
             yield path
         except errors.InvalidContent:
-            _remove(path)
+            self._tree.unlink(path)
             raise
         except BaseException:
             self._keep(blob, path)
             raise
         else:
-            _remove(path)
+            self._tree.unlink(path)
 
-    def _keep(self, blob: Descriptor, path: Path) -> None:
-        size = disk.regular_size(path)
+    def _keep(self, blob: Descriptor, path: str) -> None:
+        size = self._tree.regular_size(path)
         if size is None:
             return
         if size < _WORTHWHILE:
-            _remove(path)
+            self._tree.unlink(path)
             return
         with self._lock:
             rival = self._known.get(blob.digest)
             if rival:
-                _remove(rival)
+                self._tree.unlink(rival)
             self._known[blob.digest] = path
 
     def take(self, blob: Descriptor) -> tuple[io.FileIO, int] | None:
@@ -106,17 +115,12 @@ class Partials:
             path = self._known.pop(blob.digest, None)
         if path is None:
             return None
-        file = disk.open_regular(self._incoming, path)
-        size = disk.regular_size(path)
-        _remove(path)
+        file = self._tree.open_regular(path)
+        size = self._tree.regular_size(path)
+        self._tree.unlink(path)
         if file is None or size is None:
             return None
         if size >= blob.size:
             file.close()
             return None
         return file, size
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()

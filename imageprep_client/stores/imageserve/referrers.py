@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.host import disk
 from imageprep_client.oci import document as documents
 from imageprep_client.oci import referrers
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.stores.imageserve import files, htaccess, layout
+from imageprep_client.stores.imageserve import htaccess, layout
+from imageprep_client.stores.imageserve.layout import TreeDirectory
 
 # An index of more bytes than this is not one that `Referrers` wrote.
 _MAX_SIZE = 16 * 1024 * 1024
@@ -19,9 +18,10 @@ _MAX_SIZE = 16 * 1024 * 1024
 class Referrers:
     """Those of one repository; callers turn an `OSError` into theirs."""
 
-    def __init__(self, tree: Path, paths: layout.RepositoryPaths) -> None:
+    def __init__(
+        self, tree: TreeDirectory, paths: layout.RepositoryPaths
+    ) -> None:
         self._tree = tree
-        self._incoming = tree / layout.INCOMING
         self._paths = paths
 
     def of(self, subject: str) -> Sequence[Descriptor]:
@@ -30,8 +30,19 @@ class Referrers:
         :raises InvalidContent: when the file is no such list.
         """
         path = self._paths.referrers_of(subject)
-        content = disk.read(self._tree, path, _MAX_SIZE)
-        return () if content is None else _parse(content, str(path))
+        content = self._tree.read(path, _MAX_SIZE)
+        if content is None:
+            return ()
+        return _parse(content, str(self._tree.path / path))
+
+    def prepare(self) -> None:
+        """Have web servers answer that a manifest has no referrers."""
+        for path, content in (
+            (self._paths.no_referrers, referrers.index(())),
+            (self._paths.referrers_headers, htaccess.REFERRERS),
+        ):
+            if self._tree.regular_size(path) != len(content):
+                self._tree.put(path, content)
 
     def add(self, subject: str, referrer: Descriptor) -> None:
         """Add one, or replace that of its digest."""
@@ -43,18 +54,16 @@ class Referrers:
         self._write(subject, self._others(subject, digest))
 
     def _others(self, subject: str, digest: str) -> list[Descriptor]:
-        return [each for each in self.of(subject) if each.digest != digest]
+        return [entry for entry in self.of(subject) if entry.digest != digest]
 
-    def _write(self, subject: str, found: Iterable[Descriptor]) -> None:
+    def _write(self, subject: str, entries: Iterable[Descriptor]) -> None:
         path = self._paths.referrers_of(subject)
-        ordered = sorted(found, key=lambda each: each.digest)
+        ordered = sorted(entries, key=lambda entry: entry.digest)
         if not ordered:
-            path.unlink(missing_ok=True)
+            self._tree.unlink(path)
             return
-        headers = self._paths.referrers / layout.HTACCESS
-        if not headers.exists():
-            files.replace(self._incoming, headers, htaccess.REFERRERS)
-        files.replace(self._incoming, path, referrers.index(ordered))
+        self.prepare()
+        self._tree.put(path, referrers.index(ordered))
 
 
 def _parse(content: bytes, name: str) -> tuple[Descriptor, ...]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from imageprep_client import errors
 from imageprep_client.host import disk
+from imageprep_client.host.directory import write_all
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
@@ -23,16 +21,13 @@ from imageprep_client.stores import (
     verify,
 )
 from imageprep_client.stores.imageserve import (
-    files,
     htaccess,
     layout,
     typemap,
 )
+from imageprep_client.stores.imageserve.catalog import TreeCatalog
 from imageprep_client.stores.imageserve.referrers import Referrers
 from imageprep_client.stores.imageserve.tags import Tags
-
-if TYPE_CHECKING:
-    from imageprep_client.stores.imageserve.tree import ImageServeTree
 
 _DEFAULT_PLATFORM = Platform("linux", "amd64")
 _MAX_HEADERS = 64 * 1024
@@ -47,13 +42,14 @@ class ImageServeStore:
     symbolic links are not content.
     """
 
-    def __init__(self, tree: ImageServeTree, repository: str) -> None:
-        self.repository = references.check_repository(repository)
-        self.registry = tree.registry
-        self.paths = layout.RepositoryPaths(tree.path, repository)
-        self._tree = tree
-        self._tags = Tags(tree.path, repository, self.paths, self._media_type)
-        self._referrers = Referrers(tree.path, self.paths)
+    def __init__(self, catalog: TreeCatalog, repository: str) -> None:
+        self.repository = layout.check_repository(repository)
+        self.registry = catalog.registry
+        self.paths = layout.RepositoryPaths(repository)
+        self._catalog = catalog
+        self._tree = catalog.tree
+        self._tags = Tags(catalog, repository, self._media_type)
+        self._referrers = Referrers(self._tree, self.paths)
 
     def __str__(self) -> str:
         return f"{self.registry}/{self.repository}"
@@ -66,7 +62,7 @@ class ImageServeStore:
                 raise errors.NotFound(f"{self}:{reference}: manifest unknown")
             digest = root.digest
         with self._reported():
-            size = disk.regular_size(self.paths.manifest(digest))
+            size = self._tree.regular_size(self.paths.manifest(digest))
             if size is None:
                 raise errors.NotFound(f"{self}:{reference}: manifest unknown")
             return Descriptor(self._media_type(digest), digest, size)
@@ -82,12 +78,13 @@ class ImageServeStore:
 
     def _media_type(self, digest: str) -> str:
         """What the ``.htaccess`` says; without one, what the manifest says."""
-        root, paths = self._tree.path, self.paths
-        content = disk.read(root, paths.htaccess(digest), _MAX_HEADERS)
+        path = self.paths.htaccess(digest)
+        content = self._tree.read(path, _MAX_HEADERS)
         recorded = htaccess.media_type(content or b"")
         if mediatypes.is_manifest(recorded):
             return recorded
-        content = disk.read(root, paths.manifest(digest), manifests.MAX_SIZE)
+        path = self.paths.manifest(digest)
+        content = self._tree.read(path, manifests.MAX_SIZE)
         return htaccess.type_inside(content or b"")
 
     def exists(self, descriptor: Descriptor) -> bool:
@@ -97,13 +94,13 @@ class ImageServeStore:
             # Without its headers no web server would say what it is.
             path = self.paths.manifest(descriptor.digest)
             headers = self.paths.htaccess(descriptor.digest)
-            return disk.regular_size(path) == descriptor.size and bool(
-                disk.regular_size(headers)
+            return self._tree.regular_size(path) == descriptor.size and bool(
+                self._tree.regular_size(headers)
             )
 
-    def _blob(self, descriptor: Descriptor) -> Path | None:
+    def _blob(self, descriptor: Descriptor) -> str | None:
         for path in self.paths.blob_candidates(descriptor.digest):
-            if disk.regular_size(path) == descriptor.size:
+            if self._tree.regular_size(path) == descriptor.size:
                 return path
         return None
 
@@ -115,7 +112,7 @@ class ImageServeStore:
                 if descriptor.is_manifest
                 else self._blob(descriptor)
             )
-            stream = path and disk.open_regular(self._tree.path, path)
+            stream = path and self._tree.open_regular(path)
         if not stream:
             raise errors.NotFound(f"{name}: unknown")
         return verify.VerifiedContent(stream, descriptor, name)
@@ -124,7 +121,7 @@ class ImageServeStore:
         """The file of a blob, whatever its size, for a server to send."""
         with self._reported():
             for path in self.paths.blob_candidates(digests.check(digest)):
-                if file := disk.open_regular(self._tree.path, path):
+                if file := self._tree.open_regular(path):
                     return file
         return None
 
@@ -132,7 +129,17 @@ class ImageServeStore:
         """The file of a manifest, for a server to send."""
         path = self.paths.manifest(digests.check(digest))
         with self._reported():
-            return disk.open_regular(self._tree.path, path)
+            return self._tree.open_regular(path)
+
+    def has_manifests(self) -> bool:
+        """Whether the repository has a directory for manifests."""
+        with self._reported():
+            return self._tree.is_directory(self.paths.manifests)
+
+    def write_tags_list(self) -> None:
+        """Have ``tags/list`` say what there is."""
+        with self._catalog.listing, self._reported():
+            self._tags.write_list()
 
     def push(self, expected: Descriptor, content: base.Content) -> None:
         source = verify.verified(expected, content)
@@ -145,33 +152,33 @@ class ImageServeStore:
             self._push_blob(expected, source)
 
     def _push_blob(self, expected: Descriptor, source: base.Content) -> None:
-        self._tree.prepare()
+        self._catalog.prepare()
         path = self.paths.blob(expected.digest)
-        with self._tree.partials.staged(expected) as temporary:
+        with self._catalog.partials.staged(expected) as temporary:
             with self._reported(expected.size):
-                files.make_directory(self.paths.blobs)
+                self._tree.make_directory(self.paths.blobs)
                 disk.check_room(self._tree.path, expected.size)
-                file = files.create(temporary)
+                file = self._tree.create(temporary)
             with file:
                 while chunk := source.read(base.CHUNK):
                     with self._reported(expected.size):
-                        disk.write_all(file, chunk)
+                        write_all(file, chunk)
             with self._reported():
-                temporary.rename(path)
+                self._tree.rename(temporary, path)
                 self._remove_broken(expected)
-        self._tree.remember_blob(expected.digest, path)
+        self._catalog.remember_blob(expected.digest, path)
 
     def partial(
         self, descriptor: Descriptor
     ) -> tuple[base.Content, int] | None:
         with self._reported():
-            return self._tree.partials.take(descriptor)
+            return self._catalog.partials.take(descriptor)
 
     def _remove_broken(self, descriptor: Descriptor) -> None:
         """Remove what a crash of tripleo-common left beside a whole blob."""
         for path in self.paths.blob_candidates(descriptor.digest):
-            if disk.regular_size(path) not in (None, descriptor.size):
-                path.unlink()
+            if self._tree.regular_size(path) not in (None, descriptor.size):
+                self._tree.unlink(path)
 
     def _push_manifest(
         self, expected: Descriptor, source: base.Content
@@ -181,11 +188,11 @@ class ImageServeStore:
             source.read(), expected.media_type, expected.digest
         )
         if not self.exists(expected):
-            self._tree.prepare()
+            self._catalog.prepare()
             with self._reported(expected.size):
                 self._write_manifest(manifest)
         if manifest.subject:
-            with self._tree.listing, self._reported():
+            with self._catalog.listing, self._reported():
                 self._referrers.add(manifest.subject.digest, manifest.referrer)
 
     def _write_manifest(self, manifest: manifests.Manifest) -> None:
@@ -197,19 +204,18 @@ class ImageServeStore:
             layout.MANIFEST: manifest.content,
         }
         home = self.paths.manifest_directory(digest)
-        incoming = self._tree.incoming
-        files.make_directory(self.paths.manifests)
-        with files.staged_directory(incoming) as temporary:
+        self._tree.make_directory(self.paths.manifests)
+        with self._tree.staged_directory() as temporary:
             for name, content in parts.items():
-                files.write(temporary / name, content)
+                self._tree.write(f"{temporary}/{name}", content)
             try:
-                temporary.rename(home)
+                self._tree.rename(temporary, home)
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
                 # Half a manifest, or another thread's whole one.
                 for name, content in parts.items():
-                    files.replace(incoming, home / name, content)
+                    self._tree.put(f"{home}/{name}", content)
 
     def tag(self, descriptor: Descriptor, tag: str) -> None:
         references.check_tag(tag)
@@ -217,10 +223,18 @@ class ImageServeStore:
         variants = [typemap.Variant(root.media_type, root.digest)]
         if root.media_type in mediatypes.INDEXES:
             variants += self._fallback(root)
-        self._tree.prepare()
-        with self._tree.listing, self._reported():
+        self._catalog.prepare()
+        with self._catalog.listing, self._reported():
+            for path in (self.paths.tag_link(tag), self.paths.tags_list):
+                if self._tree.is_directory(path):
+                    raise errors.InvalidReference(
+                        f"{self}:{tag}: a repository below has the directory"
+                        f" {path}, which a web server would serve instead",
+                        hint="give one of them another name",
+                    )
+            self._referrers.prepare()
             self._tags.write(tag, variants)
-            self._tree.list_repository(self.repository)
+            self._catalog.list_repository(self.repository)
 
     def _fallback(self, index: Descriptor) -> list[typemap.Variant]:
         """One image of the index, for clients that know no indexes."""
@@ -252,16 +266,16 @@ class ImageServeStore:
         origin = self._origin(descriptor, repository)
         if origin is None:
             return False
-        self._tree.prepare()
+        self._catalog.prepare()
         path = self.paths.blob(descriptor.digest)
         with self._reported():
-            files.make_directory(path.parent)
-            linked = disk.link(origin, path, self._tree.incoming)
+            self._tree.make_directory(self.paths.blobs)
+            linked = self._tree.link(origin, path, staging=layout.INCOMING)
         if not linked or not self.exists(descriptor):
             return False
         with self._reported():
             self._remove_broken(descriptor)
-        self._tree.remember_blob(descriptor.digest, path)
+        self._catalog.remember_blob(descriptor.digest, path)
         return True
 
     def locate(self, descriptor: Descriptor) -> str | None:
@@ -272,19 +286,18 @@ class ImageServeStore:
         origin = self._origin(descriptor, None)
         if origin is None:
             return None
-        root = self._tree.path / layout.ROOT
-        return origin.parent.parent.relative_to(root).as_posix()
+        return origin.removeprefix(f"{layout.ROOT}/").rsplit("/", 2)[0]
 
     def _origin(
         self, descriptor: Descriptor, repository: str | None
-    ) -> Path | None:
+    ) -> str | None:
         if repository is not None:
-            other = ImageServeStore(self._tree, repository)
+            other = ImageServeStore(self._catalog, repository)
             with self._reported():
                 return other._blob(descriptor)
-        path = self._tree.find_blob(descriptor.digest)
+        path = self._catalog.find_blob(descriptor.digest)
         with self._reported():
-            if path and disk.regular_size(path) == descriptor.size:
+            if path and self._tree.regular_size(path) == descriptor.size:
                 return path
         return None
 
@@ -303,51 +316,51 @@ class ImageServeStore:
     def delete(self, descriptor: Descriptor) -> None:
         if not self.exists(descriptor):
             raise errors.NotFound(f"{self}@{descriptor.digest}: unknown")
-        self._tree.prepare()
+        self._catalog.prepare()
         if descriptor.is_manifest:
             self._delete_manifest(descriptor)
             return
         with self._reported():
             for path in self.paths.blob_candidates(descriptor.digest):
-                path.unlink(missing_ok=True)
-        self._tree.forget_blob(descriptor.digest, self.paths.blobs)
+                self._tree.unlink(path)
+        self._catalog.forget_blob(descriptor.digest, self.paths.blobs)
 
     def _delete_manifest(self, descriptor: Descriptor) -> None:
         """What names the manifest goes first, so nothing names a lost one."""
-        with self._tree.listing, self._reported():
+        with self._catalog.listing, self._reported():
             # Read with the lists guarded: of two who delete it, one has.
             subject = verify.manifest(self, descriptor).subject
             self._tags.forget(descriptor.digest)
             if subject:
                 self._referrers.remove(subject.digest, descriptor.digest)
-            with files.staged_directory(self._tree.incoming) as temporary:
-                home = self.paths.manifest_directory(descriptor.digest)
-                home.rename(temporary)
-            self._tree.holdings(self.repository).tidy()
+            home = self.paths.manifest_directory(descriptor.digest)
+            self._tree.remove_directory(home)
+            self._catalog.tidy(self.repository)
 
     def untag(self, tag: str) -> bool:
         references.check_tag(tag)
-        if tag not in self.tags():
+        with self._reported():
+            has = self._tags.has(tag)
+        if not has:
             raise errors.NotFound(f"{self}:{tag}: tag unknown")
-        self._tree.prepare()
-        with self._tree.listing, self._reported():
+        self._catalog.prepare()
+        with self._catalog.listing, self._reported():
             self._tags.remove(tag)
         return True
 
     def manifests(self) -> Iterator[Descriptor]:
-        names: list[str] = []
-        with self._reported(), contextlib.suppress(FileNotFoundError):
-            names = sorted(os.listdir(self.paths.manifests))
+        with self._reported():
+            names = self._tree.entries(self.paths.manifests)
         for digest in filter(digests.is_valid, names):
             # What a crash left half-made is no manifest.
             with contextlib.suppress(errors.NotFound):
                 yield self.resolve(digest)
 
     def flush(self) -> None:
-        self._tree.flush()
+        self._catalog.flush()
 
     def free_space(self) -> int:
-        return self._tree.free_space()
+        return self._catalog.free_space()
 
     @contextlib.contextmanager
     def _reported(self, needed: int | None = None) -> Iterator[None]:

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import shutil
-import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-from imageprep_client import errors
-from imageprep_client.host import disk
-from imageprep_client.oci import digest as digests
+from imageprep_client.host import disk, locks
+from imageprep_client.host.directory import is_temporary
+from imageprep_client.host.reading import Kind
+from imageprep_client.oci import reference as references
 from imageprep_client.stores.holdings import Defect
 from imageprep_client.stores.imageserve import (
-    files,
     holdings,
-    homes,
     inspection,
     layout,
+    repositories,
 )
-from imageprep_client.stores.imageserve.partial import Partials
+from imageprep_client.stores.imageserve.catalog import TreeCatalog
 from imageprep_client.stores.imageserve.store import ImageServeStore
 
 
@@ -35,16 +31,10 @@ class ImageServeTree:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).absolute()
-        self.registry = f"image-serve:{self.path}"
-        self.incoming = self.path / layout.INCOMING
-        self.partials = Partials(self.incoming)
-        #: Guards the lists of tags, repositories and referrers.
-        self.listing = threading.RLock()
-        self._prepared = False
-        self._catalog_written = False
-        self._repositories: set[str] | None = None
-        self._blobs: dict[str, Path] = {}
+        self._catalog = TreeCatalog(path)
+        self._tree = self._catalog.tree
+        self.path = self._tree.path
+        self.registry = self._catalog.registry
 
     def __str__(self) -> str:
         return self.registry
@@ -52,18 +42,18 @@ class ImageServeTree:
     def store(self, repository: str) -> ImageServeStore:
         """The store of one repository, made when it is first written.
 
-        :raises InvalidReference: when the name breaks the grammar.
+        :raises InvalidReference: when the name breaks the grammar, or is
+            that of a file that trees have.
         """
-        return ImageServeStore(self, repository)
+        return ImageServeStore(self._catalog, repository)
 
     def repositories(self) -> list[str]:
         """The names of all repositories, sorted."""
-        with self.listing:
-            return sorted(self._scanned())
+        return self._catalog.repositories()
 
     def holdings(self, repository: str) -> holdings.ImageServeHoldings:
         """The files of one repository."""
-        return holdings.ImageServeHoldings(self, repository)
+        return holdings.ImageServeHoldings(self._catalog, repository)
 
     def homes(self) -> list[str]:
         """All repositories with any file, in the catalog or not; sorted.
@@ -71,17 +61,17 @@ class ImageServeTree:
         They are looked for anew at each call.
         """
         with disk.reported(self.path):
-            return homes.find(self.path / layout.ROOT)
+            return repositories.find(self._tree)
 
     def defects(self) -> Iterator[Defect]:
         """What is wrong with the catalog."""
         with disk.reported(self.path):
-            yield from inspection.catalog(self.path, self.homes())
+            yield from inspection.catalog(self._tree, self.homes())
 
     def holder(self) -> str:
         """Who has the lock; empty for nobody."""
         with disk.reported(self.path):
-            return holdings.holder(self.path / layout.LOCK)
+            return holdings.holder(self._tree)
 
     def check_writable(self) -> None:
         """Find out before anything is done whether the tree can be written.
@@ -89,44 +79,22 @@ class ImageServeTree:
         The directory is made when only its last part is missing.
 
         :raises InvalidArgument: when it is no directory or cannot be one.
-        :raises AccessDenied: when this user may not write there.
+        :raises AccessDenied: when this user may not write there, or a link
+            or a stranger's directory is in the way.
         """
         self.prepare()
         with disk.reported(self.path):
-            with disk.staged(self.incoming) as probe:
-                files.write(probe, b"")
-            home = self.path / layout.ROOT
-            rights = os.R_OK | os.W_OK | os.X_OK
-            if not os.access(home, rights, effective_ids=True):
-                raise PermissionError(13, "Permission denied", str(home))
+            with self._tree.staged(layout.INCOMING) as probe:
+                self._tree.write(probe, b"")
+            self._tree.check_access(layout.ROOT)
 
     def prepare(self) -> None:
         """Make what every writer needs, once."""
-        if self._prepared:
-            return
-        if os.path.lexists(self.path) and not self.path.is_dir():
-            raise errors.InvalidArgument(
-                f"{self.path}: {disk.absence(self.path)}"
-            )
-        if not self.path.parent.is_dir():
-            raise errors.InvalidArgument(
-                f"{self.path}: {self.path.parent} is no directory",
-                hint="make the directory that shall hold the tree",
-            )
-        with disk.reported(self.path):
-            files.make_directory(self.path)
-            # For no eyes but this user's: a web server may be told to serve
-            # all that it can read below the tree.
-            self.incoming.mkdir(0o700, exist_ok=True)
-            files.make_directory(self.path / layout.ROOT)
-            index = self.path / layout.ROOT / layout.MANIFEST
-            if not index.exists():
-                files.replace(self.incoming, index, b"{}")
-            catalog = self.path / layout.ROOT / "_catalog"
-            if not catalog.exists():
-                with self.listing:
-                    self._begin_catalog(catalog)
-        self._prepared = True
+        self._catalog.prepare()
+
+    def close(self) -> None:
+        """Keep nothing of the tree open; it can be used again."""
+        self._catalog.close()
 
     @contextlib.contextmanager
     def lock(self, waiting: Callable[[str], None]) -> Iterator[None]:
@@ -140,136 +108,54 @@ class ImageServeTree:
             run has the lock.
         """
         self.prepare()
-        path = self.path / layout.LOCK
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with disk.reported(self.path):
-            descriptor = os.open(path, flags, 0o600)
+            descriptor = self._tree.open_private(layout.LOCK)
+
+        def tell() -> None:
+            process = holdings.recorded(descriptor)
+            waiting(f"another run has {self.path} (process {process})")
+
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(descriptor, 20, 0).decode("ascii", "replace")
-                waiting(
-                    f"another run has {self.path} (process"
-                    f" {holder.strip() or 'unknown'})"
-                )
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            with disk.reported(self.path):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-                self._start_afresh()
-            yield
+            with locks.locked(descriptor, waiting=tell):
+                with disk.reported(self.path):
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+                    self._start_afresh()
+                with self._catalog.exclusive():
+                    yield
         finally:
             os.close(descriptor)
 
     def _start_afresh(self) -> None:
-        """Forget what other runs may have changed, remove what they left."""
-        with self.listing:
-            self._repositories = None
-            self._catalog_written = False
-        self.partials.scan()
-        kept = self.partials.names
-        for path in self.incoming.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            elif path.name not in kept:
+        """Forget what other runs may have changed, remove what they left.
+
+        Only what has a name that runs give is removed.
+        """
+        self._catalog.forget()
+        self._catalog.partials.scan()
+        for name, kind in self._tree.entries(layout.INCOMING).items():
+            path = f"{layout.INCOMING}/{name}"
+            if kind is Kind.DIRECTORY and layout.is_staged_directory(name):
+                self._tree.remove_tree(path)
+            elif kind is Kind.FILE and is_temporary(name):
                 # It may be another run's `check_writable` that goes now.
-                path.unlink(missing_ok=True)
+                self._tree.unlink(path)
+            elif kind is Kind.FILE and layout.is_unlisted(name):
+                self._write_unlisted(path)
+
+    def _write_unlisted(self, path: str) -> None:
+        """Write a list of tags that a killed run did not write."""
+        name = (self._tree.read(path, 1024) or b"").decode("utf-8", "replace")
+        if references.is_repository(name):
+            store = self.store(name)
+            if store.has_manifests():
+                store.write_tags_list()
+        self._tree.unlink(path)
 
     def flush(self) -> None:
         """Return when all that was written is on stable storage."""
-        if self.path.exists():
-            with disk.reported(self.path):
-                disk.synchronise(self.path)
+        self._catalog.flush()
 
     def free_space(self) -> int:
         """Bytes that can still be written."""
-        with disk.reported(self.path):
-            return disk.free_space(self.path)
-
-    def list_repository(self, repository: str) -> None:
-        """Have the repository in the catalog; the caller has `listing`."""
-        known = self._scanned()
-        if repository in known and self._catalog_written:
-            return
-        known.add(repository)
-        self._write_catalog(known)
-
-    def unlist_repository(self, repository: str) -> None:
-        """Take the repository off the catalog; the caller has `listing`."""
-        known = self._scanned()
-        known.discard(repository)
-        self._write_catalog(known)
-
-    def _begin_catalog(self, path: Path) -> None:
-        """Make the catalog; that of another run which was faster is left.
-
-        A run that has the lock has one, and may remove what is staged here.
-        """
-        with disk.staged(self.incoming) as temporary:
-            files.write(temporary, layout.catalog(self._scanned()))
-            with contextlib.suppress(FileExistsError, FileNotFoundError):
-                path.hardlink_to(temporary)
-
-    def _write_catalog(self, known: set[str]) -> None:
-        path = self.path / layout.ROOT / "_catalog"
-        files.replace(self.incoming, path, layout.catalog(known))
-        self._catalog_written = True
-
-    def remember_blob(self, digest: str, path: Path) -> None:
-        """Note where a blob is."""
-        with self.listing:
-            if self._repositories is not None:
-                self._blobs[digest] = path
-
-    def forget_blob(self, digest: str, blobs: Path) -> None:
-        """Note that the directory `blobs` has the blob no more."""
-        with self.listing:
-            path = self._blobs.get(digest)
-            if path and path.parent == blobs:
-                del self._blobs[digest]
-
-    def find_blob(self, digest: str) -> Path | None:
-        """Some place in the tree where the blob is, or was."""
-        with self.listing:
-            self._scanned()
-            return self._blobs.get(digest)
-
-    def _scanned(self) -> set[str]:
-        """The repositories; the first call walks over the whole tree."""
-        if self._repositories is None:
-            repositories: set[str] = set()
-            blobs: dict[str, Path] = {}
-            with disk.reported(self.path):
-                _scan(self.path / layout.ROOT, repositories, blobs)
-            self._repositories, self._blobs = repositories, blobs
-        return self._repositories
-
-
-def _scan(root: Path, repositories: set[str], blobs: dict[str, Path]) -> None:
-    """Collect repositories and blobs; symbolic links are not followed."""
-    todo = [str(root)] if root.is_dir() else []
-    while todo:
-        directory = todo.pop()
-        parts = set()
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                digest = entry.name.removesuffix(layout.LAYER_SUFFIX)
-                if entry.is_dir(follow_symlinks=False):
-                    parts.add(entry.name)
-                elif (
-                    digests.is_valid(digest)
-                    and os.path.basename(directory) == "blobs"
-                    and entry.is_file(follow_symlinks=False)
-                ):
-                    blobs[digest] = Path(entry.path)
-        if {"manifests", "tags"} <= parts and all(
-            homes.is_part(Path(directory, part))
-            for part in ("manifests", "tags")
-        ):
-            repositories.add(os.path.relpath(directory, root))
-        todo.extend(
-            os.path.join(directory, name)
-            for name in parts
-            if not digests.is_valid(name)
-        )
+        return self._catalog.free_space()

@@ -90,3 +90,48 @@ def fallback(variants: Sequence[Variant]) -> Variant | None:
         if variant.media_type in mediatypes.MANIFESTS:
             return variant
     return None
+
+
+class TagIndex:
+    """The tags of one repository in memory, while no other run changes them.
+
+    :ivar names: all tags; None until they are read.
+    :ivar changes: tags that ``tags/list`` does not tell yet.
+    """
+
+    def __init__(self) -> None:
+        self.names: set[str] | None = None
+        self.changes = 0
+        #: Whether `users` is known.
+        self.is_loaded = False
+        self._variants: dict[str, tuple[Variant, ...]] = {}
+        self._users: dict[str, set[str]] = {}
+
+    def load(self, variants: dict[str, tuple[Variant, ...]]) -> None:
+        """Learn what each tag names."""
+        self.is_loaded = True
+        for tag, named in variants.items():
+            self._note(tag, named)
+
+    def users(self, digest: str) -> list[str]:
+        """The tags that name a manifest, sorted; after `load`."""
+        return sorted(self._users.get(digest, ()))
+
+    def note(self, tag: str, variants: Sequence[Variant]) -> None:
+        """A tag was written, or removed: then it names nothing."""
+        self.changes += 1
+        if self.names is not None:
+            if variants:
+                self.names.add(tag)
+            else:
+                self.names.discard(tag)
+        if self.is_loaded:
+            self._note(tag, variants)
+
+    def _note(self, tag: str, variants: Sequence[Variant]) -> None:
+        for variant in self._variants.pop(tag, ()):
+            self._users[variant.digest].discard(tag)
+        if variants:
+            self._variants[tag] = tuple(variants)
+        for variant in variants:
+            self._users.setdefault(variant.digest, set()).add(tag)

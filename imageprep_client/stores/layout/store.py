@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from imageprep_client import errors
-from imageprep_client.host import disk
+from imageprep_client.host import disk, locks
+from imageprep_client.host.directory import write_all
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
@@ -22,13 +20,13 @@ from imageprep_client.stores import (
     base,
     verify,
 )
+from imageprep_client.stores.layout.directory import (
+    INDEX,
+    LAYOUT,
+    Layouts,
+)
 from imageprep_client.stores.layout.index import MAX_SIZE, Index
 
-if TYPE_CHECKING:
-    from imageprep_client.stores.layout.root import LayoutRoot
-
-INDEX = "index.json"
-LAYOUT = "oci-layout"
 _VERSION = "1.0.0"
 # Directories of these names could not be beside a layout's own files;
 # one named blobs can.
@@ -36,27 +34,32 @@ _RESERVED = frozenset({INDEX, LAYOUT})
 _SMALL = 64 * 1024
 #: Seconds; no piece of content takes longer without a byte being written.
 _STALE = 24 * 3600
+#: Seconds that another process may take to change an index.
+_PATIENCE = 60.0
 
 
 class LayoutStore:
-    """A repository of a `LayoutRoot`.
+    """A repository among `Layouts`.
 
     Content is renamed into place with no ``fsync`` of its own: `flush` makes
     all of it durable at once. ``index.json`` is changed under an flock on
     the directory and replaced whole. What has not exactly the descriptor's
     size does not exist; symbolic links are not content.
+
+    :ivar home: the directory of the layout.
     """
 
-    def __init__(self, root: LayoutRoot, repository: str) -> None:
+    def __init__(self, layouts: Layouts, repository: str) -> None:
         self.repository = references.check_repository(repository)
         if not _RESERVED.isdisjoint(repository.split("/")):
             raise errors.InvalidReference(
                 f"invalid repository name {repository!r}: image layouts have"
                 f" files named {INDEX} and {LAYOUT}"
             )
-        self.registry = root.registry
-        self.home = root.path / repository
-        self._root = root
+        self.registry = layouts.registry
+        self._layouts = layouts
+        self._tree = layouts.tree
+        self.home = self._tree.path / repository
         self._prepared = False
 
     def __str__(self) -> str:
@@ -77,7 +80,7 @@ class LayoutStore:
         """The content of this digest, when it is a manifest."""
         limit = manifests.MAX_SIZE + 1
         with self._reported():
-            content = disk.read(self._root.path, self._blob(digest), limit)
+            content = self._tree.read(self._blob(digest), limit)
         if content is None or len(content) == limit:
             return None
         media_type = manifests.type_of(content)
@@ -87,18 +90,24 @@ class LayoutStore:
 
     def exists(self, descriptor: Descriptor) -> bool:
         with self._reported():
-            size = disk.regular_size(self._blob(descriptor.digest))
+            size = self._tree.regular_size(self._blob(descriptor.digest))
         return size == descriptor.size
 
-    def _blob(self, digest: str) -> Path:
+    def _blob(self, digest: str) -> str:
         algorithm, _, encoded = digests.check(digest).partition(":")
-        return self.home / "blobs" / algorithm / encoded
+        return f"{self.repository}/blobs/{algorithm}/{encoded}"
+
+    def _make_place(self, digest: str) -> str:
+        """Make the directory of a blob, and tell where it will be."""
+        path = self._blob(digest)
+        self._tree.make_directory(path.rpartition("/")[0])
+        return path
 
     def fetch(self, descriptor: Descriptor) -> verify.VerifiedContent:
         name = f"{self}@{descriptor.digest}"
         path = self._blob(descriptor.digest)
         with self._reported():
-            stream = disk.open_regular(self._root.path, path)
+            stream = self._tree.open_regular(path)
         if stream is None:
             raise errors.NotFound(f"{name}: unknown")
         return verify.VerifiedContent(stream, descriptor, name)
@@ -133,19 +142,18 @@ class LayoutStore:
     def _write(self, expected: Descriptor, source: base.Content) -> None:
         """Let the content be in place, whole, when all of it has come."""
         self._prepare()
-        path = self._blob(expected.digest)
-        with disk.staged(self.home) as temporary:
+        with self._tree.staged(self.repository) as temporary:
             with self._reported(expected.size):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                disk.check_room(self._root.path, expected.size)
-                file = disk.create(temporary)
+                path = self._make_place(expected.digest)
+                disk.check_room(self._tree.path, expected.size)
+                file = self._tree.create(temporary)
             with file:
                 while chunk := source.read(base.CHUNK):
                     with self._reported(expected.size):
-                        disk.write_all(file, chunk)
+                        write_all(file, chunk)
             with self._reported():
-                temporary.rename(path)
-        self._root.remember(expected, self.repository)
+                self._tree.rename(temporary, path)
+        self._layouts.remember(expected, self.repository)
 
     def tag(self, descriptor: Descriptor, tag: str) -> None:
         references.check_tag(tag)
@@ -157,21 +165,25 @@ class LayoutStore:
             return False
         if self.exists(descriptor):
             return True
-        name = repository or self._root.locate(descriptor)
-        origin = self._root.store(name) if name else None
+        name = repository or self.locate(descriptor)
+        origin = LayoutStore(self._layouts, name) if name else None
         if origin is None or not origin.exists(descriptor):
             return False
         self._prepare()
-        path = self._blob(descriptor.digest)
         with self._reported():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            linked = disk.link(
-                origin._blob(descriptor.digest), path, self.home
+            linked = self._tree.link(
+                origin._blob(descriptor.digest),
+                self._make_place(descriptor.digest),
+                staging=self.repository,
             )
         return linked and self.exists(descriptor)
 
     def locate(self, descriptor: Descriptor) -> str | None:
-        return self._root.locate(descriptor)
+        name = self._layouts.locate(descriptor)
+        if name is None:
+            return None
+        found = LayoutStore(self._layouts, name).exists(descriptor)
+        return name if found else None
 
     def tags(self) -> Iterator[str]:
         """All tags, sorted."""
@@ -199,17 +211,17 @@ class LayoutStore:
 
             self._change(unlist)
         with self._reported():
-            self._blob(descriptor.digest).unlink(missing_ok=True)
-        self._root.forget()
+            self._tree.unlink(self._blob(descriptor.digest))
+        self._layouts.forget()
 
     def holds(self, descriptor: Descriptor) -> bool:
         return verify.holds(self, descriptor)
 
     def flush(self) -> None:
-        self._root.flush()
+        self._layouts.flush()
 
     def free_space(self) -> int:
-        return self._root.free_space()
+        return self._layouts.free_space()
 
     def _walk(
         self, index: Index, *, indexes_only: bool = False
@@ -240,37 +252,45 @@ class LayoutStore:
 
     def _index(self) -> Index:
         """The index as it is now; empty where there is no layout."""
-        path = self.home / INDEX
+        layout = f"{self.repository}/{LAYOUT}"
+        index = f"{self.repository}/{INDEX}"
         with self._reported():
-            layout = disk.read(self._root.path, self.home / LAYOUT, _SMALL)
-            content = disk.read(self._root.path, path, MAX_SIZE + 1)
-        if layout is not None:
-            _check_version(layout, str(self.home / LAYOUT))
+            version = self._tree.read(layout, _SMALL)
+            content = self._tree.read(index, MAX_SIZE + 1)
+        if version is not None:
+            _check_version(version, str(self._tree.path / layout))
         if content is None:
             return Index.empty()
-        return Index.parse(content, str(path))
+        return Index.parse(content, str(self._tree.path / index))
 
     def _change(self, change: Callable[[Index], None]) -> None:
         """Change the index, which no other thread or run does meanwhile."""
         self._prepare()
+        path = f"{self.repository}/{INDEX}"
         with self._locked():
             index = self._index()
             before = index.render()
             change(index)
             after = index.render()
-            if after != before or not (self.home / INDEX).exists():
+            if after != before or self._tree.regular_size(path) is None:
                 with self._reported(len(after)):
-                    disk.replace(self.home / INDEX, after)
+                    self._tree.replace(path, after)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Each call opens the directory anew: threads exclude each other."""
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         with self._reported():
-            descriptor = os.open(self.home, flags)
+            descriptor = self._tree.open_directory(self.repository)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
+            with locks.locked(descriptor, timeout=_PATIENCE):
+                yield
+        except BlockingIOError:
+            process = locks.owner(os.fstat(descriptor)) or "unknown"
+            raise errors.StoreError(
+                f"{self._tree.path / self.repository}: locked by another"
+                f" process ({process}) for {_PATIENCE:.0f} seconds",
+                hint="end that process, or see what it waits for",
+            ) from None
         finally:
             os.close(descriptor)
 
@@ -278,23 +298,19 @@ class LayoutStore:
         """Make the layout, once, and clear away what killed runs left."""
         if self._prepared:
             return
-        self._root.prepare()
-        if not disk.is_within(self._root.path, self.home):
-            raise errors.AccessDenied(
-                f"{self.home}: leads out of {self._root.path}",
-                hint="replace the symbolic link by a directory",
-            )
+        self._layouts.prepare()
+        path = f"{self.repository}/{LAYOUT}"
         with self._reported():
-            self.home.mkdir(parents=True, exist_ok=True)
-            disk.remove_stale(self.home, time.time() - _STALE)
-            if not (self.home / LAYOUT).exists():
+            self._tree.make_directory(self.repository)
+            self._tree.remove_stale(self.repository, time.time() - _STALE)
+            if self._tree.regular_size(path) is None:
                 version = json.dumps({"imageLayoutVersion": _VERSION})
-                disk.replace(self.home / LAYOUT, version.encode())
+                self._tree.replace(path, version.encode())
         self._prepared = True
 
     @contextlib.contextmanager
     def _reported(self, needed: int | None = None) -> Iterator[None]:
-        with disk.reported(self._root.path, needed=needed):
+        with disk.reported(self._tree.path, needed=needed):
             yield
 
 

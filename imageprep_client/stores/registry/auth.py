@@ -94,6 +94,28 @@ def parse_challenges(header: str) -> list[Challenge]:
     return found
 
 
+def wanted_scopes(ours: Sequence[str], challenge: str) -> tuple[str, ...]:
+    """What a token must allow.
+
+    A registry knows what it wants: what its challenge names and `ours` lack
+    is taken in, in place of ours of the same resource.
+
+    :param challenge: the scopes in its challenge, parted by spaces.
+    """
+    actions: dict[str, set[str]] = {}
+    for scope in ours:
+        name, _, allowed = scope.rpartition(":")
+        actions.setdefault(name, set()).update(allowed.split(","))
+    lacking = []
+    for scope in challenge.split():
+        name, _, allowed = scope.rpartition(":")
+        if not set(allowed.split(",")) <= actions.get(name, set()):
+            lacking.append(scope)
+    names = {scope.rpartition(":")[0] for scope in lacking}
+    kept = [scope for scope in ours if scope.rpartition(":")[0] not in names]
+    return (*kept, *lacking)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Token:
     header: str = dataclasses.field(repr=False)
@@ -111,6 +133,8 @@ class Authenticator:
     :param ask: how a token server is asked.
     :param retry: does work again while it fails for now. Failures of the
         token server are no attempts at the request that wants the token.
+    :param token_servers: URLs of token servers on other sites that the user
+        trusts, by the ``host[:port]`` of their registry.
     """
 
     def __init__(
@@ -120,6 +144,7 @@ class Authenticator:
         credentials: Credentials,
         ask: Ask,
         retry: Retry,
+        token_servers: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._base = base
@@ -127,20 +152,39 @@ class Authenticator:
         self._credentials = credentials
         self._ask = ask
         self._retry = retry
+        self._token_servers = token_servers or {}
         self._clock = clock
         self._lock = threading.Lock()
-        self._challenge: Challenge | None = None
+        self._challenges: dict[str, Challenge] = {}
+        self._latest: Challenge | None = None
         self._tokens: dict[_Key, _Token] = {}
         self._locks: dict[_Key, threading.Lock] = {}
         self._found: dict[str, RegistryCredential | None] = {}
 
     def header(self, repository: str, scopes: Sequence[str]) -> str | None:
-        """What to send unasked: as soon as the registry asked once, the
-        answer to its challenge.
+        """What to send unasked, once the registry sent a challenge.
+
+        Repositories of one registry may have token servers of their own. For
+        one that sent no challenge yet the latest of the others is tried; a
+        token server that refuses leaves the question to the registry.
         """
-        if self._challenge is None:
+        own = self._challenges.get(repository)
+        challenge = own or self._latest
+        if challenge is None:
             return None
-        return self._answer(self._challenge, repository, scopes, None)
+        if own is None:
+            parameters = dict(challenge.parameters)
+            parameters.pop("scope", None)
+            challenge = Challenge(challenge.scheme, parameters)
+        try:
+            return self._answer(challenge, repository, scopes, None)
+        except errors.AccessDenied:
+            if own is not None:
+                raise
+        except errors.ServerFault as error:
+            if own is not None or error.status is None or error.status >= 500:
+                raise
+        return None
 
     def answer(
         self,
@@ -165,7 +209,7 @@ class Authenticator:
             chosen = basic
         else:
             return None
-        self._challenge = chosen
+        self._challenges[repository] = self._latest = chosen
         answer = self._answer(chosen, repository, scopes, refused)
         return answer if answer != refused else None
 
@@ -181,17 +225,20 @@ class Authenticator:
         if not credential.is_identity:
             of = f"the credentials of {credential.username}"
         hint = f"used {of} for {self._host} from {credential.source}"
-        challenge = self._challenge
+        challenge = self._challenges.get(repository) or self._latest
         if challenge and challenge.scheme == "bearer":
             realm = self._realm(challenge)
-            if not urls.may_have_credentials(self._base, realm):
+            if not self._may_have(realm, credential, repository):
                 scheme, server, _ = urls.origin(realm)
                 why = "is on another site"
                 if scheme == "http":
                     why = "is another host without TLS"
                 hint = (
                     f"the credentials for {self._host} were not given to its"
-                    f" token server {server}, which {why}"
+                    f" token server {server}, which {why}; if that is right,"
+                    f" log in to {urls.authority(realm)} with the same"
+                    " credentials, or name it with --token-server"
+                    f" {self._host}={urls.shown(realm)}"
                 )
         return f"{hint}; some registries answer so for what does not exist"
 
@@ -215,11 +262,9 @@ class Authenticator:
         if challenge.scheme == "basic":
             return credential.basic if credential else None
         realm = self._realm(challenge)
-        if credential and not urls.may_have_credentials(self._base, realm):
+        if credential and not self._may_have(realm, credential, repository):
             credential = None
-        wanted = tuple(scopes) or tuple(
-            filter(None, [challenge.parameters.get("scope")])
-        )
+        wanted = wanted_scopes(scopes, challenge.parameters.get("scope", ""))
         service = challenge.parameters.get("service", "")
         user = credential.username if credential else ""
         key = (realm, service, wanted, user)
@@ -238,6 +283,32 @@ class Authenticator:
                 )
                 self._tokens[key] = token
         return token.header
+
+    def _may_have(
+        self, realm: str, credential: RegistryCredential, repository: str
+    ) -> bool:
+        """Whether a token server may see the credentials of this registry.
+
+        Beside those that obviously belong to it: one that the user named, and
+        one that the user logged in to with the same credentials. Others would
+        give the registry tokens for what it has no right to.
+        """
+        if urls.may_have_credentials(self._base, realm):
+            return True
+        if urls.origin(realm)[0] != "https":
+            return False
+        named = self._token_servers.get(self._host)
+        if named is not None and urls.same_origin(named, realm):
+            return True
+        other = self._credentials.find(urls.authority(realm), repository)
+        return other is not None and (
+            (other.username, other.password, other.is_identity)
+            == (
+                credential.username,
+                credential.password,
+                credential.is_identity,
+            )
+        )
 
     def _realm(self, challenge: Challenge) -> str:
         """The URL of the token server, checked against the registry's."""
@@ -269,7 +340,9 @@ class Authenticator:
             # Redirects are no answer either: they are never followed here.
             error = answers.from_response(response, f"{self._host}: no token")
             if isinstance(error, errors.NotFound | errors.Refused):
-                error = errors.ServerFault(str(error), temporary=False)
+                error = errors.ServerFault(
+                    str(error), temporary=False, status=response.status
+                )
             raise error
         return self._read(response, realm)
 

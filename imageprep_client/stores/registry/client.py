@@ -68,7 +68,7 @@ class RegistryClient:
         # Seconds that the first answer took.
         self._took: dict[tuple[str, bool], float] = {}
         self._servers: dict[tuple[str, bool], replicas.Server] = {}
-        self._stores: dict[tuple[str, str, bool], RegistryStore] = {}
+        self._stores: dict[tuple[str, str, bool, bool], RegistryStore] = {}
 
     def store(
         self, registry: str, repository: str, *, mirrored: bool = True
@@ -82,8 +82,22 @@ class RegistryClient:
         """
         references.check_registry(registry)
         references.check_repository(repository)
+        return self._known_store(registry, repository, mirrored, False)
+
+    def destination(self, registry: str, repository: str) -> RegistryStore:
+        """The store of a repository that is to be written.
+
+        As `store` without mirrors, but rights to write are asked for from the
+        beginning, and what the registry lets nobody look up is absent.
+        """
+        references.check_registry(registry)
+        references.check_repository(repository)
+        return self._known_store(registry, repository, False, True)
+
+    def _known_store(
+        self, *key: *tuple[str, str, bool, bool]
+    ) -> RegistryStore:
         with self._lock:
-            key = (registry, repository, mirrored)
             if key not in self._stores:
                 self._stores[key] = self._make_store(*key)
             return self._stores[key]
@@ -100,7 +114,11 @@ class RegistryClient:
         return RegistryCatalog(registry, server.connect)
 
     def _make_store(
-        self, registry: str, repository: str, mirrored: bool
+        self,
+        registry: str,
+        repository: str,
+        mirrored: bool,
+        is_destination: bool,
     ) -> RegistryStore:
         name = f"{registry}/{repository}"
         route = self.hosts.route(registry, repository)
@@ -119,7 +137,11 @@ class RegistryClient:
             if mirrored and not route.blocked_by
         ]
         ways = self.hosts.candidates(*route.location.key)
-        return RegistryStore(ways[0].host, replicas.Replicas(home, mirrors))
+        return RegistryStore(
+            ways[0].host,
+            replicas.Replicas(home, mirrors),
+            is_destination=is_destination,
+        )
 
     def _home(
         self, route: addresses.RepositoryLocations, name: str

@@ -16,6 +16,8 @@ from typing import Any
 from imageprep_client import errors
 from imageprep_client.host import inputs
 
+#: Docker's file of old, whose document is the ``auths`` of the others.
+_LEGACY = ".dockercfg"
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HELPER_TIMEOUT = 30.0
 #: What credential helpers call the user of an identity token.
@@ -148,12 +150,19 @@ def default_files(
         files.append(Path(authfile))
     if named := environ.get("REGISTRY_AUTH_FILE"):
         files.append(Path(named))
+    # Where the variable is not set, as under sudo, podman has a place of its
+    # own.
+    containers = Path("/run/containers", str(os.geteuid()))
     if runtime := environ.get("XDG_RUNTIME_DIR"):
-        files.append(Path(runtime, "containers", "auth.json"))
+        containers = Path(runtime, "containers")
+    files.append(containers / "auth.json")
+    config_home = environ.get("XDG_CONFIG_HOME") or home / ".config"
+    files.append(Path(config_home, "containers", "auth.json"))
     if text := environ.get("DOCKER_AUTH_CONFIG"):
         files.append(Inline("DOCKER_AUTH_CONFIG", text))
     config = environ.get("DOCKER_CONFIG")
     files.append(Path(config or home / ".docker", "config.json"))
+    files.append(home / _LEGACY)
     return files
 
 
@@ -193,6 +202,8 @@ def _load(path: Path | Inline) -> dict[str, Any]:
         raise errors.InvalidFile(str(path), "is no JSON") from None
     if not isinstance(document, dict):
         raise errors.InvalidFile(str(path), "is no JSON object")
+    if isinstance(path, Path) and path.name == _LEGACY:
+        return {"auths": document}
     return document
 
 
@@ -227,7 +238,9 @@ def _decode(
     auth = entry.get("auth")
     if isinstance(auth, str) and auth:
         try:
-            pair = base64.b64decode(auth, validate=True).decode()
+            # Some tools break lines.
+            encoded = "".join(auth.split())
+            pair = base64.b64decode(encoded, validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
             raise errors.InvalidFile(
                 str(path), "is not base64 of user:password", key=f"auths.{key}"

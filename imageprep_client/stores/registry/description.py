@@ -37,8 +37,8 @@ def claimed_digest(what: str, response: Response) -> str | None:
 
     :raises InvalidContent: when it breaks the grammar (CVE-2024-3727).
     """
-    text = response.headers.get("Docker-Content-Digest")
-    if text is None:
+    text = response.headers.get("Docker-Content-Digest", "").strip()
+    if not text:
         return None
     if not digests.is_valid(text):
         raise errors.InvalidContent(

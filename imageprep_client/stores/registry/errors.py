@@ -24,7 +24,7 @@ _WORDS = {
     403: "access denied",
     404: "not found",
     405: "not supported by the registry",
-    413: "too large for the registry",
+    413: "too large for the registry, or for a proxy in front of it",
     429: "too many requests",
     507: "the registry has no space left",
 }

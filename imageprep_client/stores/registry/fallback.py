@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from imageprep_client import errors
 from imageprep_client.oci import referrers
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base, verify
+
+
+class _Store(base.ReadableStore, base.ReadsAhead, Protocol):
+    """A repository whose manifests come with the answer about their tag."""
 
 
 class FallbackReferrers:
@@ -21,7 +26,7 @@ class FallbackReferrers:
     """
 
     def __init__(
-        self, store: base.ReadableStore, write: Callable[[bytes, str], object]
+        self, store: _Store, write: Callable[[bytes, str], object]
     ) -> None:
         self._store = store
         self._write = write
@@ -41,7 +46,7 @@ class FallbackReferrers:
         if self._tags is not None and tag not in self._tags:
             return []
         try:
-            found = self._store.resolve(tag)
+            found = self._store.resolve_ahead(tag)
         except errors.NotFound:
             return []
         return list(verify.manifest(self._store, found).manifests)

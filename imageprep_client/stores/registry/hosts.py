@@ -96,12 +96,15 @@ class Hosts:
     """The policy for all registries of a run, and what came of it.
 
     :param insecure: ``host[:port]`` of registries that may be spoken to
-        over plain HTTP or without verification; without a port, any port.
+        over plain HTTP or without verification; without a port, any port. A
+        network such as ``192.168.24.0/24`` stands for the addresses in it.
     :param cacert: a file of authorities to trust for every registry.
     :param mirrors: mirror by registry name, each a host or a URL; one with
         ``http://`` is spoken to over plain HTTP. It comes before those of
         `registries`.
     :param registries: where repositories are really, and their mirrors.
+    :param token_servers: URLs of token servers that may have the credentials
+        of a registry, by ``host[:port]``, beside those on its own site.
     :param certs_d: directories of certificates by ``host[:port]``; of a
         host the first counts that has any, alone.
     """
@@ -115,11 +118,18 @@ class Hosts:
         credentials: Credentials | None = None,
         registries: RegistriesConf | None = None,
         certs_d: Sequence[Path] = _CERTS_D,
+        token_servers: Mapping[str, str] | None = None,
     ) -> None:
+        self.token_servers = dict(token_servers or {})
         self.credentials = credentials or Credentials()
         self._registries = registries or RegistriesConf()
+        names = [name.rstrip("/") for name in insecure]
+        networks = {name: urls.network(name) for name in names if "/" in name}
+        self._networks = [known for known in networks.values() if known]
         self._insecure = frozenset(
-            references.check_registry(name.rstrip("/")) for name in insecure
+            references.check_registry(name)
+            for name in names
+            if not networks.get(name)
         )
         self._cacert = cacert
         self._certs_d = certs_d
@@ -298,8 +308,12 @@ class Hosts:
 
     def is_listed(self, host: str) -> bool:
         """Whether the user lets this ``host[:port]`` be insecure."""
-        return host in self._insecure or (
-            host.removesuffix(_port(host)) in self._insecure
+        name = host.removesuffix(_port(host))
+        if host in self._insecure or name in self._insecure:
+            return True
+        address = urls.address(urls.host_of(host))
+        return address is not None and any(
+            address in network for network in self._networks
         )
 
 

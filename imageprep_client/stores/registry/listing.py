@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import re
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,8 +18,9 @@ from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.registry.session import RegistrySession, Request
 
-#: Tags asked for at a time.
+#: Names asked for at a time, and what is asked where that is refused.
 PAGE = 1000
+_SMALLER_PAGES = ("n=100", "")
 MAX_PAGES = 1000
 #: More names, or referrers of one manifest, than any real registry has.
 MAX_NAMES = 250_000
@@ -52,7 +54,7 @@ def names(registry: RegistrySession, request: Request, key: str) -> list[str]:
     :param key: of the list in each page.
     """
     found: dict[str, None] = {}
-    for document in _pages(registry, request):
+    for document in _pages(registry, request, found):
         entries = document.get(key) or ()
         if isinstance(entries, list):
             found.update((e, None) for e in entries if isinstance(e, str))
@@ -73,7 +75,7 @@ def referrers(
     )
     found: dict[str, Descriptor] = {}
     try:
-        for document in _pages(registry, request):
+        for document in _pages(registry, request, None):
             entries = document.get("manifests", False)
             if not isinstance(entries, list | None):
                 raise errors.Refused(
@@ -96,22 +98,47 @@ def referrers(
 
 
 def _pages(
-    registry: RegistrySession, request: Request
+    registry: RegistrySession,
+    request: Request,
+    names: dict[str, None] | None,
 ) -> Iterator[Mapping[str, Any]]:
     """The pages of a list; links are followed verbatim, on the same origin.
 
-    A page that breaks off or makes no sense is asked for again.
+    A page that breaks off or makes no sense is asked for again. Where a link
+    leads elsewhere, or its page is refused, the next page is asked for by the
+    last name, as the specification has it.
 
-    :raises ServerFault: when they lead elsewhere, in a circle, or too far.
+    :param names: those of the list so far; None where it has none.
+    :raises Refused: when links lead elsewhere, in a circle, or too far.
     """
-    seen = set()
+    seen: set[str] = set()
     total = 0
+    path, _, query = request.url.partition("?")
+    fallback: str | None = None
+    sizes = iter(_SMALLER_PAGES if query.startswith("n=") else ())
     for _ in range(MAX_PAGES):
         once = dataclasses.replace(request, repeatable=False)
-        response, size, document = registry.retrier.retrying(
-            request.what, functools.partial(_page, registry, once)
-        )
+        try:
+            response, size, document = registry.retrier.retrying(
+                request.what, functools.partial(_page, registry, once)
+            )
+        except errors.Refused as error:
+            smaller = None
+            if not seen and error.status == 400:
+                smaller = next(sizes, None)
+            if smaller is not None:
+                query = smaller
+                request = dataclasses.replace(
+                    request, url=f"{path}?{query}" if query else path
+                )
+                continue
+            if fallback is None:
+                raise
+            request = dataclasses.replace(request, url=fallback)
+            fallback = None
+            continue
         seen.add(response.url)
+        known = len(names or ())
         total += size
         if total > MAX_TOTAL:
             raise _refused(f"{request.what}: a list of over {MAX_TOTAL} bytes")
@@ -119,14 +146,23 @@ def _pages(
         link = _next(response.headers.get("Link", ""))
         if link is None:
             return
-        url = urls.follow(response.url, link, f"{request.what}: next page")
-        if not urls.same_origin(url, registry.base):
-            raise _refused(
-                f"{request.what}: the next page is on another host,"
-                f" {urls.shown(url)}"
-            )
-        if url in seen:
-            raise _refused(f"{request.what}: the pages go in a circle")
+        fallback = None
+        if names and len(names) > known:
+            last = urllib.parse.urlencode({"last": next(reversed(names))})
+            fallback = f"{path}?{query}&{last}" if query else f"{path}?{last}"
+        try:
+            url = urls.follow(response.url, link, f"{request.what}: next page")
+            if not urls.same_origin(url, registry.base):
+                raise _refused(
+                    f"{request.what}: the next page is on another host,"
+                    f" {urls.shown(url)}"
+                )
+            if url in seen:
+                raise _refused(f"{request.what}: the pages go in a circle")
+        except errors.ServerFault as error:
+            if fallback is None:
+                raise errors.Refused(str(error)) from None
+            url, fallback = fallback, None
         request = dataclasses.replace(request, url=url)
     raise _refused(f"{request.what}: over {MAX_PAGES} pages")
 
@@ -162,5 +198,5 @@ def _document(what: str, response: Response, data: bytes) -> Mapping[str, Any]:
     return document
 
 
-def _refused(message: str) -> errors.ServerFault:
-    return errors.ServerFault(message, temporary=False)
+def _refused(message: str) -> errors.Refused:
+    return errors.Refused(message)

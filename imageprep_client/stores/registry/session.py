@@ -65,8 +65,9 @@ class RegistrySession:
     :ivar name: ``host[:port]`` of the server.
     :ivar base: URL that ``/v2/...`` is appended to.
     :ivar retrier: for what takes several requests.
+    :ivar answers_head: kinds of content, such as ``"blobs"``, that HEAD was
+        seen to find.
     :param window: how many requests are sent to it at once.
-    :ivar lists_referrers: False once it was found to have no API for them.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class RegistrySession:
         self.name = endpoint.host
         self.base = endpoint.base
         self.retrier = retrier
-        self.lists_referrers = True
+        self.answers_head: set[str] = set()
         self._answered: dict[tuple[str, str], Response] = {}
         self._tls = endpoint.tls
         self._window = window
@@ -94,6 +95,7 @@ class RegistrySession:
             hosts.credentials,
             self._ask,
             self._retry_token,
+            hosts.token_servers,
         )
 
     def keep(self, response: Response) -> None:

@@ -19,10 +19,11 @@ from imageprep_client.stores.registry import (
     description,
     fallback,
     listing,
+    resolving,
 )
 from imageprep_client.stores.registry.recent import Recent
 from imageprep_client.stores.registry.replicas import Replica, Replicas
-from imageprep_client.stores.registry.session import RegistrySession, Request
+from imageprep_client.stores.registry.session import Request
 from imageprep_client.stores.registry.uploads import Uploads
 
 _ACCEPT = {"Accept": ", ".join(mediatypes.ACCEPT)}
@@ -41,15 +42,25 @@ class RegistryStore:
 
     :param host: the physical registry.
     :param places: where the repository is read and written.
+    :param is_destination: whether it will be written to. Tokens are for
+        writing from the beginning then, as Quay lets nobody read a repository
+        that does not exist, and what cannot be looked up is absent.
     """
 
-    def __init__(self, host: str, places: Replicas) -> None:
+    def __init__(
+        self, host: str, places: Replicas, *, is_destination: bool = False
+    ) -> None:
         self.registry = host
+        self._is_destination = is_destination
         self._requests = places.home.requests
+        self._requests.writes = is_destination
         self.repository = self._requests.path
         self._connect = places.home.connect
         self._places = places
         self._manifests = Recent()
+        self._resolver = resolving.Resolver(
+            self._manifests, is_destination=is_destination
+        )
         self._uploads = Uploads(self._requests)
         self._fallback = fallback.FallbackReferrers(self, self._put_index)
 
@@ -63,7 +74,7 @@ class RegistryStore:
         if not digest:
             references.check_tag(reference)
         return self._places.read(
-            lambda place: self._resolve(place, reference), digest
+            lambda place: self._resolver.resolve(place, reference), digest
         )
 
     def resolve_ahead(self, reference: str) -> Descriptor:
@@ -73,35 +84,29 @@ class RegistryStore:
 
         def get(place: Replica) -> Descriptor:
             request = dataclasses.replace(
-                place.requests.manifest("GET", reference),
-                headers=_ACCEPT,
-                repeatable=False,
+                place.requests.manifest("GET", reference), headers=_ACCEPT
             )
             registry = place.connect(request)
-            return registry.retrier.retrying(
-                request.what,
-                lambda: self._resolve_by_get(registry, request, reference),
-            )
+            return self._resolver.by_get(registry, request, reference)
 
         return self._places.read(get, digest)
 
     def exists(self, descriptor: Descriptor) -> bool:
         def look(place: Replica) -> bool:
             registry = place.connect()
-            try:
-                response = registry.call(
-                    place.requests.content("HEAD", descriptor), {200, 405}
-                )
-                if response.status == 405:
-                    response.discard()
-                    response = registry.call(
-                        place.requests.content("GET", descriptor), {200}
-                    )
-                    response.close()
-            except errors.NotFound:
-                return False
+            request = place.requests.content("HEAD", descriptor)
+            response = registry.call(request, {200, *resolving.REFUSALS})
             response.discard()
-            return response.length() in (None, descriptor.size)
+            if self._resolver.is_asked_twice(registry, request, response):
+                request = dataclasses.replace(request, method="GET")
+                expected = {200, 404}
+                if self._is_destination:
+                    expected |= resolving.REFUSALS
+                response = registry.call(request, expected)
+                response.close()
+            return response.status == 200 and (
+                response.length() in (None, descriptor.size)
+            )
 
         return self._places.read(look, descriptor.digest, bool)
 
@@ -206,17 +211,12 @@ class RegistryStore:
     def referrers(self, subject: Descriptor) -> Sequence[Descriptor]:
         def look(place: Replica) -> list[Descriptor] | None:
             registry = place.connect()
-            if not registry.lists_referrers:
-                return None
             request = place.requests.request(
                 "GET",
                 f"referrers/{subject.digest}",
                 place.requests.what(subject),
             )
-            found = listing.referrers(registry, request)
-            # A registry that has the API never says 404: it is asked once.
-            registry.lists_referrers = found is not None
-            return found
+            return listing.referrers(registry, request)
 
         try:
             found = self._places.read(
@@ -248,53 +248,17 @@ class RegistryStore:
         request = dataclasses.replace(
             self._requests.manifest("HEAD", tag), headers=_ACCEPT
         )
-        response = self._connect().call(request, {200, 405})
+        response = self._connect().call(request, {200, *resolving.REFUSALS})
         response.discard()
+        if response.status != 200:
+            request = dataclasses.replace(request, method="GET")
+            response = self._connect().call(request, {200})
+            response.close()
         return description.claimed_digest(request.what, response) or ""
 
     def _deleting(self, request: Request) -> Request:
-        scopes = (f"repository:{self.repository}:delete",)
-        return dataclasses.replace(request, headers={}, scopes=scopes)
-
-    def _resolve(self, place: Replica, reference: str) -> Descriptor:
-        request = place.requests.manifest("HEAD", reference)
-        request = dataclasses.replace(request, headers=_ACCEPT)
-        registry = place.connect(request)
-        response = registry.call(request, {200, 405})
-        response.discard()
-        if response.status == 200:
-            found = description.described(request.what, reference, response)
-            if found:
-                return found
-        request = dataclasses.replace(request, method="GET", repeatable=False)
-        return registry.retrier.retrying(
-            request.what,
-            lambda: self._resolve_by_get(registry, request, reference),
-        )
-
-    def _resolve_by_get(
-        self, registry: RegistrySession, request: Request, reference: str
-    ) -> Descriptor:
-        """For registries whose HEAD does not say enough."""
-        response = registry.call(request, {200})
-        data = response.body(manifests.MAX_SIZE)
-        claimed = description.claimed_digest(request.what, response)
-        wanted = reference if digests.is_valid(reference) else claimed
-        for digest in filter(None, (wanted, claimed)):
-            actual = digests.of(data, digest.partition(":")[0])
-            if actual != digest:
-                raise errors.DigestMismatch(
-                    f"{request.what}: digest is {actual}, expected {digest}",
-                    actual=actual,
-                )
-        found = manifests.parse(
-            data,
-            description.manifest_type(response, data),
-            wanted,
-            request.what,
-        ).descriptor
-        self._manifests.add(found.digest, data)
-        return found
+        # Registries name the right to delete in several ways.
+        return dataclasses.replace(request, headers={}, scopes=())
 
     def _fetch_manifest(self, place: Replica, descriptor: Descriptor) -> bytes:
         registry = place.connect()
@@ -316,6 +280,9 @@ class RegistryStore:
     ) -> verify.VerifiedContent:
         request = place.requests.content("GET", descriptor)
         response = place.connect().call(request, {200})
+        if response.coding is not None:
+            response.close()
+            raise response.encoded()
         length = response.length()
         if length is not None and length != descriptor.size:
             response.close()
@@ -389,7 +356,9 @@ class RegistryStore:
             response = self._send(request, media_type, data)
             digest = description.claimed_digest(what, response)
             if digest is None:
-                digest = self._resolve(self._places.home, tag).digest
+                digest = self._resolver.resolve(
+                    self._places.home, tag, surely=True
+                ).digest
             if digests.of(data, digest.partition(":")[0]) != digest:
                 raise errors.DigestMismatch(
                     f"{what}: names {digest}, which is not what was sent",
@@ -419,7 +388,7 @@ class RegistryStore:
             repeatable=False,
         )
         try:
-            response = self._connect().call(request, {201, 202})
+            response = self._connect().call(request, {200, 201, 202, 204})
         except errors.DigestMismatch as refused:
             # The bytes are right, so the digest itself is not accepted.
             raise errors.DigestMismatch(

@@ -14,6 +14,9 @@ from imageprep_client.stores.registry import blob
 from imageprep_client.stores.registry.repository import RepositoryRequests
 from imageprep_client.stores.registry.session import RegistrySession
 
+#: A mount saves an upload; after so many faults the upload is begun.
+_MOUNT_FAULTS = 2
+
 
 class Uploads:
     """The uploads of one repository, those that are open among them."""
@@ -40,13 +43,23 @@ class Uploads:
             self._repository.what(descriptor),
         )
         scopes = (*request.scopes, f"repository:{origin}:pull")
-        try:
-            response = registry.call(
-                dataclasses.replace(request, scopes=scopes), {201, 202}
-            )
-        except errors.StoreError as error:
-            if error.temporary:
+        request = dataclasses.replace(request, scopes=scopes, repeatable=False)
+        faults = 0
+
+        def post() -> Response | None:
+            nonlocal faults
+            try:
+                return registry.call(request, {201, 202})
+            except (errors.TooManyRequests, errors.Unreachable):
                 raise
+            except errors.StoreError as error:
+                faults += 1
+                if error.temporary and faults < _MOUNT_FAULTS:
+                    raise
+                return None
+
+        response = registry.retrier.retrying(request.what, post)
+        if response is None:
             return False
         response.discard()
         if response.status == 202:
@@ -88,7 +101,7 @@ class Uploads:
             repeatable=False,
         )
         try:
-            registry.call(request, {201, 202, 204}).discard()
+            registry.call(request, {200, 201, 202, 204}).discard()
         except BaseException as error:
             if kept and isinstance(error, errors.NotFound):
                 # What a mount opened was cleaned up since; another try

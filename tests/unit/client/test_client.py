@@ -93,6 +93,21 @@ def test_cacert_is_a_file(open_stores: Open, tmp_path: Path) -> None:
         open_stores(cacert=str(tmp_path / "ca.crt"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["registry.example", "=https://x/", "r.example=http://x/", "r.example=x"],
+)
+def test_bad_token_server(open_stores: Open, text: str) -> None:
+    """A token server has a registry, and a URL with TLS."""
+    with pytest.raises(errors.InvalidArgument, match="--token-server"):
+        open_stores(token_servers=(text,))
+
+
+def test_token_server(open_stores: Open) -> None:
+    """A token server is named by its registry."""
+    open_stores(token_servers=("r.example:5000=https://auth.example/jwt",))
+
+
 def test_bad_insecure_registry(open_stores: Open) -> None:
     """A registry that is none says which options to look at."""
     with pytest.raises(errors.InvalidArgument) as caught:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from imageprep_client import errors
 from imageprep_client.heat.parameters import PrepareParameters
 from imageprep_client.oci.reference import Reference
-from imageprep_client.stores import base, memory, verify
+from imageprep_client.stores import base, memory
 from imageprep_client.testing import content
+from imageprep_client.testing.streams import put
 
 
 class Registries:
@@ -62,12 +63,7 @@ class Registries:
         reference = Reference.parse(name)
         image = image or content.image(name)
         store = self.registry(reference.registry).store(reference.repository)
-        for piece in image.pieces:
-            store.push(
-                piece.descriptor,
-                verify.from_bytes(piece.data, piece.descriptor),
-            )
-        store.tag(image.descriptor, reference.tag)
+        put(store, image, reference.tag)
 
 
 class Silent(memory.MemoryStore):

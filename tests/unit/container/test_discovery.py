@@ -13,20 +13,12 @@ from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import memory, verify
 from imageprep_client.testing import content
+from imageprep_client.testing.streams import put
 from imageprep_client.transfer import engine
 from imageprep_client.transfer.copies import Copy
 from imageprep_client.transfer.known import KnownContent
 
 LABELS = {"rdo_version": "v1", "version": "17.1", "release": "4", "a.b": "v1"}
-
-
-def put(store: memory.MemoryStore, image: content.Image, *tags: str) -> None:
-    for piece in image.pieces:
-        store.push(
-            piece.descriptor, verify.from_bytes(piece.data, piece.descriptor)
-        )
-    for tag in tags:
-        store.tag(image.descriptor, tag)
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def test_links_on_the_way_are_not_written_through(
     """No file is made, replaced or removed behind a linked directory."""
     (top / "link").symlink_to(outside.parent / target)
     directory = Directory(top)
-    with pytest.raises(errors.AccessDenied, match=r"top/link: not a dir"):
+    with pytest.raises(errors.AccessDenied, match="top/link: a symbolic link"):
         directory.make_directory("link/below")
     with pytest.raises(OSError, match="top/link"):
         directory.write("link/new", b"")
@@ -100,6 +100,19 @@ def test_special_files_are_not_read(top: Path) -> None:
         directory = Directory(top)
         assert directory.open_regular("fifo") is None
         assert directory.open_regular("socket") is None
+
+
+def test_refused_reading(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may not be read is not the same as what is not there."""
+
+    def refuse(*_: object, **__: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    directory = Directory(top)
+    directory.write("file", b"")
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(PermissionError, match="top/file"):
+        directory.read("file", 4)
 
 
 def test_parent_replaced_after_hold(top: Path, outside: Path) -> None:

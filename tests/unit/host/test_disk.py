@@ -59,26 +59,6 @@ def test_free_space_of_what_is_not_there(tmp_path: Path) -> None:
     assert disk.free_space(tmp_path / "a" / "b") > 0
 
 
-def test_reads_what_is_regular(tmp_path: Path) -> None:
-    """Other things, and what is not there, are None."""
-    (tmp_path / "directory").mkdir()
-    (tmp_path / "file").write_bytes(b"content")
-
-    assert disk.read(tmp_path, tmp_path / "file", 4) == b"cont"
-    assert disk.read(tmp_path, tmp_path / "directory", 4) is None
-    assert disk.read(tmp_path, tmp_path / "gone", 4) is None
-
-
-def test_read_passes_other_errors_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What may not be read is not the same as what is not there."""
-    monkeypatch.setattr(os, "open", _fails(PermissionError(13, "x")))
-
-    with pytest.raises(PermissionError):
-        disk.read(tmp_path, tmp_path / "file", 4)
-
-
 def test_synchronise_without_syncfs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,9 +12,9 @@ from imageprep_client.registries import inventory
 from imageprep_client.stores import base
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.testing import content
+from imageprep_client.testing.streams import put
 from imageprep_client.transfer import graph
 from tests.recorder import Recorder
-from tests.unit.registries.test_removal import put
 
 HOST = str(graph.host_platform())
 IMAGE = content.image("image", labels={"a": "b"})

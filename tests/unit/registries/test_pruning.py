@@ -18,6 +18,7 @@ from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content
 from imageprep_client.testing.registry import Behaviour, RegistryServer
 from tests.recorder import Recorder
+from tests.trees import OnDisk
 from tests.unit.registries import sites
 from tests.unit.registries.sites import HOST, add, prune, put
 
@@ -224,7 +225,7 @@ def test_keep_last_and_environment(
 def test_leftovers_go(filled: ImageServeTree, tmp_path: Path) -> None:
     """What a killed run or a crash left goes, whole or broken."""
     put(filled.store("gone"), [content.blob("stray")])
-    paths = filled.store("ns/a").paths
+    paths = OnDisk(filled.store("ns/a"))
     (paths.manifests / f"sha256:{'0' * 64}").mkdir()
     broken = paths.manifests / f"sha256:{'1' * 64}"
     broken.mkdir()
@@ -245,7 +246,7 @@ def test_referrers_go(filled: ImageServeTree, tmp_path: Path) -> None:
     prune(filled, tmp_path, f"{HOST}/ns/a:2")
     assert store.referrers(OLD.descriptor) == ()
     assert not store.exists(artifact.descriptor)
-    assert not store.paths.referrers_of(OLD.descriptor.digest).exists()
+    assert not OnDisk(store).referrers_of(OLD.descriptor.digest).exists()
 
 
 @pytest.mark.parametrize("kept", ["1", "2"])
@@ -253,7 +254,7 @@ def test_kept_image_is_broken(
     filled: ImageServeTree, tmp_path: Path, kept: str
 ) -> None:
     """Nobody knows what a broken image needs: keeping it stops all."""
-    path = filled.store("ns/a").paths.manifest(OLD.descriptor.digest)
+    path = OnDisk(filled.store("ns/a")).manifest(OLD.descriptor.digest)
     path.write_text("{}")
     name = f"{HOST}/ns/a:{kept}"
     if kept == "2":
@@ -269,7 +270,7 @@ def test_kept_tag_names_nothing(
     filled: ImageServeTree, tmp_path: Path
 ) -> None:
     """A kept tag that cannot be followed stops all."""
-    filled.store("ns/a").paths.type_map("2").write_text("?")
+    OnDisk(filled.store("ns/a")).type_map("2").write_text("?")
     with pytest.raises(errors.InvalidContent, match="ns/a: 2: missing"):
         prune(filled, tmp_path, f"{HOST}/ns/a:2")
 

@@ -13,11 +13,13 @@ from imageprep_client.oci import referrers
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.registries import removal
-from imageprep_client.stores import base, verify
+from imageprep_client.stores import base
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.testing import content
+from imageprep_client.testing.streams import put
 from tests.recorder import Recorder
+from tests.trees import OnDisk
 
 NAME = "registry.test/ns/name"
 ONE = content.image("one")
@@ -55,16 +57,6 @@ class Registry:
 
     def untag(self, tag: str) -> bool:
         return self._untags and self.inner.untag(tag)
-
-
-def put(store: base.Store, image: content.Image, *tags: str) -> None:
-    """Store an image and tag it."""
-    for piece in image.pieces:
-        store.push(
-            piece.descriptor, verify.from_bytes(piece.data, piece.descriptor)
-        )
-    for tag in tags:
-        store.tag(image.descriptor, tag)
 
 
 def remove(
@@ -291,7 +283,7 @@ def test_dangling_tag(tmp_path: Path) -> None:
     """A tag whose manifest is lost can be removed."""
     store = ImageServeTree(tmp_path / "tree").store("ns/name")
     put(store, ONE, "1")
-    store.paths.manifest(ONE.descriptor.digest).unlink()
+    OnDisk(store).manifest(ONE.descriptor.digest).unlink()
     assert remove(store, ":1") == removal.Removed(tags=("1",))
     assert list(store.tags()) == []
 
@@ -302,7 +294,7 @@ def test_unreadable_manifest_keeps_everything(tmp_path: Path) -> None:
     put(store, INDEX, "many")
     put(store, content.image("broken"), "broken")
     broken = content.image("broken").descriptor
-    path = store.paths.manifest(broken.digest)
+    path = OnDisk(store).manifest(broken.digest)
     path.write_bytes(b"x" * broken.size)
     observer = Recorder()
     done = remove(store, ":many", observer)

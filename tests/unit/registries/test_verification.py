@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.host.directory import Directory
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
@@ -19,6 +20,7 @@ from imageprep_client.stores.memory import MemoryRegistry
 from imageprep_client.testing import content
 from tests import tripleo_tree
 from tests.recorder import Recorder
+from tests.trees import OnDisk
 from tests.unit.registries import sites
 
 LAYER = content.blob("layer")
@@ -78,7 +80,7 @@ def filled(tree: ImageServeTree) -> ImageServeTree:
 
 
 def paths(tree: ImageServeTree, repository: str = "ns/a"):
-    return tree.store(repository).paths
+    return OnDisk(tree.store(repository))
 
 
 def flip(path: Path) -> None:
@@ -444,6 +446,6 @@ def test_unreadable(filled: ImageServeTree, monkeypatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "blob")
 
-    monkeypatch.setattr("imageprep_client.host.disk.open_regular", refuse)
+    monkeypatch.setattr(Directory, "open_regular", refuse)
     with pytest.raises(errors.AccessDenied):
         sites.verify(filled)

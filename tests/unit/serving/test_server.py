@@ -24,6 +24,7 @@ from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content, store_suite
 from tests import servers
 from tests.http_client import ask
+from tests.trees import OnDisk
 
 IMAGE = content.image("image")
 DIGEST = IMAGE.descriptor.digest
@@ -102,7 +103,7 @@ def test_new_images_are_served(tree: ImageServeTree) -> None:
 
 def test_manifest_without_its_file(tree: ImageServeTree) -> None:
     """A tag of a manifest that is gone is unknown."""
-    tree.store("ns/app").paths.manifest(DIGEST).unlink()
+    OnDisk(tree.store("ns/app")).manifest(DIGEST).unlink()
     with server.running(tree.path) as url:
         answer = ask(url, "/v2/ns/app/manifests/latest")
     assert answer.status == 404
@@ -111,7 +112,7 @@ def test_manifest_without_its_file(tree: ImageServeTree) -> None:
 
 def test_linked_manifest(tree: ImageServeTree, tmp_path: Path) -> None:
     """A manifest that is a link is not followed."""
-    path = tree.store("ns/app").paths.manifest_directory(DIGEST)
+    path = OnDisk(tree.store("ns/app")).manifest_directory(DIGEST)
     path.rename(tmp_path / "outside")
     path.symlink_to(tmp_path / "outside")
     with server.running(tree.path) as url:
@@ -122,8 +123,7 @@ def test_linked_manifest(tree: ImageServeTree, tmp_path: Path) -> None:
 
 def test_broken_tree(tree: ImageServeTree) -> None:
     """A file that is not what it should be is the server's fault."""
-    path = tree.store("ns/app").paths.referrers_of(DIGEST)
-    path.parent.mkdir()
+    path = OnDisk(tree.store("ns/app")).referrers_of(DIGEST)
     path.write_text("no index")
     with server.running(tree.path) as url:
         answer = ask(url, f"/v2/ns/app/referrers/{DIGEST}")

@@ -9,6 +9,7 @@ from imageprep_client import errors
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base, memory, verify
 from imageprep_client.testing import content
+from imageprep_client.testing.streams import put
 
 
 class Recording(memory.MemoryStore):
@@ -85,13 +86,7 @@ class Registry:
         self, repository: str, image: content.Image, tag: str = "1"
     ) -> None:
         """Put an image there, unrecorded."""
-        store = memory.MemoryStore(self.home, repository)
-        for piece in image.pieces:
-            store.push(
-                piece.descriptor,
-                verify.from_bytes(piece.data, piece.descriptor),
-            )
-        store.tag(image.descriptor, tag)
+        put(memory.MemoryStore(self.home, repository), image, tag)
 
 
 def order(

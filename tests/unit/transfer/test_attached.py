@@ -12,21 +12,13 @@ from imageprep_client.oci import referrers
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base, memory, verify
 from imageprep_client.testing import content
+from imageprep_client.testing.streams import put
 from imageprep_client.transfer import attached, engine, graph
 from imageprep_client.transfer.attached import ReferrersPolicy
 from imageprep_client.transfer.copies import Copy
 from tests.recorder import Recorder
 
 IMAGE = content.image("x")
-
-
-def put(store: memory.MemoryStore, image: content.Image, *tags: str) -> None:
-    for piece in image.pieces:
-        store.push(
-            piece.descriptor, verify.from_bytes(piece.data, piece.descriptor)
-        )
-    for tag in tags:
-        store.tag(image.descriptor, tag)
 
 
 def cosign(descriptor: Descriptor, kind: str) -> str:

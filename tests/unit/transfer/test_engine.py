@@ -11,9 +11,10 @@ from imageprep_client.observer import ImageOutcome, Observer
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.platform import Platform
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores import base, memory, verify
 from imageprep_client.testing import content
-from imageprep_client.transfer import engine, graph, preflight
+from imageprep_client.transfer import engine, graph, preflight, stream
 from imageprep_client.transfer.copies import Copy
 from imageprep_client.transfer.known import KnownContent
 from tests.recorder import Recorder
@@ -529,14 +530,17 @@ class Corrupt(stores.Recording):
         return verify.from_bytes(wrong, descriptor)
 
 
-def test_the_same_wrong_digest_is_asked_for_twice(destination):
-    """What came twice in the same wrong way comes again, so it is told."""
+def test_the_same_wrong_digest_is_given_up(destination, monkeypatch):
+    """What comes in the same wrong way each time is told."""
+    policy = RetryPolicy(base=0)
+    monkeypatch.setattr(stream, "_POLICY", policy)
     corrupt = stores.Registry("corrupt", Corrupt)
     corrupt.fill("a", image("a"))
     (outcome,) = run(copies(corrupt, destination, "a"))
     assert isinstance(outcome.error.__cause__, errors.DigestMismatch)
     digest = SHARED.descriptor.digest
-    assert len([c for c in corrupt.did("fetch") if c[2] == digest]) == 2
+    fetched = [c for c in corrupt.did("fetch") if c[2] == digest]
+    assert len(fetched) == policy.same
 
 
 def test_known_content_is_not_fetched(source, destination):

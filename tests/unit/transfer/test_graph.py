@@ -11,21 +11,15 @@ from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.platform import Platform
-from imageprep_client.stores import memory, verify
+from imageprep_client.stores import memory
 from imageprep_client.testing import content
+from imageprep_client.testing.streams import push
 from imageprep_client.transfer import graph
 
 
 @pytest.fixture
 def store() -> memory.MemoryStore:
     return memory.MemoryRegistry().store("a")
-
-
-def put(store: memory.MemoryStore, *pieces: content.Piece) -> None:
-    for piece in pieces:
-        store.push(
-            piece.descriptor, verify.from_bytes(piece.data, piece.descriptor)
-        )
 
 
 def index_of(*children: Descriptor) -> content.Piece:
@@ -41,11 +35,11 @@ def index_of(*children: Descriptor) -> content.Piece:
 
 def nested(store: memory.MemoryStore, levels: int) -> Descriptor:
     image = content.image("x")
-    put(store, *image.pieces)
+    push(store, *image.pieces)
     piece = image.manifest
     for _ in range(levels):
         piece = index_of(piece.descriptor)
-        put(store, piece)
+        push(store, piece)
     return piece.descriptor
 
 
@@ -54,7 +48,7 @@ def test_children_come_first(store):
     index = content.index(
         {"linux/amd64": content.image("x"), "linux/arm64": content.image("y")}
     )
-    put(store, *index.pieces)
+    push(store, *index.pieces)
     found = graph.walk(store, index.descriptor)
     assert found.root.descriptor == index.descriptor
     assert len(found.manifests) == 3
@@ -82,9 +76,9 @@ def test_too_many(store, monkeypatch):
     monkeypatch.setattr(graph, "_MAX_MANIFESTS", 3)
     images = [content.image(n) for n in range(5)]
     for image in images:
-        put(store, *image.pieces)
+        push(store, *image.pieces)
     index = index_of(*(i.descriptor for i in images))
-    put(store, index)
+    push(store, index)
     with pytest.raises(errors.InvalidContent, match="more than 3 manifests"):
         graph.walk(store, index.descriptor)
 
@@ -94,9 +88,9 @@ def test_too_large(store, monkeypatch):
     images = [content.image(n) for n in range(3)]
     sizes = [i.descriptor.size for i in images]
     for image in images[:2]:
-        put(store, *image.pieces)
+        push(store, *image.pieces)
     index = index_of(*(i.descriptor for i in images))
-    put(store, index)
+    push(store, index)
     monkeypatch.setattr(graph, "MAX_BYTES", sum(sizes) - 1)
     with pytest.raises(errors.InvalidContent, match="bytes of manifests"):
         graph.walk(store, index.descriptor)
@@ -105,11 +99,11 @@ def test_too_large(store, monkeypatch):
 def test_repeated_children_are_walked_once(store):
     """Indexes that name the same again and again take no longer for it."""
     image = content.image("x")
-    put(store, *image.pieces)
+    push(store, *image.pieces)
     piece = image.manifest
     for _ in range(3):
         piece = index_of(*[piece.descriptor] * 1000)
-        put(store, piece)
+        push(store, piece)
     assert len(graph.walk(store, piece.descriptor).manifests) == 4
     assert store.holds(piece.descriptor)
 
@@ -118,14 +112,14 @@ def test_child_named_twice_is_walked_once(store):
     """The same child under two platforms is stored once."""
     image = content.image("x")
     index = index_of(image.descriptor, image.descriptor)
-    put(store, *image.pieces, index)
+    push(store, *image.pieces, index)
     assert len(graph.walk(store, index.descriptor).manifests) == 2
 
 
 def test_child_that_is_no_manifest(store):
     """An index that names a blob as a child is refused."""
     index = index_of(content.blob("b").descriptor)
-    put(store, index)
+    push(store, index)
     with pytest.raises(
         errors.InvalidContent, match="which is no manifest"
     ) as caught:
@@ -137,9 +131,9 @@ def test_child_of_an_unknown_type_is_not_looked_for(store):
     """Where a registry keeps it is not known; the images are looked for."""
     image = content.image("x")
     index = index_of(image.descriptor, content.blob("b").descriptor)
-    put(store, index)
+    push(store, index)
     assert not graph.has_images(store, index.descriptor)
-    put(store, *image.pieces)
+    push(store, *image.pieces)
     assert graph.has_images(store, index.descriptor)
 
 
@@ -184,7 +178,7 @@ def test_only_some_platforms(store):
     """The index stays as it is; children for other platforms are left."""
     children = {p: content.image(p) for p in ("linux/amd64", "linux/arm64/v8")}
     index = content.index(children)
-    put(store, *index.pieces)
+    push(store, *index.pieces)
     arm = Platform("linux", "arm64")
     found = graph.walk(store, index.descriptor, graph.SomePlatforms((arm,)))
     assert [m.descriptor for m in found.manifests] == [
@@ -196,7 +190,7 @@ def test_only_some_platforms(store):
 def test_only_platforms_that_are_not_there(store):
     """An index without any of the platforms is not copied empty."""
     index = content.index({"linux/amd64": content.image("x")})
-    put(store, *index.pieces)
+    push(store, *index.pieces)
     with pytest.raises(errors.NotFound, match="no image for linux/s390x"):
         graph.walk(
             store,
@@ -208,7 +202,7 @@ def test_only_platforms_that_are_not_there(store):
 def test_only_platforms_of_a_plain_image(store):
     """An image that is no index is for whatever it is for."""
     image = content.image("x")
-    put(store, *image.pieces)
+    push(store, *image.pieces)
     found = graph.walk(
         store,
         image.descriptor,

@@ -8,22 +8,18 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.host import locks
+from imageprep_client.host.directory import Directory
 from imageprep_client.stores.holdings import Held, KeepsFiles
 from imageprep_client.stores.imageserve import (
     ImageServeStore,
     ImageServeTree,
-    holdings,
 )
 from imageprep_client.testing import content
+from imageprep_client.testing.streams import put
+from tests.trees import OnDisk
 
 BLOB = content.blob("blob")
-
-
-def push(store: ImageServeStore, image: content.Image, *tags: str) -> None:
-    for piece in image.pieces:
-        store.push(piece.descriptor, piece.open())
-    for tag in tags:
-        store.tag(image.descriptor, tag)
 
 
 def test_protocol(tree: ImageServeTree) -> None:
@@ -68,7 +64,7 @@ def test_names_that_are_parts(
     image = content.image("x")
     wanted = sorted((*names, "ns/app"))
     for name in wanted:
-        push(tree.store(name), image, "1")
+        put(tree.store(name), image, "1")
     fresh = ImageServeTree(tree.path)
     assert fresh.homes() == fresh.repositories() == wanted
     assert list(tree.defects()) == []
@@ -92,9 +88,9 @@ def test_strays_with_names_of_parts(
     tree: ImageServeTree, store: ImageServeStore
 ) -> None:
     """A directory that no repository is in is no content."""
-    push(store, content.image("x"), "1")
-    (store.paths.blobs / "tags").mkdir()
-    (store.paths.manifests / "deep/er").mkdir(parents=True)
+    put(store, content.image("x"), "1")
+    (OnDisk(store).blobs / "tags").mkdir()
+    (OnDisk(store).manifests / "deep/er").mkdir(parents=True)
     assert {d.name for d in tree.holdings("ns/app").defects()} == {
         "blobs/tags",
         "manifests/deep",
@@ -107,7 +103,7 @@ def test_contents(tree: ImageServeTree) -> None:
     other = tree.store("ns/b")
     other.mount(BLOB.descriptor, "ns/a")
     (held,) = tree.holdings("ns/b").contents()
-    path = other.paths.blob(BLOB.descriptor.digest)
+    path = OnDisk(other).blob(BLOB.descriptor.digest)
     status = path.stat()
     assert held == Held(
         BLOB.descriptor.digest,
@@ -123,9 +119,9 @@ def test_contents_of_predecessors(
     tree: ImageServeTree, store: ImageServeStore
 ) -> None:
     """A layer's ending is no part of its digest."""
-    store.paths.blobs.mkdir(parents=True)
+    OnDisk(store).blobs.mkdir(parents=True)
     digest = BLOB.descriptor.digest
-    (store.paths.blobs / f"{digest}.gz").write_bytes(b"x")
+    (OnDisk(store).blobs / f"{digest}.gz").write_bytes(b"x")
     (held,) = tree.holdings("ns/app").contents()
     assert (held.digest, held.size) == (digest, 1)
 
@@ -154,14 +150,14 @@ def test_tidy_leaves_what_is_used(
     tree: ImageServeTree, store: ImageServeStore
 ) -> None:
     """A repository with a manifest stays in the lists."""
-    push(store, content.image("x"), "1")
+    put(store, content.image("x"), "1")
     tree.holdings("ns/app").tidy()
     assert ImageServeTree(tree.path).repositories() == ["ns/app"]
 
 
 def test_tidy_leaves_repositories_below(tree: ImageServeTree) -> None:
     """Only empty directories go."""
-    push(tree.store("ns/app/child"), content.image("x"), "1")
+    put(tree.store("ns/app/child"), content.image("x"), "1")
     tree.store("ns/app").push(BLOB.descriptor, BLOB.open())
     (held,) = tree.holdings("ns/app").contents()
     tree.holdings("ns/app").discard(held)
@@ -174,13 +170,13 @@ def test_tidy_leaves_unknown_files(
 ) -> None:
     """What somebody else put there is not removed."""
     store.push(BLOB.descriptor, BLOB.open())
-    stray = store.paths.home / "README"
+    stray = OnDisk(store).home / "README"
     stray.touch()
     (held,) = tree.holdings("ns/app").contents()
     tree.holdings("ns/app").discard(held)
     tree.holdings("ns/app").tidy()
     assert stray.exists()
-    assert not store.paths.blobs.exists()
+    assert not OnDisk(store).blobs.exists()
 
 
 def test_holder(tree: ImageServeTree) -> None:
@@ -199,15 +195,14 @@ def test_holder_without_access(
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    path = tree.path / ".lock"
     with tree.lock(lambda what: None), monkeypatch.context() as patch:
-        patch.setattr("os.open", refuse)
-        assert holdings.holder(path).startswith("process ")
+        patch.setattr(Directory, "open_regular", refuse)
+        assert tree.holder() == f"process {os.getpid()}"
     with monkeypatch.context() as patch:
-        patch.setattr("os.open", refuse)
-        assert holdings.holder(path) == ""
-        patch.setattr(holdings, "_LOCKS", Path("/nonexistent"))
-        assert holdings.holder(path) == ""
+        patch.setattr(Directory, "open_regular", refuse)
+        assert tree.holder() == ""
+        patch.setattr(locks, "_LOCKS", Path("/nonexistent"))
+        assert tree.holder() == ""
 
 
 def test_fault_of_the_disk(

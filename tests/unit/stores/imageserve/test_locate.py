@@ -7,6 +7,7 @@ from pathlib import Path
 from imageprep_client.stores import base
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content
+from tests.trees import OnDisk
 
 BLOB = content.blob("b")
 
@@ -36,7 +37,7 @@ def test_broken_blob_does_not_count(tmp_path: Path) -> None:
     tree = ImageServeTree(tmp_path)
     store = tree.store("a")
     store.push(BLOB.descriptor, BLOB.open())
-    store.paths.blob(BLOB.descriptor.digest).write_bytes(b"short")
+    OnDisk(store).blob(BLOB.descriptor.digest).write_bytes(b"short")
     assert tree.store("b").locate(BLOB.descriptor) is None
 
 

@@ -8,18 +8,20 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.host import disk
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.imageserve import ImageServeStore, ImageServeTree
+from imageprep_client.stores.imageserve import store as store_module
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.store_suite import push, read, store_all
 from tests import tripleo_tree
+from tests.trees import OnDisk
 
 BLOB = content.blob("blob")
 IMAGE = content.image("image")
@@ -28,7 +30,7 @@ INDEX = content.index({"linux/arm64": OTHER, "linux/amd64": IMAGE})
 
 
 def type_map(store: ImageServeStore, tag: str) -> str:
-    return (store.paths.manifests / f"{tag}.type-map").read_text()
+    return (OnDisk(store).manifests / f"{tag}.type-map").read_text()
 
 
 class TestDeletion:
@@ -69,7 +71,7 @@ class TestDeletion:
         """What somebody else put beside the list of tags is no obstacle."""
         store_all(store, IMAGE)
         store.tag(IMAGE.descriptor, "1")
-        stray = store.paths.tags / "README"
+        stray = OnDisk(store).tags / "README"
         stray.touch()
         store.delete(IMAGE.descriptor)
         assert stray.exists()
@@ -82,7 +84,7 @@ class TestLayout:
     def test_blob(self, store: ImageServeStore) -> None:
         """A blob's name is its digest, with nothing behind it."""
         push(store, BLOB)
-        path = store.paths.home / "blobs" / BLOB.descriptor.digest
+        path = OnDisk(store).home / "blobs" / BLOB.descriptor.digest
         assert path.read_bytes() == BLOB.data
         assert list(path.parent.iterdir()) == [path]
 
@@ -90,7 +92,7 @@ class TestLayout:
         """A manifest is in a directory of its own, with its headers."""
         push(store, IMAGE.manifest)
         digest = IMAGE.descriptor.digest
-        path = store.paths.home / "manifests" / digest
+        path = OnDisk(store).home / "manifests" / digest
         assert (path / "index.json").read_bytes() == IMAGE.manifest.data
         assert (path / ".htaccess").read_text() == (
             f'Header set Content-Type "{mediatypes.OCI_MANIFEST}"\n'
@@ -133,7 +135,7 @@ class TestLayout:
         store_all(store, IMAGE)
         for tag in ("b", "a", "C"):
             store.tag(IMAGE.descriptor, tag)
-        assert store.paths.tags_list.read_text() == (
+        assert OnDisk(store).tags_list.read_text() == (
             '{"name": "ns/app", "tags": ["C", "a", "b"]}'
         )
 
@@ -141,9 +143,9 @@ class TestLayout:
         """Referrers are an index, with a file that says its type."""
         artifact = content.artifact("sbom", IMAGE.descriptor)
         store_all(store, artifact)
-        directory = store.paths.home / "referrers"
+        directory = OnDisk(store).home / "referrers"
         headers = (directory / ".htaccess").read_text()
-        assert headers == f"ForceType {mediatypes.OCI_INDEX}\n"
+        assert headers.startswith(f"ForceType {mediatypes.OCI_INDEX}\n")
         path = directory / IMAGE.descriptor.digest
         document = json.loads(path.read_bytes())
         assert document["mediaType"] == mediatypes.OCI_INDEX
@@ -160,14 +162,14 @@ class TestLayout:
         found = store.referrers(IMAGE.descriptor)
         assert found == (artifacts[1].descriptor,)
         store.delete(artifacts[1].descriptor)
-        assert not store.paths.referrers_of(IMAGE.descriptor.digest).exists()
+        assert not OnDisk(store).referrers_of(IMAGE.descriptor.digest).exists()
 
     @pytest.mark.parametrize(
         "text", ["", "[]", "{}", '{"manifests": [{}]}', '{"manifests": 1}']
     )
     def test_broken_referrers(self, store: ImageServeStore, text: str) -> None:
         """A file that is no list of referrers is named."""
-        path = store.paths.referrers_of(IMAGE.descriptor.digest)
+        path = OnDisk(store).referrers_of(IMAGE.descriptor.digest)
         path.parent.mkdir(parents=True)
         path.write_text(text)
         with pytest.raises(errors.InvalidContent, match=path.name):
@@ -180,14 +182,14 @@ class TestLayout:
         store_all(store, INDEX)
         store.tag(INDEX.descriptor, "latest")
         store.delete(INDEX.descriptor)
-        assert not list(tree.incoming.iterdir())
+        assert not list((tree.path / ".incoming").iterdir())
 
 
 class TestLinks:
     """Blobs are shared by hard links."""
 
     def inode(self, store: ImageServeStore) -> int:
-        return store.paths.blob(BLOB.descriptor.digest).stat().st_ino
+        return OnDisk(store).blob(BLOB.descriptor.digest).stat().st_ino
 
     @pytest.mark.parametrize("repository", ["ns/origin", None])
     def test_one_file(
@@ -205,8 +207,8 @@ class TestLinks:
         layer = IMAGE.parts[0].descriptor
         store = tree.store("ns/app")
         assert store.mount(layer, None)
-        old = tree.store("old/app").paths.blobs / f"{layer.digest}.gz"
-        assert old.samefile(store.paths.blob(layer.digest))
+        old = OnDisk(tree.store("old/app")).blobs / f"{layer.digest}.gz"
+        assert old.samefile(OnDisk(store).blob(layer.digest))
 
     def test_found_after_a_scan(self, tree: ImageServeTree) -> None:
         """Blobs that were stored after the tree was read are known."""
@@ -229,14 +231,14 @@ class TestLinks:
         tree.repositories()
         origin = tree.store("ns/origin")
         push(origin, BLOB)
-        origin.paths.blob(BLOB.descriptor.digest).unlink()
+        OnDisk(origin).blob(BLOB.descriptor.digest).unlink()
         assert not tree.store("ns/app").mount(BLOB.descriptor, None)
 
     def test_short_files_are_not_linked(self, tree: ImageServeTree) -> None:
         """Half a blob is not spread."""
         origin = tree.store("ns/origin")
         push(origin, BLOB)
-        origin.paths.blob(BLOB.descriptor.digest).write_bytes(b"half")
+        OnDisk(origin).blob(BLOB.descriptor.digest).write_bytes(b"half")
         assert not tree.store("ns/app").mount(BLOB.descriptor, None)
         assert not tree.store("ns/app").mount(BLOB.descriptor, "ns/origin")
 
@@ -244,8 +246,8 @@ class TestLinks:
         """A link takes the place of half a blob."""
         origin, store = tree.store("ns/origin"), tree.store("ns/app")
         push(origin, BLOB)
-        store.paths.blobs.mkdir(parents=True)
-        store.paths.blob(BLOB.descriptor.digest).write_bytes(b"half")
+        OnDisk(store).blobs.mkdir(parents=True)
+        OnDisk(store).blob(BLOB.descriptor.digest).write_bytes(b"half")
         assert store.mount(BLOB.descriptor, "ns/origin")
         assert read(store, BLOB.descriptor) == BLOB.data
 
@@ -284,8 +286,9 @@ class TestLinks:
         """A link to something else than was looked at is no mount."""
         push(tree.store("ns/origin"), BLOB)
 
-        def link(origin: Path, target: Path, **options: object) -> None:
-            target.write_bytes(b"something else")
+        def link(origin: str, target: str, **options: Any) -> None:
+            above = Path(f"/proc/self/fd/{options['dst_dir_fd']}")
+            (above / target).write_bytes(b"something else")
 
         monkeypatch.setattr(os, "link", link)
         store = tree.store("ns/app")
@@ -338,7 +341,7 @@ class TestOldTrees:
         store = tree.store("old/app")
         store_all(store, IMAGE)
         store.tag(IMAGE.descriptor, "13")
-        assert not store.paths.tag_link("13").is_symlink()
+        assert not OnDisk(store).tag_link("13").is_symlink()
         assert store.resolve("13") == IMAGE.descriptor
 
     def test_link_is_deleted(self, tree: ImageServeTree) -> None:
@@ -351,8 +354,8 @@ class TestOldTrees:
     @pytest.mark.parametrize("target", ["nowhere", "../../etc", "sha256:x/"])
     def test_link_elsewhere(self, store: ImageServeStore, target: str) -> None:
         """A link to anything but a digest's directory names nothing."""
-        store.paths.manifests.mkdir(parents=True)
-        store.paths.tag_link("13").symlink_to(target)
+        OnDisk(store).manifests.mkdir(parents=True)
+        OnDisk(store).tag_link("13").symlink_to(target)
         with pytest.raises(errors.NotFound):
             store.resolve("13")
 
@@ -362,7 +365,7 @@ class TestOldTrees:
         store = tree.store("old/app")
         store_all(store, IMAGE)
         layer = IMAGE.parts[0].descriptor.digest
-        assert not store.paths.blob(layer).exists()
+        assert not OnDisk(store).blob(layer).exists()
 
     @pytest.mark.parametrize("suffix", ["", ".gz"])
     def test_short_layer_is_replaced(
@@ -372,15 +375,15 @@ class TestOldTrees:
         tripleo_tree.write(tree.path, "old/app", IMAGE, "16.2")
         store = tree.store("old/app")
         layer = IMAGE.parts[0]
-        for path in store.paths.blob_candidates(layer.descriptor.digest):
+        for path in OnDisk(store).blob_candidates(layer.descriptor.digest):
             path.unlink(missing_ok=True)
-        short = store.paths.blobs / f"{layer.descriptor.digest}{suffix}"
+        short = OnDisk(store).blobs / f"{layer.descriptor.digest}{suffix}"
         short.write_bytes(layer.data[:10])
         assert not store.exists(layer.descriptor)
         assert not store.holds(IMAGE.descriptor)
         push(store, layer)
         assert read(store, layer.descriptor) == layer.data
-        names = [path.name for path in store.paths.blobs.iterdir()]
+        names = [path.name for path in OnDisk(store).blobs.iterdir()]
         assert layer.descriptor.digest in names
         assert f"{layer.descriptor.digest}.gz" not in names
 
@@ -391,7 +394,7 @@ class TestOldTrees:
         """A manifest without its headers, or the reverse, is not there."""
         tripleo_tree.write(tree.path, "old/app", IMAGE, "16.2")
         store = tree.store("old/app")
-        home = store.paths.manifest_directory(IMAGE.descriptor.digest)
+        home = OnDisk(store).manifest_directory(IMAGE.descriptor.digest)
         (home / lost).unlink()
         assert not store.exists(IMAGE.descriptor)
         push(store, IMAGE.manifest)
@@ -413,7 +416,7 @@ class TestOldTrees:
     ) -> None:
         """Without headers, a manifest's type is the one it names or has."""
         digest = digests.of(document)
-        path = store.paths.manifest(digest)
+        path = OnDisk(store).manifest(digest)
         path.parent.mkdir(parents=True)
         path.write_bytes(document)
         assert store.resolve(digest).media_type == media_type
@@ -438,14 +441,14 @@ class TestDeleting:
         store.tag(IMAGE.descriptor, "one")
         store.tag(OTHER.descriptor, "two")
         store.delete(IMAGE.descriptor)
-        document = json.loads(store.paths.tags_list.read_bytes())
+        document = json.loads(OnDisk(store).tags_list.read_bytes())
         assert document["tags"] == ["two"]
 
     def test_last_manifest_with_company(self, store: ImageServeStore) -> None:
         """Files of somebody else's in the directory do not stop it."""
         store_all(store, IMAGE)
         store.tag(IMAGE.descriptor, "latest")
-        (store.paths.manifests / ".htaccess").write_text("# mine\n")
+        (OnDisk(store).manifests / ".htaccess").write_text("# mine\n")
         store.delete(IMAGE.descriptor)
         assert list(store.tags()) == []
 
@@ -457,8 +460,8 @@ class TestWhatIsNoContent:
         """A symbolic link is no blob, whatever it points at."""
         secret = tmp_path / "secret"
         secret.write_bytes(BLOB.data)
-        store.paths.blobs.mkdir(parents=True)
-        store.paths.blob(BLOB.descriptor.digest).symlink_to(secret)
+        OnDisk(store).blobs.mkdir(parents=True)
+        OnDisk(store).blob(BLOB.descriptor.digest).symlink_to(secret)
         assert not store.exists(BLOB.descriptor)
         with pytest.raises(errors.NotFound):
             read(store, BLOB.descriptor)
@@ -471,8 +474,8 @@ class TestWhatIsNoContent:
         """A push puts a file in a link's place and leaves its target."""
         secret = tmp_path / "secret"
         secret.write_text("precious")
-        store.paths.blobs.mkdir(parents=True)
-        store.paths.blob(BLOB.descriptor.digest).symlink_to(secret)
+        OnDisk(store).blobs.mkdir(parents=True)
+        OnDisk(store).blob(BLOB.descriptor.digest).symlink_to(secret)
         push(store, BLOB)
         assert read(store, BLOB.descriptor) == BLOB.data
         assert secret.read_text() == "precious"
@@ -484,14 +487,16 @@ class TestWhatIsNoContent:
         outside = ImageServeTree(tmp_path / "outside")
         push(outside.store("app"), BLOB)
         tree.check_writable()
-        (tree.path / "v2" / "app").symlink_to(outside.store("app").paths.home)
+        (tree.path / "v2" / "app").symlink_to(
+            OnDisk(outside.store("app")).home
+        )
         with pytest.raises(errors.NotFound):
             read(tree.store("app"), BLOB.descriptor)
 
     def test_fifo(self, store: ImageServeStore) -> None:
         """A FIFO blocks nobody."""
-        store.paths.blobs.mkdir(parents=True)
-        os.mkfifo(store.paths.blob(BLOB.descriptor.digest))
+        OnDisk(store).blobs.mkdir(parents=True)
+        os.mkfifo(OnDisk(store).blob(BLOB.descriptor.digest))
         assert store.open_blob(BLOB.descriptor.digest) is None
 
     def test_enormous_size(self, store: ImageServeStore) -> None:
@@ -518,7 +523,7 @@ class TestWhatIsNoContent:
     def test_repository_in_the_way(self, tree: ImageServeTree) -> None:
         """A name that a file has already is an error, not a traceback."""
         tree.check_writable()
-        with pytest.raises(errors.StoreError, match="directory"):
+        with pytest.raises(errors.InvalidReference, match="trees have files"):
             push(tree.store("index.json/app"), BLOB)
 
 
@@ -533,11 +538,11 @@ def test_full_disk(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     push(store, content.blob("before"))
-    monkeypatch.setattr(disk, "write_all", write_all)
+    monkeypatch.setattr(store_module, "write_all", write_all)
     with pytest.raises(errors.NoSpace, match="1000 bytes needed"):
         push(store, BLOB)
     assert not store.exists(BLOB.descriptor)
-    assert not list(tree.incoming.iterdir())
+    assert not list((tree.path / ".incoming").iterdir())
 
 
 def test_refused_rename(
@@ -545,14 +550,16 @@ def test_refused_rename(
 ) -> None:
     """A manifest that cannot be put in place is not half there."""
 
-    def rename(path: Path, target: Path) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+    def rename(path: str, target: str, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
 
     push(store, BLOB)
-    monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr(os, "rename", rename)
     with pytest.raises(errors.AccessDenied):
         push(store, IMAGE.manifest)
-    assert not store.paths.manifest_directory(IMAGE.descriptor.digest).exists()
+    assert (
+        not OnDisk(store).manifest_directory(IMAGE.descriptor.digest).exists()
+    )
 
 
 def test_refused_removal(
@@ -561,10 +568,10 @@ def test_refused_removal(
     """An emptied directory that may not be removed is told."""
     store_all(store, IMAGE)
 
-    def rmdir(path: Path) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+    def rmdir(path: str, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
 
-    monkeypatch.setattr(Path, "rmdir", rmdir)
+    monkeypatch.setattr(os, "rmdir", rmdir)
     with pytest.raises(errors.AccessDenied):
         store.delete(IMAGE.descriptor)
 
@@ -574,9 +581,10 @@ def test_unreadable_tag(
 ) -> None:
     """What the system refuses is told, not taken for a missing tag."""
 
-    def readlink(path: Path) -> str:
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+    def readlink(path: str, **_: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
 
+    push(store, IMAGE.manifest)
     monkeypatch.setattr(os, "readlink", readlink)
     with pytest.raises(errors.AccessDenied):
         store.resolve("latest")

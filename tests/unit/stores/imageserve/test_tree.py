@@ -8,24 +8,25 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from imageprep_client import errors
 from imageprep_client.host import disk
-from imageprep_client.stores.imageserve import ImageServeStore, ImageServeTree
+from imageprep_client.host.directory import Directory, temporary_name
+from imageprep_client.host.reading import Kind
+from imageprep_client.stores.imageserve import (
+    ImageServeTree,
+    layout,
+)
 from imageprep_client.testing import content, store_suite
+from imageprep_client.testing.streams import put
 from tests import tripleo_tree
+from tests.trees import OnDisk
 
 IMAGE = content.image("image")
-
-
-def put(store: ImageServeStore, *tags: str) -> None:
-    store_suite.store_all(store, IMAGE)
-    for tag in tags:
-        store.tag(IMAGE.descriptor, tag)
 
 
 def catalog(tree: ImageServeTree) -> list[str]:
@@ -82,7 +83,7 @@ class TestOpening:
         if part != ".":
             tree.check_writable()
         if part == "tree":
-            tree.incoming.rmdir()
+            (tree.path / ".incoming").rmdir()
         (home / part).chmod(0o555)
         with pytest.raises(errors.AccessDenied) as caught:
             ImageServeTree(tree.path).check_writable()
@@ -90,12 +91,12 @@ class TestOpening:
 
     def test_rights(self, tree: ImageServeTree, masked: None) -> None:
         """All may read what is served, whatever the umask; nothing else."""
-        put(tree.store("ns/app"), "latest")
+        put(tree.store("ns/app"), IMAGE, "latest")
         for path in (tree.path / "v2").rglob("*"):
             mode = stat.S_IMODE(path.stat().st_mode)
             assert mode == (0o755 if path.is_dir() else 0o644), path
         assert stat.S_IMODE(tree.path.stat().st_mode) == 0o755
-        assert stat.S_IMODE(tree.incoming.stat().st_mode) == 0o700
+        assert stat.S_IMODE((tree.path / ".incoming").stat().st_mode) == 0o700
 
 
 class TestLock:
@@ -118,16 +119,14 @@ class TestLock:
     ) -> None:
         """What it wrote for that may go while a run begins."""
         tree.prepare()
-        left = tree.incoming / ".imageprep-0.tmp"
-        listed = Path.iterdir
+        entries = Directory.entries
 
-        def iterdir(path: Path) -> Iterator[Path]:
-            yield from listed(path)
-            yield left
+        def listed(directory: Directory, path: str) -> dict[str, Kind]:
+            return entries(directory, path) | {temporary_name(): Kind.FILE}
 
-        monkeypatch.setattr(Path, "iterdir", iterdir)
+        monkeypatch.setattr(Directory, "entries", listed)
         with tree.lock(unexpected):
-            assert list(listed(tree.incoming)) == []
+            assert list((tree.path / ".incoming").iterdir()) == []
 
     def test_second_run_waits(self, tree: ImageServeTree) -> None:
         """A second run says whom it waits for, and goes on after it."""
@@ -166,20 +165,20 @@ class TestLock:
 
     def test_leftovers_go(self, tree: ImageServeTree) -> None:
         """What an interrupted run was writing is removed."""
+        incoming = tree.path / ".incoming"
         tree.check_writable()
-        (tree.incoming / "file").write_text("half")
-        (tree.incoming / "directory").mkdir()
-        (tree.incoming / "directory" / "index.json").write_text("half")
-        (tree.incoming / "link").symlink_to(tree.path)
+        (incoming / temporary_name()).write_text("half")
+        (incoming / "0123456789abcdef01234567").mkdir()
+        (incoming / "0123456789abcdef01234567/index.json").write_text("half")
         with tree.lock(unexpected):
-            assert not list(tree.incoming.iterdir())
+            assert not list(incoming.iterdir())
         assert (tree.path / "v2").is_dir()
 
     def test_others_work_is_seen(self, tree: ImageServeTree) -> None:
         """What another run stored is known once the lock is there."""
         tree.check_writable()
         assert tree.repositories() == []
-        put(ImageServeTree(tree.path).store("ns/other"), "latest")
+        put(ImageServeTree(tree.path).store("ns/other"), IMAGE, "latest")
         with tree.lock(unexpected):
             assert tree.repositories() == ["ns/other"]
 
@@ -195,7 +194,7 @@ class TestLists:
         """Repositories at every depth are known and in the catalog."""
         names = ["z", "ns/app", "ns/app/deeper/still", "a"]
         for name in names:
-            put(tree.store(name), "latest")
+            put(tree.store(name), IMAGE, "latest")
         assert ImageServeTree(tree.path).repositories() == sorted(names)
         assert catalog(tree) == sorted(names)
 
@@ -205,20 +204,20 @@ class TestLists:
         """A repository may be named as the tree's own directories."""
         names = ["ns/blobs/manifests", "ns/manifests/tags"]
         for name in names:
-            put(tree.store(name), "latest")
+            put(tree.store(name), IMAGE, "latest")
         assert ImageServeTree(tree.path).repositories() == names
 
     def test_untagged_images_are_not_listed(
         self, tree: ImageServeTree
     ) -> None:
         """A copy that was interrupted is on no list."""
-        put(tree.store("ns/app"))
+        put(tree.store("ns/app"), IMAGE)
         assert catalog(tree) == []
         assert list(tree.defects()) == []
 
     def test_a_lost_catalog_is_made_again(self, tree: ImageServeTree) -> None:
         """Who prepares a tree without one lists what is there."""
-        put(tree.store("ns/app"), "latest")
+        put(tree.store("ns/app"), IMAGE, "latest")
         (tree.path / "v2" / "_catalog").unlink()
         ImageServeTree(tree.path).prepare()
         assert catalog(tree) == ["ns/app"]
@@ -230,13 +229,13 @@ class TestLists:
         for name in ("a/one", "a/two"):
             tripleo_tree.write(tree.path, name, IMAGE, "16.2")
         assert catalog(tree) == ["a/two", "a/one"]
-        put(tree.store("a/one"), "latest")
+        put(tree.store("a/one"), IMAGE, "latest")
         assert catalog(tree) == ["a/one", "a/two"]
 
     def test_deleted_repositories_go(self, tree: ImageServeTree) -> None:
         """With its last manifest a repository leaves the catalog."""
-        put(tree.store("ns/app"), "latest")
-        put(tree.store("ns/other"), "latest")
+        put(tree.store("ns/app"), IMAGE, "latest")
+        put(tree.store("ns/other"), IMAGE, "latest")
         tree.store("ns/app").delete(IMAGE.descriptor)
         assert catalog(tree) == tree.repositories() == ["ns/other"]
         assert not (tree.path / "v2" / "ns" / "app" / "tags").exists()
@@ -250,7 +249,7 @@ class TestDisk:
     ) -> None:
         """Blobs are not synchronised one by one."""
         monkeypatch.setattr(os, "fsync", unexpected)
-        put(tree.store("ns/app"), "latest")
+        put(tree.store("ns/app"), IMAGE, "latest")
         synchronised: list[Path] = []
         monkeypatch.setattr(disk, "synchronise", synchronised.append)
         tree.store("ns/app").flush()
@@ -266,3 +265,80 @@ class TestDisk:
         # Others write at the same time.
         expected = pytest.approx(room.f_bavail * room.f_frsize, rel=0.1)
         assert tree.free_space() == expected
+
+
+def test_only_own_names_go(tree: ImageServeTree, tmp_path: Path) -> None:
+    """What no run put there stays, and so does what links lead to."""
+    incoming = tree.path / ".incoming"
+    precious = tmp_path / "precious"
+    (precious / "deep").mkdir(parents=True)
+    tree.check_writable()
+    (incoming / "file").write_text("x")
+    (incoming / "directory").mkdir()
+    (incoming / "0123456789abcdef01234567").symlink_to(precious)
+    (incoming / temporary_name()).symlink_to(precious)
+    before = sorted(os.listdir(incoming))
+    with tree.lock(unexpected):
+        assert sorted(os.listdir(incoming)) == before
+    assert os.listdir(precious) == ["deep"]
+
+
+def tags_list(tree: ImageServeTree, repository: str) -> list[str]:
+    """The tags that a web server shows."""
+    path = OnDisk(tree.store(repository)).tags_list
+    tags: list[str] = json.loads(path.read_bytes())["tags"]
+    return tags
+
+
+def test_lists_of_many_tags(
+    tree: ImageServeTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list is not written for each of many tags, but in the end."""
+    image = content.image("x")
+    written = []
+    render = layout.tags_list
+
+    def spy(repository: str, tags: Iterable[str]) -> bytes:
+        written.append(repository)
+        return render(repository, tags)
+
+    monkeypatch.setattr(layout, "tags_list", spy)
+    names = sorted(f"t{number}" for number in range(300))
+    with tree.lock(unexpected):
+        store = tree.store("ns/app")
+        store_suite.store_all(store, image)
+        for name in names:
+            store.tag(image.descriptor, name)
+        assert list(store.tags()) == names
+        assert len(written) < 100
+        store.tag(image.descriptor, "new")
+        store.untag(names[0])
+        tree.flush()
+        assert tags_list(tree, "ns/app") == ["new", *names[1:]]
+        store.untag("new")
+    assert tags_list(tree, "ns/app") == names[1:]
+    assert list((tree.path / ".incoming").iterdir()) == []
+
+
+def test_lists_after_a_kill(tree: ImageServeTree) -> None:
+    """The next run writes the list of tags that a killed one did not write."""
+    image = content.image("x")
+    program = (
+        "import os, sys\n"
+        "from imageprep_client.stores.imageserve import ImageServeTree\n"
+        "from imageprep_client.testing import content\n"
+        "from imageprep_client.testing.store_suite import store_all\n"
+        "tree, image = ImageServeTree(sys.argv[1]), content.image('x')\n"
+        "with tree.lock(print):\n"
+        "    store = tree.store('ns/app')\n"
+        "    store_all(store, image)\n"
+        "    for number in range(100):\n"
+        "        store.tag(image.descriptor, f't{number}')\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, tree.path], check=False)
+    assert len(tags_list(tree, "ns/app")) < 100
+    with tree.lock(unexpected):
+        assert len(tags_list(tree, "ns/app")) == 100
+    assert list(tree.holdings("ns/app").defects()) == []
+    assert tree.store("ns/app").exists(image.descriptor)

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.host import disk
+from imageprep_client.host import disk, locks
+from imageprep_client.host.directory import Directory
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import verify
 from imageprep_client.stores.layout import LayoutRoot, LayoutStore
+from imageprep_client.stores.layout import store as store_module
 from imageprep_client.testing import content
 from imageprep_client.testing.store_suite import push, read, store_all
 
@@ -488,10 +490,30 @@ def test_repository_that_is_a_link_outside(
 
     with pytest.raises(errors.NotFound):
         store.resolve("t")
-    with pytest.raises(errors.AccessDenied, match="leads out of") as caught:
+    with pytest.raises(
+        errors.AccessDenied, match="ns: a symbolic link"
+    ) as caught:
         push(store, content.blob("x"))
     assert caught.value.hint
     assert root.repositories() == []
+
+
+def test_locked_for_ever(
+    root: LayoutRoot, store: LayoutStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock that another process keeps is told with that process."""
+    image = content.image("x")
+    store_all(store, image)
+    monkeypatch.setattr(store_module, "_PATIENCE", 0.2)
+    descriptor = os.open(store.home, os.O_RDONLY)
+    try:
+        with (
+            locks.locked(descriptor),
+            pytest.raises(errors.StoreError, match=rf"\({os.getpid()}\)"),
+        ):
+            store.tag(image.descriptor, "t")
+    finally:
+        os.close(descriptor)
 
 
 def test_circle_of_links(root: LayoutRoot, store: LayoutStore) -> None:
@@ -499,7 +521,7 @@ def test_circle_of_links(root: LayoutRoot, store: LayoutStore) -> None:
     root.path.mkdir()
     (root.path / "ns").symlink_to("ns")
 
-    with pytest.raises(errors.StoreError, match="too many levels"):
+    with pytest.raises(errors.StoreError, match="ns: a symbolic link"):
         push(store, content.blob("x"))
 
 
@@ -690,7 +712,7 @@ def test_check_writable_without_permission(
     root: LayoutRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is known before anything is done."""
-    monkeypatch.setattr(disk, "create", _fails(errno.EROFS))
+    monkeypatch.setattr(Directory, "create", _fails(errno.EROFS))
 
     with pytest.raises(errors.AccessDenied):
         root.check_writable()

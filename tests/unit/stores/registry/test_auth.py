@@ -19,6 +19,7 @@ from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer
 from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.streams import put
 
 MakeClient = Callable[..., RegistryClient]
 PASSWORD = "Zz9Secret"
@@ -39,9 +40,7 @@ def gate(request: pytest.FixtureRequest) -> Basic | Bearer:
 
 
 def fill(server: RegistryServer) -> None:
-    store = server.content.store("ns/name")
-    store_suite.store_all(store, IMAGE)
-    store.tag(IMAGE.descriptor, "latest")
+    put(server.content.store("ns/name"), IMAGE, "latest")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +130,7 @@ def test_tokens_of_other_repositories(make_client: MakeClient) -> None:
             client.store(server.host, "ns/second").resolve("latest")
         assert [r.path.partition("?")[0] for r in server.log[count:]] == [
             "/token",
-            "/v2/ns/second/manifests/latest",
+            *["/v2/ns/second/manifests/latest"],
         ]
 
 
@@ -403,7 +402,7 @@ def test_challenge_without_realm(make_client: MakeClient) -> None:
     with RegistryServer() as server:
         server.faults.add(
             Fault(
-                "HEAD",
+                path="/manifests/",
                 status=401,
                 headers={"WWW-Authenticate": "Bearer"},
                 times=None,

@@ -94,6 +94,6 @@ def test_challenges_are_read_in_time(
 ) -> None:
     """So is what a registry wants to know."""
     headers = {"WWW-Authenticate": challenge}
-    server.faults.add(Fault("HEAD", status=401, headers=headers, times=None))
+    server.faults.add(Fault(status=401, headers=headers, times=None))
     with pytest.raises(errors.AccessDenied):
         client.store(server.host, "ns/name").resolve("latest")

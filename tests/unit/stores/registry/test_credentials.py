@@ -255,12 +255,34 @@ def test_default_files(tmp_path: Path) -> None:
         named,
         Path("/env"),
         Path("/run/user/0/containers/auth.json"),
+        Path("/root/.config/containers/auth.json"),
         Inline("DOCKER_AUTH_CONFIG", "{}"),
         Path("/root/.docker/config.json"),
+        Path("/root/.dockercfg"),
     ]
-    assert default_files(None, {"DOCKER_CONFIG": "/d"}, Path("/root")) == [
-        Path("/d/config.json")
+    environ = {"DOCKER_CONFIG": "/d", "XDG_CONFIG_HOME": "/c"}
+    assert default_files(None, environ, Path("/root")) == [
+        Path(f"/run/containers/{os.geteuid()}/auth.json"),
+        Path("/c/containers/auth.json"),
+        Path("/d/config.json"),
+        Path("/root/.dockercfg"),
     ]
+
+
+def test_docker_file_of_old(write: Any, tmp_path: Path) -> None:
+    """.dockercfg has the registries at its top."""
+    path = write({"https://quay.io/v1/": auth("old", "pw")}, ".dockercfg")
+    found = Credentials(files=[path]).find("quay.io")
+    assert found == RegistryCredential("old", "pw", str(path))
+
+
+def test_broken_lines(write: Any) -> None:
+    """Base64 may have line ends, as some tools write it."""
+    pair = base64.b64encode(b"a-rather-long-user:" + b"x" * 60).decode()
+    text = "\n".join(pair[n : n + 20] for n in range(0, len(pair), 20))
+    path = write({"auths": {"quay.io": {"auth": f"{text}\n"}}})
+    found = Credentials(files=[path]).find("quay.io")
+    assert found.username == "a-rather-long-user"
 
 
 def test_named_file_must_exist() -> None:

@@ -135,7 +135,7 @@ def within(
             name=name,
             source=client.store(registry.host, "ns/a"),
             reference="1",
-            destination=client.store(registry.host, f"ns/{name}"),
+            destination=client.destination(registry.host, f"ns/{name}"),
             tag="2",
         )
         for name in names

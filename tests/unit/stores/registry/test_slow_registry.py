@@ -56,12 +56,13 @@ def test_slow_bodies(
     behaviour = Behaviour(framing=framing)
     with RegistryServer(behaviour=behaviour) as server:
         server.content.store("ns/name").push(BLOB.descriptor, BLOB.open())
-        server.faults.add(Fault("GET", "/blobs/", drip=0.2, times=None))
-        store = make_client(**ONCE).store(server.host, "ns/name")
+        server.faults.add(Fault("GET", "/blobs/", drip=0.3, times=None))
+        patient = {**ONCE, "timeouts": Timeouts(2, 1)}
+        store = make_client(**patient).store(server.host, "ns/name")
         begin = time.monotonic()
         with pytest.raises(errors.Unreachable, match="under 8 KiB a second"):
             store_suite.read(store, BLOB.descriptor)
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 15
 
 
 def test_slow_beginnings_are_waited_for(

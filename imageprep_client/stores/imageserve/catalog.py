@@ -1,0 +1,269 @@
+"""What the repositories of a tree share: its directory, lists, and blobs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+
+from imageprep_client import errors
+from imageprep_client.host import disk
+from imageprep_client.host.reading import Kind
+from imageprep_client.oci import digest as digests
+from imageprep_client.stores.imageserve import layout
+from imageprep_client.stores.imageserve import repositories as on_disk
+from imageprep_client.stores.imageserve.layout import TreeDirectory
+from imageprep_client.stores.imageserve.partial import Partials
+from imageprep_client.stores.imageserve.typemap import TagIndex
+
+
+class TreeCatalog:
+    """The list of repositories, and where each blob is; threads may share it.
+
+    :ivar registry: identity of the tree.
+    :ivar tree: its directory.
+    :ivar partials: beginnings of blobs.
+    :ivar listing: guards the lists of tags, repositories and referrers.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.tree = TreeDirectory(path)
+        self.registry = f"image-serve:{self.tree.path}"
+        self.partials = Partials(self.tree, layout.INCOMING)
+        self.listing = threading.RLock()
+        self._prepared = False
+        self._written = False
+        self._repositories: set[str] | None = None
+        self._blobs: dict[str, str] = {}
+        self._indexes: dict[str, TagIndex] | None = None
+        self._unlisted: dict[str, Callable[[], None]] = {}
+
+    def prepare(self) -> None:
+        """Make what every writer needs, once.
+
+        :raises InvalidArgument: when there can be no tree.
+        :raises AccessDenied: when a link or a stranger's directory is in
+            the place of one of the tree's own.
+        """
+        if self._prepared:
+            return
+        path = self.tree.path
+        if os.path.lexists(path) and not path.is_dir():
+            raise errors.InvalidArgument(f"{path}: {disk.absence(path)}")
+        if not path.parent.is_dir():
+            raise errors.InvalidArgument(
+                f"{path}: {path.parent} is no directory",
+                hint="make the directory that shall hold the tree",
+            )
+        with disk.reported(path):
+            self.tree.make()
+            # A web server may be told to serve all that it can read below
+            # the tree.
+            self.tree.make_directory(layout.INCOMING, 0o700)
+            self.tree.keep_private(layout.INCOMING)
+            self.tree.make_directory(layout.ROOT)
+            index = f"{layout.ROOT}/{layout.MANIFEST}"
+            if self.tree.regular_size(index) is None:
+                self.tree.put(index, b"{}")
+            if self.tree.regular_size(layout.CATALOG) is None:
+                with self.listing:
+                    self._begin()
+        self._prepared = True
+
+    def close(self) -> None:
+        """Keep nothing of the tree open."""
+        self._prepared = False
+        self.tree.close()
+
+    def forget(self) -> None:
+        """Forget what other runs may have changed."""
+        with self.listing:
+            self._repositories = None
+            self._written = False
+        self.tree.forget()
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """No other run writes during the block: tags are kept in memory."""
+        with self.listing:
+            self._indexes = {}
+        try:
+            yield
+        finally:
+            with self.listing, disk.reported(self.tree.path):
+                self._write_lists()
+                self._indexes = None
+
+    def tag_index(self, repository: str) -> TagIndex | None:
+        """What is known of the tags; None while others may change them."""
+        if self._indexes is None:
+            return None
+        return self._indexes.setdefault(repository, TagIndex())
+
+    def defer_list(self, repository: str, write: Callable[[], None]) -> None:
+        """Have the list of tags written later, by another run if need be."""
+        marker = layout.unlisted(repository)
+        self.tree.replace(marker, repository.encode(), 0o600)
+        self._unlisted[repository] = write
+
+    def list_written(self, repository: str) -> None:
+        """The list of tags is as it should be."""
+        if self._unlisted.pop(repository, None):
+            self.tree.unlink(layout.unlisted(repository))
+
+    def _write_lists(self) -> None:
+        for write in list(self._unlisted.values()):
+            write()
+
+    def flush(self) -> None:
+        """Return when all that was written is on stable storage."""
+        with self.listing, disk.reported(self.tree.path):
+            self._write_lists()
+        if self.tree.path.exists():
+            with disk.reported(self.tree.path):
+                disk.synchronise(self.tree.path)
+
+    def free_space(self) -> int:
+        """Bytes that can still be written."""
+        with disk.reported(self.tree.path):
+            return disk.free_space(self.tree.path)
+
+    def repositories(self) -> list[str]:
+        """The names of all repositories, sorted."""
+        with self.listing:
+            return sorted(self._scanned())
+
+    def list_repository(self, repository: str) -> None:
+        """Have the repository in the list; the caller has `listing`."""
+        known = self._scanned()
+        if repository in known and self._written:
+            return
+        known.add(repository)
+        self._write(known)
+
+    def unlist_repository(self, repository: str) -> None:
+        """Take the repository off the list; the caller has `listing`."""
+        known = self._scanned()
+        known.discard(repository)
+        self._write(known)
+
+    def _begin(self) -> None:
+        """Make the list; that of another run which was faster is left.
+
+        A run that has the lock has one, and may remove what is staged here.
+        """
+        with self.tree.staged(layout.INCOMING) as temporary:
+            self.tree.write(temporary, layout.catalog(self._scanned()))
+            with contextlib.suppress(FileExistsError, FileNotFoundError):
+                self.tree.link_new(temporary, layout.CATALOG)
+
+    def _write(self, known: set[str]) -> None:
+        self.tree.put(layout.CATALOG, layout.catalog(known))
+        self._written = True
+
+    def remember_blob(self, digest: str, path: str) -> None:
+        """Note where a blob is."""
+        with self.listing:
+            if self._repositories is not None:
+                self._blobs[digest] = path
+
+    def forget_blob(self, digest: str, blobs: str) -> None:
+        """Note that the directory `blobs` has the blob no more."""
+        with self.listing:
+            path = self._blobs.get(digest)
+            if path and path.rpartition("/")[0] == blobs:
+                del self._blobs[digest]
+
+    def find_blob(self, digest: str) -> str | None:
+        """Some place in the tree where the blob is, or was."""
+        with self.listing:
+            self._scanned()
+            return self._blobs.get(digest)
+
+    def tidy(self, repository: str) -> None:
+        """Remove a repository without content; the caller has `listing`.
+
+        The first manifest or tag that is there ends the look.
+        """
+        tree, paths = self.tree, layout.RepositoryPaths(repository)
+        half_made = []
+        for name, _ in tree.scan(paths.manifests):
+            if self._is_half_made(paths, name):
+                half_made.append(name)
+            elif not on_disk.is_below(tree, f"{paths.manifests}/{name}"):
+                return
+        for name in half_made:
+            tree.remove_directory(paths.manifest_directory(name))
+        self.unlist_repository(repository)
+        self.list_written(repository)
+        if self._indexes:
+            self._indexes.pop(repository, None)
+        if not tree.is_directory(paths.tags_list):
+            tree.unlink(paths.tags_list)
+        own = {layout.HTACCESS, layout.MANIFEST}
+        if own.issuperset(name for name, _ in tree.scan(paths.referrers)):
+            tree.unlink(paths.referrers_headers)
+            tree.unlink(paths.no_referrers)
+        for part in (
+            paths.manifests,
+            paths.tags,
+            paths.referrers,
+            paths.blobs,
+        ):
+            tree.remove_empty(part)
+        home = paths.home
+        while home != layout.ROOT and tree.remove_empty(home):
+            home = home.rpartition("/")[0]
+
+    def remove_half_made(self, repository: str) -> None:
+        """Clear away what crashed deletions and pushes left of manifests."""
+        paths = layout.RepositoryPaths(repository)
+        for name in self.tree.entries(paths.manifests):
+            if self._is_half_made(paths, name):
+                directory = paths.manifest_directory(name)
+                self.tree.remove_directory(directory)
+
+    def _is_half_made(self, paths: layout.RepositoryPaths, name: str) -> bool:
+        return (
+            digests.is_valid(name)
+            and self.tree.status(paths.manifest(name)) is None
+        )
+
+    def _scanned(self) -> set[str]:
+        """The repositories; the first call walks over the whole tree."""
+        if self._repositories is None:
+            with disk.reported(self.tree.path):
+                self._repositories, self._blobs = _scan(self.tree)
+        return self._repositories
+
+
+def _scan(tree: TreeDirectory) -> tuple[set[str], dict[str, str]]:
+    """Repositories and blobs; symbolic links are not followed."""
+    repositories: set[str] = set()
+    blobs: dict[str, str] = {}
+    todo = [layout.ROOT]
+    while todo:
+        directory = todo.pop()
+        parts = set()
+        for name, kind in tree.scan(directory):
+            digest = name.removesuffix(layout.LAYER_SUFFIX)
+            if kind is Kind.DIRECTORY:
+                parts.add(name)
+            elif (
+                kind is Kind.FILE
+                and directory.endswith("/blobs")
+                and digests.is_valid(digest)
+            ):
+                blobs[digest] = f"{directory}/{name}"
+        if {"manifests", "tags"} <= parts and all(
+            on_disk.is_part(tree, f"{directory}/{part}")
+            for part in ("manifests", "tags")
+        ):
+            repositories.add(directory.partition("/")[2])
+        todo.extend(
+            f"{directory}/{name}"
+            for name in parts
+            if not digests.is_valid(name)
+        )
+    return repositories, blobs

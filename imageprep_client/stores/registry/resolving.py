@@ -1,0 +1,138 @@
+"""What a tag or digest names: by HEAD, or by GET where HEAD is of no use."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from imageprep_client import errors
+from imageprep_client.http.transport import Response
+from imageprep_client.oci import digest as digests
+from imageprep_client.oci import manifest as manifests
+from imageprep_client.oci import mediatypes
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.stores.registry import description
+from imageprep_client.stores.registry import errors as answers
+from imageprep_client.stores.registry.auth import parse_challenges
+from imageprep_client.stores.registry.recent import Recent
+from imageprep_client.stores.registry.replicas import Replica
+from imageprep_client.stores.registry.session import RegistrySession, Request
+
+_ACCEPT = {"Accept": ", ".join(mediatypes.ACCEPT)}
+#: Answers to HEAD that do not say what GET would be answered.
+REFUSALS = frozenset({400, 401, 403, 404, 405, 501})
+
+
+class Resolver:
+    """Resolves references to manifests of one repository.
+
+    :param manifests: keeps those that were read.
+    :param is_destination: whether what cannot be looked up is absent.
+    """
+
+    def __init__(self, manifests: Recent, *, is_destination: bool) -> None:
+        self._manifests = manifests
+        self._is_destination = is_destination
+
+    def is_asked_twice(
+        self, registry: RegistrySession, request: Request, response: Response
+    ) -> bool:
+        """Whether GET has to decide after this answer to HEAD.
+
+        Some registries refuse HEAD, with 404 among others, which is believed
+        where HEAD worked before. At a destination most content is absent at
+        first, so that the answer is taken as it is unless it says that HEAD
+        is not supported.
+        """
+        kind = "manifests" if "/manifests/" in request.url else "blobs"
+        if response.status == 200:
+            registry.answers_head.add(kind)
+            return False
+        if response.redirected or response.status == 405:
+            # Storage elsewhere may have a URL that is signed for GET only.
+            return True
+        if response.status == 404 and kind in registry.answers_head:
+            return False
+        return not self._is_destination
+
+    def resolve(
+        self, place: Replica, reference: str, *, surely: bool = False
+    ) -> Descriptor:
+        """Resolve by HEAD, or by GET where HEAD does not say enough.
+
+        :param surely: whether the manifest was just pushed.
+        """
+        request = place.requests.manifest("HEAD", reference)
+        request = dataclasses.replace(request, headers=_ACCEPT)
+        registry = place.connect(request)
+        response = registry.call(request, {200, *REFUSALS})
+        again = self.is_asked_twice(registry, request, response)
+        if response.status == 200:
+            response.discard()
+            found = description.described(request.what, reference, response)
+            if found:
+                return found
+        elif surely or again or _is_bad_login(response):
+            surely = surely or _is_bad_login(response)
+            response.discard()
+        else:
+            # Quay denies what does not exist, Artifactory too: the push tells
+            # whether it is allowed.
+            raise errors.NotFound(
+                str(
+                    answers.from_response(
+                        response, request.what, request.unknown
+                    )
+                )
+            )
+        request = dataclasses.replace(request, method="GET")
+        return self.by_get(registry, request, reference, surely=surely)
+
+    def by_get(
+        self,
+        registry: RegistrySession,
+        request: Request,
+        reference: str,
+        *,
+        surely: bool = False,
+    ) -> Descriptor:
+        """Resolve by reading the manifest; `surely` as for `resolve`."""
+        request = dataclasses.replace(request, repeatable=False)
+        try:
+            return registry.retrier.retrying(
+                request.what,
+                lambda: self._read_manifest(registry, request, reference),
+            )
+        except (errors.AccessDenied, errors.Refused) as error:
+            if self._is_destination and not surely:
+                raise errors.NotFound(str(error)) from None
+            raise
+
+    def _read_manifest(
+        self, registry: RegistrySession, request: Request, reference: str
+    ) -> Descriptor:
+        response = registry.call(request, {200})
+        data = response.body(manifests.MAX_SIZE)
+        claimed = description.claimed_digest(request.what, response)
+        wanted = reference if digests.is_valid(reference) else claimed
+        for digest in filter(None, (wanted, claimed)):
+            actual = digests.of(data, digest.partition(":")[0])
+            if actual != digest:
+                raise errors.DigestMismatch(
+                    f"{request.what}: digest is {actual}, expected {digest}",
+                    actual=actual,
+                )
+        found = manifests.parse(
+            data,
+            description.manifest_type(response, data),
+            wanted,
+            request.what,
+        ).descriptor
+        self._manifests.add(found.digest, data)
+        return found
+
+
+def _is_bad_login(response: Response) -> bool:
+    """Whether a registry without tokens, and so without scopes, says 401."""
+    header = response.headers.get("WWW-Authenticate", "")
+    schemes = {challenge.scheme for challenge in parse_challenges(header)}
+    return response.status == 401 and schemes == {"basic"}

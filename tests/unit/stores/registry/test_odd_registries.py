@@ -1,0 +1,409 @@
+"""What registries of the field do that the specification does not say."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import ssl
+from collections.abc import Callable, Iterator
+from unittest import mock
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.http import transport
+from imageprep_client.stores.registry import auth
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.credentials import Credentials
+from imageprep_client.stores.registry.hosts import Hosts
+from imageprep_client.testing import content, store_suite
+from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.gate import Basic, Bearer
+from imageprep_client.testing.registry import RegistryServer
+
+MakeClient = Callable[..., RegistryClient]
+IMAGE = content.image("odd")
+BLOB = IMAGE.parts[0]
+REFUSALS = [400, 401, 403, 404, 405, 501]
+
+
+@pytest.fixture
+def filled(server: RegistryServer) -> RegistryServer:
+    """A registry with the image, tagged ``latest``."""
+    store = server.content.store("ns/name")
+    store_suite.store_all(store, IMAGE)
+    store.tag(IMAGE.descriptor, "latest")
+    return server
+
+
+# --- HEAD
+
+
+@pytest.mark.parametrize("status", REFUSALS)
+def test_head_is_refused(
+    filled: RegistryServer, client: RegistryClient, status: int
+) -> None:
+    """GET decides what is there where HEAD is refused."""
+    filled.faults.add(Fault("HEAD", status=status, times=None))
+    store = client.store(filled.host, "ns/name")
+    assert store.resolve("latest") == IMAGE.descriptor
+    assert store.exists(BLOB.descriptor)
+    assert not store.exists(content.blob("none").descriptor)
+
+
+@pytest.mark.parametrize("status", REFUSALS)
+def test_head_is_refused_after_a_push(
+    server: RegistryServer, client: RegistryClient, status: int
+) -> None:
+    """So it is after a push whose answer has no digest."""
+    no_digest = {"Docker-Content-Digest": None}
+    server.faults.add(Fault("PUT", headers=no_digest, times=None))
+    server.faults.add(Fault("HEAD", status=status, times=None))
+    store = client.destination(server.host, "ns/name")
+    for part in IMAGE.parts:
+        store_suite.push(store, part)
+    with IMAGE.manifest.open() as stream:
+        store.push_tagged(IMAGE.descriptor, stream, "1")
+    assert server.content.store("ns/name").resolve("1") == IMAGE.descriptor
+
+
+def test_believed_heads(
+    filled: RegistryServer, client: RegistryClient
+) -> None:
+    """Where HEAD was seen to work, its 404 needs no GET."""
+    store = client.store(filled.host, "ns/name")
+    store.resolve("latest")
+    with pytest.raises(errors.NotFound):
+        store.resolve("none")
+    assert not filled.requests("GET", "/manifests/none")
+
+
+def test_storage_refuses_head(
+    filled: RegistryServer, client: RegistryClient
+) -> None:
+    """A URL that is signed for GET may refuse HEAD: the content is there."""
+    with RegistryServer(filled.content) as storage:
+        storage.faults.add(Fault("HEAD", status=403, times=None))
+        filled.behaviour.redirect_blobs = storage.url
+        for open_store in (client.store, client.destination):
+            store = open_store(filled.host, "ns/name")
+            assert store.exists(BLOB.descriptor)
+
+
+# --- destinations
+
+
+@pytest.mark.parametrize("status", REFUSALS)
+def test_destinations_that_deny_what_is_absent(
+    server: RegistryServer, client: RegistryClient, status: int
+) -> None:
+    """What a destination lets nobody look up is absent; the push decides."""
+    for method in ("HEAD", "GET"):
+        server.faults.add(
+            Fault(method, "/ns/name/", status=status, times=None)
+        )
+    store = client.destination(server.host, "ns/name")
+    for find in (store.resolve, store.resolve_ahead):
+        with pytest.raises(errors.NotFound):
+            find("latest")
+    assert not store.exists(BLOB.descriptor)
+    store_suite.push(store, BLOB)
+    assert server.content.store("ns/name").exists(BLOB.descriptor)
+
+
+def test_bad_logins_are_told(make_client: MakeClient) -> None:
+    """A wrong password is told before anything is pushed."""
+    with RegistryServer(gate=Basic("me", "pw")) as server:
+        known = Credentials({server.host: ("me", "other")})
+        client = make_client(Hosts(credentials=known))
+        with pytest.raises(errors.AccessDenied):
+            client.destination(server.host, "ns/name").resolve("latest")
+
+
+def test_destinations_are_asked_to_write(make_client: MakeClient) -> None:
+    """The first token for a destination is for writing, too."""
+    gate = Bearer("me", "pw")
+    with RegistryServer(gate=gate) as server:
+        known = Credentials({server.host: ("me", "pw")})
+        client = make_client(Hosts(credentials=known))
+        with pytest.raises(errors.NotFound):
+            client.destination(server.host, "ns/name").resolve("latest")
+        (token,) = server.requests("GET", "/token")
+        assert "pull%2Cpush" in token.path
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+def test_answers_to_a_push(
+    server: RegistryServer, client: RegistryClient, status: int
+) -> None:
+    """Any success of a push is one."""
+    digest = {"Docker-Content-Digest": IMAGE.descriptor.digest}
+    server.faults.add(
+        Fault("PUT", status=status, headers=digest, times=None, body=b"")
+    )
+    store = client.destination(server.host, "ns/name")
+    store_suite.push(store, BLOB)
+    with IMAGE.manifest.open() as stream:
+        store.push_tagged(IMAGE.descriptor, stream, "1")
+
+
+def test_empty_digest(filled: RegistryServer, client: RegistryClient) -> None:
+    """An empty Docker-Content-Digest is none."""
+    empty = {"Docker-Content-Digest": ""}
+    filled.faults.add(Fault(headers=empty, times=None))
+    store = client.store(filled.host, "ns/name")
+    assert store.resolve("latest") == IMAGE.descriptor
+
+
+# --- lists
+
+
+@pytest.mark.parametrize("most", [0, 100, 999])
+def test_page_sizes(
+    filled: RegistryServer, client: RegistryClient, most: int
+) -> None:
+    """A page size that is refused is reduced, and left out in the end."""
+    refused = [f"n={n}(&|$)" for n in (1000, 100) if n > most]
+    for path in refused:
+        filled.faults.add(Fault(path=path, status=400, times=None))
+    store = client.store(filled.host, "ns/name")
+    assert list(store.tags()) == ["latest"]
+    assert client.catalog(filled.host).repositories() == ["ns/name"]
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "/repository/proxy/v2/ns/name/tags/list?n=2&last=b",
+        "http://127.0.0.2:1/v2/ns/name/tags/list?n=2&last=b",
+        "http://[bad/",
+    ],
+)
+def test_links_that_lead_elsewhere(
+    filled: RegistryServer, client: RegistryClient, link: str
+) -> None:
+    """A link of no use is replaced by the last name of the page."""
+    store = filled.content.store("ns/name")
+    for tag in "abcde":
+        store.tag(IMAGE.descriptor, tag)
+    filled.behaviour.page = 2
+    wrong = {"Link": f'<{link}>; rel="next"'}
+    filled.faults.add(Fault(path="tags/list[?]n=1000$", headers=wrong))
+    filled.faults.add(Fault(path="^/repository/", status=400, times=None))
+    tags = list(client.store(filled.host, "ns/name").tags())
+    assert tags == [*"abcde", "latest"]
+
+
+def test_useless_links_are_refusals(
+    filled: RegistryServer, client: RegistryClient
+) -> None:
+    """Where the last name is ignored, too, the list is refused."""
+    wrong = {"Link": '<http://127.0.0.2:1/>; rel="next"'}
+    filled.faults.add(Fault(path="/tags/", headers=wrong, times=None))
+    with pytest.raises(errors.Refused, match="on another host"):
+        client.store(filled.host, "ns/name").tags()
+
+
+# --- compression
+
+
+def test_compressed_manifests(
+    filled: RegistryServer, client: RegistryClient
+) -> None:
+    """A manifest that comes compressed is unpacked."""
+    filled.faults.add(
+        Fault(
+            path="/manifests/",
+            body=gzip.compress(IMAGE.manifest.data, mtime=0),
+            headers={"Content-Encoding": "gzip"},
+            times=None,
+        )
+    )
+    store = client.store(filled.host, "ns/name")
+    assert store.resolve("latest") == IMAGE.descriptor
+    with store.fetch(IMAGE.descriptor) as stream:
+        assert stream.read() == IMAGE.manifest.data
+
+
+@pytest.mark.parametrize(
+    ("body", "coding", "message"),
+    [
+        (gzip.compress(b" " * (5 << 20)), "gzip", "over 4194304 bytes"),
+        (gzip.compress(b"{}")[:-9], "gzip", "incomplete gzip"),
+        (b"{}", "gzip", "damaged gzip"),
+        (b"{}", "br", "Content-Encoding: 'br'"),
+    ],
+    ids=["bomb", "incomplete", "damaged", "unknown"],
+)
+def test_compression_has_bounds(
+    filled: RegistryServer,
+    client: RegistryClient,
+    body: bytes,
+    coding: str,
+    message: str,
+) -> None:
+    """No bomb is unpacked, and nothing that is broken or unknown."""
+    headers = {"Content-Encoding": coding}
+    filled.faults.add(
+        Fault(path="/tags/", body=body, headers=headers, times=None)
+    )
+    with pytest.raises(errors.ServerFault, match=message):
+        client.store(filled.host, "ns/name").tags()
+
+
+# --- tokens
+
+
+class PerRepository(Bearer):
+    """Each repository has a token server, which refuses other scopes."""
+
+    def challenge(self, base: str, scope: str) -> str:
+        name = scope.split(":")[1]
+        text = f'Bearer realm="{base}/token?of={name}",service="x"'
+        return f'{text},scope="{scope}"'
+
+
+@pytest.fixture
+def parted() -> Iterator[RegistryServer]:
+    """A registry whose repositories have token servers of their own."""
+    with RegistryServer(gate=PerRepository(anonymous=True)) as server:
+        for name in ("ns/a", "ns/b"):
+            store = server.content.store(name)
+            store_suite.store_all(store, IMAGE)
+            store.tag(IMAGE.descriptor, "1")
+        for name, other in ("ab", "ba"):
+            path = f"/token[?]of=ns/{name}.*scope=repository%3Ans%2F{other}"
+            server.faults.add(Fault(path=path, status=403, times=None))
+        yield server
+
+
+def test_challenges_by_repository(
+    parted: RegistryServer, client: RegistryClient
+) -> None:
+    """A repository gets its tokens where its own challenge says."""
+    for name in ("ns/a", "ns/b", "ns/a"):
+        assert client.store(parted.host, name).resolve("1")
+
+
+@pytest.mark.parametrize(
+    ("ours", "challenge", "expected"),
+    [
+        (["repository:a:pull"], "", ["repository:a:pull"]),
+        (["repository:a:pull,push"], "repository:a:pull", None),
+        ([], "repository:a:delete", ["repository:a:delete"]),
+        ([], "repository:a:*", ["repository:a:*"]),
+        (["repository:a:pull"], "repository:a:*", ["repository:a:*"]),
+        (
+            ["repository:a:pull,push", "repository:b:pull"],
+            "repository:a:pull,push",
+            None,
+        ),
+        (
+            ["repository:a:pull"],
+            "repository:p/a:pull repository:c:pull",
+            ["repository:a:pull", "repository:p/a:pull", "repository:c:pull"],
+        ),
+    ],
+)
+def test_scopes_of_challenges(
+    ours: list[str], challenge: str, expected: list[str] | None
+) -> None:
+    """A token allows what the registry wants, and what is known to be due."""
+    wanted = ours if expected is None else expected
+    assert list(auth.wanted_scopes(ours, challenge)) == wanted
+
+
+def token_headers(
+    realm_user: tuple[str, str] | None, token_servers: dict[str, str]
+) -> object:
+    """What the token server of a registry on another site is sent."""
+    sent: list[object] = []
+
+    class Answer:
+        status = 200
+
+        def body(self, limit: int) -> bytes:
+            return json.dumps({"token": "t"}).encode()
+
+    def send(
+        url: str, headers: dict[str, str], body: bytes | None = None
+    ) -> Answer:
+        sent.append(headers.get("Authorization"))
+        return Answer()
+
+    known = {"registry.example.io": ("me", "pw")}
+    if realm_user:
+        known["gitlab.example.com"] = realm_user
+    keeper = auth.Authenticator(
+        "https://registry.example.io",
+        "registry.example.io",
+        Credentials(known),
+        send,  # type: ignore[arg-type] # it answers what is needed
+        lambda what, fetch: fetch(),
+        token_servers,
+    )
+    realm = "https://gitlab.example.com/jwt/auth"
+    keeper.answer(f'Bearer realm="{realm}"', "ns/x", ["s"], None)
+    if sent == [None]:
+        assert "--token-server" in keeper.explain("ns/x")
+    return sent
+
+
+BASIC = Credentials({"a.io": ("me", "pw")}).find("a.io").basic
+
+
+@pytest.mark.parametrize(
+    ("realm_user", "token_servers", "sent"),
+    [
+        (None, {}, [None]),
+        (("me", "pw"), {}, [BASIC]),
+        (("me", "other"), {}, [None]),
+        (("other", "pw"), {}, [None]),
+        (
+            None,
+            {"registry.example.io": "https://gitlab.example.com/jwt/auth"},
+            [BASIC],
+        ),
+        (None, {"registry.example.io": "https://other.example.com/"}, [None]),
+        (None, {"other.example.io": "https://gitlab.example.com/"}, [None]),
+    ],
+)
+def test_token_servers_on_other_sites(
+    realm_user: tuple[str, str] | None,
+    token_servers: dict[str, str],
+    sent: list[object],
+) -> None:
+    """A token server elsewhere gets the password where the user says so."""
+    assert token_headers(realm_user, token_servers) == sent
+
+
+# --- TLS and addresses
+
+
+def test_authorities_of_company_tools() -> None:
+    """No Python is stricter about authorities than OpenSSL is."""
+    made = ssl.create_default_context()
+    made.verify_flags |= ssl.VERIFY_X509_STRICT
+    with mock.patch.object(
+        ssl, "create_default_context", autospec=True, return_value=made
+    ):
+        context = transport.make_context(transport.TLS())
+    assert not context.verify_flags & ssl.VERIFY_X509_STRICT
+    assert context.check_hostname
+    assert context.verify_mode == ssl.CERT_REQUIRED
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("192.168.24.7:5000", True),
+        ("192.168.24.7", True),
+        ("192.168.25.7:5000", False),
+        ("[2001:db8::7]:5000", True),
+        ("registry.example", False),
+    ],
+)
+def test_networks(host: str, expected: bool) -> None:
+    """Insecure registries may be given by their network."""
+    hosts = Hosts(insecure=["192.168.24.1/24", "2001:db8::/64"])
+    assert hosts.is_listed(host) is expected

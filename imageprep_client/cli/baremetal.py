@@ -13,15 +13,15 @@ from osc_lib.i18n import _
 from imageprep_client.cli import base, columns, options, progress
 
 if TYPE_CHECKING:
-    from imageprep_client.client import baremetal
+    from imageprep_client.client import baremetal_uploads
 
 
-def open_client(command: base.Command) -> baremetal.BaremetalClient:
+def open_uploads(command: base.Command) -> baremetal_uploads.BaremetalUploads:
     """The client, whose connection to the cloud is made when it is needed."""
     # Only when a command runs: its modules cost every start otherwise.
-    from imageprep_client.client import baremetal, cloud
+    from imageprep_client.client import baremetal_uploads, cloud
 
-    return baremetal.BaremetalClient(lambda: cloud.connect(command))
+    return baremetal_uploads.BaremetalUploads(lambda: cloud.connect(command))
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
@@ -60,8 +60,10 @@ class BaremetalInspect(base.ShowOne):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Sequence[Any]]:
+        from imageprep_client.client import baremetal
+
         started = time.monotonic()
-        found = open_client(self).inspect(
+        found = baremetal.BaremetalClient().inspect(
             parsed_args.file, parsed_args.max_size
         )
         fields = {
@@ -162,7 +164,7 @@ class BaremetalExtract(base.ShowOne):
 
         started = time.monotonic()
         with progress.Progress() as observer:
-            result = open_client(self).extract(
+            result = baremetal.BaremetalClient().extract(
                 baremetal.ExtractRequest(
                     image=parsed_args.file,
                     output_directory=parsed_args.output_dir,
@@ -237,11 +239,11 @@ class BaremetalPush(base.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        from imageprep_client.client import baremetal
+        from imageprep_client.client import baremetal_uploads
 
         started = time.monotonic()
         files = [
-            baremetal.ArtifactFile(kind, *_file_for(text))
+            baremetal_uploads.ArtifactFile(kind, *_file_for(text))
             for kind, given in (
                 ("disk", parsed_args.images),
                 ("kernel", parsed_args.kernels),
@@ -250,7 +252,7 @@ class BaremetalPush(base.Lister):
             for text in given
         ]
         with progress.Progress() as observer:
-            pushed = open_client(self).push(
+            pushed = open_uploads(self).push(
                 files,
                 parsed_args.location,
                 options.registry_options(parsed_args),

@@ -62,6 +62,7 @@ class Copying:
             platforms=platforms,
             referrers=self._request.referrers,
             descriptor=descriptor or self.known(item.source),
+            admission=self._stores.admission(item.source),
         )
 
     def known(self, source: Reference) -> Descriptor | None:

@@ -14,6 +14,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base
 from imageprep_client.transfer import attached as attachments
 from imageprep_client.transfer import graph as graphs
+from imageprep_client.transfer.admission import Admits
 from imageprep_client.transfer.attached import ReferrersPolicy
 from imageprep_client.transfer.powers import DestinationPowers, SourcePowers
 
@@ -28,6 +29,7 @@ class Copy:
     :ivar platforms: what is taken of an index.
     :ivar referrers: what happens to artefacts that are attached to it.
     :ivar descriptor: what `reference` resolved to, where that is known.
+    :ivar admission: decides whether it may be copied; None: it may.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Copy:
     platforms: graphs.Platforms = graphs.ALL_PLATFORMS
     referrers: ReferrersPolicy = ReferrersPolicy.LEAVE
     descriptor: Descriptor | None = None
+    admission: Admits | None = None
 
 
 class ImageCopy:
@@ -49,6 +52,7 @@ class ImageCopy:
     :ivar attached: the artefacts that are copied with it.
     :ivar root: what the destination's tag will name.
     :ivar outcome: PRESENT or COPIED once the destination has it, else None.
+    :ivar accepted: why the image may be copied; empty: anything may.
     :ivar sizes: bytes by the way they came. A blob that several images share
         counts as copied for one of them.
     :ivar error: the first failure, or None.
@@ -65,6 +69,7 @@ class ImageCopy:
         self.attached: tuple[attachments.Attached, ...] = ()
         self.root: Descriptor | None = None
         self.outcome: ImageOutcome | None = None
+        self.accepted = ""
         self.sizes: collections.Counter[BlobOutcome] = collections.Counter()
         self.error: errors.CopyError | None = None
 

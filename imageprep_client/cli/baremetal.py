@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,8 @@ from cliff import columns
 from osc_lib.cli import format_columns
 from osc_lib.i18n import _
 
-from imageprep_client.cli import base, options, progress
+from imageprep_client import wording
+from imageprep_client.cli import base, options
 
 if TYPE_CHECKING:
     from imageprep_client.client import baremetal
@@ -33,7 +33,7 @@ class _Rows(columns.FormattableColumn[list[dict[str, Any]]]):
     def human_readable(self) -> str:
         return "\n".join(
             ", ".join(
-                progress.size(value) if key == "size" else str(value)
+                wording.size(value) if key == "size" else str(value)
                 for key, value in row.items()
                 if value
             )
@@ -87,7 +87,6 @@ class BaremetalInspect(base.ShowOne):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Sequence[Any]]:
-        started = time.monotonic()
         found = _client().inspect(parsed_args.file, parsed_args.max_size)
         fields = {
             "file": parsed_args.file,
@@ -123,11 +122,8 @@ class BaremetalInspect(base.ShowOne):
             "advice": _Lines(list(found.advice)),
         }
         usable = "can" if found.extractable else "cannot"
-        self.tell(
-            f"{parsed_args.file}: inspected in"
-            f" {time.monotonic() - started:.1f} s; kernel, ramdisk and root"
-            f" {usable} be extracted"
-        )
+        self.summary = f"{parsed_args.file}: inspected"
+        self.next_step = f"kernel, ramdisk and root {usable} be extracted"
         return tuple(fields), tuple(fields.values())
 
 
@@ -185,8 +181,7 @@ class BaremetalExtract(base.ShowOne):
     ) -> tuple[Sequence[str], Sequence[Any]]:
         from imageprep_client.client import baremetal
 
-        started = time.monotonic()
-        with progress.Progress() as observer:
+        with self.observing() as observer:
             result = _client().extract(
                 baremetal.ExtractRequest(
                     image=parsed_args.file,
@@ -212,9 +207,9 @@ class BaremetalExtract(base.ShowOne):
             "command_line": result.command_line,
         }
         total = sum(file.size for file in result.files)
-        self.tell(
+        self.summary = (
             f"{parsed_args.file}: {len(result.files)} files,"
-            f" {progress.size(total)}, written to {parsed_args.output_dir} in"
-            f" {time.monotonic() - started:.1f} s; next: baremetal register"
+            f" {wording.size(total)}, written to {parsed_args.output_dir}"
         )
+        self.next_step = "next: baremetal register"
         return tuple(fields), tuple(fields.values())

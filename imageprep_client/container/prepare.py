@@ -58,7 +58,7 @@ def prepare(
     :param undercloud_registry: the ``host:port`` for
         ``push_destination: true`` where no parameter names it.
     :raises InputError: nothing was done.
-    :raises PartialFailure: without ``keep_going``, when tags could not be
+    :raises CombinedFailure: without ``keep_going``, when tags could not be
         discovered; no image was copied.
     :raises StoreError: nothing could be done.
     """

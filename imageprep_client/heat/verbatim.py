@@ -7,7 +7,7 @@ YAML reads the tags ``17.10``, ``0123``, ``12:30`` and ``yes`` as the numbers
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import yaml
 
@@ -18,7 +18,10 @@ _APPEND_TAG = "modify_append_tag"
 _STRING = "tag:yaml.org,2002:str"
 _MERGE = "tag:yaml.org,2002:merge"
 _BOOLEAN = "tag:yaml.org,2002:bool"
-_NUMBERS = {"tag:yaml.org,2002:int": int, "tag:yaml.org,2002:float": float}
+_NUMBERS: dict[str, Callable[[str], float]] = {
+    "tag:yaml.org,2002:int": int,
+    "tag:yaml.org,2002:float": float,
+}
 
 
 def keep_text(document: yaml.Node) -> None:
@@ -95,6 +98,6 @@ def _is_changed(node: yaml.Node) -> bool:
     if node.tag not in _NUMBERS or len(node.value) > 100:
         return False
     try:
-        return str(_NUMBERS[node.tag](node.value)) != node.value
+        return bool(str(_NUMBERS[node.tag](node.value)) != node.value)
     except ValueError:
         return True

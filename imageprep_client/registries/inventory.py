@@ -1,4 +1,4 @@
-"""What a registry or a tree holds: its images, and each one closely."""
+"""The images of a registry or a tree: a list, and one in detail."""
 
 from __future__ import annotations
 

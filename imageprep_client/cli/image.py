@@ -11,7 +11,14 @@ from osc_lib.cli import format_columns
 from osc_lib.i18n import _
 
 from imageprep_client import errors
-from imageprep_client.cli import base, confirmation, options, output, progress
+from imageprep_client.cli import (
+    base,
+    columns,
+    confirmation,
+    options,
+    output,
+    progress,
+)
 
 if TYPE_CHECKING:
     from imageprep_client.client.registries import Registries
@@ -86,9 +93,9 @@ class ImageList(base.Lister):
         return ("Image Name", "Digest", "Size", "Created"), [
             (
                 name,
-                output.Digest(image.digest),
-                output.Size(image.size),
-                output.Age(errors.printable(image.created)),
+                columns.Digest(image.digest),
+                columns.Size(image.size),
+                columns.Age(errors.printable(image.created)),
             )
             for name, image in zip(names, images, strict=True)
         ]

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 from osc_lib.i18n import _
 
 from imageprep_client import errors, wording
-from imageprep_client.cli import base, confirmation, options, output, progress
+from imageprep_client.cli import (
+    base,
+    columns,
+    confirmation,
+    options,
+    progress,
+)
 
 if TYPE_CHECKING:
     from imageprep_client.client.upkeep import PruneResult, Upkeep, Verdict
@@ -86,9 +92,9 @@ class Verify(_Upkeep):
         return ("Repository", "Name", "Problem", "Needed by"), (
             (
                 problem.repository,
-                output.Digest(problem.name),
+                columns.Digest(problem.name),
                 problem.problem,
-                output.Names(problem.tags),
+                columns.Names(problem.tags),
             )
             for problem in verdict.problems
         )
@@ -170,7 +176,7 @@ class Prune(_Upkeep):
                 "not everything was deleted", [result.failure]
             )
         return ("Repository", "Name", "Bytes freed"), (
-            (row.repository, output.Digest(row.name), output.Size(row.size))
+            (row.repository, columns.Digest(row.name), columns.Size(row.size))
             for row in result.rows
         )
 

@@ -65,7 +65,7 @@ class Copying:
         )
 
     def known(self, source: Reference) -> Descriptor | None:
-        """What this source was found to be, if it was looked at."""
+        """The manifest that discovery found for this source, or None."""
         return self._descriptors.get(source)
 
     def run(self, copies: Sequence[Copy]) -> Sequence[engine.CopyResult]:
@@ -81,7 +81,7 @@ class Copying:
 
 
 def row(item: WorkItem, result: engine.CopyResult) -> Row:
-    """What became of an item that was copied."""
+    """The row of an item that was copied."""
     return Row.of(
         result,
         image=item.image,

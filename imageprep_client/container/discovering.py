@@ -18,7 +18,7 @@ from imageprep_client.transfer.workers import Workers
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Found:
-    """What came out.
+    """The result of a discovery.
 
     :ivar pins: one for each image; those that failed say why.
     :ivar descriptors: what the tags name.

@@ -28,7 +28,7 @@ _MAX_SHOWN = 40
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Discovered:
-    """What discovery found out about one image.
+    """The result of discovery for one image.
 
     :ivar descriptor: what the tag names.
     :ivar missing: the label that the image lacks, so that it keeps its tag.
@@ -136,7 +136,7 @@ def discover(
 
 
 def _resolve(store: base.ReadableStore, tag: str) -> Descriptor:
-    """What a tag names; one request brings its manifest, too."""
+    """The manifest that a tag names; one request brings its bytes, too."""
     if isinstance(store, base.ReadsAhead):
         return store.resolve_ahead(tag)
     return store.resolve(tag)

@@ -98,7 +98,7 @@ def prepare(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Inputs:
-    """What was read, before any network is used."""
+    """The input, read before any network is used."""
 
     parameters: parameters.PrepareParameters
     catalog: catalogs.Catalog
@@ -135,6 +135,7 @@ def _read(request: PrepareRequest, plan: Plan | None) -> _Inputs:
     catalog = catalogs.load(release or catalogs.DEFAULT_RELEASE)
     if request.template_file:
         catalog = catalog.with_template(request.template_file)
+    notices.check_variables(wanted, catalog)
     outputs.spare(request, own, [*request.roles_files, request.template_file])
     enabled = services.enabled(merged, deployment_roles)
     selections = worklist.select(wanted, catalog, enabled)
@@ -324,7 +325,7 @@ class _Run:
             error = result.error
             told = row(item, result)
             if item.modification:
-                # What it will be made of is known, and not what it will be.
+                # The source is known; the digest of the result is not.
                 told = dataclasses.replace(told, digest="")
             if error is not None:
                 if isinstance(error.__cause__, errors.NotFound):

@@ -1,4 +1,4 @@
-"""What a preparation has to do: entries and image table in, a list out.
+"""The worklist of a preparation: from entries and image table.
 
 Nothing here touches a disk, a network or a clock.
 """
@@ -74,7 +74,7 @@ class Query:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pin:
-    """What was found out about one image.
+    """The result of discovery for one image, by its tag.
 
     :ivar tag: the tag to use; empty: the one it has.
     :ivar labels: those of the labels asked for that it has.
@@ -129,7 +129,7 @@ class WorkItem:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Undiscovered:
-    """One container image of which it is not known what is to be done.
+    """An image whose tag or labels could not be discovered.
 
     :ivar image: its name as rendered.
     :ivar source: where it was looked for.
@@ -366,7 +366,7 @@ def _item(
     try:
         references.check_tag(stored)
         if place is not None:
-            # What the rendered name has before its first slash is replaced,
+            # The part of the rendered name before its first slash is replaced,
             # even where that is no registry but a namespace of docker.io:
             # the parameters of deployments have always been made like this.
             _, below = references.split(path)

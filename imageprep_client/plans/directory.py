@@ -253,7 +253,10 @@ class DirectoryFiles:
                     f"plan {self.name}: {path}: {problem}",
                     hint=f"make room in {self.name}",
                 ) from error
-            raise plan_files.error(self, path, problem) from error
+            hint = None
+            if error.errno in (errno.EACCES, errno.EPERM):
+                hint = f"read and write access to {self.name} is needed"
+            raise plan_files.error(self, path, problem, hint) from error
 
     def _inside(self, path: str) -> str:
         """The path without symbolic links, which may not lead out."""

@@ -1,4 +1,4 @@
-"""The images of a registry or a tree, as a list and in detail."""
+"""The images of a registry or a tree: a list, and one in detail."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from imageprep_client.transfer.workers import Workers
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
-    """What was deleted.
+    """The result of a deletion.
 
     :ivar tags: their names, sorted.
     :ivar manifests: how many manifests and indexes.
@@ -148,7 +148,7 @@ def _delete(
 
 
 class _Known:
-    """What a repository has, as far as it tells.
+    """The content of a repository, as far as it tells.
 
     :ivar tags: digest by tag, where the store tells it.
     :ivar dangling: tags that name nothing.
@@ -212,7 +212,7 @@ class _Known:
         return set(self._graph.tags_by_digest.get(digest, ()))
 
     def kept(self, root: str, doomed: set[str], leaving: set[str]) -> set[str]:
-        """What the rest of the repository leads to.
+        """The manifests that the rest of the repository leads to.
 
         :param root: the manifest that is deleted.
         :param doomed: everything below the manifest that is deleted.
@@ -233,7 +233,7 @@ class _Known:
     def users(
         self, digest: str, kept: set[str], leaving: set[str]
     ) -> tuple[str, ...]:
-        """What keeps a manifest, for messages: tags, then manifests."""
+        """The users of a manifest, for messages: tags, then manifests."""
         tags = [f"tag {tag}" for tag in self.tags_of(digest) - leaving]
         indexes = [
             f"index {min(self.tags_of(name), default=name)}"

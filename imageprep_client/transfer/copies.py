@@ -80,7 +80,7 @@ class ImageCopy:
 
     @property
     def graphs(self) -> list[graphs.Graph]:
-        """What has to be written: the image and what is attached to it."""
+        """All content to write: the image and its artefacts."""
         if self.graph is None or self.outcome is not None:
             return []
         return [self.graph, *(each.graph for each in self.attached)]

@@ -237,7 +237,7 @@ def _content(manifest: Manifest) -> base.Content:
 def _tags_on_push(image: ImageCopy) -> base.PushesTagged | None:
     """The power to push the image's manifest with its tag, if it is used.
 
-    What is attached to it may have to come between the two.
+    Artefacts of the image have to come between the two.
     """
     return None if image.attached else image.powers.pushes_tagged
 

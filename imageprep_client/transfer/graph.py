@@ -1,4 +1,4 @@
-"""What an image consists of: a manifest's successors, walked within bounds."""
+"""The content of an image: a manifest's successors, walked within bounds."""
 
 from __future__ import annotations
 

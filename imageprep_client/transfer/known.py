@@ -14,8 +14,8 @@ _MAX_BYTES = 64 * 1024 * 1024
 class KnownContent:
     """Verified manifests and configs by digest, within a bound on their sum.
 
-    What does not fit is forgotten, and fetched again. Safe for use by several
-    threads.
+    Content over the bound is forgotten, and fetched again. Safe for use by
+    several threads.
     """
 
     def __init__(self, limit: int = _MAX_BYTES) -> None:

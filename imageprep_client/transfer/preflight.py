@@ -1,4 +1,4 @@
-"""What a set of copies needs: resolved, walked and located, nothing moved."""
+"""The needs of a set of copies: resolved, walked and located, not moved."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Probing(enum.Enum):
 
 
 class Preflight:
-    """What `copies` need, found out by several threads.
+    """Finds out, by several threads, which content copies need.
 
     :param known: content that need not be fetched again.
     :ivar images: one per copy, in their order.
@@ -243,7 +243,7 @@ def _has(store: base.ReadableStore, blob: Descriptor) -> bool:
 
 
 def _named(store: base.ReadableStore, tag: str) -> Descriptor | None:
-    """What the tag names, or None."""
+    """The manifest that a tag names, or None."""
     try:
         return store.resolve(tag)
     except errors.NotFound:
@@ -251,7 +251,7 @@ def _named(store: base.ReadableStore, tag: str) -> Descriptor | None:
 
 
 def _root(image: ImageCopy) -> Descriptor:
-    """What is to be copied.
+    """The manifest to copy.
 
     Where the destination has nothing to compare with, the manifest will be
     needed: one request brings it with its digest.

@@ -159,7 +159,19 @@ RULES: dict[str, tuple[str, ...]] = {
         "stores.verify",
         "transfer",
     ),
-    "baremetal.formats": ("baremetal.disk", "errors", "oslo_utils"),
+    "baremetal.ramdisk": ("backports", "compression"),
+    "baremetal.disks": ("errors", "programs"),
+    "baremetal.disks.formats": (
+        "baremetal.disks.disk",
+        "errors",
+        "oslo_utils",
+    ),
+    "baremetal.glance": (
+        "errors",
+        "keystoneauth1",
+        "openstack",
+        "requests",
+    ),
     "client": (
         "ansible",
         "baremetal",

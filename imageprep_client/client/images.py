@@ -73,6 +73,7 @@ class ContainerImages:
             def open_stores(
                 parameters: PrepareParameters, *, patient: bool
             ) -> Stores:
+                self._options.check_destinations(parameters)
                 stores = Stores(
                     self._options.with_parameters(parameters),
                     observer,

@@ -50,10 +50,9 @@ def prepare(
 ) -> PrepareResult:
     """Discover, modify, copy, and write the parameters.
 
-    The parameters are written, to the file and the plan, only when every
-    image that they name is in place; a dry run writes the file as if it
-    were. Neither writes parameters when tags could not be discovered. The
-    report is written whatever became of the images.
+    The parameters are written, to the file and the plan, only when no image
+    failed. A dry run writes them to the file. The report is written whatever
+    became of the images.
 
     :param undercloud_registry: the ``host:port`` for
         ``push_destination: true`` where no parameter names it.
@@ -89,6 +88,8 @@ def prepare(
             "no image is wanted: look at includes, excludes and the roles"
         )
     stops = work.undiscovered and not request.keep_going
+    for warning in notices.unreachable(work):
+        observer.warning(warning)
     result = run.leave(work) if stops else run.carry_out(work)
     outputs.write(request, inputs.catalog, plan, result, vars_text, observer)
     if stops:
@@ -250,7 +251,6 @@ class _Run:
             named_rows,
             values,
             failures,
-            incomplete=bool(work.undiscovered),
         )
 
     def _available(self, items: Sequence[worklist.WorkItem]) -> Availability:

@@ -125,17 +125,14 @@ class PrepareResult:
     """What a preparation did.
 
     :ivar rows: one per image, sorted by name.
-    :ivar parameters: the heat parameters; when `failures` is not empty they
-        were written nowhere, unless it was a dry run.
+    :ivar parameters: the heat parameters, without those of images whose tag
+        could not be discovered. They are written when no image failed.
     :ivar failures: one error per image that failed.
-    :ivar incomplete: whether `parameters` lack those of images whose tag
-        could not be discovered; not even a dry run writes them then.
     """
 
     rows: Sequence[Row]
     parameters: Mapping[str, Any]
     failures: Sequence[errors.ImagePrepError] = ()
-    incomplete: bool = False
 
     @property
     def nothing_done(self) -> bool:

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from imageprep_client import errors
-from imageprep_client.container import outputs
 from imageprep_client.container import prepare as preparing
 from imageprep_client.container.request import PrepareRequest, PrepareResult
+from imageprep_client.host import files
 from imageprep_client.oci.platform import Platform
 from imageprep_client.testing import content, images
 from imageprep_client.transfer import graph
@@ -357,7 +357,7 @@ def test_results_that_cannot_be_written(run, tmp_path, monkeypatch):
     def full(path: str, *_: object, **__: object) -> None:
         raise errors.NoSpace(f"{path}: no space left on device")
 
-    monkeypatch.setattr(outputs.files, "write", full)
+    monkeypatch.setattr(files, "write", full)
     with pytest.raises(errors.PartialFailure) as caught:
         run(
             entry(push_destination="d.io:5000"),

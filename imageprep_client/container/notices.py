@@ -1,12 +1,30 @@
-"""What the input of a preparation may not mean as it is meant."""
+"""Input that is valid by itself and wrong together, or probably not meant."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from imageprep_client import errors
 from imageprep_client.catalog import Catalog
 from imageprep_client.container.worklist import Selection
 from imageprep_client.heat.parameters import PrepareEntry, PrepareParameters
+
+
+def check_variables(parameters: PrepareParameters, catalog: Catalog) -> None:
+    """See that ``set`` has no variables that make no difference.
+
+    :raises InvalidFile: at the first that neither the release nor the user's
+        own table knows.
+    """
+    for entry in parameters.entries or ():
+        for name in entry.values:
+            if not catalog.knows(name):
+                raise errors.InvalidFile(
+                    entry.path,
+                    "unknown variable",
+                    key=f"{entry.key}.set.{errors.printable(name)[:100]}",
+                    hint=catalog.advice(name),
+                )
 
 
 def notices(

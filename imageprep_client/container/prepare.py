@@ -151,6 +151,7 @@ def _read(request: PrepareRequest, plan: Plan | None) -> _Inputs:
     catalog = catalogs.load(release or catalogs.DEFAULT_RELEASE)
     if request.template_file:
         catalog = catalog.with_template(request.template_file)
+    notices.check_variables(wanted, catalog)
     outputs.spare(request, own, [*request.roles_files, request.template_file])
     enabled = services.enabled(merged, deployment_roles)
     selections = worklist.select(wanted, catalog, enabled)

@@ -121,6 +121,16 @@ BROKEN = {
         rf"bad.yaml: {_KEY}set.namespace: [^\n]*",
         HINT,
     ),
+    "unknown variable": (
+        _ENTRY % "{set: {namespce: quay.io/ns}}",
+        rf"bad.yaml: {_KEY}set.namespce: unknown variable",
+        "hint: did you mean namespace[?]",
+    ),
+    "variable of another release": (
+        _ENTRY % "{set: {openshift_tag: v3}}",
+        rf"bad.yaml: {_KEY}set.openshift_tag: unknown variable",
+        "hint: leave it out; it is a variable of rocky, stein",
+    ),
     "two users": (
         "parameter_defaults:\n  ContainerImageRegistryCredentials:\n"
         "    quay.io: {canary1: canary2, canary3: canary4}",
@@ -211,6 +221,22 @@ def test_broken_environment(site: Deployment, name: str) -> None:
         *TREE,
         hint=f"\n{hint}" if hint else "",
         environments=("bad.yaml",),
+    )
+
+
+@pytest.mark.parametrize("tag", ["17.10", "0123", "12:30", "yes"])
+def test_unquoted_tag(site: Deployment, tag: str) -> None:
+    """A tag without quotes is the text that was written."""
+    text = (
+        f"{{set: {{namespace: {site.registry.host}/ns, tag: {tag}}},"
+        " push_destination: uc.example.com:8787}"
+    )
+    site.write("tag.yaml", _ENTRY % text)
+    site.openstack(
+        *("image-prepare", "run", "-e", "tag.yaml", *TREE),
+        *("--template-file", "table.j2"),
+        status=2 if ":" in tag else 1,
+        stderr=f".*/ns/centos-binary-keystone:{tag}[:'].*",
     )
 
 
@@ -745,17 +771,8 @@ def test_tree_of_another_user(site: Deployment, inside: str) -> None:
 
 
 @pytest.mark.needs_root
-@pytest.mark.parametrize(
-    ("inside", "reason"),
-    [
-        (".", "permission denied"),
-        ("environments", "belongs to nobody, who could lead what is written"),
-        (".image-prepare", "belongs to nobody, who could lead what is"),
-    ],
-)
-def test_plan_of_another_user(
-    site: Deployment, inside: str, reason: str
-) -> None:
+@pytest.mark.parametrize("inside", [".", "environments", ".image-prepare"])
+def test_plan_of_another_user(site: Deployment, inside: str) -> None:
     """A plan that cannot be written is refused before anything is copied."""
     site.write("plan/plan-environment.yaml", "name: x\n")
     site.write("plan/environments/site.yaml", "")
@@ -768,7 +785,6 @@ def test_plan_of_another_user(
     error, hint = told(done)
     assert error.startswith("plan plan: ")
     assert ": cannot be written: " in error
-    assert reason in error
     assert hint.startswith("hint: ")
     assert site.files() == before
     assert not site.registry.log

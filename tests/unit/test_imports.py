@@ -157,6 +157,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "stores.verify",
         "transfer",
     ),
+    "baremetal.ramdisk": ("backports", "compression"),
     "baremetal.disks": ("errors", "programs"),
     "baremetal.disks.formats": (
         "baremetal.disks.disk",

@@ -70,6 +70,7 @@ class Run(base.Lister):
             platforms=[Platform.parse(p) for p in parsed_args.platforms],
             referrers=images.ReferrersPolicy(parsed_args.referrers),
             keep_going=parsed_args.keep_going,
+            recheck=parsed_args.recheck,
             concurrency=parsed_args.concurrency,
             modify_concurrency=parsed_args.modify_concurrency,
             cleanup=parsed_args.cleanup,
@@ -264,6 +265,15 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         "--keep-going",
         action="store_true",
         help=_("Copy the other images when one fails"),
+    )
+    parser.add_argument(
+        "--recheck",
+        action="store_true",
+        help=_(
+            "Ask registries for every blob of the images that they have."
+            " Without it, images that were complete within the last day are"
+            " not examined again"
+        ),
     )
     parser.add_argument(
         "--platform",

@@ -700,6 +700,34 @@ def test_disk_is_too_small(site: Deployment) -> None:
 
 
 @pytest.mark.needs_root
+def test_disk_of_a_result_is_full(site: Deployment) -> None:
+    """A result that does not fit is told with what is in place: status 1."""
+    with small_disk(site.home / "disk", 64 * 1024):
+        (site.home / "disk/filler").write_bytes(bytes(64 * 1024))
+        (site.home / "disk/out.yaml").touch()
+        site.run(
+            *(*TREE, "--output-env-file", "disk/out.yaml"),
+            status=1,
+            stderr=r"all images are in place, but results could not be written"
+            r"\n  disk/out.yaml: [^\n]*no space left on device(\nhint: .*)?",
+        )
+        assert (site.home / "disk/out.yaml").read_text() == ""
+
+
+def test_tree_and_layout(site: Deployment) -> None:
+    """A destination in a directory contradicts --image-serve."""
+    site.environment(site.entry(push_destination="oci:images"))
+    before = site.files()
+    site.run(
+        *TREE,
+        status=2,
+        stderr=r"env.yaml: [^\n]*\[0\]\.push_destination: oci:[^\n]*: a"
+        r" directory, and --image-serve names another\nhint: [^\n]*",
+    )
+    assert site.files() == before
+
+
+@pytest.mark.needs_root
 def test_disk_fills_up(site: Deployment) -> None:
     """What fills up in the middle is told, and no tag is written."""
     with small_disk(site.home / "disk", 1024 * 1024):

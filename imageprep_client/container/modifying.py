@@ -201,6 +201,7 @@ class Modifying:
             )
         checked: set[tuple[str, str]] = set()
         for item in items:
+            changes.check_directories(item)
             change = changes.change(item)
             needs = (change.ansible_role, change.tasks_from)
             if needs in checked:

@@ -159,7 +159,7 @@ class PrepareResult:
         )
 
 
-class Stores(Protocol):
+class ImageStores(Protocol):
     """Opens stores; the composition root knows how."""
 
     def source(self, reference: Reference) -> base.ReadableStore:
@@ -198,7 +198,7 @@ class OpenStores(Protocol):
 
     def __call__(
         self, parameters: PrepareParameters, *, patient: bool
-    ) -> Stores:
+    ) -> ImageStores:
         """Stores with the credentials and mirrors of `parameters`.
 
         :param patient: whether to retry, and to wait for slow registries;

@@ -17,7 +17,7 @@ _HEADER = struct.Struct("<8sIIIIQQQQ16sQIII")
 
 @dataclasses.dataclass
 class MemoryDisk:
-    """A `baremetal.disk.Disk` whose bytes are here."""
+    """A `baremetal.disks.disk.Disk` whose bytes are here."""
 
     content: bytes
     path: str = "disk.raw"

@@ -1,4 +1,4 @@
-"""A real keystone and swift for tests, on free ports of this host.
+"""A real keystone, swift and glance for tests, on free ports of this host.
 
 They run from a virtual environment of their own, which ``tools/check`` makes
 and keeps; the variable ``IMAGEPREP_SERVICES`` names it. What keystone's
@@ -41,13 +41,17 @@ class Services:
 
     :ivar identity: URL of keystone, with its version.
     :ivar object_store: URL of swift, without path.
+    :ivar image: URL of glance, without path.
     :ivar directory: where their files and logs are.
     """
 
-    def __init__(self, directory: Path, keystone: int, proxy: int) -> None:
+    def __init__(
+        self, directory: Path, keystone: int, proxy: int, glance: int
+    ) -> None:
         self.directory = directory
         self.identity = f"http://127.0.0.1:{keystone}/v3"
         self.object_store = f"http://127.0.0.1:{proxy}"
+        self.image = f"http://127.0.0.1:{glance}"
         answer = requests.post(
             f"{self.identity}/auth/tokens", json=_login(), timeout=_TIMEOUT
         )
@@ -191,10 +195,12 @@ def running(directory: Path) -> Iterator[Services]:
     home = _environment()
     shutil.copytree(_initial_state(home), directory, dirs_exist_ok=True)
     ports = {
-        name: servers.free_port() for name in ("keystone", "proxy", *_KINDS)
+        name: servers.free_port()
+        for name in ("keystone", "glance", "proxy", *_KINDS)
     }
     _write_keystone(directory, ports)
     _write_swift(directory, ports)
+    _write_glance(home, directory, ports)
     subprocess.run(
         [
             *(home / "bin/python", "-c", _RINGS, directory),
@@ -205,7 +211,8 @@ def running(directory: Path) -> Iterator[Services]:
     )
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
-        processes["keystone"] = _start_keystone(home, directory)
+        processes["keystone"] = _start_web(home, directory, "keystone")
+        processes["glance"] = _start_web(home, directory, "glance")
         for kind in ("proxy", *_KINDS):
             processes[kind] = _start(
                 directory / f"{kind}.log",
@@ -215,7 +222,9 @@ def running(directory: Path) -> Iterator[Services]:
             )
         for name, process in processes.items():
             servers.wait_for(ports[name], process, directory / f"{name}.log")
-        services = Services(directory, ports["keystone"], ports["proxy"])
+        services = Services(
+            directory, ports["keystone"], ports["proxy"], ports["glance"]
+        )
         _fill_catalog(services)
         yield services
     finally:
@@ -231,7 +240,10 @@ def _environment() -> Path:
     home = Path(named) if named else _TOP / ".venv-services"
     missing = [
         program
-        for program in ("gunicorn", "keystone-manage", "swift-proxy-server")
+        for program in (
+            *("gunicorn", "keystone-manage", "swift-proxy-server"),
+            "glance-manage",
+        )
         if not (home / "bin" / program).exists()
     ]
     assert not missing, (
@@ -264,7 +276,7 @@ def _initial_state(home: Path) -> Path:
         _bootstrap("admin", PASSWORD, "admin"),
         _bootstrap("swift", _SWIFT_PASSWORD, "service"),
     )
-    made_by = hashlib.sha256(repr(commands).encode()).hexdigest()
+    made_by = hashlib.sha256(repr((commands, "glance")).encode()).hexdigest()
     state = home / f"keystone-{made_by[:8]}"
     if state.exists():
         return state
@@ -284,6 +296,15 @@ def _initial_state(home: Path) -> Path:
                 check=False,
             )
             assert done.returncode == 0, done.stderr
+        _write_glance(home, directory, {})
+        subprocess.run(
+            [
+                *(home / "bin/glance-manage", "--config-file"),
+                *(directory / "glance/glance-api.conf", "db_sync"),
+            ],
+            check=True,
+            capture_output=True,
+        )
         with contextlib.suppress(OSError):
             # Another session of tests may have been faster.
             directory.rename(state)
@@ -317,28 +338,80 @@ key_repository = {home}/credential
 enabled = false
 """
     )
+    _write_gunicorn(home, "keystone", ports)
+
+
+def _write_gunicorn(home: Path, name: str, ports: Mapping[str, int]) -> None:
     (home / "gunicorn.py").write_text(
         f"""\
-wsgi_app = "keystone.wsgi.api:application"
-bind = "127.0.0.1:{ports.get("keystone", 0)}"
-threads = 4
+wsgi_app = "{name}.wsgi.api:application"
+bind = "127.0.0.1:{ports.get(name, 0)}"
+threads = 8
 graceful_timeout = 1
 control_socket_disable = True
 """
     )
 
 
-def _start_keystone(home: Path, directory: Path) -> subprocess.Popen[bytes]:
-    config = directory / "keystone"
+def _start_web(
+    home: Path, directory: Path, name: str
+) -> subprocess.Popen[bytes]:
+    """Start keystone or glance."""
+    config = directory / name
+    variables = {f"OS_{name.upper()}_CONFIG_DIR": str(config)}
+    if name == "keystone":
+        variables["OS_KEYSTONE_CONFIG_FILES"] = "keystone.conf"
     return _start(
-        directory / "keystone.log",
+        directory / f"{name}.log",
         # Keystone reads the words of the command line, too: there may be
         # none for gunicorn.
         home / "bin/gunicorn",
         GUNICORN_CMD_ARGS=f"-c {config}/gunicorn.py",
-        OS_KEYSTONE_CONFIG_DIR=str(config),
-        OS_KEYSTONE_CONFIG_FILES="keystone.conf",
+        **variables,
     )
+
+
+# --- glance
+
+
+def _write_glance(
+    venv: Path, directory: Path, ports: Mapping[str, int]
+) -> None:
+    """The configuration; that of a token's check is as swift has it."""
+    home = directory / "glance"
+    for name in ("images", "staging", "tasks"):
+        (home / name).mkdir(parents=True, exist_ok=True)
+    url = f"http://127.0.0.1:{ports.get('keystone', 0)}"
+    (home / "glance-api.conf").write_text(
+        f"""\
+[DEFAULT]
+use_stderr = true
+enabled_backends = fs:file
+[database]
+connection = sqlite:///{home}/glance.db
+[glance_store]
+default_backend = fs
+[fs]
+filesystem_store_datadir = {home}/images
+[os_glance_staging_store]
+filesystem_store_datadir = {home}/staging
+[os_glance_tasks_store]
+filesystem_store_datadir = {home}/tasks
+[paste_deploy]
+flavor = keystone
+config_file = {venv}/etc/glance/glance-api-paste.ini
+[keystone_authtoken]
+www_authenticate_uri = {url}
+auth_url = {url}
+auth_type = password
+username = swift
+password = {_SWIFT_PASSWORD}
+project_name = service
+user_domain_id = default
+project_domain_id = default
+"""
+    )
+    _write_gunicorn(home, "glance", ports)
 
 
 def _fill_catalog(services: Services) -> None:
@@ -349,6 +422,7 @@ def _fill_catalog(services: Services) -> None:
     for kind, url, places in (
         ("identity", services.identity, [*usual, ("public", BARE_REGION)]),
         ("object-store", account, usual),
+        ("image", services.image, usual),
     ):
         made = services.ask_keystone(
             "POST", "services", service={"type": kind, "name": kind}

@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 
-from imageprep_client.baremetal.filetree import FileTree
+from imageprep_client.baremetal.disks.filetree import FileTree
 
 _ENTRIES = "/loader/entries"
 _GRUB = ("/grub2", "/grub", "/EFI/redhat")

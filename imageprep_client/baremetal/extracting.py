@@ -18,10 +18,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.baremetal import commandline, formats, ramdisk
+from imageprep_client.baremetal import commandline, ramdisk
 from imageprep_client.baremetal import system as systems
 from imageprep_client.baremetal.boot import Kernel
-from imageprep_client.baremetal.disk import DiskFormat
+from imageprep_client.baremetal.disks import formats
+from imageprep_client.baremetal.disks.disk import DiskFormat
 from imageprep_client.baremetal.system import Slices, System
 from imageprep_client.observer import Observer
 from imageprep_client.programs.qemu import QemuDisk

@@ -7,19 +7,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from imageprep_client.baremetal import (
-    commandline,
-    extracting,
-    formats,
-    partitions,
-    ramdisk,
-    volumes,
-)
+from imageprep_client.baremetal import commandline, extracting, ramdisk
 from imageprep_client.baremetal import system as systems
 from imageprep_client.baremetal.boot import Kernel
-from imageprep_client.baremetal.disk import DiskFormat
+from imageprep_client.baremetal.disks import formats, partitions, volumes
+from imageprep_client.baremetal.disks.disk import DiskFormat
+from imageprep_client.baremetal.disks.volumes import Volume
 from imageprep_client.baremetal.system import System
-from imageprep_client.baremetal.volumes import Volume
 
 _KERNEL = "vmlinuz"
 _RAMDISK = "initramfs"

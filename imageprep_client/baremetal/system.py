@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.baremetal import boot, partitions, volumes
+from imageprep_client.baremetal import boot
 from imageprep_client.baremetal.boot import Kernel
-from imageprep_client.baremetal.disk import Disk
-from imageprep_client.baremetal.filetree import FileTree
-from imageprep_client.baremetal.partitions import PartitionTable
-from imageprep_client.baremetal.volumes import Volume
+from imageprep_client.baremetal.disks import partitions, volumes
+from imageprep_client.baremetal.disks.disk import Disk
+from imageprep_client.baremetal.disks.filetree import FileTree
+from imageprep_client.baremetal.disks.partitions import PartitionTable
+from imageprep_client.baremetal.disks.volumes import Volume
 from imageprep_client.programs.debugfs import ExtReader
 from imageprep_client.programs.fsxfs import XfsReader
 

@@ -3,52 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cliff import columns
 from osc_lib.cli import format_columns
 from osc_lib.i18n import _
 
-from imageprep_client.cli import base, options, progress
+from imageprep_client import wording
+from imageprep_client.cli import base, columns, options
 
 if TYPE_CHECKING:
-    from imageprep_client.client import baremetal
+    from imageprep_client.client import baremetal_uploads
 
 
-class _Lines(columns.FormattableColumn[list[str]]):
-    """Sentences: one a line for people, a list in JSON and YAML."""
-
-    def human_readable(self) -> str:
-        return "\n".join(self._value)
-
-    def machine_readable(self) -> list[str]:
-        return self._value
-
-
-class _Rows(columns.FormattableColumn[list[dict[str, Any]]]):
-    """Objects: one a line for people, with sizes that they can read."""
-
-    def human_readable(self) -> str:
-        return "\n".join(
-            ", ".join(
-                progress.size(value) if key == "size" else str(value)
-                for key, value in row.items()
-                if value
-            )
-            for row in self._value
-        )
-
-    def machine_readable(self) -> list[dict[str, Any]]:
-        return self._value
-
-
-def _client() -> baremetal.BaremetalClient:
+def open_uploads(command: base.Command) -> baremetal_uploads.BaremetalUploads:
+    """The client, whose connection to the cloud is made when it is needed."""
     # Only when a command runs: its modules cost every start otherwise.
-    from imageprep_client.client import baremetal
+    from imageprep_client.client import baremetal_uploads, cloud
 
-    return baremetal.BaremetalClient()
+    return baremetal_uploads.BaremetalUploads(lambda: cloud.connect(command))
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
@@ -87,15 +60,18 @@ class BaremetalInspect(base.ShowOne):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Sequence[Any]]:
-        started = time.monotonic()
-        found = _client().inspect(parsed_args.file, parsed_args.max_size)
+        from imageprep_client.client import baremetal
+
+        found = baremetal.BaremetalClient().inspect(
+            parsed_args.file, parsed_args.max_size
+        )
         fields = {
             "file": parsed_args.file,
             "format": found.format.name,
             "virtual_size": found.format.virtual_size,
             "partition_table": found.table,
             "sector_size": found.sector_size,
-            "volumes": _Rows(
+            "volumes": columns.Rows(
                 [
                     {
                         "name": volume.name,
@@ -120,14 +96,11 @@ class BaremetalInspect(base.ShowOne):
             "host_only_ramdisk": found.host_only,
             "extractable": found.extractable,
             "problem": found.problem,
-            "advice": _Lines(list(found.advice)),
+            "advice": columns.Sentences(list(found.advice)),
         }
         usable = "can" if found.extractable else "cannot"
-        self.tell(
-            f"{parsed_args.file}: inspected in"
-            f" {time.monotonic() - started:.1f} s; kernel, ramdisk and root"
-            f" {usable} be extracted"
-        )
+        self.summary = f"{parsed_args.file}: inspected"
+        self.next_step = f"kernel, ramdisk and root {usable} be extracted"
         return tuple(fields), tuple(fields.values())
 
 
@@ -185,9 +158,8 @@ class BaremetalExtract(base.ShowOne):
     ) -> tuple[Sequence[str], Sequence[Any]]:
         from imageprep_client.client import baremetal
 
-        started = time.monotonic()
-        with progress.Progress() as observer:
-            result = _client().extract(
+        with self.observing() as observer:
+            result = baremetal.BaremetalClient().extract(
                 baremetal.ExtractRequest(
                     image=parsed_args.file,
                     output_directory=parsed_args.output_dir,
@@ -201,7 +173,7 @@ class BaremetalExtract(base.ShowOne):
             )
         fields = {
             "directory": parsed_args.output_dir,
-            "files": _Rows(
+            "files": columns.Rows(
                 [
                     {"name": f.name, "size": f.size, "sha256": f.sha256}
                     for f in result.files
@@ -212,9 +184,87 @@ class BaremetalExtract(base.ShowOne):
             "command_line": result.command_line,
         }
         total = sum(file.size for file in result.files)
-        self.tell(
+        self.summary = (
             f"{parsed_args.file}: {len(result.files)} files,"
-            f" {progress.size(total)}, written to {parsed_args.output_dir} in"
-            f" {time.monotonic() - started:.1f} s; next: baremetal register"
+            f" {wording.size(total)}, written to {parsed_args.output_dir}"
         )
+        self.next_step = "next: baremetal register"
         return tuple(fields), tuple(fields.values())
+
+
+class BaremetalPush(base.Lister):
+    """Push images of disks to a registry or a tree, as Ironic deploys them.
+
+    Under one tag there may be raw and qcow2 images for several processors,
+    and kernels and ramdisks. A second call adds to what is there, or takes
+    the place of what is for the same. A node's image_source is then
+    oci://<location>; a deploy_kernel is oci://<repository>@<digest>.
+
+    Exit status: 0 when the tag names all of it, 2 when nothing was pushed.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "location",
+            metavar="<location>",
+            help=_(
+                "Where to: <host>[:<port>]/<repository>:<tag>, a tree as"
+                " image-serve:<directory>//<repository>:<tag>, or a layout as"
+                " oci:<directory>//<repository>:<tag>"
+            ),
+        )
+        for kind, text in (
+            ("image", _("Image of a whole disk, raw or qcow2 (repeatable)")),
+            ("kernel", _("Kernel, such as that of Ironic's agent")),
+            ("ramdisk", _("Ramdisk")),
+        ):
+            parser.add_argument(
+                f"--{kind}",
+                metavar="<file>[,architecture=<architecture>]",
+                action="append",
+                dest=f"{kind}s",
+                default=[],
+                help=text,
+            )
+        options.add_registry_options(parser)
+        options.add_concurrency_option(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client import baremetal_uploads
+
+        files = [
+            baremetal_uploads.ArtifactFile(kind, *_file_for(text))
+            for kind, given in (
+                ("disk", parsed_args.images),
+                ("kernel", parsed_args.kernels),
+                ("ramdisk", parsed_args.ramdisks),
+            )
+            for text in given
+        ]
+        with self.observing() as observer:
+            pushed = open_uploads(self).push(
+                files,
+                parsed_args.location,
+                options.registry_options(parsed_args),
+                observer,
+                concurrency=parsed_args.concurrency,
+            )
+        self.summary = (
+            f"{parsed_args.location}: {len(pushed.files)} of {pushed.entries}"
+            f" entries pushed, {wording.size(pushed.copied)} copied,"
+        )
+        self.next_step = f"index {pushed.digest}"
+        return ("Kind", "Architecture", "Digest", "Size", "File"), (
+            (f.kind, f.architecture, f.digest, columns.Size(f.size), f.path)
+            for f in pushed.files
+        )
+
+
+def _file_for(text: str) -> tuple[str, str]:
+    """A file and its architecture, empty where it is not said."""
+    path, comma, architecture = text.rpartition(",architecture=")
+    return (path, architecture) if comma else (text, "")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from osc_lib.cli import format_columns
 from osc_lib.i18n import _
 
-from imageprep_client import errors
-from imageprep_client.cli import base, options, progress
+from imageprep_client import errors, wording
+from imageprep_client.cli import base, options
 
 if TYPE_CHECKING:
     from imageprep_client.client.hotfixes import HotfixRequest, HotfixResult
@@ -84,7 +84,7 @@ class Hotfix(base.Lister):
             output_env_file=parsed_args.output_env_file,
             header=self.header(),
         )
-        with progress.Progress() as observer:
+        with self.observing() as observer:
             result = hotfixes.hotfix_images(
                 request, options.registry_options(parsed_args), observer
             )
@@ -98,6 +98,13 @@ class Hotfix(base.Lister):
             )
         for line in next_steps(result, request):
             self.tell(line)
+        failed = f", {len(result.failures)} failed" if result.failures else ""
+        images = wording.counted(len(result.images), "new image")
+        self.summary = f"{images} in local storage{failed}"
+        if parsed_args.output_env_file and result.parameters:
+            self.next_step = (
+                f"parameters written to {parsed_args.output_env_file}"
+            )
         return _COLUMNS, (
             (
                 image.image,

@@ -1,14 +1,17 @@
-"""The composition root of bare-metal images."""
+"""The composition root of what is done to images of disks on this host.
+
+`client.baremetal_uploads` has what needs Glance or a registry, and loads more.
+"""
 
 from __future__ import annotations
 
 from imageprep_client.baremetal import extracting, inspecting
+from imageprep_client.baremetal.disks.formats import MAX_SIZE
 from imageprep_client.baremetal.extracting import (
     PARTS,
     ExtractRequest,
     ExtractResult,
 )
-from imageprep_client.baremetal.formats import MAX_SIZE
 from imageprep_client.baremetal.inspecting import Inspection
 from imageprep_client.observer import Observer
 
@@ -25,7 +28,7 @@ _SILENT = Observer()
 
 
 class BaremetalClient:
-    """Everything that the ``baremetal`` commands can do."""
+    """Looks into images of disks, and takes them apart."""
 
     def inspect(self, path: str, max_size: int = MAX_SIZE) -> Inspection:
         """Look into an image file; see `baremetal.inspecting.inspect`."""

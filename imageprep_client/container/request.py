@@ -43,6 +43,8 @@ class PrepareRequest:
     :ivar platforms: of an index copy only the images for these, and the
         index as it is; empty: what the entries say.
     :ivar referrers: what happens to signatures and other artefacts.
+    :ivar recheck: look at all content of images that registries have,
+        however lately it was seen.
     :ivar keep_going: whether the others are copied when an image fails, be it
         that its tag cannot be discovered.
     :ivar concurrency: pieces of work at once, at most.
@@ -71,6 +73,7 @@ class PrepareRequest:
     platforms: Sequence[Platform] = ()
     referrers: ReferrersPolicy = ReferrersPolicy.COPY
     keep_going: bool = False
+    recheck: bool = False
     concurrency: int = 0
     modify_concurrency: int = 0
     cleanup: str = "full"

@@ -81,3 +81,32 @@ def _with_children(
         found.extend(child for child in below if child not in everybody)
         everybody.update(below)
     return everybody
+
+
+def claim() -> str:
+    """Says which process of which host something belongs to."""
+    return f"{_boot()}/{os.getpid()}/{_started(os.getpid())}"
+
+
+def is_here(claim: str) -> bool:
+    """Whether a claim is that of a process of this host."""
+    return claim.partition("/")[0] == _boot()
+
+
+def is_alive(claim: str) -> bool:
+    """Whether the process of a claim of this host runs."""
+    _, process, started = [*claim.split("/"), "", "", ""][:3]
+    known = process.isascii() and process.isdigit()
+    return known and _started(int(process)) == started != ""
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _started(process: int) -> str:
+    """When a process began, in ticks since the boot; empty without it."""
+    with contextlib.suppress(OSError):
+        stat = Path(f"/proc/{process}/stat").read_text()
+        return stat.rpartition(")")[2].split()[19]
+    return ""

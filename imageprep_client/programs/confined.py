@@ -117,7 +117,7 @@ def run(
             raise
         stdout.seek(0)
         stderr.seek(0)
-        told = stderr.read(limits.written).decode(errors="replace")
+        told = stderr.read(_MESSAGES).decode(errors="replace")
         if status == 0:
             return Output(b"" if destination else stdout.read(), told)
     if -status in (signal.SIGXCPU, signal.SIGXFSZ, signal.SIGKILL):

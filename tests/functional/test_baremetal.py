@@ -13,7 +13,10 @@ from tests.functional import base
 BAREMETAL = ("image-prepare", "baremetal")
 
 
-@pytest.mark.parametrize("command", ["inspect", "extract"])
+@pytest.mark.parametrize(
+    "command",
+    ["inspect", "extract", "register", "push", "list", "show", "delete"],
+)
 def test_help(openstack: base.OpenStack, golden: Golden, command: str) -> None:
     """The help of each command is as it was looked at."""
     golden.check(

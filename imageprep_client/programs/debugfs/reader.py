@@ -22,7 +22,7 @@ _ROOT = 2
 
 
 class ExtReader:
-    """One file system; see `baremetal.filetree.Reader`.
+    """One file system; see `baremetal.disks.filetree.Reader`.
 
     :param path: the file that it is in.
     """

@@ -18,7 +18,7 @@ _MEMORY = 512 * confined.MIB
 
 
 class XfsReader:
-    """One file system; see `baremetal.filetree.Reader`.
+    """One file system; see `baremetal.disks.filetree.Reader`.
 
     :param path: the file that it is in.
     :raises InvalidArgument: when the library is not installed.

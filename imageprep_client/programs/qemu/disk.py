@@ -26,7 +26,7 @@ _MEMORY = 2048 * confined.MIB
 
 
 class QemuDisk:
-    """The disk in an open image file; see `baremetal.disk.Disk`.
+    """The disk in an open image file; see `baremetal.disks.disk.Disk`.
 
     :param descriptor: of the file. The program opens it again through
         ``/proc``: it is the file that was inspected, whatever the path

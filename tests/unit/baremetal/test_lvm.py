@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.baremetal import lvm
-from imageprep_client.baremetal.disk import Extent
+from imageprep_client.baremetal.disks import lvm
+from imageprep_client.baremetal.disks.disk import Extent
 from tests.disk_bytes import GROUP, MemoryDisk, physical_volume
 
 MIB = 1024**2

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.baremetal import partitions
+from imageprep_client.baremetal.disks import partitions
 from tests.disk_bytes import MemoryDisk, gpt
 
 MIB = 1024**2

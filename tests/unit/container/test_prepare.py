@@ -161,7 +161,7 @@ def test_failed_discovery_names_each_image(run):
             f"{name}:current-tripleo",
             content.image(name, labels={"rdo_version": "absent"}),
         )
-    with pytest.raises(errors.PartialFailure, match="for 2 images") as caught:
+    with pytest.raises(errors.CombinedFailure, match="for 2 images") as caught:
         run(entry(set=values, tag_from_label="rdo_version"))
     assert len(caught.value.failures) == 2
     assert not run.output.exists()
@@ -209,7 +209,7 @@ def test_discovery_keeps_going(run, undiscovered, tmp_path, dry_run):
 def test_report_of_failed_discovery(run, undiscovered, tmp_path, dry_run):
     """Without keep_going the others are left, which the report has, too."""
     path = tmp_path / "report.json"
-    with pytest.raises(errors.PartialFailure, match="no tag could be"):
+    with pytest.raises(errors.CombinedFailure, match="no tag could be"):
         run(undiscovered, report_file=str(path), dry_run=dry_run)
     report = json.loads(path.read_text("utf-8"))
     assert report["totals"]["outcomes"] == {"left": 1, "failed": 1}

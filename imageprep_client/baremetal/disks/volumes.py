@@ -8,9 +8,12 @@ import uuid
 from collections.abc import Sequence
 
 from imageprep_client import errors
-from imageprep_client.baremetal import lvm, partitions
-from imageprep_client.baremetal.disk import Disk, Extent
-from imageprep_client.baremetal.partitions import Partition, PartitionTable
+from imageprep_client.baremetal.disks import lvm, partitions
+from imageprep_client.baremetal.disks.disk import Disk, Extent
+from imageprep_client.baremetal.disks.partitions import (
+    Partition,
+    PartitionTable,
+)
 
 READABLE = frozenset({"ext4", "xfs"})
 

@@ -14,7 +14,7 @@ import uuid
 import zlib
 
 from imageprep_client import errors
-from imageprep_client.baremetal.disk import Disk, Extent
+from imageprep_client.baremetal.disks.disk import Disk, Extent
 
 SECTOR_SIZES = (512, 4096)
 

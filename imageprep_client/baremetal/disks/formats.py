@@ -7,19 +7,23 @@ absurd virtual size; this module does.
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import stat
 import struct
-from typing import BinaryIO
 
 from oslo_utils.imageutils import format_inspector
 
 from imageprep_client import errors
-from imageprep_client.baremetal.disk import DiskFormat
+from imageprep_client.baremetal.disks.disk import DiskFormat
 
 GIB = 1024**3
 #: GiB that a disk may have where nothing else is said.
 MAX_SIZE = 128
+
+# What it warns of is told in the error that follows.
+format_inspector.LOG.setLevel(logging.ERROR)
 
 _CHUNK = 64 * 1024
 #: No format has its headers further inside than this.
@@ -37,7 +41,7 @@ _CONVERT = "convert it first: qemu-img convert -f {0} -O qcow2 ..."
 _ENDINGS = {".qcow2": "qcow2", ".qcow": "qcow2", ".vmdk": "vmdk"}
 
 
-def open_image(path: str) -> BinaryIO:
+def open_image(path: str) -> io.BufferedReader:
     """Open a regular file to read, and nothing else.
 
     :raises InvalidFile: when it is none.
@@ -56,7 +60,7 @@ def open_image(path: str) -> BinaryIO:
     return open(descriptor, "rb")
 
 
-def inspect(file: BinaryIO, path: str, max_size: int) -> DiskFormat:
+def inspect(file: io.BufferedReader, path: str, max_size: int) -> DiskFormat:
     """The format of an image, when it is one that is safe to open.
 
     :param path: what messages call the file.
@@ -95,7 +99,9 @@ def inspect(file: BinaryIO, path: str, max_size: int) -> DiskFormat:
     return DiskFormat(name, virtual, size)
 
 
-def _detect(file: BinaryIO, path: str) -> format_inspector.FileInspector:
+def _detect(
+    file: io.BufferedReader, path: str
+) -> format_inspector.FileInspector:
     file.seek(0)
     # The wrapper closes what it reads.
     copy = os.fdopen(os.dup(file.fileno()), "rb", buffering=0)

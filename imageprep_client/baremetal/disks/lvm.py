@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from imageprep_client import errors
-from imageprep_client.baremetal.disk import Disk, Extent
+from imageprep_client.baremetal.disks.disk import Disk, Extent
 
 _SECTOR = 512
 #: A label is in one of the first four sectors.

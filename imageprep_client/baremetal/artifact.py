@@ -1,0 +1,312 @@
+"""Disk images as an OCI index, of the form that Ironic deploys from.
+
+For ``oci://HOST/REPOSITORY:TAG`` Ironic reads an index. Of its entries it
+takes those whose ``platform.architecture`` is that of the node, prefers one
+by the annotation ``disktype``, and wants a manifest that has one layer.
+Entries with a disk type that it does not know are left out: kernels and
+ramdisks are such entries, so that they are copied and kept with the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from imageprep_client import errors
+from imageprep_client.baremetal import ramdisk
+from imageprep_client.baremetal.disks import formats
+from imageprep_client.baremetal.extracting import opened
+from imageprep_client.observer import Observer
+from imageprep_client.oci import mediatypes
+from imageprep_client.oci import reference as references
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.platform import Platform
+from imageprep_client.stores import base, verify
+from imageprep_client.transfer import engine
+from imageprep_client.transfer.copies import Copy
+
+ARTIFACT = "application/vnd.openstack.image-prepare.baremetal"
+_FILE = "application/octet-stream"
+_DISK_TYPE = "disktype"
+_TITLE = "org.opencontainers.image.title"
+_EMPTY = b"{}"
+#: The names that OCI has for processors, by those that users have.
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_TRIES = 5
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ArtifactFile:
+    """A file to push.
+
+    :ivar kind: ``disk``, ``kernel`` or ``ramdisk``.
+    :ivar architecture: as the user says it; empty: what a kernel says, else
+        x86_64.
+    """
+
+    kind: str
+    path: str
+    architecture: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PushedFile:
+    """An entry of the index.
+
+    :ivar digest: of its manifest: ``oci://HOST/REPOSITORY@DIGEST``.
+    """
+
+    kind: str
+    architecture: str
+    digest: str
+    size: int
+    path: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PushedIndex:
+    """What was pushed, and the bytes that travelled."""
+
+    digest: str
+    files: tuple[PushedFile, ...]
+    entries: int
+    copied: int
+
+
+def push(
+    files: Sequence[ArtifactFile],
+    store: base.Store,
+    tag: str,
+    observer: Observer,
+    *,
+    concurrency: int = engine.CONCURRENCY,
+) -> PushedIndex:
+    """Push files, and let a tag name an index of them.
+
+    Entries of an index that is there stay, unless they have the kind and the
+    architecture of a new one. The tag is written last.
+
+    :raises InputError: nothing was pushed.
+    :raises CopyError: the tag names what it named before.
+    """
+    references.check_tag(tag)
+    if not files:
+        raise errors.InvalidArgument(
+            "nothing to push", hint="give --image, --kernel or --ramdisk"
+        )
+    pieces: list[_Piece] = []
+    for file in files:
+        # A ramdisk does not say what it is for: it is for its kernel's.
+        kernels = [p.architecture for p in pieces if p.kind == "kernel"]
+        pieces.append(_piece(file, kernels[-1] if kernels else ""))
+    places = [(piece.kind, piece.architecture) for piece in pieces]
+    for place in places:
+        if places.count(place) > 1:
+            raise errors.InvalidArgument(
+                f"two files are {place[0]} for {place[1]}",
+                hint="say which is for what: FILE,architecture=A",
+            )
+    copied = 0
+    for _ in range(_TRIES):
+        index = _index(pieces, _entries(store, tag))
+        outcome = _copy(
+            _Source(pieces, index, store), store, tag, observer, concurrency
+        )
+        copied += outcome.copied
+        # Another run may have written the tag from the same old index.
+        if _holds(pieces, _entries(store, tag)):
+            return PushedIndex(
+                Descriptor.of(index, mediatypes.OCI_INDEX).digest,
+                tuple(piece.pushed for piece in pieces),
+                len(json.loads(index)["manifests"]),
+                copied,
+            )
+        observer.note(f"{store}:{tag}: another run wrote it; once more")
+    raise errors.Refused(
+        f"{store}:{tag}: other runs write this tag again and again",
+        hint="push to one tag from one place at a time",
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Piece:
+    """A file, its manifest and the entry of the index for it."""
+
+    kind: str
+    architecture: str
+    path: str
+    layer: Descriptor
+    manifest: bytes
+
+    @property
+    def descriptor(self) -> Descriptor:
+        return dataclasses.replace(
+            Descriptor.of(self.manifest, mediatypes.OCI_MANIFEST),
+            platform=Platform("linux", self.architecture),
+            annotations={_DISK_TYPE: self.kind},
+            artifact_type=ARTIFACT,
+        )
+
+    @property
+    def pushed(self) -> PushedFile:
+        return PushedFile(
+            self.kind,
+            self.architecture,
+            self.descriptor.digest,
+            self.layer.size,
+            self.path,
+        )
+
+
+def _piece(file: ArtifactFile, default: str) -> _Piece:
+    kind, architecture = file.kind, file.architecture
+    if kind == "disk":
+        with opened(file.path, formats.MAX_SIZE) as (_, format):
+            kind = format.name
+    elif kind == "kernel":
+        with formats.open_image(file.path):
+            architecture = architecture or ramdisk.architecture(
+                Path(file.path)
+            )
+    elif not architecture:
+        architecture = default
+    architecture = architecture or "x86_64"
+    architecture = _ARCHITECTURES.get(architecture, architecture)
+    Platform.parse(f"linux/{architecture}")
+    with formats.open_image(file.path) as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+        size = content.tell()
+    if not size:
+        raise errors.InvalidFile(file.path, "is empty")
+    layer = Descriptor(
+        _FILE,
+        f"sha256:{digest}",
+        size,
+        annotations={_TITLE: Path(file.path).name},
+    )
+    config = Descriptor.of(_EMPTY, mediatypes.OCI_EMPTY)
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": mediatypes.OCI_MANIFEST,
+        "artifactType": ARTIFACT,
+        "config": config.to_json(),
+        "layers": [layer.to_json()],
+        "annotations": {_DISK_TYPE: kind},
+    }
+    return _Piece(kind, architecture, file.path, layer, _json(manifest))
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def _entries(store: base.Store, tag: str) -> tuple[Descriptor, ...]:
+    """The entries of the index that a tag names; none where it has none.
+
+    :raises InvalidArgument: when it names something else.
+    """
+    try:
+        descriptor = store.resolve(tag)
+    except errors.NotFound:
+        return ()
+    if descriptor.media_type not in mediatypes.INDEXES:
+        raise errors.InvalidArgument(
+            f"{store}:{tag}: names an image, not an index of disks",
+            hint="push to another tag",
+        )
+    return verify.manifest(store, descriptor).manifests
+
+
+def _place(entry: Descriptor) -> tuple[str, str]:
+    architecture = entry.platform.architecture if entry.platform else ""
+    known = _ARCHITECTURES.get(architecture, architecture)
+    return entry.annotations.get(_DISK_TYPE, ""), known
+
+
+def _index(pieces: Sequence[_Piece], existing: Sequence[Descriptor]) -> bytes:
+    new = {_place(piece.descriptor) for piece in pieces}
+    entries = [entry for entry in existing if _place(entry) not in new]
+    entries += [piece.descriptor for piece in pieces]
+    entries.sort(key=lambda entry: (*_place(entry)[::-1], entry.digest))
+    return _json(
+        {
+            "schemaVersion": 2,
+            "mediaType": mediatypes.OCI_INDEX,
+            "artifactType": ARTIFACT,
+            "manifests": [entry.to_json() for entry in entries],
+        }
+    )
+
+
+def _holds(pieces: Sequence[_Piece], entries: Sequence[Descriptor]) -> bool:
+    digests = {entry.digest for entry in entries}
+    return all(piece.descriptor.digest in digests for piece in pieces)
+
+
+def _copy(
+    source: _Source,
+    store: base.Store,
+    tag: str,
+    observer: Observer,
+    concurrency: int,
+) -> engine.CopyResult:
+    (outcome,) = engine.copy_all(
+        [
+            Copy(
+                name=f"{store.repository}:{tag}",
+                source=source,
+                reference=source.index.digest,
+                destination=store,
+                tag=tag,
+            )
+        ],
+        observer=observer,
+        concurrency=concurrency,
+    )
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome
+
+
+class _Source:
+    """Files as a store: what is not among them is at the destination."""
+
+    registry = "files:"
+
+    def __init__(
+        self, pieces: Sequence[_Piece], index: bytes, other: base.Store
+    ) -> None:
+        self.repository = other.repository
+        self.index = Descriptor.of(index, mediatypes.OCI_INDEX)
+        self._other = other
+        self._bytes = {
+            self.index.digest: index,
+            Descriptor.of(_EMPTY, mediatypes.OCI_EMPTY).digest: _EMPTY,
+            **{p.descriptor.digest: p.manifest for p in pieces},
+        }
+        self._paths = {p.layer.digest: p.path for p in pieces}
+
+    def __str__(self) -> str:
+        return "files"
+
+    def resolve(self, reference: str) -> Descriptor:
+        if reference == self.index.digest:
+            return self.index
+        return self._other.resolve(reference)
+
+    def exists(self, descriptor: Descriptor) -> bool:
+        here = {*self._bytes, *self._paths}
+        return descriptor.digest in here or self._other.exists(descriptor)
+
+    def fetch(self, descriptor: Descriptor) -> base.Content:
+        if descriptor.digest in self._bytes:
+            content = self._bytes[descriptor.digest]
+            return verify.from_bytes(content, descriptor)
+        if descriptor.digest in self._paths:
+            file = formats.open_image(self._paths[descriptor.digest])
+            return verify.VerifiedContent(file, descriptor)
+        return self._other.fetch(descriptor)

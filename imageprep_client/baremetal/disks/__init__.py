@@ -1,0 +1,1 @@
+"""Reading the image of a disk: format, partitions, volumes, files."""

@@ -1,0 +1,218 @@
+"""What belongs together in Glance: the images of one name, by their roles."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from imageprep_client import errors
+from imageprep_client.baremetal.glance import GlanceImage, UploadData
+
+#: The properties by which images are known.
+NAME = "image_prepare_name"
+ROLE = "image_prepare_role"
+GENERATION = "image_prepare_generation"
+UPLOAD = "image_prepare_upload"
+#: Properties that are set here, not by the user.
+RESERVED = frozenset(
+    {NAME, ROLE, GENERATION, UPLOAD, "img_type", "kernel_id", "ramdisk_id"}
+)
+
+DISK, ROOT = "disk", "root"
+KERNEL, RAMDISK = "kernel", "ramdisk"
+DEPLOY_KERNEL, DEPLOY_RAMDISK = "deploy-kernel", "deploy-ramdisk"
+_PAIRS = {KERNEL: RAMDISK, DEPLOY_KERNEL: DEPLOY_RAMDISK}
+
+
+class ImageService(Protocol):
+    """Glance, as the use cases need it; see `baremetal.glance.Glance`."""
+
+    @property
+    def project(self) -> str: ...
+
+    @property
+    def endpoint(self) -> str: ...
+
+    def images(self, **properties: str) -> list[GlanceImage]: ...
+
+    def get(self, identity: str) -> GlanceImage | None: ...
+
+    def create(self, fields: Mapping[str, str]) -> bool: ...
+
+    def upload(self, identity: str, data: UploadData, size: int) -> None: ...
+
+    def update(self, identity: str, changes: Mapping[str, str]) -> None: ...
+
+    def delete(self, identity: str) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BaremetalImages:
+    """The images of one name.
+
+    :ivar images: all of them; several of a role where one was not finished.
+    """
+
+    name: str
+    images: tuple[GlanceImage, ...]
+
+    def role(self, role: str) -> GlanceImage | None:
+        """The newest whole image of a role."""
+        whole = [
+            image
+            for image in self.images
+            if image.properties[ROLE] == role and image.status == "active"
+        ]
+        return max(whole, key=generation, default=None)
+
+    @property
+    def kind(self) -> str:
+        """``whole-disk``, ``partition``, ``ramdisk`` or ``deploy``."""
+        kinds = {
+            DISK: "whole-disk",
+            ROOT: "partition",
+            DEPLOY_KERNEL: "deploy",
+            DEPLOY_RAMDISK: "deploy",
+        }
+        roles = {image.properties[ROLE] for image in self.images}
+        return next(
+            (k for role, k in kinds.items() if role in roles), KINDLESS
+        )
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why it cannot be deployed, or what is left over."""
+        known = {image.id for image in self.images}
+        found = [
+            f"{image.properties[ROLE]} {image.id} is {image.status}"
+            for image in self.images
+            if image.status != "active"
+        ]
+        for image in self.images:
+            for key in ("kernel_id", "ramdisk_id"):
+                other = image.properties.get(key)
+                if other and other not in known:
+                    found.append(f"{key} of {image.id} is gone: {other}")
+        for one, other in _PAIRS.items():
+            present = [bool(self.role(one)), bool(self.role(other))]
+            if sum(present) == 1:
+                lost = other if present[0] else one
+                found.append(f"there is no {lost}")
+        for role in sorted({i.properties[ROLE] for i in self.images}):
+            whole = [
+                i
+                for i in self.images
+                if i.properties[ROLE] == role and i.status == "active"
+            ]
+            if len(whole) > 1:
+                found.append(f"there are {len(whole)} images as {role}")
+        return tuple(found)
+
+
+#: A kernel and a ramdisk alone: for Ironic's ramdisk deploy interface.
+KINDLESS = "ramdisk"
+
+
+def generation(image: GlanceImage) -> int:
+    """How often an image of its name and role was made before it."""
+    value = image.properties.get(GENERATION, "0")
+    return int(value) if value.isascii() and value.isdigit() else 0
+
+
+def sets(service: ImageService) -> list[BaremetalImages]:
+    """All sets of the project, sorted by name."""
+    grouped: dict[str, list[GlanceImage]] = {}
+    for image in service.images():
+        if NAME in image.properties and ROLE in image.properties:
+            grouped.setdefault(image.properties[NAME], []).append(image)
+    return [
+        BaremetalImages(name, tuple(images))
+        for name, images in sorted(grouped.items())
+    ]
+
+
+def find(service: ImageService, name: str) -> BaremetalImages:
+    """The set of a name.
+
+    :raises NotFound: when there is none.
+    """
+    images = [
+        image
+        for image in service.images(**{NAME: name})
+        if ROLE in image.properties
+    ]
+    if not images:
+        raise errors.NotFound(
+            f"{name}: no bare-metal image of this name in Glance",
+            hint="list them: baremetal list",
+        )
+    return BaremetalImages(name, tuple(images))
+
+
+def delete(service: ImageService, name: str) -> Sequence[GlanceImage]:
+    """Delete the images of a name, those that name others first.
+
+    :returns: what was deleted.
+    :raises NotFound: when there is none.
+    :raises PartialFailure: when some could not be deleted.
+    """
+    found = find(service, name)
+    order = {DISK: 0, ROOT: 0}
+    images = sorted(
+        found.images, key=lambda i: order.get(i.properties[ROLE], 1)
+    )
+    failures: list[errors.ImagePrepError] = []
+    deleted = []
+    for image in images:
+        try:
+            service.delete(image.id)
+        except errors.StoreError as error:
+            failures.append(error)
+        else:
+            deleted.append(image)
+    if failures and not deleted:
+        raise failures[0]
+    if failures:
+        raise errors.PartialFailure(
+            f"{name}: {len(failures)} of {len(images)} images are still there",
+            failures,
+        )
+    return deleted
+
+
+def settings(found: BaremetalImages) -> dict[tuple[str, str], str]:
+    """What Ironic is told of a node that is to have this image.
+
+    :returns: by ``instance_info`` or ``driver_info``, and the key in it.
+    """
+    lines: dict[tuple[str, str], str] = {}
+    disk = found.role(DISK) or found.role(ROOT)
+    kernel, ramdisk = found.role(KERNEL), found.role(RAMDISK)
+    if disk:
+        lines["instance_info", "image_source"] = disk.id
+        lines["instance_info", "image_type"] = disk.properties["img_type"]
+        lines["instance_info", "image_disk_format"] = disk.disk_format
+        lines["instance_info", "image_os_hash_algo"] = disk.hash_algorithm
+        lines["instance_info", "image_os_hash_value"] = disk.hash_value
+    for key, image in (("kernel", kernel), ("ramdisk", ramdisk)):
+        if image:
+            lines["instance_info", key] = image.id
+    pair = {
+        "deploy_kernel": found.role(DEPLOY_KERNEL),
+        "deploy_ramdisk": found.role(DEPLOY_RAMDISK),
+    }
+    for key, image in pair.items():
+        if image:
+            lines["driver_info", key] = image.id
+    line = next(
+        (
+            image.properties["os_command_line"]
+            for image in found.images
+            if image.properties.get("os_command_line")
+        ),
+        "",
+    )
+    if line:
+        lines["instance_info", "kernel_append_params"] = line
+    return lines

@@ -1,0 +1,346 @@
+"""Registering files in Glance, in the forms that Glance and Ironic take.
+
+Every image has an id that is made from its project, name, role and a count.
+Glance refuses a second image of one id, so of two runs at once one uploads
+and the other waits for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO
+
+from imageprep_client import errors
+from imageprep_client.baremetal import records
+from imageprep_client.baremetal.disks import formats
+from imageprep_client.baremetal.glance import GlanceImage
+from imageprep_client.baremetal.records import ImageService
+from imageprep_client.baremetal.registration import (
+    Part,
+    RegisterRequest,
+    parts_of,
+)
+from imageprep_client.host import processes
+from imageprep_client.observer import Observer
+
+#: Glance's default, and what Ironic's agent checks.
+_HASH = "sha512"
+_CHUNK = 1024 * 1024
+_NAMESPACE = uuid.UUID("5d0b2f3a-6c1e-4f7b-9a84-2e9d7c51b360")
+#: Seconds between two looks at an image that another run uploads.
+_INTERVAL = 1.0
+#: Seconds after which an image without data is left over, if nobody is known
+#: to upload it.
+_PATIENCE = 60.0
+#: Seconds that another run may take in all.
+_LONGEST = 3600.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RegisteredImage:
+    """An image that is in Glance, or would be.
+
+    :ivar outcome: ``uploaded``, ``present``, ``kept`` (with other content)
+        or ``planned``.
+    """
+
+    name: str
+    role: str
+    id: str
+    outcome: str
+    size: int
+
+
+def register(
+    request: RegisterRequest,
+    service: Callable[[], ImageService],
+    observer: Observer,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[RegisteredImage]:
+    """Have the files in Glance as images that belong together.
+
+    :param service: connects to Glance; called when the files are checked.
+    :raises InputError: nothing was done.
+    :raises PartialFailure: some images are there, not all.
+    """
+    request.check()
+    parts = parts_of(request, observer)
+    glance = service()
+    registrar = _Registrar(request, glance, observer, sleep)
+    done: list[RegisteredImage] = []
+    ids: dict[str, str] = {}
+    try:
+        for part in parts:
+            links = {
+                f"{role}_id": ids[role]
+                for role in ("kernel", "ramdisk")
+                if part.role == records.ROOT and role in ids
+            }
+            registered = registrar.ensure(part, links)
+            ids[part.role] = registered.id
+            done.append(registered)
+        registrar.retire()
+    except errors.StoreError as error:
+        if not any(image.outcome == "uploaded" for image in done):
+            raise
+        raise errors.PartialFailure(
+            f"{request.name}: {len(done)} of {len(parts)} images are in place"
+            "; run it again to go on",
+            [error],
+        ) from error
+    return done
+
+
+class _Registrar:
+    """Has images of one request in Glance."""
+
+    def __init__(
+        self,
+        request: RegisterRequest,
+        service: ImageService,
+        observer: Observer,
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._request = request
+        self._service = service
+        self._observer = observer
+        self._sleep = sleep
+        #: Images that others take the place of.
+        self._retired: list[GlanceImage] = []
+
+    def ensure(self, part: Part, links: Mapping[str, str]) -> RegisteredImage:
+        """The image of a part, uploaded if need be."""
+        fields = {**part.fields, **links}
+        waited = 0.0
+        queued: dict[str, float] = {}
+        following = 0
+        while True:
+            own = self._own(part)
+            whole = [image for image in own if image.status == "active"]
+            same = [i for i in whole if self._is_same(part, i, fields)]
+            if same:
+                return self._present(part, same[0], whole, fields)
+            if whole and self._request.existing == "keep":
+                return self._kept(part, max(whole, key=records.generation))
+            if self._request.dry_run:
+                return self._result(part, "", "planned")
+            busy = [
+                image
+                for image in own
+                if image.status != "active"
+                and not self._is_over(image, queued, waited)
+            ]
+            if busy:
+                self._wait(busy[0], waited)
+                waited += _INTERVAL
+                continue
+            newest = max(map(records.generation, own), default=-1)
+            following = max(following, newest + 1)
+            identity = self._identity(part, following)
+            if self._service.create(
+                self._new(part, fields, identity, following)
+            ):
+                self._upload(part, identity)
+                self._retired += whole
+                return self._result(part, identity, "uploaded")
+            if self._service.get(identity) is None:
+                following += 1  # it was deleted: its id is used up
+
+    def retire(self) -> None:
+        """Delete or rename the images that others took the place of."""
+        for image in self._retired:
+            if self._request.existing == "rename":
+                when = "".join(c for c in image.created if c.isdigit())[:14]
+                name = f"{image.name}_{when}"
+                self._service.update(
+                    image.id, {"name": name, records.NAME: name}
+                )
+            else:
+                self._service.delete(image.id)
+
+    def _own(self, part: Part) -> list[GlanceImage]:
+        found = self._service.images(
+            **{records.NAME: self._request.name, records.ROLE: part.role}
+        )
+        known = {image.status for image in found} - {"active"}
+        # Others, such as deactivated ones, are the operator's business.
+        passing = {"queued", "saving", "uploading", "importing", "killed"}
+        if stray := known - passing - {"deleted", "pending_delete"}:
+            raise errors.Refused(
+                f"{part.name}: there is an image that is {sorted(stray)[0]}",
+                hint="reactivate or delete it first",
+            )
+        return [i for i in found if i.status in passing | {"active"}]
+
+    def _is_same(
+        self, part: Part, image: GlanceImage, fields: Mapping[str, str]
+    ) -> bool:
+        forms = (image.disk_format, image.container_format)
+        wanted = (fields["disk_format"], fields["container_format"])
+        if image.size != part.size or forms != wanted:
+            return False
+        return _digest(part.path, image.hash_algorithm) == image.hash_value
+
+    def _present(
+        self,
+        part: Part,
+        image: GlanceImage,
+        whole: Sequence[GlanceImage],
+        fields: Mapping[str, str],
+    ) -> RegisteredImage:
+        if not self._request.dry_run:
+            changes = {
+                k: v
+                for k, v in {
+                    **fields,
+                    "visibility": self._request.visibility,
+                }.items()
+                if k not in ("disk_format", "container_format")
+            }
+            self._service.update(image.id, changes)
+            # A run that was cut had no time to do it.
+            if self._request.existing != "keep":
+                self._retired += [i for i in whole if i.id != image.id]
+            for left in self._own(part):
+                if left.status != "active" and self._is_over(left, {}, 0):
+                    self._service.delete(left.id)
+        return self._result(part, image.id, "present")
+
+    def _kept(self, part: Part, image: GlanceImage) -> RegisteredImage:
+        self._observer.warning(
+            f"{part.name}: Glance has an image with other content, {image.id};"
+            " it is kept (--existing rename or replace changes that)"
+        )
+        return RegisteredImage(
+            image.name, part.role, image.id, "kept", image.size
+        )
+
+    def _is_over(
+        self, image: GlanceImage, queued: dict[str, float], waited: float
+    ) -> bool:
+        """Whether nobody uploads an image any more; it is deleted then."""
+        claim = image.properties.get(records.UPLOAD, "")
+        if image.status == "killed":
+            over = True
+        elif processes.is_here(claim):
+            over = not processes.is_alive(claim)
+        else:
+            # Its data come, or are to come in a moment.
+            began = queued.setdefault(image.id, waited)
+            over = image.status == "queued" and waited - began >= _PATIENCE
+        if over and not self._request.dry_run:
+            self._service.delete(image.id)
+        return over
+
+    def _wait(self, image: GlanceImage, waited: float) -> None:
+        if waited == 0:
+            self._observer.waiting(
+                f"another run uploads {image.name} ({image.id})"
+            )
+        if waited > _LONGEST:
+            raise errors.Unreachable(
+                f"{image.name}: the upload of another run does not end",
+                hint=f"if there is none: openstack image delete {image.id}",
+            )
+        self._sleep(_INTERVAL)
+
+    def _identity(self, part: Part, count: int) -> str:
+        words = (self._service.project, self._request.name, part.role, count)
+        return str(uuid.uuid5(_NAMESPACE, json.dumps(words)))
+
+    def _new(
+        self,
+        part: Part,
+        fields: Mapping[str, str],
+        identity: str,
+        count: int,
+    ) -> dict[str, str]:
+        return {
+            **fields,
+            "id": identity,
+            "name": part.name,
+            "visibility": self._request.visibility,
+            records.NAME: self._request.name,
+            records.ROLE: part.role,
+            records.GENERATION: str(count),
+            records.UPLOAD: processes.claim(),
+        }
+
+    def _upload(self, part: Part, identity: str) -> None:
+        """Give the image its data; without all of them it is deleted."""
+        try:
+            with formats.open_image(part.path) as file:
+                reader = _HashingReader(file, self._observer, part.size)
+                self._service.upload(identity, reader, part.size)
+                self._check(part, identity, reader)
+        except BaseException:
+            with contextlib.suppress(errors.StoreError):
+                self._service.delete(identity)
+            raise
+
+    def _check(
+        self, part: Part, identity: str, reader: _HashingReader
+    ) -> None:
+        image = self._service.get(identity)
+        if image is None or image.status != "active":
+            status = image.status if image else "gone"
+            raise errors.ServerFault(
+                f"{part.name}: is {status} after its upload"
+            )
+        digest = reader.digest
+        if image.hash_algorithm != _HASH:
+            digest = _digest(part.path, image.hash_algorithm)
+        if image.size != part.size or image.hash_value != digest:
+            raise errors.DigestMismatch(
+                f"{part.name}: Glance has {image.size} bytes,"
+                f" {image.hash_algorithm} {image.hash_value}, not {part.size}"
+                f" bytes, {digest}"
+            )
+
+    def _result(
+        self, part: Part, identity: str, outcome: str
+    ) -> RegisteredImage:
+        return RegisteredImage(
+            part.name, part.role, identity, outcome, part.size
+        )
+
+
+class _HashingReader:
+    """A file that is hashed while it is uploaded."""
+
+    def __init__(self, file: IO[bytes], observer: Observer, size: int) -> None:
+        self._file = file
+        self._observer = observer
+        self._hash = hashlib.new(_HASH)
+        self._size = size
+        observer.bytes_expected(size)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(_CHUNK if size < 0 else max(size, _CHUNK))
+        self._hash.update(data)
+        self._observer.bytes_copied(len(data))
+        return data
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.read, b"")
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def _digest(path: str, algorithm: str) -> str:
+    if algorithm not in hashlib.algorithms_available:
+        return ""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -1,0 +1,291 @@
+"""Registering in a real Glance, which looks at what it gets."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests import disk_bytes, kernels, openstack_services
+from tests.functional import base
+
+pytestmark = pytest.mark.xdist_group("glance")
+
+MIB = 1024**2
+REGISTER = ("image-prepare", "baremetal", "register")
+ROW = ("-f", "json")
+
+
+class Cloud(base.OpenStack):
+    """The ``openstack`` command of the administrator, and what Glance has.
+
+    :ivar name: of an image that no other test uses.
+    """
+
+    def __init__(
+        self, home: Path, services: openstack_services.Services
+    ) -> None:
+        super().__init__(home)
+        self.environment |= services.environment()
+        self.services = services
+        self.name = f"image-{secrets.token_hex(4)}"
+
+    def register(self, *words: str, status: int = 0) -> list[dict[str, Any]]:
+        """Register under the name; the rows that are shown."""
+        done = self(
+            *(*REGISTER, self.name, *words, *ROW), status=status, stderr=".*"
+        )
+        rows: list[dict[str, Any]] = json.loads(done.stdout or "[]")
+        return rows
+
+    def images(self) -> list[dict[str, Any]]:
+        """All images of the name that Glance has, in any state."""
+        answer = requests.get(
+            f"{self.services.image}/v2/images",
+            params={"image_prepare_name": self.name, "limit": "100"},
+            headers={"X-Auth-Token": self.services.token},
+            timeout=20,
+        )
+        images: list[dict[str, Any]] = answer.json()["images"]
+        return images
+
+    def content(self, identity: str) -> bytes:
+        """The data of an image."""
+        return requests.get(
+            f"{self.services.image}/v2/images/{identity}/file",
+            headers={"X-Auth-Token": self.services.token},
+            timeout=20,
+        ).content
+
+
+@pytest.fixture
+def cloud(tmp_path: Path, services: openstack_services.Services) -> Cloud:
+    """The cloud, with the files of a deployment in the home."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "vmlinuz").write_bytes(kernels.bzimage(size=MIB))
+    (home / "initramfs").write_bytes(kernels.ramdisk(MIB))
+    disk = disk_bytes.gpt(8 * MIB, [(2048, 4095)])
+    (home / "disk.raw").write_bytes(disk)
+    convert = ("qemu-img", "convert", "-f", "raw", "-O", "qcow2")
+    for words in (
+        ("mkfs.ext4", "-q", "root.raw", "8M"),
+        (*convert, "disk.raw", "disk.qcow2"),
+    ):
+        subprocess.run(words, cwd=home, check=True, capture_output=True)
+    return Cloud(home, services)
+
+
+PAIR = ("--kernel", "vmlinuz", "--ramdisk", "initramfs")
+
+
+@pytest.mark.parametrize(
+    ("words", "forms"),
+    [
+        (("--whole-disk", "disk.raw"), {"disk": ("raw", "bare")}),
+        (("--whole-disk", "disk.qcow2"), {"disk": ("qcow2", "bare")}),
+        (
+            ("--partition", "root.raw", *PAIR),
+            {
+                "kernel": ("aki", "aki"),
+                "ramdisk": ("ari", "ari"),
+                "root": ("raw", "bare"),
+            },
+        ),
+        (
+            (*PAIR, "--deploy"),
+            {
+                "deploy-kernel": ("aki", "aki"),
+                "deploy-ramdisk": ("ari", "ari"),
+            },
+        ),
+    ],
+    ids=["raw", "qcow2", "partition", "deploy"],
+)
+def test_forms(
+    cloud: Cloud, words: tuple[str, ...], forms: dict[str, tuple[str, str]]
+) -> None:
+    """Glance takes every form; all images are active, none is left."""
+    rows = cloud.register(*words)
+    images = cloud.images()
+    assert {
+        i["image_prepare_role"]: (i["disk_format"], i["container_format"])
+        for i in images
+    } == forms
+    assert {i["status"] for i in images} == {"active"}
+    assert {row["ID"] for row in rows} == {i["id"] for i in images}
+
+
+def test_content_and_links(cloud: Cloud) -> None:
+    """A root names its kernel and ramdisk; the bytes are those given."""
+    ids = {
+        row["Role"]: row["ID"]
+        for row in cloud.register("--partition", "root.raw", *PAIR)
+    }
+    (root,) = [i for i in cloud.images() if i["id"] == ids["root"]]
+    assert root["img_type"] == "partition"
+    assert root["kernel_id"] == ids["kernel"]
+    assert root["ramdisk_id"] == ids["ramdisk"]
+    assert root["hw_architecture"] == "x86_64"
+    kernel = (cloud.home / "vmlinuz").read_bytes()
+    assert cloud.content(ids["kernel"]) == kernel
+
+
+def test_twice(cloud: Cloud) -> None:
+    """The second call uploads nothing, and sets what changed."""
+    first = cloud.register("--whole-disk", "disk.qcow2")
+    second = cloud.register("--whole-disk", "disk.qcow2", "--public")
+    assert [row["Outcome"] for row in (*first, *second)] == [
+        "uploaded",
+        "present",
+    ]
+    (image,) = cloud.images()
+    assert image["visibility"] == "public"
+
+
+@pytest.mark.parametrize(
+    ("existing", "outcome", "names"),
+    [
+        ("keep", "kept", 1),
+        ("replace", "uploaded", 1),
+        ("rename", "uploaded", 1),
+    ],
+)
+def test_other_content(
+    cloud: Cloud, existing: str, outcome: str, names: int
+) -> None:
+    """An image of the name with other content is kept, replaced, renamed."""
+    (before,) = cloud.register("--whole-disk", "disk.raw")
+    words = ("--whole-disk", "disk.qcow2", "--existing", existing)
+    (row,) = cloud.register(*words)
+    assert row["Outcome"] == outcome
+    assert len(cloud.images()) == names
+    (image,) = cloud.images()
+    assert (image["id"] == before["ID"]) is (existing == "keep")
+    assert image["id"] == row["ID"]
+    # Its id is used up; the next one is found.
+    (again,) = cloud.register("--whole-disk", "disk.raw", *words[2:])
+    assert again["Outcome"] == ("present" if existing == "keep" else outcome)
+
+
+def test_dry_run(cloud: Cloud) -> None:
+    """Nothing is made."""
+    (row,) = cloud.register("--whole-disk", "disk.raw", "--dry-run")
+    assert row["Outcome"] == "planned"
+    assert not cloud.images()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--whole-disk", "root.raw"), "no whole disk"),
+        (("--partition", "disk.raw"), "it is a whole disk"),
+        (("--partition", "vmlinuz"), "is not safe to open"),
+        (("--whole-disk", "absent"), "no such file"),
+        (("--kernel", "vmlinuz"), "belong together"),
+        ((), "nothing to register"),
+        (("--whole-disk", "disk.raw", *PAIR), "takes no"),
+        (("--whole-disk", "disk.raw", "--property", "img_type=x"), "itself"),
+        ((*PAIR, "--architecture", "aarch64"), "a kernel for x86_64"),
+    ],
+)
+def test_refused(cloud: Cloud, words: tuple[str, ...], told: str) -> None:
+    """What Ironic would refuse later is refused now; nothing is made."""
+    cloud(*(*REGISTER, cloud.name, *words), status=2, stderr=f".*{told}.*")
+    assert not cloud.images()
+
+
+def _large(cloud: Cloud) -> None:
+    """A disk whose upload takes a moment."""
+    disk = disk_bytes.gpt(512 * MIB, [(2048, 4095)])
+    (cloud.home / "large.raw").write_bytes(disk)
+
+
+def _wait(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_killed(cloud: Cloud) -> None:
+    """After a kill in the middle the next call ends with one image."""
+    _large(cloud)
+    words = (*REGISTER, cloud.name, "--whole-disk", "large.raw")
+    process = cloud.start(*words)
+    _wait(lambda: [i for i in cloud.images() if i["status"] == "saving"])
+    process.kill()
+    process.communicate()
+    (row,) = cloud.register("--whole-disk", "large.raw")
+    assert row["Outcome"] == "uploaded"
+    (image,) = cloud.images()
+    assert (image["id"], image["status"]) == (row["ID"], "active")
+
+
+def test_interrupted(cloud: Cloud) -> None:
+    """After an interrupt nothing is left."""
+    _large(cloud)
+    words = (*REGISTER, cloud.name, "--whole-disk", "large.raw")
+    process = cloud.start(*words)
+    _wait(lambda: [i for i in cloud.images() if i["status"] == "saving"])
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate()
+    assert process.returncode == 130
+    assert not cloud.images()
+
+
+def test_two_at_once(cloud: Cloud) -> None:
+    """Of two runs at once one uploads, and both show the same image."""
+    _large(cloud)
+    words = (*REGISTER, cloud.name, "--whole-disk", "large.raw", *ROW)
+    processes = [cloud.start(*words) for _ in range(2)]
+    rows = []
+    for process in processes:
+        stdout, stderr = process.communicate()
+        assert process.returncode == 0, stderr
+        rows += json.loads(stdout)
+    assert sorted(row["Outcome"] for row in rows) == ["present", "uploaded"]
+    assert len({row["ID"] for row in rows}) == 1
+    (image,) = cloud.images()
+    assert image["status"] == "active"
+
+
+def test_show_list_and_delete(cloud: Cloud) -> None:
+    """What belongs together is shown, with what Ironic is told."""
+    ids = {
+        row["Role"]: row["ID"]
+        for row in cloud.register("--partition", "root.raw", *PAIR)
+    }
+    command = ("image-prepare", "baremetal")
+    shown = json.loads(cloud(*command, "show", cloud.name, *ROW).stdout)
+    assert shown["kind"] == "partition"
+    assert shown["instance_info"]["image_source"] == ids["root"]
+    assert shown["instance_info"]["image_type"] == "partition"
+    assert shown["instance_info"]["kernel"] == ids["kernel"]
+    listed = json.loads(cloud(*command, "list", *ROW).stdout)
+    assert cloud.name in [row["Name"] for row in listed]
+    cloud(*command, "delete", cloud.name, stderr=".*3 images deleted.*")
+    assert not cloud.images()
+    cloud(*command, "show", cloud.name, status=2, stderr=".*no bare-metal.*")
+
+
+def test_orphans(cloud: Cloud) -> None:
+    """A set that lacks a part is listed, and why."""
+    ids = {row["Role"]: row["ID"] for row in cloud.register(*PAIR)}
+    requests.delete(
+        f"{cloud.services.image}/v2/images/{ids['ramdisk']}",
+        headers={"X-Auth-Token": cloud.services.token},
+        timeout=20,
+    ).raise_for_status()
+    words = ("image-prepare", "baremetal", "list", "--orphans", *ROW)
+    rows = {r["Name"]: r for r in json.loads(cloud(*words).stdout)}
+    assert rows[cloud.name]["Problems"] == ["there is no ramdisk"]

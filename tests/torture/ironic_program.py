@@ -1,0 +1,61 @@
+"""Ironic's own functions, run by the Python that has Ironic.
+
+``python ironic_program.py pick REFERENCE`` prints which disk Ironic takes by
+download source and processor; ``accept FILE FORMAT`` whether it takes a file
+that is declared so; ``parse LINE`` a kernel command line as it reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+
+from ironic.common import exception, image_service, images, kernel_parameters
+from ironic.conf import CONF
+
+
+def pick(reference: str) -> list[list[object]]:
+    """What is taken for a reference, ``oci://...``."""
+    rows = []
+    for source in ("http", "local"):
+        for processor in ("x86_64", "aarch64"):
+            service = image_service.OciImageService()
+            chosen = service.identify_specific_image(
+                reference, source, processor
+            )
+            rows.append(
+                [
+                    *(source, processor, chosen["image_disk_format"]),
+                    chosen["image_checksum"],
+                ]
+            )
+    return rows
+
+
+def accept(path: str, declared: str) -> str:
+    """The format that is found in a file, or what is wrong with it."""
+    try:
+        found = str(images.safety_check_image(path))
+        images.check_if_image_format_is_permitted(found, declared)
+    except exception.IronicException as error:
+        return f"{type(error).__name__}: {error}"
+    return found
+
+
+def parse(line: str) -> str:
+    """The command line, as Ironic writes it again."""
+    return str(kernel_parameters.KernelCommandLine.parse(line))
+
+
+if __name__ == "__main__":
+    logging.disable(logging.CRITICAL)
+    CONF([], project="ironic", version="tests", default_config_files=[])
+    CONF.set_override("permit_fallback_to_http_transport", True, group="oci")
+    commands: dict[str, Callable[..., object]] = {
+        "pick": pick,
+        "accept": accept,
+        "parse": parse,
+    }
+    print(json.dumps(commands[sys.argv[1]](*sys.argv[2:])))

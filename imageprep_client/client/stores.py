@@ -128,7 +128,7 @@ class RegistryOptions:
 
 
 class Stores:
-    """The stores of one run; `container.request.Stores` says what of.
+    """The stores of one run; `container.request.ImageStores` says what of.
 
     :param policy: of registries. With `ONE_ATTEMPT`, one that does not
         answer within a few seconds is given up.

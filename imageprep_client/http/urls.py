@@ -61,6 +61,10 @@ Origin = tuple[str, str, int]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
+#: The URLs of a run have many paths and few origins.
+_WITHOUT_PATH = re.compile(r"^([a-zA-Z]+://[^/?#]+)[/?#].*", re.DOTALL)
+
+
 def shown(url: str) -> str:
     """The URL as messages show it: no query, no user, no password."""
     try:
@@ -74,7 +78,6 @@ def shown(url: str) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
-@functools.lru_cache(maxsize=1024)
 def origin(url: str) -> Origin:
     """Scheme, host and port; default ports are filled in.
 
@@ -89,6 +92,11 @@ def origin(url: str) -> Origin:
 def _origin(url: str) -> Origin:
     if len(url) > MAX_URL:
         raise ValueError(f"a URL of over {MAX_URL} characters")
+    return _parsed_origin(_WITHOUT_PATH.sub(r"\1", url))
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed_origin(url: str) -> Origin:
     try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port

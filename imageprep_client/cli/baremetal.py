@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from osc_lib.cli import format_columns
 from osc_lib.i18n import _
 
-from imageprep_client.cli import base, columns, options, progress
+from imageprep_client import wording
+from imageprep_client.cli import base, columns, options
 
 if TYPE_CHECKING:
     from imageprep_client.client import baremetal_uploads
@@ -62,7 +62,6 @@ class BaremetalInspect(base.ShowOne):
     ) -> tuple[Sequence[str], Sequence[Any]]:
         from imageprep_client.client import baremetal
 
-        started = time.monotonic()
         found = baremetal.BaremetalClient().inspect(
             parsed_args.file, parsed_args.max_size
         )
@@ -100,11 +99,8 @@ class BaremetalInspect(base.ShowOne):
             "advice": columns.Sentences(list(found.advice)),
         }
         usable = "can" if found.extractable else "cannot"
-        self.tell(
-            f"{parsed_args.file}: inspected in"
-            f" {time.monotonic() - started:.1f} s; kernel, ramdisk and root"
-            f" {usable} be extracted"
-        )
+        self.summary = f"{parsed_args.file}: inspected"
+        self.next_step = f"kernel, ramdisk and root {usable} be extracted"
         return tuple(fields), tuple(fields.values())
 
 
@@ -162,8 +158,7 @@ class BaremetalExtract(base.ShowOne):
     ) -> tuple[Sequence[str], Sequence[Any]]:
         from imageprep_client.client import baremetal
 
-        started = time.monotonic()
-        with progress.Progress() as observer:
+        with self.observing() as observer:
             result = baremetal.BaremetalClient().extract(
                 baremetal.ExtractRequest(
                     image=parsed_args.file,
@@ -189,11 +184,11 @@ class BaremetalExtract(base.ShowOne):
             "command_line": result.command_line,
         }
         total = sum(file.size for file in result.files)
-        self.tell(
+        self.summary = (
             f"{parsed_args.file}: {len(result.files)} files,"
-            f" {progress.size(total)}, written to {parsed_args.output_dir} in"
-            f" {time.monotonic() - started:.1f} s; next: baremetal register"
+            f" {wording.size(total)}, written to {parsed_args.output_dir}"
         )
+        self.next_step = "next: baremetal register"
         return tuple(fields), tuple(fields.values())
 
 
@@ -241,7 +236,6 @@ class BaremetalPush(base.Lister):
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         from imageprep_client.client import baremetal_uploads
 
-        started = time.monotonic()
         files = [
             baremetal_uploads.ArtifactFile(kind, *_file_for(text))
             for kind, given in (
@@ -251,7 +245,7 @@ class BaremetalPush(base.Lister):
             )
             for text in given
         ]
-        with progress.Progress() as observer:
+        with self.observing() as observer:
             pushed = open_uploads(self).push(
                 files,
                 parsed_args.location,
@@ -259,11 +253,11 @@ class BaremetalPush(base.Lister):
                 observer,
                 concurrency=parsed_args.concurrency,
             )
-        self.tell(
+        self.summary = (
             f"{parsed_args.location}: {len(pushed.files)} of {pushed.entries}"
-            f" entries pushed, {progress.size(pushed.copied)} copied, in"
-            f" {time.monotonic() - started:.1f} s; index {pushed.digest}"
+            f" entries pushed, {wording.size(pushed.copied)} copied,"
         )
+        self.next_step = f"index {pushed.digest}"
         return ("Kind", "Architecture", "Digest", "Size", "File"), (
             (f.kind, f.architecture, f.digest, columns.Size(f.size), f.path)
             for f in pushed.files

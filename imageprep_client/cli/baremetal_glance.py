@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from osc_lib.i18n import _
 
-from imageprep_client.cli import base, columns, progress
+from imageprep_client import wording
+from imageprep_client.cli import base, columns
 from imageprep_client.cli.baremetal import open_uploads
 
 
@@ -99,7 +99,6 @@ class BaremetalRegister(base.Lister):
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         from imageprep_client.client import baremetal_uploads
 
-        started = time.monotonic()
         request = baremetal_uploads.RegisterRequest(
             name=parsed_args.name,
             whole_disk=parsed_args.whole_disk,
@@ -113,16 +112,15 @@ class BaremetalRegister(base.Lister):
             existing=parsed_args.existing,
             dry_run=parsed_args.dry_run,
         )
-        with progress.Progress() as observer:
+        with self.observing() as observer:
             images = open_uploads(self).register(request, observer)
         uploaded = [i for i in images if i.outcome == "uploaded"]
         total = sum(image.size for image in uploaded)
-        self.tell(
+        self.summary = (
             f"{request.name}: {len(uploaded)} of {len(images)} images"
-            f" uploaded, {progress.size(total)}, in"
-            f" {time.monotonic() - started:.1f} s; next: baremetal show"
-            f" {request.name}"
+            f" uploaded, {wording.size(total)},"
         )
+        self.next_step = f"next: baremetal show {request.name}"
         return ("Name", "Role", "ID", "Outcome", "Size"), (
             (i.name, i.role, i.id, i.outcome, columns.Size(i.size))
             for i in images
@@ -217,9 +215,9 @@ class BaremetalDelete(base.Command):
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         deleted = open_uploads(self).delete(parsed_args.name)
         total = sum(image.size for image in deleted)
-        self.tell(
+        self.summary = (
             f"{parsed_args.name}: {len(deleted)} images deleted from Glance,"
-            f" {progress.size(total)}"
+            f" {wording.size(total)},"
         )
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from osc_lib.cli import format_columns
 from osc_lib.i18n import _
 
-from imageprep_client import errors
-from imageprep_client.cli import base, options, progress
+from imageprep_client import errors, wording
+from imageprep_client.cli import base, options
 
 if TYPE_CHECKING:
     from imageprep_client.client.hotfixes import HotfixRequest, HotfixResult
@@ -80,10 +80,11 @@ class Hotfix(base.Lister):
             tag=parsed_args.tag,
             registry_url=parsed_args.registry_url,
             release=parsed_args.release,
+            environment_files=parsed_args.environment_files,
             output_env_file=parsed_args.output_env_file,
             header=self.header(),
         )
-        with progress.Progress() as observer:
+        with self.observing() as observer:
             result = hotfixes.hotfix_images(
                 request, options.registry_options(parsed_args), observer
             )
@@ -97,6 +98,13 @@ class Hotfix(base.Lister):
             )
         for line in next_steps(result, request):
             self.tell(line)
+        failed = f", {len(result.failures)} failed" if result.failures else ""
+        images = wording.counted(len(result.images), "new image")
+        self.summary = f"{images} in local storage{failed}"
+        if parsed_args.output_env_file and result.parameters:
+            self.next_step = (
+                f"parameters written to {parsed_args.output_env_file}"
+            )
         return _COLUMNS, (
             (
                 image.image,
@@ -173,7 +181,20 @@ def _add_parameters(parser: argparse.ArgumentParser) -> None:
         default="",
         help=_(
             "OpenStack release whose parameters are written, queens to zed or"
-            " master (default: master)"
+            " master (default: the one that the header of an environment file"
+            " names, else master)"
+        ),
+    )
+    parser.add_argument(
+        "-e",
+        "--environment-file",
+        metavar="<file>",
+        action="append",
+        dest="environment_files",
+        default=[],
+        help=_(
+            "Heat environment file of the deployment, whose header may name"
+            " the release (repeatable)"
         ),
     )
 

@@ -68,7 +68,7 @@ class ContainerImages:
         :param plan: a deployment plan to read and write; see
             `client.plans.open_plan`.
         """
-        from imageprep_client.client.workspaces import Workspaces
+        from imageprep_client.client.workspaces import LocalWorkspaces
         from imageprep_client.container import prepare as preparing
 
         with contextlib.ExitStack() as stack:
@@ -76,6 +76,7 @@ class ContainerImages:
             def open_stores(
                 parameters: PrepareParameters, *, patient: bool
             ) -> Stores:
+                self._options.check_destinations(parameters)
                 stores = Stores(
                     self._options.with_parameters(parameters),
                     observer,
@@ -94,7 +95,7 @@ class ContainerImages:
             return preparing.prepare(
                 request,
                 open_stores=open_stores,
-                workspaces=Workspaces(observer),
+                workspaces=LocalWorkspaces(observer),
                 plan=plan,
                 undercloud_registry=undercloud.registry,
                 observer=observer,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Collection, Iterable, Sequence
 
 from imageprep_client import errors
@@ -10,6 +11,45 @@ from imageprep_client.container.worklist import Modification, WorkItem
 from imageprep_client.modify.base import ImageChange
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.reference import Reference
+
+#: The role whose variables are known, and its variables that name directories
+#: with the file that has to be in each.
+_ROLE = "tripleo-modify-image"
+_DIRECTORIES = {
+    "modify_dir_path": "Dockerfile",
+    "python_dir": "",
+    "rpms_path": "",
+    "yum_repos_dir_path": "",
+}
+
+
+def check_directories(item: WorkItem) -> None:
+    """See that the directories exist that the role will read.
+
+    Templates and relative paths are left for the role.
+
+    :raises InvalidFile: when one does not.
+    """
+    wanted = _modification(item)
+    if wanted.ansible_role != _ROLE:
+        return
+    for name, file in _DIRECTORIES.items():
+        value = wanted.variables.get(name)
+        for path in value if isinstance(value, list) else [value]:
+            if not isinstance(path, str) or path[:1] != "/" or "{" in path:
+                continue
+            if not os.path.isdir(path):
+                problem = f"{path}: no such directory"
+            elif not os.path.exists(os.path.join(path, file)):
+                problem = f"{path}: there is no {file} in it"
+            else:
+                continue
+            raise errors.InvalidFile(
+                item.entry.path,
+                problem,
+                key=f"{item.entry.key}.modify_vars.{name}",
+                hint="create it before the run",
+            )
 
 
 def check(items: Iterable[WorkItem]) -> None:

@@ -186,7 +186,7 @@ def together(failed: Sequence[worklist.Undiscovered]) -> errors.ImagePrepError:
         ):
             return failure
     summary = "no tag could be discovered"
-    return errors.PartialFailure(
+    return errors.CombinedFailure(
         f"{summary} for {len(failures)} images"
         if len(failures) > 1
         else summary,

@@ -23,7 +23,7 @@ from imageprep_client import (
 )
 from imageprep_client.container import hotfix_targets, staging
 from imageprep_client.container.hotfix_targets import Target
-from imageprep_client.heat import parameters
+from imageprep_client.heat import environment, parameters
 from imageprep_client.host import disk, files
 from imageprep_client.modify.hotfix import (
     Hotfixer,
@@ -64,7 +64,10 @@ class HotfixRequest:
         hyphen; empty: ``hotfix-`` and the time.
     :ivar registry_url: where the new images will be pushed to; empty: the
         undercloud's registry.
-    :ivar release: whose table knows the parameters; empty: the default.
+    :ivar release: whose table knows the parameters; empty: the one that the
+        header of an environment file names, or else the default.
+    :ivar environment_files: heat environments of the deployment; only their
+        headers count.
     :ivar output_env_file: where to write the parameters; empty: nowhere.
     :ivar header: comment lines above them.
     """
@@ -74,6 +77,7 @@ class HotfixRequest:
     tag: str = ""
     registry_url: str | None = None
     release: str = ""
+    environment_files: Sequence[str] = ()
     output_env_file: str = ""
     header: Sequence[str] = ()
 
@@ -112,6 +116,14 @@ class HotfixResult:
     failures: Sequence[errors.ImagePrepError]
 
 
+def _release(request: HotfixRequest) -> str:
+    """The release whose table knows the parameters."""
+    if request.release:
+        return request.release
+    loaded = map(environment.load, request.environment_files)
+    return environment.release_of(loaded) or catalog.DEFAULT_RELEASE
+
+
 def hotfix(
     request: HotfixRequest,
     *,
@@ -135,7 +147,7 @@ def hotfix(
         new image exists already or is being made; nothing was done.
     """
     tag = request.tag or now.strftime("hotfix-%Y%m%d%H%M%S")
-    table = catalog.load(request.release or catalog.DEFAULT_RELEASE)
+    table = catalog.load(_release(request))
     place = Location.parse(request.registry_url or undercloud_registry())
     if not place.is_registry:
         raise errors.InvalidArgument(

@@ -55,17 +55,16 @@ def prepare(
 ) -> PrepareResult:
     """Discover, modify, copy, and write the parameters.
 
-    The parameters are written, to the file and the plan, only when every
-    image that they name is in place; a dry run writes the file as if it
-    were. Neither writes parameters when tags could not be discovered. The
-    report is written whatever became of the images.
+    The parameters are written, to the file and the plan, only when no image
+    failed. A dry run writes them to the file. The report is written whatever
+    became of the images.
 
     :param undercloud_registry: the ``host:port`` for
         ``push_destination: true`` where no parameter names it.
     :param known: content that need not be fetched.
     :param checks: see `transfer.engine.copy_all`.
     :raises InputError: nothing was done.
-    :raises PartialFailure: without ``keep_going``, when tags could not be
+    :raises CombinedFailure: without ``keep_going``, when tags could not be
         discovered; no image was copied.
     :raises StoreError: nothing could be done.
     """
@@ -105,6 +104,8 @@ def prepare(
             "no image is wanted: look at includes, excludes and the roles"
         )
     stops = work.undiscovered and not request.keep_going
+    for warning in notices.unreachable(work):
+        observer.warning(warning)
     result = run.leave(work) if stops else run.carry_out(work)
     outputs.write(request, inputs.catalog, plan, result, vars_text, observer)
     if stops:
@@ -124,12 +125,12 @@ class _Inputs:
 
 def _read(request: PrepareRequest, plan: Plan | None) -> _Inputs:
     """Read plan, environments, roles and table; check all of it."""
-    layers: list[environment.Layer] = []
+    layers: list[environment.EnvironmentFile] = []
     stored_roles = None
     if plan is not None:
         content = plan.read()
         layers.extend(
-            environment.layer(data, name)
+            environment.from_data(data, name)
             for name, data in content.environments
         )
         stored_roles = content.roles
@@ -291,7 +292,6 @@ class _Run:
             named_rows,
             values,
             failures,
-            incomplete=bool(work.undiscovered),
         )
 
     def _available(self, items: Sequence[worklist.WorkItem]) -> Availability:

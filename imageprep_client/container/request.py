@@ -35,6 +35,7 @@ class PrepareRequest:
     :ivar ceph_vars_file: where the credentials for the registry of
         ``ceph_namespace`` go; empty: nowhere.
     :ivar report_file: where a JSON report goes; empty: nowhere.
+    :ivar report_html_file: where the same goes as a page.
     :ivar log_file: where the caller logs the run; it may be neither a
         result nor an input.
     :ivar spared: files that no result may replace, and directories that none
@@ -66,6 +67,7 @@ class PrepareRequest:
     output_images_file: str | None = None
     ceph_vars_file: str = ""
     report_file: str = ""
+    report_html_file: str = ""
     log_file: str | None = None
     spared: Sequence[str] = ()
     dry_run: bool = False
@@ -128,17 +130,14 @@ class PrepareResult:
     """What a preparation did.
 
     :ivar rows: one per image, sorted by name.
-    :ivar parameters: the heat parameters; when `failures` is not empty they
-        were written nowhere, unless it was a dry run.
+    :ivar parameters: the heat parameters, without those of images whose tag
+        could not be discovered. They are written when no image failed.
     :ivar failures: one error per image that failed.
-    :ivar incomplete: whether `parameters` lack those of images whose tag
-        could not be discovered; not even a dry run writes them then.
     """
 
     rows: Sequence[Row]
     parameters: Mapping[str, Any]
     failures: Sequence[errors.ImagePrepError] = ()
-    incomplete: bool = False
 
     @property
     def nothing_done(self) -> bool:
@@ -165,7 +164,7 @@ class PrepareResult:
         )
 
 
-class Stores(Protocol):
+class ImageStores(Protocol):
     """Opens stores; the composition root knows how."""
 
     def source(self, reference: Reference) -> base.ReadableStore:
@@ -204,7 +203,7 @@ class OpenStores(Protocol):
 
     def __call__(
         self, parameters: PrepareParameters, *, patient: bool
-    ) -> Stores:
+    ) -> ImageStores:
         """Stores with the credentials and mirrors of `parameters`.
 
         :param patient: whether to retry, and to wait for slow registries;

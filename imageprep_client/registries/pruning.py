@@ -93,6 +93,7 @@ def prune(
     :param is_here: whether the registry of a reference is this registry.
     :raises InvalidArgument: when nothing would be kept.
     :raises StoreError: nothing was deleted; also when another run writes.
+    :raises PartialFailure: a tree could not be written to in the middle.
     """
     if not request.environment_files and not request.keep_last:
         raise errors.InvalidArgument(
@@ -120,7 +121,12 @@ def prune(
     registry.check_writable()
     with registry.lock(_busy):
         plan = _plan(registry, request, names, observer)
-        _from_files(plan, registry)
+        try:
+            _from_files(plan, registry)
+        except errors.StoreError as error:
+            raise errors.PartialFailure(
+                "not everything was deleted", [error]
+            ) from error
     return _result(plan, collected=True)
 
 

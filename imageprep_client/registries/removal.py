@@ -126,16 +126,22 @@ def _delete(
     tags = {t for t, d in known.tags.items() if d in gone}
     blobs = known.unneeded(gone)
     store.delete(root)
-    for digest in sorted(gone - {root.digest}):
-        # Another deletion may have been faster.
-        with contextlib.suppress(errors.NotFound):
-            store.delete(known.descriptors[digest])
     deleted = 0
-    for blob in blobs:
-        # Not all of an image need be in a repository.
-        with contextlib.suppress(errors.NotFound):
-            store.delete(blob)
-            deleted += 1
+    try:
+        for digest in sorted(gone - {root.digest}):
+            # Another deletion may have been faster.
+            with contextlib.suppress(errors.NotFound):
+                store.delete(known.descriptors[digest])
+        for blob in blobs:
+            # Not all of an image need be in a repository.
+            with contextlib.suppress(errors.NotFound):
+                store.delete(blob)
+                deleted += 1
+    except errors.StoreError as error:
+        raise errors.PartialFailure(
+            f"{root.digest}: deleted, but not everything that only it needed",
+            [error],
+        ) from error
     return Removed(
         tags=tuple(sorted(tags)), manifests=len(gone), blobs=deleted
     )

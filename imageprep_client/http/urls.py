@@ -62,7 +62,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 #: The URLs of a run have many paths and few origins.
-_WITHOUT_PATH = re.compile(r"^([a-zA-Z]+://[^/?#]+)[/?#].*", re.DOTALL)
+_BEFORE_PATH = re.compile(r"[a-zA-Z]+://[^/?#]+")
 
 
 def shown(url: str) -> str:
@@ -78,6 +78,7 @@ def shown(url: str) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
+@functools.lru_cache(maxsize=1024)
 def origin(url: str) -> Origin:
     """Scheme, host and port; default ports are filled in.
 
@@ -92,10 +93,11 @@ def origin(url: str) -> Origin:
 def _origin(url: str) -> Origin:
     if len(url) > MAX_URL:
         raise ValueError(f"a URL of over {MAX_URL} characters")
-    return _parsed_origin(_WITHOUT_PATH.sub(r"\1", url))
+    before_path = _BEFORE_PATH.match(url)
+    return _parsed_origin(before_path.group() if before_path else url)
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=64)
 def _parsed_origin(url: str) -> Origin:
     try:
         parts = urllib.parse.urlsplit(url)

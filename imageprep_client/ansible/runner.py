@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets as random
 import tempfile
@@ -20,6 +21,8 @@ from imageprep_client.host import processes
 
 #: Seconds that ansible-runner may take to notice that ansible was ended.
 _GRACE = 6.0
+#: Seconds between two calls of `watch`.
+_PERIOD = 1.0
 _PLAYBOOK, _INVENTORY = "project/run.yaml", "inventory/hosts.yaml"
 _NOTHING: Mapping[str, Any] = types.MappingProxyType({})
 #: Settings of users that would break a run: questions for passwords, and
@@ -49,6 +52,7 @@ def run(
     environment: Mapping[str, str] = _NOTHING,
     secrets: Collection[str] = (),
     directory: Path | None = None,
+    watch: Callable[[], object] = lambda: None,
 ) -> RunResult:
     """Run a playbook over the hosts of an inventory, and wait.
 
@@ -71,6 +75,8 @@ def run(
     :param secrets: texts that no message may show.
     :param directory: where the private directory is made; processes whose
         root is in it are ended as well. By default below TMPDIR.
+    :param watch: is called about once a second while ansible runs; an
+        exception of it ends the run and is passed on.
     :raises InvalidArgument: when ansible is not installed.
     :raises AnsibleError: when the run takes longer than `timeout`.
     """
@@ -110,7 +116,7 @@ def run(
             }
         )
         try:
-            complete = job.wait(timeout)
+            complete = job.wait(timeout, watch)
         finally:
             job.cancelled.set()
             processes.end_marked(mark, directory or private)
@@ -151,19 +157,21 @@ class _Job:
         self._status = ""
         self._defect: BaseException | None = None
 
-    def wait(self, timeout: float | None) -> bool:
+    def wait(self, timeout: float | None, watch: Callable[[], object]) -> bool:
         """Run ansible to its end.
 
-        :returns: whether all went well.
+        :returns: whether it succeeded.
         """
-        begun = time.monotonic()
+        end = time.monotonic() + (math.inf if timeout is None else timeout)
         self._thread.start()
-        self._thread.join(timeout)
-        if self._thread.is_alive():
-            taken = time.monotonic() - begun
-            raise errors.AnsibleError(
-                f"ansible: not done after {taken:.0f} seconds"
-            )
+        while self._thread.is_alive():
+            left = end - time.monotonic()
+            if left <= 0:
+                raise errors.AnsibleError(
+                    f"ansible: not done after {timeout:.0f} seconds"
+                )
+            self._thread.join(min(left, _PERIOD))
+            watch()
         if self._defect is not None:
             raise self._defect
         return self._status == "successful"

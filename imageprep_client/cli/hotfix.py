@@ -65,6 +65,16 @@ class Hotfix(base.Lister):
                 " hotfix-<time>)"
             ),
         )
+        parser.add_argument(
+            "--rpm-timeout",
+            metavar="<seconds>",
+            type=_seconds,
+            default=3600,
+            help=_(
+                "Time that one call of the image's rpm may take, with the"
+                " scriptlets of the packages (default: 3600)"
+            ),
+        )
         _add_parameters(parser)
         options.add_registry_options(parser)
         return parser
@@ -82,6 +92,7 @@ class Hotfix(base.Lister):
             release=parsed_args.release,
             output_env_file=parsed_args.output_env_file,
             header=self.header(),
+            rpm_timeout=parsed_args.rpm_timeout,
         )
         with progress.Progress() as observer:
             result = hotfixes.hotfix_images(
@@ -97,6 +108,7 @@ class Hotfix(base.Lister):
             )
         for line in next_steps(result, request):
             self.tell(line)
+        self.tell(_summary(result))
         return _COLUMNS, (
             (
                 image.image,
@@ -145,6 +157,30 @@ def next_steps(result: HotfixResult, request: HotfixRequest) -> Iterable[str]:
         yield f"   sudo podman ps --filter ancestor={image.target}"
         names = " ".join(image.packages)
         yield f"   sudo podman exec <container> rpm -q {names}"
+
+
+def _seconds(text: str) -> int:
+    seconds = int(text)
+    if seconds < 1:
+        raise ValueError(text)
+    return seconds
+
+
+_seconds.__name__ = "number of seconds"
+
+
+def _summary(result: HotfixResult) -> str:
+    """The last line: numbers of images and of packages."""
+    packages = sum(len(image.changes) for image in result.images)
+    return (
+        f"{_amount(len(result.images), 'image')} made,"
+        f" {_amount(packages, 'package')} changed,"
+        f" {len(result.failures)} failed"
+    )
+
+
+def _amount(number: int, unit: str) -> str:
+    return f"{number} {unit}{'' if number == 1 else 's'}"
 
 
 def _add_parameters(parser: argparse.ArgumentParser) -> None:

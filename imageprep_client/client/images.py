@@ -65,7 +65,7 @@ class ContainerImages:
         :param plan: a deployment plan to read and write; see
             `client.plans.open_plan`.
         """
-        from imageprep_client.client.workspaces import Workspaces
+        from imageprep_client.client.workspaces import LocalWorkspaces
         from imageprep_client.container import prepare as preparing
 
         with contextlib.ExitStack() as stack:
@@ -84,7 +84,7 @@ class ContainerImages:
             return preparing.prepare(
                 request,
                 open_stores=open_stores,
-                workspaces=Workspaces(observer),
+                workspaces=LocalWorkspaces(observer),
                 plan=plan,
                 undercloud_registry=undercloud.registry,
                 observer=observer,

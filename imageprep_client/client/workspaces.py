@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from imageprep_client.host import disk
 from imageprep_client.modify import ansible
@@ -27,7 +27,7 @@ from imageprep_client.stores.layout import LayoutRoot
 _TAG = "image"
 
 
-class Workspace:
+class LocalWorkspace:
     """Private local storage, and image layouts beside it."""
 
     def __init__(
@@ -92,7 +92,7 @@ class Workspace:
         self._storage.keep(name)
 
 
-class Workspaces:
+class LocalWorkspaces:
     """Opens workspaces; see `container.modifying.Workspaces`.
 
     :param observer: is told of images that cannot be kept.
@@ -101,18 +101,20 @@ class Workspaces:
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
 
-    def check(self, ansible_role: str, tasks_from: str) -> None:
-        ansible.check(ansible_role, tasks_from)
+    def check(
+        self, ansible_role: str, variables: Mapping[str, object]
+    ) -> None:
+        ansible.check(ansible_role, variables)
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[Workspace]:
+    def open(self) -> Iterator[LocalWorkspace]:
         host = Buildah()
         with (
             private_storage(host) as storage,
             ContainersStorage(storage.buildah) as containers,
         ):
             try:
-                yield Workspace(storage, containers, host, self._observer)
+                yield LocalWorkspace(storage, containers, host, self._observer)
             finally:
                 # Threads of an interrupted run may still be at work.
                 storage.buildah.stop()

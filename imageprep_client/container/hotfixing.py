@@ -25,14 +25,15 @@ from imageprep_client.container import hotfix_targets, staging
 from imageprep_client.container.hotfix_targets import Target
 from imageprep_client.heat import parameters
 from imageprep_client.host import disk, files
+from imageprep_client.modify import imagerpm
+from imageprep_client.modify.home import reserved
 from imageprep_client.modify.hotfix import (
     Hotfixer,
     is_temporary,
     remove_abandoned,
     temporary_name,
 )
-from imageprep_client.modify.imagerpm import PACKAGES
-from imageprep_client.modify.reservation import reserved
+from imageprep_client.modify.imagerpm import PACKAGES, Bounds
 from imageprep_client.observer import ImageOutcome, Observer, Phase
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
@@ -67,6 +68,7 @@ class HotfixRequest:
     :ivar release: whose table knows the parameters; empty: the default.
     :ivar output_env_file: where to write the parameters; empty: nowhere.
     :ivar header: comment lines above them.
+    :ivar rpm_timeout: seconds that one call of rpm in a container may take.
     """
 
     images: Sequence[str]
@@ -76,6 +78,7 @@ class HotfixRequest:
     release: str = ""
     output_env_file: str = ""
     header: Sequence[str] = ()
+    rpm_timeout: float = imagerpm.SECONDS
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -156,6 +159,7 @@ def hotfix(
             source=source,
             destination=destination,
             observer=observer,
+            rpm_timeout=request.rpm_timeout,
         )
     images = [
         _hotfixed(target, done[target.result], table, place)
@@ -179,8 +183,9 @@ def _change(
     source: Callable[[Reference], base.ReadableStore],
     destination: Callable[[str, str], base.Store],
     observer: Observer,
+    rpm_timeout: float,
 ) -> tuple[dict[str, tuple[Change, ...]], list[errors.ImagePrepError]]:
-    """Fetch what is not there, and change the images; see `_Run.all`."""
+    """Fetch the images that are not local, and change all images."""
     with temporary() as directory:
         scratch = str(directory)
         _gather(packages, scratch)
@@ -192,8 +197,11 @@ def _change(
             destination=destination,
             observer=observer,
         )
-        hotfixer = Hotfixer(buildah, packages, scratch, observer)
-        return _Run(buildah, hotfixer, observer).all(
+        root = Path(str((buildah.info().get("store") or {}).get("GraphRoot")))
+        reserve = disk.Reserve(root, directory)
+        bounds = Bounds(rpm_timeout, reserve.check)
+        hotfixer = Hotfixer(buildah, packages, scratch, observer, bounds)
+        return _Run(buildah, root, hotfixer, observer).all(
             targets,
             {t.result: f for t, f in zip(remote, fetched, strict=True)},
         )
@@ -203,10 +211,13 @@ class _Run:
     """The part of a hotfix that changes images."""
 
     def __init__(
-        self, buildah: Buildah, hotfixer: Hotfixer, observer: Observer
+        self,
+        buildah: Buildah,
+        root: Path,
+        hotfixer: Hotfixer,
+        observer: Observer,
     ) -> None:
         self._buildah = buildah
-        root = Path(str((buildah.info().get("store") or {}).get("GraphRoot")))
         self._diff_ids = DiffIdCheck(disk.free_space(root), str(root))
         self._hotfixer = hotfixer
         self._observer = observer

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from imageprep_client import errors
@@ -17,7 +17,7 @@ from imageprep_client.container import changes
 from imageprep_client.container.copying import Copying
 from imageprep_client.container.request import PrepareRequest, Row, Stores
 from imageprep_client.container.worklist import WorkItem
-from imageprep_client.modify.base import Modifier
+from imageprep_client.modify.base import InvalidVariable, Modifier
 from imageprep_client.observer import ImageOutcome, Observer, Phase
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base
@@ -61,10 +61,14 @@ class Workspace(Modifier, Protocol):
 class Workspaces(Protocol):
     """Opens workspaces."""
 
-    def check(self, ansible_role: str, tasks_from: str) -> None:
-        """See that images can be changed by this role.
+    def check(
+        self, ansible_role: str, variables: Mapping[str, object]
+    ) -> None:
+        """Check that a role can change images with these variables.
 
-        :raises InvalidArgument: when something is missing for it.
+        :raises InvalidArgument: when ansible, the role or its tasks are
+            missing.
+        :raises InvalidVariable: when the role cannot use a variable.
         """
         ...
 
@@ -201,18 +205,21 @@ class Modifying:
             )
         checked: set[tuple[str, str]] = set()
         for item in items:
-            change = changes.change(item)
-            needs = (change.ansible_role, change.tasks_from)
-            if needs in checked:
+            entry = (item.entry.path, item.entry.key)
+            if entry in checked:
                 continue
-            checked.add(needs)
+            checked.add(entry)
+            change = changes.change(item)
+            key = "modify_role"
             try:
-                self._workspaces.check(*needs)
+                self._workspaces.check(change.ansible_role, change.variables)
             except errors.InvalidArgument as error:
+                if isinstance(error, InvalidVariable):
+                    key = f"modify_vars.{error.name}"
                 raise errors.InvalidFile(
                     item.entry.path,
                     str(error),
-                    key=f"{item.entry.key}.modify_role",
+                    key=f"{item.entry.key}.{key}",
                     hint=error.hint,
                 ) from error
 

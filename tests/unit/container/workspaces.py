@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from imageprep_client import errors
 from imageprep_client.modify.base import Changed, ImageChange
@@ -34,7 +34,7 @@ class Workspaces:
         self.ending: set[str] = set()
         self.untargeted = self.full = False
         self.missing = ""
-        self.checked: list[tuple[str, str]] = []
+        self.checked: list[tuple[str, object]] = []
         self.changes: list[ImageChange] = []
         self.landed: list[str] = []
         self.digests: dict[str, str] = {}
@@ -42,8 +42,10 @@ class Workspaces:
         self.concurrency = 0
         self.opened = self.left_open = 0
 
-    def check(self, ansible_role: str, tasks_from: str) -> None:
-        self.checked.append((ansible_role, tasks_from))
+    def check(
+        self, ansible_role: str, variables: Mapping[str, object]
+    ) -> None:
+        self.checked.append((ansible_role, variables.get("tasks_from", "")))
         if self.missing:
             raise errors.InvalidArgument(self.missing, hint="install it")
 

@@ -1,4 +1,4 @@
-"""What a modifying role is told of an image, and how its result is found."""
+"""The changes that roles make to images, and the names of their results."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from imageprep_client.oci.reference import Reference
 
 
 def check(items: Iterable[WorkItem]) -> None:
-    """See that what is modified goes somewhere.
+    """Check that modified images have a destination.
 
-    :raises InvalidFile: when it does not.
+    :raises InvalidFile: when one has none.
     """
     for item in items:
         if item.modification and not item.push_destination:
             raise errors.InvalidFile(
                 item.entry.path,
-                "modified images have nowhere to go",
+                "modified images have no destination",
                 key=f"{item.entry.key}.modify_role",
                 hint="put a push_destination into this entry",
             )
@@ -34,26 +34,26 @@ def _modification(item: WorkItem) -> Modification:
 
 
 def _local(reference: Reference) -> str:
-    """What a reference is called in local storage."""
+    """The name of a reference in local storage."""
     tag = reference.tag or "latest"
     registry = reference.registry
     if "[" in registry or references.is_transport(registry):
-        # Local storage has no names with addresses of IPv6 or directories.
+        # Names in local storage cannot have IPv6 addresses or directories.
         return _own(str(reference), reference.repository, tag)
     return f"{reference.name}:{tag}"
 
 
 def _own(text: str, repository: str, tag: str) -> str:
-    """A name that nothing else has, for what has none in local storage."""
+    """A unique name for a reference that local storage cannot name."""
     mark = hashlib.sha256(text.encode()).hexdigest()[:12]
     return f"localhost/{mark}/{repository}:{tag}"
 
 
 def change(item: WorkItem) -> ImageChange:
-    """What the role is told.
+    """The change of an item.
 
-    The target has the name that the parameters give the image, unless they
-    give it none that an image can have.
+    The target has the name that the parameters give to the image if local
+    storage can use it.
     """
     wanted = _modification(item)
     name = item.target[: len(item.target) - len(wanted.append_tag)]
@@ -72,13 +72,13 @@ def change(item: WorkItem) -> ImageChange:
 
 
 def by_source(items: Sequence[WorkItem]) -> dict[str, list[WorkItem]]:
-    """The items by the local name of their source.
+    """Group the items by the local name of their source.
 
-    :raises InvalidFile: when there would be two images of one name.
+    :raises InvalidFile: when two images would have the same name.
     """
-    found: dict[str, list[WorkItem]] = {}
+    groups: dict[str, list[WorkItem]] = {}
     for item in items:
-        same = found.setdefault(_local(item.source), [])
+        same = groups.setdefault(_local(item.source), [])
         if same and same[0].source != item.source:
             raise errors.InvalidFile(
                 item.entry.path,
@@ -87,7 +87,7 @@ def by_source(items: Sequence[WorkItem]) -> dict[str, list[WorkItem]]:
                 hint="modify one of them in a run of its own",
             )
         same.append(item)
-    return found
+    return groups
 
 
 def made(
@@ -95,10 +95,10 @@ def made(
     changes: Sequence[ImageChange],
     names: Collection[str],
 ) -> str:
-    """The name of the image that a role made; empty when there is none."""
+    """The name of the image that a role made; empty if there is none."""
     if change.result in names:
         return change.result
-    # Two changes of one image would have the same name without the target.
+    # The name without the target is ambiguous for two changes of one image.
     sharing = [c for c in changes if c.other_result == change.other_result]
     if change.other_result in names and len(sharing) == 1:
         return change.other_result
@@ -106,7 +106,7 @@ def made(
 
 
 def ended_early(change: ImageChange) -> errors.ModifyError:
-    """The error of a change that nobody finished, and nobody says why."""
+    """The error of a change that did not finish, for an unknown reason."""
     return errors.ModifyError(
         f"{change.source_image}: ansible role {change.ansible_role}: ansible"
         " ended before the image was made"
@@ -114,10 +114,9 @@ def ended_early(change: ImageChange) -> errors.ModifyError:
 
 
 def made_nothing(change: ImageChange) -> errors.ModifyError:
-    """The error of a role that did not do its work."""
+    """The error of a role that did not make an image."""
     return errors.ModifyError(
-        f"{change.source_image}: ansible role {change.ansible_role} came to"
-        f" its end, but there is no {change.result}",
-        hint="a role has to tag what it makes <target_image><modified_append_"
-        "tag>",
+        f"{change.source_image}: ansible role {change.ansible_role} finished,"
+        f" but there is no {change.result}",
+        hint="a role must tag its result <target_image><modified_append_tag>",
     )

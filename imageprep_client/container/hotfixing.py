@@ -1,4 +1,4 @@
-"""Hotfixes: packages installed into images, which become new local images."""
+"""Hotfixes: make new local images by installing packages into images."""
 
 from __future__ import annotations
 
@@ -49,24 +49,25 @@ from imageprep_client.rpm.rpms import Change
 from imageprep_client.stores import base
 from imageprep_client.stores.diffids import DiffIdCheck
 
-# Programs and disks are at work for each.
+# Each image keeps programs and disks busy.
 _AT_ONCE = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HotfixRequest:
-    """One set of packages for some images.
+    """A set of packages to install into images.
 
-    :ivar images: ``[registry/]repository[:tag]``, each in local storage or
-        else in its registry; behind ``docker://`` always in its registry,
-        and behind ``containers-storage:`` never.
+    :ivar images: ``[registry/]repository[:tag]``, each taken from local
+        storage or otherwise from its registry; with ``docker://`` always from
+        the registry, with ``containers-storage:`` never.
     :ivar rpms_path: the directory of the packages.
-    :ivar tag: what the tags of the new images have at their end, after a
-        hyphen; empty: ``hotfix-`` and the time.
-    :ivar registry_url: where the new images will be pushed to; empty: the
-        undercloud's registry.
-    :ivar release: whose table knows the parameters; empty: the default.
-    :ivar output_env_file: where to write the parameters; empty: nowhere.
+    :ivar tag: the suffix of the new tags after a hyphen; empty for
+        ``hotfix-`` and the time.
+    :ivar registry_url: the registry that the new images will be pushed to;
+        empty for that of the undercloud.
+    :ivar release: the release whose table has the parameters; empty for the
+        default.
+    :ivar output_env_file: the file for the parameters; empty for none.
     :ivar header: comment lines above them.
     :ivar rpm_timeout: seconds that one call of rpm in a container may take.
     """
@@ -85,9 +86,9 @@ class HotfixRequest:
 class Hotfixed:
     """One image that was changed.
 
-    :ivar image: as the user named it.
+    :ivar image: the name as the user gave it.
     :ivar result: the name of the new image in local storage.
-    :ivar target: what nodes call it once it is pushed.
+    :ivar target: the name that nodes use once it is pushed.
     :ivar changes: such as ``nova-api 1.0-1 -> 1.1-1``, sorted.
     :ivar packages: the names of the packages that were changed.
     :ivar parameters: the heat parameters of the image; may be empty.
@@ -103,11 +104,11 @@ class Hotfixed:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HotfixResult:
-    """What became of all images.
+    """The results of all images.
 
-    :ivar images: those that were changed, in the order of the request.
-    :ivar parameters: heat parameter to the image it is to name.
-    :ivar failures: one error for each other image.
+    :ivar images: the changed images, in the order of the request.
+    :ivar parameters: the name of the image for each heat parameter.
+    :ivar failures: one error for each image that failed.
     """
 
     images: Sequence[Hotfixed]
@@ -124,25 +125,24 @@ def hotfix(
     observer: Observer,
     now: datetime.datetime,
 ) -> HotfixResult:
-    """Install packages into images; see `modify.hotfix` for one of them.
+    """Install packages into images; see `modify.hotfix` for one image.
 
-    The packages are read and checked before anything is done. Images that
-    are not in local storage are brought there, and taken away again; what
-    is there is changed, whatever its registry has. An image that fails does
-    not keep the others. When this is interrupted nothing of it is left but
-    images that were ready.
+    The packages are read and checked first. Images that are not in local
+    storage are pulled, and removed at the end. An image in local storage is
+    used even if its registry has another one. A failed image does not stop
+    the others. An interrupted run leaves only the images that were ready.
 
     :param source, destination: as for `staging.fetch`.
     :param undercloud_registry: as for `worklist.build`.
     :raises InputError: when the packages or the names cannot be used, or a
-        new image exists already or is being made; nothing was done.
+        new image exists or is being made; nothing was changed.
     """
     tag = request.tag or now.strftime("hotfix-%Y%m%d%H%M%S")
     table = catalog.load(request.release or catalog.DEFAULT_RELEASE)
     place = Location.parse(request.registry_url or undercloud_registry())
     if not place.is_registry:
         raise errors.InvalidArgument(
-            f"{request.registry_url}: no registry, which nodes could pull from"
+            f"{request.registry_url}: not a registry that nodes can pull from"
         )
     if request.output_env_file:
         files.check(request.output_env_file)
@@ -208,7 +208,7 @@ def _change(
 
 
 class _Run:
-    """The part of a hotfix that changes images."""
+    """Changes the images of one hotfix."""
 
     def __init__(
         self,
@@ -227,12 +227,11 @@ class _Run:
         targets: Sequence[Target],
         places: Mapping[str, staging.Fetched],
     ) -> tuple[dict[str, tuple[Change, ...]], list[errors.ImagePrepError]]:
-        """Change the images, several at once.
+        """Change several images at once.
 
-        :param places: where those are that are not in local storage, by
-            the names of the new images.
-        :returns: the changes of those that worked, by the names of the new
-            images, and the errors of the others.
+        :param places: the fetched images, by the names of the new images.
+        :returns: the changes of each successful image, by the name of the new
+            image, and the errors of the others.
         """
         done, failures = {}, []
         self._observer.phase(Phase.HOTFIX, len(targets))
@@ -245,12 +244,12 @@ class _Run:
                 futures.wait(running)
             except BaseException:
                 threads.shutdown(wait=False, cancel_futures=True)
-                # What waits for a program goes on now, and tidies up.
+                # Threads that wait for a program continue and clean up.
                 self._buildah.stop()
                 raise
-        for target, each in zip(targets, running, strict=True):
+        for target, future in zip(targets, running, strict=True):
             try:
-                done[target.result] = each.result()
+                done[target.result] = future.result()
             except errors.ImagePrepError as error:
                 failures.append(error)
         return done, failures
@@ -274,7 +273,7 @@ class _Run:
     def _local(
         self, target: Target, fetched: staging.Fetched | None
     ) -> Iterator[LocalImage]:
-        """The image in local storage; if need be only for now."""
+        """The image in local storage, pulled for the context if necessary."""
         if fetched is None:
             local = _existing(target.image, target.local)
             self._buildah.check_layers(local, target.image)
@@ -283,42 +282,42 @@ class _Run:
         if fetched.error is not None:
             raise fetched.error
         identity = image_id(Path(fetched.layout), fetched.tag)
-        found = self._buildah.image(identity) if identity else None
-        # What another has there for now may be gone in a moment.
+        local = self._buildah.image(identity) if identity else None
+        # An image with temporary names only may be removed by its run.
         if (
-            found
-            and not (found.names and all(map(is_temporary, found.names)))
-            and self._buildah.check_layers(found, target.image)
+            local
+            and not (local.names and all(map(is_temporary, local.names)))
+            and self._buildah.check_layers(local, target.image)
         ):
-            # It may have no name: it would go with one that is taken away.
-            yield found
+            # A nameless image would be removed with a temporary name.
+            yield local
             return
         self._diff_ids.check_stored(fetched.store, fetched.tag, target.image)
-        # Not its own name, which may be that of another image here.
+        # Its own name may be that of another image in local storage.
         name = temporary_name()
         try:
             self._buildah.pull(fetched.layout, fetched.tag, name)
             yield _existing(target.image, self._buildah.image(name))
         finally:
-            # Its layers stay, the result has them.
+            # Its layers stay, because the result has them.
             self._buildah.remove(name)
 
 
-def _existing(image: str, found: LocalImage | None) -> LocalImage:
-    """What was found of an image.
+def _existing(image: str, local: LocalImage | None) -> LocalImage:
+    """Require that an image is in local storage.
 
-    :raises LocalStorageError: when that is nothing.
+    :raises LocalStorageError: when it is not.
     """
-    if found is None:
+    if local is None:
         raise errors.LocalStorageError(f"{image}: is not in local storage")
-    return found
+    return local
 
 
 def _gather(packages: Sequence[RpmFile], scratch: str) -> None:
-    """Copy the packages to where containers can read them.
+    """Copy the packages to a directory that containers can read.
 
-    The user's may have links that lead nowhere from there, and names that
-    rpm would take for patterns; and is not to get another label.
+    Links in the user's directory may lead nowhere inside a container, rpm
+    takes some names for patterns, and the directory keeps its SELinux label.
     """
     directory = os.path.join(scratch, PACKAGES)
     os.mkdir(directory)
@@ -365,8 +364,8 @@ def _tell_unused(
 def _parameters(
     images: Sequence[Hotfixed], observer: Observer
 ) -> dict[str, str]:
-    """Heat parameter to image; who has none, or shares one, is told of."""
-    found: dict[str, str] = {}
+    """Map heat parameters to images; warn about missing or shared ones."""
+    named: dict[str, str] = {}
     for image in images:
         if not image.parameters:
             observer.warning(
@@ -374,8 +373,8 @@ def _parameters(
                 " this image"
             )
         for name in image.parameters:
-            if found.setdefault(name, image.target) != image.target:
+            if named.setdefault(name, image.target) != image.target:
                 observer.warning(
-                    f"{image.result}: {name} names {found[name]} already"
+                    f"{image.result}: {name} names {named[name]} already"
                 )
-    return found
+    return named

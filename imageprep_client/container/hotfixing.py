@@ -282,15 +282,15 @@ class _Run:
         if fetched.error is not None:
             raise fetched.error
         identity = image_id(Path(fetched.layout), fetched.tag)
-        local = self._buildah.image(identity) if identity else None
+        same = self._buildah.image(identity) if identity else None
         # An image with temporary names only may be removed by its run.
         if (
-            local
-            and not (local.names and all(map(is_temporary, local.names)))
-            and self._buildah.check_layers(local, target.image)
+            same
+            and not (same.names and all(map(is_temporary, same.names)))
+            and self._buildah.check_layers(same, target.image)
         ):
             # A nameless image would be removed with a temporary name.
-            yield local
+            yield same
             return
         self._diff_ids.check_stored(fetched.store, fetched.tag, target.image)
         # Its own name may be that of another image in local storage.

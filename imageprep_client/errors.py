@@ -27,7 +27,8 @@
     |-- CloudError                 a cloud or its service cannot be used
     |-- PlanError                  a deployment plan cannot be used
     |   `-- PlanConflict           somebody else changes it meanwhile
-    `-- PartialFailure             some images failed, the others are done
+    `-- CombinedFailure            images failed; nothing was changed
+        `-- PartialFailure         some images failed after work had begun
 
 Wording: the object, what happened, the evidence; lower case, no full stop,
 secrets redacted. ``hint`` is what the user can do about it.
@@ -329,8 +330,8 @@ class PlanConflict(PlanError):
     """A file of a plan is not what was to be replaced."""
 
 
-class PartialFailure(ImagePrepError):
-    """Some images failed; what else was asked is done or was left alone.
+class CombinedFailure(ImagePrepError):
+    """Several images failed, and nothing was changed.
 
     :ivar failures: one error per image that failed, in order.
     """
@@ -340,6 +341,10 @@ class PartialFailure(ImagePrepError):
     ) -> None:
         super().__init__(message)
         self.failures = tuple(failures)
+
+
+class PartialFailure(CombinedFailure):
+    """Some images failed after work had begun; others may be done."""
 
 
 def reason(error: BaseException) -> str:

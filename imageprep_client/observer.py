@@ -94,8 +94,14 @@ class Observer:
     def blob_finished(self, blob: Descriptor, outcome: BlobOutcome) -> None:
         """A blob is in place."""
 
-    def retrying(self, what: str, attempt: int, seconds: float) -> None:
-        """`what` failed for now and is tried again after `seconds`."""
+    def retrying(
+        self, what: str, attempt: int, seconds: float, limit: int
+    ) -> None:
+        """An attempt failed and is repeated after `seconds`.
+
+        :param what: the request and the cause of its failure.
+        :param limit: attempts in all, at most.
+        """
 
     def waiting(self, what: str) -> None:
         """Progress waits for something outside, such as another run's lock."""

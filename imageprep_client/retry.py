@@ -61,6 +61,7 @@ class Attempts:
     """The attempts at one piece of work.
 
     :ivar failed: how many failed so far.
+    :ivar limit: how many there are at most, after the last failure.
     """
 
     def __init__(self, policy: RetryPolicy) -> None:
@@ -68,6 +69,7 @@ class Attempts:
         self._wrong = ""
         self._same = 0
         self.failed = 0
+        self.limit = policy.attempts
 
     def progressed(self) -> None:
         """Count from the beginning, as the last attempt got further."""
@@ -80,6 +82,7 @@ class Attempts:
         limit = policy.attempts
         if _seldom_changes(error):
             limit = min(limit, policy.few)
+        self.limit = limit
         if not error.temporary or self.failed >= limit:
             return None
         cap = policy.cap
@@ -158,7 +161,10 @@ class Retrier:
         pause = attempts.pause(error)
         if pause is None:
             raise error
-        self._observer.retrying(what, attempts.failed, pause)
+        told = str(error)
+        if what not in told:
+            told = f"{what}: {told}"
+        self._observer.retrying(told, attempts.failed, pause, attempts.limit)
         if isinstance(error, errors.TooManyRequests):
             self.hold(error.retry_after)
         self.wait(pause)

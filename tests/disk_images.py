@@ -27,6 +27,7 @@ _LINUX = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
 _EFI = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 _BIOS = "21686148-6449-6E6F-744E-656564454649"
 _BOOT_SIZE = 64 * MIB
+_FILE = 32 * MIB
 _ROOT_SIZE = 320 * MIB  # the smallest of mkfs.xfs is 300
 
 
@@ -85,7 +86,7 @@ def make(
     _fill_boot(boot, kernel, ramdisk, lvm=lvm, ostree=ostree)
     _fill_root(tree, data, lvm=lvm, ostree=ostree)
     raw = directory / "disk.raw"
-    root_size = max(_ROOT_SIZE, data + 64 * MIB)
+    root_size = max(_ROOT_SIZE, 2 * data)
     with raw.open("wb") as file:
         file.truncate(_BOOT_SIZE + 3 * root_size // 2 + 32 * MIB)
     last = (None, _LVM) if lvm else (root_size, _ROOT)
@@ -187,7 +188,10 @@ def _fill_root(root: Path, data: int, *, lvm: bool, ostree: bool) -> None:
         (root / "ostree/boot.1.1/test/abc/0").symlink_to(
             f"../../..{DEPLOYMENT.removeprefix('/ostree')}"
         )
-    (root / "data").write_bytes(kernels.noise(1, data))
+    # mkfs.xfs spoils its own headers with files over an allocation group.
+    for number, left in enumerate(range(data, 0, -_FILE)):
+        content = kernels.noise(number, min(left, _FILE))
+        (root / f"data-{number}").write_bytes(content)
 
 
 def _partition(

@@ -7,10 +7,16 @@ import gzip
 import lzma
 import re
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 #: Bytes of a ramdisk that are looked at, unpacked.
 _MAX_UNPACKED = 512 * 1024 * 1024
@@ -24,6 +30,7 @@ _HOST_ONLY = re.compile(
 )
 _DRACUT = re.compile(r"(usr/)?lib/dracut(/.*)?")
 
+_ERRORS = (zlib.error, zstd.ZstdError)
 _ARM64 = b"ARM\x64"
 _RISCV = b"RSC\x05"
 
@@ -60,7 +67,7 @@ def host_only(ramdisk: Path) -> str:
                 if _HOST_ONLY.fullmatch(name):
                     return "yes"
                 generic = generic or bool(_DRACUT.fullmatch(name))
-    except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error):
+    except (OSError, EOFError, ValueError, lzma.LZMAError, *_ERRORS):
         # It is compressed in another way, or cut short: nothing is known.
         return "unknown"
     return "no" if generic else "unknown"
@@ -96,6 +103,8 @@ def _unpacked(file: BinaryIO, head: bytes) -> BinaryIO | None:
         return cast(BinaryIO, lzma.LZMAFile(file))
     if head[:3] == b"BZh":
         return cast(BinaryIO, bz2.BZ2File(file))
+    if head[:4] == b"\x28\xb5\x2f\xfd":
+        return cast(BinaryIO, zstd.ZstdFile(file))
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import difflib
 import functools
 import json
 import pathlib
@@ -34,6 +35,11 @@ _DATA = pathlib.Path(__file__).with_name("data")
 # Without these no image of a release has a usable name. The others belong
 # to images that a deployment may well do without, such as Ceph's.
 _INDISPENSABLE = ("namespace", "tag")
+# Conditions of any release. An environment may have them for a release in
+# which they make no difference.
+_SWITCHES = frozenset(
+    {"ceph_images", "logging", "neutron_driver", "rhel_containers"}
+)
 
 
 def releases() -> tuple[str, ...]:
@@ -85,6 +91,27 @@ class Catalog:
                 if entry.get("tag_from_label"):
                     entry["set"].pop("tag", None)
         return entries
+
+    def knows(self, variable: str) -> bool:
+        """Whether ``set`` may have this variable."""
+        return (
+            variable in _SWITCHES
+            or variable in self.values
+            or self._release_table.knows(variable)
+            or self._table.knows(variable)
+        )
+
+    def advice(self, variable: str) -> str:
+        """What to do about a variable that is not known."""
+        others = [name for name in _RELEASES if load(name).knows(variable)]
+        if others:
+            return f"leave it out; it is a variable of {', '.join(others)}"
+        known = sorted(
+            {*self.values, *self._release_table.all_variables, *_SWITCHES}
+        )
+        if near := difflib.get_close_matches(variable, known, 1):
+            return f"did you mean {near[0]}?"
+        return f"release {self.release} knows {', '.join(known)}"
 
     def render(self, values: Mapping[str, object]) -> tuple[TableImage, ...]:
         """Every image that exists with these values, unfiltered.

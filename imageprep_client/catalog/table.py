@@ -81,6 +81,19 @@ class ReleaseTable:
             )
         )
 
+    def knows(self, variable: str) -> bool:
+        """See `ImageTable.knows`."""
+        return variable in self.all_variables
+
+    @property
+    def all_variables(self) -> frozenset[str]:
+        """The variables in names and conditions."""
+        return frozenset(
+            name
+            for group in self._groups
+            for name in (*_VARIABLE.findall(group.name), *group.when[1:2])
+        )
+
     def render(self, values: Mapping[str, object]) -> tuple[TableImage, ...]:
         """See `ImageTable.render`; a variable without a value is empty."""
         return self._entries(

@@ -39,3 +39,7 @@ class ImageTable(Protocol):
         :raises InputError: when the table cannot be rendered.
         """
         ...
+
+    def knows(self, variable: str) -> bool:
+        """Whether the variable may make a difference to what is rendered."""
+        ...

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -29,6 +30,8 @@ MAX_FILE = 1024 * 1024
 PATIENCE = 30.0
 
 _RENDERER = str(pathlib.Path(__file__).with_name("rendering.py"))
+#: Statements by which other files have variables, too.
+_OTHER_FILES = re.compile(r"\{%[-+]?\s*(include|import|from|extends)\s")
 _ROOT = "container_images_template"
 _KEYS = ("imagename", "image_source", "params", "services")
 
@@ -54,6 +57,13 @@ class TemplateTable:
             return cls(path, content.decode())
         except UnicodeDecodeError:
             raise errors.InvalidFile(path, "is not UTF-8 text") from None
+
+    def knows(self, variable: str) -> bool:
+        """See `ImageTable.knows`; other files may use any variable."""
+        return bool(
+            _OTHER_FILES.search(self._text)
+            or re.search(rf"\b{re.escape(variable)}\b", self._text)
+        )
 
     def render(self, values: Mapping[str, object]) -> tuple[TableImage, ...]:
         """See `ImageTable.render`.

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from osc_lib.cli import format_columns
 from osc_lib.i18n import _
 
-from imageprep_client.cli import base, columns, options, progress
+from imageprep_client import wording
+from imageprep_client.cli import base, columns, options
 
 if TYPE_CHECKING:
-    from imageprep_client.client import baremetal
+    from imageprep_client.client import baremetal_uploads
 
 
-def open_client(command: base.Command) -> baremetal.BaremetalClient:
+def open_uploads(command: base.Command) -> baremetal_uploads.BaremetalUploads:
     """The client, whose connection to the cloud is made when it is needed."""
     # Only when a command runs: its modules cost every start otherwise.
-    from imageprep_client.client import baremetal, cloud
+    from imageprep_client.client import baremetal_uploads, cloud
 
-    return baremetal.BaremetalClient(lambda: cloud.connect(command))
+    return baremetal_uploads.BaremetalUploads(lambda: cloud.connect(command))
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
@@ -60,8 +60,9 @@ class BaremetalInspect(base.ShowOne):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Sequence[Any]]:
-        started = time.monotonic()
-        found = open_client(self).inspect(
+        from imageprep_client.client import baremetal
+
+        found = baremetal.BaremetalClient().inspect(
             parsed_args.file, parsed_args.max_size
         )
         fields = {
@@ -98,11 +99,8 @@ class BaremetalInspect(base.ShowOne):
             "advice": columns.Sentences(list(found.advice)),
         }
         usable = "can" if found.extractable else "cannot"
-        self.tell(
-            f"{parsed_args.file}: inspected in"
-            f" {time.monotonic() - started:.1f} s; kernel, ramdisk and root"
-            f" {usable} be extracted"
-        )
+        self.summary = f"{parsed_args.file}: inspected"
+        self.next_step = f"kernel, ramdisk and root {usable} be extracted"
         return tuple(fields), tuple(fields.values())
 
 
@@ -160,9 +158,8 @@ class BaremetalExtract(base.ShowOne):
     ) -> tuple[Sequence[str], Sequence[Any]]:
         from imageprep_client.client import baremetal
 
-        started = time.monotonic()
-        with progress.Progress() as observer:
-            result = open_client(self).extract(
+        with self.observing() as observer:
+            result = baremetal.BaremetalClient().extract(
                 baremetal.ExtractRequest(
                     image=parsed_args.file,
                     output_directory=parsed_args.output_dir,
@@ -187,11 +184,11 @@ class BaremetalExtract(base.ShowOne):
             "command_line": result.command_line,
         }
         total = sum(file.size for file in result.files)
-        self.tell(
+        self.summary = (
             f"{parsed_args.file}: {len(result.files)} files,"
-            f" {progress.size(total)}, written to {parsed_args.output_dir} in"
-            f" {time.monotonic() - started:.1f} s; next: baremetal register"
+            f" {wording.size(total)}, written to {parsed_args.output_dir}"
         )
+        self.next_step = "next: baremetal register"
         return tuple(fields), tuple(fields.values())
 
 
@@ -237,11 +234,10 @@ class BaremetalPush(base.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        from imageprep_client.client import baremetal
+        from imageprep_client.client import baremetal_uploads
 
-        started = time.monotonic()
         files = [
-            baremetal.ArtifactFile(kind, *_file_for(text))
+            baremetal_uploads.ArtifactFile(kind, *_file_for(text))
             for kind, given in (
                 ("disk", parsed_args.images),
                 ("kernel", parsed_args.kernels),
@@ -249,19 +245,19 @@ class BaremetalPush(base.Lister):
             )
             for text in given
         ]
-        with progress.Progress() as observer:
-            pushed = open_client(self).push(
+        with self.observing() as observer:
+            pushed = open_uploads(self).push(
                 files,
                 parsed_args.location,
                 options.registry_options(parsed_args),
                 observer,
                 concurrency=parsed_args.concurrency,
             )
-        self.tell(
+        self.summary = (
             f"{parsed_args.location}: {len(pushed.files)} of {pushed.entries}"
-            f" entries pushed, {progress.size(pushed.copied)} copied, in"
-            f" {time.monotonic() - started:.1f} s; index {pushed.digest}"
+            f" entries pushed, {wording.size(pushed.copied)} copied,"
         )
+        self.next_step = f"index {pushed.digest}"
         return ("Kind", "Architecture", "Digest", "Size", "File"), (
             (f.kind, f.architecture, f.digest, columns.Size(f.size), f.path)
             for f in pushed.files

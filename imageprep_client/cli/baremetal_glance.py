@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from osc_lib.i18n import _
 
-from imageprep_client.cli import base, columns, progress
-from imageprep_client.cli.baremetal import open_client
+from imageprep_client import wording
+from imageprep_client.cli import base, columns
+from imageprep_client.cli.baremetal import open_uploads
 
 
 class BaremetalRegister(base.Lister):
@@ -25,7 +25,7 @@ class BaremetalRegister(base.Lister):
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        from imageprep_client.client import baremetal
+        from imageprep_client.client import baremetal_uploads
 
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument(
@@ -51,7 +51,7 @@ class BaremetalRegister(base.Lister):
             help=_("Kernel and ramdisk are those of Ironic's agent"),
         )
         visibility = parser.add_mutually_exclusive_group()
-        for choice in baremetal.VISIBILITIES:
+        for choice in baremetal_uploads.VISIBILITIES:
             visibility.add_argument(
                 f"--{choice}",
                 action="store_const",
@@ -79,7 +79,7 @@ class BaremetalRegister(base.Lister):
         )
         parser.add_argument(
             "--existing",
-            choices=baremetal.EXISTING,
+            choices=baremetal_uploads.EXISTING,
             default="keep",
             help=_(
                 "What becomes of an image of this name with other content:"
@@ -97,10 +97,9 @@ class BaremetalRegister(base.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        from imageprep_client.client import baremetal
+        from imageprep_client.client import baremetal_uploads
 
-        started = time.monotonic()
-        request = baremetal.RegisterRequest(
+        request = baremetal_uploads.RegisterRequest(
             name=parsed_args.name,
             whole_disk=parsed_args.whole_disk,
             partition=parsed_args.partition,
@@ -113,16 +112,15 @@ class BaremetalRegister(base.Lister):
             existing=parsed_args.existing,
             dry_run=parsed_args.dry_run,
         )
-        with progress.Progress() as observer:
-            images = open_client(self).register(request, observer)
+        with self.observing() as observer:
+            images = open_uploads(self).register(request, observer)
         uploaded = [i for i in images if i.outcome == "uploaded"]
         total = sum(image.size for image in uploaded)
-        self.tell(
+        self.summary = (
             f"{request.name}: {len(uploaded)} of {len(images)} images"
-            f" uploaded, {progress.size(total)}, in"
-            f" {time.monotonic() - started:.1f} s; next: baremetal show"
-            f" {request.name}"
+            f" uploaded, {wording.size(total)},"
         )
+        self.next_step = f"next: baremetal show {request.name}"
         return ("Name", "Role", "ID", "Outcome", "Size"), (
             (i.name, i.role, i.id, i.outcome, columns.Size(i.size))
             for i in images
@@ -144,7 +142,7 @@ class BaremetalList(base.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        found = open_client(self).sets()
+        found = open_uploads(self).sets()
         if parsed_args.orphans:
             found = [each for each in found if each.problems]
         return ("Name", "Kind", "Images", "Size", "Problems"), (
@@ -174,7 +172,7 @@ class BaremetalShow(base.ShowOne):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Sequence[Any]]:
-        found, settings = open_client(self).show(parsed_args.name)
+        found, settings = open_uploads(self).show(parsed_args.name)
         fields = {
             "name": found.name,
             "kind": found.kind,
@@ -215,11 +213,11 @@ class BaremetalDelete(base.Command):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        deleted = open_client(self).delete(parsed_args.name)
+        deleted = open_uploads(self).delete(parsed_args.name)
         total = sum(image.size for image in deleted)
-        self.tell(
+        self.summary = (
             f"{parsed_args.name}: {len(deleted)} images deleted from Glance,"
-            f" {progress.size(total)}"
+            f" {wording.size(total)},"
         )
 
 

@@ -1,4 +1,4 @@
-"""What all commands share: how they fail, and what heads their files."""
+"""The life cycle of a command: errors, exit status, summary."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import re
 import shlex
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from osc_lib.command import command
 
-from imageprep_client import errors, plugin
-from imageprep_client.cli import given, log
+from imageprep_client import errors, plugin, wording
+from imageprep_client.cli import given, log, output, predecessor, progress
 
-if TYPE_CHECKING:
-    from imageprep_client.client.images import Row
-
-_COPIES = ("Image", "Source", "Destination", "Digest", "Outcome", "Bytes")
 _PROVIDED = "This command is provided by the imageprep-client plugin."
+#: Of many hints, and of many images with one cause, so many are shown.
+_HINTS = 5
+_NAMES = 3
 # The password of a URL, https://user:password@host/.
 _URL_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
 
@@ -32,22 +32,49 @@ _URL_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
 class Command(command.Command):
     """A command that needs no cloud and tells errors in plain words.
 
-    Exit status: 0 all done, 1 some images failed, 2 nothing done. Messages
-    go to the log and so to stderr, at every verbosity; the traceback is
-    there with ``--debug`` only.
+    Exit status: 0 all done, 1 something failed after work had begun, 2
+    nothing was changed. Messages go to the log and so to stderr, at every
+    verbosity; the traceback is there with ``--debug`` only.
     """
 
     auth_required = False
 
     #: Set by an action that has a result to show although a part failed.
-    failure: errors.PartialFailure | None = None
+    failure: errors.CombinedFailure | None = None
+    #: Set by an action: what it did, and what to do next, for the last line.
+    summary = ""
+    next_step = ""
+    #: Options of the predecessor's that this command does not have, and what
+    #: to use now.
+    replaced = predecessor.NONE
+    #: What the action did so far, where it changes something.
+    work: log.Work | None = None
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
+        parser.formatter_class = output.HelpFormatter
         given.watch(parser)
+        predecessor.add_options(parser, self.replaced)
         return parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
+        """Run the action, tell its errors and sum up what it did."""
+        started = time.monotonic()
+        status = self._run(parsed_args)
+        if self.summary:
+            spent = wording.duration(time.monotonic() - started)
+            parts = [f"{self.summary} in {spent}", self.next_step]
+            self.tell("; ".join(filter(None, parts)))
+        return status
+
+    @contextlib.contextmanager
+    def observing(self) -> Iterator[log.Work]:
+        """Progress of an action that changes something."""
+        with progress.Progress() as shown:
+            self.work = log.Work(shown)
+            yield self.work
+
+    def _run(self, parsed_args: argparse.Namespace) -> int:
         # The modules that were imported stay: looking for garbage in them
         # takes, with the last look of all, a tenth of a second.
         if not gc.get_freeze_count():
@@ -57,6 +84,7 @@ class Command(command.Command):
             try:
                 stack.enter_context(log.to_file(self.log_file(parsed_args)))
                 with _terminable(), self._output():
+                    predecessor.check(parsed_args)
                     given.check(parsed_args)
                     status = super().run(parsed_args)
             except errors.ImagePrepError as error:
@@ -111,7 +139,7 @@ class Command(command.Command):
         ]
 
     def tell(self, line: str) -> None:
-        """Say something that is no data, where somebody listens."""
+        """Write a line that is no data to stderr, if that is open."""
         if self.app.stderr is not None:
             with contextlib.suppress(OSError):
                 self.app.stderr.write(f"{line}\n")
@@ -124,7 +152,7 @@ class Command(command.Command):
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Print in the block; who reads no more is cliff's business.
+        """Print in the block; cliff handles a reader that went away.
 
         :raises PartialFailure: when what was done cannot be shown.
         """
@@ -144,7 +172,7 @@ class Command(command.Command):
             ) from error
 
     def _abandon(self) -> None:
-        """Keep Python from trying once more at its end, which would fail."""
+        """Keep Python from flushing the stream at exit, which would fail."""
         with contextlib.suppress(io.UnsupportedOperation):
             stream = self.app.stdout.fileno()
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -153,7 +181,7 @@ class Command(command.Command):
 
     @contextlib.contextmanager
     def _output(self) -> Iterator[None]:
-        """Let who closed standard output have what is not for him lost.
+        """Discard output when the caller closed standard output.
 
         As with Python's own ``print``; there is no stream then.
         """
@@ -176,30 +204,48 @@ class Command(command.Command):
         self.log.debug("the command failed", exc_info=error)
         self.log.error("%s", errors.printable(error))
         self._show_log(error)
-        status = 2
         hints = [error.hint]
-        if isinstance(error, errors.PartialFailure):
-            status = 1
-            for failure in error.failures:
-                self.log.error("  %s", errors.printable(failure))
-                self._show_log(failure)
+        if isinstance(error, errors.CombinedFailure):
+            self._show_failures(error.failures)
             hints.extend(failure.hint for failure in error.failures)
         # Many images may fail for one reason.
-        for hint in dict.fromkeys(filter(None, hints)):
+        told = list(dict.fromkeys(filter(None, hints)))
+        for hint in told[:_HINTS]:
             self.log.error("hint: %s", errors.printable(hint))
-        return status
+        partial = isinstance(error, errors.PartialFailure)
+        return 1 if partial or (self.work and self.work.began) else 2
+
+    def _show_failures(
+        self, failures: Sequence[errors.ImagePrepError]
+    ) -> None:
+        """One line for each cause, with the number of its images."""
+        by_message = {str(failure): failure for failure in failures}
+        for group in wording.alike(map(str, failures)):
+            first, *others = group
+            line = first
+            if others:
+                names = [other.partition(": ")[0] for other in others]
+                some = ", ".join(names[:_NAMES])
+                more = len(names) - _NAMES
+                more_names = f" and {more} more" if more > 0 else ""
+                images = wording.counted(len(group), "image")
+                line = f"{images}: {first}; also {some}{more_names}"
+                for other in others:
+                    self.log.info("  %s", errors.printable(other))
+            self.log.error("  %s", errors.printable(line))
+            self._show_log(by_message[first])
 
     def _show_log(self, error: errors.ImagePrepError) -> None:
-        """What a program said that could not change an image."""
+        """Show the output of the program that failed to change an image."""
         if isinstance(error, errors.ModifyError):
             for line in error.log:
                 self.log.error("    | %s", errors.printable(line))
 
 
 class _Terminated(KeyboardInterrupt):
-    """Somebody else than the user wants the command to end.
+    """A signal other than SIGINT ends the command.
 
-    :ivar signal: how that was said.
+    :ivar signal: its number.
     """
 
     def __init__(self, number: int) -> None:
@@ -235,9 +281,18 @@ def _terminable() -> Iterator[None]:
 class Lister(Command, command.Lister):
     """A `Command` whose result is a table."""
 
-    def produce_output(self, *result: Any) -> int:
+    def produce_output(
+        self,
+        parsed_args: argparse.Namespace,
+        column_names: Sequence[str],
+        data: Any,
+    ) -> int:
         with self.writing():
-            return super().produce_output(*result)
+            if parsed_args.formatter == "table":
+                column_names, data = output.for_people(
+                    column_names, data, chosen=bool(parsed_args.columns)
+                )
+            return super().produce_output(parsed_args, column_names, data)
 
 
 class ShowOne(Command, command.ShowOne):
@@ -246,23 +301,6 @@ class ShowOne(Command, command.ShowOne):
     def produce_output(self, *result: Any) -> int:
         with self.writing():
             return super().produce_output(*result)
-
-
-def copies(
-    rows: Iterable[Row],
-) -> tuple[Sequence[str], Iterable[Sequence[object]]]:
-    """The table of what became of images that were to be copied."""
-    return _COPIES, (
-        (
-            row.image,
-            row.source,
-            row.destination,
-            row.digest,
-            row.outcome,
-            row.copied,
-        )
-        for row in rows
-    )
 
 
 def command_line(words: Sequence[str]) -> str:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Sequence
 from typing import Any
 
 from cliff import columns
 
-from imageprep_client.cli import progress
+from imageprep_client import wording
+
+#: Characters of a digest, and tags in a list, that a table shows.
+_DIGEST = 12
+_TAGS = 3
 
 
 class Sentences(columns.FormattableColumn[list[str]]):
@@ -25,7 +31,7 @@ class Rows(columns.FormattableColumn[list[dict[str, Any]]]):
     def human_readable(self) -> str:
         return "\n".join(
             ", ".join(
-                progress.size(value) if key == "size" else str(value)
+                wording.size(value) if key == "size" else str(value)
                 for key, value in row.items()
                 if value
             )
@@ -50,7 +56,72 @@ class Size(columns.FormattableColumn[int]):
     """Bytes, with a unit for people."""
 
     def human_readable(self) -> str:
-        return progress.size(self._value)
+        return wording.size(self._value)
 
     def machine_readable(self) -> int:
         return self._value
+
+
+class Brief(columns.FormattableColumn[str]):
+    """Text of which a default table shows the essential part."""
+
+    def human_readable(self) -> str:
+        return self._value
+
+    def brief(self) -> str:
+        """What a default table shows."""
+        return self._value
+
+
+class Digest(Brief):
+    """A digest, or a name that may be one."""
+
+    def brief(self) -> str:
+        algorithm, colon, encoded = self._value.partition(":")
+        if colon and algorithm in ("sha256", "sha512"):
+            return encoded[:_DIGEST]
+        return self._value
+
+
+class ImageName(Brief):
+    """The name of an image.
+
+    :param short: the end of it by which a table tells it from the others.
+    """
+
+    def __init__(self, value: str, short: str) -> None:
+        super().__init__(value)
+        self._short = short
+
+    def brief(self) -> str:
+        return self._short
+
+
+class Hidden(Brief):
+    """Text of a column that a default table does not have."""
+
+
+class Names(columns.FormattableColumn[Sequence[str]]):
+    """Several names: a few of them in a table, all in the other formats."""
+
+    def human_readable(self) -> str:
+        shown = ", ".join(self._value[:_TAGS])
+        more = len(self._value) - _TAGS
+        return f"{shown} and {more} more" if more > 0 else shown
+
+    def machine_readable(self) -> str:
+        return ", ".join(self._value)
+
+
+class Age(columns.FormattableColumn[str]):
+    """A time as RFC 3339 has it; its age in a table."""
+
+    def human_readable(self) -> str:
+        try:
+            time = datetime.datetime.fromisoformat(self._value)
+        except ValueError:
+            return ""
+        if time.tzinfo is None:
+            time = time.replace(tzinfo=datetime.UTC)
+        passed = datetime.datetime.now(datetime.UTC) - time
+        return wording.age(passed.total_seconds())

@@ -66,6 +66,12 @@ class Default(base.Command):
             output_env_file=parsed_args.output_env_file,
         )
         self.write(text)
+        if parsed_args.output_env_file:
+            path = parsed_args.output_env_file
+            self.summary = f"{path}: written"
+            self.next_step = (
+                f"next: adapt it, then openstack image-prepare run -e {path}"
+            )
         if parsed_args.enable_registry_login:
             self._warn(parsed_args.local_push_destination)
 

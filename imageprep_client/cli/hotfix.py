@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from osc_lib.cli import format_columns
 from osc_lib.i18n import _
 
-from imageprep_client import errors
-from imageprep_client.cli import base, options, progress
+from imageprep_client import errors, wording
+from imageprep_client.cli import base, options
 
 if TYPE_CHECKING:
     from imageprep_client.client.hotfixes import HotfixRequest, HotfixResult
@@ -94,7 +94,7 @@ class Hotfix(base.Lister):
             header=self.header(),
             rpm_timeout=parsed_args.rpm_timeout,
         )
-        with progress.Progress() as observer:
+        with self.observing() as observer:
             result = hotfixes.hotfix_images(
                 request, options.registry_options(parsed_args), observer
             )
@@ -108,7 +108,13 @@ class Hotfix(base.Lister):
             )
         for line in next_steps(result, request):
             self.tell(line)
-        self.tell(_summary(result))
+        failed = f", {len(result.failures)} failed" if result.failures else ""
+        images = wording.counted(len(result.images), "new image")
+        self.summary = f"{images} in local storage{failed}"
+        if parsed_args.output_env_file and result.parameters:
+            self.next_step = (
+                f"parameters written to {parsed_args.output_env_file}"
+            )
         return _COLUMNS, (
             (
                 image.image,
@@ -167,20 +173,6 @@ def _seconds(text: str) -> int:
 
 
 _seconds.__name__ = "number of seconds"
-
-
-def _summary(result: HotfixResult) -> str:
-    """The last line: numbers of images and of packages."""
-    packages = sum(len(image.changes) for image in result.images)
-    return (
-        f"{_amount(len(result.images), 'image')} made,"
-        f" {_amount(packages, 'package')} changed,"
-        f" {len(result.failures)} failed"
-    )
-
-
-def _amount(number: int, unit: str) -> str:
-    return f"{number} {unit}{'' if number == 1 else 's'}"
 
 
 def _add_parameters(parser: argparse.ArgumentParser) -> None:

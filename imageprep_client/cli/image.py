@@ -1,10 +1,9 @@
-"""``image-prepare image``: what a registry or a tree holds."""
+"""``image-prepare image``: the images of a registry or a tree."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,14 @@ from osc_lib.cli import format_columns
 from osc_lib.i18n import _
 
 from imageprep_client import errors
-from imageprep_client.cli import base, options, progress
+from imageprep_client.cli import (
+    base,
+    columns,
+    confirmation,
+    options,
+    output,
+    progress,
+)
 
 if TYPE_CHECKING:
     from imageprep_client.client.registries import Registries
@@ -46,10 +52,27 @@ class ImageList(base.Lister):
 
     All repositories and tags, sorted. Many public registries do not tell
     what they have.
+
+    With --long, the digest, the size and the age of each: of an image for
+    several platforms, the size of all that are there. This takes two requests
+    for each image.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--long",
+            action="store_true",
+            help=_("List digest, size and age as well"),
+        )
+        parser.add_argument(
+            "--all",
+            action="store_true",
+            help=_(
+                "List the tags of signatures, attestations and other artefacts"
+                " that are attached to images as well"
+            ),
+        )
         _add_options(parser)
         return parser
 
@@ -57,19 +80,33 @@ class ImageList(base.Lister):
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         with progress.Progress() as observer:
-            names = _registries(parsed_args).list_images(
+            images = _registries(parsed_args).images(
                 parsed_args.registry_url,
+                attached=parsed_args.all,
+                details=parsed_args.long,
                 credential=options.credential(parsed_args),
                 observer=observer,
             )
-        return ("Image Name",), [(name,) for name in names]
+        if not parsed_args.long:
+            return ("Image Name",), [(image.name,) for image in images]
+        names = output.image_names([image.name for image in images])
+        return ("Image Name", "Digest", "Size", "Created"), [
+            (
+                name,
+                columns.Digest(image.digest),
+                columns.Size(image.size),
+                columns.Age(errors.printable(image.created)),
+            )
+            for name, image in zip(names, images, strict=True)
+        ]
 
 
 class ImageShow(base.ShowOne):
     """Show one image of a registry or a tree, as JSON by default.
 
-    Of an image for several platforms, labels and layers are those for this
-    host's, and the size is that of all. Sizes are in bytes, as stored.
+    Of an image for several platforms, labels and layers are those for one,
+    Platform: this host's, where it is there. Size is that of all platforms
+    that are there, SizePlatforms. Sizes are in bytes, as stored.
     """
 
     @property
@@ -103,6 +140,7 @@ class ImageShow(base.ShowOne):
             "Platforms": format_columns.ListColumn(
                 [errors.printable(platform) for platform in found.platforms]
             ),
+            "Platform": errors.printable(found.platform),
             "Labels": format_columns.DictColumn(
                 {
                     errors.printable(key): errors.printable(value)
@@ -114,6 +152,9 @@ class ImageShow(base.ShowOne):
             ),
             "RepoTags": format_columns.ListColumn(list(found.tags)),
             "Size": found.size,
+            "SizePlatforms": format_columns.ListColumn(
+                [errors.printable(platform) for platform in found.sized]
+            ),
         }
         return tuple(columns), tuple(columns.values())
 
@@ -133,19 +174,17 @@ class ImageDelete(base.Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         _add_image(parser)
-        parser.add_argument(
-            "-y",
-            "--yes",
-            action="store_true",
-            help=_("Do not ask for confirmation"),
-        )
+        confirmation.add_option(parser)
         _add_options(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
+        image = errors.printable(parsed_args.image)
         if not parsed_args.yes:
-            _confirm(parsed_args.image)
-        with progress.Progress() as observer:
+            refused = f"{image}: not deleted"
+            confirmation.check_terminal(refused)
+            confirmation.ask(f"Delete {image}", refused)
+        with self.observing() as observer:
             removed = _registries(parsed_args).delete_image(
                 parsed_args.image,
                 parsed_args.registry_url,
@@ -154,31 +193,12 @@ class ImageDelete(base.Command):
             )
         if removed.still:
             still = ", ".join(removed.still)
-            self.write(
-                f"{parsed_args.image}: tag removed; the image is still"
-                f" needed by {still}\n"
+            self.summary = (
+                f"{image}: tag removed; the image is still needed by {still},"
             )
             return
         tags = ", ".join(removed.tags) or "none"
-        self.write(
-            f"{parsed_args.image}: deleted; tags: {tags}; manifests:"
-            f" {removed.manifests}; blobs: {removed.blobs}\n"
-        )
-
-
-def _confirm(image: str) -> None:
-    """Ask whoever sits there.
-
-    :raises InvalidArgument: when nobody does, or does not say yes.
-    """
-    if not sys.stdin.isatty():
-        raise errors.InvalidArgument(
-            f"{errors.printable(image)}: not deleted: nobody can be asked",
-            hint="confirm it with --yes",
-        )
-    sys.stderr.write(f"Delete {errors.printable(image)}? [y/N] ")
-    sys.stderr.flush()
-    if not sys.stdin.readline().strip().lower().startswith("y"):
-        raise errors.InvalidArgument(
-            f"{errors.printable(image)}: not deleted: not confirmed"
+        self.summary = (
+            f"{image}: deleted; tags: {tags}; manifests: {removed.manifests};"
+            f" blobs: {removed.blobs},"
         )

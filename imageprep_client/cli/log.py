@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _log = logging.getLogger(__name__)
+_CHANGES = (ImageOutcome.COPIED, ImageOutcome.CHANGED, ImageOutcome.HOTFIXED)
 
 
 class Log(Observer):
@@ -60,9 +61,13 @@ class Log(Observer):
         _log.debug("%s, %d bytes: %s", blob.digest, blob.size, outcome)
         self._inner.blob_finished(blob, outcome)
 
-    def retrying(self, what: str, attempt: int, seconds: float) -> None:
-        _log.info("%s; attempt %d in %.1f s", what, attempt + 1, seconds)
-        self._inner.retrying(what, attempt, seconds)
+    def retrying(
+        self, what: str, attempt: int, seconds: float, limit: int
+    ) -> None:
+        _log.info(
+            "%s; attempt %d of %d in %.1f s", what, attempt + 1, limit, seconds
+        )
+        self._inner.retrying(what, attempt, seconds, limit)
 
     def waiting(self, what: str) -> None:
         _log.info("waiting: %s", what)
@@ -75,6 +80,32 @@ class Log(Observer):
     def warning(self, text: str) -> None:
         _log.info("warning: %s", text)
         self._inner.warning(text)
+
+
+class Work(Log):
+    """A `Log` that knows whether anything was changed.
+
+    :ivar began: whether bytes travelled or an image was made; then a command
+        that fails has not left everything as it was.
+    """
+
+    def __init__(self, inner: Observer) -> None:
+        super().__init__(inner)
+        self.began = False
+
+    def bytes_copied(self, count: int) -> None:
+        self.began = True
+        super().bytes_copied(count)
+
+    def blob_finished(self, blob: Descriptor, outcome: BlobOutcome) -> None:
+        if outcome is not BlobOutcome.PRESENT:
+            self.began = True
+        super().blob_finished(blob, outcome)
+
+    def image_finished(self, image: str, outcome: ImageOutcome) -> None:
+        if outcome in _CHANGES:
+            self.began = True
+        super().image_finished(image, outcome)
 
 
 class _Printable(logging.Formatter):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from osc_lib.i18n import _
 
 from imageprep_client import plugin
+from imageprep_client.cli import confirmation
 
 if TYPE_CHECKING:
     from imageprep_client.client.images import Credential
@@ -185,12 +186,13 @@ def credential(
     from imageprep_client.client import images
 
     key = prefix.replace("-", "_")
-    return images.credential(
-        getattr(parsed_args, f"{key}username"),
-        str(getattr(parsed_args, f"{key}password")),
-        getattr(parsed_args, f"{key}password_file"),
-        prefix,
-    )
+    user = getattr(parsed_args, f"{key}username")
+    password = str(getattr(parsed_args, f"{key}password"))
+    path = getattr(parsed_args, f"{key}password_file")
+    if user and not password and not path:
+        of = prefix.removesuffix("-") or _("the registry")
+        password = confirmation.password(user, of)
+    return images.credential(user, password, path, prefix)
 
 
 class _Secret(str):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cliff import columns
 from osc_lib.i18n import _
 
+from imageprep_client import wording
 from imageprep_client.cli import base, options
 
 if TYPE_CHECKING:
@@ -198,8 +199,9 @@ class PlanRestore(_OnePlan):
         plan = self.plan(parsed_args)
         revision, written = plan.restore(parsed_args.to, self.header())
         what = f"plan {plan.name}: number {revision.number} of the history"
-        self.tell(
-            f"{what} is put back"
+        count = wording.counted(len(written.changes), "parameter")
+        self.summary = (
+            f"{what} is put back: {count} changed"
             if written.changed
             else f"{what} says what the plan has already; nothing is written"
         )

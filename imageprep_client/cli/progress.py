@@ -1,4 +1,7 @@
-"""Progress on stderr: a bar on a terminal, otherwise now and then a line."""
+"""Progress on stderr: one line on a terminal, which is cleared at the end.
+
+Warnings, notes and retries are lines of their own, on a terminal or not.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,27 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from imageprep_client import errors
+from imageprep_client import errors, wording
 from imageprep_client.observer import ImageOutcome, Observer, Phase
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
 _BAR = 24
-_BAR_INTERVAL = 0.2
-_LINE_INTERVAL = 5.0
+_PER_SECOND = 5
+#: Phases of a copy after its last byte.
+_AFTER_BYTES = (Phase.MANIFESTS, Phase.TAGS)
 
 
 class Progress(Observer):
     """Shows what a run does; use it as a context manager.
 
     :param stream: where to; stderr by default.
-    :param terminal: whether to draw a bar; by default, whether the stream
-        is a terminal.
-    :param interval: seconds between lines, or between two drawings.
+    :param terminal: whether to draw; by default, whether the stream is a
+        terminal.
     """
 
     def __init__(
@@ -32,21 +39,15 @@ class Progress(Observer):
         stream: TextIO | None = None,
         *,
         terminal: bool | None = None,
-        interval: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        # There is no sys.stderr for who starts this with it closed.
-        self._stream = stream or sys.stderr or io.StringIO()
-        self._terminal = (
-            self._stream.isatty() if terminal is None else terminal
-        )
-        self._interval = interval or (
-            _BAR_INTERVAL if self._terminal else _LINE_INTERVAL
-        )
+        # sys.stderr is None when the caller closed it.
+        stream = stream or sys.stderr or io.StringIO()
+        self._terminal = stream.isatty() if terminal is None else terminal
+        self._stream = _Lasting(stream)
         self._clock = clock
         self._lock = threading.Lock()
-        self._over = threading.Event()
-        self._ticker = threading.Thread(target=self._tick, daemon=True)
+        self._live: Live | None = None
         self._started = clock()
         self._phase: Phase | None = None
         self._unit = ""
@@ -64,6 +65,9 @@ class Progress(Observer):
                 self._unit, self._total, self._done = phase.unit, total, 0
             if phase in (Phase.BLOBS, Phase.HASH):
                 self._started = self._clock()
+            if phase in _AFTER_BYTES:
+                # Blobs that failed, or were mounted, do not travel any more.
+                self._expected = self._copied
 
     def advanced(self, phase: Phase) -> None:
         with self._lock:
@@ -82,13 +86,18 @@ class Progress(Observer):
         with self._lock:
             self._copied += count
 
-    def retrying(self, what: str, attempt: int, seconds: float) -> None:
-        # A registry that does not answer is waited for by all threads.
+    def retrying(
+        self, what: str, attempt: int, seconds: float, limit: int
+    ) -> None:
+        # All threads wait for a registry that does not answer.
+        key = (wording.cause(what), attempt)
         with self._lock:
-            told = (what, attempt) in self._retried
-            self._retried.add((what, attempt))
+            told = key in self._retried
+            self._retried.add(key)
         if not told:
-            self._say(f"{what}; attempt {attempt + 1} in {seconds:.0f} s")
+            self._say(
+                f"{what}; attempt {attempt + 1} of {limit} in {seconds:.0f} s"
+            )
 
     def waiting(self, what: str) -> None:
         self._say(f"waiting: {what}")
@@ -100,62 +109,119 @@ class Progress(Observer):
         self._say(f"WARNING: {text}")
 
     def __enter__(self) -> Self:
-        self._ticker.start()
+        if self._terminal:
+            # Not at the top: every `openstack` command would wait for it.
+            from rich import console, live
+
+            shown = console.Console(
+                # It writes, flushes and asks for the encoding.
+                file=self._stream,  # type: ignore[arg-type]
+                force_terminal=True,
+                highlight=False,
+                markup=False,
+                emoji=False,
+            )
+            self._live = live.Live(
+                get_renderable=self._render,
+                console=shown,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+                refresh_per_second=_PER_SECOND,
+            )
+            self._live.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._over.set()
-        self._ticker.join()
-        if self._terminal and self._total:
-            self._write("\r\x1b[K")
-
-    def _tick(self) -> None:
-        while not self._over.wait(self._interval):
-            with self._lock:
-                if self._total:
-                    self._draw(self.line())
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
 
     def line(self) -> str:
         """How far the run is, in a line."""
-        title = self._phase.title if self._phase else ""
-        parts = [f"{title}: {self._done}/{self._total} {self._unit}"]
-        if self._expected:
-            parts.append(f"{size(self._copied)} of {size(self._expected)}")
-            seconds = self._clock() - self._started
-            rate = self._copied / seconds if seconds > 0 else 0.0
-            if rate > 0:
-                parts.append(f"{size(int(rate))}/s")
-                left = max(0, self._expected - self._copied) / rate
-                parts.append(f"{left:.0f} s left")
-        return ", ".join(parts)
+        return "  ".join(self._parts())
 
-    def _draw(self, line: str) -> None:
-        if not self._terminal:
-            self._write(f"{line}\n")
-        else:
-            whole = self._expected or 1
-            filled = min(_BAR, _BAR * self._copied // whole)
-            bar = "#" * filled + "-" * (_BAR - filled)
-            self._write(f"\r\x1b[K[{bar}] {line}")
+    def _parts(self) -> list[str]:
+        """The parts of the line, the most important ones first."""
+        if self._phase is None or not self._total:
+            return []
+        done = f"{min(self._done, self._total)}/{self._total}"
+        parts = [f"{self._phase.title} {done} {self._unit}"]
+        if not self._expected:
+            return parts
+        copied = min(self._copied, self._expected)
+        parts.append(
+            f"{wording.size(copied)} of {wording.size(self._expected)}"
+        )
+        seconds = self._clock() - self._started
+        rate = self._copied / seconds if seconds > 0 else 0.0
+        if rate > 0:
+            left = (self._expected - copied) / rate
+            parts.append(f"{wording.size(int(rate))}/s")
+            parts.append(f"{left:.0f} s left")
+        return parts
 
-    def _say(self, text: str) -> None:
+    def _render(self) -> RenderableType:
+        """One line that fits the terminal, whatever its width is now."""
+        from rich import progress_bar, table, text
+
+        if self._live is None:
+            return text.Text("")
         with self._lock:
-            start = "\r\x1b[K" if self._terminal else ""
-            self._write(f"{start}{errors.printable(text)}\n")
+            parts = self._parts()
+            total, done = self._expected, self._copied
+            if not total:
+                total, done = self._total, self._done
+        # A terminal may break the line after its last column.
+        width = self._live.console.width - 1
+        while len(parts) > 1 and len("  ".join(parts)) > width:
+            parts.pop()
+        line = "  ".join(parts)
+        shown = text.Text(line[: max(width, 0)], no_wrap=True, overflow="crop")
+        bar = min(_BAR, width - len(line) - 2)
+        if not parts or bar < _BAR // 4:
+            return shown
+        grid = table.Table.grid(padding=(0, 2, 0, 0))
+        grid.add_row(
+            progress_bar.ProgressBar(
+                total=total, completed=min(done, total), width=bar
+            ),
+            shown,
+        )
+        return grid
 
-    def _write(self, text: str) -> None:
-        # A terminal that was closed, or a full disk under a log, must not
-        # end what is going on.
+    def _say(self, said: str) -> None:
+        said = errors.printable(said)
+        live = self._live
+        if live is None:
+            with self._lock:
+                self._stream.write(f"{said}\n")
+                self._stream.flush()
+        else:
+            # Above the line that is drawn.
+            live.console.print(said, soft_wrap=True)
+
+
+class _Lasting:
+    """A stream whose failures end nothing.
+
+    A terminal that was closed, or a full disk under a log, must not stop the
+    command that reports to it.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write as far as that is possible."""
         with contextlib.suppress(OSError):
             self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush as far as that is possible."""
+        with contextlib.suppress(OSError):
             self._stream.flush()
 
-
-def size(count: int) -> str:
-    """Bytes as a person reads them, in powers of ten."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

@@ -8,7 +8,7 @@ from typing import Any
 
 from osc_lib.i18n import _
 
-from imageprep_client.cli import base, options, progress
+from imageprep_client.cli import base, options, output
 
 
 class Push(base.Lister):
@@ -18,8 +18,8 @@ class Push(base.Lister):
     buildah and podman. The copy has the repository and the tag of the image,
     below the destination. What is there already is not copied again.
 
-    Exit status: 0 when the image is in place, 1 when it is but --cleanup
-    failed, 2 when it is not.
+    Exit status: 0 when the image is in place, 1 when something failed after
+    copying had begun, or --cleanup failed, 2 when nothing was changed.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -70,11 +70,14 @@ class Push(base.Lister):
             source_credential=options.credential(parsed_args, "source-"),
             credential=options.credential(parsed_args),
         )
-        with progress.Progress() as observer:
+        with self.observing() as observer:
             row = images.ContainerImages(
                 options.registry_options(parsed_args)
             ).push_image(request, observer)
-        return base.copies([row])
+        self.summary = output.summary([row])
+        if not parsed_args.dry_run:
+            self.next_step = f"it is at {row.destination}"
+        return output.copies([row])
 
 
 def _add_copying(parser: argparse.ArgumentParser) -> None:

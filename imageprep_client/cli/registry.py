@@ -35,7 +35,7 @@ class _RegistryCommand(base.Command):
 
 
 class RegistryConfig(_RegistryCommand):
-    """Print the Apache virtual host that serves a tree of images"""
+    """Print the Apache virtual host that serves a tree of images."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         from imageprep_client.client import serving
@@ -47,7 +47,7 @@ class RegistryConfig(_RegistryCommand):
 
 
 class RegistryServe(_RegistryCommand):
-    """Serve a tree of images read-only, until interrupted
+    """Serve a tree of images read-only, until interrupted.
 
     For development and small sites; it speaks plain HTTP to whoever can
     connect.

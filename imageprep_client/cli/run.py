@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from osc_lib.i18n import _
 
 from imageprep_client import errors
-from imageprep_client.cli import base, log, options, progress
+from imageprep_client.cli import base, options, output, predecessor
 from imageprep_client.cli import plan as plan_commands
 from imageprep_client.oci.platform import Platform
 
@@ -18,17 +18,19 @@ if TYPE_CHECKING:
 
 
 class Run(base.Lister):
-    """Bring a deployment's images into place and write the parameters
+    """Bring a deployment's images into place and write the parameters.
 
     Reads ContainerImagePrepare from heat environments, discovers versioned
     tags, copies images to their push destination, and writes a heat
     environment that names them. One row per image shows what became of it;
     bytes are those that travelled.
 
-    Exit status: 0 when all is done, 1 when some images failed, 2 when
-    nothing was done. Parameters are written only when every image that they
-    name is in place.
+    Exit status: 0 when all is done, 1 when something failed after copying
+    or modifying had begun, 2 when nothing was changed. Parameters are written
+    only when every image that they name is in place.
     """
+
+    replaced = predecessor.RUN
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -68,27 +70,31 @@ class Run(base.Lister):
             platforms=[Platform.parse(p) for p in parsed_args.platforms],
             referrers=images.ReferrersPolicy(parsed_args.referrers),
             keep_going=parsed_args.keep_going,
+            recheck=parsed_args.recheck,
             concurrency=parsed_args.concurrency,
             modify_concurrency=parsed_args.modify_concurrency,
             cleanup=parsed_args.cleanup,
             header=self.header(),
         )
-        with progress.Progress() as shown:
+        with self.observing() as observer:
             result = images.ContainerImages(
                 options.registry_options(parsed_args)
-            ).prepare(
-                request,
-                plan=self._plan(parsed_args),
-                observer=log.Log(shown),
-            )
+            ).prepare(request, plan=self._plan(parsed_args), observer=observer)
         if result.nothing_done:
             raise result.failures[0]
         if result.failures:
             count, total = len(result.failures), len(result.rows)
-            self.failure = errors.PartialFailure(
+            kind = (
+                errors.PartialFailure
+                if observer.began
+                else errors.CombinedFailure
+            )
+            self.failure = kind(
                 f"{count} of {total} images failed", result.failures
             )
-        return base.copies(result.rows)
+        self.summary = output.summary(result.rows)
+        self.next_step = _next_step(parsed_args, bool(result.failures))
+        return output.copies(result.rows)
 
     def _plan(self, parsed_args: argparse.Namespace) -> Plan | None:
         """The plan that is asked for, if any."""
@@ -102,6 +108,28 @@ class Run(base.Lister):
             connect=lambda: cloud.connect(self),
             kept=parsed_args.plan_history,
         )
+
+
+def _next_step(parsed_args: argparse.Namespace, failed: bool) -> str:
+    """What was written where, and what to do with it."""
+    path = parsed_args.output_env_file
+    plan = parsed_args.plan or parsed_args.plan_dir
+    if failed:
+        named = path or plan
+        return f"parameters not written to {named}" if named else ""
+    if parsed_args.dry_run:
+        written = f"parameters written to {path}, " if path else ""
+        return f"{written}nothing was copied; next: run without --dry-run"
+    places = []
+    if path:
+        places.append(f"parameters written to {path}")
+    if plan:
+        places.append(f"parameters written into plan {plan}")
+    if parsed_args.report:
+        places.append(f"report written to {parsed_args.report}")
+    if path:
+        places.append(f"next: openstack overcloud deploy ... -e {path}")
+    return "; ".join(places)
 
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
@@ -237,6 +265,15 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         "--keep-going",
         action="store_true",
         help=_("Copy the other images when one fails"),
+    )
+    parser.add_argument(
+        "--recheck",
+        action="store_true",
+        help=_(
+            "Ask registries for every blob of the images that they have."
+            " Without it, images that were complete within the last day are"
+            " not examined again"
+        ),
     )
     parser.add_argument(
         "--platform",

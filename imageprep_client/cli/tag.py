@@ -8,7 +8,7 @@ from typing import Any
 
 from osc_lib.i18n import _
 
-from imageprep_client.cli import base, options, progress
+from imageprep_client.cli import base, options, predecessor, progress
 
 
 class TagDiscover(base.ShowOne):
@@ -18,6 +18,8 @@ class TagDiscover(base.ShowOne):
     and exists in the repository. Without another format the tag is all that
     is printed.
     """
+
+    replaced = predecessor.TAG
 
     @property
     def formatter_default(self) -> str:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from osc_lib.i18n import _
 
-from imageprep_client import errors
-from imageprep_client.cli import base, options, progress
+from imageprep_client import errors, wording
+from imageprep_client.cli import (
+    base,
+    columns,
+    confirmation,
+    options,
+    progress,
+)
 
 if TYPE_CHECKING:
     from imageprep_client.client.upkeep import PruneResult, Upkeep, Verdict
@@ -78,13 +85,18 @@ class Verify(_Upkeep):
                 concurrency=parsed_args.concurrency,
                 observer=observer,
             )
-        self.tell(_summary(verdict))
+        self.summary = _summary(verdict)
         if verdict.problems:
-            count = _count(len(verdict.problems), "problem", "problems")
+            count = wording.counted(len(verdict.problems), "problem")
             self.failure = errors.PartialFailure(f"{count} found", [])
         return ("Repository", "Name", "Problem", "Needed by"), (
-            (each.repository, each.name, each.problem, ", ".join(each.tags))
-            for each in verdict.problems
+            (
+                problem.repository,
+                columns.Digest(problem.name),
+                problem.problem,
+                columns.Names(problem.tags),
+            )
+            for problem in verdict.problems
         )
 
 
@@ -130,6 +142,7 @@ class Prune(_Upkeep):
             action="store_true",
             help=_("Show what would be deleted, and delete nothing"),
         )
+        confirmation.add_option(parser)
 
     def take_action(
         self, parsed_args: argparse.Namespace
@@ -142,17 +155,29 @@ class Prune(_Upkeep):
             dry_run=parsed_args.dry_run,
             concurrency=parsed_args.concurrency,
         )
-        with progress.Progress() as observer:
-            result = self.upkeep(parsed_args).prune(
-                request, parsed_args.registry_url, observer=observer
+        upkeep, place = self.upkeep(parsed_args), parsed_args.registry_url
+        if not parsed_args.yes and not parsed_args.dry_run:
+            confirmation.check_terminal("nothing was deleted")
+            rehearsal = dataclasses.replace(request, dry_run=True)
+            with progress.Progress() as observer:
+                result = upkeep.prune(rehearsal, place, observer=observer)
+            confirmation.ask(
+                f"Delete {_doomed(result)}, keep"
+                f" {wording.counted(result.kept, 'tag')}",
+                "nothing was deleted",
             )
-        self.tell(_balance(result, dry_run=parsed_args.dry_run))
+        with self.observing() as observer:
+            result = upkeep.prune(request, place, observer=observer)
+        self.summary = _balance(result, dry_run=parsed_args.dry_run)
+        if parsed_args.dry_run and result.rows:
+            self.next_step = "next: prune without --dry-run"
         if result.failure:
             self.failure = errors.PartialFailure(
                 "not everything was deleted", [result.failure]
             )
         return ("Repository", "Name", "Bytes freed"), (
-            (row.repository, row.name, row.size) for row in result.rows
+            (row.repository, columns.Digest(row.name), columns.Size(row.size))
+            for row in result.rows
         )
 
 
@@ -160,29 +185,32 @@ def _summary(verdict: Verdict) -> str:
     """What was looked at, in a line."""
     how = "read" if verdict.hashed else "looked at, not read"
     counts = (
-        _count(verdict.repositories, "repository", "repositories"),
-        _count(verdict.tags, "tag", "tags"),
-        _count(verdict.manifests, "manifest", "manifests"),
+        wording.counted(verdict.repositories, "repository", "repositories"),
+        wording.counted(verdict.tags, "tag"),
+        wording.counted(verdict.manifests, "manifest"),
     )
-    blobs = _count(verdict.blobs, "blob", "blobs")
-    text = f"{', '.join(counts)}; {blobs} {how}, {progress.size(verdict.size)}"
+    blobs = wording.counted(verdict.blobs, "blob")
+    text = f"{', '.join(counts)}; {blobs} {how}, {wording.size(verdict.size)}"
     if verdict.elsewhere:
-        images = _count(verdict.elsewhere, "image", "images")
+        images = wording.counted(verdict.elsewhere, "image")
         text += f"; indexes name {images} for other platforms, not here"
     return text
 
 
+def _doomed(result: PruneResult) -> str:
+    return wording.counted(
+        len(result.rows), "tag or manifest", "tags and manifests"
+    )
+
+
 def _balance(result: PruneResult, *, dry_run: bool) -> str:
     """What became free, in a line."""
-    amount = f"{result.size} bytes ({progress.size(result.size)})"
+    amount = f"{_doomed(result)}:"
+    amount += f" {result.size} bytes ({wording.size(result.size)})"
     if dry_run:
         amount += " would be freed"
     else:
         amount += " freed" if result.collected else " will be freed"
     if not result.collected:
         amount += " when the registry next collects its garbage"
-    return f"{amount}, {_count(result.kept, 'tag', 'tags')} kept"
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
+    return f"{amount}, {wording.counted(result.kept, 'tag', 'tags')} kept"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
+import pathlib
 
 from imageprep_client.client.stores import (
     CONCURRENCY,
@@ -18,12 +20,13 @@ from imageprep_client.container.request import (
     Row,
 )
 from imageprep_client.heat.parameters import Credential, PrepareParameters
-from imageprep_client.host import undercloud
+from imageprep_client.host import cache, undercloud
 from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
 from imageprep_client.retry import ONE_ATTEMPT, PATIENT
 from imageprep_client.transfer.attached import ReferrersPolicy
+from imageprep_client.transfer.known import KnownContent
 
 __all__ = [
     "ENVIRONMENT_DIRECTORY",
@@ -73,6 +76,7 @@ class ContainerImages:
             def open_stores(
                 parameters: PrepareParameters, *, patient: bool
             ) -> Stores:
+                self._options.check_destinations(parameters)
                 stores = Stores(
                     self._options.with_parameters(parameters),
                     observer,
@@ -81,6 +85,13 @@ class ContainerImages:
                 )
                 return stack.enter_context(stores)
 
+            place = cache.directory(os.environ, pathlib.Path.home())
+            content = cache.ContentCache(place / "content")
+            checks = cache.CheckedImages(
+                place / "checked.json", recheck=request.recheck
+            )
+            stack.callback(content.trim)
+            stack.callback(checks.save)
             return preparing.prepare(
                 request,
                 open_stores=open_stores,
@@ -89,6 +100,8 @@ class ContainerImages:
                 undercloud_registry=undercloud.registry,
                 observer=observer,
                 now=datetime.datetime.now(),
+                known=KnownContent(cache=content),
+                checks=checks,
             )
 
     def push_image(

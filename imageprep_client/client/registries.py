@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 
 from imageprep_client import errors
@@ -16,11 +17,11 @@ from imageprep_client.observer import Observer
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
 from imageprep_client.registries import inventory, removal
-from imageprep_client.registries.inventory import Details
+from imageprep_client.registries.inventory import Details, ListedImage
 from imageprep_client.registries.removal import Removed
 from imageprep_client.stores import base
 
-__all__ = ["Details", "Registries", "Removed"]
+__all__ = ["Details", "ListedImage", "Registries", "Removed"]
 
 _SILENT = Observer()
 
@@ -41,21 +42,62 @@ class Registries:
         self,
         registry_url: str | None = None,
         *,
+        attached: bool = False,
         credential: Credential | None = None,
         observer: Observer = _SILENT,
     ) -> list[str]:
-        """All images, ``[registry/]repository:tag``."""
+        """All images, ``[registry/]repository:tag``; see `images`."""
+        listed = self.images(
+            registry_url,
+            attached=attached,
+            credential=credential,
+            observer=observer,
+        )
+        return [image.name for image in listed]
+
+    def images(
+        self,
+        registry_url: str | None = None,
+        *,
+        attached: bool = False,
+        details: bool = False,
+        credential: Credential | None = None,
+        observer: Observer = _SILENT,
+    ) -> list[ListedImage]:
+        """All images of a place, sorted by name.
+
+        :param attached: whether tags of signatures and other attached
+            artefacts are listed, too.
+        :param details: whether digest, size and age are asked for, which
+            takes two requests for each image.
+        """
         place = self._options.location(registry_url)
         with self._stores(observer, place, credential) as stores:
+
+            def open_store(name: str) -> base.ReadableStore:
+                return stores.reading(place.registry, name)
+
             names = inventory.images(
                 stores.catalog(place.registry),
-                lambda name: stores.reading(place.registry, name),
+                open_store,
                 prefix=place.path,
+                attached=attached,
                 concurrency=CONCURRENCY,
                 observer=observer,
             )
+            listed = [ListedImage(name=f"{n}:{tag}") for n, tag in names]
+            if details:
+                listed = inventory.sized(
+                    names,
+                    open_store,
+                    concurrency=CONCURRENCY,
+                    observer=observer,
+                )
         host = f"{place.registry}/" if place.is_registry else ""
-        return [f"{host}{name}:{tag}" for name, tag in names]
+        return [
+            dataclasses.replace(image, name=f"{host}{image.name}")
+            for image in listed
+        ]
 
     def show_image(
         self,

@@ -84,6 +84,26 @@ class RegistryOptions:
             return Location(f"image-serve:{path}")
         return Location.parse(registry_url or undercloud.registry())
 
+    def check_destinations(self, parameters: PrepareParameters) -> None:
+        """See that no entry has a directory where a tree takes everything.
+
+        :raises InvalidFile: when one has.
+        """
+        for entry in parameters.entries or ():
+            place = entry.push_destination
+            if (
+                self.image_serve
+                and isinstance(place, str)
+                and references.is_transport(references.split(place)[0])
+            ):
+                raise errors.InvalidFile(
+                    entry.path,
+                    f"{place}: a directory, and --image-serve names another",
+                    key=f"{entry.key}.push_destination",
+                    hint="name the registry that serves the tree, or leave"
+                    " --image-serve out",
+                )
+
     def with_credentials(
         self, credentials: Mapping[str, Credential | None]
     ) -> Self:

@@ -61,7 +61,7 @@ class Availability:
             )
 
     def found(self, reference: Reference) -> Descriptor | None:
-        """What the image's tag names, or None when that is not known."""
+        """The manifest that the image's tag names, or None if unknown."""
         return self._found.get(reference)
 
     def missing(self, reference: Reference) -> errors.ImagePrepError | None:

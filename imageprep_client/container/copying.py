@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from imageprep_client.container.discovering import DestinationTags
 from imageprep_client.container.request import PrepareRequest, Row, Stores
 from imageprep_client.container.worklist import WorkItem
 from imageprep_client.observer import Observer
@@ -11,7 +12,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.transfer import engine, graph
 from imageprep_client.transfer.copies import Copy
-from imageprep_client.transfer.known import KnownContent
+from imageprep_client.transfer.known import KeepsChecks, KnownContent
 
 
 class Copying:
@@ -22,6 +23,8 @@ class Copying:
         whatever their tags name by then.
     :param content: the manifests and configs that discovery read; they are
         not fetched again.
+    :param tags: those that discovery looked for at destinations.
+    :param checks: see `transfer.engine.copy_all`.
     """
 
     def __init__(
@@ -31,6 +34,8 @@ class Copying:
         observer: Observer,
         descriptors: Mapping[Reference, Descriptor],
         content: KnownContent,
+        tags: DestinationTags,
+        checks: KeepsChecks | None,
     ) -> None:
         self.concurrency = request.concurrency or engine.CONCURRENCY
         self._request = request
@@ -38,6 +43,8 @@ class Copying:
         self._observer = observer
         self._descriptors = descriptors
         self._content = content
+        self._tags = tags
+        self._checks = checks
 
     def copy(
         self, item: WorkItem, descriptor: Descriptor | None = None
@@ -62,10 +69,13 @@ class Copying:
             platforms=platforms,
             referrers=self._request.referrers,
             descriptor=descriptor or self.known(item.source),
+            current=self._tags.known(
+                item.push_destination, item.repository, item.tag
+            ),
         )
 
     def known(self, source: Reference) -> Descriptor | None:
-        """What this source was found to be, if it was looked at."""
+        """The manifest that discovery found for this source, or None."""
         return self._descriptors.get(source)
 
     def run(self, copies: Sequence[Copy]) -> Sequence[engine.CopyResult]:
@@ -77,11 +87,12 @@ class Copying:
             keep_going=self._request.keep_going,
             dry_run=self._request.dry_run,
             known=self._content,
+            checks=self._checks,
         )
 
 
 def row(item: WorkItem, result: engine.CopyResult) -> Row:
-    """What became of an item that was copied."""
+    """The row of an item that was copied."""
     return Row.of(
         result,
         image=item.image,

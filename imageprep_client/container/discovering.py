@@ -2,23 +2,112 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 from collections.abc import Callable, Sequence
 
 from imageprep_client import errors
+from imageprep_client.container import destinations as places
 from imageprep_client.container import discovery, worklist
+from imageprep_client.heat.parameters import PrepareParameters
 from imageprep_client.observer import Observer, Phase
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
+from imageprep_client.transfer.copies import ResolvedTag
 from imageprep_client.transfer.known import KnownContent
 from imageprep_client.transfer.workers import Workers
 
 
+class DestinationTags:
+    """Looks for tags at destinations, and remembers the answers.
+
+    Safe for use by several threads.
+
+    :param open_store: opens the repository at a destination.
+    """
+
+    def __init__(self, open_store: Callable[[str, str], base.Store]) -> None:
+        self._open = open_store
+        self._tags: dict[tuple[str, str, str], ResolvedTag] = {}
+
+    def known(
+        self, push_destination: str, repository: str, tag: str
+    ) -> ResolvedTag | None:
+        """The answer of a repository that was asked for a tag, or None."""
+        return self._tags.get((push_destination, repository, tag))
+
+    def repository(
+        self, push_destination: str, repository: str
+    ) -> _Repository:
+        """A repository to ask."""
+        store = self._open(push_destination, repository)
+        return _Repository(store, (push_destination, repository), self._tags)
+
+
+class _Repository:
+    """One repository that an image will be copied to."""
+
+    def __init__(
+        self,
+        store: base.Store,
+        names: tuple[str, str],
+        tags: dict[tuple[str, str, str], ResolvedTag],
+    ) -> None:
+        self._store = store
+        self._names = names
+        self._tags = tags
+
+    @property
+    def nearby(self) -> base.ReadableStore | None:
+        # Only stores of this host have something to flush.
+        return self._store if isinstance(self._store, base.Flushes) else None
+
+    def digest_of(self, tag: str) -> str | None:
+        """The digest that a tag names; None when there is none known.
+
+        An error is remembered: it is the copy's to report.
+        """
+        key = (*self._names, tag)
+        answer = self._tags.get(key) or ResolvedTag.of(self._store, tag)
+        self._tags[key] = answer
+        return answer.descriptor.digest if answer.descriptor else None
+
+
+def destinations(
+    selections: Sequence[worklist.Selection],
+    parameters: PrepareParameters,
+    undercloud_registry: Callable[[], str],
+) -> dict[worklist.Key, tuple[str, str]]:
+    """The push destination and repository of the images to discover.
+
+    An image that is modified on its way has another tag there: it has none.
+
+    :raises InvalidFile: when an entry names no location of images.
+    """
+    wanted: dict[worklist.Key, tuple[str, str]] = {}
+    for selection in selections:
+        entry = selection.entry
+        if not selection.label or not selection.images or entry.modify_role:
+            continue
+        location = places.location(entry, parameters, undercloud_registry)
+        if location is None:
+            continue
+        for image in selection.images:
+            reference = Reference.parse(image.image)
+            path = worklist.path_of(image.image, reference)
+            with contextlib.suppress(errors.InvalidReference):
+                wanted[image.image, selection.label] = (
+                    location.registry,
+                    places.repository(path, location),
+                )
+    return wanted
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Found:
-    """What came out.
+    """The result of a discovery.
 
     :ivar pins: one for each image; those that failed say why.
     :ivar descriptors: what the tags name.
@@ -39,11 +128,15 @@ def discover(
     observer: Observer,
     concurrency: int,
     known: KnownContent | None = None,
+    destination: Callable[
+        [worklist.Key], discovery.Destination | None
+    ] = lambda key: None,
 ) -> Found:
     """Ask for all of them; one that fails does not keep the others.
 
     :param source: opens the repository that an image is pulled from.
     :param known: keeps the manifests and configs that are read.
+    :param destination: the repository that an image is copied to, if any.
     """
     found = Found()
     lacking: dict[str, list[str]] = {}
@@ -57,6 +150,7 @@ def discover(
             query.label,
             fallback=query.default_tag,
             known=known,
+            destination=destination(query.key),
         )
         pinned = dataclasses.replace(query.reference, tag=discovered.tag)
         with lock:
@@ -92,7 +186,7 @@ def together(failed: Sequence[worklist.Undiscovered]) -> errors.ImagePrepError:
         ):
             return failure
     summary = "no tag could be discovered"
-    return errors.PartialFailure(
+    return errors.CombinedFailure(
         f"{summary} for {len(failures)} images"
         if len(failures) > 1
         else summary,

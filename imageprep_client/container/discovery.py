@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import string
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from imageprep_client import errors
 from imageprep_client.oci import manifest as manifests
@@ -28,7 +28,7 @@ _MAX_SHOWN = 40
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Discovered:
-    """What discovery found out about one image.
+    """The result of discovery for one image.
 
     :ivar descriptor: what the tag names.
     :ivar missing: the label that the image lacks, so that it keeps its tag.
@@ -38,6 +38,20 @@ class Discovered:
     descriptor: Descriptor
     labels: Mapping[str, str]
     missing: str | None = None
+
+
+class Destination(Protocol):
+    """The repository that an image will be copied to.
+
+    :ivar nearby: the same as a store, where reading it takes no network.
+    """
+
+    @property
+    def nearby(self) -> base.ReadableStore | None: ...
+
+    def digest_of(self, tag: str) -> str | None:
+        """The digest that a tag names; None when there is none known."""
+        ...
 
 
 class _LabelFormatter(string.Formatter):
@@ -75,11 +89,21 @@ def labels(
     :param known: is told what was fetched, and asked first.
     :raises InvalidContent: when the config is no image config.
     """
+    manifest = _image(store, descriptor, known)
+    return graph.fetch_config(store, manifest, known).labels
+
+
+def _image(
+    store: base.ReadableStore,
+    descriptor: Descriptor,
+    known: KnownContent | None,
+) -> manifests.Manifest:
+    """The manifest of an image; of an index, that for this host."""
     manifest = graph.fetch_manifest(store, descriptor, known)
     if manifest.is_index:
         child = _choose(manifest)
         manifest = graph.fetch_manifest(store, child, known)
-    return graph.fetch_config(store, manifest, known).labels
+    return manifest
 
 
 def _choose(index: manifests.Manifest) -> Descriptor:
@@ -97,6 +121,7 @@ def discover(
     *,
     fallback: bool,
     known: KnownContent | None = None,
+    destination: Destination | None = None,
 ) -> Discovered:
     """The versioned tag behind `tag`.
 
@@ -109,6 +134,8 @@ def discover(
         of the repository's newest tag count, the last that it lists, and the
         label must be there.
     :param known: is told what was fetched, and asked first.
+    :param destination: where the image is copied to. If the versioned tag
+        names the same image there, the source is not asked for the tag.
     :raises DiscoveryError: when no tag comes out, or it does not exist.
     """
     try:
@@ -117,13 +144,20 @@ def discover(
         newest = _newest(store) if fallback and label else None
         if newest is None:
             raise
-        descriptor = _resolve(store, newest)
+        tag, descriptor = newest, _resolve(store, newest)
         fallback = False
-    found = labels(store, descriptor, known)
+    image = _image(store, descriptor, known)
+    nearby = destination.nearby if destination else None
+    found = graph.fetch_config(store, image, known, nearby).labels
     if not label:
         return Discovered(tag, descriptor, found)
     missing = label if fallback and not _has(found, label) else None
     discovered = tag if missing else _tag_of(name, found, label)
+    if discovered == tag:
+        return Discovered(tag, descriptor, found, missing)
+    copied = destination.digest_of(discovered) if destination else None
+    if copied in (descriptor.digest, image.descriptor.digest):
+        return Discovered(discovered, descriptor, found, missing)
     try:
         return Discovered(
             discovered, store.resolve(discovered), found, missing
@@ -136,7 +170,7 @@ def discover(
 
 
 def _resolve(store: base.ReadableStore, tag: str) -> Descriptor:
-    """What a tag names; one request brings its manifest, too."""
+    """The manifest that a tag names; one request brings its bytes, too."""
     if isinstance(store, base.ReadsAhead):
         return store.resolve_ahead(tag)
     return store.resolve(tag)

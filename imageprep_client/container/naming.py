@@ -1,4 +1,4 @@
-"""What the parameters name once it is known what became of the images.
+"""The values of the parameters once the results of the copies are known.
 
 The worklist names images as the user does. A copy may leave out what nodes
 do not need, and what is at the destination has a digest of its own then.
@@ -43,7 +43,7 @@ def stored(
 
 
 def _stored(item: WorkItem, row: Row, observer: Observer) -> str:
-    """What names the image of this item at its destination."""
+    """The name of this item's image at its destination."""
     tagged, _, given = item.target.partition("@")
     digest = row.digest or (given if item.multi_arch else "")
     if digest:

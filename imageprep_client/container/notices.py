@@ -1,12 +1,34 @@
-"""What the input of a preparation may not mean as it is meant."""
+"""Input that is valid by itself and wrong together, or probably not meant."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
+from imageprep_client import errors
 from imageprep_client.catalog import Catalog
-from imageprep_client.container.worklist import Selection
+from imageprep_client.container.worklist import Selection, Worklist
 from imageprep_client.heat.parameters import PrepareEntry, PrepareParameters
+from imageprep_client.oci import reference as references
+
+_LOOPBACK = re.compile(r"127\.|\[(::1|0(:0){6}:1)\]")
+
+
+def check_variables(parameters: PrepareParameters, catalog: Catalog) -> None:
+    """See that ``set`` has no variables that make no difference.
+
+    :raises InvalidFile: at the first that neither the release nor the user's
+        own table knows.
+    """
+    for entry in parameters.entries or ():
+        for name in entry.values:
+            if not catalog.knows(name):
+                raise errors.InvalidFile(
+                    entry.path,
+                    "unknown variable",
+                    key=f"{entry.key}.set.{errors.printable(name)[:100]}",
+                    hint=catalog.advice(name),
+                )
 
 
 def notices(
@@ -48,6 +70,30 @@ def notices(
                 " as up to ussuri and in master; from victoria on the tag"
                 " wins: name the release with --release",
             )
+
+
+def unreachable(work: Worklist) -> Iterator[str]:
+    """Warnings of destinations that parameters name and nodes cannot reach."""
+    counts: dict[str, int] = {}
+    for item in work.images:
+        place = item.push_destination
+        if item.parameters and _is_local(place):
+            counts[place] = counts.get(place, 0) + len(item.parameters)
+    for place, count in counts.items():
+        parameters = f"{count} parameters" if count > 1 else "1 parameter"
+        yield (
+            f"{place}: no node can pull from it, and {parameters} will name"
+            " it: name a registry by an address that nodes reach, in"
+            " push_destination or LocalContainerRegistry"
+        )
+
+
+def _is_local(place: str) -> bool:
+    """Whether only this host can pull from there."""
+    if references.is_transport(place):
+        return True
+    host = re.sub(r":[0-9]+$", "", place)
+    return host == "localhost" or bool(_LOOPBACK.match(host))
 
 
 def _about(entry: PrepareEntry, text: str) -> str:

@@ -134,36 +134,78 @@ def write(
     ceph_vars: str,
     observer: Observer,
 ) -> None:
-    """Write the report; the parameters only when they hold."""
+    """Write the report, and all else if no image failed.
+
+    :raises PartialFailure: when a file cannot be written although all images
+        are in place.
+    """
+    problems: list[errors.ImagePrepError] = []
     if request.report_file:
-        files.write(
-            request.report_file,
-            report.render(result, dry_run=request.dry_run),
+        text = report.render(result, dry_run=request.dry_run)
+        _write(request.report_file, text, problems)
+    if not result.failures:
+        _write_results(
+            request, catalog, plan, result, ceph_vars, observer, problems
         )
-    if result.incomplete or (result.failures and not request.dry_run):
+    if not problems:
         return
+    if request.dry_run:
+        raise problems[0]
+    failures = result.failures
+    count = f"{len(failures)} of {len(result.rows)} images failed"
+    raise errors.PartialFailure(
+        f"{count if failures else 'all images are in place'}, but results"
+        " could not be written",
+        [*failures, *problems],
+    )
+
+
+def _write_results(
+    request: PrepareRequest,
+    catalog: Catalog,
+    plan: Plan | None,
+    result: PrepareResult,
+    ceph_vars: str,
+    observer: Observer,
+    problems: list[errors.ImagePrepError],
+) -> None:
+    """Write all but the report.
+
+    :param problems: gets the errors; one does not keep the other files from
+        being written.
+    """
     if request.ceph_vars_file:
-        files.write(request.ceph_vars_file, ceph_vars, mode=0o600)
+        _write(request.ceph_vars_file, ceph_vars, problems, mode=0o600)
     if plan is not None and not request.dry_run:
-        defaults = catalog.default_parameters()
-        written = plan.write_parameters(
-            {**defaults, **result.parameters}, request.header
-        )
-        if not written.changed:
-            observer.note(
-                f"plan {plan.name}: has these parameters already; nothing is"
-                " written into it"
-            )
+        values = {**catalog.default_parameters(), **result.parameters}
+        try:
+            written = plan.write_parameters(values, request.header)
+        except (errors.PlanError, errors.NoSpace) as error:
+            problems.append(error)
+        else:
+            if not written.changed:
+                observer.note(
+                    f"plan {plan.name}: has these parameters already;"
+                    " nothing is written into it"
+                )
     if request.output_images_file:
-        files.write(
-            request.output_images_file,
-            parameters.render_images(_images(result), request.header),
-        )
+        text = parameters.render_images(_images(result), request.header)
+        _write(request.output_images_file, text, problems)
     if request.output_env_file:
-        files.write(
-            request.output_env_file,
-            parameters.render(result.parameters, request.header),
-        )
+        text = parameters.render(result.parameters, request.header)
+        _write(request.output_env_file, text, problems)
+
+
+def _write(
+    path: str,
+    text: str,
+    problems: list[errors.ImagePrepError],
+    mode: int | None = None,
+) -> None:
+    try:
+        files.write(path, text, mode=mode)
+    except (errors.InvalidFile, errors.NoSpace) as error:
+        problems.append(error)
 
 
 def _images(result: PrepareResult) -> list[dict[str, str]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +15,7 @@ from imageprep_client.container import (
     ceph,
     changes,
     discovering,
+    discovery,
     naming,
     notices,
     outputs,
@@ -33,7 +36,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
 from imageprep_client.transfer import engine
-from imageprep_client.transfer.known import KnownContent
+from imageprep_client.transfer.known import KeepsChecks, KnownContent
 
 _UNMADE = (ImageOutcome.LEFT, ImageOutcome.FAILED)
 
@@ -47,18 +50,21 @@ def prepare(
     undercloud_registry: Callable[[], str],
     observer: Observer,
     now: datetime.datetime,
+    known: KnownContent | None = None,
+    checks: KeepsChecks | None = None,
 ) -> PrepareResult:
     """Discover, modify, copy, and write the parameters.
 
-    The parameters are written, to the file and the plan, only when every
-    image that they name is in place; a dry run writes the file as if it
-    were. Neither writes parameters when tags could not be discovered. The
-    report is written whatever became of the images.
+    The parameters are written, to the file and the plan, only when no image
+    failed. A dry run writes them to the file. The report is written whatever
+    became of the images.
 
     :param undercloud_registry: the ``host:port`` for
         ``push_destination: true`` where no parameter names it.
+    :param known: content that need not be fetched.
+    :param checks: see `transfer.engine.copy_all`.
     :raises InputError: nothing was done.
-    :raises PartialFailure: without ``keep_going``, when tags could not be
+    :raises CombinedFailure: without ``keep_going``, when tags could not be
         discovered; no image was copied.
     :raises StoreError: nothing could be done.
     """
@@ -75,8 +81,17 @@ def prepare(
         if request.ceph_vars_file
         else ""
     )
-    run = _Run(request, inputs, open_stores, workspaces, observer)
-    pins = run.discover()
+    run = _Run(
+        request,
+        inputs,
+        open_stores,
+        workspaces,
+        observer,
+        known or KnownContent(),
+        checks,
+    )
+    undercloud_registry = functools.cache(undercloud_registry)
+    pins = run.discover(undercloud_registry)
     work = worklist.build(
         inputs.selections,
         pins=pins,
@@ -89,6 +104,8 @@ def prepare(
             "no image is wanted: look at includes, excludes and the roles"
         )
     stops = work.undiscovered and not request.keep_going
+    for warning in notices.unreachable(work):
+        observer.warning(warning)
     result = run.leave(work) if stops else run.carry_out(work)
     outputs.write(request, inputs.catalog, plan, result, vars_text, observer)
     if stops:
@@ -98,7 +115,7 @@ def prepare(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Inputs:
-    """What was read, before any network is used."""
+    """The input, read before any network is used."""
 
     parameters: parameters.PrepareParameters
     catalog: catalogs.Catalog
@@ -135,6 +152,7 @@ def _read(request: PrepareRequest, plan: Plan | None) -> _Inputs:
     catalog = catalogs.load(release or catalogs.DEFAULT_RELEASE)
     if request.template_file:
         catalog = catalog.with_template(request.template_file)
+    notices.check_variables(wanted, catalog)
     outputs.spare(request, own, [*request.roles_files, request.template_file])
     enabled = services.enabled(merged, deployment_roles)
     selections = worklist.select(wanted, catalog, enabled)
@@ -154,6 +172,8 @@ class _Run:
         open_stores: OpenStores,
         workspaces: Workspaces,
         observer: Observer,
+        known: KnownContent,
+        checks: KeepsChecks | None,
     ) -> None:
         self._request = request
         self._inputs = inputs
@@ -165,22 +185,45 @@ class _Run:
         )
         self._opened = [self._patient]
         self._descriptors: dict[Reference, Descriptor] = {}
-        self._content = KnownContent()
+        self._content = known
+        self._tags = discovering.DestinationTags(self._patient.destination)
         self._copying = Copying(
-            request, self._patient, observer, self._descriptors, self._content
+            request,
+            self._patient,
+            observer,
+            self._descriptors,
+            known,
+            self._tags,
+            checks,
         )
         self._modifying = Modifying(
             request, workspaces, self._patient, self._copying, observer
         )
 
-    def discover(self) -> Mapping[worklist.Key, worklist.Pin]:
+    def discover(
+        self, undercloud_registry: Callable[[], str]
+    ) -> Mapping[worklist.Key, worklist.Pin]:
         """The tags and labels of the images whose entries ask for them."""
+        destinations = discovering.destinations(
+            self._inputs.selections,
+            self._inputs.parameters,
+            undercloud_registry,
+        )
+
+        def destination(key: worklist.Key) -> discovery.Destination | None:
+            if names := destinations.get(key):
+                # The copy reports a destination that cannot be opened.
+                with contextlib.suppress(errors.StoreError):
+                    return self._tags.repository(*names)
+            return None
+
         found = discovering.discover(
             worklist.to_discover(self._inputs.selections),
             self._patient.source,
             observer=self._observer,
             concurrency=self._concurrency,
             known=self._content,
+            destination=destination,
         )
         self._descriptors.update(found.descriptors)
         return found.pins
@@ -249,7 +292,6 @@ class _Run:
             named_rows,
             values,
             failures,
-            incomplete=bool(work.undiscovered),
         )
 
     def _available(self, items: Sequence[worklist.WorkItem]) -> Availability:
@@ -324,7 +366,7 @@ class _Run:
             error = result.error
             told = row(item, result)
             if item.modification:
-                # What it will be made of is known, and not what it will be.
+                # The source is known; the digest of the result is not.
                 told = dataclasses.replace(told, digest="")
             if error is not None:
                 if isinstance(error.__cause__, errors.NotFound):

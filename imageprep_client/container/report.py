@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 from imageprep_client.container.request import PrepareResult
+from imageprep_client.heat.parameters import INSECURE_REGISTRIES
+from imageprep_client.observer import ImageOutcome
 
 #: Raised when a key changes its meaning or goes away.
 VERSION = 1
@@ -13,7 +16,8 @@ VERSION = 1
 
 def render(result: PrepareResult, *, dry_run: bool) -> str:
     """JSON: ``version``, ``dry_run``, ``images`` (the rows), ``totals`` in
-    bytes and images per outcome, ``parameters``.
+    bytes and images per outcome, ``parameters`` (of images that are in place,
+    or will be after a dry run).
     """
     outcomes: dict[str, int] = {}
     for row in result.rows:
@@ -28,6 +32,33 @@ def render(result: PrepareResult, *, dry_run: bool) -> str:
             "mounted": sum(row.mounted for row in result.rows),
             "kept": sum(row.kept for row in result.rows),
         },
-        "parameters": dict(result.parameters),
+        "parameters": _parameters(result),
     }
     return json.dumps(document, indent=2) + "\n"
+
+
+def _parameters(result: PrepareResult) -> dict[str, Any]:
+    """The parameters without those that name an image that is not there."""
+    absent = {
+        row.destination or row.image
+        for row in result.rows
+        if row.outcome in (ImageOutcome.FAILED, ImageOutcome.LEFT)
+    }
+    left = {
+        name: value
+        for name, value in result.parameters.items()
+        if isinstance(value, list) or value not in absent
+    }
+    registries = {
+        value.partition("/")[0]
+        for value in left.values()
+        if isinstance(value, str)
+    }
+    insecure = [
+        name
+        for name in left.pop(INSECURE_REGISTRIES, ())
+        if name in registries
+    ]
+    if insecure:
+        left[INSECURE_REGISTRIES] = insecure
+    return left

@@ -43,6 +43,8 @@ class PrepareRequest:
     :ivar platforms: of an index copy only the images for these, and the
         index as it is; empty: what the entries say.
     :ivar referrers: what happens to signatures and other artefacts.
+    :ivar recheck: look at all content of images that registries have,
+        however lately it was seen.
     :ivar keep_going: whether the others are copied when an image fails, be it
         that its tag cannot be discovered.
     :ivar concurrency: pieces of work at once, at most.
@@ -71,6 +73,7 @@ class PrepareRequest:
     platforms: Sequence[Platform] = ()
     referrers: ReferrersPolicy = ReferrersPolicy.COPY
     keep_going: bool = False
+    recheck: bool = False
     concurrency: int = 0
     modify_concurrency: int = 0
     cleanup: str = "full"
@@ -125,17 +128,14 @@ class PrepareResult:
     """What a preparation did.
 
     :ivar rows: one per image, sorted by name.
-    :ivar parameters: the heat parameters; when `failures` is not empty they
-        were written nowhere, unless it was a dry run.
+    :ivar parameters: the heat parameters, without those of images whose tag
+        could not be discovered. They are written when no image failed.
     :ivar failures: one error per image that failed.
-    :ivar incomplete: whether `parameters` lack those of images whose tag
-        could not be discovered; not even a dry run writes them then.
     """
 
     rows: Sequence[Row]
     parameters: Mapping[str, Any]
     failures: Sequence[errors.ImagePrepError] = ()
-    incomplete: bool = False
 
     @property
     def nothing_done(self) -> bool:

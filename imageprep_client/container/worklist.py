@@ -1,4 +1,4 @@
-"""What a preparation has to do: entries and image table in, a list out.
+"""The worklist of a preparation: from entries and image table.
 
 Nothing here touches a disk, a network or a clock.
 """
@@ -13,12 +13,12 @@ from datetime import datetime
 
 from imageprep_client import errors
 from imageprep_client.catalog import Catalog, TableImage, filters
+from imageprep_client.container import destinations
 from imageprep_client.heat.parameters import (
     PrepareEntry,
     PrepareParameters,
     parse_entries,
 )
-from imageprep_client.host import undercloud
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.redaction import redacted
@@ -38,6 +38,13 @@ class Selection:
     images: tuple[TableImage, ...]
     label: str
     default_tag: bool
+
+    @property
+    def is_discovered(self) -> bool:
+        """Whether tags or labels of its images have to be discovered."""
+        entry = self.entry
+        labels_wanted = entry.modify_role and entry.modify_only_with_labels
+        return bool(self.label or labels_wanted)
 
     def keeps_tag(self, image: str) -> bool:
         """Whether an image without the label may keep the tag that it has.
@@ -74,7 +81,7 @@ class Query:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pin:
-    """What was found out about one image.
+    """The result of discovery for one image, by its tag.
 
     :ivar tag: the tag to use; empty: the one it has.
     :ivar labels: those of the labels asked for that it has.
@@ -129,7 +136,7 @@ class WorkItem:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Undiscovered:
-    """One container image of which it is not known what is to be done.
+    """An image whose tag or labels could not be discovered.
 
     :ivar image: its name as rendered.
     :ivar source: where it was looked for.
@@ -238,7 +245,7 @@ def to_discover(selections: Sequence[Selection]) -> tuple[Query, ...]:
     queries: dict[Key, Query] = {}
     for selection in selections:
         entry = selection.entry
-        if not _is_discovered(selection):
+        if not selection.is_discovered:
             continue
         for image in selection.images:
             key = (image.image, selection.label)
@@ -252,13 +259,6 @@ def to_discover(selections: Sequence[Selection]) -> tuple[Query, ...]:
                 labels=asked.union(entry.modify_only_with_labels),
             )
     return tuple(queries.values())
-
-
-def _is_discovered(selection: Selection) -> bool:
-    """Whether something has to be found out about its images."""
-    entry = selection.entry
-    labels_wanted = entry.modify_role and entry.modify_only_with_labels
-    return bool(selection.label or labels_wanted)
 
 
 def build(
@@ -288,12 +288,16 @@ def build(
     undiscovered: dict[Key, Undiscovered] = {}
     for selection in selections:
         entry = selection.entry
-        place = _place(selection, parameters, registry)
+        place = (
+            destinations.location(entry, parameters, registry)
+            if selection.images
+            else None
+        )
         multi_arch = _multi_arch(entry, parameters)
         for image in selection.images:
             key = (image.image, selection.label)
             pin = pins.get(key, Pin(""))
-            if pin.error is not None and _is_discovered(selection):
+            if pin.error is not None and selection.is_discovered:
                 source = _source(image.image, entry)
                 undiscovered[key] = Undiscovered(
                     image.image, source, pin.error
@@ -325,27 +329,6 @@ def build(
     )
 
 
-def _place(
-    selection: Selection,
-    parameters: PrepareParameters,
-    undercloud_registry: Callable[[], str],
-) -> Location | None:
-    """Where the images of an entry are copied to; None: nowhere."""
-    entry = selection.entry
-    if not entry.push_destination or not selection.images:
-        return None
-    try:
-        if isinstance(entry.push_destination, str):
-            return Location.parse(entry.push_destination)
-        if parameters.local_registry:
-            return Location.of_host(parameters.local_registry, undercloud.PORT)
-        return Location.parse(undercloud_registry())
-    except errors.InvalidReference as error:
-        raise errors.InvalidFile(
-            entry.path, str(error), key=f"{entry.key}.push_destination"
-        ) from error
-
-
 def _item(
     entry: PrepareEntry,
     image: TableImage,
@@ -355,7 +338,7 @@ def _item(
     multi_arch: bool,
 ) -> WorkItem:
     reference = Reference.parse(image.image)
-    path = image.image.partition("@")[0].removesuffix(f":{reference.tag}")
+    path = path_of(image.image, reference)
     tag = pin.tag or reference.tag or "latest"
     digest = f"@{reference.digest}" if reference.digest else ""
     name = f"{path}:{tag}{digest}"
@@ -366,11 +349,7 @@ def _item(
     try:
         references.check_tag(stored)
         if place is not None:
-            # What the rendered name has before its first slash is replaced,
-            # even where that is no registry but a namespace of docker.io:
-            # the parameters of deployments have always been made like this.
-            _, below = references.split(path)
-            repository = place.repository(below or path)
+            repository = destinations.repository(path, place)
             path = references.join(place.registry, repository)
     except errors.InvalidReference as error:
         raise errors.InvalidFile(
@@ -390,6 +369,11 @@ def _item(
         modification=modification,
         entry=entry,
     )
+
+
+def path_of(image: str, reference: Reference) -> str:
+    """The name of an image without its tag and digest."""
+    return image.partition("@")[0].removesuffix(f":{reference.tag}")
 
 
 def _source(image: str, entry: PrepareEntry) -> Reference:

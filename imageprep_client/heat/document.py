@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from imageprep_client import errors
+from imageprep_client.heat import verbatim
 from imageprep_client.host import inputs
 
 #: Bytes of a file; the largest real environments have some hundred KiB.
@@ -50,6 +51,10 @@ else:
 
 class _Loader(_Base):
     """Safe YAML; dates stay strings, as in heat."""
+
+    def construct_document(self, node: yaml.Node) -> Any:
+        verbatim.keep_text(node)
+        return super().construct_document(node)
 
     def construct_mapping(
         self, node: yaml.MappingNode, deep: bool = False

@@ -18,6 +18,7 @@ import yaml
 from imageprep_client import errors
 from imageprep_client.heat.environment import Environment
 from imageprep_client.heat.value import Value, describe
+from imageprep_client.heat.verbatim import TEXT_VARIABLE
 
 Scalar = str | int | float | bool | None
 
@@ -27,8 +28,6 @@ INSECURE_REGISTRIES = "DockerInsecureRegistryAddress"
 _PART = re.compile(r"[a-zA-Z0-9]+(_[a-zA-Z0-9]+)*")
 #: Variables of the image table that may be null: "choose for me".
 _NULLABLE = ("ceph_images", "neutron_driver")
-#: Variables of the image table that are parts of a name.
-_TEXTS = ("name_prefix", "name_suffix")
 #: Variables that users write beside ``set`` instead of in it.
 _BELONG_IN_SET = re.compile(r"(ceph_.*|name_.*|namespace.*|tag|.*_driver)")
 
@@ -249,8 +248,8 @@ def _values(value: Value) -> dict[str, Scalar]:
     for name, part in value.items():
         if part.data is None and name not in _NULLABLE:
             raise part.expected("a string", "write '' for an empty value")
-        if name in _TEXTS:
-            part.text()
+        if isinstance(part.data, bool) and TEXT_VARIABLE.fullmatch(name):
+            raise part.expected("a string", "put the value in quotes")
         if not isinstance(part.data, (str, int, float, bool, type(None))):
             raise part.expected("a string, number or boolean")
     return dict(value.data)

@@ -19,7 +19,7 @@ PATTERN = _DIGEST.pattern
 
 
 class Hash(Protocol):
-    """What this package uses of a ``hashlib`` object."""
+    """The methods of a ``hashlib`` object that this package uses."""
 
     def update(self, data: bytes | memoryview, /) -> None: ...
 

@@ -51,7 +51,7 @@ def parse(content: bytes, what: str) -> dict[str, Any]:
 
 
 def misreadable(document: Mapping[str, Any], names: Iterable[str]) -> str:
-    """What is wrong with fields that differ from these in case only.
+    """The problem of a field that differs from these in case only.
 
     Decoders such as that of Go take ``Layers`` for ``layers``, and the last
     one where there are both.

@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
-# What follows the @ of a name that has a digest, be it a wrong one.
+# The digest behind the @ of a name, be it a wrong one.
 _DIGEST = re.compile(r"@(sha[0-9]+:[^@]*|[a-z0-9+._-]+:[0-9a-fA-F]{32,})")
 
 
 def redacted(text: str) -> str:
     """The text without the password in it: ``user:***@host``.
 
-    What is before the last ``@``, but for that of a digest, is taken for a
+    Text before the last ``@``, but for that of a digest, is taken for a
     user and a password, whatever characters they have; in a URL a user
     alone may be a token.
     """

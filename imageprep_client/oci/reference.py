@@ -211,7 +211,7 @@ class Reference:
 
     @property
     def identifier(self) -> str:
-        """What a store resolves: the digest, else the tag, else latest."""
+        """The name that a store resolves: digest, else tag, else latest."""
         return self.digest or self.tag or "latest"
 
     def __str__(self) -> str:

@@ -30,7 +30,7 @@ _ACCESS = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Closure:
-    """What some tags and digests of a repository lead to.
+    """All content that some tags and digests of a repository lead to.
 
     :ivar manifests: those that exist.
     :ivar named: all digests, of blobs and of what is missing, too.
@@ -177,7 +177,7 @@ class RepositoryGraph:
 
 
 def problem(error: errors.StoreError) -> str:
-    """What an error says about the content that was asked for.
+    """The problem of the requested content that an error tells.
 
     :raises StoreError: the error, when it says nothing about the content.
     """

@@ -1,4 +1,4 @@
-"""What a registry or a tree holds: its images, and each one closely."""
+"""The images of a registry or a tree: a list, and one in detail."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from imageprep_client.oci.location import Location
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
+from imageprep_client.oci.referrers import subject_tag
 from imageprep_client.registries import reading
 from imageprep_client.stores import base
 from imageprep_client.transfer import graph
@@ -36,6 +37,21 @@ class Layer:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ListedImage:
+    """One tag of a list.
+
+    :ivar name: ``[registry/]repository:tag``.
+    :ivar digest, size, created: as in `Details`; empty where nobody asked,
+        or the image cannot be read.
+    """
+
+    name: str
+    digest: str = ""
+    size: int = 0
+    created: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
     """One image.
 
@@ -46,6 +62,8 @@ class Details:
     :ivar tag: empty when it was asked for by digest.
     :ivar created: as its config says it, RFC 3339; empty when it does not.
     :ivar platforms: the images of an index; empty for a single image.
+    :ivar platform: of the image of an index that is shown.
+    :ivar sized: platforms of the images that `size` is of.
     :ivar tags: all of the repository, sorted.
     :ivar size: bytes of all blobs, each once; of an index over all of its
         images that are there.
@@ -59,6 +77,8 @@ class Details:
     architecture: str = ""
     os: str = ""
     platforms: Sequence[str] = ()
+    platform: str = ""
+    sized: Sequence[str] = ()
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     layers: Sequence[Layer] = ()
     tags: Sequence[str] = ()
@@ -88,6 +108,7 @@ def images(
     open_store: Callable[[str], base.ReadableStore],
     *,
     prefix: str,
+    attached: bool,
     concurrency: int,
     observer: Observer,
 ) -> list[tuple[str, str]]:
@@ -97,6 +118,8 @@ def images(
     its tags is left out, and the observer is told.
 
     :param prefix: only repositories below this path; empty: all.
+    :param attached: whether tags of signatures and other attached artefacts
+        are listed, too.
     :raises StoreError: when there is no catalog, or no answer.
     """
     below = f"{prefix}/" if prefix else ""
@@ -106,7 +129,11 @@ def images(
 
     def ask(repository: str) -> None:
         try:
-            tags = reading.tags(open_store(repository))
+            tags = [
+                tag
+                for tag in reading.tags(open_store(repository))
+                if attached or not subject_tag(tag)
+            ]
         except errors.AccessDenied as error:
             observer.warning(f"{repository} is left out: {error}")
             return
@@ -126,19 +153,90 @@ def images(
     return sorted(found)
 
 
+def sized(
+    names: Sequence[tuple[str, str]],
+    open_store: Callable[[str], base.ReadableStore],
+    *,
+    concurrency: int,
+    observer: Observer,
+) -> list[ListedImage]:
+    """The images of a list with what their manifests and configs say.
+
+    An image that cannot be read is in the list without it, and the observer
+    is told.
+    """
+    read: dict[tuple[str, str], ListedImage] = {}
+
+    def ask(image: tuple[str, str]) -> None:
+        repository, tag = image
+        name = f"{repository}:{tag}"
+        try:
+            looked = _Image.read(open_store(repository), tag)
+        except errors.StoreError as error:
+            observer.warning(f"{name}: no size and age: {error}")
+            read[image] = ListedImage(name=name)
+            return
+        read[image] = ListedImage(
+            name=name,
+            digest=looked.manifest.descriptor.digest,
+            size=looked.size,
+            created=looked.config.created,
+        )
+
+    with Workers(concurrency, keep_going=False) as workers:
+        failures = workers.each(ask, names)
+    if failures:
+        raise failures[0][1]
+    return [read[image] for image in names]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Image:
+    """What manifests and a config say about an image.
+
+    :ivar present: its images, where it is an index.
+    :ivar shown: the one that is shown of an index, and its platform.
+    """
+
+    manifest: Manifest
+    present: Sequence[tuple[Descriptor, Manifest]]
+    shown: Manifest | None
+    platform: str
+    config: configs.ImageConfig
+
+    @classmethod
+    def read(cls, store: base.ReadableStore, identifier: str) -> _Image:
+        """Read it.
+
+        :raises StoreError: when it is not there, or cannot be read.
+        """
+        root = store.resolve(identifier)
+        manifest = graph.fetch_manifest(store, root)
+        present = _images(store, manifest)
+        chosen = _representative(present)
+        descriptor, shown = chosen or (None, None)
+        config = configs.ImageConfig()
+        if shown and shown.config and shown.config.media_type in _CONFIGS:
+            config = graph.fetch_config(store, shown)
+        platform = ""
+        if manifest.is_index and descriptor:
+            platform = str(descriptor.platform or "unknown")
+        return cls(manifest, present, shown, platform, config)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all blobs, each once."""
+        blobs = {b.digest: b for _, image in self.present for b in image.blobs}
+        return sum(blob.size for blob in blobs.values())
+
+
 def inspect(store: base.ReadableStore, reference: Reference) -> Details:
     """Look closely at an image.
 
     :raises StoreError: when it is not there, or cannot be read.
     """
-    root = store.resolve(reference.identifier)
-    manifest = graph.fetch_manifest(store, root)
-    present = _images(store, manifest)
-    shown = _representative(present)
-    config = configs.ImageConfig()
-    if shown and shown.config and shown.config.media_type in _CONFIGS:
-        config = graph.fetch_config(store, shown)
-    blobs = {b.digest: b for _, each in present for b in each.blobs}
+    image = _Image.read(store, reference.identifier)
+    root, shown, config = image.manifest.descriptor, image.shown, image.config
     return Details(
         name=reference.name
         if Location(reference.registry).is_registry
@@ -149,14 +247,23 @@ def inspect(store: base.ReadableStore, reference: Reference) -> Details:
         created=config.created,
         architecture=config.architecture,
         os=config.os,
-        platforms=[str(c.platform or "unknown") for c in manifest.manifests],
+        platforms=[
+            str(child.platform or "unknown")
+            for child in image.manifest.manifests
+        ],
+        platform=image.platform,
+        sized=[
+            str(descriptor.platform or "unknown")
+            for descriptor, _ in image.present
+            if image.manifest.is_index
+        ],
         labels=config.labels,
         layers=[
             Layer(digest=layer.digest, size=layer.size)
             for layer in (shown.layers if shown else ())
         ],
         tags=reading.tags(store),
-        size=sum(blob.size for blob in blobs.values()),
+        size=image.size,
     )
 
 
@@ -180,11 +287,11 @@ def _images(
 
 def _representative(
     images: Sequence[tuple[Descriptor, Manifest]],
-) -> Manifest | None:
+) -> tuple[Descriptor, Manifest] | None:
     """The image for this host, else the usual one, else any."""
     for wanted in (graph.host_platform(), Platform("linux", "amd64")):
         for descriptor, manifest in images:
             platform = descriptor.platform
             if platform and platform.matches(wanted):
-                return manifest
-    return images[0][1] if images else None
+                return descriptor, manifest
+    return images[0] if images else None

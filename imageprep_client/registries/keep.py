@@ -1,4 +1,4 @@
-"""What a pruning keeps: what environments name, and the newest tags."""
+"""The content that pruning keeps: named by environments, or the newest."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Names = Mapping[str, frozenset[str]]
 def named(
     environments: Iterable[Environment], is_here: Callable[[str], bool]
 ) -> dict[str, frozenset[str]]:
-    """What the values of all environments' parameters name in a registry.
+    """The images in a registry that parameters of environments name.
 
     Every text is looked at, also those in lists and maps. Of a reference
     with a tag and a digest both are kept.

@@ -21,7 +21,7 @@ from imageprep_client.transfer.workers import Workers
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PruneRequest:
-    """What is asked of a pruning.
+    """One request to prune.
 
     :ivar environment_files: heat environments; what a parameter of any of
         them names is kept, also where a later one has another value for it:
@@ -53,7 +53,7 @@ class Deleted:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PruneResult:
-    """What a pruning did.
+    """The result of a pruning.
 
     :ivar rows: sorted by repository, tags before digests.
     :ivar kept: how many tags are left.
@@ -93,6 +93,7 @@ def prune(
     :param is_here: whether the registry of a reference is this registry.
     :raises InvalidArgument: when nothing would be kept.
     :raises StoreError: nothing was deleted; also when another run writes.
+    :raises PartialFailure: a tree could not be written to in the middle.
     """
     if not request.environment_files and not request.keep_last:
         raise errors.InvalidArgument(
@@ -102,7 +103,7 @@ def prune(
     layers = [environment.load(path) for path in request.environment_files]
     merged = environment.merge(layers)
     registry = open_registry(parameters.parse(merged))
-    # What a strategy puts together is in none of the files alone.
+    # Merged values may be in none of the files alone.
     environments = [merged, *(environment.merge([each]) for each in layers)]
     if isinstance(registry, KeepsFiles) and not by_name:
         names = keep.named(environments, lambda _: True)
@@ -120,7 +121,12 @@ def prune(
     registry.check_writable()
     with registry.lock(_busy):
         plan = _plan(registry, request, names, observer)
-        _from_files(plan, registry)
+        try:
+            _from_files(plan, registry)
+        except errors.StoreError as error:
+            raise errors.PartialFailure(
+                "not everything was deleted", [error]
+            ) from error
     return _result(plan, collected=True)
 
 
@@ -133,7 +139,7 @@ def _busy(what: str) -> None:
 
 @dataclasses.dataclass(slots=True)
 class _Doomed:
-    """What goes from one repository.
+    """The content to delete from one repository.
 
     :ivar manifests: digests, parents before their children.
     :ivar rows: the digests that each row is about, the row's name first.
@@ -159,7 +165,7 @@ def _plan(
     names: keep.Names,
     observer: Observer,
 ) -> _Plan:
-    """What goes, with the bytes of each row; nothing is changed."""
+    """The content to delete, with the bytes of each row."""
     graphs: dict[str, RepositoryGraph] = {}
     kept: dict[str, Closure] = {}
     for graph, newest in _read(registry, request, observer):
@@ -219,7 +225,7 @@ def _check_sanity(
 
 
 def _doomed(graph: RepositoryGraph, kept: Closure, policy: _Policy) -> _Doomed:
-    """What goes from a repository of which `kept` stays."""
+    """The content to delete from a repository of which `kept` stays."""
     going = policy.removable(
         graph, [tag for tag in graph.tags if tag not in kept.tags], kept
     )
@@ -345,7 +351,7 @@ def _weigh_names(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Policy:
-    """What differs between a tree and a registry.
+    """The differences between pruning a tree and a registry.
 
     :ivar tell: warns of tags that stay although nothing keeps them.
     :ivar removable: of tags that are not kept, those that can go.

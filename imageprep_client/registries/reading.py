@@ -186,7 +186,7 @@ class _Reader:
         return [further for step in steps for further in self.take(step)]
 
     def _why(self, error: errors.StoreError, *, lasting: bool = False) -> str:
-        """What is wrong, as in `RepositoryGraph.broken`.
+        """The problem that an error tells, as in `RepositoryGraph.broken`.
 
         :param lasting: whether wrong content is known to stay wrong.
         :raises StoreError: the error, when it says nothing about the content.

@@ -1,4 +1,4 @@
-"""What is looked after: a registry or a tree, with all its repositories."""
+"""The interface of a whole registry or tree."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from imageprep_client.transfer.workers import Workers
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
-    """What was deleted.
+    """The result of a deletion.
 
     :ivar tags: their names, sorted.
     :ivar manifests: how many manifests and indexes.
@@ -126,23 +126,29 @@ def _delete(
     tags = {t for t, d in known.tags.items() if d in gone}
     blobs = known.unneeded(gone)
     store.delete(root)
-    for digest in sorted(gone - {root.digest}):
-        # Another deletion may have been faster.
-        with contextlib.suppress(errors.NotFound):
-            store.delete(known.descriptors[digest])
     deleted = 0
-    for blob in blobs:
-        # Not all of an image need be in a repository.
-        with contextlib.suppress(errors.NotFound):
-            store.delete(blob)
-            deleted += 1
+    try:
+        for digest in sorted(gone - {root.digest}):
+            # Another deletion may have been faster.
+            with contextlib.suppress(errors.NotFound):
+                store.delete(known.descriptors[digest])
+        for blob in blobs:
+            # Not all of an image need be in a repository.
+            with contextlib.suppress(errors.NotFound):
+                store.delete(blob)
+                deleted += 1
+    except errors.StoreError as error:
+        raise errors.PartialFailure(
+            f"{root.digest}: deleted, but not everything that only it needed",
+            [error],
+        ) from error
     return Removed(
         tags=tuple(sorted(tags)), manifests=len(gone), blobs=deleted
     )
 
 
 class _Known:
-    """What a repository has, as far as it tells.
+    """The content of a repository, as far as it tells.
 
     :ivar tags: digest by tag, where the store tells it.
     :ivar dangling: tags that name nothing.
@@ -206,7 +212,7 @@ class _Known:
         return set(self._graph.tags_by_digest.get(digest, ()))
 
     def kept(self, root: str, doomed: set[str], leaving: set[str]) -> set[str]:
-        """What the rest of the repository leads to.
+        """The manifests that the rest of the repository leads to.
 
         :param root: the manifest that is deleted.
         :param doomed: everything below the manifest that is deleted.
@@ -227,7 +233,7 @@ class _Known:
     def users(
         self, digest: str, kept: set[str], leaving: set[str]
     ) -> tuple[str, ...]:
-        """What keeps a manifest, for messages: tags, then manifests."""
+        """The users of a manifest, for messages: tags, then manifests."""
         tags = [f"tag {tag}" for tag in self.tags_of(digest) - leaving]
         indexes = [
             f"index {min(self.tags_of(name), default=name)}"

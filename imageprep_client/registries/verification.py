@@ -53,7 +53,7 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a verification found.
+    """The result of a verification.
 
     :ivar problems: sorted; empty when all is right.
     :ivar manifests: how many were read.
@@ -180,7 +180,7 @@ class _Verification:
         broken: Mapping[tuple[str, str], str],
         known: set[Problem],
     ) -> set[Problem]:
-        """What reading blobs has found and a second look confirms.
+        """Problems that reading blobs has found and a second look confirms.
 
         A deletion may have taken, between the two, an image with its blobs.
         """
@@ -280,7 +280,7 @@ class _Job:
     repositories: list[str]
 
     def check(self, workers: Workers, observer: Observer) -> str:
-        """What is wrong with it, or nothing.
+        """The problem of the blob; empty when there is none.
 
         What seems to be corrupt is read again: it may have been so only on
         its way here.
@@ -307,7 +307,7 @@ class _Job:
 
 
 def _jobs(read: Iterable[RepositoryGraph]) -> list[_Job]:
-    """What is to be read: files that share storage, and blobs that
+    """The blobs to read: files that share storage, and blobs that
     repositories of a registry share, only once; the largest first.
     """
     jobs: dict[object, _Job] = {}
@@ -328,7 +328,7 @@ def _jobs(read: Iterable[RepositoryGraph]) -> list[_Job]:
 def _problems(
     graph: RepositoryGraph, states: Mapping[str, str]
 ) -> set[Problem]:
-    """What is wrong in a repository, with the tags that need it."""
+    """The problems of a repository, with the tags that they concern."""
     if not states:
         return set()
     tags = _tags_by_name(graph)
@@ -354,7 +354,7 @@ def _unreferenced(each: RepositoryGraph) -> list[str]:
 
 
 def _state(each: RepositoryGraph, blob: Descriptor) -> str:
-    """What is wrong with a blob from the outside, or nothing."""
+    """The problem of a blob that shows without reading it, or nothing."""
     sizes = each.file_sizes.get(blob.digest, ())
     if blob.size in sizes or each.store.exists(blob):
         return ""

@@ -62,8 +62,11 @@ class MemoryStore:
     def resolve(self, reference: str) -> Descriptor:
         if not digests.is_valid(reference):
             references.check_tag(reference)
-        digest = self._data.tags.get(reference, reference)
-        descriptor = self._data.manifests.get(digest)
+        # Looking for a tag makes no repository.
+        with self._home._lock:
+            data = self._home._repositories.get(self.repository, _Repository())
+        digest = data.tags.get(reference, reference)
+        descriptor = data.manifests.get(digest)
         if descriptor is None:
             raise errors.NotFound(f"{self}:{reference}: manifest unknown")
         return descriptor

@@ -1,4 +1,4 @@
-"""What is attached to an image: signatures, attestations, bills of materials.
+"""Artefacts of an image: signatures, attestations, bills of materials.
 
 Attached are the manifests that name the image as their ``subject`` (OCI
 distribution spec, "Listing Referrers"), and what cosign keeps under tags that
@@ -27,7 +27,7 @@ _HINT = "leave out --referrers require to copy the image without it"
 
 
 class ReferrersPolicy(enum.StrEnum):
-    """What to do about the artefacts that are attached to an image."""
+    """The treatment of artefacts that are attached to an image."""
 
     #: Copy none.
     LEAVE = "leave"

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
+from typing import Self
 
 from imageprep_client import errors
 from imageprep_client.observer import BlobOutcome, ImageOutcome
@@ -16,6 +17,37 @@ from imageprep_client.transfer import attached as attachments
 from imageprep_client.transfer import graph as graphs
 from imageprep_client.transfer.attached import ReferrersPolicy
 from imageprep_client.transfer.powers import DestinationPowers, SourcePowers
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ResolvedTag:
+    """The answer of a destination that was asked for a tag.
+
+    :ivar descriptor: what the tag names; None: there is no such tag.
+    :ivar error: why it is not known, or None.
+    """
+
+    descriptor: Descriptor | None = None
+    error: errors.StoreError | None = None
+
+    @classmethod
+    def of(cls, store: base.ReadableStore, tag: str) -> Self:
+        """Ask for a tag."""
+        try:
+            return cls(store.resolve(tag))
+        except errors.NotFound:
+            return cls()
+        except errors.StoreError as error:
+            return cls(error=error)
+
+    def get(self) -> Descriptor | None:
+        """The descriptor.
+
+        :raises StoreError: when it is not known.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.descriptor
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -28,6 +60,7 @@ class Copy:
     :ivar platforms: what is taken of an index.
     :ivar referrers: what happens to artefacts that are attached to it.
     :ivar descriptor: what `reference` resolved to, where that is known.
+    :ivar current: what `tag` resolved to, where that is known.
     """
 
     name: str
@@ -38,6 +71,7 @@ class Copy:
     platforms: graphs.Platforms = graphs.ALL_PLATFORMS
     referrers: ReferrersPolicy = ReferrersPolicy.LEAVE
     descriptor: Descriptor | None = None
+    current: ResolvedTag | None = None
 
 
 class ImageCopy:
@@ -80,7 +114,7 @@ class ImageCopy:
 
     @property
     def graphs(self) -> list[graphs.Graph]:
-        """What has to be written: the image and what is attached to it."""
+        """All content to write: the image and its artefacts."""
         if self.graph is None or self.outcome is not None:
             return []
         return [self.graph, *(each.graph for each in self.attached)]
@@ -119,6 +153,11 @@ class ImageCopy:
         lost = [a for a in self.attached if blob.digest in a.graph.digests]
         self.attached = tuple(a for a in self.attached if a not in lost)
         return [artefact.digest for artefact in lost]
+
+    @property
+    def key(self) -> str:
+        """The whole name at the destination."""
+        return f"{self.registry}/{self.repository}:{self.copy.tag}"
 
     def finish(self, outcome: ImageOutcome) -> None:
         """Note that the destination has the image."""

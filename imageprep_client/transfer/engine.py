@@ -26,7 +26,7 @@ from imageprep_client.stores import base, verify
 from imageprep_client.transfer import graph as graphs
 from imageprep_client.transfer.blobs import BlobTransfers
 from imageprep_client.transfer.copies import Copy, ImageCopy
-from imageprep_client.transfer.known import KnownContent
+from imageprep_client.transfer.known import KeepsChecks, KnownContent
 from imageprep_client.transfer.preflight import Preflight, Probing
 from imageprep_client.transfer.workers import Cancelled, Workers
 
@@ -72,6 +72,7 @@ def copy_all(
     keep_going: bool = False,
     dry_run: bool = False,
     known: KnownContent | None = None,
+    checks: KeepsChecks | None = None,
 ) -> list[CopyResult]:
     """Copy images, each blob once per destination; one result per copy.
 
@@ -86,6 +87,7 @@ def copy_all(
 
     :param dry_run: find out what would be moved, and write nothing.
     :param known: content that was read before and is not fetched again.
+    :param checks: see `Preflight`; told of the images that are copied.
     :raises NoSpace: when the destination has no room; nothing was moved.
     """
     known = known or KnownContent()
@@ -96,6 +98,7 @@ def copy_all(
             observer,
             probing=Probing.AT_ONCE if dry_run else Probing.WITH_THE_PUSH,
             known=known,
+            checks=checks,
         )
         preflight.run()
         if dry_run:
@@ -103,6 +106,10 @@ def copy_all(
         elif not workers.stopped:
             preflight.check_space()
             _Transfer(preflight, workers, observer, known).run()
+    if checks:
+        for image in preflight.images:
+            if image.outcome is ImageOutcome.COPIED and image.root:
+                checks.note(image.key, image.root.digest)
     unfinished = ImageOutcome.PLANNED if dry_run else ImageOutcome.LEFT
     return [_result(image, unfinished) for image in preflight.images]
 
@@ -237,7 +244,7 @@ def _content(manifest: Manifest) -> base.Content:
 def _tags_on_push(image: ImageCopy) -> base.PushesTagged | None:
     """The power to push the image's manifest with its tag, if it is used.
 
-    What is attached to it may have to come between the two.
+    Artefacts of the image have to come between the two.
     """
     return None if image.attached else image.powers.pushes_tagged
 

@@ -1,7 +1,8 @@
-"""What an image consists of: a manifest's successors, walked within bounds."""
+"""The content of an image: a manifest's successors, walked within bounds."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import platform as host
@@ -177,25 +178,32 @@ def fetch_config(
     store: base.ReadableStore,
     manifest: Manifest,
     known: KnownContent | None = None,
+    nearby: base.ReadableStore | None = None,
 ) -> configs.ImageConfig:
     """The config of an image, verified; an empty one where it has none.
 
     :param known: is asked first, and told what was fetched.
+    :param nearby: a store of this host that may have the config, too.
     :raises InvalidContent: when it is no image config.
     """
     config = manifest.config
     if config is None:
         return configs.ImageConfig()
     content = known.get(config) if known else None
+    if content is None and nearby is not None:
+        with contextlib.suppress(errors.StoreError):
+            content = _config(nearby, config)
     if content is None:
-        content = _again(
-            lambda: verify.read_all(
-                store.fetch(config), configs.MAX_SIZE, config.digest
-            )
-        )
+        content = _again(lambda: _config(store, config))
         if known:
             known.add(config.digest, content)
     return configs.parse(content, config.digest)
+
+
+def _config(store: base.ReadableStore, config: Descriptor) -> bytes:
+    return verify.read_all(
+        store.fetch(config), configs.MAX_SIZE, config.digest
+    )
 
 
 def _again(read: Callable[[], T]) -> T:

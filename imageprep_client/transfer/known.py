@@ -3,38 +3,97 @@
 from __future__ import annotations
 
 import threading
+from typing import Protocol
 
+from imageprep_client.oci import digest as digests
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base, verify
 
 # Manifests and configs of real images take some kilobytes each.
 _MAX_BYTES = 64 * 1024 * 1024
+# Larger content is layers, which no cache has.
+_MAX_CACHED = 1024 * 1024
+
+
+class KeepsContent(Protocol):
+    """Keeps small content between runs; it may lose or damage it."""
+
+    def get(self, digest: str) -> bytes | None:
+        """The bytes kept under a digest, which may be any bytes."""
+        ...
+
+    def add(self, digest: str, content: bytes) -> None:
+        """Keep content, if that is possible."""
+        ...
+
+
+class KeepsChecks(Protocol):
+    """Knows which images of registries were seen whole lately."""
+
+    def is_fresh(self, image: str, digest: str) -> bool:
+        """Whether that holds for this image.
+
+        :param image: its whole name at the destination.
+        """
+        ...
+
+    def note(self, image: str, digest: str) -> None:
+        """Note that all of an image is in place now."""
+        ...
 
 
 class KnownContent:
     """Verified manifests and configs by digest, within a bound on their sum.
 
-    What does not fit is forgotten, and fetched again. Safe for use by several
-    threads.
+    Content over the bound is forgotten, and fetched again. Safe for use by
+    several threads.
+
+    :param cache: what earlier runs kept; its bytes are compared with their
+        digest.
     """
 
-    def __init__(self, limit: int = _MAX_BYTES) -> None:
+    def __init__(
+        self, limit: int = _MAX_BYTES, cache: KeepsContent | None = None
+    ) -> None:
         self._left = limit
+        self._cache = cache
         self._contents: dict[str, bytes] = {}
         self._lock = threading.Lock()
 
     def add(self, digest: str, content: bytes) -> None:
         """Keep content, which has this digest."""
-        with self._lock:
-            if len(content) <= self._left and digest not in self._contents:
-                self._left -= len(content)
-                self._contents[digest] = content
+        if self._keep(digest, content) and self._cache:
+            self._cache.add(digest, content)
 
     def get(self, descriptor: Descriptor) -> bytes | None:
         """The content that the descriptor describes, if it is known."""
         content = self._contents.get(descriptor.digest)
+        if content is None:
+            content = self._cached(descriptor)
         if content is None or len(content) != descriptor.size:
             return None
+        return content
+
+    def _keep(self, digest: str, content: bytes) -> bool:
+        """Keep content in memory; whether it is new."""
+        with self._lock:
+            is_new = digest not in self._contents
+            if is_new and len(content) <= self._left:
+                self._left -= len(content)
+                self._contents[digest] = content
+        return is_new
+
+    def _cached(self, descriptor: Descriptor) -> bytes | None:
+        """What the cache has, if it is what the descriptor describes."""
+        if self._cache is None or descriptor.size > _MAX_CACHED:
+            return None
+        content = self._cache.get(descriptor.digest)
+        algorithm = descriptor.digest.partition(":")[0]
+        if content is None or (
+            digests.of(content, algorithm) != descriptor.digest
+        ):
+            return None
+        self._keep(descriptor.digest, content)
         return content
 
     def open(self, descriptor: Descriptor) -> base.Content | None:

@@ -10,7 +10,7 @@ from imageprep_client.stores import base
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SourcePowers:
-    """What a source can do beyond `base.ReadableStore`; None: it cannot."""
+    """The optional powers of a source; None: it lacks the power."""
 
     reads_ahead: base.ReadsAhead | None
     lists_tags: base.ListsTags | None
@@ -29,7 +29,7 @@ class SourcePowers:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DestinationPowers:
-    """What a destination can do beyond `base.Store`; None: it cannot."""
+    """The optional powers of a destination; None: it lacks the power."""
 
     mounts: base.Mounts | None
     begins_pushes: base.BeginsPushes | None

@@ -1,4 +1,4 @@
-"""What a set of copies needs: resolved, walked and located, nothing moved."""
+"""The needs of a set of copies: resolved, walked and located, not moved."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from imageprep_client.transfer.copies import (
     Located,
     Missing,
     MountFrom,
+    ResolvedTag,
     Unprobed,
 )
-from imageprep_client.transfer.known import KnownContent
+from imageprep_client.transfer.known import KeepsChecks, KnownContent
 from imageprep_client.transfer.workers import Workers
 
 #: In how many repositories of a registry a blob is looked for before it is
@@ -49,9 +50,12 @@ class Probing(enum.Enum):
 
 
 class Preflight:
-    """What `copies` need, found out by several threads.
+    """Finds out, by several threads, which content copies need.
 
     :param known: content that need not be fetched again.
+    :param checks: the images that were seen whole; of others that seem to be
+        present in a registry all content is looked at. None: no registry is
+        asked for the content of an image that it has.
     :ivar images: one per copy, in their order.
     :ivar blobs: the unique blobs per destination registry, largest and most
         shared first.
@@ -65,6 +69,7 @@ class Preflight:
         *,
         probing: Probing,
         known: KnownContent,
+        checks: KeepsChecks | None = None,
     ) -> None:
         self.images = [ImageCopy(copy) for copy in copies]
         self.blobs: list[BlobCopy] = []
@@ -72,6 +77,7 @@ class Preflight:
         self._observer = observer
         self._probing = probing
         self._known = known
+        self._checks = checks
         self._lock = threading.Lock()
         self._noted: set[str] = set()
         self._budget = graphs.Budget(_MAX_BYTES, "all images of this run")
@@ -139,7 +145,7 @@ class Preflight:
         copy = image.copy
         self._observer.image_started(copy.name)
         with image.blame("resolve", "destination"):
-            image.current = _named(copy.destination, copy.tag)
+            image.current = _current(image)
         with image.blame("resolve", "source"):
             root = copy.descriptor or _root(image)
         # The manifest of an index says which image of it is wanted.
@@ -177,11 +183,41 @@ class Preflight:
         if current is None or current.digest != root.digest:
             return
         with image.blame("check", "destination"):
-            if not _holds(image, current):
+            if not _holds(image, current) or not self._is_whole(
+                image, current
+            ):
                 return
         image.root = current
         image.finish(ImageOutcome.PRESENT)
         self._observer.image_finished(image.copy.name, ImageOutcome.PRESENT)
+
+    def _is_whole(self, image: ImageCopy, root: Descriptor) -> bool:
+        """Whether a registry has all content of an image.
+
+        That it took the manifest once does not prove that. An image that was
+        seen whole lately is not looked at.
+        """
+        checks = self._checks
+        if checks is None or image.powers.checks_graph:
+            return True
+        if checks.is_fresh(image.key, root.digest):
+            return True
+        store = image.copy.destination
+        try:
+            content = graphs.walk(
+                store, root, image.copy.platforms, known=self._known
+            )
+            is_whole = all(map(store.exists, content.blobs))
+        except errors.NotFound:
+            is_whole = False
+        except errors.AccessDenied:
+            # Nobody may look: the registry is taken at its word.
+            return True
+        if is_whole:
+            checks.note(image.key, root.digest)
+        else:
+            self._note(f"{image.key}: content is missing; it is copied again")
+        return is_whole
 
     def _group(self) -> list[BlobCopy]:
         """The unique blobs of all images, per destination registry."""
@@ -242,16 +278,19 @@ def _has(store: base.ReadableStore, blob: Descriptor) -> bool:
         return False
 
 
-def _named(store: base.ReadableStore, tag: str) -> Descriptor | None:
-    """What the tag names, or None."""
-    try:
-        return store.resolve(tag)
-    except errors.NotFound:
-        return None
+def _current(image: ImageCopy) -> Descriptor | None:
+    """The manifest that the destination's tag names, or None.
+
+    A store of this host is asked again: other runs are kept from it now.
+    """
+    copy = image.copy
+    if copy.current is None or image.powers.flushes:
+        return ResolvedTag.of(copy.destination, copy.tag).get()
+    return copy.current.get()
 
 
 def _root(image: ImageCopy) -> Descriptor:
-    """What is to be copied.
+    """The manifest to copy.
 
     Where the destination has nothing to compare with, the manifest will be
     needed: one request brings it with its digest.

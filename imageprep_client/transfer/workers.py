@@ -43,7 +43,7 @@ class Workers:
         return self._stop.is_set()
 
     def stop(self) -> None:
-        """Let every piece of work give up at its next check."""
+        """Make every piece of work give up at its next check."""
         self._stop.set()
 
     def check(self) -> None:
@@ -141,7 +141,7 @@ class Workers:
 
 
 class _Queue(Generic[T]):
-    """What is to be done, as `Workers.each` has it.
+    """The pending work of one `Workers.each`.
 
     :ivar most: how many threads can be of use.
     """
@@ -181,7 +181,7 @@ class _Queue(Generic[T]):
                 if not self._busy:
                     yield ()
                     return
-                # Who is busy may add to the queue.
+                # Busy workers may add to the queue.
                 self._changed.wait()
             self._busy += 1
             self._busy_large += large
@@ -191,7 +191,7 @@ class _Queue(Generic[T]):
             with self._changed:
                 self._busy -= 1
                 self._busy_large -= large
-                # Whoever has done an item takes the next one. The others
+                # A worker that finished an item takes the next one. The others
                 # are called for what is added, and for the end.
                 if not self._busy:
                     self._changed.notify_all()

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import heapq
 import json
 import os
 import pathlib
@@ -23,11 +22,16 @@ from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import images
 from tests import servers
 
-TAG = "bench"
+#: The tag that the environments give, and the one that the images' label has.
+TAG, VERSION = "current", "17.1-20260102.3"
+_LABEL = "version"
+_TAGS = (TAG, VERSION)
+_LABELS = {_LABEL: VERSION, "release": "3", "vendor": "bench"}
 _NAMESPACE = "bench"
-_RELEASE = "zed"
+# A release that discovers tags though the environment gives one.
+_RELEASE = "master"
 _REQUEST = r"^(GET|HEAD|PUT|POST|PATCH|DELETE) "
-_CURLS = 8
+_TRANSFERS = 8
 #: What is kept of the caller's environment; above all no ``OS_*``.
 _KEPT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL")
 _THREADS = 8
@@ -69,9 +73,10 @@ class Source:
         """How many requests it had so far."""
         return len(self.registry.requests(_REQUEST))
 
-    def blob_requests(self) -> int:
-        """How many of them asked for a blob."""
-        return len(self.registry.requests(r"^GET \S+/blobs/sha256:"))
+    def blob_requests(self) -> list[str]:
+        """The digests of the blobs that it was asked for."""
+        found = self.registry.requests(r"^GET \S+/blobs/sha256:")
+        return [text.split()[1].rpartition("/")[2] for text in found]
 
 
 def overcloud(
@@ -79,18 +84,20 @@ def overcloud(
 ) -> images.ImageSet:
     """Images that share layers as those of a deployment do."""
     return images.overcloud(
-        {f"{_NAMESPACE}/image-{n:04}": [TAG] for n in range(count)},
+        {f"{_NAMESPACE}/image-{n:04}": _TAGS for n in range(count)},
         seed=seed,
         unique_bytes=unique_bytes,
+        labels=_LABELS,
     )
 
 
 def release(unique_bytes: int, seed: str = "bench") -> images.ImageSet:
     """The same, of a release: 86 images that are in its table."""
     return images.overcloud(
-        {name: [TAG] for name in _release_names()},
+        dict.fromkeys(_release_names(), _TAGS),
         seed=seed,
         unique_bytes=unique_bytes,
+        labels=_LABELS,
     )
 
 
@@ -110,7 +117,12 @@ def one_layer(size: int) -> images.ImageSet:
     """One image with one large layer."""
     name = f"{_NAMESPACE}/image-0000"
     image = images.random_image(
-        "large", repository=name, tags=[TAG], layers=1, size=size
+        "large",
+        repository=name,
+        tags=_TAGS,
+        labels=_LABELS,
+        layers=1,
+        size=size,
     )
     return images.ImageSet((image,))
 
@@ -219,16 +231,23 @@ class Bench:
         host: str,
         destination: str,
         *words: str,
+        again: bool = False,
     ) -> Taken:
         """``openstack image-prepare run`` over all images.
 
         :param host: the registry they come from.
         :param destination: a registry, or the path of a tree.
+        :param again: whether what earlier runs kept of the content of
+            registries may be used.
         """
+        if not again:
+            cache = self.directory / ".cache" / "imageprep-client"
+            shutil.rmtree(cache, ignore_errors=True)
         is_tree = destination.startswith("/")
         entry = {
             "push_destination": "localhost:8787" if is_tree else destination,
             "set": {"namespace": f"{host}/{_NAMESPACE}", "tag": TAG},
+            "tag_from_label": _LABEL,
         }
         names = [image.repository for image in found.images]
         if set(names) <= set(_release_names()):
@@ -255,7 +274,7 @@ class Bench:
     ) -> Taken:
         """``skopeo sync`` of all images, to a registry or directory."""
         kind = "dir" if destination.startswith("/") else "docker"
-        wanted = {image.repository: list(image.tags) for image in found.images}
+        wanted = {image.repository: [VERSION] for image in found.images}
         document = {host: {"tls-verify": False, "images": wanted}}
         self._write("sync.yaml", json.dumps(document))
         return self.take(
@@ -268,38 +287,38 @@ class Bench:
         )
 
     def limit(self, source: Source) -> Taken:
-        """Only move the bytes: eight curls, sha256sum, then sync."""
+        """Only move the bytes: curl, sha256sum on two processors, sync."""
         target = self.directory / "limit"
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
-        sums = []
-        shares: list[tuple[int, int, list[str]]] = [
-            (0, n, []) for n in range(_CURLS)
-        ]
         homes = {
             blob.descriptor.digest: (image.repository, blob.descriptor.size)
             for image in source.images.images
             for blob in image.blobs
         }
-        # Balanced: the largest blob goes to whoever has least to do.
+        urls = []
+        shares: list[tuple[int, list[str]]] = [(0, []), (0, [])]
+        # Balanced: the largest blob goes to the program with least to do.
         for digest in sorted(homes, key=lambda d: -homes[d][1]):
             repository, size = homes[digest]
             url = f"http://{source.host}/v2/{repository}/blobs/{digest}"
-            done, number, lines = shares[0]
-            lines.append(f'url = "{url}"\noutput = "{digest}"\n')
-            heapq.heapreplace(shares, (done + size, number, lines))
-            sums.append(f"{digest.partition(':')[2]}  {digest}\n")
-        for _, number, lines in shares:
-            (target / f"curl-{number}").write_text("".join(lines))
-        (target / "sums").write_text("".join(sums))
-        curls = " ".join(
-            f"curl -sSf -K curl-{number} &" for number in range(_CURLS)
-        )
+            urls.append(f'url = "{url}"\noutput = "{digest}"\n')
+            done, lines = shares[0]
+            lines.append(f"{digest.partition(':')[2]}  {digest}\n")
+            shares = sorted(
+                [(done + size, lines), shares[1]], key=lambda share: share[0]
+            )
+        (target / "urls").write_text("".join(urls))
+        for number, (_, lines) in enumerate(shares):
+            (target / f"sums-{number}").write_text("".join(lines))
         script = (
-            f"cd limit && {{ {curls} wait; }} &&"
-            " sha256sum --check --quiet sums && sync -f ."
+            "cd limit &&"
+            f" curl -sSf -Z --parallel-max {_TRANSFERS} -K urls && {{"
+            " sha256sum --check --quiet sums-0 & first=$!;"
+            " sha256sum --check --quiet sums-1 && wait $first; } &&"
+            " sync -f ."
         )
-        taken = self.take("the limit: curls", ["sh", "-c", script])
+        taken = self.take("the limit: curl", ["sh", "-c", script])
         shutil.rmtree(target)
         return taken
 

@@ -33,7 +33,10 @@ SERVICES = {
 LABELS = {"version": "17.1.3", "release": "9"}
 TAGS = ("17.1", "17.1.3", "17.1.3-9", "current-tripleo")
 #: What is told of a registry on this host; all else is a surprise.
-PLAIN = r"(WARNING: 127[^\n]*: it is spoken to over plain HTTP\s*)*"
+PLAIN = (
+    r"(WARNING: 127[^\n]*: it is spoken to over plain HTTP\s*"
+    r"|WARNING: [^\n]*: no node can pull from it, [^\n]*\s*)*"
+)
 COMMAND = ("image-prepare", "run")
 
 _TABLE = "container_images_template:\n" + "".join(

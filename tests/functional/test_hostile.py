@@ -123,26 +123,26 @@ def index(*children: Any) -> dict[str, Any]:
     [
         (
             manifest(config={**CONFIG, "digest": TRAVERSAL}),
-            1,
+            2,
             "invalid digest",
         ),
         (
             manifest(layers=[{**LAYER, "digest": TRAVERSAL}]),
-            1,
+            2,
             "invalid digest",
         ),
         (
             manifest(subject={**CONFIG, "digest": TRAVERSAL}),
-            1,
+            2,
             "invalid digest",
         ),
-        (manifest(manifests=[]), 1, "ambiguous"),
-        (manifest(layers=[{**LAYER, "size": -1}]), 1, "size"),
+        (manifest(manifests=[]), 2, "ambiguous"),
+        (manifest(layers=[{**LAYER, "size": -1}]), 2, "size"),
         (manifest(layers=[{**LAYER, "size": 2**62}]), 2, "bytes needed"),
-        (manifest(layers=[{**LAYER, "size": 2**70}]), 1, "22 digits"),
-        (manifest(layers=[LAYER] * 5000), 1, "over 4096 entries"),
+        (manifest(layers=[{**LAYER, "size": 2**70}]), 2, "22 digits"),
+        (manifest(layers=[LAYER] * 5000), 2, "over 4096 entries"),
         (b" " * (5 << 20), 2, "over 4194304 bytes"),
-        (b"[" * 100_000, 1, "nested too deeply"),
+        (b"[" * 100_000, 2, "nested too deeply"),
     ],
     ids=[
         "config-traversal",
@@ -176,7 +176,7 @@ def test_index_under_the_type_of_a_manifest(
 ) -> None:
     """Type and content must agree (CVE-2021-41190)."""
     serve(evil, index(LAYER), mediatypes.OCI_MANIFEST)
-    victim.run(evil, 1, r"(?s).*was served as.*")
+    victim.run(evil, 2, r"(?s).*was served as.*")
     assert victim.is_unharmed()
 
 
@@ -194,7 +194,7 @@ def test_urls_of_layers(
         store.push(config.descriptor, config.open())
         serve(registry, manifest(layers=[layer]), mediatypes.OCI_MANIFEST)
         is_foreign = kind == FOREIGN
-        victim.run(registry, 0 if is_foreign else 1, ".*")
+        victim.run(registry, 0 if is_foreign else 2, ".*")
     assert not evil.log
 
 

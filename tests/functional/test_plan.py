@@ -199,7 +199,8 @@ def test_restore(openstack: base.OpenStack, plan: Path) -> None:
         openstack,
         *RESTORE,
         *HERE,
-        stderr="plan plans/overcloud: number 2 of the history is put back",
+        stderr="plan plans/overcloud: number 2 of the history is put back"
+        r": \d+ parameters? changed in [\d.]+ s",
     )
     assert found == [
         {
@@ -217,7 +218,7 @@ def test_restore(openstack: base.OpenStack, plan: Path) -> None:
 
 def test_restore_to(openstack: base.OpenStack, plan: Path) -> None:
     """The history's number chooses."""
-    openstack(*RESTORE, *HERE, "--to", "1", stderr=".*number 1 .* put back")
+    openstack(*RESTORE, *HERE, "--to", "1", stderr=".*number 1 .* put back:.*")
 
     text = (plan / plans.PARAMETERS).read_text()
     assert yaml.safe_load(text)["parameter_defaults"] == {
@@ -240,7 +241,7 @@ def test_restore_again(openstack: base.OpenStack, plan: Path) -> None:
 def test_bound(openstack: base.OpenStack, plan: Path) -> None:
     """The user chooses how much is kept."""
     words = (*HERE, "--plan-history", "1")
-    openstack(*RESTORE, *words, stderr=".*put back")
+    openstack(*RESTORE, *words, stderr=".*put back:.*")
 
     found = rows(openstack, *SHOW, "--history", *words)
     assert [row["Number"] for row in found] == [4, 3]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -21,12 +23,15 @@ from tests.functional.deployment import PLAIN, UNDERCLOUD
 from tests.trees import OnDisk
 
 VERIFY = ("image-prepare", "verify")
-PRUNE = ("image-prepare", "prune")
+PRUNE = ("image-prepare", "prune", "--yes")
 TREE = ("--image-serve", "tree")
 SAMPLES = images.overcloud(
     {"ns/api": ["1", "2"], "ns/compute": ["1"]}, unique_bytes=50_000
 )
-RIGHT = r"2 repositories, 3 tags, 2 manifests; \d+ blobs read, [\d.]+ kB\s*"
+SPENT = r" in [\d.]+ s"
+RIGHT = (
+    r"2 repositories, 3 tags, 2 manifests; \d+ blobs read, [\d.]+ KiB" + SPENT
+)
 
 
 @pytest.fixture
@@ -82,8 +87,8 @@ def test_help(
 ) -> None:
     """The help names every option."""
     golden.check(
-        f"{command[-1]}-help.txt",
-        openstack.help(*command),
+        f"{command[1]}-help.txt",
+        openstack.help(*command[:2]),
         normal=base.normal_help,
     )
 
@@ -122,7 +127,7 @@ def test_verify_broken_tree(
         *VERIFY,
         *TREE,
         status=1,
-        stderr=f"{RIGHT}2 problems found",
+        stderr=f"2 problems found\n{RIGHT}",
     )
     assert sorted(found, key=lambda row: str(row["Problem"])) == [
         {
@@ -200,7 +205,7 @@ def test_verify_broken_registry(
         *("--registry-url", registry.host),
         *("--authfile", "auth.json"),
         status=1,
-        stderr=PLAIN + RIGHT + "1 problem found",
+        stderr=f"{PLAIN}1 problem found\n{RIGHT}",
     )
     assert found == [
         {
@@ -231,7 +236,8 @@ def test_prune_tree(openstack: base.OpenStack, tree: ImageServeTree) -> None:
         *PRUNE,
         *TREE,
         *("-e", "env.yaml"),
-        stderr=r"\d+ bytes \([\d.]+ kB\) freed, 1 tag kept",
+        stderr=r"2 tags and manifests: \d+ bytes \([\d.]+ KiB\) freed,"
+        r" 1 tag kept in [\d.]+ s",
     )
     assert [(row["Repository"], row["Name"]) for row in found] == [
         ("ns/api", "1"),
@@ -298,7 +304,8 @@ def test_prune_registry(
         *PRUNE,
         *("--registry-url", registry.host),
         *("-e", "env.yaml"),
-        stderr=PLAIN + r"\d+ bytes \(.*\) will be freed when the registry .*",
+        stderr=PLAIN
+        + r"[^\n]*: \d+ bytes \(.*\) will be freed when the registry .*",
     )
     assert [(row["Repository"], row["Name"]) for row in found] == [
         ("ns/compute", "1")
@@ -421,3 +428,44 @@ def test_repair(openstack: base.OpenStack) -> None:
             path.unlink()
         site.run(*TREE)
     assert rows(openstack, *VERIFY, *TREE, stderr=".*") == []
+
+
+def test_prune_asks(
+    openstack: base.OpenStack,
+    tree: ImageServeTree,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a terminal and --yes nothing is deleted, exit 2."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    openstack(
+        *PRUNE[:2],
+        *TREE,
+        *("--keep-last", "1"),
+        status=2,
+        stderr="nothing was deleted: nobody can be asked[^\n]*\n"
+        "hint: [^\n]*--yes",
+    )
+    assert len(list(tree.store("ns/api").tags())) == 2
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y\n", 1), ("\n", 2), ("", 2)])
+def test_prune_asks_at_a_terminal(
+    openstack: base.OpenStack,
+    tree: ImageServeTree,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str,
+    left: int,
+) -> None:
+    """The question says how much goes and stays; only a yes deletes."""
+    terminal = mock.create_autospec(io.TextIOWrapper, instance=True)
+    terminal.isatty.return_value = True
+    terminal.readline.return_value = answer
+    monkeypatch.setattr("sys.stdin", terminal)
+    openstack(
+        *PRUNE[:2],
+        *TREE,
+        *("--keep-last", "1"),
+        status=0 if left == 1 else 2,
+        stderr=r"Delete 1 tag or manifest, keep 2 tags\? \[y/N\] [^\n]*",
+    )
+    assert len(list(tree.store("ns/api").tags())) == left

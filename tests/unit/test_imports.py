@@ -27,6 +27,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "errors": (),
     "oci": ("errors",),
     "observer": ("oci",),
+    "wording": (),
     "retry": ("errors", "observer"),
     "host": ("errors",),
     "http": ("errors", "host", "oci", "requests", "urllib3"),
@@ -132,6 +133,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "serving": ("stores.imageserve", "oci", "errors", "aiohttp"),
     "serving.address": ("errors", "host"),
     "serving.apache": ("serving.address", "oci", "errors"),
+    "container.html": ("container.request", "wording"),
     "container": (
         "catalog",
         "errors",
@@ -158,6 +160,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "stores.verify",
         "transfer",
     ),
+    "baremetal.ramdisk": ("backports", "compression"),
     "baremetal.disks": ("errors", "programs"),
     "baremetal.disks.formats": (
         "baremetal.disks.disk",
@@ -201,9 +204,11 @@ RULES: dict[str, tuple[str, ...]] = {
         "observer",
         "oci",
         "plugin",
+        "wording",
         "cliff",
         "osc_lib",
     ),
+    "cli.progress": ("errors", "observer", "wording", "rich"),
     "cli.log": ("errors", "host", "observer", "oci"),
     "plugin": ("osc_lib.utils",),
     "testing": (

@@ -441,3 +441,53 @@ class TestDefaultParameters:
         found = catalog.load("queens").default_parameters(VALUES)
         assert "DockerAodhApiImage" in found
         assert "DockerCephDaemonImage" not in found
+
+
+# --- variables of set
+
+
+@pytest.mark.parametrize("release", catalog.releases())
+def test_own_values_are_known(release):
+    """Every variable of a release's default is known."""
+    loaded = catalog.load(release)
+    assert [name for name in loaded.values if not loaded.knows(name)] == []
+
+
+@pytest.mark.parametrize("release", catalog.releases())
+@pytest.mark.parametrize(
+    "name", ["ceph_images", "logging", "neutron_driver", "rhel_containers"]
+)
+def test_switches_are_known(release, name):
+    """A condition of another release makes no difference and is known."""
+    assert catalog.load(release).knows(name)
+
+
+@pytest.mark.parametrize("release", catalog.releases())
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("namspace", "namespace"),
+        ("nameprefix", "name_prefix"),
+        ("tags", "tag"),
+    ],
+)
+def test_near_variable(release, name, near):
+    """The advice for a misspelt variable is the variable."""
+    loaded = catalog.load(release)
+    assert not loaded.knows(name)
+    assert loaded.advice(name) == f"did you mean {near}?"
+
+
+def test_variable_of_another_release():
+    """The advice names the releases that have the variable."""
+    assert (
+        catalog.load("queens").advice("namespace_stein")
+        == "leave it out; it is a variable of train"
+    )
+
+
+def test_strange_variable():
+    """The advice for what is like no variable lists them."""
+    assert "neutron_driver, rhel_containers, tag" in catalog.load(
+        "queens"
+    ).advice("zzzzz")

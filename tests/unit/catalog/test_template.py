@@ -218,3 +218,21 @@ def test_include_of_a_pipe(problem, tmp_path):
     """A named pipe, which may never have an end, is not included."""
     os.mkfifo(tmp_path / "pipe")
     assert "includes 'pipe'" in str(problem("{% include 'pipe' %}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("{{ my_flavour }}", True),
+        ("{{ flavour }}", False),
+        ("{%- include 'x' %}", True),
+        ("include this", False),
+    ],
+)
+def test_known_variables(tmp_path, text, known):
+    """A variable is known that the template, or a file beside it, may use."""
+    path = tmp_path / "table.j2"
+    path.write_text(text)
+    table = catalog.load("master").with_template(str(path))
+    assert table.knows("my_flavour") is known
+    assert table.knows("name_prefix")

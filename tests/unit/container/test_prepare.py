@@ -13,6 +13,7 @@ import yaml
 from imageprep_client import errors
 from imageprep_client.container import prepare as preparing
 from imageprep_client.container.request import PrepareRequest, PrepareResult
+from imageprep_client.host import files
 from imageprep_client.oci.platform import Platform
 from imageprep_client.testing import content, images
 from imageprep_client.transfer import graph
@@ -160,7 +161,7 @@ def test_failed_discovery_names_each_image(run):
             f"{name}:current-tripleo",
             content.image(name, labels={"rdo_version": "absent"}),
         )
-    with pytest.raises(errors.PartialFailure, match="for 2 images") as caught:
+    with pytest.raises(errors.CombinedFailure, match="for 2 images") as caught:
         run(entry(set=values, tag_from_label="rdo_version"))
     assert len(caught.value.failures) == 2
     assert not run.output.exists()
@@ -208,7 +209,7 @@ def test_discovery_keeps_going(run, undiscovered, tmp_path, dry_run):
 def test_report_of_failed_discovery(run, undiscovered, tmp_path, dry_run):
     """Without keep_going the others are left, which the report has, too."""
     path = tmp_path / "report.json"
-    with pytest.raises(errors.PartialFailure, match="no tag could be"):
+    with pytest.raises(errors.CombinedFailure, match="no tag could be"):
         run(undiscovered, report_file=str(path), dry_run=dry_run)
     report = json.loads(path.read_text("utf-8"))
     assert report["totals"]["outcomes"] == {"left": 1, "failed": 1}
@@ -332,7 +333,74 @@ def test_dry_run_names_missing_images(run):
         dry_run=True,
     )
     assert len(result.failures) == 2
-    assert run.output.exists()
+    assert not run.output.exists()
+
+
+@pytest.mark.parametrize("options", [{}, {"dry_run": True}])
+def test_report_of_a_failed_run(run, tmp_path, registries, options):
+    """The report has the parameters of images that are in place only."""
+    registries.registry("r.io").store("ns/openstack-nova-api").untag("1")
+    report = tmp_path / "report.json"
+    run(
+        entry(push_destination="d.io:5000"),
+        report_file=str(report),
+        keep_going=True,
+        **options,
+    )
+    parameters = json.loads(report.read_text("utf-8"))["parameters"]
+    assert set(parameters) == {"ContainerNovaConductorImage"}
+
+
+def test_results_that_cannot_be_written(run, tmp_path, monkeypatch):
+    """A full disk at the end is told of each file, with what is in place."""
+
+    def full(path: str, *_: object, **__: object) -> None:
+        raise errors.NoSpace(f"{path}: no space left on device")
+
+    monkeypatch.setattr(files, "write", full)
+    with pytest.raises(errors.PartialFailure) as caught:
+        run(
+            entry(push_destination="d.io:5000"),
+            report_file=str(tmp_path / "report.json"),
+        )
+    assert str(caught.value).startswith("all images are in place, but")
+    assert [
+        Path(str(e).partition(":")[0]).name for e in caught.value.failures
+    ] == [
+        "report.json",
+        "out.yaml",
+    ]
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["localhost:8787", "127.0.0.1", "[::1]:5000", "oci:/srv/x", "memory:x"],
+)
+def test_destination_of_this_host(run, place):
+    """One warning tells that nodes cannot pull from there."""
+    run(entry(push_destination=place), dry_run=True)
+    told = [w for w in run.observer.warnings if "no node can pull" in w]
+    assert len(told) == 1
+    assert told[0].startswith(f"{place}: ")
+
+
+@pytest.mark.parametrize(
+    "place", ["d.io:5000", "10.0.0.1", "localhost.d.io", False]
+)
+def test_destination_of_nodes(run, place):
+    """Another host, and an image that is not copied, cause no warning."""
+    run(entry(push_destination=place), dry_run=True)
+    assert not [w for w in run.observer.warnings if "no node can pull" in w]
+
+
+def test_variable_that_a_role_cannot_use(run):
+    """The error has the key of the variable, before the copy."""
+    run.workspaces.unusable = "rpms_path"
+    modified = entry(push_destination="d.io", modify_role="r")
+    with pytest.raises(errors.InvalidFile, match="unusable") as caught:
+        run(modified)
+    assert caught.value.key.endswith("[0].modify_vars.rpms_path")
+    assert not run.workspaces.opened
 
 
 def test_dry_run_of_modified_images(run):

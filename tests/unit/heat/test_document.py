@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import pytest
@@ -28,6 +29,49 @@ def test_scalars_keep_their_types():
     """Numbers, booleans and null are what YAML 1.1 says."""
     text = b"[1, 1.5, yes, ~, 0x10, text]"
     assert document.parse(text, "f") == [1, 1.5, True, None, 16, "text"]
+
+
+@pytest.mark.parametrize(
+    "text", ["17.10", "0123", "12:30", "yes", "1_0", "0x1F", "2024-05-01"]
+)
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "parameter_defaults: {ContainerImagePrepare: [{set: {tag: %s}}]}",
+        "parameters: {ContainerImagePrepare: [{set: {name_suffix: %s}}]}",
+        "ContainerImagePrepare: [{modify_append_tag: %s}]",
+        "{a: &a %s, ContainerImagePrepare: [{set: {ceph_tag: *a}}]}",
+        "{a: &a {tag: %s}, ContainerImagePrepare: [{set: {<<: *a}}]}",
+        "{a: &a {tag: %s}, ContainerImagePrepare: [{set: {<<: [*a]}}]}",
+    ],
+)
+def test_tags_are_as_written(text, pattern):
+    """An unquoted part of a name stays the text that was written."""
+    found = document.parse((pattern % text).encode(), "f")
+    assert f"'{text}'" in repr(found)
+
+
+def test_other_variables_keep_their_types():
+    """Switches are booleans; a number that reads as it is written stays."""
+    text = b"ContainerImagePrepare: [{set: {ceph_images: no, x: 3, y: 1.50}}]"
+    (entry,) = document.parse(text, "f")["ContainerImagePrepare"]
+    assert entry["set"] == {"ceph_images": False, "x": 3, "y": "1.50"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ContainerImagePrepare: 5",
+        "ContainerImagePrepare: [5, [set], {set: 5}, {[set]: {tag: 1}}]",
+        "&a {ContainerImagePrepare: *a}",
+        "ContainerImagePrepare: [{set: &a {<<: *a, tag: 1}}]",
+        "ContainerImagePrepare: [{set: {tag: {a: 010}}}]",
+    ],
+)
+def test_odd_prepare_values(text):
+    """A value of another shape causes no error but of the document."""
+    with contextlib.suppress(errors.InvalidFile):
+        document.parse(text.encode(), "f")
 
 
 @pytest.mark.parametrize("content", [b"", b"# comment\n", b"---\n"])

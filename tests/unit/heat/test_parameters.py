@@ -210,7 +210,7 @@ def test_wrong_type(key, value):
 @pytest.mark.parametrize("value", ["16.2", 16.2, 17, True])
 def test_set_scalars(value):
     """Strings, numbers and booleans can be set."""
-    assert entry(set={"tag": value}).values == {"tag": value}
+    assert entry(set={"my_value": value}).values == {"my_value": value}
 
 
 @pytest.mark.parametrize("value", [["a"], {"a": "b"}])
@@ -233,11 +233,13 @@ def test_set_null_in_a_name(name):
     assert error.hint == "write '' for an empty value"
 
 
-@pytest.mark.parametrize("name", ["name_prefix", "name_suffix"])
+@pytest.mark.parametrize(
+    "name", ["tag", "ceph_tag", "namespace", "name_prefix", "tag_stein"]
+)
 def test_set_parts_of_names(name):
-    """Prefix and suffix are strings."""
-    assert entry(set={name: ""}).values == {name: ""}
-    entry_refused(f"set.{name}", set={name: 1})
+    """A boolean whose text is not known is no part of a name."""
+    error = entry_refused(f"set.{name}", set={name: True})
+    assert error.hint == "put the value in quotes"
 
 
 @pytest.mark.parametrize("key", ["includes", "excludes"])

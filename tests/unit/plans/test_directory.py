@@ -465,7 +465,7 @@ def test_folder_that_is_swapped(
         os.symlink(victim, name, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "mkdir", swapped)
-    with pytest.raises(errors.PlanError, match="not a directory"):
+    with pytest.raises(errors.PlanError, match="is not followed"):
         directory.PlanDirectory(home).write_parameters({}, [])
     assert not [*victim.iterdir()]
     assert victim.stat().st_mode & 0o777 == 0o700

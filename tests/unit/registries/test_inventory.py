@@ -32,11 +32,13 @@ def images(
     prefix: str = "",
     observer: Observer | None = None,
     kind: type[MemoryStore] = MemoryStore,
+    attached: bool = False,
 ) -> list[tuple[str, str]]:
     return inventory.images(
         registry,
         lambda name: kind(registry, name),
         prefix=prefix,
+        attached=attached,
         concurrency=3,
         observer=observer or Observer(),
     )
@@ -54,6 +56,14 @@ def test_images_are_sorted(registry: MemoryRegistry) -> None:
     put(registry.store("a/a"), IMAGE, "3")
     found = [("a/a", "3"), ("b/b", "1"), ("b/b", "2")]
     assert images(registry) == found
+
+
+def test_attached_tags_are_hidden(registry: MemoryRegistry) -> None:
+    """Tags of signatures are listed only where they are asked for."""
+    digest = IMAGE.descriptor.digest.replace(":", "-")
+    put(registry.store("a/a"), IMAGE, "1", digest, f"{digest}.sig")
+    assert images(registry) == [("a/a", "1")]
+    assert len(images(registry, attached=True)) == 3
 
 
 def test_images_below_a_path(registry: MemoryRegistry) -> None:

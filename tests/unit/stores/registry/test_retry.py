@@ -78,7 +78,7 @@ def test_passing_answers_are_tried_again(
     server.faults.add(Fault(path="/manifests/", status=status, times=3))
     found = client.store(server.host, "ns/name").resolve("latest")
     assert found == image.descriptor
-    assert [attempt for _, attempt, _ in observer.retries] == [1, 2, 3]
+    assert [attempt for _, attempt, _, _ in observer.retries] == [1, 2, 3]
     assert f"{server.host}/ns/name:latest" in observer.retries[0][0]
 
 
@@ -141,7 +141,7 @@ def test_retry_after_is_kept(
         Fault(path="/manifests/", status=status, headers=headers)
     )
     client.store(server.host, "ns/name").resolve("latest")
-    assert [seconds for _, _, seconds in observer.retries] == [1.0]
+    assert [seconds for _, _, seconds, _ in observer.retries] == [1.0]
 
 
 def test_all_workers_slow_down_together() -> None:
@@ -171,7 +171,7 @@ def test_waiting_ends_with_the_run(
     told = threading.Event()
 
     class Telling(Recorder):
-        def retrying(self, what: str, attempt: int, seconds: float) -> None:
+        def retrying(self, *arguments: object) -> None:
             told.set()
 
     client = make_client(observer=Telling())

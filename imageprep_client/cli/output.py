@@ -1,0 +1,101 @@
+"""Tables that fit 80 columns, and help texts that keep their paragraphs.
+
+A table shows what people read: short names and digests, sizes in powers of
+1024, times as ages. The other formats, and columns that ``-c`` chooses, have
+everything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from imageprep_client import wording
+from imageprep_client.cli import columns
+
+if TYPE_CHECKING:
+    from imageprep_client.client.images import Row
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Fills each paragraph of a description by itself."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n\n".join(
+            super(HelpFormatter, self)._fill_text(paragraph, width, indent)
+            for paragraph in text.split("\n\n")
+        )
+
+
+def for_people(
+    names: Sequence[str], data: Iterable[Sequence[Any]], *, chosen: bool
+) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    """The table that is shown by default, without its hidden columns.
+
+    :param chosen: whether the user chose columns, which are shown whole.
+    """
+    rows = [tuple(row) for row in data]
+    if chosen or not rows:
+        return names, rows
+    shown = [
+        number
+        for number, cell in enumerate(rows[0])
+        if not isinstance(cell, columns.Hidden)
+    ]
+    return [names[number] for number in shown], [
+        tuple(
+            cell.brief() if isinstance(cell, columns.Brief) else cell
+            for cell in (row[number] for number in shown)
+        )
+        for row in rows
+    ]
+
+
+def image_names(names: Sequence[str]) -> list[columns.ImageName]:
+    """Names of images, in a table by their last part where that is enough."""
+    ends = [name.rpartition("/")[2] for name in names]
+    owners = collections.defaultdict(set)
+    for name, end in zip(names, ends, strict=True):
+        owners[end].add(name)
+    return [
+        columns.ImageName(name, end if len(owners[end]) == 1 else name)
+        for name, end in zip(names, ends, strict=True)
+    ]
+
+
+_COPIES = ("Image", "Source", "Destination", "Digest", "Outcome", "Bytes")
+
+
+def copies(
+    rows: Sequence[Row],
+) -> tuple[Sequence[str], Iterable[Sequence[object]]]:
+    """The table of images that were to be copied."""
+    images = image_names([row.image for row in rows])
+    return _COPIES, [
+        (
+            image,
+            columns.Hidden(row.source),
+            columns.Hidden(row.destination),
+            columns.Digest(row.digest),
+            row.outcome,
+            columns.Size(row.copied),
+        )
+        for image, row in zip(images, rows, strict=True)
+    ]
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """The images by outcome, and their bytes."""
+    outcomes = collections.Counter(str(row.outcome) for row in rows)
+    counts = ", ".join(
+        f"{number} {outcome}" for outcome, number in outcomes.most_common()
+    )
+    copied = sum(row.copied for row in rows)
+    shared = sum(row.mounted + row.kept for row in rows)
+    images = wording.counted(len(rows), "image")
+    return (
+        f"{images}: {counts or 'none'}; {wording.size(copied)} copied,"
+        f" {wording.size(shared)} already there or shared"
+    )

@@ -1,0 +1,134 @@
+"""The composition root of bare-metal images in Glance and registries."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from imageprep_client import errors
+from imageprep_client.baremetal import (
+    artifact,
+    records,
+    registering,
+)
+from imageprep_client.baremetal.artifact import (
+    ArtifactFile,
+    PushedIndex,
+)
+from imageprep_client.baremetal.glance import Glance, GlanceImage
+from imageprep_client.baremetal.records import BaremetalImages
+from imageprep_client.baremetal.registering import RegisteredImage
+from imageprep_client.baremetal.registration import (
+    EXISTING,
+    VISIBILITIES,
+    RegisterRequest,
+)
+from imageprep_client.client.stores import RegistryOptions, Stores
+from imageprep_client.observer import Observer
+from imageprep_client.oci import reference as references
+from imageprep_client.oci.reference import Reference
+from imageprep_client.stores import base
+from imageprep_client.transfer.engine import CONCURRENCY
+
+__all__ = [
+    "CONCURRENCY",
+    "EXISTING",
+    "VISIBILITIES",
+    "ArtifactFile",
+    "BaremetalImages",
+    "BaremetalUploads",
+    "PushedIndex",
+    "RegisterRequest",
+    "RegisteredImage",
+]
+
+#: Makes the connection to the cloud when it is first needed.
+Connect = Callable[[], Any]
+
+_SILENT = Observer()
+
+
+class BaremetalUploads:
+    """Registers, pushes, lists, shows and deletes bare-metal images.
+
+    :param connect: for what needs Glance; what it raises is raised.
+    """
+
+    def __init__(self, connect: Connect | None = None) -> None:
+        self._connect = connect
+
+    def register(
+        self, request: RegisterRequest, observer: Observer = _SILENT
+    ) -> list[RegisteredImage]:
+        """Upload to Glance; see `baremetal.registering.register`."""
+        return registering.register(request, self._glance, observer)
+
+    def sets(self) -> list[BaremetalImages]:
+        """All bare-metal images of the project, by name."""
+        return records.sets(self._glance())
+
+    def show(
+        self, name: str
+    ) -> tuple[BaremetalImages, dict[tuple[str, str], str]]:
+        """The images of a name, and what Ironic is told of a node.
+
+        :raises NotFound: when there is none.
+        """
+        found = records.find(self._glance(), name)
+        return found, records.settings(found)
+
+    def delete(self, name: str) -> Sequence[GlanceImage]:
+        """Delete the images of a name; see `baremetal.records.delete`."""
+        return records.delete(self._glance(), name)
+
+    def push(
+        self,
+        files: Sequence[ArtifactFile],
+        location: str,
+        options: RegistryOptions,
+        observer: Observer = _SILENT,
+        *,
+        concurrency: int = CONCURRENCY,
+    ) -> PushedIndex:
+        """Push files as an OCI index; see `baremetal.artifact.push`.
+
+        :param location: ``HOST/REPOSITORY:TAG``, ``oci:DIR//REPOSITORY:TAG``
+            or ``image-serve:DIR//REPOSITORY:TAG``.
+        """
+        with self._store(location, options, observer, concurrency) as opened:
+            stores, store, tag = opened
+            with stores.locked(observer.waiting):
+                return artifact.push(
+                    files, store, tag, observer, concurrency=concurrency
+                )
+
+    @contextlib.contextmanager
+    def _store(
+        self,
+        location: str,
+        options: RegistryOptions,
+        observer: Observer,
+        concurrency: int,
+    ) -> Iterator[tuple[Stores, base.Store, str]]:
+        place, name = _place(location)
+        if name.digest or not name.tag:
+            raise errors.InvalidArgument(
+                f"{location}: names no tag", hint="end it with :TAG"
+            )
+        stores = Stores(options, observer, concurrency=concurrency)
+        with stores:
+            yield stores, stores.destination(place, name.repository), name.tag
+
+    def _glance(self) -> Glance:
+        if self._connect is None:
+            raise errors.InvalidArgument("Glance cannot be used: no cloud")
+        return Glance(self._connect())
+
+
+def _place(location: str) -> tuple[str, Reference]:
+    """The place that a location is in, and the image there."""
+    place, name = references.split(location.removeprefix("docker://"))
+    if not references.is_transport(place):
+        references.check_registry(place)
+    return place, Reference.parse(f"localhost/{name}")

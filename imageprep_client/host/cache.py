@@ -1,0 +1,149 @@
+"""What is kept between runs, so that registries are asked less.
+
+Content is kept by its digest, and the caller compares the two whenever it is
+read. A cache that cannot be read or written is passed over: all of it can be
+had again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from imageprep_client.host import inputs
+
+_NAME = "imageprep-client"
+#: Content over this size is not kept; real manifests and configs have some
+#: kilobytes.
+_MAX_CONTENT = 1024 * 1024
+_MAX_TOTAL = 64 * 1024 * 1024
+_MAX_RECORD = 16 * 1024 * 1024
+#: Seconds for which an image that was seen whole is taken to be whole.
+_FRESH = 24 * 3600.0
+
+
+def directory(environment: Mapping[str, str], home: Path) -> Path:
+    """The directory of this program in the user's cache.
+
+    :param environment: for ``XDG_CACHE_HOME``, which has to be absolute.
+    """
+    given = environment.get("XDG_CACHE_HOME", "")
+    base = Path(given) if os.path.isabs(given) else home / ".cache"
+    return base / _NAME
+
+
+class ContentCache:
+    """Small content by digest, in private files of one directory.
+
+    Files appear whole. The oldest are removed when all together exceed the
+    bound. Safe for use by several threads and processes.
+    """
+
+    def __init__(self, path: Path, limit: int = _MAX_TOTAL) -> None:
+        self._path = path
+        self._limit = limit
+        self._added = False
+
+    def get(self, digest: str) -> bytes | None:
+        """The bytes kept under a digest, which may be any bytes."""
+        try:
+            return inputs.read(self._file(digest), _MAX_CONTENT)
+        except OSError:
+            return None
+
+    def add(self, digest: str, content: bytes) -> None:
+        """Keep content, if that is possible."""
+        if len(content) <= _MAX_CONTENT:
+            self._added = True
+            _write(self._file(digest), content)
+
+    def trim(self) -> None:
+        """Remove the oldest files over the bound, if files were added."""
+        if not self._added:
+            return
+        left = self._limit
+        for _, size, path in sorted(self._files(), reverse=True):
+            left -= size
+            if left < 0:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+    def _file(self, digest: str) -> Path:
+        return self._path / digest.replace(":", "-")
+
+    def _files(self) -> Iterator[tuple[float, int, Path]]:
+        with contextlib.suppress(OSError), os.scandir(self._path) as entries:
+            for entry in entries:
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode):
+                    yield status.st_mtime, status.st_size, Path(entry.path)
+
+
+class CheckedImages:
+    """When images of registries were last seen whole, in a private file.
+
+    Safe for use by several threads.
+
+    :param now: seconds since the epoch.
+    :param recheck: whether to ignore what earlier runs saw.
+    """
+
+    def __init__(
+        self, path: Path, *, now: float | None = None, recheck: bool = False
+    ) -> None:
+        self._path = path
+        self._now = time.time() if now is None else now
+        self._known = {} if recheck else self._read()
+        self._noted: dict[str, tuple[str, float]] = {}
+        self._lock = threading.Lock()
+
+    def is_fresh(self, image: str, digest: str) -> bool:
+        """Whether the image was seen whole within the last day."""
+        known = self._known.get(image)
+        return known is not None and known[0] == digest
+
+    def note(self, image: str, digest: str) -> None:
+        """Note that all of an image is in place now."""
+        with self._lock:
+            self._noted[image] = (digest, self._now)
+
+    def save(self) -> None:
+        """Write what was noted, beside what other runs have written."""
+        if self._noted:
+            record = {**self._read(), **self._noted}
+            _write(self._path, json.dumps(record).encode())
+
+    def _read(self) -> dict[str, tuple[str, float]]:
+        """What is fresh in the file; nothing when it is damaged."""
+        try:
+            entries = json.loads(inputs.read(self._path, _MAX_RECORD))
+            return {
+                str(image): (str(digest), float(when))
+                for image, (digest, when) in entries.items()
+                if 0 <= self._now - float(when) < _FRESH
+            }
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Replace a file of this user, or leave it where that is impossible."""
+    temporary = path.with_name(
+        f".{path.name}-{os.getpid()}-{threading.get_ident()}"
+    )
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(0o700, parents=True, exist_ok=True)
+        if path.parent.lstat().st_uid != os.geteuid():
+            return
+        with open(
+            os.open(temporary, flags | os.O_CLOEXEC, 0o600), "wb"
+        ) as file:
+            file.write(content)
+        temporary.replace(path)

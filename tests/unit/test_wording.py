@@ -1,0 +1,62 @@
+"""Amounts, times and groups of messages."""
+
+from __future__ import annotations
+
+import pytest
+
+from imageprep_client import wording
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1536 * 1024, "1.5 MiB"),
+        (10 * 2**30, "10.0 GiB"),
+        (3 * 2**41, "6.0 TiB"),
+    ],
+)
+def test_size(count: int, text: str) -> None:
+    """Sizes are in powers of 1024."""
+    assert wording.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (59.9, "59.9 s"), (125, "2 min 5 s")],
+)
+def test_duration(seconds: float, text: str) -> None:
+    """Minutes are told where there are some."""
+    assert wording.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-5, "now"), (59, "now"), (3600, "1 hour"), (15 * 86400, "2 weeks")],
+)
+def test_age(seconds: float, text: str) -> None:
+    """An age is in its largest unit."""
+    assert wording.age(seconds) == text
+
+
+def test_one_cause_is_one_group() -> None:
+    """Messages that differ by name, URL and digest have one cause."""
+    missing = [
+        f"r.test:5000/ns/{name}:9: GET https://r.test:5000/v2/ns/{name}"
+        f"/manifests/9: no such tag of ns/{name} (sha256:{n}f)"
+        for n, name in enumerate(("api", "db", "compute"))
+    ]
+    other = "r.test:5000/ns/x:9: connection refused"
+    assert wording.alike([other, *missing]) == [missing, [other]]
+
+
+def test_other_causes_are_apart() -> None:
+    """Another tag, or another registry, is another cause."""
+    messages = [
+        "a.test/x:1: GET https://a.test/v2/x: 404",
+        "b.test/x:1: GET https://b.test/v2/x: 404",
+        "no space left on device",
+    ]
+    assert len(wording.alike(messages)) == 3

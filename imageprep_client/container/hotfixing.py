@@ -23,7 +23,7 @@ from imageprep_client import (
 )
 from imageprep_client.container import hotfix_targets, staging
 from imageprep_client.container.hotfix_targets import Target
-from imageprep_client.heat import parameters
+from imageprep_client.heat import environment, parameters
 from imageprep_client.host import disk, files
 from imageprep_client.modify import imagerpm
 from imageprep_client.modify.home import reserved
@@ -48,6 +48,7 @@ from imageprep_client.rpm.rpmfile import RpmFile
 from imageprep_client.rpm.rpms import Change
 from imageprep_client.stores import base
 from imageprep_client.stores.diffids import DiffIdCheck
+from imageprep_client.transfer.admission import Admits
 
 # Each image keeps programs and disks busy.
 _AT_ONCE = 4
@@ -65,8 +66,10 @@ class HotfixRequest:
         ``hotfix-`` and the time.
     :ivar registry_url: the registry that the new images will be pushed to;
         empty for that of the undercloud.
-    :ivar release: the release whose table has the parameters; empty for the
-        default.
+    :ivar release: the release whose table has the parameters; empty for that
+        in the header of an environment file, or else the default.
+    :ivar environment_files: heat environments of the deployment; only their
+        headers count.
     :ivar output_env_file: the file for the parameters; empty for none.
     :ivar header: comment lines above them.
     :ivar rpm_timeout: seconds that one call of rpm in a container may take.
@@ -77,6 +80,7 @@ class HotfixRequest:
     tag: str = ""
     registry_url: str | None = None
     release: str = ""
+    environment_files: Sequence[str] = ()
     output_env_file: str = ""
     header: Sequence[str] = ()
     rpm_timeout: float = imagerpm.SECONDS
@@ -116,11 +120,20 @@ class HotfixResult:
     failures: Sequence[errors.ImagePrepError]
 
 
+def _release(request: HotfixRequest) -> str:
+    """The release whose table knows the parameters."""
+    if request.release:
+        return request.release
+    loaded = map(environment.load, request.environment_files)
+    return environment.release_of(loaded) or catalog.DEFAULT_RELEASE
+
+
 def hotfix(
     request: HotfixRequest,
     *,
     source: Callable[[Reference], base.ReadableStore],
     destination: Callable[[str, str], base.Store],
+    admission: Callable[[Reference], Admits | None],
     undercloud_registry: Callable[[], str],
     observer: Observer,
     now: datetime.datetime,
@@ -132,13 +145,13 @@ def hotfix(
     used even if its registry has another one. A failed image does not stop
     the others. An interrupted run leaves only the images that were ready.
 
-    :param source, destination: as for `staging.fetch`.
+    :param source, destination, admission: as for `staging.fetch`.
     :param undercloud_registry: as for `worklist.build`.
     :raises InputError: when the packages or the names cannot be used, or a
         new image exists or is being made; nothing was changed.
     """
     tag = request.tag or now.strftime("hotfix-%Y%m%d%H%M%S")
-    table = catalog.load(request.release or catalog.DEFAULT_RELEASE)
+    table = catalog.load(_release(request))
     place = Location.parse(request.registry_url or undercloud_registry())
     if not place.is_registry:
         raise errors.InvalidArgument(
@@ -158,6 +171,7 @@ def hotfix(
             buildah,
             source=source,
             destination=destination,
+            admission=admission,
             observer=observer,
             rpm_timeout=request.rpm_timeout,
         )
@@ -182,6 +196,7 @@ def _change(
     *,
     source: Callable[[Reference], base.ReadableStore],
     destination: Callable[[str, str], base.Store],
+    admission: Callable[[Reference], Admits | None],
     observer: Observer,
     rpm_timeout: float,
 ) -> tuple[dict[str, tuple[Change, ...]], list[errors.ImagePrepError]]:
@@ -195,6 +210,7 @@ def _change(
             scratch,
             source=source,
             destination=destination,
+            admission=admission,
             observer=observer,
         )
         root = Path(str((buildah.info().get("store") or {}).get("GraphRoot")))

@@ -8,9 +8,8 @@
 
 ``write`` fills a tree with an image for every name that the newest image
 table has. ``point`` lets an environment name the registry SOURCE instead of
-those on the internet, and push to DESTINATION; the fixed tag is taken out, so
-that the versioned one behind it is discovered. ``pull`` reads an image as
-any client of a registry does, and checks all its digests.
+those on the internet, and push to DESTINATION. ``pull`` reads an image as any
+client of a registry does, and checks all its digests.
 """
 
 from __future__ import annotations
@@ -59,7 +58,10 @@ def write(tree: str) -> None:
 def point(environment: str, source: str, destination: str) -> None:
     """Change where an environment's images come from and go to."""
     path = pathlib.Path(environment)
-    document = yaml.safe_load(path.read_text())
+    text = path.read_text()
+    document = yaml.safe_load(text)
+    # The header names the release.
+    header = text.partition("parameter_defaults:")[0]
     defaults = catalog.load(catalog.DEFAULT_RELEASE).values
     for entry in document["parameter_defaults"]["ContainerImagePrepare"]:
         values = {**defaults, **entry["set"]}
@@ -67,9 +69,8 @@ def point(environment: str, source: str, destination: str) -> None:
             if key.endswith("namespace"):
                 _, _, rest = value.partition("/")
                 entry["set"][key] = f"{source}/{rest}"
-        del entry["set"]["tag"]
         entry["push_destination"] = destination
-    path.write_text(yaml.safe_dump(document))
+    path.write_text(header + yaml.safe_dump(document))
 
 
 def pull(image: str) -> None:

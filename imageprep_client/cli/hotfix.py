@@ -67,6 +67,7 @@ class Hotfix(base.Lister):
         )
         _add_parameters(parser)
         options.add_registry_options(parser)
+        options.add_policy_option(parser)
         return parser
 
     def take_action(
@@ -80,6 +81,7 @@ class Hotfix(base.Lister):
             tag=parsed_args.tag,
             registry_url=parsed_args.registry_url,
             release=parsed_args.release,
+            environment_files=parsed_args.environment_files,
             output_env_file=parsed_args.output_env_file,
             header=self.header(),
         )
@@ -180,7 +182,20 @@ def _add_parameters(parser: argparse.ArgumentParser) -> None:
         default="",
         help=_(
             "OpenStack release whose parameters are written, queens to zed or"
-            " master (default: master)"
+            " master (default: the one that the header of an environment file"
+            " names, else master)"
+        ),
+    )
+    parser.add_argument(
+        "-e",
+        "--environment-file",
+        metavar="<file>",
+        action="append",
+        dest="environment_files",
+        default=[],
+        help=_(
+            "Heat environment file of the deployment, whose header may name"
+            " the release (repeatable)"
         ),
     )
 

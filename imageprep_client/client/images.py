@@ -68,7 +68,7 @@ class ContainerImages:
         :param plan: a deployment plan to read and write; see
             `client.plans.open_plan`.
         """
-        from imageprep_client.client.workspaces import Workspaces
+        from imageprep_client.client.workspaces import LocalWorkspaces
         from imageprep_client.container import prepare as preparing
 
         with contextlib.ExitStack() as stack:
@@ -95,7 +95,7 @@ class ContainerImages:
             return preparing.prepare(
                 request,
                 open_stores=open_stores,
-                workspaces=Workspaces(observer),
+                workspaces=LocalWorkspaces(observer),
                 plan=plan,
                 undercloud_registry=undercloud.registry,
                 observer=observer,
@@ -144,6 +144,9 @@ class ContainerImages:
                 else lambda named, *_: sources.source(named),
                 destination=destinations.destination,
                 locked=destinations.locked,
+                admission=sources.admission(
+                    reference, local=request.local_name
+                ),
                 observer=observer,
                 concurrency=CONCURRENCY,
             )

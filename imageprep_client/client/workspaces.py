@@ -27,7 +27,7 @@ from imageprep_client.stores.layout import LayoutRoot
 _TAG = "image"
 
 
-class Workspace:
+class LocalWorkspace:
     """Private local storage, and image layouts beside it."""
 
     def __init__(
@@ -92,7 +92,7 @@ class Workspace:
         self._storage.keep(name)
 
 
-class Workspaces:
+class LocalWorkspaces:
     """Opens workspaces; see `container.modifying.Workspaces`.
 
     :param observer: is told of images that cannot be kept.
@@ -105,14 +105,14 @@ class Workspaces:
         ansible.check(ansible_role, tasks_from)
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[Workspace]:
+    def open(self) -> Iterator[LocalWorkspace]:
         host = Buildah()
         with (
             private_storage(host) as storage,
             ContainersStorage(storage.buildah) as containers,
         ):
             try:
-                yield Workspace(storage, containers, host, self._observer)
+                yield LocalWorkspace(storage, containers, host, self._observer)
             finally:
                 # Threads of an interrupted run may still be at work.
                 storage.buildah.stop()

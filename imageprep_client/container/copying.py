@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from imageprep_client.container.discovering import DestinationTags
-from imageprep_client.container.request import PrepareRequest, Row, Stores
+from imageprep_client.container.request import ImageStores, PrepareRequest, Row
 from imageprep_client.container.worklist import WorkItem
 from imageprep_client.observer import Observer
 from imageprep_client.oci.descriptor import Descriptor
@@ -30,7 +30,7 @@ class Copying:
     def __init__(
         self,
         request: PrepareRequest,
-        stores: Stores,
+        stores: ImageStores,
         observer: Observer,
         descriptors: Mapping[Reference, Descriptor],
         content: KnownContent,
@@ -69,6 +69,7 @@ class Copying:
             platforms=platforms,
             referrers=self._request.referrers,
             descriptor=descriptor or self.known(item.source),
+            admission=self._stores.admission(item.source),
             current=self._tags.known(
                 item.push_destination, item.repository, item.tag
             ),

@@ -23,7 +23,7 @@ from imageprep_client import (
 )
 from imageprep_client.container import hotfix_targets, staging
 from imageprep_client.container.hotfix_targets import Target
-from imageprep_client.heat import parameters
+from imageprep_client.heat import environment, parameters
 from imageprep_client.host import disk, files
 from imageprep_client.modify.hotfix import (
     Hotfixer,
@@ -47,6 +47,7 @@ from imageprep_client.rpm.rpmfile import RpmFile
 from imageprep_client.rpm.rpms import Change
 from imageprep_client.stores import base
 from imageprep_client.stores.diffids import DiffIdCheck
+from imageprep_client.transfer.admission import Admits
 
 # Programs and disks are at work for each.
 _AT_ONCE = 4
@@ -64,7 +65,10 @@ class HotfixRequest:
         hyphen; empty: ``hotfix-`` and the time.
     :ivar registry_url: where the new images will be pushed to; empty: the
         undercloud's registry.
-    :ivar release: whose table knows the parameters; empty: the default.
+    :ivar release: whose table knows the parameters; empty: the one that the
+        header of an environment file names, or else the default.
+    :ivar environment_files: heat environments of the deployment; only their
+        headers count.
     :ivar output_env_file: where to write the parameters; empty: nowhere.
     :ivar header: comment lines above them.
     """
@@ -74,6 +78,7 @@ class HotfixRequest:
     tag: str = ""
     registry_url: str | None = None
     release: str = ""
+    environment_files: Sequence[str] = ()
     output_env_file: str = ""
     header: Sequence[str] = ()
 
@@ -112,11 +117,20 @@ class HotfixResult:
     failures: Sequence[errors.ImagePrepError]
 
 
+def _release(request: HotfixRequest) -> str:
+    """The release whose table knows the parameters."""
+    if request.release:
+        return request.release
+    loaded = map(environment.load, request.environment_files)
+    return environment.release_of(loaded) or catalog.DEFAULT_RELEASE
+
+
 def hotfix(
     request: HotfixRequest,
     *,
     source: Callable[[Reference], base.ReadableStore],
     destination: Callable[[str, str], base.Store],
+    admission: Callable[[Reference], Admits | None],
     undercloud_registry: Callable[[], str],
     observer: Observer,
     now: datetime.datetime,
@@ -129,13 +143,13 @@ def hotfix(
     not keep the others. When this is interrupted nothing of it is left but
     images that were ready.
 
-    :param source, destination: as for `staging.fetch`.
+    :param source, destination, admission: as for `staging.fetch`.
     :param undercloud_registry: as for `worklist.build`.
     :raises InputError: when the packages or the names cannot be used, or a
         new image exists already or is being made; nothing was done.
     """
     tag = request.tag or now.strftime("hotfix-%Y%m%d%H%M%S")
-    table = catalog.load(request.release or catalog.DEFAULT_RELEASE)
+    table = catalog.load(_release(request))
     place = Location.parse(request.registry_url or undercloud_registry())
     if not place.is_registry:
         raise errors.InvalidArgument(
@@ -155,6 +169,7 @@ def hotfix(
             buildah,
             source=source,
             destination=destination,
+            admission=admission,
             observer=observer,
         )
     images = [
@@ -178,6 +193,7 @@ def _change(
     *,
     source: Callable[[Reference], base.ReadableStore],
     destination: Callable[[str, str], base.Store],
+    admission: Callable[[Reference], Admits | None],
     observer: Observer,
 ) -> tuple[dict[str, tuple[Change, ...]], list[errors.ImagePrepError]]:
     """Fetch what is not there, and change the images; see `_Run.all`."""
@@ -190,6 +206,7 @@ def _change(
             scratch,
             source=source,
             destination=destination,
+            admission=admission,
             observer=observer,
         )
         hotfixer = Hotfixer(buildah, packages, scratch, observer)

@@ -15,7 +15,7 @@ from typing import Protocol
 from imageprep_client import errors
 from imageprep_client.container import changes
 from imageprep_client.container.copying import Copying
-from imageprep_client.container.request import PrepareRequest, Row, Stores
+from imageprep_client.container.request import ImageStores, PrepareRequest, Row
 from imageprep_client.container.worklist import WorkItem
 from imageprep_client.modify.base import Modifier
 from imageprep_client.observer import ImageOutcome, Observer, Phase
@@ -107,7 +107,7 @@ class Modifying:
         self,
         request: PrepareRequest,
         workspaces: Workspaces,
-        stores: Stores,
+        stores: ImageStores,
         copying: Copying,
         observer: Observer,
     ) -> None:
@@ -274,6 +274,7 @@ class Modifying:
             tag=tag,
             platforms=graph.OnePlatform(wanted[0]),
             descriptor=self._copying.known(item.source),
+            admission=self._stores.admission(item.source),
         )
 
     def _change(

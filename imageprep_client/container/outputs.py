@@ -45,7 +45,7 @@ def check(request: PrepareRequest, plan: Plan | None) -> None:
 
 def spare(
     request: PrepareRequest,
-    environments: Iterable[environment.Layer],
+    environments: Iterable[environment.EnvironmentFile],
     inputs: Iterable[str],
 ) -> None:
     """See that no result replaces what the user wrote.
@@ -105,7 +105,7 @@ def _apart(path: str, others: Iterable[str]) -> None:
             )
 
 
-def _is_result(layer: environment.Layer) -> bool:
+def _is_result(layer: environment.EnvironmentFile) -> bool:
     """Whether an environment has nothing but what a run writes into one."""
     sections = [name for name, data in layer.sections.items() if data]
     if sections != [_DEFAULTS]:

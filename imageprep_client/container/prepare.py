@@ -125,12 +125,12 @@ class _Inputs:
 
 def _read(request: PrepareRequest, plan: Plan | None) -> _Inputs:
     """Read plan, environments, roles and table; check all of it."""
-    layers: list[environment.Layer] = []
+    layers: list[environment.EnvironmentFile] = []
     stored_roles = None
     if plan is not None:
         content = plan.read()
         layers.extend(
-            environment.layer(data, name)
+            environment.from_data(data, name)
             for name, data in content.environments
         )
         stored_roles = content.roles

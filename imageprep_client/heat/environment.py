@@ -25,7 +25,7 @@ SECTIONS = (*_MERGED, strategies.SECTION, *_OTHER)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Layer:
+class EnvironmentFile:
     """One environment as it was written.
 
     :ivar path: the file, as the user named it.
@@ -101,7 +101,7 @@ def collect(
     return [*paths, *files]
 
 
-def load(path: str) -> Layer:
+def load(path: str) -> EnvironmentFile:
     """The environment in the file at `path`.
 
     :raises InvalidFile: when it cannot be read or is no environment.
@@ -113,16 +113,16 @@ def load(path: str) -> Layer:
             hint="name the files in it, or use --environment-directory",
         )
     content = inputs.load(path, document.MAX_SIZE)
-    read = layer(document.parse(content, path), path)
-    return dataclasses.replace(read, release=_header_release(content))
+    loaded = from_data(document.parse(content, path), path)
+    return dataclasses.replace(loaded, release=_header_release(content))
 
 
-def release_of(layers: Iterable[Layer]) -> str | None:
+def release_of(layers: Iterable[EnvironmentFile]) -> str | None:
     """The release that headers of the files name; None where none does.
 
     :raises InvalidFile: when two name different ones.
     """
-    named: Layer | None = None
+    named: EnvironmentFile | None = None
     for one in layers:
         if one.release is None:
             continue
@@ -147,7 +147,7 @@ def _header_release(content: bytes) -> str | None:
     return None
 
 
-def layer(data: object, name: str) -> Layer:
+def from_data(data: object, name: str) -> EnvironmentFile:
     """The environment that has been parsed already; None is an empty one.
 
     :param name: the file to name in errors.
@@ -161,7 +161,7 @@ def layer(data: object, name: str) -> Layer:
             for _ in value.items():
                 pass  # iterating checks that each name is a string
         sections[section] = value.data
-    result = Layer(name, sections)
+    result = EnvironmentFile(name, sections)
     strategies.check(result.section(strategies.SECTION))
     return result
 
@@ -177,7 +177,7 @@ def _unknown_section(value: Value, section: str) -> errors.InvalidFile:
     return value.error("unknown section", hint)
 
 
-def merge(layers: Iterable[Layer]) -> Environment:
+def merge(layers: Iterable[EnvironmentFile]) -> Environment:
     """All layers as one, later ones over earlier ones; none is changed.
 
     Without ``parameter_merge_strategies`` the result is what heat's client
@@ -203,7 +203,7 @@ def merge(layers: Iterable[Layer]) -> Environment:
 
 def _merge_parameters(
     into: dict[str, Any],
-    one: Layer,
+    one: EnvironmentFile,
     section: str,
     chosen: strategies.Strategies,
 ) -> list[str]:

@@ -20,7 +20,7 @@ def images(plan: base.Plan) -> dict[str, str]:
     :raises InvalidFile: when one of its environments is invalid.
     """
     return _images(
-        environment.layer(data, name)
+        environment.from_data(data, name)
         for name, data in plan.read().environments
     )
 
@@ -46,7 +46,7 @@ def difference(plan: base.Plan, path: str) -> list[base.ParameterChange]:
     ]
 
 
-def _images(layers: Iterable[environment.Layer]) -> dict[str, str]:
+def _images(layers: Iterable[environment.EnvironmentFile]) -> dict[str, str]:
     merged = environment.merge(layers).parameter_defaults
     return {
         name: printable(image)

@@ -4,7 +4,9 @@ Each is as it is printed but for its registries, which are replaced by those
 of the test. Examples with an ellipsis are completed: ``push_destination`` and
 ``quay.io`` examples by the values of the default environment. The template
 ``tag_from_label: {version}-{release}`` is no valid YAML as it is printed, and
-is quoted; the error for it is tested as well.
+is quoted; the error for it is tested as well. Of the examples that modify
+images, whose directories are those of the test, a dry run is tested: their
+roles work in the integration tests.
 """
 
 from __future__ import annotations
@@ -315,3 +317,83 @@ def test_images_file(site: Site) -> None:
         {"imagename": image, "push_destination": UNDERCLOUD}
         for image in sorted(site.expected().values())
     ]
+
+
+MODIFIED = {
+    "updating packages": (
+        """\
+    modify_append_tag: "-updated"
+    modify_vars:
+      tasks_from: yum_update.yml
+      compare_host_packages: true
+      yum_repos_dir_path: /etc/yum.repos.d
+""",
+        ["neutron-metadata-agent", "nova-api"],
+    ),
+    "installing RPM files": (
+        """\
+    includes:
+    - nova-api
+    modify_append_tag: "-hotfix"
+    modify_vars:
+      tasks_from: rpm_install.yml
+      rpms_path: /home/stack/nova-hotfix-pkgs
+""",
+        ["nova-api"],
+    ),
+    "a Dockerfile": (
+        """\
+    includes:
+    - nova-api
+    modify_append_tag: "-hotfix"
+    modify_vars:
+      tasks_from: modify_image.yml
+      modify_dir_path: /home/stack/nova-custom
+""",
+        ["nova-api"],
+    ),
+    "source code from Gerrit": (
+        """\
+    includes:
+    - nova-api
+    modify_append_tag: "-devel"
+    modify_vars:
+      tasks_from: dev_install.yml
+      source_image: NAMESPACE/centos-binary-nova-api:current-tripleo
+      refspecs:
+      -
+        project: heat
+        refspec: refs/changes/12/1234/3
+""",
+        ["nova-api"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODIFIED)
+def test_modified_images(site: Site, name: str) -> None:
+    """The parameters of the images that match name modified ones."""
+    text, names = MODIFIED[name]
+    text = text.replace("NAMESPACE", "docker.io/tripleomaster")
+    directory = site.openstack.home / "directory"
+    directory.mkdir()
+    (directory / "Dockerfile").write_text("FROM x\nUSER root\nUSER nova\n")
+    for path in (
+        "/etc/yum.repos.d",
+        "/home/stack/nova-hotfix-pkgs",
+        "/home/stack/nova-custom",
+    ):
+        text = text.replace(path, str(directory))
+    table = TABLE.partition("{% if")[0]
+    (site.openstack.home / "table.j2").write_text(table)
+    found = site.run(
+        f"{LOCAL}    modify_role: tripleo-modify-image\n{text}",
+        *("--release", "master", "--dry-run"),
+    )
+    tag = text.partition('append_tag: "')[2].partition('"')[0]
+    expected = site.expected(UNDERCLOUD, tag=f"{HASH}{tag}")
+    assert found == {
+        parameter: expected[parameter]
+        for parameter, image in PARAMETERS.items()
+        if image in names
+    }

@@ -194,3 +194,14 @@ def test_all_images_fail(
     )
     assert f"{empty}/ns/a:1" in told
     assert f"{empty}/ns/b:1" in told
+
+
+def test_release_of_an_environment(
+    openstack: base.OpenStack, rpms: pathlib.Path
+) -> None:
+    """The header of an environment file names the release."""
+    (openstack.home / "env.yaml").write_text("# Release: folsom\n")
+    words = ("--image", "x/b:1", "--rpms-path", str(rpms), "-e", "env.yaml")
+    assert "'folsom': no such release" in refused(openstack, *words)
+    told = refused(openstack, *words, "--release", "bexar")
+    assert "'bexar': no such release" in told

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.client.workspaces import Workspace
+from imageprep_client.client.workspaces import LocalWorkspace
 from imageprep_client.modify.storage import private_storage
 from imageprep_client.stores.containers import ContainersStorage
 from tests.local_storage import LocalStorage, name_of_killed_run
@@ -121,7 +121,7 @@ def test_name_that_is_taken(host: LocalStorage) -> None:
         own.build(NAME, {"/other": b"y"})
         own.build("localhost/free:1", {"/free": b"z"})
         containers = ContainersStorage(storage.buildah)
-        workspace = Workspace(storage, containers, host.buildah, told)
+        workspace = LocalWorkspace(storage, containers, host.buildah, told)
         workspace.keep(NAME)
         workspace.keep("localhost/free:1")
     assert host.buildah.image(NAME) == before

@@ -50,7 +50,7 @@ def open_stores() -> Iterator[Open]:
         settings = {key: given.pop(key) for key in names & set(given)}
         options = RegistryOptions(**settings)  # type: ignore[arg-type]
         if given:
-            layer = environment.layer({"parameter_defaults": given}, "e")
+            layer = environment.from_data({"parameter_defaults": given}, "e")
             options = options.with_parameters(
                 parameters.parse(environment.merge([layer]))
             )

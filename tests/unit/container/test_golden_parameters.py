@@ -29,7 +29,9 @@ def test_cases():
 def test_parameters(name):
     """What `about` in the file says."""
     case = json.loads((GOLDEN / f"{name}.json").read_text())
-    merged = environment.merge([environment.layer(case["environment"], "e")])
+    merged = environment.merge(
+        [environment.from_data(case["environment"], "e")]
+    )
     wanted = parameters.parse(merged)
     enabled = services.enabled(merged, roles.parse(case["roles"], "r"))
     work = worklist.build(

@@ -13,7 +13,7 @@ from imageprep_client.heat import environment
 def merge(*documents):
     """The documents merged, each from a file named after its place."""
     return environment.merge(
-        environment.layer(document, f"{number}.yaml")
+        environment.from_data(document, f"{number}.yaml")
         for number, document in enumerate(documents)
     )
 
@@ -114,7 +114,7 @@ def test_load_empty_file(tmp_path):
 def test_document_that_is_no_mapping():
     """The error is about the whole file."""
     with pytest.raises(errors.InvalidFile) as caught:
-        environment.layer(["a"], "f.yaml")
+        environment.from_data(["a"], "f.yaml")
     assert str(caught.value) == "f.yaml: expected a mapping, found a list"
 
 
@@ -132,7 +132,7 @@ def test_document_that_is_no_mapping():
 def test_unknown_section(section, hint):
     """The error names the section and what was probably meant."""
     with pytest.raises(errors.InvalidFile, match="unknown section") as caught:
-        environment.layer({section: {}}, "f.yaml")
+        environment.from_data({section: {}}, "f.yaml")
     assert caught.value.key == section
     assert caught.value.hint == hint
 
@@ -143,14 +143,14 @@ def test_unknown_section(section, hint):
 def test_section_that_is_no_mapping(section):
     """Sections map names to values."""
     with pytest.raises(errors.InvalidFile) as caught:
-        environment.layer({section: ["a"]}, "f.yaml")
+        environment.from_data({section: ["a"]}, "f.yaml")
     assert caught.value.key == section
 
 
 def test_parameter_name_that_is_no_string():
     """Names are strings."""
     with pytest.raises(errors.InvalidFile, match="name 1 of the mapping"):
-        environment.layer({"parameter_defaults": {1: "a"}}, "f.yaml")
+        environment.from_data({"parameter_defaults": {1: "a"}}, "f.yaml")
 
 
 def test_empty_sections():
@@ -295,6 +295,6 @@ def test_inputs_are_not_changed():
 
 def test_values_are_not_in_the_repr():
     """Defaults hold secrets."""
-    layer = environment.layer({"parameter_defaults": {"P": "s3cret"}}, "f")
+    layer = environment.from_data({"parameter_defaults": {"P": "s3cret"}}, "f")
     assert "s3cret" not in repr(layer)
     assert "s3cret" not in repr(environment.merge([layer]))

@@ -11,7 +11,7 @@ from imageprep_client.heat import environment, parameters
 
 def parse(**values):
     """What these parameter defaults say."""
-    layer = environment.layer({"parameter_defaults": values}, "env.yaml")
+    layer = environment.from_data({"parameter_defaults": values}, "env.yaml")
     return parameters.parse(environment.merge([layer]))
 
 
@@ -268,7 +268,7 @@ def test_parse_entries():
 def test_error_names_the_file_that_set_the_value():
     """With several files it is the last one that has the parameter."""
     layers = [
-        environment.layer(
+        environment.from_data(
             {"parameter_defaults": {"ContainerImagePrepare": [{"a": 1}]}},
             name,
         )
@@ -408,7 +408,7 @@ def test_parameter_of_another_type(name):
 
 def test_parameters_section_is_not_read():
     """Image preparation goes by defaults alone."""
-    layer = environment.layer(
+    layer = environment.from_data(
         {"parameters": {"ContainerImagePrepare": [{"set": {"tag": "t"}}]}}, "f"
     )
     assert parameters.parse(environment.merge([layer])).entries is None

@@ -14,7 +14,7 @@ CONTROLLER = Role("Controller", 0, ("B", "C"))
 
 def enabled(parameters=None, registry=None, roles=(COMPUTE, CONTROLLER)):
     """What is enabled with these sections."""
-    layer = environment.layer(
+    layer = environment.from_data(
         {"parameter_defaults": parameters, "resource_registry": registry},
         "env.yaml",
     )

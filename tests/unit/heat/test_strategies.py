@@ -13,7 +13,7 @@ def layers(name, strategy, *values):
     documents = [{"parameter_defaults": {name: value}} for value in values]
     documents[0]["parameter_merge_strategies"] = {name: strategy}
     return [
-        environment.layer(document, f"{number}.yaml")
+        environment.from_data(document, f"{number}.yaml")
         for number, document in enumerate(documents)
     ]
 
@@ -108,7 +108,7 @@ def test_a_strategy_holds_for_later_files():
 def test_a_strategy_may_be_named_again():
     """The same strategy in two files is no contradiction."""
     first, second = layers("X", "merge", [1], [2])
-    again = environment.layer(
+    again = environment.from_data(
         {**second.sections, "parameter_merge_strategies": {"X": "merge"}}, "2"
     )
     assert environment.merge([first, again]).parameter_defaults["X"] == [1, 2]
@@ -118,7 +118,7 @@ def test_a_strategy_may_come_later():
     """It counts from the file that names it on."""
     merged = environment.merge(
         [
-            environment.layer({"parameter_defaults": {"X": [1]}}, "0"),
+            environment.from_data({"parameter_defaults": {"X": [1]}}, "0"),
             *layers("X", "merge", [2], [3]),
         ]
     )
@@ -128,7 +128,7 @@ def test_a_strategy_may_come_later():
 def test_contradicting_strategies():
     """The error names both files."""
     first, second = layers("X", "merge", [1], [2])
-    other = environment.layer(
+    other = environment.from_data(
         {**second.sections, "parameter_merge_strategies": {"X": "overwrite"}},
         "1.yaml",
     )
@@ -145,7 +145,7 @@ def test_default_strategy():
     holds for those.
     """
     merged = environment.merge(
-        environment.layer(document, "f")
+        environment.from_data(document, "f")
         for document in (
             {
                 "parameter_merge_strategies": {
@@ -164,7 +164,7 @@ def test_default_strategy():
 def test_a_named_strategy_beats_a_default():
     """A file's default does not hold against a later name."""
     merged = environment.merge(
-        environment.layer(document, "f")
+        environment.from_data(document, "f")
         for document in (
             {
                 "parameter_merge_strategies": {"default": "overwrite"},
@@ -191,4 +191,4 @@ def test_unknown_strategy(strategy):
 def test_strategies_that_are_no_mapping():
     """The section maps parameters to strategies."""
     with pytest.raises(errors.InvalidFile, match="expected a mapping"):
-        environment.layer({"parameter_merge_strategies": "merge"}, "f")
+        environment.from_data({"parameter_merge_strategies": "merge"}, "f")

@@ -1,7 +1,4 @@
-"""Where images are changed: `container.modifying.Workspace`, for real.
-
-A part of the composition root, `client`, as `opening` is.
-"""
+"""The implementation of `container.modifying.Workspace`."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from imageprep_client.stores.containers import (
 from imageprep_client.stores.diffids import DiffIdCheck
 from imageprep_client.stores.layout import LayoutRoot
 
-#: The tag of an image that has just come, in its layout.
+#: The tag of an image in its layout.
 _TAG = "image"
 
 
@@ -81,9 +78,9 @@ class LocalWorkspace:
         return ContainersStore(self._containers, name, going_to)
 
     def keep(self, name: str) -> None:
-        there = self._host.image(name)
+        other = self._host.image(name)
         own = self._storage.buildah.image(name)
-        if there and own and there.id != own.id:
+        if other and own and other.id != own.id:
             self._observer.warning(
                 f"{name}: is not kept: local storage has another image of"
                 " this name"
@@ -95,7 +92,7 @@ class LocalWorkspace:
 class LocalWorkspaces:
     """Opens workspaces; see `container.modifying.Workspaces`.
 
-    :param observer: is told of images that cannot be kept.
+    :param observer: receives warnings about images that cannot be kept.
     """
 
     def __init__(self, observer: Observer) -> None:
@@ -116,11 +113,11 @@ class LocalWorkspaces:
             try:
                 yield LocalWorkspace(storage, containers, host, self._observer)
             finally:
-                # Threads of an interrupted run may still be at work.
+                # Threads of an interrupted run may still be running.
                 storage.buildah.stop()
 
 
 def _path(name: str) -> str:
-    """The repository of a layout, for an image of this name and tag."""
-    # Of a name not every letter may be in that of a repository.
+    """The repository of a layout for an image with this name and tag."""
+    # A repository does not allow every character of a name.
     return f"image-{hashlib.sha256(name.encode()).hexdigest()}"

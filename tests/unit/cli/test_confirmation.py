@@ -16,7 +16,9 @@ from imageprep_client.cli import options
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> mock.Mock:
     """The prompt for a password; it answers."""
-    prompt = mock.create_autospec(getpass.getpass, return_value="typed")
+    prompt: mock.Mock = mock.create_autospec(
+        getpass.getpass, return_value="typed"
+    )
     monkeypatch.setattr(getpass, "getpass", prompt)
     return prompt
 

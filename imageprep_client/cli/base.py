@@ -47,6 +47,8 @@ class Command(command.Command):
     #: Options of the predecessor's that this command does not have, and what
     #: to use now.
     replaced = predecessor.NONE
+    #: The columns of the result, where they are known before the action.
+    columns: Sequence[str] = ()
     #: What the action did so far, where it changes something.
     work: log.Work | None = None
 
@@ -86,6 +88,7 @@ class Command(command.Command):
                 with _terminable(), self._output():
                     predecessor.check(parsed_args)
                     given.check(parsed_args)
+                    given.check_columns(parsed_args, self.columns)
                     status = super().run(parsed_args)
             except errors.ImagePrepError as error:
                 if self.failure:

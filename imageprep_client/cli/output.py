@@ -65,7 +65,8 @@ def image_names(names: Sequence[str]) -> list[columns.ImageName]:
     ]
 
 
-_COPIES = ("Image", "Source", "Destination", "Digest", "Outcome", "Bytes")
+#: The columns of a table of copies.
+COPIES = ("Image", "Source", "Destination", "Digest", "Outcome", "Bytes")
 
 
 def copies(
@@ -73,7 +74,7 @@ def copies(
 ) -> tuple[Sequence[str], Iterable[Sequence[object]]]:
     """The table of images that were to be copied."""
     images = image_names([row.image for row in rows])
-    return _COPIES, [
+    return COPIES, [
         (
             image,
             columns.Hidden(row.source),

@@ -1,4 +1,4 @@
-"""What a modifying role is told of an image, and how its result is found."""
+"""The variables for a modifying role, and the image that it made."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _modification(item: WorkItem) -> Modification:
 
 
 def _local(reference: Reference) -> str:
-    """What a reference is called in local storage."""
+    """The name of a reference in local storage."""
     tag = reference.tag or "latest"
     registry = reference.registry
     if "[" in registry or references.is_transport(registry):
@@ -90,7 +90,7 @@ def _own(text: str, repository: str, tag: str) -> str:
 
 
 def change(item: WorkItem) -> ImageChange:
-    """What the role is told.
+    """The change that a role is to make.
 
     The target has the name that the parameters give the image, unless they
     give it none that an image can have.
@@ -146,7 +146,7 @@ def made(
 
 
 def ended_early(change: ImageChange) -> errors.ModifyError:
-    """The error of a change that nobody finished, and nobody says why."""
+    """The error of a change that did not finish, for an unknown reason."""
     return errors.ModifyError(
         f"{change.source_image}: ansible role {change.ansible_role}: ansible"
         " ended before the image was made"

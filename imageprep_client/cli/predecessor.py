@@ -118,9 +118,17 @@ class PredecessorCommand(command.Command):
                 return entry.load()(*args, **kwargs)
         return super().__new__(cls)
 
+    def get_description(self) -> str:
+        """What ``--help`` says."""
+        instead = _COMMANDS.get(str(self.cmd_name), "image-prepare")
+        return (
+            "A command of the predecessor, python-tripleoclient, which is not"
+            f" installed. Use instead: openstack {instead}"
+        )
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        # Its options are words like all others, --help among them.
+        # Its options are words like all others.
         parser.prefix_chars = "\0"
         parser.add_argument("words", nargs="*")
         return parser

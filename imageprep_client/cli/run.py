@@ -61,6 +61,7 @@ class Run(base.Lister):
             output_images_file=parsed_args.output_images_file,
             ceph_vars_file=parsed_args.ceph_vars_file,
             report_file=parsed_args.report,
+            report_html_file=parsed_args.report_html,
             log_file=self.log_file(parsed_args),
             spared=(
                 parsed_args.plan_dir,
@@ -127,8 +128,8 @@ def _next_step(parsed_args: argparse.Namespace, failed: bool) -> str:
         places.append(f"parameters written to {path}")
     if plan:
         places.append(f"parameters written into plan {plan}")
-    if parsed_args.report:
-        places.append(f"report written to {parsed_args.report}")
+    for report in filter(None, (parsed_args.report, parsed_args.report_html)):
+        places.append(f"report written to {report}")
     if path:
         places.append(f"next: openstack overcloud deploy ... -e {path}")
     return "; ".join(places)
@@ -244,7 +245,16 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         "--report",
         metavar="<file>",
         default="",
-        help=_("JSON file to write what became of each image to"),
+        help=_("JSON file to write the outcome of each image to"),
+    )
+    parser.add_argument(
+        "--report-html",
+        metavar="<file>",
+        default="",
+        help=_(
+            "HTML file to write the same to, as one page with totals,"
+            " failures by cause and slowest images"
+        ),
     )
     parser.add_argument(
         "--log-file",

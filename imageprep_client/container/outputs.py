@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from imageprep_client import errors
 from imageprep_client.catalog import Catalog
-from imageprep_client.container import report
+from imageprep_client.container import html, report
 from imageprep_client.container.request import PrepareRequest, PrepareResult
 from imageprep_client.heat import environment, parameters
 from imageprep_client.host import files
@@ -72,6 +72,7 @@ def _paths(request: PrepareRequest) -> list[str]:
         request.output_images_file,
         request.ceph_vars_file,
         request.report_file,
+        request.report_html_file,
     )
     return [path for path in paths if path]
 
@@ -143,6 +144,11 @@ def write(
     if request.report_file:
         text = report.render(result, dry_run=request.dry_run)
         _write(request.report_file, text, problems)
+    if request.report_html_file:
+        text = html.render(
+            result, header=request.header, dry_run=request.dry_run
+        )
+        _write(request.report_html_file, text, problems)
     if not result.failures:
         _write_results(
             request, catalog, plan, result, ceph_vars, observer, problems

@@ -35,6 +35,7 @@ class PrepareRequest:
     :ivar ceph_vars_file: where the credentials for the registry of
         ``ceph_namespace`` go; empty: nowhere.
     :ivar report_file: where a JSON report goes; empty: nowhere.
+    :ivar report_html_file: where the same goes as a page.
     :ivar log_file: where the caller logs the run; it may be neither a
         result nor an input.
     :ivar spared: files that no result may replace, and directories that none
@@ -66,6 +67,7 @@ class PrepareRequest:
     output_images_file: str | None = None
     ceph_vars_file: str = ""
     report_file: str = ""
+    report_html_file: str = ""
     log_file: str | None = None
     spared: Sequence[str] = ()
     dry_run: bool = False

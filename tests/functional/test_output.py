@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import pty
 import re
 import shlex
 import subprocess
 import sys
 
+import pyte
 import pytest
 
-from tests.functional import base
+from imageprep_client.testing.faults import Fault
+from tests.functional import base, deployment
 
 COMMAND = (
     "openstack image-prepare default --enable-registry-login"
@@ -79,3 +83,52 @@ def test_tables(
     (openstack.home / "tree/v2").mkdir(parents=True)
     line = "openstack image-prepare image list --image-serve tree"
     assert shell(openstack, f"{line} {redirection}") == expected
+
+
+def test_help_keeps_its_paragraphs(openstack: base.OpenStack) -> None:
+    """Each paragraph of a description ends with a full stop and a line."""
+    text = openstack.help("image-prepare", "run")
+    assert "write the parameters.\n\nReads Container" in text
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+def test_one_line_of_progress_on_a_terminal(
+    openstack: base.OpenStack, columns: int
+) -> None:
+    """A slow run in a terminal shows one line, and clears it."""
+    with deployment.deployed(openstack) as site:
+        site.registry.faults.add(
+            Fault("GET", "/blobs/sha256:", delay=1.5, times=6)
+        )
+        words = site.words("--image-serve", "tree")
+        program = pathlib.Path(sys.executable).with_name("openstack")
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.chdir(openstack.home)
+            os.execve(  # noqa: S606 # a terminal of its own is needed
+                program,
+                ["openstack", *words],
+                {
+                    **openstack.environment,
+                    "TERM": "xterm",
+                    "COLUMNS": str(columns),
+                    "LINES": "24",
+                },
+            )
+        screen = pyte.Screen(columns, 24)
+        stream = pyte.ByteStream(screen)
+        most = 0
+        while True:
+            try:
+                stream.feed(os.read(terminal, 65536))
+            except OSError:
+                break
+            lines = [line for line in screen.display if " images" in line]
+            if not any("+--" in line for line in screen.display):
+                most = max(most, len(lines))
+        os.close(terminal)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert most == 1
+    text = "\n".join(screen.display)
+    assert "3 images: 3 copied" in text
+    assert "blobs" not in text

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import hashlib
 import json
@@ -113,7 +114,7 @@ def extract(request: ExtractRequest, observer: Observer) -> ExtractResult:
     directory = Path(request.output_directory)
     with (
         opened(request.image, request.max_size) as (disk, format),
-        _staging(directory) as staging,
+        _staging(directory) as (staging, place),
     ):
         slices = Slices(disk, staging, format.virtual_size)
         system = systems.find(disk, slices, request.root_lv)
@@ -132,7 +133,7 @@ def extract(request: ExtractRequest, observer: Observer) -> ExtractResult:
         names = [name for part, name in PARTS.items() if part in parts]
         result = _result(staging, names, kernel, line)
         manifest = _manifest(request, format, system, result, line)
-        _publish(staging, directory, names, result, manifest)
+        _publish(staging, place, names, result, manifest)
     for note in result.notes:
         observer.warning(note)
     return result
@@ -172,37 +173,57 @@ def _kernel(
 
 
 @contextlib.contextmanager
-def _staging(directory: Path) -> Iterator[Path]:
-    """A directory for what is not whole, in the one that it goes to.
+def _staging(directory: Path) -> Iterator[tuple[Path, Path]]:
+    """A new directory for unfinished files, below the one they go to.
 
-    What a killed run left there is removed: nobody holds its lock.
+    Directories that killed runs left there are removed: nobody has their
+    lock.
+
+    :returns: it, and the one above, by paths that lead to the open
+        directories. The owner of `directory` may rename everything in it
+        meanwhile, or put links there.
     """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for path in directory.glob(f"{_STAGING}*"):
-            with contextlib.suppress(OSError), _locked(path):
-                shutil.rmtree(path)
-        made = Path(tempfile.mkdtemp(prefix=_STAGING, dir=directory))
-    except OSError as error:
-        reason = (error.strerror or "unknown reason").lower()
-        raise errors.InvalidArgument(
-            f"{directory}: cannot be written: {reason}"
-        ) from error
-    try:
-        with _locked(made):
-            yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            above = stack.enter_context(_opened(directory))
+            for path in above.glob(f"{_STAGING}*"):
+                with contextlib.suppress(OSError), _locked(path):
+                    shutil.rmtree(path)
+            made = Path(tempfile.mkdtemp(prefix=_STAGING, dir=above))
+            stack.callback(shutil.rmtree, made, ignore_errors=True)
+            staging = stack.enter_context(_locked(made))
+        except OSError as error:
+            reason = (error.strerror or "unknown reason").lower()
+            raise errors.InvalidArgument(
+                f"{directory}: cannot be written: {reason}"
+            ) from error
+        yield staging, above
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _opened(path: Path, flags: int = 0) -> Iterator[Path]:
+    """Hold a directory open; the path given is that of the descriptor."""
+    flags |= os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    descriptor = os.open(path, flags)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        # Programs that are started have other descriptors.
+        yield Path(f"/proc/{os.getpid()}/fd/{descriptor}")
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[Path]:
+    """Hold a directory of this user open, and its lock.
+
+    :raises OSError: when it is a link, belongs to another user, or is locked.
+    """
+    with _opened(path, os.O_NOFOLLOW) as opened:
+        if opened.stat().st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        fcntl.flock(int(opened.name), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield opened
 
 
 def _result(

@@ -120,15 +120,25 @@ class CheckedImages:
             _write(self._path, json.dumps(record).encode())
 
     def _read(self) -> dict[str, tuple[str, float]]:
-        """What is fresh in the file; nothing when it is damaged."""
+        """The fresh entries; none when the file is damaged or another's."""
         try:
+            if self._path.lstat().st_uid != os.geteuid():
+                # Another user could have images passed over.
+                return {}
             entries = json.loads(inputs.read(self._path, _MAX_RECORD))
             return {
                 str(image): (str(digest), float(when))
                 for image, (digest, when) in entries.items()
                 if 0 <= self._now - float(when) < _FRESH
             }
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+        ):
             return {}
 
 

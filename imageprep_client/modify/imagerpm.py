@@ -24,6 +24,8 @@ _FORMAT = r"%{NAME}\t%{EPOCHNUM}\t%{VERSION}\t%{RELEASE}\t%{ARCH}\n"
 _OUTPUT = 16 << 20
 _ENVIRONMENT = {"LC_ALL": "C"}
 _ROOT = "0:0"
+# rpm keeps epochs in 32 bits.
+_EPOCH = re.compile(r"[0-9]{1,10}")
 # "libfoo.so.1()(64bit) is needed by bar-1-1.x86_64", and the same with a
 # version behind what is needed.
 _NEEDED = re.compile(r"^\s*(\S+)(.*) is needed by (.+)$", re.MULTILINE)
@@ -61,7 +63,7 @@ class ImageRpm:
             raise self._refusal("cannot list its packages", finished)
         rows = [line.split() for line in finished.stdout.splitlines()]
         for row in rows:
-            if len(row) != 5 or not row[1].isdecimal():
+            if len(row) != 5 or not _EPOCH.fullmatch(row[1]):
                 raise errors.ModifyError(
                     f"{self.image}: its rpm lists {' '.join(row)[:80]!r},"
                     " which is no package"

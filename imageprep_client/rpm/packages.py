@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from imageprep_client import errors
 from imageprep_client.rpm.evr import Evr
+
+# rpm keeps epochs in 32 bits.
+_EPOCH = re.compile(r"[0-9]{1,10}")
 
 
 def older(image: str, host: str) -> list[str]:
@@ -27,11 +32,11 @@ def _newest(listing: str) -> dict[str, Evr]:
     found: dict[str, Evr] = {}
     for line in listing.splitlines():
         match line.split("\t"):
-            case [name, epoch, version, release] if epoch.isdecimal():
+            case [name, epoch, version, release] if _EPOCH.fullmatch(epoch):
                 evr = Evr(int(epoch), version, release)
             case _:
                 raise errors.InvalidArgument(
-                    f"rpm --query --all: not a package: {line!r}"
+                    f"rpm --query --all: not a package: {line[:200]!r}"
                 )
         # Keys are listed as packages, and are none.
         if name != "gpg-pubkey":

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from imageprep_client.baremetal import extracting
+from imageprep_client.observer import Observer
 from tests import disk_images
 from tests.disk_images import SampleDisk
 from tests.functional import base
@@ -305,3 +307,56 @@ def test_left_by_a_kill(
         "kernel",
     )
     assert not left.exists()
+
+
+def test_directory_that_is_swapped(
+    disks: Callable[[str], SampleDisk],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The owner of the output directory leads nothing elsewhere."""
+    output, victim = tmp_path / "out", tmp_path / "victim"
+    victim.mkdir()
+    for name in ("vmlinuz", "SHA256SUMS", "manifest.json"):
+        (victim / name).write_text("host")
+        (victim / name).chmod(0o600)
+    publish = extracting._publish
+
+    def swap(*arguments: Any) -> None:
+        (staging,) = output.glob(".imageprep-extract-*")
+        staging.rename(output / "gone")
+        staging.symlink_to(victim)
+        publish(*arguments)
+
+    monkeypatch.setattr(extracting, "_publish", swap)
+    extracting.extract(
+        extracting.ExtractRequest(
+            image=str(disks("ext4").qcow2()),
+            output_directory=str(output),
+            only=["kernel"],
+        ),
+        Observer(),
+    )
+    assert {
+        (path.name, path.read_text(), path.stat().st_mode & 0o777)
+        for path in victim.iterdir()
+    } == {
+        ("vmlinuz", "host", 0o600),
+        ("SHA256SUMS", "host", 0o600),
+        ("manifest.json", "host", 0o600),
+    }
+    assert (output / "vmlinuz").stat().st_size > len("host")
+
+
+def test_left_by_a_stranger(
+    disks: Callable[[str], SampleDisk], openstack: Baremetal
+) -> None:
+    """Only directories of this user are taken for those of killed runs."""
+    left = openstack.home / "out/.imageprep-extract-old"
+    left.mkdir(parents=True)
+    os.chown(left, _NOBODY, _NOBODY)
+    openstack(
+        *("extract", str(disks("ext4").qcow2())),
+        *("--output-dir", "out", "--only", "kernel"),
+    )
+    assert left.exists()

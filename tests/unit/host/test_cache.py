@@ -116,3 +116,29 @@ def test_checked_by_two_runs(tmp_path: Path) -> None:
     assert last.is_fresh("r/i:1", DIGEST)
     assert last.is_fresh("r/i:2", DIGEST)
     assert "r/i:0" not in path.read_text()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"r/i:t": ["", 1' + "0" * 400 + "]}", "[" * 100_000],
+    ids=["digits", "depth"],
+)
+def test_checked_damaged(tmp_path: Path, content: str) -> None:
+    """A record that cannot be read is as good as none."""
+    path = tmp_path / "checked.json"
+    path.write_text(content)
+
+    assert not checked(path, 1000.0).is_fresh("r/i:t", "")
+
+
+def test_checked_by_a_stranger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No record of another user has images passed over."""
+    path = tmp_path / "checked.json"
+    first = checked(path, 1000.0)
+    first.note("r/i:t", DIGEST)
+    first.save()
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+
+    assert not checked(path, 1000.0).is_fresh("r/i:t", DIGEST)

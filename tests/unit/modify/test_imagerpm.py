@@ -149,7 +149,15 @@ class TestInstalled:
         assert image.rpm.installed() == []
 
     @pytest.mark.parametrize(
-        "line", ["warning: something odd", "nova one 1 1 noarch", "\n"]
+        "line",
+        [
+            "warning: something odd",
+            "nova one 1 1 noarch",
+            "\n",
+            f"nova {'9' * 5000} 1 1 noarch",
+            "nova \u0663 1 1 noarch",
+        ],
+        ids=["warning", "word", "empty", "digits", "foreign-digit"],
     )
     def test_odd_words(self, image: Image, line: str) -> None:
         """What is no package is an error that names the image."""

@@ -43,7 +43,15 @@ def test_keys() -> None:
     assert packages.older(image, listing("gpg-pubkey 0 2 1")) == []
 
 
-@pytest.mark.parametrize("line", ["a", "a\t(none)\t1\t1", "a\t0\t1\t1\t1"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a",
+        "a\t(none)\t1\t1",
+        "a\t0\t1\t1\t1",
+        pytest.param(f"a\t{'9' * 5000}\t1\t1", id="digits"),
+    ],
+)
 def test_other_lines(line: str) -> None:
     """What is no package is not guessed at."""
     with pytest.raises(errors.InvalidArgument, match="not a package"):

@@ -19,7 +19,7 @@ from imageprep_client.oci.reference import Reference
 from imageprep_client.oci.referrers import subject_tag
 from imageprep_client.registries import reading
 from imageprep_client.stores import base
-from imageprep_client.transfer import graph
+from imageprep_client.transfer import graph, nearest
 from imageprep_client.transfer.workers import Workers
 
 #: Other configs belong to artefacts and may be anything.
@@ -210,7 +210,7 @@ class _Image:
 
         :raises StoreError: when it is not there, or cannot be read.
         """
-        root = store.resolve(identifier)
+        root = nearest.resolve(store, identifier)
         manifest = graph.fetch_manifest(store, root)
         present = _images(store, manifest)
         chosen = _representative(present)

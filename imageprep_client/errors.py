@@ -234,6 +234,10 @@ class SizeMismatch(InvalidContent):
     temporary = True
 
 
+class PolicyRefused(StoreError):
+    """The signature policy of this host does not accept an image."""
+
+
 class NoSpace(StoreError):
     """The destination has not enough room.
 

@@ -67,6 +67,7 @@ class Hotfix(base.Lister):
         )
         _add_parameters(parser)
         options.add_registry_options(parser)
+        options.add_policy_option(parser)
         return parser
 
     def take_action(

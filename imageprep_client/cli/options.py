@@ -57,12 +57,28 @@ def add_registry_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_policy_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the signature policy."""
+    parser.add_argument(
+        "--signature-policy",
+        metavar="<file>",
+        default=None,
+        help=_(
+            "Policy that says which images are accepted and by which"
+            " signatures, as containers-policy.json(5) has it (default:"
+            " containers/policy.json in $XDG_CONFIG_HOME or ~/.config, else"
+            " /etc/containers/policy.json; without a file, all are)"
+        ),
+    )
+
+
 def registry_options(parsed_args: argparse.Namespace) -> RegistryOptions:
     """What `add_registry_options` and ``--image-serve`` say."""
     from imageprep_client.client.stores import RegistryOptions
 
     return RegistryOptions(
         image_serve=getattr(parsed_args, "image_serve", None),
+        signature_policy=getattr(parsed_args, "signature_policy", None),
         insecure_registries=tuple(parsed_args.insecure_registries),
         cacert=parsed_args.registry_cacert,
         authfile=parsed_args.authfile,

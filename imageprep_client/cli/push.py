@@ -51,6 +51,7 @@ class Push(base.Lister):
         options.add_login_options(parser, "source-", of=_("the source"))
         _add_copying(parser)
         options.add_registry_options(parser)
+        options.add_policy_option(parser)
         return parser
 
     def take_action(

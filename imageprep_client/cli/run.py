@@ -38,6 +38,7 @@ class Run(base.Lister):
         _add_outputs(parser)
         _add_copying(parser)
         options.add_registry_options(parser)
+        options.add_policy_option(parser)
         return parser
 
     def take_action(

@@ -26,6 +26,7 @@ def hotfix_images(
             request,
             source=stores.source,
             destination=stores.destination,
+            admission=stores.admission,
             undercloud_registry=undercloud.registry,
             observer=observer,
             now=datetime.datetime.now(),

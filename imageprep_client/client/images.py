@@ -144,6 +144,9 @@ class ContainerImages:
                 else lambda named, *_: sources.source(named),
                 destination=destinations.destination,
                 locked=destinations.locked,
+                admission=sources.admission(
+                    reference, local=request.local_name
+                ),
                 observer=observer,
                 concurrency=CONCURRENCY,
             )

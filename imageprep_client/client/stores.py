@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Self
 
 from imageprep_client import errors
+from imageprep_client.client import policies
 from imageprep_client.heat.parameters import Credential, PrepareParameters
 from imageprep_client.host import disk, inputs, undercloud
 from imageprep_client.host.undercloud import PORT, TREE
@@ -36,7 +37,9 @@ from imageprep_client.stores.registry.credentials import (
     default_files,
 )
 from imageprep_client.stores.registry.hosts import Hosts, certificates
+from imageprep_client.transfer.admission import Admits
 from imageprep_client.transfer.engine import CONCURRENCY
+from imageprep_client.trust.scopes import Subject
 
 __all__ = ["CONCURRENCY", "PORT", "TREE", "RegistryOptions", "Stores"]
 
@@ -59,6 +62,7 @@ class RegistryOptions:
     :ivar credentials: by registry; they go before those of files.
     :ivar credentials_from: what messages call the origin of `credentials`.
     :ivar docker_hub_mirror: a URL or a registry.
+    :ivar signature_policy: the policy file; None: that of the user or host.
     """
 
     image_serve: str | None = None
@@ -71,6 +75,7 @@ class RegistryOptions:
     )
     credentials_from: str = "the options"
     docker_hub_mirror: str | None = None
+    signature_policy: str | None = None
 
     def location(self, registry_url: str | None = None) -> Location:
         """The place that a command means.
@@ -151,6 +156,9 @@ class Stores:
             concurrency=concurrency,
             advise=undercloud.advice,
         )
+        self._trust = policies.Opening(
+            options.signature_policy, options.cacert
+        )
         self._trees: dict[str, ImageServeTree] = {}
         self._layouts: dict[str, LayoutRoot] = {}
         self._memory: dict[str, MemoryRegistry] = {}
@@ -160,6 +168,17 @@ class Stores:
         if references.is_transport(reference.registry):
             return self.reading(reference.registry, reference.repository)
         return self._registries.store(reference.registry, reference.repository)
+
+    def admission(
+        self, reference: Reference, *, local: str = ""
+    ) -> Admits | None:
+        """What decides whether an image may be copied; None: it may.
+
+        :param local: its name in local storage, if it is there.
+        :raises InvalidFile: when the policy cannot be used.
+        """
+        subject = Subject.local(local) if local else Subject.of(reference)
+        return self._trust.trust.admission(subject, local or str(reference))
 
     def destination(
         self, push_destination: str, repository: str
@@ -264,6 +283,7 @@ class Stores:
     def close(self) -> None:
         """End what still goes on, and close all connections and files."""
         self._registries.close()
+        self._trust.close()
         for tree in self._trees.values():
             tree.close()
         for layouts in self._layouts.values():

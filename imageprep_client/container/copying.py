@@ -69,6 +69,7 @@ class Copying:
             platforms=platforms,
             referrers=self._request.referrers,
             descriptor=descriptor or self.known(item.source),
+            admission=self._stores.admission(item.source),
             current=self._tags.known(
                 item.push_destination, item.repository, item.tag
             ),

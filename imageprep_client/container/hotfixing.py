@@ -47,6 +47,7 @@ from imageprep_client.rpm.rpmfile import RpmFile
 from imageprep_client.rpm.rpms import Change
 from imageprep_client.stores import base
 from imageprep_client.stores.diffids import DiffIdCheck
+from imageprep_client.transfer.admission import Admits
 
 # Programs and disks are at work for each.
 _AT_ONCE = 4
@@ -129,6 +130,7 @@ def hotfix(
     *,
     source: Callable[[Reference], base.ReadableStore],
     destination: Callable[[str, str], base.Store],
+    admission: Callable[[Reference], Admits | None],
     undercloud_registry: Callable[[], str],
     observer: Observer,
     now: datetime.datetime,
@@ -141,7 +143,7 @@ def hotfix(
     not keep the others. When this is interrupted nothing of it is left but
     images that were ready.
 
-    :param source, destination: as for `staging.fetch`.
+    :param source, destination, admission: as for `staging.fetch`.
     :param undercloud_registry: as for `worklist.build`.
     :raises InputError: when the packages or the names cannot be used, or a
         new image exists already or is being made; nothing was done.
@@ -167,6 +169,7 @@ def hotfix(
             buildah,
             source=source,
             destination=destination,
+            admission=admission,
             observer=observer,
         )
     images = [
@@ -190,6 +193,7 @@ def _change(
     *,
     source: Callable[[Reference], base.ReadableStore],
     destination: Callable[[str, str], base.Store],
+    admission: Callable[[Reference], Admits | None],
     observer: Observer,
 ) -> tuple[dict[str, tuple[Change, ...]], list[errors.ImagePrepError]]:
     """Fetch what is not there, and change the images; see `_Run.all`."""
@@ -202,6 +206,7 @@ def _change(
             scratch,
             source=source,
             destination=destination,
+            admission=admission,
             observer=observer,
         )
         hotfixer = Hotfixer(buildah, packages, scratch, observer)

@@ -274,6 +274,7 @@ class Modifying:
             tag=tag,
             platforms=graph.OnePlatform(wanted[0]),
             descriptor=self._copying.known(item.source),
+            admission=self._stores.admission(item.source),
         )
 
     def _change(

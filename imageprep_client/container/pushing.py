@@ -16,6 +16,7 @@ from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
 from imageprep_client.transfer import engine, graph
+from imageprep_client.transfer.admission import Admits
 from imageprep_client.transfer.attached import ReferrersPolicy
 from imageprep_client.transfer.copies import Copy
 
@@ -172,6 +173,7 @@ def push(
     source: Callable[[Reference, base.Store], base.ReadableStore],
     destination: Callable[[str, str], base.Store],
     locked: Callable[[Callable[[str], None]], AbstractContextManager[None]],
+    admission: Admits | None,
     observer: Observer,
     concurrency: int,
 ) -> Row:
@@ -179,6 +181,7 @@ def push(
 
     :param reference: what `request` means.
     :param source: its store, for a copy to this destination.
+    :param admission: decides whether it may be copied; None: it may.
     :raises CopyError: `origin` says which side failed.
     :raises InputError: nothing was done.
     """
@@ -196,6 +199,7 @@ def push(
         if request.multi_arch
         else graph.OnePlatform(graph.host_platform()),
         referrers=request.referrers,
+        admission=admission,
     )
 
     def run() -> engine.CopyResult:

@@ -13,6 +13,7 @@ from imageprep_client.observer import ImageOutcome
 from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
+from imageprep_client.transfer.admission import Admits
 from imageprep_client.transfer.attached import ReferrersPolicy
 from imageprep_client.transfer.engine import CopyResult
 
@@ -93,6 +94,7 @@ class Row:
     :ivar outcome: what became of it.
     :ivar copied, mounted, kept: bytes, as in `transfer.engine.CopyResult`.
     :ivar error: why it failed, or empty.
+    :ivar accepted: which key the signature policy accepted it by, or empty.
     """
 
     image: str
@@ -105,6 +107,7 @@ class Row:
     kept: int = 0
     seconds: float = 0.0
     error: str = ""
+    accepted: str = ""
 
     @classmethod
     def of(
@@ -122,6 +125,7 @@ class Row:
             kept=result.kept,
             seconds=round(result.seconds, 3),
             error=str(result.error or ""),
+            accepted=result.accepted,
         )
 
 
@@ -169,6 +173,10 @@ class ImageStores(Protocol):
 
     def source(self, reference: Reference) -> base.ReadableStore:
         """The repository that an image is pulled from."""
+        ...
+
+    def admission(self, reference: Reference) -> Admits | None:
+        """What decides whether an image may be copied; None: it may."""
         ...
 
     def destination(

@@ -15,6 +15,7 @@ from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
 from imageprep_client.transfer import engine, graph
+from imageprep_client.transfer.admission import Admits
 from imageprep_client.transfer.copies import Copy
 
 _TAG = "staged"
@@ -43,6 +44,7 @@ def fetch(
     *,
     source: Callable[[Reference], base.ReadableStore],
     destination: Callable[[str, str], base.Store],
+    admission: Callable[[Reference], Admits | None],
     observer: Observer,
     concurrency: int = engine.CONCURRENCY,
 ) -> list[Fetched]:
@@ -51,6 +53,7 @@ def fetch(
     :param directory: exists; the layouts are in a directory in it.
     :param source, destination: the stores of a reference, and of a place
         and a repository.
+    :param admission: decides whether an image may be copied.
     :returns: one for each reference, in order; one that fails does not keep
         the others.
     :raises NoSpace: when there is no room.
@@ -64,6 +67,7 @@ def fetch(
             destination=destination(f"oci:{root}", f"image{number}"),
             tag=_TAG,
             platforms=graph.OnePlatform(graph.host_platform()),
+            admission=admission(reference),
         )
         for number, reference in enumerate(references)
     ]

@@ -15,6 +15,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base
 from imageprep_client.transfer import attached as attachments
 from imageprep_client.transfer import graph as graphs
+from imageprep_client.transfer.admission import Admits
 from imageprep_client.transfer.attached import ReferrersPolicy
 from imageprep_client.transfer.powers import DestinationPowers, SourcePowers
 
@@ -60,6 +61,7 @@ class Copy:
     :ivar platforms: what is taken of an index.
     :ivar referrers: what happens to artefacts that are attached to it.
     :ivar descriptor: what `reference` resolved to, where that is known.
+    :ivar admission: decides whether it may be copied; None: it may.
     :ivar current: what `tag` resolved to, where that is known.
     """
 
@@ -71,6 +73,7 @@ class Copy:
     platforms: graphs.Platforms = graphs.ALL_PLATFORMS
     referrers: ReferrersPolicy = ReferrersPolicy.LEAVE
     descriptor: Descriptor | None = None
+    admission: Admits | None = None
     current: ResolvedTag | None = None
 
 
@@ -83,6 +86,7 @@ class ImageCopy:
     :ivar attached: the artefacts that are copied with it.
     :ivar root: what the destination's tag will name.
     :ivar outcome: PRESENT or COPIED once the destination has it, else None.
+    :ivar accepted: why the image may be copied; empty: anything may.
     :ivar sizes: bytes by the way they came. A blob that several images share
         counts as copied for one of them.
     :ivar error: the first failure, or None.
@@ -99,6 +103,7 @@ class ImageCopy:
         self.attached: tuple[attachments.Attached, ...] = ()
         self.root: Descriptor | None = None
         self.outcome: ImageOutcome | None = None
+        self.accepted = ""
         self.sizes: collections.Counter[BlobOutcome] = collections.Counter()
         self.error: errors.CopyError | None = None
 

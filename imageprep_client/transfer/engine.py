@@ -52,6 +52,7 @@ class CopyResult:
     :ivar mounted: bytes taken over within the destination.
     :ivar kept: bytes that were in place.
     :ivar seconds: from the first request to the tag.
+    :ivar accepted: why the image may be copied; empty: anything may.
     """
 
     copy: Copy
@@ -62,6 +63,7 @@ class CopyResult:
     kept: int
     seconds: float
     error: errors.ImagePrepError | None
+    accepted: str = ""
 
 
 def copy_all(
@@ -261,4 +263,5 @@ def _result(image: ImageCopy, unfinished: ImageOutcome) -> CopyResult:
         image.sizes[BlobOutcome.PRESENT],
         finished - image.started,
         image.error,
+        image.accepted,
     )

@@ -150,7 +150,10 @@ class Preflight:
             root = copy.descriptor or _root(image)
         # The manifest of an index says which image of it is wanted.
         one = isinstance(copy.platforms, graphs.OnePlatform)
-        if not one or root.media_type in mediatypes.MANIFESTS:
+        is_manifest = root.media_type in mediatypes.MANIFESTS
+        if is_manifest:
+            _admit(image, [root])
+        if is_manifest or not (one or copy.admission):
             self._compare(image, root)
             if image.outcome:
                 return
@@ -159,7 +162,9 @@ class Preflight:
                 copy.source, root, copy.platforms, known=self._known
             )
         image.root = image.graph.root.descriptor
-        if image.root != root:
+        if not is_manifest:
+            _admit(image, [m.descriptor for m in image.graph.manifests])
+        if image.root != root or (copy.admission and not is_manifest):
             self._compare(image, image.root)
         if not image.outcome:
             with image.blame("read what is attached", "source"):
@@ -299,6 +304,14 @@ def _root(image: ImageCopy) -> Descriptor:
     if image.current is None and ahead:
         return ahead.resolve_ahead(image.copy.reference)
     return image.copy.source.resolve(image.copy.reference)
+
+
+def _admit(image: ImageCopy, manifests: Sequence[Descriptor]) -> None:
+    """See that the image may be copied, before anything is written."""
+    admission = image.copy.admission
+    if admission is not None:
+        with image.blame("check the signature policy", "source"):
+            image.accepted = admission.admit(image.copy.source, manifests)
 
 
 def _holds(image: ImageCopy, root: Descriptor) -> bool:

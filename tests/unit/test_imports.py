@@ -86,6 +86,21 @@ RULES: dict[str, tuple[str, ...]] = {
         "observer",
         "retry",
     ),
+    "trust": (
+        "errors",
+        "host",
+        "oci",
+        "programs.gpg",
+        "stores.base",
+        "stores.verify",
+    ),
+    "trust.lookaside": ("trust.scopes", "errors", "host", "oci", "yaml"),
+    "trust.sigstore": (
+        "trust.fields",
+        "trust.payload",
+        "oci",
+        "cryptography",
+    ),
     "registries": (
         "errors",
         "heat",
@@ -173,6 +188,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "requests",
     ),
     "client": (
+        "trust",
         "ansible",
         "baremetal",
         "catalog",

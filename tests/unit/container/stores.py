@@ -43,6 +43,9 @@ class Registries:
             return Silent(self.registry(reference.registry), store.repository)
         return store
 
+    def admission(self, reference: Reference) -> None:
+        """Any image may be copied."""
+
     def destination(
         self, push_destination: str, repository: str
     ) -> base.Store:

@@ -47,6 +47,7 @@ def push(
         source=lambda reference, *_: registries.source(reference),
         destination=registries.destination,
         locked=registries.locked,
+        admission=None,
         observer=Observer(),
         concurrency=4,
     )

@@ -37,6 +37,7 @@ def fetched(temporary: pathlib.Path, *names: str) -> list[staging.Fetched]:
         str(temporary),
         source=lambda reference: registry.store(reference.repository),
         destination=lambda place, repository: root.store(repository),
+        admission=lambda _: None,
         observer=Observer(),
     )
 

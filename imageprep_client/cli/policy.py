@@ -1,0 +1,50 @@
+"""``image-prepare policy``: which images are accepted."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from osc_lib.cli import format_columns
+from osc_lib.i18n import _
+
+from imageprep_client.cli import base, options
+
+
+class PolicyShow(base.ShowOne):
+    """Show which requirements of the signature policy apply to an image.
+
+    The image is not looked at; only the configuration of this host is read.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "image",
+            metavar="<image>",
+            help=_(
+                "Image, [<registry>/]<repository>[:<tag>][@<digest>], as"
+                " the environment or the command names it"
+            ),
+        )
+        options.add_policy_option(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Sequence[Any]]:
+        from imageprep_client.client import policies
+
+        rule = policies.show_rule(
+            parsed_args.image, parsed_args.signature_policy
+        )
+        columns = {
+            "Image": rule.image,
+            "Policy": rule.policy or "none",
+            "Scope": rule.scope,
+            "Requirements": format_columns.ListColumn(list(rule.requirements)),
+            "Lookaside": rule.lookaside,
+            "Attachments": rule.attachments,
+        }
+        return tuple(columns), tuple(columns.values())

@@ -1,0 +1,157 @@
+"""The signature policy of this host, and the rule for an image."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import threading
+from collections.abc import Mapping, Sequence
+
+from imageprep_client import errors
+from imageprep_client.host import inputs
+from imageprep_client.http import urls
+from imageprep_client.http.transport import TLS, Timeouts, Transports
+from imageprep_client.oci.reference import Reference
+from imageprep_client.trust import lookaside, policy
+from imageprep_client.trust.kept import KeptSignatures
+from imageprep_client.trust.lookaside import Lookasides
+from imageprep_client.trust.scopes import Subject
+from imageprep_client.trust.trust import Trust
+
+_SYSTEM = "/etc/containers"
+_REDIRECTS = 5
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AppliedRule:
+    """The requirements of a policy for one image.
+
+    :ivar policy: the policy file; empty: there is none.
+    :ivar scope: the part of the policy that applies.
+    :ivar requirements: in words; all have to be met.
+    :ivar lookaside: where signatures beside the registry are.
+    :ivar attachments: whether those in the registry are looked at.
+    """
+
+    image: str
+    policy: str
+    scope: str
+    requirements: Sequence[str]
+    lookaside: str
+    attachments: bool
+
+
+def show_rule(image: str, path: str | None = None) -> AppliedRule:
+    """The requirements that would apply to an image; nothing is fetched.
+
+    :param path: the policy file; None: that of the user or host.
+    :raises InputError: when the policy or the name cannot be used.
+    """
+    subject = Subject.of(Reference.parse(image))
+    opening = Opening(path)
+    rule = opening.trust.rule(subject)
+    found = opening.trust.policy
+    lookasides = opening.lookasides()
+    return AppliedRule(
+        str(subject.reference or image),
+        found.path if found else "",
+        rule.scope,
+        [str(one) for one in rule.requirements],
+        lookasides.location(subject) if subject.reference else "",
+        lookasides.uses_attachments(subject),
+    )
+
+
+class Opening:
+    """Opens the trust of this host, once, when it is first needed.
+
+    :param path: the policy file; None: that of the user or host.
+    :param cacert: authorities of web servers to trust beside the system's.
+    """
+
+    def __init__(self, path: str | None, cacert: str | None = None) -> None:
+        self._home = pathlib.Path.home()
+        self._transports = Transports(4)
+        self._tls = TLS(ca_files=(cacert,) if cacert else ())
+        self._lock = threading.Lock()
+        self._trust: Trust | None = None
+        self._path = path
+
+    @property
+    def trust(self) -> Trust:
+        """The policy and where signatures are.
+
+        :raises InvalidFile: when the policy cannot be used.
+        """
+        with self._lock:
+            if self._trust is None:
+                self._trust = Trust(
+                    _policy(self._path, os.environ, self._home),
+                    self.lookasides,
+                    KeptSignatures(_state(os.environ, self._home)),
+                    self._fetch,
+                )
+            return self._trust
+
+    def lookasides(self) -> Lookasides:
+        """The configuration of lookasides.
+
+        :raises InvalidFile: when it cannot be used.
+        """
+        own = self._home / ".config/containers/registries.d"
+        return lookaside.load(
+            str(own if own.exists() else f"{_SYSTEM}/registries.d"),
+            "/var/lib/containers/sigstore"
+            if os.geteuid() == 0
+            else str(self._home / ".local/share/containers/sigstore"),
+        )
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._transports.close()
+
+    def _fetch(self, url: str) -> bytes | None:
+        for _ in range(_REDIRECTS):
+            if urls.origin(url)[0] not in ("http", "https"):
+                break
+            response = self._transports.of(self._tls).send(
+                "GET", url, {}, None, Timeouts().pair
+            )
+            if response.status == 200:
+                return response.body(lookaside.MAX_SIZE)
+            response.discard()
+            if response.status == 404:
+                return None
+            target = response.headers.get("Location", "")
+            if response.status not in (301, 302, 303, 307, 308) or not target:
+                raise errors.ServerFault(
+                    f"{urls.shown(url)}: HTTP status {response.status}",
+                    status=response.status,
+                )
+            url = urls.follow(url, target, "signature")
+        raise errors.ServerFault(
+            f"{urls.shown(url)}: no signature can be read from there",
+            temporary=False,
+        )
+
+
+def _policy(
+    path: str | None, environment: Mapping[str, str], home: pathlib.Path
+) -> policy.Policy | None:
+    if path is not None:
+        return policy.parse(inputs.load(path), path)
+    configuration = environment.get("XDG_CONFIG_HOME") or home / ".config"
+    for directory in (f"{configuration}/containers", _SYSTEM):
+        default = os.path.join(directory, "policy.json")
+        if os.path.lexists(default):
+            return policy.parse(inputs.load(default), default)
+    return None
+
+
+def _state(environment: Mapping[str, str], home: pathlib.Path) -> str:
+    """Where signatures are kept."""
+    state = environment.get("XDG_STATE_HOME")
+    if not state and os.geteuid() == 0:
+        return "/var/lib/image-prepare/trust"
+    return f"{state or home / '.local/state'}/image-prepare/trust"

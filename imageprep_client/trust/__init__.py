@@ -1,0 +1,5 @@
+"""Signature policies: which images may be brought anywhere, and why.
+
+containers-policy.json(5), containers-registries.d(5) and
+containers-signature(5) describe the files and formats.
+"""

@@ -1,0 +1,104 @@
+"""Objects of JSON documents, read strictly: nothing unknown, no doubt."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+
+class Malformed(Exception):
+    """A part of a document is not as specified.
+
+    :param key: where it is, such as ``transports.docker``.
+    """
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"{key}: {reason}" if key else reason)
+        self.key = key
+        self.reason = reason
+
+
+class Fields:
+    """The fields of one object.
+
+    :param key: where the object is in its document; empty for the root.
+    """
+
+    def __init__(self, value: object, key: str = "") -> None:
+        if not isinstance(value, dict):
+            raise Malformed(key, "not an object")
+        self._value: Mapping[str, Any] = value
+        self.key = key
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._value
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of all fields."""
+        return self._value.keys()
+
+    def path(self, name: str) -> str:
+        """Where a field is in the document."""
+        return f"{self.key}.{name}" if self.key else name
+
+    def only(self, *names: str) -> None:
+        """Refuse fields of any other name.
+
+        :raises Malformed: when there is one.
+        """
+        for name in self._value:
+            if name not in names:
+                raise Malformed(self.path(name[:50]), "unknown key")
+
+    def exactly(self, *names: str) -> None:
+        """Refuse other fields, and require these.
+
+        :raises Malformed: when one is missing or unknown.
+        """
+        self.only(*names)
+        for name in names:
+            if name not in self._value:
+                raise Malformed(self.path(name), "missing")
+
+    def part(self, name: str) -> Fields:
+        """A field that is an object."""
+        return Fields(self._value.get(name), self.path(name))
+
+    def value(self, name: str) -> Any:
+        """A field as it is; None when it is missing."""
+        return self._value.get(name)
+
+    def text(self, name: str) -> str:
+        """A field that is a string, and not empty."""
+        value = self._value.get(name)
+        if not isinstance(value, str) or not value:
+            raise Malformed(self.path(name), "not a string with any content")
+        return value
+
+    def texts(self, name: str) -> Sequence[str]:
+        """A field that is a list of strings, and not empty."""
+        value = self._value.get(name)
+        if (
+            not isinstance(value, list)
+            or not value
+            or not all(isinstance(one, str) and one for one in value)
+        ):
+            raise Malformed(self.path(name), "not a list of strings")
+        return value
+
+    def data(self, name: str) -> bytes:
+        """A field that is bytes in base64."""
+        return self._decoded(name, self.text(name))
+
+    def datas(self, name: str) -> Sequence[bytes]:
+        """A field that is a list of bytes in base64."""
+        return [self._decoded(name, text) for text in self.texts(name)]
+
+    def _decoded(self, name: str, text: str) -> bytes:
+        try:
+            return base64.b64decode(text.encode("ascii"), validate=True)
+        except (binascii.Error, UnicodeError):
+            raise Malformed(self.path(name), "not base64") from None

@@ -1,0 +1,166 @@
+"""Lookasides: signatures beside a registry, containers-registries.d(5)."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from imageprep_client import errors
+from imageprep_client.host import inputs
+from imageprep_client.oci import digest as digests
+from imageprep_client.trust.scopes import Subject
+
+#: More signatures of one image are not looked at.
+MAX_SIGNATURES = 1024
+#: Bytes of one signature.
+MAX_SIZE = 4 << 20
+_FILE = re.compile(r"file://(/.*)", re.DOTALL)
+_NAMESPACE = {
+    "lookaside": str,
+    "lookaside-staging": str,
+    "sigstore": str,
+    "sigstore-staging": str,
+    "use-sigstore-attachments": bool,
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lookasides:
+    """The configuration of all registries.
+
+    :ivar namespaces: by scope; the empty one is the default.
+    :ivar default: the directory where none is configured.
+    """
+
+    namespaces: Mapping[str, Mapping[str, Any]]
+    default: str
+
+    def location(self, subject: Subject) -> str:
+        """The URL below which the signatures of an image are."""
+        for namespace in self._of(subject):
+            for key in ("lookaside", "sigstore"):
+                if namespace.get(key):
+                    return str(namespace[key])
+        return f"file://{self.default}"
+
+    def uses_attachments(self, subject: Subject) -> bool:
+        """Whether sigstore's signatures in the registry are looked at.
+
+        They are unless the configuration says no.
+        """
+        for namespace in self._of(subject):
+            value = namespace.get("use-sigstore-attachments")
+            if value is not None:
+                return bool(value)
+        return True
+
+    def _of(self, subject: Subject) -> Iterator[Mapping[str, Any]]:
+        for scope in (*subject.scopes, ""):
+            if scope in self.namespaces:
+                yield self.namespaces[scope]
+
+
+def load(directory: str, default: str) -> Lookasides:
+    """Read all files of a registries.d directory; it may be missing.
+
+    :raises InvalidFile: when one cannot be used, or two contradict.
+    """
+    try:
+        names = sorted(os.listdir(directory))
+    except FileNotFoundError:
+        names = []
+    except OSError as error:
+        raise errors.InvalidFile(directory, errors.reason(error)) from None
+    namespaces: dict[str, Mapping[str, Any]] = {}
+    for name in names:
+        if name.endswith(".yaml"):
+            path = os.path.join(directory, name)
+            for scope, namespace in _read(path).items():
+                if scope in namespaces:
+                    raise errors.InvalidFile(
+                        path,
+                        "another file in this directory configures it, too",
+                        key=f"docker.{scope}" if scope else "default-docker",
+                    )
+                namespaces[scope] = namespace
+    return Lookasides(namespaces, default)
+
+
+def read(
+    location: str,
+    repository: str,
+    digest: str,
+    fetch: Callable[[str], bytes | None],
+) -> Sequence[bytes]:
+    """All signatures of a manifest, in their order.
+
+    :param fetch: gives the content of an http(s) URL, None for none.
+    :raises InvalidContent: when there are more than of any real image.
+    """
+    algorithm, _, encoded = digests.check(digest).partition(":")
+    base = f"{location}/{repository}@{algorithm}={encoded}"
+    found: list[bytes] = []
+    while True:
+        content = _one(f"{base}/signature-{len(found) + 1}", fetch)
+        if content is None:
+            return found
+        if len(found) == MAX_SIGNATURES:
+            raise errors.InvalidContent(
+                f"{location}: over {MAX_SIGNATURES} signatures of {digest}"
+            )
+        found.append(content)
+
+
+def _one(url: str, fetch: Callable[[str], bytes | None]) -> bytes | None:
+    if not (match := _FILE.fullmatch(url)):
+        return fetch(url)
+    path = Path(urllib.parse.unquote(match[1]))
+    try:
+        return inputs.read(path, MAX_SIZE)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise errors.InvalidContent(
+            f"{path}: {errors.reason(error)}"
+        ) from None
+
+
+def _read(path: str) -> Mapping[str, Mapping[str, Any]]:
+    try:
+        document = yaml.safe_load(inputs.load(path)) or {}
+    except (yaml.YAMLError, RecursionError, ValueError):
+        raise errors.InvalidFile(path, "not YAML") from None
+    if not isinstance(document, dict):
+        raise errors.InvalidFile(path, "not a mapping")
+    docker = document.get("docker") or {}
+    if not isinstance(docker, dict):
+        raise errors.InvalidFile(path, "not a mapping", key="docker")
+    found = {
+        str(scope): _namespace(path, f"docker.{scope}", one)
+        for scope, one in docker.items()
+    }
+    default = document.get("default-docker")
+    if default is not None:
+        found[""] = _namespace(path, "default-docker", default)
+    return found
+
+
+def _namespace(path: str, key: str, value: object) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise errors.InvalidFile(path, "not a mapping", key=key)
+    for name, kind in _NAMESPACE.items():
+        one = value.get(name)
+        if one is not None and not isinstance(one, kind):
+            raise errors.InvalidFile(
+                path, f"not a {kind.__name__}", key=f"{key}.{name}"
+            )
+    return value

@@ -1,0 +1,206 @@
+"""The signatures of a manifest: where they are, and how they are written."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+from imageprep_client import errors
+from imageprep_client.oci import document as documents
+from imageprep_client.oci import mediatypes
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.manifest import Manifest
+from imageprep_client.oci.referrers import tag_of
+from imageprep_client.stores import base, verify
+from imageprep_client.trust import lookaside
+from imageprep_client.trust.fields import Fields, Malformed
+from imageprep_client.trust.lookaside import Lookasides
+from imageprep_client.trust.scopes import Subject
+
+ANNOTATION = "dev.cosignproject.cosign/signature"
+SIGNATURE_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
+_ARTIFACT = "application/vnd.dev.cosign.artifact.sig.v1+json"
+#: The first bytes of OpenPGP messages: packets of compressed data, of one
+#: pass signatures, and of signatures (RFC 4880, 4.2).
+_OPENPGP = bytes.fromhex("a0a1a2a3c89091923dc488898a8bc2")
+_SIMPLE = b"simple-signing"
+_SIGSTORE = b"sigstore-json"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Signature:
+    """One signature, not verified.
+
+    :ivar media_type: empty: a message of GnuPG.
+    :ivar content: that message, or what sigstore signed.
+    """
+
+    media_type: str
+    content: bytes
+    annotations: Mapping[str, str]
+
+    @classmethod
+    def of_blob(cls, blob: bytes) -> Self:
+        """From a lookaside.
+
+        :raises InvalidContent: when it is of no kind that is known.
+        """
+        if blob[:1] and blob[0] in _OPENPGP:
+            return cls("", blob, {})
+        kind, newline, content = blob[1:].partition(b"\n")
+        if blob[:1] == b"\0" and newline and kind == _SIMPLE:
+            return cls("", content, {})
+        if blob[:1] == b"\0" and newline and kind == _SIGSTORE:
+            return cls.from_json(documents.parse(content, "signature"))
+        raise errors.InvalidContent("a signature of a kind that is unknown")
+
+    @classmethod
+    def from_json(cls, document: object) -> Self:
+        """From the form of `to_json`, which is that of lookasides.
+
+        :raises InvalidContent: when it is not.
+        """
+        try:
+            fields = Fields(document)
+            media_type = fields.value("mimeType")
+            annotations = fields.value("annotations") or {}
+            if not isinstance(media_type, str) or not isinstance(
+                annotations, dict
+            ):
+                raise Malformed("mimeType", "not as specified")
+            return cls(media_type, fields.data("payload"), annotations)
+        except Malformed as error:
+            raise errors.InvalidContent(f"a signature: {error}") from None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "mimeType": self.media_type,
+            "payload": base64.b64encode(self.content).decode(),
+            "annotations": dict(self.annotations),
+        }
+
+
+class Signatures:
+    """Finds the signatures of one image's manifests.
+
+    :param fetch: gives the content of an http(s) URL, None for none.
+    :param attached: whether to look at those in the registry.
+    """
+
+    def __init__(
+        self,
+        lookasides: Lookasides,
+        subject: Subject,
+        fetch: Callable[[str], bytes | None],
+        *,
+        attached: bool,
+    ) -> None:
+        self._location = lookasides.location(subject)
+        self._attached = attached and lookasides.uses_attachments(subject)
+        self._subject = subject
+        self._fetch = fetch
+
+    def find(
+        self, source: base.ReadableStore, manifest: Descriptor
+    ) -> Sequence[Signature]:
+        """All signatures of a manifest.
+
+        :raises StoreError: when one cannot be read.
+        """
+        found: list[Signature] = []
+        if self._subject.reference is not None:
+            found += map(
+                Signature.of_blob,
+                lookaside.read(
+                    self._location,
+                    self._subject.reference.repository,
+                    manifest.digest,
+                    self._fetch,
+                ),
+            )
+        if self._attached:
+            found += _attached(source, manifest)
+        return found
+
+
+def _attached(
+    source: base.ReadableStore, subject: Descriptor
+) -> Sequence[Signature]:
+    """Under the tag of cosign or, where there is none, by referrers."""
+    try:
+        tagged = source.resolve(f"{tag_of(subject.digest)}.sig")
+        artifacts: Sequence[Descriptor] = [tagged]
+    except errors.NotFound:
+        artifacts = _referrers(source, subject)
+    found: list[Signature] = []
+    for artifact in artifacts:
+        if artifact.media_type != mediatypes.OCI_MANIFEST:
+            raise errors.InvalidContent(
+                f"{artifact.digest}: signatures in a manifest of type"
+                f" {artifact.media_type}"
+            )
+        manifest = verify.manifest(source, artifact)
+        if len(found) + len(manifest.layers) > lookaside.MAX_SIGNATURES:
+            raise errors.InvalidContent(
+                f"{artifact.digest}: over {lookaside.MAX_SIGNATURES}"
+                " signatures of one image"
+            )
+        found += _layers(source, manifest)
+    return found
+
+
+def _referrers(
+    source: base.ReadableStore, subject: Descriptor
+) -> Sequence[Descriptor]:
+    if not isinstance(source, base.ListsReferrers):
+        return []
+    try:
+        listed = source.referrers(subject)
+    except (errors.NotFound, errors.Refused):
+        return []
+    return [one for one in listed if one.artifact_type == _ARTIFACT]
+
+
+def _layers(
+    source: base.ReadableStore, manifest: Manifest
+) -> Sequence[Signature]:
+    """Each content is read once, however often it is named."""
+    contents: dict[str, bytes] = {}
+    for layer in manifest.layers:
+        if layer.media_type == SIGNATURE_TYPE and (
+            layer.digest not in contents
+        ):
+            if layer.size > lookaside.MAX_SIZE:
+                raise errors.InvalidContent(
+                    f"{layer.digest}: a signature of {layer.size} bytes"
+                )
+            contents[layer.digest] = verify.read_all(
+                source.fetch(layer), lookaside.MAX_SIZE, layer.digest
+            )
+    return [
+        Signature(layer.media_type, contents[layer.digest], layer.annotations)
+        for layer in manifest.layers
+        if layer.digest in contents
+    ]
+
+
+def dump(signatures: Sequence[Signature]) -> bytes:
+    """Signatures as one JSON document; see `load`."""
+    return json.dumps(
+        {"version": 1, "signatures": [s.to_json() for s in signatures]}
+    ).encode()
+
+
+def load(content: bytes) -> Sequence[Signature]:
+    """The signatures of a document that `dump` made.
+
+    :raises InvalidContent: when it is none.
+    """
+    document = documents.parse(content, "kept signatures")
+    found = document.get("signatures")
+    if document.get("version") != 1 or not isinstance(found, list):
+        raise errors.InvalidContent("kept signatures: of another version")
+    return [Signature.from_json(one) for one in found]

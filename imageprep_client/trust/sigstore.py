@@ -1,0 +1,88 @@
+"""Signatures of sigstore's format, verified by keys of the policy."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import re
+from collections.abc import Sequence
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import (
+    ec,
+    ed25519,
+    padding,
+    rsa,
+)
+
+from imageprep_client.oci import digest as digests
+from imageprep_client.trust import payload as payloads
+from imageprep_client.trust.fields import Malformed
+from imageprep_client.trust.payload import Payload
+
+_PEM = re.compile(rb"-----BEGIN ([A-Z ]+)-----.*?-----END \1-----", re.DOTALL)
+
+PublicKey = (
+    ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
+)
+
+
+@functools.lru_cache(maxsize=256)
+def load(content: bytes) -> PublicKey:
+    """The one public key in a PEM file.
+
+    :raises Malformed: when it is none that is supported.
+    """
+    blocks = list(_PEM.finditer(content))
+    if len(blocks) != 1:
+        raise Malformed("", f"{len(blocks)} PEM blocks, expected one key")
+    try:
+        key = serialization.load_pem_public_key(content)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        reason = str(error).splitlines()[0] if str(error) else "unreadable"
+        raise Malformed("", f"not a public key: {reason[:100]}") from None
+    if not isinstance(key, PublicKey):
+        raise Malformed("", "neither an ECDSA, RSA nor Ed25519 key")
+    return key
+
+
+def verify(
+    content: bytes, signature: str, keys: Sequence[tuple[str, PublicKey]]
+) -> tuple[Payload, str]:
+    """The claim of a signature, and the name of the key that made it.
+
+    :param signature: in base64.
+    :raises Malformed: when no key made it, or the claim cannot be read.
+    """
+    try:
+        raw = base64.b64decode(signature.encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeError):
+        raise Malformed("", "signature is not base64") from None
+    for name, key in keys:
+        if _is_by(key, raw, content):
+            return payloads.parse(content, payloads.SIGSTORE), name
+    raise Malformed("", "not made by an accepted key")
+
+
+def fingerprint(key: PublicKey) -> str:
+    """A short name of a key: the digest of its DER form."""
+    der = key.public_bytes(
+        serialization.Encoding.DER,
+        serialization.PublicFormat.SubjectPublicKeyInfo,
+    )
+    return digests.of(der)
+
+
+def _is_by(key: PublicKey, signature: bytes, content: bytes) -> bool:
+    try:
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signature, content, ec.ECDSA(hashes.SHA256()))
+        elif isinstance(key, rsa.RSAPublicKey):
+            key.verify(signature, content, padding.PKCS1v15(), hashes.SHA256())
+        else:
+            key.verify(signature, content)
+    except InvalidSignature:
+        return False
+    return True

@@ -1,0 +1,127 @@
+"""``openstack image-prepare policy show`` and refusals of ``push``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from imageprep_client.testing import content
+from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.streams import put
+from tests.conftest import Golden
+from tests.functional import base
+
+SHOW = ("image-prepare", "policy", "show")
+ANYTHING = {"type": "insecureAcceptAnything"}
+REJECT = {"type": "reject"}
+KEY = {"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/k.gpg"}
+
+
+def write(openstack: base.OpenStack, document: object) -> str:
+    """A policy file."""
+    path = openstack.home / "policy.json"
+    path.write_text(json.dumps(document))
+    return str(path)
+
+
+def test_help(openstack: base.OpenStack, golden: Golden) -> None:
+    """The help names every option."""
+    golden.check(
+        "policy-show-help.txt", openstack.help(*SHOW), normal=base.normal_help
+    )
+
+
+@pytest.mark.parametrize(
+    ("image", "scope", "requirements"),
+    [
+        ("quay.io/ns/a:1", "docker quay.io/ns", ["reject"]),
+        (
+            "quay.io/ns/b:1",
+            "docker quay.io/ns/b",
+            ["signedBy /k.gpg", "insecureAcceptAnything"],
+        ),
+        ("quay.io/ns/b:2", "docker quay.io/ns/b:2", ["reject"]),
+        ("a.x.example.com:5000/b:2", "docker *.example.com", ["reject"]),
+        ("busybox", "docker docker.io/library", ["reject"]),
+        ("other.io/ns/b:2", 'docker ""', ["insecureAcceptAnything"]),
+        ("oci:/a/b//c:1", "default", ["reject"]),
+    ],
+)
+def test_longest_scope(
+    openstack: base.OpenStack,
+    image: str,
+    scope: str,
+    requirements: Sequence[str],
+) -> None:
+    """The requirements are those of the most specific scope."""
+    path = write(
+        openstack,
+        {
+            "default": [REJECT],
+            "transports": {
+                "docker": {
+                    "": [ANYTHING],
+                    "quay.io": [ANYTHING],
+                    "quay.io/ns": [REJECT],
+                    "quay.io/ns/b": [KEY, ANYTHING],
+                    "quay.io/ns/b:2": [REJECT],
+                    "*.example.com": [REJECT],
+                    "docker.io/library": [REJECT],
+                }
+            },
+        },
+    )
+    done = openstack(*SHOW, image, "--signature-policy", path, "-f", "json")
+    shown = json.loads(done.stdout)
+    assert (shown["Policy"], shown["Scope"]) == (path, scope)
+    assert shown["Requirements"] == list(requirements)
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        ({}, "default: missing"),
+        ([], "not a JSON object"),
+        ({"default": []}, "default: not a list with any requirement"),
+        ({"default": [REJECT], "more": 1}, "more: unknown key"),
+        ({"default": [{"type": "x"}]}, "unknown type 'x'"),
+        ({"default": [{**REJECT, "keyPath": "k"}]}, "keyPath: unknown key"),
+        (
+            {"default": [{**KEY, "keyData": "eA=="}]},
+            "not exactly one of keyPath, keyPaths, keyData",
+        ),
+        ({"default": [{**KEY, "keyType": "x"}]}, "unknown type 'x'"),
+        (
+            {"default": [{**KEY, "signedIdentity": {"type": "x"}}]},
+            "unknown type 'x'",
+        ),
+    ],
+)
+def test_broken_policies(
+    openstack: base.OpenStack, document: object, reason: str
+) -> None:
+    """A policy that is not as specified is refused as a whole."""
+    path = write(openstack, document)
+    openstack(
+        *(*SHOW, "a/b", "--signature-policy", path),
+        status=2,
+        stderr=f"(?s).*policy.json.*{reason}.*",
+    )
+
+
+def test_refused_image_has_no_tag(openstack: base.OpenStack) -> None:
+    """The user's policy is obeyed without any option."""
+    directory = openstack.home / ".config/containers"
+    directory.mkdir(parents=True)
+    (directory / "policy.json").write_text(json.dumps({"default": [REJECT]}))
+    with RegistryServer() as server:
+        put(server.content.store("ns/a"), content.image("a"), "1")
+        openstack(
+            *("image-prepare", "push", f"{server.host}/ns/a:1"),
+            *("--image-serve", "tree"),
+            status=2,
+            stderr="(?s).*scope default, requirement reject.*",
+        )
+    assert not list(openstack.home.glob("tree/v2/ns/a/manifests/*"))

@@ -1,0 +1,534 @@
+"""Signature policies are obeyed as skopeo obeys them, asked side by side."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import (
+    ec,
+    ed25519,
+    padding,
+    rsa,
+)
+
+from imageprep_client import errors
+from imageprep_client.client.images import ContainerImages, PushRequest
+from imageprep_client.client.stores import RegistryOptions
+from imageprep_client.oci import mediatypes
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.stores.imageserve import ImageServeTree
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.store import RegistryStore
+from imageprep_client.stores.verify import from_bytes
+from imageprep_client.testing import content
+from imageprep_client.testing.streams import put
+from tests import servers
+from tests.servers import DockerRegistry
+
+IMAGE = content.image("signed")
+OTHER = content.image("another")
+NAME = "ns/app"
+SIGNATURE = "dev.cosignproject.cosign/signature"
+NO_SIGSTORE = "sigstore disabled"
+SIMPLE = "application/vnd.dev.cosign.simplesigning.v1+json"
+KINDS: Mapping[str, Callable[[], Any]] = {
+    "ecdsa": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "rsa": lambda: rsa.generate_private_key(65537, 2048),
+    "ed25519": ed25519.Ed25519PrivateKey.generate,
+}
+
+
+def sign(key: Any, payload: bytes) -> bytes:
+    """The signature of a payload, as cosign makes it."""
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return key.sign(payload, ec.ECDSA(hashes.SHA256()))
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(payload, padding.PKCS1v15(), hashes.SHA256())
+    made: bytes = key.sign(payload)
+    return made
+
+
+def claim(
+    name: str,
+    digest: str = IMAGE.descriptor.digest,
+    kind: str = "cosign container image signature",
+) -> bytes:
+    """What a signature says."""
+    return json.dumps(
+        {
+            "critical": {
+                "identity": {"docker-reference": name},
+                "image": {"docker-manifest-digest": digest},
+                "type": kind,
+            },
+            "optional": {},
+        }
+    ).encode()
+
+
+class Site:
+    """A registry with one image, a home with keys, and both programs."""
+
+    def __init__(self, registry: DockerRegistry, home: Path) -> None:
+        self.registry = registry
+        self.home = home
+        self.name = f"{registry.host}/{NAME}:1"
+        self.lookaside = home / "lookaside"
+        self.lookaside.mkdir()
+        (home / "gnupg").mkdir(mode=0o700)
+        self.environment = {
+            **os.environ,
+            "HOME": str(home),
+            "GNUPGHOME": str(home / "gnupg"),
+            "XDG_STATE_HOME": str(home / "state"),
+        }
+        settings = home / ".config/containers/registries.d"
+        settings.mkdir(parents=True)
+        (settings / "site.yaml").write_text(
+            "default-docker:\n"
+            f"  lookaside: file://{self.lookaside}\n"
+            "  use-sigstore-attachments: true\n"
+        )
+
+    def store(self, registries: RegistryClient) -> RegistryStore:
+        return registries.store(self.registry.host, NAME)
+
+    def public(self, key: Any, name: str = "key.pub") -> Path:
+        """A file with the public key."""
+        path = self.home / name
+        path.write_bytes(
+            key.public_key().public_bytes(
+                serialization.Encoding.PEM,
+                serialization.PublicFormat.SubjectPublicKeyInfo,
+            )
+        )
+        return path
+
+    def attach(self, *signed: tuple[bytes, bytes]) -> None:
+        """Put payloads and their signatures under cosign's tag."""
+        config = Descriptor.of(b"{}", mediatypes.OCI_CONFIG)
+        layers = []
+        with RegistryClient() as registries:
+            store = self.store(registries)
+            store.push(config, from_bytes(b"{}", config))
+            for payload, signature in signed:
+                layer = Descriptor.of(payload, SIMPLE)
+                store.push(layer, from_bytes(payload, layer))
+                text = base64.b64encode(signature).decode()
+                layers.append(
+                    {**layer.to_json(), "annotations": {SIGNATURE: text}}
+                )
+            manifest = json.dumps(
+                {
+                    "schemaVersion": 2,
+                    "mediaType": mediatypes.OCI_MANIFEST,
+                    "config": config.to_json(),
+                    "layers": layers,
+                }
+            ).encode()
+            root = Descriptor.of(manifest, mediatypes.OCI_MANIFEST)
+            store.push(root, from_bytes(manifest, root))
+            digest = IMAGE.descriptor.digest.replace(":", "-")
+            store.tag(root, f"{digest}.sig")
+
+    def gpg(self, *words: str, data: bytes = b"") -> bytes:
+        done = subprocess.run(
+            ["gpg", "--batch", "--no-tty", "--passphrase", "", *words],
+            input=data,
+            env=self.environment,
+            check=True,
+            capture_output=True,
+        )
+        return done.stdout
+
+    def write(self, number: int, signature: bytes) -> None:
+        """Put a signature into the lookaside."""
+        algorithm, _, encoded = IMAGE.descriptor.digest.partition(":")
+        directory = self.lookaside / f"{NAME}@{algorithm}={encoded}"
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / f"signature-{number}").write_bytes(signature)
+
+    def skopeo(self, policy: Path) -> bool:
+        """Whether skopeo copies the image."""
+        program = shutil.which("skopeo")
+        assert program, "skopeo is not installed; see tools/check"
+        target = self.home / "skopeo"
+        done = subprocess.run(
+            [
+                *(program, f"--policy={policy}", "copy"),
+                *("--src-tls-verify=false", f"docker://{self.name}"),
+                f"dir:{target}",
+            ],
+            env=self.environment,
+            check=False,
+            capture_output=True,
+        )
+        shutil.rmtree(target, ignore_errors=True)
+        self.told = done.stderr.decode()
+        return done.returncode == 0
+
+    def refusal(self, policy: Path, name: str = "") -> str:
+        """Why this project refuses the image; empty: it is copied."""
+        tree = self.home / "tree"
+        try:
+            row = ContainerImages(
+                RegistryOptions(
+                    image_serve=str(tree),
+                    signature_policy=str(policy),
+                )
+            ).push_image(PushRequest(image=name or self.name))
+        except errors.CopyError as error:
+            with pytest.raises(errors.NotFound):
+                ImageServeTree(str(tree)).store(NAME).resolve("1")
+            return str(error)
+        assert row.digest == IMAGE.descriptor.digest
+        shutil.rmtree(tree)
+        self.accepted = row.accepted
+        return ""
+
+    def policy(self, document: object) -> Path:
+        path = self.home / "policy.json"
+        path.write_text(json.dumps(document))
+        return path
+
+    def both(self, *requirements: Mapping[str, object]) -> bool:
+        """Whether both accept the image; they have to agree.
+
+        The skopeo of Debian evaluates no sigstoreSigned.
+        """
+        policy = self.policy(
+            {
+                "default": [{"type": "reject"}],
+                "transports": {
+                    "docker": {self.registry.host: requirements},
+                },
+            }
+        )
+        refusal = self.refusal(policy)
+        accepts = self.skopeo(policy)
+        if NO_SIGSTORE not in self.told:
+            assert accepts is (refusal == ""), refusal or self.told
+        return not refusal
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A registry with an image that nobody has signed yet."""
+    with servers.docker_registry(tmp_path / "registry") as registry:
+        home = tmp_path / "home"
+        home.mkdir()
+        made = Site(registry, home)
+        for name in ("HOME", "GNUPGHOME", "XDG_STATE_HOME"):
+            monkeypatch.setenv(name, made.environment[name])
+        with RegistryClient() as registries:
+            put(made.store(registries), IMAGE, "1")
+            put(made.store(registries), OTHER, "other")
+        yield made
+
+
+def sigstore(path: Path, **fields: object) -> Mapping[str, object]:
+    return {"type": "sigstoreSigned", "keyPath": str(path), **fields}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sigstore_key(site: Site, kind: str) -> None:
+    """A signature by the key of the policy is accepted, of each kind."""
+    key = KINDS[kind]()
+    payload = claim(site.name)
+    site.attach((payload, sign(key, payload)))
+    path = site.public(key)
+    assert site.both(sigstore(path))
+    assert str(path) in site.accepted
+
+
+def test_second_key(site: Site) -> None:
+    """Another key is refused, named with image, scope and what is wanted."""
+    key, second = KINDS["ecdsa"](), KINDS["ecdsa"]()
+    payload = claim(site.name)
+    site.attach((payload, sign(second, payload)))
+    path = site.public(key)
+    assert not site.both(sigstore(path))
+    refusal = site.refusal(site.home / "policy.json")
+    for part in (
+        site.name,
+        IMAGE.descriptor.digest,
+        f"scope docker {site.registry.host}",
+        f"sigstoreSigned {path}",
+        "not made by an accepted key",
+    ):
+        assert part in refusal
+
+
+def test_unsigned(site: Site) -> None:
+    """An image without signatures is refused."""
+    path = site.public(KINDS["ecdsa"]())
+    assert not site.both(sigstore(path))
+
+
+def test_another_name(site: Site) -> None:
+    """A signature for another name is refused."""
+    key = KINDS["ecdsa"]()
+    payload = claim(f"{site.registry.host}/ns/other:1")
+    site.attach((payload, sign(key, payload)))
+    assert not site.both(sigstore(site.public(key)))
+
+
+def test_another_digest(site: Site) -> None:
+    """A signature for another digest is refused."""
+    key = KINDS["ecdsa"]()
+    payload = claim(site.name, OTHER.descriptor.digest)
+    site.attach((payload, sign(key, payload)))
+    assert not site.both(sigstore(site.public(key)))
+
+
+@pytest.mark.parametrize(
+    ("identity", "signed", "accepted"),
+    [
+        ({"type": "matchExact"}, "{host}/ns/app:1", True),
+        ({"type": "matchExact"}, "{host}/ns/app:2", False),
+        ({"type": "matchExact"}, "{host}/ns/app", False),
+        ({"type": "matchRepoDigestOrExact"}, "{host}/ns/app:1", True),
+        ({"type": "matchRepoDigestOrExact"}, "{host}/ns/app:2", False),
+        ({"type": "matchRepository"}, "{host}/ns/app:2", True),
+        ({"type": "matchRepository"}, "{host}/ns/app", True),
+        ({"type": "matchRepository"}, "{host}/ns/apps:1", False),
+        ({"type": "matchRepository"}, "no name at all", False),
+        (
+            {"type": "exactReference", "dockerReference": "busybox:1"},
+            "docker.io/library/busybox:1",
+            True,
+        ),
+        (
+            {"type": "exactReference", "dockerReference": "busybox:1"},
+            "busybox:2",
+            False,
+        ),
+        (
+            {"type": "exactRepository", "dockerRepository": "quay.io/ns/x"},
+            "quay.io/ns/x:9",
+            True,
+        ),
+        (
+            {
+                "type": "remapIdentity",
+                "prefix": "{host}/ns",
+                "signedPrefix": "quay.io/vendor",
+            },
+            "quay.io/vendor/app:1",
+            True,
+        ),
+        (
+            {
+                "type": "remapIdentity",
+                "prefix": "{host}",
+                "signedPrefix": "quay.io",
+            },
+            "quay.io/ns/app:2",
+            False,
+        ),
+        (
+            {
+                "type": "remapIdentity",
+                "prefix": "{host}/n",
+                "signedPrefix": "quay.io/n",
+            },
+            "quay.io/ns/app:1",
+            False,
+        ),
+    ],
+)
+def test_signed_identity(
+    site: Site, identity: Mapping[str, str], signed: str, accepted: bool
+) -> None:
+    """Each form of signedIdentity accepts the names that it should."""
+    host = site.registry.host
+    key = KINDS["ecdsa"]()
+    payload = claim(signed.replace("{host}", host))
+    site.attach((payload, sign(key, payload)))
+    filled = {k: v.replace("{host}", host) for k, v in identity.items()}
+    path = site.public(key)
+    assert site.both(sigstore(path, signedIdentity=filled)) is accepted
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"[]",
+        b"{}",
+        b"no JSON",
+        b'{"critical": {}, "optional": null, "more": 1}',
+        claim("x", kind="atomic container signature"),
+    ],
+)
+def test_payload_of_the_wrong_kind(site: Site, payload: bytes) -> None:
+    """What a good signature signs has to be a claim."""
+    key = KINDS["ecdsa"]()
+    site.attach((payload, sign(key, payload)))
+    assert not site.both(sigstore(site.public(key)))
+
+
+def test_a_thousand_signatures(site: Site) -> None:
+    """One good signature among many is found."""
+    key, second = KINDS["ecdsa"](), KINDS["ecdsa"]()
+    payload = claim(site.name)
+    bad = (payload, sign(second, payload))
+    site.attach(*([bad] * 999), (payload, sign(key, payload)))
+    assert site.both(sigstore(site.public(key)))
+
+
+def test_all_requirements_have_to_be_met(site: Site) -> None:
+    """Of two requirements one alone does not suffice."""
+    key, second = KINDS["ecdsa"](), KINDS["rsa"]()
+    payload = claim(site.name)
+    made, more = sign(key, payload), sign(second, payload)
+    one = sigstore(site.public(key))
+    two = sigstore(site.public(second, "second.pub"))
+    site.attach((payload, made))
+    assert not site.both(one, two)
+    site.attach((payload, made), (payload, more))
+    assert site.both(one, two)
+
+
+@pytest.fixture
+def signer(site: Site) -> tuple[Site, Mapping[str, object]]:
+    """A GPG key, and the requirement of it."""
+    site.gpg("--quick-gen-key", "vendor@example.com", "rsa2048", "sign")
+    ring = site.home / "vendor.gpg"
+    ring.write_bytes(site.gpg("--armor", "--export", "vendor@example.com"))
+    return site, {
+        "type": "signedBy",
+        "keyType": "GPGKeys",
+        "keyPath": str(ring),
+    }
+
+
+ATOMIC = "atomic container signature"
+
+
+def gpg_signed(site: Site, payload: bytes, user: str, *more: str) -> bytes:
+    return site.gpg(*more, "--local-user", user, "--sign", data=payload)
+
+
+def test_signed_by_skopeo(signer: tuple[Site, Mapping[str, object]]) -> None:
+    """An image that skopeo signed with GPG is accepted."""
+    site, requirement = signer
+    policy = site.home / "any.json"
+    policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+    subprocess.run(
+        [
+            *("skopeo", f"--policy={policy}", "copy"),
+            *("--src-tls-verify=false", "--dest-tls-verify=false"),
+            *("--sign-by=vendor@example.com", f"docker://{site.name}"),
+            f"docker://{site.name}",
+        ],
+        env=site.environment,
+        check=True,
+        capture_output=True,
+    )
+    assert site.both(requirement)
+    assert "signedBy" in site.accepted
+
+
+@pytest.mark.parametrize(
+    ("payload", "accepted"),
+    [
+        (("{name}", IMAGE.descriptor.digest, ATOMIC), True),
+        (("{name}2", IMAGE.descriptor.digest, ATOMIC), False),
+        (("{name}", OTHER.descriptor.digest, ATOMIC), False),
+        (("{name}", IMAGE.descriptor.digest, "another kind"), False),
+    ],
+)
+def test_gpg_claims(
+    signer: tuple[Site, Mapping[str, object]],
+    payload: tuple[str, str, str],
+    accepted: bool,
+) -> None:
+    """A GPG signature counts for its name, digest and kind only."""
+    site, requirement = signer
+    name, digest, kind = payload
+    text = claim(name.replace("{name}", site.name), digest, kind)
+    site.write(1, gpg_signed(site, text, "vendor@example.com"))
+    assert site.both(requirement) is accepted
+
+
+def test_expired_gpg_key(site: Site) -> None:
+    """A key that has expired since does not count."""
+    past = ("--faked-system-time", "20200101T000000")
+    key = ("old@example.com", "rsa2048", "sign", "1y")
+    site.gpg(*past, "--quick-gen-key", *key)
+    ring = site.home / "old.gpg"
+    ring.write_bytes(site.gpg("--export", "old@example.com"))
+    text = claim(site.name, kind=ATOMIC)
+    site.write(1, gpg_signed(site, text, "old@example.com", *past))
+    assert not site.both(
+        {"type": "signedBy", "keyType": "GPGKeys", "keyPath": str(ring)}
+    )
+    assert "has expired" in site.refusal(site.home / "policy.json")
+
+
+def test_second_gpg_key(signer: tuple[Site, Mapping[str, object]]) -> None:
+    """A key that is not in the keyring of the policy does not count."""
+    site, requirement = signer
+    site.gpg("--quick-gen-key", "other@example.com", "rsa2048", "sign")
+    text = claim(site.name, kind=ATOMIC)
+    site.write(1, gpg_signed(site, text, "other@example.com"))
+    assert not site.both(requirement)
+    site.write(2, gpg_signed(site, text, "vendor@example.com"))
+    assert site.both(requirement)
+
+
+def test_json_in_the_lookaside(
+    signer: tuple[Site, Mapping[str, object]],
+) -> None:
+    """Beside JSON that is no signature a good one does not count either."""
+    site, requirement = signer
+    text = claim(site.name, kind=ATOMIC)
+    site.write(1, gpg_signed(site, text, "vendor@example.com"))
+    site.write(2, b'{"no": "signature"}')
+    assert not site.both(requirement)
+
+
+def test_again_without_requests(site: Site) -> None:
+    """Signatures of an accepted image are not fetched again."""
+    key = KINDS["ecdsa"]()
+    payload = claim(site.name)
+    site.attach((payload, sign(key, payload)))
+    assert site.both(sigstore(site.public(key)))
+    before = site.registry.requests(r"\.sig")
+    assert not site.refusal(site.home / "policy.json")
+    assert site.registry.requests(r"\.sig") == before
+
+
+@pytest.mark.parametrize(
+    ("requirement", "feature"),
+    [
+        (
+            {
+                "fulcio": {"caPath": "/c", "oidcIssuer": "i"},
+                "rekorPublicKeyPath": "/r",
+            },
+            "fulcio",
+        ),
+        ({"keyPath": "/k", "rekorPublicKeyPath": "/r"}, "rekorPublicKeyPath"),
+        ({"pki": {"caRootsPath": "/c"}}, "pki"),
+    ],
+)
+def test_unsupported_requirements(
+    site: Site, requirement: Mapping[str, object], feature: str
+) -> None:
+    """What cannot be evaluated is refused, and the refusal says so."""
+    policy = site.policy(
+        {"default": [{"type": "sigstoreSigned", **requirement}]}
+    )
+    refusal = site.refusal(policy)
+    assert f"sigstoreSigned with {feature}" in refusal
+    assert "cannot evaluate" in refusal

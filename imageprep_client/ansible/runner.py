@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets as random
 import tempfile
@@ -20,14 +21,16 @@ from imageprep_client.host import processes
 
 #: Seconds that ansible-runner may take to notice that ansible was ended.
 _GRACE = 6.0
+#: Seconds between two calls of `watch`.
+_PERIOD = 1.0
 _PLAYBOOK, _INVENTORY = "project/run.yaml", "inventory/hosts.yaml"
 _NOTHING: Mapping[str, Any] = types.MappingProxyType({})
-#: Settings of users that would break a run: questions for passwords, and
-#: other writers to the output.
+#: Overrides for settings of users that would break a run: prompts for
+#: passwords, and callbacks that write to the output.
 _SETTINGS = {
     "ANSIBLE_ASK_PASS": "False",
     "ANSIBLE_BECOME_ASK_PASS": "False",
-    # The one that ansible-runner has anyway: none cannot be said.
+    # ansible-runner uses this one anyway, and the list cannot be empty.
     "ANSIBLE_CALLBACKS_ENABLED": "awx_display",
     "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
     "ANSIBLE_LOCALHOST_WARNING": "False",
@@ -49,28 +52,31 @@ def run(
     environment: Mapping[str, str] = _NOTHING,
     secrets: Collection[str] = (),
     directory: Path | None = None,
+    watch: Callable[[], object] = lambda: None,
 ) -> RunResult:
     """Run a playbook over the hosts of an inventory, and wait.
 
-    The user's configuration of ansible counts, but for settings that would
-    ask questions or change the output. Plays, inventory and variables are in
-    files of a private directory while ansible runs: they may have secrets.
+    The user's configuration of ansible applies, except for settings that ask
+    questions or change the output. Plays, inventory and variables may have
+    secrets and are in files of a private directory while ansible runs.
 
-    When this returns or raises, all processes that were started on this host
-    for it are gone. Interrupted, it ends within some seconds.
+    All processes that were started on this host have ended when this returns
+    or raises. An interrupted run ends within a few seconds.
 
     :param playbook: plays, or the path of a playbook.
     :param inventory: hosts, or the path of an inventory.
-    :param on_event: is called for each event of a host, from another thread,
+    :param on_event: is called for each event of a host, in another thread,
         one call at a time. It must not raise.
     :param extra_vars: variables that override all others.
-    :param forks: hosts at once, at most.
+    :param forks: the maximum number of hosts at once.
     :param limit: a host pattern that selects some of the hosts.
     :param timeout: seconds for the whole run.
     :param environment: variables to add to that of ansible.
-    :param secrets: texts that no message may show.
-    :param directory: where the private directory is made; processes whose
-        root is in it are ended as well. By default below TMPDIR.
+    :param secrets: texts that must not appear in messages.
+    :param directory: the parent of the private directory, by default TMPDIR;
+        processes whose root is in it are ended as well.
+    :param watch: is called about once a second while ansible runs; an
+        exception of it ends the run and is passed on.
     :raises InvalidArgument: when ansible is not installed.
     :raises AnsibleError: when the run takes longer than `timeout`.
     """
@@ -110,7 +116,7 @@ def run(
             }
         )
         try:
-            complete = job.wait(timeout)
+            complete = job.wait(timeout, watch)
         finally:
             job.cancelled.set()
             processes.end_marked(mark, directory or private)
@@ -121,7 +127,7 @@ def run(
 def _variables(
     private: Path, environment: Mapping[str, str]
 ) -> Mapping[str, str]:
-    """The variables that are added to ansible's environment."""
+    """The variables to add to the environment of ansible."""
     here = Path.cwd()
     found = configuration.configuration(os.environ, here)
     return {
@@ -134,11 +140,11 @@ def _variables(
 
 
 class _Job:
-    """ansible-runner, in a thread of its own.
+    """ansible-runner in a thread of its own.
 
-    In this thread it could not be interrupted: ansible would live on.
+    It could not be interrupted in the main thread, and ansible would go on.
 
-    :ivar cancelled: set to let it end.
+    :ivar cancelled: is set to end the run.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
@@ -151,29 +157,31 @@ class _Job:
         self._status = ""
         self._defect: BaseException | None = None
 
-    def wait(self, timeout: float | None) -> bool:
+    def wait(self, timeout: float | None, watch: Callable[[], object]) -> bool:
         """Run ansible to its end.
 
-        :returns: whether all went well.
+        :returns: whether it succeeded.
         """
-        begun = time.monotonic()
+        end = time.monotonic() + (math.inf if timeout is None else timeout)
         self._thread.start()
-        self._thread.join(timeout)
-        if self._thread.is_alive():
-            taken = time.monotonic() - begun
-            raise errors.AnsibleError(
-                f"ansible: not done after {taken:.0f} seconds"
-            )
+        while self._thread.is_alive():
+            left = end - time.monotonic()
+            if left <= 0:
+                raise errors.AnsibleError(
+                    f"ansible: not done after {timeout:.0f} seconds"
+                )
+            self._thread.join(min(left, _PERIOD))
+            watch()
         if self._defect is not None:
             raise self._defect
         return self._status == "successful"
 
     def join(self) -> None:
-        """Wait a moment for the end of a cancelled run."""
+        """Wait a few seconds for the end of a cancelled run."""
         self._thread.join(_GRACE)
 
     def _run(self) -> None:
-        # Only here: it takes as long to import as a command to start.
+        # Importing it takes as long as starting a command.
         import ansible_runner
 
         try:

@@ -65,6 +65,16 @@ class Hotfix(base.Lister):
                 " hotfix-<time>)"
             ),
         )
+        parser.add_argument(
+            "--rpm-timeout",
+            metavar="<seconds>",
+            type=_seconds,
+            default=3600,
+            help=_(
+                "Time that one call of the image's rpm may take, with the"
+                " scriptlets of the packages (default: 3600)"
+            ),
+        )
         _add_parameters(parser)
         options.add_registry_options(parser)
         options.add_policy_option(parser)
@@ -84,6 +94,7 @@ class Hotfix(base.Lister):
             environment_files=parsed_args.environment_files,
             output_env_file=parsed_args.output_env_file,
             header=self.header(),
+            rpm_timeout=parsed_args.rpm_timeout,
         )
         with self.observing() as observer:
             result = hotfixes.hotfix_images(
@@ -154,6 +165,16 @@ def next_steps(result: HotfixResult, request: HotfixRequest) -> Iterable[str]:
         yield f"   sudo podman ps --filter ancestor={image.target}"
         names = " ".join(image.packages)
         yield f"   sudo podman exec <container> rpm -q {names}"
+
+
+def _seconds(text: str) -> int:
+    seconds = int(text)
+    if seconds < 1:
+        raise ValueError(text)
+    return seconds
+
+
+_seconds.__name__ = "number of seconds"
 
 
 def _add_parameters(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from imageprep_client.host import disk
 from imageprep_client.modify import ansible
@@ -101,8 +101,10 @@ class LocalWorkspaces:
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
 
-    def check(self, ansible_role: str, tasks_from: str) -> None:
-        ansible.check(ansible_role, tasks_from)
+    def check(
+        self, ansible_role: str, variables: Mapping[str, object]
+    ) -> None:
+        ansible.check(ansible_role, variables)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[LocalWorkspace]:

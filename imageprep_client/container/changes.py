@@ -1,9 +1,8 @@
-"""What a modifying role is told of an image, and how its result is found."""
+"""The changes that roles make to images, and the names of their results."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Collection, Iterable, Sequence
 
 from imageprep_client import errors
@@ -12,56 +11,17 @@ from imageprep_client.modify.base import ImageChange
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.reference import Reference
 
-#: The role whose variables are known, and its variables that name directories
-#: with the file that has to be in each.
-_ROLE = "tripleo-modify-image"
-_DIRECTORIES = {
-    "modify_dir_path": "Dockerfile",
-    "python_dir": "",
-    "rpms_path": "",
-    "yum_repos_dir_path": "",
-}
-
-
-def check_directories(item: WorkItem) -> None:
-    """See that the directories exist that the role will read.
-
-    Templates and relative paths are left for the role.
-
-    :raises InvalidFile: when one does not.
-    """
-    wanted = _modification(item)
-    if wanted.ansible_role != _ROLE:
-        return
-    for name, file in _DIRECTORIES.items():
-        value = wanted.variables.get(name)
-        for path in value if isinstance(value, list) else [value]:
-            if not isinstance(path, str) or path[:1] != "/" or "{" in path:
-                continue
-            if not os.path.isdir(path):
-                problem = f"{path}: no such directory"
-            elif not os.path.exists(os.path.join(path, file)):
-                problem = f"{path}: there is no {file} in it"
-            else:
-                continue
-            raise errors.InvalidFile(
-                item.entry.path,
-                problem,
-                key=f"{item.entry.key}.modify_vars.{name}",
-                hint="create it before the run",
-            )
-
 
 def check(items: Iterable[WorkItem]) -> None:
-    """See that what is modified goes somewhere.
+    """Check that modified images have a destination.
 
-    :raises InvalidFile: when it does not.
+    :raises InvalidFile: when one has none.
     """
     for item in items:
         if item.modification and not item.push_destination:
             raise errors.InvalidFile(
                 item.entry.path,
-                "modified images have nowhere to go",
+                "modified images have no destination",
                 key=f"{item.entry.key}.modify_role",
                 hint="put a push_destination into this entry",
             )
@@ -74,26 +34,26 @@ def _modification(item: WorkItem) -> Modification:
 
 
 def _local(reference: Reference) -> str:
-    """What a reference is called in local storage."""
+    """The name of a reference in local storage."""
     tag = reference.tag or "latest"
     registry = reference.registry
     if "[" in registry or references.is_transport(registry):
-        # Local storage has no names with addresses of IPv6 or directories.
+        # Names in local storage cannot have IPv6 addresses or directories.
         return _own(str(reference), reference.repository, tag)
     return f"{reference.name}:{tag}"
 
 
 def _own(text: str, repository: str, tag: str) -> str:
-    """A name that nothing else has, for what has none in local storage."""
+    """A unique name for a reference that local storage cannot name."""
     mark = hashlib.sha256(text.encode()).hexdigest()[:12]
     return f"localhost/{mark}/{repository}:{tag}"
 
 
 def change(item: WorkItem) -> ImageChange:
-    """What the role is told.
+    """The change of an item.
 
-    The target has the name that the parameters give the image, unless they
-    give it none that an image can have.
+    The target has the name that the parameters give to the image if local
+    storage can use it.
     """
     wanted = _modification(item)
     name = item.target[: len(item.target) - len(wanted.append_tag)]
@@ -112,13 +72,13 @@ def change(item: WorkItem) -> ImageChange:
 
 
 def by_source(items: Sequence[WorkItem]) -> dict[str, list[WorkItem]]:
-    """The items by the local name of their source.
+    """Group the items by the local name of their source.
 
-    :raises InvalidFile: when there would be two images of one name.
+    :raises InvalidFile: when two images would have the same name.
     """
-    found: dict[str, list[WorkItem]] = {}
+    groups: dict[str, list[WorkItem]] = {}
     for item in items:
-        same = found.setdefault(_local(item.source), [])
+        same = groups.setdefault(_local(item.source), [])
         if same and same[0].source != item.source:
             raise errors.InvalidFile(
                 item.entry.path,
@@ -127,7 +87,7 @@ def by_source(items: Sequence[WorkItem]) -> dict[str, list[WorkItem]]:
                 hint="modify one of them in a run of its own",
             )
         same.append(item)
-    return found
+    return groups
 
 
 def made(
@@ -135,10 +95,10 @@ def made(
     changes: Sequence[ImageChange],
     names: Collection[str],
 ) -> str:
-    """The name of the image that a role made; empty when there is none."""
+    """The name of the image that a role made; empty if there is none."""
     if change.result in names:
         return change.result
-    # Two changes of one image would have the same name without the target.
+    # The name without the target is ambiguous for two changes of one image.
     sharing = [c for c in changes if c.other_result == change.other_result]
     if change.other_result in names and len(sharing) == 1:
         return change.other_result
@@ -146,7 +106,7 @@ def made(
 
 
 def ended_early(change: ImageChange) -> errors.ModifyError:
-    """The error of a change that nobody finished, and nobody says why."""
+    """The error of a change that did not finish, for an unknown reason."""
     return errors.ModifyError(
         f"{change.source_image}: ansible role {change.ansible_role}: ansible"
         " ended before the image was made"
@@ -154,10 +114,9 @@ def ended_early(change: ImageChange) -> errors.ModifyError:
 
 
 def made_nothing(change: ImageChange) -> errors.ModifyError:
-    """The error of a role that did not do its work."""
+    """The error of a role that did not make an image."""
     return errors.ModifyError(
-        f"{change.source_image}: ansible role {change.ansible_role} came to"
-        f" its end, but there is no {change.result}",
-        hint="a role has to tag what it makes <target_image><modified_append_"
-        "tag>",
+        f"{change.source_image}: ansible role {change.ansible_role} finished,"
+        f" but there is no {change.result}",
+        hint="a role must tag its result <target_image><modified_append_tag>",
     )

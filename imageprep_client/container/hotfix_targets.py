@@ -1,4 +1,4 @@
-"""The images of a hotfix: what each is, and what becomes of it."""
+"""The images of a hotfix: where they are, and the names of the results."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _REMOTE = "docker://"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Target:
-    """One image that is to be changed.
+    """One image to change.
 
-    :ivar reference: its name in full, with a tag.
-    :ivar local: what it is in local storage; None: it is not there.
+    :ivar image: the name as the user gave it.
+    :ivar reference: the full name with a tag.
+    :ivar local: the image in local storage; None if it is not there.
     :ivar result: the name of the new image.
     """
 
@@ -30,26 +31,26 @@ class Target:
 
 
 def targets(images: Sequence[str], tag: str, buildah: Buildah) -> list[Target]:
-    """What each image is, and what becomes of it.
+    """Find each image in local storage, and name its result.
 
     :raises InputError: when a name cannot be used.
     """
-    found: dict[str, Target] = {}
+    named: dict[str, Target] = {}
     for image in images:
         target = _target(image, tag, buildah)
-        other = found.setdefault(target.result, target)
+        other = named.setdefault(target.result, target)
         if other is not target:
             raise errors.InvalidArgument(
                 f"{image}: is the same image as {other.image}",
                 hint="name each image once",
             )
-    return list(found.values())
+    return list(named.values())
 
 
 def check(wanted: Iterable[Target], buildah: Buildah) -> None:
-    """See that no new image exists already.
+    """Check that no new image exists.
 
-    :raises InvalidArgument: when one does.
+    :raises InvalidArgument: when one exists.
     """
     taken = {name for image in buildah.images() for name in image.names}
     for target in wanted:
@@ -73,7 +74,7 @@ def _target(image: str, tag: str, buildah: Buildah) -> Target:
         )
     if reference.digest and not reference.tag:
         raise errors.InvalidArgument(
-            f"{image}: has no tag that the new image's could begin with",
+            f"{image}: has no tag that the new tag could begin with",
             hint="name the image as name:tag@digest",
         )
     reference = dataclasses.replace(reference, tag=reference.tag or "latest")
@@ -89,7 +90,7 @@ def _target(image: str, tag: str, buildah: Buildah) -> Target:
 def _named(
     image: str, name: str, reference: Reference, local: LocalImage
 ) -> Reference:
-    """The full name of a local image, which may be named by part or ID."""
+    """The full name of a local image given by a part of its name or its ID."""
     full = f"{reference.name}:{reference.tag or 'latest'}"
     if full in local.names or (reference.digest and reference.tag):
         return dataclasses.replace(reference, digest="")
@@ -99,7 +100,7 @@ def _named(
     if len(names) != 1:
         told = ", ".join(names) or "it has none"
         raise errors.InvalidArgument(
-            f"{image}: cannot be told by its name: {told}",
+            f"{image}: the name is ambiguous: {told}",
             hint="name the image in full, or give it a name with: buildah tag",
         )
     return Reference.parse(names[0])

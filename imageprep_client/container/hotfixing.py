@@ -1,4 +1,4 @@
-"""Hotfixes: packages installed into images, which become new local images."""
+"""Hotfixes: make new local images by installing packages into images."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ from imageprep_client.container import hotfix_targets, staging
 from imageprep_client.container.hotfix_targets import Target
 from imageprep_client.heat import environment, parameters
 from imageprep_client.host import disk, files
+from imageprep_client.modify import imagerpm
+from imageprep_client.modify.home import reserved
 from imageprep_client.modify.hotfix import (
     Hotfixer,
     is_temporary,
     remove_abandoned,
     temporary_name,
 )
-from imageprep_client.modify.imagerpm import PACKAGES
-from imageprep_client.modify.reservation import reserved
+from imageprep_client.modify.imagerpm import PACKAGES, Bounds
 from imageprep_client.observer import ImageOutcome, Observer, Phase
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
@@ -49,28 +50,29 @@ from imageprep_client.stores import base
 from imageprep_client.stores.diffids import DiffIdCheck
 from imageprep_client.transfer.admission import Admits
 
-# Programs and disks are at work for each.
+# Each image keeps programs and disks busy.
 _AT_ONCE = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HotfixRequest:
-    """One set of packages for some images.
+    """A set of packages to install into images.
 
-    :ivar images: ``[registry/]repository[:tag]``, each in local storage or
-        else in its registry; behind ``docker://`` always in its registry,
-        and behind ``containers-storage:`` never.
+    :ivar images: ``[registry/]repository[:tag]``, each taken from local
+        storage or otherwise from its registry; with ``docker://`` always from
+        the registry, with ``containers-storage:`` never.
     :ivar rpms_path: the directory of the packages.
-    :ivar tag: what the tags of the new images have at their end, after a
-        hyphen; empty: ``hotfix-`` and the time.
-    :ivar registry_url: where the new images will be pushed to; empty: the
-        undercloud's registry.
-    :ivar release: whose table knows the parameters; empty: the one that the
-        header of an environment file names, or else the default.
+    :ivar tag: the suffix of the new tags after a hyphen; empty for
+        ``hotfix-`` and the time.
+    :ivar registry_url: the registry that the new images will be pushed to;
+        empty for that of the undercloud.
+    :ivar release: the release whose table has the parameters; empty for that
+        in the header of an environment file, or else the default.
     :ivar environment_files: heat environments of the deployment; only their
         headers count.
-    :ivar output_env_file: where to write the parameters; empty: nowhere.
+    :ivar output_env_file: the file for the parameters; empty for none.
     :ivar header: comment lines above them.
+    :ivar rpm_timeout: seconds that one call of rpm in a container may take.
     """
 
     images: Sequence[str]
@@ -81,15 +83,16 @@ class HotfixRequest:
     environment_files: Sequence[str] = ()
     output_env_file: str = ""
     header: Sequence[str] = ()
+    rpm_timeout: float = imagerpm.SECONDS
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hotfixed:
     """One image that was changed.
 
-    :ivar image: as the user named it.
+    :ivar image: the name as the user gave it.
     :ivar result: the name of the new image in local storage.
-    :ivar target: what nodes call it once it is pushed.
+    :ivar target: the name that nodes use once it is pushed.
     :ivar changes: such as ``nova-api 1.0-1 -> 1.1-1``, sorted.
     :ivar packages: the names of the packages that were changed.
     :ivar parameters: the heat parameters of the image; may be empty.
@@ -105,11 +108,11 @@ class Hotfixed:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HotfixResult:
-    """What became of all images.
+    """The results of all images.
 
-    :ivar images: those that were changed, in the order of the request.
-    :ivar parameters: heat parameter to the image it is to name.
-    :ivar failures: one error for each other image.
+    :ivar images: the changed images, in the order of the request.
+    :ivar parameters: the name of the image for each heat parameter.
+    :ivar failures: one error for each image that failed.
     """
 
     images: Sequence[Hotfixed]
@@ -135,25 +138,24 @@ def hotfix(
     observer: Observer,
     now: datetime.datetime,
 ) -> HotfixResult:
-    """Install packages into images; see `modify.hotfix` for one of them.
+    """Install packages into images; see `modify.hotfix` for one image.
 
-    The packages are read and checked before anything is done. Images that
-    are not in local storage are brought there, and taken away again; what
-    is there is changed, whatever its registry has. An image that fails does
-    not keep the others. When this is interrupted nothing of it is left but
-    images that were ready.
+    The packages are read and checked first. Images that are not in local
+    storage are pulled, and removed at the end. An image in local storage is
+    used even if its registry has another one. A failed image does not stop
+    the others. An interrupted run leaves only the images that were ready.
 
     :param source, destination, admission: as for `staging.fetch`.
     :param undercloud_registry: as for `worklist.build`.
     :raises InputError: when the packages or the names cannot be used, or a
-        new image exists already or is being made; nothing was done.
+        new image exists or is being made; nothing was changed.
     """
     tag = request.tag or now.strftime("hotfix-%Y%m%d%H%M%S")
     table = catalog.load(_release(request))
     place = Location.parse(request.registry_url or undercloud_registry())
     if not place.is_registry:
         raise errors.InvalidArgument(
-            f"{request.registry_url}: no registry, which nodes could pull from"
+            f"{request.registry_url}: not a registry that nodes can pull from"
         )
     if request.output_env_file:
         files.check(request.output_env_file)
@@ -171,6 +173,7 @@ def hotfix(
             destination=destination,
             admission=admission,
             observer=observer,
+            rpm_timeout=request.rpm_timeout,
         )
     images = [
         _hotfixed(target, done[target.result], table, place)
@@ -195,8 +198,9 @@ def _change(
     destination: Callable[[str, str], base.Store],
     admission: Callable[[Reference], Admits | None],
     observer: Observer,
+    rpm_timeout: float,
 ) -> tuple[dict[str, tuple[Change, ...]], list[errors.ImagePrepError]]:
-    """Fetch what is not there, and change the images; see `_Run.all`."""
+    """Fetch the images that are not local, and change all images."""
     with temporary() as directory:
         scratch = str(directory)
         _gather(packages, scratch)
@@ -209,21 +213,27 @@ def _change(
             admission=admission,
             observer=observer,
         )
-        hotfixer = Hotfixer(buildah, packages, scratch, observer)
-        return _Run(buildah, hotfixer, observer).all(
+        root = Path(str((buildah.info().get("store") or {}).get("GraphRoot")))
+        reserve = disk.Reserve(root, directory)
+        bounds = Bounds(rpm_timeout, reserve.check)
+        hotfixer = Hotfixer(buildah, packages, scratch, observer, bounds)
+        return _Run(buildah, root, hotfixer, observer).all(
             targets,
             {t.result: f for t, f in zip(remote, fetched, strict=True)},
         )
 
 
 class _Run:
-    """The part of a hotfix that changes images."""
+    """Changes the images of one hotfix."""
 
     def __init__(
-        self, buildah: Buildah, hotfixer: Hotfixer, observer: Observer
+        self,
+        buildah: Buildah,
+        root: Path,
+        hotfixer: Hotfixer,
+        observer: Observer,
     ) -> None:
         self._buildah = buildah
-        root = Path(str((buildah.info().get("store") or {}).get("GraphRoot")))
         self._diff_ids = DiffIdCheck(disk.free_space(root), str(root))
         self._hotfixer = hotfixer
         self._observer = observer
@@ -233,12 +243,11 @@ class _Run:
         targets: Sequence[Target],
         places: Mapping[str, staging.Fetched],
     ) -> tuple[dict[str, tuple[Change, ...]], list[errors.ImagePrepError]]:
-        """Change the images, several at once.
+        """Change several images at once.
 
-        :param places: where those are that are not in local storage, by
-            the names of the new images.
-        :returns: the changes of those that worked, by the names of the new
-            images, and the errors of the others.
+        :param places: the fetched images, by the names of the new images.
+        :returns: the changes of each successful image, by the name of the new
+            image, and the errors of the others.
         """
         done, failures = {}, []
         self._observer.phase(Phase.HOTFIX, len(targets))
@@ -251,12 +260,12 @@ class _Run:
                 futures.wait(running)
             except BaseException:
                 threads.shutdown(wait=False, cancel_futures=True)
-                # What waits for a program goes on now, and tidies up.
+                # Threads that wait for a program continue and clean up.
                 self._buildah.stop()
                 raise
-        for target, each in zip(targets, running, strict=True):
+        for target, future in zip(targets, running, strict=True):
             try:
-                done[target.result] = each.result()
+                done[target.result] = future.result()
             except errors.ImagePrepError as error:
                 failures.append(error)
         return done, failures
@@ -280,7 +289,7 @@ class _Run:
     def _local(
         self, target: Target, fetched: staging.Fetched | None
     ) -> Iterator[LocalImage]:
-        """The image in local storage; if need be only for now."""
+        """The image in local storage, pulled for the context if necessary."""
         if fetched is None:
             local = _existing(target.image, target.local)
             self._buildah.check_layers(local, target.image)
@@ -289,42 +298,42 @@ class _Run:
         if fetched.error is not None:
             raise fetched.error
         identity = image_id(Path(fetched.layout), fetched.tag)
-        found = self._buildah.image(identity) if identity else None
-        # What another has there for now may be gone in a moment.
+        same = self._buildah.image(identity) if identity else None
+        # An image with temporary names only may be removed by its run.
         if (
-            found
-            and not (found.names and all(map(is_temporary, found.names)))
-            and self._buildah.check_layers(found, target.image)
+            same
+            and not (same.names and all(map(is_temporary, same.names)))
+            and self._buildah.check_layers(same, target.image)
         ):
-            # It may have no name: it would go with one that is taken away.
-            yield found
+            # A nameless image would be removed with a temporary name.
+            yield same
             return
         self._diff_ids.check_stored(fetched.store, fetched.tag, target.image)
-        # Not its own name, which may be that of another image here.
+        # Its own name may be that of another image in local storage.
         name = temporary_name()
         try:
             self._buildah.pull(fetched.layout, fetched.tag, name)
             yield _existing(target.image, self._buildah.image(name))
         finally:
-            # Its layers stay, the result has them.
+            # Its layers stay, because the result has them.
             self._buildah.remove(name)
 
 
-def _existing(image: str, found: LocalImage | None) -> LocalImage:
-    """What was found of an image.
+def _existing(image: str, local: LocalImage | None) -> LocalImage:
+    """Require that an image is in local storage.
 
-    :raises LocalStorageError: when that is nothing.
+    :raises LocalStorageError: when it is not.
     """
-    if found is None:
+    if local is None:
         raise errors.LocalStorageError(f"{image}: is not in local storage")
-    return found
+    return local
 
 
 def _gather(packages: Sequence[RpmFile], scratch: str) -> None:
-    """Copy the packages to where containers can read them.
+    """Copy the packages to a directory that containers can read.
 
-    The user's may have links that lead nowhere from there, and names that
-    rpm would take for patterns; and is not to get another label.
+    Links in the user's directory may lead nowhere inside a container, rpm
+    takes some names for patterns, and the directory keeps its SELinux label.
     """
     directory = os.path.join(scratch, PACKAGES)
     os.mkdir(directory)
@@ -371,8 +380,8 @@ def _tell_unused(
 def _parameters(
     images: Sequence[Hotfixed], observer: Observer
 ) -> dict[str, str]:
-    """Heat parameter to image; who has none, or shares one, is told of."""
-    found: dict[str, str] = {}
+    """Map heat parameters to images; warn about missing or shared ones."""
+    named: dict[str, str] = {}
     for image in images:
         if not image.parameters:
             observer.warning(
@@ -380,8 +389,8 @@ def _parameters(
                 " this image"
             )
         for name in image.parameters:
-            if found.setdefault(name, image.target) != image.target:
+            if named.setdefault(name, image.target) != image.target:
                 observer.warning(
-                    f"{image.result}: {name} names {found[name]} already"
+                    f"{image.result}: {name} names {named[name]} already"
                 )
-    return found
+    return named

@@ -1,7 +1,7 @@
-"""The images that a preparation changes before it stores them.
+"""Change images before a preparation stores them.
 
-Each is brought into a workspace, by the one copy that everything goes by, is
-changed there, and is a source of copies then like any other.
+Each image is copied into a workspace, changed there, and copied from there to
+its destination like any other image.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from imageprep_client import errors
@@ -17,7 +17,7 @@ from imageprep_client.container import changes
 from imageprep_client.container.copying import Copying
 from imageprep_client.container.request import ImageStores, PrepareRequest, Row
 from imageprep_client.container.worklist import WorkItem
-from imageprep_client.modify.base import Modifier
+from imageprep_client.modify.base import InvalidVariable, Modifier
 from imageprep_client.observer import ImageOutcome, Observer, Phase
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base
@@ -27,58 +27,63 @@ from imageprep_client.transfer.workers import Workers
 
 
 class Workspace(Modifier, Protocol):
-    """Local storage for one run, empty at first, gone at the end.
+    """Local storage of one run; empty at first, removed at the end.
 
-    Names are those of local storage, ``registry/repository:tag``.
+    Images have the names of local storage, ``registry/repository:tag``.
     """
 
     def landing(self, name: str) -> tuple[base.Store, str]:
-        """Where to copy the image of this name to, and as which tag."""
+        """The store and the tag to copy the image of this name to."""
         ...
 
     def bring_in(self, name: str) -> None:
-        """Take what has landed into local storage.
+        """Import the image from its `landing` into local storage.
 
-        :raises StoreError: when that cannot be done.
+        :raises StoreError: when that fails.
         """
         ...
 
     def names(self) -> Collection[str]:
-        """The names of all images in it."""
+        """The names of all images in the workspace."""
         ...
 
     def store(
         self, name: str, going_to: base.ReadableStore
     ) -> base.ReadableStore:
-        """The images of a name without its tag, to copy them from."""
+        """A store of the images with this name, which has no tag."""
         ...
 
     def keep(self, name: str) -> None:
-        """Leave an image in the local storage of this host."""
+        """Keep an image in the local storage of this host."""
         ...
 
 
 class Workspaces(Protocol):
     """Opens workspaces."""
 
-    def check(self, ansible_role: str, tasks_from: str) -> None:
-        """See that images can be changed by this role.
+    def check(
+        self, ansible_role: str, variables: Mapping[str, object]
+    ) -> None:
+        """Check that a role can change images with these variables.
 
-        :raises InvalidArgument: when something is missing for it.
+        :raises InvalidArgument: when ansible, the role or its tasks are
+            missing.
+        :raises InvalidVariable: when the role cannot use a variable.
         """
         ...
 
     def open(self) -> contextlib.AbstractContextManager[Workspace]:
-        """A workspace; all that was made there is removed at the end."""
+        """Make a workspace; remove it with its content at the end."""
         ...
 
 
 @dataclasses.dataclass(slots=True)
 class Modified:
-    """The images of a run that are changed, and how far they are.
+    """The state of the images of a run that are changed.
 
-    :ivar copies: of images that were made, by the target of their item.
-    :ivar rows: what became of the others.
+    :ivar copies: copies of the changed images, by the target of their item.
+    :ivar rows: results of the other images.
+    :ivar failures: the errors of the failed images.
     """
 
     copies: dict[str, Copy] = dataclasses.field(default_factory=dict)
@@ -88,11 +93,11 @@ class Modified:
     )
 
     def leave(self, item: WorkItem) -> None:
-        """Another image's failure ended the run before this one."""
+        """Record that the run ended before this image was changed."""
         self.rows.append(_row(item, ImageOutcome.LEFT))
 
     def fail(self, item: WorkItem, error: errors.ImagePrepError) -> None:
-        """There is no such image."""
+        """Record that this image failed."""
         self.rows.append(_row(item, ImageOutcome.FAILED, error=str(error)))
         self.failures.append(error)
 
@@ -116,42 +121,46 @@ class Modifying:
         self._stores = stores
         self._copying = copying
         self._observer = observer
-        # Of two, one waits for a disk now and then.
+        # One of two often waits for a disk.
         self._concurrency = request.modify_concurrency or 2 * (
             os.cpu_count() or 1
         )
 
     def settled(self, items: Sequence[WorkItem]) -> Modified:
-        """The images whose destination has the modified tag already.
+        """Find the images whose destination has the modified tag.
 
-        :returns: their rows, and those of destinations that do not say.
+        The content of the tag is not compared: making the image again gives
+        other bytes, so only who may push to the destination vouches for it.
+
+        :returns: their rows, and failures of destinations that do not answer.
         """
-        found = Modified()
+        modified = Modified()
 
         def look(item: WorkItem) -> None:
             current = self._current(item)
             if current is not None:
                 present = ImageOutcome.PRESENT
-                found.rows.append(_row(item, present, digest=current.digest))
+                row = _row(item, present, digest=current.digest)
+                modified.rows.append(row)
 
         with Workers(
             self._copying.concurrency, keep_going=self._request.keep_going
         ) as workers:
             for item, error in workers.each(look, items):
-                found.fail(
+                modified.fail(
                     item,
                     errors.CopyError(
                         "resolve", "destination", item.target, error
                     ),
                 )
-        return found
+        return modified
 
     @contextlib.contextmanager
     def changed(self, items: Sequence[WorkItem]) -> Iterator[Modified]:
-        """The images of these items, as long as the context lasts.
+        """Change the images of these items; they exist for the context.
 
-        Those that are in place are not made again. Without ``keep_going``
-        nothing more is tried after the first failure.
+        Images whose destination has them are not made again. Without
+        ``keep_going`` nothing is tried after the first failure.
 
         :param items: all have a modification.
         :raises InputError: when they cannot be changed; nothing was done.
@@ -175,23 +184,23 @@ class Modifying:
             self._keep(workspace, sources, modified)
 
     def _current(self, item: WorkItem) -> Descriptor | None:
-        """What the destination has as the modified tag."""
+        """The manifest with the modified tag at the destination."""
         store = self._stores.destination(
             item.push_destination, item.repository
         )
         try:
-            found = store.resolve(item.tag)
+            manifest = store.resolve(item.tag)
         except errors.NotFound:
             return None
-        if isinstance(store, base.ChecksGraph) and not store.holds(found):
+        if isinstance(store, base.ChecksGraph) and not store.holds(manifest):
             return None
-        return found
+        return manifest
 
     def check(self, items: Sequence[WorkItem]) -> None:
-        """See that these can be changed at all; no network is used.
+        """Check that these can be changed, without using the network.
 
         :param items: all have a modification.
-        :raises InputError: when they cannot.
+        :raises InputError: when they cannot be changed.
         """
         changes.by_source(items)
         if items and len(self._request.platforms) > 1:
@@ -201,19 +210,21 @@ class Modifying:
             )
         checked: set[tuple[str, str]] = set()
         for item in items:
-            changes.check_directories(item)
-            change = changes.change(item)
-            needs = (change.ansible_role, change.tasks_from)
-            if needs in checked:
+            entry = (item.entry.path, item.entry.key)
+            if entry in checked:
                 continue
-            checked.add(needs)
+            checked.add(entry)
+            change = changes.change(item)
+            key = "modify_role"
             try:
-                self._workspaces.check(*needs)
+                self._workspaces.check(change.ansible_role, change.variables)
             except errors.InvalidArgument as error:
+                if isinstance(error, InvalidVariable):
+                    key = f"modify_vars.{error.name}"
                 raise errors.InvalidFile(
                     item.entry.path,
                     str(error),
-                    key=f"{item.entry.key}.modify_role",
+                    key=f"{item.entry.key}.{key}",
                     hint=error.hint,
                 ) from error
 
@@ -223,7 +234,7 @@ class Modifying:
         sources: dict[str, list[WorkItem]],
         modified: Modified,
     ) -> list[WorkItem]:
-        """Copy and take in every source once; the items whose is there."""
+        """Import every source once; return the items that can be changed."""
         copies = [
             self._landing(workspace, name, items[0])
             for name, items in sources.items()
@@ -283,7 +294,7 @@ class Modifying:
         items: Sequence[WorkItem],
         modified: Modified,
     ) -> None:
-        """Let the roles do their work, and find what they made."""
+        """Run the roles, and find the images that they made."""
         if not items:
             return
         self._observer.phase(Phase.MODIFY, len(items))
@@ -315,7 +326,7 @@ class Modifying:
                     modified.fail(item, changes.made_nothing(result.change))
 
     def _copy(self, workspace: Workspace, item: WorkItem, name: str) -> Copy:
-        """Of the image that was made to where it is pushed."""
+        """The copy of a changed image to its destination."""
         repository, _, tag = name.rpartition(":")
         destination = self._stores.destination(
             item.push_destination, item.repository
@@ -334,17 +345,17 @@ class Modifying:
         sources: Collection[str],
         modified: Modified,
     ) -> None:
-        """Leave in local storage what the user wants there."""
+        """Keep the images in local storage that the user wants to keep."""
         kept = [copy.name for copy in modified.copies.values()]
         if self._request.cleanup == "none":
-            there = workspace.names()
-            kept += [name for name in sources if name in there]
+            names = workspace.names()
+            kept += [name for name in sources if name in names]
         if self._request.cleanup != "full":
             for name in dict.fromkeys(kept):
                 try:
                     workspace.keep(name)
                 except errors.StoreError as error:
-                    # The images are pushed: that is what the run is for.
+                    # The images are pushed, which is the purpose of the run.
                     self._observer.warning(
                         f"{name}: not kept in local storage: {error}"
                     )

@@ -35,7 +35,7 @@ from imageprep_client.observer import ImageOutcome, Observer
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
-from imageprep_client.transfer import engine
+from imageprep_client.transfer import engine, nearest
 from imageprep_client.transfer.known import KeepsChecks, KnownContent
 
 _UNMADE = (ImageOutcome.LEFT, ImageOutcome.FAILED)
@@ -303,8 +303,8 @@ class _Run:
 
         def resolve(reference: Reference) -> Descriptor:
             known = self._descriptors.get(reference)
-            return known or stores.source(reference).resolve(
-                reference.identifier
+            return known or nearest.resolve(
+                stores.source(reference), reference.identifier
             )
 
         availability = Availability(resolve, self._observer, self._concurrency)

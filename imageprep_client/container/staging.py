@@ -1,7 +1,7 @@
-"""Bringing images from registries into local storage.
+"""Fetch images from registries for local storage.
 
-They go the way of every image, the one copy, into image layouts in a
-directory that goes away; buildah takes them from there.
+They are copied, like all images, into image layouts in a temporary directory,
+from which buildah pulls them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _TAG = "staged"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fetched:
-    """One image, in a layout; `Buildah.pull` takes it from there.
+    """One image in a layout, for `Buildah.pull`.
 
-    :ivar reference: where it is from.
-    :ivar store: the layout, and `layout` its directory.
-    :ivar tag: of the image in it.
-    :ivar error: why it is not there, or None.
+    :ivar reference: the image in its registry.
+    :ivar store: the layout; `layout` is its directory.
+    :ivar tag: the tag of the image in the layout.
+    :ivar error: the reason if it could not be fetched, or None.
     """
 
     reference: Reference
@@ -50,13 +50,13 @@ def fetch(
 ) -> list[Fetched]:
     """Copy images for this host's platform into layouts, each blob once.
 
-    :param directory: exists; the layouts are in a directory in it.
-    :param source, destination: the stores of a reference, and of a place
-        and a repository.
+    :param directory: an existing directory; the layouts are made below it.
+    :param source, destination: open the store of a reference, and of a
+        location and a repository.
     :param admission: decides whether an image may be copied.
-    :returns: one for each reference, in order; one that fails does not keep
-        the others.
-    :raises NoSpace: when there is no room.
+    :returns: one image for each reference, in order; a failed image does not
+        stop the others.
+    :raises NoSpace: when the disk is full.
     """
     root = os.path.join(directory, "layouts")
     copies = [

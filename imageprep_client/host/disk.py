@@ -12,6 +12,7 @@ from pathlib import Path
 from imageprep_client import errors
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_RESERVE = 1 << 30
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
@@ -64,6 +65,37 @@ def check_room(path: Path, needed: int) -> None:
     """
     if needed > free_space(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+class Reserve:
+    """Free space that must remain on the file systems of some directories.
+
+    A program of an image can write without end. It is stopped while there is
+    still room for everything else on the host: at 1 GiB, or at a quarter of
+    the space that was free at first if that is less.
+    """
+
+    def __init__(self, *directories: Path) -> None:
+        self._least = {
+            directory: min(_RESERVE, free_space(directory) // 4)
+            for directory in directories
+        }
+
+    def check(self) -> None:
+        """Compare the free space with the reserve.
+
+        :raises NoSpace: when less is left.
+        """
+        for directory, least in self._least.items():
+            free = free_space(directory)
+            if free < least:
+                raise errors.NoSpace(
+                    f"{directory}: only {free} bytes are left on this file"
+                    f" system, less than the reserve of {least}; stopped"
+                    " before it fills up",
+                    needed=least,
+                    free=free,
+                )
 
 
 def absence(path: Path) -> str:

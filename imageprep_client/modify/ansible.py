@@ -1,7 +1,8 @@
-"""Images changed by ansible roles, in one run of ansible for all of them.
+"""Change images by ansible roles, in one run of ansible for all of them.
 
-A start of ansible takes as long as several tasks. So all images are hosts of
-one inventory, see `modify.playbook`, and ansible works on several at once.
+Starting ansible takes as long as several tasks. All images are therefore
+hosts of one inventory, see `modify.playbook`, and ansible changes several of
+them at once.
 """
 
 from __future__ import annotations
@@ -9,39 +10,48 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from imageprep_client import ansible
+from imageprep_client import ansible, errors
+from imageprep_client.host import disk
 from imageprep_client.modify import ansible_roles, playbook
 from imageprep_client.modify.base import Changed, ImageChange
 from imageprep_client.modify.results import Changes
 from imageprep_client.modify.storage import PrivateStorage
 from imageprep_client.observer import Observer
 
-#: Settings of users that make no sense for images, or would break a run.
+#: Overrides for settings of users that would break the change of images.
 _SETTINGS = {
     "ANSIBLE_ANY_ERRORS_FATAL": "False",
     "ANSIBLE_BECOME": "False",
     "ANSIBLE_GATHERING": "explicit",
     "ANSIBLE_KEEP_REMOTE_FILES": "False",
-    # Modules start without a file of their own: less to do for each task.
+    # Modules are not copied to a file first, which saves time in each task.
     "ANSIBLE_PIPELINING": "True",
     "ANSIBLE_STRATEGY": "linear",
 }
 
 
-def check(ansible_role: str, tasks_from: str) -> None:
-    """See that ansible is there, and that it has the role.
+def check(ansible_role: str, variables: Mapping[str, Any]) -> None:
+    """Check that ansible is installed and can run the role.
 
-    :raises InvalidArgument: when something is missing.
+    :raises InvalidArgument: when a program, the role or its tasks are missing.
+    :raises InvalidVariable: when the role cannot use a variable.
     """
     ansible.check_installed("images cannot be modified")
-    ansible_roles.check(ansible_role, tasks_from, os.environ, Path.cwd())
+    tasks_from = str(variables.get("tasks_from") or "")
+    home = ansible_roles.check(
+        ansible_role, tasks_from, os.environ, Path.cwd()
+    )
+    # A role of the user may have the name of the shipped one.
+    if home == ansible_roles.SHIPPED / ansible_roles.ROLE:
+        ansible_roles.check_variables(variables)
 
 
 class AnsibleModifier:
     """Changes images by ansible roles; see `modify.base.Modifier`.
 
-    :param storage: where the images are.
+    :param storage: the storage of the images.
     """
 
     def __init__(self, storage: PrivateStorage) -> None:
@@ -56,19 +66,27 @@ class AnsibleModifier:
         observer: Observer,
     ) -> Sequence[Changed]:
         results = Changes(changes, observer)
-        run = ansible.run(
-            playbook.plays(changes, keep_going=keep_going),
-            playbook.inventory(changes),
-            on_event=results.note,
-            forks=concurrency,
-            environment=self._variables(),
-            secrets=[text for each in changes for text in each.secrets],
-            directory=self._storage.directory,
-        )
+        try:
+            run = ansible.run(
+                playbook.plays(changes, keep_going=keep_going),
+                playbook.inventory(changes),
+                on_event=results.note,
+                forks=concurrency,
+                environment=self._variables(),
+                secrets=[text for c in changes for text in c.secrets],
+                directory=self._storage.directory,
+                watch=disk.Reserve(self._storage.directory).check,
+            )
+        except errors.NoSpace as error:
+            raise errors.ModifyError(
+                f"ansible: {error}",
+                hint="make room there, or look for an image or a role that"
+                " writes without end",
+            ) from error
         return results.of(run)
 
     def _variables(self) -> Mapping[str, str]:
-        """What is added to ansible's environment."""
+        """Variables to add to the environment of ansible."""
         return {
             **_SETTINGS,
             **self._storage.environment,

@@ -1,17 +1,36 @@
-"""Where ansible finds roles."""
+"""Find the roles of ansible."""
 
 from __future__ import annotations
 
 import configparser
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from imageprep_client import errors
 from imageprep_client.ansible.configuration import configuration
+from imageprep_client.modify.base import InvalidVariable
 
 #: The roles of this package.
 SHIPPED = Path(__file__).with_name("roles")
+#: The role of this package.
+ROLE = "tripleo-modify-image"
+#: Variables that the product itself sets.
+_OURS = frozenset(
+    (
+        "source_image",
+        "target_image",
+        "modified_append_tag",
+        "container_build_tool",
+    )
+)
+#: Directories that are mounted in a container.
+_MOUNTED = frozenset(("rpms_path", "yum_repos_dir_path", "yum_cache"))
+#: A file that the directory must have.
+_CONTENT = {"rpms_path": "*.rpm", "modify_dir_path": "Dockerfile"}
 _DEFAULT = (
     "~/.ansible/roles",
     "/usr/share/ansible/roles",
@@ -20,7 +39,7 @@ _DEFAULT = (
 
 
 def search_path(environment: Mapping[str, str], directory: Path) -> str:
-    """Where roles are looked for: the user's places, then `SHIPPED`.
+    """Make the search path of roles: the user's directories, then `SHIPPED`.
 
     :returns: a value for ``ANSIBLE_ROLES_PATH``.
     """
@@ -45,15 +64,17 @@ def check(
     tasks_from: str,
     environment: Mapping[str, str],
     directory: Path,
-) -> None:
-    """See that a role, and a file with tasks of it, are there.
+) -> Path | None:
+    """Check that a role exists and has a file with these tasks.
 
-    What is in a collection is left to ansible to find.
+    Roles of collections are not checked.
 
-    :raises InvalidArgument: when one is not.
+    :returns: the directory of the role; None for a role of a collection.
+    :raises InvalidArgument: when the role does not exist.
+    :raises InvalidVariable: when the file does not exist.
     """
     if "." in name:
-        return
+        return None
     places = search_path(environment, directory).split(os.pathsep)
     homes = [os.path.join(place, name) for place in places]
     home = next(filter(os.path.isdir, homes), None)
@@ -66,16 +87,24 @@ def check(
         tasks = os.path.join(home, "tasks")
         path = os.path.join(tasks, tasks_from)
         if not any(map(os.path.isfile, (path, f"{path}.yml", f"{path}.yaml"))):
-            raise errors.InvalidArgument(
+            raise InvalidVariable(
+                "tasks_from",
                 f"the ansible role {home} has no tasks {tasks_from!r}",
-                hint=f"look what is in {tasks}",
+                hint=_task_files(Path(tasks)),
             )
+    return Path(home)
+
+
+def _task_files(tasks: Path) -> str:
+    """A hint with the files that can be named."""
+    names = sorted(path.name for path in tasks.glob("*.y*ml"))
+    return f"its tasks are {', '.join(names) or 'missing'}"
 
 
 def _configured(path: Path) -> str:
-    """The ``roles_path`` of a configuration file, or nothing.
+    """Read the ``roles_path`` of a configuration file; may be empty.
 
-    What is wrong with the file ansible itself says best.
+    Mistakes in the file are reported by ansible itself.
     """
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:
@@ -83,3 +112,73 @@ def _configured(path: Path) -> str:
     except (OSError, ValueError, configparser.Error):
         return ""
     return parser.get("defaults", "roles_path", fallback="").strip()
+
+
+def check_variables(variables: Mapping[str, Any]) -> None:
+    """Check variables against the argument specification of the role.
+
+    Required variables must be given, and paths must exist. A value with a
+    template is left to ansible.
+
+    :raises InvalidVariable: for the first variable that cannot be used.
+    """
+    tasks = str(variables.get("tasks_from") or "")
+    choices = _specification()
+    if tasks not in choices:
+        names = sorted(n for n in choices if n.endswith(".yml"))
+        raise InvalidVariable(
+            "tasks_from",
+            f"{tasks!r} is not one of {', '.join(names)}",
+        )
+    for name, option in choices[tasks].items():
+        if name in _OURS:
+            continue
+        value = variables.get(name)
+        if value in (None, "", []):
+            if option.get("required"):
+                raise InvalidVariable(
+                    name, f"tasks_from {tasks} requires this variable"
+                )
+        elif "path" in (option.get("type"), option.get("elements")):
+            for path in _paths(name, value):
+                _check_path(name, path)
+
+
+def _specification() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+    path = SHIPPED / ROLE / "meta" / "argument_specs.yml"
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return {
+        tasks: specification.get("options", {})
+        for tasks, specification in document["argument_specs"].items()
+        if tasks != "main"
+    }
+
+
+def _paths(name: str, value: object) -> Iterator[str]:
+    for path in value if isinstance(value, list | tuple) else [value]:
+        if not isinstance(path, str):
+            raise InvalidVariable(name, f"{path!r} is not a path")
+        if "{{" not in path and "{%" not in path:
+            yield path
+
+
+def _check_path(name: str, text: str) -> None:
+    """Check a directory; the role mounts it in a container."""
+    path = Path(text)
+    if not path.is_absolute():
+        raise InvalidVariable(
+            name,
+            f"{text}: not an absolute path",
+            hint="ansible works in a directory of its own",
+        )
+    if not path.is_dir():
+        raise InvalidVariable(name, f"{text}: no such directory")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise InvalidVariable(name, f"{text}: permission denied")
+    if name in _MOUNTED and ":" in text:
+        raise InvalidVariable(
+            name, f"{text}: a path with a colon cannot be mounted"
+        )
+    needed = _CONTENT.get(name)
+    if needed and not any(path.glob(needed)):
+        raise InvalidVariable(name, f"{text}: no {needed} in this directory")

@@ -1,4 +1,4 @@
-"""Changing images: what is wanted, and what came of it."""
+"""The vocabulary of changed images: requests, results and the interface."""
 
 from __future__ import annotations
 
@@ -9,19 +9,32 @@ from typing import Any, Protocol
 from imageprep_client import errors
 from imageprep_client.observer import Observer
 
-#: How names of variables begin or end whose values no log may show.
+#: Parts of the names of variables whose values must not be logged.
 _SECRETS = ("credential", "passphrase", "password", "secret", "token")
+
+
+class InvalidVariable(errors.InvalidArgument):
+    """A variable of a role cannot be used.
+
+    :ivar name: the name of the variable.
+    """
+
+    def __init__(
+        self, name: str, message: str, *, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.name = name
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ImageChange:
-    """One image in local storage, and how it is to be changed.
+    """One image in local storage and the change to make to it.
 
-    :ivar source_image: its name.
+    :ivar source_image: the name of the image.
     :ivar target_image: the name of the result, without `append_tag`.
-    :ivar ansible_role: does it.
-    :ivar variables: for the role, as the user has written them;
-        ``tasks_from`` among them selects a part of the role.
+    :ivar ansible_role: the role that makes the change.
+    :ivar variables: the variables of the role as the user wrote them;
+        ``tasks_from`` selects a part of the role.
     """
 
     source_image: str
@@ -34,31 +47,31 @@ class ImageChange:
 
     @property
     def result(self) -> str:
-        """What a role calls the image that it made."""
+        """The name that a role gives to the result."""
         return f"{self.target_image}{self.append_tag}"
 
     @property
     def other_result(self) -> str:
-        """What roles call it that do not know ``target_image``."""
+        """The name given by roles that do not know ``target_image``."""
         return f"{self.source_image}{self.append_tag}"
 
     @property
     def tasks_from(self) -> str:
-        """The file with the role's tasks; empty for the role's own choice."""
+        """The file with the tasks; empty for the default of the role."""
         return str(self.variables.get("tasks_from") or "")
 
     @property
     def secrets(self) -> frozenset[str]:
-        """Texts among the variables that nothing may show."""
+        """Values of variables that must not be shown."""
         return frozenset(_secrets(self.variables, False))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Changed:
-    """What became of one change.
+    """The result of one change.
 
-    :ivar done: whether the role came to its end.
-    :ivar error: why it did not; None when another failure ended it, too.
+    :ivar done: whether the role finished.
+    :ivar error: the reason if it did not; None if another failure ended it.
     """
 
     change: ImageChange
@@ -77,13 +90,12 @@ class Modifier(Protocol):
         keep_going: bool,
         observer: Observer,
     ) -> Sequence[Changed]:
-        """Make all the changes; one answer for each, in their order.
+        """Make all changes; return a result for each, in their order.
 
-        Nothing that was started for it is left when this returns or raises.
+        No process that was started is left when this returns or raises.
 
-        :param concurrency: images at once, at most.
-        :param keep_going: whether a failed image leaves the others to be
-            changed.
+        :param concurrency: the maximum number of images at once.
+        :param keep_going: whether to continue after a failed image.
         :raises ModifyError: when no image could be changed.
         """
         ...

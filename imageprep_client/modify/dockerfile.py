@@ -1,4 +1,4 @@
-"""Dockerfiles that are built on top of another image than they say."""
+"""Rewrite Dockerfiles so that they build on top of another image."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from imageprep_client import errors
 
-# What Go takes for white space, which docker ignores before an instruction.
+# White space of Go, which docker ignores before an instruction.
 _SPACE = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007"
     "\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 )
-# What separates the words of an instruction.
+# The separator of words in an instruction.
 _GAP = r"[\t\v\f\r ]+"
-# A stage begins: FROM [--platform=...] IMAGE [AS NAME].
+# The begin of a stage: FROM [--platform=...] IMAGE [AS NAME].
 _FROM = re.compile(
     rf"FROM{_GAP}(?:--\S+{_GAP})*[^\s\\`]+(?P<name>{_GAP}AS{_GAP}\S+)?",
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\t\v\f\r ]+")
-# The comments at the very top that mean something.
+# Comments at the very top that have a meaning.
 _DIRECTIVE = re.compile(
     r"#\s*(?P<key>escape|syntax|check)\s*=\s*(?P<value>.+?)\s*",
     re.IGNORECASE,
@@ -33,7 +33,7 @@ _WITH_HEREDOCS = frozenset({"ADD", "COPY", "RUN"})
 _SHELL_WORD = re.compile(
     r"""(?:'[^']*'|"(?:[^"\\]|\\.)*"|\\.|[^\s'"\\])+|(?P<open>\S)""",
 )
-# Names and numbers; what has a meaning in a Dockerfile is not among them.
+# Names and numbers without characters that a Dockerfile interprets.
 _USER = re.compile(r"[\w.@+-]*(?::[\w.@+-]*)?", re.ASCII)
 _PLAIN = re.compile(r"[\w.:/@+-]*", re.ASCII)
 
@@ -41,25 +41,25 @@ _PLAIN = re.compile(r"[\w.:/@+-]*", re.ASCII)
 def modified(
     text: str, image: str, user: str, labels: Mapping[str, str]
 ) -> str:
-    """A Dockerfile whose last stage is built on `image`.
+    """Rewrite a Dockerfile so that its last stage is built on `image`.
 
-    Other stages stay as they are. Where no stage is begun, one is, at the
+    Other stages are not changed. If there is no stage, one begins at the
     first instruction.
 
-    :param user: who the built image's processes run as; empty for root.
-    :param labels: of the built image, too.
-    :raises InvalidArgument: when it cannot be told where the last stage
-        begins or ends, or a value cannot be written without a meaning.
+    :param user: the user of the built image; empty for root.
+    :param labels: additional labels of the built image.
+    :raises InvalidArgument: when the last stage has no clear begin or end, or
+        a value has characters that a Dockerfile interprets.
     """
     if not _USER.fullmatch(user):
         raise errors.InvalidArgument(
             f"{image}: its user cannot be kept: {user!r} is not a name or a"
             " number, with or without a group"
         )
-    for each in (image, *labels, *labels.values()):
-        if not _PLAIN.fullmatch(each):
+    for value in (image, *labels, *labels.values()):
+        if not _PLAIN.fullmatch(value):
             raise errors.InvalidArgument(
-                f"Dockerfile: {each!r} cannot be a value in it"
+                f"Dockerfile: {value!r} cannot be a value in it"
             )
     lines = text.removeprefix("\ufeff").split("\n")
     if not lines[-1]:
@@ -91,7 +91,7 @@ class _Instruction:
 
     :ivar line: the number of its first line.
     :ivar word: its first word, in upper case.
-    :ivar text: all of it, on one line.
+    :ivar text: the whole instruction on one line.
     :ivar goes_on: whether it has several lines.
     """
 
@@ -102,10 +102,10 @@ class _Instruction:
 
 
 def _instructions(lines: Sequence[str]) -> Iterator[_Instruction]:
-    """Split a Dockerfile as docker does.
+    """Split a Dockerfile into instructions as docker does.
 
-    :raises InvalidArgument: when the last instruction does not end, or when
-        docker and buildah disagree where one ends.
+    :raises InvalidArgument: when the last instruction does not end, or docker
+        and buildah disagree about the end of one.
     """
     escape, number = _directives(lines)
     continued = re.compile(rf"{re.escape(escape)}[ \t]*$")
@@ -159,7 +159,7 @@ def _directives(lines: Sequence[str]) -> tuple[str, int]:
 def _heredocs(instruction: _Instruction) -> list[tuple[str, bool]]:
     """The names of the documents that follow an instruction.
 
-    Each with whether tabs before the line that ends it are ignored.
+    Each name comes with whether tabs before its end line are ignored.
     """
     text = instruction.text.strip(_SPACE)
     if instruction.word == "ONBUILD":

@@ -1,7 +1,7 @@
-"""The URL of a git server, and whom it is asked by, apart.
+"""Separate the credentials from the URL of a git server.
 
-What a program is called with everybody on the host can read. So git, and what
-git starts, gets a URL without a password, and the password another way.
+Everybody on the host can read command lines. Therefore git and its children
+get a URL without a password, and the password in another way.
 """
 
 from __future__ import annotations
@@ -9,24 +9,23 @@ from __future__ import annotations
 import re
 from urllib import parse
 
-# The last @ ends a password that should have it encoded, as curl reads it.
+# Like curl: the last @ ends a password, which should have @ encoded.
 _CREDENTIALS = re.compile(r"([A-Za-z][\w+.-]*://)([^/?#:]*):([^/?#]*)@")
 
 
 def public(url: str) -> str:
     """The URL without its password.
 
-    Without the user, too, where git asks for that: it may be a token, with a
-    password that is a mere word.
+    The user is removed too if git asks for it, because it may be a token.
     """
     return _CREDENTIALS.sub(_without_password, url, count=1)
 
 
 def credentials(url: str) -> str:
-    """The user and the password of a URL, each on a line, decoded.
+    """The decoded user and password of a URL, each on a line.
 
-    Both lines are empty when it has no password, or when git would not ask
-    for one, as with ssh.
+    Both lines are empty if the URL has no password, or git does not ask for
+    one, as with ssh.
     """
     found = _CREDENTIALS.search(url)
     if found is None or not _asks(found):
@@ -40,5 +39,5 @@ def _without_password(found: re.Match[str]) -> str:
 
 
 def _asks(found: re.Match[str]) -> bool:
-    """Whether git asks for credentials, by the scheme."""
+    """Whether git asks for credentials with this scheme."""
     return found[1].lower() in ("http://", "https://")

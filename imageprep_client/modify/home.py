@@ -1,35 +1,37 @@
-"""The directory in the host's storage that runs share.
+"""The directory in the storage of the host that all runs share.
 
-What a run has in it is locked by its process, and so is the directory itself
-while something is put there or taken away. The kernel takes back the locks of
-a process that ends, however it ends: what nobody has locked is abandoned.
+A run locks each entry that it has there, and the directory itself while it
+adds or removes an entry. The kernel releases the locks of a process when it
+ends, so an entry that nobody has locked is abandoned.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from imageprep_client import errors
+from imageprep_client.programs.buildah import Buildah
 
 _NAME = "imageprep"
 
 
 def place(store: Mapping[str, Any]) -> Path:
-    """Where it is; perhaps it is not there yet.
+    """The path of the directory, which may not exist yet.
 
-    :param store: how buildah describes the host's storage.
+    :param store: the storage of the host, as ``buildah info`` describes it.
     """
     return Path(str(store.get("GraphRoot"))) / _NAME
 
 
 @contextlib.contextmanager
 def alone(home: Path) -> Iterator[None]:
-    """Make it if need be, and keep other runs from what is in it."""
+    """Make the directory if it does not exist, and lock it."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(home):
         yield
@@ -37,11 +39,11 @@ def alone(home: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(directory: Path, *, wait: bool = True) -> Iterator[None]:
-    """Have the directory locked, as long as this process lives, at most.
+    """Lock a directory for the context, or until this process ends.
 
-    Each call opens the directory anew: threads exclude each other.
+    Each call opens the directory again, so threads exclude each other too.
 
-    :raises BlockingIOError: when another has it, and `wait` is false.
+    :raises BlockingIOError: when it is locked and `wait` is false.
     """
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     descriptor = os.open(directory, flags)
@@ -54,7 +56,7 @@ def locked(directory: Path, *, wait: bool = True) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reported(home: Path) -> Iterator[None]:
-    """Turn what the system says into an error of the package."""
+    """Raise an `OSError` as an error of the package."""
     try:
         yield
     except OSError as error:
@@ -65,3 +67,48 @@ def reported(home: Path) -> Iterator[None]:
             if isinstance(error, PermissionError)
             else None,
         ) from error
+
+
+@contextlib.contextmanager
+def reserved(host: Buildah, names: Iterable[str]) -> Iterator[None]:
+    """Reserve names of images for this run.
+
+    It takes minutes to make an image. Another run must not find the same name
+    free meanwhile. Check within the context whether images have the names.
+
+    :param host: works on the storage of the names.
+    :param names: full names without repetition.
+    :raises InvalidArgument: when another run has reserved one of the names.
+    :raises LocalStorageError: when nothing can be written there.
+    """
+    home = place(host.info().get("store") or {})
+    with contextlib.ExitStack() as stack:
+        with reported(home), alone(home):
+            for name in names:
+                stack.enter_context(_reserved(home, name))
+        yield
+
+
+@contextlib.contextmanager
+def _reserved(home: Path, name: str) -> Iterator[None]:
+    """Reserve one name; the caller has locked the directory.
+
+    A reservation that a killed run left behind is taken over.
+    """
+    directory = home / f"name-{hashlib.sha256(name.encode()).hexdigest()}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(directory, wait=False))
+        except BlockingIOError as error:
+            raise errors.InvalidArgument(
+                f"{name}: another run is making an image of this name",
+                hint="choose another --tag, or wait until that run has ended",
+            ) from error
+        try:
+            yield
+        finally:
+            # It stays locked until it is gone; otherwise another run could
+            # lock a directory that is being removed.
+            with reported(home), alone(home):
+                directory.rmdir()

@@ -1,17 +1,19 @@
-"""Installing RPM files into one image.
+"""Install RPM files into one image.
 
-All is done by the image's own rpm, in a working container: it knows its
-database, and has the last word on what fits. dnf would not know more: what
-it has in front of rpm are repositories, and a hotfix comes without them.
+The image's own rpm does all of it in a working container: it knows its
+database and decides which packages fit. dnf would add nothing but
+repositories, and a hotfix does not use any.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 
 from imageprep_client import errors
 from imageprep_client.modify import imagerpm
+from imageprep_client.modify.imagerpm import Bounds, ImageRpm
 from imageprep_client.observer import Observer
 from imageprep_client.programs.buildah import (
     Buildah,
@@ -25,7 +27,7 @@ from imageprep_client.rpm import rpms
 from imageprep_client.rpm.rpmfile import RpmFile
 from imageprep_client.rpm.rpms import Applicability, Change, Installed
 
-#: The label that says what was changed: packages, separated by blanks.
+#: The label that names the changed packages, separated by blanks.
 LABEL = "hotfix"
 
 _LOCALHOST = "localhost/"
@@ -35,35 +37,42 @@ _LOCALHOST = "localhost/"
 class Hotfixer:
     """Installs a set of RPM files into images; threads may share it.
 
-    :ivar directory: where the files are, see `imagerpm.opened`.
-    :ivar observer: is told what changes before it does, and of warnings.
+    :ivar directory: the directory of the files, see `imagerpm.opened`.
+    :ivar observer: receives the changes before they are made, and warnings.
+    :ivar bounds: the limits of each call of rpm.
     """
 
     buildah: Buildah
     rpms: Sequence[RpmFile]
     directory: str
     observer: Observer
+    bounds: Bounds
 
     def apply(
         self, image: str, local: LocalImage, result: str
     ) -> tuple[Change, ...]:
-        """Install those files that are newer than what an image has.
+        """Install the files that are newer than the packages of an image.
 
-        Packages of the set that are not in the image are installed when
-        others need them. The result is one layer on the image; it gets its
-        name when what is installed in it was read back and compared. When
-        this raises there is no result, nor a trace of it.
+        Packages of the set that are not in the image are installed if others
+        depend on them. The result has one layer more than the image. It is
+        named only after its packages were read back and compared. If this
+        raises an error, nothing of the result is left.
 
-        :param image: what the user calls it.
-        :param local: what it is in local storage.
-        :param result: the name of the result; an image may lose it.
-        :returns: what is changed, sorted by name.
-        :raises ModifyError: naming the image, when nothing applies or
-            something does not fit, or the result is not what it should be.
+        :param image: the name as the user gave it.
+        :param local: the image in local storage.
+        :param result: the name of the result; it is taken from another image
+            that has it.
+        :returns: the changes, sorted by name.
+        :raises ModifyError: with the name of the image, when no package
+            applies, a package does not fit, or the result is wrong.
         """
         try:
             return self._apply(image, local, result)
-        except (errors.LocalStorageError, errors.InputError) as error:
+        except (
+            errors.LocalStorageError,
+            errors.NoSpace,
+            errors.InputError,
+        ) as error:
             raise errors.ModifyError(
                 f"{image}: {error}", hint=error.hint
             ) from error
@@ -85,13 +94,13 @@ class Hotfixer:
         return changes
 
     def _install(self, container: Container, image: str) -> tuple[Change, ...]:
-        with imagerpm.opened(container, image, self.directory) as rpm:
+        with self._rpm(container, image) as rpm:
             found = rpms.applicability(self.rpms, rpm.installed())
             self._tell(image, found)
             if not found.changes:
                 raise errors.ModifyError(
                     f"{image}: no package applies: {_reasons(found)}",
-                    hint="each package has to be in the image, older",
+                    hint="a package applies if the image has an older version",
                 )
             changes = rpm.resolve(found.changes, found.absent)
             self.observer.note(f"{image}: {', '.join(map(str, changes))}")
@@ -100,9 +109,14 @@ class Hotfixer:
             rpm.tidy()
         return changes
 
+    def _rpm(
+        self, container: Container, image: str
+    ) -> contextlib.AbstractContextManager[ImageRpm]:
+        return imagerpm.opened(container, image, self.directory, self.bounds)
+
     def _tell(self, image: str, found: Applicability) -> None:
         for present in found.present:
-            self.observer.note(f"{image}: {present} is there already")
+            self.observer.note(f"{image}: {present} is installed already")
         for change in found.older:
             self.observer.warning(
                 f"{image}: {change.old} stays, it is newer than"
@@ -112,10 +126,10 @@ class Hotfixer:
     def _check(
         self, identity: str, image: str, changes: Sequence[Change]
     ) -> None:
-        """Compare what is installed in the result with the files."""
+        """Compare the packages of the result with the files."""
         with (
             self.buildah.container(identity) as container,
-            imagerpm.opened(container, image, self.directory) as rpm,
+            self._rpm(container, image) as rpm,
         ):
             installed = set(rpm.installed())
             wrong = [
@@ -134,18 +148,18 @@ class Hotfixer:
 
 
 def temporary_name() -> str:
-    """A name for an image that is not yet, or not long, to be there."""
+    """Make a name for an image that exists for a short time."""
     return f"{_LOCALHOST}{own_name()}"
 
 
 def remove_abandoned(buildah: Buildah) -> None:
-    """Take away the images that killed runs left behind."""
+    """Remove the images that killed runs left behind."""
     names = {name for image in buildah.images() for name in image.names}
     buildah.remove(*filter(_is_abandoned, names))
 
 
 def is_temporary(name: str) -> bool:
-    """Whether `temporary_name` gave it, in any process."""
+    """Whether `temporary_name` of any process made it."""
     return name.startswith(_LOCALHOST) and is_own(_own_part(name))
 
 
@@ -162,7 +176,7 @@ def _as_installed(rpm: RpmFile) -> Installed:
 
 
 def _reasons(found: Applicability) -> str:
-    reasons = [f"{rpm} is there already" for rpm in found.present]
+    reasons = [f"{rpm} is installed already" for rpm in found.present]
     reasons += [f"{change.old} is newer" for change in found.older]
     reasons += [f"{rpm.name} is not in it" for rpm in found.absent]
     return ", ".join(reasons)

@@ -1,4 +1,4 @@
-"""The rpm of an image, at work in a container of it."""
+"""Run the rpm of an image in a working container."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from imageprep_client import errors
@@ -16,12 +16,14 @@ from imageprep_client.rpm.evr import Evr
 from imageprep_client.rpm.rpmfile import RpmFile
 from imageprep_client.rpm.rpms import NOARCH, Change, Installed
 
-#: The directory of the packages, below that which `opened` is given.
+#: The directory of the packages, below the directory given to `opened`.
 PACKAGES = "rpms"
 
 _FORMAT = r"%{NAME}\t%{EPOCHNUM}\t%{VERSION}\t%{RELEASE}\t%{ARCH}\n"
-#: Bytes that rpm may print; the list of a large image has some 100 kB.
+#: Bytes that rpm may print; the list of a large image has about 100 kB.
 _OUTPUT = 16 << 20
+#: Seconds that one call of rpm may take by default.
+SECONDS = 3600
 _ENVIRONMENT = {"LC_ALL": "C"}
 _ROOT = "0:0"
 # rpm keeps epochs in 32 bits.
@@ -29,20 +31,33 @@ _EPOCH = re.compile(r"[0-9]{1,10}")
 # "libfoo.so.1()(64bit) is needed by bar-1-1.x86_64", and the same with a
 # version behind what is needed.
 _NEEDED = re.compile(r"^\s*(\S+)(.*) is needed by (.+)$", re.MULTILINE)
-# What rpm -V says of a file: what differs, its kind, its name.
+# A line of rpm -V: the differences, the kind and the name of a file.
 _DIFFERENCE = re.compile(r"^(missing|\S{8,9}) +(?:([acdglr]) )?(/.*)$")
-# Files that are made to be changed: configuration, and ghosts.
+# Kinds of files that are expected to change: configuration and ghosts.
 _CHANGEABLE = "cg"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bounds:
+    """Limits of one call of rpm; the scriptlets are those of strangers.
+
+    :ivar seconds: the time that it may take.
+    :ivar watch: is called while rpm runs; raises an error to end it.
+    """
+
+    seconds: float = SECONDS
+    watch: Callable[[], object] = lambda: None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageRpm:
     """The rpm of a working container; `opened` makes it.
 
-    :ivar image: what the user calls the image.
-    :ivar place: where the packages are in the container; where output goes
-        is beside it.
-    :ivar packages, output: the same on the host.
+    :ivar image: the name of the image as the user gave it.
+    :ivar place: the directory of the packages in the container; the
+        directory of the output is beside it.
+    :ivar packages, output: these directories on the host.
+    :ivar bounds: the limits of each call.
     """
 
     container: Container
@@ -50,9 +65,10 @@ class ImageRpm:
     place: str
     packages: Path
     output: Path
+    bounds: Bounds
 
     def installed(self) -> list[Installed]:
-        """All packages.
+        """List all packages.
 
         :raises ModifyError: when there is no rpm, or it fails.
         """
@@ -76,9 +92,12 @@ class ImageRpm:
     def resolve(
         self, changes: Iterable[Change], others: Iterable[RpmFile]
     ) -> tuple[Change, ...]:
-        """The changes, and those others that they need; nothing is changed.
+        """Add the other packages that the changes depend on.
 
-        :raises ModifyError: when needs are unmet, or rpm refuses the files.
+        Nothing is changed in the container.
+
+        :raises ModifyError: when a dependency is missing, or rpm refuses the
+            files.
         """
         chosen, left = list(changes), list(others)
         while (finished := self._upgrade(chosen, "--test")).status:
@@ -99,9 +118,9 @@ class ImageRpm:
         return tuple(sorted(chosen, key=lambda change: str(change.rpm)))
 
     def upgrade(self, changes: Iterable[Change]) -> list[str]:
-        """Install, as root.
+        """Install the packages as root.
 
-        :returns: the warnings of rpm, such as of a scriptlet that failed.
+        :returns: the warnings of rpm, such as those of a failed scriptlet.
         """
         finished = self._upgrade(changes)
         if finished.status:
@@ -113,10 +132,10 @@ class ImageRpm:
         ]
 
     def differences(self, changes: Iterable[Change]) -> list[str]:
-        """The files of changed packages that are not as packaged.
+        """List the files of changed packages that differ from the package.
 
-        Owner, mode and times may differ, as an image has its own reasons
-        for these; and configuration that was changed is kept by rpm.
+        Owner, mode and times may differ, because images change them on
+        purpose. Modified configuration files are kept by rpm.
         """
         names = (f"{c.rpm.name}.{c.rpm.architecture}" for c in changes)
         finished = self._rpm("-V", "--nodeps", "--noscripts", *names)
@@ -134,8 +153,7 @@ class ImageRpm:
         ]
 
     def tidy(self) -> None:
-        """Remove what is in the container only because rpm was run."""
-        # Where directories were mounted; nothing was written there.
+        """Remove the mount points that running rpm left in the container."""
         with self.container.mount() as root:
             for name in (self.place, f"{self.place}.out"):
                 try:
@@ -156,10 +174,10 @@ class ImageRpm:
     def _rpm(self, *words: str) -> Finished:
         """Run rpm as root.
 
-        Its output goes through files: with isolation chroot, buildah now and
-        then loses what comes through a pipe. The image decides what is in
-        their directory: each call has a fresh one, and nothing but regular
-        files is read there, up to a limit.
+        The output goes through files, because buildah sometimes loses output
+        of a pipe with isolation chroot. The image controls the directory of
+        these files: each call has a new one, and only regular files are read
+        there, up to a limit.
         """
         out = f"{self.place}.out"
         run = f'exec rpm "$@" >{out}/stdout 2>{out}/stderr'
@@ -168,14 +186,15 @@ class ImageRpm:
         ) as directory:
             finished = self.container.attempt(
                 *("/bin/sh", "-c", run, "rpm", *words),
-                # Without the z a host with SELinux denies them to the
-                # container.
+                # SELinux denies the container access without the z.
                 volumes=[
                     f"{self.packages}:{self.place}:ro,z",
                     f"{directory}:{out}:z",
                 ],
                 user=_ROOT,
                 env=_ENVIRONMENT,
+                timeout=self.bounds.seconds,
+                watch=self.bounds.watch,
             )
             stdout, stderr = (
                 self._printed(directory, name) for name in ("stdout", "stderr")
@@ -185,7 +204,7 @@ class ImageRpm:
         return Finished(finished.status, stdout, stderr)
 
     def _printed(self, directory: str, name: str) -> str | None:
-        """A file with output; None when there is no regular file."""
+        """Read a file with output; None if it is not a regular file."""
         printed = ReadableDirectory(directory).read(name, _OUTPUT + 1)
         if printed is None:
             return None
@@ -196,7 +215,7 @@ class ImageRpm:
         return printed.decode(errors="replace")
 
     def _without_shell(self) -> errors.ImagePrepError:
-        """Why nothing can be run in it."""
+        """The reason why nothing can be run in the image."""
         if not self._has("/bin/sh"):
             return self._without_rpm()
         try:
@@ -220,7 +239,7 @@ class ImageRpm:
         return errors.ModifyError(f"{self.image}: {what}: {told}")
 
     def _lines(self, told: str) -> list[str]:
-        """What rpm said; without what else was said meanwhile, if it did."""
+        """The messages of rpm, or all messages if there are none of rpm."""
         told = told.replace(f"{self.place}/", "")
         lines = [line for line in told.splitlines() if line.strip()]
         own = [x for x in lines if x.startswith(("error:", "warning:", "\t"))]
@@ -229,25 +248,25 @@ class ImageRpm:
 
 @contextlib.contextmanager
 def opened(
-    container: Container, image: str, directory: str
+    container: Container, image: str, directory: str, bounds: Bounds
 ) -> Iterator[ImageRpm]:
-    """The rpm of a container, which can read packages meanwhile.
+    """Give the rpm of a container access to the packages.
 
-    :param directory: private; the packages are in `PACKAGES` in it, by
-        their `RpmFile.file_name`.
+    :param directory: a private directory; the packages are in `PACKAGES`
+        below it, named by their `RpmFile.file_name`.
     """
     place = f"/.{own_name()}"
     with tempfile.TemporaryDirectory(
         dir=directory, ignore_cleanup_errors=True
     ) as output:
         packages = Path(directory, PACKAGES)
-        yield ImageRpm(container, image, place, packages, Path(output))
+        yield ImageRpm(container, image, place, packages, Path(output), bounds)
 
 
 def _providers(
     needs: Iterable[str], rpms: Iterable[RpmFile], chosen: Iterable[Change]
 ) -> set[RpmFile]:
-    """One package for each need, preferably of an architecture chosen."""
+    """One package for each need, of a chosen architecture if possible."""
     known = {change.rpm.architecture for change in chosen}
     known.add(NOARCH)
     preferred = sorted(rpms, key=lambda rpm: rpm.architecture not in known)

@@ -1,9 +1,9 @@
-"""What ansible is given: an inventory of images, and plays.
+"""Make the inventory and the plays for a run of ansible.
 
 Every image is a host, so that ansible changes several at once, and there is
-a play for each role. What is written here comes from three sides: names of
-images come from registries, too, and are never taken for templates; what the
-user has written for the role is handed on as it is, templates and all.
+a play for each role. Names of images may come from registries and are never
+evaluated as templates. Variables that the user wrote for the role are passed
+on unchanged, with their templates.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Any
 from imageprep_client.ansible import LOCAL, Inventory, Unsafe
 from imageprep_client.modify.base import ImageChange
 
-#: The name of the task that a host comes to when its image is done.
+#: The name of the task that a host reaches when its image is changed.
 DONE = "imageprep: the image is changed"
 
 
 def host(index: int) -> str:
-    """What a change is called in the inventory."""
+    """The name of a change in the inventory."""
     return f"image-{index}"
 
 
 def plays(
     changes: Sequence[ImageChange], *, keep_going: bool
 ) -> Sequence[Mapping[str, Any]]:
-    """A play for each role, over a group of `inventory`."""
+    """Make a play for each role, for a group of `inventory`."""
     return [
         _play(group, *role, keep_going)
         for group, (role, _) in _groups(changes).items()
@@ -34,7 +34,7 @@ def plays(
 
 
 def inventory(changes: Sequence[ImageChange]) -> Inventory:
-    """Each image as a host, in the group of its role."""
+    """Make an inventory with each image as a host in the group of its role."""
     return Inventory(
         groups={
             group: {host(i): _variables(changes[i]) for i in indexes}
@@ -47,12 +47,12 @@ def inventory(changes: Sequence[ImageChange]) -> Inventory:
 def _groups(
     changes: Sequence[ImageChange],
 ) -> dict[str, tuple[tuple[str, str], list[int]]]:
-    """The role of each group, and the changes that are in it."""
+    """The role of each group and the indexes of its changes."""
     roles: dict[tuple[str, str], list[int]] = {}
     for index, change in enumerate(changes):
         key = (change.ansible_role, change.tasks_from)
         roles.setdefault(key, []).append(index)
-    return {f"role_{n}": each for n, each in enumerate(roles.items())}
+    return {f"role_{n}": role for n, role in enumerate(roles.items())}
 
 
 def _variables(change: ImageChange) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ _FAILED = (HostState.FAILED, HostState.UNREACHABLE)
 
 
 class Changes:
-    """The changes of one run, in their order."""
+    """The changes of one run in their order."""
 
     def __init__(
         self, changes: Sequence[ImageChange], observer: Observer
@@ -26,7 +26,7 @@ class Changes:
         self._done: set[str] = set()
 
     def note(self, event: Event) -> None:
-        """Tell the observer of an image that is done."""
+        """Report an image that is done to the observer."""
         if event.ok and event.task == playbook.DONE:
             self._done.add(event.host)
             change = self._changes[event.host]
@@ -35,15 +35,15 @@ class Changes:
             )
 
     def of(self, run: RunResult) -> Sequence[Changed]:
-        """What became of each change.
+        """The result of each change.
 
-        :raises ModifyError: when no image is done, and ansible had no word
+        :raises ModifyError: when no image is done, and ansible gave no reason
             for any of them.
         """
-        found = [self._changed(*each, run) for each in self._changes.items()]
-        if not run.complete and not any(x.done or x.error for x in found):
+        results = [self._changed(*item, run) for item in self._changes.items()]
+        if not run.complete and not any(r.done or r.error for r in results):
             raise errors.ModifyError(f"ansible: {run.reason}", log=run.log)
-        return found
+        return results
 
     def _changed(
         self, name: str, change: ImageChange, run: RunResult

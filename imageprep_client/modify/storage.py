@@ -1,10 +1,10 @@
-"""Local storage of a run's own, where images are changed.
+"""Private local storage of a run, where images are changed.
 
-Roles name containers and images as they like, and a run may be killed. What
-is in a storage of its own can be told from what others have, and goes as a
-whole: names of the host's images are neither taken nor seen. It is kept in
-the host's storage, where there is room for images and a file system that the
-storage driver can use.
+Roles choose the names of containers and images, and a run may be killed.
+Private storage keeps its content apart from that of others and is removed as
+a whole. It neither uses nor sees names of the host's images. It is below the
+host's storage, which has room for images and a file system that the storage
+driver can use.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _IMAGES = "images"
 _RUN = "run"
 _CONFIGURATION = "storage.conf"
 _VARIABLE = "CONTAINERS_STORAGE_CONF"
-# containers-storage.conf(5): where it is looked for.
+# Where containers-storage.conf(5) says that the file is.
 _SYSTEM = ("/etc/containers", "/usr/share/containers")
-# As there: how a driver works, wherever that is.
+# Options of that page that tell how a driver works, and name no place.
 _HARMLESS = (
     "mount_program",
     "mountopt",
@@ -46,11 +46,12 @@ _DETACH = 2  # MNT_DETACH of umount2(2)
 class PrivateStorage:
     """Local storage that only this run uses.
 
-    :ivar directory: all of it; beside ``images`` others may put into it
-        what shall go with it.
-    :ivar environment: variables that lead programs there, and mark them.
-    :ivar buildah: works there.
-    :ivar host: how the host's storage is called from within.
+    :ivar directory: the whole storage; files that others put beside
+        ``images`` are removed with it.
+    :ivar environment: variables that make programs use the storage, and mark
+        their processes.
+    :ivar buildah: works on the storage.
+    :ivar host: the specifier of the host's storage.
     """
 
     directory: Path
@@ -59,7 +60,7 @@ class PrivateStorage:
     host: str
 
     def keep(self, name: str) -> None:
-        """Have an image in the host's storage, too, under its name."""
+        """Copy an image to the host's storage under the same name."""
         self.buildah.run(
             "push",
             "--quiet",
@@ -71,12 +72,12 @@ class PrivateStorage:
 
 @contextlib.contextmanager
 def private_storage(host: Buildah) -> Iterator[PrivateStorage]:
-    """Storage that is empty, and gone at the end with all that uses it.
+    """Make empty storage; remove it at the end and end its processes.
 
-    Those that killed runs left behind are removed first.
+    Storage that killed runs left behind is removed first.
 
     :param host: works on the host's own storage.
-    :raises LocalStorageError: when there can be none.
+    :raises LocalStorageError: when it cannot be made.
     """
     store: Mapping[str, Any] = host.info().get("store") or {}
     place = home.place(store)
@@ -112,9 +113,9 @@ def _make(directory: Path, store: Mapping[str, Any]) -> PrivateStorage:
 
 
 def _remove_abandoned(place: Path, host: Buildah) -> None:
-    """Remove what belongs to runs that are no more."""
+    """Remove the storage of runs that have ended."""
     for directory in place.iterdir():
-        # It is in use, or its owner is removing it.
+        # It is skipped if it is in use or is being removed by its owner.
         with (
             contextlib.suppress(BlockingIOError, FileNotFoundError),
             home.locked(directory, wait=False),
@@ -123,10 +124,10 @@ def _remove_abandoned(place: Path, host: Buildah) -> None:
 
 
 def _remove(directory: Path, host: Buildah) -> None:
-    """Remove a storage, and first what is at work in it."""
+    """End the processes of a storage, and remove it."""
     processes.end_marked(directory.name, directory)
     own = Buildah(environment={_VARIABLE: str(directory / _CONFIGURATION)})
-    # What of it cannot be used any more is removed as files are.
+    # The files of a damaged storage are removed all the same.
     with contextlib.suppress(errors.LocalStorageError):
         if _leads_to(directory, own):
             place = (
@@ -141,15 +142,15 @@ def _remove(directory: Path, host: Buildah) -> None:
         try:
             shutil.rmtree(directory)
         except PermissionError:
-            # Without root it belongs to users of a namespace, too.
+            # Without root, some files belong to users of a user namespace.
             host.run("unshare", "rm", "-rf", "--", str(directory))
 
 
 def _leads_to(directory: Path, own: Buildah) -> bool:
-    """Whether the configuration in a directory leads there for certain.
+    """Whether the configuration in a directory certainly leads to it.
 
-    With one that is empty or damaged buildah works on the storage that it
-    has by default: that of the host, which must not be emptied.
+    If it is empty or damaged, buildah works on its default storage, which is
+    that of the host and must not be emptied.
     """
     wanted = {
         "graphroot": str(directory / _IMAGES),
@@ -174,15 +175,15 @@ def _leads_to(directory: Path, own: Buildah) -> bool:
 
 def _mounts(directory: Path) -> Sequence[str]:
     """The mount points below a directory, the last one first."""
-    found = []
+    mounted = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        # proc(5): blanks and the like are octal.
+        # proc(5): blanks and similar characters are written in octal.
         path = re.sub(
             r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), line.split()[4]
         )
         if Path(path).is_relative_to(directory):
-            found.append(path)
-    return found[::-1]
+            mounted.append(path)
+    return mounted[::-1]
 
 
 def _unmount(path: str) -> None:
@@ -195,14 +196,14 @@ def _unmount(path: str) -> None:
 def configuration(
     environment: Mapping[str, str], store: Mapping[str, Any], directory: Path
 ) -> Mapping[str, Any]:
-    """That of the host, with another place and the same driver.
+    """Make a configuration with the driver of the host for a directory.
 
-    Of the host's only what is known to be harmless is taken: other keys
+    Only options of the host that are known to be harmless are copied: others
     lead to images of the host (``imagestore``, ``additionalimagestores``).
 
-    :param environment: says which files configure the host's.
-    :param store: how buildah describes the host's.
-    :param directory: the other place.
+    :param environment: names the configuration files of the host.
+    :param store: the storage of the host, as ``buildah info`` describes it.
+    :param directory: the directory of the new storage.
     """
     document: dict[str, Any] = {}
     for path in _candidates(environment):
@@ -226,19 +227,19 @@ def configuration(
 
 
 def _options(document: Mapping[str, Any], driver: str) -> Mapping[str, Any]:
-    """Those of the host that only say how its driver works.
+    """The options of the host that only tell how its driver works.
 
-    Others name places, which are not ours to write to, or to rely on.
+    Others name places, which must not be written to or relied on.
     """
     given = document.get("storage", {}).get("options", {})
     own = given.get(driver, {})
-    found = {key: given[key] for key in _HARMLESS if key in given}
+    general = {key: given[key] for key in _HARMLESS if key in given}
     of_driver = {key: own[key] for key in _HARMLESS if key in own}
-    return {**found, driver: of_driver} if of_driver else found
+    return {**general, driver: of_driver} if of_driver else general
 
 
 def _candidates(environment: Mapping[str, str]) -> Sequence[Path]:
-    """The files that storage is configured with; the first one counts."""
+    """Configuration files of the storage; the first existing one counts."""
     if environment.get(_VARIABLE):
         return [Path(environment[_VARIABLE])]
     base = environment.get("XDG_CONFIG_HOME") or "~/.config"
@@ -250,13 +251,13 @@ def _candidates(environment: Mapping[str, str]) -> Sequence[Path]:
 
 
 def _specifier(store: Mapping[str, Any]) -> str:
-    """How containers-transports(5) has it."""
+    """A storage specifier of containers-transports(5)."""
     driver, root = store.get("GraphDriverName"), store.get("GraphRoot")
     return f"[{driver}@{root}+{store.get('RunRoot')}]"
 
 
 def toml(document: Mapping[str, Any], table: str = "") -> str:
-    """A document of tables, strings, numbers, booleans and lists of them."""
+    """Write a document of tables, strings, numbers, booleans and lists."""
     values, tables = [], []
     for key, value in document.items():
         name = f"{table}.{_text(key)}" if table else _text(key)

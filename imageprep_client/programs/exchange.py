@@ -1,4 +1,4 @@
-"""What goes to a process and comes from it, without waiting for ever."""
+"""Exchange data with a process within bounds of time and size."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ import subprocess
 import time
 from collections.abc import Callable
 
-#: Bytes of one line of `Lines`; the rest of a longer one is lost.
+#: Bytes kept of one line of `Lines`; the rest of a longer line is dropped.
 LINE = 1 << 16
-# Seconds that other processes may keep the output open after the program's
-# own end.
+# Seconds that other processes may keep the output open after the program
+# has ended.
 _LINGER = 2.0
 _CHUNK = 1 << 16
+#: Seconds between two calls of `watch`, at most.
+_PERIOD = 0.5
 
 
 class Ended(Exception):
-    """A reason of ours to end a process."""
+    """A bound was exceeded; the process must be ended."""
 
 
 class Lines:
-    """Cuts output into lines of bounded length."""
+    """Splits output into lines of bounded length."""
 
     def __init__(self, on_line: Callable[[str], None]) -> None:
         self._on_line = on_line
@@ -49,10 +51,16 @@ def communicate(
     on_output: Callable[[bytes], None],
     on_complaint: Callable[[bytes], None],
     timeout: float | None,
+    watch: Callable[[], object] = lambda: None,
 ) -> None:
-    """Exchange with a process until it has ended.
+    """Exchange data with a process until it has ended.
 
-    Whoever it leaves behind with its output open is waited for only briefly.
+    A process that it leaves behind with its output open is waited for only
+    briefly.
+
+    :param watch: is called at least twice a second while the process runs;
+        an exception of it ends the exchange.
+    :raises Ended: when the process takes longer than `timeout`.
     """
     end = None if timeout is None else time.monotonic() + timeout
     left = memoryview(stdin or b"")
@@ -69,7 +77,7 @@ def communicate(
             os.set_blocking(source.fileno(), False)
             selector.register(source, selectors.EVENT_WRITE)
         while selector.get_map():
-            for key, _ in selector.select(0.5):
+            for key, _ in selector.select(_PERIOD):
                 if source is not None and key.fileobj is source:
                     left = left[_write(key.fd, left) :]
                     if not left:
@@ -80,20 +88,31 @@ def communicate(
                 else:
                     selector.unregister(key.fileobj)
             now = time.monotonic()
-            if end is not None and now > end:
-                raise Ended(f"not done after {timeout:g} seconds")
+            _check(end, timeout, watch)
             if ended is None and process.poll() is not None:
                 ended = now
             if ended is not None and now > ended + _LINGER:
                 break
-    try:
-        process.wait(None if end is None else max(end - time.monotonic(), 0))
-    except subprocess.TimeoutExpired:
-        raise Ended(f"not done after {timeout:g} seconds") from None
+    # It may have closed its output long before its end.
+    while True:
+        try:
+            process.wait(_PERIOD)
+        except subprocess.TimeoutExpired:
+            _check(end, timeout, watch)
+        else:
+            return
+
+
+def _check(
+    end: float | None, timeout: float | None, watch: Callable[[], object]
+) -> None:
+    if end is not None and time.monotonic() > end:
+        raise Ended(f"not done after {timeout:g} seconds")
+    watch()
 
 
 def _write(descriptor: int, data: memoryview) -> int:
-    """Write some of the data; all of it counts when nobody reads it."""
+    """Write some of the data; return its size if the reader is gone."""
     try:
         return os.write(descriptor, data[:_CHUNK])
     except BlockingIOError:

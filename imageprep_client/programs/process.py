@@ -52,6 +52,10 @@ _LOGGED = re.compile(r'time="[^"]*" level=(?P<level>\w+) msg="(?P<text>.*)"')
 _URL_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
 
 
+def _ignore() -> None:
+    """Watch nothing."""
+
+
 class MakeError(Protocol):
     """Makes the error of a program; subclasses of `ImagePrepError` do."""
 
@@ -172,9 +176,12 @@ class Program:
         timeout: float | None = None,
         limit: int = OUTPUT,
         last: bool = False,
+        watch: Callable[[], object] = _ignore,
     ) -> Finished:
         """As `run`, for a command whose failure the caller judges.
 
+        :param watch: is called about twice a second while the program runs;
+            an exception of it ends the program and is passed on.
         :raises ImagePrepError: that of the program, when it cannot be
             started, takes or prints too much, or `stop` ended it.
         """
@@ -186,7 +193,7 @@ class Program:
                 raise Ended(f"prints more than {limit} bytes")
 
         status, stderr = self._attempt(
-            words, collect, stdin, directory, timeout, last=last
+            words, collect, stdin, directory, timeout, last=last, watch=watch
         )
         return Finished(status, collected.decode(errors="replace"), stderr)
 
@@ -250,6 +257,7 @@ class Program:
         timeout: float | None,
         *,
         last: bool,
+        watch: Callable[[], object] = _ignore,
     ) -> tuple[int, str]:
         complaints = bytearray()
 
@@ -259,7 +267,9 @@ class Program:
 
         with self._started(words, stdin, directory, last=last) as process:
             try:
-                communicate(process, stdin, on_output, complain, timeout)
+                communicate(
+                    process, stdin, on_output, complain, timeout, watch
+                )
             except Ended as error:
                 _end(process)
                 raise self.failure(words, str(error)) from None

@@ -19,7 +19,7 @@ from imageprep_client.oci.reference import Reference
 from imageprep_client.oci.referrers import subject_tag
 from imageprep_client.registries import reading
 from imageprep_client.stores import base
-from imageprep_client.transfer import graph
+from imageprep_client.transfer import graph, nearest
 from imageprep_client.transfer.workers import Workers
 
 #: Other configs belong to artefacts and may be anything.
@@ -67,6 +67,8 @@ class Details:
     :ivar tags: all of the repository, sorted.
     :ivar size: bytes of all blobs, each once; of an index over all of its
         images that are there.
+    :ivar accepted: what the signature policy says of it: by which key it is
+        accepted, or why it is not; empty where anything is accepted.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Details:
     layers: Sequence[Layer] = ()
     tags: Sequence[str] = ()
     size: int = 0
+    accepted: str = ""
 
 
 def named(image: str, find_place: Callable[[], Location]) -> Reference:
@@ -210,7 +213,7 @@ class _Image:
 
         :raises StoreError: when it is not there, or cannot be read.
         """
-        root = store.resolve(identifier)
+        root = nearest.resolve(store, identifier)
         manifest = graph.fetch_manifest(store, root)
         present = _images(store, manifest)
         chosen = _representative(present)

@@ -233,12 +233,17 @@ def choose(index: Manifest, wanted: Platform) -> Descriptor:
             return child
     if len(children) == 1:
         return children[0]
-    known = ", ".join(str(c.platform) for c in children if c.platform)
     raise errors.NotFound(
         f"{index.descriptor.digest}: no image for {wanted} in the index,"
-        f" only for {known or 'no platform'}",
+        f" only for {_known(index)}",
         hint="set multi_arch: true to copy every platform",
     )
+
+
+def _known(index: Manifest) -> str:
+    """The platforms of an index, for messages."""
+    known = [str(c.platform) for c in index.manifests if c.platform]
+    return ", ".join(known) or "no platform"
 
 
 def walk(
@@ -269,7 +274,8 @@ def walk(
     some = isinstance(platforms, SomePlatforms)
     if some and root.is_index and len(ordered) == 1:
         raise errors.NotFound(
-            f"{root.descriptor.digest}: no image for {platforms} in the index"
+            f"{root.descriptor.digest}: no image for {platforms} in the index,"
+            f" only for {_known(root)}"
         )
     blobs = {b.digest: b for m in ordered.values() for b in m.blobs}
     return Graph(tuple(ordered.values()), tuple(blobs.values()))

@@ -18,6 +18,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base
 from imageprep_client.transfer import attached as attachments
 from imageprep_client.transfer import graph as graphs
+from imageprep_client.transfer import nearest
 from imageprep_client.transfer.copies import (
     BlobCopy,
     BlobState,
@@ -303,7 +304,7 @@ def _root(image: ImageCopy) -> Descriptor:
     ahead = image.source_powers.reads_ahead
     if image.current is None and ahead:
         return ahead.resolve_ahead(image.copy.reference)
-    return image.copy.source.resolve(image.copy.reference)
+    return nearest.resolve(image.copy.source, image.copy.reference)
 
 
 def _admit(image: ImageCopy, manifests: Sequence[Descriptor]) -> None:

@@ -53,7 +53,7 @@ def test_help(openstack: base.OpenStack, golden: Golden) -> None:
         (("--image", "x/b:1", "--registry-url", "a b"), "invalid registry"),
         (
             ("--image", "x/b:1", "--registry-url", "oci:/srv"),
-            "no registry, which nodes could pull from",
+            "not a registry that nodes can pull from",
         ),
         (
             ("--image", "x/b:1", "--output-env-file", "no/such/file"),
@@ -61,7 +61,7 @@ def test_help(openstack: base.OpenStack, golden: Golden) -> None:
         ),
         (
             ("--image", f"x.io/b@sha256:{'0' * 64}"),
-            "no tag that the new image's could begin with",
+            "no tag that the new tag could begin with",
         ),
         (("--image", "containers-storage:x/b:1"), "is not in local storage"),
     ],
@@ -158,7 +158,7 @@ def test_image_with_several_names(
     identity = local_storage.build("localhost/a:1")
     local_storage.buildah.tag(identity, "localhost/b:1")
     told = refused(openstack, "--image", identity, "--rpms-path", str(rpms))
-    assert "cannot be told by its name: localhost/a:1, localhost/b:1" in told
+    assert "the name is ambiguous: localhost/a:1, localhost/b:1" in told
 
 
 @pytest.fixture

@@ -30,6 +30,8 @@ from tests.servers import DockerRegistry, docker_registry
 
 GUIDE = Path(__file__).parents[2] / "doc/source/user/hotfix.rst"
 NEW_IMAGE = "localhost/ns/keystone:1.0-fix"
+#: Seconds that a command may take to end on a busy host.
+_PATIENCE = 120
 PROGRAM = Path(sys.executable).with_name("openstack")
 
 
@@ -348,7 +350,7 @@ class TestNothingDone:
         told = refused(openstack, local_storage, *words("localhost/b:1", rpms))
         assert (
             "localhost/b:1: no package applies:"
-            " keystone-demo-1.0-1.noarch is there already,"
+            " keystone-demo-1.0-1.noarch is installed already,"
             " b-2.0-1.noarch is newer, c is not in it"
         ) in told
 
@@ -423,21 +425,14 @@ class TestNothingDone:
         endless = rpms.with_name("endless")
         rpm_packages.build(endless, SHELL, Package(version="1.1", post=loop))
         rpm_packages.build(rpms, NEW)
-        with subprocess.Popen(
-            [PROGRAM, *words(image, endless)],
-            env=openstack.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            text=True,
+        with started(
+            openstack, local_storage, *words(image, endless)
         ) as first:
-            try:
-                wait_for_scriptlet(first)
-                told = openstack(
-                    *words(image, rpms), status=2, stderr=".*"
-                ).stderr
-                assert first.poll() is None
-            finally:
-                first.terminate()
+            wait_for_scriptlet(first, local_storage)
+            told = openstack(*words(image, rpms), status=2, stderr=".*").stderr
+            assert first.poll() is None
+            first.terminate()
+            first.communicate(timeout=_PATIENCE)
         assert told.splitlines() == [
             f"{NEW_IMAGE}: another run is making an image of this name",
             "hint: choose another --tag, or wait until that run has ended",
@@ -460,6 +455,25 @@ class TestNothingDone:
         )
         assert f"ns/keystone:1.0: is the same image as {BASE}" in told
 
+    def test_endless_scriptlet(
+        self,
+        openstack: OpenStack,
+        local_storage: LocalStorage,
+        image: str,
+        rpms: Path,
+    ) -> None:
+        """A package whose scriptlet never ends fails after the timeout."""
+        loop = "while true; do :; done"
+        rpm_packages.build(rpms, SHELL, Package(version="1.1", post=loop))
+        told = refused(
+            openstack,
+            local_storage,
+            *words(image, rpms, "--rpm-timeout", "8"),
+        )
+        assert f"{BASE}: buildah run: not done after 8 seconds" in told
+        assert "--rpm-timeout" in told
+        assert not scriptlets(local_storage)
+
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_stopped(
         self,
@@ -470,25 +484,18 @@ class TestNothingDone:
         number: signal.Signals,
     ) -> None:
         """A run that is stopped while rpm works leaves nothing."""
-        mark = f"imageprep-test-{os.getpid()}"
-        loop = f"while true; do : {mark}; done"
+        loop = "while true; do :; done"
         rpm_packages.build(rpms, SHELL, Package(version="1.1", post=loop))
         before = local_storage.buildah.images()
-        with subprocess.Popen(
-            [PROGRAM, *words(image, rpms)],
-            env=openstack.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            wait_for_scriptlet(process)
+        with started(openstack, local_storage, *words(image, rpms)) as process:
+            wait_for_scriptlet(process, local_storage)
             process.send_signal(number)
-            _, stderr = process.communicate(timeout=20)
+            _, stderr = process.communicate(timeout=_PATIENCE)
         assert process.returncode == 128 + number
         assert "stopped; what was not finished is not visible" in stderr
         assert local_storage.buildah.images() == before
         assert local_storage.leftovers() == []
-        assert not scriptlets()
+        assert not scriptlets(local_storage)
 
     def test_killed(
         self,
@@ -500,18 +507,13 @@ class TestNothingDone:
         """What a killed run could not remove is removed by the next one."""
         count = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done"
         rpm_packages.build(rpms, SHELL, Package(version="1.1", post=count))
-        with subprocess.Popen(
-            [PROGRAM, *words(image, rpms)],
-            env=openstack.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        ) as process:
-            wait_for_scriptlet(process)
+        with started(openstack, local_storage, *words(image, rpms)) as process:
+            wait_for_scriptlet(process, local_storage)
             process.kill()
-        assert local_storage.leftovers()
-        while scriptlets():
-            time.sleep(0.05)
+            process.wait()
+            assert local_storage.leftovers()
+            while scriptlets(local_storage):
+                time.sleep(0.05)
         # As if it had been killed a moment later.
         local_storage.buildah.tag(image, f"localhost/{name_of_killed_run()}")
         openstack(*words(image, rpms), stderr=".*")
@@ -709,20 +711,55 @@ def last_layer(layout: Path) -> set[str]:
         return {member.name for member in archive if member.isfile()}
 
 
-def scriptlets() -> list[str]:
-    """The processes that are scriptlets of packages."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            words = path.read_bytes().split(b"\0")
-            if b"/rpm-tmp." in b" ".join(words[1:2]):
-                found.append(path.parent.name)
-    return found
+@contextlib.contextmanager
+def started(
+    openstack: OpenStack, local_storage: LocalStorage, *words: str
+) -> Iterator[subprocess.Popen[str]]:
+    """A command in the background, and no process of it left at the end."""
+    process = subprocess.Popen(
+        [PROGRAM, *words],
+        env=openstack.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        if process.stderr:
+            process.stderr.close()
+        for number in scriptlets(local_storage):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
 
 
-def wait_for_scriptlet(process: subprocess.Popen[str]) -> None:
-    """Return when a command has come as far as to run one."""
-    while not scriptlets():
+def scriptlets(storage: LocalStorage) -> list[int]:
+    """The processes that are scriptlets of packages, in this storage."""
+    return [
+        int(path.name)
+        for path in Path("/proc").glob("[0-9]*")
+        if _is_scriptlet(path, storage)
+    ]
+
+
+def _is_scriptlet(process: Path, storage: LocalStorage) -> bool:
+    # Processes end meanwhile.
+    with contextlib.suppress(OSError):
+        words = (process / "cmdline").read_bytes().split(b"\0")
+        root = Path(os.readlink(process / "root"))
+        return b"/rpm-tmp." in b" ".join(words[1:2]) and root.is_relative_to(
+            storage.directory
+        )
+    return False
+
+
+def wait_for_scriptlet(
+    process: subprocess.Popen[str], storage: LocalStorage
+) -> None:
+    """Return when a command runs a scriptlet."""
+    while not scriptlets(storage):
         assert process.poll() is None, process.communicate()
         # There is nothing to wait on: rpm tells nobody.
         time.sleep(0.05)

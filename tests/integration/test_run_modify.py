@@ -287,11 +287,14 @@ class TestFailures:
         assert "s390x" in site.fail().stderr
 
     def test_no_package(self, site: Site) -> None:
-        """A directory has no packages in it."""
+        """A directory without packages is named before the first fetch."""
         entry = hotfix(site, KEYSTONE)
         (site.home / "rpms" / NEW.file_name).unlink()
         site.configure(entry)
-        assert "no file *.rpm in rpms_path" in site.fail().stderr
+        told = site.fail(status=2).stderr
+        assert "ContainerImagePrepare[0].modify_vars.rpms_path: " in told
+        assert "no *.rpm in this directory" in told
+        assert gets(site) == []
 
     def test_dockerfile(self, site: Site) -> None:
         """A command of a Dockerfile fails; its last words are shown."""
@@ -332,17 +335,21 @@ class TestFailures:
         assert gets(site) == []
 
     @pytest.mark.parametrize(
-        ("name", "tasks"), [("no-such-role", "x.yml"), (ROLE, "no-such.yml")]
+        ("name", "tasks", "key"),
+        [
+            ("no-such-role", "x.yml", "modify_role: "),
+            (ROLE, "no-such.yml", "modify_vars.tasks_from: "),
+        ],
     )
     def test_dry_run_fails_alike(
-        self, site: Site, name: str, tasks: str
+        self, site: Site, name: str, tasks: str, key: str
     ) -> None:
-        """A dry run misses a role, or its tasks, in the same words."""
+        """A dry run reports a missing role or tasks in the same words."""
         variables = {"tasks_from": tasks}
         entry = site.entry(KEYSTONE, modify_role=name, modify_vars=variables)
         site.configure(entry)
         told = site.fail(status=2).stderr
-        assert "modify_role: " in told
+        assert key in told
         assert site.fail("--dry-run", status=2).stderr == told
 
     @pytest.mark.parametrize("words", [(), ("--dry-run",)])

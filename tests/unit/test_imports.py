@@ -131,6 +131,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "observer",
         "programs",
         "rpm",
+        "yaml",
     ),
     "plans": ("errors", "host", "heat", "yaml"),
     "plans.swift": ("errors", "plans"),

@@ -37,6 +37,7 @@ _HINTS = (
     ("is not supported over", "set STORAGE_DRIVER=vfs"),
     ("failed to mount overlay", "set STORAGE_DRIVER=vfs"),
     ("no space left on device", "make room in the storage or in TMPDIR"),
+    ("not done after", "allow more time with --rpm-timeout"),
     ("permission denied", _RIGHTS),
     ("insufficient UIDs or GIDs", _RIGHTS),
     ("no subuid ranges found", _RIGHTS),

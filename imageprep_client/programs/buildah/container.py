@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
@@ -54,15 +54,18 @@ class Container:
         volumes: Sequence[str] = (),
         user: str | None = None,
         env: Mapping[str, str] = _NOTHING,
+        timeout: float | None = None,
+        watch: Callable[[], object] = lambda: None,
     ) -> Finished:
         """As `run`, for a command that may fail.
 
-        :returns: what it gave; buildah's own failures look like its.
-        :raises LocalStorageError: when buildah cannot be started, or
-            `Buildah.stop` ended it.
+        :param timeout, watch: as for `Program.attempt`.
+        :returns: its result; failures of buildah itself look the same.
+        :raises LocalStorageError: when buildah cannot be started, takes
+            longer than `timeout`, or is ended by `Buildah.stop`.
         """
         words = self._words(command, volumes, user, env)
-        return self._buildah.attempt(*words)
+        return self._buildah.attempt(*words, timeout=timeout, watch=watch)
 
     def _words(
         self,

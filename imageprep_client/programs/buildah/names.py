@@ -1,12 +1,13 @@
-"""Names that last as long as a process: of containers, images, directories.
+"""Names of containers, images and directories that belong to a process.
 
-A name says which process gave it, and in which PID namespace of which host,
-since numbers of processes mean nothing elsewhere.
+A name contains the process that made it, with its PID namespace and host,
+because a PID means nothing elsewhere.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import os
@@ -14,37 +15,41 @@ import re
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from imageprep_client import errors
 
-#: How all names begin that this package gives for a while.
+#: The prefix of all temporary names.
 PREFIX = "imageprep-"
-# The whole grammar of `own_name`: names of users may have the prefix, too.
+# The whole grammar of `own_name`: names of users may have the prefix too.
 _OWN = re.compile(
     rf"{PREFIX}([0-9a-f]{{8}})-([0-9]{{1,10}})-([0-9]{{1,20}})-[0-9a-f]{{8}}"
 )
-# As buildah has it, where /tmp may be in memory.
+# The default of buildah; /tmp may be in memory.
 _TEMPORARY = "/var/tmp"  # noqa: S108 - only for a directory of our own
+#: Seconds after which an unlocked directory of another PID namespace is
+#: abandoned: older releases did not lock theirs.
+_AGE = 24 * 3600
 
 
 def own_name() -> str:
-    """A name that is abandoned when this process is gone."""
+    """Make a name that counts as abandoned once this process has ended."""
     process = os.getpid()
     token = secrets.token_hex(4)
     return f"{PREFIX}{_namespace()}-{process}-{_start_of(process)}-{token}"
 
 
 def is_own(name: str) -> bool:
-    """Whether `own_name` gave it, in any process."""
+    """Whether `own_name` of any process made it."""
     return _OWN.fullmatch(name) is not None
 
 
 def is_abandoned(name: str) -> bool:
-    """Whether `own_name` gave it, in a process that is known to be gone.
+    """Whether `own_name` made it in a process that has ended.
 
-    Nothing is known of processes of another PID namespace or host, which
+    Nothing is known about processes of another PID namespace or host, which
     may share local storage or a directory for temporary files.
     """
     found = _OWN.fullmatch(name)
@@ -57,16 +62,18 @@ def is_abandoned(name: str) -> bool:
 
 @functools.cache
 def _namespace() -> str:
-    """Names the PID namespace of this process, and its host."""
+    """Identify the PID namespace of this process and its host."""
     place = f"{os.uname().nodename} {os.stat('/proc/self/ns/pid').st_ino}"
     return hashlib.sha256(place.encode()).hexdigest()[:8]
 
 
 @contextlib.contextmanager
 def temporary(environment: Mapping[str, str] = os.environ) -> Iterator[Path]:
-    """A private directory below TMPDIR or /var/tmp, as long as the context.
+    """Make a private directory below TMPDIR or /var/tmp for the context.
 
-    Directories that killed processes left there are removed first.
+    Directories that killed processes left there are removed first. The
+    directory is locked while it is in use: the kernel releases the lock when
+    the process ends, in whatever PID namespace.
 
     :raises LocalStorageError: when it cannot be made.
     """
@@ -74,9 +81,11 @@ def temporary(environment: Mapping[str, str] = os.environ) -> Iterator[Path]:
     path = above / own_name()
     try:
         for left in above.glob(f"{PREFIX}*"):
-            if is_abandoned(left.name) and _belongs_to_us(left):
-                shutil.rmtree(left, ignore_errors=True)
+            if is_own(left.name) and _belongs_to_us(left):
+                _remove_if_abandoned(left)
         path.mkdir(mode=0o700)
+        lock = _opened(path)
+        fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise errors.LocalStorageError(
@@ -86,27 +95,56 @@ def temporary(environment: Mapping[str, str] = os.environ) -> Iterator[Path]:
     try:
         yield path
     finally:
-        # A thread of a stopped copy may still make one more file. What
-        # cannot be removed now, a later run removes.
+        # A thread of a stopped copy may still make one more file. A later
+        # run removes files that cannot be removed now.
         shutil.rmtree(path, ignore_errors=True)
         if path.exists():
             shutil.rmtree(path, ignore_errors=True)
+        os.close(lock)
+
+
+def _opened(path: Path) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(path, flags)
+
+
+def _remove_if_abandoned(path: Path) -> None:
+    """Remove a directory whose process has ended.
+
+    The PID decides in this PID namespace. In another one, which may be that
+    of a container that is gone, the directory is abandoned if nobody has
+    locked it and it is old.
+    """
+    if not is_abandoned(path.name):
+        found = _OWN.fullmatch(path.name)
+        if found is None or found[1] == _namespace():
+            return
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.lstat().st_ctime < _AGE:
+                return
+    with contextlib.suppress(FileNotFoundError, BlockingIOError):
+        lock = _opened(path)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+        finally:
+            os.close(lock)
 
 
 def _belongs_to_us(path: Path) -> bool:
-    """Whether it is a directory, no link to one, of this user."""
+    """Whether it is a directory of this user, and not a link to one."""
     try:
         found = path.lstat()
     except FileNotFoundError:
-        # Another run was quicker.
+        # Another run removed it.
         return False
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
 
 
 def _start_of(process: int) -> str:
-    """When a process started, in ticks; empty when there is none.
+    """The start of a process in ticks; empty if there is no such process.
 
-    With its number it is a name that no other process of this boot has.
+    Together with the PID it identifies a process of this boot.
     """
     try:
         status = Path(f"/proc/{process}/stat").read_text()

@@ -98,3 +98,21 @@ def test_no_ansible(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(errors.InvalidArgument, match="ansible-core") as raised:
         ansible.run([], Inventory(groups={}))
     assert "pip install" in str(raised.value.hint)
+
+
+def test_watch(tmp_path: Path) -> None:
+    """An error of the watch ends the run and everything it started."""
+    mark = tmp_path / "started"
+
+    def watch() -> None:
+        if mark.exists():
+            raise errors.NoSpace("full", needed=2, free=1)
+
+    with pytest.raises(errors.NoSpace, match="full"):
+        ansible.run(
+            [shell(f"touch {mark}; sleep 600")],
+            Inventory(groups={"some": {"a": dict(LOCAL)}}),
+            directory=tmp_path,
+            watch=watch,
+        )
+    assert list(tmp_path.iterdir()) == [mark]

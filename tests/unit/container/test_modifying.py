@@ -297,7 +297,7 @@ def test_labels_limit(run: Run) -> None:
 def test_no_destination(run: Run) -> None:
     """No parameter may name what is made nowhere."""
     wanted = {**modify(), "push_destination": False}
-    with pytest.raises(errors.InvalidFile, match="nowhere to go") as caught:
+    with pytest.raises(errors.InvalidFile, match="no destination") as caught:
         run(wanted)
     assert caught.value.key.endswith("[0].modify_role")
 

@@ -393,41 +393,14 @@ def test_destination_of_nodes(run, place):
     assert not [w for w in run.observer.warnings if "no node can pull" in w]
 
 
-@pytest.mark.parametrize(
-    ("name", "problem"),
-    [
-        ("rpms_path", "no such directory"),
-        ("modify_dir_path", "there is no Dockerfile in it"),
-    ],
-)
-def test_missing_directories(run, tmp_path, name, problem):
-    """A directory that the role will read is looked for before the copy."""
-    path = str(tmp_path if "Dockerfile" in problem else tmp_path / "absent")
-    with pytest.raises(errors.InvalidFile, match=problem) as caught:
-        run(
-            entry(
-                push_destination="d.io",
-                modify_role="tripleo-modify-image",
-                modify_vars={name: path},
-            ),
-        )
-    assert caught.value.key.endswith(f"[0].modify_vars.{name}")
-
-
-@pytest.mark.parametrize(
-    ("role", "path"),
-    [("other", "/absent"), ("tripleo-modify-image", "{{ somewhere }}")],
-)
-def test_unknown_directories(run, role, path):
-    """Variables of another role, and templates, are left for the role."""
-    result = run(
-        entry(
-            push_destination="d.io",
-            modify_role=role,
-            modify_vars={"rpms_path": path},
-        ),
-    )
-    assert not result.failures
+def test_variable_that_a_role_cannot_use(run):
+    """The error has the key of the variable, before the copy."""
+    run.workspaces.unusable = "rpms_path"
+    modified = entry(push_destination="d.io", modify_role="r")
+    with pytest.raises(errors.InvalidFile, match="unusable") as caught:
+        run(modified)
+    assert caught.value.key.endswith("[0].modify_vars.rpms_path")
+    assert not run.workspaces.opened
 
 
 def test_dry_run_of_modified_images(run):

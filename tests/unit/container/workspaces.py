@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from imageprep_client import errors
-from imageprep_client.modify.base import Changed, ImageChange
+from imageprep_client.modify.base import (
+    Changed,
+    ImageChange,
+    InvalidVariable,
+)
 from imageprep_client.observer import Observer
 from imageprep_client.stores import base, memory, verify
 from imageprep_client.testing import content
@@ -21,6 +25,7 @@ class Workspaces:
     :ivar silent: those whose role makes nothing.
     :ivar untargeted: whether roles go by the source's name.
     :ivar missing: what is not installed.
+    :ivar unusable: the variable that no role can use.
     :ivar changes: that were asked for.
     :ivar digests: of what was brought in, by name.
     :ivar kept: names of images that were left in local storage.
@@ -33,8 +38,8 @@ class Workspaces:
         self.silent: set[str] = set()
         self.ending: set[str] = set()
         self.untargeted = self.full = False
-        self.missing = ""
-        self.checked: list[tuple[str, str]] = []
+        self.missing = self.unusable = ""
+        self.checked: list[tuple[str, object]] = []
         self.changes: list[ImageChange] = []
         self.landed: list[str] = []
         self.digests: dict[str, str] = {}
@@ -42,10 +47,14 @@ class Workspaces:
         self.concurrency = 0
         self.opened = self.left_open = 0
 
-    def check(self, ansible_role: str, tasks_from: str) -> None:
-        self.checked.append((ansible_role, tasks_from))
+    def check(
+        self, ansible_role: str, variables: Mapping[str, object]
+    ) -> None:
+        self.checked.append((ansible_role, variables.get("tasks_from", "")))
         if self.missing:
             raise errors.InvalidArgument(self.missing, hint="install it")
+        if self.unusable:
+            raise InvalidVariable(self.unusable, "unusable")
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Workspace]:

@@ -85,3 +85,29 @@ def test_synchronise_that_fails(
 
     with pytest.raises(OSError, match="Input/output"):
         disk.synchronise(tmp_path)
+
+
+def test_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs are stopped at a quarter of the space that was free."""
+    free = 1000
+    monkeypatch.setattr(disk, "free_space", lambda path: free)
+    reserve = disk.Reserve(tmp_path)
+    free = 250
+    reserve.check()
+    free = 249
+    with pytest.raises(errors.NoSpace, match="only 249 bytes are left"):
+        reserve.check()
+
+
+def test_reserve_of_a_large_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most 1 GiB is kept free."""
+    free = 1 << 40
+    monkeypatch.setattr(disk, "free_space", lambda path: free)
+    reserve = disk.Reserve(tmp_path)
+    free = 1 << 30
+    reserve.check()
+    free -= 1
+    with pytest.raises(errors.NoSpace):
+        reserve.check()

@@ -8,6 +8,7 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.modify import ansible_roles
+from imageprep_client.modify.base import InvalidVariable
 
 DEFAULT = ["/home/.ansible/roles", "/usr/share/ansible/roles"]
 
@@ -102,8 +103,78 @@ def test_no_role(home: Path) -> None:
 
 
 def test_no_tasks(home: Path) -> None:
-    """The role is named, and where its tasks are."""
+    """The error names the role and its tasks."""
     (home / "mine/tasks").mkdir(parents=True)
+    (home / "mine/tasks/y.yml").touch()
     with pytest.raises(errors.InvalidArgument, match="no tasks 'x'") as caught:
         check(home, "mine", "x")
-    assert str(home / "mine/tasks") in str(caught.value.hint)
+    assert "y.yml" in str(caught.value.hint)
+
+
+class TestVariables:
+    """The variables of the shipped role."""
+
+    @pytest.fixture
+    def rpms(self, tmp_path: Path) -> Path:
+        """A directory with a package."""
+        directory = tmp_path / "rpms"
+        directory.mkdir()
+        (directory / "a.rpm").touch()
+        return directory
+
+    def test_good(self, rpms: Path) -> None:
+        """Directories that exist are accepted, for every part of the role."""
+        (rpms / "Dockerfile").touch()
+        for variables in (
+            {"tasks_from": "rpm_install.yml", "rpms_path": str(rpms)},
+            {"tasks_from": "rpm_install", "rpms_path": str(rpms)},
+            {"tasks_from": "yum_update.yml"},
+            {"tasks_from": "yum_update.yml", "yum_cache": str(rpms)},
+            {"tasks_from": "modify_image.yml", "modify_dir_path": str(rpms)},
+            {"tasks_from": "dev_install.yml", "python_dir": str(rpms)},
+            {"tasks_from": "dev_install.yml", "python_dir": [str(rpms)]},
+        ):
+            ansible_roles.check_variables(variables)
+
+    def test_template(self) -> None:
+        """A value with a template is left to ansible."""
+        ansible_roles.check_variables(
+            {"tasks_from": "rpm_install.yml", "rpms_path": "{{ here }}/rpms"}
+        )
+
+    @pytest.mark.parametrize(
+        ("name", "value", "message"),
+        [
+            ("rpms_path", "/no/such", "/no/such: no such directory"),
+            ("rpms_path", "relative", "relative: not an absolute path"),
+            ("rpms_path", 5, "5 is not a path"),
+            ("rpms_path", None, "rpm_install.yml requires this variable"),
+            ("rpms_path", "HOME/empty", r"no \*.rpm in this directory"),
+            ("rpms_path", "HOME/a:b", "a path with a colon"),
+            ("rpms_path", "HOME/file", "no such directory"),
+            ("modify_dir_path", "HOME/empty", "no Dockerfile in this dir"),
+            ("python_dir", ["HOME/empty", "/no/such"], "/no/such: no such"),
+            ("yum_repos_dir_path", "/no/such", "no such directory"),
+            ("tasks_from", "names.yml", "'names.yml' is not one of dev_in"),
+            ("tasks_from", "", "'' is not one of dev_install.yml, "),
+        ],
+    )
+    def test_bad(
+        self, tmp_path: Path, name: str, value: object, message: str
+    ) -> None:
+        """The variable is named with the reason."""
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "a:b").mkdir()
+        (tmp_path / "file").touch()
+        if isinstance(value, str):
+            value = value.replace("HOME", str(tmp_path))
+        if isinstance(value, list):
+            value = [part.replace("HOME", str(tmp_path)) for part in value]
+        tasks = {
+            "rpms_path": "rpm_install.yml",
+            "modify_dir_path": "modify_image.yml",
+            "python_dir": "dev_install.yml",
+        }.get(name, "yum_update.yml")
+        with pytest.raises(InvalidVariable, match=message) as caught:
+            ansible_roles.check_variables({"tasks_from": tasks, name: value})
+        assert caught.value.name == name

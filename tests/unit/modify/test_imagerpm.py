@@ -41,6 +41,10 @@ def package(
 CHANGE = Change(package(), OLD)
 
 
+def watch() -> None:
+    """The watch that every call of rpm must have, like its timeout."""
+
+
 class Image:
     """A container whose rpm gives prepared answers, one after the other.
 
@@ -56,7 +60,12 @@ class Image:
         container.attempt.side_effect = self._attempt
         container.has.side_effect = lambda path: path in self.files
         self.rpm = ImageRpm(
-            container, "an image", "/.x", directory / "rpms", directory
+            container,
+            "an image",
+            "/.x",
+            directory / "rpms",
+            directory,
+            imagerpm.Bounds(60, watch=watch),
         )
         self.container = container
         self.meddle: Callable[[pathlib.Path], object] = lambda place: None
@@ -66,6 +75,8 @@ class Image:
         self.answers.append(Finished(status, stdout, stderr))
 
     def _attempt(self, *words: str, **more: object) -> Finished:
+        assert more["timeout"] == 60
+        assert more["watch"] is watch
         self.commands.append([w.removeprefix("/.x/") for w in words[4:]])
         if "/bin/sh" not in self.files:
             return Finished(1, "", "lost")
@@ -385,7 +396,9 @@ class TestDifferences:
 def test_places_are_as_opened(tmp_path: pathlib.Path) -> None:
     """Packages come from below the directory; output goes with the end."""
     container = mock.create_autospec(Container, instance=True)
-    with imagerpm.opened(container, "an image", str(tmp_path)) as rpm:
+    with imagerpm.opened(
+        container, "an image", str(tmp_path), imagerpm.Bounds()
+    ) as rpm:
         assert rpm.packages == tmp_path / imagerpm.PACKAGES
         assert rpm.output.parent == tmp_path
     assert not rpm.output.exists()

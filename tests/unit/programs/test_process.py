@@ -162,3 +162,18 @@ def test_stop(shell: Program) -> None:
     with pytest.raises(_Error, match="stopped"):
         shell.run("-c", "true")
     assert shell.run("-c", "echo gone", last=True) == "gone\n"
+
+
+@pytest.mark.parametrize("begin", ["", "exec >&- 2>&-; "])
+def test_watch(shell: Program, begin: str) -> None:
+    """An error of the watch ends the program, with its output open or not."""
+    calls = []
+
+    def watch() -> None:
+        calls.append(time.monotonic())
+        if len(calls) == 3:
+            raise errors.NoSpace("full", needed=2, free=1)
+
+    with pytest.raises(errors.NoSpace, match="full"):
+        shell.attempt("-c", f"{begin}while :; do sleep 0.1; done", watch=watch)
+    assert len(calls) == 3

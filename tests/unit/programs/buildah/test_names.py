@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -76,13 +78,58 @@ def test_own_names_are_known() -> None:
     assert buildah.is_abandoned(name_of_killed_run())
 
 
-def test_other_namespaces_stay(above: Path) -> None:
-    """Nothing is known of a process of another PID namespace or host."""
+@pytest.fixture
+def foreign(above: Path) -> Path:
+    """A directory of a process in another PID namespace."""
     prefix, _, rest = name_of_killed_run().split("-", 2)
-    (above / f"{prefix}-01234567-{rest}").mkdir()
+    path = above / f"{prefix}-01234567-{rest}"
+    path.mkdir()
+    return path
+
+
+def test_young_directories_of_other_namespaces_stay(foreign: Path) -> None:
+    """Nothing is known about processes of another PID namespace or host."""
     with buildah.temporary():
         pass
-    assert len(os.listdir(above)) == 1
+    assert foreign.exists()
+
+
+def test_old_directories_of_other_namespaces_go(
+    foreign: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory of a container that is gone is removed after a day."""
+    later = time.time() + 25 * 3600
+    monkeypatch.setattr("time.time", lambda: later)
+    with buildah.temporary():
+        pass
+    assert not foreign.exists()
+
+
+def test_locked_directories_of_other_namespaces_stay(
+    foreign: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock of a living process counts in every PID namespace."""
+    later = time.time() + 25 * 3600
+    monkeypatch.setattr("time.time", lambda: later)
+    descriptor = os.open(foreign, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with buildah.temporary():
+            pass
+    finally:
+        os.close(descriptor)
+    assert foreign.exists()
+
+
+def test_directories_in_use_are_locked(above: Path) -> None:
+    """A temporary directory is locked as long as its context."""
+    with buildah.temporary() as path:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(descriptor)
 
 
 def test_directories_of_others_stay(above: Path) -> None:

@@ -2,10 +2,11 @@
 #
 #   SOURCE RESULT TAG OPTION... -- COMMAND...
 #
-# The options are those of buildah run. Everything that is lent to the command
-# is below /mnt: where something is mounted on a directory that the image has
-# not, the directory is left there. Without a RESULT the command is run for
-# what it prints. No container is left, however this ends.
+# The options are those of buildah run. Everything that the command may use is
+# mounted below /mnt, because a mount point that the image does not have would
+# remain in the image. Without a RESULT the command is run for its output. No
+# container is left, however this ends. The output is bounded, because ansible
+# keeps all of it in memory.
 set -eu
 
 source=$1 result=$2 tag=$3
@@ -15,8 +16,8 @@ container=
 trap 'test -z "$container" || buildah rm -- "$container" >/dev/null' EXIT
 trap 'exit 143' HUP INT TERM
 
-# Labels of SELinux are off: directories of the user are lent to the container
-# that are not labelled anew for that.
+# SELinux labels are off, because the directories of the user that are mounted
+# are not relabelled.
 if ! container=$(buildah from --pull-never --security-opt=label=disable -- \
     "$source"); then
     echo "buildah pull brings an image into local storage" >&2
@@ -33,12 +34,12 @@ for word; do
         set -- "$@" "$word"
     fi
 done
-buildah run --user=0:0 --workingdir=/ --env=PYTHONDONTWRITEBYTECODE=1 \
-    --mount=type=tmpfs,destination=/mnt "$@"
+bounded buildah run --user=0:0 --workingdir=/ \
+    --env=PYTHONDONTWRITEBYTECODE=1 --mount=type=tmpfs,destination=/mnt "$@"
 
 if [ -n "$result" ]; then
-    # The media types stay, and so does what only the older ones can say, such
-    # as how a container's health is checked.
+    # The media types are kept, and with them the properties that only the
+    # docker format has, such as the health check.
     case $(buildah inspect --type=image --format='{{.Manifest}}' -- \
         "$source") in
     *vnd.docker.distribution.manifest*) format=docker ;;

@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.modify.reservation import reserved
+from imageprep_client.modify.home import reserved
 from imageprep_client.programs.buildah import Buildah
 
 NAME = "localhost/a:1-fix"

@@ -1,0 +1,50 @@
+"""Resolving a tag, with the nearest tags where it does not exist."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+
+from imageprep_client import errors
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.referrers import subject_tag
+from imageprep_client.stores import base
+
+#: Tags that are compared, and tags that are named.
+_COMPARED = 2000
+_NAMED = 3
+# A tag of another release is nearer than none.
+_LIKENESS = 0.3
+
+
+def resolve(store: base.ReadableStore, identifier: str) -> Descriptor:
+    """Resolve a tag or digest.
+
+    :raises NotFound: when it does not exist; the hint names the nearest tags
+        of the repository.
+    :raises StoreError: when it cannot be read.
+    """
+    try:
+        return store.resolve(identifier)
+    except errors.NotFound as error:
+        if error.hint is None and ":" not in identifier:
+            error.hint = _hint(store, identifier)
+        raise
+
+
+def _hint(store: base.ReadableStore, tag: str) -> str | None:
+    if not isinstance(store, base.ListsTags):
+        return None
+    try:
+        tags = list(itertools.islice(store.tags(), _COMPARED))
+    except errors.StoreError:
+        # The error that matters is the one about the tag.
+        return None
+    if tag in tags:
+        # It exists, and what it names does not.
+        return None
+    images = [name for name in tags if not subject_tag(name)]
+    near = difflib.get_close_matches(tag, images, _NAMED, _LIKENESS)
+    if not near:
+        return None
+    return errors.printable(f"the nearest tags there are: {', '.join(near)}")

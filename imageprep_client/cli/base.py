@@ -174,6 +174,20 @@ class Command(command.Command):
                 [],
             ) from error
 
+    @contextlib.contextmanager
+    def showing(self) -> Iterator[None]:
+        """As `writing`, and escape the control characters of what is shown.
+
+        Images, disks and registries give much of it.
+        """
+        stream = self.app.stdout
+        with self.writing():
+            self.app.stdout = output.PrintableStream(stream)
+            try:
+                yield
+            finally:
+                self.app.stdout = stream
+
     def _abandon(self) -> None:
         """Keep Python from flushing the stream at exit, which would fail."""
         with contextlib.suppress(io.UnsupportedOperation):
@@ -290,7 +304,7 @@ class Lister(Command, command.Lister):
         column_names: Sequence[str],
         data: Any,
     ) -> int:
-        with self.writing():
+        with self.showing():
             if parsed_args.formatter == "table":
                 column_names, data = output.for_people(
                     column_names, data, chosen=bool(parsed_args.columns)
@@ -302,7 +316,7 @@ class ShowOne(Command, command.ShowOne):
     """A `Command` whose result is one object."""
 
     def produce_output(self, *result: Any) -> int:
-        with self.writing():
+        with self.showing():
             return super().produce_output(*result)
 
 

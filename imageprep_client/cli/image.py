@@ -116,6 +116,7 @@ class ImageShow(base.ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         _add_image(parser)
+        options.add_policy_option(parser)
         _add_options(parser)
         return parser
 
@@ -156,6 +157,8 @@ class ImageShow(base.ShowOne):
                 [errors.printable(platform) for platform in found.sized]
             ),
         }
+        if found.accepted:
+            columns["SignaturePolicy"] = errors.printable(found.accepted)
         return tuple(columns), tuple(columns.values())
 
 

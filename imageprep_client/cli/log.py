@@ -170,15 +170,23 @@ class _File(logging.StreamHandler):  # type: ignore[type-arg] # of text
 def to_file(path: str | None) -> Iterator[None]:
     """Append all that this package logs in the block to a file.
 
-    :param path: None for no file.
+    :param path: None for no file; then records that no handler takes are
+        dropped at once.
     :raises InvalidFile: when it cannot be written.
     """
-    if path is None:
-        yield
-        return
-    handler = _File(path)
     logger = logging.getLogger("imageprep_client")
     before = logger.level
+    if path is None:
+        # Records that no handler takes are not made: there are thousands.
+        levels = [handler.level for handler in _handlers(logger)]
+        heard = min(levels, default=logging.NOTSET)
+        logger.setLevel(max(logger.getEffectiveLevel(), heard))
+        try:
+            yield
+        finally:
+            logger.setLevel(before)
+        return
+    handler = _File(path)
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     try:
@@ -187,6 +195,14 @@ def to_file(path: str | None) -> Iterator[None]:
         logger.setLevel(before)
         logger.removeHandler(handler)
         handler.close()
+
+
+def _handlers(logger: logging.Logger) -> Iterator[logging.Handler]:
+    """All handlers that records of a logger come to."""
+    above: logging.Logger | None = logger
+    while above:
+        yield from above.handlers
+        above = above.parent if above.propagate else None
 
 
 @contextlib.contextmanager

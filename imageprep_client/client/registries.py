@@ -27,7 +27,7 @@ _SILENT = Observer()
 
 
 class Registries:
-    """Looks at images where they are, and deletes them.
+    """Lists, shows and deletes images.
 
     Wherever a `registry_url` may be given, it is a `Location`; None is the
     undercloud's registry.
@@ -112,8 +112,17 @@ class Registries:
         :param image: in the registry of its name, else of `registry_url`.
         """
         opened = self._image(image, registry_url, credential, observer)
-        with opened as (_, store, reference):
-            return inventory.inspect(store, reference)
+        with opened as (stores, store, reference):
+            details = inventory.inspect(store, reference)
+            admission = stores.admission(reference)
+            if admission is None:
+                return details
+            root = store.resolve(details.digest)
+            try:
+                accepted = admission.admit(store, [root])
+            except errors.PolicyRefused as error:
+                accepted = str(error)
+            return dataclasses.replace(details, accepted=accepted)
 
     def delete_image(
         self,

@@ -1,4 +1,7 @@
-"""The implementation of `container.modifying.Workspace`."""
+"""Private local storage in which images are changed.
+
+A part of the composition root, `client`, as `opening` is.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from imageprep_client.stores.containers import (
 from imageprep_client.stores.diffids import DiffIdCheck
 from imageprep_client.stores.layout import LayoutRoot
 
-#: The tag of an image in its layout.
+#: The tag of a copied image in its layout.
 _TAG = "image"
 
 
@@ -78,9 +81,9 @@ class LocalWorkspace:
         return ContainersStore(self._containers, name, going_to)
 
     def keep(self, name: str) -> None:
-        other = self._host.image(name)
+        there = self._host.image(name)
         own = self._storage.buildah.image(name)
-        if other and own and other.id != own.id:
+        if there and own and there.id != own.id:
             self._observer.warning(
                 f"{name}: is not kept: local storage has another image of"
                 " this name"
@@ -92,7 +95,7 @@ class LocalWorkspace:
 class LocalWorkspaces:
     """Opens workspaces; see `container.modifying.Workspaces`.
 
-    :param observer: receives warnings about images that cannot be kept.
+    :param observer: is told of images that cannot be kept.
     """
 
     def __init__(self, observer: Observer) -> None:
@@ -113,11 +116,11 @@ class LocalWorkspaces:
             try:
                 yield LocalWorkspace(storage, containers, host, self._observer)
             finally:
-                # Threads of an interrupted run may still be running.
+                # Threads of an interrupted run may still be working.
                 storage.buildah.stop()
 
 
 def _path(name: str) -> str:
-    """The repository of a layout for an image with this name and tag."""
-    # A repository does not allow every character of a name.
+    """The repository of a layout, for an image of this name and tag."""
+    # A repository does not allow every letter of a name.
     return f"image-{hashlib.sha256(name.encode()).hexdigest()}"

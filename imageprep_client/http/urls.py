@@ -61,6 +61,10 @@ Origin = tuple[str, str, int]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
+#: The URLs of a run have many paths and few origins.
+_BEFORE_PATH = re.compile(r"[a-zA-Z]+://[^/?#]+")
+
+
 def shown(url: str) -> str:
     """The URL as messages show it: no query, no user, no password."""
     try:
@@ -89,6 +93,12 @@ def origin(url: str) -> Origin:
 def _origin(url: str) -> Origin:
     if len(url) > MAX_URL:
         raise ValueError(f"a URL of over {MAX_URL} characters")
+    before_path = _BEFORE_PATH.match(url)
+    return _parsed_origin(before_path.group() if before_path else url)
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed_origin(url: str) -> Origin:
     try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port

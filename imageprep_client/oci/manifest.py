@@ -7,6 +7,7 @@ its digest, and signatures over it, survive every copy.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -113,7 +114,13 @@ def parse(
     :param what: what messages call it; by default its digest.
     :raises InvalidContent: when it cannot be trusted to be what it says.
     """
-    digest = digest or digests.of(content)
+    read = _parse_small if len(content) <= _SMALL else _parse
+    return read(content, media_type, digest or digests.of(content), what)
+
+
+def _parse(
+    content: bytes, media_type: str, digest: str, what: str | None
+) -> Manifest:
     name = what or digest
     if len(content) > MAX_SIZE:
         raise errors.InvalidContent(
@@ -130,6 +137,12 @@ def parse(
         )
     except errors.InvalidReference as error:
         raise errors.InvalidContent(f"{name}: {error}") from error
+
+
+# Discovery, the copy and the destination read the same manifests; no more
+# than 4 MB of them are kept.
+_SMALL = 16 * 1024
+_parse_small = functools.lru_cache(maxsize=256)(_parse)
 
 
 def type_of(content: bytes) -> str:

@@ -67,6 +67,8 @@ class Details:
     :ivar tags: all of the repository, sorted.
     :ivar size: bytes of all blobs, each once; of an index over all of its
         images that are there.
+    :ivar accepted: what the signature policy says of it: by which key it is
+        accepted, or why it is not; empty where anything is accepted.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Details:
     layers: Sequence[Layer] = ()
     tags: Sequence[str] = ()
     size: int = 0
+    accepted: str = ""
 
 
 def named(image: str, find_place: Callable[[], Location]) -> Reference:

@@ -125,3 +125,16 @@ def test_refused_image_has_no_tag(openstack: base.OpenStack) -> None:
             stderr="(?s).*scope default, requirement reject.*",
         )
     assert not list(openstack.home.glob("tree/v2/ns/a/manifests/*"))
+
+
+def test_image_show_tells_of_the_policy(openstack: base.OpenStack) -> None:
+    """A refused image is shown, with the reason of the refusal."""
+    path = write(openstack, {"default": [REJECT]})
+    with RegistryServer() as server:
+        put(server.content.store("ns/a"), content.image("a"), "1")
+        done = openstack(
+            *("image-prepare", "image", "show", f"{server.host}/ns/a:1"),
+            *("--signature-policy", path),
+        )
+    told = json.loads(done.stdout)["SignaturePolicy"]
+    assert "scope default, requirement reject" in told

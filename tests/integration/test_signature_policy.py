@@ -38,6 +38,7 @@ IMAGE = content.image("signed")
 OTHER = content.image("another")
 NAME = "ns/app"
 SIGNATURE = "dev.cosignproject.cosign/signature"
+ARTIFACT = "application/vnd.dev.cosign.artifact.sig.v1+json"
 NO_SIGSTORE = "sigstore disabled"
 SIMPLE = "application/vnd.dev.cosign.simplesigning.v1+json"
 KINDS: Mapping[str, Callable[[], Any]] = {
@@ -113,8 +114,13 @@ class Site:
         )
         return path
 
-    def attach(self, *signed: tuple[bytes, bytes]) -> None:
-        """Put payloads and their signatures under cosign's tag."""
+    def attach(
+        self, *signed: tuple[bytes, bytes], referrer: bool = False
+    ) -> None:
+        """Put payloads and their signatures under cosign's tag.
+
+        :param referrer: let them refer to the image instead.
+        """
         config = Descriptor.of(b"{}", mediatypes.OCI_CONFIG)
         layers = []
         with RegistryClient() as registries:
@@ -127,18 +133,21 @@ class Site:
                 layers.append(
                     {**layer.to_json(), "annotations": {SIGNATURE: text}}
                 )
-            manifest = json.dumps(
-                {
-                    "schemaVersion": 2,
-                    "mediaType": mediatypes.OCI_MANIFEST,
-                    "config": config.to_json(),
-                    "layers": layers,
-                }
-            ).encode()
+            document = {
+                "schemaVersion": 2,
+                "mediaType": mediatypes.OCI_MANIFEST,
+                "config": config.to_json(),
+                "layers": layers,
+            }
+            if referrer:
+                document["artifactType"] = ARTIFACT
+                document["subject"] = IMAGE.descriptor.to_json()
+            manifest = json.dumps(document).encode()
             root = Descriptor.of(manifest, mediatypes.OCI_MANIFEST)
             store.push(root, from_bytes(manifest, root))
             digest = IMAGE.descriptor.digest.replace(":", "-")
-            store.tag(root, f"{digest}.sig")
+            if not referrer:
+                store.tag(root, f"{digest}.sig")
 
     def gpg(self, *words: str, data: bytes = b"") -> bytes:
         done = subprocess.run(
@@ -532,3 +541,31 @@ def test_unsupported_requirements(
     refusal = site.refusal(policy)
     assert f"sigstoreSigned with {feature}" in refusal
     assert "cannot evaluate" in refusal
+
+
+def test_referrer(site: Site) -> None:
+    """Signatures that refer to the image count like those under a tag."""
+    key = KINDS["ecdsa"]()
+    payload = claim(site.name)
+    site.attach((payload, sign(key, payload)), referrer=True)
+    policy = site.policy({"default": [sigstore(site.public(key))]})
+    assert site.refusal(policy) == ""
+
+
+def test_index_and_its_images_are_verified(site: Site) -> None:
+    """A signed image does not make up for an index that nobody signed."""
+    key = KINDS["ecdsa"]()
+    payload = claim(site.name)
+    site.attach((payload, sign(key, payload)))
+    index = content.index({"linux/amd64": IMAGE, "linux/arm64": IMAGE})
+    with RegistryClient() as registries:
+        put(site.store(registries), index, "1")
+    policy = site.policy({"default": [sigstore(site.public(key))]})
+    assert site.refusal(policy) == ""
+    options = RegistryOptions(
+        image_serve=str(site.home / "tree"), signature_policy=str(policy)
+    )
+    with pytest.raises(errors.CopyError, match=index.descriptor.digest):
+        ContainerImages(options).push_image(
+            PushRequest(image=site.name, multi_arch=True)
+        )

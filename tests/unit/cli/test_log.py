@@ -169,3 +169,16 @@ def test_handlers_of_others() -> None:
     finally:
         root.removeHandler(handler)
     assert stream.getvalue() == "a\\x1b[2J\nb\nc\x1b\n"
+
+
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.WARNING])
+def test_unheard_records(level: int, monkeypatch) -> None:
+    """Without a file, records below the levels of all handlers are dropped."""
+    logger = logging.getLogger("imageprep_client")
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [logging.NullHandler(level)])
+    monkeypatch.setattr(root, "level", logging.DEBUG)
+    with log.to_file(None):
+        assert logger.isEnabledFor(logging.WARNING)
+        assert logger.isEnabledFor(logging.DEBUG) == (level == logging.DEBUG)
+    assert logger.level == logging.NOTSET

@@ -3,15 +3,15 @@
 ::
 
     ImagePrepError
-    |-- InputError                 what the user gave cannot be used
+    |-- InputError                 the input of the user is invalid
     |   |-- InvalidReference       a name, tag, digest or descriptor
     |   |-- InvalidFile            a file, with the path of the key in it
     |   `-- InvalidArgument        an option of the command line
     |-- StoreError                 a store could not do what was asked
     |   |-- NotFound               the content or tag is not there
     |   |-- AccessDenied           401, 403, or permissions of a file
-    |   |-- Unreachable            nobody answers
-    |   |   `-- Unverified         who answers cannot be verified
+    |   |-- Unreachable            the other side does not answer
+    |   |   `-- Unverified         its certificate cannot be verified
     |   |-- ServerFault            an answer that breaks the protocol, or 5xx
     |   |   `-- Refused            the request is not supported, or not so
     |   |-- TooManyRequests        429 to the end of all retries
@@ -26,7 +26,7 @@
     |-- DiscoveryError             a tag could not be discovered
     |-- CloudError                 a cloud or its service cannot be used
     |-- PlanError                  a deployment plan cannot be used
-    |   `-- PlanConflict           somebody else changes it meanwhile
+    |   `-- PlanConflict           it was changed at the same time
     `-- CombinedFailure            images failed; nothing was changed
         `-- PartialFailure         some images failed after work had begun
 
@@ -82,7 +82,7 @@ class ImagePrepError(Exception):
 
 
 class InputError(ImagePrepError):
-    """What the user gave cannot be used; nothing was done."""
+    """The input of the user is invalid; nothing was done."""
 
 
 class InvalidReference(InputError):
@@ -130,7 +130,7 @@ class AccessDenied(StoreError):
 
 
 class Unreachable(StoreError):
-    """Nobody answers there, or nobody who can be trusted.
+    """The other side does not answer, or cannot be trusted.
 
     :ivar errno: of the system's or the resolver's error, None where there
         was none.
@@ -151,7 +151,7 @@ class Unreachable(StoreError):
 
 
 class Unverified(Unreachable):
-    """The certificate of who answers cannot be verified."""
+    """The certificate of the other side cannot be verified."""
 
     temporary = False
 
@@ -265,7 +265,7 @@ class LocalStorageError(StoreError):
 class CopyError(ImagePrepError):
     """One image could not be copied; its cause is the error under it.
 
-    :ivar operation: what was being done, such as ``"fetch layer"``.
+    :ivar operation: the step that failed, such as ``"fetch layer"``.
     :ivar origin: the side that failed.
     :ivar reference: the image, as the user knows it.
     """
@@ -352,7 +352,7 @@ class PartialFailure(CombinedFailure):
 
 
 def reason(error: BaseException) -> str:
-    """What is at the bottom of another library's error, in one line."""
+    """The root cause of another library's error, in one line."""
     at: BaseException | None = error
     while at is not None:
         if isinstance(at, OSError) and at.strerror:

@@ -1,4 +1,4 @@
-"""Running ansible over hosts, with a result for each of them.
+"""Run ansible over hosts, with a result for each host.
 
 ::
 
@@ -14,13 +14,12 @@
             print(host.name, host.state.value, host.failure)
 
 `run` takes plays or the path of a playbook, and an `Inventory` or the path of
-an inventory, whose hosts are reached as it says: by ssh, or on this host.
-Nothing that was started here is left when `run` returns or raises.
+an inventory. The inventory tells how to reach the hosts: by ssh, or locally.
+No process that was started is left when `run` returns or raises.
 
-Texts that come from images, registries or hosts must not be taken for
-templates: write them as `Unsafe` into plays and inventories. Values for which
-the log must not show anything belong into tasks with ``no_log``, and their
-texts into `secrets`.
+Texts from images, registries or hosts must not be evaluated as templates:
+write them as `Unsafe` into plays and inventories. Values that the log must not
+show belong into tasks with ``no_log``, and into `secrets`.
 """
 
 from imageprep_client.ansible.configuration import check_installed

@@ -15,11 +15,11 @@ _PROGRAM = "ansible-playbook"
 
 
 def check_installed(purpose: str) -> None:
-    """See that ansible and ansible-runner are installed.
+    """Check that ansible and ansible-runner are installed.
 
-    :param purpose: what cannot be done without them, such as ``images cannot
+    :param purpose: the consequence if they are not, such as ``images cannot
         be modified``.
-    :raises InvalidArgument: naming what is missing.
+    :raises InvalidArgument: with the names of missing programs.
     """
     missing = [
         name
@@ -40,7 +40,7 @@ def check_installed(purpose: str) -> None:
 
 
 def path(environment: Mapping[str, str]) -> str:
-    """The PATH for ansible: first the programs of this Python."""
+    """The PATH for ansible: the programs of this Python come first."""
     given = environment.get("PATH", os.defpath)
     return os.pathsep.join([str(Path(sys.executable).parent), given])
 
@@ -48,10 +48,10 @@ def path(environment: Mapping[str, str]) -> str:
 def configuration(
     environment: Mapping[str, str], directory: Path
 ) -> Path | None:
-    """The configuration file that ansible would use, or None.
+    """The configuration file that ansible uses, or None.
 
-    In the order of ansible's documentation; like ansible, it ignores the file
-    of a working directory that everybody may write to.
+    Files are searched in the documented order of ansible. As in ansible, the
+    file of a world-writable working directory is ignored.
 
     :param directory: the working directory.
     """
@@ -62,5 +62,5 @@ def configuration(
     candidates = [Path("~/.ansible.cfg"), Path("/etc/ansible/ansible.cfg")]
     if not directory.stat().st_mode & 0o002:
         candidates.insert(0, directory / "ansible.cfg")
-    existing = (candidate.expanduser() for candidate in candidates)
-    return next((each for each in existing if each.is_file()), None)
+    paths = (candidate.expanduser() for candidate in candidates)
+    return next((path for path in paths if path.is_file()), None)

@@ -1,4 +1,4 @@
-"""The files that ansible reads: playbooks and inventories."""
+"""Write the files that ansible reads: playbooks and inventories."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-#: Variables of a host that is this host, with this Python.
+#: Variables of a host in the inventory that is this host.
 LOCAL: Mapping[str, Any] = types.MappingProxyType(
     {
         "ansible_connection": "local",
@@ -22,7 +22,7 @@ LOCAL: Mapping[str, Any] = types.MappingProxyType(
 
 
 class Unsafe(str):
-    """A text that ansible does not take for a template."""
+    """A text that ansible does not evaluate as a template."""
 
     __slots__ = ()
 
@@ -32,7 +32,7 @@ class Inventory:
     """Hosts in groups.
 
     :ivar groups: the variables of each host, by group and host.
-    :ivar variables: of all hosts, such as ``ansible_connection``.
+    :ivar variables: variables of all hosts, such as ``ansible_connection``.
     """
 
     groups: Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -45,7 +45,7 @@ class Inventory:
         return list(dict.fromkeys(hosts))
 
     def document(self) -> Mapping[str, Any]:
-        """The inventory as ansible reads it."""
+        """The inventory in the format of ansible."""
         children = {name: {"hosts": g} for name, g in self.groups.items()}
         return {"all": {"vars": dict(self.variables), "children": children}}
 
@@ -65,7 +65,7 @@ _Dumper.add_representer(Unsafe, _represent)
 def write(path: Path, document: object) -> None:
     """Write a YAML file that only this user can read.
 
-    Directories above it are made if need be.
+    Missing parent directories are made.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     text = yaml.dump(document, Dumper=_Dumper, sort_keys=False)

@@ -11,16 +11,16 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-#: How many lines of a log are kept with a host that failed.
+#: The number of lines of the log that are kept for a failed host.
 LINES = 20
 _WIDTH = 300
-# Characters that are read at the end of a text: a host, or an image, decides
-# how much its programs print.
+# Characters that are kept of the end of a text, because hosts and images
+# control how much their programs print.
 _TEXT = 1 << 18
 _FAILED = ("runner_on_failed", "runner_on_unreachable")
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _URL_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
-#: Messages of ansible for failed commands, which say nothing.
+#: Messages of ansible for failed commands without information.
 _EMPTY = ("non-zero return code", "MODULE FAILURE")
 _MASK = "***"
 
@@ -31,7 +31,7 @@ class HostState(enum.Enum):
     OK = "ok"
     FAILED = "failed"
     UNREACHABLE = "unreachable"
-    #: The run ended before the host was done, or never came to it.
+    #: The run ended before the host was done, or did not reach it.
     UNFINISHED = "unfinished"
 
 
@@ -39,9 +39,9 @@ class HostState(enum.Enum):
 class Event:
     """One step of a run on one host.
 
-    :ivar kind: as ansible-runner names it, such as ``runner_on_ok``.
+    :ivar kind: the type in ansible-runner, such as ``runner_on_ok``.
     :ivar task: the name of the task.
-    :ivar result: what the module returned; secrets are not masked.
+    :ivar result: the result of the module; secrets are not masked.
     """
 
     kind: str
@@ -57,9 +57,9 @@ class Event:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HostFailure:
-    """Why a host failed; secrets are masked.
+    """The reason why a host failed; secrets are masked.
 
-    :ivar task: the name of the task; None when ansible named none.
+    :ivar task: the name of the task; None if ansible named none.
     :ivar message: one line.
     :ivar log: the last lines of the task, or of the whole run.
     """
@@ -90,10 +90,10 @@ class HostResult:
 class RunResult:
     """The result of a run.
 
-    :ivar hosts: by name; those of the inventory, or those that had events.
-    :ivar complete: whether ansible came to its regular end without a failure.
-    :ivar reason: why it did not, in one line, for failures of no host.
-    :ivar log: the last lines of its output, without secrets.
+    :ivar hosts: the hosts of the inventory, or those with events, by name.
+    :ivar complete: whether ansible finished without a failure.
+    :ivar reason: one line about a failure that belongs to no host.
+    :ivar log: the last lines of the output, without secrets.
     """
 
     hosts: Mapping[str, HostResult]
@@ -103,11 +103,11 @@ class RunResult:
 
 
 class Events:
-    """Takes the events of one run, in its order.
+    """Collects the events of one run in their order.
 
-    :param hosts: those of the inventory, as far as they are known.
-    :param on_event: is told of each event of a host, from another thread.
-    :param secrets: texts that no message may show.
+    :param hosts: the known hosts of the inventory.
+    :param on_event: is called for each event of a host, in another thread.
+    :param secrets: texts that must not appear in messages.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Events:
         forms = {
             form
             for text in secrets
-            # A message may have it within a mapping, in either notation.
+            # Messages may contain it inside a mapping, in both notations.
             for form in (text, repr(text)[1:-1], json.dumps(text)[1:-1])
             if form
         }
@@ -134,9 +134,9 @@ class Events:
         self._lock = threading.Lock()
 
     def take(self, event: Mapping[str, Any]) -> bool:
-        """Note one event, as ansible-runner gives it.
+        """Record one event of ansible-runner.
 
-        :returns: False: it need not be kept in a file.
+        :returns: False, so that ansible-runner does not keep it in a file.
         """
         data = event.get("event_data") or {}
         kind, name = str(event.get("event")), data.get("host")
@@ -148,7 +148,7 @@ class Events:
                 return False
             self._hosts.setdefault(name)
             if kind in _FAILED and not data.get("ignore_errors"):
-                # A later one is that of a rescue.
+                # A later failure is that of a rescue.
                 self._failures[name] = self._failure(data)
                 if kind == "runner_on_unreachable":
                     self._unreachable.add(name)
@@ -164,9 +164,9 @@ class Events:
         return False
 
     def result(self, *, complete: bool) -> RunResult:
-        """The results, at the end of the run.
+        """The results at the end of the run.
 
-        :param complete: whether ansible came to its regular end.
+        :param complete: whether ansible finished without a failure.
         """
         with self._lock:
             return RunResult(
@@ -200,7 +200,7 @@ class Events:
         return HostResult(name, state, failure)
 
     def _reason(self) -> str:
-        """The line of the log that says most."""
+        """The most informative line of the log."""
         told = [line for line in self._log if "ERROR" in line.upper()]
         lines = told[:1] or list(self._log)[-1:] or ["it says nothing"]
         return re.sub(r"^\[?ERROR\]?[:!]? *", "", lines[0])
@@ -215,7 +215,7 @@ class Events:
         return HostFailure(str(data.get("task")), message, tuple(log))
 
     def _output(self, result: Mapping[str, Any]) -> Iterator[str]:
-        """The lines that a task, or the items of a loop, have left."""
+        """The output of a task, or of the failed items of a loop."""
         if result.get("censored"):
             yield "what the task says is not shown, as its role wants"
             return
@@ -229,9 +229,9 @@ class Events:
             yield from self._lines(message)
 
     def _lines(self, text: str) -> Iterator[str]:
-        """Its last lines, without colours and secrets, of bounded length."""
+        """The last lines of a text without colours and secrets, shortened."""
         if len(text) > _TEXT:
-            # What is cut begins with a whole line: there is no half secret.
+            # It begins with a whole line, so that no part of a secret stays.
             text = text[-_TEXT:].partition("\n")[2]
         for secret in self._secrets:
             text = text.replace(secret, _MASK)

@@ -185,7 +185,7 @@ def _staging(directory: Path) -> Iterator[tuple[Path, Path]]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(0o755, parents=True, exist_ok=True)
             above = stack.enter_context(_opened(directory))
             for path in above.glob(f"{_STAGING}*"):
                 with contextlib.suppress(OSError), _locked(path):
@@ -314,5 +314,5 @@ def _publish(
     umask = os.umask(0)
     os.umask(umask)
     for name in (*names, CHECKSUMS, MANIFEST):
-        (staging / name).chmod(0o666 & ~umask)
+        (staging / name).chmod(0o644 & ~umask)
         (staging / name).replace(directory / name)

@@ -177,13 +177,13 @@ def _translated(what: str) -> Iterator[None]:
         requests.ConnectionError,
         requests.Timeout,
     ) as error:
-        raise errors.Unreachable(f"{what}: {errors.reason(error)}") from error
-    except auth_errors.EndpointNotFound as error:
+        raise errors.Unreachable(f"{what}: {errors.reason(error)}") from None
+    except auth_errors.EndpointNotFound:
         raise errors.InvalidArgument(
             f"{what}: the cloud has none in its catalog"
-        ) from error
+        ) from None
     except (auth_errors.ClientException, sdk_errors.SDKException) as error:
-        raise errors.ServerFault(f"{what}: {errors.reason(error)}") from error
+        raise errors.ServerFault(f"{what}: {errors.reason(error)}") from None
 
 
 def _told(answer: requests.Response) -> str:

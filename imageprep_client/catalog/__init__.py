@@ -1,4 +1,4 @@
-"""Which container images a release has, and what each of them is for."""
+"""The container images of each release, and the services that need them."""
 
 from imageprep_client.catalog.release import (
     DEFAULT_RELEASE,

@@ -1,6 +1,6 @@
-"""Which entries of a table a run takes: pure predicates.
+"""Filters that select images of a table: pure predicates.
 
-They apply in this order: services, then includes or excludes.
+The services are compared first, then the includes or excludes.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ Pattern = re.Pattern[str]
 def serves(entry: TableImage, services: Set[str] | None) -> bool:
     """Whether one of these services needs the entry.
 
-    :param services: what is enabled; None where nothing is known about it,
-        and then every entry passes.
+    :param services: the enabled services; None when they are unknown: every
+        entry passes.
     """
     return services is None or not entry.services.isdisjoint(services)
 
@@ -28,8 +28,8 @@ def matches(
     """Whether the patterns let the entry pass.
 
     They are searched for in the whole rendered name, registry and tag
-    included. Where there are `includes`, one of them has to be found and
-    `excludes` do not count; else none of `excludes` may be found.
+    included. Where there are `includes`, one of them must match, and
+    `excludes` are ignored; else none of `excludes` may match.
     """
     if includes:
         return any(pattern.search(entry.image) for pattern in includes)

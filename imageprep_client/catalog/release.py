@@ -32,8 +32,8 @@ _RELEASES = (
 # In these releases a tag in set wins over tag_from_label.
 _TAG_WINS = frozenset({"victoria", "wallaby", "zed"})
 _DATA = pathlib.Path(__file__).with_name("data")
-# Without these no image of a release has a usable name. The others belong
-# to images that a deployment may well do without, such as Ceph's.
+# Every image name of a release needs these. The others belong to images that
+# a deployment may not need, such as those of Ceph.
 _INDISPENSABLE = ("namespace", "tag")
 # Conditions of any release. An environment may have them for a release in
 # which they make no difference.
@@ -52,7 +52,8 @@ class Catalog:
     """The image table of a release with the values that go into it.
 
     :ivar release: its name.
-    :ivar values: what ``set`` overrides; empty for a release without any.
+    :ivar values: the defaults that ``set`` overrides; empty for a release
+        without defaults.
     """
 
     release: str
@@ -65,7 +66,7 @@ class Catalog:
     def tag_wins(self) -> bool:
         """Whether ``tag`` in ``set`` wins over ``tag_from_label``.
 
-        Else the image at this tag is asked for the label.
+        Else the label is read from the image at this tag.
         """
         return self.release in _TAG_WINS
 
@@ -102,7 +103,7 @@ class Catalog:
         )
 
     def advice(self, variable: str) -> str:
-        """What to do about a variable that is not known."""
+        """A hint for a variable that is not known."""
         others = [name for name in _RELEASES if load(name).knows(variable)]
         if others:
             return f"leave it out; it is a variable of {', '.join(others)}"
@@ -132,7 +133,7 @@ class Catalog:
     ) -> dict[str, str]:
         """A value for every image parameter of the table.
 
-        What a plan says of the parameters that no entry prepares. Images
+        A plan has these for the parameters that no entry prepares. Images
         that do not exist with these values lend theirs to the parameters
         that would have none. Left out are images whose name needs a value
         that there is not: most of them, for a release without values.

@@ -38,7 +38,7 @@ _RENDER_ERRORS = (
 
 
 class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
-    # A table needs no arithmetic, and these make much of little.
+    # A table needs no arithmetic, and these can use much memory.
     intercepted_binops = frozenset(("*", "**"))
 
     def call_binop(
@@ -59,7 +59,7 @@ class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
 def render(
     path: str, text: str, values: Mapping[str, object], limit: int
 ) -> dict[str, str]:
-    """What the template makes, as ``text``; else the ``problem``.
+    """Render a template: ``text``, or the ``problem``.
 
     :param path: its file, in whose directory includes are looked for.
     :param text: its text.
@@ -90,7 +90,7 @@ def render(
 
 
 def _problem(error: BaseException) -> str:
-    """What went wrong in a template, and in which line of which file."""
+    """The error in a template, with its line and file."""
     if isinstance(error, UnicodeDecodeError):
         return "is not UTF-8 text"
     if isinstance(error, jinja2.TemplateNotFound):

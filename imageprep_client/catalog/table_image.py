@@ -15,7 +15,7 @@ class TableImage:
 
     :ivar image: the whole name with its tag; not checked, since only the
         entries that a run selects have to be valid references.
-    :ivar source: who builds it, such as ``tripleo`` or ``ceph``.
+    :ivar source: its origin, such as ``tripleo`` or ``ceph``.
     :ivar parameters: the heat parameters that it fills; may be empty.
     :ivar services: the resource types that need it; may be empty.
     :ivar variables: the keys of ``set`` that its name is made of, where the

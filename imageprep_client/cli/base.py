@@ -47,6 +47,8 @@ class Command(command.Command):
     #: Options of the predecessor's that this command does not have, and what
     #: to use now.
     replaced = predecessor.NONE
+    #: The columns of the result, where they are known before the action.
+    columns: Sequence[str] = ()
     #: What the action did so far, where it changes something.
     work: log.Work | None = None
 
@@ -86,6 +88,7 @@ class Command(command.Command):
                 with _terminable(), self._output():
                     predecessor.check(parsed_args)
                     given.check(parsed_args)
+                    given.check_columns(parsed_args, self.columns)
                     status = super().run(parsed_args)
             except errors.ImagePrepError as error:
                 if self.failure:
@@ -170,6 +173,20 @@ class Command(command.Command):
                 " done",
                 [],
             ) from error
+
+    @contextlib.contextmanager
+    def showing(self) -> Iterator[None]:
+        """As `writing`, and escape the control characters of what is shown.
+
+        Images, disks and registries give much of it.
+        """
+        stream = self.app.stdout
+        with self.writing():
+            self.app.stdout = output.PrintableStream(stream)
+            try:
+                yield
+            finally:
+                self.app.stdout = stream
 
     def _abandon(self) -> None:
         """Keep Python from flushing the stream at exit, which would fail."""
@@ -287,7 +304,7 @@ class Lister(Command, command.Lister):
         column_names: Sequence[str],
         data: Any,
     ) -> int:
-        with self.writing():
+        with self.showing():
             if parsed_args.formatter == "table":
                 column_names, data = output.for_people(
                     column_names, data, chosen=bool(parsed_args.columns)
@@ -299,7 +316,7 @@ class ShowOne(Command, command.ShowOne):
     """A `Command` whose result is one object."""
 
     def produce_output(self, *result: Any) -> int:
-        with self.writing():
+        with self.showing():
             return super().produce_output(*result)
 
 

@@ -48,6 +48,28 @@ def check(parsed_args: argparse.Namespace) -> None:
         raise empty(name)
 
 
+def check_columns(
+    parsed_args: argparse.Namespace, columns: Sequence[str]
+) -> None:
+    """See that the columns to show exist, before anything is done.
+
+    :param columns: all that there are; empty when that is not known.
+    :raises InvalidArgument: for the first that does not exist.
+    """
+    known = {_normal(column) for column in columns}
+    for name in getattr(parsed_args, "columns", None) or ():
+        if known and _normal(name) not in known:
+            raise errors.InvalidArgument(
+                f"--column {name}: no such column",
+                hint=f"one of {', '.join(columns)}",
+            )
+
+
+def _normal(column: str) -> str:
+    """A name of a column as cliff compares it."""
+    return column.lower().strip().replace(" ", "_")
+
+
 def empty(name: str) -> errors.InvalidArgument:
     """What to raise for an option, or a positional, without a value."""
     return errors.InvalidArgument(

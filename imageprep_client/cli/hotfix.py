@@ -35,6 +35,8 @@ class Hotfix(base.Lister):
     is no new image.
     """
 
+    columns = _COLUMNS
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(

@@ -12,11 +12,26 @@ import collections
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from imageprep_client import wording
+from imageprep_client import errors, wording
 from imageprep_client.cli import columns
 
 if TYPE_CHECKING:
     from imageprep_client.client.images import Row
+
+
+class PrintableStream:
+    """Writes to another stream, lines with control characters escaped."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write text, whose line breaks stay."""
+        lines = (errors.printable(line) for line in text.split("\n"))
+        self._stream.write("\n".join(lines))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class HelpFormatter(argparse.HelpFormatter):
@@ -65,7 +80,8 @@ def image_names(names: Sequence[str]) -> list[columns.ImageName]:
     ]
 
 
-_COPIES = ("Image", "Source", "Destination", "Digest", "Outcome", "Bytes")
+#: The columns of a table of copies.
+COPIES = ("Image", "Source", "Destination", "Digest", "Outcome", "Bytes")
 
 
 def copies(
@@ -73,7 +89,7 @@ def copies(
 ) -> tuple[Sequence[str], Iterable[Sequence[object]]]:
     """The table of images that were to be copied."""
     images = image_names([row.image for row in rows])
-    return _COPIES, [
+    return COPIES, [
         (
             image,
             columns.Hidden(row.source),

@@ -22,6 +22,8 @@ class Push(base.Lister):
     copying had begun, or --cleanup failed, 2 when nothing was changed.
     """
 
+    columns = output.COPIES
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(

@@ -32,6 +32,8 @@ class Run(base.Lister):
 
     replaced = predecessor.RUN
 
+    columns = output.COPIES
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         _add_inputs(parser)

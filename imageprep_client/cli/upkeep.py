@@ -59,6 +59,8 @@ class Verify(_Upkeep):
     missing or unreferenced, 2 when that cannot be found out.
     """
 
+    columns = ("Repository", "Name", "Problem", "Needed by")
+
     def add_own_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--quick",
@@ -89,7 +91,7 @@ class Verify(_Upkeep):
         if verdict.problems:
             count = wording.counted(len(verdict.problems), "problem")
             self.failure = errors.PartialFailure(f"{count} found", [])
-        return ("Repository", "Name", "Problem", "Needed by"), (
+        return self.columns, (
             (
                 problem.repository,
                 columns.Digest(problem.name),
@@ -116,6 +118,8 @@ class Prune(_Upkeep):
     Exit status: 0 when all is done, 1 when a registry stopped half-way,
     2 when nothing was deleted, as while a run writes to the tree.
     """
+
+    columns = ("Repository", "Name", "Bytes freed")
 
     def add_own_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
@@ -175,7 +179,7 @@ class Prune(_Upkeep):
             self.failure = errors.PartialFailure(
                 "not everything was deleted", [result.failure]
             )
-        return ("Repository", "Name", "Bytes freed"), (
+        return self.columns, (
             (row.repository, columns.Digest(row.name), columns.Size(row.size))
             for row in result.rows
         )

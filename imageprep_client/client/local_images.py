@@ -1,7 +1,4 @@
-"""Images in local storage as a source of copies.
-
-A part of the composition root, `client`, as `opening` is.
-"""
+"""Images in local storage as a source of copies."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from imageprep_client.stores.containers import (
 class LocalSource:
     """One image in local storage.
 
-    :ivar reference: its name.
+    :ivar reference: the name of the image.
     """
 
     def __init__(
@@ -34,29 +31,29 @@ class LocalSource:
     def store(
         self, reference: Reference, going_to: base.ReadableStore
     ) -> ContainersStore:
-        """Its repository, for a copy to another store."""
+        """The repository of the image, for a copy to another store."""
         return ContainersStore(self._storage, reference.name, going_to)
 
     def clean_up(self) -> None:
-        """Take its name away; see `container.pushing.clean_up`."""
+        """Remove its name; see `container.pushing.clean_up`."""
         pushing.clean_up(self.reference, self._storage.buildah.remove)
 
 
 @contextlib.contextmanager
 def storage() -> Iterator[ContainersStorage]:
-    """The local storage of this host, for one run."""
+    """Open the local storage of this host for one run."""
     buildah = Buildah()
     with ContainersStorage(buildah) as found:
         try:
             yield found
         finally:
-            # Threads of an interrupted run may still wait for it.
+            # Threads of an interrupted run may still be waiting for buildah.
             buildah.stop()
 
 
 @contextlib.contextmanager
 def source(request: PushRequest) -> Iterator[LocalSource | None]:
-    """The local image that is to be copied; None when it is not local.
+    """The local image to copy; None if the source is not local.
 
     :raises NotFound: when there is no such image.
     :raises InvalidArgument: when it has no name, or several.
@@ -69,7 +66,7 @@ def source(request: PushRequest) -> Iterator[LocalSource | None]:
         buildah = found.buildah
         image = buildah.image(name)
         if image is None:
-            listed = (each.names for each in buildah.images())
-            raise pushing.no_such_image(name, [n for ns in listed for n in ns])
+            names = [n for listed in buildah.images() for n in listed.names]
+            raise pushing.no_such_image(name, names)
         reference = pushing.local_source(name, image.id, image.names)
         yield LocalSource(found, reference)

@@ -27,7 +27,7 @@ _SILENT = Observer()
 
 
 class Registries:
-    """Looks at images where they are, and deletes them.
+    """Lists, shows and deletes images.
 
     Wherever a `registry_url` may be given, it is a `Location`; None is the
     undercloud's registry.

@@ -1,4 +1,4 @@
-"""Opening stores: what stands behind a name, and how it is spoken to.
+"""Opening the store of a name, with the settings for registries.
 
 A part of the composition root, `client`: it knows every kind of store.
 """
@@ -60,7 +60,7 @@ class RegistryOptions:
     :ivar token_servers: ``REGISTRY=URL`` of token servers that may have the
         credentials of a registry although they are on another site.
     :ivar credentials: by registry; they go before those of files.
-    :ivar credentials_from: what messages call the origin of `credentials`.
+    :ivar credentials_from: the origin of `credentials` in messages.
     :ivar docker_hub_mirror: a URL or a registry.
     :ivar signature_policy: the policy file; None: that of the user or host.
     """
@@ -205,7 +205,7 @@ class Stores:
         return home.store(repository)
 
     def catalog(self, place: str) -> base.ListsRepositories:
-        """What knows the repositories of a registry or a transport."""
+        """The repositories of a registry or a transport."""
         self.check_tree()
         return self._home(place) or self._registries.catalog(place)
 
@@ -230,14 +230,14 @@ class Stores:
         return home or _Remote(self._registries, place)
 
     def are_one(self, place: str, other: str) -> bool:
-        """Whether two names are those of one registry or tree."""
+        """Whether two names mean the same registry or tree."""
         home = self._home(place)
         return place == other or (
             home is not None and home is self._home(other)
         )
 
     def check_tree(self) -> None:
-        """See that the tree to read from is there.
+        """Check that the tree to read from exists.
 
         :raises InvalidArgument: when it is not.
         """
@@ -250,7 +250,7 @@ class Stores:
     def _home(
         self, place: str
     ) -> ImageServeTree | LayoutRoot | MemoryRegistry | None:
-        """What is not reached over the network; None for a registry."""
+        """The directory or memory behind a name; None for a registry."""
         if not references.is_transport(place):
             path = self._tree_behind(place)
             return self._tree(path) if path else None
@@ -380,6 +380,6 @@ def _token_servers(texts: Iterable[str]) -> dict[str, str]:
 
 
 def _check_cacert(path: str | None) -> None:
-    """Find out now, and not at the first registry that speaks TLS."""
+    """Read the file now, and not at the first registry with TLS."""
     if path:
         inputs.load(path)

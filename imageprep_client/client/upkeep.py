@@ -1,4 +1,4 @@
-"""Looking after whole registries, trees and layouts."""
+"""Verifying and pruning whole registries, trees and layouts."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Upkeep:
         *,
         observer: Observer = _SILENT,
     ) -> PruneResult:
-        """Delete what nobody names; see `registries.pruning.prune`.
+        """Delete unnamed images; see `registries.pruning.prune`.
 
         References to a tree count whatever their registry is called, unless
         `registry_url` is given.

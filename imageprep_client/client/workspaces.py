@@ -1,4 +1,4 @@
-"""Where images are changed: `container.modifying.Workspace`, for real.
+"""Private local storage in which images are changed.
 
 A part of the composition root, `client`, as `opening` is.
 """
@@ -23,7 +23,7 @@ from imageprep_client.stores.containers import (
 from imageprep_client.stores.diffids import DiffIdCheck
 from imageprep_client.stores.layout import LayoutRoot
 
-#: The tag of an image that has just come, in its layout.
+#: The tag of a copied image in its layout.
 _TAG = "image"
 
 
@@ -116,11 +116,11 @@ class LocalWorkspaces:
             try:
                 yield LocalWorkspace(storage, containers, host, self._observer)
             finally:
-                # Threads of an interrupted run may still be at work.
+                # Threads of an interrupted run may still be working.
                 storage.buildah.stop()
 
 
 def _path(name: str) -> str:
     """The repository of a layout, for an image of this name and tag."""
-    # Of a name not every letter may be in that of a repository.
+    # A repository does not allow every letter of a name.
     return f"image-{hashlib.sha256(name.encode()).hexdigest()}"

@@ -20,7 +20,7 @@ _DEFAULTS = "parameter_defaults"
 
 
 def check(request: PrepareRequest, plan: Plan | None) -> None:
-    """See that the files can be written, before hours of copying.
+    """Check that the files can be written, before hours of copying.
 
     :raises InvalidFile: for one that cannot.
     :raises PlanError: when the plan is none.
@@ -48,7 +48,7 @@ def spare(
     environments: Iterable[environment.EnvironmentFile],
     inputs: Iterable[str],
 ) -> None:
-    """See that no result replaces what the user wrote.
+    """Check that no result replaces a file of the user.
 
     Results of an earlier run are often among the environments, and may be
     written again.
@@ -78,7 +78,7 @@ def _paths(request: PrepareRequest) -> list[str]:
 
 
 def _take(path: str, taken: set[str]) -> None:
-    """Note that a result is written there, and no other."""
+    """Claim a path for one result."""
     target = os.path.realpath(path)
     if target in taken:
         raise errors.InvalidArgument(
@@ -89,7 +89,7 @@ def _take(path: str, taken: set[str]) -> None:
 
 
 def _apart(path: str, others: Iterable[str]) -> None:
-    """See that a result is none of these files, nor in these directories."""
+    """Check that a result is none of these files, nor in these directories."""
     target = os.path.realpath(path)
     for other in filter(None, others):
         real = os.path.realpath(other)
@@ -106,7 +106,7 @@ def _apart(path: str, others: Iterable[str]) -> None:
 
 
 def _is_result(layer: environment.EnvironmentFile) -> bool:
-    """Whether an environment has nothing but what a run writes into one."""
+    """Whether an environment has only what a run writes."""
     sections = [name for name, data in layer.sections.items() if data]
     if sections != [_DEFAULTS]:
         return False

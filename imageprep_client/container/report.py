@@ -1,4 +1,4 @@
-"""The report of a preparation, for programs to read."""
+"""The report of a preparation, in JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of a preparation, and what comes out of it."""
+"""The request and the result of a preparation."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class PrepareRequest:
     :ivar pin_digests: whether parameters name digests instead of tags.
     :ivar platforms: of an index copy only the images for these, and the
         index as it is; empty: what the entries say.
-    :ivar referrers: what happens to signatures and other artefacts.
+    :ivar referrers: how signatures and other artefacts are copied.
     :ivar recheck: look at all content of images that registries have,
         however lately it was seen.
     :ivar keep_going: whether the others are copied when an image fails, be it
@@ -85,13 +85,13 @@ class PrepareRequest:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What became of one image.
+    """The outcome of one image.
 
     :ivar image: its name as rendered from the table, with the tag found.
     :ivar source: where it is pulled from.
     :ivar destination: where it was copied to; empty when it was not.
     :ivar digest: of what the parameters name; empty when unknown.
-    :ivar outcome: what became of it.
+    :ivar outcome: the last state of the image.
     :ivar copied, mounted, kept: bytes, as in `transfer.engine.CopyResult`.
     :ivar error: why it failed, or empty.
     :ivar accepted: which key the signature policy accepted it by, or empty.
@@ -113,7 +113,7 @@ class Row:
     def of(
         cls, result: CopyResult, *, image: str, source: str, destination: str
     ) -> Self:
-        """What the engine made of one copy."""
+        """The row of one copy."""
         return cls(
             image=image,
             source=source,
@@ -131,7 +131,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PrepareResult:
-    """What a preparation did.
+    """The result of a preparation.
 
     :ivar rows: one per image, sorted by name.
     :ivar parameters: the heat parameters, without those of images whose tag
@@ -145,10 +145,10 @@ class PrepareResult:
 
     @property
     def nothing_done(self) -> bool:
-        """Whether no image is in place because no registry let us in.
+        """Whether no image is in place because no registry gave access.
 
-        That an image is missing or broken is the image's failure; that a
-        registry does not answer, or refuses, is everybody's.
+        A missing or broken image fails alone; a registry that does not answer,
+        or refuses, fails all of them.
         """
         access = (
             errors.Unreachable,

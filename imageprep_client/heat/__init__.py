@@ -1,1 +1,1 @@
-"""What users write for heat: environments, roles, parameters."""
+"""The input that users write for heat: environments, roles, parameters."""

@@ -25,7 +25,7 @@ _MAX_DIGITS = 1000
 
 @dataclasses.dataclass(slots=True)
 class DocumentBudget:
-    """What documents that belong together may hold, once aliases are followed.
+    """The limits of documents that belong together, with aliases followed.
 
     :ivar values: keys and values that are left.
     :ivar characters: characters of keys and values that are left.
@@ -104,9 +104,10 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.short_float)
 
 
 def read(path: str) -> Any:
-    """What the YAML file at `path` holds; None when it is empty.
+    """Load the YAML file at `path`; None when it is empty.
 
-    :raises InvalidFile: when it cannot be read or is no sane YAML.
+    :raises InvalidFile: when it cannot be read or is no valid YAML within
+        the limits.
     """
     return parse(inputs.load(path, MAX_SIZE), path)
 
@@ -114,13 +115,12 @@ def read(path: str) -> Any:
 def parse(
     content: bytes, name: str, together: DocumentBudget | None = None
 ) -> Any:
-    """What the YAML text holds; None when it is empty.
+    """Load a YAML text; None when it is empty.
 
     :param name: the file to name in errors.
-    :param together: what this document and others may hold together.
+    :param together: the limits of this document and others together.
     :raises InvalidFile: when it is no YAML, has more than one document, or
-        is larger, deeper or longer once its aliases are followed than any
-        real file is.
+        exceeds a limit of size, depth or length.
     """
     if len(content) > MAX_SIZE:
         raise errors.InvalidFile(name, f"is larger than {MAX_SIZE} bytes")
@@ -142,15 +142,15 @@ def parse(
     except yaml.YAMLError as error:
         raise _invalid(error, name, text) from None
     except (ValueError, LookupError, ArithmeticError):
-        # What the YAML library lets through from its conversions of
-        # scalars with an explicit tag, such as ``!!int x``.
+        # The YAML library does not catch the errors of converting scalars
+        # with an explicit tag, such as ``!!int x``.
         raise errors.InvalidFile(
             name, "invalid YAML: a value does not fit its type tag"
         ) from None
 
 
 def _check_bounds(text: str, name: str) -> tuple[int, int]:
-    """Refuse too much before any of it is built.
+    """Refuse a document over the limits before any of it is built.
 
     Each anchor's size is known when an alias repeats it, so documents that
     multiply themselves are refused at once, with no memory spent on them.
@@ -162,8 +162,8 @@ def _check_bounds(text: str, name: str) -> tuple[int, int]:
     values = characters = 0
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent):
-            # An alias within its own anchor is infinite; one without an
-            # anchor is left for the loader to report.
+            # An alias within its own anchor is infinite. The loader reports
+            # an alias without an anchor.
             inside = any(anchor == event.anchor for anchor, *_ in open_nodes)
             more = sizes.get(str(event.anchor), (1, 0))
             values += MAX_NODES if inside else more[0]

@@ -1,4 +1,4 @@
-"""Heat environments: which files, what is in each, and all of them as one."""
+"""Heat environments: finding the files, reading and merging them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from imageprep_client.host import inputs
 
 #: Sections that are merged here.
 _MERGED = ("parameter_defaults", "parameters", "resource_registry")
-#: Sections that a file may have and that say nothing about images.
+#: Sections that a file may have and that do not concern images.
 _OTHER = ("encrypted_param_names", "event_sinks")
 #: Begins the line of a header that names the release.
 RELEASE = "Release: "
@@ -26,7 +26,7 @@ SECTIONS = (*_MERGED, strategies.SECTION, *_OTHER)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EnvironmentFile:
-    """One environment as it was written.
+    """One environment file, not merged yet.
 
     :ivar path: the file, as the user named it.
     :ivar sections: its top level; a section may be None.
@@ -69,11 +69,11 @@ def collect(
     *,
     optional_directories: Sequence[str] = (),
 ) -> list[str]:
-    """The environment files in the order in which they count.
+    """The environment files in the order of merging.
 
     First the ``*.yaml`` of the optional directories, then those of the other
-    directories, sorted by name in each, then `files`. Hidden files and what
-    is no regular file are left out.
+    directories, sorted by name in each, then `files`. Hidden files and
+    files that are not regular are left out.
 
     :param optional_directories: may be absent; one that is also among
         `directories` keeps its place there.
@@ -131,7 +131,7 @@ def release_of(layers: Iterable[EnvironmentFile]) -> str | None:
                 one.path,
                 f"is for release {one.release}, and {named.path} for"
                 f" {named.release}",
-                hint="say which with --release",
+                hint="select one with --release",
             )
         named = one
     return named.release if named else None
@@ -148,7 +148,7 @@ def _header_release(content: bytes) -> str | None:
 
 
 def from_data(data: object, name: str) -> EnvironmentFile:
-    """The environment that has been parsed already; None is an empty one.
+    """The environment in a parsed document; None is an empty one.
 
     :param name: the file to name in errors.
     :raises InvalidFile: when it is no environment.

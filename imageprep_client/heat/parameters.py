@@ -26,7 +26,7 @@ Scalar = str | int | float | bool | None
 INSECURE_REGISTRIES = "DockerInsecureRegistryAddress"
 
 _PART = re.compile(r"[a-zA-Z0-9]+(_[a-zA-Z0-9]+)*")
-#: Variables of the image table that may be null: "choose for me".
+#: Variables of the image table that may be null: the default is used.
 _NULLABLE = ("ceph_images", "neutron_driver")
 #: Variables that users write beside ``set`` instead of in it.
 _BELONG_IN_SET = re.compile(r"(ceph_.*|name_.*|namespace.*|tag|.*_driver)")
@@ -34,7 +34,7 @@ _BELONG_IN_SET = re.compile(r"(ceph_.*|name_.*|namespace.*|tag|.*_driver)")
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Credential:
-    """Who to be at a registry."""
+    """A user and a password of a registry."""
 
     username: str
     password: str = dataclasses.field(repr=False)
@@ -78,7 +78,7 @@ class PrepareEntry:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class PrepareParameters:
-    """All that an environment says about image preparation.
+    """The parameters of image preparation in an environment.
 
     :ivar entries: None to use the release's default.
     :ivar credentials: by registry.
@@ -98,9 +98,9 @@ class PrepareParameters:
 
 
 def parse(environment: Environment) -> PrepareParameters:
-    """What the environment says, with nothing left to doubt.
+    """The parameters of the environment, typed and checked.
 
-    :raises InvalidFile: at the first value that cannot be used; it names
+    :raises InvalidFile: for the first invalid value; the error names
         the file that set the parameter and the key path.
     """
     prepare = environment.value("ContainerImagePrepare")
@@ -127,7 +127,7 @@ def parse(environment: Environment) -> PrepareParameters:
 def parse_entries(
     data: object, path: str, key: str
 ) -> tuple[PrepareEntry, ...]:
-    """The entries of a ``ContainerImagePrepare`` that is no parameter.
+    """The entries of a ``ContainerImagePrepare`` outside of an environment.
 
     :param path: the file to name in errors.
     :param key: where in the file.
@@ -270,7 +270,7 @@ def _patterns(value: Value) -> tuple[str, ...]:
     return value.texts()
 
 
-#: What users write in an entry: the field it becomes and how it is read.
+#: The keys of an entry: the field of each and the function that reads it.
 _KEYS: Mapping[str, tuple[str, Callable[[Value], Any]]] = {
     "push_destination": ("push_destination", _push_destination),
     "pull_source": ("pull_source", _text),
@@ -335,7 +335,7 @@ def render(parameters: Mapping[str, Any], header: Sequence[str] = ()) -> str:
 def render_images(
     images: Sequence[Mapping[str, str]], header: Sequence[str] = ()
 ) -> str:
-    """The list of images that other programs fill a mirror from."""
+    """The list of images for programs that fill a mirror."""
     return _render({"container_images": [dict(one) for one in images]}, header)
 
 
@@ -356,7 +356,7 @@ def _render(document: Mapping[str, Any], header: Sequence[str]) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what is used twice out twice: no anchors, no aliases."""
+    """Writes no anchors and no aliases."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True

@@ -95,5 +95,5 @@ def _role(element: Value) -> Role:
 def _count(value: Value) -> int:
     count = value.whole()
     if count < 0:
-        raise value.error("a role cannot have less than no nodes")
+        raise value.error("a role cannot have a negative number of nodes")
     return count

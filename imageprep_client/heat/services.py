@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from imageprep_client.heat.environment import Environment
 from imageprep_client.heat.roles import Role
 
-#: What a service is mapped to in a resource registry to leave it out.
+#: A resource registry maps a service to this to disable it.
 _DISABLED = "OS::Heat::None"
 
 
@@ -20,9 +20,8 @@ def enabled(
     default. Its services are the parameter ``<Role>Services``, or its
     default, without those mapped to ``OS::Heat::None``.
 
-    :returns: None when there are no roles, which says nothing about
-        services.
-    :raises InvalidFile: when a parameter has a value it cannot have.
+    :returns: None when there are no roles: the services are unknown.
+    :raises InvalidFile: when a parameter has an invalid value.
     """
     roles = tuple(roles)
     if not roles:

@@ -1,9 +1,9 @@
-"""How the values of one parameter in several environments become one.
+"""Merging the values that several environments give one parameter.
 
-Without a strategy heat's client decides: mappings are merged, all else is
-replaced. ``parameter_merge_strategies`` in an environment asks for what
-heat's server does. The schema of a parameter, which the server goes by, is
-part of the templates and unknown here: the types of the values stand for it.
+Without a strategy heat's client decides: mappings are merged, other values
+are replaced. ``parameter_merge_strategies`` in an environment selects the
+behaviour of heat's server. The server uses the schema of a parameter, which is
+a part of the templates and unknown here; the types of the values replace it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Strategies:
 
 
 def check(section: Value) -> None:
-    """Accept nothing but a mapping of parameters to strategies, or null.
+    """Check that a section maps parameters to strategies, or is null.
 
     :raises InvalidFile: for anything else.
     """

@@ -1,4 +1,4 @@
-"""A value of a document together with the place where it is written."""
+"""A value of a document, and the place where it is written."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _NAMES = {
 
 
 def describe(data: object) -> str:
-    """What kind of value this is, in words; never the value itself."""
+    """Name the type of a value; the value itself is not shown."""
     return _NAMES.get(type(data), f"a {type(data).__name__}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Value:
-    """One value that can be asked for as the type it should have.
+    """One value, with a method for each type that it can have.
 
     Errors name the place and the kind of value, never the value: any value
     of an environment may be a secret.
@@ -58,7 +58,7 @@ class Value:
         )
 
     def child(self, name: str, data: object) -> Value:
-        """What this mapping has below `name`."""
+        """The value of a name in this mapping."""
         name = errors.printable(name[:_MAX_NAME])
         key = f"{self.key}.{name}" if self.key else name
         return Value(data, self.path, key)
@@ -77,7 +77,7 @@ class Value:
             yield name, self.child(name, data)
 
     def elements(self) -> Iterator[Value]:
-        """What is in a list."""
+        """The elements of a list."""
         if not isinstance(self.data, list):
             hint = (
                 "write a list, even for one element"
@@ -89,7 +89,7 @@ class Value:
             yield Value(data, self.path, f"{self.key}[{index}]")
 
     def text(self) -> str:
-        """A string; what YAML reads as another scalar is refused."""
+        """A string; other scalars are refused."""
         if isinstance(self.data, str):
             return self.data
         scalar = isinstance(self.data, (bool, int, float))
@@ -97,7 +97,7 @@ class Value:
         raise self.expected("a string", hint)
 
     def flag(self) -> bool:
-        """A boolean; text that spells one is refused."""
+        """A boolean; a string such as "true" is refused."""
         if isinstance(self.data, bool):
             return self.data
         hint = "write true or false, without quotes"

@@ -94,7 +94,7 @@ def _make_string(node: yaml.Node) -> None:
 
 
 def _is_changed(node: yaml.Node) -> bool:
-    """Whether a number is printed in another way than it is written."""
+    """Whether a number is printed differently from how it is written."""
     if node.tag not in _NUMBERS or len(node.value) > 100:
         return False
     try:

@@ -184,7 +184,7 @@ class DirectoryFiles:
         if not folder or directory.is_directory(folder):
             return
         self._make(posixpath.dirname(folder))
-        directory.make_directory(folder, 0o777)
+        directory.make_directory(folder, 0o755)
         owner = self._owner()
         directory.give(folder, owner.st_uid, owner.st_gid)
 
@@ -201,7 +201,7 @@ class DirectoryFiles:
         with directory.staged(folder) as temporary:
             # Private until it has its owner and mode: the plan has passwords.
             # Without an older file it gets the mode that the umask leaves.
-            first = 0o666 if mode is None else 0o600
+            first = 0o644 if mode is None else 0o600
             with directory.create(temporary, first) as file:
                 directories.write_all(file, content)
                 # As far as this user may.

@@ -1,8 +1,8 @@
-"""Programs that read what nobody trusts, within limits.
+"""Run programs that read untrusted data, within limits.
 
-What such a program prints goes to a file whose size is limited like that of
-all other files it writes; its memory and its time are limited, too. It gets
-no standard input and none of this process's files but those it is given.
+The size of the output and of all files that a program writes is limited, as
+are its memory and its time. It has no standard input, and of the open files
+of this process only those that it is given.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from imageprep_client import errors
 
 MIB = 1024**2
 _TAIL = 500
-#: Bytes that a program may say in any case.
+#: Bytes of messages that are kept in any case.
 _MESSAGES = 64 * 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
-    """What a program may use.
+    """The resources that a program may use.
 
-    :ivar seconds: of processor time; twice as much may pass.
+    :ivar seconds: processor time; the elapsed time may be twice as long.
     :ivar memory: bytes of address space.
     :ivar written: bytes of each file that it writes.
     """
@@ -41,14 +41,14 @@ class Limits:
 
 
 class Output(NamedTuple):
-    """What a program printed."""
+    """The output of a program."""
 
     stdout: bytes
     stderr: str
 
 
 class Exceeded(errors.ImagePrepError):
-    """A program went over a limit."""
+    """A program exceeded a limit."""
 
 
 class ProgramFailed(errors.ImagePrepError):
@@ -65,15 +65,15 @@ def run(
 ) -> Output:
     """Run a program and wait for its end.
 
-    It does not share our process group: a Ctrl-C reaches only us, and then
-    it ends.
+    It has a process group of its own: Ctrl-C reaches only this process, which
+    then ends the program.
 
-    :param package: what has the program.
+    :param package: the package of the program.
     :param files: descriptors that it inherits.
-    :param destination: a new file for what it prints on standard output.
+    :param destination: a new file for its standard output.
     :raises InvalidArgument: when it is not installed.
-    :raises Exceeded: when it needed more than `limits`.
-    :raises ProgramFailed: when it failed otherwise.
+    :raises Exceeded: when it exceeds `limits`.
+    :raises ProgramFailed: when it fails otherwise.
     """
     program: str | None = words[0]
     if "/" not in words[0]:
@@ -133,6 +133,6 @@ def _stdout(destination: Path | None) -> IO[bytes]:
 
 
 def _path() -> str:
-    """Where programs are: those of e2fsprogs are in sbin."""
+    """The search path of programs; those of e2fsprogs are in sbin."""
     path = os.environ.get("PATH", os.defpath)
     return os.pathsep.join([path, "/usr/sbin", "/sbin"])

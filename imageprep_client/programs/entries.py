@@ -1,4 +1,4 @@
-"""Entries of directories in file systems that programs read."""
+"""Directory entries of file systems that programs read."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 
 class FileEntry(NamedTuple):
-    """What a directory says of one of its names.
+    """One entry of a directory.
 
-    :ivar inode: identity of the file in its file system.
+    :ivar inode: the number of the file in its file system.
     :ivar kind: ``file``, ``directory``, ``link`` or ``other``.
-    :ivar size: of a file; 0 for others.
+    :ivar size: the size of a regular file; 0 for others.
     """
 
     inode: int
@@ -19,6 +19,6 @@ class FileEntry(NamedTuple):
 
 
 def kind_of(mode: int) -> str:
-    """The kind of a file, by its mode."""
+    """The kind of a file with this mode."""
     kinds = {0o040000: "directory", 0o100000: "file", 0o120000: "link"}
     return kinds.get(mode & 0o170000, "other")

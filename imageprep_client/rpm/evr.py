@@ -1,4 +1,4 @@
-"""Versions of RPM packages, in the order that rpm has for them."""
+"""Versions of RPM packages in the order of rpm."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import dataclasses
 import functools
 import re
 
-# What counts in a version; everything else only separates.
+# The parts of a version; all other characters only separate them.
 _PART = re.compile(r"~|\^|[0-9]+|[A-Za-z]+")
 
 _Part = tuple[int, int, str]
-# Of two versions that are equal so far the one with a tilde is older than
-# the one that ends, and that is older than one with more; of more, a caret
-# is the oldest and a number the newest.
+# The order of the next parts of two versions that are equal so far:
+# a tilde, the end, a caret, letters, a number.
 _TILDE: _Part = (0, 0, "")
 _END: _Part = (1, 0, "")
 _CARET: _Part = (2, 0, "")
@@ -24,25 +23,25 @@ def _part(text: str) -> _Part:
     if text == "^":
         return _CARET
     if text[0].isdigit():
-        # By length, then by digits, since a number may be of any length.
+        # Compare the length first, because a number may have any length.
         digits = text.lstrip("0")
         return (4, len(digits), digits)
     return (3, 0, text)
 
 
 def key(version: str) -> tuple[_Part, ...]:
-    """What sorts a version, or a release, as rpm's ``rpmvercmp`` does."""
+    """A sort key for a version or a release that orders like ``rpmvercmp``."""
     return (*map(_part, _PART.findall(version)), _END)
 
 
 @functools.total_ordering
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Evr:
-    """Epoch, version and release of a package; ordered as rpm orders them.
+    """Epoch, version and release of a package, in the order of rpm.
 
-    Two are equal when neither is newer: ``1.0`` and ``1.00`` are.
+    Two are equal if neither is newer, such as ``1.0`` and ``1.00``.
 
-    :ivar epoch: 0 for a package without one, as rpm takes it.
+    :ivar epoch: 0 for a package without one, as in rpm.
     """
 
     epoch: int

@@ -1,4 +1,4 @@
-"""Installed packages, as rpm lists them, of an image and of a host."""
+"""Compare the installed packages of an image and of a host."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _EPOCH = re.compile(r"[0-9]{1,10}")
 
 
 def older(image: str, host: str) -> list[str]:
-    """The names of the packages of an image that a host has newer, sorted.
+    """Names of the packages that are newer on a host than in an image, sorted.
 
-    Of several versions of one package, as of kernels, the newest counts.
+    The newest of several versions of a package counts, as for kernels.
 
-    :param image, host: lines with name, epoch, version and release between
-        tabs; an epoch of 0 is written.
-    :raises InvalidArgument: when a line is something else.
+    :param image, host: lines with name, epoch, version and release, separated
+        by tabs; the epoch is never omitted.
+    :raises InvalidArgument: when a line has another form.
     """
     installed, known = _newest(image), _newest(host)
     return sorted(
@@ -29,7 +29,7 @@ def older(image: str, host: str) -> list[str]:
 
 
 def _newest(listing: str) -> dict[str, Evr]:
-    found: dict[str, Evr] = {}
+    newest: dict[str, Evr] = {}
     for line in listing.splitlines():
         match line.split("\t"):
             case [name, epoch, version, release] if _EPOCH.fullmatch(epoch):
@@ -38,7 +38,7 @@ def _newest(listing: str) -> dict[str, Evr]:
                 raise errors.InvalidArgument(
                     f"rpm --query --all: not a package: {line[:200]!r}"
                 )
-        # Keys are listed as packages, and are none.
+        # Keys are listed like packages.
         if name != "gpg-pubkey":
-            found[name] = max(evr, found.get(name, evr))
-    return found
+            newest[name] = max(evr, newest.get(name, evr))
+    return newest

@@ -1,8 +1,9 @@
-"""One RPM file: what it says of itself, and whether it is whole.
+"""Read one RPM file, and verify that it is complete.
 
-The format is that of rpm's manual (format of version 4 packages): a lead, a
-header of signatures, the header proper and the payload. A header is a list
-of tags, each with the type and the place of its values in the store behind.
+The format is that of version 4 packages in the manual of rpm: a lead, a
+header of signatures, the main header and the payload. A header is a list of
+tags, each with the type and the offset of its values in the store that
+follows.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from imageprep_client.rpm.evr import Evr
 _LEAD, _LEAD_MAGIC = 96, b"\xed\xab\xee\xdb"
 _INTRO, _INTRO_MAGIC = struct.Struct("!4s4xII"), b"\x8e\xad\xe8\x01"
 _ENTRY = struct.Struct("!IIII")
-# What rpm itself takes at most.
+# The limits of rpm itself.
 _MAX_TAGS, _MAX_STORE = 0xFFFF, 0x0FFFFFFF
-# Larger headers than that have no packages, whatever rpm takes.
+# No package has a larger header, although rpm accepts it.
 _MAX_HEADERS = 64 << 20
-# More values than any tag of a package has, such as its files.
+# No tag of a package has more values; files are the most.
 _MAX_VALUES = 1 << 20
 #: Bytes of memory for all names that packages provide. The paths of a package
 #: share directories in its header, so they can be many times larger than it.
 MAX_NAMES = 256 << 20
-# What a text takes beside its characters.
+# Memory that a string takes beside its characters.
 _TEXT = 64
 _CHUNK = 1 << 20
 
@@ -46,22 +47,22 @@ _HEADER_SHA1, _HEADER_SHA256, _MD5 = 269, 273, 1004
 # The numbers are those of OpenPGP.
 _DIGESTS = {1: "md5", 2: "sha1", 8: "sha256", 9: "sha384", 10: "sha512"}
 
-# What goes into commands, and must not be an option or a pattern there.
+# Values that are used in commands must not be options or patterns there.
 _GRAMMAR = {
     _NAME: ("name", re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+~^-]*")),
     _VERSION: ("version", re.compile(r"[A-Za-z0-9._+~^]+")),
     _RELEASE: ("release", re.compile(r"[A-Za-z0-9._+~^]+")),
     _ARCHITECTURE: ("architecture", re.compile(r"[A-Za-z0-9_]+")),
 }
-_AGAIN = "get the file again from where it came from"
+_AGAIN = "get the file again from its source"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RpmFile:
     """A binary package in a file.
 
-    :ivar path: the file, as the user named its directory.
-    :ivar provides: the names of what it provides, and its files.
+    :ivar path: the file, below the directory as the user named it.
+    :ivar provides: the names that it provides, and its files.
     """
 
     path: str
@@ -72,12 +73,12 @@ class RpmFile:
 
     @property
     def names_size(self) -> int:
-        """About the bytes of memory that `provides` takes."""
+        """The approximate memory in bytes that `provides` takes."""
         return sum(map(len, self.provides)) + _TEXT * len(self.provides)
 
     @property
     def file_name(self) -> str:
-        """How a repository would call the file."""
+        """The name of the file in a repository."""
         evr = f"{self.evr.version}-{self.evr.release}"
         return f"{self.name}-{evr}.{self.architecture}.rpm"
 
@@ -86,16 +87,16 @@ class RpmFile:
 
 
 def read(path: str) -> RpmFile:
-    """Read an RPM file, all of it, and check it by its own digests.
+    """Read a whole RPM file, and verify its own digests.
 
-    Signatures are not looked at: that needs the keys that the image trusts,
-    and is left to its rpm.
+    Signatures are not verified, because that needs the keys that the image
+    trusts. The rpm of the image verifies them.
 
     :raises InvalidFile: when it cannot be read, is no RPM file or a source
         package, or is damaged.
     """
     try:
-        # What is none would be waited for: a pipe until somebody writes.
+        # Opening a pipe would block until somebody writes to it.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise _Damaged("is not a regular file")
         with open(path, "rb") as file:
@@ -108,11 +109,11 @@ def read(path: str) -> RpmFile:
 
 
 class _Damaged(Exception):
-    """The content is not what it should be."""
+    """The content of the file is invalid."""
 
 
 class _Source:
-    """A file from which no more is asked than there is."""
+    """A file that is never read beyond its end."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -138,7 +139,7 @@ class _Source:
 class _Header:
     """Tags with values.
 
-    :ivar raw: the bytes that digests are made of.
+    :ivar raw: the bytes that the digests cover.
     """
 
     raw: bytes
@@ -164,18 +165,18 @@ class _Header:
         return cls(intro + index + store, entries, store)
 
     def strings(self, tag: int) -> list[str]:
-        """The values of a tag; none when it is not there."""
+        """The values of a tag; empty if there is no such tag."""
         if tag not in self.entries:
             return []
         kind, offset, count = self._entry(tag)
-        found = []
+        texts = []
         for _ in range(count):
             end = self.store.find(b"\0", offset)
             if kind not in _STRINGS or end < 0:
                 raise _Damaged(f"is damaged: tag {tag} has no text")
-            found.append(self.store[offset:end].decode(errors="replace"))
+            texts.append(self.store[offset:end].decode(errors="replace"))
             offset = end + 1
-        return found
+        return texts
 
     def _entry(self, tag: int) -> tuple[int, int, int]:
         kind, offset, count = self.entries[tag]
@@ -184,11 +185,11 @@ class _Header:
         return kind, offset, count
 
     def string(self, tag: int) -> str:
-        """The first value of a tag; empty when it is not there."""
+        """The first value of a tag; empty if there is no such tag."""
         return next(iter(self.strings(tag)), "")
 
     def integers(self, tag: int) -> tuple[int, ...]:
-        """The values of a tag; none when it is not there."""
+        """The values of a tag; empty if there is no such tag."""
         if tag not in self.entries:
             return ()
         kind, offset, count = self._entry(tag)
@@ -197,7 +198,7 @@ class _Header:
         return struct.unpack_from(f"!{count}I", self.store, offset)
 
     def binary(self, tag: int) -> bytes:
-        """The bytes of a tag; empty when it is not there."""
+        """The bytes of a tag; empty if there is no such tag."""
         _, offset, count = self.entries.get(tag, (0, 0, 0))
         return self.store[offset : offset + count]
 
@@ -230,7 +231,7 @@ def _read(path: str, source: _Source) -> RpmFile:
 def _check_digests(
     signatures: _Header, header: _Header, source: _Source
 ) -> None:
-    """Read the payload; everything has to be under a digest that is right."""
+    """Read the payload; every part must be covered by a correct digest."""
     md5 = hashlib.md5(header.raw, usedforsecurity=False)
     payload = _payload_digest(header)
     for chunk in source.rest():
@@ -243,8 +244,8 @@ def _check_digests(
         "sha1": signatures.string(_HEADER_SHA1),
     }
     for kind, expected in of_header.items():
-        found = hashlib.new(kind, header.raw, usedforsecurity=False)
-        if expected and found.hexdigest() != expected:
+        actual = hashlib.new(kind, header.raw, usedforsecurity=False)
+        if expected and actual.hexdigest() != expected:
             raise _Damaged("is damaged: its header has another digest")
     of_all = signatures.binary(_MD5)
     of_payload = header.string(_PAYLOAD_DIGEST) if payload else ""
@@ -257,7 +258,7 @@ def _check_digests(
 
 
 def _payload_digest(header: _Header) -> Any:
-    """A hash of the kind that the header has of the payload, or None."""
+    """A hash of the type of the payload digest in the header, or None."""
     kinds = header.integers(_PAYLOAD_DIGEST_TYPE)
     if not kinds or kinds[0] not in _DIGESTS:
         return None

@@ -1,7 +1,7 @@
-"""A set of RPM files, and what of it an image needs.
+"""A set of RPM files, compared with the packages of an image.
 
-Nothing here starts a program: the set is read from its directory, and what
-an image has is told.
+No program is started: the set is read from its directory, and the installed
+packages are given.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from imageprep_client.rpm.rpmfile import RpmFile
 
 NOARCH = "noarch"
 
-# Which packages run where; of a platform that is not here rpm decides.
+# Architectures of packages by platform; rpm decides for other platforms.
 _X86 = ("i386", "i486", "i586", "i686")
 _RUNS = {
     "386": _X86,
@@ -34,7 +34,7 @@ _RUNS = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Installed:
-    """A package that an image has."""
+    """A package that is installed in an image."""
 
     name: str
     evr: Evr
@@ -46,9 +46,9 @@ class Installed:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Change:
-    """A package that will be, or was, installed.
+    """A package to install, or that was installed.
 
-    :ivar old: what it replaces; None: another package needs it.
+    :ivar old: the package that it replaces; None for a dependency.
     """
 
     rpm: RpmFile
@@ -61,12 +61,12 @@ class Change:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Applicability:
-    """What a set means for one image; each file is in one of these.
+    """A set compared with one image; each file is in one of the groups.
 
-    :ivar changes: those that are newer than what is installed.
-    :ivar present: those that are installed at that very version.
-    :ivar older: those of which a newer version is installed, with it.
-    :ivar absent: those that are not installed at all.
+    :ivar changes: files that are newer than the installed package.
+    :ivar present: files whose version is installed.
+    :ivar older: files of which a newer version is installed, with it.
+    :ivar absent: files whose package is not installed.
     """
 
     changes: tuple[Change, ...]
@@ -76,25 +76,25 @@ class Applicability:
 
 
 def of_directory(path: str) -> tuple[RpmFile, ...]:
-    """The files ``*.rpm`` of a directory, each read and checked, sorted.
+    """Read and verify the files ``*.rpm`` of a directory; return them sorted.
 
-    :raises InvalidArgument: when there are none, two are the same package,
-        or several cannot be used.
-    :raises InvalidFile: when one cannot be used.
+    :raises InvalidArgument: when there is none, two files have the same
+        package, or several files cannot be used.
+    :raises InvalidFile: when one file cannot be used.
     """
-    found: list[RpmFile] = []
+    rpms: list[RpmFile] = []
     size = 0
     broken: list[errors.InvalidFile] = []
-    for each in _paths(path):
+    for file in _paths(path):
         try:
-            found.append(rpmfile.read(each))
+            rpms.append(rpmfile.read(file))
         except errors.InvalidFile as error:
             broken.append(error)
             continue
-        size += found[-1].names_size
+        size += rpms[-1].names_size
         if size > rpmfile.MAX_NAMES:
             raise errors.InvalidArgument(
-                f"{path}: the packages up to {each} have too many files",
+                f"{path}: the packages up to {file} have too many files",
                 hint="keep fewer packages in the directory",
             )
     if len(broken) == 1:
@@ -106,15 +106,15 @@ def of_directory(path: str) -> tuple[RpmFile, ...]:
             + "; ".join(map(str, broken)),
             hint="; ".join(hints) or None,
         )
-    _check_distinct(found)
-    return tuple(sorted(found, key=lambda rpm: (rpm.name, rpm.architecture)))
+    _check_distinct(rpms)
+    return tuple(sorted(rpms, key=lambda rpm: (rpm.name, rpm.architecture)))
 
 
 def check_architecture(rpms: Iterable[RpmFile], architecture: str) -> None:
-    """See that every package can run on a platform.
+    """Check that every package can run on a platform.
 
-    :param architecture: of the image, as its config has it: ``amd64``.
-    :raises InvalidArgument: naming those that cannot.
+    :param architecture: of the image as in its config, such as ``amd64``.
+    :raises InvalidArgument: with the packages that cannot.
     """
     runs = _RUNS.get(architecture)
     if runs is None:
@@ -126,8 +126,8 @@ def check_architecture(rpms: Iterable[RpmFile], architecture: str) -> None:
     ]
     if wrong:
         raise errors.InvalidArgument(
-            f"the image is of {architecture}, and of another architecture"
-            f" are: {', '.join(wrong)}",
+            f"the image is of {architecture}, but other architectures have:"
+            f" {', '.join(wrong)}",
             hint="keep the packages of each architecture in a directory of"
             " their own",
         )
@@ -136,13 +136,13 @@ def check_architecture(rpms: Iterable[RpmFile], architecture: str) -> None:
 def applicability(
     rpms: Sequence[RpmFile], installed: Iterable[Installed]
 ) -> Applicability:
-    """Compare a set with what an image has.
+    """Compare a set with the packages of an image.
 
-    A package is another version of an installed one when it has its name,
-    and its architecture or one of the two has none: packages become, and
-    cease to be, of no architecture from one version to the next.
+    A package is another version of an installed one if the names are equal
+    and the architectures are equal or one of them is ``noarch``, because
+    packages become or cease to be ``noarch`` between versions.
 
-    :param installed: may have several versions of one name.
+    :param installed: may have several versions of a name.
     """
     by_name: dict[str, list[Installed]] = {}
     for package in installed:
@@ -184,8 +184,8 @@ def _paths(directory: str) -> list[str]:
     if not names:
         raise errors.InvalidArgument(
             f"{directory}: no file *.rpm in this directory",
-            hint="put the packages of the hotfix into it; directories in it"
-            " are not looked into",
+            hint="put the packages of the hotfix into it; subdirectories are"
+            " not searched",
         )
     return [os.path.join(directory, name) for name in names]
 
@@ -198,7 +198,7 @@ def _check_distinct(rpms: Iterable[RpmFile]) -> None:
             raise errors.InvalidArgument(
                 f"{other.path} and {rpm.path}: both are the package"
                 f" {rpm.name}.{rpm.architecture} ({other.evr}, {rpm.evr})",
-                hint="keep the one that is wanted",
+                hint="keep one of them",
             )
 
 

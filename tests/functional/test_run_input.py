@@ -699,6 +699,24 @@ def test_disk_is_too_small(site: Deployment) -> None:
         )
 
 
+@pytest.mark.parametrize("command", ["run", "push", "prune", "verify"])
+def test_unknown_column(site: Deployment, command: str) -> None:
+    """A column that does not exist is refused before anything is done."""
+    words = {
+        "run": ("-e", "env.yaml", *TREE),
+        "push": ("a/b:1",),
+        "prune": ("--keep-last", "1"),
+        "verify": (),
+    }
+    site.openstack(
+        *("image-prepare", command, *words[command]),
+        *("-c", "Image", "-c", "Nmae"),
+        status=2,
+        stderr=r"--column \w+: no such column\nhint: one of [^\n]*",
+    )
+    assert not site.registry.log
+
+
 @pytest.mark.needs_root
 def test_disk_of_a_result_is_full(site: Deployment) -> None:
     """A result that does not fit is told with what is in place: status 1."""

@@ -139,6 +139,27 @@ def test_layouts(
     _check(disk, nobody.home / "out")
 
 
+def test_umask_of_zero(
+    disks: Callable[[str], SampleDisk],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    """Others never get to write to what machines boot from."""
+    request.addfinalizer(functools.partial(os.umask, os.umask(0)))
+    output = tmp_path / "out"
+    extracting.extract(
+        extracting.ExtractRequest(
+            image=str(disks("ext4").qcow2()),
+            output_directory=str(output),
+            only=["kernel"],
+        ),
+        Observer(),
+    )
+    written = [output, *output.iterdir()]
+    assert len(written) == 4
+    assert not [path for path in written if path.stat().st_mode & 0o022]
+
+
 @pytest.mark.parametrize("options", [(), ("-c",)], ids=["raw", "compressed"])
 def test_formats(
     options: tuple[str, ...],

@@ -147,9 +147,14 @@ def hold(local_storage: LocalStorage) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD], stderr=subprocess.DEVNULL
     )
-    while not sleeping():
-        assert process.poll() is None
-        time.sleep(0.01)
+    try:
+        while not sleeping():
+            assert process.poll() is None
+            time.sleep(0.01)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
     return process
 
 
@@ -165,15 +170,13 @@ def sleeping() -> bool:
 
 
 def test_interrupt(local_storage: LocalStorage) -> None:
-    """After a Ctrl-C there is no container, at once."""
+    """After a Ctrl-C there is no container."""
     with hold(local_storage) as process:
-        start = time.monotonic()
         process.send_signal(signal.SIGINT)
         try:
-            assert process.wait(timeout=20) == -signal.SIGINT
+            assert process.wait(timeout=120) == -signal.SIGINT
         finally:
             process.kill()
-        assert time.monotonic() - start < 10
     assert not local_storage.leftovers()
     assert not sleeping()
 

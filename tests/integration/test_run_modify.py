@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -408,25 +410,29 @@ class TestRoles:
         assert f"{source} 42 none" in site.fail().stderr
 
 
+#: Seconds that a command may take to end on a busy host.
+_PATIENCE = 120
+
+
 class TestEnds:
     """Runs that somebody ends."""
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_stopped(self, site: Site, number: int) -> None:
-        """What the run started ends with it, and nothing is left."""
-        process = waiting(site)
-        process.send_signal(number)
-        _, stderr = process.communicate(timeout=60)
+        """A stopped run ends the processes that it started, without a rest."""
+        with waiting(site) as process:
+            process.send_signal(number)
+            _, stderr = process.communicate(timeout=_PATIENCE)
         assert process.returncode == 128 + number, stderr
         assert "stopped" in stderr
         assert site.pushed() == {}
         assert site.leftovers() == []
 
     def test_killed(self, site: Site) -> None:
-        """The next run removes what a killed one could not."""
-        process = waiting(site)
-        process.kill()
-        process.communicate(timeout=60)
+        """The next run removes the storage of a killed run."""
+        with waiting(site) as process:
+            process.kill()
+            process.communicate(timeout=_PATIENCE)
         assert site.pushed() == {}
         assert site.storage.names() == set()
         assert site.processes() != []
@@ -435,18 +441,30 @@ class TestEnds:
         assert site.leftovers() == []
 
 
-def waiting(site: Site) -> subprocess.Popen[str]:
-    """A run that is at work in a container, and will never end."""
+@contextlib.contextmanager
+def waiting(site: Site) -> Iterator[subprocess.Popen[str]]:
+    """A run with a container that never ends; killed at the end."""
     shared = site.home / "shared"
     shared.mkdir()
     os.mkfifo(shared / "started")
     os.mkfifo(shared / "never")
     site.configure(role(site, "waits", _WAITING.format(shared=shared)))
     process = site.start()
-    # Opening it waits until the other side does.
-    with (shared / "started").open() as told:
-        assert told.read() == "yes\n"
-    return process
+    try:
+        wait_for_reader(process, shared / "started")
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for_reader(process: subprocess.Popen[str], fifo: Path) -> None:
+    """Read the line of a container, unless the run ends before it."""
+    descriptor = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    with open(descriptor, "rb", buffering=0) as told:
+        while told.read(4) != b"yes\n":
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
 
 
 _WAITING = """

@@ -1,4 +1,4 @@
-"""What is done with images: the words of the program's command line."""
+"""The operations on images, by the command line of buildah."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from imageprep_client.programs.buildah.records import LayerRecords
 from imageprep_client.programs.process import Program, end_users
 
 _NOTHING: Mapping[str, str] = types.MappingProxyType({})
-#: What it says of an image or a container that is not there.
+#: Messages about an image or a container that does not exist.
 _UNKNOWN = ("image not known", "container not known")
 _ISOLATION = (
     "inside a container or a virtual machine set BUILDAH_ISOLATION=chroot"
 )
 _RIGHTS = "run it as root"
-#: Parts of its messages, and remedies.
+#: Parts of messages, and the remedies.
 _HINTS = (
     ("cgroups in hybrid mode", _ISOLATION),
     ("creating cgroup", _ISOLATION),
@@ -42,7 +42,7 @@ _HINTS = (
     ("insufficient UIDs or GIDs", _RIGHTS),
     ("no subuid ranges found", _RIGHTS),
 )
-#: What buildah takes by default, a good deal faster than 6.
+#: The default of buildah, which is much faster than 6.
 _LEVEL = "5"
 
 
@@ -69,9 +69,9 @@ class Buildah(Program):
         self._looked = False
 
     def image(self, name: str) -> LocalImage | None:
-        """The image of this name or ID; None when there is none.
+        """The image with this name or ID; None if there is none.
 
-        :param name: a short name is completed as buildah does.
+        :param name: buildah completes a short name.
         """
         try:
             told = self.json("inspect", "--type", "image", "--", name)
@@ -79,61 +79,61 @@ class Buildah(Program):
             if _is_unknown(error):
                 return None
             raise
-        found = images.inspected(name, told)
-        listed = (i for i in self.images() if i.id == found.id)
-        names = {each for image in listed for each in image.names}
-        return dataclasses.replace(found, names=tuple(sorted(names)))
+        inspected = images.inspected(name, told)
+        listed = (i for i in self.images() if i.id == inspected.id)
+        names = {name for image in listed for name in image.names}
+        return dataclasses.replace(inspected, names=tuple(sorted(names)))
 
     def images(self) -> Sequence[ListedImage]:
-        """All images that can be used, those without a name as well."""
+        """All usable images, including those without a name."""
         told = self.json("images", "--json", "--no-trunc")
         return [
             ListedImage(
-                id=str(each["id"]).removeprefix("sha256:"),
-                digest=str(each.get("digest") or ""),
-                names=tuple(each.get("names") or ()),
-                size=str(each.get("size") or ""),
+                id=str(image["id"]).removeprefix("sha256:"),
+                digest=str(image.get("digest") or ""),
+                names=tuple(image.get("names") or ()),
+                size=str(image.get("size") or ""),
             )
-            for each in told or ()
+            for image in told or ()
         ]
 
     def info(self) -> Mapping[str, Any]:
-        """What `buildah info` tells of the host and its storage."""
-        found: Mapping[str, Any] = self.json("info")
-        return found
+        """The output of `buildah info` about the host and its storage."""
+        told: Mapping[str, Any] = self.json("info")
+        return told
 
     def records(self) -> LayerRecords:
-        """What the storage recorded of its layers."""
+        """The records of the storage about its layers."""
         return LayerRecords(self.info().get("store") or {})
 
     def check_layers(self, image: LocalImage, name: str) -> bool:
         """Compare the layers of an image with the diff IDs of its config.
 
-        :param name: what messages call it.
-        :returns: False when its layers are not known.
+        :param name: the name of the image in messages.
+        :returns: False if its layers are not known.
         :raises LocalStorageError: when it has other layers.
         """
         recorded = self.records().diff_ids(image.id)
         if recorded not in (None, image.diff_ids):
             raise errors.LocalStorageError(
-                f"{name}: the layers in local storage are not those that the"
-                " config of the image names",
+                f"{name}: the layers in local storage do not match the config"
+                " of the image",
                 hint="the image is damaged or hostile; remove it, and get it"
-                " from another place",
+                " from another source",
             )
         return recorded is not None
 
     def pull(self, layout: str, reference: str, name: str) -> str:
-        """Bring an image from an OCI layout into local storage.
+        """Copy an image from an OCI layout into local storage.
 
         :param layout: the directory.
         :param reference: the tag or digest in its index.
-        :param name: what the image is called then, and nothing else.
-        :returns: its ID.
+        :param name: the only name of the image in local storage.
+        :returns: the ID of the image.
         """
         with temporary(self.environment) as directory:
-            # By a tag buildah would find no manifest of docker's types. It
-            # calls what it pulls after the directory: nobody else has that.
+            # By a tag, buildah finds no manifest with a docker media type.
+            # The name is that of the directory, which is unique.
             token = directory.name
             images.link(Path(layout), reference, directory / token, token)
             told = self.run(
@@ -150,16 +150,16 @@ class Buildah(Program):
     def export(self, image: str, layout: str, reference: str) -> None:
         """Write an image into an OCI layout, its layers compressed.
 
-        The same layer gives the same bytes, as long as buildah is the same.
-        A layer is left out when there is a blob, of any content, that has
-        the digest of its uncompressed form for a name.
+        The same layer gives the same bytes with the same release of buildah.
+        A layer is skipped if a blob, of any content, is named with the digest
+        of the uncompressed layer.
 
         :param image: its name or ID.
-        :param layout: the directory, which is there.
+        :param layout: an existing directory.
         :param reference: its tag in the index.
         """
-        # The configuration of the host may have other ideas of compression;
-        # and a colon in a path would end it.
+        # The configuration of the host may set another compression, and a
+        # colon would end the path.
         with temporary(self.environment) as directory:
             (directory / "layout").symlink_to(os.path.abspath(layout))
             self.run(
@@ -170,13 +170,13 @@ class Buildah(Program):
             )
 
     def tag(self, image: str, name: str) -> None:
-        """Give an image one more name, which another image may lose."""
+        """Add a name to an image; another image with it loses the name."""
         self.run("tag", "--", image, name)
 
     def remove(self, *names: str) -> None:
-        """Take these names away; those that are not there are fine.
+        """Remove these names; names that do not exist are ignored.
 
-        An image goes with its last name.
+        An image is removed with its last name.
         """
         for name in names:
             with _unless_unknown():
@@ -184,7 +184,7 @@ class Buildah(Program):
 
     @contextlib.contextmanager
     def container(self, image: str) -> Iterator[Container]:
-        """A working container of an image, removed in any case at the end.
+        """Make a working container of an image, and remove it at the end.
 
         Containers that killed runs left behind are removed first.
 
@@ -199,13 +199,13 @@ class Buildah(Program):
             self._remove_container(name)
 
     def _remove_abandoned(self) -> None:
-        """Remove the containers of runs that were killed; look once."""
+        """Remove the containers of killed runs; look for them only once."""
         with self._lock:
             looked, self._looked = self._looked, True
         if looked:
             return
-        for each in self.json("containers", "--json") or ():
-            name = str(each.get("containername"))
+        for container in self.json("containers", "--json") or ():
+            name = str(container.get("containername"))
             if is_abandoned(name):
                 end_users(name)
                 self._remove_container(name)
@@ -215,10 +215,10 @@ class Buildah(Program):
             self.run("rm", "--", name, last=True)
 
     def _forget(self, identity: str, token: str) -> None:
-        """Take the names with `token` in them from an image."""
-        names = (i.names for i in self.images() if i.id == identity)
-        mine = (name for each in names for name in each if token in name)
-        self.remove(*mine)
+        """Remove the names that contain `token` from an image."""
+        same = (image for image in self.images() if image.id == identity)
+        names = (name for image in same for name in image.names)
+        self.remove(*(name for name in names if token in name))
 
 
 def _is_unknown(error: errors.LocalStorageError) -> bool:
@@ -227,7 +227,7 @@ def _is_unknown(error: errors.LocalStorageError) -> bool:
 
 @contextlib.contextmanager
 def _unless_unknown() -> Iterator[None]:
-    """Let what is not there be gone."""
+    """Ignore that an image or a container does not exist."""
     try:
         yield
     except errors.LocalStorageError as error:

@@ -21,7 +21,7 @@ _READABLE = 16 << 20
 class Container:
     """A working container; `Buildah.container` makes and removes it.
 
-    :ivar name: what buildah calls it.
+    :ivar name: its name in buildah.
     """
 
     def __init__(self, buildah: Program, name: str) -> None:
@@ -35,15 +35,15 @@ class Container:
         user: str | None = None,
         env: Mapping[str, str] = _NOTHING,
     ) -> str:
-        """Run a command in it.
+        """Run a command in the container.
 
-        :param volumes: ``directory:where[:ro]``.
+        :param volumes: ``directory:mount point[:ro]``.
         :param user: by default that of the image.
-        :param env: others on this host can see it; no secrets.
-        :returns: what it printed; with isolation chroot, buildah 1.28 on a
-            busy host now and then loses that. What must not be lost goes
-            through a file in a volume.
-        :raises LocalStorageError: when it fails, with what it complained.
+        :param env: variables without secrets; others on this host see them.
+        :returns: its output. buildah 1.28 sometimes loses it with isolation
+            chroot on a busy host: use a file in a volume for output that must
+            not be lost.
+        :raises LocalStorageError: when it fails, with its messages.
         """
         words = self._words(command, volumes, user, env)
         return self._buildah.run(*words)
@@ -74,7 +74,7 @@ class Container:
         user: str | None,
         env: Mapping[str, str],
     ) -> list[str]:
-        words = [f"--volume={each}" for each in volumes]
+        words = [f"--volume={volume}" for volume in volumes]
         words += [f"--env={key}={value}" for key, value in env.items()]
         if user is not None:
             words.append(f"--user={user}")
@@ -82,9 +82,9 @@ class Container:
 
     @contextlib.contextmanager
     def mount(self) -> Iterator[Path]:
-        """Its root directory, as long as the context lasts.
+        """Mount its root directory for the context.
 
-        Links in it lead where the image wants: follow none, see `read`.
+        The image controls where links lead: do not follow them, see `read`.
         """
         told = self._buildah.run("mount", self.name)
         try:
@@ -93,9 +93,9 @@ class Container:
             self._buildah.run("umount", self.name, last=True)
 
     def read(self, path: str, limit: int = _READABLE) -> bytes | None:
-        """A regular file in it; links are followed, but never out of it.
+        """Read a regular file; links are followed only inside the root.
 
-        :returns: None when there is no such file, or something else.
+        :returns: None if the path is not a regular file.
         :raises LocalStorageError: when it has more bytes than `limit`.
         """
         with self._open(path) as file:
@@ -107,7 +107,7 @@ class Container:
         return data
 
     def has(self, path: str) -> bool:
-        """Whether `path` is a regular file in it; it is not read."""
+        """Whether `path` is a regular file in the container."""
         with self._open(path) as file:
             return file is not None
 
@@ -115,8 +115,8 @@ class Container:
     def _open(self, path: str) -> Iterator[io.FileIO | None]:
         with self.mount() as root:
             try:
-                # Whatever replaces a part of the path meanwhile, no link is
-                # followed any more, and no pipe or device is opened.
+                # From here on no link is followed and no pipe or device is
+                # opened, even if a part of the path is replaced meanwhile.
                 inside = _within(root, path).relative_to(root)
                 file = ReadableDirectory(root).open_regular(str(inside))
             except (FileNotFoundError, NotADirectoryError):
@@ -136,9 +136,9 @@ class Container:
         user: str | None = None,
         labels: Mapping[str, str] = _NOTHING,
     ) -> None:
-        """Set what the image made of it says.
+        """Set the configuration of the image that is made of it.
 
-        :param user: who its processes run as; empty for root.
+        :param user: the default user; empty for root.
         """
         words = [f"--label={key}={value}" for key, value in labels.items()]
         if user is not None:
@@ -147,9 +147,9 @@ class Container:
             self._buildah.run("config", *words, self.name)
 
     def commit(self, name: str, /, **labels: str) -> str:
-        """Make an image of it: one layer more, and these labels.
+        """Make an image with one more layer and with these labels.
 
-        :returns: its ID.
+        :returns: the ID of the image.
         """
         self.config(labels=labels)
         told = self._buildah.run("commit", "--quiet", "--", self.name, name)
@@ -157,24 +157,24 @@ class Container:
 
 
 def _within(root: Path, path: str) -> Path:
-    """Where `path` leads when `root` is the root of all links."""
+    """Resolve `path` with `root` as the root directory of all links."""
     parts = [part for part in reversed(path.split("/")) if part]
-    found: list[str] = []
+    resolved: list[str] = []
     links = 0
     while parts:
         part = parts.pop()
         if part in (".", ".."):
-            del found[len(found) - (part == "..") :]
+            del resolved[len(resolved) - (part == "..") :]
             continue
-        here = root.joinpath(*found, part)
+        here = root.joinpath(*resolved, part)
         if not here.is_symlink():
-            found.append(part)
+            resolved.append(part)
             continue
         links += 1
         if links > 40:
             raise FileNotFoundError(path)
         target = os.readlink(here)
         if target.startswith("/"):
-            found.clear()
+            resolved.clear()
         parts.extend(p for p in reversed(target.split("/")) if p)
-    return root.joinpath(*found)
+    return root.joinpath(*resolved)

@@ -1,4 +1,4 @@
-"""What the program tells of images, as values."""
+"""Images in local storage and in layouts, as values."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _REF_NAME = "org.opencontainers.image.ref.name"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ListedImage:
-    """An image in a list.
+    """An image in the list of `buildah images`.
 
-    :ivar id: digest of its config, 64 hexadecimal digits.
-    :ivar digest: of its manifest, with the algorithm.
-    :ivar names: in full, such as ``localhost/nova:latest``; may be empty.
-    :ivar size: as buildah writes it, such as ``4.06 MB``.
+    :ivar id: the digest of the config, 64 hexadecimal digits.
+    :ivar digest: the digest of the manifest, with the algorithm.
+    :ivar names: full names, such as ``localhost/nova:latest``; may be empty.
+    :ivar size: in the notation of buildah, such as ``4.06 MB``.
     """
 
     id: str
@@ -33,12 +33,12 @@ class ListedImage:
 class LocalImage:
     """An image in local storage.
 
-    :ivar id: digest of its config, 64 hexadecimal digits.
-    :ivar digest: of its manifest, or of the index that it was pulled by.
-    :ivar names: in full, such as ``localhost/nova:latest``; may be empty.
-    :ivar user: who its processes run as; empty for root.
-    :ivar diff_ids: digests of its uncompressed layers, the lowest first.
-    :ivar manifest, config: as they are stored, byte for byte.
+    :ivar id: the digest of the config, 64 hexadecimal digits.
+    :ivar digest: the digest of the manifest, or of the index that was pulled.
+    :ivar names: full names, such as ``localhost/nova:latest``; may be empty.
+    :ivar user: the default user; empty for root.
+    :ivar diff_ids: the digests of the uncompressed layers, the lowest first.
+    :ivar manifest, config: the stored bytes.
     """
 
     id: str
@@ -54,7 +54,7 @@ class LocalImage:
 
 
 def inspected(name: str, document: Any) -> LocalImage:
-    """What `buildah inspect` told of an image; without its names.
+    """Parse the output of `buildah inspect`, which has no names.
 
     :raises LocalStorageError: when a part is missing.
     """
@@ -80,11 +80,11 @@ def inspected(name: str, document: Any) -> LocalImage:
 
 
 def image_id(layout: Path, reference: str) -> str:
-    """The ID that an image of a layout has in local storage.
+    """The ID in local storage of an image of a layout.
 
     :param reference: the tag or digest in the index of the layout.
-    :returns: empty when that is no image but an index of some.
-    :raises LocalStorageError: when there is no such image, or two.
+    :returns: empty if the reference is an index of images.
+    :raises LocalStorageError: when there is not exactly one such image.
     """
     algorithm, _, digest = _entry(layout, reference)["digest"].partition(":")
     path = layout / "blobs" / algorithm / digest
@@ -98,10 +98,10 @@ def image_id(layout: Path, reference: str) -> str:
 
 
 def link(layout: Path, reference: str, path: Path, tag: str) -> None:
-    """Make a layout at `path` with one image of `layout`, called `tag`.
+    """Make a layout at `path` with one image of `layout` tagged `tag`.
 
     :param reference: the tag or digest in the index of `layout`.
-    :raises LocalStorageError: when there is no such image, or two.
+    :raises LocalStorageError: when there is not exactly one such image.
     """
     entry = _entry(layout, reference)
     entry["annotations"] = {_REF_NAME: tag}
@@ -114,17 +114,17 @@ def link(layout: Path, reference: str, path: Path, tag: str) -> None:
 
 
 def _entry(layout: Path, reference: str) -> dict[str, Any]:
-    """What the index of a layout says of an image."""
+    """The entry of an image in the index of a layout."""
     try:
         index = json.loads((layout / "index.json").read_bytes())
         entry: dict[str, Any]
         (entry,) = (
-            each
-            for each in index["manifests"]
+            image
+            for image in index["manifests"]
             if reference
             in (
-                each["digest"],
-                (each.get("annotations") or {}).get(_REF_NAME),
+                image["digest"],
+                (image.get("annotations") or {}).get(_REF_NAME),
             )
         )
     except (OSError, ValueError, KeyError) as error:

@@ -1,9 +1,9 @@
-"""What containers/storage recorded of the layers that it unpacked.
+"""The records of containers/storage about the layers that it unpacked.
 
-It computes the digests of each layer while it unpacks it. They are in the
-files ``images.json`` and ``layers.json`` of the storage. These are no
-interface, though all releases have them: where they cannot be used, nothing
-is known.
+It computes the digests of each layer while unpacking it, and stores them in
+the files ``images.json`` and ``layers.json``. The files are not a documented
+interface, although all releases have them: if they cannot be used, the layers
+are unknown.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from imageprep_client import errors
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 
-# Of containers/storage, pkg/archive: how a layer was compressed.
+# The number of gzip in pkg/archive of containers/storage.
 _GZIP = 2
 
 
 class LayerRecords:
-    """The records of one storage, as they are now.
+    """The current records of one storage.
 
     :param store: the storage, as ``buildah info`` describes it.
     """
@@ -34,31 +34,31 @@ class LayerRecords:
     def compressed(self) -> Mapping[str, Descriptor]:
         """The compressed form of each layer that was pulled, by diff ID.
 
-        Local storage does not keep it: another place has it, or had it.
+        Local storage does not keep it; the registry may still have it.
         """
         pairs = map(_compressed, self._read("layers"))
         return dict(pair for pair in pairs if pair)
 
     def diff_ids(self, image: str) -> tuple[str, ...] | None:
-        """The diff IDs of the layers that an image really has.
+        """The computed diff IDs of the layers of an image.
 
-        :param image: its ID.
-        :returns: the lowest layer first; None when they are not known.
+        :param image: the ID of the image.
+        :returns: the lowest layer first; None if they are not known.
         """
         images = {str(r.get("id")): r for r in self._read("images")}
         if image not in images:
             return None
         layers = {str(r.get("id")): r for r in self._read("layers")}
-        found: list[str] = []
+        diff_ids: list[str] = []
         layer = str(images[image].get("layer") or "")
         while layer:
             record = layers.pop(layer, {})
             diff_id = record.get("diff-digest")
             if not isinstance(diff_id, str):
                 return None
-            found.append(diff_id)
+            diff_ids.append(diff_id)
             layer = str(record.get("parent") or "")
-        return tuple(reversed(found))
+        return tuple(reversed(diff_ids))
 
     def _read(self, kind: str) -> list[dict[str, Any]]:
         path = self._root / f"{self._driver}-{kind}" / f"{kind}.json"

@@ -1,9 +1,9 @@
-"""Images in local storage, ``containers-storage:``, to read.
+"""Read images in local storage, ``containers-storage:``.
 
-What buildah and podman keep of an image is its config and manifest, byte for
-byte, and its layers unpacked. A registry has layers packed, so a layer's
-packed form is taken from where it is known to be, or else made; the manifest
-names what that gives. ``doc/source/contributor/adr`` has the reasons.
+buildah and podman keep the bytes of the config and the manifest of an image,
+and its unpacked layers. A registry has compressed layers. The compressed form
+of a layer is taken from a place that has it, or is made, and the manifest
+names the result. ``doc/source/contributor/adr`` has the reasons.
 """
 
 from imageprep_client.stores.containers.storage import ContainersStorage

@@ -1,4 +1,4 @@
-"""Local storage of a run, and its compressed layers."""
+"""Local storage during a run, and its compressed layers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from imageprep_client.stores import base, diffids, verify
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CompressedLayer:
-    """A compressed layer, and where it is.
+    """A compressed layer and its location.
 
     :ivar location: a store, or a file of this run.
     """
@@ -34,7 +34,7 @@ class CompressedLayer:
     location: base.ReadableStore | Path
 
     def fetch(self) -> base.Content:
-        """Its bytes, verified."""
+        """Open the layer; its bytes are verified."""
         if not isinstance(self.location, Path):
             return self.location.fetch(self.descriptor)
         with disk.reported(self.location):
@@ -43,11 +43,11 @@ class CompressedLayer:
 
 
 class ContainersStorage:
-    """Local storage, during a run; close it.
+    """Local storage during a run; close it.
 
-    Layers that are compressed nowhere are compressed by buildah, which keeps
-    all processors busy by itself: one image after the other, each layer
-    once. They stay below TMPDIR, or /var/tmp, until this is closed.
+    buildah compresses the layers that no place has compressed. It uses all
+    processors, so images are compressed one after the other, and each layer
+    once. The files are below TMPDIR, or /var/tmp, until this is closed.
     """
 
     def __init__(self, buildah: Buildah) -> None:
@@ -61,10 +61,10 @@ class ContainersStorage:
     def know(
         self, layers: Mapping[str, Descriptor], store: base.ReadableStore
     ) -> None:
-        """Take compressed layers from a store instead of compressing them.
+        """Use compressed layers of a store instead of compressing them.
 
-        :param layers: by the diff IDs that were computed from these very
-            layers, see `stores.diffids`; a claim of an image is no proof.
+        :param layers: the layers by the diff IDs that were computed from
+            them, see `stores.diffids`; the claim of a config is no proof.
         """
         for diff_id, layer in layers.items():
             self._known[diff_id] = CompressedLayer(layer, store)
@@ -78,15 +78,15 @@ class ContainersStorage:
     ) -> Sequence[CompressedLayer]:
         """The compressed layers of an image, the lowest first.
 
-        :param name: what messages call the image.
-        :param types: the media types that its manifest can name.
+        :param name: the name of the image in messages.
+        :param types: the media types that its manifest can have.
         :param going_to: the destination; layers that it has are not
             compressed.
-        :raises LocalStorageError: when the image has other layers than its
-            config says.
+        :raises LocalStorageError: when the layers of the image do not match
+            its config.
         """
         if not self.buildah.check_layers(image, name):
-            # Nothing relates its layers to those of other images.
+            # Its layers cannot be related to those of other images.
             return self._compressed_alone(name, image)
         known = {}
         for diff_id in image.diff_ids:
@@ -119,10 +119,10 @@ class ContainersStorage:
     def _at(
         self, store: base.ReadableStore | None, diff_id: str
     ) -> CompressedLayer | None:
-        """A layer that was pulled and that a store has, or can mount."""
+        """A pulled layer that a store has or can mount."""
         if store is None:
             return None
-        # Computed by local storage when it unpacked the layer.
+        # Local storage computed it when it unpacked the layer.
         descriptor = self._pulled.get(diff_id)
         if descriptor is None:
             return None
@@ -152,7 +152,7 @@ class ContainersStorage:
                     actual.update(chunk)
             if f"sha256:{actual.hexdigest()}" != diff_id:
                 raise errors.LocalStorageError(
-                    f"{name}: its layers are not those that its config names"
+                    f"{name}: its layers do not match its config"
                 )
         return [layers[diff_id] for diff_id in image.diff_ids]
 
@@ -161,17 +161,17 @@ class ContainersStorage:
     ) -> dict[str, CompressedLayer]:
         """Compress the layers of an image that are not among `done`.
 
-        :returns: them by their diff IDs.
+        :returns: the layers by their diff IDs.
         """
         if self._closed:
-            # A thread of an interrupted run had to wait for another.
+            # A thread of an interrupted run waited for another one.
             raise errors.LocalStorageError("local storage: stopped")
         layout = self._directory / own_name()
         blobs = layout / "blobs" / "sha256"
         with disk.reported(layout):
             blobs.mkdir(parents=True)
             for diff_id in set(image.diff_ids) & set(done):
-                # buildah looks for the name only.
+                # buildah only looks for the name.
                 (blobs / diff_id.partition(":")[2]).touch()
         self.buildah.export(image.id, str(layout), image.id)
         layers = zip(image.diff_ids, _exported(layout, blobs), strict=True)
@@ -189,16 +189,16 @@ class ContainersStorage:
 
 
 def _exported(layout: Path, blobs: Path) -> Sequence[Descriptor]:
-    """The layers of the one image in a layout.
+    """The layers of the only image in a layout.
 
-    :raises LocalStorageError: when it is not what it should be.
+    :raises LocalStorageError: when the layout is not valid.
     """
     try:
         index = json.loads((layout / "index.json").read_bytes())
         digest = Descriptor.from_json(index["manifests"][0]).digest
         path = blobs / digest.partition(":")[2]
-        found = json.loads(path.read_bytes())["layers"]
-        return [Descriptor.from_json(each) for each in found]
+        layers = json.loads(path.read_bytes())["layers"]
+        return [Descriptor.from_json(layer) for layer in layers]
     except (
         OSError,
         ValueError,

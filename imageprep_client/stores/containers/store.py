@@ -1,4 +1,4 @@
-"""The images in local storage of one name."""
+"""The images in local storage with one name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from imageprep_client.stores.containers.storage import (
     ContainersStorage,
 )
 
-#: What a manifest calls packed layers, by what others call them.
+#: The media types of compressed layers in a manifest, by their original type.
 _TYPES: Mapping[str, Mapping[str, str]] = {
     mediatypes.OCI_MANIFEST: {
         mediatypes.OCI_LAYER_GZIP: mediatypes.OCI_LAYER_GZIP,
@@ -36,14 +36,14 @@ _TYPES: Mapping[str, Mapping[str, str]] = {
 class ContainersStore:
     """The images ``<repository>:<tag>`` of local storage; read only.
 
-    The config, and so the image ID, and the diff IDs are those of the local
-    image. The manifest is the local one when that names packed layers which
-    somebody has; else it is that one with packed layers in it, and as stable
-    as they are.
+    The config, and with it the image ID and the diff IDs, is that of the
+    local image. The manifest is the local one if it names compressed layers
+    that are available. Otherwise it is the local one with other compressed
+    layers, and it is as reproducible as they are.
 
     :param repository: with the registry, such as ``localhost/nova``.
-    :param going_to: the destination: what it has of a layer that was pulled
-        is not packed again.
+    :param going_to: the destination; pulled layers that it has are not
+        compressed again.
     """
 
     registry = "containers-storage:"
@@ -66,7 +66,7 @@ class ContainersStore:
     def resolve(self, reference: str) -> Descriptor:
         """The manifest of a local image.
 
-        Its layers are packed by this, as its digest follows from theirs.
+        This compresses the layers, because the digest depends on theirs.
         """
         if digests.is_valid(reference):
             if reference in self._contents:
@@ -92,7 +92,7 @@ class ContainersStore:
         raise errors.NotFound(f"{self}@{descriptor.digest}: unknown")
 
     def _read(self, name: str, image: LocalImage) -> Descriptor:
-        """Get ready to give an image away."""
+        """Prepare the content of an image."""
         stored = _parsed(name, image)
         types = _TYPES[stored.descriptor.media_type]
         layers = self._storage.layers(name, image, types, self._going_to)
@@ -112,7 +112,7 @@ class ContainersStore:
 
 
 def _parsed(name: str, image: LocalImage) -> Manifest:
-    """The manifest of a local image, which fits the rest of it."""
+    """Parse the manifest of a local image, and check it with the config."""
     media_type = manifests.type_of(image.manifest)
     if media_type not in _TYPES:
         raise errors.InvalidContent(
@@ -134,7 +134,7 @@ def _parsed(name: str, image: LocalImage) -> Manifest:
 
 
 def _with_layers(stored: Manifest, layers: Sequence[Descriptor]) -> bytes:
-    """The manifest with other layers; its own bytes if those are its own."""
+    """The manifest with other layers; unchanged bytes for its own layers."""
     if [x.digest for x in layers] == [x.digest for x in stored.layers]:
         return stored.content
     document = json.loads(stored.content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import pathlib
 import posixpath
@@ -280,6 +281,20 @@ def test_new_files_are_as_private(home: pathlib.Path) -> None:
 
     (kept,) = (home / base.HISTORY).iterdir()
     assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_umask_of_zero(
+    home: pathlib.Path, request: pytest.FixtureRequest
+) -> None:
+    """Others never get to write to a plan that names passwords."""
+    request.addfinalizer(functools.partial(os.umask, os.umask(0)))
+
+    plan = directory.PlanDirectory(home)
+    plan.write_parameters({"A": "1"}, [])
+    plan.write_parameters({"A": "2"}, [])
+    written = [home / base.PARAMETERS, home / base.HISTORY]
+    written += (home / base.HISTORY).iterdir()
+    assert not [path for path in written if path.stat().st_mode & 0o022]
 
 
 def test_files_belong_to_the_owner(home: pathlib.Path) -> None:

@@ -1,5 +1,5 @@
-# Install each project in /mnt/projects in place of the version that the image
-# has. Nothing is fetched: what it needs is there, or is a project, too.
+# Replace each project in /mnt/projects that the image has. Nothing is fetched:
+# dependencies are in the image, or are among the projects.
 set -eu
 umask 022
 
@@ -21,8 +21,8 @@ except (importlib.metadata.PackageNotFoundError, ValueError):
 export TMPDIR=/mnt PIP_BREAK_SYSTEM_PACKAGES=1
 for project in /mnt/projects/*; do
     cd "$project"
-    # pbr would ask git, which an image has not, for the files of a package;
-    # and for its version: others require this one or a newer one.
+    # pbr would ask git, which images do not have, for the files of a package
+    # and for its version. Other packages require the installed version.
     printf '%s\n' "global-include *" "global-exclude *.py[co]" "prune .git" \
         >>MANIFEST.in
     PBR_VERSION=$(python3 -c "$installed" .)

@@ -2,9 +2,9 @@
 #
 #   DIRECTORY URL REFSPEC
 #
-# Standard input has two lines, a user and a password. They are for the server
-# of the URL only, and go to git by its environment, which nobody else can
-# read. Without them git looks for credentials as it is configured.
+# Standard input has two lines, a user and a password, for the server of the
+# URL only. git gets them by its environment, which other users cannot read.
+# Without them git uses its own configuration of credentials.
 set -eu
 
 directory=$1 url=$2 refspec=$3
@@ -15,8 +15,8 @@ if [ -n "$IMAGEPREP_GIT_USER$IMAGEPREP_GIT_PASSWORD" ]; then
     export IMAGEPREP_GIT_USER IMAGEPREP_GIT_PASSWORD
     server=${url#*://}
     helper=credential.${url%%://*}://${server%%/*}.helper
-    # The empty one takes away those of the user, which would keep what is
-    # given here.
+    # The empty helper disables those of the user, which would store the
+    # password.
     set -- -c "$helper=" -c "$helper="'!helper() {
         test "$1" != get || printf "username=%s\npassword=%s\n" \
             "$IMAGEPREP_GIT_USER" "$IMAGEPREP_GIT_PASSWORD"

@@ -1,5 +1,5 @@
-# Install /mnt/rpms/*.rpm, at exactly these versions, with nothing but them.
-# Run in the working container: caches and logs go to /mnt.
+# Install /mnt/rpms/*.rpm in exactly these versions, and nothing else. This runs
+# in the working container; caches and logs go to /mnt.
 set -eu
 umask 022
 

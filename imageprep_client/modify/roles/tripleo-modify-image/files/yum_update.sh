@@ -1,12 +1,12 @@
 # Update packages, with the cache in /mnt/cache:
 #
-#   purge               empty the cache, no more
+#   purge               only empty the cache
 #   all REPO            all packages
 #   some REPO NAME...   these packages
 #
-# REPO, if not empty, is the repository without whose newer version a package
-# is left alone. Repositories are those of /mnt/repos if that is there. RPM
-# files in /mnt/rpms are installed in the end. Logs go to /mnt.
+# If REPO is not empty, only packages with a newer version in this repository
+# are updated. The repositories are those of /mnt/repos if it exists. RPM files
+# in /mnt/rpms are installed at the end. Logs go to /mnt.
 set -eu
 umask 022
 
@@ -34,7 +34,7 @@ fi
 repo=$2
 shift 2
 
-# Metadata that came with an earlier image would hide newer packages.
+# Metadata from an earlier image would hide newer packages.
 run clean expire-cache
 
 if [ -n "$repo" ] && { [ "$what" = all ] || [ $# -gt 0 ]; }; then
@@ -45,7 +45,7 @@ if [ -n "$repo" ] && { [ "$what" = all ] || [ $# -gt 0 ]; }; then
         echo "$listed" >&2
         exit $status
     fi
-    # Name, version and repository of each; a long line is two.
+    # Name, version and repository of each package; long lines are wrapped.
     what=some
     set -f
     set --

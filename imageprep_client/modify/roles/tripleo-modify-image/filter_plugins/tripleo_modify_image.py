@@ -1,4 +1,4 @@
-"""What the role works out in Python; see imageprep_client.modify."""
+"""Filters of the role; see imageprep_client.modify."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from imageprep_client.rpm import packages
 
 
 class FilterModule:
-    """The filters, as ansible looks for them."""
+    """The filter plugin that ansible loads."""
 
     def filters(self) -> dict[str, Callable[..., object]]:
-        """Each by its name."""
+        """The filters by name."""
         return {
             "tripleo_modify_image_credentials": giturl.credentials,
             "tripleo_modify_image_dockerfile": dockerfile.modified,

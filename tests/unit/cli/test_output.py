@@ -1,0 +1,59 @@
+"""What commands print as their result."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import types
+from typing import Any, cast
+
+import pytest
+from osc_lib import shell
+
+from imageprep_client.cli import base, columns
+
+HOSTILE = "Fedora\x1b]0;owned\x07\r\x9b2J\u202e"
+
+
+class _Shown(base.ShowOne):
+    """Shows what an image calls itself."""
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        return ("distribution", "volumes"), (
+            HOSTILE,
+            columns.Rows([{"name": HOSTILE}]),
+        )
+
+
+class _Listed(base.Lister):
+    """Lists it."""
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        return ("Name", "Problems"), [(HOSTILE, columns.Sentences([HOSTILE]))]
+
+
+@pytest.mark.parametrize("kind", [_Shown, _Listed])
+@pytest.mark.parametrize(
+    "format", ["table", "value", "json", "yaml", "csv", "shell"]
+)
+def test_control_characters(
+    kind: type[_Shown] | type[_Listed], format: str
+) -> None:
+    """No name of an image or a disk moves the cursor of a terminal."""
+    stdout = io.StringIO()
+    app = types.SimpleNamespace(
+        interactive_mode=False,
+        command_options=[],
+        stdout=stdout,
+        stderr=io.StringIO(),
+        options=types.SimpleNamespace(),
+    )
+    command = kind(cast(shell.OpenStackShell, app), None)
+    parser = command.get_parser("show")
+    known = next(a for a in parser._actions if a.dest == "formatter").choices
+    if format not in (known or ()):
+        format = "table"
+    command.run(parser.parse_args(["-f", format]))
+    text = stdout.getvalue()
+    assert "Fedora" in text
+    assert all(line.isprintable() for line in text.split("\n"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 
+from imageprep_client.client import policies
 from imageprep_client.client.stores import RegistryOptions, Stores
 from imageprep_client.container import hotfixing
 from imageprep_client.container.hotfixing import HotfixRequest, HotfixResult
@@ -20,8 +21,13 @@ def hotfix_images(
     options: RegistryOptions | None = None,
     observer: Observer = _SILENT,
 ) -> HotfixResult:
-    """Install packages into images; see `container.hotfixing.hotfix`."""
-    with Stores(options or RegistryOptions(), observer) as stores:
+    """Install packages into images; see `container.hotfixing.hotfix`.
+
+    :raises InvalidFile: when the signature policy cannot be used.
+    """
+    options = options or RegistryOptions()
+    policies.check(options.signature_policy)
+    with Stores(options, observer) as stores:
         return hotfixing.hotfix(
             request,
             source=stores.source,

@@ -7,6 +7,7 @@ import datetime
 import os
 import pathlib
 
+from imageprep_client.client import policies
 from imageprep_client.client.stores import (
     CONCURRENCY,
     RegistryOptions,
@@ -71,6 +72,7 @@ class ContainerImages:
         from imageprep_client.client.workspaces import LocalWorkspaces
         from imageprep_client.container import prepare as preparing
 
+        policies.check(self._options.signature_policy)
         with contextlib.ExitStack() as stack:
 
             def open_stores(
@@ -115,6 +117,7 @@ class ContainerImages:
         from imageprep_client.client import local_images
         from imageprep_client.container import pushing
 
+        policies.check(self._options.signature_policy)
         place = self._options.location(request.registry_url)
         policy = ONE_ATTEMPT if request.dry_run else PATIENT
         with contextlib.ExitStack() as stack:

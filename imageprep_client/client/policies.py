@@ -63,6 +63,15 @@ def show_rule(image: str, path: str | None = None) -> AppliedRule:
     )
 
 
+def check(path: str | None) -> None:
+    """Read the signature policy, so that an error in it is found early.
+
+    :param path: the policy file; None: that of the user or host.
+    :raises InvalidFile: when it cannot be used.
+    """
+    _policy(path, os.environ, pathlib.Path.home())
+
+
 class Opening:
     """Opens the trust of this host, once, when it is first needed.
 

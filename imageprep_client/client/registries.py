@@ -17,11 +17,11 @@ from imageprep_client.observer import Observer
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
 from imageprep_client.registries import inventory, removal
-from imageprep_client.registries.inventory import Details, ListedImage
+from imageprep_client.registries.inventory import Details, RegistryImage
 from imageprep_client.registries.removal import Removed
 from imageprep_client.stores import base
 
-__all__ = ["Details", "ListedImage", "Registries", "Removed"]
+__all__ = ["Details", "Registries", "RegistryImage", "Removed"]
 
 _SILENT = Observer()
 
@@ -63,7 +63,7 @@ class Registries:
         details: bool = False,
         credential: Credential | None = None,
         observer: Observer = _SILENT,
-    ) -> list[ListedImage]:
+    ) -> list[RegistryImage]:
         """All images of a place, sorted by name.
 
         :param attached: whether tags of signatures and other attached
@@ -85,7 +85,7 @@ class Registries:
                 concurrency=CONCURRENCY,
                 observer=observer,
             )
-            listed = [ListedImage(name=f"{n}:{tag}") for n, tag in names]
+            listed = [RegistryImage(name=f"{n}:{tag}") for n, tag in names]
             if details:
                 listed = inventory.sized(
                     names,

@@ -37,7 +37,7 @@ class Layer:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ListedImage:
+class RegistryImage:
     """One tag of a list.
 
     :ivar name: ``[registry/]repository:tag``.
@@ -162,13 +162,13 @@ def sized(
     *,
     concurrency: int,
     observer: Observer,
-) -> list[ListedImage]:
+) -> list[RegistryImage]:
     """The images of a list with what their manifests and configs say.
 
     An image that cannot be read is in the list without it, and the observer
     is told.
     """
-    read: dict[tuple[str, str], ListedImage] = {}
+    read: dict[tuple[str, str], RegistryImage] = {}
 
     def ask(image: tuple[str, str]) -> None:
         repository, tag = image
@@ -177,9 +177,9 @@ def sized(
             looked = _Image.read(open_store(repository), tag)
         except errors.StoreError as error:
             observer.warning(f"{name}: no size and age: {error}")
-            read[image] = ListedImage(name=name)
+            read[image] = RegistryImage(name=name)
             return
-        read[image] = ListedImage(
+        read[image] = RegistryImage(
             name=name,
             digest=looked.manifest.descriptor.digest,
             size=looked.size,

@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import pytest
 from openstackclient import shell
@@ -64,10 +64,11 @@ class OpenStack:
         }
 
     def __call__(
-        self, *words: str, status: int = 0, stderr: str = ""
+        self, *words: str, status: int | Collection[int] = 0, stderr: str = ""
     ) -> Result:
         """Run in this process, with the exit status and messages expected.
 
+        :param status: more than one where the order of threads decides.
         :param stderr: a regular expression for all of stderr, or for all
             but the summary; by default no more may be there.
         """
@@ -148,11 +149,12 @@ def normal_environment(text: str) -> str:
     return re.sub(r"(?m)^(# Generated on )\S+", r"\1TIME", text)
 
 
-def _check(result: Result, status: int, stderr: str) -> None:
+def _check(result: Result, status: int | Collection[int], stderr: str) -> None:
     told = (result.stderr.strip(), result.messages)
     if not any(re.fullmatch(stderr, text, re.DOTALL) for text in told):
         pytest.fail(f"stderr is not {stderr!r}:\n{result.stderr}")
-    assert result.status == status, result
+    expected = {status} if isinstance(status, int) else set(status)
+    assert result.status in expected, result
 
 
 @contextlib.contextmanager

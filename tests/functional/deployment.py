@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,7 @@ class Deployment:
         self.write(name, yaml.safe_dump({"parameter_defaults": defaults}))
 
     def run(
-        self, *words: str, status: int = 0, stderr: str = ""
+        self, *words: str, status: int | Collection[int] = 0, stderr: str = ""
     ) -> base.Result:
         """Run the command over the environment.
 

@@ -378,6 +378,7 @@ def test_modified_images(site: Site, name: str) -> None:
     directory = site.openstack.home / "directory"
     directory.mkdir()
     (directory / "Dockerfile").write_text("FROM x\nUSER root\nUSER nova\n")
+    (directory / "nova-1-1.noarch.rpm").touch()
     for path in (
         "/etc/yum.repos.d",
         "/home/stack/nova-hotfix-pkgs",

@@ -138,3 +138,20 @@ def test_image_show_tells_of_the_policy(openstack: base.OpenStack) -> None:
         )
     told = json.loads(done.stdout)["SignaturePolicy"]
     assert "scope default, requirement reject" in told
+
+
+def test_unusable_policy_is_told_before_any_request(
+    openstack: base.OpenStack,
+) -> None:
+    """An image is asked for only when its signature can be judged."""
+    path = write(openstack, {"more": []})
+    with RegistryServer() as server:
+        put(server.content.store("ns/a"), content.image("a"), "1")
+        openstack(
+            *("image-prepare", "push", f"{server.host}/ns/a:1"),
+            *("--image-serve", "tree", "--signature-policy", path),
+            status=2,
+            stderr=".*policy.json.*",
+        )
+        assert not server.log
+    assert not (openstack.home / "tree").exists()

@@ -406,6 +406,8 @@ def _break(site: Deployment, name: str) -> None:
     )
 
 
+#: Whether bytes of other images travelled before the failure.
+CHANGED = (1, 2)
 FAILED = "1 of 3 images failed\n  [^\n]*openstack-nova-api:17.1: [^\n]*"
 
 
@@ -426,7 +428,7 @@ def test_keep_going(site: Deployment) -> None:
 def test_first_failure(site: Deployment) -> None:
     """Without it the rest is left, and no tag is written."""
     _break(site, "nova-api")
-    rows = site.rows(*TREE, status=1, stderr=FAILED)
+    rows = site.rows(*TREE, status=CHANGED, stderr=FAILED)
 
     assert {row["Outcome"] for row in rows} <= {"failed", "left"}
     assert not list((site.home / "tree").rglob("*.type-map"))
@@ -441,7 +443,9 @@ def test_no_parameters_after_failure(
     plan = _plan(site)
     _break(site, "nova-api")
     site.run(
-        *TREE, *OUTPUT, "--plan-dir", "plan", *words, status=1, stderr=FAILED
+        *(*TREE, *OUTPUT, "--plan-dir", "plan", *words),
+        status=1 if words else CHANGED,
+        stderr=FAILED,
     )
 
     assert (site.home / "out.yaml").read_text() == "old"

@@ -17,6 +17,7 @@ from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer
 from imageprep_client.testing.registry import RegistryServer
 from tests.functional import base
+from tests.functional.deployment import PLAIN
 
 READ = "Zz9ReadCanary"
 WRITE = "Zz9WriteCanary"
@@ -109,7 +110,7 @@ def test_no_secret_leaves_the_run(
     right: bool,
 ) -> None:
     """At full verbosity, in no output, no file, and no process list; when
-    a registry refuses, either (needs, C.22).
+    a registry refuses, either.
     """
     source.gate = scheme("reader", READ)
     target.gate = scheme("writer", WRITE if right else "another")
@@ -166,6 +167,7 @@ def test_files_with_passwords_are_private(
         openstack(
             *("image-prepare", "run", "-e", "env.yaml"),
             *("--template-file", "table.j2", "--ceph-vars-file", "ceph.yaml"),
+            stderr=PLAIN,
         )
     finally:
         os.umask(umask)

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,10 @@ class Baremetal(base.OpenStack):
     """Runs ``openstack image-prepare baremetal``."""
 
     def __call__(
-        self, *words: str, status: int = 0, stderr: str = ".*"
+        self,
+        *words: str,
+        status: int | Collection[int] = 0,
+        stderr: str = ".*",
     ) -> base.Result:
         command = ("image-prepare", "baremetal", *words)
         return super().__call__(*command, status=status, stderr=stderr)

@@ -119,7 +119,7 @@ def test_to_a_tree(
         *("--image-serve", "tree", "--cleanup"),
     )
     path = openstack.home / "tree"
-    assert row["Destination"] == f"image-serve:{path}/ns/nova:1-x"
+    assert row["Destination"] == f"image-serve:{path}//ns/nova:1-x"
     store = ImageServeTree(path).store("ns/nova")
     assert store.holds(store.resolve("1-x"))
     assert NAME not in local_storage.names()

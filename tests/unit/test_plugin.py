@@ -68,6 +68,7 @@ def test_commands_load_nothing_that_they_do_not_use() -> None:
         "observer",
         "oci",
         "plugin",
+        "wording",
     ]
 
 

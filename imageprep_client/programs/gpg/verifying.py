@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
-import os
 import re
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.programs.process import Program
+from imageprep_client.programs import confined
 
 _STATUS = "[GNUPG:] "
 _ARMOR = re.compile(
@@ -19,7 +19,10 @@ _ARMOR = re.compile(
     rb"-----END PGP PUBLIC KEY BLOCK-----",
     re.DOTALL,
 )
-_TIMEOUT = 60.0
+#: A signed message is compressed, and may be so without bound.
+_LIMITS = confined.Limits(
+    seconds=20, memory=512 * confined.MIB, written=confined.MIB
+)
 # Each of these words of gpgv says why a signature does not count.
 _BAD = {
     "BADSIG": "the signature is wrong",
@@ -58,23 +61,42 @@ def verify(message: bytes, keyrings: Sequence[bytes]) -> Signed:
     :raises GpgError: when gpgv cannot be run.
     """
     with tempfile.TemporaryDirectory(prefix="image-prepare-") as directory:
-        ring, signed, content = (
-            os.path.join(directory, name)
-            for name in ("keys.gpg", "message", "content")
+        ring, signed, content, told = (
+            Path(directory, name)
+            for name in ("keys.gpg", "message", "content", "status")
         )
-        _write(ring, b"".join(map(binary, keyrings)))
-        _write(signed, message)
-        program = Program(
-            "gpgv", {"GNUPGHOME": directory, "LC_ALL": "C"}, error=GpgError
+        ring.write_bytes(b"".join(map(binary, keyrings)))
+        signed.write_bytes(message)
+        good = _run(
+            *("--homedir", directory, "--status-fd", "1"),
+            *("--keyring", str(ring), "--output", str(content)),
+            *("--", str(signed)),
+            status=told,
         )
-        finished = program.attempt(
-            *("--status-fd", "1", "--keyring", ring),
-            *("--output", content, "--", signed),
-            timeout=_TIMEOUT,
+        fingerprint = _signer(told.read_text(errors="replace"), good=good)
+        try:
+            return Signed(content.read_bytes(), fingerprint)
+        except FileNotFoundError:
+            raise BadSignature("a signature without a message") from None
+
+
+def _run(*words: str, status: Path) -> bool:
+    """Run gpgv; whether the signature counts.
+
+    :param status: a new file for its status lines.
+    """
+    try:
+        confined.run(
+            ["gpgv", *words], _LIMITS, package="gpgv", destination=status
         )
-        fingerprint = _signer(finished.stdout, finished.status)
-        with open(content, "rb") as file:
-            return Signed(file.read(), fingerprint)
+    except confined.ProgramFailed:
+        # The reason is in the status lines.
+        return False
+    except confined.Exceeded as error:
+        raise BadSignature(str(error)) from error
+    except errors.InvalidArgument as error:
+        raise GpgError(str(error), hint=error.hint) from error
+    return True
 
 
 def binary(keyring: bytes) -> bytes:
@@ -97,7 +119,7 @@ def binary(keyring: bytes) -> bytes:
     return b"".join(keys)
 
 
-def _signer(told: str, status: int) -> str:
+def _signer(told: str, *, good: bool) -> str:
     """The fingerprint of the one key that made the one signature."""
     lines = [
         line.removeprefix(_STATUS).split()
@@ -112,12 +134,7 @@ def _signer(told: str, status: int) -> str:
         kind: [rest for word, *rest in words if word == kind]
         for kind in ("NEWSIG", "GOODSIG", "VALIDSIG")
     }
-    if any(len(found) != 1 for found in by_word.values()) or status:
+    if any(len(found) != 1 for found in by_word.values()) or not good:
         raise BadSignature("not a message with exactly one signature")
     # The last field is the fingerprint of the primary key.
     return by_word["VALIDSIG"][0][-1]
-
-
-def _write(path: str, content: bytes) -> None:
-    with open(path, "xb") as file:
-        file.write(content)

@@ -105,7 +105,7 @@ def test_wrong_authority(
 def test_failure_is_no_reason_for_plain_http(
     server: RegistryServer, observer: Recorder
 ) -> None:
-    """Who must be verified and is not is given up (needs, C.9)."""
+    """A registry that must be verified and is not is given up."""
     hosts = Hosts()
     endpoint = Endpoint(server.host, f"https://{server.host}")
     with pytest.raises(errors.Unreachable, match="TLS failed") as caught:

@@ -16,9 +16,10 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from imageprep_client.host import inputs
+from imageprep_client.host import inputs, owners
 
 _NAME = "imageprep-client"
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Content over this size is not kept; real manifests and configs have some
 #: kilobytes.
 _MAX_CONTENT = 1024 * 1024
@@ -143,17 +144,46 @@ class CheckedImages:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Replace a file of this user, or leave it where that is impossible."""
-    temporary = path.with_name(
-        f".{path.name}-{os.getpid()}-{threading.get_ident()}"
-    )
+    """Replace a file of this user, or leave it where that is impossible.
+
+    Nothing is made below a directory of a stranger, such as the home of
+    another user that sudo kept, nor behind a link of one.
+    """
+    temporary = f".{path.name}-{os.getpid()}-{threading.get_ident()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(0o700, parents=True, exist_ok=True)
-        if path.parent.lstat().st_uid != os.geteuid():
-            return
+    with (
+        contextlib.suppress(OSError, owners.Untrusted),
+        contextlib.ExitStack() as stack,
+    ):
+        parent = _own_directory(path.parent)
+        stack.callback(os.close, parent)
         with open(
-            os.open(temporary, flags | os.O_CLOEXEC, 0o600), "wb"
+            os.open(temporary, flags | os.O_CLOEXEC, 0o600, dir_fd=parent),
+            "wb",
         ) as file:
             file.write(content)
-        temporary.replace(path)
+        os.replace(temporary, path.name, src_dir_fd=parent, dst_dir_fd=parent)
+
+
+def _own_directory(path: Path) -> int:
+    """Open a directory of this user, which is made if need be.
+
+    :raises OSError: when it does not exist and cannot be made.
+    :raises Untrusted: when it belongs to a stranger, or would be made below
+        what belongs to one.
+    """
+    try:
+        descriptor = owners.open_directory(path)
+    except FileNotFoundError:
+        above = _own_directory(path.parent)
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path.name, 0o700, dir_fd=above)
+            descriptor = os.open(path.name, _DIRECTORY, dir_fd=above)
+        finally:
+            os.close(above)
+    owner = os.fstat(descriptor).st_uid
+    if owner != os.geteuid():
+        os.close(descriptor)
+        raise owners.refused(path, owner)
+    return descriptor

@@ -142,3 +142,23 @@ def test_checked_by_a_stranger(
     monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
 
     assert not checked(path, 1000.0).is_fresh("r/i:t", DIGEST)
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("as_link", [False, True])
+def test_home_of_a_stranger(tmp_path: Path, as_link: bool) -> None:
+    """Nothing is made in the cache of another user, or behind a link."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    home = tmp_path / "home"
+    home.mkdir()
+    if as_link:
+        (home / ".cache").symlink_to(victim)
+        os.lchown(home / ".cache", 65534, 65534)
+    else:
+        os.chown(home, 65534, 65534)
+    path = cache.directory({}, home)
+
+    cache.ContentCache(path).add(DIGEST, b"x")
+    assert not list(victim.iterdir())
+    assert as_link or not list(home.iterdir())

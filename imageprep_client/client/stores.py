@@ -360,9 +360,10 @@ def _hosts(options: RegistryOptions) -> Hosts:
 def _token_servers(texts: Iterable[str]) -> dict[str, str]:
     """The URL of each registry's token server.
 
-    :raises InvalidArgument: when a text is no ``REGISTRY=https://...``.
+    :raises InvalidArgument: when a text is no ``REGISTRY=https://...``, or
+        a registry has two.
     """
-    servers = {}
+    servers: dict[str, str] = {}
     for text in texts:
         registry, _, url = text.partition("=")
         try:
@@ -375,7 +376,10 @@ def _token_servers(texts: Iterable[str]) -> dict[str, str]:
                 f"--token-server {redacted(text)[:200]!r}: expected"
                 " <registry>=https://..."
             )
-        servers[registry] = url
+        if servers.setdefault(registry, url) != url:
+            raise errors.InvalidArgument(
+                f"--token-server {registry}: given twice, with different URLs"
+            )
     return servers
 
 

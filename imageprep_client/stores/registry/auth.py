@@ -243,7 +243,7 @@ class Authenticator:
         return f"{hint}; some registries answer so for what does not exist"
 
     def _credential(self, repository: str) -> RegistryCredential | None:
-        # RegistryCredential helpers are programs: they are asked once.
+        # Credential helpers are programs: they are asked once.
         with self._lock:
             if repository not in self._found:
                 self._found[repository] = self._credentials.find(

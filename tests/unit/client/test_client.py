@@ -103,6 +103,17 @@ def test_bad_token_server(open_stores: Open, text: str) -> None:
         open_stores(token_servers=(text,))
 
 
+def test_two_token_servers(open_stores: Open) -> None:
+    """A registry has one token server, however often it is named."""
+    first, other = (
+        "r.example=https://a.example/",
+        "r.example=https://b.example/",
+    )
+    open_stores(token_servers=(first, first))
+    with pytest.raises(errors.InvalidArgument, match="given twice"):
+        open_stores(token_servers=(first, other))
+
+
 def test_token_server(open_stores: Open) -> None:
     """A token server is named by its registry."""
     open_stores(token_servers=("r.example:5000=https://auth.example/jwt",))

@@ -90,10 +90,11 @@ class Directory(ReadableDirectory):
 
         :raises PermissionError: when they cannot.
         """
+        opened = self._opened.at(path)
         allowed = os.access(
             ".",
             os.R_OK | os.W_OK | os.X_OK,
-            dir_fd=self._opened.at(path).descriptor,
+            dir_fd=opened.descriptor,
             effective_ids=True,
         )
         if not allowed:

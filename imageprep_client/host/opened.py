@@ -20,6 +20,9 @@ _FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 class OpenDirectory:
     """An open directory; it is closed when nothing refers to it any more.
 
+    A variable has to refer to it while the descriptor is used, since another
+    thread may drop it from the known ones.
+
     :ivar foreign: the first directory on the way that belongs to a stranger.
     """
 

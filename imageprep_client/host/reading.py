@@ -179,11 +179,8 @@ class ReadableDirectory:
     @contextlib.contextmanager
     def _reading(self, path: str) -> Iterator[int]:
         """A descriptor that lists, locks, or changes the mode."""
-        descriptor = os.open(
-            ".",
-            _LIST,
-            dir_fd=self._opened.at(path).descriptor,
-        )
+        opened = self._opened.at(path)
+        descriptor = os.open(".", _LIST, dir_fd=opened.descriptor)
         try:
             yield descriptor
         finally:
@@ -192,11 +189,8 @@ class ReadableDirectory:
     @named
     def open_directory(self, path: str) -> int:
         """A descriptor of a directory for a lock; the caller closes it."""
-        return os.open(
-            ".",
-            _LIST,
-            dir_fd=self._opened.at(path).descriptor,
-        )
+        opened = self._opened.at(path)
+        return os.open(".", _LIST, dir_fd=opened.descriptor)
 
 
 def _kind(entry: os.DirEntry[Any]) -> Kind:

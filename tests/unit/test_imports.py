@@ -188,6 +188,17 @@ RULES: dict[str, tuple[str, ...]] = {
         "openstack",
         "requests",
     ),
+    "machine": (
+        "errors",
+        "host",
+        "observer",
+        "oci",
+        "programs",
+        "stores.base",
+        "stores.verify",
+        "transfer",
+    ),
+    "machine.nspawn": ("errors", "heat.document"),
     "client": (
         "trust",
         "ansible",

@@ -198,6 +198,12 @@ RULES: dict[str, tuple[str, ...]] = {
         "stores.verify",
         "transfer",
     ),
+    "machine.archives.compression": (
+        "machine.archives.judging",
+        "backports",
+        "compression",
+        "isal",
+    ),
     "machine.nspawn": ("errors", "heat.document"),
     "client": (
         "trust",

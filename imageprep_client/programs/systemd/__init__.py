@@ -1,5 +1,9 @@
-"""systemd: the version that is installed, and its units."""
+"""systemd: the version that is installed, its units and its machines."""
 
+from imageprep_client.programs.systemd.machines import (
+    is_read_only,
+    machine_state,
+)
 from imageprep_client.programs.systemd.units import (
     SystemdError,
     enable,
@@ -8,4 +12,12 @@ from imageprep_client.programs.systemd.units import (
     version,
 )
 
-__all__ = ["SystemdError", "enable", "is_running", "reload", "version"]
+__all__ = [
+    "SystemdError",
+    "enable",
+    "is_read_only",
+    "is_running",
+    "machine_state",
+    "reload",
+    "version",
+]

@@ -107,7 +107,8 @@ class RegistriesConf:
     def token_servers(self) -> Iterator[tuple[str, str]]:
         """Each registry, as ``host[:port]``, with a token server."""
         for table in self._tables:
-            for place in (table, *table.mirrors):
+            places: list[RegistryTable | Source] = [table, *table.mirrors]
+            for place in places:
                 if place.token_server:
                     host = place.location.partition("/")[0]
                     yield host, place.token_server

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 from imageprep_client import errors
 from imageprep_client.container import destinations as places
-from imageprep_client.container import discovery, worklist
+from imageprep_client.container import worklist
+from imageprep_client.container.discovery import versioned
 from imageprep_client.heat.parameters import PrepareParameters
 from imageprep_client.observer import Observer, Phase
 from imageprep_client.oci.descriptor import Descriptor
@@ -129,7 +130,7 @@ def discover(
     concurrency: int,
     known: KnownContent | None = None,
     destination: Callable[
-        [worklist.Key], discovery.Destination | None
+        [worklist.Key], versioned.Destination | None
     ] = lambda key: None,
 ) -> Found:
     """Ask for all of them; one that fails does not keep the others.
@@ -143,7 +144,7 @@ def discover(
     lock = threading.Lock()
 
     def find(query: worklist.Query) -> None:
-        discovered = discovery.discover(
+        discovered = versioned.discover(
             source(query.reference),
             str(query.reference),
             query.reference.identifier,

@@ -168,15 +168,15 @@ class ContainerImages:
         """The versioned tag behind the tag of an image.
 
         :param image: a `Location` of an image.
-        :param label: as in `discovery.discover`; it may not be empty.
+        :param label: as in `versioned.discover`; it may not be empty.
         :raises DiscoveryError: when no tag comes out.
         """
-        from imageprep_client.container import discovery
+        from imageprep_client.container.discovery import versioned
 
         reference = Reference.parse(image)
         with Stores(self._options, observer) as stores:
             stores.check_tree()
-            return discovery.versioned_tag(
+            return versioned.versioned_tag(
                 stores.reading(reference.registry, reference.repository),
                 str(reference),
                 reference.identifier,

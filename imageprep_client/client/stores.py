@@ -378,10 +378,9 @@ def _token_servers(texts: Iterable[str]) -> dict[str, str]:
         registry, _, url = text.partition("=")
         try:
             references.check_registry(registry)
-            usable = urls.origin(url)[0] == "https"
-        except (errors.InvalidReference, errors.ServerFault):
-            usable = False
-        if not usable:
+        except errors.InvalidReference:
+            url = ""
+        if not urls.is_https(url):
             raise errors.InvalidArgument(
                 f"--token-server {redacted(text)[:200]!r}: expected"
                 " <registry>=https://..."

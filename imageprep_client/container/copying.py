@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from imageprep_client.container.discovering import DestinationTags
+from imageprep_client.container.discovery.queries import DestinationTags
 from imageprep_client.container.request import ImageStores, PrepareRequest, Row
 from imageprep_client.container.worklist import WorkItem
 from imageprep_client.observer import Observer

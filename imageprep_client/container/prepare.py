@@ -11,25 +11,20 @@ from typing import Any
 
 from imageprep_client import catalog as catalogs
 from imageprep_client import errors
-from imageprep_client.container import (
-    ceph,
-    changes,
-    discovering,
-    discovery,
-    naming,
-    notices,
-    outputs,
-    worklist,
-)
-from imageprep_client.container.availability import Availability
+from imageprep_client.container import notices, worklist
 from imageprep_client.container.copying import Copying, row
-from imageprep_client.container.modifying import Modifying, Workspaces
+from imageprep_client.container.discovery import queries, versioned
+from imageprep_client.container.discovery.availability import Availability
+from imageprep_client.container.modification import changes
+from imageprep_client.container.modification.images import Modifying
+from imageprep_client.container.modification.workspace import Workspaces
 from imageprep_client.container.request import (
     OpenStores,
     PrepareRequest,
     PrepareResult,
     Row,
 )
+from imageprep_client.container.results import ceph, naming, outputs
 from imageprep_client.heat import environment, parameters, roles, services
 from imageprep_client.observer import ImageOutcome, Observer
 from imageprep_client.oci.descriptor import Descriptor
@@ -110,7 +105,7 @@ def prepare(
     result = run.leave(work) if stops else run.carry_out(work)
     outputs.write(request, inputs.catalog, plan, result, vars_text, observer)
     if stops:
-        raise discovering.together(work.undiscovered)
+        raise queries.together(work.undiscovered)
     return result
 
 
@@ -187,7 +182,7 @@ class _Run:
         self._opened = [self._patient]
         self._descriptors: dict[Reference, Descriptor] = {}
         self._content = known
-        self._tags = discovering.DestinationTags(self._patient.destination)
+        self._tags = queries.DestinationTags(self._patient.destination)
         self._copying = Copying(
             request,
             self._patient,
@@ -205,20 +200,20 @@ class _Run:
         self, undercloud_registry: Callable[[], str]
     ) -> Mapping[worklist.Key, worklist.Pin]:
         """The tags and labels of the images whose entries ask for them."""
-        destinations = discovering.destinations(
+        destinations = queries.destinations(
             self._inputs.selections,
             self._inputs.parameters,
             undercloud_registry,
         )
 
-        def destination(key: worklist.Key) -> discovery.Destination | None:
+        def destination(key: worklist.Key) -> versioned.Destination | None:
             if names := destinations.get(key):
                 # The copy reports a destination that cannot be opened.
                 with contextlib.suppress(errors.StoreError):
                     return self._tags.repository(*names)
             return None
 
-        found = discovering.discover(
+        found = queries.discover(
             worklist.to_discover(
                 self._inputs.selections, self._request.images_from
             ),

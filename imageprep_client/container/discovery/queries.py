@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 from imageprep_client import errors
 from imageprep_client.container import destinations as places
-from imageprep_client.container import discovery, sources, worklist
+from imageprep_client.container import sources, worklist
+from imageprep_client.container.discovery import versioned
 from imageprep_client.heat.parameters import PrepareParameters
 from imageprep_client.observer import Observer, Phase
 from imageprep_client.oci.descriptor import Descriptor
@@ -130,7 +131,7 @@ def discover(
     known: KnownContent | None = None,
     stored: bool = False,
     destination: Callable[
-        [worklist.Key], discovery.Destination | None
+        [worklist.Key], versioned.Destination | None
     ] = lambda key: None,
 ) -> Found:
     """Ask for all of them; one that fails does not keep the others.
@@ -145,7 +146,7 @@ def discover(
     lock = threading.Lock()
 
     def find(query: worklist.Query) -> None:
-        discovered = discovery.discover(
+        discovered = versioned.discover(
             source(query.read_from),
             str(query.reference),
             query.read_from.identifier,

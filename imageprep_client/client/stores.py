@@ -216,18 +216,16 @@ class Stores:
         """
         self.check_tree()
         home = self._home(place)
-        if (
-            isinstance(home, ImageServeTree)
-            and not (home.path / "v2").is_dir()
-        ):
-            raise errors.InvalidArgument(
-                f"{home.path}: no tree of images, there is no v2 in it"
-            )
-        if isinstance(home, LayoutRoot) and not home.path.is_dir():
-            raise errors.InvalidArgument(
-                f"{home.path}: {disk.absence(home.path)}"
-            )
+        _check(home)
         return home or _Remote(self._registries, place)
+
+    def check_place(self, location: Location) -> None:
+        """See that the directory of a place to read from exists.
+
+        :raises InvalidArgument: when there is no directory or tree.
+        """
+        if not location.is_registry:
+            _check(self._home(location.registry))
 
     def are_one(self, place: str, other: str) -> bool:
         """Whether two names mean the same registry or tree."""
@@ -308,6 +306,18 @@ class Stores:
         if port != str(PORT) or not os.path.isdir(TREE):
             return ""
         return TREE if undercloud.is_this_host(host) else ""
+
+
+def _check(home: ImageServeTree | LayoutRoot | MemoryRegistry | None) -> None:
+    """See that a directory is one."""
+    if not isinstance(home, ImageServeTree | LayoutRoot):
+        return
+    if not home.path.is_dir():
+        raise errors.InvalidArgument(f"{home.path}: {disk.absence(home.path)}")
+    if isinstance(home, ImageServeTree) and not (home.path / "v2").is_dir():
+        raise errors.InvalidArgument(
+            f"{home.path}: no tree of images, there is no v2 in it"
+        )
 
 
 class _Remote:

@@ -93,6 +93,7 @@ def prepare(
         parameters=inputs.parameters,
         undercloud_registry=undercloud_registry,
         now=now,
+        images_from=request.images_from,
     )
     if not work.images and not work.undiscovered:
         observer.warning(
@@ -213,11 +214,14 @@ class _Run:
             return None
 
         found = queries.discover(
-            worklist.to_discover(self._inputs.selections),
+            worklist.to_discover(
+                self._inputs.selections, self._request.images_from
+            ),
             self._patient.source,
             observer=self._observer,
             concurrency=self._concurrency,
             known=self._content,
+            stored=self._request.images_from is not None,
             destination=destination,
         )
         self._descriptors.update(found.descriptors)
@@ -303,7 +307,7 @@ class _Run:
             )
 
         availability = Availability(resolve, self._observer, self._concurrency)
-        availability.ask(item.source for item in items)
+        availability.ask(item.read_from for item in items)
         return availability
 
     def _look(
@@ -315,12 +319,12 @@ class _Run:
         rows = []
         failures: list[errors.ImagePrepError] = []
         for item in items:
-            found = availability.found(item.source)
-            missing = availability.missing(item.source)
+            found = availability.found(item.read_from)
+            missing = availability.missing(item.read_from)
             if missing is not None:
                 failures.append(missing)
             elif found is None and self._request.pin_digests:
-                reason = availability.unchecked(item.source)
+                reason = availability.unchecked(item.read_from)
                 missing = errors.Unreachable(
                     f"{item.source}: its digest is not known: {reason}",
                     hint=reason.hint if reason else None,
@@ -346,15 +350,15 @@ class _Run:
         availability: Availability,
     ) -> tuple[list[Row], list[errors.ImagePrepError]]:
         """Rows of what a run would copy, as far as registries answer."""
-        unknown = [i for i in items if not availability.found(i.source)]
-        known = [i for i in items if availability.found(i.source)]
+        unknown = [i for i in items if not availability.found(i.read_from)]
+        known = [i for i in items if availability.found(i.read_from)]
         rows, failures = self._look(unknown, availability)
         rows = [
             dataclasses.replace(each, destination=item.target)
             for each, item in zip(rows, unknown, strict=True)
         ]
         copies = [
-            self._copying.copy(item, availability.found(item.source))
+            self._copying.copy(item, availability.found(item.read_from))
             for item in known
         ]
         for item, result in zip(known, self._copying.run(copies), strict=True):

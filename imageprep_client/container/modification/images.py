@@ -231,12 +231,12 @@ class Modifying:
         wanted = self._request.platforms or [graph.host_platform()]
         return Copy(
             name=str(item.source),
-            source=self._stores.source(item.source),
-            reference=item.source.identifier,
+            source=self._stores.source(item.read_from),
+            reference=item.read_from.identifier,
             destination=store,
             tag=tag,
             platforms=graph.OnePlatform(wanted[0]),
-            descriptor=self._copying.known(item.source),
+            descriptor=self._copying.known(item.read_from),
             admission=self._stores.admission(item.source),
         )
 

@@ -65,6 +65,7 @@ class OldService:
 
     service: Service
     image: ContainerImage
+    digest: str
     environment: Mapping[str, str] = dataclasses.field(repr=False)
 
 
@@ -145,7 +146,10 @@ def held(podman: Podman, name: str) -> OldService:
             f"{name}: the specification in its labels is damaged"
         ) from error
     return OldService(
-        service, image, adopting.own_environment(container, image)
+        service,
+        image,
+        container.digest,
+        adopting.own_environment(container, image),
     )
 
 

@@ -19,11 +19,12 @@ from imageprep_client.service.journal import StateDirectory
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Target:
+class TargetContainer:
     """A container that is to run.
 
     :ivar image: as podman is to find it: pinned by digest, or an ID.
-    :ivar digests: those that the container may show.
+    :ivar digest: the one to name.
+    :ivar digests: all that the container may show.
     :ivar environment: values beside those of the specification; in no
         command line.
     :ivar runs: whether it is to be started.
@@ -31,6 +32,7 @@ class Target:
 
     service: Service
     image: str
+    digest: str
     digests: frozenset[str]
     environment: Mapping[str, str] = dataclasses.field(
         default_factory=dict, repr=False
@@ -50,7 +52,7 @@ class Owner(Protocol):
     def replace(
         self,
         current: InspectedContainer | None,
-        target: Target,
+        target: TargetContainer,
         seconds: int | None = None,
     ) -> None:
         """Put the target in the place of a container, and start it.
@@ -83,7 +85,7 @@ class PlainOwner:
     def replace(
         self,
         current: InspectedContainer | None,
-        target: Target,
+        target: TargetContainer,
         seconds: int | None = None,
     ) -> None:
         if current:
@@ -92,7 +94,7 @@ class PlainOwner:
         if target.runs:
             self.start(target.service.name)
 
-    def create(self, target: Target) -> None:
+    def create(self, target: TargetContainer) -> None:
         """Create the container of a target."""
         holding.create(
             self._podman,

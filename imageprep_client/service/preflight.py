@@ -101,8 +101,7 @@ def _processes(patterns: tuple[str, ...]) -> Iterator[tuple[int, str]]:
         ]
         for pattern in patterns:
             if any(
-                fnmatch.fnmatchcase(one, pattern)
-                for one in (name, *scripts)
+                fnmatch.fnmatchcase(one, pattern) for one in (name, *scripts)
             ) or fnmatch.fnmatchcase(comm, pattern[:_COMM]):
                 yield int(path.name), name
                 break

@@ -17,6 +17,7 @@ _ATTEMPT = 5.0
 #: Seconds between attempts until the first one succeeds, at most.
 _EAGER = 0.2
 
+
 def wait(
     probe: Probe, deadline: float, run: Callable[[tuple[str, ...]], str]
 ) -> str:

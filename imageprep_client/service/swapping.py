@@ -14,7 +14,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from imageprep_client import errors
 from imageprep_client.observer import Observer
-from imageprep_client.programs.podman import InspectedContainer, Podman
+from imageprep_client.programs.podman import (
+    InspectedContainer,
+    ListedContainer,
+    Podman,
+)
 from imageprep_client.service import holding
 from imageprep_client.service.declaration import Probe
 from imageprep_client.service.journal import (
@@ -25,7 +29,7 @@ from imageprep_client.service.journal import (
     SwapState,
     now,
 )
-from imageprep_client.service.owners import Owner, Target
+from imageprep_client.service.owners import Owner, TargetContainer
 from imageprep_client.service.probing import HealthWatch
 
 #: Seconds that a container which is given up has before SIGKILL.
@@ -65,7 +69,7 @@ class Swap:
     :ivar check: raises when the service must not be changed after all.
     """
 
-    target: Target
+    target: TargetContainer
     current: InspectedContainer | None
     owner: Owner
     health: Probe | None
@@ -112,9 +116,7 @@ class Swapper:
             return
         containers = self._podman.containers()
         records = tuple(self._planned(swap, containers) for swap in swaps)
-        journal = Journal(
-            action=action, swaps=records, running=tuple(running)
-        )
+        journal = Journal(action=action, swaps=records, running=tuple(running))
         self._state.write_journal(journal)
         for place, (swap, record) in enumerate(
             zip(swaps, records, strict=True)
@@ -127,18 +129,22 @@ class Swapper:
         self.trim(policy.keep)
 
     def _planned(
-        self, swap: Swap, containers: Sequence[holding.ListedContainer]
+        self, swap: Swap, containers: Sequence[ListedContainer]
     ) -> SwapRecord:
         current = swap.current
         newest = holding.holders(containers, swap.name)
-        kept = [h.generation for h in self._state.history() if h.service == swap.name]
+        kept = [
+            h.generation
+            for h in self._state.history()
+            if h.service == swap.name
+        ]
         generation = 1 + max([0, *kept, *(h.generation for h in newest)])
         return SwapRecord(
             service=swap.name,
             old_id=current.id if current else "",
             old_running=bool(current and current.is_alive),
             old_digest=current.digest if current else "",
-            new_digest=min(swap.target.digests, default=""),
+            new_digest=swap.target.digest,
             holder=holding.holder_name(swap.name, generation)
             if current
             else "",
@@ -181,10 +187,12 @@ class Swapper:
 
     def _wrong_digest(self, swap: Swap) -> str:
         container = self._podman.container(swap.name)
-        digest = container.digest if container else ""
-        if digest in swap.target.digests:
+        if container and container.digests & swap.target.digests:
             return ""
-        return f"runs {digest or 'nothing'} and not the image that it was given"
+        digest = container.digest if container else ""
+        return (
+            f"runs {digest or 'nothing'} and not the image that it was given"
+        )
 
     def _failed(
         self,
@@ -282,7 +290,7 @@ class Swapper:
         self._drop(record.holder)
         return True
 
-    def _old(self, record: SwapRecord) -> Target:
+    def _old(self, record: SwapRecord) -> TargetContainer:
         return old_target(
             holding.held(self._podman, record.holder), runs=record.old_running
         )
@@ -318,10 +326,17 @@ class Swapper:
                     self._podman.remove(holder.name, seconds=0)
 
 
-def old_target(old: holding.OldService, *, runs: bool = True) -> Target:
+def old_target(
+    old: holding.OldService, *, runs: bool = True
+) -> TargetContainer:
     """The container that a holder has kept."""
-    return Target(
-        old.service, old.image.id, old.image.digests, old.environment, runs
+    return TargetContainer(
+        old.service,
+        old.image.id,
+        old.digest,
+        old.image.digests,
+        old.environment,
+        runs,
     )
 
 

@@ -16,7 +16,7 @@ from imageprep_client.service.declaration import Declaration, Service
 from imageprep_client.service.definitions import adopting
 from imageprep_client.service.images import ImageRegistries, ResolvedImage
 from imageprep_client.service.journal import StateDirectory
-from imageprep_client.service.owners import PlainOwner, Owner, Target
+from imageprep_client.service.owners import Owner, PlainOwner, TargetContainer
 from imageprep_client.service.swapping import (
     Swap,
     Swapper,
@@ -121,6 +121,8 @@ class Node:
         self._registries = registries
         self._observer = observer
         self._swapper = Swapper(podman, state, observer, self._owner)
+        #: The services that `changing` has put back.
+        self.recovered: list[str] = []
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
@@ -128,10 +130,10 @@ class Node:
         self._state.make()
         with self._state.locked(self._observer.waiting):
             self._state.wait_for_programs(self._observer.waiting)
-            self.recover()
+            self.recovered = self._recover()
             yield
 
-    def recover(self) -> list[str]:
+    def _recover(self) -> list[str]:
         """Put back what a killed command left unfinished.
 
         :returns: the services that were put back.
@@ -244,7 +246,7 @@ class Node:
                     action="replace",
                     reason=f"back to generation {kept[0].generation}",
                     old_digest=current.digest if current else "",
-                    new_digest=old.image.digest,
+                    new_digest=old.digest,
                 )
             )
         self._swapper.run("rollback", swaps, names, policy)
@@ -307,9 +309,7 @@ class Node:
                     service=name,
                     action="start",
                     reason="did not run" if current else "was absent",
-                    new_digest=current.digest
-                    if current
-                    else one.image.digest,
+                    new_digest=current.digest if current else one.image.digest,
                 )
             )
         return changes
@@ -348,7 +348,7 @@ class Node:
 
     def _difference(self, one: _Prepared, current: InspectedContainer) -> str:
         """Why a container is not the declared one; empty when it is."""
-        if current.digest not in one.image.digests:
+        if not current.digests & one.image.digests:
             return "another image"
         if not current.is_alive:
             return "does not run"
@@ -390,10 +390,11 @@ class Node:
             lambda: self._check(one, kill_survivors=kill_survivors),
         )
 
-    def _target(self, one: _Prepared) -> Target:
-        return Target(
+    def _target(self, one: _Prepared) -> TargetContainer:
+        return TargetContainer(
             one.service,
             one.image.pinned,
+            one.image.digest,
             one.image.digests,
             one.environment,
         )

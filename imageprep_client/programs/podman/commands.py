@@ -126,9 +126,7 @@ class Podman:
         """
         program = self._with(environment)
         # Pulling has its time before anything stops.
-        told = program.run(
-            "create", "--pull=never", *words, timeout=_PATIENCE
-        )
+        told = program.run("create", "--pull=never", *words, timeout=_PATIENCE)
         return told.strip().rpartition("\n")[2]
 
     def start(self, name: str) -> None:
@@ -155,7 +153,9 @@ class Podman:
             words += ["--force", f"--time={seconds}"]
         self._program.run(*words, "--", name)
 
-    def exec(self, name: str, words: Sequence[str], timeout: float) -> Finished:
+    def exec(
+        self, name: str, words: Sequence[str], timeout: float
+    ) -> Finished:
         """Run a command in a container."""
         return self._program.attempt("exec", name, *words, timeout=timeout)
 
@@ -192,4 +192,5 @@ def _only(
     told: str, program: Program, words: Sequence[str]
 ) -> Mapping[str, object]:
     """The one element of the JSON list that a command printed."""
-    return program.parsed(words, told)[0]
+    data: Mapping[str, object] = program.parsed(words, told)[0]
+    return data

@@ -62,8 +62,21 @@ class InspectedContainer:
 
     @property
     def digest(self) -> str:
-        """The digest of the image's manifest."""
+        """The digest in the name of its image, else that of the manifest.
+
+        A registry may have an image under another digest than this host, as
+        it may have packed its layers in another way.
+        """
+        named = self.image_name.rpartition("@")[2]
+        if named.startswith("sha256:"):
+            return named
         return str(self.data.get("ImageDigest") or "")
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Both digests."""
+        own = str(self.data.get("ImageDigest") or "")
+        return frozenset(filter(None, {own, self.digest}))
 
     @property
     def state(self) -> str:
@@ -138,7 +151,7 @@ class InspectedContainer:
         inside = not self.cgroup or any(
             self.id in line or self.cgroup in line for line in groups
         )
-        return state[0] not in _ENDED and inside
+        return bool(inside) and state[0] not in _ENDED
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

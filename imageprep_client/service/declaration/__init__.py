@@ -9,8 +9,8 @@ from imageprep_client.service.declaration.model import (
 )
 from imageprep_client.service.declaration.options import (
     OPTIONS,
-    Kind,
     Option,
+    OptionKind,
     OptionValue,
 )
 from imageprep_client.service.declaration.reading import (
@@ -24,8 +24,8 @@ __all__ = [
     "OPTIONS",
     "Declaration",
     "HostRequirements",
-    "Kind",
     "Option",
+    "OptionKind",
     "OptionValue",
     "Probe",
     "Service",

@@ -172,5 +172,6 @@ def _normal(options: Mapping[str, OptionValue]) -> dict[str, Any]:
     return {
         key: dict(value) if isinstance(value, Mapping) else value
         for key, value in options.items()
-        if value not in (False, "", (), {}) and (key, value) != ("restart", "no")
+        if value not in (False, "", (), {})
+        and (key, value) != ("restart", "no")
     }

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 OptionValue = bool | int | str | tuple[str, ...] | Mapping[str, str]
 
 
-class Kind(enum.Enum):
+class OptionKind(enum.Enum):
     """The type of a key."""
 
     FLAG = "a boolean"
@@ -35,7 +35,7 @@ class Option:
     """
 
     name: str
-    kind: Kind
+    kind: OptionKind
     pattern: re.Pattern[str] | None = None
     form: str = ""
     quadlet: str = ""
@@ -43,21 +43,21 @@ class Option:
 
 def _text(name: str, pattern: str = "", form: str = "") -> Option:
     compiled = re.compile(pattern) if pattern else None
-    return Option(name, Kind.TEXT, compiled, form)
+    return Option(name, OptionKind.TEXT, compiled, form)
 
 
 def _list(
     name: str, pattern: str = "", form: str = "", quadlet: str = ""
 ) -> Option:
     compiled = re.compile(pattern, re.DOTALL) if pattern else None
-    return Option(name, Kind.LIST, compiled, form, quadlet)
+    return Option(name, OptionKind.LIST, compiled, form, quadlet)
 
 
 _CAPABILITY = r"[A-Za-z_]+"
 
 #: By key, in the order in which they are rendered.
 OPTIONS: Mapping[str, Option] = {
-    "privileged": Option("privileged", Kind.FLAG),
+    "privileged": Option("privileged", OptionKind.FLAG),
     "network": _list("network", quadlet="Network"),
     "pid": _text("pid"),
     "ipc": _text("ipc"),
@@ -68,11 +68,15 @@ OPTIONS: Mapping[str, Option] = {
     "hostname": _text("hostname"),
     "extra_hosts": _list("add-host", r"[^:]+:.+", "name:address"),
     "cap_add": _list(
-        "cap-add", _CAPABILITY, "a capability such as NET_ADMIN",
+        "cap-add",
+        _CAPABILITY,
+        "a capability such as NET_ADMIN",
         "AddCapability",
     ),
     "cap_drop": _list(
-        "cap-drop", _CAPABILITY, "a capability such as NET_ADMIN",
+        "cap-drop",
+        _CAPABILITY,
+        "a capability such as NET_ADMIN",
         "DropCapability",
     ),
     "security_opt": _list("security-opt"),
@@ -89,9 +93,9 @@ OPTIONS: Mapping[str, Option] = {
         "volume", r"[^:]+:/.*|/[^:]*", "source:/target[:options]", "Volume"
     ),
     "volumes_from": _list("volumes-from"),
-    "labels": Option("label", Kind.MAP, quadlet="Label"),
+    "labels": Option("label", OptionKind.MAP, quadlet="Label"),
     "log_driver": _text("log-driver"),
-    "log_options": Option("log-opt", Kind.MAP),
+    "log_options": Option("log-opt", OptionKind.MAP),
     "restart": _text(
         "restart",
         r"no|always|unless-stopped|on-failure(:\d+)?",
@@ -100,6 +104,6 @@ OPTIONS: Mapping[str, Option] = {
     "stop_signal": _text(
         "stop-signal", r"(SIG)?[A-Z]+[A-Z0-9+-]*|\d+", "a signal such as TERM"
     ),
-    "stop_timeout": Option("stop-timeout", Kind.NUMBER),
+    "stop_timeout": Option("stop-timeout", OptionKind.NUMBER),
     "conmon_pidfile": _text("conmon-pidfile", r"/.+", "an absolute path"),
 }

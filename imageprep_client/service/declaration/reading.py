@@ -20,8 +20,8 @@ from imageprep_client.service.declaration.model import (
 )
 from imageprep_client.service.declaration.options import (
     OPTIONS,
-    Kind,
     Option,
+    OptionKind,
     OptionValue,
 )
 
@@ -118,17 +118,15 @@ def _unknown(value: Value, key: str, known: list[str]) -> errors.InvalidFile:
 
 
 def _option(option: Option, value: Value) -> OptionValue:
-    if option.kind is Kind.FLAG:
+    if option.kind is OptionKind.FLAG:
         return value.flag()
-    if option.kind is Kind.NUMBER:
+    if option.kind is OptionKind.NUMBER:
         return _positive(value)
-    if option.kind is Kind.MAP:
+    if option.kind is OptionKind.MAP:
         return _mapping(value)
-    if option.kind is Kind.LIST:
+    if option.kind is OptionKind.LIST:
         # One element needs no list, as for networks.
-        elements = (
-            [value] if isinstance(value.data, str) else value.elements()
-        )
+        elements = [value] if isinstance(value.data, str) else value.elements()
         return tuple(_matched(option, element) for element in elements)
     return _matched(option, value)
 

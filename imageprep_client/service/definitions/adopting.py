@@ -43,7 +43,9 @@ def adopt(
         )
         named = command.image
     else:
-        raise NotImplementedError
+        raise errors.InvalidArgument(
+            f"{container.name}: was not created by a command line"
+        )
     return dataclasses.replace(service, image=_image(named, container))
 
 

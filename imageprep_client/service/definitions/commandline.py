@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from imageprep_client import errors
 from imageprep_client.service.declaration import (
     OPTIONS,
-    Kind,
+    OptionKind,
     OptionValue,
     Service,
 )
@@ -190,7 +190,7 @@ class _Reader:
 def _is_flag(name: str) -> bool:
     key = _KEYS.get(name)
     return name in _FLAGS or (
-        key is not None and OPTIONS[key].kind is Kind.FLAG
+        key is not None and OPTIONS[key].kind is OptionKind.FLAG
     )
 
 
@@ -204,13 +204,13 @@ def _add(options: dict[str, OptionValue], key: str, value: str) -> None:
     """Add an option as podman does when it is given again."""
     kind = OPTIONS[key].kind
     before = options.get(key)
-    if kind is Kind.FLAG:
+    if kind is OptionKind.FLAG:
         options[key] = value.lower() in ("true", "1", "t")
-    elif kind is Kind.NUMBER:
+    elif kind is OptionKind.NUMBER:
         options[key] = int(value)
-    elif kind is Kind.TEXT:
+    elif kind is OptionKind.TEXT:
         options[key] = value
-    elif kind is Kind.LIST:
+    elif kind is OptionKind.LIST:
         several = OPTIONS[key].name in _DELIMITED
         values = tuple(value.split(",")) if several else (value,)
         options[key] = (

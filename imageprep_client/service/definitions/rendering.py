@@ -31,7 +31,13 @@ def words(
             *(f"--env-file={path}" for path in service.env_file),
             *(f"--env={key}={value}" for key, value in _items(service)),
         ]
-    return [*given, *environment, *service.podman_args, image, *service.command]
+    return [
+        *given,
+        *environment,
+        *service.podman_args,
+        image,
+        *service.command,
+    ]
 
 
 def option_words(option: Option, value: OptionValue) -> list[str]:

@@ -151,7 +151,8 @@ class InspectedContainer:
         inside = not self.cgroup or any(
             self.id in line or self.cgroup in line for line in groups
         )
-        return bool(inside) and state[0] not in _ENDED
+        ended: bool = state[0] in _ENDED
+        return bool(inside) and not ended
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

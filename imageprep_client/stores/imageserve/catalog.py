@@ -12,7 +12,6 @@ from imageprep_client.host import disk
 from imageprep_client.host.reading import Kind
 from imageprep_client.oci import digest as digests
 from imageprep_client.stores.imageserve import layout
-from imageprep_client.stores.imageserve import repositories as on_disk
 from imageprep_client.stores.imageserve.layout import TreeDirectory
 from imageprep_client.stores.imageserve.partial import Partials
 from imageprep_client.stores.imageserve.typemap import TagIndex
@@ -191,7 +190,7 @@ class TreeCatalog:
         for name, _ in tree.scan(paths.manifests):
             if self._is_half_made(paths, name):
                 half_made.append(name)
-            elif not on_disk.is_below(tree, f"{paths.manifests}/{name}"):
+            elif not layout.is_below(tree, f"{paths.manifests}/{name}"):
                 return
         for name in half_made:
             tree.remove_directory(paths.manifest_directory(name))
@@ -257,7 +256,7 @@ def _scan(tree: TreeDirectory) -> tuple[set[str], dict[str, str]]:
             ):
                 blobs[digest] = f"{directory}/{name}"
         if {"manifests", "tags"} <= parts and all(
-            on_disk.is_part(tree, f"{directory}/{part}")
+            layout.is_part(tree, f"{directory}/{part}")
             for part in ("manifests", "tags")
         ):
             repositories.add(directory.partition("/")[2])

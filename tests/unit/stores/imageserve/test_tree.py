@@ -340,5 +340,5 @@ def test_lists_after_a_kill(tree: ImageServeTree) -> None:
     assert len(tags_list(tree, "ns/app")) < 100
     with tree.lock(unexpected):
         assert len(tags_list(tree, "ns/app")) == 100
-    assert list(tree.holdings("ns/app").defects()) == []
+    assert list(tree.stored_files("ns/app").defects()) == []
     assert tree.store("ns/app").exists(image.descriptor)

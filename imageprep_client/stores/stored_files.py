@@ -1,7 +1,7 @@
 """The files of stores on a disk of this host.
 
-A registry answers only for content that is asked for by name. A directory can
-be searched, so unreferenced and broken content is found, too.
+A registry returns only content that is requested by name. A directory can be
+searched, so unreferenced and corrupt content can be found as well.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from imageprep_client.stores import base
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Held:
-    """One file with content: a blob, or a manifest.
+class StoredFile:
+    """A file with content: a blob or a manifest.
 
-    :ivar size: bytes that it has, which need not be those it should have.
-    :ivar path: of the file.
-    :ivar storage: equal where several files share their bytes.
-    :ivar links: how many files share them, other repositories' included.
+    :ivar size: its actual size in bytes, which may be wrong.
+    :ivar storage: equal for files that share their bytes.
+    :ivar links: the number of files that share them, in all repositories.
     """
 
     digest: str
@@ -37,37 +36,37 @@ class Defect:
     """A fault in a list, a tag or a header, not in the content.
 
     :ivar name: a digest, a tag, or a file below the repository.
-    :ivar problem: in a few words, such as ``listed but absent``.
+    :ivar problem: a few words, such as ``listed but absent``.
     """
 
     name: str
     problem: str
 
 
-class Holdings(Protocol):
-    """The files of one repository, named by a tag or not."""
+class StoredFiles(Protocol):
+    """The files of one repository, tagged or not."""
 
-    def contents(self) -> Iterator[Held]:
-        """All blobs and manifests, whole or broken, in any order."""
+    def contents(self) -> Iterator[StoredFile]:
+        """All blobs and manifests, complete or not, in any order."""
         ...
 
-    def open(self, held: Held) -> base.Content:
-        """The bytes as they are, not verified.
+    def open(self, stored: StoredFile) -> base.Content:
+        """Open a file; its bytes are not verified.
 
-        :raises NotFound: when they are gone.
+        :raises NotFound: when it no longer exists.
         """
         ...
 
     def defects(self) -> Iterator[Defect]:
-        """What is wrong with lists, tags and headers.
+        """The faults in lists, tags and headers.
 
         Content is not read. Missing content is reported only when nothing
         but a list or a variant of a tag names it.
         """
         ...
 
-    def discard(self, held: Held) -> None:
-        """Remove content, whole or broken; no tag may name it."""
+    def discard(self, stored: StoredFile) -> None:
+        """Remove content that no tag names, complete or not."""
         ...
 
     def tidy(self) -> None:
@@ -79,24 +78,24 @@ class Holdings(Protocol):
 class KeepsFiles(Protocol):
     """A registry whose files can be searched."""
 
-    def holdings(self, repository: str) -> Holdings:
-        """Those of one repository."""
+    def stored_files(self, repository: str) -> StoredFiles:
+        """The files of one repository."""
         ...
 
-    def homes(self) -> Sequence[str]:
+    def repositories_on_disk(self) -> Sequence[str]:
         """All repositories with any file, listed or not; sorted."""
         ...
 
     def defects(self) -> Iterator[Defect]:
-        """What is wrong with the lists of the whole place."""
+        """The faults in the lists of the whole registry."""
         ...
 
-    def holder(self) -> str:
+    def lock_owner(self) -> str:
         """The writer, such as ``process 4711``; empty when there is none."""
         ...
 
     def check_writable(self) -> None:
-        """Check, before anything is changed, that it can be written.
+        """Check that it can be written, before anything is changed.
 
         :raises AccessDenied: when this user may not.
         """
@@ -105,13 +104,13 @@ class KeepsFiles(Protocol):
     def lock(
         self, waiting: Callable[[str], None]
     ) -> contextlib.AbstractContextManager[None]:
-        """Keep other runs out for the duration of the block.
+        """Exclude other runs for the duration of the block.
 
-        :param waiting: called when another run has the lock; what it raises
-            ends the attempt.
+        :param waiting: called when another run has the lock; an exception
+            that it raises ends the attempt.
         """
         ...
 
     def flush(self) -> None:
-        """Return when all that was done before is on stable storage."""
+        """Return when everything done so far is on stable storage."""
         ...

@@ -10,11 +10,11 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.host import locks
 from imageprep_client.host.directory import Directory
-from imageprep_client.stores.holdings import Held, KeepsFiles
 from imageprep_client.stores.imageserve import (
     ImageServeStore,
     ImageServeTree,
 )
+from imageprep_client.stores.stored_files import KeepsFiles, StoredFile
 from imageprep_client.testing import content
 from imageprep_client.testing.streams import put
 from tests.trees import OnDisk
@@ -29,9 +29,9 @@ def test_protocol(tree: ImageServeTree) -> None:
 
 def test_nothing_there(tree: ImageServeTree) -> None:
     """Of a tree that is not there nobody has anything."""
-    assert tree.homes() == []
-    assert tree.holder() == ""
-    assert list(tree.holdings("ns/a").contents()) == []
+    assert tree.repositories_on_disk() == []
+    assert tree.lock_owner() == ""
+    assert list(tree.stored_files("ns/a").contents()) == []
 
 
 def test_homes(tree: ImageServeTree) -> None:
@@ -40,7 +40,7 @@ def test_homes(tree: ImageServeTree) -> None:
         tree.store(name).push(BLOB.descriptor, BLOB.open())
     (tree.path / "v2/ns/Capital/blobs").mkdir(parents=True)
     (tree.path / "v2/elsewhere").symlink_to(tree.path / "v2/ns")
-    assert tree.homes() == ["ns", "ns/a", "ns/a/b"]
+    assert tree.repositories_on_disk() == ["ns", "ns/a", "ns/a/b"]
 
 
 BELOW = (
@@ -66,21 +66,21 @@ def test_names_that_are_parts(
     for name in wanted:
         put(tree.store(name), image, "1")
     fresh = ImageServeTree(tree.path)
-    assert fresh.homes() == fresh.repositories() == wanted
+    assert fresh.repositories_on_disk() == fresh.repositories() == wanted
     assert list(tree.defects()) == []
     for name in wanted:
-        assert list(tree.holdings(name).defects()) == []
+        assert list(tree.stored_files(name).defects()) == []
 
     store.delete(image.descriptor)
-    for held in tree.holdings("ns/app").contents():
-        tree.holdings("ns/app").discard(held)
-    tree.holdings("ns/app").tidy()
+    for stored in tree.stored_files("ns/app").contents():
+        tree.stored_files("ns/app").discard(stored)
+    tree.stored_files("ns/app").tidy()
     wanted.remove("ns/app")
     fresh = ImageServeTree(tree.path)
-    assert fresh.homes() == fresh.repositories() == wanted
+    assert fresh.repositories_on_disk() == fresh.repositories() == wanted
     assert list(tree.defects()) == []
     for name in wanted:
-        assert list(tree.holdings(name).defects()) == []
+        assert list(tree.stored_files(name).defects()) == []
         assert tree.store(name).holds(image.descriptor)
 
 
@@ -91,7 +91,7 @@ def test_strays_with_names_of_parts(
     put(store, content.image("x"), "1")
     (OnDisk(store).blobs / "tags").mkdir()
     (OnDisk(store).manifests / "deep/er").mkdir(parents=True)
-    assert {d.name for d in tree.holdings("ns/app").defects()} == {
+    assert {d.name for d in tree.stored_files("ns/app").defects()} == {
         "blobs/tags",
         "manifests/deep",
     }
@@ -102,10 +102,10 @@ def test_contents(tree: ImageServeTree) -> None:
     tree.store("ns/a").push(BLOB.descriptor, BLOB.open())
     other = tree.store("ns/b")
     other.mount(BLOB.descriptor, "ns/a")
-    (held,) = tree.holdings("ns/b").contents()
+    (stored,) = tree.stored_files("ns/b").contents()
     path = OnDisk(other).blob(BLOB.descriptor.digest)
     status = path.stat()
-    assert held == Held(
+    assert stored == StoredFile(
         BLOB.descriptor.digest,
         len(BLOB.data),
         False,
@@ -122,8 +122,8 @@ def test_contents_of_predecessors(
     OnDisk(store).blobs.mkdir(parents=True)
     digest = BLOB.descriptor.digest
     (OnDisk(store).blobs / f"{digest}.gz").write_bytes(b"x")
-    (held,) = tree.holdings("ns/app").contents()
-    assert (held.digest, held.size) == (digest, 1)
+    (stored,) = tree.stored_files("ns/app").contents()
+    assert (stored.digest, stored.size) == (digest, 1)
 
 
 def test_open_what_is_gone(
@@ -131,17 +131,17 @@ def test_open_what_is_gone(
 ) -> None:
     """A file that somebody removed meanwhile is not found."""
     store.push(BLOB.descriptor, BLOB.open())
-    (held,) = tree.holdings("ns/app").contents()
-    os.unlink(held.path)
+    (stored,) = tree.stored_files("ns/app").contents()
+    os.unlink(stored.path)
     with pytest.raises(errors.NotFound):
-        tree.holdings("ns/app").open(held)
+        tree.stored_files("ns/app").open(stored)
 
 
 def test_discard_blob(tree: ImageServeTree, store: ImageServeStore) -> None:
     """A blob that was discarded is not linked to any more."""
     store.push(BLOB.descriptor, BLOB.open())
-    (held,) = tree.holdings("ns/app").contents()
-    tree.holdings("ns/app").discard(held)
+    (stored,) = tree.stored_files("ns/app").contents()
+    tree.stored_files("ns/app").discard(stored)
     assert not store.exists(BLOB.descriptor)
     assert not tree.store("ns/b").mount(BLOB.descriptor, None)
 
@@ -151,7 +151,7 @@ def test_tidy_leaves_what_is_used(
 ) -> None:
     """A repository with a manifest stays in the lists."""
     put(store, content.image("x"), "1")
-    tree.holdings("ns/app").tidy()
+    tree.stored_files("ns/app").tidy()
     assert ImageServeTree(tree.path).repositories() == ["ns/app"]
 
 
@@ -159,10 +159,10 @@ def test_tidy_leaves_repositories_below(tree: ImageServeTree) -> None:
     """Only empty directories go."""
     put(tree.store("ns/app/child"), content.image("x"), "1")
     tree.store("ns/app").push(BLOB.descriptor, BLOB.open())
-    (held,) = tree.holdings("ns/app").contents()
-    tree.holdings("ns/app").discard(held)
-    tree.holdings("ns/app").tidy()
-    assert tree.homes() == ["ns/app/child"]
+    (stored,) = tree.stored_files("ns/app").contents()
+    tree.stored_files("ns/app").discard(stored)
+    tree.stored_files("ns/app").tidy()
+    assert tree.repositories_on_disk() == ["ns/app/child"]
 
 
 def test_tidy_leaves_unknown_files(
@@ -172,9 +172,9 @@ def test_tidy_leaves_unknown_files(
     store.push(BLOB.descriptor, BLOB.open())
     stray = OnDisk(store).home / "README"
     stray.touch()
-    (held,) = tree.holdings("ns/app").contents()
-    tree.holdings("ns/app").discard(held)
-    tree.holdings("ns/app").tidy()
+    (stored,) = tree.stored_files("ns/app").contents()
+    tree.stored_files("ns/app").discard(stored)
+    tree.stored_files("ns/app").tidy()
     assert stray.exists()
     assert not OnDisk(store).blobs.exists()
 
@@ -183,8 +183,8 @@ def test_holder(tree: ImageServeTree) -> None:
     """Who has the lock is told to others."""
     with tree.lock(lambda what: None):
         other = ImageServeTree(tree.path)
-        assert other.holder() == f"process {os.getpid()}"
-    assert ImageServeTree(tree.path).holder() == ""
+        assert other.lock_owner() == f"process {os.getpid()}"
+    assert ImageServeTree(tree.path).lock_owner() == ""
 
 
 def test_holder_without_access(
@@ -197,12 +197,12 @@ def test_holder_without_access(
 
     with tree.lock(lambda what: None), monkeypatch.context() as patch:
         patch.setattr(Directory, "open_regular", refuse)
-        assert tree.holder() == f"process {os.getpid()}"
+        assert tree.lock_owner() == f"process {os.getpid()}"
     with monkeypatch.context() as patch:
         patch.setattr(Directory, "open_regular", refuse)
-        assert tree.holder() == ""
+        assert tree.lock_owner() == ""
         patch.setattr(locks, "_LOCKS", Path("/nonexistent"))
-        assert tree.holder() == ""
+        assert tree.lock_owner() == ""
 
 
 def test_fault_of_the_disk(
@@ -216,4 +216,4 @@ def test_fault_of_the_disk(
 
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(errors.AccessDenied):
-        tree.homes()
+        tree.repositories_on_disk()

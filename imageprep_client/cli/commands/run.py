@@ -10,7 +10,6 @@ from osc_lib.i18n import _
 
 from imageprep_client import errors
 from imageprep_client.cli import base, options, output, predecessor
-from imageprep_client.cli import plan as plan_commands
 from imageprep_client.oci.platform import Platform
 
 if TYPE_CHECKING:
@@ -209,7 +208,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         default="",
         help=_("The same for a plan in a directory"),
     )
-    plan_commands.add_history_option(parser)
+    options.add_history_option(parser)
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:

@@ -1,8 +1,7 @@
-"""The files of a tree: what is there, who writes, and how it goes."""
+"""The files of a repository in a tree, and the owner of its lock."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -13,14 +12,14 @@ from imageprep_client.host.directory import Directory
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.stores import base
-from imageprep_client.stores.holdings import Defect, Held
 from imageprep_client.stores.imageserve import htaccess, inspection, layout
 from imageprep_client.stores.imageserve.catalog import TreeCatalog
 from imageprep_client.stores.imageserve.referrers import Referrers
 from imageprep_client.stores.imageserve.store import ImageServeStore
+from imageprep_client.stores.stored_files import Defect, StoredFile
 
 
-class ImageServeHoldings:
+class ImageServeFiles:
     """The files of one repository."""
 
     def __init__(self, catalog: TreeCatalog, repository: str) -> None:
@@ -30,27 +29,27 @@ class ImageServeHoldings:
         self._paths = self._store.paths
         self._referrers = Referrers(self._tree, self._paths)
 
-    def contents(self) -> Iterator[Held]:
+    def contents(self) -> Iterator[StoredFile]:
         with disk.reported(self._tree.path):
             for name in self._tree.entries(self._paths.blobs):
                 digest = name.removesuffix(layout.LAYER_SUFFIX)
                 path = f"{self._paths.blobs}/{name}"
-                if held := self._held(path, digest, is_manifest=False):
-                    yield held
+                if stored := self._stored(path, digest, is_manifest=False):
+                    yield stored
             for digest in self._tree.entries(self._paths.manifests):
                 path = self._paths.manifest(digest)
-                if held := self._held(path, digest, is_manifest=True):
-                    yield held
+                if stored := self._stored(path, digest, is_manifest=True):
+                    yield stored
 
-    def _held(
+    def _stored(
         self, path: str, digest: str, *, is_manifest: bool
-    ) -> Held | None:
+    ) -> StoredFile | None:
         if not digests.is_valid(digest):
             return None
         status = self._tree.status(path)
         if status is None or not stat.S_ISREG(status.st_mode):
             return None
-        return Held(
+        return StoredFile(
             digest,
             status.st_size,
             is_manifest,
@@ -59,31 +58,31 @@ class ImageServeHoldings:
             status.st_nlink,
         )
 
-    def _path(self, held: Held) -> str:
-        return os.path.relpath(held.path, self._tree.path)
+    def _path(self, stored: StoredFile) -> str:
+        return os.path.relpath(stored.path, self._tree.path)
 
-    def open(self, held: Held) -> base.Content:
+    def open(self, stored: StoredFile) -> base.Content:
         with disk.reported(self._tree.path):
-            file = self._tree.open_regular(self._path(held))
+            file = self._tree.open_regular(self._path(stored))
         if file is None:
-            raise errors.NotFound(f"{held.path}: no such file")
+            raise errors.NotFound(f"{stored.path}: no such file")
         return file
 
     def defects(self) -> Iterator[Defect]:
         with disk.reported(self._tree.path):
             yield from inspection.repository(self._tree, self._store)
 
-    def discard(self, held: Held) -> None:
-        path = self._path(held)
+    def discard(self, stored: StoredFile) -> None:
+        path = self._path(stored)
         self._catalog.prepare()
         with self._catalog.listing, disk.reported(self._tree.path):
-            if not held.is_manifest:
+            if not stored.is_manifest:
                 self._tree.unlink(path)
-                self._catalog.forget_blob(held.digest, self._paths.blobs)
+                self._catalog.forget_blob(stored.digest, self._paths.blobs)
                 return
             subject = self._subject(path)
             if subject:
-                self._referrers.remove(subject, held.digest)
+                self._referrers.remove(subject, stored.digest)
             self._tree.remove_directory(path.rpartition("/")[0])
 
     def _subject(self, path: str) -> str:
@@ -102,10 +101,10 @@ class ImageServeHoldings:
             self._catalog.tidy(self._store.repository)
 
 
-def holder(tree: Directory) -> str:
-    """Who has the lock of a tree; empty for nobody.
+def lock_owner(tree: Directory) -> str:
+    """The process that has the lock of a tree; empty when it is free.
 
-    Where the file may not be opened the kernel's list is asked.
+    When the file cannot be opened, the list of the kernel is read.
     """
     try:
         file = tree.open_regular(layout.LOCK)
@@ -116,9 +115,7 @@ def holder(tree: Directory) -> str:
     if file is None:
         return ""
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if locks.is_locked(file.fileno()):
             return f"process {recorded(file.fileno())}"
     return ""
 

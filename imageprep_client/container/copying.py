@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from imageprep_client.container.additional import Additional
-from imageprep_client.container.discovering import DestinationTags
+from imageprep_client.container.discovery.queries import DestinationTags
 from imageprep_client.container.request import ImageStores, PrepareRequest, Row
 from imageprep_client.container.worklist import WorkItem
 from imageprep_client.observer import Observer
@@ -63,15 +63,15 @@ class Copying:
             platforms = graph.ALL_PLATFORMS
         return Copy(
             name=str(item.source),
-            source=self._stores.source(item.source),
-            reference=item.source.identifier,
+            source=self._stores.source(item.read_from),
+            reference=item.read_from.identifier,
             destination=self._stores.destination(
                 item.push_destination, item.repository
             ),
             tag=item.tag,
             platforms=platforms,
             referrers=self._request.referrers,
-            descriptor=descriptor or self.known(item.source),
+            descriptor=descriptor or self.known(item.read_from),
             admission=self._stores.admission(item.source),
             current=self._tags.known(
                 item.push_destination, item.repository, item.tag

@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 from imageprep_client import errors
 from imageprep_client.heat.parameters import PrepareParameters
 from imageprep_client.observer import ImageOutcome
+from imageprep_client.oci.location import Location
 from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
@@ -25,6 +26,8 @@ class PrepareRequest:
     """One preparation, as the command line or a program asks for it.
 
     :ivar environment_files: heat environments, later ones win.
+    :ivar images_from: the place that all images are read from, stored as a
+        run stores them; None: the registries in their names.
     :ivar environment_directories: their ``*.yaml`` come before the files.
     :ivar optional_directories: those of them that need not exist.
     :ivar roles_files: empty: no filtering by service, unless a plan has
@@ -60,6 +63,7 @@ class PrepareRequest:
     """
 
     environment_files: Sequence[str] = ()
+    images_from: Location | None = None
     environment_directories: Sequence[str] = ()
     optional_directories: Sequence[str] = ()
     roles_files: Sequence[str] = ()
@@ -181,7 +185,7 @@ class ImageStores(Protocol):
     """Opens stores; the composition root knows how."""
 
     def source(self, reference: Reference) -> base.ReadableStore:
-        """The repository that an image is pulled from."""
+        """The repository that an image is read from."""
         ...
 
     def admission(self, reference: Reference) -> Admits | None:

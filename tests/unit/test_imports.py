@@ -148,7 +148,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "serving": ("stores.imageserve", "oci", "errors", "aiohttp"),
     "serving.address": ("errors", "host"),
     "serving.apache": ("serving.address", "oci", "errors"),
-    "container.html": ("container.request", "wording"),
+    "container.results.html": ("container.request", "wording"),
     "container": (
         "catalog",
         "errors",

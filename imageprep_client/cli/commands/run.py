@@ -68,6 +68,9 @@ class Run(base.Lister):
                 parsed_args.authfile,
                 parsed_args.registry_cacert,
             ),
+            images_from=images.Location.parse(parsed_args.images_from)
+            if parsed_args.images_from
+            else None,
             dry_run=parsed_args.dry_run,
             also_to=parsed_args.also_to,
             pin_digests=parsed_args.pin_digests,
@@ -314,6 +317,18 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         ),
     )
     options.add_referrers_options(parser)
+    parser.add_argument(
+        "--from",
+        metavar="<place>",
+        dest="images_from",
+        default="",
+        help=_(
+            "Read all images from this place instead of the registries in"
+            " their names: a registry, or image-serve:DIRECTORY or"
+            " oci:DIRECTORY that another run has filled. The signature policy"
+            " and the parameters go by the names"
+        ),
+    )
     parser.add_argument(
         "--cleanup",
         choices=("full", "partial", "none"),

@@ -135,6 +135,22 @@ def add_concurrency_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_history_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that bounds the history of a plan."""
+    from imageprep_client.client import plans
+
+    parser.add_argument(
+        "--plan-history",
+        metavar="<number>",
+        type=positive,
+        default=plans.HISTORY,
+        help=_(
+            "Earlier parameters of the plan that are kept beside it, at most"
+            " (default: %(default)s)"
+        ),
+    )
+
+
 def add_referrers_options(parser: argparse.ArgumentParser) -> None:
     """Add the options about what is attached to an image."""
     referrers = parser.add_mutually_exclusive_group()

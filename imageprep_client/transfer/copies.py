@@ -253,6 +253,11 @@ class BlobCopy:
         return None
 
     @property
+    def holder(self) -> ImageCopy:
+        """An image of the repository that has the blob."""
+        return next(i for i in self.images if i.repository == self.location)
+
+    @property
     def travels(self) -> bool:
         """Whether its bytes have to be sent, as far as is known."""
         return isinstance(self.state, Unprobed | Missing)

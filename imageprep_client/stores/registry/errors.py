@@ -28,6 +28,10 @@ _WORDS = {
     429: "too many requests",
     507: "the registry has no space left",
 }
+_TOO_LARGE = (
+    "usually a reverse proxy in front of the registry limits the size of a"
+    " request, as client_max_body_size of nginx does; raise its limit"
+)
 _DIGEST_CODES = frozenset({"DIGEST_INVALID"})
 _READS = frozenset({"GET", "HEAD"})
 _SIZE_CODES = frozenset({"SIZE_INVALID"})
@@ -77,7 +81,8 @@ def from_response(
     if sent and (code in _VERDICTS or _REFUSED_LAYER in said):
         return errors.Refused(message, status=status)
     if (400 <= status < 500 or status == 501) and status not in TEMPORARY:
-        return errors.Refused(message, status=status)
+        hint = _TOO_LARGE if status == 413 else None
+        return errors.Refused(message, hint=hint, status=status)
     return errors.ServerFault(
         message, temporary=status in TEMPORARY, status=status
     )

@@ -9,72 +9,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Collection, Iterator, Sequence
 
 from imageprep_client import errors
-from imageprep_client.container import changes
 from imageprep_client.container.copying import Copying
+from imageprep_client.container.modification import changes
+from imageprep_client.container.modification.workspace import (
+    Workspace,
+    Workspaces,
+)
 from imageprep_client.container.request import ImageStores, PrepareRequest, Row
 from imageprep_client.container.worklist import WorkItem
-from imageprep_client.modify.base import InvalidVariable, Modifier
+from imageprep_client.modify.base import InvalidVariable
 from imageprep_client.observer import ImageOutcome, Observer, Phase
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base
 from imageprep_client.transfer import graph
 from imageprep_client.transfer.copies import Copy
 from imageprep_client.transfer.workers import Workers
-
-
-class Workspace(Modifier, Protocol):
-    """Local storage of one run; empty at first, removed at the end.
-
-    Images have the names of local storage, ``registry/repository:tag``.
-    """
-
-    def landing(self, name: str) -> tuple[base.Store, str]:
-        """The store and the tag to copy the image of this name to."""
-        ...
-
-    def bring_in(self, name: str) -> None:
-        """Import the image from its `landing` into local storage.
-
-        :raises StoreError: when that fails.
-        """
-        ...
-
-    def names(self) -> Collection[str]:
-        """The names of all images in the workspace."""
-        ...
-
-    def store(
-        self, name: str, going_to: base.ReadableStore
-    ) -> base.ReadableStore:
-        """A store of the images with this name, which has no tag."""
-        ...
-
-    def keep(self, name: str) -> None:
-        """Keep an image in the local storage of this host."""
-        ...
-
-
-class Workspaces(Protocol):
-    """Opens workspaces."""
-
-    def check(
-        self, ansible_role: str, variables: Mapping[str, object]
-    ) -> None:
-        """Check that a role can change images with these variables.
-
-        :raises InvalidArgument: when ansible, the role or its tasks are
-            missing.
-        :raises InvalidVariable: when the role cannot use a variable.
-        """
-        ...
-
-    def open(self) -> contextlib.AbstractContextManager[Workspace]:
-        """Make a workspace; remove it with its content at the end."""
-        ...
 
 
 @dataclasses.dataclass(slots=True)
@@ -91,6 +43,13 @@ class Modified:
     failures: list[errors.ImagePrepError] = dataclasses.field(
         default_factory=list
     )
+
+    def take_settled(self, items: Sequence[WorkItem]) -> list[WorkItem]:
+        """Those that their destinations have; their rows are forgotten."""
+        present = [r for r in self.rows if r.outcome is ImageOutcome.PRESENT]
+        self.rows = [row for row in self.rows if row not in present]
+        targets = {row.destination for row in present}
+        return [item for item in items if item.target in targets]
 
     def leave(self, item: WorkItem) -> None:
         """Record that the run ended before this image was changed."""
@@ -279,12 +238,12 @@ class Modifying:
         wanted = self._request.platforms or [graph.host_platform()]
         return Copy(
             name=str(item.source),
-            source=self._stores.source(item.source),
-            reference=item.source.identifier,
+            source=self._stores.source(item.read_from),
+            reference=item.read_from.identifier,
             destination=store,
             tag=tag,
             platforms=graph.OnePlatform(wanted[0]),
-            descriptor=self._copying.known(item.source),
+            descriptor=self._copying.known(item.read_from),
             admission=self._stores.admission(item.source),
         )
 

@@ -30,7 +30,7 @@ class Target:
     result: str
 
 
-def targets(images: Sequence[str], tag: str, buildah: Buildah) -> list[Target]:
+def find(images: Sequence[str], tag: str, buildah: Buildah) -> list[Target]:
     """Find each image in local storage, and name its result.
 
     :raises InputError: when a name cannot be used.

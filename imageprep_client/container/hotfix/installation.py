@@ -21,8 +21,8 @@ from imageprep_client import (
     catalog,
     errors,
 )
-from imageprep_client.container import hotfix_targets, staging
-from imageprep_client.container.hotfix_targets import Target
+from imageprep_client.container.hotfix import staging, targets
+from imageprep_client.container.hotfix.targets import Target
 from imageprep_client.heat import environment, parameters
 from imageprep_client.host import disk, files
 from imageprep_client.modify import imagerpm
@@ -162,11 +162,11 @@ def hotfix(
     packages = rpms.of_directory(request.rpms_path)
     buildah = Buildah()
     remove_abandoned(buildah)
-    targets = hotfix_targets.targets(request.images, tag, buildah)
-    with reserved(buildah, [target.result for target in targets]):
-        hotfix_targets.check(targets, buildah)
+    wanted = targets.find(request.images, tag, buildah)
+    with reserved(buildah, [target.result for target in wanted]):
+        targets.check(wanted, buildah)
         done, failures = _change(
-            targets,
+            wanted,
             packages,
             buildah,
             source=source,
@@ -177,7 +177,7 @@ def hotfix(
         )
     images = [
         _hotfixed(target, done[target.result], table, place)
-        for target in targets
+        for target in wanted
         if target.result in done
     ]
     if images:
@@ -190,7 +190,7 @@ def hotfix(
 
 
 def _change(
-    targets: Sequence[Target],
+    wanted: Sequence[Target],
     packages: Sequence[RpmFile],
     buildah: Buildah,
     *,
@@ -204,7 +204,7 @@ def _change(
     with temporary() as directory:
         scratch = str(directory)
         _gather(packages, scratch)
-        remote = [target for target in targets if target.local is None]
+        remote = [target for target in wanted if target.local is None]
         fetched = staging.fetch(
             [target.reference for target in remote],
             scratch,
@@ -218,7 +218,7 @@ def _change(
         bounds = Bounds(rpm_timeout, reserve.check)
         hotfixer = Hotfixer(buildah, packages, scratch, observer, bounds)
         return _Run(buildah, root, hotfixer, observer).all(
-            targets,
+            wanted,
             {t.result: f for t, f in zip(remote, fetched, strict=True)},
         )
 
@@ -240,7 +240,7 @@ class _Run:
 
     def all(
         self,
-        targets: Sequence[Target],
+        wanted: Sequence[Target],
         places: Mapping[str, staging.Fetched],
     ) -> tuple[dict[str, tuple[Change, ...]], list[errors.ImagePrepError]]:
         """Change several images at once.
@@ -250,11 +250,11 @@ class _Run:
             image, and the errors of the others.
         """
         done, failures = {}, []
-        self._observer.phase(Phase.HOTFIX, len(targets))
+        self._observer.phase(Phase.HOTFIX, len(wanted))
         with futures.ThreadPoolExecutor(_AT_ONCE) as threads:
             running = [
                 threads.submit(self._one, target, places.get(target.result))
-                for target in targets
+                for target in wanted
             ]
             try:
                 futures.wait(running)
@@ -263,7 +263,7 @@ class _Run:
                 # Threads that wait for a program continue and clean up.
                 self._buildah.stop()
                 raise
-        for target, future in zip(targets, running, strict=True):
+        for target, future in zip(wanted, running, strict=True):
             try:
                 done[target.result] = future.result()
             except errors.ImagePrepError as error:

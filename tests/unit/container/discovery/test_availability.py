@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.container.availability import Availability
+from imageprep_client.container.discovery.availability import Availability
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from tests.recorder import Recorder

@@ -20,22 +20,6 @@ if TYPE_CHECKING:
 _SHOWN = 10
 
 
-def add_history_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that bounds the history of a plan."""
-    from imageprep_client.client import plans
-
-    parser.add_argument(
-        "--plan-history",
-        metavar="<number>",
-        type=options.positive,
-        default=plans.HISTORY,
-        help=_(
-            "Earlier parameters of the plan that are kept beside it, at most"
-            " (default: %(default)s)"
-        ),
-    )
-
-
 class _OnePlan(base.Lister):
     """Knows which plan."""
 
@@ -53,7 +37,7 @@ class _OnePlan(base.Lister):
             default="",
             help=_("Directory that the plan is in, in place of a name"),
         )
-        add_history_option(parser)
+        options.add_history_option(parser)
         return parser
 
     def plan(self, parsed_args: argparse.Namespace) -> Plan:

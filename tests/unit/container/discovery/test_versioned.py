@@ -7,7 +7,7 @@ import json
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.container import discovery
+from imageprep_client.container.discovery import versioned
 from imageprep_client.observer import Observer
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
@@ -35,14 +35,14 @@ def discover(
     tag: str = "current",
     fallback: bool = False,
 ) -> str:
-    return discovery.discover(
+    return versioned.discover(
         store, "ns/nova-api:current", tag, label, fallback=fallback
     ).tag
 
 
 def test_label(store):
     """The label's value is the tag, and its digest comes along."""
-    found = discovery.discover(
+    found = versioned.discover(
         store, "n", "current", "rdo_version", fallback=False
     )
     assert found.tag == "v1"
@@ -131,10 +131,10 @@ def test_given_tag_that_does_not_exist(store):
 
 def test_labels_alone(store):
     """Without a label to look for, the tag stays and labels are told."""
-    found = discovery.discover(store, "n", "current", "", fallback=True)
+    found = versioned.discover(store, "n", "current", "", fallback=True)
     assert (found.tag, found.labels["release"]) == ("current", "4")
     with pytest.raises(errors.NotFound):
-        discovery.discover(store, "n", "absent", "", fallback=True)
+        versioned.discover(store, "n", "absent", "", fallback=True)
 
 
 def test_empty_repository():
@@ -214,8 +214,8 @@ def test_versioned_tag_needs_a_label() -> None:
     for tag in ("0", "1"):
         store.tag(found.descriptor, tag)
     with pytest.raises(errors.DiscoveryError, match="its labels: a, b"):
-        discovery.versioned_tag(store, "name:0", "0", "")
-    assert discovery.versioned_tag(store, "name:0", "0", "a") == "1"
+        versioned.versioned_tag(store, "name:0", "0", "")
+    assert versioned.versioned_tag(store, "name:0", "0", "a") == "1"
 
 
 class Lossy(memory.MemoryStore):
@@ -262,7 +262,7 @@ def test_wrong_configs_end_it(lossy):
 def test_what_discovery_read_is_not_fetched_again(lossy):
     """The copy has the manifest and the config from memory."""
     known = KnownContent()
-    found = discovery.discover(
+    found = versioned.discover(
         lossy, "n", "current", "rdo_version", fallback=False, known=known
     )
     (result,) = engine.copy_all(

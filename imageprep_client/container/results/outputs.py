@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from imageprep_client import errors
 from imageprep_client.catalog import Catalog
-from imageprep_client.container import html, report
 from imageprep_client.container.request import PrepareRequest, PrepareResult
+from imageprep_client.container.results import html, report
 from imageprep_client.heat import environment, parameters
 from imageprep_client.host import files
 from imageprep_client.observer import Observer

@@ -1,17 +1,27 @@
-"""``image-prepare baremetal``: what of it is in Glance."""
+"""``image-prepare baremetal``: images in Glance and in registries."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from osc_lib.i18n import _
 
 from imageprep_client import wording
-from imageprep_client.cli import base, columns
-from imageprep_client.cli.baremetal import open_uploads
+from imageprep_client.cli import base, columns, options
+
+if TYPE_CHECKING:
+    from imageprep_client.client import baremetal_uploads
+
+
+def open_uploads(command: base.Command) -> baremetal_uploads.BaremetalUploads:
+    """The client, whose connection to the cloud is made when it is needed."""
+    # Only when a command runs: its modules cost every start otherwise.
+    from imageprep_client.client import baremetal_uploads, cloud
+
+    return baremetal_uploads.BaremetalUploads(lambda: cloud.connect(command))
 
 
 class BaremetalRegister(base.Lister):
@@ -219,6 +229,84 @@ class BaremetalDelete(base.Command):
             f"{parsed_args.name}: {len(deleted)} images deleted from Glance,"
             f" {wording.size(total)},"
         )
+
+
+class BaremetalPush(base.Lister):
+    """Push images of disks to a registry or a tree, as Ironic deploys them.
+
+    Under one tag there may be raw and qcow2 images for several processors,
+    and kernels and ramdisks. A second call adds to what is there, or takes
+    the place of what is for the same. A node's image_source is then
+    oci://<location>; a deploy_kernel is oci://<repository>@<digest>.
+
+    Exit status: 0 when the tag names all of it, 2 when nothing was pushed.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "location",
+            metavar="<location>",
+            help=_(
+                "Where to: <host>[:<port>]/<repository>:<tag>, a tree as"
+                " image-serve:<directory>//<repository>:<tag>, or a layout as"
+                " oci:<directory>//<repository>:<tag>"
+            ),
+        )
+        for kind, text in (
+            ("image", _("Image of a whole disk, raw or qcow2 (repeatable)")),
+            ("kernel", _("Kernel, such as that of Ironic's agent")),
+            ("ramdisk", _("Ramdisk")),
+        ):
+            parser.add_argument(
+                f"--{kind}",
+                metavar="<file>[,architecture=<architecture>]",
+                action="append",
+                dest=f"{kind}s",
+                default=[],
+                help=text,
+            )
+        options.add_registry_options(parser)
+        options.add_concurrency_option(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client import baremetal_uploads
+
+        files = [
+            baremetal_uploads.ArtifactFile(kind, *_file_for(text))
+            for kind, given in (
+                ("disk", parsed_args.images),
+                ("kernel", parsed_args.kernels),
+                ("ramdisk", parsed_args.ramdisks),
+            )
+            for text in given
+        ]
+        with self.observing() as observer:
+            pushed = open_uploads(self).push(
+                files,
+                parsed_args.location,
+                options.registry_options(parsed_args),
+                observer,
+                concurrency=parsed_args.concurrency,
+            )
+        self.summary = (
+            f"{parsed_args.location}: {len(pushed.files)} of {pushed.entries}"
+            f" entries pushed, {wording.size(pushed.copied)} copied,"
+        )
+        self.next_step = f"index {pushed.digest}"
+        return ("Kind", "Architecture", "Digest", "Size", "File"), (
+            (f.kind, f.architecture, f.digest, columns.Size(f.size), f.path)
+            for f in pushed.files
+        )
+
+
+def _file_for(text: str) -> tuple[str, str]:
+    """A file and its architecture, empty where it is not said."""
+    path, comma, architecture = text.rpartition(",architecture=")
+    return (path, architecture) if comma else (text, "")
 
 
 def _property(text: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import pathlib
 
 import pytest
 
-from imageprep_client.container import staging
+from imageprep_client.container.hotfix import staging
 from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores.layout import LayoutRoot

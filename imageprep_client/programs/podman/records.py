@@ -131,7 +131,7 @@ class InspectedContainer:
     @property
     def has_healthcheck(self) -> bool:
         test = (self.config.get("Healthcheck") or {}).get("Test") or ["NONE"]
-        return test[0] != "NONE"
+        return bool(test[0] != "NONE")
 
     @property
     def is_alive(self) -> bool:
@@ -151,8 +151,7 @@ class InspectedContainer:
         inside = not self.cgroup or any(
             self.id in line or self.cgroup in line for line in groups
         )
-        ended: bool = state[0] in _ENDED
-        return bool(inside) and not ended
+        return bool(inside) and state[0] not in _ENDED
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -205,6 +205,17 @@ RULES: dict[str, tuple[str, ...]] = {
         "isal",
     ),
     "machine.nspawn": ("errors", "heat.document"),
+    "service": (
+        "errors",
+        "heat",
+        "host",
+        "http.answering",
+        "observer",
+        "oci",
+        "programs",
+        "wording",
+        "yaml",
+    ),
     "client": (
         "trust",
         "ansible",

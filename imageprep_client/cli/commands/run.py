@@ -68,10 +68,15 @@ class Run(base.Lister):
                 parsed_args.authfile,
                 parsed_args.registry_cacert,
             ),
+            images_from=images.Location.parse(parsed_args.images_from)
+            if parsed_args.images_from
+            else None,
             dry_run=parsed_args.dry_run,
+            also_to=parsed_args.also_to,
             pin_digests=parsed_args.pin_digests,
             platforms=[Platform.parse(p) for p in parsed_args.platforms],
             referrers=images.ReferrersPolicy(parsed_args.referrers),
+            nondistributable=parsed_args.nondistributable,
             keep_going=parsed_args.keep_going,
             recheck=parsed_args.recheck,
             concurrency=parsed_args.concurrency,
@@ -84,16 +89,17 @@ class Run(base.Lister):
                 options.registry_options(parsed_args)
             ).prepare(request, plan=self._plan(parsed_args), observer=observer)
         if result.nothing_done:
-            raise result.failures[0]
-        if result.failures:
-            count, total = len(result.failures), len(result.rows)
+            raise result.all_failures[0]
+        if failures := result.all_failures:
+            count, total = len(failures), len(result.rows)
+            counted = "copies" if parsed_args.also_to else "images"
             kind = (
                 errors.PartialFailure
                 if observer.began
                 else errors.CombinedFailure
             )
             self.failure = kind(
-                f"{count} of {total} images failed", result.failures
+                f"{count} of {total} {counted} failed", failures
             )
         self.summary = output.summary(result.rows)
         self.next_step = _next_step(parsed_args, bool(result.failures))
@@ -266,6 +272,18 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
 
 def _add_copying(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
+        "--also-to",
+        metavar="<registry>",
+        action="append",
+        default=[],
+        help=_(
+            "Further registry or directory that all images are copied to in"
+            " the same pass (repeatable): what is copied is read once, and a"
+            " destination that is slow or fails does not hold up the others."
+            " The parameters name the push destination of the entries"
+        ),
+    )
+    parser.add_argument(
         "--dry-run",
         action="store_true",
         help=_(
@@ -300,6 +318,19 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         ),
     )
     options.add_referrers_options(parser)
+    options.add_nondistributable_option(parser)
+    parser.add_argument(
+        "--from",
+        metavar="<place>",
+        dest="images_from",
+        default="",
+        help=_(
+            "Read all images from this place instead of the registries in"
+            " their names: a registry, or image-serve:DIRECTORY or"
+            " oci:DIRECTORY that another run has filled. The signature policy"
+            " and the parameters go by the names"
+        ),
+    )
     parser.add_argument(
         "--cleanup",
         choices=("full", "partial", "none"),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from imageprep_client import errors
 from imageprep_client.container import destinations as places
-from imageprep_client.container import worklist
+from imageprep_client.container import sources, worklist
 from imageprep_client.container.discovery import versioned
 from imageprep_client.heat.parameters import PrepareParameters
 from imageprep_client.observer import Observer, Phase
@@ -97,7 +97,7 @@ def destinations(
             continue
         for image in selection.images:
             reference = Reference.parse(image.image)
-            path = worklist.path_of(image.image, reference)
+            path = sources.path_of(image.image, reference)
             with contextlib.suppress(errors.InvalidReference):
                 wanted[image.image, selection.label] = (
                     location.registry,
@@ -129,13 +129,15 @@ def discover(
     observer: Observer,
     concurrency: int,
     known: KnownContent | None = None,
+    stored: bool = False,
     destination: Callable[
         [worklist.Key], versioned.Destination | None
     ] = lambda key: None,
 ) -> Found:
     """Ask for all of them; one that fails does not keep the others.
 
-    :param source: opens the repository that an image is pulled from.
+    :param source: opens the repository that an image is read from.
+    :param stored: whether a run has stored the images there.
     :param known: keeps the manifests and configs that are read.
     :param destination: the repository that an image is copied to, if any.
     """
@@ -145,15 +147,16 @@ def discover(
 
     def find(query: worklist.Query) -> None:
         discovered = versioned.discover(
-            source(query.reference),
+            source(query.read_from),
             str(query.reference),
-            query.reference.identifier,
+            query.read_from.identifier,
             query.label,
             fallback=query.default_tag,
+            stored=stored,
             known=known,
             destination=destination(query.key),
         )
-        pinned = dataclasses.replace(query.reference, tag=discovered.tag)
+        pinned = dataclasses.replace(query.read_from, tag=discovered.tag)
         with lock:
             found.pins[query.key] = worklist.Pin(
                 discovered.tag if query.label else "",

@@ -7,7 +7,9 @@ repository.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import string
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -17,6 +19,7 @@ from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.platform import Platform
+from imageprep_client.oci.referrers import subject_tag
 from imageprep_client.stores import base
 from imageprep_client.transfer import graph
 from imageprep_client.transfer.known import KnownContent
@@ -24,6 +27,8 @@ from imageprep_client.transfer.known import KnownContent
 # Labels that are named in an error: all of a real image's, not all that a
 # hostile one may have.
 _MAX_SHOWN = 40
+#: Tags of a repository whose images are looked at for a versioned one.
+_MAX_VERSIONS = 1000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,6 +125,7 @@ def discover(
     label: str,
     *,
     fallback: bool,
+    stored: bool = False,
     known: KnownContent | None = None,
     destination: Destination | None = None,
 ) -> Discovered:
@@ -133,6 +139,9 @@ def discover(
         without the label keeps it; and where `tag` does not exist the labels
         of the repository's newest tag count, the last that it lists, and the
         label must be there.
+    :param stored: whether the repository is one that a run has stored images
+        in, under their versioned tags only. Where `tag` does not exist, the
+        newest of these is taken.
     :param known: is told what was fetched, and asked first.
     :param destination: where the image is copied to. If the versioned tag
         names the same image there, the source is not asked for the tag.
@@ -141,7 +150,9 @@ def discover(
     try:
         descriptor = _resolve(store, tag)
     except errors.NotFound:
-        newest = _newest(store) if fallback and label else None
+        newest = _version(store, name, label, known) if stored else None
+        if newest is None and fallback and label:
+            newest = _newest(store)
         if newest is None:
             raise
         tag, descriptor = newest, _resolve(store, newest)
@@ -192,6 +203,32 @@ def versioned_tag(
         f"{name}: no label was named; its labels: {shown}",
         hint="name one of them with --tag-from-label",
     )
+
+
+def _version(
+    store: base.ReadableStore,
+    name: str,
+    label: str,
+    known: KnownContent | None,
+) -> str | None:
+    """The newest tag that the labels of its own image give.
+
+    Tags whose images cannot be read are none.
+    """
+    newest = ("", "")
+    if not label or not isinstance(store, base.ListsTags):
+        return None
+    for tag in itertools.islice(store.tags(), _MAX_VERSIONS):
+        if subject_tag(tag):
+            continue
+        with contextlib.suppress(
+            errors.NotFound, errors.InvalidContent, errors.DiscoveryError
+        ):
+            image = _image(store, _resolve(store, tag), known)
+            config = graph.fetch_config(store, image, known)
+            if _tag_of(name, config.labels, label) == tag:
+                newest = max(newest, (config.created, tag))
+    return newest[1] or None
 
 
 def _newest(store: base.ReadableStore) -> str | None:

@@ -44,6 +44,13 @@ class Modified:
         default_factory=list
     )
 
+    def take_settled(self, items: Sequence[WorkItem]) -> list[WorkItem]:
+        """Those that their destinations have; their rows are forgotten."""
+        present = [r for r in self.rows if r.outcome is ImageOutcome.PRESENT]
+        self.rows = [row for row in self.rows if row not in present]
+        targets = {row.destination for row in present}
+        return [item for item in items if item.target in targets]
+
     def leave(self, item: WorkItem) -> None:
         """Record that the run ended before this image was changed."""
         self.rows.append(_row(item, ImageOutcome.LEFT))
@@ -231,12 +238,12 @@ class Modifying:
         wanted = self._request.platforms or [graph.host_platform()]
         return Copy(
             name=str(item.source),
-            source=self._stores.source(item.source),
-            reference=item.source.identifier,
+            source=self._stores.source(item.read_from),
+            reference=item.read_from.identifier,
             destination=store,
             tag=tag,
             platforms=graph.OnePlatform(wanted[0]),
-            descriptor=self._copying.known(item.source),
+            descriptor=self._copying.known(item.read_from),
             admission=self._stores.admission(item.source),
         )
 

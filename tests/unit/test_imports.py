@@ -226,6 +226,7 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "cli.progress": ("errors", "observer", "wording", "rich"),
     "cli.log": ("errors", "host", "observer", "oci"),
+    "cli.report": ("errors", "host", "osc_lib"),
     "plugin": ("osc_lib.utils",),
     "testing": (
         "errors",

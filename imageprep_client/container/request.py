@@ -141,8 +141,8 @@ class PrepareResult:
     rows: Sequence[Row]
     parameters: Mapping[str, Any]
     failures: Sequence[errors.ImagePrepError] = ()
-    error: errors.ImagePrepError | None = None
     additional_failures: Sequence[errors.ImagePrepError] = ()
+    error: errors.ImagePrepError | None = None
 
     @property
     def all_failures(self) -> Sequence[errors.ImagePrepError]:

@@ -71,6 +71,7 @@ class Copying:
             tag=item.tag,
             platforms=platforms,
             referrers=self._request.referrers,
+            nondistributable=self._request.nondistributable,
             descriptor=descriptor or self.known(item.read_from),
             admission=self._stores.admission(item.source),
             current=self._tags.known(

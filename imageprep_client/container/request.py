@@ -49,6 +49,8 @@ class PrepareRequest:
     :ivar platforms: of an index copy only the images for these, and the
         index as it is; empty: what the entries say.
     :ivar referrers: how signatures and other artefacts are copied.
+    :ivar nondistributable: whether non-distributable layers with URLs are
+        copied as well.
     :ivar recheck: look at all content of images that registries have,
         however lately it was seen.
     :ivar keep_going: whether the others are copied when an image fails, be it
@@ -81,6 +83,7 @@ class PrepareRequest:
     pin_digests: bool = False
     platforms: Sequence[Platform] = ()
     referrers: ReferrersPolicy = ReferrersPolicy.COPY
+    nondistributable: bool = False
     keep_going: bool = False
     recheck: bool = False
     concurrency: int = 0

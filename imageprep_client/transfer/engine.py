@@ -22,6 +22,7 @@ from imageprep_client.observer import (
     Observer,
     Phase,
 )
+from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.stores import base, verify
@@ -46,6 +47,11 @@ _WHOLE_INDEXES = (
 _NO_REFERRERS = (
     "this registry may take no signatures or other artefacts; copy the image"
     " without them with --no-referrers"
+)
+_NONDISTRIBUTABLE = (
+    "this registry may refuse layers of non-distributable types, or their"
+    " URLs: allow them there (validation.manifests.urls of distribution), or"
+    " copy the image to a tree or a layout"
 )
 
 
@@ -322,6 +328,11 @@ class _Transfer:
                     error.hint = error.hint or _NO_REFERRERS
                 elif some and manifest.is_index:
                     error.hint = error.hint or _WHOLE_INDEXES
+                elif any(
+                    mediatypes.is_foreign(layer.media_type)
+                    for layer in manifest.layers
+                ):
+                    error.hint = error.hint or _NONDISTRIBUTABLE
                 raise
 
     def _tag(self, image: ImageCopy) -> None:

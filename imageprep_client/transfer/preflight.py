@@ -166,9 +166,13 @@ class Preflight:
                 return
         with image.blame("read manifest", "source"):
             image.graph = ask(
-                (*where, root.digest, copy.platforms),
+                (*where, root.digest, copy.platforms, copy.nondistributable),
                 lambda: graphs.walk(
-                    copy.source, root, copy.platforms, known=self._known
+                    copy.source,
+                    root,
+                    copy.platforms,
+                    known=self._known,
+                    external=copy.nondistributable,
                 ),
             )
         image.root = image.graph.root.descriptor
@@ -177,6 +181,7 @@ class Preflight:
         if image.root != root or (copy.admission and not is_manifest):
             self._compare(image, image.root)
         if not image.outcome:
+            self._note_external(image, image.graph)
             with image.blame("read what is attached", "source"):
                 graph, policy = image.graph, copy.referrers
                 image.attached = ask(
@@ -187,6 +192,14 @@ class Preflight:
                 )
         with image.blame("read manifest", "source"):
             self._budget.spend(sum(graph.weight for graph in image.graphs))
+
+    def _note_external(self, image: ImageCopy, graph: graphs.Graph) -> None:
+        layers = {x.digest for m in graph.manifests for x in m.external}
+        if left := layers - graph.digests:
+            self._note(
+                f"{image.copy.name}: non-distributable layers are left at"
+                f" their URLs ({len(left)}); --nondistributable copies them"
+            )
 
     def _note(self, text: str) -> None:
         """Tell the observer once, however many images it is about."""
@@ -223,20 +236,28 @@ class Preflight:
         self._observer.image_finished(image.copy.name, ImageOutcome.PRESENT)
 
     def _is_whole(self, image: ImageCopy, root: Descriptor) -> bool:
-        """Whether a registry has all content of an image.
+        """Whether the destination has all content of an image.
 
-        That it took the manifest once does not prove that. An image that was
-        seen whole lately is not looked at.
+        A registry that accepted the manifest once may have lost content
+        since, unless the image was seen whole lately. No store looks for
+        non-distributable layers.
         """
         checks = self._checks
-        if checks is None or image.powers.checks_graph:
-            return True
-        if checks.is_fresh(image.key, root.digest):
+        external = image.copy.nondistributable
+        if not external and (
+            checks is None
+            or image.powers.checks_graph
+            or checks.is_fresh(image.key, root.digest)
+        ):
             return True
         store = image.copy.destination
         try:
             content = graphs.walk(
-                store, root, image.copy.platforms, known=self._known
+                store,
+                root,
+                image.copy.platforms,
+                known=self._known,
+                external=external,
             )
             is_whole = all(map(store.exists, content.blobs))
         except errors.NotFound:
@@ -244,9 +265,9 @@ class Preflight:
         except errors.AccessDenied:
             # Nobody may look: the registry is taken at its word.
             return True
-        if is_whole:
+        if is_whole and checks:
             checks.note(image.key, root.digest)
-        else:
+        if not is_whole:
             self._note(f"{image.key}: content is missing; it is copied again")
         return is_whole
 

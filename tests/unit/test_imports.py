@@ -190,6 +190,17 @@ RULES: dict[str, tuple[str, ...]] = {
         "openstack",
         "requests",
     ),
+    "service": (
+        "errors",
+        "heat",
+        "host",
+        "http.answering",
+        "observer",
+        "oci",
+        "programs",
+        "wording",
+        "yaml",
+    ),
     "client": (
         "trust",
         "ansible",

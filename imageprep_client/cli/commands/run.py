@@ -76,6 +76,7 @@ class Run(base.Lister):
             pin_digests=parsed_args.pin_digests,
             platforms=[Platform.parse(p) for p in parsed_args.platforms],
             referrers=images.ReferrersPolicy(parsed_args.referrers),
+            nondistributable=parsed_args.nondistributable,
             keep_going=parsed_args.keep_going,
             recheck=parsed_args.recheck,
             concurrency=parsed_args.concurrency,
@@ -317,6 +318,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         ),
     )
     options.add_referrers_options(parser)
+    options.add_nondistributable_option(parser)
     parser.add_argument(
         "--from",
         metavar="<place>",

@@ -1,8 +1,10 @@
-# Starts a program on a node, detached from the connection.
-#
-# It is sent over standard input with the program and its job, and needs
-# Python 3.6 and the standard library alone. The program runs below
-# supervise.py in a directory that only this user can read.
+"""Start a program on a node, detached from the connection.
+
+It is sent over standard input with the program and its job, and needs Python
+3.6 and the standard library alone. The program runs below ``supervise.py`` in
+a directory that only this user can read.
+"""
+
 import json
 import os
 import shutil
@@ -12,12 +14,14 @@ import time
 
 
 def write(path, text):
+    """Write a file that only this user can read."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     with os.fdopen(os.open(path, flags, 0o600), "w") as stream:
         stream.write(text)
 
 
 def main(document, words, job):
+    """Start the program; print its lines if it ends at once."""
     name, grace = words.split()
     os.umask(0o077)
     parent = "/run" if os.access("/run", os.W_OK) else "/tmp"  # noqa: S108

@@ -1,6 +1,8 @@
-# Runs the program of a job, and writes how it ended after its lines.
-#
-# It needs Python 3.6 and the standard library alone.
+"""Run the program of a job, and write how it ended after its lines.
+
+It needs Python 3.6 and the standard library alone.
+"""
+
 import json
 import os
 import signal
@@ -9,6 +11,8 @@ import sys
 
 
 def main(directory):
+    """Run the program in a directory to its end."""
+
     def path(name):
         return os.path.join(directory, name)
 

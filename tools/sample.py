@@ -38,9 +38,7 @@ VERSION = "0f9e8d7c6b5a_42ab17e0"
 def write(tree: str) -> None:
     """Make the images of an overcloud in a tree."""
     # A neutron driver has to be chosen; ovn is what a deployment gets.
-    entries = catalog.load(RELEASE).render(
-        {"neutron_driver": "ovn"}
-    )
+    entries = catalog.load(RELEASE).render({"neutron_driver": "ovn"})
     references = [Reference.parse(entry.image) for entry in entries]
     sample = images.overcloud(
         {name.repository: (name.tag, VERSION) for name in references},

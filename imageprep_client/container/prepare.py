@@ -12,6 +12,7 @@ from typing import Any
 from imageprep_client import catalog as catalogs
 from imageprep_client import errors
 from imageprep_client.container import notices, worklist
+from imageprep_client.container.carrying import Carriage, Carrying
 from imageprep_client.container.copying import Copying, row
 from imageprep_client.container.discovery import queries, versioned
 from imageprep_client.container.discovery.availability import Availability
@@ -47,6 +48,7 @@ def prepare(
     now: datetime.datetime,
     known: KnownContent | None = None,
     checks: KeepsChecks | None = None,
+    carrying: Carrying | None = None,
 ) -> PrepareResult:
     """Discover, modify, copy, and write the parameters.
 
@@ -58,6 +60,7 @@ def prepare(
         ``push_destination: true`` where no parameter names it.
     :param known: content that need not be fetched.
     :param checks: see `transfer.engine.copy_all`.
+    :param carrying: where images go instead of to their destinations.
     :raises InputError: nothing was done.
     :raises CombinedFailure: without ``keep_going``, when tags could not be
         discovered; no image was copied.
@@ -84,6 +87,7 @@ def prepare(
         observer,
         known or KnownContent(),
         checks,
+        carrying,
     )
     undercloud_registry = functools.cache(undercloud_registry)
     pins = run.discover(undercloud_registry)
@@ -103,6 +107,8 @@ def prepare(
     for warning in notices.unreachable(work):
         observer.warning(warning)
     result = run.leave(work) if stops else run.carry_out(work)
+    if carrying and not result.failures and not request.dry_run:
+        result = dataclasses.replace(result, carried=carrying.archive.finish())
     outputs.write(request, inputs.catalog, plan, result, vars_text, observer)
     if stops:
         raise queries.together(work.undiscovered)
@@ -170,6 +176,7 @@ class _Run:
         observer: Observer,
         known: KnownContent,
         checks: KeepsChecks | None,
+        carrying: Carrying | None,
     ) -> None:
         self._request = request
         self._inputs = inputs
@@ -195,6 +202,9 @@ class _Run:
         self._modifying = Modifying(
             request, workspaces, self._patient, self._copying, observer
         )
+        self._carriage = carrying and Carriage(
+            carrying, self._copying, self._patient.source, known, observer
+        )
 
     def discover(
         self, undercloud_registry: Callable[[], str]
@@ -207,7 +217,8 @@ class _Run:
         )
 
         def destination(key: worklist.Key) -> versioned.Destination | None:
-            if names := destinations.get(key):
+            names = destinations.get(key)
+            if names and not self._carriage:
                 # The copy reports a destination that cannot be opened.
                 with contextlib.suppress(errors.StoreError):
                     return self._tags.repository(*names)
@@ -244,6 +255,8 @@ class _Run:
         """Copy what is to be copied, look at what is only named."""
         items = work.images
         changes.check(items)
+        if self._carriage:
+            return self._result(work, *self._carriage.carry(items))
         copies = [i for i in items if i.push_destination]
         named = [i for i in items if not i.push_destination]
         availability = self._available(
@@ -287,11 +300,7 @@ class _Run:
             for each in work.undiscovered
         ]
         named_rows.sort(key=lambda each: (each.image, each.destination))
-        return PrepareResult(
-            named_rows,
-            values,
-            failures,
-        )
+        return PrepareResult(named_rows, values, failures)
 
     def _available(self, items: Sequence[worklist.WorkItem]) -> Availability:
         """Ask for images that need not be copied from this host."""

@@ -28,6 +28,12 @@ class PrepareRequest:
     :ivar environment_files: heat environments, later ones win.
     :ivar images_from: the place that all images are read from, stored as a
         run stores them; None: the registries in their names.
+    :ivar carry: the file that all images are carried in; empty: they are
+        copied to their destinations.
+    :ivar part_size: bytes of the parts that the file is cut into; 0: it is
+        not cut.
+    :ivar since: a file that was carried before, or the report of a run at the
+        other site; its layers are left out.
     :ivar environment_directories: their ``*.yaml`` come before the files.
     :ivar optional_directories: those of them that need not exist.
     :ivar roles_files: empty: no filtering by service, unless a plan has
@@ -63,6 +69,9 @@ class PrepareRequest:
 
     environment_files: Sequence[str] = ()
     images_from: Location | None = None
+    carry: str = ""
+    part_size: int = 0
+    since: str = ""
     environment_directories: Sequence[str] = ()
     optional_directories: Sequence[str] = ()
     roles_files: Sequence[str] = ()
@@ -141,11 +150,13 @@ class PrepareResult:
     :ivar parameters: the heat parameters, without those of images whose tag
         could not be discovered. They are written when no image failed.
     :ivar failures: one error per image that failed.
+    :ivar carried: the size of the file that has all images; 0: there is none.
     """
 
     rows: Sequence[Row]
     parameters: Mapping[str, Any]
     failures: Sequence[errors.ImagePrepError] = ()
+    carried: int = 0
 
     @property
     def nothing_done(self) -> bool:

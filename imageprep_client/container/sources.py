@@ -27,6 +27,15 @@ def below(path: str) -> str:
     return rest or path
 
 
+def stored(image: str) -> str:
+    """The repository of an image below a place that has those of a run.
+
+    :raises InvalidReference: when it is no image.
+    """
+    path = path_of(image, Reference.parse(image))
+    return references.check_repository(below(path))
+
+
 def source(image: str, entry: PrepareEntry) -> Reference:
     """The image that an entry means.
 

@@ -39,7 +39,7 @@ def check(request: PrepareRequest, plan: Plan | None) -> None:
             request.log_file,
             [*inputs, request.template_file, *request.spared],
         )
-    if plan is not None and not request.dry_run:
+    if plan is not None and not (request.dry_run or request.carry):
         plan.check_writable()
 
 
@@ -73,6 +73,7 @@ def _paths(request: PrepareRequest) -> list[str]:
         request.ceph_vars_file,
         request.report_file,
         request.report_html_file,
+        request.carry,
     )
     return [path for path in paths if path]
 
@@ -182,7 +183,7 @@ def _write_results(
     """
     if request.ceph_vars_file:
         _write(request.ceph_vars_file, ceph_vars, problems, mode=0o600)
-    if plan is not None and not request.dry_run:
+    if plan is not None and not (request.dry_run or request.carry):
         values = {**catalog.default_parameters(), **result.parameters}
         try:
             written = plan.write_parameters(values, request.header)

@@ -177,6 +177,19 @@ def add_referrers_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_nondistributable_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option about layers that registries need not have."""
+    parser.add_argument(
+        "--nondistributable",
+        action="store_true",
+        help=_(
+            "Copy non-distributable layers that the manifest offers at URLs,"
+            " such as the base of Windows images. Without it they are left"
+            " out, and those who pull the image get them from the URLs"
+        ),
+    )
+
+
 def add_login_options(
     parser: argparse.ArgumentParser, prefix: str = "", of: str = ""
 ) -> None:

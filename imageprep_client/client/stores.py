@@ -193,6 +193,15 @@ class Stores:
             self._served.add(push_destination)
         return home.store(repository)
 
+    def further(self, place: str, repository: str) -> base.Store:
+        """The repository below a further destination.
+
+        Only the push destinations of entries are in the tree of the options.
+        """
+        if self._options.image_serve and not references.is_transport(place):
+            return self._registries.destination(place, repository)
+        return self.destination(place, repository)
+
     def unmirrored(self, place: str, repository: str) -> base.Store:
         """A repository as the registry itself has it."""
         home = self._home(place)

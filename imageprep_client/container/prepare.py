@@ -258,6 +258,7 @@ class _Run:
         if self._carriage:
             return self._result(work, *self._carriage.carry(items))
         copies = [i for i in items if i.push_destination]
+        self._copying.additional.check(copies)
         named = [i for i in items if not i.push_destination]
         availability = self._available(
             [*copies, *named] if self._request.dry_run else named
@@ -299,8 +300,14 @@ class _Run:
             )
             for each in work.undiscovered
         ]
+        additional = self._copying.additional
+        named_rows += additional.rows
         named_rows.sort(key=lambda each: (each.image, each.destination))
+<<<<<<< HEAD
         return PrepareResult(named_rows, values, failures)
+=======
+        return PrepareResult(named_rows, values, failures, additional.failures)
+>>>>>>> main
 
     def _available(self, items: Sequence[worklist.WorkItem]) -> Availability:
         """Ask for images that need not be copied from this host."""
@@ -370,7 +377,8 @@ class _Run:
             self._copying.copy(item, availability.found(item.read_from))
             for item in known
         ]
-        for item, result in zip(known, self._copying.run(copies), strict=True):
+        results = self._copying.run_items(known, copies)
+        for item, result in zip(known, results, strict=True):
             error = result.error
             told = row(item, result)
             if item.modification:
@@ -434,10 +442,14 @@ class _Run:
                 made.copies.get(item.target) or self._copying.copy(item)
                 for item in wanted
             ]
+            if self._copying.additional:
+                settled = made.take_settled(modified)
+                wanted += settled
+                copies += map(self._copying.in_place, settled)
             results: Sequence[engine.CopyResult] = ()
             if copies:
                 with self._patient.locked(self._observer.waiting):
-                    results = self._copying.run(copies)
+                    results = self._copying.run_items(wanted, copies)
         rows = [row(i, r) for i, r in zip(wanted, results, strict=True)]
         failures = [r.error for r in results if r.error]
         return [*made.rows, *rows], [*made.failures, *failures]

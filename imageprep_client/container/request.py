@@ -50,10 +50,13 @@ class PrepareRequest:
         result nor an input.
     :ivar spared: files that no result may replace, and directories that none
         may be in.
+    :ivar also_to: further destinations of all images that are copied.
     :ivar pin_digests: whether parameters name digests instead of tags.
     :ivar platforms: of an index copy only the images for these, and the
         index as it is; empty: what the entries say.
     :ivar referrers: how signatures and other artefacts are copied.
+    :ivar nondistributable: whether non-distributable layers with URLs are
+        copied as well.
     :ivar recheck: look at all content of images that registries have,
         however lately it was seen.
     :ivar keep_going: whether the others are copied when an image fails, be it
@@ -85,9 +88,11 @@ class PrepareRequest:
     log_file: str | None = None
     spared: Sequence[str] = ()
     dry_run: bool = False
+    also_to: Sequence[str] = ()
     pin_digests: bool = False
     platforms: Sequence[Platform] = ()
     referrers: ReferrersPolicy = ReferrersPolicy.COPY
+    nondistributable: bool = False
     keep_going: bool = False
     recheck: bool = False
     concurrency: int = 0
@@ -146,17 +151,30 @@ class Row:
 class PrepareResult:
     """The result of a preparation.
 
-    :ivar rows: one per image, sorted by name.
+    :ivar rows: one per image and destination, sorted by name.
     :ivar parameters: the heat parameters, without those of images whose tag
         could not be discovered. They are written when no image failed.
     :ivar failures: one error per image that failed.
+<<<<<<< HEAD
     :ivar carried: the size of the file that has all images; 0: there is none.
+=======
+    :ivar additional_failures: errors of copies to further destinations.
+>>>>>>> main
     """
 
     rows: Sequence[Row]
     parameters: Mapping[str, Any]
     failures: Sequence[errors.ImagePrepError] = ()
+<<<<<<< HEAD
     carried: int = 0
+=======
+    additional_failures: Sequence[errors.ImagePrepError] = ()
+
+    @property
+    def all_failures(self) -> Sequence[errors.ImagePrepError]:
+        """The errors of all destinations."""
+        return [*self.failures, *self.additional_failures]
+>>>>>>> main
 
     @property
     def nothing_done(self) -> bool:
@@ -173,11 +191,11 @@ class PrepareResult:
             errors.InputError,
         )
         return (
-            bool(self.failures)
+            bool(self.all_failures)
             and all(
                 isinstance(error, access)
                 or isinstance(error.__cause__, access)
-                for error in self.failures
+                for error in self.all_failures
             )
             and not any(row.outcome in _IN_PLACE for row in self.rows)
         )
@@ -198,6 +216,13 @@ class ImageStores(Protocol):
         self, push_destination: str, repository: str
     ) -> base.Store:
         """The repository below a push destination.
+
+        :raises StoreError: when the destination cannot be written to.
+        """
+        ...
+
+    def further(self, place: str, repository: str) -> base.Store:
+        """The repository below a further destination.
 
         :raises StoreError: when the destination cannot be written to.
         """

@@ -189,6 +189,17 @@ RULES: dict[str, tuple[str, ...]] = {
         "openstack",
         "requests",
     ),
+    "service": (
+        "errors",
+        "heat",
+        "host",
+        "http.answering",
+        "observer",
+        "oci",
+        "programs",
+        "wording",
+        "yaml",
+    ),
     "client": (
         "trust",
         "ansible",

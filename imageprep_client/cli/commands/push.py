@@ -67,6 +67,7 @@ class Push(base.Lister):
             append_tag=parsed_args.append_tag,
             multi_arch=parsed_args.multi_arch,
             referrers=images.ReferrersPolicy(parsed_args.referrers),
+            nondistributable=parsed_args.nondistributable,
             dry_run=parsed_args.dry_run,
             local=parsed_args.local,
             cleanup=parsed_args.cleanup,
@@ -93,6 +94,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         ),
     )
     options.add_referrers_options(parser)
+    options.add_nondistributable_option(parser)
     parser.add_argument(
         "--dry-run",
         action="store_true",

@@ -76,9 +76,11 @@ class Run(base.Lister):
             part_size=parsed_args.split_size << 20,
             since=parsed_args.since,
             dry_run=parsed_args.dry_run,
+            also_to=parsed_args.also_to,
             pin_digests=parsed_args.pin_digests,
             platforms=[Platform.parse(p) for p in parsed_args.platforms],
             referrers=images.ReferrersPolicy(parsed_args.referrers),
+            nondistributable=parsed_args.nondistributable,
             keep_going=parsed_args.keep_going,
             recheck=parsed_args.recheck,
             concurrency=parsed_args.concurrency,
@@ -91,16 +93,17 @@ class Run(base.Lister):
                 options.registry_options(parsed_args)
             ).prepare(request, plan=self._plan(parsed_args), observer=observer)
         if result.nothing_done:
-            raise result.failures[0]
-        if result.failures:
-            count, total = len(result.failures), len(result.rows)
+            raise result.all_failures[0]
+        if failures := result.all_failures:
+            count, total = len(failures), len(result.rows)
+            counted = "copies" if parsed_args.also_to else "images"
             kind = (
                 errors.PartialFailure
                 if observer.began
                 else errors.CombinedFailure
             )
             self.failure = kind(
-                f"{count} of {total} images failed", result.failures
+                f"{count} of {total} {counted} failed", failures
             )
         self.summary = output.summary(result.rows)
         self.next_step = _next_step(
@@ -282,6 +285,18 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
 
 def _add_copying(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
+        "--also-to",
+        metavar="<registry>",
+        action="append",
+        default=[],
+        help=_(
+            "Further registry or directory that all images are copied to in"
+            " the same pass (repeatable): what is copied is read once, and a"
+            " destination that is slow or fails does not hold up the others."
+            " The parameters name the push destination of the entries"
+        ),
+    )
+    parser.add_argument(
         "--dry-run",
         action="store_true",
         help=_(
@@ -316,6 +331,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         ),
     )
     options.add_referrers_options(parser)
+    options.add_nondistributable_option(parser)
     parser.add_argument(
         "--from",
         metavar="<place>",

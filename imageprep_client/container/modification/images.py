@@ -44,6 +44,13 @@ class Modified:
         default_factory=list
     )
 
+    def take_settled(self, items: Sequence[WorkItem]) -> list[WorkItem]:
+        """Those that their destinations have; their rows are forgotten."""
+        present = [r for r in self.rows if r.outcome is ImageOutcome.PRESENT]
+        self.rows = [row for row in self.rows if row not in present]
+        targets = {row.destination for row in present}
+        return [item for item in items if item.target in targets]
+
     def leave(self, item: WorkItem) -> None:
         """Record that the run ended before this image was changed."""
         self.rows.append(_row(item, ImageOutcome.LEFT))

@@ -166,7 +166,9 @@ def _strays(tree: TreeDirectory, store: ImageServeStore) -> Iterator[Defect]:
         digest = name.removesuffix(layout.LAYER_SUFFIX)
         regular = tree.regular_size(path) is not None
         content = digests.is_valid(digest) and regular
-        if not content and not layout.is_below(tree, path):
+        headers = tree.read(path, _MAX_HEADERS) if name[0] == "." else None
+        own = path == paths.blob_headers and headers == htaccess.EMPTY_BLOBS
+        if not content and not own and not layout.is_below(tree, path):
             yield Defect(f"blobs/{name}", STRAY)
     tags = set(store.tags())
     for name in tree.entries(paths.manifests):

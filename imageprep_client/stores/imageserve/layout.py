@@ -9,6 +9,7 @@
     v2/<repository>/tags/list                    {"name": ..., "tags": [...]}
     v2/<repository>/blobs/<digest>               a blob
     v2/<repository>/blobs/<digest>.gz            a layer, as tripleo wrote it
+    v2/<repository>/blobs/.htaccess              headers of an empty blob
     v2/<repository>/manifests/<digest>/index.json    a manifest or an index
     v2/<repository>/manifests/<digest>/.htaccess     its response headers
     v2/<repository>/manifests/<tag>.type-map     what a tag names
@@ -79,6 +80,7 @@ class RepositoryPaths:
     def __init__(self, repository: str) -> None:
         self.home = f"{ROOT}/{repository}"
         self.blobs = f"{self.home}/blobs"
+        self.blob_headers = f"{self.blobs}/{HTACCESS}"
         self.manifests = f"{self.home}/manifests"
         self.tags = f"{self.home}/tags"
         self.tags_list = f"{self.tags}/list"

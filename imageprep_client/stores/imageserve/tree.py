@@ -82,7 +82,8 @@ class ImageServeTree:
         with disk.reported(self.path):
             with self._tree.staged(layout.INCOMING) as probe:
                 self._tree.write(probe, b"")
-            self._tree.check_access(layout.ROOT)
+            if self._tree.status(layout.ROOT):
+                self._tree.check_access(layout.ROOT)
 
     def prepare(self) -> None:
         """Make what every writer needs, once."""

@@ -502,3 +502,33 @@ def test_networks(host: str, expected: bool) -> None:
     """Insecure registries may be given by their network."""
     hosts = Hosts(insecure=["192.168.24.1/24", "2001:db8::/64"])
     assert hosts.is_listed(host) is expected
+
+
+# --- layers of non-distributable types
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        [
+            {"code": "UNKNOWN", "message": "unknown error"},
+            {"code": "UNKNOWN", "message": "unknown error", "detail": {}},
+            {"code": "MANIFEST_BLOB_UNKNOWN", "message": "blob unknown"},
+        ],
+        [{"code": "UNKNOWN", "message": "invalid URL on layer"}],
+    ],
+)
+def test_refused_urls(
+    server: RegistryServer, client: RegistryClient, listed: list[object]
+) -> None:
+    """A registry that refuses the URLs of a layer with 500 is asked once."""
+    body = json.dumps({"errors": listed}).encode()
+    server.faults.add(
+        Fault("PUT", "/manifests/", status=500, body=body, times=None)
+    )
+    store = client.destination(server.host, "ns/name")
+    for part in IMAGE.parts:
+        store_suite.push(store, part)
+    with IMAGE.manifest.open() as stream, pytest.raises(errors.Refused):
+        store.push_tagged(IMAGE.descriptor, stream, "1")
+    assert len(server.requests("PUT", "/manifests/")) == 1

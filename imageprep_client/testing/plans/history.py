@@ -12,7 +12,7 @@ from imageprep_client import errors
 from imageprep_client.plans import base
 from imageprep_client.plans.history import path
 from imageprep_client.plans.stored import StoredPlan
-from imageprep_client.testing.plan_host import (
+from imageprep_client.testing.plans.host import (
     FILES,
     PlanHost,
     Watched,
@@ -40,7 +40,7 @@ def present(host: PlanHost) -> dict[str, Any]:
 class HistorySuite:
     """What `plans.base` promises about earlier parameters.
 
-    `plan_suite.PlanSuite` has these tests, too, and says how it is used.
+    `suite.PlanSuite` has these tests, too, and says how it is used.
     """
 
     def test_no_history(self, host: PlanHost) -> None:

@@ -14,7 +14,7 @@ from imageprep_client.plans import base
 from imageprep_client.plans.files import PlanFile, PlanFiles
 from imageprep_client.plans.history import path
 from imageprep_client.plans.stored import ATTEMPTS, StoredPlan
-from imageprep_client.testing.plan_host import (
+from imageprep_client.testing.plans.host import (
     FILES,
     PlanHost,
     Watched,
@@ -59,7 +59,7 @@ def _append(files: PlanFiles, name: str) -> None:
 class ConflictSuite:
     """What `plans.files` and `plans.base` promise when others write, too.
 
-    `plan_suite.PlanSuite` has these tests, too, and says how it is used.
+    `suite.PlanSuite` has these tests, too, and says how it is used.
     """
 
     # Files

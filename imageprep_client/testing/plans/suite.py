@@ -4,7 +4,7 @@ A plan is a `StoredPlan` over files that are kept somewhere, a `PlanFiles`. A
 test module subclasses `PlanSuite` and gives a fixture ``host``, which keeps
 the files of a plan and shows what they are later::
 
-    class TestMine(plan_suite.PlanSuite):
+    class TestMine(suite.PlanSuite):
         @pytest.fixture
         def host(self, tmp_path):
             return MyHost(tmp_path)
@@ -23,9 +23,9 @@ from imageprep_client import errors
 from imageprep_client.heat import document
 from imageprep_client.plans import base, content
 from imageprep_client.plans.stored import StoredPlan
-from imageprep_client.testing.plan_conflict_suite import ConflictSuite
-from imageprep_client.testing.plan_history_suite import HistorySuite
-from imageprep_client.testing.plan_host import (
+from imageprep_client.testing.plans.conflicts import ConflictSuite
+from imageprep_client.testing.plans.history import HistorySuite
+from imageprep_client.testing.plans.host import (
     FILES,
     PlanHost,
     Watched,

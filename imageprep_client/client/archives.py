@@ -46,6 +46,11 @@ def opened(request: PrepareRequest) -> Iterator[Carrying | None]:
             )
         yield None
         return
+    if request.also_to:
+        raise errors.InvalidArgument(
+            "--carry takes the place of all destinations",
+            hint="leave --also-to out",
+        )
     archive = NewArchive(request.carry, part_size=request.part_size)
     with contextlib.closing(archive):
         report = ""

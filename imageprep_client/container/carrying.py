@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from imageprep_client import errors
-from imageprep_client.container import copying, sources
+from imageprep_client.container import copying, places
 from imageprep_client.container.copying import Copying
 from imageprep_client.container.request import Row
 from imageprep_client.container.worklist import WorkItem
@@ -108,7 +108,7 @@ class Carriage:
         if item.source.digest and isinstance(platforms, graph.OnePlatform):
             # It is looked for by the digest of the index.
             platforms = graph.SomePlatforms((platforms.platform,))
-        repository = sources.stored(item.image)
+        repository = places.stored(item.image)
         return dataclasses.replace(
             self._copier.read(item, self._archive.store(repository)),
             tag=item.source.tag or "latest",
@@ -119,7 +119,7 @@ class Carriage:
         """Leave out the layers of the images that a report names."""
         gone = []
         for row in _rows(path):
-            repository = sources.stored(row["image"])
+            repository = places.stored(row["image"])
             store = self._source(Reference.parse(row["source"]))
             try:
                 root = store.resolve(row["digest"])
@@ -161,7 +161,7 @@ def _rows(path: str) -> list[dict[str, Any]]:
         rows = [row for row in document["images"] if row["digest"]]
         for row in rows:
             Reference.parse(row["source"])
-            sources.stored(row["image"])
+            places.stored(row["image"])
     except (
         ValueError,
         LookupError,

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 import dataclasses
-from collections.abc import Mapping, Sequence
-=======
 from collections.abc import Callable, Mapping, Sequence
->>>>>>> main
 
 from imageprep_client.container.additional import Additional
 from imageprep_client.container.discovery.queries import DestinationTags
@@ -69,13 +65,6 @@ class Copying:
                     item.push_destination, item.repository
                 ),
             ),
-<<<<<<< HEAD
-=======
-            tag=item.tag,
-            platforms=platforms,
-            referrers=self._request.referrers,
-            nondistributable=self._request.nondistributable,
->>>>>>> main
             descriptor=descriptor or self.known(item.read_from),
             current=self._tags.known(
                 item.push_destination, item.repository, item.tag
@@ -92,6 +81,7 @@ class Copying:
             tag=item.tag,
             platforms=self.platforms(item),
             referrers=self._request.referrers,
+            nondistributable=self._request.nondistributable,
             descriptor=self.known(item.read_from),
             admission=self._stores.admission(item.source),
         )

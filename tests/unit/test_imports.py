@@ -191,6 +191,23 @@ RULES: dict[str, tuple[str, ...]] = {
         "openstack",
         "requests",
     ),
+    "machine": (
+        "errors",
+        "host",
+        "observer",
+        "oci",
+        "programs",
+        "stores.base",
+        "stores.verify",
+        "transfer",
+    ),
+    "machine.archives.compression": (
+        "machine.archives.judging",
+        "backports",
+        "compression",
+        "isal",
+    ),
+    "machine.nspawn": ("errors", "heat.document"),
     "service": (
         "errors",
         "heat",

@@ -111,3 +111,45 @@ class Observer:
 
     def warning(self, text: str) -> None:
         """A fact that the user should know and that is no failure."""
+
+
+class Forwarding(Observer):
+    """Tells another observer everything; the base of those that add to it."""
+
+    def __init__(self, inner: Observer) -> None:
+        self._inner = inner
+
+    def phase(self, phase: Phase, total: int) -> None:
+        self._inner.phase(phase, total)
+
+    def advanced(self, phase: Phase) -> None:
+        self._inner.advanced(phase)
+
+    def image_started(self, image: str) -> None:
+        self._inner.image_started(image)
+
+    def image_finished(self, image: str, outcome: ImageOutcome) -> None:
+        self._inner.image_finished(image, outcome)
+
+    def bytes_expected(self, count: int) -> None:
+        self._inner.bytes_expected(count)
+
+    def bytes_copied(self, count: int) -> None:
+        self._inner.bytes_copied(count)
+
+    def blob_finished(self, blob: Descriptor, outcome: BlobOutcome) -> None:
+        self._inner.blob_finished(blob, outcome)
+
+    def retrying(
+        self, what: str, attempt: int, seconds: float, limit: int
+    ) -> None:
+        self._inner.retrying(what, attempt, seconds, limit)
+
+    def waiting(self, what: str) -> None:
+        self._inner.waiting(what)
+
+    def note(self, text: str) -> None:
+        self._inner.note(text)
+
+    def warning(self, text: str) -> None:
+        self._inner.warning(text)

@@ -1,6 +1,7 @@
-"""The commands: words in, one call of the client, rows out.
+"""The command line: words in, one call of the client, rows out.
 
-Every ``openstack`` command imports the modules of all commands. A command
-therefore imports the module of `imageprep_client.client` that it needs only
-when it is used.
+This package is the machinery that commands share; the commands are in
+`imageprep_client.cli.commands`. Every ``openstack`` command imports all of
+them, so a command imports the modules of `imageprep_client.client` that it
+needs inside its methods.
 """

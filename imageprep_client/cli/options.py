@@ -135,6 +135,22 @@ def add_concurrency_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_history_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that bounds the history of a plan."""
+    from imageprep_client.client import plans
+
+    parser.add_argument(
+        "--plan-history",
+        metavar="<number>",
+        type=positive,
+        default=plans.HISTORY,
+        help=_(
+            "Earlier parameters of the plan that are kept beside it, at most"
+            " (default: %(default)s)"
+        ),
+    )
+
+
 def add_referrers_options(parser: argparse.ArgumentParser) -> None:
     """Add the options about what is attached to an image."""
     referrers = parser.add_mutually_exclusive_group()
@@ -157,6 +173,19 @@ def add_referrers_options(parser: argparse.ArgumentParser) -> None:
         help=_(
             "Leave signatures, attestations and other artefacts that are"
             " attached to images behind"
+        ),
+    )
+
+
+def add_nondistributable_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option about layers that registries need not have."""
+    parser.add_argument(
+        "--nondistributable",
+        action="store_true",
+        help=_(
+            "Copy non-distributable layers that the manifest offers at URLs,"
+            " such as the base of Windows images. Without it they are left"
+            " out, and those who pull the image get them from the URLs"
         ),
     )
 

@@ -6,8 +6,11 @@ import datetime
 
 from imageprep_client.client import policies
 from imageprep_client.client.stores import RegistryOptions, Stores
-from imageprep_client.container import hotfixing
-from imageprep_client.container.hotfixing import HotfixRequest, HotfixResult
+from imageprep_client.container.hotfix import installation
+from imageprep_client.container.hotfix.installation import (
+    HotfixRequest,
+    HotfixResult,
+)
 from imageprep_client.host import undercloud
 from imageprep_client.observer import Observer
 
@@ -21,14 +24,14 @@ def hotfix_images(
     options: RegistryOptions | None = None,
     observer: Observer = _SILENT,
 ) -> HotfixResult:
-    """Install packages into images; see `container.hotfixing.hotfix`.
+    """Install packages into images; see `container.installation.hotfix`.
 
     :raises InvalidFile: when the signature policy cannot be used.
     """
     options = options or RegistryOptions()
     policies.check(options.signature_policy)
     with Stores(options, observer) as stores:
-        return hotfixing.hotfix(
+        return installation.hotfix(
             request,
             source=stores.source,
             destination=stores.destination,

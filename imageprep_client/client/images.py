@@ -23,6 +23,7 @@ from imageprep_client.container.request import (
 from imageprep_client.heat.parameters import Credential, PrepareParameters
 from imageprep_client.host import cache, undercloud
 from imageprep_client.observer import Observer
+from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
 from imageprep_client.retry import ONE_ATTEMPT, PATIENT
@@ -33,6 +34,7 @@ __all__ = [
     "ENVIRONMENT_DIRECTORY",
     "ContainerImages",
     "Credential",
+    "Location",
     "PrepareRequest",
     "PrepareResult",
     "PushRequest",
@@ -85,7 +87,10 @@ class ContainerImages:
                     policy=PATIENT if patient else ONE_ATTEMPT,
                     concurrency=request.concurrency or CONCURRENCY,
                 )
-                return stack.enter_context(stores)
+                stack.enter_context(stores)
+                if request.images_from:
+                    stores.check_place(request.images_from)
+                return stores
 
             place = cache.directory(os.environ, pathlib.Path.home())
             content = cache.ContentCache(place / "content")
@@ -163,15 +168,15 @@ class ContainerImages:
         """The versioned tag behind the tag of an image.
 
         :param image: a `Location` of an image.
-        :param label: as in `discovery.discover`; it may not be empty.
+        :param label: as in `versioned.discover`; it may not be empty.
         :raises DiscoveryError: when no tag comes out.
         """
-        from imageprep_client.container import discovery
+        from imageprep_client.container.discovery import versioned
 
         reference = Reference.parse(image)
         with Stores(self._options, observer) as stores:
             stores.check_tree()
-            return discovery.versioned_tag(
+            return versioned.versioned_tag(
                 stores.reading(reference.registry, reference.repository),
                 str(reference),
                 reference.identifier,

@@ -190,6 +190,15 @@ class Stores:
             self._served.add(push_destination)
         return home.store(repository)
 
+    def further(self, place: str, repository: str) -> base.Store:
+        """The repository below a further destination.
+
+        Only the push destinations of entries are in the tree of the options.
+        """
+        if self._options.image_serve and not references.is_transport(place):
+            return self._registries.destination(place, repository)
+        return self.destination(place, repository)
+
     def unmirrored(self, place: str, repository: str) -> base.Store:
         """A repository as the registry itself has it."""
         home = self._home(place)
@@ -216,18 +225,16 @@ class Stores:
         """
         self.check_tree()
         home = self._home(place)
-        if (
-            isinstance(home, ImageServeTree)
-            and not (home.path / "v2").is_dir()
-        ):
-            raise errors.InvalidArgument(
-                f"{home.path}: no tree of images, there is no v2 in it"
-            )
-        if isinstance(home, LayoutRoot) and not home.path.is_dir():
-            raise errors.InvalidArgument(
-                f"{home.path}: {disk.absence(home.path)}"
-            )
+        _check(home)
         return home or _Remote(self._registries, place)
+
+    def check_place(self, location: Location) -> None:
+        """See that the directory of a place to read from exists.
+
+        :raises InvalidArgument: when there is no directory or tree.
+        """
+        if not location.is_registry:
+            _check(self._home(location.registry))
 
     def are_one(self, place: str, other: str) -> bool:
         """Whether two names mean the same registry or tree."""
@@ -310,6 +317,18 @@ class Stores:
         return TREE if undercloud.is_this_host(host) else ""
 
 
+def _check(home: ImageServeTree | LayoutRoot | MemoryRegistry | None) -> None:
+    """See that a directory is one."""
+    if not isinstance(home, ImageServeTree | LayoutRoot):
+        return
+    if not home.path.is_dir():
+        raise errors.InvalidArgument(f"{home.path}: {disk.absence(home.path)}")
+    if isinstance(home, ImageServeTree) and not (home.path / "v2").is_dir():
+        raise errors.InvalidArgument(
+            f"{home.path}: no tree of images, there is no v2 in it"
+        )
+
+
 class _Remote:
     """All of a registry that is reached over the network."""
 
@@ -368,10 +387,9 @@ def _token_servers(texts: Iterable[str]) -> dict[str, str]:
         registry, _, url = text.partition("=")
         try:
             references.check_registry(registry)
-            usable = urls.origin(url)[0] == "https"
-        except (errors.InvalidReference, errors.ServerFault):
-            usable = False
-        if not usable:
+        except errors.InvalidReference:
+            url = ""
+        if not urls.is_https(url):
             raise errors.InvalidArgument(
                 f"--token-server {redacted(text)[:200]!r}: expected"
                 " <registry>=https://..."

@@ -93,7 +93,7 @@ class LocalWorkspace:
 
 
 class LocalWorkspaces:
-    """Opens workspaces; see `container.modifying.Workspaces`.
+    """Opens workspaces; see `container.modification.workspace.Workspaces`.
 
     :param observer: is told of images that cannot be kept.
     """

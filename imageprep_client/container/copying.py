@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from imageprep_client.container.discovering import DestinationTags
+from imageprep_client.container.additional import Additional
+from imageprep_client.container.discovery.queries import DestinationTags
 from imageprep_client.container.request import ImageStores, PrepareRequest, Row
 from imageprep_client.container.worklist import WorkItem
 from imageprep_client.observer import Observer
@@ -19,6 +20,7 @@ class Copying:
     """Makes copies, as the request says, and has the engine do them.
 
     :ivar concurrency: pieces of work at once.
+    :ivar additional: the copies to further destinations.
     :param descriptors: what sources were found to be; that is copied,
         whatever their tags name by then.
     :param content: the manifests and configs that discovery read; they are
@@ -38,6 +40,7 @@ class Copying:
         checks: KeepsChecks | None,
     ) -> None:
         self.concurrency = request.concurrency or engine.CONCURRENCY
+        self.additional = Additional(request.also_to, stores)
         self._request = request
         self._stores = stores
         self._observer = observer
@@ -60,15 +63,16 @@ class Copying:
             platforms = graph.ALL_PLATFORMS
         return Copy(
             name=str(item.source),
-            source=self._stores.source(item.source),
-            reference=item.source.identifier,
+            source=self._stores.source(item.read_from),
+            reference=item.read_from.identifier,
             destination=self._stores.destination(
                 item.push_destination, item.repository
             ),
             tag=item.tag,
             platforms=platforms,
             referrers=self._request.referrers,
-            descriptor=descriptor or self.known(item.source),
+            nondistributable=self._request.nondistributable,
+            descriptor=descriptor or self.known(item.read_from),
             admission=self._stores.admission(item.source),
             current=self._tags.known(
                 item.push_destination, item.repository, item.tag
@@ -79,9 +83,53 @@ class Copying:
         """The manifest that discovery found for this source, or None."""
         return self._descriptors.get(source)
 
+    def in_place(self, item: WorkItem) -> Copy:
+        """A copy of an image from its destination, to further ones."""
+        store = self._stores.destination(
+            item.push_destination, item.repository
+        )
+        return Copy(
+            name=item.target,
+            source=store,
+            reference=item.tag,
+            destination=store,
+            tag=item.tag,
+        )
+
+    def run_items(
+        self, items: Sequence[WorkItem], copies: Sequence[Copy]
+    ) -> Sequence[engine.CopyResult]:
+        """As `run` for the copies of these items, and further destinations.
+
+        :returns: the results of `copies`.
+        """
+        if not self.additional:
+            return self.run(copies)
+        more = [
+            self.additional.copies(item, copy)
+            for item, copy in zip(items, copies, strict=True)
+        ]
+        results = list(
+            self._do(
+                engine.copy_to_several,
+                [*copies, *(copy for group in more for copy in group)],
+            )
+        )
+        further = iter(results[len(copies) :])
+        for item, group in zip(items, more, strict=True):
+            self.additional.note(item, [next(further) for _ in group])
+        return results[: len(copies)]
+
     def run(self, copies: Sequence[Copy]) -> Sequence[engine.CopyResult]:
         """Have them done, or estimated in a dry run."""
-        return engine.copy_all(
+        return self._do(engine.copy_all, copies)
+
+    def _do(
+        self,
+        copy: Callable[..., Sequence[engine.CopyResult]],
+        copies: Sequence[Copy],
+    ) -> Sequence[engine.CopyResult]:
+        return copy(
             copies,
             observer=self._observer,
             concurrency=self.concurrency,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from imageprep_client import errors
+from imageprep_client.container import sources
 from imageprep_client.heat.parameters import PrepareEntry, PrepareParameters
 from imageprep_client.host import undercloud
-from imageprep_client.oci import reference as references
 from imageprep_client.oci.location import Location
 
 
@@ -35,14 +35,9 @@ def location(
 
 
 def repository(path: str, location: Location) -> str:
-    """The repository at a location for an image.
-
-    The part of the rendered name before its first slash is replaced, even
-    where that is no registry but a namespace of docker.io: the parameters of
-    deployments have always been made like this.
+    """The repository at a location for an image; see `sources.below`.
 
     :param path: the name of the image without tag and digest.
     :raises InvalidReference: when it is no repository.
     """
-    _, below = references.split(path)
-    return location.repository(below or path)
+    return location.repository(sources.below(path))

@@ -11,25 +11,20 @@ from typing import Any
 
 from imageprep_client import catalog as catalogs
 from imageprep_client import errors
-from imageprep_client.container import (
-    ceph,
-    changes,
-    discovering,
-    discovery,
-    naming,
-    notices,
-    outputs,
-    worklist,
-)
-from imageprep_client.container.availability import Availability
+from imageprep_client.container import notices, worklist
 from imageprep_client.container.copying import Copying, row
-from imageprep_client.container.modifying import Modifying, Workspaces
+from imageprep_client.container.discovery import queries, versioned
+from imageprep_client.container.discovery.availability import Availability
+from imageprep_client.container.modification import changes
+from imageprep_client.container.modification.images import Modifying
+from imageprep_client.container.modification.workspace import Workspaces
 from imageprep_client.container.request import (
     OpenStores,
     PrepareRequest,
     PrepareResult,
     Row,
 )
+from imageprep_client.container.results import ceph, naming, outputs
 from imageprep_client.heat import environment, parameters, roles, services
 from imageprep_client.observer import ImageOutcome, Observer
 from imageprep_client.oci.descriptor import Descriptor
@@ -98,6 +93,7 @@ def prepare(
         parameters=inputs.parameters,
         undercloud_registry=undercloud_registry,
         now=now,
+        images_from=request.images_from,
     )
     if not work.images and not work.undiscovered:
         observer.warning(
@@ -109,7 +105,7 @@ def prepare(
     result = run.leave(work) if stops else run.carry_out(work)
     outputs.write(request, inputs.catalog, plan, result, vars_text, observer)
     if stops:
-        raise discovering.together(work.undiscovered)
+        raise queries.together(work.undiscovered)
     return result
 
 
@@ -186,7 +182,7 @@ class _Run:
         self._opened = [self._patient]
         self._descriptors: dict[Reference, Descriptor] = {}
         self._content = known
-        self._tags = discovering.DestinationTags(self._patient.destination)
+        self._tags = queries.DestinationTags(self._patient.destination)
         self._copying = Copying(
             request,
             self._patient,
@@ -204,25 +200,28 @@ class _Run:
         self, undercloud_registry: Callable[[], str]
     ) -> Mapping[worklist.Key, worklist.Pin]:
         """The tags and labels of the images whose entries ask for them."""
-        destinations = discovering.destinations(
+        destinations = queries.destinations(
             self._inputs.selections,
             self._inputs.parameters,
             undercloud_registry,
         )
 
-        def destination(key: worklist.Key) -> discovery.Destination | None:
+        def destination(key: worklist.Key) -> versioned.Destination | None:
             if names := destinations.get(key):
                 # The copy reports a destination that cannot be opened.
                 with contextlib.suppress(errors.StoreError):
                     return self._tags.repository(*names)
             return None
 
-        found = discovering.discover(
-            worklist.to_discover(self._inputs.selections),
+        found = queries.discover(
+            worklist.to_discover(
+                self._inputs.selections, self._request.images_from
+            ),
             self._patient.source,
             observer=self._observer,
             concurrency=self._concurrency,
             known=self._content,
+            stored=self._request.images_from is not None,
             destination=destination,
         )
         self._descriptors.update(found.descriptors)
@@ -246,6 +245,7 @@ class _Run:
         items = work.images
         changes.check(items)
         copies = [i for i in items if i.push_destination]
+        self._copying.additional.check(copies)
         named = [i for i in items if not i.push_destination]
         availability = self._available(
             [*copies, *named] if self._request.dry_run else named
@@ -287,12 +287,10 @@ class _Run:
             )
             for each in work.undiscovered
         ]
+        additional = self._copying.additional
+        named_rows += additional.rows
         named_rows.sort(key=lambda each: (each.image, each.destination))
-        return PrepareResult(
-            named_rows,
-            values,
-            failures,
-        )
+        return PrepareResult(named_rows, values, failures, additional.failures)
 
     def _available(self, items: Sequence[worklist.WorkItem]) -> Availability:
         """Ask for images that need not be copied from this host."""
@@ -308,7 +306,7 @@ class _Run:
             )
 
         availability = Availability(resolve, self._observer, self._concurrency)
-        availability.ask(item.source for item in items)
+        availability.ask(item.read_from for item in items)
         return availability
 
     def _look(
@@ -320,12 +318,12 @@ class _Run:
         rows = []
         failures: list[errors.ImagePrepError] = []
         for item in items:
-            found = availability.found(item.source)
-            missing = availability.missing(item.source)
+            found = availability.found(item.read_from)
+            missing = availability.missing(item.read_from)
             if missing is not None:
                 failures.append(missing)
             elif found is None and self._request.pin_digests:
-                reason = availability.unchecked(item.source)
+                reason = availability.unchecked(item.read_from)
                 missing = errors.Unreachable(
                     f"{item.source}: its digest is not known: {reason}",
                     hint=reason.hint if reason else None,
@@ -351,18 +349,19 @@ class _Run:
         availability: Availability,
     ) -> tuple[list[Row], list[errors.ImagePrepError]]:
         """Rows of what a run would copy, as far as registries answer."""
-        unknown = [i for i in items if not availability.found(i.source)]
-        known = [i for i in items if availability.found(i.source)]
+        unknown = [i for i in items if not availability.found(i.read_from)]
+        known = [i for i in items if availability.found(i.read_from)]
         rows, failures = self._look(unknown, availability)
         rows = [
             dataclasses.replace(each, destination=item.target)
             for each, item in zip(rows, unknown, strict=True)
         ]
         copies = [
-            self._copying.copy(item, availability.found(item.source))
+            self._copying.copy(item, availability.found(item.read_from))
             for item in known
         ]
-        for item, result in zip(known, self._copying.run(copies), strict=True):
+        results = self._copying.run_items(known, copies)
+        for item, result in zip(known, results, strict=True):
             error = result.error
             told = row(item, result)
             if item.modification:
@@ -426,10 +425,14 @@ class _Run:
                 made.copies.get(item.target) or self._copying.copy(item)
                 for item in wanted
             ]
+            if self._copying.additional:
+                settled = made.take_settled(modified)
+                wanted += settled
+                copies += map(self._copying.in_place, settled)
             results: Sequence[engine.CopyResult] = ()
             if copies:
                 with self._patient.locked(self._observer.waiting):
-                    results = self._copying.run(copies)
+                    results = self._copying.run_items(wanted, copies)
         rows = [row(i, r) for i, r in zip(wanted, results, strict=True)]
         failures = [r.error for r in results if r.error]
         return [*made.rows, *rows], [*made.failures, *failures]

@@ -38,6 +38,8 @@ class PushRequest:
     :ivar append_tag: is added to the tag at the destination.
     :ivar multi_arch: copy an index as it is, not one image of it.
     :ivar referrers: what happens to signatures and other artefacts.
+    :ivar nondistributable: whether non-distributable layers with URLs are
+        copied as well.
     """
 
     image: str
@@ -45,6 +47,7 @@ class PushRequest:
     append_tag: str = ""
     multi_arch: bool = False
     referrers: ReferrersPolicy = ReferrersPolicy.COPY
+    nondistributable: bool = False
     dry_run: bool = False
     local: bool = False
     cleanup: bool = False
@@ -199,6 +202,7 @@ def push(
         if request.multi_arch
         else graph.OnePlatform(graph.host_platform()),
         referrers=request.referrers,
+        nondistributable=request.nondistributable,
         admission=admission,
     )
 

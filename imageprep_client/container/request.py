@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 from imageprep_client import errors
 from imageprep_client.heat.parameters import PrepareParameters
 from imageprep_client.observer import ImageOutcome
+from imageprep_client.oci.location import Location
 from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
@@ -25,6 +26,8 @@ class PrepareRequest:
     """One preparation, as the command line or a program asks for it.
 
     :ivar environment_files: heat environments, later ones win.
+    :ivar images_from: the place that all images are read from, stored as a
+        run stores them; None: the registries in their names.
     :ivar environment_directories: their ``*.yaml`` come before the files.
     :ivar optional_directories: those of them that need not exist.
     :ivar roles_files: empty: no filtering by service, unless a plan has
@@ -41,10 +44,13 @@ class PrepareRequest:
         result nor an input.
     :ivar spared: files that no result may replace, and directories that none
         may be in.
+    :ivar also_to: further destinations of all images that are copied.
     :ivar pin_digests: whether parameters name digests instead of tags.
     :ivar platforms: of an index copy only the images for these, and the
         index as it is; empty: what the entries say.
     :ivar referrers: how signatures and other artefacts are copied.
+    :ivar nondistributable: whether non-distributable layers with URLs are
+        copied as well.
     :ivar recheck: look at all content of images that registries have,
         however lately it was seen.
     :ivar keep_going: whether the others are copied when an image fails, be it
@@ -59,6 +65,7 @@ class PrepareRequest:
     """
 
     environment_files: Sequence[str] = ()
+    images_from: Location | None = None
     environment_directories: Sequence[str] = ()
     optional_directories: Sequence[str] = ()
     roles_files: Sequence[str] = ()
@@ -72,9 +79,11 @@ class PrepareRequest:
     log_file: str | None = None
     spared: Sequence[str] = ()
     dry_run: bool = False
+    also_to: Sequence[str] = ()
     pin_digests: bool = False
     platforms: Sequence[Platform] = ()
     referrers: ReferrersPolicy = ReferrersPolicy.COPY
+    nondistributable: bool = False
     keep_going: bool = False
     recheck: bool = False
     concurrency: int = 0
@@ -133,15 +142,22 @@ class Row:
 class PrepareResult:
     """The result of a preparation.
 
-    :ivar rows: one per image, sorted by name.
+    :ivar rows: one per image and destination, sorted by name.
     :ivar parameters: the heat parameters, without those of images whose tag
         could not be discovered. They are written when no image failed.
     :ivar failures: one error per image that failed.
+    :ivar additional_failures: errors of copies to further destinations.
     """
 
     rows: Sequence[Row]
     parameters: Mapping[str, Any]
     failures: Sequence[errors.ImagePrepError] = ()
+    additional_failures: Sequence[errors.ImagePrepError] = ()
+
+    @property
+    def all_failures(self) -> Sequence[errors.ImagePrepError]:
+        """The errors of all destinations."""
+        return [*self.failures, *self.additional_failures]
 
     @property
     def nothing_done(self) -> bool:
@@ -158,11 +174,11 @@ class PrepareResult:
             errors.InputError,
         )
         return (
-            bool(self.failures)
+            bool(self.all_failures)
             and all(
                 isinstance(error, access)
                 or isinstance(error.__cause__, access)
-                for error in self.failures
+                for error in self.all_failures
             )
             and not any(row.outcome in _IN_PLACE for row in self.rows)
         )
@@ -172,7 +188,7 @@ class ImageStores(Protocol):
     """Opens stores; the composition root knows how."""
 
     def source(self, reference: Reference) -> base.ReadableStore:
-        """The repository that an image is pulled from."""
+        """The repository that an image is read from."""
         ...
 
     def admission(self, reference: Reference) -> Admits | None:
@@ -183,6 +199,13 @@ class ImageStores(Protocol):
         self, push_destination: str, repository: str
     ) -> base.Store:
         """The repository below a push destination.
+
+        :raises StoreError: when the destination cannot be written to.
+        """
+        ...
+
+    def further(self, place: str, repository: str) -> base.Store:
+        """The repository below a further destination.
 
         :raises StoreError: when the destination cannot be written to.
         """

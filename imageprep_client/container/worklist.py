@@ -13,7 +13,7 @@ from datetime import datetime
 
 from imageprep_client import errors
 from imageprep_client.catalog import Catalog, TableImage, filters
-from imageprep_client.container import destinations
+from imageprep_client.container import destinations, sources
 from imageprep_client.heat.parameters import (
     PrepareEntry,
     PrepareParameters,
@@ -66,7 +66,8 @@ Key = tuple[str, str]
 class Query:
     """One image to find something out about.
 
-    :ivar reference: where it is pulled from.
+    :ivar reference: the image by its name.
+    :ivar read_from: where it is read.
     :ivar label: as in `Selection`; empty where only labels are wanted.
     :ivar default_tag: whether the tag it has will do.
     :ivar labels: the names of labels that decide about a modification.
@@ -74,6 +75,7 @@ class Query:
 
     key: Key
     reference: Reference
+    read_from: Reference
     label: str
     default_tag: bool
     labels: frozenset[str] = frozenset()
@@ -111,7 +113,9 @@ class WorkItem:
     """One container image and what is to be done with it.
 
     :ivar image: its name as rendered, with the discovered tag.
-    :ivar source: where it is pulled from.
+    :ivar source: where it is pulled from, by its name.
+    :ivar read_from: where it is read: `source`, or the place that has all
+        images of the run.
     :ivar push_destination: the registry it is copied to, or the transport
         and its place, without a path below it; empty: it is not copied.
     :ivar target: what the parameters name.
@@ -124,6 +128,7 @@ class WorkItem:
 
     image: str
     source: Reference
+    read_from: Reference
     push_destination: str
     target: str
     repository: str
@@ -240,8 +245,13 @@ def _shown(value: object) -> object:
     return redacted(value) if isinstance(value, str) else value
 
 
-def to_discover(selections: Sequence[Selection]) -> tuple[Query, ...]:
-    """The images whose tag or labels have to be found out, each once."""
+def to_discover(
+    selections: Sequence[Selection], images_from: Location | None = None
+) -> tuple[Query, ...]:
+    """The images whose tag or labels have to be found out, each once.
+
+    :param images_from: as in `build`.
+    """
     queries: dict[Key, Query] = {}
     for selection in selections:
         entry = selection.entry
@@ -252,7 +262,8 @@ def to_discover(selections: Sequence[Selection]) -> tuple[Query, ...]:
             asked = queries[key].labels if key in queries else frozenset()
             queries[key] = Query(
                 key=key,
-                reference=_source(image.image, entry),
+                reference=sources.source(image.image, entry),
+                read_from=sources.read_from(image.image, entry, images_from),
                 label=selection.label,
                 default_tag=not selection.label
                 or selection.keeps_tag(image.image),
@@ -268,6 +279,7 @@ def build(
     parameters: PrepareParameters,
     undercloud_registry: Callable[[], str],
     now: datetime,
+    images_from: Location | None = None,
 ) -> Worklist:
     """Say for every selected image where it comes from and goes to.
 
@@ -279,6 +291,8 @@ def build(
     :param undercloud_registry: ``host:port`` of the undercloud's registry;
         called only when an entry needs it, and once.
     :param now: for the tags of modified images.
+    :param images_from: where all images are read, stored as a run stores
+        them; None: the registries in their names.
     :raises InvalidFile: when images cannot go where an entry says, or would
         be modified and copied for every platform.
     """
@@ -298,7 +312,7 @@ def build(
             key = (image.image, selection.label)
             pin = pins.get(key, Pin(""))
             if pin.error is not None and selection.is_discovered:
-                source = _source(image.image, entry)
+                source = sources.source(image.image, entry)
                 undiscovered[key] = Undiscovered(
                     image.image, source, pin.error
                 )
@@ -314,6 +328,10 @@ def build(
                     hint="put multi_arch: false into this entry",
                 )
             item = _item(entry, image, pin, place, modification, multi_arch)
+            item = dataclasses.replace(
+                item,
+                read_from=sources.read_from(item.image, entry, images_from),
+            )
             items[item.target] = item
             values.update(dict.fromkeys(image.parameters, item.target))
     named: dict[str, list[str]] = {}
@@ -338,7 +356,7 @@ def _item(
     multi_arch: bool,
 ) -> WorkItem:
     reference = Reference.parse(image.image)
-    path = path_of(image.image, reference)
+    path = sources.path_of(image.image, reference)
     tag = pin.tag or reference.tag or "latest"
     digest = f"@{reference.digest}" if reference.digest else ""
     name = f"{path}:{tag}{digest}"
@@ -357,9 +375,11 @@ def _item(
             f"{image.image} cannot be stored: {error}",
             key=entry.key,
         ) from error
+    source = sources.source(name, entry)
     return WorkItem(
         image=name,
-        source=_source(name, entry),
+        source=source,
+        read_from=source,
         push_destination=place.registry if place else "",
         target=f"{path}:{stored}{digest}",
         repository=repository,
@@ -369,36 +389,6 @@ def _item(
         modification=modification,
         entry=entry,
     )
-
-
-def path_of(image: str, reference: Reference) -> str:
-    """The name of an image without its tag and digest."""
-    return image.partition("@")[0].removesuffix(f":{reference.tag}")
-
-
-def _source(image: str, entry: PrepareEntry) -> Reference:
-    """Where an image is pulled from.
-
-    ``pull_source`` takes the place of the registry in the name, or goes in
-    front of a name that has none.
-
-    :raises InvalidFile: when that makes no image.
-    """
-    if not entry.pull_source:
-        return Reference.parse(image)
-    first, below = references.split(image)
-    if not references.is_transport(first) and not references.is_registry(
-        first
-    ):
-        below = image
-    try:
-        source = Location.parse(entry.pull_source)
-        path = f"{source.path}/{below}" if source.path else below
-        return Reference.parse(references.join(source.registry, path))
-    except errors.InvalidReference as error:
-        raise errors.InvalidFile(
-            entry.path, str(error), key=f"{entry.key}.pull_source"
-        ) from error
 
 
 def _multi_arch(entry: PrepareEntry, parameters: PrepareParameters) -> bool:

@@ -12,6 +12,8 @@ from pathlib import Path
 _LOCKS = Path("/proc/locks")
 #: Seconds between two attempts while another process has the lock.
 _INTERVAL = 0.05
+#: Seconds after which a caller that still waits is reminded.
+REMINDER = 60.0
 
 
 @contextlib.contextmanager
@@ -28,36 +30,38 @@ def locked(
     descriptors exclude each other, also in one process.
 
     :param timeout: seconds to wait; None waits for as long as it takes.
-    :param waiting: called once, when another process has the lock.
+    :param waiting: called when another process has the lock, and again every
+        `REMINDER` seconds.
     :raises BlockingIOError: when another process still has it then.
     """
     operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    end = None if timeout is None else time.monotonic() + timeout
-    try:
-        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if waiting:
-            waiting()
-        _wait(descriptor, operation, end)
+    begin = time.monotonic()
+    reminder = 0.0
+    while True:
+        try:
+            fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            waited = time.monotonic() - begin
+            if waiting and waited >= reminder:
+                waiting()
+                reminder += REMINDER
+            if timeout is not None and waited >= timeout:
+                raise
+            time.sleep(_INTERVAL)
     try:
         yield
     finally:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
-def _wait(descriptor: int, operation: int, end: float | None) -> None:
-    if end is None:
-        fcntl.flock(descriptor, operation)
-        return
-    while True:
-        try:
-            fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                raise
-            time.sleep(_INTERVAL)
-        else:
-            return
+def is_locked(descriptor: int) -> bool:
+    """Whether another process has the exclusive lock of an open file."""
+    try:
+        with locked(descriptor, shared=True, timeout=0):
+            return False
+    except BlockingIOError:
+        return True
 
 
 def owner(status: os.stat_result) -> int | None:

@@ -160,6 +160,13 @@ class Response:
             return None
         return int(text) if LENGTH.fullmatch(text) else None
 
+    def whole_size(self) -> int | None:
+        """The size of the whole content, also where this is a range of it."""
+        if self.status != 206:
+            return self.length()
+        text = self.headers.get("Content-Range", "").rpartition("/")[2]
+        return int(text) if LENGTH.fullmatch(text) else None
+
     def discard(self) -> None:
         """Have done with it; the connection is kept if that is cheap."""
         try:

@@ -120,6 +120,14 @@ def authority(url: str) -> str:
     return text if port == PORTS[scheme] else f"{text}:{port}"
 
 
+def is_https(text: object) -> bool:
+    """Whether this is a URL of a server with TLS."""
+    try:
+        return isinstance(text, str) and _origin(text)[0] == "https"
+    except ValueError:
+        return False
+
+
 def is_host(text: str) -> bool:
     """Whether this is the name or address of a host, without brackets."""
     return bool(_HOST.fullmatch(text))

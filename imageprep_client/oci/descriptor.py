@@ -47,6 +47,7 @@ class Descriptor:
         default_factory=lambda: _NOTHING, compare=False
     )
     artifact_type: str = dataclasses.field(default="", compare=False)
+    urls: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         digests.check(self.digest)
@@ -91,6 +92,7 @@ class Descriptor:
             if isinstance(annotations, Mapping)
             else _NOTHING,
             str(document.get("artifactType") or ""),
+            _urls(digest, document.get("urls")),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -104,6 +106,8 @@ class Descriptor:
             document["artifactType"] = self.artifact_type
         if self.annotations:
             document["annotations"] = dict(self.annotations)
+        if self.urls:
+            document["urls"] = list(self.urls)
         if self.platform:
             document["platform"] = {
                 key: value
@@ -116,3 +120,20 @@ class Descriptor:
     def is_manifest(self) -> bool:
         """Whether it describes a manifest or an index, not a blob."""
         return mediatypes.is_manifest(self.media_type)
+
+    @property
+    def is_external(self) -> bool:
+        """Whether it describes a layer that is pulled from URLs.
+
+        OCI image spec, "Non-Distributable Layers". The URLs are never
+        followed. Such a layer without URLs can only be in a registry.
+        """
+        return bool(self.urls) and mediatypes.is_foreign(self.media_type)
+
+
+def _urls(digest: str, value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise errors.InvalidReference(f"{digest}: urls is not a list")
+    return tuple(map(str, value))

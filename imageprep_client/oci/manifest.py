@@ -62,13 +62,14 @@ class Manifest:
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
-        """Config and layers that a store of the image must hold."""
+        """Config and layers that a store of the image must have."""
         parts = (self.config, *self.layers) if self.config else self.layers
-        return tuple(
-            part
-            for part in parts
-            if not mediatypes.is_foreign(part.media_type)
-        )
+        return tuple(part for part in parts if not part.is_external)
+
+    @property
+    def external(self) -> tuple[Descriptor, ...]:
+        """Layers that a store of the image need not have."""
+        return tuple(layer for layer in self.layers if layer.is_external)
 
     @property
     def referrer(self) -> Descriptor:

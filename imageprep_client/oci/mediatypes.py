@@ -35,10 +35,9 @@ def is_manifest(media_type: str) -> bool:
 
 
 def is_foreign(media_type: str) -> bool:
-    """Whether a layer of this type is distributed by somebody else.
+    """Whether a layer of this type is meant not to be in registries.
 
-    Registries need not hold such layers, see "Non-Distributable Layers" in
-    the OCI image spec; the URLs in their descriptors are never followed.
+    OCI image spec, "Non-Distributable Layers".
     """
     return ".nondistributable." in media_type or ".foreign." in media_type
 

@@ -12,7 +12,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.oci.referrers import subject_tag, tag_of
 from imageprep_client.stores import base
-from imageprep_client.stores.holdings import Held, Holdings
+from imageprep_client.stores.stored_files import StoredFile, StoredFiles
 
 MISSING = "missing"
 CORRUPT = "corrupt"
@@ -45,7 +45,7 @@ class Closure:
 class RepositoryGraph:
     """The content of one repository.
 
-    :ivar holdings: its files; None where only names can be asked for.
+    :ivar stored_files: its files; None where only names can be asked for.
     :ivar tags: the digest that each tag names; empty where it names none.
     :ivar descriptors: all manifests that are of use, by digest; with
         `reading.Reading.PARENTS` those that were not read, too.
@@ -54,18 +54,18 @@ class RepositoryGraph:
         problem such as `MISSING`, or a message.
     :ivar elsewhere: children of indexes that have others here: images for
         platforms that were not copied.
-    :ivar contents: the files, whole or broken; empty without holdings.
+    :ivar contents: the files, whole or broken; empty without stored_files.
     """
 
     name: str
     store: base.Store
-    holdings: Holdings | None
+    stored_files: StoredFiles | None
     tags: Mapping[str, str]
     descriptors: Mapping[str, Descriptor]
     manifests: Mapping[str, Manifest]
     broken: Mapping[str, str]
     elsewhere: frozenset[str]
-    contents: Sequence[Held]
+    contents: Sequence[StoredFile]
 
     @functools.cached_property
     def blobs(self) -> dict[Descriptor, None]:
@@ -80,8 +80,8 @@ class RepositoryGraph:
     def file_sizes(self) -> dict[str, list[int]]:
         """The sizes of the files that claim a digest."""
         sizes: dict[str, list[int]] = {}
-        for held in self.contents:
-            sizes.setdefault(held.digest, []).append(held.size)
+        for stored in self.contents:
+            sizes.setdefault(stored.digest, []).append(stored.size)
         return sizes
 
     @functools.cached_property

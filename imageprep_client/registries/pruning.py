@@ -15,7 +15,7 @@ from imageprep_client.registries import keep, reading
 from imageprep_client.registries.graph import Closure, RepositoryGraph
 from imageprep_client.registries.registry import Registry
 from imageprep_client.stores import base
-from imageprep_client.stores.holdings import Held, KeepsFiles
+from imageprep_client.stores.stored_files import KeepsFiles, StoredFile
 from imageprep_client.transfer.workers import Workers
 
 
@@ -113,7 +113,7 @@ def prune(
         plan = _plan(registry, request, names, observer)
         return _from_registry(plan, request)
     if request.dry_run:
-        if writer := registry.holder():
+        if writer := registry.lock_owner():
             _busy(f"a run writes to {registry} ({writer})")
         return _result(
             _plan(registry, request, names, observer), collected=True
@@ -148,7 +148,7 @@ class _Doomed:
     graph: RepositoryGraph
     tags: list[str]
     manifests: list[str]
-    files: list[Held]
+    files: list[StoredFile]
     rows: dict[str, list[str]]
     sizes: dict[str, int] = dataclasses.field(default_factory=dict)
 
@@ -188,7 +188,7 @@ def _read(
 ) -> list[tuple[RepositoryGraph, list[str]]]:
     """All repositories, each with its newest tags; sorted by name."""
     names = (
-        registry.homes()
+        registry.repositories_on_disk()
         if isinstance(registry, KeepsFiles)
         else registry.repositories()
     )
@@ -234,7 +234,7 @@ def _doomed(graph: RepositoryGraph, kept: Closure, policy: _Policy) -> _Doomed:
     doomed = [digest for digest in order if digest not in kept.manifests]
     doomed.sort(key=_height(graph), reverse=True)
     named = graph.names(kept.manifests) | kept.manifests
-    files = [held for held in graph.contents if held.digest not in named]
+    files = [stored for stored in graph.contents if stored.digest not in named]
     rows: dict[str, list[str]] = {}
     told: set[str] = set()
     for tag, root in zip(going, roots, strict=True):
@@ -242,10 +242,10 @@ def _doomed(graph: RepositoryGraph, kept: Closure, policy: _Policy) -> _Doomed:
     for digest in doomed:
         if digest not in told:
             rows[digest] = _row(graph, graph.below([digest]), named, told)
-    for held in files:
-        if held.digest not in told:
-            told.add(held.digest)
-            rows[held.digest] = [held.digest]
+    for stored in files:
+        if stored.digest not in told:
+            told.add(stored.digest)
+            rows[stored.digest] = [stored.digest]
     return _Doomed(graph, going, doomed, files, rows)
 
 
@@ -321,15 +321,15 @@ def _weigh_files(
     """Count the bytes of files with the row that has their last link."""
     going: collections.Counter[Hashable] = collections.Counter()
     for each in doomed:
-        by_digest: dict[str, list[Held]] = {}
-        for held in each.files:
-            by_digest.setdefault(held.digest, []).append(held)
+        by_digest: dict[str, list[StoredFile]] = {}
+        for stored in each.files:
+            by_digest.setdefault(stored.digest, []).append(stored)
         for row, digests in each.rows.items():
             each.sizes[row] = 0
-            for held in (h for d in digests for h in by_digest.get(d, ())):
-                going[held.storage] += 1
-                if going[held.storage] == held.links:
-                    each.sizes[row] += held.size
+            for stored in (h for d in digests for h in by_digest.get(d, ())):
+                going[stored.storage] += 1
+                if going[stored.storage] == stored.links:
+                    each.sizes[row] += stored.size
 
 
 def _weigh_names(
@@ -377,16 +377,16 @@ def _from_files(plan: _Plan, registry: KeepsFiles) -> None:
     registry.flush()
     for wanted in (True, False):
         for each in plan.doomed:
-            holdings = registry.holdings(each.graph.name)
+            stored_files = registry.stored_files(each.graph.name)
             order = {d: n for n, d in enumerate(each.manifests)}
-            for held in sorted(
+            for stored in sorted(
                 each.files, key=lambda h: order.get(h.digest, 0)
             ):
-                if held.is_manifest is wanted:
-                    holdings.discard(held)
+                if stored.is_manifest is wanted:
+                    stored_files.discard(stored)
         registry.flush()
     for each in plan.doomed:
-        registry.holdings(each.graph.name).tidy()
+        registry.stored_files(each.graph.name).tidy()
     registry.flush()
 
 

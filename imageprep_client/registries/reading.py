@@ -20,7 +20,7 @@ from imageprep_client.registries.graph import (
 )
 from imageprep_client.registries.registry import Registry
 from imageprep_client.stores import base
-from imageprep_client.stores.holdings import KeepsFiles
+from imageprep_client.stores.stored_files import KeepsFiles
 from imageprep_client.transfer import graph as images
 from imageprep_client.transfer.workers import Workers
 
@@ -120,8 +120,8 @@ class _Reader:
         self._name = name
         self._store = store
         self._budget = budget
-        self._holdings = (
-            registry.holdings(name)
+        self._stored_files = (
+            registry.stored_files(name)
             if isinstance(registry, KeepsFiles)
             else None
         )
@@ -266,7 +266,7 @@ class _Reader:
         return RepositoryGraph(
             name=self._name,
             store=self._store,
-            holdings=self._holdings,
+            stored_files=self._stored_files,
             tags=dict(sorted(self._tags.items())),
             descriptors={
                 digest: descriptor
@@ -280,8 +280,8 @@ class _Reader:
             manifests=dict(sorted(self._manifests.items())),
             broken=broken,
             elsewhere=elsewhere,
-            contents=tuple(self._holdings.contents())
-            if self._holdings
+            contents=tuple(self._stored_files.contents())
+            if self._stored_files
             else (),
         )
 

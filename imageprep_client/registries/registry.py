@@ -10,8 +10,8 @@ from imageprep_client.stores import base
 class Registry(base.ListsRepositories, Protocol):
     """A registry, or a tree, and the stores of its repositories.
 
-    One that is `stores.holdings.KeepsFiles`, too, is looked through file by
-    file; others are asked.
+    The files of one that is also `stores.stored_files.KeepsFiles` are
+    searched; others are queried.
     """
 
     def store(self, repository: str) -> base.Store:

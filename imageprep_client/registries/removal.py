@@ -250,8 +250,9 @@ class _Known:
         mine: dict[str, Descriptor] = {}
         others: set[str] = set()
         for digest, manifest in self._graph.manifests.items():
+            blobs = (*manifest.blobs, *manifest.external)
             if digest in gone:
-                mine.update((b.digest, b) for b in manifest.blobs)
+                mine.update((b.digest, b) for b in blobs)
             else:
-                others.update(b.digest for b in manifest.blobs)
+                others.update(b.digest for b in blobs)
         return [mine[digest] for digest in sorted(set(mine) - others)]

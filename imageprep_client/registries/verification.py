@@ -22,7 +22,11 @@ from imageprep_client.registries.graph import (
 from imageprep_client.registries.registry import Registry
 from imageprep_client.stores import base
 from imageprep_client.stores.diffids import DiffIdCheck
-from imageprep_client.stores.holdings import Held, Holdings, KeepsFiles
+from imageprep_client.stores.stored_files import (
+    KeepsFiles,
+    StoredFile,
+    StoredFiles,
+)
 from imageprep_client.stores.verify import VerifiedContent
 from imageprep_client.transfer.workers import Workers
 
@@ -113,8 +117,12 @@ class _Verification:
         files = (
             self._registry if isinstance(self._registry, KeepsFiles) else None
         )
-        writer = files.holder() if files else ""
-        names = files.homes() if files else self._registry.repositories()
+        writer = files.lock_owner() if files else ""
+        names = (
+            files.repositories_on_disk()
+            if files
+            else self._registry.repositories()
+        )
         read, problems = self._look(names, self._observer)
         problems = self._confirmed(problems, names)
         broken = {} if quick else self._hash(read)
@@ -122,7 +130,7 @@ class _Verification:
         if diff_ids:
             wrong = self._compare(read, problems)
             problems |= self._lost(read, wrong, problems)
-        writer = writer or (files.holder() if files else "")
+        writer = writer or (files.lock_owner() if files else "")
         if writer:
             self._observer.warning(
                 f"a run writes to {self._registry} ({writer}): what nothing"
@@ -151,11 +159,11 @@ class _Verification:
         problems: set[Problem] = set()
         for graph in read:
             states = found[graph.name]
-            if graph.holdings:
+            if graph.stored_files:
                 for digest in _unreferenced(graph):
                     states[digest] = UNREFERENCED
                 states.update(
-                    (d.name, d.problem) for d in graph.holdings.defects()
+                    (d.name, d.problem) for d in graph.stored_files.defects()
                 )
             problems |= _problems(graph, states)
         if isinstance(self._registry, KeepsFiles):
@@ -275,8 +283,8 @@ class _Job:
 
     blob: Descriptor
     store: base.ReadableStore
-    holdings: Holdings | None
-    held: Held | None
+    stored_files: StoredFiles | None
+    stored: StoredFile | None
     repositories: list[str]
 
     def check(self, workers: Workers, observer: Observer) -> str:
@@ -299,9 +307,11 @@ class _Job:
         return ""
 
     def _open(self) -> base.Content:
-        if self.holdings and self.held:
+        if self.stored_files and self.stored:
             return VerifiedContent(
-                self.holdings.open(self.held), self.blob, self.held.path
+                self.stored_files.open(self.stored),
+                self.blob,
+                self.stored.path,
             )
         return self.store.fetch(self.blob)
 
@@ -312,13 +322,13 @@ def _jobs(read: Iterable[RepositoryGraph]) -> list[_Job]:
     """
     jobs: dict[object, _Job] = {}
     for each in read:
-        for held in each.contents:
-            if not held.is_manifest:
-                blob = Descriptor(_BLOB, held.digest, held.size)
-                job = _Job(blob, each.store, each.holdings, held, [])
-                job = jobs.setdefault((held.storage, held.digest), job)
+        for stored in each.contents:
+            if not stored.is_manifest:
+                blob = Descriptor(_BLOB, stored.digest, stored.size)
+                job = _Job(blob, each.store, each.stored_files, stored, [])
+                job = jobs.setdefault((stored.storage, stored.digest), job)
                 job.repositories.append(each.name)
-        if each.holdings is None:
+        if each.stored_files is None:
             for blob in each.blobs:
                 job = _Job(blob, each.store, None, None, [])
                 jobs.setdefault(blob, job).repositories.append(each.name)
@@ -347,9 +357,9 @@ def _unreferenced(each: RepositoryGraph) -> list[str]:
         return []
     named = each.names(each.manifests)
     return [
-        held.digest
-        for held in each.contents
-        if not held.is_manifest and held.digest not in named
+        stored.digest
+        for stored in each.contents
+        if not stored.is_manifest and stored.digest not in named
     ]
 
 
@@ -358,7 +368,7 @@ def _state(each: RepositoryGraph, blob: Descriptor) -> str:
     sizes = each.file_sizes.get(blob.digest, ())
     if blob.size in sizes or each.store.exists(blob):
         return ""
-    if each.holdings:
+    if each.stored_files:
         return WRONG_SIZE if sizes else MISSING
     try:
         each.store.fetch(blob).close()

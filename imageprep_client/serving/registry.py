@@ -199,6 +199,8 @@ async def _send(
     if count <= _SMALL or isinstance(file, io.BytesIO):
         file.seek(offset)
         body = file.read(count)
+        # aiohttp leaves a length of 0 out of the response to HEAD.
+        headers["Content-Length"] = str(len(body))
         return web.Response(body=body, status=status, headers=headers)
     response = web.StreamResponse(status=status, headers=headers)
     response.content_length = count

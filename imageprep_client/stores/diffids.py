@@ -149,7 +149,7 @@ class DiffIdCheck:
             # The config of an artifact can be anything.
             return [error] if config.media_type in _IMAGE_CONFIGS else []
         for diff_id, layer in zip(claimed, manifest.layers, strict=True):
-            if mediatypes.is_foreign(layer.media_type):
+            if layer.is_external:
                 continue
             try:
                 self._compare(store, layer, diff_id, str(store))

@@ -17,6 +17,7 @@ class Fault:
 
     :ivar method: of the request; empty for all.
     :ivar path: a regular expression that is searched in path and query.
+    :ivar larger_than: only those whose body has more bytes.
     :ivar skip: so many requests that fit are spared first.
     :ivar times: so many after these get it; None for all.
     :ivar chance: the part of those, chosen by the seed of the registry.
@@ -53,10 +54,15 @@ class Fault:
     delay: float = 0.0
     drip: float = 0.0
     trickle: float = 0.0
+    larger_than: int = -1
 
-    def fits(self, method: str, path: str) -> bool:
+    def fits(self, method: str, path: str, size: int) -> bool:
         """Whether it concerns such requests at all."""
-        return self.method in ("", method) and bool(re.search(self.path, path))
+        return (
+            self.method in ("", method)
+            and size > self.larger_than
+            and bool(re.search(self.path, path))
+        )
 
 
 class Faults:
@@ -80,13 +86,15 @@ class Faults:
             self._faults.clear()
             self._seen.clear()
 
-    def of(self, method: str, path: str) -> Fault | None:
+    def of(self, method: str, path: str, size: int = 0) -> Fault | None:
         """The fault of this request, which is counted; None when it is
         answered rightly.
+
+        :param size: bytes of its body.
         """
         with self._lock:
             for fault in self._faults:
-                if not fault.fits(method, path):
+                if not fault.fits(method, path, size):
                     continue
                 count = self._seen.get(id(fault), 0)
                 self._seen[id(fault)] = count + 1

@@ -85,7 +85,7 @@ class Blob:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Image:
+class GeneratedImage:
     """One image: everything that a repository must hold of it.
 
     :ivar descriptor: what its tags name, a manifest or an index.
@@ -104,7 +104,7 @@ class Image:
 class ImageSet:
     """Images that may share blobs."""
 
-    images: tuple[Image, ...]
+    images: tuple[GeneratedImage, ...]
 
     @property
     def blobs(self) -> dict[str, Blob]:
@@ -191,7 +191,7 @@ def random_image(
     form: Form = OCI,
     platforms: Sequence[Platform] = (AMD64,),
     signed: bool = False,
-) -> Image:
+) -> GeneratedImage:
     """One image that shares nothing with images of other seeds.
 
     :param size: bytes of the file in each layer.
@@ -212,7 +212,9 @@ def random_image(
     )
 
 
-def write(images: Iterable[Image], open_store: Callable[[str], Store]) -> None:
+def write(
+    images: Iterable[GeneratedImage], open_store: Callable[[str], Store]
+) -> None:
     """Push the images; what a store can mount is made only once.
 
     :param open_store: gives the store of a repository; all are taken to be
@@ -331,7 +333,7 @@ def _image(
     labels: Mapping[str, str],
     form: Form,
     signed: bool,
-) -> Image:
+) -> GeneratedImage:
     blobs: dict[str, Blob] = {}
     found: list[manifests.Manifest] = []
     for platform, own in layers.items():
@@ -360,7 +362,7 @@ def _image(
             "subject": root.to_json(),
         }
         found.append(_manifest(mediatypes.OCI_MANIFEST, body))
-    return Image(
+    return GeneratedImage(
         repository, tuple(tags), root, tuple(blobs.values()), tuple(found)
     )
 

@@ -154,7 +154,8 @@ class _Handler(Answering):
         self.registry.log.append(
             LoggedRequest(self.command, self.path, dict(self.headers))
         )
-        self.fault = self.registry.faults.of(self.command, self.path)
+        size = int(self.headers.get("Content-Length") or 0)
+        self.fault = self.registry.faults.of(self.command, self.path, size)
         with contextlib.suppress(Answered):
             self._before()
             body = self._body()

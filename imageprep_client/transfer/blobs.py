@@ -19,6 +19,7 @@ from imageprep_client.transfer.copies import (
     Transferred,
     Unprobed,
 )
+from imageprep_client.transfer.fanout import FanOut, Passed
 from imageprep_client.transfer.known import KnownContent
 from imageprep_client.transfer.stream import SideError, Streams
 from imageprep_client.transfer.workers import Workers
@@ -65,22 +66,39 @@ class _Send:
         return self.copy.blob.size >= _LARGE
 
 
-_Step = _Bring | _Spread | _Send
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Later:
+    """Have a blob when the other destinations have been sent it."""
+
+    copy: BlobCopy
+
+    @property
+    def streams_much(self) -> bool:
+        return self.copy.blob.size >= _LARGE
+
+
+_Step = _Bring | _Spread | _Send | _Later
 
 
 class BlobTransfers:
     """Moves the blobs of a run.
 
     :param known: content that need not be fetched.
+    :param fanout: the streams that other destinations use as well.
     """
 
     def __init__(
-        self, workers: Workers, observer: Observer, known: KnownContent
+        self,
+        workers: Workers,
+        observer: Observer,
+        known: KnownContent,
+        fanout: FanOut | None = None,
     ) -> None:
         self._workers = workers
         self._observer = observer
         self._lock = threading.Lock()
-        self._streams = Streams(workers, observer, known)
+        self._fanout = fanout
+        self._streams = Streams(workers, observer, known, fanout)
 
     def run(self, blobs: Iterable[BlobCopy]) -> None:
         """Bring each blob, and spread it to the repositories that need it.
@@ -99,9 +117,8 @@ class BlobTransfers:
 
     def _step(self, step: _Step) -> Sequence[_Step]:
         """Take one step; returns those that it makes possible."""
-        if isinstance(step, _Bring):
-            self._bring(step.copy)
-            return self._spread(step.copy)
+        if isinstance(step, _Bring | _Later):
+            return self._bring_shared(step)
         if not step.image.needs(step.copy.blob):
             return []
         try:
@@ -109,10 +126,36 @@ class BlobTransfers:
                 self._send(step.copy, step.image)
                 return []
             return self._take_over(step.copy, step.image)
+        except Passed:
+            if self._fanout is not None:
+                digest = step.copy.blob.digest
+                self._fanout.wait(digest, self._workers.check)
+            return [step]
         except SideError as error:
             if self._leave(step.copy, step.image, error):
                 return []
             raise error.cause from error
+
+    def _bring_shared(self, step: _Bring | _Later) -> Sequence[_Step]:
+        """Bring a blob, by the stream of all destinations if there is one."""
+        copy, fanout = step.copy, self._fanout
+        if fanout is None:
+            self._bring(copy)
+            return self._spread(copy)
+        if isinstance(step, _Later):
+            fanout.wait(copy.blob.digest, self._workers.check)
+        store: base.Store | None = None
+        try:
+            self._bring(copy)
+            if isinstance(copy.state, Transferred):
+                store = copy.holder.copy.destination
+        except Passed:
+            return [_Later(copy)]
+        except BaseException:
+            fanout.settle(copy.blob.digest, copy.registry, None)
+            raise
+        fanout.settle(copy.blob.digest, copy.registry, store)
+        return self._spread(copy)
 
     def _bring(self, copy: BlobCopy) -> None:
         """See that one repository has the blob.

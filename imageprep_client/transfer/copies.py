@@ -60,6 +60,8 @@ class Copy:
     :ivar tag: the tag at the destination.
     :ivar platforms: what is taken of an index.
     :ivar referrers: what happens to artefacts that are attached to it.
+    :ivar nondistributable: whether non-distributable layers with URLs are
+        copied as well.
     :ivar descriptor: what `reference` resolved to, where that is known.
     :ivar admission: decides whether it may be copied; None: it may.
     :ivar current: what `tag` resolved to, where that is known.
@@ -72,6 +74,7 @@ class Copy:
     tag: str
     platforms: graphs.Platforms = graphs.ALL_PLATFORMS
     referrers: ReferrersPolicy = ReferrersPolicy.LEAVE
+    nondistributable: bool = False
     descriptor: Descriptor | None = None
     admission: Admits | None = None
     current: ResolvedTag | None = None
@@ -248,6 +251,11 @@ class BlobCopy:
             case Located(repository) | Transferred(repository):
                 return repository
         return None
+
+    @property
+    def holder(self) -> ImageCopy:
+        """An image of the repository that has the blob."""
+        return next(i for i in self.images if i.repository == self.location)
 
     @property
     def travels(self) -> bool:

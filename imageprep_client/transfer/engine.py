@@ -10,23 +10,31 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
 from imageprep_client import errors
 from imageprep_client.observer import (
     BlobOutcome,
+    Forwarding,
     ImageOutcome,
     Observer,
     Phase,
 )
+from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.stores import base, verify
 from imageprep_client.transfer import graph as graphs
 from imageprep_client.transfer.blobs import BlobTransfers
 from imageprep_client.transfer.copies import Copy, ImageCopy
-from imageprep_client.transfer.known import KeepsChecks, KnownContent
+from imageprep_client.transfer.fanout import FanOut
+from imageprep_client.transfer.known import (
+    Answers,
+    KeepsChecks,
+    KnownContent,
+)
 from imageprep_client.transfer.preflight import Preflight, Probing
 from imageprep_client.transfer.workers import Cancelled, Workers
 
@@ -39,6 +47,11 @@ _WHOLE_INDEXES = (
 _NO_REFERRERS = (
     "this registry may take no signatures or other artefacts; copy the image"
     " without them with --no-referrers"
+)
+_NONDISTRIBUTABLE = (
+    "this registry may refuse layers of non-distributable types, or their"
+    " URLs: allow them there (validation.manifests.urls of distribution), or"
+    " copy the image to a tree or a layout"
 )
 
 
@@ -92,28 +105,60 @@ def copy_all(
     :param checks: see `Preflight`; told of the images that are copied.
     :raises NoSpace: when the destination has no room; nothing was moved.
     """
-    known = known or KnownContent()
+    run = _Run(observer, known or KnownContent(), checks, dry_run=dry_run)
     with Workers(concurrency, keep_going=keep_going or dry_run) as workers:
-        preflight = Preflight(
-            copies,
-            workers,
-            observer,
-            probing=Probing.AT_ONCE if dry_run else Probing.WITH_THE_PUSH,
-            known=known,
-            checks=checks,
-        )
-        preflight.run()
-        if dry_run:
-            preflight.estimate()
-        elif not workers.stopped:
-            preflight.check_space()
-            _Transfer(preflight, workers, observer, known).run()
-    if checks:
-        for image in preflight.images:
-            if image.outcome is ImageOutcome.COPIED and image.root:
-                checks.note(image.key, image.root.digest)
-    unfinished = ImageOutcome.PLANNED if dry_run else ImageOutcome.LEFT
-    return [_result(image, unfinished) for image in preflight.images]
+        return run.copy(copies, workers)
+
+
+def copy_to_several(
+    copies: Sequence[Copy],
+    *,
+    observer: Observer,
+    concurrency: int = CONCURRENCY,
+    keep_going: bool = False,
+    dry_run: bool = False,
+    known: KnownContent | None = None,
+    checks: KeepsChecks | None = None,
+) -> list[CopyResult]:
+    """Copy images to several registries, each independently of the others.
+
+    As `copy_all` with the copies to each registry, at the same time. What the
+    registries need is read from the sources once: a blob is sent to all of
+    them while it streams, and a registry that cannot keep up has it later
+    from another one. Without `keep_going` the first failure ends what is done
+    for its registry.
+    """
+    groups: dict[str, list[int]] = {}
+    for number, copy in enumerate(copies):
+        groups.setdefault(copy.destination.registry, []).append(number)
+    fanout = FanOut(groups)
+    run = _Run(
+        _FirstPhases(observer, len(copies)),
+        known or KnownContent(),
+        checks,
+        dry_run=dry_run,
+        fanout=fanout,
+    )
+    results: list[CopyResult | None] = [None] * len(copies)
+
+    def fill(registry: str) -> None:
+        wanted = [copies[number] for number in groups[registry]]
+        try:
+            with Workers(
+                concurrency, keep_going=keep_going or dry_run, parent=parent
+            ) as workers:
+                made = run.copy(wanted, workers)
+        finally:
+            fanout.leave(registry)
+        for number, result in zip(groups[registry], made, strict=True):
+            results[number] = result
+
+    with Workers(len(groups), keep_going=True) as parent:
+        failed = dict(parent.each(fill, list(groups)))
+    return [
+        result or _failed(copy, failed[copy.destination.registry])
+        for copy, result in zip(copies, results, strict=True)
+    ]
 
 
 def copy(
@@ -148,6 +193,83 @@ def copy(
     return result.descriptor
 
 
+class _Run:
+    """What the copies of a run have in common."""
+
+    def __init__(
+        self,
+        observer: Observer,
+        known: KnownContent,
+        checks: KeepsChecks | None,
+        *,
+        dry_run: bool,
+        fanout: FanOut | None = None,
+    ) -> None:
+        self._observer = observer
+        self._known = known
+        self._checks = checks
+        self._dry_run = dry_run
+        self._fanout = fanout
+        self._answers = Answers()
+
+    def copy(
+        self, copies: Sequence[Copy], workers: Workers
+    ) -> list[CopyResult]:
+        """Copy, and return one result per copy."""
+        dry_run, checks = self._dry_run, self._checks
+        preflight = Preflight(
+            copies,
+            workers,
+            self._observer,
+            probing=Probing.AT_ONCE if dry_run else Probing.WITH_THE_PUSH,
+            known=self._known,
+            checks=checks,
+            answers=self._answers,
+        )
+        preflight.run()
+        if dry_run:
+            preflight.estimate()
+        elif not workers.stopped:
+            preflight.check_space()
+            self._begin(preflight)
+            _Transfer(
+                preflight, workers, self._observer, self._known, self._fanout
+            ).run()
+        if checks:
+            for image in preflight.images:
+                if image.outcome is ImageOutcome.COPIED and image.root:
+                    checks.note(image.key, image.root.digest)
+        unfinished = ImageOutcome.PLANNED if dry_run else ImageOutcome.LEFT
+        return [_result(image, unfinished) for image in preflight.images]
+
+    def _begin(self, preflight: Preflight) -> None:
+        """Tell the other destinations which blobs this one needs."""
+        if self._fanout is not None and preflight.blobs:
+            self._fanout.begin(
+                preflight.blobs[0].registry,
+                [b.blob.digest for b in preflight.blobs if not b.location],
+            )
+
+
+class _FirstPhases(Forwarding):
+    """Passes on what several registries report, each phase once."""
+
+    def __init__(self, inner: Observer, images: int) -> None:
+        super().__init__(inner)
+        self._images = images
+        self._seen: set[Phase] = set()
+        self._lock = threading.Lock()
+
+    def phase(self, phase: Phase, total: int) -> None:
+        with self._lock:
+            is_first = phase not in self._seen
+            self._seen.add(phase)
+        if is_first:
+            super().phase(
+                phase, self._images if phase is Phase.RESOLVE else total
+            )
+
+
 class _Transfer:
     """The part of a run that moves bytes."""
 
@@ -157,11 +279,12 @@ class _Transfer:
         workers: Workers,
         observer: Observer,
         known: KnownContent,
+        fanout: FanOut | None,
     ) -> None:
         self._preflight = preflight
         self._workers = workers
         self._observer = observer
-        self._blobs = BlobTransfers(workers, observer, known)
+        self._blobs = BlobTransfers(workers, observer, known, fanout)
 
     def run(self) -> None:
         """Blobs, manifests, tags; failures are in the images' `error`."""
@@ -205,6 +328,11 @@ class _Transfer:
                     error.hint = error.hint or _NO_REFERRERS
                 elif some and manifest.is_index:
                     error.hint = error.hint or _WHOLE_INDEXES
+                elif any(
+                    mediatypes.is_foreign(layer.media_type)
+                    for layer in manifest.layers
+                ):
+                    error.hint = error.hint or _NONDISTRIBUTABLE
                 raise
 
     def _tag(self, image: ImageCopy) -> None:
@@ -249,6 +377,13 @@ def _tags_on_push(image: ImageCopy) -> base.PushesTagged | None:
     Artefacts of the image have to come between the two.
     """
     return None if image.attached else image.powers.pushes_tagged
+
+
+def _failed(copy: Copy, cause: errors.ImagePrepError) -> CopyResult:
+    """The result of a copy whose registry could not be filled."""
+    error = errors.CopyError("copy", "destination", copy.name, cause)
+    outcome = ImageOutcome.FAILED
+    return CopyResult(copy, outcome, None, 0, 0, 0, 0.0, error)
 
 
 def _result(image: ImageCopy, unfinished: ImageOutcome) -> CopyResult:

@@ -252,11 +252,13 @@ def walk(
     platforms: Platforms = ALL_PLATFORMS,
     *,
     known: KnownContent | None = None,
+    external: bool = False,
 ) -> Graph:
     """Fetch the manifests below `descriptor` and list what they name.
 
     :param platforms: what is taken of an index.
     :param known: content that need not be fetched.
+    :param external: list non-distributable layers with URLs as well.
     :raises NotFound: when an index has none of the images wanted.
     :raises InvalidContent: when the graph is deeper or larger than any real
         one, or a manifest is not what its descriptor says.
@@ -278,6 +280,8 @@ def walk(
             f" only for {_known(root)}"
         )
     blobs = {b.digest: b for m in ordered.values() for b in m.blobs}
+    if external:
+        blobs |= {b.digest: b for m in ordered.values() for b in m.external}
     return Graph(tuple(ordered.values()), tuple(blobs.values()))
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from typing import Protocol
+from collections.abc import Callable, Hashable
+from typing import Any, Protocol, TypeVar
 
+from imageprep_client import errors
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base, verify
@@ -13,6 +15,9 @@ from imageprep_client.stores import base, verify
 _MAX_BYTES = 64 * 1024 * 1024
 # Larger content is layers, which no cache has.
 _MAX_CACHED = 1024 * 1024
+
+
+T = TypeVar("T")
 
 
 class KeepsContent(Protocol):
@@ -102,3 +107,34 @@ class KnownContent:
         if content is None:
             return None
         return verify.from_bytes(content, descriptor)
+
+
+class Answers:
+    """The answers of sources to the questions of several destinations.
+
+    Each question is asked once, also where the answer is an error. Safe for
+    use by several threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._locks: dict[Hashable, threading.Lock] = {}
+        self._answers: dict[Hashable, Any] = {}
+
+    def get(self, question: Hashable, ask: Callable[[], T]) -> T:
+        """The answer.
+
+        :raises ImagePrepError: when that is the answer.
+        """
+        with self._lock:
+            lock = self._locks.setdefault(question, threading.Lock())
+        with lock:
+            if question not in self._answers:
+                try:
+                    self._answers[question] = ask()
+                except errors.ImagePrepError as error:
+                    self._answers[question] = error
+            answer = self._answers[question]
+        if isinstance(answer, errors.ImagePrepError):
+            raise answer
+        return answer  # type: ignore[no-any-return]  # the answer of ask

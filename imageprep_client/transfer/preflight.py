@@ -30,7 +30,7 @@ from imageprep_client.transfer.copies import (
     ResolvedTag,
     Unprobed,
 )
-from imageprep_client.transfer.known import KeepsChecks, KnownContent
+from imageprep_client.transfer.known import Answers, KeepsChecks, KnownContent
 from imageprep_client.transfer.workers import Workers
 
 #: In how many repositories of a registry a blob is looked for before it is
@@ -57,6 +57,7 @@ class Preflight:
     :param checks: the images that were seen whole; of others that seem to be
         present in a registry all content is looked at. None: no registry is
         asked for the content of an image that it has.
+    :param answers: what other destinations have asked the sources.
     :ivar images: one per copy, in their order.
     :ivar blobs: the unique blobs per destination registry, largest and most
         shared first.
@@ -71,6 +72,7 @@ class Preflight:
         probing: Probing,
         known: KnownContent,
         checks: KeepsChecks | None = None,
+        answers: Answers | None = None,
     ) -> None:
         self.images = [ImageCopy(copy) for copy in copies]
         self.blobs: list[BlobCopy] = []
@@ -79,6 +81,7 @@ class Preflight:
         self._probing = probing
         self._known = known
         self._checks = checks
+        self._answers = answers or Answers()
         self._lock = threading.Lock()
         self._noted: set[str] = set()
         self._budget = graphs.Budget(_MAX_BYTES, "all images of this run")
@@ -143,37 +146,60 @@ class Preflight:
 
     def _resolve(self, image: ImageCopy) -> None:
         """Find out what an image consists of, if it has to be copied."""
-        copy = image.copy
+        copy, ask = image.copy, self._answers.get
+        where = (copy.source.registry, copy.source.repository)
         self._observer.image_started(copy.name)
         with image.blame("resolve", "destination"):
             image.current = _current(image)
         with image.blame("resolve", "source"):
-            root = copy.descriptor or _root(image)
+            root = copy.descriptor or ask(
+                (*where, copy.reference), lambda: _root(image)
+            )
         # The manifest of an index says which image of it is wanted.
         one = isinstance(copy.platforms, graphs.OnePlatform)
         is_manifest = root.media_type in mediatypes.MANIFESTS
         if is_manifest:
-            _admit(image, [root])
+            self._admit(image, [root])
         if is_manifest or not (one or copy.admission):
             self._compare(image, root)
             if image.outcome:
                 return
         with image.blame("read manifest", "source"):
-            image.graph = graphs.walk(
-                copy.source, root, copy.platforms, known=self._known
+            image.graph = ask(
+                (*where, root.digest, copy.platforms, copy.nondistributable),
+                lambda: graphs.walk(
+                    copy.source,
+                    root,
+                    copy.platforms,
+                    known=self._known,
+                    external=copy.nondistributable,
+                ),
             )
         image.root = image.graph.root.descriptor
         if not is_manifest:
-            _admit(image, [m.descriptor for m in image.graph.manifests])
+            self._admit(image, [m.descriptor for m in image.graph.manifests])
         if image.root != root or (copy.admission and not is_manifest):
             self._compare(image, image.root)
         if not image.outcome:
+            self._note_external(image, image.graph)
             with image.blame("read what is attached", "source"):
-                image.attached = attachments.find(
-                    copy.source, image.graph, self._note, policy=copy.referrers
+                graph, policy = image.graph, copy.referrers
+                image.attached = ask(
+                    (*where, root.digest, copy.platforms, policy),
+                    lambda: attachments.find(
+                        copy.source, graph, self._note, policy=policy
+                    ),
                 )
         with image.blame("read manifest", "source"):
             self._budget.spend(sum(graph.weight for graph in image.graphs))
+
+    def _note_external(self, image: ImageCopy, graph: graphs.Graph) -> None:
+        layers = {x.digest for m in graph.manifests for x in m.external}
+        if left := layers - graph.digests:
+            self._note(
+                f"{image.copy.name}: non-distributable layers are left at"
+                f" their URLs ({len(left)}); --nondistributable copies them"
+            )
 
     def _note(self, text: str) -> None:
         """Tell the observer once, however many images it is about."""
@@ -182,6 +208,18 @@ class Preflight:
             self._noted.add(text)
         if not told:
             self._observer.note(text)
+
+    def _admit(
+        self, image: ImageCopy, manifests: Sequence[Descriptor]
+    ) -> None:
+        """See that the image may be copied, before anything is written."""
+        admission, source = image.copy.admission, image.copy.source
+        if admission is not None:
+            asked = (id(admission), *(m.digest for m in manifests))
+            with image.blame("check the signature policy", "source"):
+                image.accepted = self._answers.get(
+                    asked, lambda: admission.admit(source, manifests)
+                )
 
     def _compare(self, image: ImageCopy, root: Descriptor) -> None:
         """Note whether the destination's tag names `root`, complete."""
@@ -198,20 +236,28 @@ class Preflight:
         self._observer.image_finished(image.copy.name, ImageOutcome.PRESENT)
 
     def _is_whole(self, image: ImageCopy, root: Descriptor) -> bool:
-        """Whether a registry has all content of an image.
+        """Whether the destination has all content of an image.
 
-        That it took the manifest once does not prove that. An image that was
-        seen whole lately is not looked at.
+        A registry that accepted the manifest once may have lost content
+        since, unless the image was seen whole lately. No store looks for
+        non-distributable layers.
         """
         checks = self._checks
-        if checks is None or image.powers.checks_graph:
-            return True
-        if checks.is_fresh(image.key, root.digest):
+        external = image.copy.nondistributable
+        if not external and (
+            checks is None
+            or image.powers.checks_graph
+            or checks.is_fresh(image.key, root.digest)
+        ):
             return True
         store = image.copy.destination
         try:
             content = graphs.walk(
-                store, root, image.copy.platforms, known=self._known
+                store,
+                root,
+                image.copy.platforms,
+                known=self._known,
+                external=external,
             )
             is_whole = all(map(store.exists, content.blobs))
         except errors.NotFound:
@@ -219,9 +265,9 @@ class Preflight:
         except errors.AccessDenied:
             # Nobody may look: the registry is taken at its word.
             return True
-        if is_whole:
+        if is_whole and checks:
             checks.note(image.key, root.digest)
-        else:
+        if not is_whole:
             self._note(f"{image.key}: content is missing; it is copied again")
         return is_whole
 
@@ -305,14 +351,6 @@ def _root(image: ImageCopy) -> Descriptor:
     if image.current is None and ahead:
         return ahead.resolve_ahead(image.copy.reference)
     return nearest.resolve(image.copy.source, image.copy.reference)
-
-
-def _admit(image: ImageCopy, manifests: Sequence[Descriptor]) -> None:
-    """See that the image may be copied, before anything is written."""
-    admission = image.copy.admission
-    if admission is not None:
-        with image.blame("check the signature policy", "source"):
-            image.accepted = admission.admit(image.copy.source, manifests)
 
 
 def _holds(image: ImageCopy, root: Descriptor) -> bool:

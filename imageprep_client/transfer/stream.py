@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Self
 
@@ -12,6 +13,7 @@ from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores import base
 from imageprep_client.transfer import resume
 from imageprep_client.transfer.copies import BlobCopy, ImageCopy
+from imageprep_client.transfer.fanout import FanOut, Passed
 from imageprep_client.transfer.known import KnownContent
 from imageprep_client.transfer.workers import Cancelled, Workers
 
@@ -48,25 +50,41 @@ class Streams:
     """Moves blobs, and tries again after an interruption.
 
     :param known: content that need not be fetched.
+    :param fanout: the streams that other destinations use as well.
     """
 
     def __init__(
-        self, workers: Workers, observer: Observer, known: KnownContent
+        self,
+        workers: Workers,
+        observer: Observer,
+        known: KnownContent,
+        fanout: FanOut | None = None,
     ) -> None:
         self._workers = workers
         self._observer = observer
         self._known = known
+        self._fanout = fanout
 
     def move(self, copy: BlobCopy, image: ImageCopy) -> None:
         """Move a blob to the repository of an image.
 
-        The next source is tried where one fails.
+        The next source is tried where one fails. A destination that has the
+        blob from this run comes before its sources.
 
         :raises SideError: from the last try.
+        :raises Passed: when other destinations are being sent the blob, and
+            this one cannot join them.
         :raises Cancelled: when the run is stopping.
         """
         last: SideError | None = None
-        for source in copy.sources[:_SOURCES]:
+        held = self._fanout.holders(copy.blob.digest) if self._fanout else []
+        for source in [
+            *(_Source(store, None) for store in held),
+            *(
+                _Source(i.copy.source, i.source_powers.fetches_from, True)
+                for i in copy.sources[:_SOURCES]
+            ),
+        ]:
             end = time.monotonic() + _PATIENCE
             attempts = _POLICY.begin()
             while True:
@@ -74,6 +92,8 @@ class Streams:
                 try:
                     return self._move_once(copy.blob, source, image)
                 except SideError as error:
+                    if isinstance(error.cause, Passed):
+                        raise error.cause from error
                     last = error
                     pause = attempts.pause(error.cause)
                     if pause is None or time.monotonic() > end:
@@ -87,16 +107,11 @@ class Streams:
     def _move_once(
         self,
         blob: Descriptor,
-        source: ImageCopy,
+        source: _Source,
         image: ImageCopy,
     ) -> None:
         try:
-            content = self._known.open(blob) or resume.fetch(
-                blob,
-                source.copy.source,
-                source.source_powers.fetches_from,
-                image.powers.keeps_partial,
-            )
+            content = self._known.open(blob) or self._open(blob, source, image)
         except errors.ImagePrepError as error:
             raise SideError("fetch blob", "source", error) from error
         with content:
@@ -112,6 +127,34 @@ class Streams:
                         "fetch blob", "source", metered.error
                     ) from error
                 raise SideError("push blob", "destination", error) from error
+
+    def _open(
+        self, blob: Descriptor, source: _Source, image: ImageCopy
+    ) -> base.Content:
+        if self._fanout is not None and source.is_shared:
+            store = source.store
+            return self._fanout.open(
+                blob, image.registry, lambda: store.fetch(blob)
+            )
+        return resume.fetch(
+            blob,
+            source.store,
+            source.fetches_from,
+            image.powers.keeps_partial,
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Source:
+    """A repository that has the blob.
+
+    :ivar fetches_from: its power to give the rest of a blob.
+    :ivar is_shared: whether other destinations read it, too.
+    """
+
+    store: base.ReadableStore
+    fetches_from: base.FetchesFrom | None
+    is_shared: bool = False
 
 
 class _Metered:

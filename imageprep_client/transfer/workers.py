@@ -31,12 +31,24 @@ class Workers:
 
     :param concurrency: how many pieces of work are done at once, at most.
     :param keep_going: whether the others go on when a piece of work failed.
+    :param parent: the workers that these stop with.
     """
 
-    def __init__(self, concurrency: int, *, keep_going: bool) -> None:
+    def __init__(
+        self,
+        concurrency: int,
+        *,
+        keep_going: bool,
+        parent: Workers | None = None,
+    ) -> None:
         self.keep_going = keep_going
         self._stop = threading.Event()
         self._concurrency = concurrency
+        self._children: list[Workers] = []
+        if parent is not None:
+            parent._children.append(self)
+            if parent.stopped:
+                self.stop()
 
     @property
     def stopped(self) -> bool:
@@ -45,6 +57,8 @@ class Workers:
     def stop(self) -> None:
         """Make every piece of work give up at its next check."""
         self._stop.set()
+        for child in self._children:
+            child.stop()
 
     def check(self) -> None:
         """Give up the piece of work at hand when the run is stopping.
@@ -126,7 +140,7 @@ class Workers:
             for thread in threads:
                 thread.join()
         except BaseException:
-            self._stop.set()
+            self.stop()
             end = time.monotonic() + _GRACE
             for thread in threads:
                 if thread.is_alive():

@@ -162,7 +162,7 @@ def _fill(host: str, found: images.ImageSet) -> None:
             with blob.open() as content:
                 client.store(host, repository).push(blob.descriptor, content)
 
-        def tag(image: images.Image) -> None:
+        def tag(image: images.GeneratedImage) -> None:
             store = client.store(host, image.repository)
             for blob in image.blobs:
                 home = homes[blob.descriptor.digest][0]

@@ -9,7 +9,7 @@ import pytest
 
 from imageprep_client.plans import directory, memory
 from imageprep_client.plans.files import PlanFiles
-from imageprep_client.testing import plan_suite
+from imageprep_client.testing.plans import suite as plan_suite
 
 
 class _InMemory:

@@ -110,6 +110,7 @@ each_place = pytest.mark.parametrize(
 IMAGE = NEW_PLACES[2]
 BLOB, BLOB_DATA = next(iter(IMAGE.blobs.items()))
 BLOB_DIGEST = BLOB.rpartition("/")[2]
+EMPTY = content.blob("empty", 0)
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,7 @@ def tree() -> Iterator[Path]:
         path = directory / "image-serve"
         store = ImageServeTree(path).store("ns/app")
         store_suite.store_all(store, ARM, FIRST, SECOND)
+        store_suite.push(store, EMPTY)
         for tag, image in TAGS.items():
             store_suite.store_all(store, image)
             store.tag(image.descriptor, tag)
@@ -202,6 +204,15 @@ class TestEveryServer:
         answer = ask(url, BLOB, method="HEAD")
         assert answer.status == 200
         assert answer.headers["Content-Length"] == str(len(BLOB_DATA))
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    def test_empty_blob(self, url: str, method: str) -> None:
+        """A blob of no bytes has a length: clients refuse it without."""
+        path = f"/v2/ns/app/blobs/{EMPTY.descriptor.digest}"
+        answer = ask(url, path, method=method)
+        assert answer.status == 200
+        assert int(answer.headers["Content-Length"]) == 0
+        assert answer.body == b""
 
     def test_image_of_an_index(self, url: str) -> None:
         """Who takes no index gets the image for linux/amd64."""

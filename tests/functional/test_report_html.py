@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from imageprep_client.container import html
 from imageprep_client.container.request import PrepareResult, Row
+from imageprep_client.container.results import html
 from imageprep_client.observer import ImageOutcome
 from imageprep_client.testing.faults import Fault
 from tests.functional import base, deployment

@@ -244,7 +244,7 @@ def test_prune_tree(openstack: base.OpenStack, tree: ImageServeTree) -> None:
         ("ns/compute", "1"),
     ]
     assert found[0]["Bytes freed"] == 0 < found[1]["Bytes freed"]
-    assert tree.homes() == ["ns/api"]
+    assert tree.repositories_on_disk() == ["ns/api"]
     assert list(tree.store("ns/api").tags()) == ["2"]
 
 
@@ -255,7 +255,7 @@ def test_prune_dry_run(
     """A dry run says what would go, and leaves it."""
     command = (*PRUNE, *TREE, "-e", "env.yaml")
     dry = rows(openstack, *command, "--dry-run", stderr=".* would be freed.*")
-    assert tree.homes() == ["ns/api", "ns/compute"]
+    assert tree.repositories_on_disk() == ["ns/api", "ns/compute"]
     assert rows(openstack, *command, stderr=".*") == dry
 
 
@@ -405,7 +405,7 @@ def test_prune_by_name(
         stderr=".*",
     )
     assert {row["Repository"] for row in found} == {"ns/api", "ns/compute"}
-    assert tree.homes() == ["ns/api"]
+    assert tree.repositories_on_disk() == ["ns/api"]
 
 
 def test_repair(openstack: base.OpenStack) -> None:

@@ -39,7 +39,9 @@ def make() -> images.ImageSet:
     )
 
 
-def fill(registry: DockerRegistry, content: Iterable[images.Image]) -> None:
+def fill(
+    registry: DockerRegistry, content: Iterable[images.GeneratedImage]
+) -> None:
     """Put images where a docker-registry looks for them, on its disk."""
     home = registry.directory / "data/docker/registry/v2"
     for image in content:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -113,3 +114,18 @@ def test_many_blobs_at_once(tmp_path: Path) -> None:
             lambda blob: store_suite.read(store, blob.descriptor), blobs
         )
         assert list(read) == [blob.data for blob in blobs]
+
+
+def test_urls_of_layers_are_refused(guarded: servers.DockerRegistry) -> None:
+    """The refusal of a layer's URLs, a status of 500, is permanent."""
+    layer = content.blob(
+        "w", 10, "application/vnd.oci.image.layer.nondistributable.v1.tar"
+    )
+    urls = ("https://example.com/layer",)
+    described = dataclasses.replace(layer.descriptor, urls=urls)
+    image = content.image("w", [content.Piece(described, layer.data)])
+    hosts = Hosts(cacert=str(guarded.ca), credentials=known(guarded))
+    with RegistryClient(hosts, policy=_POLICY) as client:
+        store = client.store(guarded.host, "ns/windows")
+        with pytest.raises(errors.Refused, match=r"blob unknown.* 500"):
+            store_suite.store_all(store, image)

@@ -27,7 +27,8 @@ from imageprep_client.plans.swift.object_store import (
     ObjectContainer,
     ObjectStore,
 )
-from imageprep_client.testing import plan_host, plan_suite
+from imageprep_client.testing.plans import host as plan_host
+from imageprep_client.testing.plans import suite as plan_suite
 from tests import openstack_services
 from tests.openstack_services import Services
 

@@ -13,7 +13,7 @@ from imageprep_client.oci import mediatypes
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.stores import base
 from imageprep_client.stores.imageserve import ImageServeTree
-from imageprep_client.testing.images import Blob, Image
+from imageprep_client.testing.images import Blob, GeneratedImage
 from tests.http_client import ask
 
 ACCEPT = {"Accept": ", ".join(mediatypes.ACCEPT)}
@@ -21,7 +21,7 @@ ACCEPT = {"Accept": ", ".join(mediatypes.ACCEPT)}
 
 def served(
     url: str,
-    images: Iterable[Image],
+    images: Iterable[GeneratedImage],
     tag: str,
     *,
     read: int | None = None,
@@ -67,7 +67,9 @@ def _is_listed(url: str, home: str, tag: str) -> bool:
     )
 
 
-def in_tree(tree: Path, images: Iterable[Image], tag: str) -> list[str]:
+def in_tree(
+    tree: Path, images: Iterable[GeneratedImage], tag: str
+) -> list[str]:
     """What is wrong with images whose tag is in a tree; all is read."""
     wrong = []
     for image in images:

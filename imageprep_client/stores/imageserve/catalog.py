@@ -12,7 +12,6 @@ from imageprep_client.host import disk
 from imageprep_client.host.reading import Kind
 from imageprep_client.oci import digest as digests
 from imageprep_client.stores.imageserve import layout
-from imageprep_client.stores.imageserve import repositories as on_disk
 from imageprep_client.stores.imageserve.layout import TreeDirectory
 from imageprep_client.stores.imageserve.partial import Partials
 from imageprep_client.stores.imageserve.typemap import TagIndex
@@ -33,6 +32,7 @@ class TreeCatalog:
         self.partials = Partials(self.tree, layout.INCOMING)
         self.listing = threading.RLock()
         self._prepared = False
+        self._published = False
         self._written = False
         self._repositories: set[str] | None = None
         self._blobs: dict[str, str] = {}
@@ -41,6 +41,8 @@ class TreeCatalog:
 
     def prepare(self) -> None:
         """Make what every writer needs, once.
+
+        Nothing that is served is made before there is content for it.
 
         :raises InvalidArgument: when there can be no tree.
         :raises AccessDenied: when a link or a stranger's directory is in
@@ -62,6 +64,16 @@ class TreeCatalog:
             # the tree.
             self.tree.make_directory(layout.INCOMING, 0o700)
             self.tree.keep_private(layout.INCOMING)
+            self._prepared = True
+            if self.tree.status(layout.ROOT):
+                self.publish()
+
+    def publish(self) -> None:
+        """Make what every tree serves, once; content is ready to follow."""
+        if self._published:
+            return
+        self.prepare()
+        with disk.reported(self.tree.path):
             self.tree.make_directory(layout.ROOT)
             index = f"{layout.ROOT}/{layout.MANIFEST}"
             if self.tree.regular_size(index) is None:
@@ -69,11 +81,11 @@ class TreeCatalog:
             if self.tree.regular_size(layout.CATALOG) is None:
                 with self.listing:
                     self._begin()
-        self._prepared = True
+        self._published = True
 
     def close(self) -> None:
         """Keep nothing of the tree open."""
-        self._prepared = False
+        self._prepared = self._published = False
         self.tree.close()
 
     def forget(self) -> None:
@@ -191,7 +203,7 @@ class TreeCatalog:
         for name, _ in tree.scan(paths.manifests):
             if self._is_half_made(paths, name):
                 half_made.append(name)
-            elif not on_disk.is_below(tree, f"{paths.manifests}/{name}"):
+            elif not layout.is_below(tree, f"{paths.manifests}/{name}"):
                 return
         for name in half_made:
             tree.remove_directory(paths.manifest_directory(name))
@@ -205,6 +217,11 @@ class TreeCatalog:
         if own.issuperset(name for name, _ in tree.scan(paths.referrers)):
             tree.unlink(paths.referrers_headers)
             tree.unlink(paths.no_referrers)
+        if not any(
+            kind is not Kind.DIRECTORY and name != layout.HTACCESS
+            for name, kind in tree.scan(paths.blobs)
+        ):
+            tree.unlink(paths.blob_headers)
         for part in (
             paths.manifests,
             paths.tags,
@@ -257,7 +274,7 @@ def _scan(tree: TreeDirectory) -> tuple[set[str], dict[str, str]]:
             ):
                 blobs[digest] = f"{directory}/{name}"
         if {"manifests", "tags"} <= parts and all(
-            on_disk.is_part(tree, f"{directory}/{part}")
+            layout.is_part(tree, f"{directory}/{part}")
             for part in ("manifests", "tags")
         ):
             repositories.add(directory.partition("/")[2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 
@@ -23,6 +24,16 @@ REFERRERS = (
     "RewriteCond %{REQUEST_FILENAME} !-f\n"
     "RewriteRule ^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$ index.json [L]\n"
     "</IfModule>\n"
+).encode()
+
+#: For a directory of blobs. Apache leaves a Content-Length of 0 out of
+#: responses to HEAD, and some clients refuse the blob then. The other form of
+#: the number passes; responses to GET have their own.
+EMPTY_BLOBS = "".join(
+    f'<Files "{digests.of(b"", algorithm)}">\n'
+    "Header set Content-Length 00\n"
+    "</Files>\n"
+    for algorithm in ("sha256", "sha512")
 ).encode()
 
 

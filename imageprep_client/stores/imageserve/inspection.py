@@ -10,12 +10,11 @@ from imageprep_client import errors
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci.manifest import Manifest
-from imageprep_client.stores.holdings import Defect
 from imageprep_client.stores.imageserve import htaccess, layout
-from imageprep_client.stores.imageserve import repositories as on_disk
 from imageprep_client.stores.imageserve.layout import TreeDirectory
 from imageprep_client.stores.imageserve.referrers import Referrers
 from imageprep_client.stores.imageserve.store import ImageServeStore
+from imageprep_client.stores.stored_files import Defect
 
 _MAX_LIST = 64 * 1024 * 1024
 _MAX_HEADERS = 64 * 1024
@@ -47,7 +46,7 @@ def catalog(tree: TreeDirectory, names: Iterable[str]) -> Iterator[Defect]:
     for name in names:
         paths = layout.RepositoryPaths(name)
         parts = (paths.manifests, paths.tags)
-        if all(on_disk.is_part(tree, part) for part in parts):
+        if all(layout.is_part(tree, part) for part in parts):
             there.add(name)
     name = layout.CATALOG
     yield from _compare(tree, name, name, "repositories", there)
@@ -167,13 +166,15 @@ def _strays(tree: TreeDirectory, store: ImageServeStore) -> Iterator[Defect]:
         digest = name.removesuffix(layout.LAYER_SUFFIX)
         regular = tree.regular_size(path) is not None
         content = digests.is_valid(digest) and regular
-        if not content and not on_disk.is_below(tree, path):
+        headers = tree.read(path, _MAX_HEADERS) if name[0] == "." else None
+        own = path == paths.blob_headers and headers == htaccess.EMPTY_BLOBS
+        if not content and not own and not layout.is_below(tree, path):
             yield Defect(f"blobs/{name}", STRAY)
     tags = set(store.tags())
     for name in tree.entries(paths.manifests):
         tag = name.removesuffix(layout.TYPE_MAP_SUFFIX)
         manifest = digests.is_valid(name) or tag in tags
-        if not manifest and not on_disk.is_below(
+        if not manifest and not layout.is_below(
             tree, f"{paths.manifests}/{name}"
         ):
             yield Defect(f"manifests/{name}", STRAY)

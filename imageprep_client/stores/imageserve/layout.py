@@ -9,6 +9,7 @@
     v2/<repository>/tags/list                    {"name": ..., "tags": [...]}
     v2/<repository>/blobs/<digest>               a blob
     v2/<repository>/blobs/<digest>.gz            a layer, as tripleo wrote it
+    v2/<repository>/blobs/.htaccess              headers of an empty blob
     v2/<repository>/manifests/<digest>/index.json    a manifest or an index
     v2/<repository>/manifests/<digest>/.htaccess     its response headers
     v2/<repository>/manifests/<tag>.type-map     what a tag names
@@ -30,7 +31,9 @@ import secrets
 from collections.abc import Iterable, Iterator
 
 from imageprep_client import errors
-from imageprep_client.host.directory import Directory
+from imageprep_client.host.directory import Directory, join
+from imageprep_client.host.reading import Kind
+from imageprep_client.oci import digest as digests
 from imageprep_client.oci import reference as references
 
 TYPE_MAP_SUFFIX = ".type-map"
@@ -44,6 +47,8 @@ MANIFEST = "index.json"
 HTACCESS = ".htaccess"
 _STAGED = re.compile(r"[0-9a-f]{24}")
 _UNLISTED = re.compile(r"tags-[0-9a-f]{24}")
+_PARTS = ("blobs", "manifests")
+_ALL_PARTS = frozenset({*_PARTS, "tags", "referrers"})
 
 
 def check_repository(name: object) -> str:
@@ -75,6 +80,7 @@ class RepositoryPaths:
     def __init__(self, repository: str) -> None:
         self.home = f"{ROOT}/{repository}"
         self.blobs = f"{self.home}/blobs"
+        self.blob_headers = f"{self.blobs}/{HTACCESS}"
         self.manifests = f"{self.home}/manifests"
         self.tags = f"{self.home}/tags"
         self.tags_list = f"{self.tags}/list"
@@ -178,3 +184,62 @@ def catalog(repositories: Iterable[str]) -> bytes:
 
 def _json(document: object) -> bytes:
     return json.dumps(document, ensure_ascii=False).encode()
+
+
+def find_repositories(tree: Directory) -> list[str]:
+    """The repositories below ``v2`` that have any file; sorted."""
+    repositories = []
+    todo = [""]
+    while todo:
+        name = todo.pop()
+        path = f"{ROOT}/{name}" if name else ROOT
+        if references.is_repository(name) and _has_parts(tree, path):
+            repositories.append(name)
+        todo.extend(join(name, step) for step in _steps(tree, path))
+    return sorted(repositories)
+
+
+def is_part(tree: Directory, path: str) -> bool:
+    """Whether a directory such as ``blobs`` is of the repository above it.
+
+    It is when it has anything that is not below it in a name, or nothing.
+    """
+    if not tree.is_directory(path):
+        return False
+    empty = True
+    for name, kind in tree.scan(path):
+        if not _is_step(name, kind):
+            return True
+        empty = False
+    return empty
+
+
+def is_below(tree: Directory, path: str) -> bool:
+    """Whether the content of a directory such as ``blobs`` belongs to
+    repositories whose names have that component.
+    """
+    above, _, name = path.rpartition("/")
+    if digests.is_valid(name) or not tree.is_directory(path):
+        return False
+    if name in _ALL_PARTS and _has_parts(tree, above):
+        return True
+    todo = [path]
+    while todo:
+        directory = todo.pop()
+        if _has_parts(tree, directory):
+            return True
+        todo.extend(f"{directory}/{step}" for step in _steps(tree, directory))
+    return False
+
+
+def _has_parts(tree: Directory, path: str) -> bool:
+    return any(is_part(tree, f"{path}/{part}") for part in _PARTS)
+
+
+def _steps(tree: Directory, path: str) -> list[str]:
+    """The directories in it that may be in the name of a repository."""
+    return [name for name, kind in tree.scan(path) if _is_step(name, kind)]
+
+
+def _is_step(name: str, kind: Kind) -> bool:
+    return kind is Kind.DIRECTORY and not digests.is_valid(name)

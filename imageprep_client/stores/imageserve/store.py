@@ -156,7 +156,6 @@ class ImageServeStore:
         path = self.paths.blob(expected.digest)
         with self._catalog.partials.staged(expected) as temporary:
             with self._reported(expected.size):
-                self._tree.make_directory(self.paths.blobs)
                 disk.check_room(self._tree.path, expected.size)
                 file = self._tree.create(temporary)
             with file:
@@ -164,9 +163,17 @@ class ImageServeStore:
                     with self._reported(expected.size):
                         write_all(file, chunk)
             with self._reported():
+                self._make_blobs(expected)
                 self._tree.rename(temporary, path)
                 self._remove_broken(expected)
         self._catalog.remember_blob(expected.digest, path)
+
+    def _make_blobs(self, blob: Descriptor) -> None:
+        """Make the directory of a blob that is about to be renamed there."""
+        self._catalog.publish()
+        self._tree.make_directory(self.paths.blobs)
+        if blob.size == 0:
+            self._tree.put(self.paths.blob_headers, htaccess.EMPTY_BLOBS)
 
     def partial(
         self, descriptor: Descriptor
@@ -188,7 +195,7 @@ class ImageServeStore:
             source.read(), expected.media_type, expected.digest
         )
         if not self.exists(expected):
-            self._catalog.prepare()
+            self._catalog.publish()
             with self._reported(expected.size):
                 self._write_manifest(manifest)
         if manifest.subject:
@@ -223,7 +230,7 @@ class ImageServeStore:
         variants = [typemap.Variant(root.media_type, root.digest)]
         if root.media_type in mediatypes.INDEXES:
             variants += self._fallback(root)
-        self._catalog.prepare()
+        self._catalog.publish()
         with self._catalog.listing, self._reported():
             for path in (self.paths.tag_link(tag), self.paths.tags_list):
                 if self._tree.is_directory(path):
@@ -266,10 +273,9 @@ class ImageServeStore:
         origin = self._origin(descriptor, repository)
         if origin is None:
             return False
-        self._catalog.prepare()
         path = self.paths.blob(descriptor.digest)
         with self._reported():
-            self._tree.make_directory(self.paths.blobs)
+            self._make_blobs(descriptor)
             linked = self._tree.link(origin, path, staging=layout.INCOMING)
         if not linked or not self.exists(descriptor):
             return False

@@ -10,15 +10,10 @@ from imageprep_client.host import disk, locks
 from imageprep_client.host.directory import is_temporary
 from imageprep_client.host.reading import Kind
 from imageprep_client.oci import reference as references
-from imageprep_client.stores.holdings import Defect
-from imageprep_client.stores.imageserve import (
-    holdings,
-    inspection,
-    layout,
-    repositories,
-)
+from imageprep_client.stores.imageserve import files, inspection, layout
 from imageprep_client.stores.imageserve.catalog import TreeCatalog
 from imageprep_client.stores.imageserve.store import ImageServeStore
+from imageprep_client.stores.stored_files import Defect
 
 
 class ImageServeTree:
@@ -51,27 +46,28 @@ class ImageServeTree:
         """The names of all repositories, sorted."""
         return self._catalog.repositories()
 
-    def holdings(self, repository: str) -> holdings.ImageServeHoldings:
+    def stored_files(self, repository: str) -> files.ImageServeFiles:
         """The files of one repository."""
-        return holdings.ImageServeHoldings(self._catalog, repository)
+        return files.ImageServeFiles(self._catalog, repository)
 
-    def homes(self) -> list[str]:
+    def repositories_on_disk(self) -> list[str]:
         """All repositories with any file, in the catalog or not; sorted.
 
         They are looked for anew at each call.
         """
         with disk.reported(self.path):
-            return repositories.find(self._tree)
+            return layout.find_repositories(self._tree)
 
     def defects(self) -> Iterator[Defect]:
         """What is wrong with the catalog."""
         with disk.reported(self.path):
-            yield from inspection.catalog(self._tree, self.homes())
+            names = self.repositories_on_disk()
+            yield from inspection.catalog(self._tree, names)
 
-    def holder(self) -> str:
+    def lock_owner(self) -> str:
         """Who has the lock; empty for nobody."""
         with disk.reported(self.path):
-            return holdings.holder(self._tree)
+            return files.lock_owner(self._tree)
 
     def check_writable(self) -> None:
         """Find out before anything is done whether the tree can be written.
@@ -86,7 +82,8 @@ class ImageServeTree:
         with disk.reported(self.path):
             with self._tree.staged(layout.INCOMING) as probe:
                 self._tree.write(probe, b"")
-            self._tree.check_access(layout.ROOT)
+            if self._tree.status(layout.ROOT):
+                self._tree.check_access(layout.ROOT)
 
     def prepare(self) -> None:
         """Make what every writer needs, once."""
@@ -102,17 +99,18 @@ class ImageServeTree:
 
         What an interrupted run left in the staging directory is removed,
         but for beginnings of blobs that can be taken up.
-        Not reentrant.
+        The wait has no bound, since a run of hours is legitimate. Not
+        reentrant.
 
-        :param waiting: called once, with what is waited for, when another
-            run has the lock.
+        :param waiting: called with the name of the tree and the process when
+            another run has the lock, and again every minute.
         """
         self.prepare()
         with disk.reported(self.path):
             descriptor = self._tree.open_private(layout.LOCK)
 
         def tell() -> None:
-            process = holdings.recorded(descriptor)
+            process = files.recorded(descriptor)
             waiting(f"another run has {self.path} (process {process})")
 
         try:

@@ -13,7 +13,7 @@ import re
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from imageprep_client import errors
@@ -134,7 +134,7 @@ class Authenticator:
     :param retry: does work again while it fails for now. Failures of the
         token server are no attempts at the request that wants the token.
     :param token_servers: URLs of token servers on other sites that the user
-        trusts, by the ``host[:port]`` of their registry.
+        trusts for this registry.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Authenticator:
         credentials: Credentials,
         ask: Ask,
         retry: Retry,
-        token_servers: Mapping[str, str] | None = None,
+        token_servers: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._base = base
@@ -152,7 +152,7 @@ class Authenticator:
         self._credentials = credentials
         self._ask = ask
         self._retry = retry
-        self._token_servers = token_servers or {}
+        self._token_servers = token_servers
         self._clock = clock
         self._lock = threading.Lock()
         self._challenges: dict[str, Challenge] = {}
@@ -289,16 +289,17 @@ class Authenticator:
     ) -> bool:
         """Whether a token server may see the credentials of this registry.
 
-        Beside those that obviously belong to it: one that the user named, and
-        one that the user logged in to with the same credentials. Others would
-        give the registry tokens for what it has no right to.
+        Beside those that obviously belong to it: one that an option or a file
+        of the user names, and one that the user logged in to with the same
+        credentials. Others would give the registry tokens for what it has no
+        right to.
         """
         if urls.may_have_credentials(self._base, realm):
             return True
         if urls.origin(realm)[0] != "https":
             return False
-        named = self._token_servers.get(self._host)
-        if named is not None and urls.same_origin(named, realm):
+        named = {*self._token_servers, credential.token_server} - {""}
+        if any(urls.same_origin(url, realm) for url in named):
             return True
         other = self._credentials.find(urls.authority(realm), repository)
         return other is not None and (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Self
 
 from imageprep_client import errors
@@ -140,6 +140,18 @@ class Download:
                     f"{self._what}: ends before what was read already"
                 )
             count -= len(data)
+
+
+def pieces(body: Iterable[bytes] | bytes, size: int) -> Iterator[bytes]:
+    """The same bytes in pieces of `size`; the last may be shorter."""
+    kept = bytearray()
+    for part in [body] if isinstance(body, bytes) else body:
+        kept += part
+        while len(kept) >= size:
+            yield bytes(kept[:size])
+            del kept[:size]
+    if kept:
+        yield bytes(kept)
 
 
 class Upload:

@@ -15,6 +15,7 @@ from typing import Any
 
 from imageprep_client import errors
 from imageprep_client.host import inputs
+from imageprep_client.http import urls
 
 #: Docker's file of old, whose document is the ``auths`` of the others.
 _LEGACY = ".dockercfg"
@@ -32,12 +33,15 @@ class RegistryCredential:
     :ivar source: where it was found, for messages.
     :ivar is_identity: the password is a token for the token server only
         (OAuth2, a refresh token), and there is no user.
+    :ivar token_server: URL of a token server on another site that may have
+        it; empty: there is none.
     """
 
     username: str
     password: str = dataclasses.field(repr=False)
     source: str
     is_identity: bool = False
+    token_server: str = ""
 
     @property
     def basic(self) -> str:
@@ -228,12 +232,22 @@ def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _decode(
     path: Path | Inline, key: str, entry: object
 ) -> RegistryCredential | None:
-    """The ``auths`` entry; empty ones only say that a helper has it."""
+    """The ``auths`` entry; empty ones only say that a helper has it.
+
+    ``tokenserver`` is this program's own: see `RegistryCredential`.
+    """
     if not isinstance(entry, Mapping):
         return None
+    token_server = entry.get("tokenserver", "")
+    if token_server and not urls.is_https(token_server):
+        raise errors.InvalidFile(
+            str(path), "expected https://...", key=f"auths.{key}.tokenserver"
+        )
     identity = entry.get("identitytoken")
     if isinstance(identity, str) and identity:
-        return RegistryCredential("", identity, str(path), is_identity=True)
+        return RegistryCredential(
+            "", identity, str(path), True, str(token_server)
+        )
     user, password = entry.get("username"), entry.get("password")
     auth = entry.get("auth")
     if isinstance(auth, str) and auth:
@@ -252,7 +266,9 @@ def _decode(
             )
         password = password.rstrip("\0")
     if isinstance(user, str) and isinstance(password, str) and user:
-        return RegistryCredential(user, password, str(path))
+        return RegistryCredential(
+            user, password, str(path), token_server=str(token_server)
+        )
     return None
 
 

@@ -23,7 +23,9 @@ def described(
         digest = reference
     media_type = mediatypes.essence(response.headers.get("Content-Type", ""))
     length = response.length()
-    if not digest or length is None or not mediatypes.is_manifest(media_type):
+    if not digest or not mediatypes.is_manifest(media_type):
+        return None
+    if length is None or length > manifests.MAX_SIZE:
         return None
     return Descriptor(media_type, digest, length)
 

@@ -28,9 +28,19 @@ _WORDS = {
     429: "too many requests",
     507: "the registry has no space left",
 }
+_TOO_LARGE = (
+    "usually a reverse proxy in front of the registry limits the size of a"
+    " request, as client_max_body_size of nginx does; raise its limit"
+)
 _DIGEST_CODES = frozenset({"DIGEST_INVALID"})
 _READS = frozenset({"GET", "HEAD"})
 _SIZE_CODES = frozenset({"SIZE_INVALID"})
+#: Codes about the content that was sent. distribution answers 500 with one of
+#: them when it refuses the URLs of a layer.
+_VERDICTS = frozenset(
+    {"MANIFEST_BLOB_UNKNOWN", "MANIFEST_INVALID", "MANIFEST_UNVERIFIED"}
+)
+_REFUSED_LAYER = "URL on layer"
 
 
 def from_response(
@@ -68,8 +78,11 @@ def from_response(
         return errors.DigestMismatch(message)
     if sent and code in _SIZE_CODES:
         return errors.SizeMismatch(message)
-    if (400 <= status < 500 or status == 501) and status not in TEMPORARY:
+    if sent and (code in _VERDICTS or _REFUSED_LAYER in said):
         return errors.Refused(message, status=status)
+    if (400 <= status < 500 or status == 501) and status not in TEMPORARY:
+        hint = _TOO_LARGE if status == 413 else None
+        return errors.Refused(message, hint=hint, status=status)
     return errors.ServerFault(
         message, temporary=status in TEMPORARY, status=status
     )
@@ -91,15 +104,16 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _reason(response: Response) -> tuple[str, str]:
-    """Code and message of the first error in an answer, or empty ones.
+    """Code and message of the most specific error in an answer.
 
-    OCI distribution spec, "Error Codes". The message is made one short line
-    of printable characters.
+    OCI distribution spec, "Error Codes". Both are empty without one. The
+    message is one short line of printable characters.
     """
     try:
-        document = json.loads(response.body(MAX_ERROR))
-        first = document["errors"][0]
-        code, message = first.get("code"), first.get("message")
+        listed = json.loads(response.body(MAX_ERROR))["errors"]
+        known = (entry for entry in listed if entry.get("code") != "UNKNOWN")
+        chosen = next(known, listed[0])
+        code, message = chosen.get("code"), chosen.get("message")
     except (
         errors.StoreError,
         ValueError,

@@ -10,7 +10,7 @@ import dataclasses
 import os
 import threading
 import urllib.parse
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
@@ -104,7 +104,8 @@ class Hosts:
         `registries`.
     :param registries: where repositories are really, and their mirrors.
     :param token_servers: URLs of token servers that may have the credentials
-        of a registry, by ``host[:port]``, beside those on its own site.
+        of a registry, by ``host[:port]``, beside those on its own site and
+        those of `registries`.
     :param certs_d: directories of certificates by ``host[:port]``; of a
         host the first counts that has any, alone.
     """
@@ -120,9 +121,15 @@ class Hosts:
         certs_d: Sequence[Path] = _CERTS_D,
         token_servers: Mapping[str, str] | None = None,
     ) -> None:
-        self.token_servers = dict(token_servers or {})
         self.credentials = credentials or Credentials()
         self._registries = registries or RegistriesConf()
+        self._token_servers: dict[str, set[str]] = {}
+        for host, url in (
+            *(token_servers or {}).items(),
+            *self._registries.token_servers(),
+        ):
+            host = _PHYSICAL.get(host, host)
+            self._token_servers.setdefault(host, set()).add(url)
         names = [name.rstrip("/") for name in insecure]
         networks = {name: urls.network(name) for name in names if "/" in name}
         self._networks = [known for known in networks.values() if known]
@@ -294,6 +301,13 @@ class Hosts:
         raise failure or errors.ServerFault(
             f"{ways[0].host}: no registry answers there"
         )
+
+    def token_servers(self, host: str) -> Collection[str]:
+        """The token servers on other sites that the user permits.
+
+        :param host: ``host[:port]`` of the registry as it is spoken to.
+        """
+        return self._token_servers.get(host, ())
 
     def insecure_in_use(self) -> list[str]:
         """Registries spoken to over plain HTTP or unverified, sorted."""

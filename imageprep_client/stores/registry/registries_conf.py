@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from imageprep_client import errors
 from imageprep_client.host import inputs
+from imageprep_client.http import urls
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.redaction import redacted
 
 ETC = Path("/etc/containers")
 _NAME = "registries.conf"
+_TOKEN_SERVER = "token-server"  # noqa: S105 - the name of a key
 
 Pull = Literal["all", "digest-only", "tag-only"]
 _PULLS: tuple[Pull, ...] = ("all", "digest-only", "tag-only")
@@ -31,11 +33,13 @@ class Source:
     :ivar location: ``host[:port][/path]``, in place of the prefix.
     :ivar insecure: may be spoken to over plain HTTP or unverified.
     :ivar pull: which references it is used for.
+    :ivar token_server: may have its credentials; empty: see `RegistryTable`.
     """
 
     location: str
     insecure: bool = False
     pull: Pull = "all"
+    token_server: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,6 +49,9 @@ class RegistryTable:
     :ivar prefix: ``host[:port][/path]`` or ``*.domain``.
     :ivar location: in place of the prefix; empty to leave names as they are.
     :ivar file: where it is written.
+    :ivar token_server: URL of a token server on another site that may have
+        the credentials of the registry; empty: there is none. The key is
+        this program's own; others ignore it.
     """
 
     prefix: str
@@ -53,6 +60,7 @@ class RegistryTable:
     insecure: bool = False
     blocked: bool = False
     mirrors: tuple[Source, ...] = ()
+    token_server: str = ""
 
     def rest(self, name: str) -> str | None:
         """What follows the prefix in a name; None for names of others.
@@ -95,6 +103,15 @@ class RegistriesConf:
             if table.rest(name) is not None:
                 return table
         return None
+
+    def token_servers(self) -> Iterator[tuple[str, str]]:
+        """Each registry, as ``host[:port]``, with a token server."""
+        for table in self._tables:
+            places: list[RegistryTable | Source] = [table, *table.mirrors]
+            for place in places:
+                if place.token_server:
+                    host = place.location.partition("/")[0]
+                    yield host, place.token_server
 
 
 def load(
@@ -174,6 +191,11 @@ class _Document:
         if not location and not prefix.startswith("*."):
             location = prefix
         by_digest = self._flag(data, "mirror-by-digest-only", key)
+        token_server = self._token_server(data, key)
+        if token_server and not location:
+            raise self._error(
+                f"{key}.{_TOKEN_SERVER}", "expected a location beside it"
+            )
         return RegistryTable(
             prefix=prefix,
             location=location,
@@ -184,6 +206,7 @@ class _Document:
                 self._mirror(mirror, f"{key}.mirror[{index}]", by_digest)
                 for index, mirror in enumerate(self._list(data, "mirror", key))
             ),
+            token_server=token_server,
         )
 
     def _mirror(
@@ -205,7 +228,18 @@ class _Document:
                 f"{key}.pull-from-mirror",
                 f"{str(pull)[:50]!r}: expected all, digest-only or tag-only",
             )
-        return Source(location, self._flag(data, "insecure", key), pull)
+        return Source(
+            location,
+            self._flag(data, "insecure", key),
+            pull,
+            self._token_server(data, key),
+        )
+
+    def _token_server(self, data: Mapping[str, Any], key: str) -> str:
+        text = data.get(_TOKEN_SERVER, "")
+        if text and not urls.is_https(text):
+            raise self._error(f"{key}.{_TOKEN_SERVER}", "expected https://...")
+        return str(text)
 
     def _version_1(self) -> list[RegistryTable]:
         tables = self._data.get("registries") or {}

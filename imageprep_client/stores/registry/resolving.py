@@ -15,11 +15,16 @@ from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.auth import parse_challenges
 from imageprep_client.stores.registry.recent import Recent
 from imageprep_client.stores.registry.replicas import Replica
-from imageprep_client.stores.registry.session import RegistrySession, Request
+from imageprep_client.stores.registry.session import (
+    REDIRECTS,
+    RegistrySession,
+    Request,
+)
 
 _ACCEPT = {"Accept": ", ".join(mediatypes.ACCEPT)}
-#: Answers to HEAD that do not say what GET would be answered.
-REFUSALS = frozenset({400, 401, 403, 404, 405, 501})
+#: Answers to HEAD that do not tell the answer to GET. Redirects that lead
+#: elsewhere are among them: storage signs URLs for one method.
+REFUSALS = frozenset({400, 401, 403, 404, 405, 501}) | REDIRECTS
 
 
 class Resolver:
@@ -32,6 +37,18 @@ class Resolver:
     def __init__(self, manifests: Recent, *, is_destination: bool) -> None:
         self._manifests = manifests
         self._is_destination = is_destination
+        # The sizes that only an answer to HEAD gave, by digest.
+        self._unread: dict[str, int] = {}
+
+    def corrected(self, descriptor: Descriptor, data: bytes) -> Descriptor:
+        """The descriptor, with the size of `data` if it had one from HEAD.
+
+        Proxies and registries give wrong lengths in answers to HEAD. The size
+        in an index stays as it is: `data` has to agree with it.
+        """
+        if self._unread.get(descriptor.digest) != descriptor.size:
+            return descriptor
+        return dataclasses.replace(descriptor, size=len(data))
 
     def is_asked_twice(
         self, registry: RegistrySession, request: Request, response: Response
@@ -47,8 +64,7 @@ class Resolver:
         if response.status == 200:
             registry.answers_head.add(kind)
             return False
-        if response.redirected or response.status == 405:
-            # Storage elsewhere may have a URL that is signed for GET only.
+        if response.status == 405 or response.status in REDIRECTS:
             return True
         if response.status == 404 and kind in registry.answers_head:
             return False
@@ -70,6 +86,7 @@ class Resolver:
             response.discard()
             found = description.described(request.what, reference, response)
             if found:
+                self._unread[found.digest] = found.size
                 return found
         elif surely or again or _is_bad_login(response):
             surely = surely or _is_bad_login(response)

@@ -31,7 +31,7 @@ MAX_REDIRECTS = 5
 #: How often one request answers a challenge: a token that is fresh may still
 #: end while other requests are in its way.
 _ANSWERS = 3
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAFE = frozenset({"GET", "HEAD"})
 _T = TypeVar("_T")
 
@@ -67,6 +67,8 @@ class RegistrySession:
     :ivar retrier: for what takes several requests.
     :ivar answers_head: kinds of content, such as ``"blobs"``, that HEAD was
         seen to find.
+    :ivar body_limit: bytes of a body that are known not to be too many after
+        a 413; None before.
     :param window: how many requests are sent to it at once.
     """
 
@@ -83,6 +85,7 @@ class RegistrySession:
         self.base = endpoint.base
         self.retrier = retrier
         self.answers_head: set[str] = set()
+        self.body_limit: int | None = None
         self._answered: dict[tuple[str, str], Response] = {}
         self._tls = endpoint.tls
         self._window = window
@@ -95,7 +98,7 @@ class RegistrySession:
             hosts.credentials,
             self._ask,
             self._retry_token,
-            hosts.token_servers,
+            hosts.token_servers(endpoint.host),
         )
 
     def keep(self, response: Response) -> None:
@@ -172,8 +175,10 @@ class RegistrySession:
     def _following(
         self, request: Request, url: str, authorization: str | None
     ) -> Response:
-        """Send it and follow redirects; those are never authenticated when
-        they lead to another scheme, host or port.
+        """Send it and follow redirects.
+
+        A redirect to another scheme, host or port is not authenticated, and
+        for HEAD it is the answer.
         """
         headers = {"User-Agent": USER_AGENT, **request.headers}
         start = url
@@ -187,14 +192,22 @@ class RegistrySession:
                 response = self._send(
                     request.method, url, headers, request.body
                 )
-            if response.status not in _REDIRECTS:
-                response.redirected = not urls.same_origin(url, start)
-                return response
+            response.redirected = not urls.same_origin(url, start)
             location = response.headers.get("Location")
-            if request.method not in _SAFE or not location:
+            if (
+                response.status not in REDIRECTS
+                or request.method not in _SAFE
+                or not location
+            ):
+                return response
+            target = urls.follow(url, location, f"{request.what}: redirect")
+            if request.method == "HEAD" and not urls.same_origin(
+                target, start
+            ):
+                # Storage elsewhere may have signed the URL for GET only.
                 return response
             response.discard()
-            url = urls.follow(url, location, f"{request.what}: redirect")
+            url = target
         raise errors.ServerFault(
             f"{request.what}: over {MAX_REDIRECTS} redirects"
         )
@@ -273,7 +286,7 @@ def probe(
         None,
         (min(timeouts.connect, 3.0), min(timeouts.read, 10.0)),
     )
-    no_registry = response.status == 400 or response.status in _REDIRECTS
+    no_registry = response.status == 400 or response.status in REDIRECTS
     if no_registry and first is not None:
         # Some say so of what was asked for, and only of that.
         no_registry = probe(endpoint, transports, timeouts) is None

@@ -23,7 +23,7 @@ from imageprep_client.stores.registry import (
 )
 from imageprep_client.stores.registry.recent import Recent
 from imageprep_client.stores.registry.replicas import Replica, Replicas
-from imageprep_client.stores.registry.session import Request
+from imageprep_client.stores.registry.session import RegistrySession, Request
 from imageprep_client.stores.registry.uploads import Uploads
 
 _ACCEPT = {"Accept": ", ".join(mediatypes.ACCEPT)}
@@ -97,18 +97,31 @@ class RegistryStore:
             request = place.requests.content("HEAD", descriptor)
             response = registry.call(request, {200, *resolving.REFUSALS})
             response.discard()
-            if self._resolver.is_asked_twice(registry, request, response):
-                request = dataclasses.replace(request, method="GET")
-                expected = {200, 404}
-                if self._is_destination:
-                    expected |= resolving.REFUSALS
-                response = registry.call(request, expected)
-                response.close()
-            return response.status == 200 and (
-                response.length() in (None, descriptor.size)
-            )
+            again = self._resolver.is_asked_twice(registry, request, response)
+            if response.status == 200:
+                if response.length() in (None, descriptor.size):
+                    return True
+            elif not again:
+                return False
+            return self._exists_by_get(registry, request, descriptor.size)
 
         return self._places.read(look, descriptor.digest, bool)
+
+    def _exists_by_get(
+        self, registry: RegistrySession, request: Request, size: int
+    ) -> bool:
+        """Ask for one byte of content; its size comes with it."""
+        headers = dict(request.headers)
+        if size:
+            headers["Range"] = "bytes=0-0"
+        request = dataclasses.replace(request, method="GET", headers=headers)
+        expected = {200, 206, 404, 416}
+        if self._is_destination:
+            expected |= resolving.REFUSALS
+        response = registry.call(request, expected)
+        response.discard()
+        exists = response.status in (200, 206)
+        return exists and response.whole_size() in (None, size)
 
     def fetch(self, descriptor: Descriptor) -> verify.VerifiedContent:
         if descriptor.is_manifest:
@@ -118,7 +131,9 @@ class RegistryStore:
                     lambda place: self._fetch_manifest(place, descriptor),
                     descriptor.digest,
                 )
-            return verify.from_bytes(data, descriptor)
+            return verify.from_bytes(
+                data, self._resolver.corrected(descriptor, data)
+            )
         return self._places.read(
             lambda place: self._open(place, descriptor), descriptor.digest
         )
@@ -269,7 +284,8 @@ class RegistryStore:
         def get() -> bytes:
             response = registry.call(request, {200})
             data = response.body(manifests.MAX_SIZE)
-            return _all(verify.from_bytes(data, descriptor))
+            expected = self._resolver.corrected(descriptor, data)
+            return _all(verify.from_bytes(data, expected))
 
         data = registry.retrier.retrying(request.what, get)
         self._manifests.add(descriptor.digest, data)

@@ -12,10 +12,14 @@ from imageprep_client.http.transport import Response
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.registry import blob
 from imageprep_client.stores.registry.repository import RepositoryRequests
-from imageprep_client.stores.registry.session import RegistrySession
+from imageprep_client.stores.registry.session import RegistrySession, Request
 
 #: A mount saves an upload; after so many faults the upload is begun.
 _MOUNT_FAULTS = 2
+#: The default limit of nginx for a body, and so the largest chunk.
+_CHUNK = 1024 * 1024
+_BINARY = "application/octet-stream"
+_SENT = frozenset({200, 201, 202, 204})
 
 
 class Uploads:
@@ -74,11 +78,18 @@ class Uploads:
         expected: Descriptor,
         body: bytes | blob.Upload,
     ) -> None:
-        """POST for a place, then one PUT of everything.
+        """Open an upload, then PUT everything in one request.
 
         An upload that broke may hold a part of the content already, so it
-        is never continued: the next attempt begins a new one.
+        is never continued: the next attempt begins a new one. After a 413,
+        the registry gets what is as large in chunks.
+
+        :raises ServerFault: temporary after the first 413.
         """
+        limit = registry.body_limit
+        if limit is not None and len(body) > limit:
+            self._send_chunks(registry, expected, body, limit)
+            return
         what = self._repository.what(expected)
         with self._lock:
             kept = self._open.pop(expected.digest, None)
@@ -91,18 +102,15 @@ class Uploads:
             )
             response.discard()
             location = self._location(response)
-        joint = "&" if urllib.parse.urlsplit(location).query else "?"
-        query = urllib.parse.urlencode({"digest": expected.digest})
-        request = dataclasses.replace(
-            self._repository.request("PUT", "", what),
-            url=f"{location}{joint}{query}",
-            headers={"Content-Type": "application/octet-stream"},
-            body=body,
-            repeatable=False,
-        )
+        request = self._closing(location, expected, body)
         try:
-            registry.call(request, {200, 201, 202, 204}).discard()
+            registry.call(request, _SENT).discard()
         except BaseException as error:
+            if _is_too_large(error, body, registry.body_limit):
+                registry.body_limit = min(_CHUNK, max(1, len(body) // 2))
+                raise errors.ServerFault(
+                    f"{error}; chunks are tried"
+                ) from None
             if kept and isinstance(error, errors.NotFound):
                 # What a mount opened was cleaned up since; another try
                 # opens its own.
@@ -112,6 +120,65 @@ class Uploads:
                 raise
             self._cancel(registry, location)
             raise failure from None
+
+    def _closing(
+        self, location: str, expected: Descriptor, body: bytes | blob.Upload
+    ) -> Request:
+        """The request that ends an upload; `body` is what it lacks."""
+        joint = "&" if urllib.parse.urlsplit(location).query else "?"
+        query = urllib.parse.urlencode({"digest": expected.digest})
+        what = self._repository.what(expected)
+        return dataclasses.replace(
+            self._repository.request("PUT", "", what),
+            url=f"{location}{joint}{query}",
+            headers={"Content-Type": _BINARY},
+            body=body,
+            repeatable=False,
+        )
+
+    def _send_chunks(
+        self,
+        registry: RegistrySession,
+        expected: Descriptor,
+        body: bytes | blob.Upload,
+        size: int,
+    ) -> None:
+        """Send content in several requests of `size` bytes at most.
+
+        OCI distribution spec, "Pushing a blob in chunks". The registry may
+        require a larger size.
+        """
+        what = self._repository.what(expected)
+        begin = self._repository.request("POST", "blobs/uploads/", what)
+        response = registry.call(begin, {202})
+        response.discard()
+        location = self._location(response)
+        least = response.headers.get("OCI-Chunk-Min-Length", "")
+        if least.isascii() and least.isdigit():
+            size = max(size, int(least[:9]))
+        start = 0
+        try:
+            for piece in blob.pieces(body, size):
+                end = start + len(piece)
+                request = dataclasses.replace(
+                    self._repository.request("PATCH", "", what),
+                    url=location,
+                    headers={
+                        "Content-Type": _BINARY,
+                        "Content-Range": f"{start}-{end - 1}",
+                    },
+                    body=piece,
+                    repeatable=False,
+                )
+                response = registry.call(request, _SENT)
+                response.discard()
+                if "Location" in response.headers:
+                    location = self._location(response)
+                start = end
+        except errors.StoreError:
+            self._cancel(registry, location)
+            raise
+        registry.call(self._closing(location, expected, b""), _SENT).discard()
 
     def _cancel(self, registry: RegistrySession, location: str) -> None:
         """Give an upload up; registries clean up by themselves, too."""
@@ -134,3 +201,14 @@ class Uploads:
         return urls.follow(
             response.url, location, f"{self._repository.name}: upload location"
         )
+
+
+def _is_too_large(
+    error: BaseException, body: bytes | blob.Upload, limit: int | None
+) -> bool:
+    """Whether smaller requests than this one may pass."""
+    return (
+        isinstance(error, errors.Refused)
+        and error.status == 413
+        and (limit is None or len(body) > limit)
+    )

@@ -53,6 +53,9 @@ class Registries:
             return Silent(self.registry(push_destination), repository)
         return self.registry(push_destination).store(repository)
 
+    def further(self, place: str, repository: str) -> base.Store:
+        return self.destination(place, repository)
+
     def insecure(self, registries: Iterable[str]) -> frozenset[str]:
         return frozenset(self.insecure_names.intersection(registries))
 

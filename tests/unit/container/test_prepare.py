@@ -455,7 +455,7 @@ def test_pin_digests_of_digests(run, registries, keys):
 
 
 @pytest.fixture
-def index(registries) -> images.Image:
+def index(registries) -> images.GeneratedImage:
     """An image for two platforms, which has the tag 1."""
     index = images.random_image(
         "index",
@@ -467,7 +467,7 @@ def index(registries) -> images.Image:
     return index
 
 
-def by_digest(index: images.Image, **keys: Any) -> dict[str, Any]:
+def by_digest(index: images.GeneratedImage, **keys: Any) -> dict[str, Any]:
     """An entry for this index, by its digest."""
     given = {**BASE, "tag": f"1@{index.descriptor.digest}"}
     return entry(

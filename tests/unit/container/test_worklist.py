@@ -209,6 +209,9 @@ class TestDiscovery:
                 reference=Reference(
                     "mirror.example.com", "ns/aodh-api", "current-tripleo"
                 ),
+                read_from=Reference(
+                    "mirror.example.com", "ns/aodh-api", "current-tripleo"
+                ),
                 label="version",
                 default_tag=True,
             ),

@@ -54,3 +54,29 @@ def test_owner(descriptors: tuple[int, int]) -> None:
     assert locks.owner(os.fstat(one)) is None
     with locks.locked(one):
         assert locks.owner(os.fstat(one)) == os.getpid()
+
+
+def test_reminder(
+    descriptors: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller that goes on waiting is told again and again."""
+    monkeypatch.setattr(locks, "REMINDER", 0.1)
+    one, two = descriptors
+    told: list[bool] = []
+    with (
+        locks.locked(one),
+        pytest.raises(BlockingIOError),
+        locks.locked(two, timeout=0.5, waiting=lambda: told.append(True)),
+    ):
+        raise AssertionError("both have it")
+    assert len(told) > 2
+
+
+def test_is_locked(descriptors: tuple[int, int]) -> None:
+    """A lock is seen, and is not left behind by looking."""
+    one, two = descriptors
+    assert not locks.is_locked(two)
+    with locks.locked(one):
+        assert locks.is_locked(two)
+    with locks.locked(one, timeout=0):
+        pass

@@ -73,15 +73,27 @@ def test_referrer_without_artifact_type():
     assert parse(INDEX, mediatypes.OCI_INDEX).referrer.artifact_type == ""
 
 
-def test_foreign_layers_are_no_blobs():
-    """Layers that others distribute are not needed in a store."""
+@pytest.mark.parametrize(
+    ("urls", "needed"), [(["https://x/y"], 1), ([], 2), (None, 2)]
+)
+def test_layers_at_urls_are_no_blobs(urls, needed):
+    """A store needs non-distributable layers only when no URL has them."""
     foreign = {
         **CONFIG,
         "mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar",
+        "urls": urls,
     }
     parsed = parse({**MANIFEST, "layers": [foreign]})
     assert len(parsed.layers) == 1
-    assert len(parsed.blobs) == 1
+    assert len(parsed.blobs) == needed
+    assert len(parsed.external) == 2 - needed
+
+
+def test_urls_that_are_no_list():
+    """A descriptor with malformed URLs is refused."""
+    layer = {**CONFIG, "urls": "https://x/y"}
+    with pytest.raises(errors.InvalidContent, match="urls is not a list"):
+        parse({**MANIFEST, "layers": [layer]})
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from imageprep_client.host import locks
 from imageprep_client.host.directory import Directory
 from imageprep_client.plans import base, directory
 from imageprep_client.plans.stored import StoredPlan
-from imageprep_client.testing import plan_suite
+from imageprep_client.testing.plans import suite as plan_suite
 
 MAIN = base.PLAN_ENVIRONMENT
 #: A user who is neither this one nor root.

@@ -222,15 +222,15 @@ class RandomSite:
     def digests(self) -> dict[str, set[str]]:
         """What is in each repository."""
         return {
-            name: {h.digest for h in self.tree.holdings(name).contents()}
-            for name in self.tree.homes()
+            name: {h.digest for h in self.tree.stored_files(name).contents()}
+            for name in self.tree.repositories_on_disk()
         }
 
     def size(self) -> int:
         """Bytes of blobs and manifests on the disk."""
         files = {
-            held.storage: held.size
-            for name in self.tree.homes()
-            for held in self.tree.holdings(name).contents()
+            stored.storage: stored.size
+            for name in self.tree.repositories_on_disk()
+            for stored in self.tree.stored_files(name).contents()
         }
         return sum(files.values())

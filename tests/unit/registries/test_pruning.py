@@ -12,7 +12,7 @@ from imageprep_client.observer import Observer
 from imageprep_client.oci import referrers
 from imageprep_client.registries import pruning
 from imageprep_client.stores.imageserve import ImageServeTree
-from imageprep_client.stores.imageserve.holdings import ImageServeHoldings
+from imageprep_client.stores.imageserve.files import ImageServeFiles
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content
@@ -66,7 +66,7 @@ def test_rows(filled: ImageServeTree, tmp_path: Path) -> None:
 def test_empty_repository_goes(filled: ImageServeTree, tmp_path: Path) -> None:
     """A repository with nothing in it is in no list and on no disk."""
     prune(filled, tmp_path, f"{HOST}/ns/a:1")
-    assert filled.homes() == filled.repositories() == ["ns/a"]
+    assert filled.repositories_on_disk() == filled.repositories() == ["ns/a"]
     assert not (filled.path / "v2/ns/b").exists()
 
 
@@ -298,7 +298,7 @@ def test_stopped_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever it stops, each tag that is left is whole, and it goes on."""
-    discard, untag = ImageServeHoldings.discard, None
+    discard, untag = ImageServeFiles.discard, None
     for number, steps in enumerate(range(1, 9)):
         home = tmp_path / str(number)
         home.mkdir()
@@ -308,13 +308,13 @@ def test_stopped_anywhere(
         add(tree.store("ns/b"), OLD, "1")
         left = iter(range(steps))
 
-        def stop(self, held, left=left) -> None:
+        def stop(self, stored, left=left) -> None:
             if next(left, None) is None:
                 raise Stopped
-            discard(self, held)
+            discard(self, stored)
 
         with monkeypatch.context() as patch:
-            patch.setattr(ImageServeHoldings, "discard", stop)
+            patch.setattr(ImageServeFiles, "discard", stop)
             try:
                 prune(tree, home, f"{HOST}/ns/a:2")
             except Stopped:
@@ -325,7 +325,7 @@ def test_stopped_anywhere(
                 assert store.holds(store.resolve(tag))
         prune(ImageServeTree(tree.path), home, f"{HOST}/ns/a:2")
         assert sites.found(ImageServeTree(tree.path)) == set()
-        assert tree.homes() == ["ns/a"]
+        assert tree.repositories_on_disk() == ["ns/a"]
     assert untag
 
 

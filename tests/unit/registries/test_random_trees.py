@@ -38,10 +38,10 @@ def test_blobs_are_read_once(site: RandomSite) -> None:
     sites.verify(site.tree, observer=notes)
 
     files = {
-        held.storage: held.size
-        for name in site.tree.homes()
-        for held in site.tree.holdings(name).contents()
-        if not held.is_manifest
+        stored.storage: stored.size
+        for name in site.tree.repositories_on_disk()
+        for stored in site.tree.stored_files(name).contents()
+        if not stored.is_manifest
     }
     assert notes.copied == sum(files.values())
 

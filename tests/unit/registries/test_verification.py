@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import os
@@ -449,3 +450,20 @@ def test_unreadable(filled: ImageServeTree, monkeypatch) -> None:
     monkeypatch.setattr(Directory, "open_regular", refuse)
     with pytest.raises(errors.AccessDenied):
         sites.verify(filled)
+
+
+@pytest.mark.parametrize("urls", [(), ("https://example.com/layer",)])
+def test_nondistributable_layers(
+    tree: ImageServeTree, urls: tuple[str, ...]
+) -> None:
+    """Such a layer is missing only when no URL has it."""
+    kind = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+    layer = content.blob("w", 10, kind)
+    described = dataclasses.replace(layer.descriptor, urls=urls)
+    image = content.image("w", [content.Piece(described, layer.data)])
+    store = tree.store("ns/w")
+    sites.add(store, image, "1")
+    assert sites.found(tree) == set()
+    store.delete(layer.descriptor)
+    lost = {("ns/w", layer.descriptor.digest, "missing")}
+    assert sites.found(tree) == (set() if urls else lost)

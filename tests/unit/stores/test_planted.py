@@ -179,7 +179,7 @@ def test_lock_of_a_tree(home: Path, victim: Path, kind: str) -> None:
     before = state(victim)
     with pytest.raises(errors.AccessDenied, match=r"\.lock: not a regular"):
         into_tree(home)
-    assert ImageServeTree(home).holder() == ""
+    assert ImageServeTree(home).lock_owner() == ""
     assert state(victim) == before
 
 

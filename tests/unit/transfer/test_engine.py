@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 import pytest
@@ -306,16 +307,61 @@ def test_index_for_one_platform(destination):
     assert again.outcome is ImageOutcome.PRESENT
 
 
-def test_foreign_layers_stay_where_they_are(destination):
-    """A layer that others distribute is neither fetched nor missed."""
-    foreign = content.blob(
-        "w", 10, "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+FOREIGN = content.blob(
+    "w", 10, "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+)
+
+
+def with_urls(piece: content.Piece) -> content.Piece:
+    """The same, offered at a URL."""
+    urls = ("https://example.com/layer",)
+    return content.Piece(
+        dataclasses.replace(piece.descriptor, urls=urls), piece.data
     )
+
+
+def test_layers_at_urls_stay_there(destination):
+    """A non-distributable layer with URLs is left out, and that is told."""
     source = stores.Registry("source")
-    source.fill("a", content.image("w", [foreign, SHARED]))
-    (outcome,) = run(copies(source, destination, "a"))
+    source.fill("a", content.image("w", [with_urls(FOREIGN), SHARED]))
+    recorder = Recorder()
+    (outcome,) = run(copies(source, destination, "a"), observer=recorder)
     assert outcome.outcome is ImageOutcome.COPIED
-    assert not destination.store("a").exists(foreign.descriptor)
+    assert not destination.store("a").exists(FOREIGN.descriptor)
+    assert "--nondistributable" in recorder.notes[0]
+
+
+def test_layers_at_urls_are_copied_on_request(destination):
+    """They are copied where wanted, also into an image that lacks them."""
+    source = stores.Registry("source")
+    source.fill("a", content.image("w", [with_urls(FOREIGN), SHARED]))
+    wanted = copies(source, destination, "a")
+    run(wanted)
+    whole = [dataclasses.replace(c, nondistributable=True) for c in wanted]
+    (outcome,) = run(whole)
+    assert outcome.outcome is ImageOutcome.COPIED
+    assert destination.store("a").exists(FOREIGN.descriptor)
+    (again,) = run(whole)
+    assert again.outcome is ImageOutcome.PRESENT
+
+
+def test_foreign_layers_without_urls_are_copied(destination):
+    """A non-distributable layer that only the source has is copied."""
+    source = stores.Registry("source")
+    source.fill("a", content.image("w", [FOREIGN, SHARED]))
+    run(copies(source, destination, "a"))
+    assert destination.store("a").exists(FOREIGN.descriptor)
+
+
+def test_foreign_layers_that_the_registry_refuses(destination):
+    """The error of a registry that takes no such layers says what helps."""
+    source = stores.Registry("source")
+    wanted = content.image("w", [FOREIGN, SHARED])
+    source.fill("a", wanted)
+    refusal = errors.Refused("refused", status=500)
+    destination.fail("push", wanted.descriptor.digest, refusal)
+    (outcome,) = run(copies(source, destination, "a"))
+    assert "validation.manifests.urls" in (outcome.error.hint or "")
 
 
 class Cramped(stores.Recording):

@@ -486,7 +486,7 @@ class TestWhatIsNoContent:
         """Content behind a link out of the tree is not read."""
         outside = ImageServeTree(tmp_path / "outside")
         push(outside.store("app"), BLOB)
-        tree.check_writable()
+        push(tree.store("other"), BLOB)
         (tree.path / "v2" / "app").symlink_to(
             OnDisk(outside.store("app")).home
         )

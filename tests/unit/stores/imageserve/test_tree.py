@@ -55,12 +55,19 @@ class TestOpening:
         """A tree that can be written is made and left without traces."""
         tree.check_writable()
         found = {str(p.relative_to(tree.path)) for p in tree.path.rglob("*")}
-        made = {".incoming", "v2", "v2/_catalog", "v2/index.json"}
-        assert found == made
+        assert found == {".incoming"}
+
+    def test_refused_content(self, tree: ImageServeTree) -> None:
+        """Nothing is served of a tree before there is content for it."""
+        store = tree.store("ns/app")
+        wrong = content.Piece(IMAGE.parts[0].descriptor, b"wrong")
+        with tree.lock(unexpected), pytest.raises(errors.InvalidContent):
+            store_suite.push(store, wrong)
+        assert not (tree.path / "v2").exists()
 
     def test_api_root(self, tree: ImageServeTree) -> None:
         """The root of the API is an empty object."""
-        tree.check_writable()
+        put(tree.store("ns/app"), IMAGE)
         assert (tree.path / "v2" / "index.json").read_bytes() == b"{}"
 
     def test_file_in_its_place(self, tree: ImageServeTree) -> None:
@@ -81,7 +88,7 @@ class TestOpening:
         """Who may not write is told to use sudo, before anything is done."""
         tree = ImageServeTree(home / "tree")
         if part != ".":
-            tree.check_writable()
+            put(tree.store("ns/app"), IMAGE)
         if part == "tree":
             (tree.path / ".incoming").rmdir()
         (home / part).chmod(0o555)
@@ -166,7 +173,7 @@ class TestLock:
     def test_leftovers_go(self, tree: ImageServeTree) -> None:
         """What an interrupted run was writing is removed."""
         incoming = tree.path / ".incoming"
-        tree.check_writable()
+        put(tree.store("ns/app"), IMAGE)
         (incoming / temporary_name()).write_text("half")
         (incoming / "0123456789abcdef01234567").mkdir()
         (incoming / "0123456789abcdef01234567/index.json").write_text("half")
@@ -340,5 +347,5 @@ def test_lists_after_a_kill(tree: ImageServeTree) -> None:
     assert len(tags_list(tree, "ns/app")) < 100
     with tree.lock(unexpected):
         assert len(tags_list(tree, "ns/app")) == 100
-    assert list(tree.holdings("ns/app").defects()) == []
+    assert list(tree.stored_files("ns/app").defects()) == []
     assert tree.store("ns/app").exists(image.descriptor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import pathlib
 import ssl
 from collections.abc import Callable, Iterator
 from unittest import mock
@@ -12,7 +13,7 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.http import transport
-from imageprep_client.stores.registry import auth
+from imageprep_client.stores.registry import auth, registries_conf
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.credentials import Credentials
 from imageprep_client.stores.registry.hosts import Hosts
@@ -78,16 +79,33 @@ def test_believed_heads(
     assert not filled.requests("GET", "/manifests/none")
 
 
+@pytest.mark.parametrize("status", [400, 403, 500, 503])
 def test_storage_refuses_head(
-    filled: RegistryServer, client: RegistryClient
+    filled: RegistryServer, client: RegistryClient, status: int
 ) -> None:
-    """A URL that is signed for GET may refuse HEAD: the content is there."""
+    """A URL that is signed for GET only is not asked with HEAD."""
     with RegistryServer(filled.content) as storage:
-        storage.faults.add(Fault("HEAD", status=403, times=None))
+        storage.faults.add(Fault("HEAD", status=status, times=None))
         filled.behaviour.redirect_blobs = storage.url
         for open_store in (client.store, client.destination):
             store = open_store(filled.host, "ns/name")
             assert store.exists(BLOB.descriptor)
+        assert not storage.requests("HEAD")
+
+
+def test_manifests_elsewhere(client: RegistryClient) -> None:
+    """A manifest whose HEAD is redirected elsewhere is read there."""
+    with RegistryServer() as storage, RegistryServer() as front:
+        store = storage.content.store("ns/name")
+        store_suite.store_all(store, IMAGE)
+        store.tag(IMAGE.descriptor, "latest")
+        storage.faults.add(Fault("HEAD", status=403, times=None))
+        place = {"Location": f"{storage.url}/v2/ns/name/manifests/latest"}
+        front.faults.add(
+            Fault(path="/manifests/", status=307, headers=place, times=None)
+        )
+        found = client.store(front.host, "ns/name").resolve("latest")
+        assert found == IMAGE.descriptor
 
 
 # --- destinations
@@ -340,7 +358,7 @@ def token_headers(
         Credentials(known),
         send,  # type: ignore[arg-type] # it answers what is needed
         lambda what, fetch: fetch(),
-        token_servers,
+        [*filter(None, [token_servers.get("registry.example.io")])],
     )
     realm = "https://gitlab.example.com/jwt/auth"
     keeper.answer(f'Bearer realm="{realm}"', "ns/x", ["s"], None)
@@ -377,6 +395,83 @@ def test_token_servers_on_other_sites(
     assert token_headers(realm_user, token_servers) == sent
 
 
+TOKEN_SERVER = "https://gitlab.example.com/jwt/auth"
+
+
+def may_have(hosts: Hosts, known: Credentials, host: str) -> bool:
+    """Whether the token server on another site gets the credentials."""
+    keeper = auth.Authenticator(
+        f"https://{host}",
+        host,
+        known,
+        mock.create_autospec(auth.Ask, instance=True),
+        lambda what, fetch: fetch(),
+        hosts.token_servers(host),
+    )
+    return keeper._may_have(TOKEN_SERVER, known.find(host), "ns/x")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        'location = "reg.example.io"\ntoken-server = "{}"',
+        'prefix = "x.io"\nlocation = "reg.example.io/a"\ntoken-server = "{}"',
+        'location = "x.io"\n[[registry.mirror]]\n'
+        'location = "reg.example.io"\ntoken-server = "{}"',
+    ],
+)
+def test_token_servers_in_registries_conf(
+    tmp_path: pathlib.Path, table: str
+) -> None:
+    """A table of registries.conf names the token server of its registry."""
+    path = tmp_path / "registries.conf"
+    known = Credentials({"reg.example.io": ("me", "pw")})
+    environment = {"CONTAINERS_REGISTRIES_CONF": str(path)}
+    for url, expected in ((TOKEN_SERVER, True), ("https://b.org/", False)):
+        path.write_text(f"[[registry]]\n{table.format(url)}\n")
+        hosts = Hosts(
+            registries=registries_conf.load(environment, tmp_path, tmp_path)
+        )
+        assert may_have(hosts, known, "reg.example.io") is expected
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [(TOKEN_SERVER, True), ("https://b.org/", False), ("", False)],
+)
+@pytest.mark.parametrize(
+    "login", [{"auth": "bWU6cHc="}, {"identitytoken": "t"}]
+)
+def test_token_servers_in_authentication_files(
+    tmp_path: pathlib.Path, login: dict[str, str], url: str, expected: bool
+) -> None:
+    """An authentication file names the token server of its registry."""
+    path = tmp_path / "auth.json"
+    entry = {**login, "tokenserver": url}
+    path.write_text(json.dumps({"auths": {"reg.example.io": entry}}))
+    known = Credentials(files=[path])
+    assert may_have(Hosts(), known, "reg.example.io") is expected
+
+
+@pytest.mark.parametrize("url", ["http://a.org/", "a.org", "https://[", 7])
+def test_token_servers_need_tls(tmp_path: pathlib.Path, url: object) -> None:
+    """A token server in a file that is no URL with TLS is an error."""
+    path = tmp_path / "registries.conf"
+    path.write_text(
+        f'[[registry]]\nlocation = "a.io"\ntoken-server = {json.dumps(url)}\n'
+    )
+    environment = {"CONTAINERS_REGISTRIES_CONF": str(path)}
+    with pytest.raises(
+        errors.InvalidFile, match=r"registry\[0\].token-server"
+    ):
+        registries_conf.load(environment, tmp_path, tmp_path)
+    path = tmp_path / "auth.json"
+    entry = {"auth": "bWU6cHc=", "tokenserver": url}
+    path.write_text(json.dumps({"auths": {"a.io": entry}}))
+    with pytest.raises(errors.InvalidFile, match=r"auths.a.io.tokenserver"):
+        Credentials(files=[path]).find("a.io")
+
+
 # --- TLS and addresses
 
 
@@ -407,3 +502,33 @@ def test_networks(host: str, expected: bool) -> None:
     """Insecure registries may be given by their network."""
     hosts = Hosts(insecure=["192.168.24.1/24", "2001:db8::/64"])
     assert hosts.is_listed(host) is expected
+
+
+# --- layers of non-distributable types
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        [
+            {"code": "UNKNOWN", "message": "unknown error"},
+            {"code": "UNKNOWN", "message": "unknown error", "detail": {}},
+            {"code": "MANIFEST_BLOB_UNKNOWN", "message": "blob unknown"},
+        ],
+        [{"code": "UNKNOWN", "message": "invalid URL on layer"}],
+    ],
+)
+def test_refused_urls(
+    server: RegistryServer, client: RegistryClient, listed: list[object]
+) -> None:
+    """A registry that refuses the URLs of a layer with 500 is asked once."""
+    body = json.dumps({"errors": listed}).encode()
+    server.faults.add(
+        Fault("PUT", "/manifests/", status=500, body=body, times=None)
+    )
+    store = client.destination(server.host, "ns/name")
+    for part in IMAGE.parts:
+        store_suite.push(store, part)
+    with IMAGE.manifest.open() as stream, pytest.raises(errors.Refused):
+        store.push_tagged(IMAGE.descriptor, stream, "1")
+    assert len(server.requests("PUT", "/manifests/")) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -123,9 +124,11 @@ def test_exists_compares_sizes(
     server: RegistryServer, client: RegistryClient
 ) -> None:
     """A blob that is short does not exist whole."""
-    server.faults.add(Fault("HEAD", "/blobs/", length_error=-1))
+    longer = dataclasses.replace(
+        BLOB.descriptor, size=BLOB.descriptor.size + 1
+    )
     store = client.store(server.host, "ns/name")
-    assert not store.exists(BLOB.descriptor)
+    assert not store.exists(longer)
     assert store.exists(BLOB.descriptor)
 
 

@@ -1,0 +1,1 @@
+"""``image-prepare baremetal``: images of disks, kernels and ramdisks."""

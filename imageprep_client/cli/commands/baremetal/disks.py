@@ -1,0 +1,181 @@
+"""``image-prepare baremetal``: images of disks on this host."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from osc_lib.cli import format_columns
+from osc_lib.i18n import _
+
+from imageprep_client import wording
+from imageprep_client.cli import base, columns, options
+
+
+def _add_file(parser: argparse.ArgumentParser) -> None:
+    from imageprep_client.client import baremetal
+
+    parser.add_argument(
+        "file",
+        metavar="<file>",
+        help=_("Image of a disk, raw or qcow2"),
+    )
+    parser.add_argument(
+        "--max-size",
+        metavar="<GiB>",
+        type=options.positive,
+        default=baremetal.MAX_SIZE,
+        help=_(
+            "Largest size of the disk in it that is accepted (default:"
+            " %(default)s)"
+        ),
+    )
+
+
+class BaremetalInspect(base.ShowOne):
+    """Show what an image of a disk holds, and what Ironic will say to it.
+
+    Format, partitions, logical volumes, file systems, distribution, kernels,
+    command line and firmware. The image may come from anywhere: it is
+    checked before any program opens it. No root rights are needed.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        _add_file(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Sequence[Any]]:
+        from imageprep_client.client import baremetal
+
+        found = baremetal.BaremetalClient().inspect(
+            parsed_args.file, parsed_args.max_size
+        )
+        fields = {
+            "file": parsed_args.file,
+            "format": found.format.name,
+            "virtual_size": found.format.virtual_size,
+            "partition_table": found.table,
+            "sector_size": found.sector_size,
+            "volumes": columns.Rows(
+                [
+                    {
+                        "name": volume.name,
+                        "type": volume.partition.type_name
+                        if volume.partition
+                        else "logical volume",
+                        "content": volume.kind,
+                        "size": sum(e.size for e in volume.extents),
+                        "uuid": volume.uuid,
+                    }
+                    for volume in found.volumes
+                ]
+            ),
+            "firmware": format_columns.ListColumn(list(found.firmware)),
+            "distribution": found.distribution,
+            "root": found.root,
+            "boot": found.boot,
+            "ostree_deployment": found.deployment,
+            "kernels": format_columns.ListColumn(list(found.kernels)),
+            "architecture": found.architecture,
+            "command_line": found.command_line,
+            "host_only_ramdisk": found.host_only,
+            "extractable": found.extractable,
+            "problem": found.problem,
+            "advice": columns.Sentences(list(found.advice)),
+        }
+        usable = "can" if found.extractable else "cannot"
+        self.summary = f"{parsed_args.file}: inspected"
+        self.next_step = f"kernel, ramdisk and root {usable} be extracted"
+        return tuple(fields), tuple(fields.values())
+
+
+class BaremetalExtract(base.ShowOne):
+    """Extract kernel, ramdisk and root file system of an image of a disk.
+
+    Writes vmlinuz, initramfs, root.raw, SHA256SUMS and manifest.json. The
+    root file system is not changed by a byte: the command line that is shown
+    names it, and masks mounts that do not come along. Neither root rights
+    nor a raw copy of the disk are needed.
+
+    Exit status: 0 when all is written, 2 when nothing is.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        from imageprep_client.client import baremetal
+
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        _add_file(parser)
+        parser.add_argument(
+            "--output-dir",
+            metavar="<directory>",
+            required=True,
+            help=_("Where to write; files of the same names are replaced"),
+        )
+        parser.add_argument(
+            "--kernel",
+            metavar="<version>",
+            default="",
+            help=_("Version of the kernel to take (default: the newest)"),
+        )
+        parser.add_argument(
+            "--root-lv",
+            metavar="<vg/lv>",
+            default="",
+            help=_("Logical volume of the root, where several may be it"),
+        )
+        parser.add_argument(
+            "--only",
+            action="append",
+            choices=sorted(baremetal.PARTS),
+            default=[],
+            help=_("What to write (repeatable; default: everything)"),
+        )
+        parser.add_argument(
+            "--append",
+            metavar="<options>",
+            default="",
+            help=_("Options to add to the command line"),
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Sequence[Any]]:
+        from imageprep_client.client import baremetal
+
+        with self.observing() as observer:
+            result = baremetal.BaremetalClient().extract(
+                baremetal.ExtractRequest(
+                    image=parsed_args.file,
+                    output_directory=parsed_args.output_dir,
+                    kernel=parsed_args.kernel,
+                    root_lv=parsed_args.root_lv,
+                    only=parsed_args.only,
+                    append=parsed_args.append,
+                    max_size=parsed_args.max_size,
+                ),
+                observer,
+            )
+        fields = {
+            "directory": parsed_args.output_dir,
+            "files": columns.Rows(
+                [
+                    {"name": f.name, "size": f.size, "sha256": f.sha256}
+                    for f in result.files
+                ]
+            ),
+            "kernel_version": result.kernel_version,
+            "architecture": result.architecture,
+            "command_line": result.command_line,
+        }
+        total = sum(file.size for file in result.files)
+        self.summary = (
+            f"{parsed_args.file}: {len(result.files)} files,"
+            f" {wording.size(total)}, written to {parsed_args.output_dir}"
+        )
+        self.next_step = "next: baremetal register"
+        return tuple(fields), tuple(fields.values())

@@ -1,0 +1,316 @@
+"""``image-prepare baremetal``: images in Glance and in registries."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from osc_lib.i18n import _
+
+from imageprep_client import wording
+from imageprep_client.cli import base, columns, options
+
+if TYPE_CHECKING:
+    from imageprep_client.client import baremetal_uploads
+
+
+def open_uploads(command: base.Command) -> baremetal_uploads.BaremetalUploads:
+    """The client, whose connection to the cloud is made when it is needed."""
+    # Only when a command runs: its modules cost every start otherwise.
+    from imageprep_client.client import baremetal_uploads, cloud
+
+    return baremetal_uploads.BaremetalUploads(lambda: cloud.connect(command))
+
+
+class BaremetalRegister(base.Lister):
+    """Register images of disks, kernels and ramdisks in Glance.
+
+    In the forms that Glance and Ironic take. What is there already is not
+    uploaded again; an upload that was cut is repeated, and nothing of it
+    stays. The images of one name belong together.
+
+    Exit status: 0 when all is in place, 1 when some is, 2 when nothing is.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        from imageprep_client.client import baremetal_uploads
+
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "name",
+            metavar="<name>",
+            help=_(
+                "Name of the image; a kernel is <name>-kernel, a ramdisk"
+                " <name>-ramdisk"
+            ),
+        )
+        for option, text in (
+            ("whole-disk", _("Image of a whole disk, raw or qcow2")),
+            ("partition", _("Root file system, as baremetal extract has it")),
+            ("kernel", _("Kernel")),
+            ("ramdisk", _("Ramdisk")),
+        ):
+            parser.add_argument(
+                f"--{option}", metavar="<file>", default="", help=text
+            )
+        parser.add_argument(
+            "--deploy",
+            action="store_true",
+            help=_("Kernel and ramdisk are those of Ironic's agent"),
+        )
+        visibility = parser.add_mutually_exclusive_group()
+        for choice in baremetal_uploads.VISIBILITIES:
+            visibility.add_argument(
+                f"--{choice}",
+                action="store_const",
+                dest="visibility",
+                const=choice,
+                default="private",
+                help=_("Who sees the images: {choice}").format(choice=choice),
+            )
+        parser.add_argument(
+            "--property",
+            metavar="<key=value>",
+            action="append",
+            type=_property,
+            default=[],
+            help=_("Property to set on all images (repeatable)"),
+        )
+        parser.add_argument(
+            "--architecture",
+            metavar="<architecture>",
+            default="",
+            help=_(
+                "Processor, such as x86_64 or aarch64 (default: what the"
+                " kernel says)"
+            ),
+        )
+        parser.add_argument(
+            "--existing",
+            choices=baremetal_uploads.EXISTING,
+            default="keep",
+            help=_(
+                "What becomes of an image of this name with other content:"
+                " it is kept, renamed, or deleted when the new one is in"
+                " place (default: %(default)s)"
+            ),
+        )
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help=_("Show what would be uploaded, and change nothing"),
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client import baremetal_uploads
+
+        request = baremetal_uploads.RegisterRequest(
+            name=parsed_args.name,
+            whole_disk=parsed_args.whole_disk,
+            partition=parsed_args.partition,
+            kernel=parsed_args.kernel,
+            ramdisk=parsed_args.ramdisk,
+            deploy=parsed_args.deploy,
+            visibility=parsed_args.visibility,
+            properties=dict(parsed_args.property),
+            architecture=parsed_args.architecture,
+            existing=parsed_args.existing,
+            dry_run=parsed_args.dry_run,
+        )
+        with self.observing() as observer:
+            images = open_uploads(self).register(request, observer)
+        uploaded = [i for i in images if i.outcome == "uploaded"]
+        total = sum(image.size for image in uploaded)
+        self.summary = (
+            f"{request.name}: {len(uploaded)} of {len(images)} images"
+            f" uploaded, {wording.size(total)},"
+        )
+        self.next_step = f"next: baremetal show {request.name}"
+        return ("Name", "Role", "ID", "Outcome", "Size"), (
+            (i.name, i.role, i.id, i.outcome, columns.Size(i.size))
+            for i in images
+        )
+
+
+class BaremetalList(base.Lister):
+    """List the bare-metal images in Glance: what belongs together."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--orphans",
+            action="store_true",
+            help=_("Only what is not whole, or left over, and why"),
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        found = open_uploads(self).sets()
+        if parsed_args.orphans:
+            found = [each for each in found if each.problems]
+        return ("Name", "Kind", "Images", "Size", "Problems"), (
+            (
+                each.name,
+                each.kind,
+                len(each.images),
+                columns.Size(sum(image.size for image in each.images)),
+                columns.Sentences(list(each.problems)),
+            )
+            for each in found
+        )
+
+
+class BaremetalShow(base.ShowOne):
+    """Show the images of a name, and what Ironic is told of them.
+
+    instance_info, driver_info and kernel_append_params are ready to be given
+    to "openstack baremetal node set".
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("name", metavar="<name>", help=_("Name"))
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Sequence[Any]]:
+        found, settings = open_uploads(self).show(parsed_args.name)
+        fields = {
+            "name": found.name,
+            "kind": found.kind,
+            "images": columns.Rows(
+                [
+                    {
+                        "role": image.properties["image_prepare_role"],
+                        "id": image.id,
+                        "name": image.name,
+                        "status": image.status,
+                        "size": image.size,
+                        "disk_format": image.disk_format,
+                        "visibility": image.visibility,
+                    }
+                    for image in found.images
+                ]
+            ),
+            "problems": columns.Sentences(list(found.problems)),
+            "node_set_options": columns.Sentences(
+                [
+                    f"--{kind.replace('_', '-')} {key}={shlex.quote(value)}"
+                    for (kind, key), value in settings.items()
+                ]
+            ),
+        }
+        for kind in ("instance_info", "driver_info"):
+            chosen = {k: v for (of, k), v in settings.items() if of == kind}
+            fields[kind] = columns.Pairs(chosen)
+        return tuple(fields), tuple(fields.values())
+
+
+class BaremetalDelete(base.Command):
+    """Delete the images of a name from Glance, all of them."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("name", metavar="<name>", help=_("Name"))
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        deleted = open_uploads(self).delete(parsed_args.name)
+        total = sum(image.size for image in deleted)
+        self.summary = (
+            f"{parsed_args.name}: {len(deleted)} images deleted from Glance,"
+            f" {wording.size(total)},"
+        )
+
+
+class BaremetalPush(base.Lister):
+    """Push images of disks to a registry or a tree, as Ironic deploys them.
+
+    Under one tag there may be raw and qcow2 images for several processors,
+    and kernels and ramdisks. A second call adds to what is there, or takes
+    the place of what is for the same. A node's image_source is then
+    oci://<location>; a deploy_kernel is oci://<repository>@<digest>.
+
+    Exit status: 0 when the tag names all of it, 2 when nothing was pushed.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "location",
+            metavar="<location>",
+            help=_(
+                "Where to: <host>[:<port>]/<repository>:<tag>, a tree as"
+                " image-serve:<directory>//<repository>:<tag>, or a layout as"
+                " oci:<directory>//<repository>:<tag>"
+            ),
+        )
+        for kind, text in (
+            ("image", _("Image of a whole disk, raw or qcow2 (repeatable)")),
+            ("kernel", _("Kernel, such as that of Ironic's agent")),
+            ("ramdisk", _("Ramdisk")),
+        ):
+            parser.add_argument(
+                f"--{kind}",
+                metavar="<file>[,architecture=<architecture>]",
+                action="append",
+                dest=f"{kind}s",
+                default=[],
+                help=text,
+            )
+        options.add_registry_options(parser)
+        options.add_concurrency_option(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client import baremetal_uploads
+
+        files = [
+            baremetal_uploads.ArtifactFile(kind, *_file_for(text))
+            for kind, given in (
+                ("disk", parsed_args.images),
+                ("kernel", parsed_args.kernels),
+                ("ramdisk", parsed_args.ramdisks),
+            )
+            for text in given
+        ]
+        with self.observing() as observer:
+            pushed = open_uploads(self).push(
+                files,
+                parsed_args.location,
+                options.registry_options(parsed_args),
+                observer,
+                concurrency=parsed_args.concurrency,
+            )
+        self.summary = (
+            f"{parsed_args.location}: {len(pushed.files)} of {pushed.entries}"
+            f" entries pushed, {wording.size(pushed.copied)} copied,"
+        )
+        self.next_step = f"index {pushed.digest}"
+        return ("Kind", "Architecture", "Digest", "Size", "File"), (
+            (f.kind, f.architecture, f.digest, columns.Size(f.size), f.path)
+            for f in pushed.files
+        )
+
+
+def _file_for(text: str) -> tuple[str, str]:
+    """A file and its architecture, empty where it is not said."""
+    path, comma, architecture = text.rpartition(",architecture=")
+    return (path, architecture) if comma else (text, "")
+
+
+def _property(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not <key>=<value>")
+    return key, value

@@ -1,0 +1,223 @@
+"""``image-prepare plan``: deployment plans, and what they deploy."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cliff import columns
+from osc_lib.i18n import _
+
+from imageprep_client import wording
+from imageprep_client.cli import base, options
+
+if TYPE_CHECKING:
+    from imageprep_client.client.plans import Plan, Revision
+
+#: Changes of a revision that a table shows.
+_SHOWN = 10
+
+
+class _OnePlan(base.Lister):
+    """Knows which plan."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "plan",
+            metavar="<plan>",
+            nargs="?",
+            help=_("Name of the plan in the cloud"),
+        )
+        parser.add_argument(
+            "--plan-dir",
+            metavar="<directory>",
+            default="",
+            help=_("Directory that the plan is in, in place of a name"),
+        )
+        options.add_history_option(parser)
+        return parser
+
+    def plan(self, parsed_args: argparse.Namespace) -> Plan:
+        """The plan that is asked for."""
+        from imageprep_client.client import cloud, plans
+
+        return plans.open_plan(
+            parsed_args.plan or "",
+            directory=parsed_args.plan_dir,
+            connect=lambda: cloud.connect(self),
+            kept=parsed_args.plan_history,
+        )
+
+
+class PlanList(base.Lister):
+    """List deployment plans.
+
+    With the time at which image preparation last wrote into each.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--plan-dir",
+            metavar="<directory>",
+            action="append",
+            dest="plan_dirs",
+            default=[],
+            help=_(
+                "A plan, or a directory that has plans directly in it"
+                " (repeatable), in place of those in the cloud"
+            ),
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client import cloud, plans
+
+        return ("Plan", "Kind", "Prepared"), (
+            (found.name, found.kind, found.time)
+            for found in plans.find_plans(
+                parsed_args.plan_dirs, connect=lambda: cloud.connect(self)
+            )
+        )
+
+
+class PlanShow(_OnePlan):
+    """Show the images that a deployment plan deploys.
+
+    One row for each image parameter, with its value in the environments of
+    the plan as a deployment merges them.
+
+    With --history, one row for each time that image preparation wrote the
+    parameters, the newest first, with what it changed. With --diff, only
+    the parameters that an environment file sets to another image than the
+    plan has.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        what = parser.add_mutually_exclusive_group()
+        what.add_argument(
+            "--history",
+            action="store_true",
+            help=_(
+                "Show the present and the earlier parameters that are kept,"
+                " with the time, the command line and the changes of each."
+                " A table has the first {shown} changes, -f json has all"
+            ).format(shown=_SHOWN),
+        )
+        what.add_argument(
+            "--diff",
+            metavar="<file>",
+            default="",
+            help=_("Heat environment file to compare the plan with"),
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client import plans
+
+        plan = self.plan(parsed_args)
+        if parsed_args.history:
+            return ("Number", "State", "Time", "Command", "Changes"), [
+                (
+                    revision.number,
+                    self._state(plan, revision),
+                    revision.time,
+                    revision.command,
+                    _changes(revision),
+                )
+                for revision in plan.history()
+            ]
+        if parsed_args.diff:
+            return ("Parameter", "Plan", "File"), [
+                (change.parameter, change.old, change.new)
+                for change in plans.difference(plan, parsed_args.diff)
+            ]
+        return ("Parameter", "Image"), plans.images(plan).items()
+
+    def _state(self, plan: Plan, revision: Revision) -> str:
+        """In a word; what is broken is told as well."""
+        if revision.problem:
+            self.tell(
+                f"plan {plan.name}: number {revision.number} of the history"
+                f" is broken: {revision.problem}"
+            )
+            return "broken"
+        return "present" if revision.present else "kept"
+
+
+class PlanRestore(_OnePlan):
+    """Put earlier image parameters of a deployment plan back.
+
+    One row for each parameter that changes by it. What the plan has now is
+    kept in the history as well: restoring can be undone.
+
+    Exit status: 0 when the plan has these parameters, 2 when nothing was
+    written.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--to",
+            metavar="<number>",
+            type=options.positive,
+            default=None,
+            help=_(
+                "Number that plan show --history has for them (default: the"
+                " newest but the present)"
+            ),
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        plan = self.plan(parsed_args)
+        revision, written = plan.restore(parsed_args.to, self.header())
+        what = f"plan {plan.name}: number {revision.number} of the history"
+        count = wording.counted(len(written.changes), "parameter")
+        self.summary = (
+            f"{what} is put back: {count} changed"
+            if written.changed
+            else f"{what} says what the plan has already; nothing is written"
+        )
+        return ("Parameter", "Before", "Now"), (
+            (change.parameter, change.old, change.new)
+            for change in written.changes
+        )
+
+
+class _Changes(columns.FormattableColumn[list[dict[str, str]] | None]):
+    """What a revision changed; None where it is not known."""
+
+    def human_readable(self) -> str:
+        if self._value is None:
+            return "not known"
+        if not self._value:
+            return "none"
+        if not any(change["old"] for change in self._value):
+            return f"{len(self._value)} set"
+        lines = [
+            "{parameter}: {old} -> {new}".format_map(
+                {name: text or "-" for name, text in change.items()}
+            )
+            for change in self._value
+        ]
+        more = len(lines) - _SHOWN
+        if more > 0:
+            lines[_SHOWN:] = [f"and {more} more"]
+        return "\n".join(lines)
+
+
+def _changes(revision: Revision) -> _Changes:
+    if revision.changes is None:
+        return _Changes(None)
+    return _Changes([dataclasses.asdict(each) for each in revision.changes])

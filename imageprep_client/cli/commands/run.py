@@ -1,0 +1,362 @@
+"""``image-prepare run``: the main job."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from osc_lib.i18n import _
+
+from imageprep_client import errors
+from imageprep_client.cli import base, options, output, predecessor
+from imageprep_client.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from imageprep_client.client.plans import Plan
+
+
+class Run(base.Lister):
+    """Bring a deployment's images into place and write the parameters.
+
+    Reads ContainerImagePrepare from heat environments, discovers versioned
+    tags, copies images to their push destination, and writes a heat
+    environment that names them. One row per image shows what became of it;
+    bytes are those that travelled.
+
+    Exit status: 0 when all is done, 1 when something failed after copying
+    or modifying had begun, 2 when nothing was changed. Parameters are written
+    only when every image that they name is in place.
+    """
+
+    replaced = predecessor.RUN
+
+    columns = output.COPIES
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        _add_inputs(parser)
+        _add_outputs(parser)
+        _add_copying(parser)
+        options.add_registry_options(parser)
+        options.add_policy_option(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client import images
+
+        request = images.PrepareRequest(
+            environment_files=parsed_args.environment_files,
+            environment_directories=[
+                images.ENVIRONMENT_DIRECTORY,
+                *parsed_args.environment_directories,
+            ],
+            optional_directories=[images.ENVIRONMENT_DIRECTORY],
+            roles_files=parsed_args.roles_files,
+            release=parsed_args.release,
+            template_file=parsed_args.template_file,
+            output_env_file=parsed_args.output_env_file,
+            output_images_file=parsed_args.output_images_file,
+            ceph_vars_file=parsed_args.ceph_vars_file,
+            report_file=parsed_args.report,
+            report_html_file=parsed_args.report_html,
+            log_file=self.log_file(parsed_args),
+            spared=(
+                parsed_args.plan_dir,
+                parsed_args.authfile,
+                parsed_args.registry_cacert,
+            ),
+            images_from=images.Location.parse(parsed_args.images_from)
+            if parsed_args.images_from
+            else None,
+            dry_run=parsed_args.dry_run,
+            also_to=parsed_args.also_to,
+            pin_digests=parsed_args.pin_digests,
+            platforms=[Platform.parse(p) for p in parsed_args.platforms],
+            referrers=images.ReferrersPolicy(parsed_args.referrers),
+            nondistributable=parsed_args.nondistributable,
+            keep_going=parsed_args.keep_going,
+            recheck=parsed_args.recheck,
+            concurrency=parsed_args.concurrency,
+            modify_concurrency=parsed_args.modify_concurrency,
+            cleanup=parsed_args.cleanup,
+            header=self.header(),
+        )
+        with self.observing() as observer:
+            result = images.ContainerImages(
+                options.registry_options(parsed_args)
+            ).prepare(request, plan=self._plan(parsed_args), observer=observer)
+        if result.nothing_done:
+            raise result.all_failures[0]
+        if failures := result.all_failures:
+            count, total = len(failures), len(result.rows)
+            counted = "copies" if parsed_args.also_to else "images"
+            kind = (
+                errors.PartialFailure
+                if observer.began
+                else errors.CombinedFailure
+            )
+            self.failure = kind(
+                f"{count} of {total} {counted} failed", failures
+            )
+        self.summary = output.summary(result.rows)
+        self.next_step = _next_step(parsed_args, bool(result.failures))
+        return output.copies(result.rows)
+
+    def _plan(self, parsed_args: argparse.Namespace) -> Plan | None:
+        """The plan that is asked for, if any."""
+        if not parsed_args.plan and not parsed_args.plan_dir:
+            return None
+        from imageprep_client.client import cloud, plans
+
+        return plans.open_plan(
+            parsed_args.plan,
+            directory=parsed_args.plan_dir,
+            connect=lambda: cloud.connect(self),
+            kept=parsed_args.plan_history,
+        )
+
+
+def _next_step(parsed_args: argparse.Namespace, failed: bool) -> str:
+    """What was written where, and what to do with it."""
+    path = parsed_args.output_env_file
+    plan = parsed_args.plan or parsed_args.plan_dir
+    if failed:
+        named = path or plan
+        return f"parameters not written to {named}" if named else ""
+    if parsed_args.dry_run:
+        written = f"parameters written to {path}, " if path else ""
+        return f"{written}nothing was copied; next: run without --dry-run"
+    places = []
+    if path:
+        places.append(f"parameters written to {path}")
+    if plan:
+        places.append(f"parameters written into plan {plan}")
+    for report in filter(None, (parsed_args.report, parsed_args.report_html)):
+        places.append(f"report written to {report}")
+    if path:
+        places.append(f"next: openstack overcloud deploy ... -e {path}")
+    return "; ".join(places)
+
+
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
+    from imageprep_client.client import releases
+
+    parser.add_argument(
+        "-e",
+        "--environment-file",
+        metavar="<file>",
+        action="append",
+        dest="environment_files",
+        default=[],
+        help=_("Heat environment file (repeat for several; later ones win)"),
+    )
+    parser.add_argument(
+        "--environment-directory",
+        metavar="<directory>",
+        action="append",
+        dest="environment_directories",
+        default=[],
+        help=_(
+            "Directory whose .yaml files are read, sorted, before those of"
+            " -e (repeatable); ~/.tripleo/environments is always read when"
+            " it exists"
+        ),
+    )
+    parser.add_argument(
+        "-r",
+        "--roles-file",
+        metavar="<file>",
+        action="append",
+        dest="roles_files",
+        default=[],
+        help=_(
+            "File with a list of roles (repeatable); only images of their"
+            " enabled services are prepared. Without roles, all are"
+        ),
+    )
+    parser.add_argument(
+        "--release",
+        metavar="<release>",
+        default=None,
+        help=_(
+            "Release whose image table is used (default: the one that the"
+            " header of an environment file names, else {default}); one of:"
+            " {releases}"
+        ).format(
+            default=releases.DEFAULT_RELEASE,
+            releases=", ".join(releases.releases()),
+        ),
+    )
+    parser.add_argument(
+        "--template-file",
+        metavar="<file>",
+        default="",
+        help=_("Image table of your own, a jinja2 template"),
+    )
+    plan = parser.add_mutually_exclusive_group()
+    plan.add_argument(
+        "--plan",
+        metavar="<name>",
+        default="",
+        help=_(
+            "Deployment plan in the cloud's object store: its environments"
+            " and roles are read before the other files, and the parameters"
+            " are written into it. Only with this option authentication is"
+            " needed"
+        ),
+    )
+    plan.add_argument(
+        "--plan-dir",
+        metavar="<directory>",
+        default="",
+        help=_("The same for a plan in a directory"),
+    )
+    options.add_history_option(parser)
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output-env-file",
+        metavar="<file>",
+        default="",
+        help=_("Heat environment file to write the parameters to"),
+    )
+    parser.add_argument(
+        "--output-images-file",
+        metavar="<file>",
+        default=None,
+        help=_(
+            "File to write the list of images to, container_images, that a"
+            " mirror such as Satellite is filled from"
+        ),
+    )
+    parser.add_argument(
+        "--pin-digests",
+        action="store_true",
+        help=_("Let the parameters name digests instead of tags"),
+    )
+    parser.add_argument(
+        "--ceph-vars-file",
+        metavar="<file>",
+        default="",
+        help=_(
+            "File to write ceph_docker_registry_username and _password to:"
+            " the credentials of the registry in ceph_namespace"
+        ),
+    )
+    parser.add_argument(
+        "--report",
+        metavar="<file>",
+        default="",
+        help=_("JSON file to write the outcome of each image to"),
+    )
+    parser.add_argument(
+        "--report-html",
+        metavar="<file>",
+        default="",
+        help=_(
+            "HTML file to write the same to, as one page with totals,"
+            " failures by cause and slowest images"
+        ),
+    )
+    parser.add_argument(
+        "--log-file",
+        metavar="<file>",
+        default="",
+        help=_("File to append a detailed log to"),
+    )
+
+
+def _add_copying(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--also-to",
+        metavar="<registry>",
+        action="append",
+        default=[],
+        help=_(
+            "Further registry or directory that all images are copied to in"
+            " the same pass (repeatable): what is copied is read once, and a"
+            " destination that is slow or fails does not hold up the others."
+            " The parameters name the push destination of the entries"
+        ),
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help=_(
+            "Show what would be copied, what is there already and how many"
+            " bytes would move; only the output file is written"
+        ),
+    )
+    parser.add_argument(
+        "--keep-going",
+        action="store_true",
+        help=_("Copy the other images when one fails"),
+    )
+    parser.add_argument(
+        "--recheck",
+        action="store_true",
+        help=_(
+            "Ask registries for every blob of the images that they have."
+            " Without it, images that were complete within the last day are"
+            " not examined again"
+        ),
+    )
+    parser.add_argument(
+        "--platform",
+        metavar="<os/architecture>",
+        action="append",
+        dest="platforms",
+        default=[],
+        help=_(
+            "Of images for several platforms copy only this one, and the"
+            " index unchanged (repeatable). Without it, the entries'"
+            " multi_arch decides between all and this host's"
+        ),
+    )
+    options.add_referrers_options(parser)
+    options.add_nondistributable_option(parser)
+    parser.add_argument(
+        "--from",
+        metavar="<place>",
+        dest="images_from",
+        default="",
+        help=_(
+            "Read all images from this place instead of the registries in"
+            " their names: a registry, or image-serve:DIRECTORY or"
+            " oci:DIRECTORY that another run has filled. The signature policy"
+            " and the parameters go by the names"
+        ),
+    )
+    parser.add_argument(
+        "--cleanup",
+        choices=("full", "partial", "none"),
+        default="full",
+        help=_(
+            "What of modified images stays in the local storage of buildah"
+            " and podman: full: nothing, partial: the modified images, none:"
+            " also what they were made of (default: full)"
+        ),
+    )
+    options.add_tree_option(
+        parser,
+        _(
+            "Tree that a web server serves: every push destination is"
+            " written there. Without this option, {tree} is used for a push"
+            " destination that is this host's port {port}"
+        ),
+    )
+    options.add_concurrency_option(parser)
+    parser.add_argument(
+        "--modify-concurrency",
+        metavar="<number>",
+        type=options.positive,
+        default=0,
+        help=_(
+            "Images that are modified at once, at most (default: two for each"
+            " processor)"
+        ),
+    )

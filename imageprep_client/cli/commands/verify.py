@@ -1,0 +1,97 @@
+"""``image-prepare verify``: whether a registry or a tree is whole."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from osc_lib.i18n import _
+
+from imageprep_client import errors, wording
+from imageprep_client.cli import base, columns, options, progress
+
+if TYPE_CHECKING:
+    from imageprep_client.client.upkeep import Verdict
+
+
+class Verify(base.Lister):
+    """Check that everything in a registry or tree is there and right.
+
+    Reads every manifest and every blob, each only once however many
+    images share it, and compares it with its digest. Of a tree, tags,
+    lists and headers are checked as well. One row for each thing that is
+    wrong, with the tags that need it.
+
+    Nothing is written and no lock is taken. A run may go on meanwhile:
+    what it has written and not yet named is not called unreferenced.
+
+    Exit status: 0 when all is right, 1 when something is broken,
+    missing or unreferenced, 2 when that cannot be found out.
+    """
+
+    columns = ("Repository", "Name", "Problem", "Needed by")
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        options.add_place_options(parser)
+        parser.add_argument(
+            "--quick",
+            action="store_true",
+            help=_("Look at the sizes of blobs only, do not read them"),
+        )
+        parser.add_argument(
+            "--diff-ids",
+            action="store_true",
+            help=_(
+                "Decompress the layers of every image as well, and compare"
+                " them with the diff IDs of its config"
+            ),
+        )
+        options.add_concurrency_option(parser)
+        options.add_registry_options(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client.upkeep import Upkeep
+
+        upkeep = Upkeep(options.registry_options(parsed_args))
+        with progress.Progress() as observer:
+            verdict = upkeep.verify(
+                parsed_args.registry_url,
+                quick=parsed_args.quick,
+                diff_ids=parsed_args.diff_ids,
+                concurrency=parsed_args.concurrency,
+                observer=observer,
+            )
+        self.summary = _summary(verdict)
+        if verdict.problems:
+            count = wording.counted(len(verdict.problems), "problem")
+            self.failure = errors.PartialFailure(f"{count} found", [])
+        return self.columns, (
+            (
+                problem.repository,
+                columns.Digest(problem.name),
+                problem.problem,
+                columns.Names(problem.tags),
+            )
+            for problem in verdict.problems
+        )
+
+
+def _summary(verdict: Verdict) -> str:
+    """What was looked at, in a line."""
+    how = "read" if verdict.hashed else "looked at, not read"
+    counts = (
+        wording.counted(verdict.repositories, "repository", "repositories"),
+        wording.counted(verdict.tags, "tag"),
+        wording.counted(verdict.manifests, "manifest"),
+    )
+    blobs = wording.counted(verdict.blobs, "blob")
+    text = f"{', '.join(counts)}; {blobs} {how}, {wording.size(verdict.size)}"
+    if verdict.elsewhere:
+        images = wording.counted(verdict.elsewhere, "image")
+        text += f"; indexes name {images} for other platforms, not here"
+    return text

@@ -1,0 +1,1 @@
+"""Discovery: the versioned tags of images, and whether they exist."""

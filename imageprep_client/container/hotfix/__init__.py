@@ -1,0 +1,1 @@
+"""Packages that are installed into images, which become new ones."""

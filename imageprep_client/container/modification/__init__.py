@@ -1,0 +1,1 @@
+"""Images that are changed before a preparation stores them."""

@@ -1,0 +1,1 @@
+"""The files and parameters that a preparation writes."""

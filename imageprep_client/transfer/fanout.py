@@ -1,0 +1,311 @@
+"""One stream of a blob for all destinations that need it.
+
+The fastest destination reads the source; the others read what it read from a
+bounded buffer. A destination that holds up the others is dropped from the
+stream, and has the blob later from a destination that has it.
+"""
+
+from __future__ import annotations
+
+import collections
+import threading
+import time
+from collections.abc import Callable, Collection
+from typing import Self
+
+from imageprep_client import errors
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.stores import base
+
+#: Bytes of one blob, and of all blobs, that wait for slower destinations.
+_WINDOW = 8 * 1024 * 1024
+_BUFFER = 96 * 1024 * 1024
+#: A destination may hold up a stream for so many seconds, the less the more
+#: often it was dropped, and for this share of the duration of the stream.
+_GRACE = 1.0
+_SHARE = 0.25
+#: A destination that was dropped so often is not waited for any more.
+_DROPS = 3
+#: Seconds that destinations wait for each other before the first blob.
+_START = 5.0
+_PERIOD = 0.1
+
+
+class Passed(errors.ImagePrepError):
+    """The stream of a blob has passed this destination."""
+
+
+class FanOut:
+    """The streams of one run. Safe for use by several threads.
+
+    :param destinations: the registries that are filled.
+    """
+
+    def __init__(self, destinations: Collection[str]) -> None:
+        self._changed = threading.Condition()
+        self._preparing = set(destinations)
+        self._needs: dict[str, set[str]] = {}
+        self._streams: dict[str, _Stream] = {}
+        self._holders: dict[str, list[base.Store]] = {}
+        self._drops: collections.Counter[str] = collections.Counter()
+        self._buffered = 0
+
+    def begin(self, destination: str, digests: Collection[str]) -> None:
+        """Declare the blobs that a destination needs.
+
+        Waits a few seconds for the destinations that have not declared theirs,
+        since what one reads before it costs the others another reading.
+        """
+        end = time.monotonic() + _START
+        with self._changed:
+            self._needs[destination] = set(digests)
+            self._preparing.discard(destination)
+            self._changed.notify_all()
+            while self._preparing and time.monotonic() < end:
+                self._changed.wait(_PERIOD)
+
+    def leave(self, destination: str) -> None:
+        """Expect nothing from a destination any more."""
+        with self._changed:
+            self._preparing.discard(destination)
+            for digest in self._needs.pop(destination, ()):
+                self._forget(digest, destination)
+            self._changed.notify_all()
+
+    def settle(
+        self, digest: str, destination: str, store: base.Store | None
+    ) -> None:
+        """Note that a destination is done with a blob.
+
+        :param store: the repository that has it now; None: it has none, or
+            had it before.
+        """
+        with self._changed:
+            if store is not None:
+                self._holders.setdefault(digest, []).append(store)
+            self._needs.get(destination, set()).discard(digest)
+            self._forget(digest, destination)
+            self._changed.notify_all()
+
+    def holders(self, digest: str) -> list[base.Store]:
+        """The repositories that have the blob from this run."""
+        with self._changed:
+            return list(self._holders.get(digest, ()))
+
+    def wait(self, digest: str, check: Callable[[], None]) -> None:
+        """Return when no stream of the blob is under way.
+
+        :param check: is called often; its exceptions are passed on.
+        """
+        with self._changed:
+            while digest in self._streams:
+                self._changed.wait(_PERIOD)
+                check()
+
+    def open(
+        self,
+        blob: Descriptor,
+        destination: str,
+        fetch: Callable[[], base.Content],
+    ) -> base.Content:
+        """The blob as one destination reads it.
+
+        :param fetch: opens the source, if no stream is under way.
+        :raises Passed: when the beginning of the stream has passed.
+        """
+        with self._changed:
+            stream = self._streams.get(blob.digest)
+            if stream is None:
+                expected = {
+                    name
+                    for name, digests in self._needs.items()
+                    if blob.digest in digests and self._drops[name] < _DROPS
+                }
+                stream = _Stream(blob.digest, fetch, expected)
+                self._streams[blob.digest] = stream
+            if destination not in stream.positions:
+                if stream.first:
+                    raise Passed(f"{blob.digest}: read before")
+                stream.positions[destination] = 0
+            stream.attached.add(destination)
+        return _Reader(self, stream, blob, destination)
+
+    def next(self, stream: _Stream, destination: str) -> bytes:
+        """The next bytes of a stream for a destination; b"" at the end.
+
+        :raises Passed: when it was dropped.
+        """
+        with self._changed:
+            while True:
+                position = stream.positions.get(destination)
+                if position is None:
+                    raise Passed(f"{stream.digest}: dropped")
+                if position < stream.first + len(stream.chunks):
+                    chunk = stream.chunks[position - stream.first]
+                    stream.positions[destination] = position + 1
+                    self._trim(stream)
+                    return chunk
+                if stream.error is not None:
+                    raise stream.error
+                if stream.ended:
+                    return b""
+                if stream.is_read:
+                    self._changed.wait(_PERIOD)
+                elif self._has_room(stream):
+                    self._read(stream)
+                else:
+                    self._hold(stream)
+
+    def detach(self, stream: _Stream, destination: str) -> None:
+        """Note that a destination does not read a stream any more."""
+        with self._changed:
+            stream.attached.discard(destination)
+            self._remove(stream, destination)
+            self._changed.notify_all()
+
+    def _has_room(self, stream: _Stream) -> bool:
+        alone = len(stream.positions) == 1 or not stream.buffered
+        return alone or (
+            stream.buffered < _WINDOW and self._buffered < _BUFFER
+        )
+
+    def _read(self, stream: _Stream) -> None:
+        """Read the source, while others use what was read before."""
+        stream.is_read = True
+        self._changed.release()
+        chunk, error = b"", None
+        try:
+            if stream.content is None:
+                stream.content = stream.fetch()
+            chunk = stream.content.read(base.CHUNK)
+        except errors.ImagePrepError as caught:
+            error = caught
+        finally:
+            self._changed.acquire()
+            stream.is_read = False
+            stream.error = error
+            stream.ended = not chunk
+            if chunk:
+                stream.chunks.append(chunk)
+                stream.buffered += len(chunk)
+                self._buffered += len(chunk)
+            elif error is not None:
+                # The next attempt is another stream.
+                self._end(stream)
+            self._changed.notify_all()
+
+    def _hold(self, stream: _Stream) -> None:
+        """Wait for the slowest destinations, or drop them."""
+        began = time.monotonic()
+        stream.is_read = True
+        self._changed.wait(_PERIOD)
+        stream.is_read = False
+        now = time.monotonic()
+        slowest = min(stream.positions.values(), default=0)
+        for name, position in list(stream.positions.items()):
+            if position > slowest or self._has_room(stream):
+                continue
+            stream.held[name] += now - began
+            grace = _GRACE / (1 + self._drops[name])
+            if stream.held[name] > grace + _SHARE * (now - stream.started):
+                self._drops[name] += 1
+                self._remove(stream, name)
+
+    def _trim(self, stream: _Stream) -> None:
+        """Forget the bytes that all destinations have."""
+        first = min(stream.positions.values(), default=None)
+        if first is None:
+            first = stream.first + len(stream.chunks)
+        while stream.first < first:
+            size = len(stream.chunks.popleft())
+            stream.first += 1
+            stream.buffered -= size
+            self._buffered -= size
+            self._changed.notify_all()
+
+    def _forget(self, digest: str, destination: str) -> None:
+        """Do not wait for a destination that has not begun to read."""
+        stream = self._streams.get(digest)
+        if stream is not None and destination not in stream.attached:
+            self._remove(stream, destination)
+
+    def _remove(self, stream: _Stream, destination: str) -> None:
+        stream.positions.pop(destination, None)
+        self._trim(stream)
+        if not stream.positions:
+            self._end(stream)
+            if stream.content is not None:
+                stream.content.close()
+                stream.content = None
+
+    def _end(self, stream: _Stream) -> None:
+        if self._streams.get(stream.digest) is stream:
+            del self._streams[stream.digest]
+
+
+class _Stream:
+    """One blob on its way.
+
+    :ivar positions: the next chunk of each destination that reads it, or is
+        expected to.
+    :ivar attached: the destinations that read it.
+    :ivar first: the number of the first chunk in `chunks`.
+    :ivar is_read: whether a thread reads the source, or waits for room.
+    :ivar held: seconds that each destination held it up.
+    """
+
+    def __init__(
+        self,
+        digest: str,
+        fetch: Callable[[], base.Content],
+        expected: Collection[str],
+    ) -> None:
+        self.digest = digest
+        self.fetch = fetch
+        self.content: base.Content | None = None
+        self.positions = dict.fromkeys(expected, 0)
+        self.attached: set[str] = set()
+        self.chunks: collections.deque[bytes] = collections.deque()
+        self.first = 0
+        self.buffered = 0
+        self.is_read = False
+        self.ended = False
+        self.error: errors.ImagePrepError | None = None
+        self.started = time.monotonic()
+        self.held: dict[str, float] = collections.defaultdict(float)
+
+
+class _Reader:
+    """A stream as one destination reads it."""
+
+    def __init__(
+        self,
+        fanout: FanOut,
+        stream: _Stream,
+        blob: Descriptor,
+        destination: str,
+    ) -> None:
+        # Sources verify what they give, and all of it passes here.
+        self.verifies = blob
+        self._fanout = fanout
+        self._stream = stream
+        self._destination = destination
+        self._rest = b""
+
+    def read(self, size: int = -1, /) -> bytes:
+        if size < 0:
+            return b"".join(iter(lambda: self.read(base.CHUNK), b""))
+        chunk = self._rest or self._fanout.next(
+            self._stream, self._destination
+        )
+        self._rest = chunk[size:]
+        return chunk[:size]
+
+    def close(self) -> None:
+        self._fanout.detach(self._stream, self._destination)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()

@@ -1,0 +1,137 @@
+"""``run --also-to``: several destinations are filled in one pass."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from imageprep_client.testing.registry import RegistryServer
+from tests import servers
+from tests.functional import base, deployment
+from tests.functional.deployment import Deployment
+
+COUNT = len(deployment.NAMES)
+
+
+@pytest.fixture
+def site(openstack: base.OpenStack) -> Iterator[Deployment]:
+    with deployment.deployed(openstack) as site:
+        yield site
+
+
+@pytest.fixture
+def places() -> Iterator[list[RegistryServer]]:
+    """Three registries to fill."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(RegistryServer()) for _ in range(3)]
+
+
+def into(site: Deployment, places: list[RegistryServer]) -> list[str]:
+    """The words for a run into all of them."""
+    site.environment(site.entry(push_destination=places[0].host))
+    words = ["--output-env-file", "out.yaml", "--report", "report.json"]
+    for place in places[1:]:
+        words += ["--also-to", place.host]
+    return words
+
+
+def gets_of_blobs(server: RegistryServer) -> collections.Counter[str]:
+    """How often each blob was asked for."""
+    return collections.Counter(
+        each.path.rpartition("/")[2]
+        for each in server.log
+        if each.method == "GET" and "/blobs/" in each.path
+    )
+
+
+def tags(server: RegistryServer) -> list[str]:
+    """The repositories of a registry that have a tag."""
+    return [
+        name
+        for name in server.content.repositories()
+        if list(server.content.store(name).tags())
+    ]
+
+
+def test_source_is_read_once(
+    site: Deployment, places: list[RegistryServer]
+) -> None:
+    """Three registries are filled for the reading of one."""
+    words = into(site, places)
+    rows = site.rows(*words)
+    assert {row["Outcome"] for row in rows} == {"copied"}
+    assert len(rows) == COUNT * len(places)
+    assert all(len(tags(place)) == COUNT for place in places)
+    asked = gets_of_blobs(site.registry)
+    assert set(asked.values()) == {1}
+
+
+def test_parameters_name_the_first_destination(
+    site: Deployment, places: list[RegistryServer]
+) -> None:
+    """The push destination of the entry is what nodes pull from."""
+    site.run(*into(site, places))
+    images = [v for v in site.defaults().values() if isinstance(v, str)]
+    assert len(images) == COUNT
+    assert all(value.startswith(places[0].host) for value in images)
+
+
+def test_report_has_a_row_for_each_destination(
+    site: Deployment, places: list[RegistryServer]
+) -> None:
+    """Every image has its outcome at every destination."""
+    site.run(*into(site, places))
+    report = json.loads((site.home / "report.json").read_text())
+    counted = collections.Counter(
+        row["destination"].partition("/")[0] for row in report["images"]
+    )
+    assert counted == {place.host: COUNT for place in places}
+
+
+def test_next_run_does_what_lacks(
+    site: Deployment, places: list[RegistryServer]
+) -> None:
+    """A destination that was down is filled later, the others are left."""
+    words = into(site, places)
+    down = f"127.0.0.1:{servers.free_port()}"
+    result = site.run(
+        *words, "--also-to", down, "--keep-going", status=1, stderr=r"[\s\S]*"
+    )
+    assert down in result.stderr
+    assert all(len(tags(place)) == COUNT for place in places)
+    assert len(site.defaults()) > COUNT - 1
+    with RegistryServer() as late:
+        outcomes = collections.Counter(
+            (row["Destination"].partition("/")[0], row["Outcome"])
+            for row in site.rows(*words, "--also-to", late.host)
+        )
+        assert outcomes[late.host, "copied"] == COUNT
+        assert outcomes[places[1].host, "present"] == COUNT
+
+
+@pytest.mark.parametrize("twice", [0, 1])
+def test_place_that_is_filled_anyway_is_refused(
+    site: Deployment, places: list[RegistryServer], twice: int
+) -> None:
+    """A destination is named once, and nothing is done otherwise."""
+    words = into(site, places)
+    again = ["--also-to", places[twice].host]
+    site.run(*words, *again, status=2, stderr=r"[\s\S]*--also-to [\s\S]*")
+    assert not any(tags(place) for place in places)
+
+
+def test_tree_and_registry(
+    site: Deployment, places: list[RegistryServer]
+) -> None:
+    """The tree of the options has what is pushed, not what goes further."""
+    site.environment()
+    also = ("--also-to", places[1].host, "--also-to", "oci:layouts")
+    rows = site.rows("--image-serve", "tree", *also)
+    assert {row["Outcome"] for row in rows} == {"copied"}
+    assert len(tags(places[1])) == COUNT
+    assert len(list((site.home / "layouts").glob("**/index.json"))) == COUNT
+    assert set(gets_of_blobs(site.registry).values()) == {1}

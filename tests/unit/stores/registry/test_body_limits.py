@@ -1,0 +1,109 @@
+"""Registries behind a proxy that limits the size of a request."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.stores.memory import MemoryRegistry
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.testing import content, images
+from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.transfer import engine
+from tests.recorder import Recorder
+
+SMALL = content.blob("limits", 50_000)
+LIMIT = 1024 * 1024
+
+
+def limit(server: RegistryServer, size: int) -> None:
+    """Refuse larger bodies from now on, as nginx does."""
+    server.faults.add(
+        Fault(
+            larger_than=size,
+            status=413,
+            body=b"<html>413 Request Entity Too Large",
+            times=None,
+        )
+    )
+
+
+def test_layers_are_sent_in_chunks(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """Layers over the limit of a proxy arrive whole, in smaller requests."""
+    limit(server, LIMIT)
+    image = images.random_image(
+        "limits", repository="ns/name", tags=("1",), layers=3, size=9_000_000
+    )
+    source = MemoryRegistry()
+    images.write([image], source.store)
+    engine.copy(
+        source.store("ns/name"),
+        "1",
+        client.destination(server.host, "ns/name"),
+        "1",
+        observer=Recorder(),
+    )
+    store = server.content.store("ns/name")
+    assert store.resolve("1") == image.descriptor
+    assert all(store.exists(blob.descriptor) for blob in image.blobs)
+    patched = server.requests("PATCH")
+    assert {int(r.headers["Content-Length"]) for r in patched} >= {LIMIT}
+
+
+def test_small_content_is_divided(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """A limit below a megabyte is met by chunks of half the content."""
+    limit(server, 30_000)
+    client.destination(server.host, "ns/name").push(
+        SMALL.descriptor, SMALL.open()
+    )
+    assert server.content.store("ns/name").exists(SMALL.descriptor)
+    assert len(server.requests("PATCH")) == 2
+
+
+def test_least_chunks(server: RegistryServer, client: RegistryClient) -> None:
+    """Chunks are as large as the registry requires."""
+    limit(server, 45_000)
+    server.faults.add(
+        Fault("POST", headers={"OCI-Chunk-Min-Length": "40000"}, times=None)
+    )
+    client.destination(server.host, "ns/name").push(
+        SMALL.descriptor, SMALL.open()
+    )
+    sizes = [r.headers["Content-Length"] for r in server.requests("PATCH")]
+    assert sizes == ["40000", "10000"]
+
+
+def test_chunks_are_tried_once(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """Where chunks are too large, too, the error names a proxy."""
+    limit(server, 10)
+    store = client.destination(server.host, "ns/name")
+    with pytest.raises(errors.Refused, match="413") as caught:
+        store.push(SMALL.descriptor, SMALL.open())
+    assert "proxy" in caught.value.hint
+    assert len(server.requests("PUT")) == len(server.requests("PATCH")) == 1
+
+
+def test_broken_content_is_not_completed(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """Wrong content sent in chunks is never stored, and given up."""
+    limit(server, LIMIT)
+    large = content.blob("large", 3_000_000)
+    store = client.destination(server.host, "ns/name")
+    with pytest.raises(errors.ServerFault, match="chunks are tried"):
+        store.push(large.descriptor, large.open())
+    data = bytearray(large.data)
+    data[-1] ^= 1
+    with pytest.raises(errors.DigestMismatch):
+        store.push(large.descriptor, io.BytesIO(data))
+    assert server.requests("DELETE", "/uploads/")
+    assert not server.content.store("ns/name").exists(large.descriptor)

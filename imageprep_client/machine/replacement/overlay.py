@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
@@ -32,15 +32,37 @@ def merged(root: MachineRoot, place: Path) -> Iterator[Path]:
     if root.lower is None:
         yield root.path
         return
-    layers = ":".join(map(_escaped, (root.path, root.lower)))
     unmount(place)
+    with mounted((root.path, root.lower), place):
+        yield place
+
+
+@contextlib.contextmanager
+def mounted(
+    layers: Sequence[Path],
+    place: Path,
+    *,
+    upper: Path | None = None,
+    work: Path | None = None,
+) -> Iterator[None]:
+    """Mount an overlay for the block.
+
+    :param layers: the lower directories, the topmost first.
+    :param place: a directory, which is made where it is missing.
+    :param upper: what is written to; None: the overlay is read only.
+    :param work: an empty directory beside `upper`, for the kernel.
+    """
+    options = f"lowerdir={':'.join(map(_escaped, layers))}"
+    if upper is None or work is None:
+        options = f"ro,{options}"
+    else:
+        work.mkdir(mode=0o700, exist_ok=True)
+        options += f",upperdir={_escaped(upper)},workdir={_escaped(work)}"
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     mount = Program("mount", error=OverlayError)
-    mount.run(
-        "-t", "overlay", "-o", f"ro,lowerdir={layers}", "overlay", str(place)
-    )
+    mount.run("-t", "overlay", "-o", options, "overlay", str(place))
     try:
-        yield place
+        yield
     finally:
         unmount(place)
 

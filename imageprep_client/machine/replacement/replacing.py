@@ -32,8 +32,6 @@ from imageprep_client.machine.scrub import Category, Scrub, ScrubbedPath
 from imageprep_client.observer import Observer
 from imageprep_client.programs import btrfs, lxc
 
-#: Where journals are.
-JOURNALS = Path("/var/lib/image-prepare/machine")
 #: Kept versions of a root.
 KEEP = 1
 
@@ -74,6 +72,7 @@ class RootChanges:
     """Changes the root of one machine; one command at a time does.
 
     :param journals: the directory of journals.
+    :param runtime: by default that of the machine.
     """
 
     def __init__(
@@ -81,7 +80,7 @@ class RootChanges:
         root: MachineRoot,
         observer: Observer,
         *,
-        journals: Path = JOURNALS,
+        journals: Path,
         runtime: Runtime | None = None,
     ) -> None:
         self._root = root

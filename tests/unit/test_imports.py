@@ -47,6 +47,8 @@ RULES: dict[str, tuple[str, ...]] = {
         "subprocess",
         "yaml",
     ),
+    # It runs on nodes, which have the standard library alone.
+    "ansible.node": ("subprocess",),
     "cloud": (
         "errors",
         "keystoneauth1",
@@ -254,6 +256,7 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "cli.progress": ("errors", "observer", "wording", "rich"),
     "cli.log": ("errors", "host", "observer", "oci"),
+    "cli.report": ("errors", "host", "osc_lib"),
     "plugin": ("osc_lib.utils",),
     "testing": (
         "errors",

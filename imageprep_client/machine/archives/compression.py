@@ -6,7 +6,7 @@ import lzma
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from imageprep_client.machine.archives.judging import BadArchive
 
@@ -15,16 +15,6 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-try:
-    from isal import igzip_lib, isal_zlib
-except ImportError:
-    # Without the extra `machine`, gzip is slower.
-    igzip_lib = isal_zlib = None
-
-#: Bytes that are handled at a time.
-CHUNK = 1 << 20
-# The dictionary of an xz stream takes as much memory as the stream says.
-_XZ_MEMORY = 1 << 28
 _DAMAGED: tuple[type[Exception], ...] = (
     EOFError,
     OSError,
@@ -32,8 +22,22 @@ _DAMAGED: tuple[type[Exception], ...] = (
     lzma.LZMAError,
     zstd.ZstdError,
 )
-if isal_zlib is not None:
-    _DAMAGED += (isal_zlib.error,)
+
+try:
+    from isal import igzip_lib
+except ImportError:  # gzip is slower without the extra `machine`
+    _GUNZIP = None
+else:
+    _GUNZIP = igzip_lib.IgzipDecompressor
+    # Its type is not what its stub says.
+    _DAMAGED = (*_DAMAGED, cast(type[Exception], igzip_lib.error))
+
+#: Bytes that are handled at a time.
+CHUNK = 1 << 20
+# The dictionary of an xz stream takes as much memory as the stream says.
+_XZ_MEMORY = 1 << 28
+#: igzip_lib.DECOMP_GZIP
+_GZIP = 1
 
 
 class Decompressor(Protocol):
@@ -84,9 +88,7 @@ class _Gzip:
 
 
 def _gunzip() -> Decompressor:
-    if igzip_lib is None:
-        return _Gzip()
-    return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+    return _Gzip() if _GUNZIP is None else _GUNZIP(flag=_GZIP)
 
 
 _COMPRESSIONS: Sequence[tuple[bytes, Callable[[], Decompressor]]] = (

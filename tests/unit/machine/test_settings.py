@@ -8,6 +8,7 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.client import machine_settings
+from imageprep_client.programs import systemd
 
 WHOLE = """
 private_users: no
@@ -136,7 +137,7 @@ def test_write_replaces_both_files(
 ) -> None:
     """A drop-in that has no limits now is removed."""
     enabled: list[str] = []
-    monkeypatch.setattr(machine_settings.systemd, "enable", enabled.append)
+    monkeypatch.setattr(systemd, "enable", enabled.append)
     etc = tmp_path / "etc"
     unit = "systemd-nspawn@www.service"
     drop_in = etc / "system" / f"{unit}.d" / "50-image-prepare.conf"

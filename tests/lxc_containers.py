@@ -109,8 +109,11 @@ class Containers:
         )  # fmt: skip
 
     def answer(self, name: str) -> str:
-        """What the service of a container answers."""
-        return self.attach(name, "/bin/cat", "/tmp/answer").strip()  # noqa: S108
+        """What the service of a container answers, once it does."""
+        return self.attach(
+            name, "/bin/sh", "-c",
+            "until [ -s /tmp/answer ]; do sleep 0.05; done; cat /tmp/answer",
+        ).strip()  # fmt: skip
 
     def stop_all(self) -> None:
         """Kill all containers that were added."""

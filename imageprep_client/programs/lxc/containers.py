@@ -36,7 +36,10 @@ def _program(name: str) -> Program:
         {"LC_ALL": "C.UTF-8"},
         package="lxc",
         error=LxcError,
-        hints=(("Permission denied", "run it as root"),),
+        hints=(
+            ("Permission denied", "run it as root"),
+            ("Failed to rsync", "install the package rsync"),
+        ),
     )
 
 
@@ -89,7 +92,14 @@ class LxcContainers:
         A root in a directory is not copied: the new container has an overlay
         over it.
         """
-        self._run("lxc-copy", name, f"--newname={new}", "--snapshot")
+        self._run(
+            "lxc-copy",
+            name,
+            f"--newname={new}",
+            "--snapshot",
+            "--logfile=/dev/stderr",
+            "--logpriority=ERROR",
+        )
 
     def destroy(self, name: str) -> None:
         """Delete a stopped container with its root."""

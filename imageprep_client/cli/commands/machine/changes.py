@@ -85,8 +85,8 @@ class MachineRollback(base.ShowOne):
             metavar="<version>",
             default=None,
             help=_(
-                "Kept version to put back (default: the newest; see machine"
-                " list --versions)"
+                "Kept version to put back, as machine list shows it (default:"
+                " the newest)"
             ),
         )
         add_wait_options(parser)

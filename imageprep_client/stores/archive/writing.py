@@ -225,8 +225,8 @@ class NewArchive:
         self.prepare()
         needed = self._needed()
         with self.reported():
-            self._compact(needed)
-            used = {d for d in needed if d not in self.blobs}
+            used = needed.intersection(self._left_out)
+            self._compact(needed - used)
             self.contents.left_out = {
                 digest: self._left_out[digest] for digest in used
             }

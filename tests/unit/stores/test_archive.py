@@ -332,7 +332,7 @@ class Probed(MemoryRegistry):
 
 
 class _Probed(MemoryStore):
-    locate = None  # type: ignore[assignment]  # the power is taken away
+    locate = None  # the power is taken away
 
     def mount(self, descriptor: Descriptor, repository: str | None) -> bool:
         assert repository

@@ -77,6 +77,7 @@ class Copying:
             current=self._tags.known(
                 item.push_destination, item.repository, item.tag
             ),
+            timeout=self._request.image_timeout,
         )
 
     def known(self, source: Reference) -> Descriptor | None:

@@ -13,7 +13,9 @@ import pytest
 
 from tests import local_storage as local_storages
 from tests import openstack_services
+from tests import podman_host as podman_hosts
 from tests.local_storage import LocalStorage
+from tests.podman_host import PodmanHost
 from tests.rpm_images import RpmImages
 
 _TESTS = pathlib.Path(__file__).parent
@@ -120,6 +122,31 @@ def local_storage(
         monkeypatch.delenv("STORAGE_DRIVER", raising=False)
         monkeypatch.setattr(tempfile, "tempdir", None)
         yield storage
+
+
+@pytest.fixture(scope="module")
+def podman_site(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[PodmanHost]:
+    """Podman of a test module's own; see tests/podman_host.py."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        podman_hosts.podman_host(tmp_path_factory.mktemp("podman")) as host,
+    ):
+        for name, value in host.environment.items():
+            patch.setenv(name, value)
+        patch.delenv("STORAGE_DRIVER", raising=False)
+        patch.setattr(tempfile, "tempdir", None)
+        yield host
+        host.clear()
+
+
+@pytest.fixture
+def podman_host(podman_site: PodmanHost) -> Iterator[PodmanHost]:
+    """The same without containers of other tests; images stay."""
+    podman_site.clear()
+    yield podman_site
+    podman_site.clear()
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import os
 import pathlib
+from collections.abc import Sequence
 
 from imageprep_client.client import policies
 from imageprep_client.client.stores import (
@@ -20,6 +21,9 @@ from imageprep_client.container.request import (
     PrepareResult,
     Row,
 )
+from imageprep_client.container.results.html import render as report_page
+from imageprep_client.container.results.report import copies as copies_report
+from imageprep_client.container.results.report import fields as report
 from imageprep_client.heat.parameters import Credential, PrepareParameters
 from imageprep_client.host import cache, undercloud
 from imageprep_client.observer import Observer
@@ -31,7 +35,6 @@ from imageprep_client.transfer.attached import ReferrersPolicy
 from imageprep_client.transfer.known import KnownContent
 
 __all__ = [
-    "ENVIRONMENT_DIRECTORY",
     "ContainerImages",
     "Credential",
     "Location",
@@ -40,12 +43,21 @@ __all__ = [
     "PushRequest",
     "ReferrersPolicy",
     "Row",
+    "copies_report",
     "credential",
+    "environment_directories",
+    "report",
+    "report_page",
 ]
 
 _SILENT = Observer()
-#: Environments here are read without being named.
-ENVIRONMENT_DIRECTORY = "~/.tripleo/environments"
+_ENVIRONMENTS = "~/.tripleo/environments"
+
+
+def environment_directories() -> list[str]:
+    """The directories whose environments are read without being named."""
+    exists = os.path.lexists(os.path.expanduser(_ENVIRONMENTS))
+    return [_ENVIRONMENTS] if exists else []
 
 
 class ContainerImages:
@@ -62,6 +74,7 @@ class ContainerImages:
         request: PrepareRequest,
         *,
         plan: Plan | None = None,
+        header: Sequence[str] = (),
         observer: Observer = _SILENT,
     ) -> PrepareResult:
         """Bring images into place and write the parameters.
@@ -70,6 +83,7 @@ class ContainerImages:
 
         :param plan: a deployment plan to read and write; see
             `client.plans.open_plan`.
+        :param header: comment lines for the files that are written.
         """
         from imageprep_client.client.workspaces import LocalWorkspaces
         from imageprep_client.container import prepare as preparing
@@ -107,6 +121,7 @@ class ContainerImages:
                 undercloud_registry=undercloud.registry,
                 observer=observer,
                 now=datetime.datetime.now(),
+                header=header,
                 known=KnownContent(cache=content),
                 checks=checks,
             )

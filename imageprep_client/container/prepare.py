@@ -45,22 +45,22 @@ def prepare(
     undercloud_registry: Callable[[], str],
     observer: Observer,
     now: datetime.datetime,
+    header: Sequence[str] = (),
     known: KnownContent | None = None,
     checks: KeepsChecks | None = None,
 ) -> PrepareResult:
     """Discover, modify, copy, and write the parameters.
 
     The parameters are written, to the file and the plan, only when no image
-    failed. A dry run writes them to the file. The report is written whatever
-    became of the images.
+    failed. A dry run writes them to the file. Without ``keep_going`` no image
+    is copied when the tag of one could not be discovered.
 
     :param undercloud_registry: the ``host:port`` for
         ``push_destination: true`` where no parameter names it.
     :param known: content that need not be fetched.
     :param checks: see `transfer.engine.copy_all`.
+    :param header: comment lines for the files that are written.
     :raises InputError: nothing was done.
-    :raises CombinedFailure: without ``keep_going``, when tags could not be
-        discovered; no image was copied.
     :raises StoreError: nothing could be done.
     """
     outputs.check(request, plan)
@@ -103,10 +103,17 @@ def prepare(
     for warning in notices.unreachable(work):
         observer.warning(warning)
     result = run.leave(work) if stops else run.carry_out(work)
-    outputs.write(request, inputs.catalog, plan, result, vars_text, observer)
+    error: errors.ImagePrepError | None = None
     if stops:
-        raise queries.together(work.undiscovered)
-    return result
+        error = queries.together(work.undiscovered)
+    elif not result.failures:
+        values = {**inputs.catalog.default_parameters(), **result.parameters}
+        error = outputs.write(
+            request, plan, result, values, vars_text, header, observer
+        )
+    if error is None and result.nothing_done:
+        error = result.all_failures[0]
+    return dataclasses.replace(result, error=error)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -131,9 +138,7 @@ def _read(request: PrepareRequest, plan: Plan | None) -> _Inputs:
         )
         stored_roles = content.roles
     paths = environment.collect(
-        request.environment_files,
-        request.environment_directories,
-        optional_directories=request.optional_directories,
+        request.environment_files, request.environment_directories
     )
     own = [environment.load(path) for path in paths]
     layers.extend(own)
@@ -149,7 +154,7 @@ def _read(request: PrepareRequest, plan: Plan | None) -> _Inputs:
     if request.template_file:
         catalog = catalog.with_template(request.template_file)
     notices.check_variables(wanted, catalog)
-    outputs.spare(request, own, [*request.roles_files, request.template_file])
+    outputs.spare(request, own)
     enabled = services.enabled(merged, deployment_roles)
     selections = worklist.select(wanted, catalog, enabled)
     warnings = notices.notices(

@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from imageprep_client import errors
@@ -20,6 +20,8 @@ from imageprep_client import errors
 MARK = "IMAGEPREP_RUN"
 #: Seconds that killed processes may take to be gone.
 _PATIENCE = 10.0
+#: Seconds that processes which are left alone may take to end.
+_LENIENCE = 120.0
 
 
 def end_marked(token: str, directory: Path) -> None:
@@ -44,7 +46,31 @@ def end_marked(token: str, directory: Path) -> None:
         time.sleep(0.01)
 
 
-def _marked(token: str, directory: Path) -> set[int]:
+def wait_for_marked(token: str, waiting: Callable[[str], None]) -> None:
+    """Wait until the processes that have the mark have ended.
+
+    They are left alone, as killing them would leave half of their work;
+    those that take longer than two minutes are killed.
+
+    :param token: the value of `MARK`.
+    :param waiting: called once, when there are some.
+    """
+    end = time.monotonic() + _LENIENCE
+    told = False
+    while found := _marked(token, None):
+        if not told:
+            numbers = ", ".join(map(str, sorted(found)))
+            waiting(f"processes {numbers} of an interrupted command")
+            told = True
+        if time.monotonic() > end:
+            for process in found:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(process, signal.SIGKILL)
+        # They are children of others: there is nothing to wait on.
+        time.sleep(0.02)
+
+
+def _marked(token: str, directory: Path | None) -> set[int]:
     mark = f"{MARK}={token}".encode()
     children: dict[int, list[int]] = {}
     found = []
@@ -59,9 +85,13 @@ def _marked(token: str, directory: Path) -> set[int]:
                 continue
             children.setdefault(parent, []).append(process)
             environment = (path / "environ").read_bytes().split(b"\0")
-            root = Path(os.readlink(path / "root"))
-            if mark in environment or root.is_relative_to(directory):
+            if mark in environment or (
+                directory
+                and Path(os.readlink(path / "root")).is_relative_to(directory)
+            ):
                 found.append(process)
+    if directory is None:
+        return set(found)
     return _with_children(found, children)
 
 

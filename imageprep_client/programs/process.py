@@ -162,7 +162,13 @@ class Program:
         :param options: as for `run`.
         :raises ImagePrepError: also when it prints anything else.
         """
-        told = self.run(*words, **options)
+        return self.parsed(words, self.run(*words, **options))
+
+    def parsed(self, words: Sequence[str], told: str) -> Any:
+        """The JSON that a command printed.
+
+        :raises ImagePrepError: when it is anything else.
+        """
         try:
             return json.loads(told)
         except (ValueError, RecursionError):

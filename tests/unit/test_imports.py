@@ -48,6 +48,8 @@ RULES: dict[str, tuple[str, ...]] = {
         "subprocess",
         "yaml",
     ),
+    # It runs on nodes, which have the standard library alone.
+    "ansible.node": ("subprocess",),
     "cloud": (
         "errors",
         "keystoneauth1",
@@ -193,6 +195,34 @@ RULES: dict[str, tuple[str, ...]] = {
         "openstack",
         "requests",
     ),
+    "machine": (
+        "errors",
+        "host",
+        "observer",
+        "oci",
+        "programs",
+        "stores.base",
+        "stores.verify",
+        "transfer",
+    ),
+    "machine.archives.compression": (
+        "machine.archives.judging",
+        "backports",
+        "compression",
+        "isal",
+    ),
+    "machine.nspawn": ("errors", "heat.document"),
+    "service": (
+        "errors",
+        "heat",
+        "host",
+        "http.answering",
+        "observer",
+        "oci",
+        "programs",
+        "wording",
+        "yaml",
+    ),
     "client": (
         "trust",
         "ansible",
@@ -231,6 +261,7 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "cli.progress": ("errors", "observer", "wording", "rich"),
     "cli.log": ("errors", "host", "observer", "oci"),
+    "cli.report": ("errors", "host", "osc_lib"),
     "plugin": ("osc_lib.utils",),
     "testing": (
         "errors",

@@ -8,7 +8,7 @@ from typing import Any
 
 from osc_lib.i18n import _
 
-from imageprep_client.cli import base, options, output
+from imageprep_client.cli import base, options, output, report
 
 
 class Push(base.Lister):
@@ -54,6 +54,7 @@ class Push(base.Lister):
         _add_copying(parser)
         options.add_registry_options(parser)
         options.add_policy_option(parser)
+        report.add_option(parser)
         return parser
 
     def take_action(
@@ -79,6 +80,7 @@ class Push(base.Lister):
             row = images.ContainerImages(
                 options.registry_options(parsed_args)
             ).push_image(request, observer)
+        self.report = images.copies_report([row], dry_run=parsed_args.dry_run)
         self.summary = output.summary([row])
         if not parsed_args.dry_run:
             self.next_step = f"it is at {row.destination}"

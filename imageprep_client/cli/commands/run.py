@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from osc_lib.i18n import _
 
 from imageprep_client import errors
-from imageprep_client.cli import base, options, output, predecessor
+from imageprep_client.cli import base, options, output, predecessor, report
 from imageprep_client.oci.platform import Platform
 
 if TYPE_CHECKING:
@@ -50,24 +50,15 @@ class Run(base.Lister):
         request = images.PrepareRequest(
             environment_files=parsed_args.environment_files,
             environment_directories=[
-                images.ENVIRONMENT_DIRECTORY,
+                *images.environment_directories(),
                 *parsed_args.environment_directories,
             ],
-            optional_directories=[images.ENVIRONMENT_DIRECTORY],
             roles_files=parsed_args.roles_files,
             release=parsed_args.release,
             template_file=parsed_args.template_file,
             output_env_file=parsed_args.output_env_file,
             output_images_file=parsed_args.output_images_file,
             ceph_vars_file=parsed_args.ceph_vars_file,
-            report_file=parsed_args.report,
-            report_html_file=parsed_args.report_html,
-            log_file=self.log_file(parsed_args),
-            spared=(
-                parsed_args.plan_dir,
-                parsed_args.authfile,
-                parsed_args.registry_cacert,
-            ),
             images_from=images.Location.parse(parsed_args.images_from)
             if parsed_args.images_from
             else None,
@@ -83,14 +74,22 @@ class Run(base.Lister):
             concurrency=parsed_args.concurrency,
             modify_concurrency=parsed_args.modify_concurrency,
             cleanup=parsed_args.cleanup,
-            header=self.header(),
         )
+        header = self.header()
         with self.observing() as observer:
             result = images.ContainerImages(
                 options.registry_options(parsed_args)
-            ).prepare(request, plan=self._plan(parsed_args), observer=observer)
-        if result.nothing_done:
-            raise result.all_failures[0]
+            ).prepare(
+                request,
+                plan=self._plan(parsed_args),
+                header=header,
+                observer=observer,
+            )
+        dry_run = parsed_args.dry_run
+        self.report = images.report(result, dry_run=dry_run)
+        self.page = images.report_page(result, header=header, dry_run=dry_run)
+        if result.error:
+            raise result.error
         if failures := result.all_failures:
             count, total = len(failures), len(result.rows)
             counted = "copies" if parsed_args.also_to else "images"
@@ -135,8 +134,8 @@ def _next_step(parsed_args: argparse.Namespace, failed: bool) -> str:
         places.append(f"parameters written to {path}")
     if plan:
         places.append(f"parameters written into plan {plan}")
-    for report in filter(None, (parsed_args.report, parsed_args.report_html)):
-        places.append(f"report written to {report}")
+    for name in filter(None, (parsed_args.report, parsed_args.report_html)):
+        places.append(f"report written to {name}")
     if path:
         places.append(f"next: openstack overcloud deploy ... -e {path}")
     return "; ".join(places)
@@ -194,14 +193,14 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--template-file",
         metavar="<file>",
-        default="",
+        default=None,
         help=_("Image table of your own, a jinja2 template"),
     )
     plan = parser.add_mutually_exclusive_group()
     plan.add_argument(
         "--plan",
         metavar="<name>",
-        default="",
+        default=None,
         help=_(
             "Deployment plan in the cloud's object store: its environments"
             " and roles are read before the other files, and the parameters"
@@ -212,7 +211,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     plan.add_argument(
         "--plan-dir",
         metavar="<directory>",
-        default="",
+        default=None,
         help=_("The same for a plan in a directory"),
     )
     options.add_history_option(parser)
@@ -222,7 +221,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output-env-file",
         metavar="<file>",
-        default="",
+        default=None,
         help=_("Heat environment file to write the parameters to"),
     )
     parser.add_argument(
@@ -242,22 +241,17 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ceph-vars-file",
         metavar="<file>",
-        default="",
+        default=None,
         help=_(
             "File to write ceph_docker_registry_username and _password to:"
             " the credentials of the registry in ceph_namespace"
         ),
     )
-    parser.add_argument(
-        "--report",
-        metavar="<file>",
-        default="",
-        help=_("JSON file to write the outcome of each image to"),
-    )
+    report.add_option(parser)
     parser.add_argument(
         "--report-html",
         metavar="<file>",
-        default="",
+        default=None,
         help=_(
             "HTML file to write the same to, as one page with totals,"
             " failures by cause and slowest images"
@@ -266,7 +260,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log-file",
         metavar="<file>",
-        default="",
+        default=None,
         help=_("File to append a detailed log to"),
     )
 
@@ -324,7 +318,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         "--from",
         metavar="<place>",
         dest="images_from",
-        default="",
+        default=None,
         help=_(
             "Read all images from this place instead of the registries in"
             " their names: a registry, or image-serve:DIRECTORY or"

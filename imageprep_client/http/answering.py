@@ -1,0 +1,42 @@
+"""Whether a web server answers."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import urllib.parse
+
+
+def status(url: str, timeout: float) -> int:
+    """The status of the answer to GET; its certificate is not verified.
+
+    That is for the clients of the service to judge. Redirections are not
+    followed, and proxies are not used.
+
+    :raises OSError: when there is no answer.
+    """
+    parts = urllib.parse.urlsplit(url)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    try:
+        connection = _connection(parts, timeout)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status
+        finally:
+            connection.close()
+    except (ValueError, http.client.HTTPException) as error:
+        raise OSError(str(error) or "no HTTP") from error
+
+
+def _connection(
+    parts: urllib.parse.SplitResult, timeout: float
+) -> http.client.HTTPConnection:
+    host = parts.hostname or ""
+    if parts.scheme == "http":
+        return http.client.HTTPConnection(host, parts.port, timeout=timeout)
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(
+        host, parts.port, timeout=timeout, context=context
+    )

@@ -1,0 +1,23 @@
+"""systemd: the version that is installed, its units and its machines."""
+
+from imageprep_client.programs.systemd.machines import (
+    is_read_only,
+    machine_state,
+)
+from imageprep_client.programs.systemd.units import (
+    SystemdError,
+    enable,
+    is_running,
+    reload,
+    version,
+)
+
+__all__ = [
+    "SystemdError",
+    "enable",
+    "is_read_only",
+    "is_running",
+    "machine_state",
+    "reload",
+    "version",
+]

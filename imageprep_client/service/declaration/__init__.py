@@ -1,0 +1,38 @@
+"""The declaration of service containers: its model, reader and writer."""
+
+from imageprep_client.service.declaration.model import (
+    Declaration,
+    HostRequirements,
+    Probe,
+    Service,
+    unordered,
+)
+from imageprep_client.service.declaration.options import (
+    OPTIONS,
+    Option,
+    OptionKind,
+    OptionValue,
+)
+from imageprep_client.service.declaration.reading import (
+    load,
+    parse,
+    service_from,
+)
+from imageprep_client.service.declaration.writing import as_data, render
+
+__all__ = [
+    "OPTIONS",
+    "Declaration",
+    "HostRequirements",
+    "Option",
+    "OptionKind",
+    "OptionValue",
+    "Probe",
+    "Service",
+    "as_data",
+    "load",
+    "parse",
+    "render",
+    "service_from",
+    "unordered",
+]

@@ -1,0 +1,144 @@
+"""Services from containers."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+
+from imageprep_client import errors
+from imageprep_client.host import inputs
+from imageprep_client.oci.reference import Reference
+from imageprep_client.programs.podman import (
+    ContainerImage,
+    InspectedContainer,
+)
+from imageprep_client.service.declaration import Service
+from imageprep_client.service.definitions import commandline
+
+#: Variables that podman sets.
+_PODMANS = frozenset({"container", "TERM", "HOSTNAME", "HOME"})
+
+
+def adopt(
+    container: InspectedContainer, image: ContainerImage | None
+) -> Service:
+    """The service that a container is.
+
+    :param image: that of the container; None where it is unknown.
+    """
+    if container.create_command:
+        command = commandline.parse(container.create_command, container.name)
+        values = container.environment
+        service = dataclasses.replace(
+            command.service,
+            environment={
+                **command.service.environment,
+                **{
+                    name: values[name]
+                    for name in command.inherited
+                    if name in values
+                },
+            },
+        )
+        named = command.image
+    else:
+        raise errors.InvalidArgument(
+            f"{container.name}: was not created by a command line"
+        )
+    return dataclasses.replace(service, image=_image(named, container))
+
+
+def own_environment(
+    container: InspectedContainer, image: ContainerImage | None
+) -> dict[str, str]:
+    """The variables that a container was given, in whatever way.
+
+    :param image: that of the container: what it sets itself is left out.
+    """
+    inherited: Mapping[str, str] = image.environment if image else {}
+    given = {}
+    for name, value in container.environment.items():
+        if name in _PODMANS and value in _values(name, container):
+            continue
+        if inherited.get(name) != value and (name, value) not in _DEFAULTS:
+            given[name] = value
+    return given
+
+
+_DEFAULTS = {
+    (
+        "PATH",
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    )
+}
+
+
+def _values(name: str, container: InspectedContainer) -> set[str]:
+    """The values that podman itself gives a variable."""
+    hostname = str(container.config.get("Hostname") or "")
+    return _values_of(name) | {hostname, container.id[:12]}
+
+
+def _values_of(name: str) -> set[str]:
+    values = {
+        "container": {"podman", "oci"},
+        "TERM": {"xterm"},
+        "HOME": {"/", "/root"},
+    }
+    return values.get(name, set())
+
+
+def _image(named: str, container: InspectedContainer) -> str:
+    """A reference; containers of an ID have podman's name of the image."""
+    for name in (named, container.image_name):
+        try:
+            Reference.parse(name)
+        except errors.InvalidReference:
+            continue
+        if not container.image_id.startswith(name):
+            return name
+    return container.image_name
+
+
+def declared_environment(
+    service: Service, secret: Mapping[str, str]
+) -> dict[str, str]:
+    """The variables that a service gives its container.
+
+    :param secret: those whose values come from parameters.
+    :raises InvalidFile: when a file of the declaration cannot be read.
+    """
+    variables: dict[str, str] = {}
+    for path in service.env_file:
+        variables.update(_read(path))
+    return {**variables, **secret, **service.environment}
+
+
+def visible(
+    variables: Mapping[str, str], image: ContainerImage | None
+) -> dict[str, str]:
+    """What of declared variables `own_environment` would show."""
+    inherited: Mapping[str, str] = image.environment if image else {}
+    return {
+        name: value
+        for name, value in variables.items()
+        if inherited.get(name) != value
+        and (name, value) not in _DEFAULTS
+        and not (name in _PODMANS and value in _values_of(name))
+    }
+
+
+def _read(path: str) -> dict[str, str]:
+    """The variables in a file, as podman reads it."""
+    text = inputs.load(path).decode(errors="surrogateescape")
+    variables = {}
+    for line in text.splitlines():
+        line = line.lstrip()
+        name, equals, value = line.partition("=")
+        if line and not line.startswith("#"):
+            if equals:
+                variables[name.strip()] = value
+            elif name in os.environ:
+                variables[name] = os.environ[name]
+    return variables

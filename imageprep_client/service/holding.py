@@ -1,0 +1,205 @@
+"""Holders: containers that keep an old image and its specification.
+
+A holder is created of the image, the specification and the environment of
+the container that is replaced. It is never started and has no restart
+policy. ``podman image prune`` leaves its image alone, and podman's database
+keeps the environment, which is written nowhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Mapping
+
+from imageprep_client import errors
+from imageprep_client.heat.value import Value
+from imageprep_client.programs.podman import (
+    ContainerImage,
+    InspectedContainer,
+    ListedContainer,
+    Podman,
+)
+from imageprep_client.service.declaration import (
+    Service,
+    as_data,
+    service_from,
+)
+from imageprep_client.service.definitions import adopting, rendering
+from imageprep_client.service.journal import StateDirectory
+
+_PREFIX = "image-prepare"
+_SERVICE = f"{_PREFIX}.service"
+_GENERATION = f"{_PREFIX}.generation"
+_SPECIFICATION = f"{_PREFIX}.specification"
+_NAME = re.compile(rf"{_PREFIX}\.(?P<service>.+)\.(?P<generation>\d{{1,9}})")
+#: Values that podman reads from a file as they are, in all its versions.
+_PLAIN = re.compile(r"[^\s\"'\\$#`](?:[^\n\r\"'\\$#`]*[^\s\"'\\$#`])?|")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Holder:
+    """The kept container of one generation of a service."""
+
+    name: str
+    service: str
+    generation: int
+
+    @classmethod
+    def of(cls, name: str) -> Holder | None:
+        """The holder of this name; None for other containers."""
+        match = _NAME.fullmatch(name)
+        if match is None:
+            return None
+        return cls(name, match["service"], int(match["generation"]))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OldService:
+    """What a holder has kept.
+
+    :ivar service: the specification, without environment.
+    :ivar environment: all that the container was given.
+    """
+
+    service: Service
+    image: ContainerImage
+    digest: str
+    environment: Mapping[str, str] = dataclasses.field(repr=False)
+
+
+def holder_name(service: str, generation: int) -> str:
+    """The name of a holder."""
+    return f"{_PREFIX}.{service}.{generation}"
+
+
+def holders(
+    containers: Iterable[ListedContainer], service: str = ""
+) -> list[Holder]:
+    """The holders, of one service or of all, the newest first."""
+    found = [
+        holder
+        for container in containers
+        if container.state != "storage"
+        for name in container.names
+        if (holder := Holder.of(name))
+        and service in ("", holder.service)
+        and container.labels.get(_SERVICE) == holder.service
+    ]
+    return sorted(found, key=lambda one: -one.generation)
+
+
+def hold(
+    podman: Podman,
+    state: StateDirectory,
+    container: InspectedContainer,
+    name: str,
+) -> None:
+    """Create the holder of a container.
+
+    :param name: see `holder_name`.
+    """
+    image = podman.image(container.image_id)
+    service = without_environment(adopting.adopt(container, image))
+    holder = Holder.of(name)
+    if holder is None:
+        raise ValueError(name)
+    # Without networks and mounts: nothing may depend on it, nor it on others.
+    kept = Service(
+        name=name,
+        command=("never-started",),
+        options={
+            "restart": "no",
+            "network": ("none",),
+            "labels": {
+                _SERVICE: service.name,
+                _GENERATION: str(holder.generation),
+                _SPECIFICATION: json.dumps(as_data(service)),
+            },
+        },
+    )
+    environment = adopting.own_environment(container, image)
+    create(podman, state, kept, container.image_id, environment)
+    state.remove_environment(name)
+
+
+def held(podman: Podman, name: str) -> OldService:
+    """What a holder has kept.
+
+    :raises StoreError: when it is gone or damaged.
+    """
+    container = podman.container(name)
+    image = podman.image(container.image_id) if container else None
+    if container is None or image is None:
+        raise errors.NotFound(
+            f"{name}: the kept container is gone",
+            hint="the old image can be had by service upgrade",
+        )
+    try:
+        data = json.loads(container.labels[_SPECIFICATION])
+        service = service_from(
+            container.labels[_SERVICE], Value(data, f"container {name}")
+        )
+    except (KeyError, ValueError, errors.InvalidFile) as error:
+        raise errors.StoreError(
+            f"{name}: the specification in its labels is damaged"
+        ) from error
+    return OldService(
+        service,
+        image,
+        container.digest,
+        adopting.own_environment(container, image),
+    )
+
+
+def without_environment(service: Service) -> Service:
+    """A service without variables, whose values may be secrets."""
+    return dataclasses.replace(
+        service, environment={}, env_from={}, env_file=()
+    )
+
+
+def create(
+    podman: Podman,
+    state: StateDirectory,
+    service: Service,
+    image: str,
+    environment: Mapping[str, str],
+) -> str:
+    """Create a container; `environment` is in no command line.
+
+    podman reads it from a file of mode 0600, and what such a file cannot
+    have, as values with line breaks, from its own environment. The variables
+    of the service come as they are declared.
+
+    :returns: the ID of the container.
+    """
+    in_file, others = divide(environment)
+    options = [f"--env-file={path}" for path in service.env_file]
+    if in_file:
+        path = state.write_environment(service.name, in_file)
+        options.append(f"--env-file={path}")
+    options += [f"--env={name}" for name in others]
+    options += [
+        f"--env={name}={value}" for name, value in service.environment.items()
+    ]
+    return podman.create(
+        rendering.words(service, image, environment=options), others
+    )
+
+
+def divide(
+    environment: Mapping[str, str],
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Variables that a file can have, and those that it cannot."""
+    in_file = {
+        name: value
+        for name, value in environment.items()
+        if _PLAIN.fullmatch(value)
+    }
+    return in_file, {
+        name: value
+        for name, value in environment.items()
+        if name not in in_file
+    }

@@ -1,0 +1,130 @@
+"""Whose containers are: nobody's but podman's, or a unit of systemd's.
+
+A unit with ``Restart=always`` starts again what is stopped around it, so a
+container that has a unit is only changed through the unit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping
+from typing import Protocol
+
+from imageprep_client import errors
+from imageprep_client.programs.podman import InspectedContainer, Podman
+from imageprep_client.service import holding
+from imageprep_client.service.declaration import Service
+from imageprep_client.service.journal import StateDirectory
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TargetContainer:
+    """A container that is to run.
+
+    :ivar image: as podman is to find it: pinned by digest, or an ID.
+    :ivar digest: the one to name.
+    :ivar digests: all that the container may show.
+    :ivar environment: values beside those of the specification; in no
+        command line.
+    :ivar runs: whether it is to be started.
+    """
+
+    service: Service
+    image: str
+    digest: str
+    digests: frozenset[str]
+    environment: Mapping[str, str] = dataclasses.field(
+        default_factory=dict, repr=False
+    )
+    runs: bool = True
+
+
+class Owner(Protocol):
+    """Changes containers of one kind.
+
+    :ivar unit: the unit of systemd, or empty.
+    """
+
+    @property
+    def unit(self) -> str: ...
+
+    def replace(
+        self,
+        current: InspectedContainer | None,
+        target: TargetContainer,
+        seconds: int | None = None,
+    ) -> None:
+        """Put the target in the place of a container, and start it.
+
+        :param seconds: for the current one, between its stop signal and
+            SIGKILL; None for its own.
+        """
+        ...
+
+    def remove(
+        self, current: InspectedContainer, seconds: int | None = None
+    ) -> None:
+        """Stop and remove a container."""
+        ...
+
+    def start(self, name: str) -> None: ...
+
+    def stop(self, container: InspectedContainer) -> None: ...
+
+
+class PlainOwner:
+    """Changes containers that only podman knows."""
+
+    unit = ""
+
+    def __init__(self, podman: Podman, state: StateDirectory) -> None:
+        self._podman = podman
+        self._state = state
+
+    def replace(
+        self,
+        current: InspectedContainer | None,
+        target: TargetContainer,
+        seconds: int | None = None,
+    ) -> None:
+        if current:
+            self.remove(current, seconds)
+        self.create(target)
+        if target.runs:
+            self.start(target.service.name)
+
+    def create(self, target: TargetContainer) -> None:
+        """Create the container of a target."""
+        holding.create(
+            self._podman,
+            self._state,
+            target.service,
+            target.image,
+            target.environment,
+        )
+
+    def remove(
+        self, current: InspectedContainer, seconds: int | None = None
+    ) -> None:
+        if seconds is None:
+            seconds = current.stop_timeout
+        if not current.is_alive:
+            # podman may wait for the exit status of a process whose conmon
+            # was killed; afterwards it knows that the process is gone.
+            self._settle(current)
+        self._podman.remove(current.id, seconds=seconds)
+
+    def _settle(self, current: InspectedContainer) -> None:
+        if current.state in ("running", "stopping"):
+            with contextlib.suppress(errors.LocalStorageError):
+                self._podman.stop(current.id, 0)
+
+    def start(self, name: str) -> None:
+        self._podman.start(name)
+
+    def stop(self, container: InspectedContainer) -> None:
+        if container.is_alive:
+            self._podman.stop(container.id)
+        else:
+            self._settle(container)

@@ -1,0 +1,180 @@
+"""Finding out whether a service answers."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+
+from imageprep_client import errors
+from imageprep_client.http import answering
+from imageprep_client.programs.podman import InspectedContainer, Podman
+from imageprep_client.programs.process import Program
+from imageprep_client.service.declaration import Probe
+
+#: Seconds that one attempt may take.
+_ATTEMPT = 5.0
+#: Seconds between attempts until the first one succeeds, at most.
+_EAGER = 0.2
+
+
+def wait(
+    probe: Probe, deadline: float, run: Callable[[tuple[str, ...]], str]
+) -> str:
+    """Wait until a probe succeeds.
+
+    :param deadline: of `time.monotonic`.
+    :param run: runs a command; why it failed, or empty.
+    :returns: why it did not succeed until then; empty when it did.
+    """
+    failures = 0
+    begun = time.monotonic()
+    while reason := attempt(probe, run):
+        now = time.monotonic()
+        if now - begun >= probe.start_period:
+            failures += 1
+        if probe.retries and failures >= probe.retries:
+            return f"{reason}, {failures} times"
+        if now >= deadline:
+            return reason
+        time.sleep(min(probe.interval, max(0.0, deadline - now)))
+    return ""
+
+
+def attempt(probe: Probe, run: Callable[[tuple[str, ...]], str]) -> str:
+    """Why one attempt failed; empty when it succeeded."""
+    if probe.tcp:
+        reason = _connect(probe.tcp)
+    elif probe.http:
+        reason = _request(probe.http)
+    else:
+        reason = run(probe.command)
+    return f"{probe}: {reason}" if reason else ""
+
+
+def on_host(words: tuple[str, ...]) -> str:
+    """Run a command on the host; why it failed, or empty."""
+    program, *arguments = words
+    try:
+        finished = Program(program).attempt(*arguments, timeout=_ATTEMPT)
+    except errors.StoreError as error:
+        return str(error)
+    return f"exit status {finished.status}" if finished.status else ""
+
+
+class HealthWatch:
+    """Watches a container that was just started until it is healthy.
+
+    It is healthy when its process has run, without a restart, and its probe
+    has succeeded for some seconds. Without a probe the health check counts
+    that the container was created with, if there is one.
+
+    :param minimum: these seconds.
+    :param deadline: seconds from now after which it is given up.
+    """
+
+    def __init__(
+        self,
+        podman: Podman,
+        name: str,
+        probe: Probe | None,
+        *,
+        minimum: float,
+        deadline: float,
+    ) -> None:
+        self._podman = podman
+        self._name = name
+        self._probe = probe
+        self._minimum = minimum
+        self._deadline = deadline
+
+    def wait(self) -> str:
+        """Why it did not get healthy; empty when it did."""
+        begun = time.monotonic()
+        healthy_since: float | None = None
+        failures = 0
+        process: tuple[int, int] | None = None
+        while True:
+            container = self._podman.container(self._name)
+            reason, final = self._look(container)
+            if container and (container.pid, container.restarts) != process:
+                # It was started again meanwhile.
+                process = container.pid, container.restarts
+                healthy_since = None
+            now = time.monotonic()
+            if reason:
+                healthy_since = None
+                counts = self._probe and now - begun >= (
+                    self._probe.start_period
+                )
+                failures += bool(counts)
+                limit = self._probe.retries if self._probe else 0
+                if final or (limit and failures >= limit):
+                    return reason
+            else:
+                failures = 0
+                healthy_since = now if healthy_since is None else healthy_since
+                if now - healthy_since >= self._minimum:
+                    return ""
+            if now - begun >= self._deadline:
+                limit_text = f"{self._deadline:g} s"
+                return f"not healthy within {limit_text}: " + (
+                    reason or f"not for {self._minimum:g} s without a break"
+                )
+            self._pause(begun, now, healthy_since)
+
+    def _pause(
+        self, begun: float, now: float, healthy_since: float | None
+    ) -> None:
+        interval = self._probe.interval if self._probe else 1.0
+        if healthy_since is None:
+            pause = min(interval, _EAGER)
+        else:
+            pause = min(interval, healthy_since + self._minimum - now)
+        left = begun + self._deadline - now
+        time.sleep(max(0.01, min(pause, left)))
+
+    def _look(self, container: InspectedContainer | None) -> tuple[str, bool]:
+        """Why it is not healthy now, and whether that will not change."""
+        if container is None:
+            return "its container is gone", True
+        if not container.is_alive:
+            return self._ended(container)
+        if self._probe:
+            return attempt(self._probe, self._run), False
+        if container.has_healthcheck:
+            finished = self._podman.check_health(self._name, _ATTEMPT)
+            if finished.status:
+                return "its health check fails", False
+        return "", False
+
+    def _ended(self, container: InspectedContainer) -> tuple[str, bool]:
+        status = container.data["State"].get("ExitCode")
+        restarted = container.host_config["RestartPolicy"]["Name"]
+        if container.state in ("initialized", "created"):
+            return "its process was not started", False
+        reason = f"its process ended with status {status}"
+        return reason, restarted in ("", "no")
+
+    def _run(self, words: tuple[str, ...]) -> str:
+        finished = self._podman.exec(self._name, words, _ATTEMPT)
+        return f"exit status {finished.status}" if finished.status else ""
+
+
+def _connect(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection(
+            (host.strip("[]"), int(port)), timeout=_ATTEMPT
+        ):
+            return ""
+    except OSError as error:
+        return (error.strerror or str(error) or "no answer").lower()
+
+
+def _request(url: str) -> str:
+    try:
+        status = answering.status(url, _ATTEMPT)
+    except OSError as error:
+        return (error.strerror or str(error) or "no answer").lower()
+    return f"status {status}" if status >= 400 else ""

@@ -1,0 +1,120 @@
+"""Upgrades of services with real podman, and their way back."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.client.service import OnFailure, SwapPolicy
+from tests import servers
+from tests.podman_host import PodmanHost, answer, service
+
+pytestmark = pytest.mark.needs_root
+
+QUICK = SwapPolicy(min_healthy=0.2, healthy_deadline=30)
+
+
+@pytest.fixture(scope="module")
+def images(podman_site: PodmanHost) -> list[str]:
+    """Two versions of a service, and one that never answers."""
+    return [
+        podman_site.image("nova", "1"),
+        podman_site.image("nova", "2"),
+        podman_site.idle("nova", "broken"),
+    ]
+
+
+@dataclasses.dataclass
+class Ports:
+    """Ports for three services."""
+
+    one: int
+    two: int
+    three: int
+
+    def services(self, *references: str) -> dict[str, dict[str, object]]:
+        """Three services, each depending on the one before."""
+        first, second, third = references
+        return {
+            "three": service(third, self.three, depends_on=["two"]),
+            "two": service(second, self.two, depends_on=["one"]),
+            "one": service(first, self.one),
+        }
+
+    def answers(self) -> list[str]:
+        """What the three answer."""
+        return [answer(p) for p in (self.one, self.two, self.three)]
+
+
+@pytest.fixture
+def ports() -> Ports:
+    return Ports(*(servers.free_port() for _ in range(3)))
+
+
+def test_upgrade_and_rollback(
+    podman_host: PodmanHost, images: list[str], ports: Ports
+) -> None:
+    """Services run the new images, and after a rollback the old ones."""
+    old, new, _ = images
+    node = podman_host.node()
+    node.start(podman_host.inputs(ports.services(old, old, old)), [], QUICK)
+    assert ports.answers() == ["1", "1", "1"]
+    changes = node.upgrade(
+        podman_host.inputs(ports.services(new, new, new)), [], QUICK
+    )
+    assert [one.service for one in changes] == ["one", "two", "three"]
+    assert ports.answers() == ["2", "2", "2"]
+    node.rollback(["three", "one"], 0, QUICK)
+    assert ports.answers() == ["1", "2", "1"]
+    assert {
+        (entry.service, entry.action, entry.outcome)
+        for entry in node.history()
+    } >= {("one", "upgrade", "done"), ("one", "rollback", "done")}
+
+
+def test_upgrade_again_changes_nothing(
+    podman_host: PodmanHost, images: list[str], ports: Ports
+) -> None:
+    """A service that is as declared keeps its process."""
+    inputs = podman_host.inputs({"one": service(images[0], ports.one)})
+    node = podman_host.node()
+    node.start(inputs, [], QUICK)
+    before = podman_host.inspect("one")["State"]["Pid"]
+    (change,) = node.upgrade(inputs, [], QUICK)
+    assert change.action == "keep"
+    assert podman_host.inspect("one")["State"]["Pid"] == before
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected", "broken"),
+    [
+        (OnFailure.REVERT_ALL, ["1", "1", "1"], False),
+        (OnFailure.REVERT_ONE, ["2", "1", "1"], False),
+        (OnFailure.STOP, ["2", None, "1"], True),
+    ],
+)
+def test_unhealthy_service(
+    podman_host: PodmanHost,
+    images: list[str],
+    ports: Ports,
+    policy: OnFailure,
+    expected: list[str],
+    broken: bool,
+) -> None:
+    """What becomes of services when one never answers is as asked for."""
+    old, new, never = images
+    node = podman_host.node()
+    node.start(podman_host.inputs(ports.services(old, old, old)), [], QUICK)
+    with pytest.raises(errors.PartialFailure, match=r"two: not healthy"):
+        node.upgrade(
+            podman_host.inputs(ports.services(new, never, new)),
+            [],
+            SwapPolicy(min_healthy=0.1, healthy_deadline=1, on_failure=policy),
+        )
+    assert answer(ports.one) == expected[0]
+    assert answer(ports.three) == expected[2]
+    if not broken:
+        assert answer(ports.two) == expected[1]
+    assert podman_host.running() == {"one", "two", "three"}

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from imageprep_client.stores import verify
-from imageprep_client.testing import images
+from imageprep_client.testing import images as samples
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer
 from imageprep_client.testing.registry import RegistryServer
@@ -62,12 +62,12 @@ class Site:
         self, source: RegistryServer, destination: RegistryServer, count: int
     ) -> None:
         names = [f"image-{number:02}" for number in range(count)]
-        found = images.overcloud(
+        found = samples.overcloud(
             {f"{_NAMESPACE}/{name}": (TAG, VERSION) for name in names},
             unique_bytes=count * 60_000,
             labels={LABEL: VERSION},
         )
-        images.write(found.images, source.content.store)
+        samples.write(found.images, source.content.store)
         self._images = found.images
         self.servers = (source, destination)
         entry = {
@@ -105,7 +105,7 @@ class Site:
             if not self._is_whole(image)
         ]
 
-    def _is_whole(self, image: images.Image) -> bool:
+    def _is_whole(self, image: samples.Image) -> bool:
         store = self.servers[1].content.store(image.repository)
         if VERSION not in store.tags():
             return False
@@ -118,16 +118,20 @@ def site(
     *, rate: float, stall: float, seed: int, images: int
 ) -> Iterator[Site]:
     """The registries, until the end of the block."""
-    servers = []
     with contextlib.ExitStack() as stack:
-        for number in range(2):
-            gate = Bearer(
-                _USER, _PASSWORD, lifetime=_TOKEN, says_lifetime=_TOKEN
+        source, destination = (
+            stack.enter_context(
+                RegistryServer(
+                    gate=Bearer(
+                        _USER, _PASSWORD, lifetime=_TOKEN, says_lifetime=_TOKEN
+                    ),
+                    seed=2 * seed + number,
+                )
             )
-            server = RegistryServer(gate=gate, seed=2 * seed + number)
-            servers.append(stack.enter_context(server))
-        made = Site(*servers, images)
-        for server in servers:
+            for number in range(2)
+        )
+        made = Site(source, destination, images)
+        for server in made.servers:
             for fault in faults(rate, stall):
                 server.faults.add(fault)
         yield made

@@ -12,7 +12,7 @@ from imageprep_client import deadlines, errors
 from imageprep_client.observer import Observer
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.retry import Retrier, RetryPolicy
-from imageprep_client.stores import base
+from imageprep_client.stores import base, verify
 from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
 from imageprep_client.testing import images
 from imageprep_client.transfer import engine
@@ -35,7 +35,7 @@ class Failing(MemoryStore):
 class Slow(MemoryStore):
     """A store that takes its time with each read of a blob."""
 
-    def fetch(self, descriptor: Descriptor) -> base.Content:
+    def fetch(self, descriptor: Descriptor) -> verify.VerifiedContent:
         if not descriptor.is_manifest:
             time.sleep(0.3)
         return super().fetch(descriptor)

@@ -2,6 +2,7 @@
 
 from imageprep_client.programs.systemd.machines import (
     is_read_only,
+    machine_leader,
     machine_state,
 )
 from imageprep_client.programs.systemd.units import (
@@ -9,6 +10,8 @@ from imageprep_client.programs.systemd.units import (
     enable,
     is_running,
     reload,
+    start,
+    stop,
     version,
 )
 
@@ -17,7 +20,10 @@ __all__ = [
     "enable",
     "is_read_only",
     "is_running",
+    "machine_leader",
     "machine_state",
     "reload",
+    "start",
+    "stop",
     "version",
 ]

@@ -105,7 +105,7 @@ class Site:
             if not self._is_whole(image)
         ]
 
-    def _is_whole(self, image: samples.Image) -> bool:
+    def _is_whole(self, image: samples.GeneratedImage) -> bool:
         store = self.servers[1].content.store(image.repository)
         if VERSION not in store.tags():
             return False

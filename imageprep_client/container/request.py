@@ -28,6 +28,12 @@ class PrepareRequest:
     :ivar environment_files: heat environments, later ones win.
     :ivar images_from: the place that all images are read from, stored as a
         run stores them; None: the registries in their names.
+    :ivar carry: the file that all images are carried in; empty: they are
+        copied to their destinations.
+    :ivar part_size: bytes of the parts that the file is cut into; 0: it is
+        not cut.
+    :ivar since: a file that was carried before, or the report of a run at the
+        other site; its layers are left out.
     :ivar environment_directories: their ``*.yaml`` come before the files.
     :ivar roles_files: empty: no filtering by service, unless a plan has
         roles.
@@ -60,6 +66,9 @@ class PrepareRequest:
 
     environment_files: Sequence[str] = ()
     images_from: Location | None = None
+    carry: str = ""
+    part_size: int = 0
+    since: str = ""
     environment_directories: Sequence[str] = ()
     roles_files: Sequence[str] = ()
     release: str | None = None
@@ -136,6 +145,7 @@ class PrepareResult:
         could not be discovered. They are written when no image failed.
     :ivar failures: one error per image that failed.
     :ivar additional_failures: errors of copies to further destinations.
+    :ivar carried: the size of the file that has all images; 0: there is none.
     :ivar error: why the preparation as a whole failed, or None: tags could
         not be discovered, no registry gave access, or results could not be
         written although all images are in place.
@@ -146,6 +156,7 @@ class PrepareResult:
     failures: Sequence[errors.ImagePrepError] = ()
     additional_failures: Sequence[errors.ImagePrepError] = ()
     error: errors.ImagePrepError | None = None
+    carried: int = 0
 
     @property
     def all_failures(self) -> Sequence[errors.ImagePrepError]:

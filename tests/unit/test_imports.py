@@ -70,6 +70,7 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "stores.memory": _STORE,
     "stores.stored_files": ("stores.base",),
+    "stores.archive": (*_STORE, "host"),
     "stores.layout": (*_STORE, "host"),
     "stores.imageserve": (*_STORE, "host", "stores.stored_files"),
     "stores.containers": (*_STORE, "host", "programs", "stores.diffids"),

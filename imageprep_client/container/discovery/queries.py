@@ -7,14 +7,8 @@ import dataclasses
 import threading
 from collections.abc import Callable, Sequence
 
-<<<<<<< HEAD
 from imageprep_client import deadlines, errors
-from imageprep_client.container import destinations as places
-from imageprep_client.container import sources, worklist
-=======
-from imageprep_client import errors
 from imageprep_client.container import places, worklist
->>>>>>> main
 from imageprep_client.container.discovery import versioned
 from imageprep_client.heat.parameters import PrepareParameters
 from imageprep_client.observer import Observer, Phase

@@ -243,6 +243,7 @@ class _Run:
             known=self._content,
             stored=self._request.images_from is not None,
             destination=destination,
+            timeout=self._request.image_timeout,
         )
         self._descriptors.update(found.descriptors)
         return found.pins

@@ -50,6 +50,8 @@ class PrepareRequest:
     :ivar referrers: how signatures and other artefacts are copied.
     :ivar nondistributable: whether non-distributable layers with URLs are
         copied as well.
+    :ivar image_timeout: seconds in which work on one image may be under way;
+        None: any time.
     :ivar recheck: look at all content of images that registries have,
         however lately it was seen.
     :ivar keep_going: whether the others are copied when an image fails, be it
@@ -82,6 +84,7 @@ class PrepareRequest:
     nondistributable: bool = False
     keep_going: bool = False
     recheck: bool = False
+    image_timeout: float | None = None
     concurrency: int = 0
     modify_concurrency: int = 0
     cleanup: str = "full"

@@ -73,6 +73,7 @@ class Run(base.Lister):
             nondistributable=parsed_args.nondistributable,
             keep_going=parsed_args.keep_going,
             recheck=parsed_args.recheck,
+            image_timeout=parsed_args.image_timeout,
             concurrency=parsed_args.concurrency,
             modify_concurrency=parsed_args.modify_concurrency,
             cleanup=parsed_args.cleanup,
@@ -357,6 +358,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         ),
     )
     options.add_concurrency_option(parser)
+    options.add_image_timeout_option(parser)
     parser.add_argument(
         "--modify-concurrency",
         metavar="<number>",

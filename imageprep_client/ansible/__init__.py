@@ -22,6 +22,12 @@ write them as `Unsafe` into plays and inventories. Values that the log must not
 show belong into tasks with ``no_log``, and into `secrets`.
 """
 
+from imageprep_client.ansible.background import (
+    HostJob,
+    JobObserver,
+    JobResult,
+    run_jobs,
+)
 from imageprep_client.ansible.configuration import check_installed
 from imageprep_client.ansible.documents import LOCAL, Inventory, Unsafe
 from imageprep_client.ansible.events import (
@@ -31,17 +37,24 @@ from imageprep_client.ansible.events import (
     HostState,
     RunResult,
 )
+from imageprep_client.ansible.inventories import HostGroups, load
 from imageprep_client.ansible.runner import run
 
 __all__ = [
     "LOCAL",
     "Event",
     "HostFailure",
+    "HostGroups",
+    "HostJob",
     "HostResult",
     "HostState",
     "Inventory",
+    "JobObserver",
+    "JobResult",
     "RunResult",
     "Unsafe",
     "check_installed",
+    "load",
     "run",
+    "run_jobs",
 ]

@@ -1,0 +1,115 @@
+"""The hosts of an inventory of the user's, as ansible reads it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from imageprep_client import errors
+from imageprep_client.ansible import configuration
+
+_TIMEOUT = 300.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HostGroups:
+    """Hosts, and the groups that they are in, also by way of other groups.
+
+    :ivar hosts: the variables of each host, as ansible-inventory prints
+        them; templates are not evaluated.
+    :ivar groups: the hosts of each group, in the order of the inventory.
+    """
+
+    hosts: Mapping[str, Mapping[str, Any]]
+    groups: Mapping[str, Sequence[str]]
+
+    def of(self, host: str) -> list[str]:
+        """The groups of a host, sorted."""
+        return sorted(n for n, hosts in self.groups.items() if host in hosts)
+
+
+def load(inventory: str, pattern: str | None = None) -> HostGroups:
+    """Read an inventory: a file, a directory or a program.
+
+    :param pattern: a host pattern of ansible that selects some hosts.
+    :raises InvalidArgument: when ansible is not installed, or cannot read
+        the inventory, or no host is selected.
+    """
+    configuration.check_installed("the inventory cannot be read")
+    if not os.path.exists(inventory):
+        raise errors.InvalidArgument(f"{inventory}: no such inventory")
+    command = ["ansible-inventory", "--list", "-i", inventory]
+    if pattern:
+        command += [f"--limit={pattern}"]
+    settings = configuration.configuration(os.environ, Path.cwd())
+    try:
+        process = subprocess.run(  # noqa: S603 - no shell
+            command,
+            env={
+                **os.environ,
+                **({"ANSIBLE_CONFIG": str(settings)} if settings else {}),
+                "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True",
+                "ANSIBLE_NOCOLOR": "True",
+                "PATH": configuration.path(os.environ),
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=_TIMEOUT,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise errors.InvalidArgument(
+            f"{inventory}: not read after {_TIMEOUT:.0f} seconds"
+        ) from error
+    said = process.stderr.decode(errors="replace")
+    if process.returncode:
+        raise errors.InvalidArgument(f"{inventory}: {_reason(said)}")
+    try:
+        document = json.loads(process.stdout)
+    except ValueError as error:
+        raise errors.InvalidArgument(
+            f"{inventory}: ansible-inventory printed no JSON"
+        ) from error
+    found = _groups(document)
+    if not found.hosts:
+        wanted = f" matches {pattern!r}" if pattern else ""
+        raise errors.InvalidArgument(f"{inventory}: no host{wanted}")
+    return found
+
+
+def _groups(document: Mapping[str, Any]) -> HostGroups:
+    groups = {
+        name: list(dict.fromkeys(_members(document, name, ())))
+        for name in document
+        if name != "_meta"
+    }
+    variables = document.get("_meta", {}).get("hostvars", {})
+    hosts = {
+        host: variables.get(host, {})
+        for members in groups.values()
+        for host in members
+    }
+    return HostGroups(hosts, groups)
+
+
+def _members(
+    document: Mapping[str, Any], name: str, above: Sequence[str]
+) -> Iterator[str]:
+    group = document.get(name, {})
+    yield from group.get("hosts", ())
+    for child in group.get("children", ()):
+        if child not in above:
+            yield from _members(document, child, (*above, name))
+
+
+def _reason(said: str) -> str:
+    """The most informative line that ansible-inventory printed."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith("[ERROR]: No inven")]
+    line = (told or lines or ["it does not say why"])[0]
+    return line.partition("]: ")[2] or line

@@ -1,0 +1,57 @@
+"""Start a program on a node, detached from the connection.
+
+It is sent over standard input with the program and its job, and needs Python
+3.6 and the standard library alone. The program runs below ``supervise.py`` in
+a directory that only this user can read.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+
+def write(path, text):
+    """Write a file that only this user can read."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with os.fdopen(os.open(path, flags, 0o600), "w") as stream:
+        stream.write(text)
+
+
+def main(document, words, job):
+    """Start the program; print its lines if it ends at once."""
+    name, grace = words.split()
+    os.umask(0o077)
+    parent = "/run" if os.access("/run", os.W_OK) else "/tmp"  # noqa: S108
+    directory = os.path.join(parent, name)
+    os.mkdir(directory, 0o700)
+    for name, text in [*sorted(document["files"].items()), ("job.json", job)]:
+        write(os.path.join(directory, name), text)
+    # Processes with the mark end with the run of ansible.
+    environment = dict(os.environ)
+    environment.pop(document["mark"], None)
+    process = subprocess.Popen(
+        [sys.executable, os.path.join(directory, "supervise.py"), directory],
+        env=environment,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    write(os.path.join(directory, "pid"), str(process.pid))
+    end = time.time() + float(grace)
+    while process.poll() is None and time.time() < end:
+        time.sleep(0.02)
+    if process.poll() is None:
+        sys.stdout.write("@running\n")
+        return
+    with open(os.path.join(directory, "lines")) as stream:
+        sys.stdout.write(stream.read())
+    sys.stdout.write("@ended\n")
+    shutil.rmtree(directory)
+
+
+main(json.loads(sys.stdin.readline()), *sys.stdin.read().split("\n")[:2])

@@ -1,0 +1,194 @@
+"""Programs in the background of hosts that are this one."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from imageprep_client import ansible, errors
+from imageprep_client.ansible import HostJob, HostState, JobObserver, JobResult
+
+_NODE = Path(ansible.__file__).parent / "node"
+_TEXT = "one\ntwo\r\n'\"\\ {{ 1 + 1 }} {% raw %} é"
+_PROGRAM = """\
+import json, os, sys, time
+job = json.load(open(sys.argv[1]))
+mode = oct(os.stat(sys.argv[1]).st_mode & 0o777)
+def say(**line):
+    print(json.dumps(line), flush=True)
+say(pid=os.getpid(), mode=mode, word=os.environ.get("WORD"), text=job["text"])
+if "wait" in job:
+    end = time.time() + 120
+    while not os.path.exists(job["wait"]) and time.time() < end:
+        time.sleep(0.05)
+say(done=True)
+if "fail" in job:
+    sys.exit(job["fail"])
+"""
+
+
+class Told(JobObserver):
+    """Records, and may act when a program has said something."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, Mapping[str, Any]]] = []
+        self.most = self.now = 0
+
+    def started(self, job: HostJob) -> None:
+        self.now += 1
+        self.most = max(self.most, self.now)
+
+    def line(self, job: HostJob, line: Mapping[str, Any]) -> None:
+        self.lines.append((job.host, line))
+
+    def ended(self, job: HostJob, result: JobResult) -> None:
+        self.now -= 1
+
+    def first(self, host: str) -> Mapping[str, Any]:
+        return next(line for name, line in self.lines if name == host)
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> str:
+    local = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "image_prepare_environment": {"WORD": "{{ inventory_hostname }}"},
+    }
+    away = {"ansible_host": "127.0.0.1", "ansible_port": 1}
+    hosts = {"a": local, "b": local, "c": local, "away": away}
+    path = tmp_path / "inventory.yaml"
+    groups = {
+        "front": {"hosts": {"a": {}, "b": {}}},
+        "back": {"children": {"deep": {"hosts": {"c": {}}}}},
+    }
+    path.write_text(
+        yaml.safe_dump({"all": {"hosts": hosts, "children": groups}})
+    )
+    return str(path)
+
+
+def test_results_and_lines(inventory: str) -> None:
+    """Each host has its lines and its result; one failure is one host's."""
+    told = Told()
+    jobs = [
+        HostJob(host="a", lane="x", document={"text": _TEXT}),
+        HostJob(
+            host="b",
+            lane="x",
+            document={"text": "hunter2", "fail": "it broke"},
+            is_secret=True,
+        ),
+        HostJob(host="away", lane="y", document={"text": ""}),
+    ]
+    results = ansible.run_jobs(
+        jobs, _PROGRAM, inventory, window=5, observer=told
+    )
+    assert {host: result.state for host, result in results.items()} == {
+        "a": HostState.OK,
+        "b": HostState.FAILED,
+        "away": HostState.UNREACHABLE,
+    }
+    assert results["b"].reason == "it broke"
+    assert told.first("a") == {
+        **told.first("a"),
+        "mode": "0o600",
+        "word": "a",
+        "text": _TEXT,
+    }
+    assert len(told.lines) == 4
+    assert not list(Path("/run").glob("image-prepare-*/job.json"))
+
+
+def test_window_and_killed_program(inventory: str, tmp_path: Path) -> None:
+    """A lane starts no more than its window; a killed program is named."""
+
+    class Killing(Told):
+        def line(self, job: HostJob, line: Mapping[str, Any]) -> None:
+            super().line(job, line)
+            if "pid" in line and job.host == "a":
+                os.killpg(os.getpgid(line["pid"]), signal.SIGKILL)
+
+    told = Killing()
+    wait = {"text": "", "wait": str(tmp_path / "never")}
+    jobs = [
+        HostJob(host="a", lane="x", document=wait),
+        HostJob(host="b", lane="x", document={"text": ""}),
+        HostJob(host="c", lane="x", document={"text": ""}),
+    ]
+    results = ansible.run_jobs(
+        jobs, _PROGRAM, inventory, window=1, observer=told
+    )
+    assert results["a"] == JobResult(
+        "a", HostState.FAILED, "the program was killed before its end"
+    )
+    assert results["b"].state is results["c"].state is HostState.OK
+    assert told.most == 1
+
+
+def test_interruption_ends_the_programs(
+    inventory: str, tmp_path: Path
+) -> None:
+    """Nothing is left on the hosts of a run that was interrupted."""
+
+    class Interrupting(Told):
+        def looked(self) -> None:
+            if self.lines:
+                raise KeyboardInterrupt
+
+    told = Interrupting()
+    wait = {"text": "", "wait": str(tmp_path / "never")}
+    with pytest.raises(KeyboardInterrupt):
+        ansible.run_jobs(
+            [HostJob(host="a", lane="x", document=wait)],
+            _PROGRAM,
+            inventory,
+            window=1,
+            observer=told,
+        )
+    status = Path(f"/proc/{told.first('a')['pid']}/status")
+    with contextlib.suppress(OSError):
+        assert "State:\tZ" in status.read_text()
+
+
+def test_inventory(inventory: str) -> None:
+    """Groups have the hosts of their children; a pattern selects."""
+    hosts = ansible.load(inventory)
+    assert sorted(hosts.hosts) == ["a", "away", "b", "c"]
+    assert hosts.groups["back"] == ["c"]
+    assert hosts.of("a") == ["all", "front"]
+    assert list(ansible.load(inventory, "front:!b").hosts) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("content", "pattern", "reason"),
+    [
+        (None, None, "no such inventory"),
+        ("all: {hosts: {a: {}}}", "b", "no host matches 'b'"),
+        ("all: [}", None, "."),
+    ],
+)
+def test_unusable_inventory(
+    tmp_path: Path, content: str | None, pattern: str | None, reason: str
+) -> None:
+    """An inventory without hosts is refused in one line."""
+    path = tmp_path / "hosts.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(errors.InvalidArgument, match=reason) as caught:
+        ansible.load(str(path), pattern)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted(_NODE.glob("*.py")), ids=str)
+def test_programs_are_for_old_pythons(path: Path) -> None:
+    """What runs on nodes has the syntax of Python 3.6."""
+    ast.parse(path.read_text(), feature_version=(3, 6))

@@ -221,6 +221,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "observer",
         "oci",
         "programs",
+        "rpm",
         "wording",
         "yaml",
     ),

@@ -104,16 +104,17 @@ def _processes(patterns: tuple[str, ...]) -> Iterator[tuple[int, str]]:
             comm = (path / "comm").read_text().rstrip("\n")
         except OSError:
             continue
-        name = os.path.basename(words[0].decode(errors="replace")) or comm
-        scripts = [
+        # The program, a script that it runs, and what the kernel calls it.
+        names = [
             os.path.basename(word.decode(errors="replace"))
-            for word in words[1:2]
+            for word in words[:2]
         ]
         for pattern in patterns:
-            if any(
-                fnmatch.fnmatchcase(one, pattern) for one in (name, *scripts)
-            ) or fnmatch.fnmatchcase(comm, pattern[:_COMM]):
-                yield int(path.name), name
+            known = [n for n in names if fnmatch.fnmatchcase(n, pattern)]
+            if fnmatch.fnmatchcase(comm, pattern[:_COMM]):
+                known.append(comm)
+            if known:
+                yield int(path.name), known[0]
                 break
 
 

@@ -38,7 +38,8 @@ _BACKLOG = 128
 _RESERVED = 96
 #: Each connection may have a file open.
 _PER_CONNECTION = 2
-_MAX_DESCRIPTORS = 65536
+#: Each connection may have some hundred kilobytes that wait to be sent.
+_MAX_DESCRIPTORS = 4096
 #: Seconds in which the same warning is given once.
 _QUIET = 60.0
 

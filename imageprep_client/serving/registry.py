@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from aiohttp import web
+from aiohttp import ClientConnectionError, web
 
 from imageprep_client import errors
 from imageprep_client.oci import mediatypes
@@ -26,8 +26,9 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 _A_YEAR = "max-age=31536000, immutable"
-#: Bytes of a file that is sent from memory; larger ones go by ``sendfile``.
-_SMALL = 64 * 1024
+#: Bytes that are read and sent at a time. sendfile takes less processor time,
+#: but a client on the same host gets half as much in that time.
+_CHUNK = 256 * 1024
 
 
 def _json(
@@ -190,27 +191,27 @@ async def _send(
     if wanted:
         last = offset + count - 1
         headers["Content-Range"] = f"bytes {offset}-{last}/{size}"
-    if count <= _SMALL or isinstance(file, io.BytesIO):
-        file.seek(offset)
-        body = file.read(count)
-        # aiohttp leaves a length of 0 out of the response to HEAD.
-        headers["Content-Length"] = str(len(body))
+    # aiohttp leaves a length of 0 out of the response to HEAD.
+    headers["Content-Length"] = str(count)
+    if request.method == "HEAD":
+        return web.Response(status=status, headers=headers)
+    if isinstance(file, io.BytesIO):
+        body = file.getvalue()[offset : offset + count]
+        return web.Response(body=body, status=status, headers=headers)
+    if count <= _CHUNK:
+        body = os.pread(file.fileno(), count, offset)
         return web.Response(body=body, status=status, headers=headers)
     response = web.StreamResponse(status=status, headers=headers)
-    response.content_length = count
     try:
         await response.prepare(request)
-        # The transport is None when the client has gone meanwhile.
-        transport = request.transport
-        if (
-            request.method == "GET"
-            and transport
-            and not transport.is_closing()
+        while count and (
+            chunk := os.pread(file.fileno(), min(count, _CHUNK), offset)
         ):
-            loop = asyncio.get_running_loop()
-            await loop.sendfile(transport, file, offset, count)
+            offset += len(chunk)
+            count -= len(chunk)
+            await response.write(chunk)
         await response.write_eof()
-    except (ConnectionError, TimeoutError):
+    except (ConnectionError, ClientConnectionError):
         # The client hung up, or took nothing for too long.
         request.protocol.force_close()
     return response

@@ -1,0 +1,139 @@
+"""``image-prepare machine export``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from osc_lib.cli import format_columns
+from osc_lib.i18n import _
+
+from imageprep_client import wording
+from imageprep_client.cli import base, columns, confirmation, options, report
+
+
+class MachineExport(base.ShowOne):
+    """Export the root of a machine as an image or an archive.
+
+    The destination is an image, <host>[:<port>]/<repository>:<tag>,
+    oci:<directory>//<repository>:<tag> or
+    image-serve:<directory>//<repository>:<tag>, or a file whose name ends in
+    .tar, .tar.gz, .tar.zst or .tar.xz. Beside a file, SHA256SUMS has its
+    checksum. The same root gives the same bytes.
+
+    Identity, secrets, logs and data of services are left out, and named. That
+    is a list and no proof: an archive can be read by its owner only, and a
+    registry beyond this host needs verified TLS. What is mounted into the
+    machine is in no export.
+
+    Exit status: 0 when all is exported, 2 when nothing is.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        from imageprep_client.client import machine_images
+
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        options.add_machine_argument(parser)
+        parser.add_argument(
+            "--to",
+            metavar="<destination>",
+            required=True,
+            dest="destination",
+            help=_("Image or archive to write"),
+        )
+        options.add_machine_store_option(parser)
+        parser.add_argument(
+            "--compression",
+            choices=machine_images.COMPRESSIONS,
+            default=None,
+            help=_(
+                "Compression (default: what the name of the archive says, gz"
+                " for an image)"
+            ),
+        )
+        parser.add_argument(
+            "--as-is",
+            action="store_true",
+            help=_(
+                "Leave nothing out; asks for confirmation where the"
+                " destination is a registry"
+            ),
+        )
+        parser.add_argument(
+            "--live",
+            action="store_true",
+            help=_(
+                "Do not freeze a running container while it is read; files"
+                " may be caught half-written"
+            ),
+        )
+        confirmation.add_option(parser)
+        options.add_registry_options(parser)
+        report.add_option(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Sequence[Any]]:
+        from imageprep_client.client import machine_images
+
+        export = machine_images.prepare_export(
+            parsed_args.name,
+            parsed_args.destination,
+            store=parsed_args.store,
+            compression=parsed_args.compression,
+            as_is=parsed_args.as_is,
+            live=parsed_args.live,
+        )
+        if parsed_args.as_is and export.is_registry and not parsed_args.yes:
+            what = f"{parsed_args.name}: nothing was exported"
+            confirmation.check_terminal(what)
+            confirmation.ask(
+                f"Export {parsed_args.name} with all its secrets to"
+                f" {parsed_args.destination}",
+                what,
+            )
+        with self.observing() as observer:
+            exported = export.run(
+                options.registry_options(parsed_args), observer
+            )
+        self.report = dataclasses.asdict(exported)
+        packed = exported.packed
+        fields = {
+            "name": exported.name,
+            "service": exported.service,
+            "destination": exported.destination,
+            "digest": exported.digest,
+            "layer": packed.digest,
+            "diff_id": packed.diff_id,
+            "size": columns.Size(packed.size),
+            "unpacked_size": columns.Size(packed.unpacked_size),
+            "copied": columns.Size(exported.copied),
+            "read": exported.reading,
+            "scrubbed": columns.Rows(
+                [
+                    {
+                        "path": entry.path,
+                        "why": str(entry.category),
+                        "action": entry.action.value,
+                    }
+                    for entry in exported.scrubbed
+                ]
+            ),
+            "bind_mounts": format_columns.ListColumn(
+                list(exported.bind_mounts)
+            ),
+            "sockets": packed.sockets,
+            "changed_files": columns.Sentences(list(packed.changed)),
+        }
+        left = wording.counted(len(exported.scrubbed), "path")
+        self.summary = (
+            f"{exported.name}: {wording.size(packed.size)} exported to"
+            f" {exported.destination}, {left} scrubbed"
+        )
+        if exported.bind_mounts:
+            mounts = wording.counted(len(exported.bind_mounts), "bind mount")
+            self.next_step = f"{mounts} not exported, this is no backup"
+        return tuple(fields), tuple(fields.values())

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.client import machine_sources
 from imageprep_client.client.locations import tagged
+from imageprep_client.client.machine_sources import MAX_SIZE, Verification
 from imageprep_client.client.stores import RegistryOptions, Stores
-from imageprep_client.machine import exporting, roots
+from imageprep_client.machine import exporting, importing, roots
+from imageprep_client.machine.archives import UnpackedRoot, UnpackLimits
 from imageprep_client.machine.exporting import (
     ExportedMachine,
     ExportOptions,
@@ -21,10 +25,14 @@ from imageprep_client.stores import base
 
 __all__ = [
     "COMPRESSIONS",
+    "MAX_SIZE",
     "SCRATCH",
     "Export",
     "ExportOptions",
     "ExportedMachine",
+    "ImportedMachine",
+    "Verification",
+    "import_machine",
     "prepare_export",
 ]
 
@@ -127,3 +135,56 @@ def _store(
     place, name = tagged(location)
     with Stores(options, observer) as stores:
         yield stores, stores.destination(place, name.repository)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImportedMachine:
+    """A machine that was imported.
+
+    :ivar digest: of the archive, or of the image.
+    :ivar verified_by: what says that the source is what it has to be.
+    """
+
+    root: MachineRoot
+    source: str
+    digest: str
+    verified_by: str
+    unpacked: UnpackedRoot
+
+
+def import_machine(
+    name: str,
+    source: str,
+    verification: Verification,
+    options: RegistryOptions,
+    observer: Observer,
+    *,
+    store: str | None,
+    max_size: int,
+    declared: frozenset[str],
+    read_only: bool,
+) -> ImportedMachine:
+    """Verify a source and make a new machine of it.
+
+    :param store: see `machine.roots.open_store`.
+    :param max_size: bytes of the archive, and four times of its files.
+    :raises InvalidArgument: when nothing was fetched.
+    :raises StoreError: when no machine was made.
+    """
+    if os.geteuid() != 0:
+        raise errors.InvalidArgument("only root can unpack a machine")
+    place = importing.target(name, roots.open_store(store or "machines"))
+    with machine_sources.open_source(
+        source, verification, options, observer, max_size=max_size
+    ) as archive:
+        root, unpacked = importing.import_root(
+            place,
+            archive.open,
+            archive=archive.name,
+            limits=UnpackLimits(size=4 * max_size),
+            declared=declared,
+            read_only=read_only,
+        )
+    return ImportedMachine(
+        root, source, archive.digest, archive.verified_by, unpacked
+    )

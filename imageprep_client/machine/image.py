@@ -82,8 +82,9 @@ def _architecture(root: ReadableDirectory) -> str:
     for path in _PROGRAMS:
         head = root.read(path, 20) or b""
         if head.startswith(b"\x7fELF") and len(head) == 20:
-            order = "big" if head[5] == 2 else "little"
-            number = int.from_bytes(head[18:20], order)
+            number = int.from_bytes(
+                head[18:20], "big" if head[5] == 2 else "little"
+            )
             if number in _MACHINES:
                 return _MACHINES[number]
     machine = platform.machine()
@@ -166,6 +167,46 @@ class MachineImage:
         if descriptor.digest != self.layer.digest:
             raise errors.NotFound(f"{self}: has no {descriptor.digest}")
         return verify.VerifiedContent(self._path.open("rb"), descriptor)
+
+
+def layer_of(
+    store: base.ReadableStore, root: Descriptor
+) -> tuple[Descriptor, Descriptor]:
+    """The manifest and the one layer of an image of a machine.
+
+    Of an index, the image for the processor of this host is taken.
+
+    :raises InvalidContent: when it is no image of a machine.
+    """
+    manifest = verify.manifest(store, root)
+    if manifest.is_index:
+        here = platform.machine()
+        wanted = _ARCHITECTURES.get(here, here)
+        images = [
+            image
+            for image in manifest.manifests
+            if image.platform is not None
+            and (image.platform.os, image.platform.architecture)
+            == ("linux", wanted)
+        ]
+        if len(images) != 1:
+            raise errors.InvalidContent(
+                f"{store}@{root.digest}: has {len(images)} images for"
+                f" linux/{wanted}"
+            )
+        (root,) = images
+        manifest = verify.manifest(store, root)
+    if len(manifest.layers) != 1 or manifest.is_index:
+        raise errors.InvalidContent(
+            f"{store}@{root.digest}: is no image of a machine, which has one"
+            f" layer and not {len(manifest.layers)}"
+        )
+    (layer,) = manifest.layers
+    if not layer.digest.startswith("sha256:"):
+        raise errors.InvalidContent(
+            f"{store}@{root.digest}: its layer has no SHA-256"
+        )
+    return root, layer
 
 
 def _json(document: Mapping[str, Any]) -> bytes:

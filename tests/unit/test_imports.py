@@ -206,6 +206,15 @@ RULES: dict[str, tuple[str, ...]] = {
         "compression",
         "isal",
     ),
+    "machine.sources": ("errors", "host", "machine.archives", "programs"),
+    "machine.sources.fetching": (
+        "machine.sources.quarantine",
+        "errors",
+        "host",
+        "http",
+        "observer",
+        "retry",
+    ),
     "machine.nspawn": ("errors", "heat.document"),
     "service": (
         "errors",

@@ -171,7 +171,7 @@ def _zstd() -> Compressor:
     # With a worker the content is cut into the same jobs, however many
     # workers there are.
     workers = max(1, min(4, os.cpu_count() or 1))
-    options = {
+    options: dict[int, int] = {
         zstd.CompressionParameter.compression_level: 3,
         zstd.CompressionParameter.checksum_flag: 1,
         zstd.CompressionParameter.nb_workers: workers,

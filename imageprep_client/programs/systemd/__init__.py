@@ -3,6 +3,7 @@
 from imageprep_client.programs.systemd.machines import (
     is_read_only,
     machine_state,
+    set_read_only,
 )
 from imageprep_client.programs.systemd.units import (
     SystemdError,
@@ -19,5 +20,6 @@ __all__ = [
     "is_running",
     "machine_state",
     "reload",
+    "set_read_only",
     "version",
 ]

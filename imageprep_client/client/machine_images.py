@@ -13,7 +13,7 @@ from imageprep_client.client import machine_sources
 from imageprep_client.client.locations import tagged
 from imageprep_client.client.machine_sources import MAX_SIZE, Verification
 from imageprep_client.client.stores import RegistryOptions, Stores
-from imageprep_client.machine import exporting, importing, roots
+from imageprep_client.machine import exporting, importing, publishing, roots
 from imageprep_client.machine.archives import UnpackedRoot, UnpackLimits
 from imageprep_client.machine.exporting import (
     ExportedMachine,
@@ -34,7 +34,10 @@ __all__ = [
     "Verification",
     "import_machine",
     "prepare_export",
+    "publish",
 ]
+
+publish = publishing.publish
 
 COMPRESSIONS = ("gz", "zst", "xz", "none")
 #: Where layers are before they are in a store; /tmp may be memory.

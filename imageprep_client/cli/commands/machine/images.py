@@ -1,10 +1,12 @@
-"""``image-prepare machine export`` and ``import``."""
+"""``image-prepare machine export``, ``import`` and ``publish``."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+import datetime
+import pathlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from osc_lib.cli import format_columns
@@ -217,3 +219,80 @@ class MachineImport(base.ShowOne):
             f" {imported.root.path}, verified by {imported.verified_by},"
         )
         return tuple(fields), tuple(fields.values())
+
+
+class MachinePublish(base.Lister):
+    """Publish archives in a directory that a web server serves.
+
+    SHA256SUMS and its detached signature, SHA256SUMS.gpg, are as machinectl
+    pull-tar and machine import verify them. The archives are in place first;
+    the list and the signature are replaced at once. Files that the list has
+    from before stay in it.
+
+    Exit status: 0 when all is published, 2 when nothing is.
+    """
+
+    columns = ("File", "SHA-256", "Size")
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "files",
+            metavar="<file>",
+            nargs="+",
+            help=_("Archive to publish"),
+        )
+        parser.add_argument(
+            "--directory",
+            metavar="<directory>",
+            required=True,
+            help=_("Directory to publish in"),
+        )
+        parser.add_argument(
+            "--sign",
+            metavar="<key>",
+            default="",
+            help=_("Key of the user's gpg that signs the list"),
+        )
+        parser.add_argument(
+            "--best-before",
+            metavar="<YYYY-MM-DD>",
+            type=_date,
+            default=None,
+            help=_("Last day on which the list is to be used"),
+        )
+        report.add_option(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client import machine_images
+
+        published = machine_images.publish(
+            [pathlib.Path(file).absolute() for file in parsed_args.files],
+            pathlib.Path(parsed_args.directory).absolute(),
+            key=parsed_args.sign,
+            best_before=parsed_args.best_before,
+        )
+        self.report = {"files": list(map(dataclasses.asdict, published))}
+        files = wording.counted(len(published), "file")
+        signed = "signed" if parsed_args.sign else "without a signature"
+        self.summary = f"{parsed_args.directory}: {files} published, {signed},"
+        return self.columns, [
+            (
+                file.name,
+                columns.Digest(f"sha256:{file.sha256}"),
+                columns.Size(file.size),
+            )
+            for file in published
+        ]
+
+
+def _date(text: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no date such as 2027-01-31"
+        ) from None

@@ -14,10 +14,11 @@ def located(text: str) -> tuple[str, Reference]:
         below ``oci:DIRECTORY//`` or ``image-serve:DIRECTORY//``.
     :raises InvalidReference: when it is none of these.
     """
-    place, name = references.split(text.removeprefix("docker://"))
+    text, at, digest = text.removeprefix("docker://").partition("@")
+    place, name = references.split(text)
     if not references.is_transport(place):
         references.check_registry(place)
-    return place, Reference.parse(f"localhost/{name}")
+    return place, Reference.parse(f"localhost/{name}{at}{digest}")
 
 
 def tagged(text: str) -> tuple[str, Reference]:

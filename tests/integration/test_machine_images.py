@@ -159,7 +159,7 @@ def test_read_by_systemd(tmp_path: Path) -> None:
     root = machines.container(tmp_path)
     export(tmp_path, f"{tmp_path}/a.tar.gz", as_is=True)
     machines.run(
-        *("/lib/systemd/systemd-import", "tar", "--quiet"),
+        *("/lib/systemd/systemd-import", "tar"),
         *(f"--image-root={tmp_path}/pool", tmp_path / "a.tar.gz", "m1"),
     )
     assert (tmp_path / "pool/m1/bin/busybox").read_bytes() == (

@@ -279,6 +279,22 @@ class Stores:
             if name in known or hosts.is_listed(name)
         )
 
+    def login(self, registry: str) -> tuple[str, str] | None:
+        """User and password for a registry; None: there are none.
+
+        :raises InvalidFile: when a file of credentials cannot be used.
+        """
+        found = self._registries.hosts.credentials.find(registry)
+        if found is None or found.is_identity:
+            return None
+        return found.username, found.password
+
+    @property
+    def certificates(self) -> str:
+        """The authorities of the options, in PEM."""
+        path = self._options.cacert
+        return inputs.load(path).decode("ascii", "replace") if path else ""
+
     @contextlib.contextmanager
     def locked(self, waiting: Callable[[str], None]) -> Iterator[None]:
         with contextlib.ExitStack() as stack:

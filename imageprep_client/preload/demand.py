@@ -87,8 +87,10 @@ def read_list(path: str) -> tuple[Reference, ...]:
     return tuple(images.values())
 
 
-def nodes(request: PreloadRequest, hosts: HostGroups) -> list[Node]:
-    """The hosts with what they need.
+def nodes(
+    request: PreloadRequest, hosts: HostGroups, selected: Sequence[str]
+) -> list[Node]:
+    """The selected hosts with what they need.
 
     :raises InvalidArgument: for groups that the inventory does not have, or
         a host that two sites have.
@@ -101,12 +103,12 @@ def nodes(request: PreloadRequest, hosts: HostGroups) -> list[Node]:
             if group not in hosts.groups:
                 raise errors.InvalidArgument(
                     f"{option}: {request.inventory} has no group {group!r}"
-                    " with selected hosts",
+                    " with hosts",
                     hint=f"groups: {', '.join(sorted(hosts.groups))}",
                 )
     return [
         Node(host, _images(request, hosts, host), _site(request, hosts, host))
-        for host in hosts.hosts
+        for host in selected
     ]
 
 

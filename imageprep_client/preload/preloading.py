@@ -44,9 +44,11 @@ def preload(
     began = time.monotonic()
     if request.report_file:
         files.check(request.report_file)
-    wanted = demand.nodes(
-        request, ansible.load(request.inventory, request.hosts)
-    )
+    hosts = ansible.load(request.inventory)
+    selected = hosts.hosts
+    if request.hosts:
+        selected = ansible.load(request.inventory, request.hosts).hosts
+    wanted = demand.nodes(request, hosts, list(selected))
     known = KnownContent()
     concurrency = request.concurrency or engine.CONCURRENCY
     images, absent = demand.resolve(wanted, stores, known, concurrency)

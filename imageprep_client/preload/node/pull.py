@@ -62,14 +62,14 @@ def podman(words, timeout, environment=None):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment,
-            preexec_fn=os.setpgrp,
         )
     except OSError as error:
         raise Failed("podman: %s" % error.strerror.lower()) from error
     try:
         out, told = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired as error:
-        os.killpg(process.pid, signal.SIGKILL)
+        for number in [*children(process.pid), process.pid]:
+            os.kill(number, signal.SIGKILL)
         process.communicate()
         raise Failed("took longer than %d seconds" % timeout) from error
     if process.returncode:
@@ -77,6 +77,20 @@ def podman(words, timeout, environment=None):
         reason = lines[-1] if lines else "status %d" % process.returncode
         raise Failed(reason[:1000])
     return out.decode("utf-8", "replace")
+
+
+def children(parent):
+    """The processes that a process has started, and that these have."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/stat" % name) as stream:
+                stat = stream.read()
+        except OSError:
+            continue  # it has ended
+        if int(stat.rpartition(")")[2].split()[1]) == parent:
+            found += [int(name), *children(int(name))]
+    return found
 
 
 class Storage:

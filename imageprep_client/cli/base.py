@@ -13,13 +13,20 @@ import shlex
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from osc_lib.command import command
 
 from imageprep_client import errors, plugin, wording
-from imageprep_client.cli import given, log, output, predecessor, progress
+from imageprep_client.cli import (
+    given,
+    log,
+    output,
+    predecessor,
+    progress,
+    report,
+)
 
 _PROVIDED = "This command is provided by the imageprep-client plugin."
 #: Of many hints, and of many images with one cause, so many are shown.
@@ -51,6 +58,9 @@ class Command(command.Command):
     columns: Sequence[str] = ()
     #: What the action did so far, where it changes something.
     work: log.Work | None = None
+    #: Set by an action: the fields of its report, and the report as a page.
+    report: Mapping[str, Any] | None = None
+    page: str | None = None
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -61,11 +71,28 @@ class Command(command.Command):
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         """Run the action, tell its errors and sum up what it did."""
+        # The modules that were imported stay: looking for garbage in them
+        # takes, with the last look of all, a tenth of a second.
+        if not gc.get_freeze_count():
+            gc.freeze()
+        self._failures: list[errors.ImagePrepError] = []
         started = time.monotonic()
-        status = self._run(parsed_args)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(log.made_printable())
+            try:
+                log_file = self.log_file(parsed_args)
+                report.check(parsed_args, log_file)
+                stack.enter_context(log.to_file(log_file))
+            except errors.ImagePrepError as error:
+                return self._tell_error(error)
+            status = self._run(parsed_args)
+            spent = time.monotonic() - started
+            status = self._write_reports(parsed_args, status, spent)
         if self.summary:
-            spent = wording.duration(time.monotonic() - started)
-            parts = [f"{self.summary} in {spent}", self.next_step]
+            parts = [
+                f"{self.summary} in {wording.duration(spent)}",
+                self.next_step,
+            ]
             self.tell("; ".join(filter(None, parts)))
         return status
 
@@ -77,32 +104,54 @@ class Command(command.Command):
             yield self.work
 
     def _run(self, parsed_args: argparse.Namespace) -> int:
-        # The modules that were imported stay: looking for garbage in them
-        # takes, with the last look of all, a tenth of a second.
-        if not gc.get_freeze_count():
-            gc.freeze()
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(log.made_printable())
-            try:
-                stack.enter_context(log.to_file(self.log_file(parsed_args)))
-                with _terminable(), self._output():
-                    predecessor.check(parsed_args)
-                    given.check(parsed_args)
-                    given.check_columns(parsed_args, self.columns)
-                    status = super().run(parsed_args)
-            except errors.ImagePrepError as error:
-                if self.failure:
-                    self._report(self.failure)
-                return self._report(error)
-            except MemoryError:
-                self.log.error(
-                    "out of memory; what was not finished is not visible"
-                )
-                return 1
-            except KeyboardInterrupt as error:
-                self.log.error("stopped; what was not finished is not visible")
-                return 128 + getattr(error, "signal", signal.SIGINT)
-            return self._report(self.failure) if self.failure else status
+        try:
+            with _terminable(), self._output():
+                predecessor.check(parsed_args)
+                given.check(parsed_args)
+                given.check_columns(parsed_args, self.columns)
+                status = super().run(parsed_args)
+        except errors.ImagePrepError as error:
+            if self.failure:
+                self._tell_error(self.failure)
+            return self._tell_error(error)
+        except MemoryError:
+            self.log.error(
+                "out of memory; what was not finished is not visible"
+            )
+            return 1
+        except KeyboardInterrupt as error:
+            self.log.error("stopped; what was not finished is not visible")
+            return 128 + getattr(error, "signal", signal.SIGINT)
+        return self._tell_error(self.failure) if self.failure else status
+
+    @property
+    def _began(self) -> bool:
+        return bool(self.work and self.work.began)
+
+    def _write_reports(
+        self, parsed_args: argparse.Namespace, status: int, seconds: float
+    ) -> int:
+        """Write the reports that are asked for; the exit status.
+
+        A command that was refused has nothing to report.
+        """
+        if self.report is None and status != 1 and not self._began:
+            return status
+        now = datetime.datetime.now(datetime.UTC)
+        started = now - datetime.timedelta(seconds=seconds)
+        fields = {
+            "command": self._command(),
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": round(seconds, 3),
+            "status": status,
+            "summary": self.summary,
+            **(self.report or {}),
+        }
+        for problem in report.write(
+            parsed_args, fields, self._failures, self.page
+        ):
+            status = max(status, self._tell_error(problem, status=1))
+        return status
 
     def log_file(self, parsed_args: argparse.Namespace) -> str | None:
         """The file that a log of the command goes to.
@@ -132,14 +181,18 @@ class Command(command.Command):
         For the comments at the top of what is written; passwords masked.
         """
         now = datetime.datetime.now(datetime.UTC)
+        return [
+            f"Generated on {now.isoformat(timespec='seconds')} by:",
+            self._command(),
+        ]
+
+    def _command(self) -> str:
+        """The command line; passwords masked."""
         if self.app.interactive_mode:
             words: Sequence[str] = str(self.cmd_name).split()
         else:
             words = self.app.command_options
-        return [
-            f"Generated on {now.isoformat(timespec='seconds')} by:",
-            f"openstack {command_line(words)}",
-        ]
+        return f"openstack {command_line(words)}"
 
     def tell(self, line: str) -> None:
         """Write a line that is no data to stderr, if that is open."""
@@ -216,21 +269,29 @@ class Command(command.Command):
             finally:
                 self.app.stdout = None
 
-    def _report(self, error: errors.ImagePrepError) -> int:
-        """Tell the error, and what may help; the exit status."""
+    def _tell_error(
+        self, error: errors.ImagePrepError, *, status: int = 2
+    ) -> int:
+        """Tell the error, and what may help; the exit status.
+
+        :param status: where nothing else says that work had begun.
+        """
         self.log.debug("the command failed", exc_info=error)
         self.log.error("%s", errors.printable(error))
         self._show_log(error)
         hints = [error.hint]
         if isinstance(error, errors.CombinedFailure):
             self._show_failures(error.failures)
+            self._failures.extend(error.failures or [error])
             hints.extend(failure.hint for failure in error.failures)
+        else:
+            self._failures.append(error)
         # Many images may fail for one reason.
         told = list(dict.fromkeys(filter(None, hints)))
         for hint in told[:_HINTS]:
             self.log.error("hint: %s", errors.printable(hint))
         partial = isinstance(error, errors.PartialFailure)
-        return 1 if partial or (self.work and self.work.began) else 2
+        return 1 if partial or self._began else status
 
     def _show_failures(
         self, failures: Sequence[errors.ImagePrepError]

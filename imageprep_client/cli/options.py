@@ -119,6 +119,26 @@ def add_tree_option(
     )
 
 
+def add_machine_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that names a machine."""
+    parser.add_argument(
+        "name", metavar="<name>", help=_("Name of the machine")
+    )
+
+
+def add_machine_store_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says where roots of machines are."""
+    parser.add_argument(
+        "--store",
+        metavar="lxc|machines|<directory>",
+        default=None,
+        help=_(
+            "Where roots are: those of LXC, those in /var/lib/machines, or an"
+            " lxcpath or directory of machines (default: the first two)"
+        ),
+    )
+
+
 def add_concurrency_option(parser: argparse.ArgumentParser) -> None:
     """Add the option that bounds how much is done at once."""
     from imageprep_client.client.stores import CONCURRENCY
@@ -147,6 +167,21 @@ def add_history_option(parser: argparse.ArgumentParser) -> None:
         help=_(
             "Earlier parameters of the plan that are kept beside it, at most"
             " (default: %(default)s)"
+        ),
+    )
+
+
+def add_image_timeout_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that bounds the copy of one image."""
+    parser.add_argument(
+        "--image-timeout",
+        metavar="<seconds>",
+        type=positive,
+        default=None,
+        help=_(
+            "Time in which the copy of one image may be under way, with all"
+            " its retries; an image that takes longer fails (default: no"
+            " limit)"
         ),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 
 from imageprep_client.client import policies
 from imageprep_client.client.stores import RegistryOptions, Stores
@@ -23,9 +24,12 @@ def hotfix_images(
     request: HotfixRequest,
     options: RegistryOptions | None = None,
     observer: Observer = _SILENT,
+    *,
+    header: Sequence[str] = (),
 ) -> HotfixResult:
-    """Install packages into images; see `container.installation.hotfix`.
+    """Install packages; see `container.hotfix.installation.hotfix`.
 
+    :param header: comment lines for the file of the parameters.
     :raises InvalidFile: when the signature policy cannot be used.
     """
     options = options or RegistryOptions()
@@ -39,4 +43,5 @@ def hotfix_images(
             undercloud_registry=undercloud.registry,
             observer=observer,
             now=datetime.datetime.now(),
+            header=header,
         )

@@ -6,8 +6,10 @@ import contextlib
 import datetime
 import os
 import pathlib
+from collections.abc import Sequence
 
-from imageprep_client.client import policies
+from imageprep_client.client import archives, policies
+from imageprep_client.client.archives import place
 from imageprep_client.client.stores import (
     CONCURRENCY,
     RegistryOptions,
@@ -20,10 +22,12 @@ from imageprep_client.container.request import (
     PrepareResult,
     Row,
 )
+from imageprep_client.container.results.html import render as report_page
+from imageprep_client.container.results.report import copies as copies_report
+from imageprep_client.container.results.report import fields as report
 from imageprep_client.heat.parameters import Credential, PrepareParameters
 from imageprep_client.host import cache, undercloud
 from imageprep_client.observer import Observer
-from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
 from imageprep_client.retry import ONE_ATTEMPT, PATIENT
@@ -31,21 +35,29 @@ from imageprep_client.transfer.attached import ReferrersPolicy
 from imageprep_client.transfer.known import KnownContent
 
 __all__ = [
-    "ENVIRONMENT_DIRECTORY",
     "ContainerImages",
     "Credential",
-    "Location",
     "PrepareRequest",
     "PrepareResult",
     "PushRequest",
     "ReferrersPolicy",
     "Row",
+    "copies_report",
     "credential",
+    "environment_directories",
+    "place",
+    "report",
+    "report_page",
 ]
 
 _SILENT = Observer()
-#: Environments here are read without being named.
-ENVIRONMENT_DIRECTORY = "~/.tripleo/environments"
+_ENVIRONMENTS = "~/.tripleo/environments"
+
+
+def environment_directories() -> list[str]:
+    """The directories whose environments are read without being named."""
+    exists = os.path.lexists(os.path.expanduser(_ENVIRONMENTS))
+    return [_ENVIRONMENTS] if exists else []
 
 
 class ContainerImages:
@@ -62,6 +74,7 @@ class ContainerImages:
         request: PrepareRequest,
         *,
         plan: Plan | None = None,
+        header: Sequence[str] = (),
         observer: Observer = _SILENT,
     ) -> PrepareResult:
         """Bring images into place and write the parameters.
@@ -70,6 +83,7 @@ class ContainerImages:
 
         :param plan: a deployment plan to read and write; see
             `client.plans.open_plan`.
+        :param header: comment lines for the files that are written.
         """
         from imageprep_client.client.workspaces import LocalWorkspaces
         from imageprep_client.container import prepare as preparing
@@ -92,13 +106,14 @@ class ContainerImages:
                     stores.check_place(request.images_from)
                 return stores
 
-            place = cache.directory(os.environ, pathlib.Path.home())
-            content = cache.ContentCache(place / "content")
+            directory = cache.directory(os.environ, pathlib.Path.home())
+            content = cache.ContentCache(directory / "content")
             checks = cache.CheckedImages(
-                place / "checked.json", recheck=request.recheck
+                directory / "checked.json", recheck=request.recheck
             )
             stack.callback(content.trim)
             stack.callback(checks.save)
+            carrying = stack.enter_context(archives.opened(request))
             return preparing.prepare(
                 request,
                 open_stores=open_stores,
@@ -107,8 +122,10 @@ class ContainerImages:
                 undercloud_registry=undercloud.registry,
                 observer=observer,
                 now=datetime.datetime.now(),
+                header=header,
                 known=KnownContent(cache=content),
                 checks=checks,
+                carrying=carrying,
             )
 
     def push_image(
@@ -123,7 +140,7 @@ class ContainerImages:
         from imageprep_client.container import pushing
 
         policies.check(self._options.signature_policy)
-        place = self._options.location(request.registry_url)
+        target = self._options.location(request.registry_url)
         policy = ONE_ATTEMPT if request.dry_run else PATIENT
         with contextlib.ExitStack() as stack:
             local = stack.enter_context(local_images.source(request))
@@ -140,13 +157,13 @@ class ContainerImages:
                 )
                 for registry, login in (
                     (reference.registry, request.source_credential),
-                    (place.registry, request.credential),
+                    (target.registry, request.credential),
                 )
             )
             row = pushing.push(
                 request,
                 reference,
-                place,
+                target,
                 source=local.store
                 if local
                 else lambda named, *_: sources.source(named),

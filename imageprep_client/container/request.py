@@ -28,22 +28,21 @@ class PrepareRequest:
     :ivar environment_files: heat environments, later ones win.
     :ivar images_from: the place that all images are read from, stored as a
         run stores them; None: the registries in their names.
+    :ivar carry: the file that all images are carried in; empty: they are
+        copied to their destinations.
+    :ivar part_size: bytes of the parts that the file is cut into; 0: it is
+        not cut.
+    :ivar since: a file that was carried before, or the report of a run at the
+        other site; its layers are left out.
     :ivar environment_directories: their ``*.yaml`` come before the files.
-    :ivar optional_directories: those of them that need not exist.
     :ivar roles_files: empty: no filtering by service, unless a plan has
         roles.
     :ivar template_file: a table of the user's own instead of the release's.
-    :ivar output_env_file: where the parameters go; empty: nowhere.
+    :ivar output_env_file: where the parameters go; None: nowhere.
     :ivar output_images_file: where the list of images goes, by which other
         programs fill a mirror.
     :ivar ceph_vars_file: where the credentials for the registry of
-        ``ceph_namespace`` go; empty: nowhere.
-    :ivar report_file: where a JSON report goes; empty: nowhere.
-    :ivar report_html_file: where the same goes as a page.
-    :ivar log_file: where the caller logs the run; it may be neither a
-        result nor an input.
-    :ivar spared: files that no result may replace, and directories that none
-        may be in.
+        ``ceph_namespace`` go; None: nowhere.
     :ivar also_to: further destinations of all images that are copied.
     :ivar pin_digests: whether parameters name digests instead of tags.
     :ivar platforms: of an index copy only the images for these, and the
@@ -51,6 +50,8 @@ class PrepareRequest:
     :ivar referrers: how signatures and other artefacts are copied.
     :ivar nondistributable: whether non-distributable layers with URLs are
         copied as well.
+    :ivar image_timeout: seconds in which work on one image may be under way;
+        None: any time.
     :ivar recheck: look at all content of images that registries have,
         however lately it was seen.
     :ivar keep_going: whether the others are copied when an image fails, be it
@@ -61,23 +62,20 @@ class PrepareRequest:
     :ivar cleanup: which of the local images that modifying makes are removed
         afterwards: ``full``: all, ``partial``: those that were modified stay,
         ``none``: their sources, too.
-    :ivar header: comment lines for the files that are written.
     """
 
     environment_files: Sequence[str] = ()
     images_from: Location | None = None
+    carry: str = ""
+    part_size: int = 0
+    since: str = ""
     environment_directories: Sequence[str] = ()
-    optional_directories: Sequence[str] = ()
     roles_files: Sequence[str] = ()
     release: str | None = None
-    template_file: str = ""
-    output_env_file: str = ""
+    template_file: str | None = None
+    output_env_file: str | None = None
     output_images_file: str | None = None
-    ceph_vars_file: str = ""
-    report_file: str = ""
-    report_html_file: str = ""
-    log_file: str | None = None
-    spared: Sequence[str] = ()
+    ceph_vars_file: str | None = None
     dry_run: bool = False
     also_to: Sequence[str] = ()
     pin_digests: bool = False
@@ -86,10 +84,10 @@ class PrepareRequest:
     nondistributable: bool = False
     keep_going: bool = False
     recheck: bool = False
+    image_timeout: float | None = None
     concurrency: int = 0
     modify_concurrency: int = 0
     cleanup: str = "full"
-    header: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,12 +145,18 @@ class PrepareResult:
         could not be discovered. They are written when no image failed.
     :ivar failures: one error per image that failed.
     :ivar additional_failures: errors of copies to further destinations.
+    :ivar carried: the size of the file that has all images; 0: there is none.
+    :ivar error: why the preparation as a whole failed, or None: tags could
+        not be discovered, no registry gave access, or results could not be
+        written although all images are in place.
     """
 
     rows: Sequence[Row]
     parameters: Mapping[str, Any]
     failures: Sequence[errors.ImagePrepError] = ()
     additional_failures: Sequence[errors.ImagePrepError] = ()
+    error: errors.ImagePrepError | None = None
+    carried: int = 0
 
     @property
     def all_failures(self) -> Sequence[errors.ImagePrepError]:

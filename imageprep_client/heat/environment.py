@@ -63,32 +63,19 @@ class Environment:
         )
 
 
-def collect(
-    files: Sequence[str],
-    directories: Sequence[str],
-    *,
-    optional_directories: Sequence[str] = (),
-) -> list[str]:
+def collect(files: Sequence[str], directories: Sequence[str]) -> list[str]:
     """The environment files in the order of merging.
 
-    First the ``*.yaml`` of the optional directories, then those of the other
-    directories, sorted by name in each, then `files`. Hidden files and
-    files that are not regular are left out.
+    First the ``*.yaml`` of the directories, sorted by name in each, then
+    `files`. Hidden files and files that are not regular are left out.
 
-    :param optional_directories: may be absent; one that is also among
-        `directories` keeps its place there.
-    :raises InvalidArgument: for another directory that is missing, and for
-        any that cannot be listed.
+    :raises InvalidArgument: for a directory that cannot be listed.
     """
     paths: list[str] = []
-    first = [name for name in optional_directories if name not in directories]
-    for directory in (*first, *directories):
+    for directory in directories:
         try:
             names = os.listdir(os.path.expanduser(directory))
         except OSError as error:
-            absent = isinstance(error, FileNotFoundError)
-            if absent and directory in optional_directories:
-                continue
             reason = (error.strerror or "cannot be listed").lower()
             raise errors.InvalidArgument(
                 f"environment directory {directory}: {reason}"

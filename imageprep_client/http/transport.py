@@ -7,13 +7,14 @@ proxy by urllib3, which knows every kind of proxy.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import logging
 import re
 import socket
 import ssl
 import threading
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import requests.utils
 import urllib3
@@ -72,6 +73,7 @@ class Response:
 
     :ivar url: the URL that gave it, after redirects.
     :ivar redirected: whether it came from another URL than was asked.
+    :ivar timed_out: called when the body does not come in time.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Response:
         self.status = raw.status
         self.headers = raw.headers
         self.redirected = False
+        self.timed_out: Callable[[], None] = lambda: None
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes as they came over the wire; b"" at the end.
@@ -94,7 +97,10 @@ class Response:
             return self._pace.read(self._raw.read, size)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             self.close()
-            raise _unreachable(self.url, error) from None
+            unreachable = _unreachable(self.url, error)
+            if unreachable.is_timeout:
+                self.timed_out()
+            raise unreachable from None
 
     def body(self, limit: int) -> bytes:
         """The whole of a small body.
@@ -322,7 +328,9 @@ def _unreachable(url: str, error: Exception) -> errors.Unreachable:
     if ":" in host:
         host = f"[{host}]"
     where = host if port in (80, 443) else f"{host}:{port}"
-    if isinstance(error, Broken | TooSlow):
+    if isinstance(error, TooSlow):
+        return errors.Unreachable(f"{where}: {error}", errno=errno.ETIMEDOUT)
+    if isinstance(error, Broken):
         return errors.Unreachable(f"{where}: {error}")
     causes = list(_causes(error))
     for cause in causes:
@@ -350,7 +358,9 @@ def _unreachable(url: str, error: Exception) -> errors.Unreachable:
             )
     for cause in causes:
         if isinstance(cause, (TimeoutError, urllib3.exceptions.TimeoutError)):
-            return errors.Unreachable(f"{via}: timed out ({scheme})")
+            return errors.Unreachable(
+                f"{via}: timed out ({scheme})", errno=errno.ETIMEDOUT
+            )
     if refused := _TUNNEL.match(str(causes[-1])):
         return errors.Unreachable(f"{via}: refused with {refused[1]}")
     return errors.Unreachable(

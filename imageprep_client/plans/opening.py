@@ -33,9 +33,9 @@ class PlanSummary:
 
 
 def open_plan(
-    name: str = "",
+    name: str | None = None,
     *,
-    directory: str = "",
+    directory: str | None = None,
     connect: Connect | None = None,
     kept: int = base.KEPT,
 ) -> base.Plan:
@@ -50,15 +50,15 @@ def open_plan(
         given, or when no container can have the name.
     :raises CloudError: when the cloud has no object store.
     """
-    if bool(name) == bool(directory):
+    if directory and not name:
+        return PlanDirectory(directory, kept)
+    if directory or not name:
         raise errors.InvalidArgument(
             "which plan is not said"
             if not name
             else f"plan {name}: it is given by name and by directory",
             hint="name a plan, or give a directory with --plan-dir",
         )
-    if directory:
-        return PlanDirectory(directory, kept)
     if connect is None:
         raise errors.InvalidArgument(
             f"plan {name}: plans in the cloud cannot be used",

@@ -327,8 +327,8 @@ OPTIONS = {
         "plan no: no such file or directory",
     ),
     "no plan": (
-        ("--plan-dir", "."),
-        r"plan \.: is no deployment plan: there is no plan-environment.yaml",
+        ("--plan-dir", "/usr"),
+        r"plan /usr: is no deployment plan: there is no plan-environment.yaml",
     ),
     "bad insecure registry": (
         ("--insecure-registry", "http://x"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from osc_lib.cli import format_columns
 from osc_lib.i18n import _
 
 from imageprep_client import errors, wording
-from imageprep_client.cli import base, options
+from imageprep_client.cli import base, options, report
 
 if TYPE_CHECKING:
     from imageprep_client.client.hotfixes import HotfixRequest, HotfixResult
@@ -77,9 +78,11 @@ class Hotfix(base.Lister):
                 " scriptlets of the packages (default: 3600)"
             ),
         )
+        options.add_image_timeout_option(parser)
         _add_parameters(parser)
         options.add_registry_options(parser)
         options.add_policy_option(parser)
+        report.add_option(parser)
         return parser
 
     def take_action(
@@ -95,13 +98,20 @@ class Hotfix(base.Lister):
             release=parsed_args.release,
             environment_files=parsed_args.environment_files,
             output_env_file=parsed_args.output_env_file,
-            header=self.header(),
             rpm_timeout=parsed_args.rpm_timeout,
+            image_timeout=parsed_args.image_timeout,
         )
         with self.observing() as observer:
             result = hotfixes.hotfix_images(
-                request, options.registry_options(parsed_args), observer
+                request,
+                options.registry_options(parsed_args),
+                observer,
+                header=self.header(),
             )
+        self.report = {
+            "images": list(map(dataclasses.asdict, result.images)),
+            "parameters": result.parameters,
+        }
         if not result.images:
             raise _all_failed(result.failures)
         if result.failures:

@@ -18,6 +18,7 @@ from imageprep_client.cli import (
     options,
     output,
     progress,
+    report,
 )
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ class ImageDelete(base.Command):
         _add_image(parser)
         confirmation.add_option(parser)
         _add_options(parser)
+        report.add_option(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
@@ -194,6 +196,7 @@ class ImageDelete(base.Command):
                 credential=options.credential(parsed_args),
                 observer=observer,
             )
+        self.report = {"image": image, **dataclasses.asdict(removed)}
         if removed.still:
             still = ", ".join(removed.still)
             self.summary = (

@@ -11,7 +11,7 @@ from cliff import columns
 from osc_lib.i18n import _
 
 from imageprep_client import wording
-from imageprep_client.cli import base, options
+from imageprep_client.cli import base, options, report
 
 if TYPE_CHECKING:
     from imageprep_client.client.plans import Plan, Revision
@@ -34,7 +34,7 @@ class _OnePlan(base.Lister):
         parser.add_argument(
             "--plan-dir",
             metavar="<directory>",
-            default="",
+            default=None,
             help=_("Directory that the plan is in, in place of a name"),
         )
         options.add_history_option(parser)
@@ -45,7 +45,7 @@ class _OnePlan(base.Lister):
         from imageprep_client.client import cloud, plans
 
         return plans.open_plan(
-            parsed_args.plan or "",
+            parsed_args.plan,
             directory=parsed_args.plan_dir,
             connect=lambda: cloud.connect(self),
             kept=parsed_args.plan_history,
@@ -113,7 +113,7 @@ class PlanShow(_OnePlan):
         what.add_argument(
             "--diff",
             metavar="<file>",
-            default="",
+            default=None,
             help=_("Heat environment file to compare the plan with"),
         )
         return parser
@@ -175,6 +175,7 @@ class PlanRestore(_OnePlan):
                 " newest but the present)"
             ),
         )
+        report.add_option(parser)
         return parser
 
     def take_action(
@@ -182,6 +183,11 @@ class PlanRestore(_OnePlan):
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         plan = self.plan(parsed_args)
         revision, written = plan.restore(parsed_args.to, self.header())
+        self.report = {
+            "plan": plan.name,
+            "number": revision.number,
+            **dataclasses.asdict(written),
+        }
         what = f"plan {plan.name}: number {revision.number} of the history"
         count = wording.counted(len(written.changes), "parameter")
         self.summary = (

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 from osc_lib.i18n import _
 
 from imageprep_client import errors, wording
-from imageprep_client.cli import base, columns, confirmation, options, progress
+from imageprep_client.cli import (
+    base,
+    columns,
+    confirmation,
+    options,
+    progress,
+    report,
+)
 
 if TYPE_CHECKING:
     from imageprep_client.client.upkeep import PruneResult
@@ -65,6 +72,7 @@ class Prune(base.Lister):
         confirmation.add_option(parser)
         options.add_concurrency_option(parser)
         options.add_registry_options(parser)
+        report.add_option(parser)
         return parser
 
     def take_action(
@@ -92,6 +100,13 @@ class Prune(base.Lister):
             )
         with self.observing() as observer:
             result = upkeep.prune(request, place, observer=observer)
+        self.report = {
+            "dry_run": parsed_args.dry_run,
+            "deleted": list(map(dataclasses.asdict, result.rows)),
+            "size": result.size,
+            "kept": result.kept,
+            "collected": result.collected,
+        }
         self.summary = _balance(result, dry_run=parsed_args.dry_run)
         if parsed_args.dry_run and result.rows:
             self.next_step = "next: prune without --dry-run"

@@ -8,7 +8,7 @@ from typing import Any
 
 from osc_lib.i18n import _
 
-from imageprep_client.cli import base, options, output
+from imageprep_client.cli import base, options, output, report
 
 
 class Push(base.Lister):
@@ -54,6 +54,7 @@ class Push(base.Lister):
         _add_copying(parser)
         options.add_registry_options(parser)
         options.add_policy_option(parser)
+        report.add_option(parser)
         return parser
 
     def take_action(
@@ -71,6 +72,7 @@ class Push(base.Lister):
             dry_run=parsed_args.dry_run,
             local=parsed_args.local,
             cleanup=parsed_args.cleanup,
+            image_timeout=parsed_args.image_timeout,
             source_credential=options.credential(parsed_args, "source-"),
             credential=options.credential(parsed_args),
         )
@@ -78,6 +80,7 @@ class Push(base.Lister):
             row = images.ContainerImages(
                 options.registry_options(parsed_args)
             ).push_image(request, observer)
+        self.report = images.copies_report([row], dry_run=parsed_args.dry_run)
         self.summary = output.summary([row])
         if not parsed_args.dry_run:
             self.next_step = f"it is at {row.destination}"
@@ -93,6 +96,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
             " the one of this host is copied"
         ),
     )
+    options.add_image_timeout_option(parser)
     options.add_referrers_options(parser)
     options.add_nondistributable_option(parser)
     parser.add_argument(

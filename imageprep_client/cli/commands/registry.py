@@ -6,7 +6,7 @@ import argparse
 
 from osc_lib.i18n import _
 
-from imageprep_client.cli import base
+from imageprep_client.cli import base, report
 
 
 class _RegistryCommand(base.Command):
@@ -53,12 +53,19 @@ class RegistryServe(_RegistryCommand):
     connect.
     """
 
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        report.add_option(parser)
+        return parser
+
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         from imageprep_client.client import serving
 
-        serving.serve(
-            parsed_args.image_serve, parsed_args.listen, self._announce
-        )
+        def announce(line: str) -> None:
+            self.report = {
+                "directory": parsed_args.image_serve,
+                "listen": parsed_args.listen,
+            }
+            self.write(f"{line}\n")
 
-    def _announce(self, line: str) -> None:
-        self.write(f"{line}\n")
+        serving.serve(parsed_args.image_serve, parsed_args.listen, announce)

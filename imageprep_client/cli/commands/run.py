@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from osc_lib.i18n import _
 
-from imageprep_client import errors
-from imageprep_client.cli import base, options, output, predecessor
+from imageprep_client import errors, wording
+from imageprep_client.cli import base, options, output, predecessor, report
 from imageprep_client.oci.platform import Platform
 
 if TYPE_CHECKING:
@@ -50,27 +50,21 @@ class Run(base.Lister):
         request = images.PrepareRequest(
             environment_files=parsed_args.environment_files,
             environment_directories=[
-                images.ENVIRONMENT_DIRECTORY,
+                *images.environment_directories(),
                 *parsed_args.environment_directories,
             ],
-            optional_directories=[images.ENVIRONMENT_DIRECTORY],
             roles_files=parsed_args.roles_files,
             release=parsed_args.release,
             template_file=parsed_args.template_file,
             output_env_file=parsed_args.output_env_file,
             output_images_file=parsed_args.output_images_file,
             ceph_vars_file=parsed_args.ceph_vars_file,
-            report_file=parsed_args.report,
-            report_html_file=parsed_args.report_html,
-            log_file=self.log_file(parsed_args),
-            spared=(
-                parsed_args.plan_dir,
-                parsed_args.authfile,
-                parsed_args.registry_cacert,
-            ),
-            images_from=images.Location.parse(parsed_args.images_from)
+            images_from=images.place(parsed_args.images_from)
             if parsed_args.images_from
             else None,
+            carry=parsed_args.carry,
+            part_size=parsed_args.split_size << 20,
+            since=parsed_args.since,
             dry_run=parsed_args.dry_run,
             also_to=parsed_args.also_to,
             pin_digests=parsed_args.pin_digests,
@@ -79,17 +73,26 @@ class Run(base.Lister):
             nondistributable=parsed_args.nondistributable,
             keep_going=parsed_args.keep_going,
             recheck=parsed_args.recheck,
+            image_timeout=parsed_args.image_timeout,
             concurrency=parsed_args.concurrency,
             modify_concurrency=parsed_args.modify_concurrency,
             cleanup=parsed_args.cleanup,
-            header=self.header(),
         )
+        header = self.header()
         with self.observing() as observer:
             result = images.ContainerImages(
                 options.registry_options(parsed_args)
-            ).prepare(request, plan=self._plan(parsed_args), observer=observer)
-        if result.nothing_done:
-            raise result.all_failures[0]
+            ).prepare(
+                request,
+                plan=self._plan(parsed_args),
+                header=header,
+                observer=observer,
+            )
+        dry_run = parsed_args.dry_run
+        self.report = images.report(result, dry_run=dry_run)
+        self.page = images.report_page(result, header=header, dry_run=dry_run)
+        if result.error:
+            raise result.error
         if failures := result.all_failures:
             count, total = len(failures), len(result.rows)
             counted = "copies" if parsed_args.also_to else "images"
@@ -102,7 +105,9 @@ class Run(base.Lister):
                 f"{count} of {total} {counted} failed", failures
             )
         self.summary = output.summary(result.rows)
-        self.next_step = _next_step(parsed_args, bool(result.failures))
+        self.next_step = _next_step(
+            parsed_args, bool(result.failures), result.carried
+        )
         return output.copies(result.rows)
 
     def _plan(self, parsed_args: argparse.Namespace) -> Plan | None:
@@ -119,7 +124,9 @@ class Run(base.Lister):
         )
 
 
-def _next_step(parsed_args: argparse.Namespace, failed: bool) -> str:
+def _next_step(
+    parsed_args: argparse.Namespace, failed: bool, carried: int
+) -> str:
     """What was written where, and what to do with it."""
     path = parsed_args.output_env_file
     plan = parsed_args.plan or parsed_args.plan_dir
@@ -134,9 +141,14 @@ def _next_step(parsed_args: argparse.Namespace, failed: bool) -> str:
         places.append(f"parameters written to {path}")
     if plan:
         places.append(f"parameters written into plan {plan}")
-    for report in filter(None, (parsed_args.report, parsed_args.report_html)):
-        places.append(f"report written to {report}")
-    if path:
+    for name in filter(None, (parsed_args.report, parsed_args.report_html)):
+        places.append(f"report written to {name}")
+    if carried:
+        places.append(
+            f"{wording.size(carried)} written to {parsed_args.carry}; next,"
+            f" at the site: run --from {parsed_args.carry}"
+        )
+    elif path:
         places.append(f"next: openstack overcloud deploy ... -e {path}")
     return "; ".join(places)
 
@@ -193,14 +205,14 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--template-file",
         metavar="<file>",
-        default="",
+        default=None,
         help=_("Image table of your own, a jinja2 template"),
     )
     plan = parser.add_mutually_exclusive_group()
     plan.add_argument(
         "--plan",
         metavar="<name>",
-        default="",
+        default=None,
         help=_(
             "Deployment plan in the cloud's object store: its environments"
             " and roles are read before the other files, and the parameters"
@@ -211,7 +223,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     plan.add_argument(
         "--plan-dir",
         metavar="<directory>",
-        default="",
+        default=None,
         help=_("The same for a plan in a directory"),
     )
     options.add_history_option(parser)
@@ -221,7 +233,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output-env-file",
         metavar="<file>",
-        default="",
+        default=None,
         help=_("Heat environment file to write the parameters to"),
     )
     parser.add_argument(
@@ -241,22 +253,17 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ceph-vars-file",
         metavar="<file>",
-        default="",
+        default=None,
         help=_(
             "File to write ceph_docker_registry_username and _password to:"
             " the credentials of the registry in ceph_namespace"
         ),
     )
-    parser.add_argument(
-        "--report",
-        metavar="<file>",
-        default="",
-        help=_("JSON file to write the outcome of each image to"),
-    )
+    report.add_option(parser)
     parser.add_argument(
         "--report-html",
         metavar="<file>",
-        default="",
+        default=None,
         help=_(
             "HTML file to write the same to, as one page with totals,"
             " failures by cause and slowest images"
@@ -265,7 +272,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log-file",
         metavar="<file>",
-        default="",
+        default=None,
         help=_("File to append a detailed log to"),
     )
 
@@ -323,14 +330,15 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         "--from",
         metavar="<place>",
         dest="images_from",
-        default="",
+        default=None,
         help=_(
             "Read all images from this place instead of the registries in"
-            " their names: a registry, or image-serve:DIRECTORY or"
-            " oci:DIRECTORY that another run has filled. The signature policy"
-            " and the parameters go by the names"
+            " their names: a file that --carry made, or a registry,"
+            " image-serve:DIRECTORY or oci:DIRECTORY that another run has"
+            " filled. The signature policy and the parameters go by the names"
         ),
     )
+    _add_carrying(parser)
     parser.add_argument(
         "--cleanup",
         choices=("full", "partial", "none"),
@@ -350,6 +358,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         ),
     )
     options.add_concurrency_option(parser)
+    options.add_image_timeout_option(parser)
     parser.add_argument(
         "--modify-concurrency",
         metavar="<number>",
@@ -358,5 +367,38 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         help=_(
             "Images that are modified at once, at most (default: two for each"
             " processor)"
+        ),
+    )
+
+
+def _add_carrying(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--carry",
+        metavar="<file>",
+        default="",
+        help=_(
+            "Write all images, unmodified, into this archive instead of to"
+            " their destinations, for run --from at a site without a network."
+            " An interrupted run is gone on with"
+        ),
+    )
+    parser.add_argument(
+        "--since",
+        metavar="<file>",
+        default="",
+        help=_(
+            "With --carry: leave out the layers that the site has, by an"
+            " archive that was carried there before or by the --report of a"
+            " run there"
+        ),
+    )
+    parser.add_argument(
+        "--split-size",
+        metavar="<MiB>",
+        type=options.positive,
+        default=0,
+        help=_(
+            "With --carry: cut the archive into files of this size,"
+            " <file>.000, <file>.001 and so on"
         ),
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from osc_lib.i18n import _
 
 from imageprep_client import errors, wording
-from imageprep_client.cli import base, columns, options, progress
+from imageprep_client.cli import base, columns, options, progress, report
 
 if TYPE_CHECKING:
     from imageprep_client.client.upkeep import Verdict
@@ -50,6 +51,7 @@ class Verify(base.Lister):
         )
         options.add_concurrency_option(parser)
         options.add_registry_options(parser)
+        report.add_option(parser)
         return parser
 
     def take_action(
@@ -66,6 +68,7 @@ class Verify(base.Lister):
                 concurrency=parsed_args.concurrency,
                 observer=observer,
             )
+        self.report = dataclasses.asdict(verdict)
         self.summary = _summary(verdict)
         if verdict.problems:
             count = wording.counted(len(verdict.problems), "problem")

@@ -71,8 +71,9 @@ class HotfixRequest:
     :ivar environment_files: heat environments of the deployment; only their
         headers count.
     :ivar output_env_file: the file for the parameters; empty for none.
-    :ivar header: comment lines above them.
     :ivar rpm_timeout: seconds that one call of rpm in a container may take.
+    :ivar image_timeout: seconds in which an image may be fetched; None: any
+        time.
     """
 
     images: Sequence[str]
@@ -82,8 +83,8 @@ class HotfixRequest:
     release: str = ""
     environment_files: Sequence[str] = ()
     output_env_file: str = ""
-    header: Sequence[str] = ()
     rpm_timeout: float = imagerpm.SECONDS
+    image_timeout: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -137,6 +138,7 @@ def hotfix(
     undercloud_registry: Callable[[], str],
     observer: Observer,
     now: datetime.datetime,
+    header: Sequence[str] = (),
 ) -> HotfixResult:
     """Install packages into images; see `modify.hotfix` for one image.
 
@@ -147,6 +149,7 @@ def hotfix(
 
     :param source, destination, admission: as for `staging.fetch`.
     :param undercloud_registry: as for `worklist.build`.
+    :param header: comment lines for the file of the parameters.
     :raises InputError: when the packages or the names cannot be used, or a
         new image exists or is being made; nothing was changed.
     """
@@ -174,6 +177,7 @@ def hotfix(
             admission=admission,
             observer=observer,
             rpm_timeout=request.rpm_timeout,
+            image_timeout=request.image_timeout,
         )
     images = [
         _hotfixed(target, done[target.result], table, place)
@@ -184,7 +188,7 @@ def hotfix(
         _tell_unused(packages, done.values(), observer)
     result = HotfixResult(images, _parameters(images, observer), failures)
     if request.output_env_file and result.parameters:
-        text = parameters.render(result.parameters, request.header)
+        text = parameters.render(result.parameters, header)
         files.write(request.output_env_file, text, backup=True)
     return result
 
@@ -199,6 +203,7 @@ def _change(
     admission: Callable[[Reference], Admits | None],
     observer: Observer,
     rpm_timeout: float,
+    image_timeout: float | None,
 ) -> tuple[dict[str, tuple[Change, ...]], list[errors.ImagePrepError]]:
     """Fetch the images that are not local, and change all images."""
     with temporary() as directory:
@@ -212,6 +217,7 @@ def _change(
             destination=destination,
             admission=admission,
             observer=observer,
+            image_timeout=image_timeout,
         )
         root = Path(str((buildah.info().get("store") or {}).get("GraphRoot")))
         reserve = disk.Reserve(root, directory)

@@ -1,40 +1,43 @@
-"""The report of a preparation, in JSON."""
+"""The fields of a report on copies of images."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
+from collections.abc import Sequence
 from typing import Any
 
-from imageprep_client.container.request import PrepareResult
+from imageprep_client.container.request import PrepareResult, Row
 from imageprep_client.heat.parameters import INSECURE_REGISTRIES
 from imageprep_client.observer import ImageOutcome
 
-#: Raised when a key changes its meaning or goes away.
-VERSION = 1
 
-
-def render(result: PrepareResult, *, dry_run: bool) -> str:
-    """JSON: ``version``, ``dry_run``, ``images`` (the rows), ``totals`` in
-    bytes and images per outcome, ``parameters`` (of images that are in place,
-    or will be after a dry run).
+def fields(result: PrepareResult, *, dry_run: bool) -> dict[str, Any]:
+    """The report of a preparation: that of its copies, and ``parameters`` (of
+    images that are in place, or will be after a dry run).
     """
-    outcomes: dict[str, int] = {}
-    for row in result.rows:
-        outcomes[row.outcome] = outcomes.get(row.outcome, 0) + 1
-    document = {
-        "version": VERSION,
-        "dry_run": dry_run,
-        "images": [dataclasses.asdict(row) for row in result.rows],
-        "totals": {
-            "outcomes": outcomes,
-            "copied": sum(row.copied for row in result.rows),
-            "mounted": sum(row.mounted for row in result.rows),
-            "kept": sum(row.kept for row in result.rows),
-        },
+    return {
+        **copies(result.rows, dry_run=dry_run),
         "parameters": _parameters(result),
     }
-    return json.dumps(document, indent=2) + "\n"
+
+
+def copies(rows: Sequence[Row], *, dry_run: bool) -> dict[str, Any]:
+    """``dry_run``, ``images`` (the rows), and ``totals`` in bytes and images
+    per outcome.
+    """
+    outcomes: dict[str, int] = {}
+    for row in rows:
+        outcomes[row.outcome] = outcomes.get(row.outcome, 0) + 1
+    return {
+        "dry_run": dry_run,
+        "images": [dataclasses.asdict(row) for row in rows],
+        "totals": {
+            "outcomes": outcomes,
+            "copied": sum(row.copied for row in rows),
+            "mounted": sum(row.mounted for row in rows),
+            "kept": sum(row.kept for row in rows),
+        },
+    }
 
 
 def _parameters(result: PrepareResult) -> dict[str, Any]:

@@ -146,7 +146,7 @@ class Replicas:
             except (errors.NotFound, errors.Refused) as error:
                 answer = error
             except errors.StoreError as error:
-                if error.temporary:
+                if error.given_up:
                     mirror.server.failed(error)
             else:
                 mirror.gave(reference)

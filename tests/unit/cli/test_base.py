@@ -34,15 +34,17 @@ def _app(interactive: bool = False) -> shell.OpenStackShell:
         interactive_mode=interactive,
         command_options=["a", "b c"],
         stdout=io.StringIO(),
+        stderr=io.StringIO(),
         options=types.SimpleNamespace(),
     )
     return cast(shell.OpenStackShell, app)
 
 
-def _run(action: Callable[[_Example], None]) -> int:
+def run(action: Callable[[_Example], None], **options: str) -> int:
+    """The exit status of a command with this action."""
     command = _Example(_app(), None)
     command.action = functools.partial(action, command)
-    return command.run(argparse.Namespace())
+    return command.run(argparse.Namespace(**options))
 
 
 def _raise(error: BaseException) -> Callable[[_Example], None]:
@@ -62,7 +64,7 @@ def _messages(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def test_success() -> None:
     """An action that returns nothing is status 0."""
-    assert _run(lambda _: None) == 0
+    assert run(lambda _: None) == 0
 
 
 @pytest.mark.parametrize(
@@ -77,19 +79,19 @@ def test_success() -> None:
 )
 def test_nothing_done(error: errors.ImagePrepError) -> None:
     """Any error but a partial failure is status 2."""
-    assert _run(_raise(error)) == 2
+    assert run(_raise(error)) == 2
 
 
 def test_out_of_memory(caplog: pytest.LogCaptureFixture) -> None:
     """Memory that runs out is told in one line."""
-    assert _run(_raise(MemoryError())) == 1
+    assert run(_raise(MemoryError())) == 1
     (message,) = _messages(caplog)
     assert message.startswith("out of memory")
 
 
 def test_error_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     """Message and hint are a line each, whatever a name has in it."""
-    _run(_raise(errors.InvalidFile("a\nb", "bad", hint="look\there")))
+    run(_raise(errors.InvalidFile("a\nb", "bad", hint="look\there")))
 
     assert _messages(caplog) == [r"a\nb: bad", r"hint: look\there"]
 
@@ -102,7 +104,7 @@ def test_partial_failure(caplog: pytest.LogCaptureFixture) -> None:
         errors.StoreError("three: broken"),
     ]
 
-    assert _run(_raise(errors.PartialFailure("3 failed", failures))) == 1
+    assert run(_raise(errors.PartialFailure("3 failed", failures))) == 1
     assert _messages(caplog) == [
         "3 failed",
         "  one: gone",
@@ -118,13 +120,13 @@ def test_failure_with_a_result() -> None:
     def action(command: _Example) -> None:
         command.failure = errors.PartialFailure("1 failed", [])
 
-    assert _run(action) == 1
+    assert run(action) == 1
 
 
 def test_bugs_pass() -> None:
     """Exceptions that are none of ours are the shell's."""
     with pytest.raises(ValueError, match="bug"):
-        _run(_raise(ValueError("bug")))
+        run(_raise(ValueError("bug")))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,7 @@ def test_signals_stop_a_command(
 ) -> None:
     """Ctrl-C, SIGTERM and a lost terminal end it in one line."""
     before = signal.getsignal(number)
-    assert _run(lambda _: os.kill(os.getpid(), number)) == 128 + number
+    assert run(lambda _: os.kill(os.getpid(), number)) == 128 + number
     assert _messages(caplog) == [
         "stopped; what was not finished is not visible"
     ]
@@ -146,7 +148,7 @@ def test_nohup_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command whose SIGHUP is ignored goes on without its terminal."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        assert _run(lambda _: os.kill(os.getpid(), signal.SIGHUP)) == 0
+        assert run(lambda _: os.kill(os.getpid(), signal.SIGHUP)) == 0
     finally:
         signal.signal(signal.SIGHUP, before)
 
@@ -155,7 +157,7 @@ def test_commands_run_in_threads() -> None:
     """Where signals cannot be caught, a command runs without."""
     statuses: list[int] = []
     thread = threading.Thread(
-        target=lambda: statuses.append(_run(lambda _: None))
+        target=lambda: statuses.append(run(lambda _: None))
     )
     thread.start()
     thread.join()

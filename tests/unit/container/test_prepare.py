@@ -13,6 +13,7 @@ import yaml
 from imageprep_client import errors
 from imageprep_client.container import prepare as preparing
 from imageprep_client.container.request import PrepareRequest, PrepareResult
+from imageprep_client.container.results import report
 from imageprep_client.host import files
 from imageprep_client.oci.platform import Platform
 from imageprep_client.testing import content, images
@@ -161,9 +162,10 @@ def test_failed_discovery_names_each_image(run):
             f"{name}:current-tripleo",
             content.image(name, labels={"rdo_version": "absent"}),
         )
-    with pytest.raises(errors.CombinedFailure, match="for 2 images") as caught:
-        run(entry(set=values, tag_from_label="rdo_version"))
-    assert len(caught.value.failures) == 2
+    error = run(entry(set=values, tag_from_label="rdo_version")).error
+    assert isinstance(error, errors.CombinedFailure)
+    assert "for 2 images" in str(error)
+    assert len(error.failures) == 2
     assert not run.output.exists()
 
 
@@ -180,14 +182,11 @@ def undiscovered(run, registries) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
-def test_discovery_keeps_going(run, undiscovered, tmp_path, dry_run):
+def test_discovery_keeps_going(run, undiscovered, dry_run):
     """With keep_going the image is a failed one, and the others are copied;
     no parameters are written, not even by a dry run.
     """
-    path = tmp_path / "report.json"
-    result = run(
-        undiscovered, keep_going=True, report_file=str(path), dry_run=dry_run
-    )
+    result = run(undiscovered, keep_going=True, dry_run=dry_run)
     done = "planned" if dry_run else "copied"
     assert [
         (row.image, row.source, row.destination, row.outcome)
@@ -200,19 +199,18 @@ def test_discovery_keeps_going(run, undiscovered, tmp_path, dry_run):
     assert [str(error) for error in result.failures] == [result.rows[1].error]
     assert not result.nothing_done
     assert not run.output.exists()
-    report = json.loads(path.read_text("utf-8"))
-    assert report["totals"]["outcomes"] == {done: 1, "failed": 1}
-    assert "ContainerNovaConductorImage" not in report["parameters"]
+    fields = report.fields(result, dry_run=dry_run)
+    assert fields["totals"]["outcomes"] == {done: 1, "failed": 1}
+    assert "ContainerNovaConductorImage" not in fields["parameters"]
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
-def test_report_of_failed_discovery(run, undiscovered, tmp_path, dry_run):
+def test_report_of_failed_discovery(run, undiscovered, dry_run):
     """Without keep_going the others are left, which the report has, too."""
-    path = tmp_path / "report.json"
-    with pytest.raises(errors.CombinedFailure, match="no tag could be"):
-        run(undiscovered, report_file=str(path), dry_run=dry_run)
-    report = json.loads(path.read_text("utf-8"))
-    assert report["totals"]["outcomes"] == {"left": 1, "failed": 1}
+    result = run(undiscovered, dry_run=dry_run)
+    assert "no tag could be" in str(result.error)
+    fields = report.fields(result, dry_run=dry_run)
+    assert fields["totals"]["outcomes"] == {"left": 1, "failed": 1}
     assert not run.registries.registry("d.io").repositories()
     assert not run.output.exists()
 
@@ -228,8 +226,9 @@ def test_discovery_needs_its_registry(run, registries):
     """A registry that does not answer is one error, not one per image."""
     registries.silent.add("r.io")
     values = {k: v for k, v in BASE.items() if k != "tag"}
-    with pytest.raises(errors.Unreachable, match="refused"):
-        run(entry(set=values, tag_from_label="rdo_version"))
+    error = run(entry(set=values, tag_from_label="rdo_version")).error
+    assert isinstance(error, errors.Unreachable)
+    assert "refused" in str(error)
 
 
 def test_images_that_stay_are_referenced(run):
@@ -337,18 +336,14 @@ def test_dry_run_names_missing_images(run):
 
 
 @pytest.mark.parametrize("options", [{}, {"dry_run": True}])
-def test_report_of_a_failed_run(run, tmp_path, registries, options):
+def test_report_of_a_failed_run(run, registries, options):
     """The report has the parameters of images that are in place only."""
     registries.registry("r.io").store("ns/openstack-nova-api").untag("1")
-    report = tmp_path / "report.json"
-    run(
-        entry(push_destination="d.io:5000"),
-        report_file=str(report),
-        keep_going=True,
-        **options,
+    result = run(
+        entry(push_destination="d.io:5000"), keep_going=True, **options
     )
-    parameters = json.loads(report.read_text("utf-8"))["parameters"]
-    assert set(parameters) == {"ContainerNovaConductorImage"}
+    fields = report.fields(result, dry_run=bool(options))
+    assert set(fields["parameters"]) == {"ContainerNovaConductorImage"}
 
 
 def test_results_that_cannot_be_written(run, tmp_path, monkeypatch):
@@ -358,18 +353,15 @@ def test_results_that_cannot_be_written(run, tmp_path, monkeypatch):
         raise errors.NoSpace(f"{path}: no space left on device")
 
     monkeypatch.setattr(files, "write", full)
-    with pytest.raises(errors.PartialFailure) as caught:
-        run(
-            entry(push_destination="d.io:5000"),
-            report_file=str(tmp_path / "report.json"),
-        )
-    assert str(caught.value).startswith("all images are in place, but")
+    images = tmp_path / "images.yaml"
+    error = run(
+        entry(push_destination="d.io:5000"), output_images_file=str(images)
+    ).error
+    assert isinstance(error, errors.PartialFailure)
+    assert str(error).startswith("all images are in place, but")
     assert [
-        Path(str(e).partition(":")[0]).name for e in caught.value.failures
-    ] == [
-        "report.json",
-        "out.yaml",
-    ]
+        Path(str(failure).partition(":")[0]).name for failure in error.failures
+    ] == ["images.yaml", "out.yaml"]
 
 
 @pytest.mark.parametrize(
@@ -524,20 +516,15 @@ def test_insecure_registries_are_listed(run, registries):
     assert run.written["DockerInsecureRegistryAddress"] == ["d.io:5000"]
 
 
-def test_report(run, tmp_path):
+def test_report(run):
     """The report has rows, totals and parameters; failures, too."""
-    path = tmp_path / "report.json"
-    run(entry(push_destination="d.io"), report_file=str(path))
-    report = json.loads(path.read_text("utf-8"))
-    assert report["version"] == 1
-    assert report["totals"]["outcomes"] == {"copied": 2}
-    assert report["parameters"] == run.written
-    run(
-        entry(push_destination="d.io", set={**BASE, "tag": "absent"}),
-        report_file=str(path),
-    )
-    report = json.loads(path.read_text("utf-8"))
-    assert "failed" in report["totals"]["outcomes"]
+    result = run(entry(push_destination="d.io"))
+    fields = report.fields(result, dry_run=False)
+    assert fields["totals"]["outcomes"] == {"copied": 2}
+    assert fields["parameters"] == run.written
+    result = run(entry(push_destination="d.io", set={**BASE, "tag": "absent"}))
+    fields = report.fields(result, dry_run=False)
+    assert "failed" in fields["totals"]["outcomes"]
 
 
 def test_ceph_credentials(run, tmp_path):

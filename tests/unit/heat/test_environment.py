@@ -47,31 +47,6 @@ def test_collect_order(directory):
     ]
 
 
-def test_collect_optional_directory_first(directory, tmp_path):
-    """The optional directory comes before those that were asked for."""
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "o.yaml").write_text("")
-    found = environment.collect(
-        [], [str(directory)], optional_directories=[str(other)]
-    )
-    assert found[0] == f"{other}/o.yaml"
-
-
-def test_collect_absent_optional_directory(tmp_path):
-    """Only an optional directory may be absent."""
-    name = str(tmp_path / "none")
-    assert environment.collect([], [], optional_directories=[name]) == []
-    assert environment.collect([], [name], optional_directories=[name]) == []
-
-
-def test_collect_reads_no_directory_twice(directory):
-    """An optional directory that was also asked for counts once."""
-    name = str(directory)
-    found = environment.collect([], [name], optional_directories=[name])
-    assert len(found) == 2
-
-
 def test_collect_missing_directory(tmp_path):
     """A directory that was asked for must be there."""
     with pytest.raises(errors.InvalidArgument, match="none: no such file"):
@@ -79,10 +54,10 @@ def test_collect_missing_directory(tmp_path):
 
 
 def test_collect_file_as_directory(directory):
-    """A file is no directory, not even an optional one."""
+    """A file is no directory."""
     name = str(directory / "a.yaml")
     with pytest.raises(errors.InvalidArgument, match="not a directory"):
-        environment.collect([], [], optional_directories=[name])
+        environment.collect([], [name])
 
 
 def test_collect_home(directory, monkeypatch):

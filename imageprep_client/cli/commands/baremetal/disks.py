@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from osc_lib.cli import format_columns
 from osc_lib.i18n import _
 
 from imageprep_client import wording
-from imageprep_client.cli import base, columns, options
+from imageprep_client.cli import base, columns, options, report
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
@@ -140,6 +141,7 @@ class BaremetalExtract(base.ShowOne):
             default="",
             help=_("Options to add to the command line"),
         )
+        report.add_option(parser)
         return parser
 
     def take_action(
@@ -171,6 +173,11 @@ class BaremetalExtract(base.ShowOne):
             "kernel_version": result.kernel_version,
             "architecture": result.architecture,
             "command_line": result.command_line,
+        }
+        self.report = {
+            "image": parsed_args.file,
+            "directory": parsed_args.output_dir,
+            **dataclasses.asdict(result),
         }
         total = sum(file.size for file in result.files)
         self.summary = (

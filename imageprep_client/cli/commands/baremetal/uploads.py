@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from osc_lib.i18n import _
 
 from imageprep_client import wording
-from imageprep_client.cli import base, columns, options
+from imageprep_client.cli import base, columns, options, report
 
 if TYPE_CHECKING:
     from imageprep_client.client import baremetal_uploads
@@ -102,6 +103,7 @@ class BaremetalRegister(base.Lister):
             action="store_true",
             help=_("Show what would be uploaded, and change nothing"),
         )
+        report.add_option(parser)
         return parser
 
     def take_action(
@@ -124,6 +126,11 @@ class BaremetalRegister(base.Lister):
         )
         with self.observing() as observer:
             images = open_uploads(self).register(request, observer)
+        self.report = {
+            "name": request.name,
+            "dry_run": request.dry_run,
+            "images": list(map(dataclasses.asdict, images)),
+        }
         uploaded = [i for i in images if i.outcome == "uploaded"]
         total = sum(image.size for image in uploaded)
         self.summary = (
@@ -220,10 +227,15 @@ class BaremetalDelete(base.Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument("name", metavar="<name>", help=_("Name"))
+        report.add_option(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         deleted = open_uploads(self).delete(parsed_args.name)
+        self.report = {
+            "name": parsed_args.name,
+            "images": list(map(dataclasses.asdict, deleted)),
+        }
         total = sum(image.size for image in deleted)
         self.summary = (
             f"{parsed_args.name}: {len(deleted)} images deleted from Glance,"
@@ -268,6 +280,7 @@ class BaremetalPush(base.Lister):
             )
         options.add_registry_options(parser)
         options.add_concurrency_option(parser)
+        report.add_option(parser)
         return parser
 
     def take_action(
@@ -292,6 +305,10 @@ class BaremetalPush(base.Lister):
                 observer,
                 concurrency=parsed_args.concurrency,
             )
+        self.report = {
+            "location": parsed_args.location,
+            **dataclasses.asdict(pushed),
+        }
         self.summary = (
             f"{parsed_args.location}: {len(pushed.files)} of {pushed.entries}"
             f" entries pushed, {wording.size(pushed.copied)} copied,"

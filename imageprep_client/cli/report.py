@@ -1,0 +1,105 @@
+"""``--report``: a file that tells programs what a command did."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from osc_lib.i18n import _
+
+from imageprep_client import errors
+
+#: Raised when a field changes its meaning or goes away.
+VERSION = 1
+_REPORTS = ("report", "report_html", "log_file")
+#: Options that name files to write, the reports last.
+_RESULTS = (
+    "output_env_file",
+    "output_images_file",
+    "ceph_vars_file",
+    *_REPORTS,
+)
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the report."""
+    parser.add_argument(
+        "--report",
+        metavar="<file>",
+        default=None,
+        help=_("JSON file to write the outcome to, for programs"),
+    )
+
+
+def check(parsed_args: argparse.Namespace, log_file: str | None) -> None:
+    """Check that the reports can be written, and replace nothing.
+
+    :param log_file: the file that the command logs to.
+    :raises InvalidFile: when one cannot be written.
+    :raises InvalidArgument: when a result is another one, or a file or in a
+        deployment plan that the command line names.
+    """
+    given = {**vars(parsed_args), "log_file": log_file}
+    paths = {name: given[name] for name in _RESULTS if given.get(name)}
+    if not paths:
+        return
+    # Every `openstack` command imports this module.
+    from imageprep_client.host import files, results
+
+    results.check_different(paths.values())
+    for name, path in paths.items():
+        if name in ("report", "report_html"):
+            files.check(path)
+        if given.get("plan_dir") and isinstance(given["plan_dir"], str):
+            results.check_outside(path, given["plan_dir"])
+        others = {key: given[key] for key in given if key not in _RESULTS}
+        if name == "output_env_file":
+            # An older result may be among the environments.
+            others.pop("environment_files", None)
+        results.check_apart(path, _words(others))
+
+
+def _words(given: Mapping[str, Any]) -> Iterator[str]:
+    """All that may be a file among the values of a command line."""
+    for value in given.values():
+        for word in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(word, str) and word:
+                yield word
+
+
+def write(
+    parsed_args: argparse.Namespace,
+    fields: Mapping[str, Any],
+    failures: Sequence[errors.ImagePrepError],
+    page: str | None,
+) -> Iterator[errors.ImagePrepError]:
+    """Write the reports that are asked for.
+
+    :param fields: what the command and its life cycle tell.
+    :param page: the report as HTML, if the command makes one.
+    :returns: an error for each report that cannot be written.
+    """
+    texts = {}
+    if path := getattr(parsed_args, "report", None):
+        document = {
+            "version": VERSION,
+            **fields,
+            "failures": [
+                {"error": str(failure), "hint": failure.hint}
+                for failure in failures
+            ],
+        }
+        texts[path] = json.dumps(document, indent=2, default=str) + "\n"
+    if page and (path := getattr(parsed_args, "report_html", None)):
+        texts[path] = page
+    if not texts:
+        return
+    from imageprep_client.host import files
+
+    for path, text in texts.items():
+        try:
+            files.write(path, text)
+        except (errors.InvalidFile, errors.NoSpace) as error:
+            yield error

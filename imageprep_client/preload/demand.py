@@ -53,7 +53,7 @@ class NodeImage:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Node:
+class NodeDemand:
     """One host.
 
     :ivar site: the registry that it pulls from; None: those in the names.
@@ -89,7 +89,7 @@ def read_list(path: str) -> tuple[Reference, ...]:
 
 def nodes(
     request: PreloadRequest, hosts: HostGroups, selected: Sequence[str]
-) -> list[Node]:
+) -> list[NodeDemand]:
     """The selected hosts with what they need.
 
     :raises InvalidArgument: for groups that the inventory does not have, or
@@ -107,7 +107,9 @@ def nodes(
                     hint=f"groups: {', '.join(sorted(hosts.groups))}",
                 )
     return [
-        Node(host, _images(request, hosts, host), _site(request, hosts, host))
+        NodeDemand(
+            host, _images(request, hosts, host), _site(request, hosts, host)
+        )
         for host in selected
     ]
 
@@ -143,7 +145,7 @@ def _site(
 
 
 def resolve(
-    nodes: Sequence[Node],
+    nodes: Sequence[NodeDemand],
     stores: PreloadStores,
     known: KnownContent,
     concurrency: int,

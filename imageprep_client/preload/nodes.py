@@ -12,7 +12,7 @@ from typing import Any
 
 from imageprep_client import ansible
 from imageprep_client.ansible import HostJob, HostState, JobObserver, JobResult
-from imageprep_client.preload.demand import Node, NodeImage
+from imageprep_client.preload.demand import NodeDemand, NodeImage
 from imageprep_client.preload.request import (
     NodeRow,
     NodeState,
@@ -32,7 +32,7 @@ _STATES = {
 
 def run(
     request: PreloadRequest,
-    nodes: Sequence[Node],
+    nodes: Sequence[NodeDemand],
     images: Mapping[str, NodeImage],
     stores: PreloadStores,
     *,
@@ -69,7 +69,7 @@ class _Documents:
         self._stores = stores
         self._only_look = only_look
 
-    def job(self, node: Node) -> HostJob:
+    def job(self, node: NodeDemand) -> HostJob:
         images = [
             self._images[str(one)]
             for one in node.images
@@ -104,7 +104,7 @@ class _Documents:
             is_secret=not self._only_look and bool(files["auth.json"]),
         )
 
-    def _registries(self, node: Node, origins: Sequence[str]) -> str:
+    def _registries(self, node: NodeDemand, origins: Sequence[str]) -> str:
         """A registries.conf by which the names lead to the site.
 
         Where it has no entry the file of the node counts.
@@ -152,7 +152,7 @@ class _Progress(JobObserver):
     """
 
     def __init__(
-        self, nodes: Sequence[Node], on_node: OnNode, *, only_look: bool
+        self, nodes: Sequence[NodeDemand], on_node: OnNode, *, only_look: bool
     ) -> None:
         self._on_node = on_node
         self._only_look = only_look

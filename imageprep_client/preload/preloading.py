@@ -10,7 +10,7 @@ from imageprep_client import ansible, errors
 from imageprep_client.host import files
 from imageprep_client.observer import Observer, Phase
 from imageprep_client.preload import demand, nodes, report, sites
-from imageprep_client.preload.demand import Node, NodeImage
+from imageprep_client.preload.demand import NodeDemand, NodeImage
 from imageprep_client.preload.request import (
     NodeRow,
     NodeState,
@@ -90,7 +90,7 @@ def preload(
 
 def _nodes(
     request: PreloadRequest,
-    wanted: Sequence[Node],
+    wanted: Sequence[NodeDemand],
     images: Mapping[str, NodeImage],
     absent: Mapping[str, errors.ImagePrepError],
     site_rows: Sequence[SiteRow],
@@ -102,7 +102,7 @@ def _nodes(
 ) -> list[NodeRow]:
     """The rows of all nodes, also of those whose site has no image."""
     by_site = {row.registry: row for row in site_rows}
-    ready: list[Node] = []
+    ready: list[NodeDemand] = []
     left: dict[str, NodeRow] = {}
     for node in wanted:
         site = by_site.get(str(node.site)) if node.site else None
@@ -146,7 +146,7 @@ def _nodes(
 
 def _with_absent(
     row: NodeRow,
-    node: Node,
+    node: NodeDemand,
     images: Mapping[str, NodeImage],
     absent: Mapping[str, errors.ImagePrepError],
     by_site: Mapping[str, SiteRow],

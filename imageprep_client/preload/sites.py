@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from imageprep_client import errors
 from imageprep_client.observer import Observer
 from imageprep_client.oci.location import Location
-from imageprep_client.preload.demand import Node, NodeImage
+from imageprep_client.preload.demand import NodeDemand, NodeImage
 from imageprep_client.preload.request import PreloadStores, SiteRow
 from imageprep_client.transfer import engine, graph
 from imageprep_client.transfer.copies import Copy
@@ -22,7 +22,7 @@ class _Wanted:
 
 
 def fill(
-    nodes: Sequence[Node],
+    nodes: Sequence[NodeDemand],
     images: Mapping[str, NodeImage],
     stores: PreloadStores,
     *,
@@ -88,7 +88,7 @@ def fill(
 
 
 def _wanted(
-    nodes: Sequence[Node], images: Mapping[str, NodeImage]
+    nodes: Sequence[NodeDemand], images: Mapping[str, NodeImage]
 ) -> list[_Wanted]:
     """The images of each site, each once."""
     wanted: dict[tuple[str, str, str], _Wanted] = {}

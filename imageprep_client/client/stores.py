@@ -31,13 +31,16 @@ from imageprep_client.stores.archive import Archive
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.layout import LayoutRoot
 from imageprep_client.stores.memory import MemoryRegistry
-from imageprep_client.stores.registry import registries_conf
-from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.credentials import (
+from imageprep_client.stores.registry.auth.credentials import (
     Credentials,
     default_files,
 )
-from imageprep_client.stores.registry.hosts import Hosts, certificates
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.endpoints import registries_conf
+from imageprep_client.stores.registry.endpoints.hosts import (
+    Hosts,
+    certificates,
+)
 from imageprep_client.transfer.admission import Admits
 from imageprep_client.transfer.engine import CONCURRENCY
 from imageprep_client.trust.scopes import Subject

@@ -252,6 +252,21 @@ def add_history_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_image_timeout_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that bounds the copy of one image."""
+    parser.add_argument(
+        "--image-timeout",
+        metavar="<seconds>",
+        type=positive,
+        default=None,
+        help=_(
+            "Time in which the copy of one image may be under way, with all"
+            " its retries; an image that takes longer fails (default: no"
+            " limit)"
+        ),
+    )
+
+
 def add_referrers_options(parser: argparse.ArgumentParser) -> None:
     """Add the options about what is attached to an image."""
     referrers = parser.add_mutually_exclusive_group()

@@ -12,9 +12,13 @@ from typing import Any
 from imageprep_client import catalog as catalogs
 from imageprep_client import errors
 from imageprep_client.container import notices, worklist
+from imageprep_client.container.carrying import Carriage, Carrying
 from imageprep_client.container.copying import Copying, row
 from imageprep_client.container.discovery import queries, versioned
-from imageprep_client.container.discovery.availability import Availability
+from imageprep_client.container.discovery.availability import (
+    Availability,
+    look,
+)
 from imageprep_client.container.modification import changes
 from imageprep_client.container.modification.images import Modifying
 from imageprep_client.container.modification.workspace import Workspaces
@@ -48,6 +52,7 @@ def prepare(
     header: Sequence[str] = (),
     known: KnownContent | None = None,
     checks: KeepsChecks | None = None,
+    carrying: Carrying | None = None,
 ) -> PrepareResult:
     """Discover, modify, copy, and write the parameters.
 
@@ -59,6 +64,7 @@ def prepare(
         ``push_destination: true`` where no parameter names it.
     :param known: content that need not be fetched.
     :param checks: see `transfer.engine.copy_all`.
+    :param carrying: where images go instead of to their destinations.
     :param header: comment lines for the files that are written.
     :raises InputError: nothing was done.
     :raises StoreError: nothing could be done.
@@ -84,6 +90,7 @@ def prepare(
         observer,
         known or KnownContent(),
         checks,
+        carrying,
     )
     undercloud_registry = functools.cache(undercloud_registry)
     pins = run.discover(undercloud_registry)
@@ -103,6 +110,9 @@ def prepare(
     for warning in notices.unreachable(work):
         observer.warning(warning)
     result = run.leave(work) if stops else run.carry_out(work)
+    if carrying and not result.failures and not request.dry_run:
+        size = carrying.archive.finish()
+        result = dataclasses.replace(result, carried=size)
     error: errors.ImagePrepError | None = None
     if stops:
         error = queries.together(work.undiscovered)
@@ -175,6 +185,7 @@ class _Run:
         observer: Observer,
         known: KnownContent,
         checks: KeepsChecks | None,
+        carrying: Carrying | None,
     ) -> None:
         self._request = request
         self._inputs = inputs
@@ -200,6 +211,9 @@ class _Run:
         self._modifying = Modifying(
             request, workspaces, self._patient, self._copying, observer
         )
+        self._carriage = carrying and Carriage(
+            carrying, self._copying, self._patient.source, known, observer
+        )
 
     def discover(
         self, undercloud_registry: Callable[[], str]
@@ -212,7 +226,8 @@ class _Run:
         )
 
         def destination(key: worklist.Key) -> versioned.Destination | None:
-            if names := destinations.get(key):
+            names = destinations.get(key)
+            if names and not self._carriage:
                 # The copy reports a destination that cannot be opened.
                 with contextlib.suppress(errors.StoreError):
                     return self._tags.repository(*names)
@@ -228,6 +243,7 @@ class _Run:
             known=self._content,
             stored=self._request.images_from is not None,
             destination=destination,
+            timeout=self._request.image_timeout,
         )
         self._descriptors.update(found.descriptors)
         return found.pins
@@ -249,13 +265,17 @@ class _Run:
         """Copy what is to be copied, look at what is only named."""
         items = work.images
         changes.check(items)
+        if self._carriage:
+            return self._result(work, *self._carriage.carry(items))
         copies = [i for i in items if i.push_destination]
         self._copying.additional.check(copies)
         named = [i for i in items if not i.push_destination]
         availability = self._available(
             [*copies, *named] if self._request.dry_run else named
         )
-        rows, failures = self._look(named, availability)
+        rows, failures = look(
+            named, availability, pinned=self._request.pin_digests
+        )
         more_rows, more_failures = (
             self._rehearse(copies, availability)
             if self._request.dry_run
@@ -314,40 +334,6 @@ class _Run:
         availability.ask(item.read_from for item in items)
         return availability
 
-    def _look(
-        self,
-        items: Sequence[worklist.WorkItem],
-        availability: Availability,
-    ) -> tuple[list[Row], list[errors.ImagePrepError]]:
-        """Rows for images that are used where they are."""
-        rows = []
-        failures: list[errors.ImagePrepError] = []
-        for item in items:
-            found = availability.found(item.read_from)
-            missing = availability.missing(item.read_from)
-            if missing is not None:
-                failures.append(missing)
-            elif found is None and self._request.pin_digests:
-                reason = availability.unchecked(item.read_from)
-                missing = errors.Unreachable(
-                    f"{item.source}: its digest is not known: {reason}",
-                    hint=reason.hint if reason else None,
-                )
-                failures.append(missing)
-            outcome = (
-                ImageOutcome.REFERENCED if found else ImageOutcome.UNCHECKED
-            )
-            rows.append(
-                Row(
-                    image=item.image,
-                    source=str(item.source),
-                    digest=found.digest if found else "",
-                    outcome=ImageOutcome.FAILED if missing else outcome,
-                    error=str(missing or ""),
-                )
-            )
-        return rows, failures
-
     def _rehearse(
         self,
         items: Sequence[worklist.WorkItem],
@@ -356,7 +342,9 @@ class _Run:
         """Rows of what a run would copy, as far as registries answer."""
         unknown = [i for i in items if not availability.found(i.read_from)]
         known = [i for i in items if availability.found(i.read_from)]
-        rows, failures = self._look(unknown, availability)
+        rows, failures = look(
+            unknown, availability, pinned=self._request.pin_digests
+        )
         rows = [
             dataclasses.replace(each, destination=item.target)
             for each, item in zip(rows, unknown, strict=True)

@@ -282,6 +282,18 @@ class FetchesFrom(Protocol):
 
 
 @runtime_checkable
+class LeavesOut(Protocol):
+    """Lacks blobs that the place where its images go has already."""
+
+    def left_out(self, descriptor: Descriptor) -> Sequence[str]:
+        """The repositories there that have a blob which is left out here.
+
+        They are named as repositories are here; empty for other blobs.
+        """
+        ...
+
+
+@runtime_checkable
 class MeasuresSpace(Protocol):
     """Keeps content on a disk of this host and knows its room."""
 

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ def export(
     options: RegistryOptions | None = None,
     **changes: object,
 ) -> ExportedMachine:
-    settings = {
+    settings: dict[str, Any] = {
         "store": str(store),
         "compression": None,
         "as_is": False,
@@ -78,7 +79,7 @@ def load(
     verification: Verification | None = None,
     **changes: object,
 ) -> machine_images.ImportedMachine:
-    settings = {
+    settings: dict[str, Any] = {
         "store": str(store),
         "max_size": 1 << 30,
         "declared": frozenset(),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from osc_lib.i18n import _
 
-from imageprep_client import errors
+from imageprep_client import errors, wording
 from imageprep_client.cli import base, options, output, predecessor, report
 from imageprep_client.oci.platform import Platform
 
@@ -59,9 +59,12 @@ class Run(base.Lister):
             output_env_file=parsed_args.output_env_file,
             output_images_file=parsed_args.output_images_file,
             ceph_vars_file=parsed_args.ceph_vars_file,
-            images_from=images.Location.parse(parsed_args.images_from)
+            images_from=images.place(parsed_args.images_from)
             if parsed_args.images_from
             else None,
+            carry=parsed_args.carry,
+            part_size=parsed_args.split_size << 20,
+            since=parsed_args.since,
             dry_run=parsed_args.dry_run,
             also_to=parsed_args.also_to,
             pin_digests=parsed_args.pin_digests,
@@ -70,6 +73,7 @@ class Run(base.Lister):
             nondistributable=parsed_args.nondistributable,
             keep_going=parsed_args.keep_going,
             recheck=parsed_args.recheck,
+            image_timeout=parsed_args.image_timeout,
             concurrency=parsed_args.concurrency,
             modify_concurrency=parsed_args.modify_concurrency,
             cleanup=parsed_args.cleanup,
@@ -101,7 +105,9 @@ class Run(base.Lister):
                 f"{count} of {total} {counted} failed", failures
             )
         self.summary = output.summary(result.rows)
-        self.next_step = _next_step(parsed_args, bool(result.failures))
+        self.next_step = _next_step(
+            parsed_args, bool(result.failures), result.carried
+        )
         return output.copies(result.rows)
 
     def _plan(self, parsed_args: argparse.Namespace) -> Plan | None:
@@ -118,7 +124,9 @@ class Run(base.Lister):
         )
 
 
-def _next_step(parsed_args: argparse.Namespace, failed: bool) -> str:
+def _next_step(
+    parsed_args: argparse.Namespace, failed: bool, carried: int
+) -> str:
     """What was written where, and what to do with it."""
     path = parsed_args.output_env_file
     plan = parsed_args.plan or parsed_args.plan_dir
@@ -135,7 +143,12 @@ def _next_step(parsed_args: argparse.Namespace, failed: bool) -> str:
         places.append(f"parameters written into plan {plan}")
     for name in filter(None, (parsed_args.report, parsed_args.report_html)):
         places.append(f"report written to {name}")
-    if path:
+    if carried:
+        places.append(
+            f"{wording.size(carried)} written to {parsed_args.carry}; next,"
+            f" at the site: run --from {parsed_args.carry}"
+        )
+    elif path:
         places.append(f"next: openstack overcloud deploy ... -e {path}")
     return "; ".join(places)
 
@@ -320,11 +333,12 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         default=None,
         help=_(
             "Read all images from this place instead of the registries in"
-            " their names: a registry, or image-serve:DIRECTORY or"
-            " oci:DIRECTORY that another run has filled. The signature policy"
-            " and the parameters go by the names"
+            " their names: a file that --carry made, or a registry,"
+            " image-serve:DIRECTORY or oci:DIRECTORY that another run has"
+            " filled. The signature policy and the parameters go by the names"
         ),
     )
+    _add_carrying(parser)
     parser.add_argument(
         "--cleanup",
         choices=("full", "partial", "none"),
@@ -344,6 +358,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         ),
     )
     options.add_concurrency_option(parser)
+    options.add_image_timeout_option(parser)
     parser.add_argument(
         "--modify-concurrency",
         metavar="<number>",
@@ -352,5 +367,38 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         help=_(
             "Images that are modified at once, at most (default: two for each"
             " processor)"
+        ),
+    )
+
+
+def _add_carrying(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--carry",
+        metavar="<file>",
+        default="",
+        help=_(
+            "Write all images, unmodified, into this archive instead of to"
+            " their destinations, for run --from at a site without a network."
+            " An interrupted run is gone on with"
+        ),
+    )
+    parser.add_argument(
+        "--since",
+        metavar="<file>",
+        default="",
+        help=_(
+            "With --carry: leave out the layers that the site has, by an"
+            " archive that was carried there before or by the --report of a"
+            " run there"
+        ),
+    )
+    parser.add_argument(
+        "--split-size",
+        metavar="<MiB>",
+        type=options.positive,
+        default=0,
+        help=_(
+            "With --carry: cut the archive into files of this size,"
+            " <file>.000, <file>.001 and so on"
         ),
     )

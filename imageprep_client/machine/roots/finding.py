@@ -113,6 +113,8 @@ def _folders(path: Path) -> list[Path]:
             entry
             for entry in path.iterdir()
             if not entry.name.startswith(".")
+            # A kept version of another root; see `replacement.versions`.
+            and "~" not in entry.name
             and entry.is_dir()
             and not entry.is_symlink()
         )

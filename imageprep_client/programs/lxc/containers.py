@@ -39,7 +39,10 @@ def _program(name: str) -> Program:
         {"LC_ALL": "C.UTF-8"},
         package="lxc",
         error=LxcError,
-        hints=(("Permission denied", "run it as root"),),
+        hints=(
+            ("Permission denied", "run it as root"),
+            ("Failed to rsync", "install the package rsync"),
+        ),
     )
 
 
@@ -69,6 +72,11 @@ class LxcContainers:
                 f"lxc-info: {name}: unknown state {told.strip()[:60]!r}"
             ) from None
 
+    def leader(self, name: str) -> int | None:
+        """The init of a container; None unless it runs."""
+        told = self._run("lxc-info", name, "--no-humanize", "--pid").strip()
+        return int(told) if told.isdigit() and int(told) > 0 else None
+
     def addresses(self, name: str) -> list[str]:
         """The IP addresses of a running container."""
         return self._run("lxc-info", name, "--no-humanize", "--ips").split()
@@ -80,6 +88,25 @@ class LxcContainers:
     def stop(self, name: str, seconds: int = 60) -> None:
         """Stop a container: cleanly if it does so in time, else killed."""
         self._run("lxc-stop", name, f"--timeout={seconds}")
+
+    def copy(self, name: str, new: str) -> None:
+        """Make a stopped container another one, with a snapshot of its root.
+
+        A root in a directory is not copied: the new container has an overlay
+        over it.
+        """
+        self._run(
+            "lxc-copy",
+            name,
+            f"--newname={new}",
+            "--snapshot",
+            "--logfile=/dev/stderr",
+            "--logpriority=ERROR",
+        )
+
+    def destroy(self, name: str) -> None:
+        """Delete a stopped container with its root."""
+        self._run("lxc-destroy", name)
 
     @contextlib.contextmanager
     def frozen(self, name: str) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from imageprep_client.programs.systemd.machines import (
     is_read_only,
+    machine_leader,
     machine_state,
     set_read_only,
 )
@@ -10,6 +11,8 @@ from imageprep_client.programs.systemd.units import (
     enable,
     is_running,
     reload,
+    start,
+    stop,
     version,
 )
 
@@ -18,8 +21,11 @@ __all__ = [
     "enable",
     "is_read_only",
     "is_running",
+    "machine_leader",
     "machine_state",
     "reload",
     "set_read_only",
+    "start",
+    "stop",
     "version",
 ]

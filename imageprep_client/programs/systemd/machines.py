@@ -39,6 +39,20 @@ def machine_state(name: str) -> str:
     raise _MACHINECTL.failure(("show",), told.stderr.strip())
 
 
+def machine_leader(name: str) -> int | None:
+    """The first process of a running machine; None unless it runs.
+
+    :raises SystemdError: when systemd cannot be asked.
+    """
+    told = _MACHINECTL.attempt("show", "--property=Leader", "--value", name)
+    leader = told.stdout.strip()
+    if told.status == 0 and leader.isdigit():
+        return int(leader)
+    if told.status == 0 or "No machine" in told.stderr:
+        return None
+    raise _MACHINECTL.failure(("show",), told.stderr.strip())
+
+
 def is_read_only(path: Path) -> bool:
     """Whether a root is marked read-only, as systemd does it."""
     for request, flag in (

@@ -46,3 +46,17 @@ def reload() -> None:
 def enable(unit: str) -> None:
     """Let a unit start with the host."""
     _SYSTEMCTL.run("enable", "--quiet", "--", unit)
+
+
+def start(unit: str) -> None:
+    """Start a unit, and wait until it has started."""
+    _SYSTEMCTL.run("start", "--", unit)
+
+
+def stop(unit: str, seconds: int) -> None:
+    """Stop a unit cleanly within these seconds, else by force."""
+    try:
+        _SYSTEMCTL.run("stop", "--", unit, timeout=seconds)
+    except SystemdError:
+        _SYSTEMCTL.run("kill", "--signal=SIGKILL", "--", unit, last=True)
+        _SYSTEMCTL.run("stop", "--", unit, last=True)

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
-from imageprep_client import errors
+from imageprep_client import deadlines, errors
 from imageprep_client.http import urls
+from imageprep_client.http.connections import Body
+from imageprep_client.http.timeouts import AdaptiveTimeout
 from imageprep_client.http.transport import (
     Response,
     Timeouts,
     Transports,
 )
 from imageprep_client.http.window import Window
-from imageprep_client.http.wire import Body
 from imageprep_client.retry import Retrier
 from imageprep_client.stores.registry import errors as answers
-from imageprep_client.stores.registry.auth import Authenticator
-from imageprep_client.stores.registry.hosts import Endpoint, Hosts
+from imageprep_client.stores.registry.auth.authenticator import Authenticator
+from imageprep_client.stores.registry.endpoints.hosts import Endpoint, Hosts
 
 USER_AGENT = "imageprep-client"
 MAX_REDIRECTS = 5
@@ -91,13 +93,14 @@ class RegistrySession:
         self._window = window
         self._hosts = hosts
         self._transports = transports
-        self._timeouts = timeouts.pair
+        self._connect_timeout = timeouts.connect
+        self._timeout = AdaptiveTimeout(timeouts.read)
         self._authenticator = Authenticator(
             endpoint.base,
             endpoint.host,
             hosts.credentials,
-            self._ask,
-            self._retry_token,
+            self._send_token_request,
+            self.retrier.retrying,
             hosts.token_servers(endpoint.host),
         )
 
@@ -190,7 +193,7 @@ class RegistrySession:
                 authorization = None
             with self._place(request):
                 response = self._send(
-                    request.method, url, headers, request.body
+                    request.method, url, headers, request.body, request.what
                 )
             response.redirected = not urls.same_origin(url, start)
             location = response.headers.get("Location")
@@ -224,23 +227,12 @@ class RegistrySession:
             return self._window.place(request.method)
         return contextlib.nullcontext()
 
-    def _retry_token(self, what: str, fetch: Callable[[], _T]) -> _T:
-        """Fetch a token; what fails in the end is not tried again outside.
-
-        Each attempt at a request would else have all those at its token.
-        """
-        try:
-            return self.retrier.retrying(what, fetch)
-        except errors.StoreError as error:
-            error.temporary = False
-            raise
-
-    def _ask(
+    def _send_token_request(
         self, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> Response:
         method = "GET" if body is None else "POST"
         headers = {"User-Agent": USER_AGENT, **headers}
-        return self._send(method, url, headers, body)
+        return self._send(method, url, headers, body, urls.shown(url))
 
     def _send(
         self,
@@ -248,7 +240,12 @@ class RegistrySession:
         url: str,
         headers: Mapping[str, str],
         body: bytes | Body | None,
+        what: str,
     ) -> Response:
+        """Send one request once.
+
+        :param what: its object: each attempt at it has the same.
+        """
         if answer := self._answered.pop((method, url), None):
             return answer
         _, host, port = urls.origin(url)
@@ -260,7 +257,19 @@ class RegistrySession:
                 authority += f":{port}"
             tls = self._hosts.tls_of(authority)
         transport = self._transports.of(tls)
-        return transport.send(method, url, headers, body, self._timeouts)
+        name = f"{method} {what}"
+        seconds = self._timeout.of(name, len(body or b""))
+        timeout = (self._connect_timeout, deadlines.bounded(seconds))
+        begin = time.monotonic()
+        try:
+            response = transport.send(method, url, headers, body, timeout)
+        except errors.Unreachable as error:
+            if error.is_timeout:
+                self._timeout.exceeded(name)
+            raise
+        self._timeout.answered(time.monotonic() - begin)
+        response.timed_out = functools.partial(self._timeout.exceeded, name)
+        return response
 
 
 def probe(

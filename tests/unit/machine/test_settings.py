@@ -77,7 +77,7 @@ def test_empty_declaration_says_what_the_unit_would_decide(
             "networks[1]: e is the name of two interfaces, on a and b",
         ),
         ("networks: ['a b']", "is not a name of an interface"),
-        ("networks: [{host: a, nam: b}]", "is none of: host, name"),
+        ("networks: [{host: a, label: b}]", "is none of: host, name"),
         ("networks: [1.5.6, {name: a}]", "networks[1].host: is not a text"),
         ("binds: [../a]", "is not an absolute path"),
         ("binds: [/a/../b]", "is not an absolute path"),

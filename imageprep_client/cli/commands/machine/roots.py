@@ -20,7 +20,10 @@ class MachineList(base.Lister):
     out.
     """
 
-    columns = ("Name", "Service", "Kind", "State", "Read Only", "Created")
+    columns = (
+        *("Name", "Service", "Kind", "State", "Read Only", "Created"),
+        "Versions",
+    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
@@ -35,7 +38,7 @@ class MachineList(base.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        from imageprep_client.client import machine
+        from imageprep_client.client import machine, machine_changes
 
         names: Sequence[str] = self.columns
         if parsed_args.long:
@@ -49,6 +52,9 @@ class MachineList(base.Lister):
                 root.state(),
                 root.is_read_only(),
                 columns.Age(root.created()),
+                format_columns.ListColumn(
+                    [kept.version for kept in machine_changes.kept(root)]
+                ),
             )
             if parsed_args.long:
                 row = (*row, columns.Size(root.size()), str(root.path))
@@ -71,9 +77,10 @@ class MachineShow(base.ShowOne):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Sequence[Any]]:
-        from imageprep_client.client import machine
+        from imageprep_client.client import machine, machine_changes
 
         root = machine.find(parsed_args.name, parsed_args.store)
+        kept = machine_changes.kept(root)
         fields = {
             "name": root.name,
             "service": machine.service(root.name),
@@ -87,5 +94,8 @@ class MachineShow(base.ShowOne):
             "settings": str(root.settings or ""),
             "bind_mounts": format_columns.ListColumn(root.bind_mounts),
             "networks": columns.Rows(root.networks),
+            "versions": format_columns.ListColumn(
+                [version.version for version in kept]
+            ),
         }
         return tuple(fields), tuple(fields.values())

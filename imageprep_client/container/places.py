@@ -1,9 +1,12 @@
-"""Where the images of an entry come from."""
+"""Where the images of an entry come from, and where they go."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from imageprep_client import errors
-from imageprep_client.heat.parameters import PrepareEntry
+from imageprep_client.heat.parameters import PrepareEntry, PrepareParameters
+from imageprep_client.host import undercloud
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
@@ -25,6 +28,15 @@ def below(path: str) -> str:
     """
     _, rest = references.split(path)
     return rest or path
+
+
+def stored(image: str) -> str:
+    """The repository of an image below a place that has those of a run.
+
+    :raises InvalidReference: when it is no image.
+    """
+    path = path_of(image, Reference.parse(image))
+    return references.check_repository(below(path))
 
 
 def source(image: str, entry: PrepareEntry) -> Reference:
@@ -71,3 +83,35 @@ def read_from(
         raise errors.InvalidFile(
             entry.path, f"{image}: {error}", key=f"{entry.key}.set"
         ) from error
+
+
+def location(
+    entry: PrepareEntry,
+    parameters: PrepareParameters,
+    undercloud_registry: Callable[[], str],
+) -> Location | None:
+    """The location that an entry names; None: nothing is copied.
+
+    :raises InvalidFile: when it is no location of images.
+    """
+    if not entry.push_destination:
+        return None
+    try:
+        if isinstance(entry.push_destination, str):
+            return Location.parse(entry.push_destination)
+        if parameters.local_registry:
+            return Location.of_host(parameters.local_registry, undercloud.PORT)
+        return Location.parse(undercloud_registry())
+    except errors.InvalidReference as error:
+        raise errors.InvalidFile(
+            entry.path, str(error), key=f"{entry.key}.push_destination"
+        ) from error
+
+
+def repository(path: str, location: Location) -> str:
+    """The repository at a location for an image; see `below`.
+
+    :param path: the name of the image without tag and digest.
+    :raises InvalidReference: when it is no repository.
+    """
+    return location.repository(below(path))

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.host import overlays
 from imageprep_client.host.directory import Directory
 from imageprep_client.host.reading import ReadableDirectory
 from imageprep_client.machine import names, scrub
@@ -22,7 +21,7 @@ from imageprep_client.machine.archives.packing import (
     pack,
 )
 from imageprep_client.machine.image import LAYERS, MachineFacts, MachineImage
-from imageprep_client.machine.roots import MachineRoot
+from imageprep_client.machine.roots import MachineRoot, overlays
 from imageprep_client.machine.scrub import Category, Scrub, ScrubbedPath
 from imageprep_client.observer import Observer
 from imageprep_client.programs import btrfs, lxc

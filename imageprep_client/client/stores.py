@@ -31,13 +31,16 @@ from imageprep_client.stores.archive import Archive
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.layout import LayoutRoot
 from imageprep_client.stores.memory import MemoryRegistry
-from imageprep_client.stores.registry import registries_conf
-from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.credentials import (
+from imageprep_client.stores.registry.auth.credentials import (
     Credentials,
     default_files,
 )
-from imageprep_client.stores.registry.hosts import Hosts, certificates
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.endpoints import registries_conf
+from imageprep_client.stores.registry.endpoints.hosts import (
+    Hosts,
+    certificates,
+)
 from imageprep_client.transfer.admission import Admits
 from imageprep_client.transfer.engine import CONCURRENCY
 from imageprep_client.trust.scopes import Subject
@@ -282,6 +285,22 @@ class Stores:
             for name in registries
             if name in known or hosts.is_listed(name)
         )
+
+    def login(self, registry: str) -> tuple[str, str] | None:
+        """User and password for a registry; None: there are none.
+
+        :raises InvalidFile: when a file of credentials cannot be used.
+        """
+        found = self._registries.hosts.credentials.find(registry)
+        if found is None or found.is_identity:
+            return None
+        return found.username, found.password
+
+    @property
+    def certificates(self) -> str:
+        """The authorities of the options, in PEM."""
+        path = self._options.cacert
+        return inputs.load(path).decode("ascii", "replace") if path else ""
 
     @contextlib.contextmanager
     def locked(self, waiting: Callable[[str], None]) -> Iterator[None]:

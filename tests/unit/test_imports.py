@@ -216,6 +216,16 @@ RULES: dict[str, tuple[str, ...]] = {
         "wording",
         "yaml",
     ),
+    "preload": (
+        "ansible",
+        "errors",
+        "host",
+        "observer",
+        "oci",
+        "stores.base",
+        "transfer",
+    ),
+    "preload.node": ("subprocess",),
     "client": (
         "trust",
         "ansible",

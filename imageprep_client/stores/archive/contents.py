@@ -117,8 +117,7 @@ class Contents:
 def parse(index: bytes, carried: bytes) -> Contents:
     """From both documents.
 
-    :raises InvalidContent, InvalidReference: when one is not as `Contents`
-        makes it.
+    :raises InvalidContent: when one is not as `Contents` makes it.
     """
     contents = Contents()
     try:
@@ -134,9 +133,14 @@ def parse(index: bytes, carried: bytes) -> Contents:
             )
         for digest, one in document["left_out"].items():
             contents.left_out[digests.check(digest)] = _left_out(one)
-    except (LookupError, TypeError, AttributeError) as error:
+    except (
+        errors.InvalidReference,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:
         raise errors.InvalidContent(
-            f"{INDEX} or {CARRIED}: not as specified: {error!r}"
+            f"{INDEX} or {CARRIED}: not as specified: {error}"
         ) from None
     return contents
 

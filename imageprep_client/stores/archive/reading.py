@@ -104,10 +104,7 @@ class Archive:
                     raise errors.InvalidFile(
                         str(self.path), str(error), hint=_HINT
                     ) from None
-                except (
-                    errors.InvalidContent,
-                    errors.InvalidReference,
-                ) as error:
+                except errors.InvalidContent as error:
                     parts.close()
                     raise errors.InvalidFile(
                         str(self.path), str(error), hint=error.hint or _HINT

@@ -17,13 +17,11 @@ from imageprep_client.http.window import Window
 from imageprep_client.observer import Observer
 from imageprep_client.oci import reference as references
 from imageprep_client.retry import Retrier, RetryPolicy
-from imageprep_client.stores.registry import hosts as addresses
-from imageprep_client.stores.registry import (
-    replicas,
-    session,
-)
-from imageprep_client.stores.registry.catalog import RegistryCatalog
-from imageprep_client.stores.registry.hosts import Endpoint, Hosts
+from imageprep_client.stores.registry import session
+from imageprep_client.stores.registry.endpoints import hosts as addresses
+from imageprep_client.stores.registry.endpoints import replicas
+from imageprep_client.stores.registry.endpoints.hosts import Endpoint, Hosts
+from imageprep_client.stores.registry.lists.catalog import RegistryCatalog
 from imageprep_client.stores.registry.repository import RepositoryRequests
 from imageprep_client.stores.registry.store import RegistryStore
 
@@ -136,9 +134,9 @@ class RegistryClient:
             for place in route.mirrors
             if mirrored and not route.blocked_by
         ]
-        ways = self.hosts.candidates(*route.location.key)
+        endpoints = self.hosts.candidates(*route.location.key)
         return RegistryStore(
-            ways[0].host,
+            endpoints[0].host,
             replicas.Replicas(home, mirrors),
             is_destination=is_destination,
         )
@@ -185,7 +183,7 @@ class RegistryClient:
     def _registry(
         self, name: str, insecure: bool, first: session.Request | None = None
     ) -> session.RegistrySession:
-        """The registry, settled.
+        """The registry, at the endpoint that answers.
 
         :param first: what it will be asked first, where that is known.
         """
@@ -195,10 +193,10 @@ class RegistryClient:
             return known
         answers: list[Response] = []
 
-        def probe(way: Endpoint) -> bool:
+        def probe(endpoint: Endpoint) -> bool:
             begin = time.monotonic()
             answer = session.probe(
-                way, self._transports, self._timeouts, first
+                endpoint, self._transports, self._timeouts, first
             )
             self._took[key] = time.monotonic() - begin
             if answer is not None:
@@ -211,7 +209,7 @@ class RegistryClient:
         )
         try:
             endpoint = looking.retrying(
-                name, lambda: self.hosts.settle(name, probe, insecure)
+                name, lambda: self.hosts.select_endpoint(name, probe, insecure)
             )
         except errors.Unreachable as error:
             if self._advise and error.errno == errno.ECONNREFUSED:

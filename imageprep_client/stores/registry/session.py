@@ -15,18 +15,18 @@ from typing import TypeVar
 
 from imageprep_client import deadlines, errors
 from imageprep_client.http import urls
-from imageprep_client.http.patience import Patience
+from imageprep_client.http.connections import Body
+from imageprep_client.http.timeouts import AdaptiveTimeout
 from imageprep_client.http.transport import (
     Response,
     Timeouts,
     Transports,
 )
 from imageprep_client.http.window import Window
-from imageprep_client.http.wire import Body
 from imageprep_client.retry import Retrier
 from imageprep_client.stores.registry import errors as answers
-from imageprep_client.stores.registry.auth import Authenticator
-from imageprep_client.stores.registry.hosts import Endpoint, Hosts
+from imageprep_client.stores.registry.auth.authenticator import Authenticator
+from imageprep_client.stores.registry.endpoints.hosts import Endpoint, Hosts
 
 USER_AGENT = "imageprep-client"
 MAX_REDIRECTS = 5
@@ -94,12 +94,12 @@ class RegistrySession:
         self._hosts = hosts
         self._transports = transports
         self._connect_timeout = timeouts.connect
-        self._patience = Patience(timeouts.read)
+        self._timeout = AdaptiveTimeout(timeouts.read)
         self._authenticator = Authenticator(
             endpoint.base,
             endpoint.host,
             hosts.credentials,
-            self._ask,
+            self._send_token_request,
             self.retrier.retrying,
             hosts.token_servers(endpoint.host),
         )
@@ -227,7 +227,7 @@ class RegistrySession:
             return self._window.place(request.method)
         return contextlib.nullcontext()
 
-    def _ask(
+    def _send_token_request(
         self, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> Response:
         method = "GET" if body is None else "POST"
@@ -258,17 +258,17 @@ class RegistrySession:
             tls = self._hosts.tls_of(authority)
         transport = self._transports.of(tls)
         name = f"{method} {what}"
-        seconds = self._patience.of(name, len(body or b""))
+        seconds = self._timeout.of(name, len(body or b""))
         timeout = (self._connect_timeout, deadlines.bounded(seconds))
         begin = time.monotonic()
         try:
             response = transport.send(method, url, headers, body, timeout)
         except errors.Unreachable as error:
             if error.is_timeout:
-                self._patience.exceeded(name)
+                self._timeout.exceeded(name)
             raise
-        self._patience.answered(time.monotonic() - begin)
-        response.timed_out = functools.partial(self._patience.exceeded, name)
+        self._timeout.answered(time.monotonic() - begin)
+        response.timed_out = functools.partial(self._timeout.exceeded, name)
         return response
 
 

@@ -17,12 +17,14 @@ from imageprep_client.stores.registry import (
     blob,
     deletion,
     description,
-    fallback,
-    listing,
     resolving,
 )
+from imageprep_client.stores.registry.endpoints.replicas import (
+    Replica,
+    Replicas,
+)
+from imageprep_client.stores.registry.lists import fallback, listing
 from imageprep_client.stores.registry.recent import Recent
-from imageprep_client.stores.registry.replicas import Replica, Replicas
 from imageprep_client.stores.registry.session import RegistrySession, Request
 from imageprep_client.stores.registry.uploads import Uploads
 

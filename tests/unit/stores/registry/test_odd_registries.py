@@ -13,10 +13,11 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.http import transport
-from imageprep_client.stores.registry import auth, registries_conf
+from imageprep_client.stores.registry.auth import authenticator as auth
+from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.credentials import Credentials
-from imageprep_client.stores.registry.hosts import Hosts
+from imageprep_client.stores.registry.endpoints import registries_conf
+from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer
@@ -404,7 +405,7 @@ def may_have(hosts: Hosts, known: Credentials, host: str) -> bool:
         f"https://{host}",
         host,
         known,
-        mock.create_autospec(auth.Ask, instance=True),
+        mock.create_autospec(auth.SendTokenRequest, instance=True),
         lambda what, fetch: fetch(),
         hosts.token_servers(host),
     )

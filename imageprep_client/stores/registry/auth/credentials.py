@@ -123,7 +123,7 @@ class Credentials:
         for key in keys:
             helper = helpers.get(key)
             if isinstance(helper, str):
-                found = _ask(helper, _server(key), path)
+                found = _run_helper(helper, _server(key), path)
                 if found:
                     return found
             if key in auths:
@@ -132,7 +132,7 @@ class Credentials:
                     return found
         store = document.get("credsStore")
         if isinstance(store, str) and store:
-            return _ask(store, _server(keys[-1]), path)
+            return _run_helper(store, _server(keys[-1]), path)
         return None
 
 
@@ -272,7 +272,7 @@ def _decode(
     return None
 
 
-def _ask(
+def _run_helper(
     helper: str, server: str, path: Path | Inline
 ) -> RegistryCredential | None:
     """What the credential helper of that name knows; None when nothing.

@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
-from imageprep_client.http import heads, urls
-from imageprep_client.http.heads import Broken, Head
+from imageprep_client.http import messages, urls
+from imageprep_client.http.messages import Broken, ResponseHead
 
 #: Bytes of an answer's head, and of what chunks have around them.
 _MAX_HEAD = 64 * 1024
@@ -44,7 +44,7 @@ class Body(Protocol):
     def __len__(self) -> int: ...
 
 
-class Raw(Protocol):
+class RawResponse(Protocol):
     """An answer whose body is read as it comes."""
 
     @property
@@ -91,13 +91,13 @@ class _Connection:
         poll.register(self._socket, select.POLLIN)
         return not poll.poll(0)
 
-    def ask(
+    def send(
         self,
         method: str,
         head: bytes,
         body: bytes | Body | None,
         timeout: Timeout,
-    ) -> Answer:
+    ) -> DirectResponse:
         """One exchange, up to the head of its answer."""
         connecting, self._patience = timeout
         each = self._patience
@@ -106,7 +106,7 @@ class _Connection:
             self._wait_for(each if body is None else max(connecting, each))
             self.heard = False
             self._send(head, body)
-            return Answer(self, self._receive(), method)
+            return DirectResponse(self, self._receive(), method)
         except BaseException:
             self.close()
             raise
@@ -125,10 +125,10 @@ class _Connection:
                 raise
             self._is_whole = False
 
-    def _receive(self) -> Head:
+    def _receive(self) -> ResponseHead:
         self.begin()
         for _ in range(_MAX_INTERIM):
-            head = Head(self._up_to(b"\r\n\r\n", _MAX_HEAD))
+            head = ResponseHead(self._up_to(b"\r\n\r\n", _MAX_HEAD))
             if head.status >= 200:
                 return head
         raise Broken("no final answer")
@@ -193,14 +193,14 @@ class _Connection:
         self._socket.close()
 
 
-class Answer:
+class DirectResponse:
     """An answer whose body is read as it comes.
 
     Once it is read to its end, its connection serves others.
     """
 
     def __init__(
-        self, connection: _Connection, head: Head, method: str
+        self, connection: _Connection, head: ResponseHead, method: str
     ) -> None:
         self.status = head.status
         self.headers: Mapping[str, str] = head.headers
@@ -299,14 +299,14 @@ class Connections:
         self._kept = kept
         self._idle: dict[urls.Origin, collections.deque[_Connection]] = {}
 
-    def ask(
+    def send(
         self,
         method: str,
         url: str,
         headers: Mapping[str, str],
         body: bytes | Body | None,
         timeout: Timeout,
-    ) -> Answer:
+    ) -> DirectResponse:
         """Send a request; the answer is given when its head is there.
 
         :raises OSError: `Broken` among them; the connection is closed then.
@@ -314,14 +314,14 @@ class Connections:
         """
         origin = urls.origin(url)
         length = None if body is None else len(body)
-        head = heads.request(method, url, headers, length)
+        head = messages.request_head(method, url, headers, length)
         idle = self._idle.setdefault(origin, collections.deque())
         while (kept := _pop(idle)) is not None:
             if not kept.is_usable():
                 kept.close()
                 continue
             try:
-                return kept.ask(method, head, body, timeout)
+                return kept.send(method, head, body, timeout)
             except ConnectionError:
                 # A server closes an idle connection whenever it likes: this
                 # request may have met that (RFC 9110, section 9.2.2).
@@ -329,7 +329,7 @@ class Connections:
                     raise
                 break
         made = self._connect(origin, timeout[0])
-        return _Connection(made, idle, self._kept).ask(
+        return _Connection(made, idle, self._kept).send(
             method, head, body, timeout
         )
 

@@ -10,14 +10,14 @@ import string
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.http import heads
+from imageprep_client.http import messages
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
 def test_request() -> None:
     """A request says what, where, and how long its body is."""
-    head = heads.request(
+    head = messages.request_head(
         "PUT", "http://h.example:5000/v2/?a=b%2Fc", {"Accept": "x"}, 3
     )
     assert head == (
@@ -41,7 +41,7 @@ def test_length_of_request(
     method: str, length: int | None, given: bytes | None
 ) -> None:
     """Who could have a body says that there is none."""
-    head = heads.request(method, "http://h/", {}, length)
+    head = messages.request_head(method, "http://h/", {}, length)
     _, found, text = head.partition(b"Content-Length: ")
     assert (text[:-4] if found else None) == given
 
@@ -58,7 +58,7 @@ def test_length_of_request(
 )
 def test_host(url: str, host: bytes) -> None:
     """The host is named as in a URL, without the port that is implied."""
-    assert b"\r\nHost: " + host + b"\r\n" in heads.request(
+    assert b"\r\nHost: " + host + b"\r\n" in messages.request_head(
         "GET", url, {}, None
     )
 
@@ -78,20 +78,20 @@ def test_host(url: str, host: bytes) -> None:
 )
 def test_target(url: str, target: bytes) -> None:
     """What cannot be in a URL is encoded, what can be is left alone."""
-    assert heads.request("GET", url, {}, None).split(b" ")[1] == target
+    assert messages.request_head("GET", url, {}, None).split(b" ")[1] == target
 
 
 @pytest.mark.parametrize("value", ["a\r\nX: b", "a\nX: b", "a\rb", "a\r\n"])
 def test_no_header_hides_in_another(value: str) -> None:
     """A value with a line end is refused; more tries would not help."""
     with pytest.raises(errors.ServerFault, match="line end") as caught:
-        heads.request("GET", "http://h/", {"Accept": value}, None)
+        messages.request_head("GET", "http://h/", {"Accept": value}, None)
     assert not caught.value.temporary
 
 
 def test_answer() -> None:
     """Names are alike in any case; what is repeated is a list."""
-    head = heads.Head(
+    head = messages.ResponseHead(
         b"HTTP/1.1 401 No way\r\nwww-authenticate: Basic\r\n"
         b"WWW-Authenticate:\t Bearer x \r\nEmpty:\r\n\r\n"
     )
@@ -131,8 +131,8 @@ def test_answer() -> None:
 )
 def test_no_answer(data: bytes) -> None:
     """What is malformed, or can be read in two ways, is refused."""
-    with pytest.raises(heads.Broken):
-        heads.Head(data)
+    with pytest.raises(messages.Broken):
+        messages.ResponseHead(data)
 
 
 @pytest.mark.parametrize(
@@ -140,8 +140,8 @@ def test_no_answer(data: bytes) -> None:
 )
 def test_no_length(text: bytes) -> None:
     """A length is a number."""
-    head = heads.Head(OK + b"Content-Length: " + text + b"\r\n\r\n")
-    with pytest.raises(heads.Broken, match="length"):
+    head = messages.ResponseHead(OK + b"Content-Length: " + text + b"\r\n\r\n")
+    with pytest.raises(messages.Broken, match="length"):
         head.length("GET")
 
 
@@ -168,7 +168,7 @@ def test_length(
     status: int, method: str, fields: bytes, length: int | None
 ) -> None:
     """How long a body is, is told as RFC 9112, section 6.3 has it."""
-    head = heads.Head(b"HTTP/1.1 %d X\r\n%s\r\n" % (status, fields))
+    head = messages.ResponseHead(b"HTTP/1.1 %d X\r\n%s\r\n" % (status, fields))
     assert head.length(method) == length
 
 
@@ -185,7 +185,7 @@ def test_length(
 )
 def test_keeping_alive(version: bytes, fields: bytes, keeps: bool) -> None:
     """Whether there can be another request, the server says."""
-    head = heads.Head(b"HTTP/%s 200\r\n%s\r\n" % (version, fields))
+    head = messages.ResponseHead(b"HTTP/%s 200\r\n%s\r\n" % (version, fields))
     assert head.keeps_alive is keeps
 
 
@@ -204,6 +204,6 @@ def test_as_the_standard_library() -> None:
         lines = [f"{name}: {value}" for name, value in fields.items()]
         data = "\r\n".join([*lines, "", ""]).encode()
         theirs = http.client.parse_headers(io.BytesIO(data))
-        ours = heads.Head(OK + data).headers
+        ours = messages.ResponseHead(OK + data).headers
         for name in fields:
             assert ours[name] == ", ".join(theirs.get_all(name) or [])

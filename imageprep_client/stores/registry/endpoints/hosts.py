@@ -18,8 +18,8 @@ from imageprep_client.http import urls
 from imageprep_client.http.transport import TLS
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.redaction import redacted
-from imageprep_client.stores.registry.credentials import Credentials
-from imageprep_client.stores.registry.registries_conf import (
+from imageprep_client.stores.registry.auth.credentials import Credentials
+from imageprep_client.stores.registry.endpoints.registries_conf import (
     Pull,
     RegistriesConf,
 )
@@ -35,7 +35,7 @@ _PHYSICAL = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One way to speak to a registry.
+    """A URL of a registry, and how it is contacted.
 
     :ivar host: ``host[:port]`` of the server, the key of its credentials.
     :ivar base: URL that ``/v2/...`` is appended to.
@@ -146,8 +146,8 @@ class Hosts:
         }
         self._lock = threading.Lock()
         self._locks: dict[tuple[str, bool], threading.Lock] = {}
-        self._settled: dict[tuple[str, bool], Endpoint] = {}
-        self._ways: dict[tuple[str, bool], tuple[Endpoint, ...]] = {}
+        self._selected: dict[tuple[str, bool], Endpoint] = {}
+        self._endpoints: dict[tuple[str, bool], tuple[Endpoint, ...]] = {}
 
     def route(self, registry: str, repository: str) -> RepositoryLocations:
         """Where a repository is, as the configuration has it.
@@ -193,7 +193,7 @@ class Hosts:
     def candidates(
         self, name: str, insecure: bool = False
     ) -> tuple[Endpoint, ...]:
-        """The ways to speak to a registry, to be tried in this order.
+        """The endpoints of a registry, in the order in which they are tried.
 
         Each repository asks; the files of the host are looked at once.
 
@@ -201,11 +201,13 @@ class Hosts:
         :param insecure: as if it were listed.
         """
         key = (name, insecure)
-        if key not in self._ways:
-            self._ways[key] = self._find_ways(name, insecure)
-        return self._ways[key]
+        if key not in self._endpoints:
+            self._endpoints[key] = self._find_endpoints(name, insecure)
+        return self._endpoints[key]
 
-    def _find_ways(self, name: str, insecure: bool) -> tuple[Endpoint, ...]:
+    def _find_endpoints(
+        self, name: str, insecure: bool
+    ) -> tuple[Endpoint, ...]:
         if "://" in name:
             parts = urllib.parse.urlsplit(name)
             host, path = parts.netloc, parts.path
@@ -218,24 +220,24 @@ class Hosts:
             tls = dataclasses.replace(tls, verify=False)
         secure = Endpoint(host, f"https://{host}", tls)
         plain = Endpoint(host, f"http://{host}", tls)
-        ways: tuple[Endpoint, ...] = (secure,)
+        endpoints: tuple[Endpoint, ...] = (secure,)
         if insecure:
-            ways = (secure, plain)
+            endpoints = (secure, plain)
         elif urls.is_loopback(urls.host_of(host)):
             unverified = dataclasses.replace(
                 secure, tls=dataclasses.replace(tls, verify=False)
             )
             # Who gave a certificate for it wants it to be checked.
-            ways = (
+            endpoints = (
                 (secure, plain)
                 if tls.ca_files
                 else (secure, unverified, plain)
             )
-        if len(ways) > 1 and _has_port(host):
+        if len(endpoints) > 1 and _has_port(host):
             # Servers of TLS answer a plain request at once, while servers
             # of plain HTTP may wait for ever on what TLS sends first.
-            ways = (plain, *ways[:-1])
-        return ways
+            endpoints = (plain, *endpoints[:-1])
+        return endpoints
 
     def tls_of(self, host: str) -> TLS:
         """The TLS policy of any ``host[:port]``, token servers included.
@@ -258,13 +260,13 @@ class Hosts:
             break
         return TLS(not self.is_listed(host), tuple(cas), cert, key)
 
-    def settle(
+    def select_endpoint(
         self,
         name: str,
         probe: Callable[[Endpoint], bool],
         insecure: bool = False,
     ) -> Endpoint:
-        """The way this registry is spoken to from now on.
+        """The endpoint that is used for a registry from now on.
 
         :param name, insecure: as for `candidates`.
         :param probe: whether a registry answers there; called once for each
@@ -275,31 +277,31 @@ class Hosts:
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
-            settled = self._settled.get(key)
-            if settled is None:
-                settled = self._choose(self.candidates(*key), probe)
-                self._settled[key] = settled
-        return settled
+            selected = self._selected.get(key)
+            if selected is None:
+                selected = self._choose(self.candidates(*key), probe)
+                self._selected[key] = selected
+        return selected
 
     @staticmethod
     def _choose(
-        ways: tuple[Endpoint, ...], probe: Callable[[Endpoint], bool]
+        endpoints: tuple[Endpoint, ...], probe: Callable[[Endpoint], bool]
     ) -> Endpoint:
-        if len(ways) == 1:
-            return ways[0]
+        if len(endpoints) == 1:
+            return endpoints[0]
         failure: errors.Unreachable | None = None
-        for way in ways:
+        for endpoint in endpoints:
             try:
-                if probe(way):
-                    return way
+                if probe(endpoint):
+                    return endpoint
             except errors.Unreachable as error:
-                # What the first way says is about the network, what later
+                # The first error is about the network; what later
                 # ones say often only that they were the wrong one; but a
                 # certificate that was seen and refused is the reason.
                 if failure is None or isinstance(error, errors.Unverified):
                     failure = error
         raise failure or errors.ServerFault(
-            f"{ways[0].host}: no registry answers there"
+            f"{endpoints[0].host}: no registry answers there"
         )
 
     def token_servers(self, host: str) -> Collection[str]:
@@ -315,7 +317,7 @@ class Hosts:
             return sorted(
                 {
                     endpoint.host
-                    for endpoint in self._settled.values()
+                    for endpoint in self._selected.values()
                     if not endpoint.is_secure
                 }
             )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from imageprep_client import errors
 from imageprep_client.oci import reference as references
-from imageprep_client.stores.registry import listing
+from imageprep_client.stores.registry.lists import listing
 from imageprep_client.stores.registry.session import RegistrySession, Request
 
 _NO_CATALOG = (

@@ -20,7 +20,7 @@ from imageprep_client import errors
 from imageprep_client.http import urls
 from imageprep_client.http.transport import Response
 from imageprep_client.stores.registry import errors as answers
-from imageprep_client.stores.registry.credentials import (
+from imageprep_client.stores.registry.auth.credentials import (
     Credentials,
     RegistryCredential,
 )
@@ -48,7 +48,7 @@ _PART = re.compile(
 _CLIENT = "imageprep-client"
 
 
-class Ask(Protocol):
+class SendTokenRequest(Protocol):
     """Sends a GET, or a POST of a body; redirects are not followed."""
 
     def __call__(
@@ -57,7 +57,7 @@ class Ask(Protocol):
 
 
 #: Does named work until it is done or permanently fails.
-Retry = Callable[[str, Callable[[], "_Token"]], "_Token"]
+RetryToken = Callable[[str, Callable[[], "_Token"]], "_Token"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class Authenticator:
 
     :param base: URL of the registry.
     :param host: its ``host[:port]``, the key of its credentials.
-    :param ask: how a token server is asked.
+    :param send: sends a request to a token server.
     :param retry: does work again while it fails for now. Failures of the
         token server are no attempts at the request that wants the token.
     :param token_servers: URLs of token servers on other sites that the user
@@ -142,15 +142,15 @@ class Authenticator:
         base: str,
         host: str,
         credentials: Credentials,
-        ask: Ask,
-        retry: Retry,
+        send: SendTokenRequest,
+        retry: RetryToken,
         token_servers: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._base = base
         self._host = host
         self._credentials = credentials
-        self._ask = ask
+        self._send = send
         self._retry = retry
         self._token_servers = token_servers
         self._clock = clock
@@ -336,7 +336,7 @@ class Authenticator:
             joint = "&" if urllib.parse.urlsplit(realm).query else "?"
             url = f"{realm}{joint}{urllib.parse.urlencode(query)}"
             headers = {"Authorization": credential.basic} if credential else {}
-            response = self._ask(url, headers)
+            response = self._send(url, headers)
         if response.status != 200:
             # Redirects are no answer either: they are never followed here.
             error = answers.from_response(response, f"{self._host}: no token")
@@ -364,7 +364,7 @@ class Authenticator:
             "scope": " ".join(scopes),
             "refresh_token": credential.password,
         }
-        return self._ask(
+        return self._send(
             realm,
             {"Content-Type": "application/x-www-form-urlencoded"},
             urllib.parse.urlencode(form).encode(),

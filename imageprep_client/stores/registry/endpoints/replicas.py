@@ -9,7 +9,7 @@ from imageprep_client import errors
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import verify
 from imageprep_client.stores.registry.blob import Download
-from imageprep_client.stores.registry.registries_conf import Pull
+from imageprep_client.stores.registry.endpoints.registries_conf import Pull
 from imageprep_client.stores.registry.repository import RepositoryRequests
 from imageprep_client.stores.registry.session import RegistrySession, Request
 

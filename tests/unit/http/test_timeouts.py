@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from imageprep_client.http.patience import Patience
+from imageprep_client.http.timeouts import AdaptiveTimeout
 
 
-def after(seconds: float, count: int = 100) -> Patience:
-    """The patience with a server whose answers take so long."""
-    patience = Patience(60)
+def after(seconds: float, count: int = 100) -> AdaptiveTimeout:
+    """The timeout of a server whose answers take so long."""
+    timeout = AdaptiveTimeout(60)
     for _ in range(count):
-        patience.answered(seconds)
-    return patience
+        timeout.answered(seconds)
+    return timeout
 
 
 def test_prompt_servers_are_noticed_soon() -> None:
@@ -23,23 +23,23 @@ def test_prompt_servers_are_noticed_soon() -> None:
 def test_slow_servers_have_more_time() -> None:
     """A server has many times as long as its answers take on average."""
     assert after(1).of("GET x") == pytest.approx(20, rel=0.1)
-    assert Patience(60).of("GET x") > 5
+    assert AdaptiveTimeout(60).of("GET x") > 5
 
 
 def test_timeouts_double_the_time_of_a_request() -> None:
     """A request that had no answer gets longer; others do not."""
-    patience = after(0.01)
+    timeout = after(0.01)
     times = []
     for _ in range(6):
-        times.append(patience.of("GET x"))
-        patience.exceeded("GET x")
+        times.append(timeout.of("GET x"))
+        timeout.exceeded("GET x")
     assert times == pytest.approx([4, 8, 16, 32, 60, 60])
-    assert patience.of("GET y") == pytest.approx(4)
+    assert timeout.of("GET y") == pytest.approx(4)
 
 
 def test_large_bodies_take_longer() -> None:
     """A server has time to store what it was sent, within the limit."""
-    patience = after(0.01)
-    assert patience.of("PUT x", 10 << 20) == pytest.approx(14)
-    assert patience.of("PUT x", 10 << 30) == 60
-    assert Patience(2).of("GET x") == 2
+    timeout = after(0.01)
+    assert timeout.of("PUT x", 10 << 20) == pytest.approx(14)
+    assert timeout.of("PUT x", 10 << 30) == 60
+    assert AdaptiveTimeout(2).of("GET x") == 2

@@ -11,8 +11,8 @@ from typing import Self
 
 import pytest
 
-from imageprep_client.http import urls, wire
-from imageprep_client.http.heads import Broken
+from imageprep_client.http import connections, urls
+from imageprep_client.http.messages import Broken
 
 URL = "http://h.example/x"
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -36,12 +36,12 @@ class Servers:
         self.made = 0
         self._scripts = list(scripts)
         self._threads: list[threading.Thread] = []
-        self.connections = wire.Connections(self._connect, 2)
+        self.connections = connections.Connections(self._connect, 2)
 
-    def ask(
-        self, method: str = "GET", body: bytes | wire.Body | None = None
-    ) -> wire.Answer:
-        return self.connections.ask(method, URL, {}, body, TIMEOUT)
+    def send(
+        self, method: str = "GET", body: bytes | connections.Body | None = None
+    ) -> connections.DirectResponse:
+        return self.connections.send(method, URL, {}, body, TIMEOUT)
 
     def wait(self) -> None:
         """Until all scripts that were begun are at their end."""
@@ -98,7 +98,7 @@ class Pieces:
         return iter(self._pieces)
 
 
-def everything(answer: wire.Answer, size: int = 1000) -> bytes:
+def everything(answer: connections.DirectResponse, size: int = 1000) -> bytes:
     return b"".join(iter(lambda: answer.read(size), b""))
 
 
@@ -128,10 +128,10 @@ def test_bodies(kind: str, size: int) -> None:
     body, again = BODIES[kind]
     scripts = [OK + body, EMPTY] if again else [OK + body]
     with Servers(scripts, [EMPTY]) as servers:
-        answer = servers.ask()
+        answer = servers.send()
         assert everything(answer, size) == b"some text"
         assert answer.read(size) == b""
-        assert servers.ask().status == 200
+        assert servers.send().status == 200
         assert servers.made == (1 if again else 2)
 
 
@@ -147,15 +147,15 @@ def test_bodies(kind: str, size: int) -> None:
 def test_no_body(method: str, answer: bytes) -> None:
     """Where there can be no body, none is waited for."""
     with Servers([answer, EMPTY]) as servers:
-        assert servers.ask(method).read(10) == b""
-        servers.ask()
+        assert servers.send(method).read(10) == b""
+        servers.send()
         assert servers.made == 1
 
 
 def test_reads_of_nothing() -> None:
     """A read of no bytes is no end."""
     with Servers([OK + b"Content-Length: 2\r\n\r\nab"]) as servers:
-        answer = servers.ask()
+        answer = servers.send()
         assert answer.read(0) == b""
         assert everything(answer) == b"ab"
 
@@ -177,7 +177,7 @@ def test_reads_of_nothing() -> None:
 def test_broken_bodies(body: bytes) -> None:
     """A body that ends early, or not at all, is an error."""
     with Servers([OK + body]) as servers:
-        answer = servers.ask()
+        answer = servers.send()
         with pytest.raises(Broken):
             everything(answer)
         answer.close()
@@ -196,14 +196,14 @@ def test_broken_bodies(body: bytes) -> None:
 def test_no_answers(answer: bytes) -> None:
     """Who gives no answer, or no end of it, is given up."""
     with Servers([answer]) as servers, pytest.raises(Broken):
-        servers.ask("POST")
+        servers.send("POST")
 
 
 def test_early_answers() -> None:
     """Answers before the answer are passed over."""
     early = b"HTTP/1.1 100 x\r\n\r\nHTTP/1.1 103 x\r\nLink: y\r\n\r\n"
     with Servers([early + EMPTY]) as servers:
-        answer = servers.ask()
+        answer = servers.send()
         assert (answer.status, answer.headers.get("link")) == (200, None)
 
 
@@ -213,7 +213,7 @@ def test_early_answers() -> None:
 def test_sends_bodies(body: bytes | Pieces) -> None:
     """Bodies are sent with their length."""
     with Servers([EMPTY]) as servers:
-        servers.ask("PUT", body)
+        servers.send("PUT", body)
         sent = body if isinstance(body, bytes) else b"".join(body)
         head, _, data = servers.asked[0].partition(b"\r\n\r\n")
         assert data == sent
@@ -225,10 +225,10 @@ def test_answer_without_reading() -> None:
     refusal = b"HTTP/1.1 413 x\r\nContent-Length: 2\r\n\r\nno"
     large = Pieces(*[bytes(100_000)] * 50)
     with Servers([refusal], [EMPTY], reads=False) as servers:
-        answer = servers.ask("PUT", large)
+        answer = servers.send("PUT", large)
         assert (answer.status, everything(answer)) == (413, b"no")
         servers.reads = True
-        servers.ask()
+        servers.send()
         assert servers.made == 2
 
 
@@ -245,25 +245,25 @@ def test_failing_body() -> None:
 
     with Servers([EMPTY], [EMPTY]) as servers:
         with pytest.raises(LookupError):
-            servers.ask("PUT", Failing())
-        servers.ask()
+            servers.send("PUT", Failing())
+        servers.send()
         assert servers.made == 2
 
 
 def test_closed_while_idle() -> None:
     """A connection that its server closed is not used again."""
     with Servers([EMPTY], [EMPTY]) as servers:
-        servers.ask("POST")
+        servers.send("POST")
         servers.wait()
-        servers.ask("POST")
+        servers.send("POST")
         assert servers.made == 2
 
 
 def test_what_comes_unasked() -> None:
     """What is behind an answer is never taken for the next one."""
     with Servers([EMPTY + EMPTY[:5], EMPTY], [EMPTY]) as servers:
-        servers.ask()
-        assert servers.ask().status == 200
+        servers.send()
+        assert servers.send().status == 200
         assert servers.made == 2
 
 
@@ -273,8 +273,8 @@ def test_closed_under_a_request(method: str) -> None:
     if it changes nothing.
     """
     with Servers([EMPTY, b""], [EMPTY]) as servers:
-        servers.ask()
-        assert servers.ask(method).status == 200
+        servers.send()
+        assert servers.send(method).status == 200
         assert (servers.made, len(servers.asked)) == (2, 3)
 
 
@@ -284,18 +284,18 @@ def test_closed_under_a_request(method: str) -> None:
 def test_not_sent_again(method: str, answer: bytes) -> None:
     """What may have changed something, or was answered, is sent once."""
     with Servers([EMPTY, answer], [EMPTY]) as servers:
-        servers.ask()
+        servers.send()
         with pytest.raises(Broken):
-            servers.ask(method)
+            servers.send(method)
         assert servers.made == 1
-        servers.ask()
+        servers.send()
 
 
 def test_unread_answers() -> None:
     """An answer that nobody reads ends its connection."""
     with Servers([OK + b"Content-Length: 2\r\n\r\nab"], [EMPTY]) as servers:
-        servers.ask().close()
-        servers.ask()
+        servers.send().close()
+        servers.send()
         assert servers.made == 2
 
 
@@ -303,9 +303,9 @@ def test_keeps_some() -> None:
     """Not more connections are kept than are wanted."""
     body = OK + b"Content-Length: 1\r\n\r\na"
     with Servers(*[[body, body]] * 3, [body]) as servers:
-        first = [servers.ask() for _ in range(3)]
+        first = [servers.send() for _ in range(3)]
         assert [everything(answer) for answer in first] == [b"a"] * 3
-        second = [servers.ask() for _ in range(3)]
+        second = [servers.send() for _ in range(3)]
         assert servers.made == 4
         for answer in second:
             answer.close()
@@ -315,12 +315,12 @@ def test_silence() -> None:
     """Who says nothing is waited for as long as was wanted."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = silent.getsockname()
-        connections = wire.Connections(
+        pool = connections.Connections(
             lambda origin, timeout: socket.create_connection(address, timeout),
             1,
         )
         with pytest.raises(TimeoutError):
-            connections.ask("GET", URL, {}, None, (5.0, 0.01))
+            pool.send("GET", URL, {}, None, (5.0, 0.01))
 
 
 @pytest.mark.parametrize(
@@ -345,10 +345,10 @@ def test_trickled_framing(answer: bytes) -> None:
                 stop.wait(0.02)
 
     thread = threading.Thread(target=trickle)
-    connections = wire.Connections(lambda origin, timeout: ours, 1)
+    pool = connections.Connections(lambda origin, timeout: ours, 1)
     thread.start()
     with pytest.raises(TimeoutError):
-        everything(connections.ask("GET", URL, {}, None, (5.0, 0.5)))
+        everything(pool.send("GET", URL, {}, None, (5.0, 0.5)))
     stop.set()
     ours.close()
     thread.join()

@@ -14,7 +14,7 @@ _FIRST, _WEIGHT = 0.5, 1 / 8
 _STORING = 1024 * 1024
 
 
-class Patience:
+class AdaptiveTimeout:
     """Timeouts that follow the times which a server's answers take.
 
     A request without an answer is noticed soon where other answers are

@@ -25,7 +25,7 @@ class Broken(ConnectionError):
     """What came is no answer, or not all of one."""
 
 
-def request(
+def request_head(
     method: str, url: str, headers: Mapping[str, str], length: int | None
 ) -> bytes:
     """The head of a request, as it is sent.
@@ -88,7 +88,7 @@ class Headers(Mapping[str, str]):
         return len(self._fields)
 
 
-class Head:
+class ResponseHead:
     """The head of an answer.
 
     What two readers could take differently is refused.

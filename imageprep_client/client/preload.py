@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 from imageprep_client import errors
 from imageprep_client.client import policies
@@ -11,9 +12,12 @@ from imageprep_client.client.stores import (
     RegistryOptions,
     Stores,
 )
+from imageprep_client.container.request import PrepareRequest
+from imageprep_client.host import undercloud
 from imageprep_client.observer import Observer
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
+from imageprep_client.plans.base import Plan
 from imageprep_client.preload import demand, preloading, report
 from imageprep_client.preload.request import (
     NODES_PER_REGISTRY,
@@ -35,6 +39,7 @@ __all__ = [
     "PreloadRequest",
     "PreloadResult",
     "Preloading",
+    "PrepareRequest",
     "SiteRow",
     "pairs",
     "status",
@@ -55,6 +60,43 @@ class Preloading:
 
     def __init__(self, options: RegistryOptions | None = None) -> None:
         self._options = options or RegistryOptions()
+
+    def of_deployment(
+        self,
+        request: PreloadRequest,
+        environments: PrepareRequest,
+        *,
+        groups: Mapping[str, str],
+        plan: Plan | None = None,
+        observer: Observer = _SILENT,
+    ) -> tuple[Preloading, PreloadRequest]:
+        """A request for the images of a deployment.
+
+        :param environments: its environments, roles and image table.
+        :param groups: the role of each group of the inventory.
+        :returns: what carries it out, with the settings for registries that
+            the environments have.
+        :raises InputError: when they cannot be used.
+        """
+        from imageprep_client.container import deployment
+
+        inputs = deployment.read(environments, plan)
+        for warning in inputs.warnings:
+            observer.warning(warning)
+        options = self._options.with_parameters(inputs.parameters)
+        with Stores(options, observer) as stores:
+            roles, every = deployment.images_of_roles(
+                inputs,
+                list(dict.fromkeys(groups.values())),
+                source=stores.source,
+                undercloud_registry=undercloud.registry,
+                observer=observer,
+                concurrency=request.concurrency or CONCURRENCY,
+            )
+        lists = {group: roles[role] for group, role in groups.items()}
+        return Preloading(options), dataclasses.replace(
+            request, lists={**request.lists, **lists}, others=every
+        )
 
     def preload(
         self,

@@ -15,9 +15,11 @@ from imageprep_client.cli import base, columns, options
 if TYPE_CHECKING:
     from imageprep_client.client.preload import (
         NodeRow,
+        Preloading,
         PreloadRequest,
         PreloadResult,
     )
+    from imageprep_client.observer import Observer
 
 _COLUMNS = (
     "Host",
@@ -54,11 +56,14 @@ class _Preload(base.Lister):
         from imageprep_client.client import preload
 
         request = self._request(parsed_args)
+        preloading = preload.Preloading(options.registry_options(parsed_args))
         with self.observing() as observer:
             told = _Told(observer.note)
-            result = preload.Preloading(
-                options.registry_options(parsed_args)
-            ).preload(
+            if _names_deployment(parsed_args):
+                preloading, request = self._of_deployment(
+                    parsed_args, preloading, request, observer
+                )
+            result = preloading.preload(
                 request,
                 observer=observer,
                 on_node=told.node,
@@ -80,9 +85,15 @@ class _Preload(base.Lister):
     def _request(self, parsed_args: argparse.Namespace) -> PreloadRequest:
         from imageprep_client.client import preload
 
-        if not parsed_args.images:
+        if parsed_args.groups and not _names_deployment(parsed_args):
             raise errors.InvalidArgument(
-                "no images: name lists by --images <group>=<file>"
+                "--group: the roles are those of a deployment; name it by -e,"
+                " --plan or --plan-dir"
+            )
+        if not parsed_args.images and not _names_deployment(parsed_args):
+            raise errors.InvalidArgument(
+                "no images: name a deployment by -e, --plan or --plan-dir, or"
+                " lists by --images <group>=<file>"
             )
         return preload.PreloadRequest(
             inventory=parsed_args.inventory,
@@ -95,6 +106,42 @@ class _Preload(base.Lister):
             timeout=parsed_args.timeout,
             report_file=parsed_args.report,
             concurrency=parsed_args.concurrency,
+        )
+
+    def _of_deployment(
+        self,
+        parsed_args: argparse.Namespace,
+        preloading: Preloading,
+        request: PreloadRequest,
+        observer: Observer,
+    ) -> tuple[Preloading, PreloadRequest]:
+        """The request with the images of a deployment."""
+        from imageprep_client.client import images, preload
+
+        plan = None
+        if parsed_args.plan or parsed_args.plan_dir:
+            from imageprep_client.client import cloud, plans
+
+            plan = plans.open_plan(
+                parsed_args.plan,
+                directory=parsed_args.plan_dir,
+                connect=lambda: cloud.connect(self),
+            )
+        return preloading.of_deployment(
+            request,
+            preload.PrepareRequest(
+                environment_files=parsed_args.environment_files,
+                environment_directories=[
+                    *images.environment_directories(),
+                    *parsed_args.environment_directories,
+                ],
+                roles_files=parsed_args.roles_files,
+                release=parsed_args.release,
+                template_file=parsed_args.template_file,
+            ),
+            groups=preload.pairs("--group", parsed_args.groups),
+            plan=plan,
+            observer=observer,
         )
 
     def _next_step(
@@ -159,6 +206,15 @@ class PreloadStatus(base.Lister):
                 f"{count} of {total} nodes failed", failures
             )
         return _table(result)
+
+
+def _names_deployment(parsed_args: argparse.Namespace) -> bool:
+    return bool(
+        parsed_args.environment_files
+        or parsed_args.environment_directories
+        or parsed_args.plan
+        or parsed_args.plan_dir
+    )
 
 
 class _Told:
@@ -236,6 +292,35 @@ def _add_demand(parser: argparse.ArgumentParser) -> None:
         metavar="<pattern>",
         default=None,
         help=_("Host pattern of ansible that selects some of the hosts"),
+    )
+    options.add_deployment_options(parser)
+    plan = parser.add_mutually_exclusive_group()
+    plan.add_argument(
+        "--plan",
+        metavar="<name>",
+        default=None,
+        help=_(
+            "Deployment plan in the cloud's object store whose environments"
+            " and roles are read before the other files. Only with this"
+            " option authentication is needed"
+        ),
+    )
+    plan.add_argument(
+        "--plan-dir",
+        metavar="<directory>",
+        default=None,
+        help=_("The same for a plan in a directory"),
+    )
+    parser.add_argument(
+        "--group",
+        metavar="<group>=<role>",
+        action="append",
+        dest="groups",
+        default=[],
+        help=_(
+            "Role of the hosts of a group: they get the images of its"
+            " services (repeatable)"
+        ),
     )
     parser.add_argument(
         "--images",

@@ -302,6 +302,10 @@ class AnsibleError(ImagePrepError):
     """A run of ansible did not come to its end."""
 
 
+class PreloadError(ImagePrepError):
+    """A site or a node lacks an image."""
+
+
 class ModifyError(ImagePrepError):
     """An image could not be changed; there is no result of it.
 

@@ -22,10 +22,14 @@ import urllib3.util.connection
 
 from imageprep_client import errors
 from imageprep_client.host import inputs
-from imageprep_client.http import proxies, urls, wire
-from imageprep_client.http.heads import LENGTH, Broken
+from imageprep_client.http import (
+    connections,
+    proxies,
+    urls,
+)
+from imageprep_client.http.connections import Body, RawResponse, Timeout
 from imageprep_client.http.limits import Pace, TooSlow
-from imageprep_client.http.wire import Body, Raw, Timeout
+from imageprep_client.http.messages import LENGTH, Broken
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +81,7 @@ class Response:
     """
 
     def __init__(
-        self, method: str, url: str, raw: Raw, patience: float
+        self, method: str, url: str, raw: RawResponse, patience: float
     ) -> None:
         self._raw = raw
         self._pace = Pace(patience)
@@ -199,7 +203,7 @@ class Transport:
         self._tls = tls
         self._lock = threading.Lock()
         self._context: ssl.SSLContext | None = None
-        self._direct = wire.Connections(self._connect, size)
+        self._direct = connections.Connections(self._connect, size)
         self._proxies = proxies.Proxies(self._tls_context, size)
 
     def send(
@@ -217,9 +221,11 @@ class Transport:
         # Compressed answers are a way to fill memory, and their bytes are
         # not the ones that a digest speaks of.
         headers = {"Accept-Encoding": "identity", **headers}
-        ask = self._proxies.ask if self._proxies.of(url) else self._direct.ask
+        send = (
+            self._proxies.send if self._proxies.of(url) else self._direct.send
+        )
         try:
-            raw = ask(method, url, headers, body, timeout)
+            raw = send(method, url, headers, body, timeout)
         except (urllib3.exceptions.HTTPError, OSError, UnicodeError) as error:
             raise _unreachable(url, error) from None
         if _log.isEnabledFor(logging.DEBUG):

@@ -25,6 +25,7 @@ from tests import mixed_faults
 #: right by then.
 _BARS = {2.0: (60.0, 1.0), 5.0: (300.0, 0.9)}
 _LONGEST = 600.0
+_KEPT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL")
 #: A cause that a failed run may name: what the registries did.
 _CAUSES = re.compile(
     r"timed out|\b(429|50[0234]|400)\b|closed|expected \d+|digest is|reset"
@@ -49,12 +50,13 @@ def _run(
         pathlib.Path(home, "env.yaml").write_text(site.environment)
         pathlib.Path(home, "table.j2").write_text(site.table)
         words = ["-e", "env.yaml", "--template-file", "table.j2"]
+        kept = {key: os.environ[key] for key in _KEPT if key in os.environ}
         begin = time.monotonic()
         try:
             done = subprocess.run(
                 [program, "image-prepare", "run", *words, *options.words],
                 cwd=home,
-                env={"HOME": home, "PATH": os.environ["PATH"]},
+                env={**kept, "HOME": home},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

@@ -4,6 +4,7 @@ from imageprep_client.programs.systemd.machines import (
     is_read_only,
     machine_leader,
     machine_state,
+    set_read_only,
 )
 from imageprep_client.programs.systemd.units import (
     SystemdError,
@@ -33,6 +34,7 @@ __all__ = [
     "reload",
     "reload_files",
     "restart",
+    "set_read_only",
     "start",
     "stop",
     "version",

@@ -172,7 +172,7 @@ import sys
 from imageprep_client.observer import Observer
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.hosts import Hosts
+from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.transfer.copies import Copy
 from imageprep_client.transfer.engine import copy_all
 host, path = sys.argv[1:]

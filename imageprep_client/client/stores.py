@@ -21,6 +21,7 @@ from imageprep_client.http import urls
 from imageprep_client.http.transport import Timeouts
 from imageprep_client.observer import Observer
 from imageprep_client.oci import reference as references
+from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.redaction import redacted
 from imageprep_client.oci.reference import DOCKER_HUB, Reference
@@ -31,13 +32,16 @@ from imageprep_client.stores.archive import Archive
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.layout import LayoutRoot
 from imageprep_client.stores.memory import MemoryRegistry
-from imageprep_client.stores.registry import registries_conf
-from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.credentials import (
+from imageprep_client.stores.registry.auth.credentials import (
     Credentials,
     default_files,
 )
-from imageprep_client.stores.registry.hosts import Hosts, certificates
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.endpoints import registries_conf
+from imageprep_client.stores.registry.endpoints.hosts import (
+    Hosts,
+    certificates,
+)
 from imageprep_client.transfer.admission import Admits
 from imageprep_client.transfer.engine import CONCURRENCY
 from imageprep_client.trust.scopes import Subject
@@ -139,6 +143,8 @@ class Stores:
 
     :param policy: of registries. With `ONE_ATTEMPT`, one that does not
         answer within a few seconds is given up.
+    :param lookasides: whether signatures may be read from web servers beside
+        the registries.
     """
 
     def __init__(
@@ -148,6 +154,7 @@ class Stores:
         *,
         policy: RetryPolicy = PATIENT,
         concurrency: int = CONCURRENCY,
+        lookasides: bool = True,
     ) -> None:
         self._options = options
         self._registries = RegistryClient(
@@ -159,7 +166,7 @@ class Stores:
             advise=undercloud.advice,
         )
         self._trust = policies.Opening(
-            options.signature_policy, options.cacert
+            options.signature_policy, options.cacert, remote=lookasides
         )
         self._trees: dict[str, ImageServeTree] = {}
         self._layouts: dict[str, LayoutRoot] = {}
@@ -182,6 +189,12 @@ class Stores:
         """
         subject = Subject.local(local) if local else Subject.of(reference)
         return self._trust.trust.admission(subject, local or str(reference))
+
+    def signatures(
+        self, reference: Reference, manifest: Descriptor
+    ) -> Sequence[bytes]:
+        subject = Subject.of(reference)
+        return self._trust.trust.beside(subject, manifest)
 
     def destination(
         self, push_destination: str, repository: str
@@ -282,6 +295,35 @@ class Stores:
             for name in registries
             if name in known or hosts.is_listed(name)
         )
+
+    def is_open(self, place: str, repository: str) -> bool:
+        """Whether others may read what is sent to a registry.
+
+        It may be spoken to without verified TLS, over a network.
+        """
+        if self._home(place) is not None:
+            return False
+        hosts = self._registries.hosts
+        route = hosts.route(place, repository).location
+        return not urls.is_loopback(urls.host_of(route.registry)) and (
+            route.insecure or hosts.is_listed(route.registry)
+        )
+
+    def login(self, registry: str) -> tuple[str, str] | None:
+        """User and password for a registry; None: there are none.
+
+        :raises InvalidFile: when a file of credentials cannot be used.
+        """
+        found = self._registries.hosts.credentials.find(registry)
+        if found is None or found.is_identity:
+            return None
+        return found.username, found.password
+
+    @property
+    def certificates(self) -> str:
+        """The authorities of the options, in PEM."""
+        path = self._options.cacert
+        return inputs.load(path).decode("ascii", "replace") if path else ""
 
     @contextlib.contextmanager
     def locked(self, waiting: Callable[[str], None]) -> Iterator[None]:

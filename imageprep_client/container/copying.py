@@ -69,6 +69,7 @@ class Copying:
             current=self._tags.known(
                 item.push_destination, item.repository, item.tag
             ),
+            timeout=self._request.image_timeout,
         )
 
     def read(self, item: WorkItem, destination: base.Store) -> Copy:

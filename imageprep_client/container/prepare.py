@@ -9,11 +9,11 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from imageprep_client import catalog as catalogs
 from imageprep_client import errors
-from imageprep_client.container import notices, worklist
+from imageprep_client.container import deployment, notices, worklist
 from imageprep_client.container.carrying import Carriage, Carrying
 from imageprep_client.container.copying import Copying, row
+from imageprep_client.container.deployment import Inputs
 from imageprep_client.container.discovery import queries, versioned
 from imageprep_client.container.discovery.availability import (
     Availability,
@@ -29,7 +29,7 @@ from imageprep_client.container.request import (
     Row,
 )
 from imageprep_client.container.results import ceph, naming, outputs
-from imageprep_client.heat import environment, parameters, roles, services
+from imageprep_client.heat import parameters
 from imageprep_client.observer import ImageOutcome, Observer
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
@@ -70,7 +70,7 @@ def prepare(
     :raises StoreError: nothing could be done.
     """
     outputs.check(request, plan)
-    inputs = _read(request, plan)
+    inputs = deployment.read(request, plan)
     for warning in inputs.warnings:
         observer.warning(warning)
     vars_text = (
@@ -126,60 +126,13 @@ def prepare(
     return dataclasses.replace(result, error=error)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Inputs:
-    """The input, read before any network is used."""
-
-    parameters: parameters.PrepareParameters
-    catalog: catalogs.Catalog
-    selections: Sequence[worklist.Selection]
-    warnings: Sequence[str]
-
-
-def _read(request: PrepareRequest, plan: Plan | None) -> _Inputs:
-    """Read plan, environments, roles and table; check all of it."""
-    layers: list[environment.EnvironmentFile] = []
-    stored_roles = None
-    if plan is not None:
-        content = plan.read()
-        layers.extend(
-            environment.from_data(data, name)
-            for name, data in content.environments
-        )
-        stored_roles = content.roles
-    paths = environment.collect(
-        request.environment_files, request.environment_directories
-    )
-    own = [environment.load(path) for path in paths]
-    layers.extend(own)
-    merged = environment.merge(layers)
-    deployment_roles: Sequence[roles.Role] = ()
-    if request.roles_files:
-        deployment_roles = roles.load(request.roles_files)
-    elif stored_roles is not None:
-        deployment_roles = roles.parse(stored_roles, "roles_data.yaml")
-    wanted = parameters.parse(merged)
-    release = request.release or environment.release_of(own)
-    catalog = catalogs.load(release or catalogs.DEFAULT_RELEASE)
-    if request.template_file:
-        catalog = catalog.with_template(request.template_file)
-    notices.check_variables(wanted, catalog)
-    outputs.spare(request, own)
-    enabled = services.enabled(merged, deployment_roles)
-    selections = worklist.select(wanted, catalog, enabled)
-    warnings = notices.notices(
-        wanted, catalog, selections, release_named=release is not None
-    )
-    return _Inputs(wanted, catalog, selections, tuple(warnings))
-
-
 class _Run:
     """The part of a preparation that uses the network."""
 
     def __init__(
         self,
         request: PrepareRequest,
-        inputs: _Inputs,
+        inputs: Inputs,
         open_stores: OpenStores,
         workspaces: Workspaces,
         observer: Observer,
@@ -212,7 +165,7 @@ class _Run:
             request, workspaces, self._patient, self._copying, observer
         )
         self._carriage = carrying and Carriage(
-            carrying, self._copying, self._patient.source, known, observer
+            carrying, self._copying, self._patient, known, observer
         )
 
     def discover(
@@ -243,6 +196,7 @@ class _Run:
             known=self._content,
             stored=self._request.images_from is not None,
             destination=destination,
+            timeout=self._request.image_timeout,
         )
         self._descriptors.update(found.descriptors)
         return found.pins

@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 from imageprep_client import errors
 from imageprep_client.heat.parameters import PrepareParameters
 from imageprep_client.observer import ImageOutcome
+from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
@@ -50,6 +51,8 @@ class PrepareRequest:
     :ivar referrers: how signatures and other artefacts are copied.
     :ivar nondistributable: whether non-distributable layers with URLs are
         copied as well.
+    :ivar image_timeout: seconds in which work on one image may be under way;
+        None: any time.
     :ivar recheck: look at all content of images that registries have,
         however lately it was seen.
     :ivar keep_going: whether the others are copied when an image fails, be it
@@ -82,6 +85,7 @@ class PrepareRequest:
     nondistributable: bool = False
     keep_going: bool = False
     recheck: bool = False
+    image_timeout: float | None = None
     concurrency: int = 0
     modify_concurrency: int = 0
     cleanup: str = "full"
@@ -194,6 +198,15 @@ class ImageStores(Protocol):
 
     def admission(self, reference: Reference) -> Admits | None:
         """What decides whether an image may be copied; None: it may."""
+        ...
+
+    def signatures(
+        self, reference: Reference, manifest: Descriptor
+    ) -> Sequence[bytes]:
+        """Those that a manifest of an image has beside its registry.
+
+        :raises StoreError: when one cannot be read.
+        """
         ...
 
     def destination(

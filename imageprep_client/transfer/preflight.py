@@ -30,6 +30,7 @@ from imageprep_client.transfer.copies import (
     ResolvedTag,
     Unprobed,
 )
+from imageprep_client.transfer.image_time import ImageTime
 from imageprep_client.transfer.known import Answers, KeepsChecks, KnownContent
 from imageprep_client.transfer.workers import Workers
 
@@ -146,9 +147,13 @@ class Preflight:
 
     def _resolve(self, image: ImageCopy) -> None:
         """Find out what an image consists of, if it has to be copied."""
+        self._observer.image_started(image.copy.name)
+        with image.timed():
+            self._find_out(image)
+
+    def _find_out(self, image: ImageCopy) -> None:
         copy, ask = image.copy, self._answers.get
         where = (copy.source.registry, copy.source.repository)
-        self._observer.image_started(copy.name)
         with image.blame("resolve", "destination"):
             image.current = _current(image)
         with image.blame("resolve", "source"):
@@ -286,7 +291,8 @@ class Preflight:
 
     def _locate(self, copy: BlobCopy) -> None:
         """Find out whether the destination has the blob, anywhere."""
-        copy.state = self._probed(copy)
+        with ImageTime.shared([image.time for image in copy.images]):
+            copy.state = self._probed(copy)
         if copy.location is None and (repository := _mount_from(copy)):
             copy.state = MountFrom(repository)
 

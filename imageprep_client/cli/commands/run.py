@@ -73,6 +73,7 @@ class Run(base.Lister):
             nondistributable=parsed_args.nondistributable,
             keep_going=parsed_args.keep_going,
             recheck=parsed_args.recheck,
+            image_timeout=parsed_args.image_timeout,
             concurrency=parsed_args.concurrency,
             modify_concurrency=parsed_args.modify_concurrency,
             cleanup=parsed_args.cleanup,
@@ -153,60 +154,7 @@ def _next_step(
 
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
-    from imageprep_client.client import releases
-
-    parser.add_argument(
-        "-e",
-        "--environment-file",
-        metavar="<file>",
-        action="append",
-        dest="environment_files",
-        default=[],
-        help=_("Heat environment file (repeat for several; later ones win)"),
-    )
-    parser.add_argument(
-        "--environment-directory",
-        metavar="<directory>",
-        action="append",
-        dest="environment_directories",
-        default=[],
-        help=_(
-            "Directory whose .yaml files are read, sorted, before those of"
-            " -e (repeatable); ~/.tripleo/environments is always read when"
-            " it exists"
-        ),
-    )
-    parser.add_argument(
-        "-r",
-        "--roles-file",
-        metavar="<file>",
-        action="append",
-        dest="roles_files",
-        default=[],
-        help=_(
-            "File with a list of roles (repeatable); only images of their"
-            " enabled services are prepared. Without roles, all are"
-        ),
-    )
-    parser.add_argument(
-        "--release",
-        metavar="<release>",
-        default=None,
-        help=_(
-            "Release whose image table is used (default: the one that the"
-            " header of an environment file names, else {default}); one of:"
-            " {releases}"
-        ).format(
-            default=releases.DEFAULT_RELEASE,
-            releases=", ".join(releases.releases()),
-        ),
-    )
-    parser.add_argument(
-        "--template-file",
-        metavar="<file>",
-        default=None,
-        help=_("Image table of your own, a jinja2 template"),
-    )
+    options.add_deployment_options(parser)
     plan = parser.add_mutually_exclusive_group()
     plan.add_argument(
         "--plan",
@@ -357,6 +305,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         ),
     )
     options.add_concurrency_option(parser)
+    options.add_image_timeout_option(parser)
     parser.add_argument(
         "--modify-concurrency",
         metavar="<number>",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
@@ -74,6 +74,13 @@ class NewArchive:
             self._left_out[blob.digest] = LeftOut(
                 blob.size, tuple({*names, repository})
             )
+
+    def sign(
+        self, repository: str, digest: str, blobs: Sequence[bytes]
+    ) -> None:
+        """Keep the signatures that a manifest has beside its registry."""
+        with self._lock:
+            self.contents.signatures[repository, digest] = list(blobs)
 
     def lacks_on_purpose(self, descriptor: Descriptor) -> bool:
         """Whether a blob is left out."""
@@ -225,8 +232,8 @@ class NewArchive:
         self.prepare()
         needed = self._needed()
         with self.reported():
-            self._compact(needed)
-            used = {d for d in needed if d not in self.blobs}
+            used = needed.intersection(self._left_out)
+            self._compact(needed - used)
             self.contents.left_out = {
                 digest: self._left_out[digest] for digest in used
             }
@@ -262,15 +269,14 @@ class NewArchive:
     def _compact(self, needed: set[str]) -> None:
         """Remove what was begun and is not needed after all."""
         end = 0
-        for digest, member in sorted(
-            self.blobs.items(), key=lambda item: item[1].start
-        ):
-            if digest not in needed:
-                continue
+        kept = [m for d, m in self.blobs.items() if d in needed]
+        self.blobs = {}
+        for member in sorted(kept, key=lambda member: member.start):
+            moved = member
             if member.start != end:
-                member = self._move(member, end)
-                self.blobs[digest] = member
-            end = member.end
+                moved = self._move(member, end)
+            self.blobs[blob_digest(member.name)] = moved
+            end = moved.end
         self._end = end
         self._parts.truncate(end)
 
@@ -292,6 +298,11 @@ class NewArchive:
             contents.LAYOUT: contents.LAYOUT_CONTENT,
             contents.INDEX: self.contents.index(),
             contents.CARRIED: self.contents.carried(),
+            **{
+                contents.signature_name(*key, number): blob
+                for key, blobs in self.contents.signatures.items()
+                for number, blob in enumerate(blobs, 1)
+            },
         }
         sums = [
             f"{hashlib.sha256(content).hexdigest()}  {name}\n"
@@ -300,7 +311,7 @@ class NewArchive:
         sums += [
             f"{digest.partition(':')[2]}  {member.name}\n"
             for digest, member in self.blobs.items()
-            if digest.startswith("sha256:") and member.end <= self._end
+            if digest.startswith("sha256:")
         ]
         documents[contents.SUMS] = "".join(sums).encode()
         for name, content in documents.items():

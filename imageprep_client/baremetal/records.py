@@ -221,7 +221,7 @@ def settings(found: BaremetalImages) -> dict[tuple[str, str], str]:
 def metal3(found: BaremetalImages, endpoint: str) -> dict[str, str]:
     """The ``image`` of a Metal3 host that is to have this image.
 
-    :param endpoint: URL of Glance.
+    :param endpoint: URL of Glance, without a version.
     :raises InvalidArgument: when there is no whole-disk image.
     """
     disk = found.role(DISK)

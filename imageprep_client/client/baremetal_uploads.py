@@ -28,6 +28,7 @@ from imageprep_client.baremetal.registration import (
 from imageprep_client.client.locations import tagged
 from imageprep_client.client.stores import RegistryOptions, Stores
 from imageprep_client.observer import Observer
+from imageprep_client.oci import reference as references
 from imageprep_client.stores import base
 from imageprep_client.transfer.engine import CONCURRENCY
 
@@ -91,7 +92,7 @@ class BaremetalUploads:
         if "/" not in name:
             glance = self._glance()
             return records.metal3(records.find(glance, name), glance.endpoint)
-        place, image = _place(name)
+        place, image = tagged(name)
         if references.is_transport(place):
             raise errors.InvalidArgument(
                 f"{name}: nodes deploy from registries",

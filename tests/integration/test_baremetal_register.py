@@ -280,8 +280,7 @@ def test_show_list_and_delete(cloud: Cloud) -> None:
 
 def test_metal3(cloud: Cloud) -> None:
     """A Metal3 host gets the URL of the disk and its checksum."""
-    _large(cloud)
-    (row,) = cloud.register("--whole-disk", "large.raw")
+    (row,) = cloud.register("--whole-disk", "disk.qcow2")
     command = ("image-prepare", "baremetal", "show", cloud.name, "--metal3")
     shown = json.loads(cloud(*command, *ROW).stdout)
     (image,) = cloud.images()
@@ -289,7 +288,7 @@ def test_metal3(cloud: Cloud) -> None:
         "url": f"{cloud.services.image}/v2/images/{row['ID']}/file",
         "checksum": image["os_hash_value"],
         "checksumType": image["os_hash_algo"],
-        "format": "raw",
+        "format": "qcow2",
     }
 
 

@@ -288,8 +288,8 @@ def add_concurrency_option(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=CONCURRENCY,
         help=_(
-            "Requests at once, at most (default: %(default)s); each registry"
-            " gets as many of them as it answers promptly"
+            "Requests at once to each registry, at most (default:"
+            " %(default)s); a registry that limits the rate gets fewer"
         ),
     )
 

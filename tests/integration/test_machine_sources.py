@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -72,8 +73,8 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
             *("ed25519", "sign", expire),
         )
         told = keys.gpg("--with-colons", "--list-keys", f"{name}@x.invalid")
-        line = next(x for x in told.decode().split("\n") if x[:3] == "fpr")
-        keys.fingerprints[name] = line.split(":")[9]
+        (found,) = re.findall(r"(?m)^fp\w:+([0-9A-F]{40}):", told.decode())
+        keys.fingerprints[name] = found
     names = [f"{name}@x.invalid" for name in ("good", "expired")]
     keys.ring.write_bytes(keys.gpg("--export", *names, "revoked@x.invalid"))
     yield keys

@@ -87,6 +87,7 @@ class _Documents:
                 {
                     "name": image.name,
                     "pull": str(image.pinned),
+                    "id": image.identifier,
                     "digest": image.descriptor.digest,
                     "blobs": [[b.digest, b.size] for b in image.blobs],
                 }

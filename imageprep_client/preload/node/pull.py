@@ -119,7 +119,8 @@ class Storage:
         return found
 
     def missing(self, images):
-        """Bytes that have to come for these images, and bytes that are free.
+        """Sizes of the blobs that have to come for these images, bytes that
+        are free, and where.
 
         Layers that other images brought are there already.
         """
@@ -142,7 +143,7 @@ class Storage:
         while not os.path.exists(root):
             root = os.path.dirname(root)
         disk = os.statvfs(root)
-        return sum(blobs.values()), disk.f_bavail * disk.f_frsize, root
+        return blobs, disk.f_bavail * disk.f_frsize, root
 
 
 class Pull:
@@ -154,6 +155,9 @@ class Pull:
         self.storage = Storage(job["timeout"])
         self.unreached = 0
         self.failed = False
+        self.blobs = {}
+        self.began = time.time()
+        self.taken = 0
 
     def run(self):
         """Bring what is missing; returns the exit status."""
@@ -162,7 +166,8 @@ class Pull:
         lacking = [i for i in images if i["digest"] not in there]
         needed = free = 0
         if lacking:
-            needed, free, root = self.storage.missing(lacking)
+            self.blobs, free, root = self.storage.missing(lacking)
+            needed = sum(self.blobs.values())
         say(missing=needed, free=free, lacking=len(lacking))
         if self.job["only_look"]:
             return 0
@@ -176,8 +181,11 @@ class Pull:
         for image in images:
             if image["digest"] in there:
                 self.name(image, there[image["digest"]])
-        for first in range(0, len(lacking), BATCH):
-            self.batch(lacking[first : first + BATCH], words)
+        self.began = time.time()
+        count = 1 if self.job["rate"] else BATCH
+        for first in range(0, len(lacking), count):
+            self.batch(lacking[first : first + count], words)
+            self.pace(lacking[first : first + count])
         if lacking:
             self.verify(images)
         return 1 if self.failed else 0
@@ -219,6 +227,15 @@ class Pull:
                 self.tag(image, image["id"], began)
             else:
                 self.bring(image, words)
+
+    def pace(self, images):
+        """Pause until what came is what the rate lets come."""
+        for image in images:
+            for digest, _ in image["blobs"]:
+                self.taken += self.blobs.pop(digest, 0)
+        if self.job["rate"]:
+            due = self.began + self.taken / self.job["rate"]
+            time.sleep(max(0.0, due - time.time()))
 
     def bring(self, image, words):
         """Pull one image by its digest, and tag it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 
 import pytest
 
@@ -75,3 +76,23 @@ def test_nodes_of_one_machine_share_it() -> None:
 def test_nothing_to_do() -> None:
     """Without nodes it takes no time."""
     assert simulate([], 8, Figures()).seconds == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "nodes", "window"), [(50, 20, 8), (1, 1000, 8), (1, 1000, 12)]
+)
+def test_guide_has_the_figures(count: int, nodes: int, window: int) -> None:
+    """The table of the user guide is what the simulation says."""
+    result = simulate([site(nodes, 4 * _GB)] * count, window, Figures())
+    cells = [
+        f"{count} of {nodes}",
+        str(window),
+        f"{result.filling:.0f} s",
+        f"{result.pulling:.0f} s",
+        str(result.waves),
+        f"{result.processor:.0f} s",
+        result.limit,
+    ]
+    row = "   * - " + "\n     - ".join(cells) + "\n"
+    guide = pathlib.Path(__file__).parents[3] / "doc/source/user/preload.rst"
+    assert row in guide.read_text()

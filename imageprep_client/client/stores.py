@@ -296,6 +296,19 @@ class Stores:
             if name in known or hosts.is_listed(name)
         )
 
+    def is_open(self, place: str, repository: str) -> bool:
+        """Whether others may read what is sent to a registry.
+
+        It may be spoken to without verified TLS, over a network.
+        """
+        if self._home(place) is not None:
+            return False
+        hosts = self._registries.hosts
+        route = hosts.route(place, repository).location
+        return not urls.is_loopback(urls.host_of(route.registry)) and (
+            route.insecure or hosts.is_listed(route.registry)
+        )
+
     def login(self, registry: str) -> tuple[str, str] | None:
         """User and password for a registry; None: there are none.
 

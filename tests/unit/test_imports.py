@@ -204,6 +204,15 @@ RULES: dict[str, tuple[str, ...]] = {
         "compression",
         "isal",
     ),
+    "machine.sources": ("errors", "host", "machine.archives", "programs"),
+    "machine.sources.fetching": (
+        "machine.sources.quarantine",
+        "errors",
+        "host",
+        "http",
+        "observer",
+        "retry",
+    ),
     "machine.nspawn": ("errors", "heat.document"),
     "service": (
         "errors",
@@ -213,6 +222,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "observer",
         "oci",
         "programs",
+        "rpm",
         "wording",
         "yaml",
     ),

@@ -57,7 +57,7 @@ def container(
 ) -> Path:
     """Define an LXC container with a root in a directory; the root."""
     folder = store / name
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (store / "shared").mkdir(exist_ok=True)
     root = folder / "rootfs"
     (folder / "config").write_text(

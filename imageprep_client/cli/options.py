@@ -12,6 +12,7 @@ from imageprep_client.cli import confirmation
 
 if TYPE_CHECKING:
     from imageprep_client.client.images import Credential
+    from imageprep_client.client.machine_sources import Verification
     from imageprep_client.client.stores import RegistryOptions
 
 
@@ -197,6 +198,86 @@ def add_machine_store_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_verification_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what a source of a machine is verified by."""
+    parser.add_argument(
+        "--checksum",
+        metavar="<sha256>",
+        default="",
+        help=_("SHA-256 that the archive has to have"),
+    )
+    parser.add_argument(
+        "--keyring",
+        metavar="<file>",
+        default="",
+        help=_(
+            "Public keys; SHA256SUMS beside the archive has to have a"
+            " detached signature of a --signer"
+        ),
+    )
+    parser.add_argument(
+        "--signer",
+        metavar="<fingerprint>",
+        action="append",
+        dest="signers",
+        default=[],
+        help=_("Fingerprint of a key that may sign (repeatable)"),
+    )
+    parser.add_argument(
+        "--no-verify",
+        action="store_true",
+        help=_("Use an archive although nothing says what it has to be"),
+    )
+    parser.add_argument(
+        "--allow-older",
+        action="store_true",
+        help=_(
+            "Use a signed SHA256SUMS although a newer one was seen, or its"
+            " BEST-BEFORE date has passed"
+        ),
+    )
+    parser.add_argument(
+        "--max-size",
+        metavar="<GiB>",
+        type=positive,
+        default=64,
+        help=_(
+            "Largest archive that is accepted (default: %(default)s); its"
+            " files may have four times as much"
+        ),
+    )
+    parser.add_argument(
+        "--allow-privileged",
+        metavar="<path>",
+        action="append",
+        dest="privileged",
+        default=[],
+        help=_(
+            "Program in the root, such as opt/x/helper, that may have set-id"
+            " bits or capabilities, beside those of distributions"
+            " (repeatable)"
+        ),
+    )
+
+
+def verification(parsed_args: argparse.Namespace) -> Verification:
+    """What `add_verification_options` says of the source."""
+    from imageprep_client.client.machine_sources import Verification
+
+    return Verification(
+        checksum=parsed_args.checksum,
+        keyring=parsed_args.keyring,
+        signers=tuple(parsed_args.signers),
+        none=parsed_args.no_verify,
+        allow_older=parsed_args.allow_older,
+    )
+
+
+def privileged(parsed_args: argparse.Namespace) -> frozenset[str]:
+    """The paths of ``--allow-privileged``, as archives have them."""
+    return frozenset(path.lstrip("./") for path in parsed_args.privileged)
+
+
 def add_concurrency_option(parser: argparse.ArgumentParser) -> None:
     """Add the option that bounds how much is done at once."""
     from imageprep_client.client.stores import CONCURRENCY
@@ -207,8 +288,8 @@ def add_concurrency_option(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=CONCURRENCY,
         help=_(
-            "Requests at once, at most (default: %(default)s); each registry"
-            " gets as many of them as it answers promptly"
+            "Requests at once to each registry, at most (default:"
+            " %(default)s); a registry that limits the rate gets fewer"
         ),
     )
 

@@ -100,6 +100,7 @@ class ContainerImages:
                     observer,
                     policy=PATIENT if patient else ONE_ATTEMPT,
                     concurrency=request.concurrency or CONCURRENCY,
+                    lookasides=request.images_from is None,
                 )
                 stack.enter_context(stores)
                 if request.images_from:

@@ -21,6 +21,7 @@ from imageprep_client.http import urls
 from imageprep_client.http.transport import Timeouts
 from imageprep_client.observer import Observer
 from imageprep_client.oci import reference as references
+from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.redaction import redacted
 from imageprep_client.oci.reference import DOCKER_HUB, Reference
@@ -142,6 +143,8 @@ class Stores:
 
     :param policy: of registries. With `ONE_ATTEMPT`, one that does not
         answer within a few seconds is given up.
+    :param lookasides: whether signatures may be read from web servers beside
+        the registries.
     """
 
     def __init__(
@@ -151,6 +154,7 @@ class Stores:
         *,
         policy: RetryPolicy = PATIENT,
         concurrency: int = CONCURRENCY,
+        lookasides: bool = True,
     ) -> None:
         self._options = options
         self._registries = RegistryClient(
@@ -162,7 +166,7 @@ class Stores:
             advise=undercloud.advice,
         )
         self._trust = policies.Opening(
-            options.signature_policy, options.cacert
+            options.signature_policy, options.cacert, remote=lookasides
         )
         self._trees: dict[str, ImageServeTree] = {}
         self._layouts: dict[str, LayoutRoot] = {}
@@ -185,6 +189,12 @@ class Stores:
         """
         subject = Subject.local(local) if local else Subject.of(reference)
         return self._trust.trust.admission(subject, local or str(reference))
+
+    def signatures(
+        self, reference: Reference, manifest: Descriptor
+    ) -> Sequence[bytes]:
+        subject = Subject.of(reference)
+        return self._trust.trust.beside(subject, manifest)
 
     def destination(
         self, push_destination: str, repository: str
@@ -284,6 +294,19 @@ class Stores:
             name
             for name in registries
             if name in known or hosts.is_listed(name)
+        )
+
+    def is_open(self, place: str, repository: str) -> bool:
+        """Whether others may read what is sent to a registry.
+
+        It may be spoken to without verified TLS, over a network.
+        """
+        if self._home(place) is not None:
+            return False
+        hosts = self._registries.hosts
+        route = hosts.route(place, repository).location
+        return not urls.is_loopback(urls.host_of(route.registry)) and (
+            route.insecure or hosts.is_listed(route.registry)
         )
 
     def login(self, registry: str) -> tuple[str, str] | None:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from imageprep_client import errors
 from imageprep_client.container import copying, places
 from imageprep_client.container.copying import Copying
-from imageprep_client.container.request import Row
+from imageprep_client.container.request import ImageStores, Row
 from imageprep_client.container.worklist import WorkItem
 from imageprep_client.host import inputs
-from imageprep_client.observer import Observer
+from imageprep_client.observer import ImageOutcome, Observer
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
-from imageprep_client.stores import base
+from imageprep_client.stores import base, verify
 from imageprep_client.transfer import graph
 from imageprep_client.transfer.copies import Copy
+from imageprep_client.transfer.engine import CopyResult
 from imageprep_client.transfer.known import KnownContent
 
 
@@ -28,6 +29,12 @@ class CarriedArchive(Protocol):
 
     def store(self, repository: str) -> base.Store:
         """The repository in it."""
+        ...
+
+    def sign(
+        self, repository: str, digest: str, blobs: Sequence[bytes]
+    ) -> None:
+        """Keep the signatures that a manifest has beside its registry."""
         ...
 
     def leave_out(self, blob: Descriptor, repository: str) -> None:
@@ -64,14 +71,14 @@ class Carriage:
         self,
         carrying: Carrying,
         copier: Copying,
-        source: Callable[[Reference], base.ReadableStore],
+        stores: ImageStores,
         known: KnownContent,
         observer: Observer,
     ) -> None:
         self._carrying = carrying
         self._archive = carrying.archive
         self._copier = copier
-        self._source = source
+        self._stores = stores
         self._known = known
         self._observer = observer
 
@@ -100,6 +107,9 @@ class Carriage:
                 )
         results = self._copier.run(list(copies.values()))
         by_name = {result.copy.name: result for result in results}
+        for name in dict.fromkeys(str(item.source) for item in items):
+            if by_name[name].outcome is ImageOutcome.COPIED:
+                self._sign(by_name[name])
         rows = [copying.row(i, by_name[str(i.source)]) for i in items]
         return rows, [result.error for result in results if result.error]
 
@@ -115,12 +125,31 @@ class Carriage:
             platforms=platforms,
         )
 
+    def _sign(self, result: CopyResult) -> None:
+        """Take the signatures that an image has beside its registry along."""
+        store = result.copy.destination
+        reference = Reference.parse(result.copy.name)
+        todo = [result.descriptor] if result.descriptor else []
+        while todo:
+            manifest = verify.manifest(store, todo.pop())
+            digest = manifest.descriptor.digest
+            try:
+                found = self._stores.signatures(reference, manifest.descriptor)
+            except errors.StoreError as error:
+                self._observer.warning(
+                    f"{reference}: its signatures stay behind: {error}"
+                )
+                return
+            if found:
+                self._archive.sign(store.repository, digest, found)
+            todo += filter(store.exists, manifest.manifests)
+
     def _leave_out(self, path: str) -> None:
         """Leave out the layers of the images that a report names."""
         gone = []
         for row in _rows(path):
             repository = places.stored(row["image"])
-            store = self._source(Reference.parse(row["source"]))
+            store = self._stores.source(Reference.parse(row["source"]))
             try:
                 root = store.resolve(row["digest"])
                 for layer in layers(store, root, self._known):

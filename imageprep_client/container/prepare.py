@@ -165,7 +165,7 @@ class _Run:
             request, workspaces, self._patient, self._copying, observer
         )
         self._carriage = carrying and Carriage(
-            carrying, self._copying, self._patient.source, known, observer
+            carrying, self._copying, self._patient, known, observer
         )
 
     def discover(

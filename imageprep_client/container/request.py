@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 from imageprep_client import errors
 from imageprep_client.heat.parameters import PrepareParameters
 from imageprep_client.observer import ImageOutcome
+from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
@@ -197,6 +198,15 @@ class ImageStores(Protocol):
 
     def admission(self, reference: Reference) -> Admits | None:
         """What decides whether an image may be copied; None: it may."""
+        ...
+
+    def signatures(
+        self, reference: Reference, manifest: Descriptor
+    ) -> Sequence[bytes]:
+        """Those that a manifest of an image has beside its registry.
+
+        :raises StoreError: when one cannot be read.
+        """
         ...
 
     def destination(

@@ -255,6 +255,7 @@ _RULES = (
             "var/cache/yum",
             "var/cache/man",
             "var/lib/apt/lists",
+            "var/run",
             "var/tmp",
         ),
         Scrub.CLEAR,
@@ -265,7 +266,6 @@ _RULES = (
             "root/.cache",
             "home/*/.cache",
             "var/cache/apt/*.bin",
-            "var/run",
         ),
     ),
 )

@@ -65,7 +65,8 @@ def open_plan(
             hint="give a directory with --plan-dir",
         )
     # Only here: the SDK is large.
-    from imageprep_client.plans.swift import files, object_store
+    from imageprep_client.cloud import object_store
+    from imageprep_client.plans.swift import files
 
     store = object_store.ObjectStore.of(connect())
     return files.SwiftPlan(store, name, kept)
@@ -95,7 +96,8 @@ def _in_cloud(connect: Connect | None) -> list[PlanSummary]:
             "plans in the cloud cannot be listed",
             hint="give a directory with --plan-dir",
         )
-    from imageprep_client.plans.swift import at_once, files, object_store
+    from imageprep_client.cloud import object_store
+    from imageprep_client.plans.swift import at_once, files
 
     plans = files.plans(object_store.ObjectStore.of(connect()))
     return [
@@ -112,9 +114,8 @@ def _plans_in(directory: str) -> Iterator[str]:
     try:
         names = os.listdir(directory)
     except OSError as error:
-        reason = (error.strerror or "unknown reason").lower()
         raise errors.InvalidArgument(
-            f"{directory}: {reason}",
+            f"{directory}: {errors.reason(error)}",
             hint="name a plan, or a directory that has plans in it",
         ) from error
     for name in names:

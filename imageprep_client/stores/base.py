@@ -294,6 +294,15 @@ class LeavesOut(Protocol):
 
 
 @runtime_checkable
+class KeepsSignatures(Protocol):
+    """Has signatures that its images had beside their registry."""
+
+    def signatures(self, digest: str) -> Sequence[bytes]:
+        """Those of a manifest, in their order; empty when there are none."""
+        ...
+
+
+@runtime_checkable
 class MeasuresSpace(Protocol):
     """Keeps content on a disk of this host and knows its room."""
 

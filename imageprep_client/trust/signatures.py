@@ -110,20 +110,25 @@ class Signatures:
 
         :raises StoreError: when one cannot be read.
         """
-        found: list[Signature] = []
-        if self._subject.reference is not None:
-            found += map(
-                Signature.of_blob,
-                lookaside.read(
-                    self._location,
-                    self._subject.reference.repository,
-                    manifest.digest,
-                    self._fetch,
-                ),
-            )
+        blobs: Sequence[bytes] = ()
+        if isinstance(source, base.KeepsSignatures):
+            blobs = source.signatures(manifest.digest)
+        found = list(map(Signature.of_blob, blobs or self.beside(manifest)))
         if self._attached:
             found += _attached(source, manifest)
         return found
+
+    def beside(self, manifest: Descriptor) -> Sequence[bytes]:
+        """The signatures of a manifest in the lookaside.
+
+        :raises StoreError: when one cannot be read.
+        """
+        reference = self._subject.reference
+        if reference is None:
+            return []
+        return lookaside.read(
+            self._location, reference.repository, manifest.digest, self._fetch
+        )
 
 
 def _attached(
@@ -131,7 +136,7 @@ def _attached(
 ) -> Sequence[Signature]:
     """Under the tag of cosign or, where there is none, by referrers."""
     try:
-        tagged = source.resolve(f"{tag_of(subject.digest)}.sig")
+        tagged = _resolve(source, f"{tag_of(subject.digest)}.sig")
         artifacts: Sequence[Descriptor] = [tagged]
     except errors.NotFound:
         artifacts = _referrers(source, subject)
@@ -150,6 +155,13 @@ def _attached(
             )
         found += _layers(source, manifest)
     return found
+
+
+def _resolve(source: base.ReadableStore, tag: str) -> Descriptor:
+    """The manifest of a tag; one request brings its bytes, too."""
+    if isinstance(source, base.ReadsAhead):
+        return source.resolve_ahead(tag)
+    return source.resolve(tag)
 
 
 def _referrers(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -69,9 +70,9 @@ def facts(site: Deployment, name: str = "report.json") -> list[Any]:
     return [[row[key] for key in keys] for row in rows]
 
 
-def parameters(site: Deployment) -> dict[str, Any]:
+def parameters(site: Deployment, name: str = "out.yaml") -> dict[str, Any]:
     """The parameters that name images."""
-    found = site.defaults()
+    found = site.defaults(name)
     found.pop(INSECURE_REGISTRIES)
     return found
 
@@ -338,3 +339,27 @@ def test_since_of_no_report(site: Deployment) -> None:
         stderr=".*other.tar.*",
     )
     assert (site.home / "other.tar").read_text() == "x" * 1000
+
+
+# --- the guide
+
+GUIDE = Path(__file__).parents[2] / "doc/source/user/without-network.rst"
+
+
+def test_commands_of_the_guide(site: Deployment) -> None:
+    """The commands of the guide work in their order."""
+    text = GUIDE.read_text()
+    commands = re.findall(r"(?m)^   \$ openstack (image-prepare .*)$", text)
+    assert len(commands) == 8
+    for number, command in enumerate(commands):
+        words = command.split()
+        if number == 3:
+            next_release(site)
+            (site.home / "env.yaml").rename(site.home / "next.yaml")
+            assert facts(site, "carried.json") == facts(site, "site.json")
+        if words[1] == "run":
+            words += ["--template-file", "table.j2"]
+        if "--from" in words or words[1] == "push":
+            words += TREE
+        site.openstack(*words, stderr=deployment.PLAIN)
+    assert parameters(site, "images.yaml") == deployment.expected(tag="17.2")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import lzma
+import os
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, cast
 
 from imageprep_client.machine.archives.judging import BadArchive
@@ -24,10 +25,11 @@ _DAMAGED: tuple[type[Exception], ...] = (
 )
 
 try:
-    from isal import igzip_lib
+    from isal import igzip_lib, isal_zlib
 except ImportError:  # gzip is slower without the extra `machine`
-    _GUNZIP = None
+    _GUNZIP = _GZIP_FAST = None
 else:
+    _GZIP_FAST = isal_zlib.compressobj
     _GUNZIP = igzip_lib.IgzipDecompressor
     # Its type is not what its stub says.
     _DAMAGED = (*_DAMAGED, cast(type[Exception], igzip_lib.error))
@@ -156,3 +158,41 @@ def _unpacked(
             data = next(chunks, b"")
             if not data:
                 raise _CutShort
+
+
+def _gzip() -> Compressor:
+    """As fast as can be had: about as small as level 3 of zlib."""
+    if _GZIP_FAST is not None:
+        return _GZIP_FAST(2, isal_zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    return zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+
+
+def _zstd() -> Compressor:
+    # With a worker the content is cut into the same jobs, however many
+    # workers there are.
+    workers = max(1, min(4, os.cpu_count() or 1))
+    options: dict[int, int] = {
+        zstd.CompressionParameter.compression_level: 3,
+        zstd.CompressionParameter.checksum_flag: 1,
+        zstd.CompressionParameter.nb_workers: workers,
+    }
+    return zstd.ZstdCompressor(options=options)
+
+
+class _Stored:
+    """No compression."""
+
+    def compress(self, data: bytes, /) -> bytes:
+        return data
+
+    def flush(self) -> bytes:
+        return b""
+
+
+#: Makes a compressor, by the name of the compression.
+COMPRESSORS: Mapping[str, Callable[[], Compressor]] = {
+    "gz": _gzip,
+    "zst": _zstd,
+    "xz": lambda: lzma.LZMACompressor(preset=1),
+    "none": _Stored,
+}

@@ -17,7 +17,8 @@ _FOLDERS = (
 )
 _PROGRAMS = frozenset(
     str.split("""
-    Xorg.wrap arping at batch bsd-write chage chfn chkpwd chrome-sandbox
+    Xorg.wrap arping at batch bsd-write busybox busybox.suid chage
+    chfn chkpwd chrome-sandbox
     chsh clockdiff cockpit-session crontab dbus-daemon-launch-helper
     dhclient dmcrypt-get-device dotlockfile dumpcap exim4 expiry fping
     fping6 fusermount fusermount3 gpasswd grub2-set-bootenv gst-ptp-helper

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from imageprep_client import errors
 from imageprep_client.programs.process import Program
 
 _DEFAULT = Path("/var/lib/lxc")
+#: Reads until this process closes the pipe, or has ended.
+_THAW = 'cat >/dev/null; exec lxc-unfreeze "$@"'
 
 
 class LxcError(errors.StoreError):
@@ -107,16 +110,34 @@ class LxcContainers:
 
     @contextlib.contextmanager
     def frozen(self, name: str) -> Iterator[None]:
-        """Freeze all processes of a running container in the block."""
-        self._run("lxc-freeze", name)
+        """Freeze all processes of a running container in the block.
+
+        They go on at its end, and also when this process is killed.
+        """
+        words = self._words(name)
         try:
+            keeper = subprocess.Popen(  # noqa: S603 - words are arguments
+                ["/bin/sh", "-c", _THAW, "lxc-unfreeze", *words],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise LxcError(f"{name}: {errors.reason(error)}") from error
+        with keeper:
+            self._run("lxc-freeze", name)
             yield
-        finally:
-            self._run("lxc-unfreeze", name, last=True)
+        if keeper.returncode:
+            raise LxcError(
+                f"{name}: lxc-unfreeze failed",
+                hint=f"run: lxc-unfreeze {' '.join(words)}",
+            )
 
     def _run(
         self, program: str, name: str, *words: str, last: bool = False
     ) -> str:
-        return _program(program).run(
-            f"--lxcpath={self._path}", f"--name={name}", *words, last=last
-        )
+        return _program(program).run(*self._words(name), *words, last=last)
+
+    def _words(self, name: str) -> list[str]:
+        return [f"--lxcpath={self._path}", f"--name={name}"]

@@ -18,9 +18,9 @@ _MACHINECTL = Program(
 )
 # FS_IOC_GETFLAGS and the flag of files that cannot be changed; of btrfs, the
 # flags of a subvolume, of which the second one is read-only.
-_GET_FLAGS = 0x80086601
+_GET_FLAGS, _SET_FLAGS = 0x80086601, 0x40086602
 _IMMUTABLE = 0x10
-_GET_SUBVOLUME_FLAGS = 0x80089419
+_GET_SUBVOLUME_FLAGS, _SET_SUBVOLUME_FLAGS = 0x80089419, 0x4008941A
 _SUBVOLUME_READ_ONLY = 0x2
 
 
@@ -70,3 +70,30 @@ def is_read_only(path: Path) -> bool:
         if flags[0] & flag:
             return True
     return False
+
+
+def set_read_only(path: Path) -> None:
+    """Mark a root read-only, as systemd does it.
+
+    :raises SystemdError: when its file system cannot.
+    """
+    last: OSError | None = None
+    for get, put, flag in (
+        (_GET_SUBVOLUME_FLAGS, _SET_SUBVOLUME_FLAGS, _SUBVOLUME_READ_ONLY),
+        (_GET_FLAGS, _SET_FLAGS, _IMMUTABLE),
+    ):
+        flags = array.array("L", [0])
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.ioctl(descriptor, get, flags)
+            flags[0] |= flag
+            fcntl.ioctl(descriptor, put, flags)
+        except OSError as error:
+            last = error  # not of this kind of file system
+        else:
+            return
+        finally:
+            os.close(descriptor)
+    raise SystemdError(
+        f"{path}: cannot be marked read-only: {last and last.strerror}"
+    )

@@ -3,12 +3,10 @@
 It runs as a program of its own, with nothing but the standard library::
 
     python -I -S closed.py DIRECTORY PROGRAM [ARGUMENT...]
-    python -I -S closed.py --overlay LOWER UPPER PROGRAM [ARGUMENT...]
 
 The program has mount, network and IPC namespaces of its own. All mounts are
 read-only and without devices, except `DIRECTORY`, its working directory, which
-has no devices either. In the second form nothing can be written to, and at
-`UPPER` is the overlay of the two directories.
+has no devices either.
 """
 
 from __future__ import annotations
@@ -39,31 +37,15 @@ class _MountAttributes(ctypes.Structure):
 
 def close(directory: str) -> None:
     """Give this process such namespaces, and work in the directory."""
-    _separate()
+    flags = _CLONE_NEWNS | _CLONE_NEWNET | _CLONE_NEWIPC
+    _check(_LIBC.unshare(flags), "unshare")
+    _mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None)
     target = os.fsencode(directory)
     _mount(target, target, None, _MS_BIND, None)
     _set_attributes("/", _MountAttributes(attr_set=_RDONLY | _NODEV))
     _set_attributes(directory, _MountAttributes(attr_clr=_RDONLY))
     os.chdir(directory)
     _check(_LIBC.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0), "prctl")
-
-
-def merge(lower: str, upper: str) -> None:
-    """Let `upper` be the overlay of both, which cannot be written to."""
-    _separate()
-    for path in (lower, upper):
-        if set(path) & set(":,\\"):
-            raise OSError(22, f"{path}: no path of an overlay")
-    # The first lower directory hides, and removes, what is in the next one.
-    layers = os.fsencode(f"lowerdir={upper}:{lower}")
-    _mount(b"overlay", os.fsencode(upper), b"overlay", _RDONLY, layers)
-    _set_attributes("/", _MountAttributes(attr_set=_RDONLY | _NODEV))
-
-
-def _separate() -> None:
-    flags = _CLONE_NEWNS | _CLONE_NEWNET | _CLONE_NEWIPC
-    _check(_LIBC.unshare(flags), "unshare")
-    _mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None)
 
 
 def _mount(
@@ -92,14 +74,9 @@ def _check(result: int, what: str) -> None:
 
 if __name__ == "__main__":
     try:
-        if sys.argv[1] == "--overlay":
-            merge(sys.argv[2], sys.argv[3])
-            words = sys.argv[4:]
-        else:
-            close(sys.argv[1])
-            words = sys.argv[2:]
+        close(sys.argv[1])
         os.umask(0)
-        os.execvp(words[0], words)  # noqa: S606 - without a shell
+        os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606 - without a shell
     except OSError as error:
         hint = "Linux 5.12 is needed, and root"
         sys.exit(f"tar: {error.strerror or error} ({hint})")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from imageprep_client.programs.tar import closed
 from imageprep_client.programs.tar.process import (
     FAITHFUL,
     TarError,
@@ -75,14 +73,11 @@ class Packing:
 def packing(
     root: Path,
     *,
-    lower: Path | None = None,
     excluded: Sequence[str] = (),
     copies: Path | None = None,
 ) -> Iterator[Packing]:
     """Pack a directory; the archive is the output of the process.
 
-    :param lower: the lower directory of an overlay of which `root` is the
-        upper one.
     :param excluded: paths relative to the root, with all that is below them.
     :param copies: a directory whose only entry, made by `copies_in`, has what
         is packed in place of what is excluded.
@@ -96,11 +91,6 @@ def packing(
         top = copies_in(copies)
         paths = _members(top, frozenset(excluded))
         words += ["-C", str(copies), *(f"{_COPIES}/{path}" for path in paths)]
-    if lower is not None:
-        words = [
-            *(sys.executable, "-I", "-S", closed.__file__),
-            *("--overlay", str(lower), str(root), *words),
-        ]
     process = TarProcess(
         words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
     )

@@ -21,6 +21,8 @@ _OPTIONS = (
     "--file=-",
     "--preserve-permissions",
     "--same-owner",
+    # Some members of a directory come long after it.
+    "--delay-directory-restore",
     *FAITHFUL,
     # They say nothing of content that is lost.
     "--warning=no-timestamp",

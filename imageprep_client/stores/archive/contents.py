@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,10 +19,13 @@ INDEX = "index.json"
 LAYOUT = "oci-layout"
 CARRIED = "carried.json"
 SUMS = "SHA256SUMS"
-#: No document of a real archive is larger.
+#: The documents of no real archive are larger together.
 MAX_SIZE = 64 * 1024 * 1024
 LAYOUT_CONTENT = b'{"imageLayoutVersion":"1.0.0"}'
 _VERSION = 1
+_SIGNATURE = re.compile(
+    r"signatures/([^@]+)@(sha256|sha512)=([0-9a-f]+)/signature-([1-9][0-9]{0,3})"
+)
 _REF_NAME = "org.opencontainers.image.ref.name"
 
 
@@ -44,6 +48,7 @@ class Contents:
     :ivar tags: by repository, and by tag.
     :ivar roots: manifests that no tag names, by repository and digest.
     :ivar left_out: by digest.
+    :ivar signatures: by repository and digest of the manifest.
     """
 
     tags: dict[str, dict[str, Descriptor]] = dataclasses.field(
@@ -53,6 +58,9 @@ class Contents:
         default_factory=dict
     )
     left_out: dict[str, LeftOut] = dataclasses.field(default_factory=dict)
+    signatures: dict[tuple[str, str], list[bytes]] = dataclasses.field(
+        default_factory=dict
+    )
 
     @property
     def repositories(self) -> list[str]:
@@ -112,6 +120,20 @@ class Contents:
                 },
             }
         )
+
+
+def signature_name(repository: str, digest: str, number: int) -> str:
+    """The name of the member that has a signature, as lookasides have it."""
+    algorithm, _, encoded = digest.partition(":")
+    return f"signatures/{repository}@{algorithm}={encoded}/signature-{number}"
+
+
+def signature_of(name: str) -> tuple[str, str] | None:
+    """The repository and manifest that a member has a signature of."""
+    match = _SIGNATURE.fullmatch(name)
+    if match is None:
+        return None
+    return match[1], f"{match[2]}:{match[3]}"
 
 
 def parse(index: bytes, carried: bytes) -> Contents:

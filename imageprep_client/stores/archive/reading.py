@@ -118,17 +118,33 @@ class Archive:
             for member in tar.members(parts.read):
                 name = member.name.removeprefix("./")
                 digest = blob_digest(name)
-                if not digest and name not in _DOCUMENTS:
+                signed = contents.signature_of(name)
+                if not (digest or signed or name in _DOCUMENTS):
                     raise NotAsExpected(f"{name!r}: no part of an archive")
                 if (digest or name) in members:
                     raise NotAsExpected(f"{name!r}: is there twice")
                 if member.offset + member.size > parts.size:
                     raise NotAsExpected("truncated")
                 members[digest or name] = member
-            found = [_document(parts, members, name) for name in _DOCUMENTS]
-        _, index, carried, sums = found
-        _check_sums(members, found, sums)
-        self._contents = contents.parse(index, carried)
+            size = sum(
+                m.size for name, m in members.items() if ":" not in name
+            )
+            if size > contents.MAX_SIZE:
+                raise NotAsExpected(f"documents of {size} bytes")
+            found = {
+                name: _document(parts, members, name)
+                for name in dict.fromkeys([*_DOCUMENTS, *members])
+                if ":" not in name
+            }
+        _check_sums(members, found, found.pop(contents.SUMS))
+        self._contents = contents.parse(
+            found[contents.INDEX], found[contents.CARRIED]
+        )
+        for name in sorted(found, key=_number):
+            if key := contents.signature_of(name):
+                self._contents.signatures.setdefault(key, []).append(
+                    found[name]
+                )
         self._blobs = {d: m for d, m in members.items() if ":" in d}
 
     def close(self) -> None:
@@ -139,17 +155,21 @@ class Archive:
                 self._parts = None
 
 
+def _number(name: str) -> int:
+    """The number of a signature; 0 for other members."""
+    number = name.rpartition("-")[2]
+    return int(number) if number.isdecimal() else 0
+
+
 def _document(parts: Parts, members: Mapping[str, Member], name: str) -> bytes:
     if name not in members:
         raise NotAsExpected(f"no {name}: not made by run --carry")
     member = members[name]
-    if member.size > contents.MAX_SIZE:
-        raise NotAsExpected(f"{name}: {member.size} bytes")
     return parts.read(member.offset, member.size)
 
 
 def _check_sums(
-    members: Mapping[str, Member], documents: list[bytes], sums: bytes
+    members: Mapping[str, Member], documents: Mapping[str, bytes], sums: bytes
 ) -> None:
     """Check the documents, and that no member is missing.
 
@@ -159,7 +179,7 @@ def _check_sums(
         name: digest
         for digest, name in _SUM.findall(sums.decode("ascii", "replace"))
     }
-    for name, content in zip(_DOCUMENTS[:-1], documents, strict=False):
+    for name, content in documents.items():
         if listed.pop(name, "") != hashlib.sha256(content).hexdigest():
             raise NotAsExpected(f"{name}: its checksum is wrong")
     for name, encoded in listed.items():

@@ -105,6 +105,10 @@ class ArchiveStore:
         one = self._home.contents.left_out.get(descriptor.digest)
         return one.repositories if one else ()
 
+    def signatures(self, digest: str) -> Sequence[bytes]:
+        key = (self.repository, digest)
+        return self._home.contents.signatures.get(key, ())
+
     def tags(self) -> Iterator[str]:
         """All tags, sorted."""
         tags = self._home.contents.tags.get(self.repository, {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
@@ -74,6 +74,13 @@ class NewArchive:
             self._left_out[blob.digest] = LeftOut(
                 blob.size, tuple({*names, repository})
             )
+
+    def sign(
+        self, repository: str, digest: str, blobs: Sequence[bytes]
+    ) -> None:
+        """Keep the signatures that a manifest has beside its registry."""
+        with self._lock:
+            self.contents.signatures[repository, digest] = list(blobs)
 
     def lacks_on_purpose(self, descriptor: Descriptor) -> bool:
         """Whether a blob is left out."""
@@ -291,6 +298,11 @@ class NewArchive:
             contents.LAYOUT: contents.LAYOUT_CONTENT,
             contents.INDEX: self.contents.index(),
             contents.CARRIED: self.contents.carried(),
+            **{
+                contents.signature_name(*key, number): blob
+                for key, blobs in self.contents.signatures.items()
+                for number, blob in enumerate(blobs, 1)
+            },
         }
         sums = [
             f"{hashlib.sha256(content).hexdigest()}  {name}\n"

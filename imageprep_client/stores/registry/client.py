@@ -6,14 +6,13 @@ import errno
 import functools
 import logging
 import threading
-import time
 from collections.abc import Callable
 from typing import Self
 
 from imageprep_client import errors
 from imageprep_client.http import urls
+from imageprep_client.http.request_limit import RequestLimit
 from imageprep_client.http.transport import Response, Timeouts, Transports
-from imageprep_client.http.window import Window
 from imageprep_client.observer import Observer
 from imageprep_client.oci import reference as references
 from imageprep_client.retry import Retrier, RetryPolicy
@@ -63,8 +62,6 @@ class RegistryClient:
         self._advise = advise
         self._lock = threading.Lock()
         self._registries: dict[tuple[str, bool], session.RegistrySession] = {}
-        # Seconds that the first answer took.
-        self._took: dict[tuple[str, bool], float] = {}
         self._servers: dict[tuple[str, bool], replicas.Server] = {}
         self._stores: dict[tuple[str, str, bool, bool], RegistryStore] = {}
 
@@ -194,11 +191,9 @@ class RegistryClient:
         answers: list[Response] = []
 
         def probe(endpoint: Endpoint) -> bool:
-            begin = time.monotonic()
             answer = session.probe(
                 endpoint, self._transports, self._timeouts, first
             )
-            self._took[key] = time.monotonic() - begin
             if answer is not None:
                 answers.append(answer)
             return answer is not None
@@ -221,11 +216,7 @@ class RegistryClient:
             self.hosts,
             self._transports,
             retrier,
-            Window(
-                self._concurrency,
-                self._stop,
-                first=self._took.get(key, 0.0),
-            ),
+            RequestLimit(self._concurrency, self._stop),
             self._timeouts,
         )
         with self._lock:

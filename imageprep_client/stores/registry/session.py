@@ -16,13 +16,13 @@ from typing import TypeVar
 from imageprep_client import deadlines, errors
 from imageprep_client.http import urls
 from imageprep_client.http.connections import Body
+from imageprep_client.http.request_limit import RequestLimit
 from imageprep_client.http.timeouts import AdaptiveTimeout
 from imageprep_client.http.transport import (
     Response,
     Timeouts,
     Transports,
 )
-from imageprep_client.http.window import Window
 from imageprep_client.retry import Retrier
 from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.auth.authenticator import Authenticator
@@ -71,7 +71,7 @@ class RegistrySession:
         seen to find.
     :ivar body_limit: bytes of a body that are known not to be too many after
         a 413; None before.
-    :param window: how many requests are sent to it at once.
+    :param limit: bounds the requests that are sent to it at once.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class RegistrySession:
         hosts: Hosts,
         transports: Transports,
         retrier: Retrier,
-        window: Window,
+        limit: RequestLimit,
         timeouts: Timeouts,
     ) -> None:
         self.name = endpoint.host
@@ -90,7 +90,7 @@ class RegistrySession:
         self.body_limit: int | None = None
         self._answered: dict[tuple[str, str], Response] = {}
         self._tls = endpoint.tls
-        self._window = window
+        self._limit = limit
         self._hosts = hosts
         self._transports = transports
         self._connect_timeout = timeouts.connect
@@ -140,7 +140,7 @@ class RegistrySession:
         if response.status == 503 and wait is not None:
             error = errors.TooManyRequests(str(error), retry_after=wait)
         if isinstance(error, errors.TooManyRequests):
-            self._window.limited(begin)
+            self._limit.limited(begin)
         if isinstance(error, errors.AccessDenied) and not response.redirected:
             error.hint = self._authenticator.explain(request.repository)
         raise error
@@ -191,7 +191,7 @@ class RegistrySession:
             else:
                 headers.pop("Authorization", None)
                 authorization = None
-            with self._place(request):
+            with self._slot(request):
                 response = self._send(
                     request.method, url, headers, request.body, request.what
                 )
@@ -215,16 +215,15 @@ class RegistrySession:
             f"{request.what}: over {MAX_REDIRECTS} redirects"
         )
 
-    def _place(
+    def _slot(
         self, request: Request
     ) -> contextlib.AbstractContextManager[None]:
-        """A place among the requests under way, until the answer begins.
+        """Count a request as under way until its answer begins.
 
-        Streams take long whatever the registry does, and who makes them
-        bounds their number.
+        Streams do not count: the copy engine bounds their number.
         """
         if isinstance(request.body, bytes | None):
-            return self._window.place(request.method)
+            return self._limit.slot()
         return contextlib.nullcontext()
 
     def _send_token_request(

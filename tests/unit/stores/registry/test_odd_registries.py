@@ -166,6 +166,25 @@ def test_answers_to_a_push(
         store.push_tagged(IMAGE.descriptor, stream, "1")
 
 
+IMMUTABLE = json.dumps({"errors": [{"code": "TAG_INVALID"}]}).encode()
+
+
+def test_tags_that_exist_for_good(
+    filled: RegistryServer, client: RegistryClient
+) -> None:
+    """An immutable tag that names the same image is no failure."""
+    filled.faults.add(Fault("PUT", status=400, body=IMMUTABLE, times=None))
+    store = client.destination(filled.host, "ns/name")
+    with IMAGE.manifest.open() as stream:
+        store.push_tagged(IMAGE.descriptor, stream, "latest")
+    store.tag(IMAGE.descriptor, "latest")
+    other = content.image("another")
+    with other.manifest.open() as stream, pytest.raises(errors.Refused):
+        store.push_tagged(other.descriptor, stream, "latest")
+    with IMAGE.manifest.open() as stream, pytest.raises(errors.Refused):
+        store.push_tagged(IMAGE.descriptor, stream, "new")
+
+
 def test_empty_digest(filled: RegistryServer, client: RegistryClient) -> None:
     """An empty Docker-Content-Digest is none."""
     empty = {"Docker-Content-Digest": ""}

@@ -19,8 +19,7 @@ from keystoneauth1 import exceptions as auth_errors
 from openstack.exceptions import SDKException
 
 from imageprep_client import errors
-from imageprep_client.cloud import failures
-from imageprep_client.plans.swift import answers
+from imageprep_client.cloud import answers, failures
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -54,6 +53,8 @@ _NEWEST = {"X-Newest": "true"}
 
 class Unsettled(errors.PlanError):
     """A request failed for now; it may have succeeded, or still succeed."""
+
+    temporary = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -213,7 +214,7 @@ class ObjectContainer:
     def get(self, path: str, *, newest: bool = False) -> tuple[bytes, str]:
         """The content of an object and its ETag; empty when there is none.
 
-        At most `document.MAX_SIZE` bytes and one are read.
+        At most `answers.MAX_SIZE` bytes and one are read.
 
         :param newest: compare the copies of all servers.
         """

@@ -8,9 +8,10 @@ import json
 import requests
 
 from imageprep_client import errors
-from imageprep_client.heat import document
 
 _CHUNK = 64 * 1024
+#: More of an object, or of a page of a list, is not read.
+MAX_SIZE = 16 * 1024 * 1024
 
 
 def check(response: requests.Response, what: str) -> None:
@@ -63,13 +64,13 @@ _PROBLEMS = {
 
 
 def body(response: requests.Response) -> bytes | None:
-    """Read the body up to the limit; None when it was damaged on its way."""
+    """Read `MAX_SIZE` bytes and one at most; None when it arrives damaged."""
     content = bytearray()
     try:
         for chunk in response.iter_content(_CHUNK):
             content += chunk
-            if len(content) > document.MAX_SIZE:
-                return bytes(content[: document.MAX_SIZE + 1])
+            if len(content) > MAX_SIZE:
+                return bytes(content[: MAX_SIZE + 1])
     except requests.RequestException:
         return None
     # An object made of segments has another ETag, in quotes.

@@ -14,8 +14,8 @@ import openstack
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.plans.swift import object_store
-from imageprep_client.plans.swift.object_store import (
+from imageprep_client.cloud import object_store
+from imageprep_client.cloud.object_store import (
     ObjectContainer,
     ObjectStore,
 )

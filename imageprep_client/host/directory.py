@@ -117,9 +117,11 @@ class Directory(ReadableDirectory):
         with self.create(path, mode) as file:
             write_all(file, content)
 
+    @named
     def replace(
         self,
         path: str,
+        /,
         content: bytes,
         mode: int = 0o644,
         *,
@@ -130,11 +132,15 @@ class Directory(ReadableDirectory):
         :param staging: the directory for the temporary file, by default that
             of the file.
         """
-        if staging is None:
-            staging = path.rpartition("/")[0]
-        with self.staged(staging) as temporary:
-            self.write(temporary, content, mode)
-            self.rename(temporary, path)
+        above, name = self._writable(path)
+        beside = above if staging is None else self._opened.at(staging)
+        _check(beside)
+        with replacing(
+            above.descriptor, name, mode, staging=beside.descriptor
+        ) as file:
+            if self._public:
+                os.fchmod(file.fileno(), mode)
+            write_all(file, content)
 
     @contextlib.contextmanager
     def staged(self, folder: str = "") -> Iterator[str]:
@@ -348,6 +354,33 @@ def _check(directory: OpenDirectory) -> None:
     ):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     raise owners.refused(directory.foreign, directory.foreign.lstat().st_uid)
+
+
+@contextlib.contextmanager
+def replacing(
+    directory: int, name: str, mode: int, *, staging: int | None = None
+) -> Iterator[io.FileIO]:
+    """Write a file that gets its name when the block succeeds.
+
+    Readers see the old file or the new one, whole. A failed block leaves
+    nothing.
+
+    :param directory: a descriptor.
+    :param staging: a descriptor of the directory for the temporary file, on
+        the same file system; by default `directory`.
+    """
+    beside = directory if staging is None else staging
+    temporary = temporary_name()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(temporary, flags | _CLOEXEC, mode, dir_fd=beside)
+        with io.FileIO(descriptor, "w") as file:
+            yield file
+        os.rename(temporary, name, src_dir_fd=beside, dst_dir_fd=directory)
+    finally:
+        # Also the second name of a file that was given its own name again.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=beside)
 
 
 def join(folder: str, name: str) -> str:

@@ -77,9 +77,8 @@ def bind(address: Address, idle: float = IDLE) -> list[socket.socket]:
     except OSError as error:
         for listener in bound:
             listener.close()
-        reason = (error.strerror or str(error)).lower()
         raise errors.InvalidArgument(
-            f"cannot listen on {address}: {reason}"
+            f"cannot listen on {address}: {errors.reason(error)}"
         ) from error
     return bound
 

@@ -222,6 +222,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "observer",
         "oci",
         "programs",
+        "rpm",
         "wording",
         "yaml",
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 
 from imageprep_client import errors
 from imageprep_client.programs.process import Program
@@ -60,3 +61,36 @@ def stop(unit: str, seconds: int) -> None:
     except SystemdError:
         _SYSTEMCTL.run("kill", "--signal=SIGKILL", "--", unit, last=True)
         _SYSTEMCTL.run("stop", "--", unit, last=True)
+
+
+def restart(unit: str) -> None:
+    """Stop a unit if it runs, start it, and wait until it has started."""
+    _SYSTEMCTL.run("restart", "--", unit)
+
+
+def reload_files() -> None:
+    """Let systemd, and its generators, read their files again."""
+    _SYSTEMCTL.run("daemon-reload")
+
+
+def halt(unit: str) -> None:
+    """Stop a unit; it has the time that it gives itself."""
+    _SYSTEMCTL.run("stop", "--", unit)
+
+
+def is_active(unit: str) -> bool:
+    """Whether a unit runs; False on a host without systemd."""
+    return _told(unit, "ActiveState") in ("active", "activating", "reloading")
+
+
+def is_loaded(unit: str) -> bool:
+    """Whether systemd knows a unit; False on a host without systemd."""
+    return _told(unit, "LoadState") == "loaded"
+
+
+def _told(unit: str, name: str) -> str:
+    """A property of a unit; empty on a host without systemd."""
+    if shutil.which("systemctl") is None:
+        return ""
+    words = ("show", f"--property={name}", "--value", "--", unit)
+    return _SYSTEMCTL.attempt(*words).stdout.strip()

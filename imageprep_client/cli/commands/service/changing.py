@@ -1,4 +1,4 @@
-"""``image-prepare service``: service containers on this node."""
+"""``image-prepare service``: commands that change services."""
 
 from __future__ import annotations
 
@@ -10,128 +10,14 @@ from osc_lib.i18n import _
 
 from imageprep_client import wording
 from imageprep_client.cli import base, columns, options
+from imageprep_client.cli.commands.service import options as service_options
 
 if TYPE_CHECKING:
     from imageprep_client.client.service import (
         ServiceChange,
-        ServiceInputs,
         ServiceNode,
-        SwapPolicy,
     )
     from imageprep_client.observer import Observer
-
-
-def _seconds(text: str) -> float:
-    """A number of seconds, for argparse."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
-    return seconds
-
-
-def _add_names(parser: argparse.ArgumentParser, nargs: str = "*") -> None:
-    parser.add_argument(
-        "names",
-        metavar="<service>",
-        nargs=nargs,
-        help=_("Services, by name (default: all that are declared)")
-        if nargs == "*"
-        else _("Services, by name"),
-    )
-
-
-def _add_inputs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--declaration",
-        metavar="<file>",
-        default=None,
-        help=_("Declaration of the services (default: the last applied one)"),
-    )
-    parser.add_argument(
-        "-e",
-        "--environment-file",
-        metavar="<file>",
-        action="append",
-        dest="environment_files",
-        default=[],
-        help=_(
-            "Heat environment file with the parameters that the declaration"
-            " names (repeat for several; later ones win)"
-        ),
-    )
-    plan = parser.add_mutually_exclusive_group()
-    plan.add_argument(
-        "--plan",
-        metavar="<plan>",
-        default="",
-        help=_("Deployment plan in the cloud; its environments come first"),
-    )
-    plan.add_argument(
-        "--plan-dir",
-        metavar="<directory>",
-        default="",
-        help=_("The same for a plan in a directory"),
-    )
-
-
-def _add_policy(parser: argparse.ArgumentParser) -> None:
-    from imageprep_client.client.service import OnFailure, SwapPolicy
-
-    policy = SwapPolicy()
-    parser.add_argument(
-        "--min-healthy",
-        metavar="<seconds>",
-        type=_seconds,
-        default=policy.min_healthy,
-        help=_(
-            "Seconds that a service must be healthy before the next one is"
-            " touched (default: %(default)g)"
-        ),
-    )
-    parser.add_argument(
-        "--healthy-deadline",
-        metavar="<seconds>",
-        type=_seconds,
-        default=policy.healthy_deadline,
-        help=_(
-            "Seconds after which a service that is not healthy is given up"
-            " (default: %(default)g)"
-        ),
-    )
-    parser.add_argument(
-        "--on-failure",
-        choices=[str(one) for one in OnFailure],
-        default=str(policy.on_failure),
-        help=_(
-            "revert-all: put the old containers of all services back"
-            " (default); revert-one: only that of the one that failed; stop:"
-            " leave everything as it is then"
-        ),
-    )
-    parser.add_argument(
-        "--keep",
-        metavar="<number>",
-        type=options.positive,
-        default=policy.keep,
-        help=_(
-            "Earlier containers of each service that stay for a rollback"
-            " (default: %(default)d)"
-        ),
-    )
-
-
-def _policy(parsed_args: argparse.Namespace) -> SwapPolicy:
-    from imageprep_client.client.service import OnFailure, SwapPolicy
-
-    return SwapPolicy(
-        min_healthy=parsed_args.min_healthy,
-        healthy_deadline=parsed_args.healthy_deadline,
-        on_failure=OnFailure(parsed_args.on_failure),
-        keep=parsed_args.keep,
-    )
 
 
 class _ServiceCommand(base.Lister):
@@ -144,24 +30,6 @@ class _ServiceCommand(base.Lister):
         from imageprep_client.client.service import ServiceNode
 
         return ServiceNode(options.registry_options(parsed_args), observer)
-
-    def inputs(self, parsed_args: argparse.Namespace) -> ServiceInputs:
-        """What `_add_inputs` says."""
-        from imageprep_client.client import cloud, plans
-        from imageprep_client.client.service import ServiceInputs
-
-        plan = None
-        if parsed_args.plan or parsed_args.plan_dir:
-            plan = plans.open_plan(
-                parsed_args.plan,
-                directory=parsed_args.plan_dir,
-                connect=lambda: cloud.connect(self),
-            )
-        return ServiceInputs(
-            declaration=parsed_args.declaration,
-            environment_files=parsed_args.environment_files,
-            plan=plan,
-        )
 
 
 _CHANGES = ("Service", "Action", "Reason", "Old digest", "New digest")
@@ -205,9 +73,9 @@ class ServiceUpgrade(_ServiceCommand):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        _add_names(parser)
-        _add_inputs(parser)
-        _add_policy(parser)
+        service_options.add_names(parser)
+        service_options.add_inputs(parser)
+        service_options.add_policy(parser)
         parser.add_argument(
             "--dry-run",
             action="store_true",
@@ -234,9 +102,9 @@ class ServiceUpgrade(_ServiceCommand):
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         with self.observing() as observer:
             changes = self.node(parsed_args, observer).upgrade(
-                self.inputs(parsed_args),
+                service_options.inputs(self, parsed_args),
                 parsed_args.names,
-                _policy(parsed_args),
+                service_options.policy(parsed_args),
                 dry_run=parsed_args.dry_run,
                 kill_survivors=parsed_args.kill_survivors,
                 allow_downgrade=parsed_args.allow_downgrade,
@@ -260,12 +128,12 @@ class ServiceStart(_ServiceCommand):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        _add_names(parser)
-        _add_inputs(parser)
+        service_options.add_names(parser)
+        service_options.add_inputs(parser)
         parser.add_argument(
             "--wait",
             metavar="<seconds>",
-            type=_seconds,
+            type=service_options.seconds,
             default=300.0,
             help=_(
                 "Seconds for what a service waits for, and for it to get"
@@ -282,7 +150,7 @@ class ServiceStart(_ServiceCommand):
 
         with self.observing() as observer:
             changes = self.node(parsed_args, observer).start(
-                self.inputs(parsed_args),
+                service_options.inputs(self, parsed_args),
                 parsed_args.names,
                 SwapPolicy(healthy_deadline=parsed_args.wait),
             )
@@ -304,7 +172,7 @@ class ServiceRollback(_ServiceCommand):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        _add_names(parser, "+")
+        service_options.add_names(parser, "+")
         parser.add_argument(
             "--to",
             metavar="<generation>",
@@ -315,7 +183,7 @@ class ServiceRollback(_ServiceCommand):
                 " that is kept)"
             ),
         )
-        _add_policy(parser)
+        service_options.add_policy(parser)
         return parser
 
     def take_action(
@@ -325,7 +193,9 @@ class ServiceRollback(_ServiceCommand):
 
         with self.observing() as observer:
             changes = ServiceNode(observer=observer).rollback(
-                parsed_args.names, parsed_args.to, _policy(parsed_args)
+                parsed_args.names,
+                parsed_args.to,
+                service_options.policy(parsed_args),
             )
         self.summary = _counted(changes, "put back")
         return _table(changes)
@@ -350,28 +220,19 @@ class ServiceRecover(base.Lister):
         return self.columns, ((name,) for name in names)
 
 
-class ServiceHistory(base.Lister):
-    """Show what was done with services of this node, the newest first."""
+class ServiceStop(_ServiceCommand):
+    """Stop services of this node, each before those that it depends on.
 
-    columns = (
-        "Time",
-        "Service",
-        "Action",
-        "Outcome",
-        "Generation",
-        "Old digest",
-        "New digest",
-        "Reason",
-    )
+    Exit status: 0 when none runs, 1 when one could not be stopped, 2 when
+    nothing was stopped.
+    """
+
+    columns = _CHANGES
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "name",
-            metavar="<service>",
-            nargs="?",
-            help=_("Only this service"),
-        )
+        service_options.add_names(parser)
+        service_options.add_declaration(parser)
         return parser
 
     def take_action(
@@ -379,16 +240,9 @@ class ServiceHistory(base.Lister):
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         from imageprep_client.client.service import ServiceNode
 
-        return self.columns, (
-            (
-                one.time,
-                one.service,
-                one.action,
-                one.outcome,
-                one.generation or "",
-                columns.Digest(one.old_digest),
-                columns.Digest(one.new_digest),
-                columns.Hidden(one.reason),
+        with self.observing() as observer:
+            changes = ServiceNode(observer=observer).stop(
+                parsed_args.declaration, parsed_args.names
             )
-            for one in ServiceNode().history(parsed_args.name or "")
-        )
+        self.summary = _counted(changes, "stopped")
+        return _table(changes)

@@ -8,6 +8,7 @@
     |   |-- InvalidFile            a file, with the path of the key in it
     |   `-- InvalidArgument        an option of the command line
     |-- StoreError                 a store could not do what was asked
+    |   |-- OutOfTime              the time limit of an image is over
     |   |-- NotFound               the content or tag is not there
     |   |-- AccessDenied           401, 403, or permissions of a file
     |   |-- Unreachable            the other side does not answer
@@ -37,6 +38,7 @@ secrets redacted. ``hint`` is what the user can do about it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from errno import ETIMEDOUT
 from typing import Literal
 
 Origin = Literal["source", "destination"]
@@ -64,9 +66,12 @@ class ImagePrepError(Exception):
     :ivar hint: a remedy to show below the message, or None.
     :param temporary: whether a later attempt may succeed, where that differs
         from the rule of the class; only retry policies read it.
+    :ivar given_up: whether a retry policy has given up after attempts that
+        might have succeeded; no other policy begins again.
     """
 
     temporary = False
+    given_up = False
 
     def __init__(
         self,
@@ -125,6 +130,10 @@ class NotFound(StoreError):
     """The content or the tag is not in the store."""
 
 
+class OutOfTime(StoreError):
+    """The time that an image may take is over."""
+
+
 class AccessDenied(StoreError):
     """The store refuses: credentials, rights, or file permissions."""
 
@@ -148,6 +157,11 @@ class Unreachable(StoreError):
     ) -> None:
         super().__init__(message, hint=hint, temporary=temporary)
         self.errno = errno
+
+    @property
+    def is_timeout(self) -> bool:
+        """Whether time ran out, be it here or in the system."""
+        return self.errno == ETIMEDOUT
 
 
 class Unverified(Unreachable):
@@ -286,6 +300,10 @@ class CopyError(ImagePrepError):
 
 class AnsibleError(ImagePrepError):
     """A run of ansible did not come to its end."""
+
+
+class PreloadError(ImagePrepError):
+    """A site or a node lacks an image."""
 
 
 class ModifyError(ImagePrepError):

@@ -35,6 +35,7 @@ class Phase(enum.Enum):
     HOTFIX = "hotfix", "images", False
     READ = "read", "repositories", False
     HASH = "hash", "blobs", False
+    NODES = "nodes", "nodes", False
     DIFF_IDS = "diff ids", "images", False
 
     def __new__(cls, title: str, unit: str, copies: bool) -> Phase:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from imageprep_client import errors
+from imageprep_client import deadlines, errors
 from imageprep_client.observer import Observer
 
 _T = TypeVar("_T")
@@ -77,13 +77,18 @@ class Attempts:
 
     def pause(self, error: errors.ImagePrepError) -> float | None:
         """Seconds to wait after a failed attempt, None to give up."""
+        pause = self._pause(error)
+        error.given_up = error.given_up or (pause is None and may_pass(error))
+        return pause
+
+    def _pause(self, error: errors.ImagePrepError) -> float | None:
         self.failed += 1
         policy = self._policy
         limit = policy.attempts
         if _seldom_changes(error):
             limit = min(limit, policy.few)
         self.limit = limit
-        if not error.temporary or self.failed >= limit:
+        if not may_pass(error) or error.given_up or self.failed >= limit:
             return None
         cap = policy.cap
         if isinstance(error, errors.InvalidContent):
@@ -101,6 +106,11 @@ class Attempts:
             return pause
         asked = error.retry_after or 0.0
         return None if asked > policy.patience else max(asked, pause)
+
+
+def may_pass(error: errors.ImagePrepError) -> bool:
+    """Whether the cause of an error may pass, if not during the attempts."""
+    return error.temporary
 
 
 def _seldom_changes(error: errors.ImagePrepError) -> bool:
@@ -161,6 +171,7 @@ class Retrier:
         pause = attempts.pause(error)
         if pause is None:
             raise error
+        deadlines.check(pause, error)
         told = str(error)
         if what not in told:
             told = f"{what}: {told}"
@@ -182,6 +193,7 @@ class Retrier:
         """
         end = time.monotonic() + seconds
         while (left := max(end, self._held_until) - time.monotonic()) > 0:
+            deadlines.check(left)
             if self._stop.wait(left):
                 break
         if self._stop.is_set():

@@ -6,8 +6,8 @@
     python tools/sample.py point ENVIRONMENT SOURCE DESTINATION
     python tools/sample.py pull IMAGE
 
-``write`` fills a tree with an image for every name that the newest image
-table has. ``point`` lets an environment name the registry SOURCE instead of
+``write`` fills a tree with an image for every name in the image table
+of a release. ``point`` lets an environment name the registry SOURCE instead of
 those on the internet, and push to DESTINATION. ``pull`` reads an image as any
 client of a registry does, and checks all its digests.
 """
@@ -30,15 +30,15 @@ from imageprep_client.oci.reference import Reference
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import images
 
+#: What many run; tools/demo asks `default` for it.
+RELEASE = "wallaby"
 VERSION = "0f9e8d7c6b5a_42ab17e0"
 
 
 def write(tree: str) -> None:
     """Make the images of an overcloud in a tree."""
     # A neutron driver has to be chosen; ovn is what a deployment gets.
-    entries = catalog.load(catalog.DEFAULT_RELEASE).render(
-        {"neutron_driver": "ovn"}
-    )
+    entries = catalog.load(RELEASE).render({"neutron_driver": "ovn"})
     references = [Reference.parse(entry.image) for entry in entries]
     sample = images.overcloud(
         {name.repository: (name.tag, VERSION) for name in references},
@@ -62,7 +62,7 @@ def point(environment: str, source: str, destination: str) -> None:
     document = yaml.safe_load(text)
     # The header names the release.
     header = text.partition("parameter_defaults:")[0]
-    defaults = catalog.load(catalog.DEFAULT_RELEASE).values
+    defaults = catalog.load(RELEASE).values
     for entry in document["parameter_defaults"]["ContainerImagePrepare"]:
         values = {**defaults, **entry["set"]}
         for key, value in values.items():

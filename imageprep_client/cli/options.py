@@ -12,6 +12,7 @@ from imageprep_client.cli import confirmation
 
 if TYPE_CHECKING:
     from imageprep_client.client.images import Credential
+    from imageprep_client.client.machine_sources import Verification
     from imageprep_client.client.stores import RegistryOptions
 
 
@@ -72,6 +73,64 @@ def add_policy_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_deployment_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name environments, roles and image table."""
+    from imageprep_client.client import releases
+
+    parser.add_argument(
+        "-e",
+        "--environment-file",
+        metavar="<file>",
+        action="append",
+        dest="environment_files",
+        default=[],
+        help=_("Heat environment file (repeat for several; later ones win)"),
+    )
+    parser.add_argument(
+        "--environment-directory",
+        metavar="<directory>",
+        action="append",
+        dest="environment_directories",
+        default=[],
+        help=_(
+            "Directory whose .yaml files are read, sorted, before those of"
+            " -e (repeatable); ~/.tripleo/environments is always read when"
+            " it exists"
+        ),
+    )
+    parser.add_argument(
+        "-r",
+        "--roles-file",
+        metavar="<file>",
+        action="append",
+        dest="roles_files",
+        default=[],
+        help=_(
+            "File with a list of roles (repeatable); only images of their"
+            " enabled services are prepared. Without roles, all are"
+        ),
+    )
+    parser.add_argument(
+        "--release",
+        metavar="<release>",
+        default=None,
+        help=_(
+            "Release whose image table is used (default: the one that the"
+            " header of an environment file names, else {default}); one of:"
+            " {releases}"
+        ).format(
+            default=releases.DEFAULT_RELEASE,
+            releases=", ".join(releases.releases()),
+        ),
+    )
+    parser.add_argument(
+        "--template-file",
+        metavar="<file>",
+        default=None,
+        help=_("Image table of your own, a jinja2 template"),
+    )
+
+
 def registry_options(parsed_args: argparse.Namespace) -> RegistryOptions:
     """What `add_registry_options` and ``--image-serve`` say."""
     from imageprep_client.client.stores import RegistryOptions
@@ -119,6 +178,106 @@ def add_tree_option(
     )
 
 
+def add_machine_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that names a machine."""
+    parser.add_argument(
+        "name", metavar="<name>", help=_("Name of the machine")
+    )
+
+
+def add_machine_store_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says where roots of machines are."""
+    parser.add_argument(
+        "--store",
+        metavar="lxc|machines|<directory>",
+        default=None,
+        help=_(
+            "Where roots are: those of LXC, those in /var/lib/machines, or an"
+            " lxcpath or directory of machines (default: the first two)"
+        ),
+    )
+
+
+def add_verification_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what a source of a machine is verified by."""
+    parser.add_argument(
+        "--checksum",
+        metavar="<sha256>",
+        default="",
+        help=_("SHA-256 that the archive has to have"),
+    )
+    parser.add_argument(
+        "--keyring",
+        metavar="<file>",
+        default="",
+        help=_(
+            "Public keys; SHA256SUMS beside the archive has to have a"
+            " detached signature of a --signer"
+        ),
+    )
+    parser.add_argument(
+        "--signer",
+        metavar="<fingerprint>",
+        action="append",
+        dest="signers",
+        default=[],
+        help=_("Fingerprint of a key that may sign (repeatable)"),
+    )
+    parser.add_argument(
+        "--no-verify",
+        action="store_true",
+        help=_("Use an archive although nothing says what it has to be"),
+    )
+    parser.add_argument(
+        "--allow-older",
+        action="store_true",
+        help=_(
+            "Use a signed SHA256SUMS although a newer one was seen, or its"
+            " BEST-BEFORE date has passed"
+        ),
+    )
+    parser.add_argument(
+        "--max-size",
+        metavar="<GiB>",
+        type=positive,
+        default=64,
+        help=_(
+            "Largest archive that is accepted (default: %(default)s); its"
+            " files may have four times as much"
+        ),
+    )
+    parser.add_argument(
+        "--allow-privileged",
+        metavar="<path>",
+        action="append",
+        dest="privileged",
+        default=[],
+        help=_(
+            "Program in the root, such as opt/x/helper, that may have set-id"
+            " bits or capabilities, beside those of distributions"
+            " (repeatable)"
+        ),
+    )
+
+
+def verification(parsed_args: argparse.Namespace) -> Verification:
+    """What `add_verification_options` says of the source."""
+    from imageprep_client.client.machine_sources import Verification
+
+    return Verification(
+        checksum=parsed_args.checksum,
+        keyring=parsed_args.keyring,
+        signers=tuple(parsed_args.signers),
+        none=parsed_args.no_verify,
+        allow_older=parsed_args.allow_older,
+    )
+
+
+def privileged(parsed_args: argparse.Namespace) -> frozenset[str]:
+    """The paths of ``--allow-privileged``, as archives have them."""
+    return frozenset(path.lstrip("./") for path in parsed_args.privileged)
+
+
 def add_concurrency_option(parser: argparse.ArgumentParser) -> None:
     """Add the option that bounds how much is done at once."""
     from imageprep_client.client.stores import CONCURRENCY
@@ -129,8 +288,8 @@ def add_concurrency_option(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=CONCURRENCY,
         help=_(
-            "Requests at once, at most (default: %(default)s); each registry"
-            " gets as many of them as it answers promptly"
+            "Requests at once to each registry, at most (default:"
+            " %(default)s); a registry that limits the rate gets fewer"
         ),
     )
 
@@ -147,6 +306,21 @@ def add_history_option(parser: argparse.ArgumentParser) -> None:
         help=_(
             "Earlier parameters of the plan that are kept beside it, at most"
             " (default: %(default)s)"
+        ),
+    )
+
+
+def add_image_timeout_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that bounds the copy of one image."""
+    parser.add_argument(
+        "--image-timeout",
+        metavar="<seconds>",
+        type=positive,
+        default=None,
+        help=_(
+            "Time in which the copy of one image may be under way, with all"
+            " its retries; an image that takes longer fails (default: no"
+            " limit)"
         ),
     )
 

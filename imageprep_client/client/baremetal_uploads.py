@@ -24,10 +24,9 @@ from imageprep_client.baremetal.registration import (
     VISIBILITIES,
     RegisterRequest,
 )
+from imageprep_client.client.locations import tagged
 from imageprep_client.client.stores import RegistryOptions, Stores
 from imageprep_client.observer import Observer
-from imageprep_client.oci import reference as references
-from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
 from imageprep_client.transfer.engine import CONCURRENCY
 
@@ -111,11 +110,7 @@ class BaremetalUploads:
         observer: Observer,
         concurrency: int,
     ) -> Iterator[tuple[Stores, base.Store, str]]:
-        place, name = _place(location)
-        if name.digest or not name.tag:
-            raise errors.InvalidArgument(
-                f"{location}: names no tag", hint="end it with :TAG"
-            )
+        place, name = tagged(location)
         stores = Stores(options, observer, concurrency=concurrency)
         with stores:
             yield stores, stores.destination(place, name.repository), name.tag
@@ -124,11 +119,3 @@ class BaremetalUploads:
         if self._connect is None:
             raise errors.InvalidArgument("Glance cannot be used: no cloud")
         return Glance(self._connect())
-
-
-def _place(location: str) -> tuple[str, Reference]:
-    """The place that a location is in, and the image there."""
-    place, name = references.split(location.removeprefix("docker://"))
-    if not references.is_transport(place):
-        references.check_registry(place)
-    return place, Reference.parse(f"localhost/{name}")

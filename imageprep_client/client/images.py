@@ -8,7 +8,8 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from imageprep_client.client import policies
+from imageprep_client.client import archives, policies
+from imageprep_client.client.archives import place
 from imageprep_client.client.stores import (
     CONCURRENCY,
     RegistryOptions,
@@ -27,7 +28,6 @@ from imageprep_client.container.results.report import fields as report
 from imageprep_client.heat.parameters import Credential, PrepareParameters
 from imageprep_client.host import cache, undercloud
 from imageprep_client.observer import Observer
-from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
 from imageprep_client.retry import ONE_ATTEMPT, PATIENT
@@ -37,7 +37,6 @@ from imageprep_client.transfer.known import KnownContent
 __all__ = [
     "ContainerImages",
     "Credential",
-    "Location",
     "PrepareRequest",
     "PrepareResult",
     "PushRequest",
@@ -46,6 +45,7 @@ __all__ = [
     "copies_report",
     "credential",
     "environment_directories",
+    "place",
     "report",
     "report_page",
 ]
@@ -100,19 +100,21 @@ class ContainerImages:
                     observer,
                     policy=PATIENT if patient else ONE_ATTEMPT,
                     concurrency=request.concurrency or CONCURRENCY,
+                    lookasides=request.images_from is None,
                 )
                 stack.enter_context(stores)
                 if request.images_from:
                     stores.check_place(request.images_from)
                 return stores
 
-            place = cache.directory(os.environ, pathlib.Path.home())
-            content = cache.ContentCache(place / "content")
+            directory = cache.directory(os.environ, pathlib.Path.home())
+            content = cache.ContentCache(directory / "content")
             checks = cache.CheckedImages(
-                place / "checked.json", recheck=request.recheck
+                directory / "checked.json", recheck=request.recheck
             )
             stack.callback(content.trim)
             stack.callback(checks.save)
+            carrying = stack.enter_context(archives.opened(request))
             return preparing.prepare(
                 request,
                 open_stores=open_stores,
@@ -124,6 +126,7 @@ class ContainerImages:
                 header=header,
                 known=KnownContent(cache=content),
                 checks=checks,
+                carrying=carrying,
             )
 
     def push_image(
@@ -138,7 +141,7 @@ class ContainerImages:
         from imageprep_client.container import pushing
 
         policies.check(self._options.signature_policy)
-        place = self._options.location(request.registry_url)
+        target = self._options.location(request.registry_url)
         policy = ONE_ATTEMPT if request.dry_run else PATIENT
         with contextlib.ExitStack() as stack:
             local = stack.enter_context(local_images.source(request))
@@ -155,13 +158,13 @@ class ContainerImages:
                 )
                 for registry, login in (
                     (reference.registry, request.source_credential),
-                    (place.registry, request.credential),
+                    (target.registry, request.credential),
                 )
             )
             row = pushing.push(
                 request,
                 reference,
-                place,
+                target,
                 source=local.store
                 if local
                 else lambda named, *_: sources.source(named),

@@ -64,12 +64,13 @@ def show_rule(image: str, path: str | None = None) -> AppliedRule:
 
 
 def check(path: str | None) -> None:
-    """Read the signature policy, so that an error in it is found early.
+    """Read the configuration of signatures, so that errors are found early.
 
     :param path: the policy file; None: that of the user or host.
-    :raises InvalidFile: when it cannot be used.
+    :raises InvalidFile: when a file cannot be used.
     """
-    _policy(path, os.environ, pathlib.Path.home())
+    if _policy(path, os.environ, pathlib.Path.home()):
+        Opening(path).lookasides()
 
 
 class Opening:
@@ -77,9 +78,17 @@ class Opening:
 
     :param path: the policy file; None: that of the user or host.
     :param cacert: authorities of web servers to trust beside the system's.
+    :param remote: whether lookasides on web servers may be asked.
     """
 
-    def __init__(self, path: str | None, cacert: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | None,
+        cacert: str | None = None,
+        *,
+        remote: bool = True,
+    ) -> None:
+        self._remote = remote
         self._home = pathlib.Path.home()
         self._transports = Transports(4)
         self._tls = TLS(ca_files=(cacert,) if cacert else ())
@@ -121,6 +130,8 @@ class Opening:
         self._transports.close()
 
     def _fetch(self, url: str) -> bytes | None:
+        if not self._remote:
+            return None
         for _ in range(_REDIRECTS):
             if urls.origin(url)[0] not in ("http", "https"):
                 break

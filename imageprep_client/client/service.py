@@ -27,14 +27,16 @@ from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
 from imageprep_client.programs.podman import Podman, PullOptions
 from imageprep_client.service import declaration as declarations
+from imageprep_client.service import listing
+from imageprep_client.service.declaration import AppliedDeclaration
+from imageprep_client.service.definitions import adopting, rendering
+from imageprep_client.service.definitions import paunch as paunches
+from imageprep_client.service.definitions import quadlet as quadlets
 from imageprep_client.service.images import RemoteImage
 from imageprep_client.service.journal import HistoryEntry, StateDirectory
+from imageprep_client.service.listing import ServiceStatus
 from imageprep_client.service.swapping import OnFailure, SwapPolicy
-from imageprep_client.service.upgrading import (
-    AppliedDeclaration,
-    Node,
-    ServiceChange,
-)
+from imageprep_client.service.upgrading import Node, ServiceChange
 from imageprep_client.stores import verify
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "ServiceChange",
     "ServiceInputs",
     "ServiceNode",
+    "ServiceStatus",
     "SwapPolicy",
 ]
 
@@ -130,7 +133,101 @@ class ServiceNode:
     ) -> list[ServiceChange]:
         """Put earlier containers back; see `Node.rollback`."""
         with self._stores(self._options) as node, node.changing():
-            return node.rollback(names, generation, policy)
+            return node.rollback(self._kept(), names, generation, policy)
+
+    def stop(
+        self, declaration: str | None, names: Sequence[str]
+    ) -> list[ServiceChange]:
+        """Stop services; see `Node.stop`."""
+        found = self._declaration(ServiceInputs(declaration=declaration))
+        with self._stores(self._options) as node, node.changing():
+            return node.stop(found, names)
+
+    def statuses(
+        self, names: Sequence[str] = (), declaration: str | None = None
+    ) -> list[ServiceStatus]:
+        """How services run; see `service.listing.statuses`."""
+        declared = self._kept(declaration)
+        return listing.statuses(self._podman, self._state, declared, names)
+
+    def package_version(self, name: str, package: str) -> str:
+        """See `service.listing.package_version`."""
+        return listing.package_version(self._podman, name, package)
+
+    def adopt(
+        self,
+        names: Sequence[str],
+        *,
+        paunch: str = "",
+        quadlet: str = "",
+    ) -> str:
+        """A declaration of containers, or of what a file has.
+
+        :param paunch: a startup configuration of paunch or TripleO.
+        :param quadlet: a file of Quadlet.
+        :raises NotFound: when there is no such container.
+        """
+        if paunch or quadlet:
+            found = (
+                paunches.load(paunch)
+                if paunch
+                else {one.name: one for one in [quadlets.load(quadlet)]}
+            )
+            lacking = [name for name in names if name not in found]
+            if lacking:
+                raise errors.NotFound(
+                    f"{paunch or quadlet}: has no container {lacking[0]}",
+                    hint="it has: " + ", ".join(found),
+                )
+            return declarations.render(found[name] for name in names or found)
+        return declarations.render(map(self._adopted, names))
+
+    def _adopted(self, name: str) -> declarations.Service:
+        container = self._podman.container(name)
+        if container is None:
+            raise errors.NotFound(
+                f"{name}: no such container",
+                hint="list them: podman ps --all",
+            )
+        image = self._podman.image(container.image_id)
+        return adopting.adopt(container, image)
+
+    def render(
+        self,
+        inputs_: ServiceInputs,
+        names: Sequence[str],
+        *,
+        as_quadlet: bool = False,
+    ) -> str:
+        """Commands or units for services; nothing is changed."""
+        layers = environments.merge(_layers(inputs_))
+        applied = AppliedDeclaration(
+            self._declaration(inputs_), _Parameters(layers)
+        )
+        texts = []
+        for one in applied.declaration.select(names):
+            files = (
+                [str(self._state.environment_file(one.name))]
+                if one.env_from
+                else []
+            )
+            image = applied.image(one)
+            texts.append(
+                quadlets.render(one, image, files)
+                if as_quadlet
+                else rendering.command_line(one, image, files)
+            )
+        return "\n".join(texts)
+
+    def _kept(
+        self, declaration: str | None = None
+    ) -> Mapping[str, declarations.Service]:
+        """The services that are declared; none before the first time."""
+        if declaration is None and not self._state.declaration.exists():
+            return {}
+        return self._declaration(
+            ServiceInputs(declaration=declaration)
+        ).services
 
     def recover(self) -> list[str]:
         """Finish what a crash left; see `Node.recover`."""
@@ -163,7 +260,9 @@ class ServiceNode:
         with self._stores(options) as node:
             yield node, applied
 
-    def _declaration(self, inputs_: ServiceInputs) -> declarations.Declaration:
+    def _declaration(
+        self, inputs_: ServiceInputs
+    ) -> declarations.NodeDeclaration:
         path = inputs_.declaration or str(self._state.declaration)
         if not inputs_.declaration and not self._state.declaration.exists():
             raise errors.InvalidArgument(

@@ -21,22 +21,27 @@ from imageprep_client.http import urls
 from imageprep_client.http.transport import Timeouts
 from imageprep_client.observer import Observer
 from imageprep_client.oci import reference as references
+from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.redaction import redacted
 from imageprep_client.oci.reference import DOCKER_HUB, Reference
 from imageprep_client.registries.registry import Registry
 from imageprep_client.retry import ONE_ATTEMPT, PATIENT, RetryPolicy
 from imageprep_client.stores import base
+from imageprep_client.stores.archive import Archive
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.layout import LayoutRoot
 from imageprep_client.stores.memory import MemoryRegistry
-from imageprep_client.stores.registry import registries_conf
-from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.credentials import (
+from imageprep_client.stores.registry.auth.credentials import (
     Credentials,
     default_files,
 )
-from imageprep_client.stores.registry.hosts import Hosts, certificates
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.endpoints import registries_conf
+from imageprep_client.stores.registry.endpoints.hosts import (
+    Hosts,
+    certificates,
+)
 from imageprep_client.transfer.admission import Admits
 from imageprep_client.transfer.engine import CONCURRENCY
 from imageprep_client.trust.scopes import Subject
@@ -45,6 +50,7 @@ __all__ = ["CONCURRENCY", "PORT", "TREE", "RegistryOptions", "Stores"]
 
 #: The parameter that messages name as the origin of its credentials.
 _CREDENTIALS = "ContainerImageRegistryCredentials"
+_Home = ImageServeTree | LayoutRoot | Archive | MemoryRegistry
 _HASTY = Timeouts(connect=3, read=5)
 
 
@@ -137,6 +143,8 @@ class Stores:
 
     :param policy: of registries. With `ONE_ATTEMPT`, one that does not
         answer within a few seconds is given up.
+    :param lookasides: whether signatures may be read from web servers beside
+        the registries.
     """
 
     def __init__(
@@ -146,6 +154,7 @@ class Stores:
         *,
         policy: RetryPolicy = PATIENT,
         concurrency: int = CONCURRENCY,
+        lookasides: bool = True,
     ) -> None:
         self._options = options
         self._registries = RegistryClient(
@@ -157,10 +166,11 @@ class Stores:
             advise=undercloud.advice,
         )
         self._trust = policies.Opening(
-            options.signature_policy, options.cacert
+            options.signature_policy, options.cacert, remote=lookasides
         )
         self._trees: dict[str, ImageServeTree] = {}
         self._layouts: dict[str, LayoutRoot] = {}
+        self._archives: dict[str, Archive] = {}
         self._memory: dict[str, MemoryRegistry] = {}
         self._served: set[str] = set()
 
@@ -179,6 +189,12 @@ class Stores:
         """
         subject = Subject.local(local) if local else Subject.of(reference)
         return self._trust.trust.admission(subject, local or str(reference))
+
+    def signatures(
+        self, reference: Reference, manifest: Descriptor
+    ) -> Sequence[bytes]:
+        subject = Subject.of(reference)
+        return self._trust.trust.beside(subject, manifest)
 
     def destination(
         self, push_destination: str, repository: str
@@ -229,9 +245,9 @@ class Stores:
         return home or _Remote(self._registries, place)
 
     def check_place(self, location: Location) -> None:
-        """See that the directory of a place to read from exists.
+        """See that the directory or archive to read from exists.
 
-        :raises InvalidArgument: when there is no directory or tree.
+        :raises InputError: when there is none.
         """
         if not location.is_registry:
             _check(self._home(location.registry))
@@ -254,10 +270,8 @@ class Stores:
                 f"{path}: {disk.absence(pathlib.Path(path))}"
             )
 
-    def _home(
-        self, place: str
-    ) -> ImageServeTree | LayoutRoot | MemoryRegistry | None:
-        """The directory or memory behind a name; None for a registry."""
+    def _home(self, place: str) -> _Home | None:
+        """The place on this host behind a name; None for a registry."""
         if not references.is_transport(place):
             path = self._tree_behind(place)
             return self._tree(path) if path else None
@@ -267,6 +281,9 @@ class Stores:
         if transport == "oci":
             real = os.path.realpath(path)
             return self._layouts.setdefault(real, LayoutRoot(path))
+        if transport == "oci-archive":
+            real = os.path.realpath(path)
+            return self._archives.setdefault(real, Archive(path))
         return self._tree(path)
 
     def insecure(self, registries: Iterable[str]) -> frozenset[str]:
@@ -278,6 +295,35 @@ class Stores:
             for name in registries
             if name in known or hosts.is_listed(name)
         )
+
+    def is_open(self, place: str, repository: str) -> bool:
+        """Whether others may read what is sent to a registry.
+
+        It may be spoken to without verified TLS, over a network.
+        """
+        if self._home(place) is not None:
+            return False
+        hosts = self._registries.hosts
+        route = hosts.route(place, repository).location
+        return not urls.is_loopback(urls.host_of(route.registry)) and (
+            route.insecure or hosts.is_listed(route.registry)
+        )
+
+    def login(self, registry: str) -> tuple[str, str] | None:
+        """User and password for a registry; None: there are none.
+
+        :raises InvalidFile: when a file of credentials cannot be used.
+        """
+        found = self._registries.hosts.credentials.find(registry)
+        if found is None or found.is_identity:
+            return None
+        return found.username, found.password
+
+    @property
+    def certificates(self) -> str:
+        """The authorities of the options, in PEM."""
+        path = self._options.cacert
+        return inputs.load(path).decode("ascii", "replace") if path else ""
 
     @contextlib.contextmanager
     def locked(self, waiting: Callable[[str], None]) -> Iterator[None]:
@@ -295,6 +341,8 @@ class Stores:
             tree.close()
         for layouts in self._layouts.values():
             layouts.close()
+        for archive in self._archives.values():
+            archive.close()
 
     def __enter__(self) -> Self:
         return self
@@ -317,8 +365,10 @@ class Stores:
         return TREE if undercloud.is_this_host(host) else ""
 
 
-def _check(home: ImageServeTree | LayoutRoot | MemoryRegistry | None) -> None:
-    """See that a directory is one."""
+def _check(home: _Home | None) -> None:
+    """See that a directory is one, and an archive whole."""
+    if isinstance(home, Archive):
+        home.open()
     if not isinstance(home, ImageServeTree | LayoutRoot):
         return
     if not home.path.is_dir():

@@ -70,7 +70,7 @@ class Upkeep:
         """
         place = self._options.location(registry_url)
         place.check_whole()
-        if place.registry.startswith(("oci:", "memory:")):
+        if place.registry.startswith(("oci:", "oci-archive:", "memory:")):
             raise errors.InvalidArgument(
                 f"{place}: only registries and trees are pruned",
                 hint="delete the directory of a layout instead",

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from imageprep_client import errors
-from imageprep_client.container import destinations, sources
+from imageprep_client.container import places
 from imageprep_client.container.request import ImageStores, Row
 from imageprep_client.container.worklist import WorkItem
 from imageprep_client.oci import reference as references
@@ -91,8 +91,8 @@ class Additional:
                 self.failures.append(result.error)
 
     def _repository(self, item: WorkItem, location: Location) -> str:
-        path = sources.path_of(item.image, Reference.parse(item.image))
-        return destinations.repository(path, location)
+        path = places.path_of(item.image, Reference.parse(item.image))
+        return places.repository(path, location)
 
     def _target(self, item: WorkItem, location: Location) -> str:
         path = references.join(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from imageprep_client.container.additional import Additional
@@ -11,6 +12,7 @@ from imageprep_client.container.worklist import WorkItem
 from imageprep_client.observer import Observer
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
+from imageprep_client.stores import base
 from imageprep_client.transfer import engine, graph
 from imageprep_client.transfer.copies import Copy
 from imageprep_client.transfer.known import KeepsChecks, KnownContent
@@ -56,28 +58,42 @@ class Copying:
 
         :param descriptor: of the source, where it is known.
         """
-        platforms: graph.Platforms = graph.OnePlatform(graph.host_platform())
-        if self._request.platforms:
-            platforms = graph.SomePlatforms(tuple(self._request.platforms))
-        elif item.multi_arch:
-            platforms = graph.ALL_PLATFORMS
+        return dataclasses.replace(
+            self.read(
+                item,
+                self._stores.destination(
+                    item.push_destination, item.repository
+                ),
+            ),
+            descriptor=descriptor or self.known(item.read_from),
+            current=self._tags.known(
+                item.push_destination, item.repository, item.tag
+            ),
+            timeout=self._request.image_timeout,
+        )
+
+    def read(self, item: WorkItem, destination: base.Store) -> Copy:
+        """The copy from where it is pulled to another place."""
         return Copy(
             name=str(item.source),
             source=self._stores.source(item.read_from),
             reference=item.read_from.identifier,
-            destination=self._stores.destination(
-                item.push_destination, item.repository
-            ),
+            destination=destination,
             tag=item.tag,
-            platforms=platforms,
+            platforms=self.platforms(item),
             referrers=self._request.referrers,
             nondistributable=self._request.nondistributable,
-            descriptor=descriptor or self.known(item.read_from),
+            descriptor=self.known(item.read_from),
             admission=self._stores.admission(item.source),
-            current=self._tags.known(
-                item.push_destination, item.repository, item.tag
-            ),
         )
+
+    def platforms(self, item: WorkItem) -> graph.Platforms:
+        """What is taken of an index."""
+        if self._request.platforms:
+            return graph.SomePlatforms(tuple(self._request.platforms))
+        if item.multi_arch:
+            return graph.ALL_PLATFORMS
+        return graph.OnePlatform(graph.host_platform())
 
     def known(self, source: Reference) -> Descriptor | None:
         """The manifest that discovery found for this source, or None."""

@@ -9,12 +9,16 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from imageprep_client import catalog as catalogs
 from imageprep_client import errors
-from imageprep_client.container import notices, worklist
+from imageprep_client.container import deployment, notices, worklist
+from imageprep_client.container.carrying import Carriage, Carrying
 from imageprep_client.container.copying import Copying, row
+from imageprep_client.container.deployment import Inputs
 from imageprep_client.container.discovery import queries, versioned
-from imageprep_client.container.discovery.availability import Availability
+from imageprep_client.container.discovery.availability import (
+    Availability,
+    look,
+)
 from imageprep_client.container.modification import changes
 from imageprep_client.container.modification.images import Modifying
 from imageprep_client.container.modification.workspace import Workspaces
@@ -25,7 +29,7 @@ from imageprep_client.container.request import (
     Row,
 )
 from imageprep_client.container.results import ceph, naming, outputs
-from imageprep_client.heat import environment, parameters, roles, services
+from imageprep_client.heat import parameters
 from imageprep_client.observer import ImageOutcome, Observer
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
@@ -48,6 +52,7 @@ def prepare(
     header: Sequence[str] = (),
     known: KnownContent | None = None,
     checks: KeepsChecks | None = None,
+    carrying: Carrying | None = None,
 ) -> PrepareResult:
     """Discover, modify, copy, and write the parameters.
 
@@ -59,12 +64,13 @@ def prepare(
         ``push_destination: true`` where no parameter names it.
     :param known: content that need not be fetched.
     :param checks: see `transfer.engine.copy_all`.
+    :param carrying: where images go instead of to their destinations.
     :param header: comment lines for the files that are written.
     :raises InputError: nothing was done.
     :raises StoreError: nothing could be done.
     """
     outputs.check(request, plan)
-    inputs = _read(request, plan)
+    inputs = deployment.read(request, plan)
     for warning in inputs.warnings:
         observer.warning(warning)
     vars_text = (
@@ -84,6 +90,7 @@ def prepare(
         observer,
         known or KnownContent(),
         checks,
+        carrying,
     )
     undercloud_registry = functools.cache(undercloud_registry)
     pins = run.discover(undercloud_registry)
@@ -103,6 +110,9 @@ def prepare(
     for warning in notices.unreachable(work):
         observer.warning(warning)
     result = run.leave(work) if stops else run.carry_out(work)
+    if carrying and not result.failures and not request.dry_run:
+        size = carrying.archive.finish()
+        result = dataclasses.replace(result, carried=size)
     error: errors.ImagePrepError | None = None
     if stops:
         error = queries.together(work.undiscovered)
@@ -116,65 +126,19 @@ def prepare(
     return dataclasses.replace(result, error=error)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Inputs:
-    """The input, read before any network is used."""
-
-    parameters: parameters.PrepareParameters
-    catalog: catalogs.Catalog
-    selections: Sequence[worklist.Selection]
-    warnings: Sequence[str]
-
-
-def _read(request: PrepareRequest, plan: Plan | None) -> _Inputs:
-    """Read plan, environments, roles and table; check all of it."""
-    layers: list[environment.EnvironmentFile] = []
-    stored_roles = None
-    if plan is not None:
-        content = plan.read()
-        layers.extend(
-            environment.from_data(data, name)
-            for name, data in content.environments
-        )
-        stored_roles = content.roles
-    paths = environment.collect(
-        request.environment_files, request.environment_directories
-    )
-    own = [environment.load(path) for path in paths]
-    layers.extend(own)
-    merged = environment.merge(layers)
-    deployment_roles: Sequence[roles.Role] = ()
-    if request.roles_files:
-        deployment_roles = roles.load(request.roles_files)
-    elif stored_roles is not None:
-        deployment_roles = roles.parse(stored_roles, "roles_data.yaml")
-    wanted = parameters.parse(merged)
-    release = request.release or environment.release_of(own)
-    catalog = catalogs.load(release or catalogs.DEFAULT_RELEASE)
-    if request.template_file:
-        catalog = catalog.with_template(request.template_file)
-    notices.check_variables(wanted, catalog)
-    outputs.spare(request, own)
-    enabled = services.enabled(merged, deployment_roles)
-    selections = worklist.select(wanted, catalog, enabled)
-    warnings = notices.notices(
-        wanted, catalog, selections, release_named=release is not None
-    )
-    return _Inputs(wanted, catalog, selections, tuple(warnings))
-
-
 class _Run:
     """The part of a preparation that uses the network."""
 
     def __init__(
         self,
         request: PrepareRequest,
-        inputs: _Inputs,
+        inputs: Inputs,
         open_stores: OpenStores,
         workspaces: Workspaces,
         observer: Observer,
         known: KnownContent,
         checks: KeepsChecks | None,
+        carrying: Carrying | None,
     ) -> None:
         self._request = request
         self._inputs = inputs
@@ -200,6 +164,9 @@ class _Run:
         self._modifying = Modifying(
             request, workspaces, self._patient, self._copying, observer
         )
+        self._carriage = carrying and Carriage(
+            carrying, self._copying, self._patient, known, observer
+        )
 
     def discover(
         self, undercloud_registry: Callable[[], str]
@@ -212,7 +179,8 @@ class _Run:
         )
 
         def destination(key: worklist.Key) -> versioned.Destination | None:
-            if names := destinations.get(key):
+            names = destinations.get(key)
+            if names and not self._carriage:
                 # The copy reports a destination that cannot be opened.
                 with contextlib.suppress(errors.StoreError):
                     return self._tags.repository(*names)
@@ -228,6 +196,7 @@ class _Run:
             known=self._content,
             stored=self._request.images_from is not None,
             destination=destination,
+            timeout=self._request.image_timeout,
         )
         self._descriptors.update(found.descriptors)
         return found.pins
@@ -249,13 +218,17 @@ class _Run:
         """Copy what is to be copied, look at what is only named."""
         items = work.images
         changes.check(items)
+        if self._carriage:
+            return self._result(work, *self._carriage.carry(items))
         copies = [i for i in items if i.push_destination]
         self._copying.additional.check(copies)
         named = [i for i in items if not i.push_destination]
         availability = self._available(
             [*copies, *named] if self._request.dry_run else named
         )
-        rows, failures = self._look(named, availability)
+        rows, failures = look(
+            named, availability, pinned=self._request.pin_digests
+        )
         more_rows, more_failures = (
             self._rehearse(copies, availability)
             if self._request.dry_run
@@ -314,40 +287,6 @@ class _Run:
         availability.ask(item.read_from for item in items)
         return availability
 
-    def _look(
-        self,
-        items: Sequence[worklist.WorkItem],
-        availability: Availability,
-    ) -> tuple[list[Row], list[errors.ImagePrepError]]:
-        """Rows for images that are used where they are."""
-        rows = []
-        failures: list[errors.ImagePrepError] = []
-        for item in items:
-            found = availability.found(item.read_from)
-            missing = availability.missing(item.read_from)
-            if missing is not None:
-                failures.append(missing)
-            elif found is None and self._request.pin_digests:
-                reason = availability.unchecked(item.read_from)
-                missing = errors.Unreachable(
-                    f"{item.source}: its digest is not known: {reason}",
-                    hint=reason.hint if reason else None,
-                )
-                failures.append(missing)
-            outcome = (
-                ImageOutcome.REFERENCED if found else ImageOutcome.UNCHECKED
-            )
-            rows.append(
-                Row(
-                    image=item.image,
-                    source=str(item.source),
-                    digest=found.digest if found else "",
-                    outcome=ImageOutcome.FAILED if missing else outcome,
-                    error=str(missing or ""),
-                )
-            )
-        return rows, failures
-
     def _rehearse(
         self,
         items: Sequence[worklist.WorkItem],
@@ -356,7 +295,9 @@ class _Run:
         """Rows of what a run would copy, as far as registries answer."""
         unknown = [i for i in items if not availability.found(i.read_from)]
         known = [i for i in items if availability.found(i.read_from)]
-        rows, failures = self._look(unknown, availability)
+        rows, failures = look(
+            unknown, availability, pinned=self._request.pin_digests
+        )
         rows = [
             dataclasses.replace(each, destination=item.target)
             for each, item in zip(rows, unknown, strict=True)

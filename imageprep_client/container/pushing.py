@@ -51,6 +51,7 @@ class PushRequest:
     dry_run: bool = False
     local: bool = False
     cleanup: bool = False
+    image_timeout: float | None = None
     source_credential: Credential | None = None
     credential: Credential | None = None
 
@@ -204,6 +205,7 @@ def push(
         referrers=request.referrers,
         nondistributable=request.nondistributable,
         admission=admission,
+        timeout=request.image_timeout,
     )
 
     def run() -> engine.CopyResult:

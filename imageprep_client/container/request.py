@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 from imageprep_client import errors
 from imageprep_client.heat.parameters import PrepareParameters
 from imageprep_client.observer import ImageOutcome
+from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
@@ -28,6 +29,12 @@ class PrepareRequest:
     :ivar environment_files: heat environments, later ones win.
     :ivar images_from: the place that all images are read from, stored as a
         run stores them; None: the registries in their names.
+    :ivar carry: the file that all images are carried in; empty: they are
+        copied to their destinations.
+    :ivar part_size: bytes of the parts that the file is cut into; 0: it is
+        not cut.
+    :ivar since: a file that was carried before, or the report of a run at the
+        other site; its layers are left out.
     :ivar environment_directories: their ``*.yaml`` come before the files.
     :ivar roles_files: empty: no filtering by service, unless a plan has
         roles.
@@ -44,6 +51,8 @@ class PrepareRequest:
     :ivar referrers: how signatures and other artefacts are copied.
     :ivar nondistributable: whether non-distributable layers with URLs are
         copied as well.
+    :ivar image_timeout: seconds in which work on one image may be under way;
+        None: any time.
     :ivar recheck: look at all content of images that registries have,
         however lately it was seen.
     :ivar keep_going: whether the others are copied when an image fails, be it
@@ -58,6 +67,9 @@ class PrepareRequest:
 
     environment_files: Sequence[str] = ()
     images_from: Location | None = None
+    carry: str = ""
+    part_size: int = 0
+    since: str = ""
     environment_directories: Sequence[str] = ()
     roles_files: Sequence[str] = ()
     release: str | None = None
@@ -73,6 +85,7 @@ class PrepareRequest:
     nondistributable: bool = False
     keep_going: bool = False
     recheck: bool = False
+    image_timeout: float | None = None
     concurrency: int = 0
     modify_concurrency: int = 0
     cleanup: str = "full"
@@ -133,6 +146,7 @@ class PrepareResult:
         could not be discovered. They are written when no image failed.
     :ivar failures: one error per image that failed.
     :ivar additional_failures: errors of copies to further destinations.
+    :ivar carried: the size of the file that has all images; 0: there is none.
     :ivar error: why the preparation as a whole failed, or None: tags could
         not be discovered, no registry gave access, or results could not be
         written although all images are in place.
@@ -143,6 +157,7 @@ class PrepareResult:
     failures: Sequence[errors.ImagePrepError] = ()
     additional_failures: Sequence[errors.ImagePrepError] = ()
     error: errors.ImagePrepError | None = None
+    carried: int = 0
 
     @property
     def all_failures(self) -> Sequence[errors.ImagePrepError]:
@@ -183,6 +198,15 @@ class ImageStores(Protocol):
 
     def admission(self, reference: Reference) -> Admits | None:
         """What decides whether an image may be copied; None: it may."""
+        ...
+
+    def signatures(
+        self, reference: Reference, manifest: Descriptor
+    ) -> Sequence[bytes]:
+        """Those that a manifest of an image has beside its registry.
+
+        :raises StoreError: when one cannot be read.
+        """
         ...
 
     def destination(

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from imageprep_client import errors
 from imageprep_client.catalog import Catalog, TableImage, filters
-from imageprep_client.container import destinations, sources
+from imageprep_client.container import places
 from imageprep_client.heat.parameters import (
     PrepareEntry,
     PrepareParameters,
@@ -262,8 +262,8 @@ def to_discover(
             asked = queries[key].labels if key in queries else frozenset()
             queries[key] = Query(
                 key=key,
-                reference=sources.source(image.image, entry),
-                read_from=sources.read_from(image.image, entry, images_from),
+                reference=places.source(image.image, entry),
+                read_from=places.read_from(image.image, entry, images_from),
                 label=selection.label,
                 default_tag=not selection.label
                 or selection.keeps_tag(image.image),
@@ -303,7 +303,7 @@ def build(
     for selection in selections:
         entry = selection.entry
         place = (
-            destinations.location(entry, parameters, registry)
+            places.location(entry, parameters, registry)
             if selection.images
             else None
         )
@@ -312,7 +312,7 @@ def build(
             key = (image.image, selection.label)
             pin = pins.get(key, Pin(""))
             if pin.error is not None and selection.is_discovered:
-                source = sources.source(image.image, entry)
+                source = places.source(image.image, entry)
                 undiscovered[key] = Undiscovered(
                     image.image, source, pin.error
                 )
@@ -330,7 +330,7 @@ def build(
             item = _item(entry, image, pin, place, modification, multi_arch)
             item = dataclasses.replace(
                 item,
-                read_from=sources.read_from(item.image, entry, images_from),
+                read_from=places.read_from(item.image, entry, images_from),
             )
             items[item.target] = item
             values.update(dict.fromkeys(image.parameters, item.target))
@@ -356,7 +356,7 @@ def _item(
     multi_arch: bool,
 ) -> WorkItem:
     reference = Reference.parse(image.image)
-    path = sources.path_of(image.image, reference)
+    path = places.path_of(image.image, reference)
     tag = pin.tag or reference.tag or "latest"
     digest = f"@{reference.digest}" if reference.digest else ""
     name = f"{path}:{tag}{digest}"
@@ -367,7 +367,7 @@ def _item(
     try:
         references.check_tag(stored)
         if place is not None:
-            repository = destinations.repository(path, place)
+            repository = places.repository(path, place)
             path = references.join(place.registry, repository)
     except errors.InvalidReference as error:
         raise errors.InvalidFile(
@@ -375,7 +375,7 @@ def _item(
             f"{image.image} cannot be stored: {error}",
             key=entry.key,
         ) from error
-    source = sources.source(name, entry)
+    source = places.source(name, entry)
     return WorkItem(
         image=name,
         source=source,

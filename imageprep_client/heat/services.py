@@ -30,6 +30,17 @@ def enabled(
         service
         for role in roles
         if _count(environment, role) > 0
+        for service in of_role(environment, role)
+    )
+
+
+def of_role(environment: Environment, role: Role) -> frozenset[str]:
+    """The resource types of the services of a role, with nodes or without.
+
+    :raises InvalidFile: when a parameter has an invalid value.
+    """
+    return frozenset(
+        service
         for service in _services(environment, role)
         if environment.resource_registry.get(service) != _DISABLED
     )

@@ -42,6 +42,24 @@ def load(path: str, limit: int = MAX_SIZE) -> bytes:
         ) from None
 
 
+def begins(path: str, size: int) -> bytes:
+    """The first bytes of a regular file, however large it is.
+
+    :raises InvalidFile: when it cannot be read.
+    """
+    try:
+        descriptor = os.open(path, _FLAGS)
+        try:
+            _check(os.fstat(descriptor), path)
+            return os.read(descriptor, size)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise errors.InvalidFile(
+            path, f"cannot be read: {errors.reason(error)}"
+        ) from error
+
+
 def read(path: str | os.PathLike[str], limit: int = MAX_SIZE) -> bytes:
     """The content of a regular file, or of ``/dev/null``.
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import collections
 import os
+import resource
 import threading
 import time
 from pathlib import Path
 
 from imageprep_client.host import owners
 
-#: Descriptors that are kept at most.
+#: Descriptors that are kept at most, and their share of all.
 _MAX_OPEN = 64
+_SHARE = 16
 #: Seconds after which a directory is looked up by its name again.
 _FRESH = 1.0
 _FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -58,6 +60,10 @@ class OpenDirectories:
         self._path = path
         self._lock = threading.Lock()
         self._held: OpenDirectory | None = None
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if limit == resource.RLIM_INFINITY:
+            limit = _MAX_OPEN * _SHARE
+        self._most = min(_MAX_OPEN, limit // _SHARE)
         self._known: collections.OrderedDict[str, OpenDirectory] = (
             collections.OrderedDict()
         )
@@ -106,7 +112,7 @@ class OpenDirectories:
         with self._lock:
             self._known[path] = opened
             self._known.move_to_end(path)
-            while len(self._known) > _MAX_OPEN:
+            while len(self._known) > self._most:
                 self._known.popitem(last=False)
         return opened
 

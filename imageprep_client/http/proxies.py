@@ -19,8 +19,8 @@ import urllib3
 
 from imageprep_client import errors
 from imageprep_client.http import urls
+from imageprep_client.http.connections import Body, Timeout
 from imageprep_client.http.limits import TimedResponse
-from imageprep_client.http.wire import Body, Timeout
 
 if TYPE_CHECKING:
     from urllib3 import HTTPConnectionPool, PoolManager
@@ -52,7 +52,7 @@ class _WithoutQueries(logging.Filter):
 logging.getLogger("urllib3.connectionpool").addFilter(_WithoutQueries())
 
 
-class Proxied:
+class ProxiedResponse:
     """An answer that came through a proxy."""
 
     def __init__(self, raw: BaseHTTPResponse) -> None:
@@ -96,14 +96,14 @@ class Proxies:
             self._known[origin] = proxy
         return proxy
 
-    def ask(
+    def send(
         self,
         method: str,
         url: str,
         headers: Mapping[str, str],
         body: bytes | Body | None,
         timeout: Timeout,
-    ) -> Proxied:
+    ) -> ProxiedResponse:
         """Send a request; the answer is given when its head is there.
 
         :raises urllib3.exceptions.HTTPError: when no answer comes.
@@ -114,7 +114,7 @@ class Proxies:
             # urllib3 sends by the time for connecting: a registry whose disk
             # is busy may stop to read for longer.
             connect = max(connect, read)
-        return Proxied(
+        return ProxiedResponse(
             self._manager(url).urlopen(
                 method,
                 url,

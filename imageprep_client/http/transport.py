@@ -7,13 +7,14 @@ proxy by urllib3, which knows every kind of proxy.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import logging
 import re
 import socket
 import ssl
 import threading
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import requests.utils
 import urllib3
@@ -21,10 +22,14 @@ import urllib3.util.connection
 
 from imageprep_client import errors
 from imageprep_client.host import inputs
-from imageprep_client.http import proxies, urls, wire
-from imageprep_client.http.heads import LENGTH, Broken
+from imageprep_client.http import (
+    connections,
+    proxies,
+    urls,
+)
+from imageprep_client.http.connections import Body, RawResponse, Timeout
 from imageprep_client.http.limits import Pace, TooSlow
-from imageprep_client.http.wire import Body, Raw, Timeout
+from imageprep_client.http.messages import LENGTH, Broken
 
 _log = logging.getLogger(__name__)
 
@@ -72,10 +77,11 @@ class Response:
 
     :ivar url: the URL that gave it, after redirects.
     :ivar redirected: whether it came from another URL than was asked.
+    :ivar timed_out: called when the body does not come in time.
     """
 
     def __init__(
-        self, method: str, url: str, raw: Raw, patience: float
+        self, method: str, url: str, raw: RawResponse, patience: float
     ) -> None:
         self._raw = raw
         self._pace = Pace(patience)
@@ -84,6 +90,7 @@ class Response:
         self.status = raw.status
         self.headers = raw.headers
         self.redirected = False
+        self.timed_out: Callable[[], None] = lambda: None
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes as they came over the wire; b"" at the end.
@@ -94,7 +101,10 @@ class Response:
             return self._pace.read(self._raw.read, size)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             self.close()
-            raise _unreachable(self.url, error) from None
+            unreachable = _unreachable(self.url, error)
+            if unreachable.is_timeout:
+                self.timed_out()
+            raise unreachable from None
 
     def body(self, limit: int) -> bytes:
         """The whole of a small body.
@@ -193,7 +203,7 @@ class Transport:
         self._tls = tls
         self._lock = threading.Lock()
         self._context: ssl.SSLContext | None = None
-        self._direct = wire.Connections(self._connect, size)
+        self._direct = connections.Connections(self._connect, size)
         self._proxies = proxies.Proxies(self._tls_context, size)
 
     def send(
@@ -211,9 +221,11 @@ class Transport:
         # Compressed answers are a way to fill memory, and their bytes are
         # not the ones that a digest speaks of.
         headers = {"Accept-Encoding": "identity", **headers}
-        ask = self._proxies.ask if self._proxies.of(url) else self._direct.ask
+        send = (
+            self._proxies.send if self._proxies.of(url) else self._direct.send
+        )
         try:
-            raw = ask(method, url, headers, body, timeout)
+            raw = send(method, url, headers, body, timeout)
         except (urllib3.exceptions.HTTPError, OSError, UnicodeError) as error:
             raise _unreachable(url, error) from None
         if _log.isEnabledFor(logging.DEBUG):
@@ -322,7 +334,9 @@ def _unreachable(url: str, error: Exception) -> errors.Unreachable:
     if ":" in host:
         host = f"[{host}]"
     where = host if port in (80, 443) else f"{host}:{port}"
-    if isinstance(error, Broken | TooSlow):
+    if isinstance(error, TooSlow):
+        return errors.Unreachable(f"{where}: {error}", errno=errno.ETIMEDOUT)
+    if isinstance(error, Broken):
         return errors.Unreachable(f"{where}: {error}")
     causes = list(_causes(error))
     for cause in causes:
@@ -350,7 +364,9 @@ def _unreachable(url: str, error: Exception) -> errors.Unreachable:
             )
     for cause in causes:
         if isinstance(cause, (TimeoutError, urllib3.exceptions.TimeoutError)):
-            return errors.Unreachable(f"{via}: timed out ({scheme})")
+            return errors.Unreachable(
+                f"{via}: timed out ({scheme})", errno=errno.ETIMEDOUT
+            )
     if refused := _TUNNEL.match(str(causes[-1])):
         return errors.Unreachable(f"{via}: refused with {refused[1]}")
     return errors.Unreachable(

@@ -1,10 +1,11 @@
-"""Where images are: a registry, a directory of layouts, a tree.
+"""Where images are: a registry, a directory of layouts, a tree, an archive.
 
 One spelling for sources and destinations::
 
     [docker://]HOST[:PORT][/PATH[:TAG|@DIGEST]]
     oci:DIRECTORY[//PATH[:TAG|@DIGEST]]
     image-serve:DIRECTORY[//PATH[:TAG|@DIGEST]]
+    oci-archive:FILE[//PATH[:TAG|@DIGEST]]
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """References: ``registry[:port]/repository[:tag][@digest]``.
 
-A directory may take the place of the registry, with two slashes behind it:
-``oci:/var/images//repository:tag``.
+A directory or an archive may take the place of the registry, with two slashes
+behind it: ``oci:/var/images//repository:tag``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ZONE = re.compile(r"\[[0-9a-fA-F:.]+%")
 _MAX_NAME = 255
 # What looks like host:port is a registry, whatever the host is called.
 _TRANSPORT = re.compile(
-    r"(image-serve|oci|memory):(?![0-9]{1,5}(/|$)).", re.DOTALL
+    r"(image-serve|oci|oci-archive|memory):(?![0-9]{1,5}(/|$)).", re.DOTALL
 )
 
 DOCKER_HUB = "docker.io"

@@ -65,7 +65,8 @@ def open_plan(
             hint="give a directory with --plan-dir",
         )
     # Only here: the SDK is large.
-    from imageprep_client.plans.swift import files, object_store
+    from imageprep_client.cloud import object_store
+    from imageprep_client.plans.swift import files
 
     store = object_store.ObjectStore.of(connect())
     return files.SwiftPlan(store, name, kept)
@@ -95,7 +96,8 @@ def _in_cloud(connect: Connect | None) -> list[PlanSummary]:
             "plans in the cloud cannot be listed",
             hint="give a directory with --plan-dir",
         )
-    from imageprep_client.plans.swift import at_once, files, object_store
+    from imageprep_client.cloud import object_store
+    from imageprep_client.plans.swift import at_once, files
 
     plans = files.plans(object_store.ObjectStore.of(connect()))
     return [

@@ -7,7 +7,7 @@ import enum
 import threading
 from collections.abc import Iterable, Sequence
 
-from imageprep_client import errors
+from imageprep_client import errors, retry
 from imageprep_client.observer import Observer, Phase
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
@@ -193,7 +193,7 @@ class _Reader:
         """
         if self._reading is Reading.ALL or isinstance(error, errors.NotFound):
             return problem(error)
-        lasting = lasting or not error.temporary
+        lasting = lasting or not retry.may_pass(error)
         if isinstance(error, errors.InvalidContent) and lasting:
             return str(error)
         raise error

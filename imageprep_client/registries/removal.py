@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 
-from imageprep_client import errors
+from imageprep_client import errors, retry
 from imageprep_client.observer import Observer
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
@@ -72,7 +72,7 @@ def remove(
     try:
         root = nearest.resolve(store, tag or reference.digest)
     except errors.InvalidContent as error:
-        if error.temporary:
+        if retry.may_pass(error):
             raise
         digest = known.tags.get(tag, "") if tag else reference.digest
         if not digest and not reference.digest and _untagged(store, tag):

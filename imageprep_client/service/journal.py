@@ -81,7 +81,7 @@ class SwapRecord:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Journal:
+class SwapJournal:
     """What one command is about to do.
 
     :ivar action: such as ``upgrade``.
@@ -94,7 +94,7 @@ class Journal:
     running: tuple[str, ...] = ()
     revert_all: bool = False
 
-    def with_swap(self, swap: SwapRecord) -> Journal:
+    def with_swap(self, swap: SwapRecord) -> SwapJournal:
         """With another state of one service."""
         return dataclasses.replace(
             self,
@@ -168,7 +168,7 @@ class StateDirectory:
         finally:
             os.close(descriptor)
 
-    def journal(self) -> Journal | None:
+    def journal(self) -> SwapJournal | None:
         """What an earlier command did not finish.
 
         :raises StoreError: when the file is damaged.
@@ -176,7 +176,7 @@ class StateDirectory:
         path = self.path / _JOURNAL
         try:
             data = json.loads(inputs.read(path))
-            return Journal(
+            return SwapJournal(
                 action=data["action"],
                 swaps=tuple(map(SwapRecord.load, data["swaps"])),
                 running=tuple(data["running"]),
@@ -195,7 +195,7 @@ class StateDirectory:
                 " remove the file",
             ) from None
 
-    def write_journal(self, journal: Journal) -> None:
+    def write_journal(self, journal: SwapJournal) -> None:
         """Replace the journal; it is on the disk when this returns."""
         text = json.dumps(dataclasses.asdict(journal), indent=1)
         files.write(str(self.path / _JOURNAL), f"{text}\n", mode=0o600)

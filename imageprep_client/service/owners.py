@@ -44,10 +44,15 @@ class Owner(Protocol):
     """Changes containers of one kind.
 
     :ivar unit: the unit of systemd, or empty.
+    :ivar declares_options: whether the options of its containers are written
+        in a file of the owner's; then only their image is changed.
     """
 
     @property
     def unit(self) -> str: ...
+
+    @property
+    def declares_options(self) -> bool: ...
 
     def replace(
         self,
@@ -77,6 +82,7 @@ class PlainOwner:
     """Changes containers that only podman knows."""
 
     unit = ""
+    declares_options = False
 
     def __init__(self, podman: Podman, state: StateDirectory) -> None:
         self._podman = podman

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.programs.podman import InspectedContainer
+from imageprep_client.programs.podman import (
+    ContainerImage,
+    InspectedContainer,
+    Podman,
+)
+from imageprep_client.programs.process import Finished
+from imageprep_client.rpm import evr
 from imageprep_client.service.declaration import HostRequirements, Service
 
 _PROC = Path("/proc")
 #: Characters of a process's name that the kernel keeps.
 _COMM = 15
+_VERSION = "org.opencontainers.image.version"
+#: Seconds that a program may take to say its version.
+_PATIENCE = 30.0
 
 
 def check_host(
@@ -94,16 +104,17 @@ def _processes(patterns: tuple[str, ...]) -> Iterator[tuple[int, str]]:
             comm = (path / "comm").read_text().rstrip("\n")
         except OSError:
             continue
-        name = os.path.basename(words[0].decode(errors="replace")) or comm
-        scripts = [
+        # The program, a script that it runs, and what the kernel calls it.
+        names = [
             os.path.basename(word.decode(errors="replace"))
-            for word in words[1:2]
+            for word in words[:2]
         ]
         for pattern in patterns:
-            if any(
-                fnmatch.fnmatchcase(one, pattern) for one in (name, *scripts)
-            ) or fnmatch.fnmatchcase(comm, pattern[:_COMM]):
-                yield int(path.name), name
+            known = [n for n in names if fnmatch.fnmatchcase(n, pattern)]
+            if fnmatch.fnmatchcase(comm, pattern[:_COMM]):
+                known.append(comm)
+            if known:
+                yield int(path.name), known[0]
                 break
 
 
@@ -124,3 +135,53 @@ def _is_inside(pid: int, container: InspectedContainer) -> bool:
         path == group or path.startswith(f"{group}/") or container.id in path
         for path in (line.split(":", 2)[2] for line in lines)
     )
+
+
+def check_downgrade(
+    service: Service,
+    container: InspectedContainer,
+    old: ContainerImage | None,
+    new: ContainerImage,
+    podman: Podman,
+) -> None:
+    """See that an image is not older than the one that runs.
+
+    Compared are the versions in the labels of the images and, for libvirt,
+    what its daemon says: guests that a newer one has started may be lost to
+    an older one.
+
+    :raises InvalidArgument: when it is.
+    """
+    versions = [
+        ("the image", _label(old), _label(new)),
+    ]
+    if _is_libvirt(service, new) and container.is_alive:
+        words = ("libvirtd", "--version")
+        versions.append(
+            (
+                "libvirt",
+                _number(podman.exec(container.id, words, _PATIENCE)),
+                _number(podman.run_once(new.id, words, _PATIENCE)),
+            )
+        )
+    for what, before, after in versions:
+        if before and after and evr.key(after) < evr.key(before):
+            raise errors.InvalidArgument(
+                f"{service.name}: {what} has version {after}, older than"
+                f" {before}, which runs",
+                hint="take it nevertheless with --allow-downgrade",
+            )
+
+
+def _label(image: ContainerImage | None) -> str:
+    return image.labels.get(_VERSION, "") if image else ""
+
+
+def _is_libvirt(service: Service, image: ContainerImage) -> bool:
+    return any("libvirt" in name for name in (service.name, *image.names))
+
+
+def _number(finished: Finished) -> str:
+    """The version in what a program printed; empty when there is none."""
+    match = re.search(r"\d+(\.\d+)+", finished.stdout)
+    return match[0] if match and finished.status == 0 else ""

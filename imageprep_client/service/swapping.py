@@ -23,8 +23,8 @@ from imageprep_client.service import holding
 from imageprep_client.service.declaration import Probe
 from imageprep_client.service.journal import (
     HistoryEntry,
-    Journal,
     StateDirectory,
+    SwapJournal,
     SwapRecord,
     SwapState,
     now,
@@ -34,8 +34,9 @@ from imageprep_client.service.probing import HealthWatch
 
 #: Seconds that a container which is given up has before SIGKILL.
 _GIVEN_UP = 1
-#: The owner of a service's container; given its name and container.
-FindOwner = Callable[[str, InspectedContainer | None], Owner]
+#: The owner of a service's container; given its name, its container, and the
+#: unit that it is known to have had.
+FindOwner = Callable[[str, InspectedContainer | None, str], Owner]
 
 
 class OnFailure(enum.StrEnum):
@@ -62,7 +63,7 @@ class SwapPolicy:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Swap:
+class ServiceSwap:
     """A container that is to be replaced.
 
     :ivar current: None when there is none.
@@ -101,7 +102,7 @@ class Swapper:
     def run(
         self,
         action: str,
-        swaps: Sequence[Swap],
+        swaps: Sequence[ServiceSwap],
         running: Iterable[str],
         policy: SwapPolicy,
     ) -> None:
@@ -116,7 +117,9 @@ class Swapper:
             return
         containers = self._podman.containers()
         records = tuple(self._planned(swap, containers) for swap in swaps)
-        journal = Journal(action=action, swaps=records, running=tuple(running))
+        journal = SwapJournal(
+            action=action, swaps=records, running=tuple(running)
+        )
         self._state.write_journal(journal)
         for place, (swap, record) in enumerate(
             zip(swaps, records, strict=True)
@@ -129,7 +132,7 @@ class Swapper:
         self.trim(policy.keep)
 
     def _planned(
-        self, swap: Swap, containers: Sequence[ListedContainer]
+        self, swap: ServiceSwap, containers: Sequence[ListedContainer]
     ) -> SwapRecord:
         current = swap.current
         newest = holding.holders(containers, swap.name)
@@ -153,11 +156,11 @@ class Swapper:
 
     def _swap(
         self,
-        journal: Journal,
-        swap: Swap,
+        journal: SwapJournal,
+        swap: ServiceSwap,
         record: SwapRecord,
         policy: SwapPolicy,
-    ) -> Journal:
+    ) -> SwapJournal:
         self._observer.note(f"{swap.name}: swapping")
         swap.check()
         if swap.current:
@@ -185,7 +188,7 @@ class Swapper:
         self._observer.note(f"{swap.name}: runs {record.new_digest}")
         return journal
 
-    def _wrong_digest(self, swap: Swap) -> str:
+    def _wrong_digest(self, swap: ServiceSwap) -> str:
         container = self._podman.container(swap.name)
         if container and container.digests & swap.target.digests:
             return ""
@@ -196,7 +199,7 @@ class Swapper:
 
     def _failed(
         self,
-        swap: Swap,
+        swap: ServiceSwap,
         error: errors.ImagePrepError,
         policy: SwapPolicy,
         *,
@@ -227,7 +230,7 @@ class Swapper:
             f"{error}; the old containers are back: {told}", []
         ) from error
 
-    def revert(self, journal: Journal, reason: str) -> list[str]:
+    def revert(self, journal: SwapJournal, reason: str) -> list[str]:
         """Put back what was not finished, the newest first.
 
         :param reason: for the history.
@@ -276,7 +279,7 @@ class Swapper:
         if record.state is SwapState.PLANNED:
             self._drop(record.holder)
             return False
-        owner = self._find_owner(record.service, current)
+        owner = self._find_owner(record.service, current, record.unit)
         if current and current.id == record.old_id:
             unsettled = current.state == "stopping" or not current.is_alive
             if record.old_running and unsettled:
@@ -303,7 +306,7 @@ class Swapper:
         """Start a service that ran before and does not now."""
         container = self._podman.container(name)
         if container and not container.is_alive:
-            owner = self._find_owner(name, container)
+            owner = self._find_owner(name, container, "")
             owner.stop(container)
             owner.start(name)
 
@@ -341,7 +344,7 @@ def old_target(
 
 
 def _entry(
-    journal: Journal, record: SwapRecord, outcome: str, reason: str = ""
+    journal: SwapJournal, record: SwapRecord, outcome: str, reason: str = ""
 ) -> HistoryEntry:
     generation = holding.Holder.of(record.holder)
     return HistoryEntry(

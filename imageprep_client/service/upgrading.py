@@ -8,17 +8,21 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from imageprep_client import errors
-from imageprep_client.heat.value import Value
 from imageprep_client.observer import Observer
+from imageprep_client.programs import systemd
 from imageprep_client.programs.podman import InspectedContainer, Podman
-from imageprep_client.service import holding, images, preflight, probing
-from imageprep_client.service.declaration import Declaration, Service
+from imageprep_client.service import holding, images, preflight, probing, units
+from imageprep_client.service.declaration import (
+    AppliedDeclaration,
+    NodeDeclaration,
+    Service,
+)
 from imageprep_client.service.definitions import adopting
 from imageprep_client.service.images import ImageRegistries, ResolvedImage
 from imageprep_client.service.journal import StateDirectory
-from imageprep_client.service.owners import Owner, PlainOwner, TargetContainer
+from imageprep_client.service.owners import Owner, TargetContainer
 from imageprep_client.service.swapping import (
-    Swap,
+    ServiceSwap,
     Swapper,
     SwapPolicy,
     old_target,
@@ -39,57 +43,6 @@ class ServiceChange:
     reason: str
     old_digest: str = ""
     new_digest: str = ""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class AppliedDeclaration:
-    """A declaration with the values of the heat parameters it names.
-
-    :ivar values: the value of a parameter, by its name.
-    """
-
-    declaration: Declaration
-    values: Mapping[str, Value] = dataclasses.field(repr=False)
-
-    def image(self, service: Service) -> str:
-        """The reference of a service's image.
-
-        :raises InvalidFile: when the parameter has no such value.
-        """
-        if service.image:
-            return service.image
-        return self._value(service.parameter, service, "parameter").text()
-
-    def environment(self, service: Service) -> dict[str, str]:
-        """The values of the variables that come from parameters.
-
-        :raises InvalidFile: when a parameter has no such value.
-        """
-        variables = {}
-        for name, parameter in service.env_from.items():
-            value = self._value(parameter, service, f"env_from.{name}")
-            data = value.data
-            if isinstance(data, bool):
-                data = str(data).lower()
-            elif isinstance(data, int | float):
-                data = str(data)
-            if not isinstance(data, str):
-                raise value.expected("a string, number or boolean")
-            if "\0" in data:
-                raise value.error("has a zero byte in it")
-            variables[name] = data
-        return variables
-
-    def _value(self, parameter: str, service: Service, key: str) -> Value:
-        value = self.values.get(parameter)
-        if value is None or value.data is None:
-            raise errors.InvalidFile(
-                self.declaration.path,
-                f"no environment sets the parameter {parameter}",
-                key=f"services.{service.name}.{key}",
-                hint="name the environment with -e, or a plan",
-            )
-        return value
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -193,6 +146,8 @@ class Node:
             for one in changed
         ]
         for one in pulled:
+            if not allow_downgrade:
+                self._check_version(one)
             self._wait_for(one.service, policy.healthy_deadline)
         running = [
             name
@@ -206,9 +161,15 @@ class Node:
         return changes
 
     def rollback(
-        self, names: Sequence[str], generation: int, policy: SwapPolicy
+        self,
+        declared: Mapping[str, Service],
+        names: Sequence[str],
+        generation: int,
+        policy: SwapPolicy,
     ) -> list[ServiceChange]:
         """Put the container of an earlier generation back.
+
+        :param declared: services whose probes and survivors count.
 
         :param generation: 0 for the newest that is kept.
         :raises NotFound: when none is kept.
@@ -230,13 +191,15 @@ class Node:
                 )
             old = holding.held(self._podman, kept[0].name)
             current = self._podman.container(name)
-            target = old_target(old)
+            service = declared.get(name)
+            if service and current:
+                preflight.check_survivors(service, current)
             swaps.append(
-                Swap(
-                    target,
+                ServiceSwap(
+                    old_target(old),
                     current,
                     self._owner(name, current),
-                    None,
+                    service.health if service else None,
                     lambda: None,
                 )
             )
@@ -284,7 +247,9 @@ class Node:
             if current and current.is_alive and current.state == "running":
                 changes.append(_kept(one, "runs"))
                 continue
-            preflight.check_host(name, one.service.preflight, _no_units)
+            preflight.check_host(
+                name, one.service.preflight, systemd.is_active
+            )
             self._wait_for(one.service, policy.healthy_deadline)
             owner = self._owner(name, current)
             if current:
@@ -310,6 +275,37 @@ class Node:
                     action="start",
                     reason="did not run" if current else "was absent",
                     new_digest=current.digest if current else one.image.digest,
+                )
+            )
+        return changes
+
+    def stop(
+        self, declaration: NodeDeclaration, names: Sequence[str]
+    ) -> list[ServiceChange]:
+        """Stop services, each before those that it depends on.
+
+        :raises PartialFailure: when one could not be stopped.
+        """
+        changes = []
+        for service in reversed(declaration.select(names)):
+            current = self._podman.container(service.name)
+            if current is None:
+                continue
+            runs = current.is_alive or current.state == "stopping"
+            if runs:
+                preflight.check_survivors(service, current)
+                try:
+                    self._owner(service.name, current).stop(current)
+                except errors.StoreError as error:
+                    raise errors.PartialFailure(
+                        f"{service.name}: {error}", []
+                    ) from error
+            changes.append(
+                ServiceChange(
+                    service=service.name,
+                    action="stop" if runs else "keep",
+                    reason="ran" if runs else "does not run",
+                    old_digest=current.digest,
                 )
             )
         return changes
@@ -352,6 +348,8 @@ class Node:
             return "another image"
         if not current.is_alive:
             return "does not run"
+        if self._owner(one.service.name, current).declares_options:
+            return ""
         image = self._podman.image(current.image_id)
         if not one.service.same_container(adopting.adopt(current, image)):
             return "other options"
@@ -364,10 +362,20 @@ class Node:
 
     def _check(self, one: _Prepared, *, kill_survivors: bool) -> None:
         preflight.check_host(
-            one.service.name, one.service.preflight, _no_units
+            one.service.name, one.service.preflight, systemd.is_active
         )
         if one.current and not kill_survivors:
             preflight.check_survivors(one.service, one.current)
+
+    def _check_version(self, one: _Prepared) -> None:
+        if one.current and one.image.local:
+            preflight.check_downgrade(
+                one.service,
+                one.current,
+                self._podman.image(one.current.image_id),
+                one.image.local,
+                self._podman,
+            )
 
     def _wait_for(self, service: Service, seconds: float) -> None:
         if service.wait_for is None:
@@ -381,8 +389,8 @@ class Node:
                 f"{service.name}: what it waits for is not there: {reason}"
             )
 
-    def _swap(self, one: _Prepared, *, kill_survivors: bool) -> Swap:
-        return Swap(
+    def _swap(self, one: _Prepared, *, kill_survivors: bool) -> ServiceSwap:
+        return ServiceSwap(
             self._target(one),
             one.current,
             self._owner(one.service.name, one.current),
@@ -399,12 +407,10 @@ class Node:
             one.environment,
         )
 
-    def _owner(self, name: str, current: InspectedContainer | None) -> Owner:
-        return PlainOwner(self._podman, self._state)
-
-
-def _no_units(unit: str) -> bool:
-    return False
+    def _owner(
+        self, name: str, current: InspectedContainer | None, unit: str = ""
+    ) -> Owner:
+        return units.find_owner(name, current, self._podman, self._state, unit)
 
 
 def _kept(one: _Prepared, reason: str) -> ServiceChange:

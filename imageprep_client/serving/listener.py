@@ -13,7 +13,7 @@ import logging
 import resource
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from imageprep_client import errors
@@ -38,7 +38,8 @@ _BACKLOG = 128
 _RESERVED = 96
 #: Each connection may have a file open.
 _PER_CONNECTION = 2
-_MAX_DESCRIPTORS = 65536
+#: Each connection may have some hundred kilobytes that wait to be sent.
+_MAX_DESCRIPTORS = 4096
 #: Seconds in which the same warning is given once.
 _QUIET = 60.0
 
@@ -51,7 +52,6 @@ def bind(address: Address, idle: float = IDLE) -> list[socket.socket]:
     :param idle: seconds without progress after which a connection is closed.
     :raises InvalidArgument: when nobody can listen there.
     """
-    backlog, _ = _limits()
     host = None if address.host == "*" else address.host
     bound: list[socket.socket] = []
     port = address.port
@@ -72,7 +72,7 @@ def bind(address: Address, idle: float = IDLE) -> list[socket.socket]:
             )
             listener.setblocking(False)
             listener.bind((place[0], port, *place[2:]))
-            listener.listen(backlog)
+            listener.listen(_BACKLOG)
             port = listener.getsockname()[1]
     except OSError as error:
         for listener in bound:
@@ -86,29 +86,29 @@ def bind(address: Address, idle: float = IDLE) -> list[socket.socket]:
 
 @contextlib.asynccontextmanager
 async def serving(
-    application: web.Application,
+    handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
     sockets: Sequence[socket.socket],
     idle: float = IDLE,
 ) -> AsyncIterator[None]:
     """Serve on sockets of `bind` for the duration of the block."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_Warnings())
-    runner = web.AppRunner(
-        application,
-        access_log=None,
+    runner = web.ServerRunner(
+        web.Server(handler, access_log=None, keepalive_timeout=idle),
         shutdown_timeout=_GRACE,
-        keepalive_timeout=idle,
     )
-    backlog, limit = _limits()
+    limit = _limit()
     servers: list[asyncio.Server] = []
     try:
         await runner.setup()
         for listener in sockets:
+            # One process must not accept all connections that wait at once.
             servers.append(
                 await loop.create_server(
-                    _bounded(runner, limit), sock=listener, backlog=backlog
+                    _bounded(runner, limit), sock=listener, backlog=1
                 )
             )
+            listener.listen(_BACKLOG)
         yield
     finally:
         for server in servers:
@@ -126,19 +126,17 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _limits() -> tuple[int, int]:
-    """How many connections may wait, and how many there may be."""
+def _limit() -> int:
+    """How many connections there may be."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         soft = _MAX_DESCRIPTORS
-    # The loop accepts as many at once as may wait.
-    backlog = max(1, min(_BACKLOG, soft // 8))
     reserved = min(_RESERVED, soft // 2)
-    return backlog, max(1, (soft - reserved - backlog) // _PER_CONNECTION)
+    return max(1, (soft - reserved) // _PER_CONNECTION)
 
 
 def _bounded(
-    runner: web.AppRunner, limit: int
+    runner: web.ServerRunner, limit: int
 ) -> Callable[[], asyncio.BaseProtocol]:
     """Make protocols of a server; one over the limit hangs up."""
 

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import re
+from aiohttp import web
 
 from imageprep_client.serving.route import Refusal
 
-_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.I | re.A)
 
-
-def parse(header: str | None, size: int) -> tuple[int, int] | None:
-    """The requested bytes of a ``Range``, as offset and count.
+def requested(request: web.BaseRequest, size: int) -> tuple[int, int] | None:
+    """The requested part of a content, as offset and count.
 
     :param size: of the whole content.
-    :returns: None to send all of it: without a range, with several, or with
-        a malformed one, which RFC 9110 lets servers ignore.
-    :raises Refusal: when no byte of it exists.
+    :returns: None for all of it: without a range, and with several or a
+        malformed one, which RFC 9110 lets servers ignore.
+    :raises Refusal: when the range has no byte of it.
     """
-    match = _RANGE.fullmatch((header or "").strip())
-    if not match or not (match[1] or match[2]):
+    try:
+        part = request.http_range
+    except ValueError:
         return None
-    if match[1]:
-        start = int(match[1])
-        end = min(int(match[2] or size), size - 1)
-        if match[2] and int(match[2]) < start:
-            return None
-    else:
-        start = max(size - int(match[2]), 0)
-        end = size - 1
-    if start > end:
+    if part.start is None:
+        return None
+    start, stop, _ = part.indices(size)
+    header = request.headers["Range"].strip()
+    # aiohttp takes the last 0 bytes for all of them.
+    if start >= stop or header.endswith("=-0"):
         raise Refusal(
             416,
             "UNSUPPORTED",
             f"no byte of {header} is in {size} bytes",
             {"Content-Range": f"bytes */{size}"},
         )
-    return start, end - start + 1
+    return start, stop - start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Mapping
 from typing import Literal
@@ -55,6 +56,7 @@ class RequestTarget:
     reference: str = ""
 
 
+@functools.lru_cache(maxsize=4096)
 def parse(path: str) -> RequestTarget:
     """Read a path, without its query, percent signs decoded.
 

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from imageprep_client import errors
-from imageprep_client.serving import listener, registry
+from imageprep_client.serving import listener
 from imageprep_client.serving.address import Address
+from imageprep_client.serving.registry import TreeHandler
 from imageprep_client.stores.imageserve import ImageServeTree
 
 #: Processes that serve one tree at most; each has an event loop.
@@ -82,8 +83,8 @@ async def _until_told(
         loop.add_signal_handler(number, stop.set)
     if lifeline is not None:
         loop.add_reader(lifeline, stop.set)
-    application = registry.application(ImageServeTree(tree))
-    async with listener.serving(application, sockets):
+    handler = TreeHandler(ImageServeTree(tree))
+    async with listener.serving(handler, sockets):
         await stop.wait()
 
 
@@ -104,8 +105,8 @@ def running(
     stop = asyncio.Event()
 
     async def run(sockets: Sequence[socket.socket]) -> None:
-        application = registry.application(ImageServeTree(tree))
-        async with listener.serving(application, sockets, idle):
+        handler = TreeHandler(ImageServeTree(tree))
+        async with listener.serving(handler, sockets, idle):
             started.set_result(asyncio.get_running_loop())
             await stop.wait()
 

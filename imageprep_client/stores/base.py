@@ -282,6 +282,27 @@ class FetchesFrom(Protocol):
 
 
 @runtime_checkable
+class LeavesOut(Protocol):
+    """Lacks blobs that the place where its images go has already."""
+
+    def left_out(self, descriptor: Descriptor) -> Sequence[str]:
+        """The repositories there that have a blob which is left out here.
+
+        They are named as repositories are here; empty for other blobs.
+        """
+        ...
+
+
+@runtime_checkable
+class KeepsSignatures(Protocol):
+    """Has signatures that its images had beside their registry."""
+
+    def signatures(self, digest: str) -> Sequence[bytes]:
+        """Those of a manifest, in their order; empty when there are none."""
+        ...
+
+
+@runtime_checkable
 class MeasuresSpace(Protocol):
     """Keeps content on a disk of this host and knows its room."""
 

@@ -20,6 +20,7 @@ from imageprep_client.transfer.copies import (
     Unprobed,
 )
 from imageprep_client.transfer.fanout import FanOut, Passed
+from imageprep_client.transfer.image_time import ImageTime
 from imageprep_client.transfer.known import KnownContent
 from imageprep_client.transfer.stream import SideError, Streams
 from imageprep_client.transfer.workers import Workers
@@ -122,10 +123,11 @@ class BlobTransfers:
         if not step.image.needs(step.copy.blob):
             return []
         try:
-            if isinstance(step, _Send):
-                self._send(step.copy, step.image)
-                return []
-            return self._take_over(step.copy, step.image)
+            with _timed([step.image]):
+                if isinstance(step, _Send):
+                    self._send(step.copy, step.image)
+                    return []
+                return self._take_over(step.copy, step.image)
         except Passed:
             if self._fanout is not None:
                 digest = step.copy.blob.digest
@@ -169,10 +171,11 @@ class BlobTransfers:
             if not waiting:
                 break
             try:
-                self._bring_to(copy, waiting[0])
+                with _timed(waiting):
+                    self._bring_to(copy, waiting[0])
             except SideError as error:
                 own = error.origin == "destination"
-                refused = own and not error.cause.temporary
+                refused = own and not error.cause.given_up
                 repository = waiting[0].repository
                 lacking = [
                     image
@@ -284,6 +287,16 @@ class BlobTransfers:
     ) -> None:
         with self._lock:
             image.sizes[outcome] += copy.blob.size
+
+
+@contextlib.contextmanager
+def _timed(images: Sequence[ImageCopy]) -> Iterator[None]:
+    """Count the block as time of these images, and bound it."""
+    try:
+        with ImageTime.shared([image.time for image in images]):
+            yield
+    except errors.OutOfTime as error:
+        raise SideError("copy blob", "destination", error) from error
 
 
 @contextlib.contextmanager

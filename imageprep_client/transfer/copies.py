@@ -17,6 +17,7 @@ from imageprep_client.transfer import attached as attachments
 from imageprep_client.transfer import graph as graphs
 from imageprep_client.transfer.admission import Admits
 from imageprep_client.transfer.attached import ReferrersPolicy
+from imageprep_client.transfer.image_time import ImageTime
 from imageprep_client.transfer.powers import DestinationPowers, SourcePowers
 
 
@@ -65,6 +66,7 @@ class Copy:
     :ivar descriptor: what `reference` resolved to, where that is known.
     :ivar admission: decides whether it may be copied; None: it may.
     :ivar current: what `tag` resolved to, where that is known.
+    :ivar timeout: seconds in which work on it may be under way; None: any.
     """
 
     name: str
@@ -78,11 +80,13 @@ class Copy:
     descriptor: Descriptor | None = None
     admission: Admits | None = None
     current: ResolvedTag | None = None
+    timeout: float | None = None
 
 
 class ImageCopy:
     """One copy and its state.
 
+    :ivar time: in which something was done for it, bounded.
     :ivar current: what the destination's tag names so far, or None.
     :ivar graph: the content of the image; None until it is known, and for an
         image that is present already.
@@ -97,6 +101,7 @@ class ImageCopy:
 
     def __init__(self, copy: Copy) -> None:
         self.copy = copy
+        self.time = ImageTime(copy.timeout)
         self.source_powers = SourcePowers.of(copy.source)
         self.powers = DestinationPowers.of(copy.destination)
         self.started = time.monotonic()
@@ -182,6 +187,15 @@ class ImageCopy:
         error = errors.CopyError(operation, origin, self.copy.name, cause)
         self.error = self.error or error
         return error
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count the block as time of this copy, which fails at its end."""
+        try:
+            with ImageTime.shared([self.time]):
+                yield
+        except errors.OutOfTime as error:
+            raise self.fail("copy", "destination", error) from error
 
     @contextlib.contextmanager
     def blame(self, operation: str, origin: errors.Origin) -> Iterator[None]:

@@ -300,7 +300,12 @@ class _Transfer:
         images = [i for i in self._preflight.images if i.graphs]
         images = [i for i in images if not i.error]
         self._observer.phase(phase, len(images))
-        self._workers.each(work, images)
+
+        def timed(image: ImageCopy) -> None:
+            with image.timed():
+                work(image)
+
+        self._workers.each(timed, images)
 
     def _push_manifests(self, image: ImageCopy) -> None:
         """Push all, children first, but for the one pushed with its tag."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from imageprep_client import errors
+from imageprep_client import deadlines, errors
 from imageprep_client.oci import config as configs
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
@@ -216,6 +216,7 @@ def _again(read: Callable[[], T]) -> T:
             pause = attempts.pause(error)
             if pause is None:
                 raise
+            deadlines.check(pause, error)
         time.sleep(pause)
 
 

@@ -16,6 +16,7 @@ class SourcePowers:
     lists_tags: base.ListsTags | None
     lists_referrers: base.ListsReferrers | None
     fetches_from: base.FetchesFrom | None
+    leaves_out: base.LeavesOut | None
 
     @classmethod
     def of(cls, store: base.ReadableStore) -> Self:
@@ -24,6 +25,7 @@ class SourcePowers:
             store if isinstance(store, base.ListsTags) else None,
             store if isinstance(store, base.ListsReferrers) else None,
             store if isinstance(store, base.FetchesFrom) else None,
+            store if isinstance(store, base.LeavesOut) else None,
         )
 
 

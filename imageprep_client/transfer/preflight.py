@@ -30,6 +30,7 @@ from imageprep_client.transfer.copies import (
     ResolvedTag,
     Unprobed,
 )
+from imageprep_client.transfer.image_time import ImageTime
 from imageprep_client.transfer.known import Answers, KeepsChecks, KnownContent
 from imageprep_client.transfer.workers import Workers
 
@@ -146,9 +147,13 @@ class Preflight:
 
     def _resolve(self, image: ImageCopy) -> None:
         """Find out what an image consists of, if it has to be copied."""
+        self._observer.image_started(image.copy.name)
+        with image.timed():
+            self._find_out(image)
+
+    def _find_out(self, image: ImageCopy) -> None:
         copy, ask = image.copy, self._answers.get
         where = (copy.source.registry, copy.source.repository)
-        self._observer.image_started(copy.name)
         with image.blame("resolve", "destination"):
             image.current = _current(image)
         with image.blame("resolve", "source"):
@@ -286,7 +291,8 @@ class Preflight:
 
     def _locate(self, copy: BlobCopy) -> None:
         """Find out whether the destination has the blob, anywhere."""
-        copy.state = self._probed(copy)
+        with ImageTime.shared([image.time for image in copy.images]):
+            copy.state = self._probed(copy)
         if copy.location is None and (repository := _mount_from(copy)):
             copy.state = MountFrom(repository)
 
@@ -296,14 +302,32 @@ class Preflight:
             repository = powers.locates.locate(copy.blob)
             return Missing() if repository is None else Located(repository)
         # Blobs may well be in a repository that has the tag already.
-        likely = [image for image in copy.images if image.current]
+        holders = _holders(copy)
+        likely = [
+            image
+            for image in copy.images
+            if image.current or image.repository in holders
+        ]
         at_once = self._probing is Probing.AT_ONCE
         if not likely and powers.begins_pushes and not at_once:
             return Unprobed()
         for image in (likely or copy.images)[: _LOOKS if likely else 1]:
             if _has(image.copy.destination, copy.blob):
                 return Located(image.repository)
-        return Missing()
+        return MountFrom(holders[0]) if holders else Missing()
+
+
+def _holders(copy: BlobCopy) -> list[str]:
+    """Repositories of the destination that have a blob which sources lack."""
+    holders: dict[str, None] = {}
+    for image in copy.images:
+        leaves_out = image.source_powers.leaves_out
+        below = image.copy.source.repository
+        if leaves_out and image.repository.endswith(below):
+            prefix = image.repository.removesuffix(below)
+            for name in leaves_out.left_out(copy.blob):
+                holders[f"{prefix}{name}"] = None
+    return list(holders)
 
 
 def _mount_from(copy: BlobCopy) -> str | None:

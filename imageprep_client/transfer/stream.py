@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import time
+from collections.abc import Iterator
 from typing import Self
 
-from imageprep_client import errors
+from imageprep_client import deadlines, errors
 from imageprep_client.observer import Observer
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.retry import RetryPolicy
@@ -19,10 +20,8 @@ from imageprep_client.transfer.workers import Cancelled, Workers
 
 # A blob whose upload broke off is fetched again from its source: the
 # transport cannot send a stream twice, nor know before the end that what it
-# reads is wrong. Of a hundred large blobs some break often when three of ten
-# answers are faults; but what the transport itself tried for long is given up.
+# reads is wrong. What the transport itself has given up is not tried again.
 _POLICY = RetryPolicy(base=0.1, cap=5.0, few=2)
-_PATIENCE = 60.0
 _SOURCES = 4
 
 
@@ -44,6 +43,14 @@ class SideError(Exception):
         self.operation = operation
         self.origin = origin
         self.cause = cause
+
+    @contextlib.contextmanager
+    def replaced(self) -> Iterator[None]:
+        """Blame the same side when the time is over within the block."""
+        try:
+            yield
+        except errors.OutOfTime as over:
+            raise SideError(self.operation, self.origin, over) from over
 
 
 class Streams:
@@ -85,7 +92,6 @@ class Streams:
                 for i in copy.sources[:_SOURCES]
             ),
         ]:
-            end = time.monotonic() + _PATIENCE
             attempts = _POLICY.begin()
             while True:
                 self._workers.check()
@@ -96,7 +102,9 @@ class Streams:
                         raise error.cause from error
                     last = error
                     pause = attempts.pause(error.cause)
-                    if pause is None or time.monotonic() > end:
+                    with error.replaced():
+                        deadlines.check(pause or 0.0, error.cause)
+                    if pause is None:
                         break
                 self._workers.pause(pause)
             if last and last.origin == "destination":
@@ -182,6 +190,7 @@ class _Metered:
     def read(self, size: int = -1, /) -> bytes:
         self._workers.check()
         try:
+            deadlines.check()
             chunk = self._content.read(size)
         except errors.ImagePrepError as error:
             self.error = error

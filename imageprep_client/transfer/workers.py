@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import resource
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +22,10 @@ T = TypeVar("T")
 #: Seconds that an interrupted run waits for threads that may be held up by
 #: a silent registry; what they hold is nothing that the next run minds.
 _GRACE = 0.8
+#: Descriptors of the process itself, and those that a thread may need: of
+#: connections to both sides, a file, and directories.
+_OWN_DESCRIPTORS = 24
+_DESCRIPTORS_EACH = 8
 
 
 class Cancelled(errors.ImagePrepError):
@@ -43,7 +49,7 @@ class Workers:
     ) -> None:
         self.keep_going = keep_going
         self._stop = threading.Event()
-        self._concurrency = concurrency
+        self._concurrency = min(concurrency, _affordable())
         self._children: list[Workers] = []
         if parent is not None:
             parent._children.append(self)
@@ -124,19 +130,26 @@ class Workers:
                         self._stop.set()
                         return
 
-        count = min(self._concurrency, queue.most)
-        self._run([threading.Thread(target=drain) for _ in range(count)])
+        self._run(drain, min(self._concurrency, queue.most))
         if defects:
             raise defects[0]
         return failures
 
-    def _run(self, threads: list[threading.Thread]) -> None:
-        """Start all, and return when all have ended."""
+    def _run(self, drain: Callable[[], None], count: int) -> None:
+        """Run it in so many threads, or as many as there may be."""
+        threads: list[threading.Thread] = []
         try:
-            for thread in threads:
+            for _ in range(count):
                 # A thread that hangs in a read must not keep the process.
-                thread.daemon = True
-                thread.start()
+                thread = threading.Thread(target=drain, daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:
+                    # The user, or the container, may have no more of them.
+                    break
+                threads.append(thread)
+            if count and not threads:
+                drain()
             for thread in threads:
                 thread.join()
         except BaseException:
@@ -152,6 +165,14 @@ class Workers:
 
     def __exit__(self, *exc_info: object) -> None:
         self._stop.set()
+
+
+def _affordable() -> int:
+    """How many threads the process has file descriptors for."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max(1, (limit - _OWN_DESCRIPTORS) // _DESCRIPTORS_EACH)
 
 
 class _Queue(Generic[T]):

@@ -44,11 +44,18 @@ class Lookasides:
 
     def location(self, subject: Subject) -> str:
         """The URL below which the signatures of an image are."""
+        return self._configured(subject) or f"file://{self.default}"
+
+    def is_configured(self, subject: Subject) -> bool:
+        """Whether the configuration says where they are."""
+        return bool(self._configured(subject))
+
+    def _configured(self, subject: Subject) -> str:
         for namespace in self._of(subject):
             for key in ("lookaside", "sigstore"):
                 if namespace.get(key):
                     return str(namespace[key])
-        return f"file://{self.default}"
+        return ""
 
     def uses_attachments(self, subject: Subject) -> bool:
         """Whether sigstore's signatures in the registry are looked at.

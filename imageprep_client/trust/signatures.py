@@ -110,20 +110,25 @@ class Signatures:
 
         :raises StoreError: when one cannot be read.
         """
-        found: list[Signature] = []
-        if self._subject.reference is not None:
-            found += map(
-                Signature.of_blob,
-                lookaside.read(
-                    self._location,
-                    self._subject.reference.repository,
-                    manifest.digest,
-                    self._fetch,
-                ),
-            )
+        blobs: Sequence[bytes] = ()
+        if isinstance(source, base.KeepsSignatures):
+            blobs = source.signatures(manifest.digest)
+        found = list(map(Signature.of_blob, blobs or self.beside(manifest)))
         if self._attached:
             found += _attached(source, manifest)
         return found
+
+    def beside(self, manifest: Descriptor) -> Sequence[bytes]:
+        """The signatures of a manifest in the lookaside.
+
+        :raises StoreError: when one cannot be read.
+        """
+        reference = self._subject.reference
+        if reference is None:
+            return []
+        return lookaside.read(
+            self._location, reference.repository, manifest.digest, self._fetch
+        )
 
 
 def _attached(

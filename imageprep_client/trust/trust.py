@@ -80,6 +80,21 @@ class Trust:
             name, self.policy.path, subject, rule, where, self._kept
         )
 
+    def beside(
+        self, subject: Subject, manifest: Descriptor
+    ) -> Sequence[bytes]:
+        """The signatures that a manifest has beside its registry.
+
+        Only where a lookaside is configured; none are verified.
+
+        :raises StoreError: when one cannot be read.
+        """
+        lookasides = self._lookasides()
+        if not lookasides.is_configured(subject):
+            return []
+        where = Signatures(lookasides, subject, self._fetch, attached=False)
+        return where.beside(manifest)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Admission:

@@ -211,7 +211,7 @@ class TestEveryServer:
         path = f"/v2/ns/app/blobs/{EMPTY.descriptor.digest}"
         answer = ask(url, path, method=method)
         assert answer.status == 200
-        assert int(answer.headers["Content-Length"]) == 0
+        assert answer.headers["Content-Length"].strip() == "0"
         assert answer.body == b""
 
     def test_image_of_an_index(self, url: str) -> None:

@@ -20,9 +20,9 @@ from imageprep_client.oci.manifest import Manifest
 from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores import base
 from imageprep_client.stores.imageserve import ImageServeTree
+from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.credentials import Credentials
-from imageprep_client.stores.registry.hosts import Hosts
+from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.testing import images
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer, Open

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,10 +12,14 @@ from typing import Any
 
 import pytest
 
+from imageprep_client import errors
 from imageprep_client.heat.parameters import INSECURE_REGISTRIES
+from imageprep_client.stores import verify
+from imageprep_client.stores.base import ReadableStore
+from imageprep_client.testing import content, streams
 from imageprep_client.testing.registry import RegistryServer
 from tests.functional import base, deployment
-from tests.functional.deployment import Deployment
+from tests.functional.deployment import LABELS, UNDERCLOUD, Deployment
 
 TREE = ("--image-serve", "tree")
 OUTPUT = ("--output-env-file", "out.yaml", "--report", "report.json")
@@ -27,12 +32,14 @@ def site(openstack: base.OpenStack) -> Iterator[Deployment]:
         yield found
 
 
-@pytest.fixture(params=["tree", "layouts", "registry"])
+@pytest.fixture(params=["tree", "layouts", "registry", "archive", "parts"])
 def place(request: pytest.FixtureRequest, site: Deployment) -> Iterator[str]:
     """A place for the images of a run, below a path where that can be."""
     kinds = {
         "tree": f"image-serve:{site.home}/carried",
         "layouts": f"oci:{site.home}/carried//below",
+        "archive": "carried.tar",
+        "parts": "parts.tar",
     }
     if request.param in kinds:
         yield kinds[request.param]
@@ -63,15 +70,23 @@ def facts(site: Deployment, name: str = "report.json") -> list[Any]:
     return [[row[key] for key in keys] for row in rows]
 
 
-def parameters(site: Deployment) -> dict[str, Any]:
+def parameters(site: Deployment, name: str = "out.yaml") -> dict[str, Any]:
     """The parameters that name images."""
-    found = site.defaults()
+    found = site.defaults(name)
     found.pop(INSECURE_REGISTRIES)
     return found
 
 
 def copy_to(site: Deployment, place: str, **entry: Any) -> None:
-    """Run with this place as the destination of all images."""
+    """Run with this place as the destination of all images.
+
+    The archive ``parts.tar`` is cut into parts.
+    """
+    if place.endswith(".tar"):
+        site.environment(site.entry(**entry))
+        cut = ("--split-size", "1") if place.startswith("parts") else ()
+        site.run("--release", "master", "--carry", place, *cut)
+        return
     site.environment(site.entry(push_destination=place, **entry))
     site.run("--release", "master")
     site.environment(site.entry(**entry))
@@ -116,10 +131,11 @@ def test_versioned_tags(site: Deployment, place: str) -> None:
     assert parameters(site) == deployment.expected(tag="17.1.3-9")
 
 
-@pytest.mark.parametrize("kind", ["image-serve", "oci"])
-def test_without_a_network(site: Deployment, kind: str) -> None:
-    """From a directory a run needs no network."""
-    place = f"{kind}:{site.home}/carried"
+@pytest.mark.parametrize(
+    "place", ["image-serve:carried", "oci:carried", "carried.tar", "parts.tar"]
+)
+def test_without_a_network(site: Deployment, place: str) -> None:
+    """From a directory or an archive a run needs no network."""
     copy_to(site, place, **labelled(site))
 
     done = isolated(
@@ -155,3 +171,195 @@ def test_image_that_is_not_there(site: Deployment) -> None:
         stderr=r".*: oci:[^\n]*/carried/ns/openstack-keystone:17\.1\.3:"
         r" manifest unknown.*",
     )
+
+
+# --- archives
+
+
+def carry(site: Deployment, name: str, *words: str, **expected: Any) -> Path:
+    """Carry the images of the site in this archive."""
+    site.run("--carry", name, *words, **expected)
+    return site.home / name
+
+
+def test_archive_is_read_by_other_commands(site: Deployment) -> None:
+    """Each command that reads an image or a place reads archives."""
+    carry(site, "carried.tar")
+    before = len(site.registry.requests())
+    image = "oci-archive:carried.tar//ns/openstack-keystone:17.1"
+    openstack = site.openstack
+    prefix = "image-prepare"
+
+    shown = openstack(prefix, "image", "show", image, "-f", "json")
+    assert site.digest("keystone") in shown.stdout
+    assert LABELS["version"] in shown.stdout
+    listed = openstack(
+        *(prefix, "image", "list", "--registry-url"),
+        *("oci-archive:carried.tar", "-f", "json"),
+    )
+    for name in deployment.NAMES:
+        assert f"ns/openstack-{name}:17.1" in listed.stdout
+    verified = openstack(
+        *(prefix, "verify", "--registry-url", "oci-archive:carried.tar"),
+    )
+    assert "3 repositories, 3 tags, 3 manifests" in verified.summary
+    openstack(prefix, "push", image, "--image-serve", "pushed")
+    store = site.tree("pushed").store("ns/openstack-keystone")
+    assert store.resolve("17.1").digest == site.digest("keystone")
+    told = openstack(
+        *(prefix, "tag", "discover", "--image", image),
+        *("--tag-from-label", "release"),
+        status=2,
+        stderr=r".*label release gives tag 9, which is not in.*",
+    )
+    assert not told.stdout
+    assert len(site.registry.requests()) == before
+
+
+def test_skopeo_reads_archives(site: Deployment) -> None:
+    """An archive is an OCI layout in a tar, as skopeo reads it."""
+    path = carry(site, "carried.tar")
+    done = subprocess.run(
+        [
+            *("skopeo", "inspect", "--format", "{{.Digest}}"),
+            f"oci-archive:{path}:ns/openstack-keystone:17.1",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == site.digest("keystone")
+
+
+def test_options_without_an_archive(site: Deployment) -> None:
+    """Options of an archive are refused where none is made."""
+    for words in (("--since", "report.json"), ("--split-size", "1")):
+        site.run(*words, status=2, stderr="--since and --split-size.*")
+
+
+def test_carry_and_results(site: Deployment) -> None:
+    """Carrying contacts no destination, and gives the report of the site."""
+    report = ("--report", "report.json", "--output-env-file", "out.yaml")
+    site.environment(site.entry(**labelled(site)))
+    carry(site, "carried.tar", *report, "--release", "master")
+    expected = facts(site)
+
+    site.run(*TREE, *report, "--from", "carried.tar", "--release", "master")
+
+    assert facts(site) == expected
+    assert len(expected) == len(deployment.NAMES)
+
+
+# --- the next release
+
+
+def next_release(site: Deployment) -> content.Piece:
+    """Give each image a new layer, under the tag 17.2; gives the layer."""
+    layer = content.blob("new", 40_000)
+    for image in site.images.images:
+        store = site.registry.content.store(image.repository)
+        old = verify.manifest(store, image.descriptor)
+        layers = [
+            content.Piece(one, streams.read(store, one)) for one in old.layers
+        ]
+        new = content.image(image.repository, [*layers, layer])
+        streams.put(store, new, "17.2")
+    site.environment(site.entry(set=site.values(tag="17.2")))
+    return layer
+
+
+@pytest.mark.parametrize("since", ["first.tar", "report.json"])
+@pytest.mark.parametrize("destination", ["tree", "registry"])
+def test_since(site: Deployment, since: str, destination: str) -> None:
+    """The second archive has what is new, and a run from it gives it all."""
+    first = carry(site, "first.tar")
+    with RegistryServer() as local:
+        place = local.host if destination == "registry" else UNDERCLOUD
+        tree = TREE if destination == "tree" else ()
+        site.environment(site.entry(push_destination=place))
+        site.run(*tree, *OUTPUT, "--from", "first.tar")
+        layer = next_release(site)
+        site.environment(
+            site.entry(push_destination=place, set=site.values(tag="17.2"))
+        )
+
+        second = carry(site, "second.tar", "--since", since)
+
+        new = layer.descriptor.size
+        assert new < second.stat().st_size < new + 40_000
+        assert second.stat().st_size < first.stat().st_size / 2
+        asked = len(site.registry.requests())
+        rows = site.rows(*tree, "--from", "second.tar")
+        assert len(site.registry.requests()) == asked
+        assert {row["Outcome"] for row in rows} == {"copied"}
+        for image in site.images.images:
+            store: ReadableStore = (
+                local.content.store(image.repository)
+                if destination == "registry"
+                else site.tree().store(image.repository)
+            )
+            found = verify.manifest(store, store.resolve("17.2"))
+            for blob in found.blobs:
+                assert streams.read(store, blob)
+
+
+def test_since_for_another_site(site: Deployment) -> None:
+    """Where the layers are missing the image fails and says what to do."""
+    carry(site, "first.tar")
+    next_release(site)
+    carry(site, "second.tar", "--since", "first.tar")
+    site.run(
+        *(*TREE, "--from", "second.tar"),
+        status=(1, 2),
+        stderr=r".*left out of the archive, for a place that has it.*"
+        r"carry the images again without --since.*",
+    )
+    store = site.tree().store("ns/openstack-keystone")
+    with pytest.raises(errors.NotFound):
+        store.resolve("17.2")
+
+
+def test_since_of_no_report(site: Deployment) -> None:
+    """What is neither an archive nor a report is refused by name."""
+    site.write("other.json", "{}")
+    site.write("other.tar", "x" * 1000)
+    for name, reason in (
+        ("other.json", "neither an archive nor a report of run"),
+        ("other.tar", "no tar"),
+        ("nothing", "no such file"),
+    ):
+        site.run(
+            *("--carry", "new.tar", "--since", name),
+            status=2,
+            stderr=f".*{name}: {reason}.*",
+        )
+    site.run(
+        *("--carry", "other.tar", "--since", "other.tar"),
+        status=2,
+        stderr=".*other.tar.*",
+    )
+    assert (site.home / "other.tar").read_text() == "x" * 1000
+
+
+# --- the guide
+
+GUIDE = Path(__file__).parents[2] / "doc/source/user/without-network.rst"
+
+
+def test_commands_of_the_guide(site: Deployment) -> None:
+    """The commands of the guide work in their order."""
+    text = GUIDE.read_text()
+    commands = re.findall(r"(?m)^   \$ openstack (image-prepare .*)$", text)
+    assert len(commands) == 8
+    for number, command in enumerate(commands):
+        words = command.split()
+        if number == 3:
+            next_release(site)
+            (site.home / "env.yaml").rename(site.home / "next.yaml")
+            assert facts(site, "carried.json") == facts(site, "site.json")
+        if words[1] == "run":
+            words += ["--template-file", "table.j2"]
+        if "--from" in words or words[1] == "push":
+            words += TREE
+        site.openstack(*words, stderr=deployment.PLAIN)
+    assert parameters(site, "images.yaml") == deployment.expected(tag="17.2")

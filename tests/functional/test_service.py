@@ -11,7 +11,19 @@ SERVICE = ("image-prepare", "service")
 
 
 @pytest.mark.parametrize(
-    "command", ["history", "recover", "rollback", "start", "upgrade"]
+    "command",
+    [
+        "adopt",
+        "history",
+        "list",
+        "recover",
+        "render",
+        "rollback",
+        "show",
+        "start",
+        "stop",
+        "upgrade",
+    ],
 )
 def test_help(openstack: base.OpenStack, golden: Golden, command: str) -> None:
     """The help of each command is as it was looked at."""

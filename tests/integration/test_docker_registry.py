@@ -11,9 +11,9 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.retry import RetryPolicy
+from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.credentials import Credentials
-from imageprep_client.stores.registry.hosts import Hosts
+from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.testing import content, store_suite
 from tests import servers
 

@@ -18,15 +18,15 @@ import requests
 from openstack.connection import Connection
 
 from imageprep_client import errors
+from imageprep_client.cloud.object_store import (
+    ObjectContainer,
+    ObjectStore,
+)
 from imageprep_client.heat import document
 from imageprep_client.plans import base
 from imageprep_client.plans.stored import StoredPlan
 from imageprep_client.plans.swift.files import LOCK, PROBE, SwiftFiles, plans
 from imageprep_client.plans.swift.lock import TIMES, Lock, Times
-from imageprep_client.plans.swift.object_store import (
-    ObjectContainer,
-    ObjectStore,
-)
 from imageprep_client.testing.plans import host as plan_host
 from imageprep_client.testing.plans import suite as plan_suite
 from tests import openstack_services
@@ -122,6 +122,42 @@ class TestSwift(plan_suite.PlanSuite):
         for host in hosts:
             assert sorted(plan_host.listed(host)) == expected
             assert host.read(LOCK) is None
+
+
+class _Unlocked(SwiftFiles):
+    """Writers that compare the ETag, write and read back, without a lock."""
+
+    @contextlib.contextmanager
+    def locked(self, *, exclusive: bool) -> Iterator[None]:
+        yield
+
+
+def test_without_the_lock_entries_are_lost(
+    store: ObjectStore, host: _InSwift, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To compare the ETag, write and read back is not enough: a writer who
+    does all that between two steps of another one loses the entry, and both
+    succeed.
+    """
+    slow, fast = (_Unlocked(store, host.name) for _ in "ab")
+    put = slow._container.put
+
+    def put_later(*arguments: Any) -> None:
+        assert StoredPlan(fast).add_environment("fast.yaml")
+        put(*arguments)
+
+    monkeypatch.setattr(slow._container, "put", put_later)
+    assert StoredPlan(slow).add_environment("slow.yaml")
+    assert "slow.yaml" in plan_host.listed(host)
+    assert "fast.yaml" not in plan_host.listed(host)
+
+
+def test_if_match_does_nothing(services: Services, host: _InSwift) -> None:
+    """Swift replaces an object although the ETag of a condition is wrong."""
+    path = f"{host.name}/{base.PLAN_ENVIRONMENT}"
+    answer = services.ask_swift("PUT", path, b"x", If_Match="0" * 32)
+    assert answer.status_code == 201
+    assert host.read(base.PLAN_ENVIRONMENT) == "x"
 
 
 @pytest.fixture

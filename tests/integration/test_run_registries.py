@@ -15,9 +15,9 @@ from imageprep_client.oci import mediatypes
 from imageprep_client.retry import ONE_ATTEMPT
 from imageprep_client.stores.base import ReadableStore
 from imageprep_client.stores.imageserve import ImageServeTree
+from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.credentials import Credentials
-from imageprep_client.stores.registry.hosts import Hosts
+from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import http.server
 import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +34,9 @@ from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.stores.verify import from_bytes
 from imageprep_client.testing import content
 from imageprep_client.testing.streams import put
-from tests import servers
+from tests import rpm_packages, servers
+from tests.functional.base import OpenStack
+from tests.local_storage import local_storage
 from tests.servers import DockerRegistry
 
 IMAGE = content.image("signed")
@@ -92,11 +97,15 @@ class Site:
             "GNUPGHOME": str(home / "gnupg"),
             "XDG_STATE_HOME": str(home / "state"),
         }
-        settings = home / ".config/containers/registries.d"
-        settings.mkdir(parents=True)
+        self.configure(f"file://{self.lookaside}")
+
+    def configure(self, url: str) -> None:
+        """Have signatures looked for at this lookaside."""
+        settings = self.home / ".config/containers/registries.d"
+        settings.mkdir(parents=True, exist_ok=True)
         (settings / "site.yaml").write_text(
             "default-docker:\n"
-            f"  lookaside: file://{self.lookaside}\n"
+            f"  lookaside: {url}\n"
             "  use-sigstore-attachments: true\n"
         )
 
@@ -569,3 +578,296 @@ def test_index_and_its_images_are_verified(site: Site) -> None:
         ContainerImages(options).push_image(
             PushRequest(image=site.name, multi_arch=True)
         )
+
+
+@contextlib.contextmanager
+def web(
+    directory: Path, *, redirects: bool = False, status: int = 0
+) -> Iterator[tuple[str, list[str]]]:
+    """Serve a directory over HTTP; gives its URL and the paths asked for.
+
+    :param redirects: answer from another path than the one asked for.
+    :param status: answer with this status only.
+    """
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            moved = self.path.removeprefix("/moved")
+            file = directory / moved.lstrip("/")
+            if status:
+                self.send_response(status)
+                content = b""
+            elif redirects and moved == self.path:
+                self.send_response(302)
+                self.send_header("Location", f"/moved{self.path}")
+                content = b""
+            elif file.is_file():
+                self.send_response(200)
+                content = file.read_bytes()
+            else:
+                self.send_response(404)
+                content = b""
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *args: object) -> None:
+            """Keep the log of the tests free of requests."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_signature_without_end(
+    signer: tuple[Site, Mapping[str, object]],
+) -> None:
+    """A message that decompresses without end is stopped, in little room."""
+    site, requirement = signer
+    bomb = gpg_signed(
+        *(site, bytes(64 << 20), "vendor@example.com"),
+        *("--compress-algo", "bzip2"),
+    )
+    assert len(bomb) < 4096
+    site.write(1, bomb)
+    policy = site.policy({"default": [requirement]})
+    assert "gpgv: too much output" in site.refusal(policy)
+
+
+@pytest.mark.parametrize("redirects", [False, True])
+def test_lookaside_over_http(
+    signer: tuple[Site, Mapping[str, object]], redirects: bool
+) -> None:
+    """Signatures in a lookaside of a web server count."""
+    site, requirement = signer
+    text = claim(site.name, kind=ATOMIC)
+    site.gpg("--quick-gen-key", "other@example.com", "rsa2048", "sign")
+    site.write(1, gpg_signed(site, text, "other@example.com"))
+    site.write(2, gpg_signed(site, text, "vendor@example.com"))
+    with web(site.lookaside, redirects=redirects) as (url, asked):
+        site.configure(url)
+        assert site.both(requirement)
+    prefix = f"/{NAME}@{IMAGE.descriptor.digest.replace(':', '=')}"
+    assert f"{prefix}/signature-2" in asked
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_lookaside_that_fails(
+    signer: tuple[Site, Mapping[str, object]], status: int
+) -> None:
+    """A lookaside that does not answer never lets an image pass."""
+    site, requirement = signer
+    with web(site.lookaside, status=status) as (url, _):
+        site.configure(url)
+        assert not site.both(requirement)
+        refusal = site.refusal(site.home / "policy.json")
+    assert f"HTTP status {status}" in refusal
+
+
+TABLE = """container_images_template:
+- imagename: "{{namespace}}/app:{{tag}}"
+  image_source: kolla
+  params: [ContainerKeystoneImage]
+- imagename: "{{namespace}}/refused:{{tag}}"
+  image_source: kolla
+  params: [ContainerNovaApiImage]
+"""
+
+
+@pytest.fixture
+def openstack(site: Site) -> OpenStack:
+    """The command, in the home of the site."""
+    found = OpenStack(site.home)
+    found.environment["XDG_STATE_HOME"] = site.environment["XDG_STATE_HOME"]
+    (site.home / "table.j2").write_text(TABLE)
+    environment = {
+        "parameter_defaults": {
+            "ContainerImagePrepare": [
+                {
+                    "push_destination": "undercloud.local:8787",
+                    "set": {
+                        "namespace": f"{site.registry.host}/ns",
+                        "tag": "1",
+                    },
+                }
+            ]
+        }
+    }
+    (site.home / "env.yaml").write_text(json.dumps(environment))
+    with RegistryClient() as registries:
+        store = registries.store(site.registry.host, "ns/refused")
+        put(store, OTHER, "1")
+    return found
+
+
+def run_words(policy: Path, *more: str) -> tuple[str, ...]:
+    """The command for both images."""
+    return (
+        *("image-prepare", "run", "-e", "env.yaml"),
+        *("--template-file", "table.j2", "--image-serve", "tree"),
+        *("--output-env-file", "out.yaml", "--report", "report.json"),
+        *("--signature-policy", str(policy), *more),
+    )
+
+
+def test_run_copies_all_but_the_refused(
+    site: Site, openstack: OpenStack
+) -> None:
+    """A refused image fails alone: no tag of it, no parameter names it."""
+    key = KINDS["ecdsa"]()
+    payload = claim(site.name)
+    site.attach((payload, sign(key, payload)))
+    path = site.public(key)
+    policy = site.policy({"default": [sigstore(path)]})
+    openstack(
+        *run_words(policy, "--keep-going"),
+        status=1,
+        stderr=r".*ns/refused:1.*requirement sigstoreSigned.*no signature.*",
+    )
+    tree = ImageServeTree(str(site.home / "tree"))
+    assert tree.store(NAME).resolve("1").digest == IMAGE.descriptor.digest
+    with pytest.raises(errors.NotFound):
+        tree.store("ns/refused").resolve("1")
+    assert not (site.home / "out.yaml").exists()
+    report = json.loads((site.home / "report.json").read_text())
+    assert "ContainerNovaApiImage" not in report["parameters"]
+    assert "ContainerKeystoneImage" in report["parameters"]
+    rows = report["images"]
+    accepted = {row["source"].split("/")[-1]: row["accepted"] for row in rows}
+    assert accepted["refused:1"] == ""
+    assert str(path) in accepted["app:1"]
+
+
+def test_run_stops_at_a_refused_image(
+    site: Site, openstack: OpenStack
+) -> None:
+    """Without --keep-going no parameters are written either."""
+    policy = site.policy({"default": [{"type": "reject"}]})
+    openstack(
+        *run_words(policy),
+        status=2,
+        stderr=".*scope default, requirement reject.*",
+    )
+    assert not list(site.home.glob("tree/v2/*/*/manifests/*"))
+    assert not (site.home / "out.yaml").exists()
+
+
+def test_hotfix_of_a_refused_image(site: Site, openstack: OpenStack) -> None:
+    """A refused image is not brought into local storage."""
+    rpms = site.home / "rpms"
+    rpm_packages.build(rpms, rpm_packages.NEW)
+    policy = site.policy({"default": [{"type": "reject"}]})
+    with local_storage(site.home / "storage") as storage:
+        openstack.environment.update(storage.environment)
+        openstack(
+            *("image-prepare", "hotfix", "--image", site.name),
+            *("--rpms-path", str(rpms), "--signature-policy", str(policy)),
+            status=2,
+            stderr=".*scope default, requirement reject.*",
+        )
+        assert storage.names() == set()
+
+
+@pytest.mark.parametrize("text", [None, "no JSON", "{}"])
+def test_unusable_policy(
+    site: Site, openstack: OpenStack, text: str | None
+) -> None:
+    """An unusable policy is reported before any request, by each command."""
+    policy = site.home / "bad.json"
+    if text is not None:
+        policy.write_text(text)
+    before = site.registry.requests(".")
+    push = ("image-prepare", "push", site.name, "--image-serve", "tree")
+    hotfix = ("image-prepare", "hotfix", "--image", site.name)
+    chosen = ("--signature-policy", str(policy))
+    for words in (
+        run_words(policy),
+        (*push, *chosen),
+        (*hotfix, "--rpms-path", str(site.home), *chosen),
+    ):
+        openstack(*words, status=2, stderr=".*bad.json.*")
+    assert site.registry.requests(".") == before
+
+
+def test_registries_d_is_read_first(
+    signer: tuple[Site, Mapping[str, object]], openstack: OpenStack
+) -> None:
+    """A mistake in registries.d is reported before any request."""
+    site, requirement = signer
+    policy = site.policy({"default": [requirement]})
+    directory = site.home / ".config/containers/registries.d"
+    before = site.registry.requests(".")
+    for text, reason in (
+        ("docker: [", "not YAML"),
+        ("docker: {x: {lookaside: 1}}", "docker.x.lookaside: not a str"),
+        ("default-docker: {}", "configures it, too"),
+    ):
+        (directory / "two.yaml").write_text(text)
+        openstack(*run_words(policy), status=2, stderr=f".*{reason}.*")
+    assert site.registry.requests(".") == before
+
+
+def test_signatures_are_carried(
+    signer: tuple[Site, Mapping[str, object]], openstack: OpenStack
+) -> None:
+    """Signatures in registry and lookaside go with an archive, and count."""
+    site, gpg = signer
+    key = KINDS["ecdsa"]()
+    payload = claim(site.name)
+    site.attach((payload, sign(key, payload)))
+    text = claim(site.name, kind=ATOMIC)
+    site.write(1, gpg_signed(site, text, "vendor@example.com"))
+    scopes = {
+        f"{site.registry.host}/{NAME}": [gpg, sigstore(site.public(key))]
+    }
+    anything = [{"type": "insecureAcceptAnything"}]
+    policy = site.policy(
+        {"default": anything, "transports": {"docker": scopes}}
+    )
+    with web(site.lookaside) as (url, asked):
+        site.configure(url)
+        openstack(*run_words(policy, "--carry", "carried.tar"), stderr=".*")
+        assert asked
+        before = len(asked), len(site.registry.requests("."))
+        openstack(*run_words(policy, "--from", "carried.tar"), stderr=".*")
+        # Without what is kept of the first run, too.
+        shutil.rmtree(site.home / "state")
+        shutil.rmtree(site.home / "tree")
+        openstack(*run_words(policy, "--from", "carried.tar"), stderr=".*")
+        assert (len(asked), len(site.registry.requests("."))) == before
+    rows = json.loads((site.home / "report.json").read_text())["images"]
+    (accepted,) = [row["accepted"] for row in rows if "app" in row["image"]]
+    assert "signedBy" in accepted
+    assert "sigstoreSigned" in accepted
+
+
+@pytest.mark.parametrize("words", [("--carry", "x.tar"), ("--from", "x.tar")])
+def test_policy_of_carried_images(
+    site: Site, openstack: OpenStack, words: tuple[str, str]
+) -> None:
+    """Both sides hold images against the policy, by their names."""
+    anything = site.policy({"default": [{"type": "insecureAcceptAnything"}]})
+    openstack(*run_words(anything, "--carry", "x.tar"), stderr=".*")
+    scopes = {f"{site.registry.host}/ns/refused": [{"type": "reject"}]}
+    policy = site.policy(
+        {
+            "default": [{"type": "insecureAcceptAnything"}],
+            "transports": {"docker": scopes},
+        }
+    )
+    before = (site.home / "x.tar").stat().st_mtime_ns
+    openstack(
+        *run_words(policy, *words),
+        status=(1, 2),
+        stderr=rf".*scope docker {site.registry.host}/ns/refused.*",
+    )
+    assert (site.home / "x.tar").stat().st_mtime_ns == before
+    assert not list(site.home.glob("tree/v2/ns/refused/manifests/*"))

@@ -78,6 +78,7 @@ class Hotfix(base.Lister):
                 " scriptlets of the packages (default: 3600)"
             ),
         )
+        options.add_image_timeout_option(parser)
         _add_parameters(parser)
         options.add_registry_options(parser)
         options.add_policy_option(parser)
@@ -98,6 +99,7 @@ class Hotfix(base.Lister):
             environment_files=parsed_args.environment_files,
             output_env_file=parsed_args.output_env_file,
             rpm_timeout=parsed_args.rpm_timeout,
+            image_timeout=parsed_args.image_timeout,
         )
         with self.observing() as observer:
             result = hotfixes.hotfix_images(

@@ -72,6 +72,7 @@ class Push(base.Lister):
             dry_run=parsed_args.dry_run,
             local=parsed_args.local,
             cleanup=parsed_args.cleanup,
+            image_timeout=parsed_args.image_timeout,
             source_credential=options.credential(parsed_args, "source-"),
             credential=options.credential(parsed_args),
         )
@@ -95,6 +96,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
             " the one of this host is copied"
         ),
     )
+    options.add_image_timeout_option(parser)
     options.add_referrers_options(parser)
     options.add_nondistributable_option(parser)
     parser.add_argument(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from osc_lib.i18n import _
 
-from imageprep_client import errors
+from imageprep_client import errors, wording
 from imageprep_client.cli import base, options, output, predecessor, report
 from imageprep_client.oci.platform import Platform
 
@@ -59,9 +59,12 @@ class Run(base.Lister):
             output_env_file=parsed_args.output_env_file,
             output_images_file=parsed_args.output_images_file,
             ceph_vars_file=parsed_args.ceph_vars_file,
-            images_from=images.Location.parse(parsed_args.images_from)
+            images_from=images.place(parsed_args.images_from)
             if parsed_args.images_from
             else None,
+            carry=parsed_args.carry,
+            part_size=parsed_args.split_size << 20,
+            since=parsed_args.since,
             dry_run=parsed_args.dry_run,
             also_to=parsed_args.also_to,
             pin_digests=parsed_args.pin_digests,
@@ -70,6 +73,7 @@ class Run(base.Lister):
             nondistributable=parsed_args.nondistributable,
             keep_going=parsed_args.keep_going,
             recheck=parsed_args.recheck,
+            image_timeout=parsed_args.image_timeout,
             concurrency=parsed_args.concurrency,
             modify_concurrency=parsed_args.modify_concurrency,
             cleanup=parsed_args.cleanup,
@@ -101,7 +105,9 @@ class Run(base.Lister):
                 f"{count} of {total} {counted} failed", failures
             )
         self.summary = output.summary(result.rows)
-        self.next_step = _next_step(parsed_args, bool(result.failures))
+        self.next_step = _next_step(
+            parsed_args, bool(result.failures), result.carried
+        )
         return output.copies(result.rows)
 
     def _plan(self, parsed_args: argparse.Namespace) -> Plan | None:
@@ -118,7 +124,9 @@ class Run(base.Lister):
         )
 
 
-def _next_step(parsed_args: argparse.Namespace, failed: bool) -> str:
+def _next_step(
+    parsed_args: argparse.Namespace, failed: bool, carried: int
+) -> str:
     """What was written where, and what to do with it."""
     path = parsed_args.output_env_file
     plan = parsed_args.plan or parsed_args.plan_dir
@@ -135,66 +143,18 @@ def _next_step(parsed_args: argparse.Namespace, failed: bool) -> str:
         places.append(f"parameters written into plan {plan}")
     for name in filter(None, (parsed_args.report, parsed_args.report_html)):
         places.append(f"report written to {name}")
-    if path:
+    if carried:
+        places.append(
+            f"{wording.size(carried)} written to {parsed_args.carry}; next,"
+            f" at the site: run --from {parsed_args.carry}"
+        )
+    elif path:
         places.append(f"next: openstack overcloud deploy ... -e {path}")
     return "; ".join(places)
 
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
-    from imageprep_client.client import releases
-
-    parser.add_argument(
-        "-e",
-        "--environment-file",
-        metavar="<file>",
-        action="append",
-        dest="environment_files",
-        default=[],
-        help=_("Heat environment file (repeat for several; later ones win)"),
-    )
-    parser.add_argument(
-        "--environment-directory",
-        metavar="<directory>",
-        action="append",
-        dest="environment_directories",
-        default=[],
-        help=_(
-            "Directory whose .yaml files are read, sorted, before those of"
-            " -e (repeatable); ~/.tripleo/environments is always read when"
-            " it exists"
-        ),
-    )
-    parser.add_argument(
-        "-r",
-        "--roles-file",
-        metavar="<file>",
-        action="append",
-        dest="roles_files",
-        default=[],
-        help=_(
-            "File with a list of roles (repeatable); only images of their"
-            " enabled services are prepared. Without roles, all are"
-        ),
-    )
-    parser.add_argument(
-        "--release",
-        metavar="<release>",
-        default=None,
-        help=_(
-            "Release whose image table is used (default: the one that the"
-            " header of an environment file names, else {default}); one of:"
-            " {releases}"
-        ).format(
-            default=releases.DEFAULT_RELEASE,
-            releases=", ".join(releases.releases()),
-        ),
-    )
-    parser.add_argument(
-        "--template-file",
-        metavar="<file>",
-        default=None,
-        help=_("Image table of your own, a jinja2 template"),
-    )
+    options.add_deployment_options(parser)
     plan = parser.add_mutually_exclusive_group()
     plan.add_argument(
         "--plan",
@@ -320,11 +280,12 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         default=None,
         help=_(
             "Read all images from this place instead of the registries in"
-            " their names: a registry, or image-serve:DIRECTORY or"
-            " oci:DIRECTORY that another run has filled. The signature policy"
-            " and the parameters go by the names"
+            " their names: a file that --carry made, or a registry,"
+            " image-serve:DIRECTORY or oci:DIRECTORY that another run has"
+            " filled. The signature policy and the parameters go by the names"
         ),
     )
+    _add_carrying(parser)
     parser.add_argument(
         "--cleanup",
         choices=("full", "partial", "none"),
@@ -344,6 +305,7 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         ),
     )
     options.add_concurrency_option(parser)
+    options.add_image_timeout_option(parser)
     parser.add_argument(
         "--modify-concurrency",
         metavar="<number>",
@@ -352,5 +314,38 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         help=_(
             "Images that are modified at once, at most (default: two for each"
             " processor)"
+        ),
+    )
+
+
+def _add_carrying(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--carry",
+        metavar="<file>",
+        default="",
+        help=_(
+            "Write all images, unmodified, into this archive instead of to"
+            " their destinations, for run --from at a site without a network."
+            " An interrupted run is gone on with"
+        ),
+    )
+    parser.add_argument(
+        "--since",
+        metavar="<file>",
+        default="",
+        help=_(
+            "With --carry: leave out the layers that the site has, by an"
+            " archive that was carried there before or by the --report of a"
+            " run there"
+        ),
+    )
+    parser.add_argument(
+        "--split-size",
+        metavar="<MiB>",
+        type=options.positive,
+        default=0,
+        help=_(
+            "With --carry: cut the archive into files of this size,"
+            " <file>.000, <file>.001 and so on"
         ),
     )

@@ -11,7 +11,9 @@ import threading
 from collections.abc import Callable, Iterable
 
 from imageprep_client import errors
-from imageprep_client.observer import Observer
+from imageprep_client.container.request import Row
+from imageprep_client.container.worklist import WorkItem
+from imageprep_client.observer import ImageOutcome, Observer
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.transfer.workers import Workers
@@ -97,3 +99,37 @@ class Availability:
         else:
             with self._lock:
                 self._found[reference] = descriptor
+
+
+def look(
+    items: Iterable[WorkItem], availability: Availability, *, pinned: bool
+) -> tuple[list[Row], list[errors.ImagePrepError]]:
+    """Rows for images that are used where they are.
+
+    :param pinned: whether their digests have to be known.
+    """
+    rows = []
+    failures: list[errors.ImagePrepError] = []
+    for item in items:
+        found = availability.found(item.read_from)
+        missing = availability.missing(item.read_from)
+        if missing is not None:
+            failures.append(missing)
+        elif found is None and pinned:
+            reason = availability.unchecked(item.read_from)
+            missing = errors.Unreachable(
+                f"{item.source}: its digest is not known: {reason}",
+                hint=reason.hint if reason else None,
+            )
+            failures.append(missing)
+        outcome = ImageOutcome.REFERENCED if found else ImageOutcome.UNCHECKED
+        rows.append(
+            Row(
+                image=item.image,
+                source=str(item.source),
+                digest=found.digest if found else "",
+                outcome=ImageOutcome.FAILED if missing else outcome,
+                error=str(missing or ""),
+            )
+        )
+    return rows, failures

@@ -7,9 +7,8 @@ import dataclasses
 import threading
 from collections.abc import Callable, Sequence
 
-from imageprep_client import errors
-from imageprep_client.container import destinations as places
-from imageprep_client.container import sources, worklist
+from imageprep_client import deadlines, errors
+from imageprep_client.container import places, worklist
 from imageprep_client.container.discovery import versioned
 from imageprep_client.heat.parameters import PrepareParameters
 from imageprep_client.observer import Observer, Phase
@@ -97,7 +96,7 @@ def destinations(
             continue
         for image in selection.images:
             reference = Reference.parse(image.image)
-            path = sources.path_of(image.image, reference)
+            path = places.path_of(image.image, reference)
             with contextlib.suppress(errors.InvalidReference):
                 wanted[image.image, selection.label] = (
                     location.registry,
@@ -133,6 +132,7 @@ def discover(
     destination: Callable[
         [worklist.Key], versioned.Destination | None
     ] = lambda key: None,
+    timeout: float | None = None,
 ) -> Found:
     """Ask for all of them; one that fails does not keep the others.
 
@@ -140,22 +140,25 @@ def discover(
     :param stored: whether a run has stored the images there.
     :param known: keeps the manifests and configs that are read.
     :param destination: the repository that an image is copied to, if any.
+    :param timeout: seconds that the discovery for one image may take; None:
+        any time.
     """
     found = Found()
     lacking: dict[str, list[str]] = {}
     lock = threading.Lock()
 
     def find(query: worklist.Query) -> None:
-        discovered = versioned.discover(
-            source(query.read_from),
-            str(query.reference),
-            query.read_from.identifier,
-            query.label,
-            fallback=query.default_tag,
-            stored=stored,
-            known=known,
-            destination=destination(query.key),
-        )
+        with deadlines.within(timeout, str(query.reference)):
+            discovered = versioned.discover(
+                source(query.read_from),
+                str(query.reference),
+                query.read_from.identifier,
+                query.label,
+                fallback=query.default_tag,
+                stored=stored,
+                known=known,
+                destination=destination(query.key),
+            )
         pinned = dataclasses.replace(query.read_from, tag=discovered.tag)
         with lock:
             found.pins[query.key] = worklist.Pin(

@@ -72,6 +72,8 @@ class HotfixRequest:
         headers count.
     :ivar output_env_file: the file for the parameters; empty for none.
     :ivar rpm_timeout: seconds that one call of rpm in a container may take.
+    :ivar image_timeout: seconds in which an image may be fetched; None: any
+        time.
     """
 
     images: Sequence[str]
@@ -82,6 +84,7 @@ class HotfixRequest:
     environment_files: Sequence[str] = ()
     output_env_file: str = ""
     rpm_timeout: float = imagerpm.SECONDS
+    image_timeout: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -174,6 +177,7 @@ def hotfix(
             admission=admission,
             observer=observer,
             rpm_timeout=request.rpm_timeout,
+            image_timeout=request.image_timeout,
         )
     images = [
         _hotfixed(target, done[target.result], table, place)
@@ -199,6 +203,7 @@ def _change(
     admission: Callable[[Reference], Admits | None],
     observer: Observer,
     rpm_timeout: float,
+    image_timeout: float | None,
 ) -> tuple[dict[str, tuple[Change, ...]], list[errors.ImagePrepError]]:
     """Fetch the images that are not local, and change all images."""
     with temporary() as directory:
@@ -212,6 +217,7 @@ def _change(
             destination=destination,
             admission=admission,
             observer=observer,
+            image_timeout=image_timeout,
         )
         root = Path(str((buildah.info().get("store") or {}).get("GraphRoot")))
         reserve = disk.Reserve(root, directory)

@@ -47,6 +47,7 @@ def fetch(
     admission: Callable[[Reference], Admits | None],
     observer: Observer,
     concurrency: int = engine.CONCURRENCY,
+    image_timeout: float | None = None,
 ) -> list[Fetched]:
     """Copy images for this host's platform into layouts, each blob once.
 
@@ -68,6 +69,7 @@ def fetch(
             tag=_TAG,
             platforms=graph.OnePlatform(graph.host_platform()),
             admission=admission(reference),
+            timeout=image_timeout,
         )
         for number, reference in enumerate(references)
     ]

@@ -245,6 +245,7 @@ class Modifying:
             platforms=graph.OnePlatform(wanted[0]),
             descriptor=self._copying.known(item.read_from),
             admission=self._stores.admission(item.source),
+            timeout=self._request.image_timeout,
         )
 
     def _change(
@@ -296,6 +297,7 @@ class Modifying:
             reference=tag,
             destination=destination,
             tag=item.tag,
+            timeout=self._request.image_timeout,
         )
 
     def _keep(

@@ -29,7 +29,7 @@ def check(request: PrepareRequest, plan: Plan | None) -> None:
     for path in paths:
         files.check(path)
     results.check_different(paths)
-    if plan is not None and not request.dry_run:
+    if plan is not None and not (request.dry_run or request.carry):
         plan.check_writable()
 
 
@@ -45,9 +45,8 @@ def spare(
     :raises InvalidArgument: when one is to be written.
     """
     layers = list(environments)
-    inputs = [*request.roles_files]
-    if request.template_file:
-        inputs.append(request.template_file)
+    given = [*request.roles_files, request.template_file, request.since]
+    inputs = [path for path in given if path]
     read = [*inputs, *(layer.path for layer in layers)]
     written = [layer.path for layer in layers if not _is_result(layer)]
     for path in _paths(request):
@@ -61,6 +60,7 @@ def _paths(request: PrepareRequest) -> list[str]:
         request.output_env_file,
         request.output_images_file,
         request.ceph_vars_file,
+        request.carry,
     )
     return [path for path in paths if path]
 
@@ -105,7 +105,7 @@ def write(
     problems: list[errors.ImagePrepError] = []
     if request.ceph_vars_file:
         _write(request.ceph_vars_file, ceph_vars, problems, mode=0o600)
-    if plan is not None and not request.dry_run:
+    if plan is not None and not (request.dry_run or request.carry):
         try:
             written = plan.write_parameters(plan_values, header)
         except (errors.PlanError, errors.NoSpace) as error:

@@ -11,17 +11,19 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from imageprep_client import errors
-from imageprep_client.plans import base, files
-from imageprep_client.plans.files import PlanFile
-from imageprep_client.plans.stored import StoredPlan
-from imageprep_client.plans.swift import answers, at_once
-from imageprep_client.plans.swift.lock import TIMES, Lock, Times
-from imageprep_client.plans.swift.object_store import (
+from imageprep_client.cloud import answers
+from imageprep_client.cloud.object_store import (
     ObjectContainer,
     ObjectStore,
     Unsettled,
     can_be_plan,
 )
+from imageprep_client.plans import base, files
+from imageprep_client.plans.files import PlanFile
+from imageprep_client.plans.stored import StoredPlan
+from imageprep_client.plans.swift import at_once
+from imageprep_client.plans.swift.lock import TIMES, Lock, Times
+from imageprep_client.retry import RetryPolicy
 
 #: Metadata, and its value, of a container that is a plan.
 USAGE = "X-Container-Meta-Usage-Tripleo"
@@ -29,9 +31,8 @@ PLAN = "plan"
 #: Beside the history; heat never reads it.
 LOCK = ".image-prepare/lock"
 PROBE = ".image-prepare/probe"
-#: Attempts to send an object, and seconds between them, which double.
-_SENDS = 5
-_PAUSE = 0.5
+#: For sending an object.
+_SENDS = RetryPolicy(attempts=5)
 #: Timeouts to connect and to read when an interrupt releases the lock.
 _HURRY = (0.3, 0.6)
 
@@ -151,35 +152,38 @@ class SwiftFiles:
         A failed request is not simply repeated: the lock may have ended and
         others may have written since, or the request may have succeeded.
         """
-        for attempt in range(_SENDS):
+        attempts = _SENDS.begin()
+        while True:
             try:
-                if self._replaced(path, content, version, again=attempt > 0):
-                    return
-                _log.info("plan %s: %s: the lock is too old", self.name, path)
+                self._send(path, content, version, again=attempts.failed > 0)
+                return
             except Unsettled as error:
-                if attempt == _SENDS - 1:
+                pause = attempts.pause(error)
+                if pause is None:
                     raise
-                _log.info("%s; attempt %d", error, attempt + 2)
-                time.sleep(_PAUSE * 2**attempt)
-        raise self._container.error(
-            path, "the object store is too slow to write under a lock"
-        )
+                _log.info("%s; attempt %d", error, attempts.failed + 1)
+            time.sleep(pause)
 
-    def _replaced(
+    def _send(
         self, path: str, content: bytes, version: str, *, again: bool
-    ) -> bool:
-        """Try once; False when the lock became too old."""
+    ) -> None:
+        """Try once.
+
+        :raises Unsettled: when it failed for now, or the lock is too old.
+        """
         if self._writes:
             self._lock.take()
         present = self._container.head(path)
         if again and present and present.etag == answers.md5(content):
-            return True
+            return
         if present is None or present.etag != version:
             raise files.conflict(self, path)
         if self._writes and not self._lock.is_safe:
-            return False
+            raise Unsettled(
+                f"plan {self.name}: {path}: the object store is too slow to"
+                " write under a lock"
+            )
         self._container.put(path, content, present.kept, self._times.request)
-        return True
 
     def _read(self, path: str, *, newest: bool = False) -> PlanFile | None:
         content, etag = self._container.get(path, newest=newest)

@@ -15,7 +15,7 @@ import random
 import secrets
 import time
 
-from imageprep_client.plans.swift.object_store import ObjectContainer
+from imageprep_client.cloud.object_store import ObjectContainer
 
 _log = logging.getLogger(__name__)
 

@@ -1,5 +1,10 @@
-"""The program `gpgv` of GnuPG: signed messages, verified with a keyring."""
+"""GnuPG: signatures, verified with a keyring by gpgv and made by gpg."""
 
+from imageprep_client.programs.gpg.detached import (
+    DetachedSignature,
+    verify_detached,
+)
+from imageprep_client.programs.gpg.signing import sign_detached
 from imageprep_client.programs.gpg.verifying import (
     BadSignature,
     GpgError,
@@ -7,4 +12,12 @@ from imageprep_client.programs.gpg.verifying import (
     verify,
 )
 
-__all__ = ["BadSignature", "GpgError", "Signed", "verify"]
+__all__ = [
+    "BadSignature",
+    "DetachedSignature",
+    "GpgError",
+    "Signed",
+    "sign_detached",
+    "verify",
+    "verify_detached",
+]

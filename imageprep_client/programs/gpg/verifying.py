@@ -67,20 +67,21 @@ def verify(message: bytes, keyrings: Sequence[bytes]) -> Signed:
         )
         ring.write_bytes(b"".join(map(binary, keyrings)))
         signed.write_bytes(message)
-        good = _run(
+        good = run(
             *("--homedir", directory, "--status-fd", "1"),
             *("--keyring", str(ring), "--output", str(content)),
             *("--", str(signed)),
             status=told,
         )
-        fingerprint = _signer(told.read_text(errors="replace"), good=good)
+        lines = status_lines(told.read_text(errors="replace"))
+        fingerprint = valid_signature(lines, good=good)[-1]
         try:
             return Signed(content.read_bytes(), fingerprint)
         except FileNotFoundError:
             raise BadSignature("a signature without a message") from None
 
 
-def _run(*words: str, status: Path) -> bool:
+def run(*words: str, status: Path) -> bool:
     """Run gpgv; whether the signature counts.
 
     :param status: a new file for its status lines.
@@ -119,22 +120,30 @@ def binary(keyring: bytes) -> bytes:
     return b"".join(keys)
 
 
-def _signer(told: str, *, good: bool) -> str:
-    """The fingerprint of the one key that made the one signature."""
-    lines = [
+def status_lines(told: str) -> list[list[str]]:
+    """The words of each status line."""
+    lines = (
         line.removeprefix(_STATUS).split()
         for line in told.splitlines()
         if line.startswith(_STATUS)
-    ]
-    words = [line for line in lines if line]
-    for word, *rest in words:
+    )
+    return [line for line in lines if line]
+
+
+def valid_signature(lines: list[list[str]], *, good: bool) -> list[str]:
+    """The fields of VALIDSIG, of the one key that made the one signature.
+
+    The first is the fingerprint of the key, the last that of its primary key.
+
+    :raises BadSignature: when it does not count.
+    """
+    for word, *rest in lines:
         if reason := _BAD.get(word):
             raise BadSignature(reason.format(rest[0] if rest else "?"))
     by_word = {
-        kind: [rest for word, *rest in words if word == kind]
+        kind: [rest for word, *rest in lines if word == kind]
         for kind in ("NEWSIG", "GOODSIG", "VALIDSIG")
     }
     if any(len(found) != 1 for found in by_word.values()) or not good:
         raise BadSignature("not a message with exactly one signature")
-    # The last field is the fingerprint of the primary key.
-    return by_word["VALIDSIG"][0][-1]
+    return by_word["VALIDSIG"][0]

@@ -1,8 +1,9 @@
 """The declaration of service containers: its model, reader and writer."""
 
+from imageprep_client.service.declaration.applied import AppliedDeclaration
 from imageprep_client.service.declaration.model import (
-    Declaration,
     HostRequirements,
+    NodeDeclaration,
     Probe,
     Service,
     unordered,
@@ -22,8 +23,9 @@ from imageprep_client.service.declaration.writing import as_data, render
 
 __all__ = [
     "OPTIONS",
-    "Declaration",
+    "AppliedDeclaration",
     "HostRequirements",
+    "NodeDeclaration",
     "Option",
     "OptionKind",
     "OptionValue",

@@ -104,7 +104,7 @@ class Service:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Declaration:
+class NodeDeclaration:
     """All services of a node.
 
     :ivar path: the file, as the user named it.

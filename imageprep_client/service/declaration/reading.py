@@ -12,8 +12,8 @@ from imageprep_client.heat import document
 from imageprep_client.heat.value import Value
 from imageprep_client.oci.reference import Reference
 from imageprep_client.service.declaration.model import (
-    Declaration,
     HostRequirements,
+    NodeDeclaration,
     Probe,
     Service,
     unordered,
@@ -39,7 +39,7 @@ _OWN = frozenset(
 )
 
 
-def load(path: str) -> Declaration:
+def load(path: str) -> NodeDeclaration:
     """The declaration in a file.
 
     :raises InvalidFile: for the first mistake.
@@ -47,7 +47,7 @@ def load(path: str) -> Declaration:
     return parse(document.read(path), path)
 
 
-def parse(data: object, path: str) -> Declaration:
+def parse(data: object, path: str) -> NodeDeclaration:
     """The declaration in a parsed YAML document.
 
     :param path: the file to name in errors.
@@ -70,7 +70,7 @@ def parse(data: object, path: str) -> Declaration:
     if circle := unordered(services.values()):
         place = Value(None, path, f"services.{circle[0]}.depends_on")
         raise place.error("these depend on each other: " + ", ".join(circle))
-    return Declaration(path, services)
+    return NodeDeclaration(path, services)
 
 
 def service_from(name: str, value: Value) -> Service:

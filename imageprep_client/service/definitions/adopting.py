@@ -14,7 +14,7 @@ from imageprep_client.programs.podman import (
     InspectedContainer,
 )
 from imageprep_client.service.declaration import Service
-from imageprep_client.service.definitions import commandline
+from imageprep_client.service.definitions import commandline, inspected
 
 #: Variables that podman sets.
 _PODMANS = frozenset({"container", "TERM", "HOSTNAME", "HOME"})
@@ -43,9 +43,11 @@ def adopt(
         )
         named = command.image
     else:
-        raise errors.InvalidArgument(
-            f"{container.name}: was not created by a command line"
+        service = dataclasses.replace(
+            inspected.parse(container, image),
+            environment=own_environment(container, image),
         )
+        named = container.config.get("Image") or container.image_name
     return dataclasses.replace(service, image=_image(named, container))
 
 

@@ -96,6 +96,10 @@ class CreateCommand:
     image: str
     inherited: tuple[str, ...]
 
+    def with_image(self) -> Service:
+        """The service with its image."""
+        return dataclasses.replace(self.service, image=self.image)
+
 
 def parse(words: Sequence[str], name: str) -> CreateCommand:
     """What ``podman create`` or ``podman run`` was called with.

@@ -27,11 +27,11 @@ REFERRERS = (
 ).encode()
 
 #: For a directory of blobs. Apache leaves a Content-Length of 0 out of
-#: responses to HEAD, and some clients refuse the blob then. The other form of
-#: the number passes; responses to GET have their own.
+#: responses to HEAD, and some clients refuse the blob then. It does not know
+#: the value with a space behind it, which is no part of a header's value.
 EMPTY_BLOBS = "".join(
     f'<Files "{digests.of(b"", algorithm)}">\n'
-    "Header set Content-Length 00\n"
+    'Header set Content-Length "0 "\n'
     "</Files>\n"
     for algorithm in ("sha256", "sha512")
 ).encode()

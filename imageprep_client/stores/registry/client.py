@@ -6,24 +6,21 @@ import errno
 import functools
 import logging
 import threading
-import time
 from collections.abc import Callable
 from typing import Self
 
 from imageprep_client import errors
 from imageprep_client.http import urls
+from imageprep_client.http.request_limit import RequestLimit
 from imageprep_client.http.transport import Response, Timeouts, Transports
-from imageprep_client.http.window import Window
 from imageprep_client.observer import Observer
 from imageprep_client.oci import reference as references
 from imageprep_client.retry import Retrier, RetryPolicy
-from imageprep_client.stores.registry import hosts as addresses
-from imageprep_client.stores.registry import (
-    replicas,
-    session,
-)
-from imageprep_client.stores.registry.catalog import RegistryCatalog
-from imageprep_client.stores.registry.hosts import Endpoint, Hosts
+from imageprep_client.stores.registry import session
+from imageprep_client.stores.registry.endpoints import hosts as addresses
+from imageprep_client.stores.registry.endpoints import replicas
+from imageprep_client.stores.registry.endpoints.hosts import Endpoint, Hosts
+from imageprep_client.stores.registry.lists.catalog import RegistryCatalog
 from imageprep_client.stores.registry.repository import RepositoryRequests
 from imageprep_client.stores.registry.store import RegistryStore
 
@@ -65,8 +62,6 @@ class RegistryClient:
         self._advise = advise
         self._lock = threading.Lock()
         self._registries: dict[tuple[str, bool], session.RegistrySession] = {}
-        # Seconds that the first answer took.
-        self._took: dict[tuple[str, bool], float] = {}
         self._servers: dict[tuple[str, bool], replicas.Server] = {}
         self._stores: dict[tuple[str, str, bool, bool], RegistryStore] = {}
 
@@ -136,9 +131,9 @@ class RegistryClient:
             for place in route.mirrors
             if mirrored and not route.blocked_by
         ]
-        ways = self.hosts.candidates(*route.location.key)
+        endpoints = self.hosts.candidates(*route.location.key)
         return RegistryStore(
-            ways[0].host,
+            endpoints[0].host,
             replicas.Replicas(home, mirrors),
             is_destination=is_destination,
         )
@@ -185,7 +180,7 @@ class RegistryClient:
     def _registry(
         self, name: str, insecure: bool, first: session.Request | None = None
     ) -> session.RegistrySession:
-        """The registry, settled.
+        """The registry, at the endpoint that answers.
 
         :param first: what it will be asked first, where that is known.
         """
@@ -195,12 +190,10 @@ class RegistryClient:
             return known
         answers: list[Response] = []
 
-        def probe(way: Endpoint) -> bool:
-            begin = time.monotonic()
+        def probe(endpoint: Endpoint) -> bool:
             answer = session.probe(
-                way, self._transports, self._timeouts, first
+                endpoint, self._transports, self._timeouts, first
             )
-            self._took[key] = time.monotonic() - begin
             if answer is not None:
                 answers.append(answer)
             return answer is not None
@@ -211,7 +204,7 @@ class RegistryClient:
         )
         try:
             endpoint = looking.retrying(
-                name, lambda: self.hosts.settle(name, probe, insecure)
+                name, lambda: self.hosts.select_endpoint(name, probe, insecure)
             )
         except errors.Unreachable as error:
             if self._advise and error.errno == errno.ECONNREFUSED:
@@ -223,11 +216,7 @@ class RegistryClient:
             self.hosts,
             self._transports,
             retrier,
-            Window(
-                self._concurrency,
-                self._stop,
-                first=self._took.get(key, 0.0),
-            ),
+            RequestLimit(self._concurrency, self._stop),
             self._timeouts,
         )
         with self._lock:

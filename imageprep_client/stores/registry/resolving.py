@@ -12,9 +12,11 @@ from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.registry import description
 from imageprep_client.stores.registry import errors as answers
-from imageprep_client.stores.registry.auth import parse_challenges
+from imageprep_client.stores.registry.auth.authenticator import (
+    parse_challenges,
+)
+from imageprep_client.stores.registry.endpoints.replicas import Replica
 from imageprep_client.stores.registry.recent import Recent
-from imageprep_client.stores.registry.replicas import Replica
 from imageprep_client.stores.registry.session import (
     REDIRECTS,
     RegistrySession,

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
-from imageprep_client import errors
+from imageprep_client import deadlines, errors
 from imageprep_client.http import urls
+from imageprep_client.http.connections import Body
+from imageprep_client.http.request_limit import RequestLimit
+from imageprep_client.http.timeouts import AdaptiveTimeout
 from imageprep_client.http.transport import (
     Response,
     Timeouts,
     Transports,
 )
-from imageprep_client.http.window import Window
-from imageprep_client.http.wire import Body
 from imageprep_client.retry import Retrier
 from imageprep_client.stores.registry import errors as answers
-from imageprep_client.stores.registry.auth import Authenticator
-from imageprep_client.stores.registry.hosts import Endpoint, Hosts
+from imageprep_client.stores.registry.auth.authenticator import Authenticator
+from imageprep_client.stores.registry.endpoints.hosts import Endpoint, Hosts
 
 USER_AGENT = "imageprep-client"
 MAX_REDIRECTS = 5
@@ -69,7 +71,7 @@ class RegistrySession:
         seen to find.
     :ivar body_limit: bytes of a body that are known not to be too many after
         a 413; None before.
-    :param window: how many requests are sent to it at once.
+    :param limit: bounds the requests that are sent to it at once.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class RegistrySession:
         hosts: Hosts,
         transports: Transports,
         retrier: Retrier,
-        window: Window,
+        limit: RequestLimit,
         timeouts: Timeouts,
     ) -> None:
         self.name = endpoint.host
@@ -88,16 +90,17 @@ class RegistrySession:
         self.body_limit: int | None = None
         self._answered: dict[tuple[str, str], Response] = {}
         self._tls = endpoint.tls
-        self._window = window
+        self._limit = limit
         self._hosts = hosts
         self._transports = transports
-        self._timeouts = timeouts.pair
+        self._connect_timeout = timeouts.connect
+        self._timeout = AdaptiveTimeout(timeouts.read)
         self._authenticator = Authenticator(
             endpoint.base,
             endpoint.host,
             hosts.credentials,
-            self._ask,
-            self._retry_token,
+            self._send_token_request,
+            self.retrier.retrying,
             hosts.token_servers(endpoint.host),
         )
 
@@ -137,7 +140,7 @@ class RegistrySession:
         if response.status == 503 and wait is not None:
             error = errors.TooManyRequests(str(error), retry_after=wait)
         if isinstance(error, errors.TooManyRequests):
-            self._window.limited(begin)
+            self._limit.limited(begin)
         if isinstance(error, errors.AccessDenied) and not response.redirected:
             error.hint = self._authenticator.explain(request.repository)
         raise error
@@ -188,9 +191,9 @@ class RegistrySession:
             else:
                 headers.pop("Authorization", None)
                 authorization = None
-            with self._place(request):
+            with self._slot(request):
                 response = self._send(
-                    request.method, url, headers, request.body
+                    request.method, url, headers, request.body, request.what
                 )
             response.redirected = not urls.same_origin(url, start)
             location = response.headers.get("Location")
@@ -212,35 +215,23 @@ class RegistrySession:
             f"{request.what}: over {MAX_REDIRECTS} redirects"
         )
 
-    def _place(
+    def _slot(
         self, request: Request
     ) -> contextlib.AbstractContextManager[None]:
-        """A place among the requests under way, until the answer begins.
+        """Count a request as under way until its answer begins.
 
-        Streams take long whatever the registry does, and who makes them
-        bounds their number.
+        Streams do not count: the copy engine bounds their number.
         """
         if isinstance(request.body, bytes | None):
-            return self._window.place(request.method)
+            return self._limit.slot()
         return contextlib.nullcontext()
 
-    def _retry_token(self, what: str, fetch: Callable[[], _T]) -> _T:
-        """Fetch a token; what fails in the end is not tried again outside.
-
-        Each attempt at a request would else have all those at its token.
-        """
-        try:
-            return self.retrier.retrying(what, fetch)
-        except errors.StoreError as error:
-            error.temporary = False
-            raise
-
-    def _ask(
+    def _send_token_request(
         self, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> Response:
         method = "GET" if body is None else "POST"
         headers = {"User-Agent": USER_AGENT, **headers}
-        return self._send(method, url, headers, body)
+        return self._send(method, url, headers, body, urls.shown(url))
 
     def _send(
         self,
@@ -248,7 +239,12 @@ class RegistrySession:
         url: str,
         headers: Mapping[str, str],
         body: bytes | Body | None,
+        what: str,
     ) -> Response:
+        """Send one request once.
+
+        :param what: its object: each attempt at it has the same.
+        """
         if answer := self._answered.pop((method, url), None):
             return answer
         _, host, port = urls.origin(url)
@@ -260,7 +256,19 @@ class RegistrySession:
                 authority += f":{port}"
             tls = self._hosts.tls_of(authority)
         transport = self._transports.of(tls)
-        return transport.send(method, url, headers, body, self._timeouts)
+        name = f"{method} {what}"
+        seconds = self._timeout.of(name, len(body or b""))
+        timeout = (self._connect_timeout, deadlines.bounded(seconds))
+        begin = time.monotonic()
+        try:
+            response = transport.send(method, url, headers, body, timeout)
+        except errors.Unreachable as error:
+            if error.is_timeout:
+                self._timeout.exceeded(name)
+            raise
+        self._timeout.answered(time.monotonic() - begin)
+        response.timed_out = functools.partial(self._timeout.exceeded, name)
+        return response
 
 
 def probe(

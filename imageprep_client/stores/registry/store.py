@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 
@@ -17,12 +18,14 @@ from imageprep_client.stores.registry import (
     blob,
     deletion,
     description,
-    fallback,
-    listing,
     resolving,
 )
+from imageprep_client.stores.registry.endpoints.replicas import (
+    Replica,
+    Replicas,
+)
+from imageprep_client.stores.registry.lists import fallback, listing
 from imageprep_client.stores.registry.recent import Recent
-from imageprep_client.stores.registry.replicas import Replica, Replicas
 from imageprep_client.stores.registry.session import RegistrySession, Request
 from imageprep_client.stores.registry.uploads import Uploads
 
@@ -203,9 +206,9 @@ class RegistryStore:
         self._requests.writes = True
         data = _all(verify.verified(expected, content))
         response, digest = self._put_tagged(expected.media_type, data, tag)
-        if digest == expected.digest:
+        if digest == expected.digest and response is not None:
             self._pushed(response, expected, data)
-        else:
+        elif digest != expected.digest:
             # It is known there by another algorithm's digest only.
             self._push_manifest(expected, data)
 
@@ -357,24 +360,33 @@ class RegistryStore:
 
     def _put_tagged(
         self, media_type: str, data: bytes, tag: str
-    ) -> tuple[Response, str]:
+    ) -> tuple[Response | None, str]:
         """Let a tag name these bytes, and see that it does.
 
         Unlike a digest, a tag in a URL is nothing that the registry could
         compare what it got with.
 
-        :returns: the answer, and the digest that the tag names.
+        :returns: the answer, and the digest that the tag names. No answer:
+            the tag named them before.
         """
         request = self._requests.manifest("PUT", tag)
         what = request.what
 
-        def put() -> tuple[Response, str]:
-            response = self._send(request, media_type, data)
-            digest = description.claimed_digest(what, response)
-            if digest is None:
-                digest = self._resolver.resolve(
-                    self._places.home, tag, surely=True
-                ).digest
+        def named() -> str:
+            home = self._places.home
+            return self._resolver.resolve(home, tag, surely=True).digest
+
+        def put() -> tuple[Response | None, str]:
+            try:
+                response = self._send(request, media_type, data)
+            except errors.Refused:
+                # An answer that was lost may have been to the push of this
+                # tag, which some registries let nobody push twice.
+                with contextlib.suppress(errors.StoreError):
+                    if named() == digests.of(data):
+                        return None, digests.of(data)
+                raise
+            digest = description.claimed_digest(what, response) or named()
             if digests.of(data, digest.partition(":")[0]) != digest:
                 raise errors.DigestMismatch(
                     f"{what}: names {digest}, which is not what was sent",

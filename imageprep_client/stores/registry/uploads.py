@@ -10,12 +10,13 @@ from imageprep_client import errors
 from imageprep_client.http import urls
 from imageprep_client.http.transport import Response
 from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.registry import blob
 from imageprep_client.stores.registry.repository import RepositoryRequests
 from imageprep_client.stores.registry.session import RegistrySession, Request
 
 #: A mount saves an upload; after so many faults the upload is begun.
-_MOUNT_FAULTS = 2
+_MOUNTING = RetryPolicy(attempts=2)
 #: The default limit of nginx for a body, and so the largest chunk.
 _CHUNK = 1024 * 1024
 _BINARY = "application/octet-stream"
@@ -48,19 +49,17 @@ class Uploads:
         )
         scopes = (*request.scopes, f"repository:{origin}:pull")
         request = dataclasses.replace(request, scopes=scopes, repeatable=False)
-        faults = 0
+        faults = _MOUNTING.begin()
 
         def post() -> Response | None:
-            nonlocal faults
             try:
                 return registry.call(request, {201, 202})
             except (errors.TooManyRequests, errors.Unreachable):
                 raise
             except errors.StoreError as error:
-                faults += 1
-                if error.temporary and faults < _MOUNT_FAULTS:
-                    raise
-                return None
+                if faults.pause(error) is None:
+                    return None
+                raise
 
         response = registry.retrier.retrying(request.what, post)
         if response is None:

@@ -16,7 +16,7 @@ from imageprep_client.retry import ONE_ATTEMPT
 from imageprep_client.stores.imageserve import ImageServeStore, ImageServeTree
 from imageprep_client.stores.layout import LayoutRoot
 from imageprep_client.stores.memory import MemoryRegistry
-from imageprep_client.stores.registry.catalog import RegistryCatalog
+from imageprep_client.stores.registry.lists.catalog import RegistryCatalog
 from imageprep_client.stores.registry.store import RegistryStore
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from imageprep_client import errors
 from imageprep_client.heat.parameters import PrepareParameters
+from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base, memory
 from imageprep_client.testing import content
@@ -45,6 +46,11 @@ class Registries:
 
     def admission(self, reference: Reference) -> None:
         """Any image may be copied."""
+
+    def signatures(
+        self, reference: Reference, manifest: Descriptor
+    ) -> list[bytes]:
+        return []
 
     def destination(
         self, push_destination: str, repository: str

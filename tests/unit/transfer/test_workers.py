@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.testing import content
+from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.streams import put
 from imageprep_client.transfer.workers import Cancelled, Workers
 
 
@@ -53,7 +61,6 @@ def test_limit_bounds_the_threads():
     """`limit` lets fewer pieces of work run at once than there are
     threads.
     """
-    import threading
 
     names: set[str] = set()
     barrier = threading.Barrier(2, timeout=10)
@@ -108,7 +115,6 @@ def test_work_gives_more_work():
 
 def test_idle_threads_wait_for_more_work():
     """What one piece of work gives is done by several at once."""
-    import threading
 
     barrier = threading.Barrier(3, timeout=10)
 
@@ -124,7 +130,6 @@ def test_idle_threads_wait_for_more_work():
 
 def test_small_items_pass_large_ones():
     """Large items that must wait do not hold up the small ones."""
-    import threading
 
     done = threading.Event()
 
@@ -138,3 +143,74 @@ def test_small_items_pass_large_ones():
         workers.each(
             work, [10, 11, 1, 2], large=lambda number: number >= 10, limit=1
         )
+
+
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_too_few_threads(
+    monkeypatch: pytest.MonkeyPatch, allowed: int
+) -> None:
+    """All is done by the threads that the system allows, or by the caller."""
+    start = threading.Thread.start
+    left = [None] * allowed
+
+    def limited(thread: threading.Thread) -> None:
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left.pop()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    seen: list[int] = []
+    with Workers(4, keep_going=False) as workers:
+        assert workers.each(seen.append, range(10)) == []
+    assert sorted(seen) == list(range(10))
+
+
+#: Copies images of a registry to a tree.
+_COPY = """
+import sys
+from imageprep_client.observer import Observer
+from imageprep_client.stores.imageserve import ImageServeTree
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.endpoints.hosts import Hosts
+from imageprep_client.transfer.copies import Copy
+from imageprep_client.transfer.engine import copy_all
+host, path = sys.argv[1:]
+tree = ImageServeTree(path)
+with RegistryClient(Hosts()) as client, tree.lock(print):
+    results = copy_all(
+        [
+            Copy(
+                name=name,
+                source=client.store(host, name),
+                reference="1",
+                destination=tree.store(name),
+                tag="1",
+            )
+            for name in (f"ns/{number}" for number in range(20))
+        ],
+        observer=Observer(),
+    )
+print({str(result.outcome) for result in results})
+"""
+
+
+@pytest.mark.parametrize("descriptors", [24, 48, 96])
+def test_too_few_descriptors(tmp_path: Path, descriptors: int) -> None:
+    """A copy works with few file descriptors, only slower."""
+    with RegistryServer() as registry:
+        for number in range(20):
+            layers = [content.blob((number, n), 200_000) for n in range(4)]
+            image = content.image(number, layers)
+            put(registry.content.store(f"ns/{number}"), image, "1")
+        done = subprocess.run(
+            [
+                *("prlimit", f"--nofile={descriptors}"),
+                *(sys.executable, "-c", _COPY, registry.host),
+                str(tmp_path / "tree"),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (done.stdout, done.stderr) == ("{'copied'}\n", "")

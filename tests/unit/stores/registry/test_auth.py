@@ -10,11 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.stores.registry import auth
-from imageprep_client.stores.registry.auth import Challenge, parse_challenges
+from imageprep_client.stores.registry.auth import authenticator as auth
+from imageprep_client.stores.registry.auth.authenticator import (
+    Challenge,
+    parse_challenges,
+)
+from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.credentials import Credentials
-from imageprep_client.stores.registry.hosts import Hosts
+from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer

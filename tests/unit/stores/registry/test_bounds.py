@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.stores.registry import listing
 from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.lists import listing
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.stores.registry import credentials
-from imageprep_client.stores.registry.credentials import (
+from imageprep_client.stores.registry.auth import credentials
+from imageprep_client.stores.registry.auth.credentials import (
     Credentials,
     Inline,
     RegistryCredential,

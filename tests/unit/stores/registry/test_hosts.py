@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.stores.registry.hosts import (
+from imageprep_client.stores.registry.endpoints.hosts import (
     Endpoint,
     Hosts,
     certificates,
@@ -21,7 +21,7 @@ def bases(hosts: Hosts, name: str) -> list[tuple[str, bool]]:
 
 
 def test_verified_tls_only() -> None:
-    """By default there is one way: https, verified."""
+    """By default there is one endpoint: https, verified."""
     assert bases(Hosts(), "quay.io") == [("https://quay.io", True)]
 
 
@@ -148,12 +148,12 @@ def test_settles_once() -> None:
         probed.append(endpoint.base)
         return True
 
-    def settle(_: int) -> Endpoint:
+    def select_endpoint(_: int) -> Endpoint:
         everybody.wait(timeout=5)
-        return hosts.settle("localhost:5000", probe)
+        return hosts.select_endpoint("localhost:5000", probe)
 
     with ThreadPoolExecutor(4) as pool:
-        found = set(pool.map(settle, range(4)))
+        found = set(pool.map(select_endpoint, range(4)))
     assert len(found) == 1
     assert probed == ["http://localhost:5000"]
 
@@ -161,41 +161,41 @@ def test_settles_once() -> None:
 def test_settles_for_what_answers() -> None:
     """Ways are tried in order until a registry answers."""
     hosts = Hosts()
-    found = hosts.settle(
-        "localhost:5000", lambda way: way.base.startswith("https")
+    found = hosts.select_endpoint(
+        "localhost:5000", lambda endpoint: endpoint.base.startswith("https")
     )
     assert found.base == "https://localhost:5000"
     assert hosts.insecure_in_use() == []
 
 
 def test_settles_without_a_choice() -> None:
-    """Nothing is probed where only one way is allowed."""
+    """Nothing is probed where only one endpoint is allowed."""
 
     def probe(endpoint: Endpoint) -> bool:
         raise AssertionError(endpoint)
 
-    assert Hosts().settle("quay.io", probe).base == "https://quay.io"
+    assert Hosts().select_endpoint("quay.io", probe).base == "https://quay.io"
 
 
 def test_tells_the_first_failure() -> None:
-    """When nothing answers, the first way says why."""
+    """When nothing answers, the first endpoint says why."""
 
     def probe(endpoint: Endpoint) -> bool:
         raise errors.Unreachable(endpoint.base)
 
     with pytest.raises(errors.Unreachable, match="http://localhost:5000"):
-        Hosts().settle("localhost:5000", probe)
+        Hosts().select_endpoint("localhost:5000", probe)
 
 
 def test_tells_that_there_is_no_registry() -> None:
     """A server that is no registry is told apart."""
     with pytest.raises(errors.ServerFault, match="no registry answers"):
-        Hosts().settle("localhost:5000", lambda _: False)
+        Hosts().select_endpoint("localhost:5000", lambda _: False)
 
 
 def test_insecure_in_use() -> None:
     """Registries spoken to in the open are known afterwards, sorted."""
     hosts = Hosts(insecure=["b:1", "a:1"])
     for name in ("b:1", "a:1", "quay.io"):
-        hosts.settle(name, lambda _: True)
+        hosts.select_endpoint(name, lambda _: True)
     assert hosts.insecure_in_use() == ["a:1", "b:1"]

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.credentials import (
+from imageprep_client.stores.registry.auth.credentials import (
     Credentials,
     Inline,
     RegistryCredential,
 )
-from imageprep_client.stores.registry.hosts import Hosts
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.gate import Basic, Bearer
 from imageprep_client.testing.registry import RegistryServer

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.credentials import Credentials
-from imageprep_client.stores.registry.hosts import Hosts
-from imageprep_client.stores.registry.registries_conf import (
+from imageprep_client.stores.registry.endpoints.hosts import Hosts
+from imageprep_client.stores.registry.endpoints.registries_conf import (
     Pull,
     RegistriesConf,
     RegistryTable,
     Source,
 )
-from imageprep_client.stores.registry.replicas import Server
+from imageprep_client.stores.registry.endpoints.replicas import Server
 from imageprep_client.stores.registry.session import RegistrySession
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault

@@ -13,10 +13,11 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.http import transport
-from imageprep_client.stores.registry import auth, registries_conf
+from imageprep_client.stores.registry.auth import authenticator as auth
+from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.credentials import Credentials
-from imageprep_client.stores.registry.hosts import Hosts
+from imageprep_client.stores.registry.endpoints import registries_conf
+from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer
@@ -163,6 +164,25 @@ def test_answers_to_a_push(
     store_suite.push(store, BLOB)
     with IMAGE.manifest.open() as stream:
         store.push_tagged(IMAGE.descriptor, stream, "1")
+
+
+IMMUTABLE = json.dumps({"errors": [{"code": "TAG_INVALID"}]}).encode()
+
+
+def test_tags_that_exist_for_good(
+    filled: RegistryServer, client: RegistryClient
+) -> None:
+    """An immutable tag that names the same image is no failure."""
+    filled.faults.add(Fault("PUT", status=400, body=IMMUTABLE, times=None))
+    store = client.destination(filled.host, "ns/name")
+    with IMAGE.manifest.open() as stream:
+        store.push_tagged(IMAGE.descriptor, stream, "latest")
+    store.tag(IMAGE.descriptor, "latest")
+    other = content.image("another")
+    with other.manifest.open() as stream, pytest.raises(errors.Refused):
+        store.push_tagged(other.descriptor, stream, "latest")
+    with IMAGE.manifest.open() as stream, pytest.raises(errors.Refused):
+        store.push_tagged(IMAGE.descriptor, stream, "new")
 
 
 def test_empty_digest(filled: RegistryServer, client: RegistryClient) -> None:
@@ -404,7 +424,7 @@ def may_have(hosts: Hosts, known: Credentials, host: str) -> bool:
         f"https://{host}",
         host,
         known,
-        mock.create_autospec(auth.Ask, instance=True),
+        mock.create_autospec(auth.SendTokenRequest, instance=True),
         lambda what, fetch: fetch(),
         hosts.token_servers(host),
     )

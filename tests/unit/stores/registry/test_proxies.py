@@ -14,7 +14,7 @@ from imageprep_client import errors
 from imageprep_client.http.transport import Timeouts
 from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.hosts import Hosts
+from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer

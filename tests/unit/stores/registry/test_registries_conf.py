@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.stores.registry import registries_conf
-from imageprep_client.stores.registry.hosts import (
+from imageprep_client.stores.registry.endpoints import registries_conf
+from imageprep_client.stores.registry.endpoints.hosts import (
     Hosts,
     RepositoryLocation,
     RepositoryLocations,
 )
-from imageprep_client.stores.registry.registries_conf import (
+from imageprep_client.stores.registry.endpoints.registries_conf import (
     RegistriesConf,
     RegistryTable,
     Source,
@@ -301,16 +301,16 @@ def test_an_insecure_namespace_is_not_a_registry(tmp_path: Path) -> None:
     """What one namespace allows, the rest of its registry does not."""
     conf = '[[registry]]\nprefix = "quay.io/ns"\ninsecure = true\n'
     hosts = Hosts(registries=parse(tmp_path, conf))
-    ways = {
+    endpoints = {
         name: {
-            (way.base, way.tls.verify)
-            for way in hosts.candidates(
+            (endpoint.base, endpoint.tls.verify)
+            for endpoint in hosts.candidates(
                 *hosts.route("quay.io", name).location.key
             )
         }
         for name in ("ns/x", "other/x")
     }
-    assert ways == {
+    assert endpoints == {
         "ns/x": {("https://quay.io", False), ("http://quay.io", False)},
         "other/x": {("https://quay.io", True)},
     }

@@ -15,7 +15,7 @@ from imageprep_client import errors
 from imageprep_client.retry import ONE_ATTEMPT, Retrier, RetryPolicy
 from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.hosts import Hosts
+from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer

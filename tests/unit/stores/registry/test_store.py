@@ -10,10 +10,10 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import mediatypes, referrers
-from imageprep_client.stores.registry import listing
+from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.credentials import Credentials
-from imageprep_client.stores.registry.hosts import Hosts
+from imageprep_client.stores.registry.endpoints.hosts import Hosts
+from imageprep_client.stores.registry.lists import listing
 from imageprep_client.testing import content, store_suite, streams
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic

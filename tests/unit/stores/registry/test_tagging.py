@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.http import transport, wire
+from imageprep_client.http import connections, transport
 from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content, registry
@@ -30,8 +30,8 @@ class Corruption:
             method: str,
             url: str,
             headers: Mapping[str, str],
-            body: bytes | wire.Body | None,
-            timeout: wire.Timeout,
+            body: bytes | connections.Body | None,
+            timeout: connections.Timeout,
         ) -> transport.Response:
             if method == "PUT" and url.endswith("/manifests/tag"):
                 body = corruption.change(body)
@@ -40,8 +40,8 @@ class Corruption:
         monkeypatch.setattr(transport.Transport, "send", send)
 
     def change(
-        self, body: bytes | wire.Body | None
-    ) -> bytes | wire.Body | None:
+        self, body: bytes | connections.Body | None
+    ) -> bytes | connections.Body | None:
         """The body, or another that parses as well."""
         if not self._left or not isinstance(body, bytes):
             return body

@@ -17,7 +17,7 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.http.transport import TLS, Timeouts, Transports
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.stores.registry.hosts import Endpoint, Hosts
+from imageprep_client.stores.registry.endpoints.hosts import Endpoint, Hosts
 from imageprep_client.stores.registry.session import probe
 from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
@@ -111,9 +111,7 @@ def test_failure_is_no_reason_for_plain_http(
     with pytest.raises(errors.Unreachable, match="TLS failed") as caught:
         probe(endpoint, Transports(1), Timeouts())
     assert "--insecure-registry" in str(caught.value.hint)
-    assert [way.base for way in hosts.candidates("quay.io")] == [
-        "https://quay.io"
-    ]
+    assert [e.base for e in hosts.candidates("quay.io")] == ["https://quay.io"]
 
 
 def test_listed_registries_are_not_verified(

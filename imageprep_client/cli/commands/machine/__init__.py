@@ -1,0 +1,1 @@
+"""``image-prepare machine``: images of machines."""

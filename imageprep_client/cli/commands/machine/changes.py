@@ -1,0 +1,209 @@
+"""``image-prepare machine rollback``, ``delete`` and ``clone``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from osc_lib.i18n import _
+
+from imageprep_client import errors, wording
+from imageprep_client.cli import base, confirmation, options
+
+if TYPE_CHECKING:
+    from imageprep_client.client.machine_changes import Patience, SwapResult
+
+
+def add_wait_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options about a machine that is stopped and started."""
+    parser.add_argument(
+        "--wait",
+        metavar="<seconds>",
+        type=options.positive,
+        default=60,
+        help=_(
+            "Time for the machine to run, have its addresses and pass the"
+            " check (default: %(default)s)"
+        ),
+    )
+    parser.add_argument(
+        "--check",
+        metavar="<command>",
+        default=None,
+        help=_(
+            "Command for the shell of this host that succeeds when the"
+            " machine, named in $MACHINE, is well; it is repeated until it"
+            " does"
+        ),
+    )
+    parser.add_argument(
+        "--stop-timeout",
+        metavar="<seconds>",
+        type=options.positive,
+        default=60,
+        help=_(
+            "Time for the machine to stop cleanly before it is killed"
+            " (default: %(default)s)"
+        ),
+    )
+
+
+def patience(parsed_args: argparse.Namespace) -> Patience:
+    """The values of `add_wait_options`."""
+    from imageprep_client.client import machine_changes
+
+    return machine_changes.Patience(
+        stop=parsed_args.stop_timeout, start=float(parsed_args.wait)
+    )
+
+
+def outage(swap: SwapResult) -> str:
+    """How long the machine was away, for the summary."""
+    if swap.outage is None:
+        return "the machine is stopped, as before"
+    return f"stopped for {wording.duration(swap.outage)}"
+
+
+class MachineRollback(base.ShowOne):
+    """Put an earlier root of a machine back.
+
+    The machine is stopped, the roots are exchanged in one step, and the
+    machine is started. When it is not well then, the present root is put
+    back. The present root becomes a kept version.
+
+    Exit status: 0 when the earlier root runs, 1 when the present one had to
+    be put back, 2 when nothing was done.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        options.add_machine_argument(parser)
+        options.add_machine_store_option(parser)
+        parser.add_argument(
+            "--to",
+            metavar="<version>",
+            default=None,
+            help=_(
+                "Kept version to put back, as machine list shows it (default:"
+                " the newest)"
+            ),
+        )
+        add_wait_options(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Sequence[Any]]:
+        from imageprep_client.client import machine, machine_changes
+
+        root = machine.find(parsed_args.name, parsed_args.store)
+        with self.observing() as observer:
+            version, swap = machine_changes.changes(root, observer).rollback(
+                parsed_args.to, parsed_args.check, patience(parsed_args)
+            )
+        fields = {
+            "name": root.name,
+            "version": version,
+            "kept": str(swap.archived or ""),
+            "outage": swap.outage,
+        }
+        self.summary = f"{root.name}: {version} is put back, {outage(swap)},"
+        self.next_step = "rollback again to undo it"
+        return tuple(fields), tuple(fields.values())
+
+
+class MachineDelete(base.Command):
+    """Delete a machine with its kept versions, or one of these.
+
+    A machine that runs is not deleted, nor a base that overlays of other
+    containers need.
+
+    Exit status: 0 when it is deleted, 2 when nothing was done.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        options.add_machine_argument(parser)
+        options.add_machine_store_option(parser)
+        parser.add_argument(
+            "--version",
+            metavar="<version>",
+            default=None,
+            help=_("Kept version to delete, in place of the machine"),
+        )
+        confirmation.add_option(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> int:
+        from imageprep_client.client import machine, machine_changes
+
+        root = machine.find(parsed_args.name, parsed_args.store)
+        what = f"the machine {root.name} with all kept versions"
+        if parsed_args.version:
+            what = f"{root.name}: the version {parsed_args.version}"
+        if not parsed_args.yes:
+            confirmation.check_terminal(what)
+            confirmation.ask(f"Delete {what}", what)
+        with self.observing() as observer:
+            machine_changes.changes(root, observer).delete(parsed_args.version)
+        self.summary = f"{what}: deleted"
+        return 0
+
+
+class MachineClone(base.Lister):
+    """Make new machines with copies of a root.
+
+    A copy is a snapshot where the file system has them (btrfs), an overlay
+    over the root of an LXC container in a directory, and a full copy
+    elsewhere. Each clone has its own machine ID and host name, and nothing
+    else of the identity of the base. Quotas are not turned on.
+
+    Exit status: 0 when all are made, 1 when some are, 2 when none is.
+    """
+
+    columns = ("Name", "Method", "Path")
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "base", metavar="<base>", help=_("Name of a stopped machine")
+        )
+        parser.add_argument(
+            "names",
+            metavar="<name>",
+            nargs="+",
+            help=_("Names of the new machines"),
+        )
+        options.add_machine_store_option(parser)
+        parser.add_argument(
+            "--settings",
+            metavar="<file>",
+            default=None,
+            help=_("Declaration that the settings of each are written from"),
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client import machine, machine_changes
+
+        root = machine.find(parsed_args.base, parsed_args.store)
+        rows: list[Sequence[Any]] = []
+        clones = machine_changes.clone(
+            root, parsed_args.names, parsed_args.settings
+        )
+        try:
+            for made in clones:
+                rows.append((made.name, str(made.method), str(made.path)))
+        except errors.ImagePrepError as error:
+            if not rows:
+                raise
+            self.failure = errors.PartialFailure(
+                f"{len(rows)} of {len(parsed_args.names)} clones made",
+                [error],
+            )
+        count = wording.counted(len(rows), "clone")
+        self.summary = f"{root.name}: {count} made"
+        return self.columns, rows

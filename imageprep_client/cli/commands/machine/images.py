@@ -1,0 +1,298 @@
+"""``image-prepare machine export``, ``import`` and ``publish``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from osc_lib.cli import format_columns
+from osc_lib.i18n import _
+
+from imageprep_client import wording
+from imageprep_client.cli import base, columns, confirmation, options, report
+
+
+class MachineExport(base.ShowOne):
+    """Export the root of a machine as an image or an archive.
+
+    The destination is an image, <host>[:<port>]/<repository>:<tag>,
+    oci:<directory>//<repository>:<tag> or
+    image-serve:<directory>//<repository>:<tag>, or a file whose name ends in
+    .tar, .tar.gz, .tar.zst or .tar.xz. Beside a file, SHA256SUMS has its
+    checksum. The same root gives the same bytes.
+
+    Identity, secrets, logs and data of services are left out, and named. That
+    is a list and no proof: an archive can be read by its owner only, and a
+    registry beyond this host needs verified TLS. What is mounted into the
+    machine is in no export.
+
+    Exit status: 0 when all is exported, 2 when nothing is.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        from imageprep_client.client import machine_images
+
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        options.add_machine_argument(parser)
+        parser.add_argument(
+            "--to",
+            metavar="<destination>",
+            required=True,
+            dest="destination",
+            help=_("Image or archive to write"),
+        )
+        options.add_machine_store_option(parser)
+        parser.add_argument(
+            "--compression",
+            choices=machine_images.COMPRESSIONS,
+            default=None,
+            help=_(
+                "Compression (default: what the name of the archive says, gz"
+                " for an image)"
+            ),
+        )
+        parser.add_argument(
+            "--as-is",
+            action="store_true",
+            help=_(
+                "Leave nothing out; asks for confirmation where the"
+                " destination is a registry"
+            ),
+        )
+        parser.add_argument(
+            "--live",
+            action="store_true",
+            help=_(
+                "Do not freeze a running container while it is read; files"
+                " may be caught half-written"
+            ),
+        )
+        confirmation.add_option(parser)
+        options.add_registry_options(parser)
+        report.add_option(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Sequence[Any]]:
+        from imageprep_client.client import machine_images
+
+        export = machine_images.prepare_export(
+            parsed_args.name,
+            parsed_args.destination,
+            store=parsed_args.store,
+            compression=parsed_args.compression,
+            as_is=parsed_args.as_is,
+            live=parsed_args.live,
+        )
+        if parsed_args.as_is and export.is_registry and not parsed_args.yes:
+            what = f"{parsed_args.name}: nothing was exported"
+            confirmation.check_terminal(what)
+            confirmation.ask(
+                f"Export {parsed_args.name} with all its secrets to"
+                f" {parsed_args.destination}",
+                what,
+            )
+        with self.observing() as observer:
+            exported = export.run(
+                options.registry_options(parsed_args), observer
+            )
+        self.report = dataclasses.asdict(exported)
+        packed = exported.packed
+        fields = {
+            "name": exported.name,
+            "service": exported.service,
+            "destination": exported.destination,
+            "digest": exported.digest,
+            "layer": packed.digest,
+            "diff_id": packed.diff_id,
+            "size": columns.Size(packed.size),
+            "unpacked_size": columns.Size(packed.unpacked_size),
+            "copied": columns.Size(exported.copied),
+            "read": exported.reading,
+            "scrubbed": columns.Rows(
+                [
+                    {
+                        "path": entry.path,
+                        "why": str(entry.category),
+                        "action": entry.action.value,
+                    }
+                    for entry in exported.scrubbed
+                ]
+            ),
+            "bind_mounts": format_columns.ListColumn(
+                list(exported.bind_mounts)
+            ),
+            "sockets": packed.sockets,
+            "changed_files": columns.Sentences(list(packed.changed)),
+        }
+        left = wording.counted(len(exported.scrubbed), "path")
+        self.summary = (
+            f"{exported.name}: {wording.size(packed.size)} exported to"
+            f" {exported.destination}, {left} scrubbed"
+        )
+        if exported.bind_mounts:
+            mounts = wording.counted(len(exported.bind_mounts), "bind mount")
+            self.next_step = f"{mounts} not exported, this is no backup"
+        return tuple(fields), tuple(fields.values())
+
+
+class MachineImport(base.ShowOne):
+    """Make a new machine from an image or an archive.
+
+    The source is an image as for machine export, a file, or a file at an
+    http or https URL. It is verified before anything is unpacked, and the
+    machine is visible when it is whole. An image is pinned by @sha256:...; a
+    file needs --checksum, or a SHA256SUMS with a detached signature beside it
+    (--keyring, --signer), or --no-verify.
+
+    Members of the archive that could reach out of the root, devices, unknown
+    programs with privileges and the like are refused. What is below /dev is
+    left out. For a container of LXC, its definition has to be there.
+
+    Exit status: 0 when the machine is there, 2 when nothing is.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        options.add_machine_argument(parser)
+        parser.add_argument(
+            "--from",
+            metavar="<source>",
+            required=True,
+            dest="source",
+            help=_("Image or archive to take"),
+        )
+        options.add_machine_store_option(parser)
+        options.add_verification_options(parser)
+        parser.add_argument(
+            "--read-only",
+            action="store_true",
+            help=_("Mark the root read-only, such as one to make clones of"),
+        )
+        options.add_registry_options(parser)
+        options.add_policy_option(parser)
+        report.add_option(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Sequence[Any]]:
+        from imageprep_client.client import machine_images
+
+        with self.observing() as observer:
+            imported = machine_images.import_machine(
+                parsed_args.name,
+                parsed_args.source,
+                options.verification(parsed_args),
+                options.registry_options(parsed_args),
+                observer,
+                store=parsed_args.store,
+                max_size=parsed_args.max_size << 30,
+                declared=options.privileged(parsed_args),
+                read_only=parsed_args.read_only,
+            )
+        unpacked = imported.unpacked
+        fields = {
+            "name": imported.root.name,
+            "source": imported.source,
+            "digest": imported.digest,
+            "verified_by": imported.verified_by,
+            "kind": str(imported.root.kind),
+            "path": str(imported.root.path),
+            "members": unpacked.members,
+            "size": columns.Size(unpacked.size),
+            "devices_left_out": unpacked.devices,
+            "privileged": format_columns.ListColumn(list(unpacked.privileged)),
+        }
+        self.report = {
+            **fields,
+            "size": unpacked.size,
+            "privileged": unpacked.privileged,
+        }
+        self.summary = (
+            f"{imported.root.name}: {wording.size(unpacked.size)} imported to"
+            f" {imported.root.path}, verified by {imported.verified_by},"
+        )
+        return tuple(fields), tuple(fields.values())
+
+
+class MachinePublish(base.Lister):
+    """Publish archives in a directory that a web server serves.
+
+    SHA256SUMS and its detached signature, SHA256SUMS.gpg, are as machinectl
+    pull-tar and machine import verify them. The archives are in place first;
+    the list and the signature are replaced at once. Files that the list has
+    from before stay in it.
+
+    Exit status: 0 when all is published, 2 when nothing is.
+    """
+
+    columns = ("File", "SHA-256", "Size")
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "files",
+            metavar="<file>",
+            nargs="+",
+            help=_("Archive to publish"),
+        )
+        parser.add_argument(
+            "--directory",
+            metavar="<directory>",
+            required=True,
+            help=_("Directory to publish in"),
+        )
+        parser.add_argument(
+            "--sign",
+            metavar="<key>",
+            default="",
+            help=_("Key of the user's gpg that signs the list"),
+        )
+        parser.add_argument(
+            "--best-before",
+            metavar="<YYYY-MM-DD>",
+            type=_date,
+            default=None,
+            help=_("Last day on which the list is to be used"),
+        )
+        report.add_option(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client import machine_images
+
+        published = machine_images.publish(
+            [pathlib.Path(file).absolute() for file in parsed_args.files],
+            pathlib.Path(parsed_args.directory).absolute(),
+            key=parsed_args.sign,
+            best_before=parsed_args.best_before,
+        )
+        self.report = {"files": list(map(dataclasses.asdict, published))}
+        files = wording.counted(len(published), "file")
+        signed = "signed" if parsed_args.sign else "without a signature"
+        self.summary = f"{parsed_args.directory}: {files} published, {signed},"
+        return self.columns, [
+            (
+                file.name,
+                columns.Digest(f"sha256:{file.sha256}"),
+                columns.Size(file.size),
+            )
+            for file in published
+        ]
+
+
+def _date(text: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no date such as 2027-01-31"
+        ) from None

@@ -1,0 +1,101 @@
+"""``image-prepare machine list`` and ``show``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from osc_lib.cli import format_columns
+from osc_lib.i18n import _
+
+from imageprep_client.cli import base, columns, options
+
+
+class MachineList(base.Lister):
+    """List the roots of machines on this host.
+
+    They are those of LXC containers, and the directories and subvolumes in
+    /var/lib/machines. Containers whose roots are kept by LVM or ZFS are left
+    out.
+    """
+
+    columns = (
+        *("Name", "Service", "Kind", "State", "Read Only", "Created"),
+        "Versions",
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        options.add_machine_store_option(parser)
+        parser.add_argument(
+            "--long",
+            action="store_true",
+            help=_("Show sizes and paths, too; all files are looked at"),
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client import machine, machine_changes
+
+        names: Sequence[str] = self.columns
+        if parsed_args.long:
+            names = (*names, "Size", "Path")
+        rows = []
+        for root in machine.list_roots(parsed_args.store):
+            row: tuple[Any, ...] = (
+                root.name,
+                machine.service(root.name),
+                str(root.kind),
+                root.state(),
+                root.is_read_only(),
+                columns.Age(root.created()),
+                format_columns.ListColumn(
+                    [kept.version for kept in machine_changes.kept(root)]
+                ),
+            )
+            if parsed_args.long:
+                row = (*row, columns.Size(root.size()), str(root.path))
+            rows.append(row)
+        return names, rows
+
+
+class MachineShow(base.ShowOne):
+    """Show the root of a machine, and what is mounted into it.
+
+    Bind mounts are in no export: an export is no backup.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        options.add_machine_argument(parser)
+        options.add_machine_store_option(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Sequence[Any]]:
+        from imageprep_client.client import machine, machine_changes
+
+        root = machine.find(parsed_args.name, parsed_args.store)
+        kept = machine_changes.kept(root)
+        fields = {
+            "name": root.name,
+            "service": machine.service(root.name),
+            "kind": str(root.kind),
+            "state": root.state(),
+            "read_only": root.is_read_only(),
+            "created": root.created(),
+            "size": columns.Size(root.size()),
+            "path": str(root.path),
+            "lower_path": str(root.lower or ""),
+            "settings": str(root.settings or ""),
+            "bind_mounts": format_columns.ListColumn(root.bind_mounts),
+            "networks": columns.Rows(root.networks),
+            "versions": format_columns.ListColumn(
+                [version.version for version in kept]
+            ),
+        }
+        return tuple(fields), tuple(fields.values())

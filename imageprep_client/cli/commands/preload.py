@@ -1,0 +1,385 @@
+"""``image-prepare preload``: images on the nodes of an inventory."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from osc_lib.i18n import _
+
+from imageprep_client import errors, wording
+from imageprep_client.cli import base, columns, options
+
+if TYPE_CHECKING:
+    from imageprep_client.client.preload import (
+        NodeRow,
+        Preloading,
+        PreloadRequest,
+        PreloadResult,
+    )
+    from imageprep_client.observer import Observer
+
+_COLUMNS = (
+    "Host",
+    "Registry",
+    "State",
+    "Images",
+    "In Place",
+    "Missing",
+    "Free",
+    "Seconds",
+    "Error",
+)
+_MEBIBYTE = 1024 * 1024
+
+
+class _Preload(base.Lister):
+    """The options and the table of the commands that look at nodes."""
+
+    columns = _COLUMNS
+    dry_run = False
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        _add_demand(parser)
+        _add_nodes(parser)
+        options.add_registry_options(parser)
+        options.add_policy_option(parser)
+        options.add_concurrency_option(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client import preload
+
+        request = self._request(parsed_args)
+        preloading = preload.Preloading(options.registry_options(parsed_args))
+        with self.observing() as observer:
+            told = _Told(observer.note)
+            if _names_deployment(parsed_args):
+                preloading, request = self._of_deployment(
+                    parsed_args, preloading, request, observer
+                )
+            result = preloading.preload(
+                request,
+                observer=observer,
+                on_node=told.node,
+                dry_run=self.dry_run,
+            )
+        failures = _failures(result)
+        if failures:
+            count, total = len(result.failed), len(result.nodes)
+            kind = (
+                errors.CombinedFailure
+                if self.dry_run
+                else errors.PartialFailure
+            )
+            self.failure = kind(f"{count} of {total} nodes failed", failures)
+        self.summary = _summary(result)
+        self.next_step = self._next_step(parsed_args, result)
+        return _table(result)
+
+    def _request(self, parsed_args: argparse.Namespace) -> PreloadRequest:
+        from imageprep_client.client import preload
+
+        if parsed_args.groups and not _names_deployment(parsed_args):
+            raise errors.InvalidArgument(
+                "--group: the roles are those of a deployment; name it by -e,"
+                " --plan or --plan-dir"
+            )
+        if not parsed_args.images and not _names_deployment(parsed_args):
+            raise errors.InvalidArgument(
+                "no images: name a deployment by -e, --plan or --plan-dir, or"
+                " lists by --images <group>=<file>"
+            )
+        return preload.PreloadRequest(
+            inventory=parsed_args.inventory,
+            hosts=parsed_args.hosts,
+            lists=preload.lists(parsed_args.images),
+            others=(),
+            sites=preload.sites(parsed_args.sites),
+            nodes_per_registry=parsed_args.nodes_per_registry,
+            rate=parsed_args.rate * _MEBIBYTE,
+            timeout=parsed_args.timeout,
+            report_file=parsed_args.report,
+            concurrency=parsed_args.concurrency,
+        )
+
+    def _of_deployment(
+        self,
+        parsed_args: argparse.Namespace,
+        preloading: Preloading,
+        request: PreloadRequest,
+        observer: Observer,
+    ) -> tuple[Preloading, PreloadRequest]:
+        """The request with the images of a deployment."""
+        from imageprep_client.client import images, preload
+
+        plan = None
+        if parsed_args.plan or parsed_args.plan_dir:
+            from imageprep_client.client import cloud, plans
+
+            plan = plans.open_plan(
+                parsed_args.plan,
+                directory=parsed_args.plan_dir,
+                connect=lambda: cloud.connect(self),
+            )
+        return preloading.of_deployment(
+            request,
+            preload.PrepareRequest(
+                environment_files=parsed_args.environment_files,
+                environment_directories=[
+                    *images.environment_directories(),
+                    *parsed_args.environment_directories,
+                ],
+                roles_files=parsed_args.roles_files,
+                release=parsed_args.release,
+                template_file=parsed_args.template_file,
+            ),
+            groups=preload.pairs("--group", parsed_args.groups),
+            plan=plan,
+            observer=observer,
+        )
+
+    def _next_step(
+        self, parsed_args: argparse.Namespace, result: PreloadResult
+    ) -> str:
+        parts = []
+        if parsed_args.report:
+            parts.append(f"report written to {parsed_args.report}")
+        if self.dry_run:
+            parts.append("nothing was changed; next: preload run")
+        elif result.failed:
+            parts.append("the next preload run does what is missing")
+        return "; ".join(parts)
+
+
+class PreloadRun(_Preload):
+    """Have the nodes of an inventory pull their images ahead of a deployment.
+
+    The registries of sites are filled first: each blob is read from its
+    source once. Then each node pulls what it lacks by digest, from its site
+    or from the registries in the names, and tags it with the name that the
+    deployment uses. One ansible task starts a program on a node, whatever
+    the number of images. A node whose disk has less than twice the missing
+    bytes pulls nothing. A site or a node that fails does not hold up the
+    others, and the next call does what is missing.
+
+    Exit status: 0 when all nodes have their images, 1 when one has not, 2
+    when nothing was changed.
+    """
+
+
+class PreloadPlan(_Preload):
+    """Show what a preload would copy to sites and nodes.
+
+    Sites and nodes are looked at, and nothing is changed.
+    """
+
+    dry_run = True
+
+
+class PreloadStatus(base.Lister):
+    """Show the report of a preload, node by node."""
+
+    columns = _COLUMNS
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "report", metavar="<report>", help=_("File of --report")
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client import preload
+
+        result = preload.status(parsed_args.report)
+        if failures := _failures(result):
+            count, total = len(result.failed), len(result.nodes)
+            self.failure = errors.PartialFailure(
+                f"{count} of {total} nodes failed", failures
+            )
+        return _table(result)
+
+
+def _names_deployment(parsed_args: argparse.Namespace) -> bool:
+    return bool(
+        parsed_args.environment_files
+        or parsed_args.environment_directories
+        or parsed_args.plan
+        or parsed_args.plan_dir
+    )
+
+
+class _Told:
+    """A line for each node that is done."""
+
+    def __init__(self, tell: Any) -> None:
+        self._tell = tell
+
+    def node(self, row: NodeRow) -> None:
+        """Tell of a node that is done."""
+        if row.state == "left" and not row.error:
+            return
+        told = f"{row.host}: {row.state}, {row.in_place} of {row.images}"
+        reason = f": {row.error}" if row.error else ""
+        self._tell(f"{told} images in {row.seconds:.0f} s{reason}")
+
+
+def _table(
+    result: PreloadResult,
+) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    return _COLUMNS, [
+        (
+            row.host,
+            row.registry,
+            str(row.state),
+            row.images,
+            row.in_place,
+            columns.Size(row.missing),
+            columns.Hidden(str(row.free)),
+            columns.Hidden(str(row.seconds)),
+            columns.Hidden(row.error),
+        )
+        for row in result.nodes
+    ]
+
+
+def _failures(result: PreloadResult) -> list[errors.ImagePrepError]:
+    """One error for each image of a site, and for each node."""
+    sites = [
+        errors.PreloadError(f"site {row.registry}: {name}: {reason}")
+        for row in result.sites
+        for name, reason in row.failures.items()
+    ]
+    nodes = [
+        errors.PreloadError(f"{row.host}: {reason}")
+        for row in result.failed
+        for reason in dict.fromkeys(
+            [*row.failures.values(), *filter(None, [row.error])]
+        )
+    ]
+    return [*sites, *nodes]
+
+
+def _summary(result: PreloadResult) -> str:
+    states = collections.Counter(str(row.state) for row in result.nodes)
+    counts = ", ".join(f"{n} {state}" for state, n in states.most_common())
+    copied = sum(row.copied for row in result.sites)
+    missing = sum(row.missing for row in result.nodes)
+    sites = wording.counted(len(result.sites), "site")
+    return (
+        f"{wording.counted(len(result.nodes), 'node')}: {counts};"
+        f" {wording.size(copied)} to {sites}, {wording.size(missing)} to nodes"
+    )
+
+
+def _add_demand(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--inventory",
+        metavar="<inventory>",
+        required=True,
+        help=_("Inventory of ansible: a file, a directory or a program"),
+    )
+    parser.add_argument(
+        "--hosts",
+        metavar="<pattern>",
+        default=None,
+        help=_("Host pattern of ansible that selects some of the hosts"),
+    )
+    options.add_deployment_options(parser)
+    plan = parser.add_mutually_exclusive_group()
+    plan.add_argument(
+        "--plan",
+        metavar="<name>",
+        default=None,
+        help=_(
+            "Deployment plan in the cloud's object store whose environments"
+            " and roles are read before the other files. Only with this"
+            " option authentication is needed"
+        ),
+    )
+    plan.add_argument(
+        "--plan-dir",
+        metavar="<directory>",
+        default=None,
+        help=_("The same for a plan in a directory"),
+    )
+    parser.add_argument(
+        "--group",
+        metavar="<group>=<role>",
+        action="append",
+        dest="groups",
+        default=[],
+        help=_(
+            "Role of the hosts of a group: they get the images of its"
+            " services (repeatable)"
+        ),
+    )
+    parser.add_argument(
+        "--images",
+        metavar="<group>=<file>",
+        action="append",
+        default=[],
+        help=_(
+            "Images of a group, one a line (repeatable). A host in several of"
+            " the groups gets the images of all of them, a host in none of"
+            " them gets every image"
+        ),
+    )
+    parser.add_argument(
+        "--site",
+        metavar="<group>=<registry>",
+        action="append",
+        dest="sites",
+        default=[],
+        help=_(
+            "Registry that is filled first, and that the hosts of a group"
+            " pull from (repeatable). Without it hosts pull from the"
+            " registries in the names of the images"
+        ),
+    )
+
+
+def _add_nodes(parser: argparse.ArgumentParser) -> None:
+    from imageprep_client.client import preload
+
+    parser.add_argument(
+        "--nodes-per-registry",
+        metavar="<number>",
+        type=options.positive,
+        default=preload.NODES_PER_REGISTRY,
+        help=_(
+            "Nodes that pull from one registry at once, at most (default:"
+            " %(default)s)"
+        ),
+    )
+    parser.add_argument(
+        "--rate",
+        metavar="<MiB>",
+        type=options.positive,
+        default=0,
+        help=_(
+            "MiB a second that a registry sends to all its nodes together, at"
+            " most; each node of the window has an equal share"
+        ),
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="<seconds>",
+        type=options.positive,
+        default=preload.TIMEOUT,
+        help=_("Seconds that one image may take (default: %(default)s)"),
+    )
+    parser.add_argument(
+        "--report",
+        metavar="<file>",
+        default="",
+        help=_("JSON file to write the outcome of each site and node to"),
+    )

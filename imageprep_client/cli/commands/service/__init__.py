@@ -1,0 +1,1 @@
+"""``image-prepare service``: service containers on this node."""

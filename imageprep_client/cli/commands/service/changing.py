@@ -1,0 +1,248 @@
+"""``image-prepare service``: commands that change services."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from osc_lib.i18n import _
+
+from imageprep_client import wording
+from imageprep_client.cli import base, columns, options
+from imageprep_client.cli.commands.service import options as service_options
+
+if TYPE_CHECKING:
+    from imageprep_client.client.service import (
+        ServiceChange,
+        ServiceNode,
+    )
+    from imageprep_client.observer import Observer
+
+
+class _ServiceCommand(base.Lister):
+    """Knows the node."""
+
+    def node(
+        self, parsed_args: argparse.Namespace, observer: Observer
+    ) -> ServiceNode:
+        """The node that is changed."""
+        from imageprep_client.client.service import ServiceNode
+
+        return ServiceNode(options.registry_options(parsed_args), observer)
+
+
+_CHANGES = ("Service", "Action", "Reason", "Old digest", "New digest")
+
+
+def _table(
+    changes: Sequence[ServiceChange],
+) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    return _CHANGES, (
+        (
+            one.service,
+            one.action,
+            one.reason,
+            columns.Digest(one.old_digest),
+            columns.Digest(one.new_digest),
+        )
+        for one in changes
+    )
+
+
+def _counted(changes: Sequence[ServiceChange], done: str) -> str:
+    changed = [one for one in changes if one.action != "keep"]
+    kept = len(changes) - len(changed)
+    text = f"{wording.counted(len(changed), 'service')} {done}"
+    return f"{text}, {kept} as declared" if kept else text
+
+
+class ServiceUpgrade(_ServiceCommand):
+    """Let services of this node run as they are declared.
+
+    All images are pulled and verified first. Then one service after the
+    other is stopped, replaced, started and watched, each after those that it
+    depends on. When one does not get healthy the old containers are put
+    back.
+
+    Exit status: 0 when all run as declared, 1 when something failed after
+    the first stop, 2 when nothing was stopped.
+    """
+
+    columns = _CHANGES
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        service_options.add_names(parser)
+        service_options.add_inputs(parser)
+        service_options.add_policy(parser)
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help=_("Show what would be done; nothing is pulled or stopped"),
+        )
+        parser.add_argument(
+            "--allow-downgrade",
+            action="store_true",
+            help=_("Take images whose version is older than the running one"),
+        )
+        parser.add_argument(
+            "--kill-survivors",
+            action="store_true",
+            help=_(
+                "Stop services even if that ends processes that the"
+                " declaration wants to survive"
+            ),
+        )
+        options.add_registry_options(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        with self.observing() as observer:
+            changes = self.node(parsed_args, observer).upgrade(
+                service_options.inputs(self, parsed_args),
+                parsed_args.names,
+                service_options.policy(parsed_args),
+                dry_run=parsed_args.dry_run,
+                kill_survivors=parsed_args.kill_survivors,
+                allow_downgrade=parsed_args.allow_downgrade,
+            )
+        done = "would be replaced" if parsed_args.dry_run else "replaced"
+        self.summary = _counted(changes, done)
+        return _table(changes)
+
+
+class ServiceStart(_ServiceCommand):
+    """Start services of this node in the order of their dependencies.
+
+    Each is started when what it waits for answers, and has to get healthy
+    before the next one. Containers that exist are started as they are.
+
+    Exit status: 0 when all run, 1 when one did not get healthy, 2 when
+    nothing was started.
+    """
+
+    columns = _CHANGES
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        service_options.add_names(parser)
+        service_options.add_inputs(parser)
+        parser.add_argument(
+            "--wait",
+            metavar="<seconds>",
+            type=service_options.seconds,
+            default=300.0,
+            help=_(
+                "Seconds for what a service waits for, and for it to get"
+                " healthy (default: %(default)g)"
+            ),
+        )
+        options.add_registry_options(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client.service import SwapPolicy
+
+        with self.observing() as observer:
+            changes = self.node(parsed_args, observer).start(
+                service_options.inputs(self, parsed_args),
+                parsed_args.names,
+                SwapPolicy(healthy_deadline=parsed_args.wait),
+            )
+        self.summary = _counted(changes, "started")
+        return _table(changes)
+
+
+class ServiceRollback(_ServiceCommand):
+    """Put the containers back that services had before.
+
+    With their options, their image and their environment of then; no
+    registry is needed.
+
+    Exit status: 0 when they run, 1 when something failed after the first
+    stop, 2 when nothing was stopped.
+    """
+
+    columns = _CHANGES
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        service_options.add_names(parser, "+")
+        parser.add_argument(
+            "--to",
+            metavar="<generation>",
+            type=options.positive,
+            default=0,
+            help=_(
+                "Generation that service history shows (default: the newest"
+                " that is kept)"
+            ),
+        )
+        service_options.add_policy(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client.service import ServiceNode
+
+        with self.observing() as observer:
+            changes = ServiceNode(observer=observer).rollback(
+                parsed_args.names,
+                parsed_args.to,
+                service_options.policy(parsed_args),
+            )
+        self.summary = _counted(changes, "put back")
+        return _table(changes)
+
+
+class ServiceRecover(base.Lister):
+    """Put right what a killed command has left.
+
+    Every command that changes services begins with this.
+    """
+
+    columns = ("Service",)
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client.service import ServiceNode
+
+        with self.observing() as observer:
+            names = ServiceNode(observer=observer).recover()
+        self.summary = f"{wording.counted(len(names), 'service')} put right"
+        return self.columns, ((name,) for name in names)
+
+
+class ServiceStop(_ServiceCommand):
+    """Stop services of this node, each before those that it depends on.
+
+    Exit status: 0 when none runs, 1 when one could not be stopped, 2 when
+    nothing was stopped.
+    """
+
+    columns = _CHANGES
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        service_options.add_names(parser)
+        service_options.add_declaration(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client.service import ServiceNode
+
+        with self.observing() as observer:
+            changes = ServiceNode(observer=observer).stop(
+                parsed_args.declaration, parsed_args.names
+            )
+        self.summary = _counted(changes, "stopped")
+        return _table(changes)

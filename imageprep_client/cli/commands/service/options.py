@@ -1,0 +1,156 @@
+"""Options of the commands for services."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from osc_lib.i18n import _
+
+from imageprep_client.cli import base, options
+
+if TYPE_CHECKING:
+    from imageprep_client.client.service import ServiceInputs, SwapPolicy
+
+
+def seconds(text: str) -> float:
+    """A number of seconds, for argparse."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return number
+
+
+def add_names(parser: argparse.ArgumentParser, nargs: str = "*") -> None:
+    """Add the names of services."""
+    parser.add_argument(
+        "names",
+        metavar="<service>",
+        nargs=nargs,
+        help=_("Services, by name (default: all that are declared)")
+        if nargs == "*"
+        else _("Services, by name"),
+    )
+
+
+def add_declaration(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the declaration."""
+    parser.add_argument(
+        "--declaration",
+        metavar="<file>",
+        default=None,
+        help=_("Declaration of the services (default: the last applied one)"),
+    )
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what services are to be."""
+    add_declaration(parser)
+    parser.add_argument(
+        "-e",
+        "--environment-file",
+        metavar="<file>",
+        action="append",
+        dest="environment_files",
+        default=[],
+        help=_(
+            "Heat environment file with the parameters that the declaration"
+            " names (repeat for several; later ones win)"
+        ),
+    )
+    plan = parser.add_mutually_exclusive_group()
+    plan.add_argument(
+        "--plan",
+        metavar="<plan>",
+        default="",
+        help=_("Deployment plan in the cloud; its environments come first"),
+    )
+    plan.add_argument(
+        "--plan-dir",
+        metavar="<directory>",
+        default="",
+        help=_("The same for a plan in a directory"),
+    )
+
+
+def add_policy(parser: argparse.ArgumentParser) -> None:
+    """Add the options about waiting and failures."""
+    from imageprep_client.client.service import OnFailure, SwapPolicy
+
+    usual = SwapPolicy()
+    parser.add_argument(
+        "--min-healthy",
+        metavar="<seconds>",
+        type=seconds,
+        default=usual.min_healthy,
+        help=_(
+            "Seconds that a service must be healthy before the next one is"
+            " touched (default: %(default)g)"
+        ),
+    )
+    parser.add_argument(
+        "--healthy-deadline",
+        metavar="<seconds>",
+        type=seconds,
+        default=usual.healthy_deadline,
+        help=_(
+            "Seconds after which a service that is not healthy is given up"
+            " (default: %(default)g)"
+        ),
+    )
+    parser.add_argument(
+        "--on-failure",
+        choices=[str(one) for one in OnFailure],
+        default=str(usual.on_failure),
+        help=_(
+            "revert-all: put the old containers of all services back"
+            " (default); revert-one: only that of the one that failed; stop:"
+            " leave everything as it is then"
+        ),
+    )
+    parser.add_argument(
+        "--keep",
+        metavar="<number>",
+        type=options.positive,
+        default=usual.keep,
+        help=_(
+            "Earlier containers of each service that stay for a rollback"
+            " (default: %(default)d)"
+        ),
+    )
+
+
+def policy(parsed_args: argparse.Namespace) -> SwapPolicy:
+    """What `add_policy` says."""
+    from imageprep_client.client.service import OnFailure, SwapPolicy
+
+    return SwapPolicy(
+        min_healthy=parsed_args.min_healthy,
+        healthy_deadline=parsed_args.healthy_deadline,
+        on_failure=OnFailure(parsed_args.on_failure),
+        keep=parsed_args.keep,
+    )
+
+
+def inputs(
+    command: base.Command, parsed_args: argparse.Namespace
+) -> ServiceInputs:
+    """What `add_inputs` says."""
+    from imageprep_client.client import cloud, plans
+    from imageprep_client.client.service import ServiceInputs
+
+    plan = None
+    if parsed_args.plan or parsed_args.plan_dir:
+        plan = plans.open_plan(
+            parsed_args.plan,
+            directory=parsed_args.plan_dir,
+            connect=lambda: cloud.connect(command),
+        )
+    return ServiceInputs(
+        declaration=parsed_args.declaration,
+        environment_files=parsed_args.environment_files,
+        plan=plan,
+    )

@@ -1,0 +1,247 @@
+"""``image-prepare service``: commands that change nothing."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from osc_lib.i18n import _
+
+from imageprep_client import errors
+from imageprep_client.cli import base, columns
+from imageprep_client.cli.commands.service import options
+
+
+class ServiceList(base.Lister):
+    """List the services of this node, as declared and as they run.
+
+    A service is alive when its process is, whatever podman says.
+    """
+
+    columns = (
+        "Service",
+        "State",
+        "Digest",
+        "Previous",
+        "Owner",
+        "Image",
+        "Declared",
+        "Alive",
+        "Since",
+        "Health",
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        options.add_declaration(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client.service import ServiceNode
+
+        found = ServiceNode().statuses(declaration=parsed_args.declaration)
+        return self.columns, [
+            (
+                one.name,
+                one.state,
+                columns.Digest(one.digest),
+                columns.Digest(one.previous),
+                one.owner,
+                columns.Hidden(one.image),
+                columns.Hidden(one.declared),
+                columns.Hidden("yes" if one.alive else "no"),
+                columns.Hidden(one.since),
+                columns.Hidden(one.health),
+            )
+            for one in found
+        ]
+
+
+class ServiceShow(base.ShowOne):
+    """Show a service of this node.
+
+    With --rpm, only the version of a package in its running container.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("name", metavar="<service>", help=_("Its name"))
+        parser.add_argument(
+            "--rpm",
+            metavar="<package>",
+            default=None,
+            help=_("Package whose version in the container is shown"),
+        )
+        options.add_declaration(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Sequence[Any]]:
+        from imageprep_client.client.service import ServiceNode
+
+        node = ServiceNode()
+        (found,) = node.statuses(
+            [parsed_args.name], declaration=parsed_args.declaration
+        )
+        if parsed_args.rpm:
+            if not found.alive:
+                raise errors.InvalidArgument(
+                    f"{found.name}: does not run",
+                    hint=f"start it: service start {found.name}",
+                )
+            version = node.package_version(found.name, parsed_args.rpm)
+            return ("service", "digest", "package"), (
+                found.name,
+                found.digest,
+                version,
+            )
+        fields = {
+            "service": found.name,
+            "declared": found.declared,
+            "image": found.image,
+            "digest": found.digest,
+            "state": found.state,
+            "alive": found.alive,
+            "pid": found.pid or "",
+            "since": found.since,
+            "health": found.health,
+            "owner": found.owner,
+            "previous": found.previous,
+            "generations": ", ".join(map(str, found.generations)),
+        }
+        return tuple(fields), tuple(fields.values())
+
+
+class ServiceHistory(base.Lister):
+    """Show what was done with services of this node, the newest first."""
+
+    columns = (
+        "Time",
+        "Service",
+        "Action",
+        "Outcome",
+        "Generation",
+        "Old digest",
+        "New digest",
+        "Reason",
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "name",
+            metavar="<service>",
+            nargs="?",
+            help=_("Only this service"),
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client.service import ServiceNode
+
+        return self.columns, [
+            (
+                one.time,
+                one.service,
+                one.action,
+                one.outcome,
+                one.generation or "",
+                columns.Digest(one.old_digest),
+                columns.Digest(one.new_digest),
+                columns.Hidden(one.reason),
+            )
+            for one in ServiceNode().history(parsed_args.name or "")
+        ]
+
+
+class ServiceAdopt(base.Command):
+    """Print a declaration of containers of this node.
+
+    It is made of the command line that created a container, or, where
+    podman's API did, of what podman shows of it. An option without a key of
+    its own is in podman_args. Values of variables are printed.
+
+    With --from-paunch or --from-quadlet, of what such a file has; by default
+    of all containers in it that stay running.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "names",
+            metavar="<container>",
+            nargs="*",
+            help=_("Containers, by name"),
+        )
+        origin = parser.add_mutually_exclusive_group()
+        origin.add_argument(
+            "--from-paunch",
+            metavar="<file>",
+            default="",
+            help=_("Startup configuration of paunch or TripleO, in JSON"),
+        )
+        origin.add_argument(
+            "--from-quadlet",
+            metavar="<file>",
+            default="",
+            help=_("File of Quadlet, NAME.container"),
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        from imageprep_client.client.service import ServiceNode
+
+        if not (
+            parsed_args.names
+            or parsed_args.from_paunch
+            or parsed_args.from_quadlet
+        ):
+            raise errors.InvalidArgument(
+                "no container is named",
+                hint="list them with: podman ps",
+            )
+        self.write(
+            ServiceNode().adopt(
+                parsed_args.names,
+                paunch=parsed_args.from_paunch,
+                quadlet=parsed_args.from_quadlet,
+            )
+        )
+
+
+class ServiceRender(base.Command):
+    """Print the podman commands, or the units, of declared services.
+
+    Nothing is changed. Units have only keys that podman 4.4 knows. Values of
+    env_from are not printed: they are in a file that upgrade and start write.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        options.add_names(parser)
+        parser.add_argument(
+            "--as",
+            choices=("podman", "quadlet"),
+            default="podman",
+            dest="form",
+            help=_("What to print (default: podman)"),
+        )
+        options.add_inputs(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        from imageprep_client.client.service import ServiceNode
+
+        self.write(
+            ServiceNode().render(
+                options.inputs(self, parsed_args),
+                parsed_args.names,
+                as_quadlet=parsed_args.form == "quadlet",
+            )
+        )

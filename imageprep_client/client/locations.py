@@ -1,0 +1,34 @@
+"""Single images, as commands name them."""
+
+from __future__ import annotations
+
+from imageprep_client import errors
+from imageprep_client.oci import reference as references
+from imageprep_client.oci.reference import Reference
+
+
+def located(text: str) -> tuple[str, Reference]:
+    """The place that an image is in, and its name there.
+
+    :param text: ``[docker://]HOST/REPOSITORY[:TAG][@DIGEST]``, or the same
+        below ``oci:DIRECTORY//`` or ``image-serve:DIRECTORY//``.
+    :raises InvalidReference: when it is none of these.
+    """
+    text, at, digest = text.removeprefix("docker://").partition("@")
+    place, name = references.split(text)
+    if not references.is_transport(place):
+        references.check_registry(place)
+    return place, Reference.parse(f"localhost/{name}{at}{digest}")
+
+
+def tagged(text: str) -> tuple[str, Reference]:
+    """As `located`, for an image that is written.
+
+    :raises InvalidArgument: when it names no tag.
+    """
+    place, name = located(text)
+    if name.digest or not name.tag:
+        raise errors.InvalidArgument(
+            f"{text}: names no tag", hint="end it with :TAG"
+        )
+    return place, name

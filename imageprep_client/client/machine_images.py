@@ -1,0 +1,193 @@
+"""The composition root of images of machines in stores and archives."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from imageprep_client import errors
+from imageprep_client.client import machine_sources
+from imageprep_client.client.locations import tagged
+from imageprep_client.client.machine_sources import MAX_SIZE, Verification
+from imageprep_client.client.stores import RegistryOptions, Stores
+from imageprep_client.machine import exporting, importing, publishing, roots
+from imageprep_client.machine.archives import UnpackedRoot, UnpackLimits
+from imageprep_client.machine.exporting import (
+    ExportedMachine,
+    ExportOptions,
+)
+from imageprep_client.machine.roots import MachineRoot
+from imageprep_client.observer import Observer
+from imageprep_client.stores import base
+
+__all__ = [
+    "COMPRESSIONS",
+    "MAX_SIZE",
+    "SCRATCH",
+    "Export",
+    "ExportOptions",
+    "ExportedMachine",
+    "ImportedMachine",
+    "Verification",
+    "import_machine",
+    "prepare_export",
+    "publish",
+]
+
+publish = publishing.publish
+
+COMPRESSIONS = ("gz", "zst", "xz", "none")
+#: Where layers are before they are in a store; /tmp may be memory.
+SCRATCH = Path("/var/tmp")  # noqa: S108 - the names in it are not guessable
+_TRANSPORTS = ("docker://", "oci:", "image-serve:", "memory:")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Export:
+    """An export that can begin.
+
+    :ivar is_registry: whether others can get what is exported.
+    """
+
+    root: MachineRoot
+    destination: str
+    options: ExportOptions
+    is_registry: bool
+
+    def run(
+        self, options: RegistryOptions, observer: Observer
+    ) -> ExportedMachine:
+        """Export the machine; see `machine.exporting`.
+
+        :raises InvalidArgument: when nothing was written.
+        """
+        if is_archive(self.destination):
+            return exporting.to_archive(
+                self.root,
+                Path(self.destination).absolute(),
+                self.options,
+                observer,
+            )
+        with _store(self.destination, options, observer) as (stores, store):
+            place, name = tagged(self.destination)
+            if stores.is_open(place, name.repository):
+                raise errors.InvalidArgument(
+                    f"{place}: is reached without verified TLS, and a root"
+                    " may have secrets",
+                    hint="give its authority with --cacert, in place of"
+                    " --insecure-registry",
+                )
+            with stores.locked(observer.waiting):
+                exported = exporting.to_store(
+                    self.root,
+                    store,
+                    name.tag,
+                    self.options,
+                    observer,
+                    SCRATCH,
+                )
+        return dataclasses.replace(exported, destination=self.destination)
+
+
+def is_archive(text: str) -> bool:
+    """Whether a source or destination is a file, and no image in a store."""
+    return (
+        not text.startswith(_TRANSPORTS)
+        and exporting.archive_compression(text) is not None
+    )
+
+
+def prepare_export(
+    name: str,
+    destination: str,
+    *,
+    store: str | None,
+    compression: str | None,
+    as_is: bool,
+    live: bool,
+) -> Export:
+    """See that a machine can be exported; nothing is written.
+
+    :param compression: None: what the name of an archive says, else gzip.
+    :raises InvalidArgument: when it cannot.
+    """
+    root = roots.find(name, store)
+    said = exporting.archive_compression(destination)
+    if is_archive(destination):
+        if compression is not None and compression != said:
+            raise errors.InvalidArgument(
+                f"--compression {compression}: {destination} is the name of"
+                " another kind of archive",
+            )
+        compression = said
+        registry = False
+    else:
+        tagged(destination)
+        registry = not destination.startswith(_TRANSPORTS[1:])
+    options = ExportOptions(compression or "gz", as_is, live)
+    return Export(root, destination, options, registry)
+
+
+@contextmanager
+def _store(
+    location: str, options: RegistryOptions, observer: Observer
+) -> Iterator[tuple[Stores, base.Store]]:
+    place, name = tagged(location)
+    with Stores(options, observer) as stores:
+        yield stores, stores.destination(place, name.repository)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImportedMachine:
+    """A machine that was imported.
+
+    :ivar digest: of the archive, or of the image.
+    :ivar verified_by: what says that the source is what it has to be.
+    """
+
+    root: MachineRoot
+    source: str
+    digest: str
+    verified_by: str
+    unpacked: UnpackedRoot
+
+
+def import_machine(
+    name: str,
+    source: str,
+    verification: Verification,
+    options: RegistryOptions,
+    observer: Observer,
+    *,
+    store: str | None,
+    max_size: int,
+    declared: frozenset[str],
+    read_only: bool,
+) -> ImportedMachine:
+    """Verify a source and make a new machine of it.
+
+    :param store: see `machine.roots.open_store`.
+    :param max_size: bytes of the archive, and four times of its files.
+    :raises InvalidArgument: when nothing was fetched.
+    :raises StoreError: when no machine was made.
+    """
+    if os.geteuid() != 0:
+        raise errors.InvalidArgument("only root can unpack a machine")
+    place = importing.target(name, roots.open_store(store or "machines"))
+    with machine_sources.open_source(
+        source, verification, options, observer, max_size=max_size
+    ) as archive:
+        root, unpacked = importing.import_root(
+            place,
+            archive.open,
+            archive=archive.name,
+            limits=UnpackLimits(size=4 * max_size),
+            declared=declared,
+            read_only=read_only,
+        )
+    return ImportedMachine(
+        root, source, archive.digest, archive.verified_by, unpacked
+    )

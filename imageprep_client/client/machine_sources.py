@@ -1,0 +1,307 @@
+"""Sources of machines: images in stores, and archives here or at URLs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import io
+import os
+import pathlib
+import urllib.parse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from imageprep_client import errors
+from imageprep_client.client.locations import located
+from imageprep_client.client.stores import RegistryOptions, Stores
+from imageprep_client.host import inputs
+from imageprep_client.http import urls
+from imageprep_client.http.transport import TLS, Transport
+from imageprep_client.machine import exporting
+from imageprep_client.machine.image import layer_of
+from imageprep_client.machine.sources.fetching import Fetcher
+from imageprep_client.machine.sources.quarantine import (
+    Quarantine,
+    QuarantinedFile,
+)
+from imageprep_client.machine.sources.verification import (
+    SignedLists,
+    Verification,
+)
+from imageprep_client.observer import Observer
+from imageprep_client.oci import digest as digests
+from imageprep_client.oci import reference as references
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.reference import Reference
+from imageprep_client.stores import base, verify
+
+__all__ = [
+    "MAX_SIZE",
+    "Verification",
+    "VerifiedArchive",
+    "open_source",
+    "state_directory",
+]
+
+#: Bytes of an archive that is fetched.
+MAX_SIZE = 64 << 30
+_SCHEMES = ("http://", "https://")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class VerifiedArchive:
+    """An archive that is what it has to be.
+
+    :ivar name: for messages.
+    :ivar digest: of the archive; of an image, that of its manifest.
+    :ivar verified_by: such as ``digest`` or ``signature of FINGERPRINT``.
+    :ivar open: the content, which is verified once more while it is read.
+    """
+
+    name: str
+    digest: str
+    verified_by: str
+    open: Callable[[], base.Content]
+
+
+def state_directory() -> Path:
+    """Where this family keeps what it has to know later."""
+    state = os.environ.get("XDG_STATE_HOME")
+    if not state and os.geteuid() == 0:
+        return Path("/var/lib/image-prepare/machine")
+    home = Path(state or pathlib.Path.home() / ".local/state")
+    return home / "image-prepare/machine"
+
+
+@contextlib.contextmanager
+def open_source(
+    source: str,
+    verification: Verification,
+    options: RegistryOptions,
+    observer: Observer,
+    *,
+    max_size: int = MAX_SIZE,
+) -> Iterator[VerifiedArchive]:
+    """Verify a source; what was fetched of it is removed after the block.
+
+    :param source: a location of an image, a path or an HTTP URL.
+    :raises InvalidArgument: when it is none, or nothing verifies it.
+    :raises StoreError: when it cannot be had, or is not what it has to be.
+    """
+    verification = verification.check()
+    state = state_directory()
+    quarantine = Quarantine(state / "quarantine")
+    lists = SignedLists(state / "seen")
+    with contextlib.ExitStack() as stack:
+        if source.startswith(_SCHEMES):
+            transport = _transport(options)
+            stack.callback(transport.close)
+            fetcher = Fetcher(transport, observer, limit=max_size)
+            archive = stack.enter_context(
+                _fetched(
+                    source, verification, quarantine, lists, fetcher, observer
+                )
+            )
+        elif _is_path(source):
+            archive = stack.enter_context(
+                _local(Path(source).absolute(), verification, lists)
+            )
+        else:
+            archive = stack.enter_context(
+                _image(
+                    source,
+                    verification,
+                    quarantine,
+                    options,
+                    observer,
+                    max_size,
+                )
+            )
+        yield archive
+
+
+def _is_path(source: str) -> bool:
+    transports = ("docker://", "oci:", "image-serve:", "memory:")
+    return not source.startswith(transports) and (
+        source.startswith(("/", "./", "../"))
+        or exporting.archive_compression(source) is not None
+    )
+
+
+def _transport(options: RegistryOptions) -> Transport:
+    files = (options.cacert,) if options.cacert else ()
+    return Transport(TLS(ca_files=files), 1)
+
+
+@contextlib.contextmanager
+def _local(
+    path: Path, verification: Verification, lists: SignedLists
+) -> Iterator[VerifiedArchive]:
+    def read(name: str, limit: int) -> bytes:
+        beside = path.parent / name
+        if not beside.exists():
+            raise errors.NotFound(f"{beside}: no such file")
+        return inputs.load(str(beside), limit)
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise errors.InvalidFile(
+            str(path), f"cannot be read: {errors.reason(error)}"
+        ) from error
+    file = QuarantinedFile(path, descriptor)
+    try:
+        if not path.is_file():
+            raise errors.InvalidFile(str(path), "is not a regular file")
+        expected = lists.expected(
+            verification, str(path.parent), path.name, read
+        )
+        yield _checked(file, expected.hex, str(path), expected.origin)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _fetched(
+    url: str,
+    verification: Verification,
+    quarantine: Quarantine,
+    lists: SignedLists,
+    fetcher: Fetcher,
+    observer: Observer,
+) -> Iterator[VerifiedArchive]:
+    shown = urls.shown(url)
+    parts = urllib.parse.urlsplit(url)
+    folder, _, last = parts.path.rpartition("/")
+    name = urllib.parse.unquote(last)
+    urls.origin(url)
+    if not name or "/" in name or not name.isprintable():
+        raise errors.InvalidArgument(f"{shown}: names no file")
+    place = urllib.parse.urlunsplit(parts._replace(path=folder, query=""))
+
+    def read(name: str, limit: int) -> bytes:
+        return fetcher.small(f"{place}/{name}", limit)
+
+    expected = lists.expected(verification, urls.shown(place), name, read)
+    key = f"sha256-{expected.hex}" if expected.hex else _key(url)
+    with quarantine.file(key, observer.waiting) as file:
+        resumed = file.size > 0
+        fetcher.into(url, file, known=bool(expected.hex))
+        try:
+            archive = _checked(file, expected.hex, shown, expected.origin)
+        except errors.DigestMismatch:
+            file.clear()
+            if not resumed:
+                file.remove()
+                raise
+            # What an earlier run left may not be the beginning of it.
+            fetcher.into(url, file, known=True)
+            try:
+                archive = _checked(file, expected.hex, shown, expected.origin)
+            except errors.DigestMismatch:
+                file.remove()
+                raise
+        try:
+            yield archive
+        finally:
+            file.remove()
+
+
+def _key(url: str) -> str:
+    return "url-" + digests.of(url.encode()).partition(":")[2]
+
+
+@contextlib.contextmanager
+def _image(
+    source: str,
+    verification: Verification,
+    quarantine: Quarantine,
+    options: RegistryOptions,
+    observer: Observer,
+    max_size: int,
+) -> Iterator[VerifiedArchive]:
+    if verification.checksum or verification.keyring:
+        raise errors.InvalidArgument(
+            f"{source}: an image is verified by its digest, not by --checksum"
+            " or --keyring",
+            hint="pin it: HOST/REPOSITORY@sha256:...; a signature policy is"
+            " --signature-policy",
+        )
+    place, name = located(source)
+    with Stores(options, observer) as stores:
+        store = stores.reading(place, name.repository)
+        root = store.resolve(name.digest or name.tag or "latest")
+        if not name.digest:
+            observer.note(f"{source}: is {root.digest}")
+        reference = Reference(place, name.repository, name.tag, root.digest)
+        manifest, layer = layer_of(store, root)
+        if not references.is_transport(place):
+            admission = stores.admission(reference)
+            if admission is not None:
+                admission.admit(store, [root, manifest])
+        if layer.size > max_size:
+            raise errors.StoreError(
+                f"{source}: its layer has {layer.size} bytes",
+                hint="allow more with --max-size",
+            )
+        key = layer.digest.replace(":", "-")
+        with quarantine.file(key, observer.waiting) as file:
+            _take(store, layer, file)
+            digest = layer.digest.partition(":")[2]
+            checked = _checked(file, digest, source, "digest")
+            try:
+                yield dataclasses.replace(checked, digest=root.digest)
+            finally:
+                file.remove()
+
+
+def _take(
+    store: base.ReadableStore, layer: Descriptor, file: QuarantinedFile
+) -> None:
+    """Bring a layer into quarantine; the end of it where that is enough."""
+    offset = file.size
+    if offset > layer.size or not isinstance(store, base.FetchesFrom):
+        file.clear()
+        offset = 0
+    if offset == layer.size:
+        return
+    if offset and isinstance(store, base.FetchesFrom):
+        content = store.fetch_from(layer, offset)
+    else:
+        content = store.fetch(layer)
+    with content:
+        while data := content.read(1 << 20):
+            file.append(data)
+
+
+def _checked(
+    file: QuarantinedFile, expected: str, name: str, origin: str
+) -> VerifiedArchive:
+    """The archive in a file.
+
+    :param expected: its SHA-256, in hexadecimal; empty: any.
+    :raises DigestMismatch: when it has another one.
+    """
+    actual = file.digest()
+    if expected and actual != expected:
+        raise errors.DigestMismatch(
+            f"{name}: has the SHA-256 {actual}, it has to have {expected}",
+            actual=f"sha256:{actual}",
+            temporary=False,
+        )
+    descriptor = Descriptor("", f"sha256:{actual}", file.size)
+    return VerifiedArchive(
+        name,
+        descriptor.digest,
+        origin,
+        functools.partial(_content, file.descriptor, descriptor, name),
+    )
+
+
+def _content(
+    number: int, descriptor: Descriptor, name: str
+) -> verify.VerifiedContent:
+    # Each reader has a position of its own.
+    opened = os.open(f"/proc/self/fd/{number}", os.O_RDONLY | os.O_CLOEXEC)
+    return verify.VerifiedContent(io.FileIO(opened), descriptor, name)

@@ -1,0 +1,117 @@
+"""Where the images of an entry come from, and where they go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from imageprep_client import errors
+from imageprep_client.heat.parameters import PrepareEntry, PrepareParameters
+from imageprep_client.host import undercloud
+from imageprep_client.oci import reference as references
+from imageprep_client.oci.location import Location
+from imageprep_client.oci.reference import Reference
+
+
+def path_of(image: str, reference: Reference) -> str:
+    """The name of an image without its tag and digest."""
+    return image.partition("@")[0].removesuffix(f":{reference.tag}")
+
+
+def below(path: str) -> str:
+    """The part of a name after its registry.
+
+    The part before the first slash is taken for the registry, even where it
+    is a namespace of docker.io: the parameters of deployments have always
+    been made like this.
+
+    :param path: the name without tag and digest.
+    """
+    _, rest = references.split(path)
+    return rest or path
+
+
+def stored(image: str) -> str:
+    """The repository of an image below a place that has those of a run.
+
+    :raises InvalidReference: when it is no image.
+    """
+    path = path_of(image, Reference.parse(image))
+    return references.check_repository(below(path))
+
+
+def source(image: str, entry: PrepareEntry) -> Reference:
+    """The image that an entry means.
+
+    ``pull_source`` takes the place of the registry in the name, or goes in
+    front of a name that has none.
+
+    :raises InvalidFile: when that makes no image.
+    """
+    if not entry.pull_source:
+        return Reference.parse(image)
+    first, rest = references.split(image)
+    if not references.is_transport(first) and not references.is_registry(
+        first
+    ):
+        rest = image
+    try:
+        place = Location.parse(entry.pull_source)
+        path = f"{place.path}/{rest}" if place.path else rest
+        return Reference.parse(references.join(place.registry, path))
+    except errors.InvalidReference as error:
+        raise errors.InvalidFile(
+            entry.path, str(error), key=f"{entry.key}.pull_source"
+        ) from error
+
+
+def read_from(
+    image: str, entry: PrepareEntry, place: Location | None
+) -> Reference:
+    """Where the image that an entry means is read.
+
+    :param place: has the images as a run stores them; None: the registries
+        that names and entries say.
+    :raises InvalidFile: when that makes no image.
+    """
+    if place is None:
+        return source(image, entry)
+    reference = Reference.parse(image)
+    path = path_of(image, reference)
+    try:
+        return place.image(below(path) + image.removeprefix(path))
+    except errors.InvalidReference as error:
+        raise errors.InvalidFile(
+            entry.path, f"{image}: {error}", key=f"{entry.key}.set"
+        ) from error
+
+
+def location(
+    entry: PrepareEntry,
+    parameters: PrepareParameters,
+    undercloud_registry: Callable[[], str],
+) -> Location | None:
+    """The location that an entry names; None: nothing is copied.
+
+    :raises InvalidFile: when it is no location of images.
+    """
+    if not entry.push_destination:
+        return None
+    try:
+        if isinstance(entry.push_destination, str):
+            return Location.parse(entry.push_destination)
+        if parameters.local_registry:
+            return Location.of_host(parameters.local_registry, undercloud.PORT)
+        return Location.parse(undercloud_registry())
+    except errors.InvalidReference as error:
+        raise errors.InvalidFile(
+            entry.path, str(error), key=f"{entry.key}.push_destination"
+        ) from error
+
+
+def repository(path: str, location: Location) -> str:
+    """The repository at a location for an image; see `below`.
+
+    :param path: the name of the image without tag and digest.
+    :raises InvalidReference: when it is no repository.
+    """
+    return location.repository(below(path))

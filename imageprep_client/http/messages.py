@@ -1,0 +1,140 @@
+"""The heads of requests and of answers (RFC 9112)."""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+from collections.abc import Iterable, Iterator, Mapping
+
+from imageprep_client import errors
+from imageprep_client.http import urls
+
+_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?\r\n")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)\r\n")
+# More digits are no length of anything, and slow to convert.
+LENGTH = re.compile(r"[0-9]{1,18}")
+# Scheme and authority, and what is asked for; a fragment is not sent.
+_URL = re.compile(r"[^:/?#]+://[^/?#]*([^#]*)")
+_UNSENDABLE = re.compile(r"[^!#-;=?-Z\[\]_a-z~]")
+_SENDABLE = "!#$%&'()*+,/:;=?@[]~"
+#: Methods whose requests say how long their body is, also if there is none.
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+
+
+class Broken(ConnectionError):
+    """What came is no answer, or not all of one."""
+
+
+def request_head(
+    method: str, url: str, headers: Mapping[str, str], length: int | None
+) -> bytes:
+    """The head of a request, as it is sent.
+
+    :param length: bytes of its body; None when it has none.
+    :raises ServerFault: when a header has a line end in it: the values of
+        some are given by registries.
+    """
+    scheme, host, port = urls.origin(url)
+    authority = f"[{host}]" if ":" in host else host
+    if port != urls.PORTS[scheme]:
+        authority = f"{authority}:{port}"
+    lines = [f"{method} {_target(url)} HTTP/1.1", f"Host: {authority}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if length is not None or method in _WITH_BODY:
+        lines.append(f"Content-Length: {length or 0}")
+    text = "\r\n".join(lines) + "\r\n\r\n"
+    ends = len(lines) + 1
+    if not text.count("\r") == text.count("\n") == ends:
+        raise errors.ServerFault(
+            f"{urls.shown(url)}: a header with a line end in it",
+            temporary=False,
+        )
+    return text.encode("latin-1")
+
+
+def _target(url: str) -> str:
+    """What is asked for; what a URL cannot have is encoded."""
+    match = _URL.match(url)
+    target = (match and match[1]) or "/"
+    if not target.startswith("/"):
+        target = f"/{target}"
+    if _UNSENDABLE.search(target):
+        target = urllib.parse.quote(target, safe=_SENDABLE)
+    return target
+
+
+class Headers(Mapping[str, str]):
+    """The fields of a head; their names are alike in any case."""
+
+    def __init__(self, fields: Iterable[tuple[str, str]]) -> None:
+        self._fields: dict[str, str] = {}
+        for name, value in fields:
+            key = name.lower()
+            known = self._fields.get(key)
+            if known is None:
+                self._fields[key] = value
+            elif key != "content-length":
+                self._fields[key] = f"{known}, {value}"
+            elif known != value:
+                raise Broken("an answer of two lengths")
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+
+class ResponseHead:
+    """The head of an answer.
+
+    What two readers could take differently is refused.
+
+    :param data: with the empty line at its end.
+    :ivar keeps_alive: whether the server takes another request.
+    :raises Broken: when it is none.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        status = _STATUS.match(data)
+        if not status:
+            raise Broken("what came is no answer in HTTP")
+        self.status = int(status[2])
+        self.headers = Headers(_fields(data, status.end()))
+        given = self.headers.get("connection", "").lower()
+        options = {option.strip() for option in given.split(",")}
+        self.keeps_alive = "close" not in options and (
+            status[1] == b"1" or "keep-alive" in options
+        )
+        coding = self.headers.get("transfer-encoding")
+        if coding is not None and coding.lower() != "chunked":
+            raise Broken("an answer in an unknown transfer coding")
+        self.is_chunked = coding is not None
+
+    def length(self, method: str) -> int | None:
+        """Bytes of the body of an answer to this method (section 6.3).
+
+        None where only its end tells.
+        """
+        if method == "HEAD" or self.status in (204, 304):
+            return 0
+        text = self.headers.get("content-length")
+        if self.is_chunked or text is None:
+            return None
+        if not LENGTH.fullmatch(text):
+            raise Broken("an answer without a sound length")
+        return int(text)
+
+
+def _fields(data: bytes, position: int) -> Iterator[tuple[str, str]]:
+    end = len(data) - 2
+    while position < end:
+        field = _FIELD.match(data, position)
+        if not field:
+            raise Broken("an answer with a malformed head")
+        position = field.end()
+        value = field[2].strip(b" \t")
+        yield field[1].decode("ascii"), value.decode("latin-1")

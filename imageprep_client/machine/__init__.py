@@ -1,0 +1,1 @@
+"""Images of machines: the root file systems of system containers."""

@@ -1,0 +1,294 @@
+"""Exports of machines: a root into an image or an archive."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from imageprep_client import errors
+from imageprep_client.host.directory import Directory
+from imageprep_client.host.reading import ReadableDirectory
+from imageprep_client.machine import names, scrub
+from imageprep_client.machine.archives import sums
+from imageprep_client.machine.archives.packing import (
+    PackedRoot,
+    Writable,
+    pack,
+)
+from imageprep_client.machine.image import LAYERS, MachineFacts, MachineImage
+from imageprep_client.machine.roots import MachineRoot, overlays
+from imageprep_client.machine.scrub import Category, Scrub, ScrubbedPath
+from imageprep_client.observer import Observer
+from imageprep_client.programs import btrfs, lxc
+from imageprep_client.stores import base
+from imageprep_client.transfer import engine
+from imageprep_client.transfer.copies import Copy
+
+#: The endings of archives, and their compressions.
+ENDINGS = {
+    ".tar": "none",
+    ".tar.gz": "gz",
+    ".tgz": "gz",
+    ".tar.zst": "zst",
+    ".tar.xz": "xz",
+}
+_STOPPED = ("stopped", "unknown")
+_SNAPSHOT = re.compile(r"\.#(?P<name>.+)\.export\.(?P<process>[0-9]{1,10})")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """How a root is exported.
+
+    :ivar compression: ``gz``, ``zst``, ``xz`` or ``none``.
+    :ivar as_is: leave nothing out.
+    :ivar live: do not freeze a running container while it is read.
+    """
+
+    compression: str = "gz"
+    as_is: bool = False
+    live: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedMachine:
+    """What was exported.
+
+    :ivar digest: of the image, or of the archive.
+    :ivar reading: ``stopped``, ``snapshot``, ``frozen`` or ``live``: how the
+        root was read.
+    :ivar scrubbed: what was left out or changed.
+    :ivar bind_mounts: what is mounted into the machine, and not exported.
+    :ivar copied: bytes that were sent to a store; 0 where it had the layer.
+    """
+
+    name: str
+    service: str
+    destination: str
+    digest: str
+    facts: MachineFacts
+    packed: PackedRoot
+    reading: str
+    scrubbed: tuple[ScrubbedPath, ...]
+    bind_mounts: tuple[str, ...]
+    copied: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Readable:
+    path: Path
+    reading: str
+
+
+def archive_compression(path: str) -> str | None:
+    """The compression that the name of an archive says; None: no archive."""
+    endings = sorted(ENDINGS, key=len, reverse=True)
+    return next((ENDINGS[e] for e in endings if path.endswith(e)), None)
+
+
+def to_archive(
+    root: MachineRoot, path: Path, options: ExportOptions, observer: Observer
+) -> ExportedMachine:
+    """Export a root into an archive, and note its checksum beside it.
+
+    The archive, which only its owner can read, is in place when it is whole.
+    ``SHA256SUMS`` in the same directory has a line for it.
+
+    :raises InvalidArgument: when the root cannot be exported.
+    """
+    directory = Directory(path.parent)
+    try:
+        directory.hold()
+        with (
+            directory.staged() as temporary,
+            directory.create(temporary, 0o600) as file,
+        ):
+            exported = _export(root, file, options, observer, path.parent)
+            os.fsync(file.fileno())
+            directory.rename(temporary, path.name)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        directory.close()
+    sums.note(path, exported.packed.digest.partition(":")[2], observer)
+    return dataclasses.replace(exported, destination=str(path))
+
+
+def to_store(
+    root: MachineRoot,
+    store: base.Store,
+    tag: str,
+    options: ExportOptions,
+    observer: Observer,
+    scratch: Path,
+) -> ExportedMachine:
+    """Export a root as an image into a store.
+
+    The layer is written to a file first: its digest is known last, and
+    nothing of it is sent where it is already.
+
+    :param scratch: where that file is.
+    :raises InvalidArgument: when the root cannot be exported.
+    :raises CopyError: when the image cannot be copied.
+    """
+    if options.compression not in LAYERS:
+        raise errors.InvalidArgument(
+            f"--compression {options.compression}: images have no such layers",
+            hint="choose gz, zst or none",
+        )
+    with tempfile.NamedTemporaryFile(
+        prefix="image-prepare-", dir=scratch, buffering=0
+    ) as file:
+        try:
+            exported = _export(root, file, options, observer, scratch)
+        except OSError as error:
+            raise _unwritable(Path(file.name), error) from error
+        image = MachineImage(
+            Path(file.name),
+            exported.packed,
+            LAYERS[options.compression],
+            exported.facts,
+            {
+                "service": exported.service,
+                "scrubbed": "false" if options.as_is else "true",
+            },
+            store.repository,
+        )
+        copied = _copy(image, store, tag, observer)
+    return dataclasses.replace(
+        exported,
+        digest=image.manifest.digest,
+        copied=copied,
+    )
+
+
+def _copy(
+    image: MachineImage, store: base.Store, tag: str, observer: Observer
+) -> int:
+    (outcome,) = engine.copy_all(
+        [
+            Copy(
+                name=f"{store.repository}:{tag}",
+                source=image,
+                reference=image.manifest.digest,
+                destination=store,
+                tag=tag,
+            )
+        ],
+        observer=observer,
+    )
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.copied
+
+
+def _export(
+    root: MachineRoot,
+    file: Writable,
+    options: ExportOptions,
+    observer: Observer,
+    scratch: Path,
+) -> ExportedMachine:
+    _check_owner(root)
+    with _readable(root, live=options.live) as readable:
+        scrubbed = _mounted(root.path)
+        reader = ReadableDirectory(readable.path)
+        facts = MachineFacts.of(reader)
+        if not options.as_is:
+            scrubbed = [*scrub.scan(reader), *scrubbed]
+        reader.close()
+        packed = pack(
+            readable.path,
+            file,
+            compression_name=options.compression,
+            scrubbed=scrubbed,
+            scratch=scratch,
+            advanced=observer.bytes_copied,
+        )
+    for line in packed.changed[:5]:
+        observer.warning(f"{root.name}: {line}")
+    return ExportedMachine(
+        name=root.name,
+        service=names.service(root.name),
+        destination="",
+        digest=packed.digest,
+        facts=facts,
+        packed=packed,
+        reading=readable.reading,
+        scrubbed=tuple(scrubbed),
+        bind_mounts=tuple(root.bind_mounts),
+        copied=packed.size,
+    )
+
+
+def _check_owner(root: MachineRoot) -> None:
+    shifted = root.config is not None and root.config.is_shifted
+    if shifted or root.path.stat().st_uid != 0:
+        raise errors.InvalidArgument(
+            f"{root.name}: the users of its files are shifted, the root of"
+            f" the machine is user {root.path.stat().st_uid} here",
+            hint="images have the users as the machine has them: export it"
+            " from a root without lxc.idmap or PrivateUsers",
+        )
+
+
+@contextlib.contextmanager
+def _readable(root: MachineRoot, *, live: bool) -> Iterator[_Readable]:
+    """A directory where the root can be read, as it is at one moment."""
+    with contextlib.ExitStack() as stack:
+        state = root.state()
+        path, reading = root.path, "live"
+        if root.lower is not None:
+            path = stack.enter_context(overlays.merged(root.lower, path))
+        if state == "stopped":
+            reading = "stopped"
+        elif root.is_subvolume and not btrfs.nested(root.path):
+            path = stack.enter_context(_snapshot(root))
+            reading = "snapshot"
+        elif state == "running" and root.is_lxc and not live:
+            containers = lxc.LxcContainers(root.store.path)
+            stack.enter_context(containers.frozen(root.name))
+            reading = "frozen"
+        yield _Readable(path, reading)
+
+
+@contextlib.contextmanager
+def _snapshot(root: MachineRoot) -> Iterator[Path]:
+    above = root.path.parent
+    for left in above.iterdir():
+        # Those of exports that were killed.
+        match = _SNAPSHOT.fullmatch(left.name)
+        if match and not Path("/proc", match["process"]).exists():
+            btrfs.delete(left)
+    path = above / f".#{root.name}.export.{os.getpid()}"
+    btrfs.snapshot(root.path, path, read_only=True)
+    try:
+        yield path
+    finally:
+        btrfs.delete(path)
+
+
+def _mounted(root: Path) -> list[ScrubbedPath]:
+    """What is mounted in the root on this host: it is no part of it."""
+    top = f"{root.resolve()}/"
+    points = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        point = line.split(" ")[4].encode().decode("unicode_escape")
+        if point.startswith(top):
+            points.append(point.removeprefix(top))
+    return [
+        ScrubbedPath(point, Category.VOLATILE, Scrub.CLEAR)
+        for point in sorted(set(points))
+        if (root / point).is_dir()
+    ]
+
+
+def _unwritable(path: Path, error: OSError) -> errors.InvalidFile:
+    return errors.InvalidFile(
+        str(path), f"cannot be written: {errors.reason(error)}"
+    )

@@ -1,0 +1,164 @@
+"""Imports of machines: a verified archive into a new root."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from imageprep_client import errors
+from imageprep_client.host import disk
+from imageprep_client.machine.archives import (
+    UnpackedRoot,
+    UnpackLimits,
+    unpack,
+)
+from imageprep_client.machine.roots import (
+    MachineRoot,
+    RootStore,
+    RootStoreKind,
+    check_name,
+    find,
+)
+from imageprep_client.machine.roots.lxc_config import LxcConfig
+from imageprep_client.programs import btrfs, systemd
+from imageprep_client.stores import base
+
+_STAGING = re.compile(r"\.#(?P<name>.+)\.import\.(?P<process>[0-9]{1,10})")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImportTarget:
+    """Where a new root will be.
+
+    :ivar path: nothing is there yet, or an empty directory.
+    """
+
+    name: str
+    store: RootStore
+    path: Path
+
+
+def target(name: str, store: RootStore) -> ImportTarget:
+    """Where the root of a new machine is to be; nothing is written.
+
+    An LXC container has to be defined already, as LXC keeps it when only its
+    root is removed.
+
+    :raises InvalidArgument: when there is a machine of the name, or no
+        container.
+    """
+    check_name(name)
+    path = store.path / name
+    if store.kind is RootStoreKind.LXC:
+        config = path / "config"
+        if not config.is_file():
+            raise errors.InvalidArgument(
+                f"{name}: no LXC container of this name is defined in"
+                f" {store.path}",
+                hint="create it with lxc-create -t none, or import into"
+                " --store machines",
+            )
+        scheme, colon, rest = LxcConfig.read(config).rootfs.partition(":")
+        if colon and scheme not in ("dir", "btrfs"):
+            raise errors.InvalidArgument(
+                f"{name}: its root is kept by {scheme}",
+                hint="roots in directories and in btrfs can be imported",
+            )
+        path = Path(rest or scheme or path / "rootfs")
+    if path.is_symlink() or (path.exists() and not _is_empty(path)):
+        raise errors.InvalidArgument(
+            f"{name}: {path} is there already",
+            hint="exchange its root with: machine replace",
+        )
+    if not path.parent.is_dir():
+        raise errors.InvalidArgument(f"{path.parent}: no such directory")
+    return ImportTarget(name, store, path)
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def import_root(
+    place: ImportTarget,
+    open_archive: Callable[[], base.Content],
+    *,
+    archive: str,
+    limits: UnpackLimits,
+    declared: frozenset[str],
+    read_only: bool,
+) -> tuple[MachineRoot, UnpackedRoot]:
+    """Unpack a verified archive, and let the machine appear when it is whole.
+
+    :param archive: its name, for messages.
+    :raises BadArchive: when it may not be unpacked; nothing of it is left.
+    """
+    with _staged(place) as staged, open_archive() as content:
+        unpacked = unpack(
+            content, staged, name=archive, limits=limits, declared=declared
+        )
+        _check_root(staged, archive)
+        disk.synchronise(staged)
+        try:
+            if place.path.exists():
+                place.path.rmdir()
+            staged.rename(place.path)
+        except OSError as error:
+            raise errors.StoreError(
+                f"{place.path}: {errors.reason(error)}"
+            ) from error
+    if read_only:
+        systemd.set_read_only(place.path)
+    return find(place.name, str(place.store.path)), unpacked
+
+
+def _check_root(root: Path, archive: str) -> None:
+    """See that it may be the root of a machine."""
+    if not any((root / name).exists() for name in ("usr", "bin", "etc")):
+        raise errors.InvalidContent(
+            f"{archive}: has no root file system: neither /usr, /bin nor /etc"
+        )
+
+
+@contextlib.contextmanager
+def _staged(place: ImportTarget) -> Iterator[Path]:
+    """An empty directory that only root can reach, beside the target."""
+    above = place.path.parent
+    for left in above.iterdir():
+        # Those of imports that were killed.
+        match = _STAGING.fullmatch(left.name)
+        if match and not Path("/proc", match["process"]).exists():
+            remove(left)
+    staging = above / f".#{place.name}.import.{os.getpid()}"
+    try:
+        staging.mkdir(mode=0o700)
+    except OSError as error:
+        raise errors.InvalidArgument(
+            f"{above}: cannot be written: {errors.reason(error)}",
+            hint="run it as root",
+        ) from error
+    root = staging / "root"
+    try:
+        if btrfs.is_btrfs(staging):
+            btrfs.create(root)
+        else:
+            root.mkdir(mode=0o700)
+        yield root
+    finally:
+        remove(staging)
+
+
+def remove(path: Path) -> None:
+    """Remove a directory and all below it, subvolumes too."""
+    for below in path.iterdir():
+        if not below.is_symlink() and below.is_dir():
+            if btrfs.is_subvolume(below):
+                btrfs.delete(below)
+            else:
+                shutil.rmtree(below)
+    shutil.rmtree(path)

@@ -1,0 +1,307 @@
+"""Replace the root of a machine, put an earlier one back, delete roots."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from imageprep_client import errors
+from imageprep_client.host.directory import Directory
+from imageprep_client.host.exchange import identity
+from imageprep_client.host.reading import ReadableDirectory
+from imageprep_client.machine import roots, scrub
+from imageprep_client.machine.replacement import (
+    carrying,
+    overlay,
+    swap,
+    versions,
+)
+from imageprep_client.machine.replacement import runtime as runtimes
+from imageprep_client.machine.replacement.journal import ChangeRecord, Journal
+from imageprep_client.machine.replacement.runtime import Runtime
+from imageprep_client.machine.replacement.swap import (
+    Patience,
+    Swap,
+    SwapResult,
+)
+from imageprep_client.machine.roots import MachineRoot
+from imageprep_client.machine.scrub import Category, Scrub, ScrubbedPath
+from imageprep_client.observer import Observer
+from imageprep_client.programs import btrfs, lxc
+
+#: Kept versions of a root.
+KEEP = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ReplaceRequest:
+    """How a root is replaced.
+
+    :ivar keep: the number of kept versions.
+    :ivar check: a command that succeeds when the machine is well, or None.
+    :ivar carry: paths to carry over beside those of the list.
+    :ivar carries: whether anything is carried over.
+    :ivar fresh_identity: whether the machine gets a new identity.
+    """
+
+    keep: int = KEEP
+    check: str | None = None
+    patience: Patience = dataclasses.field(default_factory=Patience)
+    carry: Sequence[str] = ()
+    carries: bool = True
+    fresh_identity: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Replaced:
+    """A replaced root.
+
+    :ivar carried: the number of files that were carried over.
+    :ivar carried_size: their bytes.
+    """
+
+    swap: SwapResult
+    carried: int
+    carried_size: int
+
+
+class RootChanges:
+    """Changes the root of one machine; one command at a time does.
+
+    :param journals: the directory of journals.
+    :param runtime: by default that of the machine.
+    """
+
+    def __init__(
+        self,
+        root: MachineRoot,
+        observer: Observer,
+        *,
+        journals: Path,
+        runtime: Runtime | None = None,
+    ) -> None:
+        self._root = root
+        self._observer = observer
+        self._journal = Journal(journals, root.path)
+        self._view = journals / "view" / self._journal.name
+        self._runtime = runtime or runtimes.of(root)
+
+    def replace(
+        self, fill: Callable[[Path], object], request: ReplaceRequest
+    ) -> Replaced:
+        """Put a new root in place of the present one.
+
+        :param fill: unpacks the new root into an empty directory.
+        :raises PartialFailure: when the machine was not well with the new
+            root and has its old one again.
+        """
+        more = [carrying.added(path) for path in request.carry]
+        _check_replaceable(self._root)
+        with self._ready(), contextlib.ExitStack() as stack:
+            swapped = Swap(
+                self._journal,
+                self._record(
+                    request.keep,
+                    beside=versions.new(self._root.path),
+                    temporary=versions.temporary(self._root.path),
+                ),
+                self._runtime,
+                self._observer,
+            )
+            carried: list[carrying.CarriedFiles] = []
+
+            def make(path: Path) -> None:
+                if self._root.is_subvolume:
+                    btrfs.create(path)
+                    path.chmod(0o755)
+                else:
+                    path.mkdir(mode=0o755)
+                fill(path)
+                if request.carries:
+                    carried.append(carrying.CarriedFiles(path))
+                    stack.callback(carried[0].close)
+                    self._carry(carried[0], request, more)
+                if request.fresh_identity:
+                    _forget_identity(path)
+                if self._root.lower is not None:
+                    overlay.hide_lower(path, self._root.lower)
+
+            def carry_rest() -> None:
+                for files in carried:
+                    self._carry(files, request, more)
+
+            swapped.prepare(make)
+            result = swapped.run(request.check, request.patience, carry_rest)
+        return Replaced(
+            swap=result,
+            carried=sum(files.files for files in carried),
+            carried_size=sum(files.size for files in carried),
+        )
+
+    def rollback(
+        self, version: str | None, check: str | None, patience: Patience
+    ) -> tuple[str, SwapResult]:
+        """Put a kept version back; the present root is kept in its place.
+
+        :param version: by default the newest one.
+        :returns: the version, and what was done.
+        """
+        with self._ready():
+            _check_movable(self._root)
+            known = versions.find(self._root.path, version)
+            swapped = Swap(
+                self._journal,
+                self._record(
+                    len(versions.kept(self._root.path)), beside=known.path
+                ),
+                self._runtime,
+                self._observer,
+            )
+            result = swapped.run(check, patience, lambda: None)
+        return known.version, result
+
+    def recover(self) -> None:
+        """Finish or undo what a killed command left."""
+        with self._ready():
+            pass
+
+    def delete(self, version: str | None) -> None:
+        """Delete a kept version, or the machine with all versions.
+
+        :raises InvalidArgument: when the machine runs or others need it.
+        """
+        with self._ready():
+            path = self._root.path
+            if version is not None:
+                versions.delete(path, versions.find(path, version).path)
+                return
+            if self._runtime.leader() is not None:
+                raise errors.InvalidArgument(
+                    f"{self._root.name}: is running", hint="stop it first"
+                )
+            _check_movable(self._root)
+            for known in versions.kept(path):
+                versions.delete(path, known.path)
+            if self._root.is_lxc:
+                lxc.LxcContainers(self._root.store.path).destroy(
+                    self._root.name
+                )
+            else:
+                versions.delete(path, path)
+
+    @contextlib.contextmanager
+    def _ready(self) -> Iterator[None]:
+        """Have the lock, and nothing left of killed commands."""
+        with self._journal.locked():
+            overlay.unmount(self._view)
+            swap.recover(
+                self._journal, self._root.path, self._runtime, self._observer
+            )
+            yield
+
+    def _record(
+        self, keep: int, *, beside: Path, temporary: Path | None = None
+    ) -> ChangeRecord:
+        root = self._root.path
+        archived = versions.new(root) if temporary is None else beside
+        return ChangeRecord(
+            machine=self._root.name,
+            root=str(root),
+            beside=str(beside),
+            temporary=str(temporary or ""),
+            archived=str(archived),
+            old=identity(root),
+            was_running=self._runtime.leader() is not None,
+            keep=keep,
+        )
+
+    def _carry(
+        self,
+        files: carrying.CarriedFiles,
+        request: ReplaceRequest,
+        more: Sequence[ScrubbedPath],
+    ) -> None:
+        with overlay.merged(self._root, self._view) as old:
+            paths = [
+                scrubbed
+                for scrubbed in _scan(old)
+                if scrubbed.category.is_carried
+                and not (
+                    request.fresh_identity
+                    and scrubbed.category is Category.IDENTITY
+                )
+            ]
+            files.update(old, [*paths, *more])
+
+
+def _scan(root: Path) -> list[ScrubbedPath]:
+    directory = ReadableDirectory(root)
+    try:
+        return scrub.scan(directory)
+    finally:
+        directory.close()
+
+
+def _forget_identity(root: Path) -> None:
+    """Remove the identity that an image brings along."""
+    directory = Directory(root)
+    try:
+        for scrubbed in scrub.scan(directory):
+            if scrubbed.category is not Category.IDENTITY:
+                continue
+            if directory.is_directory(scrubbed.path):
+                directory.remove_tree(scrubbed.path)
+            else:
+                directory.unlink(scrubbed.path)
+                if scrubbed.action is Scrub.EMPTY:
+                    directory.write(scrubbed.path, b"", 0o444)
+    finally:
+        directory.close()
+
+
+def _check_movable(root: MachineRoot) -> None:
+    """See that the directory of a root can get another name.
+
+    :raises InvalidArgument: when it cannot.
+    """
+    name = root.name
+    if not root.is_subvolume and os.path.ismount(root.path):
+        raise errors.InvalidArgument(
+            f"{name}: its root {root.path} is a mount point",
+            hint="keep the root in a directory of a file system",
+        )
+    users = [
+        other.name
+        for other in roots.list_roots(str(root.store.path))
+        if other.lower == root.path
+    ]
+    if users:
+        raise errors.InvalidArgument(
+            f"{name}: its root is the lower directory of {', '.join(users)}",
+            hint="a changed lower directory breaks these containers",
+        )
+    if not root.is_subvolume and root.is_read_only():
+        raise errors.InvalidArgument(
+            f"{name}: its root is marked read-only",
+            hint=f"chattr -i {root.path}",
+        )
+    nested = btrfs.nested(root.path) if root.is_subvolume else []
+    if nested:
+        raise errors.InvalidArgument(
+            f"{name}: subvolumes are nested in its root:"
+            f" {', '.join(nested[:5])}",
+            hint="move them out of it first",
+        )
+
+
+def _check_replaceable(root: MachineRoot) -> None:
+    _check_movable(root)
+    shifted = root.config is not None and root.config.is_shifted
+    if shifted or root.path.stat().st_uid != 0:
+        raise errors.InvalidArgument(
+            f"{root.name}: the users in its root are shifted, which is not"
+            " supported"
+        )

@@ -1,0 +1,194 @@
+"""Exchange two roots of a machine, and undo it when the machine is not well.
+
+Whatever kills the process, the path of the root stands for the old root or
+the new one, both whole. `recover` brings a killed change to an end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from imageprep_client import errors
+from imageprep_client.host import disk
+from imageprep_client.host.exchange import exchange, identity
+from imageprep_client.machine.replacement import runtime as runtimes
+from imageprep_client.machine.replacement import versions
+from imageprep_client.machine.replacement.journal import (
+    ChangeRecord,
+    Journal,
+    Step,
+)
+from imageprep_client.machine.replacement.runtime import Runtime
+from imageprep_client.observer import Observer
+
+#: The name of a new root in its temporary directory.
+_NAME = "root"
+#: Seconds that a machine that is not well has for its end.
+_SHORT = 5
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """The time that a machine is given.
+
+    :ivar stop: seconds to stop cleanly; then it is killed.
+    :ivar start: seconds until it is well again.
+    """
+
+    stop: int = 60
+    start: float = 60.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SwapResult:
+    """A change of a root that was made.
+
+    :ivar archived: the old root, None when it is not kept.
+    :ivar outage: seconds between the end of the running machine and its new
+        start, both with the time that the machine itself takes; None when it
+        did not run.
+    :ivar added: seconds of them that are not the machine's own.
+    """
+
+    archived: Path | None
+    outage: float | None
+    added: float | None
+
+
+class Swap:
+    """One change of a root; the caller holds the lock of the journal.
+
+    :param record: the change, whose new root is being made.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        record: ChangeRecord,
+        runtime: Runtime,
+        observer: Observer,
+    ) -> None:
+        self._journal = journal
+        self._record = record
+        self._runtime = runtime
+        self._observer = observer
+        self._root = Path(record.root)
+        self._beside = Path(record.beside)
+
+    def prepare(self, make: Callable[[Path], None]) -> None:
+        """Make the new root under a temporary name, then name it.
+
+        :param make: makes the root at a path that is not there yet.
+        """
+        self._journal.write(self._record)
+        temporary = Path(self._record.temporary)
+        try:
+            # Nobody else may enter it while it is not judged as a whole.
+            temporary.mkdir(mode=0o700)
+            make(temporary / _NAME)
+            disk.synchronise(temporary)
+            (temporary / _NAME).rename(self._beside)
+            temporary.rmdir()
+        except BaseException:
+            versions.delete(self._root, temporary)
+            self._journal.clear()
+            raise
+
+    def run(
+        self, check: str | None, patience: Patience, last: Callable[[], None]
+    ) -> SwapResult:
+        """Exchange the roots; the old one is back when this raises.
+
+        :param last: is called when the machine has stopped.
+        :raises PartialFailure: when the machine was not well with the new
+            root and has its old one again.
+        """
+        new = identity(self._beside)
+        self._record = self._record.at(Step.PREPARED, new=new)
+        self._journal.write(self._record)
+        before = runtimes.addresses(self._runtime.leader())
+        outage = added = None
+        try:
+            self._journal.write(self._record.at(Step.SWITCHING))
+            if self._record.was_running:
+                self._runtime.stop(patience.stop)
+            stopped = time.monotonic()
+            last()
+            exchange(self._root, self._beside)
+            exchanged = time.monotonic()
+            if self._record.was_running:
+                self._runtime.start()
+                outage = time.monotonic() - stopped
+                added = exchanged - stopped
+                self._journal.write(self._record.at(Step.WAITING))
+                runtimes.wait_until_well(
+                    self._runtime,
+                    before,
+                    check,
+                    self._record.machine,
+                    patience.start,
+                )
+        except BaseException as error:
+            undo(self._journal, self._record, self._runtime, self._observer)
+            if isinstance(error, errors.ImagePrepError):
+                raise errors.PartialFailure(
+                    f"{error}; the old root is back", [error]
+                ) from error
+            raise
+        self._record = self._record.at(Step.KEPT)
+        self._journal.write(self._record)
+        archived = finish(self._journal, self._record)
+        return SwapResult(archived=archived, outage=outage, added=added)
+
+
+def recover(
+    journal: Journal, root: Path, runtime: Runtime, observer: Observer
+) -> None:
+    """Finish or undo the change that a killed command left, if any."""
+    record = journal.read()
+    if record is not None:
+        if record.step is Step.KEPT:
+            finish(journal, record)
+            observer.note(f"{record.machine}: an earlier change is finished")
+        else:
+            undo(journal, record, runtime, observer)
+            observer.note(f"{record.machine}: an earlier change is undone")
+    versions.remove_leftovers(root)
+
+
+def undo(
+    journal: Journal,
+    record: ChangeRecord,
+    runtime: Runtime,
+    observer: Observer,
+) -> None:
+    """Give the machine its old root again, and start it if it ran."""
+    root, beside = Path(record.root), Path(record.beside)
+    if record.new and identity(root) == record.new:
+        if runtime.leader() is not None:
+            runtime.stop(_SHORT)
+        exchange(root, beside)
+    if record.temporary:
+        for path in (Path(record.temporary), beside):
+            versions.delete(root, path)
+    if record.was_running and runtime.leader() is None:
+        observer.note(f"{record.machine}: is started with its old root")
+        runtime.start()
+    journal.clear()
+
+
+def finish(journal: Journal, record: ChangeRecord) -> Path | None:
+    """Keep the old root under its name, and delete older versions.
+
+    :returns: the old root; None when it is not kept.
+    """
+    root, beside = Path(record.root), Path(record.beside)
+    archived = Path(record.archived)
+    if beside != archived and beside.exists():
+        beside.rename(archived)
+    versions.prune(root, record.keep)
+    journal.clear()
+    return archived if archived.exists() else None

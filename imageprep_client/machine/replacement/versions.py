@@ -1,0 +1,132 @@
+"""Roots that are kept: beside the present one, by the time they were put away.
+
+The version ``20261129T174512Z`` of ``/var/lib/machines/www`` is
+``/var/lib/machines/www~20261129T174512Z``. A name with a leading dot would not
+do: systemd removes such names when the host starts, or at ``machinectl
+clean``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from imageprep_client import errors
+from imageprep_client.host.directory import Directory
+from imageprep_client.programs import btrfs
+
+_SEPARATOR = "~"
+_VERSION = re.compile(r"[0-9]{8}T[0-9]{6}Z(-[0-9]{1,4})?")
+#: systemd removes what has this prefix when the host starts.
+_TEMPORARY = ".#image-prepare-"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KeptVersion:
+    """A root that can be put back."""
+
+    version: str
+    path: Path
+
+
+def kept(root: Path) -> list[KeptVersion]:
+    """The kept versions of a root, the newest first."""
+    prefix = root.name + _SEPARATOR
+    versions = [
+        KeptVersion(path.name.removeprefix(prefix), path)
+        for path in root.parent.iterdir()
+        if path.name.startswith(prefix)
+        and _VERSION.fullmatch(path.name.removeprefix(prefix))
+        and path.is_dir()
+        and not path.is_symlink()
+    ]
+    return sorted(versions, key=lambda kept: kept.version, reverse=True)
+
+
+def find(root: Path, version: str | None) -> KeptVersion:
+    """A kept version; the newest one by default.
+
+    :raises InvalidArgument: when there is none.
+    """
+    versions = kept(root)
+    for known in versions:
+        if version in (None, known.version):
+            return known
+    names = ", ".join(known.version for known in versions) or "none"
+    wanted = f"the version {version}" if version else "a version"
+    raise errors.InvalidArgument(
+        f"{root}: {wanted} is not kept", hint=f"kept: {names}"
+    )
+
+
+def new(root: Path) -> Path:
+    """The path for a root that is put away now."""
+    now = datetime.datetime.now(datetime.UTC)
+    stem = f"{root.name}{_SEPARATOR}{now:%Y%m%dT%H%M%SZ}"
+    for suffix in ("", *(f"-{number}" for number in range(2, 10000))):
+        path = root.with_name(stem + suffix)
+        if not path.exists():
+            return path
+    raise errors.StoreError(f"{root}: too many versions of one second")
+
+
+def temporary(root: Path) -> Path:
+    """A fresh name beside a root, which nothing takes for a root."""
+    return root.with_name(_prefix(root) + secrets.token_hex(8))
+
+
+def prune(root: Path, keep: int) -> Sequence[KeptVersion]:
+    """Delete all but the newest versions.
+
+    :returns: the deleted ones.
+    """
+    surplus = kept(root)[keep:]
+    for known in surplus:
+        delete(root, known.path)
+    return surplus
+
+
+def delete(root: Path, path: Path) -> None:
+    """Delete the root or what is beside it, if it is there.
+
+    A deletion that is killed leaves a temporary name.
+    """
+    if not path.is_dir() or path.is_symlink():
+        return
+    if not path.name.startswith(_prefix(root)):
+        hidden = temporary(root)
+        path.rename(hidden)
+        path = hidden
+    for part in (*path.iterdir(), path):
+        if part.is_dir() and not part.is_symlink():
+            _delete(part)
+
+
+def _delete(path: Path) -> None:
+    if btrfs.is_subvolume(path):
+        btrfs.delete(path)
+        return
+    directory = Directory(path.parent)
+    try:
+        directory.remove_tree(path.name)
+    finally:
+        directory.close()
+
+
+def remove_leftovers(root: Path) -> None:
+    """Delete what killed commands left under temporary names of a root."""
+    for path in root.parent.iterdir():
+        if path.name.startswith(_prefix(root)):
+            delete(root, path)
+
+
+def _prefix(root: Path) -> str:
+    """How the temporary names of one root begin."""
+    digest = hashlib.sha256(os.fsencode(root.name)).hexdigest()[:16]
+    return f"{_TEMPORARY}{digest}-"

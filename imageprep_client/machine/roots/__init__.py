@@ -1,0 +1,25 @@
+"""Roots of machines: where they are, of which kind, and their state."""
+
+from imageprep_client.machine.roots.finding import (
+    find,
+    list_roots,
+    open_store,
+)
+from imageprep_client.machine.roots.root import (
+    MachineRoot,
+    RootKind,
+    RootStore,
+    RootStoreKind,
+    check_name,
+)
+
+__all__ = [
+    "MachineRoot",
+    "RootKind",
+    "RootStore",
+    "RootStoreKind",
+    "check_name",
+    "find",
+    "list_roots",
+    "open_store",
+]

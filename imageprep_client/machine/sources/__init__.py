@@ -1,0 +1,1 @@
+"""Sources of machines: fetched into quarantine, and verified."""

@@ -1,0 +1,1 @@
+"""Preloading the nodes of an inventory with the images that they need."""

@@ -1,0 +1,309 @@
+"""Have the images of a job in the local storage of podman.
+
+It runs on a node, and needs podman, Python 3.6 and the standard library. Each
+line that it prints is a JSON object: one about what is missing, then one for
+each image.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+#: Attempts for an image, and seconds before the second one.
+ATTEMPTS, PAUSE = 3, 1.0
+#: Images in a row that fail for want of a connection before the rest is left.
+UNREACHED = 2
+#: The disk must have this multiple of the missing bytes: layers are unpacked.
+ROOM = 2
+#: What another attempt does not change.
+PERMANENT = (
+    "manifest unknown",
+    "unauthorized",
+    "authentication required",
+    "denied",
+    "x509",
+    "does not match",
+    "mismatch",
+    "no space left",
+)
+CONNECTION = (
+    "connection refused",
+    "no route to host",
+    "no such host",
+    "network is unreachable",
+    "i/o timeout",
+    "took longer",
+)
+
+
+class Failed(Exception):
+    """A command failed; its reason is the text."""
+
+
+def say(**line):
+    """Print a line for the controller."""
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+def podman(words, timeout, environment=None):
+    """What a podman command prints.
+
+    It is ended with all that it started when it takes longer.
+    """
+    try:
+        process = subprocess.Popen(
+            ["podman", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+        )
+    except OSError as error:
+        raise Failed("podman: %s" % error.strerror.lower()) from error
+    try:
+        out, told = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired as error:
+        for number in [*children(process.pid), process.pid]:
+            os.kill(number, signal.SIGKILL)
+        process.communicate()
+        raise Failed("took longer than %d seconds" % timeout) from error
+    if process.returncode:
+        lines = told.decode("utf-8", "replace").strip().splitlines()
+        reason = lines[-1] if lines else "status %d" % process.returncode
+        raise Failed(reason[:1000])
+    return out.decode("utf-8", "replace")
+
+
+def children(parent):
+    """The processes that a process has started, and that these have."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/stat" % name) as stream:
+                stat = stream.read()
+        except OSError:
+            continue  # it has ended
+        if int(stat.rpartition(")")[2].split()[1]) == parent:
+            found += [int(name), *children(int(name))]
+    return found
+
+
+class Storage:
+    """The local storage of podman."""
+
+    def __init__(self, timeout):
+        self.timeout = timeout
+
+    def images(self):
+        """Tags and identifier of the images by their digests."""
+        found = {}
+        text = podman(["images", "--format", "json"], self.timeout)
+        for image in json.loads(text or "[]"):
+            digests = [
+                name.rpartition("@")[2]
+                for name in image.get("RepoDigests") or ()
+            ]
+            names = set(image.get("RepoTags") or image.get("Names") or ())
+            for digest in {*digests, image.get("Digest", "")}:
+                entry = found.setdefault(digest, [image["Id"], set()])
+                entry[1].update(names)
+        return found
+
+    def missing(self, images):
+        """Bytes that have to come for these images, and bytes that are free.
+
+        Layers that other images brought are there already.
+        """
+        store = json.loads(podman(["info", "--format", "json"], self.timeout))
+        root = store["store"]["graphRoot"]
+        driver = store["store"]["graphDriverName"]
+        path = os.path.join(root, driver + "-layers", "layers.json")
+        there = set()
+        try:
+            with open(path) as stream:
+                for layer in json.load(stream):
+                    there.add(layer.get("compressed-diff-digest"))
+        except OSError:
+            pass  # a storage without layers
+        blobs = {}
+        for image in images:
+            for digest, size in image["blobs"]:
+                if digest not in there:
+                    blobs[digest] = size
+        while not os.path.exists(root):
+            root = os.path.dirname(root)
+        disk = os.statvfs(root)
+        return sum(blobs.values()), disk.f_bavail * disk.f_frsize, root
+
+
+class Pull:
+    """Brings the images of a job."""
+
+    def __init__(self, job, directory):
+        self.job = job
+        self.directory = directory
+        self.storage = Storage(job["timeout"])
+        self.unreached = 0
+        self.failed = False
+
+    def run(self):
+        """Bring what is missing; returns the exit status."""
+        images = self.job["images"]
+        there = self.storage.images()
+        lacking = [i for i in images if i["digest"] not in there]
+        needed = free = 0
+        if lacking:
+            needed, free, root = self.storage.missing(lacking)
+        say(missing=needed, free=free, lacking=len(lacking))
+        if self.job["only_look"]:
+            return 0
+        if needed * ROOM > free:
+            sys.stderr.write(
+                "%s: %d bytes free, and %d images of %d bytes need twice"
+                " as much\n" % (root, free, len(lacking), needed)
+            )
+            return 1
+        words = self.files()
+        for image in images:
+            if image["digest"] in there:
+                self.name(image, there[image["digest"]])
+            else:
+                self.bring(image, words)
+        if lacking:
+            self.verify(images)
+        return 1 if self.failed else 0
+
+    def files(self):
+        """Write the files that podman needs; returns its options."""
+        words = ["pull", "--quiet"]
+        for name, option in (
+            ("auth.json", "--authfile"),
+            ("registries.conf", None),
+        ):
+            text = self.job["files"].get(name)
+            if text:
+                path = os.path.join(self.directory, name)
+                write(path, text)
+                if option:
+                    words += [option, path]
+        if self.job["files"].get("ca.crt"):
+            certificates = os.path.join(self.directory, "certs")
+            os.mkdir(certificates, 0o700)
+            write(
+                os.path.join(certificates, "ca.crt"),
+                self.job["files"]["ca.crt"],
+            )
+            words += ["--cert-dir", certificates]
+        return words
+
+    def bring(self, image, words):
+        """Pull one image by its digest, and tag it."""
+        if self.unreached >= UNREACHED:
+            say(image=image["name"], outcome="left")
+            self.failed = True
+            return
+        began = time.time()
+        try:
+            identifier = self.pull(image, words)
+            podman(["tag", identifier, image["name"]], self.storage.timeout)
+        except Failed as error:
+            self.fail(image, str(error), began)
+        else:
+            self.unreached = 0
+            size = sum(size for _, size in image["blobs"])
+            spent = round(time.time() - began, 3)
+            say(
+                image=image["name"],
+                outcome="pulled",
+                size=size,
+                seconds=spent,
+            )
+
+    def pull(self, image, words):
+        """Pull one image; returns its identifier."""
+        environment = dict(os.environ)
+        if self.job["files"].get("registries.conf"):
+            path = os.path.join(self.directory, "registries.conf")
+            environment["CONTAINERS_REGISTRIES_CONF"] = path
+        pause = PAUSE
+        for attempt in range(ATTEMPTS):
+            try:
+                out = podman(
+                    [*words, image["pull"]], self.job["timeout"], environment
+                )
+            except Failed as error:
+                told = str(error).lower()
+                permanent = any(text in told for text in PERMANENT)
+                if permanent or attempt == ATTEMPTS - 1:
+                    raise
+                time.sleep(pause)
+                pause *= 3
+            else:
+                return out.split()[-1]
+
+    def fail(self, image, reason, began):
+        """Tell that an image failed."""
+        self.failed = True
+        told = reason.lower()
+        if any(text in told for text in CONNECTION):
+            self.unreached += 1
+        spent = round(time.time() - began, 3)
+        say(image=image["name"], outcome="failed", error=reason, seconds=spent)
+
+    def name(self, image, there):
+        """Tag an image that is in the storage."""
+        identifier, names = there
+        if image["name"] in names:
+            say(image=image["name"], outcome="present")
+            return
+        try:
+            podman(["tag", identifier, image["name"]], self.storage.timeout)
+        except Failed as error:
+            self.fail(image, str(error), time.time())
+        else:
+            say(image=image["name"], outcome="tagged")
+
+    def verify(self, images):
+        """See that the storage has what was pulled, by name and digest."""
+        there = self.storage.images()
+        for image in images:
+            entry = there.get(image["digest"])
+            if entry is None or image["name"] not in entry[1]:
+                say(
+                    image=image["name"],
+                    outcome="failed",
+                    error="not in the storage after all",
+                )
+                self.failed = True
+
+
+def write(path, text):
+    """Write a file that only this user can read."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with os.fdopen(os.open(path, flags, 0o600), "w") as stream:
+        stream.write(text)
+
+
+def main(path):
+    """Do the job of a file; returns the exit status."""
+    with open(path) as stream:
+        job = json.load(stream)
+    os.umask(0o077)
+    directory = os.path.join(os.path.dirname(path), "podman")
+    os.mkdir(directory, 0o700)
+    try:
+        return Pull(job, directory).run()
+    except Failed as error:
+        sys.stderr.write("%s\n" % error)
+        return 1
+    finally:
+        shutil.rmtree(directory)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

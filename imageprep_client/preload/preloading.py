@@ -1,0 +1,170 @@
+"""The use case: sites first, then nodes."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+
+from imageprep_client import ansible, errors
+from imageprep_client.host import files
+from imageprep_client.observer import Observer, Phase
+from imageprep_client.preload import demand, nodes, report, sites
+from imageprep_client.preload.demand import NodeDemand, NodeImage
+from imageprep_client.preload.request import (
+    NodeRow,
+    NodeState,
+    OnNode,
+    PreloadRequest,
+    PreloadResult,
+    PreloadStores,
+    SiteRow,
+)
+from imageprep_client.transfer import engine
+from imageprep_client.transfer.known import KnownContent
+
+
+def preload(
+    request: PreloadRequest,
+    stores: PreloadStores,
+    *,
+    observer: Observer,
+    on_node: OnNode,
+    dry_run: bool = False,
+) -> PreloadResult:
+    """Fill the sites, then have each node pull what it needs.
+
+    A site or a node that fails does not hold up the others. A second call
+    does what is missing.
+
+    :param dry_run: look at sites and nodes, and change nothing.
+    :raises InputError: nothing was done.
+    :raises CombinedFailure: when no image can be found.
+    """
+    began = time.monotonic()
+    if request.report_file:
+        files.check(request.report_file)
+    hosts = ansible.load(request.inventory)
+    selected = hosts.hosts
+    if request.hosts:
+        selected = ansible.load(request.inventory, request.hosts).hosts
+    wanted = demand.nodes(request, hosts, list(selected))
+    known = KnownContent()
+    concurrency = request.concurrency or engine.CONCURRENCY
+    images, absent = demand.resolve(wanted, stores, known, concurrency)
+    if not images:
+        raise errors.CombinedFailure(
+            "none of the images can be found", list(absent.values())
+        )
+    site_rows = sites.fill(
+        wanted,
+        images,
+        stores,
+        observer=observer,
+        known=known,
+        concurrency=concurrency,
+        dry_run=dry_run,
+    )
+    rows = _nodes(
+        request,
+        wanted,
+        images,
+        absent,
+        site_rows,
+        stores,
+        observer=observer,
+        on_node=on_node,
+        dry_run=dry_run,
+    )
+    result = PreloadResult(
+        rows,
+        site_rows,
+        demand.unique_bytes(images),
+        round(time.monotonic() - began, 3),
+    )
+    if request.report_file:
+        text = report.render(result, dry_run=dry_run)
+        files.write(request.report_file, text)
+    return result
+
+
+def _nodes(
+    request: PreloadRequest,
+    wanted: Sequence[NodeDemand],
+    images: Mapping[str, NodeImage],
+    absent: Mapping[str, errors.ImagePrepError],
+    site_rows: Sequence[SiteRow],
+    stores: PreloadStores,
+    *,
+    observer: Observer,
+    on_node: OnNode,
+    dry_run: bool,
+) -> list[NodeRow]:
+    """The rows of all nodes, also of those whose site has no image."""
+    by_site = {row.registry: row for row in site_rows}
+    ready: list[NodeDemand] = []
+    left: dict[str, NodeRow] = {}
+    for node in wanted:
+        site = by_site.get(str(node.site)) if node.site else None
+        if site and len(site.failures) == site.images:
+            reason = next(iter(site.failures.values()))
+            left[node.host] = NodeRow(
+                host=node.host,
+                registry=site.registry,
+                state=NodeState.LEFT,
+                images=len(node.images),
+                error=f"its site has no image: {reason}",
+            )
+        else:
+            ready.append(node)
+    observer.phase(Phase.NODES, len(ready))
+
+    def note(row: NodeRow) -> None:
+        on_node(row)
+        if row.state is not NodeState.LEFT:
+            observer.advanced(Phase.NODES)
+
+    made = {
+        row.host: _with_absent(row, node, images, absent, by_site)
+        for node, row in zip(
+            ready,
+            nodes.run(
+                request,
+                ready,
+                images,
+                stores,
+                on_node=note,
+                only_look=dry_run,
+            )
+            if ready
+            else [],
+            strict=True,
+        )
+    }
+    return [left.get(n.host) or made[n.host] for n in wanted]
+
+
+def _with_absent(
+    row: NodeRow,
+    node: NodeDemand,
+    images: Mapping[str, NodeImage],
+    absent: Mapping[str, errors.ImagePrepError],
+    by_site: Mapping[str, SiteRow],
+) -> NodeRow:
+    """A row with the images that could not be found, or be copied."""
+    failures = {
+        name: str(absent[name])
+        for name in map(str, node.images)
+        if name in absent
+    }
+    if not failures:
+        return row
+    state = row.state
+    if state is not NodeState.UNREACHABLE:
+        state = NodeState.FAILED
+    return dataclasses.replace(
+        row,
+        state=state,
+        failures={**failures, **row.failures},
+        error=row.error or next(iter(failures.values())),
+    )

@@ -1,0 +1,61 @@
+"""The report of a preload, in JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from imageprep_client import errors
+from imageprep_client.host import inputs
+from imageprep_client.preload.request import (
+    NodeRow,
+    NodeState,
+    PreloadResult,
+    SiteRow,
+)
+
+#: Raised when a key changes its meaning or goes away.
+VERSION = 1
+_MAX_SIZE = 256 * 1024 * 1024
+
+
+def render(result: PreloadResult, *, dry_run: bool) -> str:
+    """JSON: ``version``, ``dry_run``, ``nodes`` and ``sites`` (the rows),
+    ``source_bytes``, ``seconds``.
+    """
+    document = {
+        "version": VERSION,
+        "dry_run": dry_run,
+        "nodes": [dataclasses.asdict(row) for row in result.nodes],
+        "sites": [dataclasses.asdict(row) for row in result.sites],
+        "source_bytes": result.source_bytes,
+        "seconds": result.seconds,
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def read(path: str) -> PreloadResult:
+    """The result that a report has.
+
+    :raises InvalidFile: when it is no such report.
+    """
+    text = inputs.load(path, _MAX_SIZE)
+    try:
+        document = json.loads(text)
+        if document["version"] != VERSION:
+            raise ValueError(f"version {document['version']!r}")
+        return PreloadResult(
+            [_node(row) for row in document["nodes"]],
+            [SiteRow(**row) for row in document["sites"]],
+            document["source_bytes"],
+            document["seconds"],
+        )
+    except (KeyError, RecursionError, TypeError, ValueError) as error:
+        raise errors.InvalidFile(
+            path, f"no report of preload: {str(error)[:200]}"
+        ) from error
+
+
+def _node(row: dict[str, Any]) -> NodeRow:
+    return NodeRow(**{**row, "state": NodeState(row["state"])})

@@ -1,0 +1,99 @@
+"""Machines that systemd runs, by ``machinectl``."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+from pathlib import Path
+
+from imageprep_client.programs.process import Program
+from imageprep_client.programs.systemd.units import SystemdError, is_running
+
+_MACHINECTL = Program(
+    "machinectl",
+    {"LC_ALL": "C.UTF-8"},
+    package="systemd-container",
+    error=SystemdError,
+)
+# FS_IOC_GETFLAGS and the flag of files that cannot be changed; of btrfs, the
+# flags of a subvolume, of which the second one is read-only.
+_GET_FLAGS, _SET_FLAGS = 0x80086601, 0x40086602
+_IMMUTABLE = 0x10
+_GET_SUBVOLUME_FLAGS, _SET_SUBVOLUME_FLAGS = 0x80089419, 0x4008941A
+_SUBVOLUME_READ_ONLY = 0x2
+
+
+def machine_state(name: str) -> str:
+    """``running`` or ``stopped``, or another state of a machine.
+
+    :raises SystemdError: when systemd cannot be asked.
+    """
+    if not is_running():
+        raise SystemdError(f"{name}: systemd is not running")
+    told = _MACHINECTL.attempt("show", "--property=State", "--value", name)
+    if told.status == 0:
+        return told.stdout.strip() or "stopped"
+    if "No machine" in told.stderr:
+        return "stopped"
+    raise _MACHINECTL.failure(("show",), told.stderr.strip())
+
+
+def machine_leader(name: str) -> int | None:
+    """The first process of a running machine; None unless it runs.
+
+    :raises SystemdError: when systemd cannot be asked.
+    """
+    told = _MACHINECTL.attempt("show", "--property=Leader", "--value", name)
+    leader = told.stdout.strip()
+    if told.status == 0 and leader.isdigit():
+        return int(leader)
+    if told.status == 0 or "No machine" in told.stderr:
+        return None
+    raise _MACHINECTL.failure(("show",), told.stderr.strip())
+
+
+def is_read_only(path: Path) -> bool:
+    """Whether a root is marked read-only, as systemd does it."""
+    for request, flag in (
+        (_GET_SUBVOLUME_FLAGS, _SUBVOLUME_READ_ONLY),
+        (_GET_FLAGS, _IMMUTABLE),
+    ):
+        flags = array.array("L", [0])
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.ioctl(descriptor, request, flags)
+        except OSError:
+            continue  # not of this kind of file system
+        finally:
+            os.close(descriptor)
+        if flags[0] & flag:
+            return True
+    return False
+
+
+def set_read_only(path: Path) -> None:
+    """Mark a root read-only, as systemd does it.
+
+    :raises SystemdError: when its file system cannot.
+    """
+    last: OSError | None = None
+    for get, put, flag in (
+        (_GET_SUBVOLUME_FLAGS, _SET_SUBVOLUME_FLAGS, _SUBVOLUME_READ_ONLY),
+        (_GET_FLAGS, _SET_FLAGS, _IMMUTABLE),
+    ):
+        flags = array.array("L", [0])
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.ioctl(descriptor, get, flags)
+            flags[0] |= flag
+            fcntl.ioctl(descriptor, put, flags)
+        except OSError as error:
+            last = error  # not of this kind of file system
+        else:
+            return
+        finally:
+            os.close(descriptor)
+    raise SystemdError(
+        f"{path}: cannot be marked read-only: {last and last.strerror}"
+    )

@@ -1,0 +1,226 @@
+"""Services from the startup configuration of paunch and TripleO.
+
+That is a JSON object with containers by name, or a file for one container,
+as below ``/var/lib/tripleo-config/container-startup-config``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from imageprep_client import errors
+from imageprep_client.heat import document
+from imageprep_client.heat.value import Value
+from imageprep_client.service.declaration import Service, service_from
+
+#: Keys with the name that a declaration has for them.
+_RENAMED = {
+    "image": "image",
+    "command": "command",
+    "environment": "environment",
+    "env_file": "env_file",
+    "privileged": "privileged",
+    "net": "network",
+    "pid": "pid",
+    "ipc": "ipc",
+    "uts": "uts",
+    "cgroupns": "cgroupns",
+    "user": "user",
+    "group_add": "group_add",
+    "hostname": "hostname",
+    "extra_hosts": "extra_hosts",
+    "cap_add": "cap_add",
+    "cap_drop": "cap_drop",
+    "security_opt": "security_opt",
+    "devices": "devices",
+    "ulimit": "ulimits",
+    "mem_limit": "memory",
+    "cpuset_cpus": "cpuset",
+    "tmpfs": "tmpfs",
+    "volumes": "volumes",
+    "volumes_from": "volumes_from",
+    "labels": "labels",
+    "log_driver": "log_driver",
+    "restart": "restart",
+    "stop_signal": "stop_signal",
+    "stop_grace_period": "stop_timeout",
+    "conmon_pidfile": "conmon_pidfile",
+    "depends_on": "depends_on",
+}
+#: Keys that have no key in a declaration, with podman's option.
+_ARGUMENTS = {
+    "cpu_shares": "cpu-shares",
+    "memswap_limit": "memory-swap",
+    "mem_swappiness": "memory-swappiness",
+    "shm_size": "shm-size",
+    "check_interval": "health-interval",
+    "entrypoint": "entrypoint",
+    "workdir": "workdir",
+}
+_SWITCHES = {"interactive": "interactive", "tty": "tty", "init": "init"}
+#: Keys about how and when paunch starts a container.
+_PAUNCHS = frozenset(
+    {
+        "action",
+        "config_id",
+        "detach",
+        "exit_codes",
+        "managed_by",
+        "part_of",
+        "remove",
+        "start_order",
+    }
+)
+_LISTS = frozenset(
+    {
+        "cap_add",
+        "cap_drop",
+        "depends_on",
+        "devices",
+        "env_file",
+        "extra_hosts",
+        "group_add",
+        "security_opt",
+        "tmpfs",
+        "ulimit",
+        "volumes",
+        "volumes_from",
+    }
+)
+
+
+def load(path: str) -> dict[str, Service]:
+    """The services in a file, by name.
+
+    A file for one container is named for it, as ``nova_compute.json``.
+    Containers that run once, with the action ``exec`` or without ``detach``,
+    are left out.
+
+    :raises InvalidFile: for the first mistake.
+    """
+    top = Value(document.read(path), path)
+    containers = dict(top.items())
+    if isinstance(top.data, dict) and "image" in top.data:
+        name, _ = os.path.splitext(os.path.basename(path))
+        containers = {name.removeprefix("hashed-"): top}
+    return {
+        name: _service(name, value)
+        for name, value in containers.items()
+        if _stays(value)
+    }
+
+
+def _stays(value: Value) -> bool:
+    keys = dict(value.items())
+    action = keys.get("action")
+    detach = keys.get("detach")
+    once = (action and action.data == "exec") or (
+        detach and detach.data is False
+    )
+    return not once and "image" in keys
+
+
+def _service(name: str, value: Value) -> Service:
+    data: dict[str, Any] = {}
+    arguments: list[str] = []
+    for key, part in value.items():
+        if part.data is None or part.data == []:
+            continue
+        if key in _RENAMED:
+            convert = _CONVERT.get(key, _plain)
+            data[_RENAMED[key]] = convert(part)
+        elif key in _ARGUMENTS:
+            arguments.append(f"--{_ARGUMENTS[key]}={_scalar(part)}")
+        elif key in _SWITCHES:
+            if part.flag():
+                arguments.append(f"--{_SWITCHES[key]}")
+        elif key == "log_tag":
+            data["log_options"] = {"tag": part.text()}
+        elif key == "healthcheck":
+            arguments += _health(part)
+        elif key not in _PAUNCHS:
+            raise _unknown(part, key)
+    if arguments:
+        data["podman_args"] = arguments
+    # The key of a mistake is that of the declaration: they are alike.
+    return service_from(name, Value(data, value.path, value.key))
+
+
+def _unknown(value: Value, key: str) -> errors.InvalidFile:
+    known = [*_RENAMED, *_ARGUMENTS, *_SWITCHES, *_PAUNCHS, "healthcheck"]
+    near = difflib.get_close_matches(key, known, 1)
+    hint = f"did you mean {near[0]}?" if near else None
+    return value.error("unknown key", hint)
+
+
+def _plain(value: Value) -> Any:
+    if value.key.rpartition(".")[2] in _LISTS and not isinstance(
+        value.data, list
+    ):
+        return [value.data]
+    return value.data
+
+
+def _scalar(value: Value) -> str:
+    if isinstance(value.data, bool | list | dict):
+        raise value.expected("a string or a number")
+    return str(value.data)
+
+
+def _command(value: Value) -> list[str]:
+    """The words of a command; paunch splits a string at blanks."""
+    if isinstance(value.data, str):
+        return value.data.split()
+    return [_scalar(element) for element in value.elements()]
+
+
+def _environment(value: Value) -> dict[str, Any]:
+    if isinstance(value.data, list):
+        variables = {}
+        for element in value.elements():
+            name, _, text = element.text().partition("=")
+            variables[name] = text
+        return variables
+    return {
+        name: _word(part)
+        for name, part in value.items()
+        if part.data is not None
+    }
+
+
+def _word(value: Value) -> Any:
+    """A value of a variable; podman is given Python's word for a boolean."""
+    return str(value.data) if isinstance(value.data, bool) else value.data
+
+
+def _seconds(value: Value) -> int:
+    return value.whole()
+
+
+def _health(value: Value) -> list[str]:
+    arguments = []
+    for key, part in value.items():
+        if key == "test":
+            words = (
+                part.data
+                if isinstance(part.data, str)
+                else " ".join(part.texts())
+            )
+            arguments.append(f"--health-cmd={words}")
+        elif key in ("interval", "timeout", "retries", "start_period"):
+            name = key.replace("_", "-")
+            arguments.append(f"--health-{name}={_scalar(part)}")
+        else:
+            raise _unknown(part, key)
+    return arguments
+
+
+_CONVERT: Mapping[str, Callable[[Value], Any]] = {
+    "command": _command,
+    "environment": _environment,
+    "labels": _environment,
+    "stop_grace_period": _seconds,
+}

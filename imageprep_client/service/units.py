@@ -1,0 +1,192 @@
+"""Containers that units of systemd own: TripleO's, EDPM's and kolla's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from imageprep_client import errors
+from imageprep_client.host import files, inputs
+from imageprep_client.programs import systemd
+from imageprep_client.programs.podman import InspectedContainer, Podman
+from imageprep_client.service.journal import StateDirectory
+from imageprep_client.service.owners import (
+    Owner,
+    PlainOwner,
+    TargetContainer,
+)
+
+_UNITS = tuple(
+    Path(directory)
+    for directory in (
+        "/etc/systemd/system",
+        "/run/systemd/system",
+        "/run/systemd/generator",
+        "/usr/local/lib/systemd/system",
+        "/usr/lib/systemd/system",
+    )
+)
+_QUADLETS = tuple(
+    Path(directory)
+    for directory in (
+        "/etc/containers/systemd",
+        "/run/containers/systemd",
+        "/usr/share/containers/systemd",
+    )
+)
+_LABEL = "PODMAN_SYSTEMD_UNIT"
+_DROP_IN = "50-image-prepare.conf"
+#: Versions of podman with Quadlet that do not read drop-ins.
+_WITHOUT_DROP_INS = ((4, 4), (5, 0))
+_IMAGE = re.compile(rb"^[ \t]*Image[ \t]*=.*$", re.MULTILINE)
+_KOLLA = re.compile(r"kolla-(?P<name>.+)-container\.service")
+_CREATES = re.compile(rb"^ExecStart=.*podman.* run ", re.MULTILINE)
+
+
+def find_owner(
+    name: str,
+    container: InspectedContainer | None,
+    podman: Podman,
+    state: StateDirectory,
+    unit: str = "",
+) -> Owner:
+    """The owner of a container.
+
+    :param container: None when there is none, or it is gone.
+    :param unit: the unit that it is known to have had.
+    :raises InvalidArgument: when it can only be changed by another program.
+    """
+    labelled = container.labels.get(_LABEL, "") if container else ""
+    kolla = f"kolla-{name}-container.service"
+    if _KOLLA.fullmatch(labelled) or _exists(kolla):
+        raise errors.InvalidArgument(
+            f"{name}: belongs to kolla-ansible ({labelled or kolla})",
+            hint="change the image with kolla-ansible: kolla-ansible upgrade"
+            f" --tags {name.partition('_')[0]} --limit HOST",
+        )
+    candidates = (
+        unit,
+        labelled,
+        f"tripleo_{name}.service",
+        f"edpm_{name}.service",
+        f"{name}.service",
+    )
+    for candidate in filter(None, candidates):
+        stem = candidate.removesuffix(".service")
+        quadlet = _file(_QUADLETS, f"{stem}.container")
+        if quadlet and _is_for(quadlet, name, stem):
+            return QuadletOwner(candidate, quadlet, podman)
+        named = candidate in (unit, labelled)
+        ours = candidate.startswith(("tripleo_", "edpm_"))
+        if named or (ours and _exists(candidate)):
+            _check_starts(name, candidate)
+            return UnitOwner(candidate, podman, state)
+    return PlainOwner(podman, state)
+
+
+def _file(directories: tuple[Path, ...], name: str) -> Path | None:
+    paths = (directory / name for directory in directories)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _exists(unit: str) -> bool:
+    return _file(_UNITS, unit) is not None or systemd.is_loaded(unit)
+
+
+def _is_for(quadlet: Path, name: str, stem: str) -> bool:
+    """Whether a Quadlet file makes the container of this name."""
+    content = inputs.read(quadlet)
+    match = re.search(rb"^ContainerName=(.*)$", content, re.MULTILINE)
+    own = match[1].decode().strip() if match else f"systemd-{stem}"
+    return own == name
+
+
+def _check_starts(name: str, unit: str) -> None:
+    """See that a unit starts a container that exists.
+
+    :raises InvalidArgument: when it makes one of its own at each start.
+    """
+    path = _file(_UNITS, unit)
+    if path and _CREATES.search(inputs.read(path)):
+        raise errors.InvalidArgument(
+            f"{name}: {path} creates the container at each start",
+            hint="change the image in the unit, then restart it",
+        )
+
+
+class UnitOwner(PlainOwner):
+    """Changes containers that a unit starts and stops, as TripleO's are."""
+
+    def __init__(
+        self, unit: str, podman: Podman, state: StateDirectory
+    ) -> None:
+        super().__init__(podman, state)
+        self.unit = unit
+
+    def start(self, name: str) -> None:
+        systemd.start(self.unit)
+
+    def stop(self, container: InspectedContainer) -> None:
+        systemd.halt(self.unit)
+        super().stop(self._again(container))
+
+    def remove(
+        self, current: InspectedContainer, seconds: int | None = None
+    ) -> None:
+        systemd.halt(self.unit)
+        super().remove(self._again(current), seconds)
+
+    def _again(self, container: InspectedContainer) -> InspectedContainer:
+        """The container as the unit has left it."""
+        return self._podman.container(container.id) or container
+
+
+class QuadletOwner:
+    """Changes containers of Quadlet files, as EDPM's are, by a drop-in.
+
+    The drop-in has the image by its digest; the file stays as it is, unless
+    podman is too old for drop-ins.
+    """
+
+    declares_options = True
+
+    def __init__(self, unit: str, path: Path, podman: Podman) -> None:
+        self.unit = unit
+        self._path = path
+        self._podman = podman
+
+    def replace(
+        self,
+        current: InspectedContainer | None,
+        target: TargetContainer,
+        seconds: int | None = None,
+    ) -> None:
+        first, last = _WITHOUT_DROP_INS
+        if first <= self._podman.version() < last:
+            content = inputs.read(self._path)
+            line = f"Image={target.image}".encode()
+            changed = _IMAGE.sub(lambda _: line, content, count=1)
+            files.write(str(self._path), changed)
+        else:
+            directory = self._path.with_name(f"{self._path.name}.d")
+            directory.mkdir(exist_ok=True)
+            files.write(
+                str(directory / _DROP_IN),
+                "# Written by openstack image-prepare service.\n"
+                f"[Container]\nImage={target.image}\nPull=never\n",
+                mode=0o644,
+            )
+        systemd.reload_files()
+        if target.runs:
+            systemd.restart(self.unit)
+
+    def remove(
+        self, current: InspectedContainer, seconds: int | None = None
+    ) -> None:
+        systemd.halt(self.unit)
+
+    def start(self, name: str) -> None:
+        systemd.start(self.unit)
+
+    def stop(self, container: InspectedContainer) -> None:
+        systemd.halt(self.unit)

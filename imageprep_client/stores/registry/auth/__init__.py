@@ -1,0 +1,1 @@
+"""Authentication: credentials, challenges and tokens."""

@@ -1,0 +1,398 @@
+"""Authentication: challenges, tokens, and to whom credentials are given.
+
+The token protocol is docker's, as the distribution project documents it
+("Token Authentication Specification").
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol
+
+from imageprep_client import errors
+from imageprep_client.http import urls
+from imageprep_client.http.transport import Response
+from imageprep_client.stores.registry import errors as answers
+from imageprep_client.stores.registry.auth.credentials import (
+    Credentials,
+    RegistryCredential,
+)
+
+MAX_TOKEN = 1024 * 1024
+#: How long a token lives that does not say it, by the specification.
+_LIFETIME = 60.0
+#: The part of its life after which a token is replaced.
+_FRESH = 0.8
+
+#: Servers take no longer headers, and each repository has a token.
+_TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
+# Nothing in it is tried twice: who writes the header has no interest in that
+# it is read in time.
+_PART = re.compile(
+    r"""\s*+,?+\s*+(?:
+        (?P<key>[\w!#$%&'*+.^`|~-]++)\s*+=\s*+
+          (?:"(?P<quoted>(?:[^"\\]|\\.)*+)"|(?P<plain>[^\s,"]++))
+        |(?P<scheme>[\w!#$%&'*+.^`|~-]++)(?=\s|,|$)
+    )""",
+    re.VERBOSE,
+)
+
+#: How this program is called where OAuth2 asks for it.
+_CLIENT = "imageprep-client"
+
+
+class SendTokenRequest(Protocol):
+    """Sends a GET, or a POST of a body; redirects are not followed."""
+
+    def __call__(
+        self, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Response: ...
+
+
+#: Does named work until it is done or permanently fails.
+RetryToken = Callable[[str, Callable[[], "_Token"]], "_Token"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Challenge:
+    """One way that a registry lets itself be convinced.
+
+    :ivar scheme: in lower case.
+    :ivar parameters: keys in lower case.
+    """
+
+    scheme: str
+    parameters: dict[str, str]
+
+
+def parse_challenges(header: str) -> list[Challenge]:
+    """The challenges of a WWW-Authenticate header (RFC 9110, 11.6.1).
+
+    What breaks the grammar ends the list.
+    """
+    found: list[Challenge] = []
+    position = 0
+    while match := _PART.match(header, position):
+        position = match.end()
+        if match["scheme"]:
+            found.append(Challenge(match["scheme"].lower(), {}))
+        elif found:
+            value = match["plain"]
+            if value is None:
+                value = re.sub(r"\\(.)", r"\1", match["quoted"])
+            last = found[-1]
+            last.parameters[match["key"].lower()] = value
+        else:
+            break
+    return found
+
+
+def wanted_scopes(ours: Sequence[str], challenge: str) -> tuple[str, ...]:
+    """What a token must allow.
+
+    A registry knows what it wants: what its challenge names and `ours` lack
+    is taken in, in place of ours of the same resource.
+
+    :param challenge: the scopes in its challenge, parted by spaces.
+    """
+    actions: dict[str, set[str]] = {}
+    for scope in ours:
+        name, _, allowed = scope.rpartition(":")
+        actions.setdefault(name, set()).update(allowed.split(","))
+    lacking = []
+    for scope in challenge.split():
+        name, _, allowed = scope.rpartition(":")
+        if not set(allowed.split(",")) <= actions.get(name, set()):
+            lacking.append(scope)
+    names = {scope.rpartition(":")[0] for scope in lacking}
+    kept = [scope for scope in ours if scope.rpartition(":")[0] not in names]
+    return (*kept, *lacking)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Token:
+    header: str = dataclasses.field(repr=False)
+    stale_at: float
+
+
+_Key = tuple[str, str, tuple[str, ...], str]
+
+
+class Authenticator:
+    """The credentials and tokens for one registry, shared by all threads.
+
+    :param base: URL of the registry.
+    :param host: its ``host[:port]``, the key of its credentials.
+    :param send: sends a request to a token server.
+    :param retry: does work again while it fails for now. Failures of the
+        token server are no attempts at the request that wants the token.
+    :param token_servers: URLs of token servers on other sites that the user
+        trusts for this registry.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        host: str,
+        credentials: Credentials,
+        send: SendTokenRequest,
+        retry: RetryToken,
+        token_servers: Collection[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._base = base
+        self._host = host
+        self._credentials = credentials
+        self._send = send
+        self._retry = retry
+        self._token_servers = token_servers
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._challenges: dict[str, Challenge] = {}
+        self._latest: Challenge | None = None
+        self._tokens: dict[_Key, _Token] = {}
+        self._locks: dict[_Key, threading.Lock] = {}
+        self._found: dict[str, RegistryCredential | None] = {}
+
+    def header(self, repository: str, scopes: Sequence[str]) -> str | None:
+        """What to send unasked, once the registry sent a challenge.
+
+        Repositories of one registry may have token servers of their own. For
+        one that sent no challenge yet the latest of the others is tried; a
+        token server that refuses leaves the question to the registry.
+        """
+        own = self._challenges.get(repository)
+        challenge = own or self._latest
+        if challenge is None:
+            return None
+        if own is None:
+            parameters = dict(challenge.parameters)
+            parameters.pop("scope", None)
+            challenge = Challenge(challenge.scheme, parameters)
+        try:
+            return self._answer(challenge, repository, scopes, None)
+        except errors.AccessDenied:
+            if own is not None:
+                raise
+        except errors.ServerFault as error:
+            if own is not None or error.status is None or error.status >= 500:
+                raise
+        return None
+
+    def answer(
+        self,
+        header: str,
+        repository: str,
+        scopes: Sequence[str],
+        refused: str | None,
+    ) -> str | None:
+        """What to send after a 401.
+
+        :param header: its WWW-Authenticate.
+        :param refused: the Authorization that it did not like, or None.
+        :returns: None when there is nothing (else) to try.
+        """
+        challenges = {c.scheme: c for c in parse_challenges(header)}
+        bearer, basic = challenges.get("bearer"), challenges.get("basic")
+        credential = self._credential(repository)
+        if bearer is not None and bearer.parameters.get("realm"):
+            self._realm(bearer)
+            chosen = bearer
+        elif basic is not None and credential and not credential.is_identity:
+            chosen = basic
+        else:
+            return None
+        self._challenges[repository] = self._latest = chosen
+        answer = self._answer(chosen, repository, scopes, refused)
+        return answer if answer != refused else None
+
+    def explain(self, repository: str) -> str:
+        """A hint for who was refused: which credentials were used."""
+        credential = self._credential(repository)
+        if credential is None:
+            return (
+                f"no credentials for {self._host} were found; give them in"
+                " ContainerImageRegistryCredentials or an authentication file"
+            )
+        of = "an identity token"
+        if not credential.is_identity:
+            of = f"the credentials of {credential.username}"
+        hint = f"used {of} for {self._host} from {credential.source}"
+        challenge = self._challenges.get(repository) or self._latest
+        if challenge and challenge.scheme == "bearer":
+            realm = self._realm(challenge)
+            if not self._may_have(realm, credential, repository):
+                scheme, server, _ = urls.origin(realm)
+                why = "is on another site"
+                if scheme == "http":
+                    why = "is another host without TLS"
+                hint = (
+                    f"the credentials for {self._host} were not given to its"
+                    f" token server {server}, which {why}; if that is right,"
+                    f" log in to {urls.authority(realm)} with the same"
+                    " credentials, or name it with --token-server"
+                    f" {self._host}={urls.shown(realm)}"
+                )
+        return f"{hint}; some registries answer so for what does not exist"
+
+    def _credential(self, repository: str) -> RegistryCredential | None:
+        # Credential helpers are programs: they are asked once.
+        with self._lock:
+            if repository not in self._found:
+                self._found[repository] = self._credentials.find(
+                    self._host, repository
+                )
+            return self._found[repository]
+
+    def _answer(
+        self,
+        challenge: Challenge,
+        repository: str,
+        scopes: Sequence[str],
+        refused: str | None,
+    ) -> str | None:
+        credential = self._credential(repository)
+        if challenge.scheme == "basic":
+            return credential.basic if credential else None
+        realm = self._realm(challenge)
+        if credential and not self._may_have(realm, credential, repository):
+            credential = None
+        wanted = wanted_scopes(scopes, challenge.parameters.get("scope", ""))
+        service = challenge.parameters.get("service", "")
+        user = credential.username if credential else ""
+        key = (realm, service, wanted, user)
+        with self._lock:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            token = self._tokens.get(key)
+            if (
+                token is None
+                or token.header == refused
+                or token.stale_at <= self._clock()
+            ):
+                token = self._retry(
+                    f"{self._host}: token",
+                    lambda: self._fetch(realm, service, wanted, credential),
+                )
+                self._tokens[key] = token
+        return token.header
+
+    def _may_have(
+        self, realm: str, credential: RegistryCredential, repository: str
+    ) -> bool:
+        """Whether a token server may see the credentials of this registry.
+
+        Beside those that obviously belong to it: one that an option or a file
+        of the user names, and one that the user logged in to with the same
+        credentials. Others would give the registry tokens for what it has no
+        right to.
+        """
+        if urls.may_have_credentials(self._base, realm):
+            return True
+        if urls.origin(realm)[0] != "https":
+            return False
+        named = {*self._token_servers, credential.token_server} - {""}
+        if any(urls.same_origin(url, realm) for url in named):
+            return True
+        other = self._credentials.find(urls.authority(realm), repository)
+        return other is not None and (
+            (other.username, other.password, other.is_identity)
+            == (
+                credential.username,
+                credential.password,
+                credential.is_identity,
+            )
+        )
+
+    def _realm(self, challenge: Challenge) -> str:
+        """The URL of the token server, checked against the registry's."""
+        return urls.follow(
+            f"{self._base}/v2/",
+            challenge.parameters["realm"],
+            f"{self._host}: token realm",
+        )
+
+    def _fetch(
+        self,
+        realm: str,
+        service: str,
+        scopes: Sequence[str],
+        credential: RegistryCredential | None,
+    ) -> _Token:
+        if credential and credential.is_identity:
+            response = self._refresh(realm, service, scopes, credential)
+        else:
+            query = [("service", service)] if service else []
+            query += [("scope", scope) for scope in scopes]
+            if credential:
+                query.append(("account", credential.username))
+            joint = "&" if urllib.parse.urlsplit(realm).query else "?"
+            url = f"{realm}{joint}{urllib.parse.urlencode(query)}"
+            headers = {"Authorization": credential.basic} if credential else {}
+            response = self._send(url, headers)
+        if response.status != 200:
+            # Redirects are no answer either: they are never followed here.
+            error = answers.from_response(response, f"{self._host}: no token")
+            if isinstance(error, errors.NotFound | errors.Refused):
+                error = errors.ServerFault(
+                    str(error), temporary=False, status=response.status
+                )
+            raise error
+        return self._read(response, realm)
+
+    def _refresh(
+        self,
+        realm: str,
+        service: str,
+        scopes: Sequence[str],
+        credential: RegistryCredential,
+    ) -> Response:
+        """Docker's "OAuth2 Token Authentication": the token is in the body,
+        as queries are logged in many places.
+        """
+        form = {
+            "grant_type": "refresh_token",
+            "client_id": _CLIENT,
+            "service": service,
+            "scope": " ".join(scopes),
+            "refresh_token": credential.password,
+        }
+        return self._send(
+            realm,
+            {"Content-Type": "application/x-www-form-urlencoded"},
+            urllib.parse.urlencode(form).encode(),
+        )
+
+    def _read(self, response: Response, realm: str) -> _Token:
+        try:
+            document = json.loads(response.body(MAX_TOKEN))
+            token = document.get("token") or document.get("access_token")
+            lifetime = float(document.get("expires_in") or _LIFETIME)
+        except (
+            ValueError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+        ):
+            # The answer may hold a secret: it is not quoted.
+            token, lifetime = None, 0.0
+        if (
+            not isinstance(token, str)
+            or not _TOKEN.fullmatch(token)
+            or not math.isfinite(lifetime)
+        ):
+            raise errors.ServerFault(
+                f"{self._host}: token server {urls.shown(realm)} gave no"
+                " usable token"
+            )
+        return _Token(
+            f"Bearer {token}", self._clock() + max(lifetime, 0.0) * _FRESH
+        )

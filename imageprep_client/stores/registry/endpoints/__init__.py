@@ -1,0 +1,1 @@
+"""The servers of a repository, and how each is reached."""

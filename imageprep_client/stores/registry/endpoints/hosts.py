@@ -1,0 +1,373 @@
+"""How each registry is spoken to: address, TLS, mirrors, credentials.
+
+Plain HTTP and unverified TLS are for registries on this host and for those
+the user listed, never the consequence of a failed verification.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+import urllib.parse
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from imageprep_client import errors
+from imageprep_client.http import urls
+from imageprep_client.http.transport import TLS
+from imageprep_client.oci import reference as references
+from imageprep_client.oci.redaction import redacted
+from imageprep_client.stores.registry.auth.credentials import Credentials
+from imageprep_client.stores.registry.endpoints.registries_conf import (
+    Pull,
+    RegistriesConf,
+)
+
+_CERTS_D = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
+
+#: Registries whose name is not the host that serves them.
+_PHYSICAL = {
+    "docker.io": "registry-1.docker.io",
+    "index.docker.io": "registry-1.docker.io",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A URL of a registry, and how it is contacted.
+
+    :ivar host: ``host[:port]`` of the server, the key of its credentials.
+    :ivar base: URL that ``/v2/...`` is appended to.
+    """
+
+    host: str
+    base: str
+    tls: TLS = dataclasses.field(default_factory=TLS)
+
+    @property
+    def is_secure(self) -> bool:
+        return self.base.startswith("https:") and self.tls.verify
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RepositoryLocation:
+    """Where a repository is, or is mirrored.
+
+    :ivar registry: as in a reference, or the URL of a mirror.
+    :ivar repository: its name there.
+    :ivar insecure: the configuration lets it be spoken to insecurely.
+    :ivar pull: which references are read there.
+    """
+
+    registry: str
+    repository: str
+    insecure: bool = False
+    pull: Pull = "all"
+
+    @property
+    def key(self) -> tuple[str, bool]:
+        """What all repositories of one registry share."""
+        return self.registry, self.insecure
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RepositoryLocations:
+    """All places of a repository.
+
+    :ivar mirrors: to be read from first, in this order.
+    :ivar blocked_by: the file that forbids to use it, or empty.
+    """
+
+    location: RepositoryLocation
+    mirrors: tuple[RepositoryLocation, ...] = ()
+    blocked_by: str = ""
+
+
+def certificates(home: Path) -> tuple[Path, ...]:
+    """The directories of certificates of the user, then the system's.
+
+    In the order of containers-certs.d(5) and of the code that it describes.
+    """
+    return (home / ".config/containers/certs.d", *_CERTS_D)
+
+
+class Hosts:
+    """The policy for all registries of a run, and what came of it.
+
+    :param insecure: ``host[:port]`` of registries that may be spoken to
+        over plain HTTP or without verification; without a port, any port. A
+        network such as ``192.168.24.0/24`` stands for the addresses in it.
+    :param cacert: a file of authorities to trust for every registry.
+    :param mirrors: mirror by registry name, each a host or a URL; one with
+        ``http://`` is spoken to over plain HTTP. It comes before those of
+        `registries`.
+    :param registries: where repositories are really, and their mirrors.
+    :param token_servers: URLs of token servers that may have the credentials
+        of a registry, by ``host[:port]``, beside those on its own site and
+        those of `registries`.
+    :param certs_d: directories of certificates by ``host[:port]``; of a
+        host the first counts that has any, alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        insecure: Iterable[str] = (),
+        cacert: str | None = None,
+        mirrors: Mapping[str, str] | None = None,
+        credentials: Credentials | None = None,
+        registries: RegistriesConf | None = None,
+        certs_d: Sequence[Path] = _CERTS_D,
+        token_servers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.credentials = credentials or Credentials()
+        self._registries = registries or RegistriesConf()
+        self._token_servers: dict[str, set[str]] = {}
+        for host, url in (
+            *(token_servers or {}).items(),
+            *self._registries.token_servers(),
+        ):
+            host = _PHYSICAL.get(host, host)
+            self._token_servers.setdefault(host, set()).add(url)
+        names = [name.rstrip("/") for name in insecure]
+        networks = {name: urls.network(name) for name in names if "/" in name}
+        self._networks = [known for known in networks.values() if known]
+        self._insecure = frozenset(
+            references.check_registry(name)
+            for name in names
+            if not networks.get(name)
+        )
+        self._cacert = cacert
+        self._certs_d = certs_d
+        self._mirrors = {
+            name: _mirror_url(mirror)
+            for name, mirror in (mirrors or {}).items()
+        }
+        self._lock = threading.Lock()
+        self._locks: dict[tuple[str, bool], threading.Lock] = {}
+        self._selected: dict[tuple[str, bool], Endpoint] = {}
+        self._endpoints: dict[tuple[str, bool], tuple[Endpoint, ...]] = {}
+
+    def route(self, registry: str, repository: str) -> RepositoryLocations:
+        """Where a repository is, as the configuration has it.
+
+        :raises InvalidReference: when there it would break the grammar.
+        """
+        mirrors = []
+        if registry in self._mirrors:
+            mirrors.append(
+                RepositoryLocation(self._mirrors[registry], repository)
+            )
+        name = f"{registry}/{repository}"
+        table = self._registries.find(name)
+        if table is None:
+            return RepositoryLocations(
+                RepositoryLocation(registry, repository), tuple(mirrors)
+            )
+        for mirror in table.mirrors:
+            located = table.located(name, mirror.location)
+            mirrors.append(_place(located, mirror.insecure, mirror.pull))
+        return RepositoryLocations(
+            _place(table.located(name, table.location), table.insecure),
+            tuple(mirrors),
+            table.file if table.blocked else "",
+        )
+
+    def home(self, registry: str) -> RepositoryLocations:
+        """Where a registry itself is; its place has no repository.
+
+        A location that is below a registry says nothing of all of it.
+        """
+        table = self._registries.find(registry)
+        if table is None:
+            return RepositoryLocations(RepositoryLocation(registry, ""))
+        host, _, path = table.located(registry, table.location).partition("/")
+        place = RepositoryLocation(
+            registry if path else host, "", table.insecure
+        )
+        return RepositoryLocations(
+            place, (), table.file if table.blocked else ""
+        )
+
+    def candidates(
+        self, name: str, insecure: bool = False
+    ) -> tuple[Endpoint, ...]:
+        """The endpoints of a registry, in the order in which they are tried.
+
+        Each repository asks; the files of the host are looked at once.
+
+        :param name: as in a reference, or the URL of a mirror.
+        :param insecure: as if it were listed.
+        """
+        key = (name, insecure)
+        if key not in self._endpoints:
+            self._endpoints[key] = self._find_endpoints(name, insecure)
+        return self._endpoints[key]
+
+    def _find_endpoints(
+        self, name: str, insecure: bool
+    ) -> tuple[Endpoint, ...]:
+        if "://" in name:
+            parts = urllib.parse.urlsplit(name)
+            host, path = parts.netloc, parts.path
+            tls = self.tls_of(host)
+            return (Endpoint(host, f"{parts.scheme}://{host}{path}", tls),)
+        host = _PHYSICAL.get(name, references.check_registry(name))
+        tls = self.tls_of(host)
+        insecure = insecure or self.is_listed(host)
+        if insecure:
+            tls = dataclasses.replace(tls, verify=False)
+        secure = Endpoint(host, f"https://{host}", tls)
+        plain = Endpoint(host, f"http://{host}", tls)
+        endpoints: tuple[Endpoint, ...] = (secure,)
+        if insecure:
+            endpoints = (secure, plain)
+        elif urls.is_loopback(urls.host_of(host)):
+            unverified = dataclasses.replace(
+                secure, tls=dataclasses.replace(tls, verify=False)
+            )
+            # Who gave a certificate for it wants it to be checked.
+            endpoints = (
+                (secure, plain)
+                if tls.ca_files
+                else (secure, unverified, plain)
+            )
+        if len(endpoints) > 1 and _has_port(host):
+            # Servers of TLS answer a plain request at once, while servers
+            # of plain HTTP may wait for ever on what TLS sends first.
+            endpoints = (plain, *endpoints[:-1])
+        return endpoints
+
+    def tls_of(self, host: str) -> TLS:
+        """The TLS policy of any ``host[:port]``, token servers included.
+
+        :raises InvalidFile: when a client certificate lacks its key.
+        """
+        cas = [self._cacert] if self._cacert else []
+        cert = key = None
+        # os.path, unlike Path, says no where this user may not look.
+        for directory in filter(
+            os.path.isdir, [certs / host for certs in self._certs_d]
+        ):
+            cas += sorted(str(path) for path in directory.glob("*.crt"))
+            for path in sorted(directory.glob("*.cert")):
+                cert, key = str(path), str(path.with_suffix(".key"))
+                if not Path(key).exists():
+                    raise errors.InvalidFile(
+                        cert, "a client certificate without its .key file"
+                    )
+            break
+        return TLS(not self.is_listed(host), tuple(cas), cert, key)
+
+    def select_endpoint(
+        self,
+        name: str,
+        probe: Callable[[Endpoint], bool],
+        insecure: bool = False,
+    ) -> Endpoint:
+        """The endpoint that is used for a registry from now on.
+
+        :param name, insecure: as for `candidates`.
+        :param probe: whether a registry answers there; called once for each
+            registry, by one thread, and only where there is a choice.
+        :raises Unreachable: when none answers, as `probe` raised it.
+        """
+        key = (name, insecure)
+        with self._lock:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            selected = self._selected.get(key)
+            if selected is None:
+                selected = self._choose(self.candidates(*key), probe)
+                self._selected[key] = selected
+        return selected
+
+    @staticmethod
+    def _choose(
+        endpoints: tuple[Endpoint, ...], probe: Callable[[Endpoint], bool]
+    ) -> Endpoint:
+        if len(endpoints) == 1:
+            return endpoints[0]
+        failure: errors.Unreachable | None = None
+        for endpoint in endpoints:
+            try:
+                if probe(endpoint):
+                    return endpoint
+            except errors.Unreachable as error:
+                # The first error is about the network; what later
+                # ones say often only that they were the wrong one; but a
+                # certificate that was seen and refused is the reason.
+                if failure is None or isinstance(error, errors.Unverified):
+                    failure = error
+        raise failure or errors.ServerFault(
+            f"{endpoints[0].host}: no registry answers there"
+        )
+
+    def token_servers(self, host: str) -> Collection[str]:
+        """The token servers on other sites that the user permits.
+
+        :param host: ``host[:port]`` of the registry as it is spoken to.
+        """
+        return self._token_servers.get(host, ())
+
+    def insecure_in_use(self) -> list[str]:
+        """Registries spoken to over plain HTTP or unverified, sorted."""
+        with self._lock:
+            return sorted(
+                {
+                    endpoint.host
+                    for endpoint in self._selected.values()
+                    if not endpoint.is_secure
+                }
+            )
+
+    def is_listed(self, host: str) -> bool:
+        """Whether the user lets this ``host[:port]`` be insecure."""
+        name = host.removesuffix(_port(host))
+        if host in self._insecure or name in self._insecure:
+            return True
+        address = urls.address(urls.host_of(host))
+        return address is not None and any(
+            address in network for network in self._networks
+        )
+
+
+def _place(
+    name: str, insecure: bool, pull: Pull = "all"
+) -> RepositoryLocation:
+    registry, _, repository = name.partition("/")
+    references.check_registry(registry)
+    references.check_repository(repository)
+    return RepositoryLocation(registry, repository, insecure, pull)
+
+
+def _port(authority: str) -> str:
+    """``:port`` of an authority, or empty."""
+    _, colon, port = authority.rpartition("]")[2].rpartition(":")
+    return f"{colon}{port}" if colon else ""
+
+
+def _has_port(authority: str) -> bool:
+    return bool(_port(authority))
+
+
+def _mirror_url(mirror: str) -> str:
+    """A mirror as a URL without a slash at its end, or as a bare host."""
+    text = mirror.strip().rstrip("/")
+    if "@" in text:
+        raise errors.InvalidReference(
+            f"invalid mirror {redacted(text)!r}: no user and no password can"
+            " be in it"
+        )
+    scheme, separator, rest = text.partition("://")
+    host, _, path = rest.partition("/") if separator else (text, "", "")
+    if separator and scheme not in ("http", "https"):
+        raise errors.InvalidReference(
+            f"invalid mirror {urls.shown(text)!r}: expected a host or an"
+            " http(s) URL"
+        )
+    references.check_registry(host)
+    if path:
+        references.check_repository(path)
+    return text

@@ -1,0 +1,1 @@
+"""Lists of a registry: tags, referrers, repositories."""

@@ -1,0 +1,52 @@
+"""The catalog of a registry: which repositories it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from imageprep_client import errors
+from imageprep_client.oci import reference as references
+from imageprep_client.stores.registry.lists import listing
+from imageprep_client.stores.registry.session import RegistrySession, Request
+
+_NO_CATALOG = (
+    "many public registries keep no catalog; name an image, or a registry of"
+    " your own with --registry-url"
+)
+
+
+class RegistryCatalog:
+    """The repositories of one registry; nothing is asked before.
+
+    :param name: the registry as the user knows it.
+    :param connect: gives the registry.
+    """
+
+    def __init__(
+        self, name: str, connect: Callable[[], RegistrySession]
+    ) -> None:
+        self._name = name
+        self._connect = connect
+
+    def repositories(self) -> list[str]:
+        """All names, sorted; those that break the grammar are left out.
+
+        The catalog is docker's and not in the OCI distribution spec, so a
+        registry may have none, or show it to administrators only.
+        """
+        request = Request(
+            "GET",
+            f"/v2/_catalog?n={listing.PAGE}",
+            f"{self._name}: catalog of its images",
+            scopes=("registry:catalog:*",),
+            unknown="the registry keeps none",
+        )
+        try:
+            found = listing.names(self._connect(), request, "repositories")
+        except errors.NotFound as error:
+            error.hint = _NO_CATALOG
+            raise
+        except errors.AccessDenied as error:
+            error.hint = f"{error.hint}; {_NO_CATALOG}"
+            raise
+        return sorted(filter(references.is_repository, found))

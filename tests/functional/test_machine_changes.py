@@ -1,0 +1,88 @@
+"""``machine settings``, ``clone``, ``rollback`` and ``delete``."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import pytest
+
+from tests.conftest import Golden
+from tests.functional import base
+
+MACHINE = ("image-prepare", "machine")
+
+
+@pytest.mark.parametrize(
+    "command", ["settings", "clone", "rollback", "delete"]
+)
+def test_help(openstack: base.OpenStack, golden: Golden, command: str) -> None:
+    """The help of each command is as it was looked at."""
+    golden.check(
+        f"machine-{command}-help.txt",
+        openstack.help(*MACHINE, command),
+        normal=base.normal_help,
+    )
+
+
+def test_settings_are_printed(openstack: base.OpenStack) -> None:
+    """Each file is preceded by its path."""
+    (openstack.home / "s.yaml").write_text(
+        "networks: [br-mgmt]\nlimits: {memory: 1G}\n"
+    )
+    words = ("settings", "www", "--settings", "s.yaml", "--systemd", "255")
+    printed = openstack(*MACHINE, *words).stdout
+    assert printed.startswith("# /etc/systemd/nspawn/www.nspawn\n")
+    assert "MACVLAN=br-mgmt\n" in printed
+    assert (
+        "# /etc/systemd/system/systemd-nspawn@www.service.d/"
+        "50-image-prepare.conf\n" in printed
+    )
+
+
+def machines(openstack: base.OpenStack) -> pathlib.Path:
+    """A directory with one small root and a kept version of it."""
+    store = openstack.home / "machines"
+    for name in ("www", "www~20261129T174512Z"):
+        (store / name / "etc").mkdir(parents=True)
+        (store / name / "etc/release").write_text(name)
+    return store
+
+
+def test_rollback_and_delete(openstack: base.OpenStack) -> None:
+    """A stopped machine has its earlier root again, and goes with all."""
+    store = machines(openstack)
+    where = ("--store", str(store))
+    listed = openstack(*MACHINE, "list", *where, "-f", "json").stdout
+    (row,) = json.loads(listed)
+    assert row["Versions"] == ["20261129T174512Z"]
+    openstack(
+        *(*MACHINE, "rollback", "www", *where),
+        stderr="www: 20261129T174512Z is put back, the machine is stopped,"
+        " as before, in .*; rollback again to undo it",
+    )
+    assert (store / "www/etc/release").read_text().startswith("www~")
+    openstack(
+        *(*MACHINE, "rollback", "www", "--to", "1", *where),
+        status=2,
+        stderr=f"{store}/www: the version 1 is not kept\nhint: kept: .*",
+    )
+    openstack(
+        *(*MACHINE, "delete", "www", *where),
+        status=2,
+        stderr="the machine www with all kept versions: nobody can be"
+        " asked.*\nhint: .*",
+    )
+    openstack(*MACHINE, "delete", "www", "--yes", *where, stderr=".*deleted.*")
+    assert not list(store.iterdir())
+
+
+def test_clone(openstack: base.OpenStack) -> None:
+    """The table says how each clone was made."""
+    store = machines(openstack)
+    words = ("clone", "www", "a", "b", "--store", str(store), "-f", "json")
+    rows = json.loads(
+        openstack(*MACHINE, *words, stderr=".*2 clones.*").stdout
+    )
+    assert [row["Name"] for row in rows] == ["a", "b"]
+    assert {row["Method"] for row in rows} == {"full copy"}

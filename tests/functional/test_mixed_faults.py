@@ -1,0 +1,48 @@
+"""Runs between registries that fail in every way."""
+
+from __future__ import annotations
+
+import pytest
+
+from imageprep_client.testing.faults import Fault
+from tests import mixed_faults
+from tests.functional import base
+
+RUN = ("image-prepare", "run", "-e", "env.yaml", "--template-file", "table.j2")
+
+
+def prepare(openstack: base.OpenStack, site: mixed_faults.Site) -> None:
+    """Write the files of the run."""
+    (openstack.home / "env.yaml").write_text(site.environment)
+    (openstack.home / "table.j2").write_text(site.table)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_all_kinds_at_once(openstack: base.OpenStack, seed: int) -> None:
+    """All images arrive whole through faults of all kinds on both sides."""
+    with mixed_faults.site(rate=0.03, stall=60, seed=seed, images=3) as site:
+        prepare(openstack, site)
+        openstack(*RUN, stderr=r"[\s\S]*")
+        assert not site.lacking()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/current"), ("PUT", "/manifests/")]
+)
+def test_an_image_that_takes_too_long(
+    openstack: base.OpenStack, method: str, path: str
+) -> None:
+    """An image fails at its timeout, with the last cause; others do not."""
+    with mixed_faults.site(rate=0, stall=0, seed=0, images=2) as site:
+        prepare(openstack, site)
+        for server in site.servers:
+            server.faults.add(
+                Fault(method, f"image-00.*{path}", status=503, times=None)
+            )
+        openstack(
+            *(*RUN, "--keep-going", "--image-timeout", "2"),
+            status=1,
+            stderr=r"[\s\S]*image-00:[^\n]* not done within 2 s"
+            r" \(--image-timeout\); the last failure: [^\n]* 503[\s\S]*",
+        )
+        assert site.lacking() == ["faulty/image-00"]

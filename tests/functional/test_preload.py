@@ -1,0 +1,114 @@
+"""The ``preload`` commands: help, reports and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.conftest import Golden
+from tests.functional import base
+
+PRELOAD = ("image-prepare", "preload")
+_ROW = {
+    "registry": "site:5000",
+    "images": 3,
+    "in_place": 3,
+    "missing": 1024,
+    "free": 4096,
+    "seconds": 2.5,
+    "failures": {},
+    "error": "",
+}
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "status"])
+def test_help(openstack: base.OpenStack, golden: Golden, command: str) -> None:
+    """The help of each command is as it was looked at."""
+    golden.check(
+        f"preload-{command}-help.txt",
+        openstack.help(*PRELOAD, command),
+        normal=base.normal_help,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), r"no images: [^\n]*"),
+        (("--images", "list.txt"), r"--images 'list.txt': expected [^\n]*"),
+        (("--images", "a=none"), r"none: no such file"),
+        (("--images", "a=empty"), r"empty: names no image"),
+        (("--images", "a=bad"), r"bad[^\n]*line 2[^\n]*"),
+        (
+            ("--images", "a=list", "--images", "a=list"),
+            r"--images a: given tw",
+        ),
+        (
+            ("--images", "a=list", "--site", "a=oci:/x"),
+            r"--site a: oci:/x is ",
+        ),
+        (("--images", "a=list", "--site", "a=x/y:1"), r"--site a: invalid "),
+        (("--images", "b=list"), r"--images or --group: [^\n]* no group 'b'"),
+        (
+            ("--images", "a=list", "--hosts", "z"),
+            r"hosts: no host matches 'z'",
+        ),
+    ],
+)
+def test_refused(
+    openstack: base.OpenStack, words: tuple[str, ...], told: str
+) -> None:
+    """Bad input is one line and status 2, before any host is reached."""
+    home = openstack.home
+    (home / "hosts").write_text("[a]\nh1 ansible_connection=local\n")
+    (home / "list").write_text("example.com/ns/a:1  # the first\n\n")
+    (home / "bad").write_text("example.com/ns/a:1\nexample.com/UPPER\n")
+    (home / "empty").write_text("# nothing\n")
+    openstack(
+        *PRELOAD,
+        *("run", "--inventory", "hosts", *words),
+        status=2,
+        stderr=rf"{told}[\s\S]*",
+    )
+
+
+def test_status(openstack: base.OpenStack) -> None:
+    """A report is shown node by node; a failed node is status 1."""
+    row = {"host": "h1", "state": "done", **_ROW}
+    failed = {
+        **row,
+        "host": "h2",
+        "state": "unreachable",
+        "error": "no route to host",
+    }
+    document = {
+        "version": 1,
+        "dry_run": False,
+        "nodes": [row],
+        "sites": [],
+        "source_bytes": 1,
+        "seconds": 1.0,
+    }
+    path = openstack.home / "report.json"
+    path.write_text(json.dumps(document))
+    status = (*PRELOAD, "status", "report.json", "-f", "json")
+    shown = json.loads(openstack(*status).stdout)
+    assert [row["Host"] for row in shown] == ["h1"]
+    path.write_text(json.dumps({**document, "nodes": [row, failed]}))
+    told = r"1 of 2 nodes failed\s+h2: no route to host\s*"
+    openstack(*status, status=1, stderr=told)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"version": 2}', '{"version": 1, "nodes": 1}']
+)
+def test_no_report(openstack: base.OpenStack, content: str) -> None:
+    """What is no report is said so."""
+    (openstack.home / "report.json").write_text(content)
+    openstack(
+        *PRELOAD,
+        *("status", "report.json"),
+        status=2,
+        stderr=r"report\.json: no report of preload: [^\n]*\s*",
+    )

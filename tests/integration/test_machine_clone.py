@@ -1,0 +1,144 @@
+"""Clones of roots, each a machine of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.client import machine_changes
+from imageprep_client.machine import roots
+from tests.lxc_containers import KEY, BtrfsPool, Containers, run, write_root
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BtrfsPool]:
+    """A btrfs file system."""
+    pool = BtrfsPool(tmp_path_factory.mktemp("btrfs"))
+    with contextlib.closing(pool):
+        yield pool
+
+
+def write_identity(root: pathlib.Path) -> None:
+    """Give a root an identity that no clone may have."""
+    (root / "etc/machine-id").write_text("a" * 32 + "\n")
+    (root / "etc/hostname").write_text("base\n")
+    (root / "etc/ssh/ssh_host_rsa_key").write_text("private")
+
+
+def clone(
+    store: pathlib.Path, base: str, *names: str
+) -> list[machine_changes.ClonedMachine]:
+    """Make clones."""
+    return list(machine_changes.clone(roots.find(base, str(store)), names))
+
+
+def test_snapshots_take_no_room_and_turn_no_quota_on(
+    pool: BtrfsPool,
+) -> None:
+    """32 clones of a base need 1.05 times its space, and have 32 IDs."""
+    store = pool.path / "machines"
+    store.mkdir()
+    base = store / "base"
+    run("btrfs", "-q", "subvolume", "create", str(base))
+    write_root(base, "1")
+    write_identity(base)
+    (base / "usr/lib/data").write_bytes(os.urandom(64 << 20))
+    before = pool.used()
+    started = time.monotonic()
+    names = [f"m{number}" for number in range(32)]
+    clones = clone(store, "base", *names)
+    each = (time.monotonic() - started) / 32
+    assert pool.used() <= 1.05 * before
+    assert each < 0.5
+    assert {str(made.method) for made in clones} == {"snapshot"}
+    ids = {(store / name / "etc/machine-id").read_text() for name in names}
+    assert len(ids) == 32
+    assert all(len(text.strip()) == 32 for text in ids)
+    assert (store / "m1/etc/hostname").read_text() == "m1\n"
+    assert not (store / "m1/etc/ssh/ssh_host_rsa_key").exists()
+    assert (base / "etc/machine-id").read_text() == "a" * 32 + "\n"
+    quota = subprocess.run(
+        ["btrfs", "qgroup", "show", str(pool.path)],
+        check=False,
+        capture_output=True,
+    )
+    assert quota.returncode != 0
+    assert sorted(path.name for path in store.iterdir()) == sorted(
+        ["base", *names]
+    )
+
+
+def test_directory_is_copied_in_full(tmp_path: pathlib.Path) -> None:
+    """Attributes and owners come along, and the copy is said to be one."""
+    base = tmp_path / "base"
+    write_root(base, "1")
+    write_identity(base)
+    os.chown(base / "release", 1234, 5678)
+    os.setxattr(base / "release", "user.note", b"kept")
+    (made,) = clone(tmp_path, "base", "www")
+    assert made.method == "full copy"
+    release = tmp_path / "www/release"
+    assert (release.stat().st_uid, release.stat().st_gid) == (1234, 5678)
+    assert os.getxattr(release, "user.note") == b"kept"
+    assert (tmp_path / "www/etc/hostname").read_text() == "www\n"
+
+
+@pytest.mark.parametrize("backing", ["dir", "btrfs", "overlay"])
+def test_containers_of_lxc(
+    pool: BtrfsPool, tmp_path: pathlib.Path, backing: str
+) -> None:
+    """A clone starts with its own name, and the base has what it had."""
+    path = tmp_path / "lxc"
+    if backing == "btrfs":
+        path = pool.path / tmp_path.name
+    path.mkdir()
+    containers = Containers(path)
+    containers.add("base", backing)
+    write_identity(
+        path / "lower/rootfs" if backing == "overlay" else path / "base/rootfs"
+    )
+    try:
+        (made,) = clone(path, "base", "www")
+        expected = "snapshot" if backing == "btrfs" else "overlay"
+        assert made.method == expected
+        containers.start("www")
+        assert containers.answer("www") == f"1 {KEY}"
+        machine_id = containers.attach("www", "/bin/cat", "/etc/machine-id")
+        assert len(machine_id.strip()) == 32
+        assert machine_id != "a" * 32 + "\n"
+        hostname = containers.attach("www", "/bin/cat", "/etc/hostname")
+        assert hostname == "www\n"
+        keys = containers.attach("www", "/bin/ls", "/etc/ssh")
+        assert keys == ""
+        containers.start("base")
+        assert containers.answer("base") == f"1 {KEY}"
+        with pytest.raises(errors.InvalidArgument, match="base: is running"):
+            clone(path, "base", "other")
+    finally:
+        containers.stop_all()
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (["base"], "is there already"),
+        (["a", "a"], "a: is named twice"),
+        (["a", "../b"], "is no name of a machine"),
+        (["-a"], "is no name of a machine"),
+    ],
+)
+def test_unusable_names(
+    tmp_path: pathlib.Path, names: list[str], problem: str
+) -> None:
+    """Nothing is made when one of the names cannot be used."""
+    write_root(tmp_path / "base", "1")
+    with pytest.raises(errors.InvalidArgument, match=problem):
+        clone(tmp_path, "base", *names)
+    assert [path.name for path in tmp_path.iterdir()] == ["base"]

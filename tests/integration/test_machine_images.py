@@ -1,0 +1,384 @@
+"""Machines exported from LXC, btrfs and overlays, and imported again."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.client import machine_images
+from imageprep_client.client.machine_images import (
+    ExportedMachine,
+    Verification,
+)
+from imageprep_client.client.stores import RegistryOptions
+from imageprep_client.observer import Observer
+from imageprep_client.programs import lxc
+from tests import machines, servers
+from tests.functional import base
+from tests.machines import NAME
+
+pytestmark = pytest.mark.needs_root
+HOSTILE = machines.hostile()
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory of its own for what the commands keep."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def openstack(tmp_path: Path, state: Path) -> base.OpenStack:
+    """The ``openstack`` command, with that state."""
+    (tmp_path / "home").mkdir()
+    command = base.OpenStack(tmp_path / "home")
+    command.environment["XDG_STATE_HOME"] = str(state)
+    return command
+
+
+@pytest.fixture(scope="module")
+def registry(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[servers.DockerRegistry]:
+    directory = tmp_path_factory.mktemp("docker-registry")
+    with servers.docker_registry(directory) as server:
+        yield server
+
+
+def export(
+    store: Path,
+    to: str,
+    name: str = NAME,
+    *,
+    options: RegistryOptions | None = None,
+    **changes: object,
+) -> ExportedMachine:
+    settings: dict[str, Any] = {
+        "store": str(store),
+        "compression": None,
+        "as_is": False,
+        "live": False,
+        **changes,
+    }
+    prepared = machine_images.prepare_export(name, to, **settings)
+    return prepared.run(options or RegistryOptions(), Observer())
+
+
+def load(
+    name: str,
+    source: str,
+    store: Path,
+    verification: Verification | None = None,
+    **changes: object,
+) -> machine_images.ImportedMachine:
+    settings: dict[str, Any] = {
+        "store": str(store),
+        "max_size": 1 << 30,
+        "declared": frozenset(),
+        "read_only": False,
+        **changes,
+    }
+    return machine_images.import_machine(
+        name,
+        source,
+        verification or Verification(),
+        RegistryOptions(),
+        Observer(),
+        **settings,
+    )
+
+
+def look(root: Path) -> list[str]:
+    """All that is in a root: names, modes, owners, sizes, times, content."""
+    script = (
+        f"cd {root} && find . -printf '%p %m %U %G %s %T@ %l %y\\n' | sort"
+        " && find . -type f -exec sha256sum {} + | sort"
+    )
+    return machines.run("sh", "-c", script).splitlines()
+
+
+def test_export_of_a_container(tmp_path: Path) -> None:
+    """The archive has the root, without what is of this machine alone."""
+    root = machines.container(tmp_path)
+    machines.tree(root, ["etc/nova/nova.conf", "root/.ssh/id_rsa"])
+    exported = export(tmp_path, f"{tmp_path}/a.tar.gz")
+    path = tmp_path / "a.tar.gz"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert exported.reading == "stopped"
+    assert exported.bind_mounts == (f"{tmp_path}/shared:/srv/shared",)
+    assert (tmp_path / "SHA256SUMS").read_text() == (
+        f"{exported.digest.removeprefix('sha256:')}  a.tar.gz\n"
+    )
+    members = machines.members_of(path.read_bytes())
+    assert members["./etc/machine-id"].size == 0
+    assert "./var/log/app" in members
+    for path_left in (
+        "./etc/nova/nova.conf",
+        "./root/.ssh",
+        "./var/log/app/messages",
+    ):
+        assert path_left not in members
+    scrubbed = {entry.path for entry in exported.scrubbed}
+    assert {"etc/machine-id", "etc/nova/nova.conf", "var/log"} <= scrubbed
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.gz", "tar.zst", "tar.xz"])
+def test_there_and_back(tmp_path: Path, ending: str) -> None:
+    """Each kind of archive is the root again; two exports are equal."""
+    root = machines.container(tmp_path)
+    machines.run("setcap", "cap_net_raw+ep", root / "bin/busybox")
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    exported = [
+        export(tmp_path, f"{tmp_path}/{n}.{ending}", as_is=True)
+        for n in range(2)
+    ]
+    assert exported[0].digest == exported[1].digest
+    imported = load(
+        "m1",
+        f"{tmp_path}/0.{ending}",
+        pool,
+        Verification(checksum=exported[0].digest),
+    )
+    assert imported.unpacked.privileged == ("bin/busybox",)
+    assert os.listdir(pool) == ["m1"]
+    changes = {line.partition(" ")[0] for line in look(root)}
+    assert changes == {line.partition(" ")[0] for line in look(pool / "m1")}
+    assert "cap_net_raw=ep" in machines.run("getcap", pool / "m1/bin/busybox")
+
+
+def test_read_by_systemd(tmp_path: Path) -> None:
+    """systemd-import makes a machine of an export."""
+    root = machines.container(tmp_path)
+    export(tmp_path, f"{tmp_path}/a.tar.gz", as_is=True)
+    machines.run(
+        *("/lib/systemd/systemd-import", "tar"),
+        *(f"--image-root={tmp_path}/pool", tmp_path / "a.tar.gz", "m1"),
+    )
+    assert (tmp_path / "pool/m1/bin/busybox").read_bytes() == (
+        root / "bin/busybox"
+    ).read_bytes()
+
+
+def test_running_container_is_frozen(tmp_path: Path) -> None:
+    """Its processes stand still while it is read, and go on after it."""
+    machines.container(tmp_path)
+    containers = lxc.LxcContainers(tmp_path)
+    with machines.started(tmp_path):
+        with containers.frozen(NAME):
+            assert containers.state(NAME) is lxc.LxcState.FROZEN
+        exported = export(tmp_path, f"{tmp_path}/a.tar")
+        assert exported.reading == "frozen"
+        assert containers.state(NAME) is lxc.LxcState.RUNNING
+        live = export(tmp_path, f"{tmp_path}/b.tar", live=True)
+        assert live.reading == "live"
+
+
+def test_container_goes_on_when_the_export_is_killed(tmp_path: Path) -> None:
+    """It is not left frozen."""
+    machines.container(tmp_path)
+    containers = lxc.LxcContainers(tmp_path)
+    with machines.started(tmp_path):
+        child = os.fork()
+        if not child:
+            with containers.frozen(NAME):
+                os.kill(os.getpid(), 9)
+        os.waitpid(child, 0)
+        machines.run(
+            *("lxc-wait", "-P", tmp_path, "-n", NAME),
+            *("-s", "RUNNING", "-t", "60"),
+        )
+        assert containers.state(NAME) is lxc.LxcState.RUNNING
+
+
+def test_snapshot_of_a_running_container(tmp_path: Path) -> None:
+    """On btrfs it is read from a snapshot, of which nothing is left."""
+    with machines.btrfs(tmp_path) as pool:
+        store = pool / "lxc"
+        root = store / NAME / "rootfs"
+        root.parent.mkdir(parents=True)
+        machines.run("btrfs", "subvolume", "create", root)
+        machines.make_root(root)
+        machines.container(store, scheme="btrfs", path=str(root))
+        with machines.started(store):
+            exported = export(store, f"{tmp_path}/a.tar")
+        assert exported.reading == "snapshot"
+        assert sorted(os.listdir(store / NAME)) == ["config", "rootfs"]
+
+
+def test_overlay(tmp_path: Path) -> None:
+    """What is in the upper directory hides and removes what is below."""
+    lower = machines.container(tmp_path, "base")
+    upper = tmp_path / "c2/upper"
+    (upper / "etc").mkdir(parents=True)
+    (upper / "etc/os-release").write_text("ID=new\n")
+    os.mknod(upper / "etc/inittab", stat.S_IFCHR, os.makedev(0, 0))
+    machines.run("rm", "-rf", tmp_path / "c2/config")
+    (tmp_path / "c2/config").write_text(
+        f"lxc.rootfs.path = overlay:{lower}:{upper}\n"
+    )
+    export(tmp_path, f"{tmp_path}/a.tar", "c2")
+    members = machines.members_of((tmp_path / "a.tar").read_bytes())
+    assert "./etc/inittab" not in members
+    assert members["./etc/os-release"].size == 7
+    assert "./bin/busybox" in members
+
+
+def test_second_push_sends_nothing(
+    tmp_path: Path, registry: servers.DockerRegistry
+) -> None:
+    """The same root has the same digest, and a registry has it already."""
+    machines.container(tmp_path)
+    image = f"{registry.host}/machines/utility:1"
+    first = export(tmp_path, image)
+    second = export(tmp_path, image)
+    assert first.digest == second.digest
+    assert first.copied > 0
+    assert second.copied == 0
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    imported = load("m1", f"{image}@{first.digest}", pool)
+    assert imported.digest == first.digest
+    assert (pool / "m1/bin/busybox").exists()
+
+
+def test_labels_of_an_image(tmp_path: Path) -> None:
+    """The config says what it is, for whom, and that it was scrubbed."""
+    machines.container(tmp_path)
+    exported = export(tmp_path, f"oci:{tmp_path}/layouts//m/utility:1")
+    blobs = (tmp_path / "layouts").rglob("blobs/sha256/*")
+    configs = [
+        json.loads(blob.read_bytes())
+        for blob in blobs
+        if b'"diff_ids"' in blob.read_bytes()[:10_000]
+    ]
+    (config,) = configs
+    assert config["os"] == "linux"
+    assert config["architecture"] in ("amd64", "arm64")
+    assert config["rootfs"]["diff_ids"] == [exported.packed.diff_id]
+    labels = config["config"]["Labels"]
+    assert labels == {
+        "distro": "bb",
+        "release": "1",
+        "scrubbed": "true",
+        "service": "utility",
+    }
+
+
+def test_registry_without_tls(tmp_path: Path) -> None:
+    """A root is sent to no registry that others can listen to."""
+    machines.container(tmp_path)
+    with pytest.raises(errors.InvalidArgument, match="without verified TLS"):
+        export(
+            tmp_path,
+            "192.0.2.1:5000/m/utility:1",
+            options=RegistryOptions(insecure_registries=("192.0.2.1:5000",)),
+        )
+
+
+def test_shifted_users(tmp_path: Path) -> None:
+    """A root whose users are others on this host is refused."""
+    root = machines.container(tmp_path)
+    os.chown(root, 100000, 100000)
+    with pytest.raises(errors.InvalidArgument, match=r"users .* are shifted"):
+        export(tmp_path, f"{tmp_path}/a.tar")
+    assert not (tmp_path / "a.tar").exists()
+
+
+def test_as_is_into_a_registry_asks(
+    openstack: base.OpenStack, registry: servers.DockerRegistry
+) -> None:
+    """Nobody can be asked here, and so nothing is sent."""
+    machines.container(openstack.home / "lxc")
+    openstack(
+        *("image-prepare", "machine", "export", NAME, "--store", "lxc/"),
+        *("--to", f"{registry.host}/as-is:1", "--as-is"),
+        status=2,
+        stderr=f"{NAME}: nothing was exported: nobody can be asked(.|\n)*",
+    )
+
+
+def test_import_into_lxc(tmp_path: Path) -> None:
+    """A container whose root was removed starts with the imported one."""
+    root = machines.container(tmp_path)
+    exported = export(tmp_path, f"{tmp_path}/a.tar.gz")
+    with pytest.raises(errors.InvalidArgument, match="is there already"):
+        load(NAME, f"{tmp_path}/a.tar.gz", tmp_path)
+    machines.run("rm", "-rf", root)
+    load(
+        NAME,
+        f"{tmp_path}/a.tar.gz",
+        tmp_path,
+        Verification(checksum=exported.digest),
+    )
+    with machines.started(tmp_path):
+        assert lxc.LxcContainers(tmp_path).state(NAME) == "running"
+
+
+def test_import_onto_btrfs(tmp_path: Path) -> None:
+    """The root is a subvolume there, and can be marked read-only."""
+    machines.container(tmp_path)
+    export(tmp_path, f"{tmp_path}/a.tar")
+    with machines.btrfs(tmp_path) as pool:
+        imported = load(
+            "base",
+            f"{tmp_path}/a.tar",
+            pool,
+            Verification(none=True),
+            read_only=True,
+        )
+        assert imported.root.kind == "subvolume"
+        assert imported.root.is_read_only()
+        with pytest.raises(OSError, match="Read-only"):
+            (pool / "base/x").touch()
+        machines.run("btrfs", "property", "set", pool / "base", "ro", "false")
+
+
+@pytest.mark.parametrize("case", [c for c in HOSTILE if c != "too large"])
+def test_hostile_archive(
+    tmp_path: Path, openstack: base.OpenStack, case: str
+) -> None:
+    """One line, status 2, and nothing in the pool or in quarantine."""
+    content, told = HOSTILE[case]
+    (openstack.home / "a.tar").write_bytes(content)
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    result = openstack(
+        *("image-prepare", "machine", "import", "m1", "--no-verify"),
+        *("--store", str(pool), "--from", "./a.tar"),
+        status=2,
+        stderr=r"\S*a\.tar: [^\n]*(\nhint: [^\n]*)?",
+    )
+    assert told in result.stderr
+    assert os.listdir(pool) == []
+
+
+def test_killed_import_is_tidied(tmp_path: Path) -> None:
+    """The next import removes what a killed one left in the pool."""
+    left = tmp_path / "pool/.#m1.import.4194305"
+    (left / "root/etc").mkdir(parents=True)
+    machines.container(tmp_path)
+    export(tmp_path, f"{tmp_path}/a.tar")
+    load("m2", f"{tmp_path}/a.tar", left.parent, Verification(none=True))
+    assert os.listdir(left.parent) == ["m2"]
+
+
+def test_report_can_be_written(
+    tmp_path: Path, openstack: base.OpenStack
+) -> None:
+    """--report names everything that was scrubbed."""
+    machines.container(tmp_path)
+    openstack(
+        *("image-prepare", "machine", "export", NAME, "--report", "r.json"),
+        *("--store", str(tmp_path), "--to", f"{tmp_path}/a.tar"),
+    )
+    written = json.loads((openstack.home / "r.json").read_text())
+    assert {"path", "category", "action"} == set(written["scrubbed"][0])

@@ -1,0 +1,366 @@
+"""Roots of running LXC containers are replaced and put back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shlex
+import signal
+import stat
+from collections.abc import Iterator
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.machine import roots
+from imageprep_client.machine.replacement import replacing, runtime, versions
+from imageprep_client.machine.replacement.journal import (
+    ChangeRecord,
+    Journal,
+    Step,
+)
+from imageprep_client.machine.replacement.replacing import (
+    ReplaceRequest,
+    RootChanges,
+)
+from imageprep_client.machine.replacement.swap import Patience
+from imageprep_client.observer import Observer
+from tests.lxc_containers import KEY, BtrfsPool, Containers, write_root
+
+NAME = "infra1-keystone-container-cbd7b73e"
+PATIENCE = Patience(stop=20, start=20)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BtrfsPool]:
+    """A btrfs file system."""
+    pool = BtrfsPool(tmp_path_factory.mktemp("btrfs"))
+    with contextlib.closing(pool):
+        yield pool
+
+
+@pytest.fixture(autouse=True)
+def settles_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The busybox of the containers has nothing to settle."""
+    monkeypatch.setattr(runtime, "_SETTLED", 0.2)
+
+
+@pytest.fixture
+def containers(tmp_path: pathlib.Path) -> Iterator[Containers]:
+    """An lxcpath."""
+    (tmp_path / "lxc").mkdir()
+    containers = Containers(tmp_path / "lxc")
+    yield containers
+    containers.stop_all()
+
+
+@pytest.fixture(params=["dir", "btrfs", "overlay"])
+def container(
+    request: pytest.FixtureRequest, tmp_path: pathlib.Path
+) -> Iterator[tuple[Containers, pathlib.Path]]:
+    """A running container of each kind, and the directory of its root."""
+    path = tmp_path / "lxc"
+    if request.param == "btrfs":
+        pool: BtrfsPool = request.getfixturevalue("pool")
+        path = pool.path / tmp_path.name
+    path.mkdir()
+    containers = Containers(path)
+    root = containers.add(NAME, request.param)
+    containers.start(NAME)
+    yield containers, root
+    containers.stop_all()
+
+
+def changes(
+    containers: Containers, tmp_path: pathlib.Path, name: str = NAME
+) -> RootChanges:
+    """The changes of a container, with a journal for the test."""
+    return RootChanges(
+        roots.find(name, str(containers.path)),
+        Observer(),
+        journals=tmp_path / "journals",
+    )
+
+
+def check(containers: Containers, answer: str) -> str:
+    """A check that the service answers so."""
+    return (
+        f"lxc-attach -P {containers.path} -n $MACHINE -- /bin/cat /tmp/answer"
+        f" | grep -qx {shlex.quote(answer)}"
+    )
+
+
+def fill(path: pathlib.Path) -> None:
+    """A new root without keys."""
+    write_root(path, "2")
+
+
+def fill_broken(path: pathlib.Path) -> None:
+    """A root whose init ends at once."""
+    write_root(path, "2")
+    (path / "sbin/init").write_text("#!/bin/sh\nexit 1\n")
+
+
+def replace(
+    containers: Containers,
+    tmp_path: pathlib.Path,
+    *,
+    keep: int = 1,
+    carry: tuple[str, ...] = (),
+) -> replacing.Replaced:
+    """Replace the root, and see that the service answers with its key."""
+    request = ReplaceRequest(
+        check=check(containers, f"2 {KEY}"),
+        patience=PATIENCE,
+        keep=keep,
+        carry=carry,
+    )
+    return changes(containers, tmp_path).replace(fill, request)
+
+
+def test_service_has_its_key_after_a_replacement(
+    container: tuple[Containers, pathlib.Path], tmp_path: pathlib.Path
+) -> None:
+    """A new root without secrets runs with those of the old one, and a
+    rollback has the old root run again.
+    """
+    containers, root = container
+    replaced = replace(containers, tmp_path)
+    assert containers.answer(NAME) == f"2 {KEY}"
+    assert replaced.carried >= 1
+    assert replaced.swap.added is not None
+    assert replaced.swap.added < 0.1
+    (kept,) = versions.kept(root)
+    assert kept.path == replaced.swap.archived
+    assert "of-the-base" not in containers.attach(NAME, "/bin/ls", "/")
+    changes(containers, tmp_path).rollback(
+        None, check(containers, f"1 {KEY}"), PATIENCE
+    )
+    assert containers.answer(NAME) == f"1 {KEY}"
+    assert len(versions.kept(root)) == 1
+    assert not list(root.parent.glob(".#*"))
+
+
+def test_broken_root_is_taken_back(
+    container: tuple[Containers, pathlib.Path], tmp_path: pathlib.Path
+) -> None:
+    """The old root is back and running; nothing is left of the new one."""
+    containers, root = container
+    inode = root.stat().st_ino
+    with pytest.raises(errors.PartialFailure, match="the old root is back"):
+        changes(containers, tmp_path).replace(
+            fill_broken, ReplaceRequest(patience=PATIENCE)
+        )
+    assert root.stat().st_ino == inode
+    assert containers.answer(NAME) == f"1 {KEY}"
+    assert not versions.kept(root)
+    assert not list(root.parent.glob(".#*"))
+
+
+def test_check_that_fails_takes_the_new_root_back(
+    containers: Containers, tmp_path: pathlib.Path
+) -> None:
+    """The message has the last line of the check."""
+    containers.add(NAME)
+    containers.start(NAME)
+    request = ReplaceRequest(
+        check="echo no answer yet >&2; exit 7",
+        patience=Patience(stop=20, start=0.5),
+    )
+    with pytest.raises(errors.PartialFailure) as caught:
+        changes(containers, tmp_path).replace(fill, request)
+    assert "fails the check with status 7: no answer yet" in str(caught.value)
+    assert containers.answer(NAME) == f"1 {KEY}"
+
+
+class _Killed(Journal):
+    """A journal that kills the process before or after a step is written."""
+
+    point: tuple[Step, bool]
+
+    def write(self, record: ChangeRecord) -> None:
+        if self.point == (record.step, False):
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().write(record)
+        if self.point == (record.step, True):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def clear(self) -> None:
+        if self.point[0] is Step.KEPT and not self.point[1]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().clear()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("step", list(Step))
+def test_killed_replacement_is_brought_to_an_end(
+    containers: Containers,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: Step,
+    after: bool,
+) -> None:
+    """A root is there whatever step was killed, and the next call replaces
+    it.
+    """
+    root = containers.add(NAME)
+    containers.start(NAME)
+    child = os.fork()
+    if child == 0:  # pragma: no cover - it is killed
+        _Killed.point = (step, after)
+        monkeypatch.setattr(replacing, "Journal", _Killed)
+        replace(containers, tmp_path)
+        os._exit(3)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    assert (root / "sbin/init").exists()
+    changes(containers, tmp_path).recover()
+    assert containers.answer(NAME) in (f"1 {KEY}", f"2 {KEY}")
+    replace(containers, tmp_path, keep=5)
+    assert containers.answer(NAME) == f"2 {KEY}"
+    assert not list(root.parent.glob(".#*"))
+
+
+def test_versions_beyond_those_to_keep_are_deleted(
+    containers: Containers, tmp_path: pathlib.Path
+) -> None:
+    """A stopped container stays stopped, and the newest versions are kept."""
+    root = containers.add(NAME)
+    for keep, count in ((2, 1), (2, 2), (2, 2), (0, 0)):
+        changes(containers, tmp_path).replace(fill, ReplaceRequest(keep=keep))
+        assert len(versions.kept(root)) == count
+    assert not containers.is_running(NAME)
+    assert (root / "etc/keystone/fernet-keys/0").read_text() == KEY
+
+
+def test_links_of_the_new_root_are_not_followed(
+    containers: Containers, tmp_path: pathlib.Path
+) -> None:
+    """A link in place of a directory is refused, and leads nowhere."""
+    root = containers.add(NAME)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+
+    def lead_away(path: pathlib.Path) -> None:
+        write_root(path, "2")
+        (path / "etc/keystone/fernet-keys").rmdir()
+        (path / "etc/keystone").rmdir()
+        (path / "etc/keystone").symlink_to(outside)
+
+    with pytest.raises(errors.InvalidContent, match="/etc/keystone of the"):
+        changes(containers, tmp_path).replace(lead_away, ReplaceRequest())
+    assert not list(outside.iterdir())
+    assert (root / "release").read_text() == "1"
+    assert not list(root.parent.glob(".#*"))
+
+
+def test_carried_files_keep_all_that_they_have(
+    containers: Containers, tmp_path: pathlib.Path
+) -> None:
+    """Owner, mode, times and attributes come along, also of added paths and
+    of directories that the new root does not have.
+    """
+    root = containers.add(NAME)
+    (root / "srv/app/keys").mkdir(parents=True)
+    (root / "srv/app").chmod(0o750)
+    file = root / "srv/app/keys/a"
+    file.write_text("secret")
+    os.setxattr(file, "user.note", b"kept")
+    os.chown(file, 1234, 5678)
+    file.chmod(0o640)
+    os.utime(file, (1, 2))
+    (root / "srv/app/keys/link").symlink_to("a")
+    (root / "etc/shadow").write_text("root:secret:1:::::\nold:x:1:::::\n")
+    changes(containers, tmp_path).replace(
+        fill, ReplaceRequest(carry=["/srv/app/keys"])
+    )
+    assert (root / "release").read_text() == "2"
+    status = file.stat()
+    assert (status.st_uid, status.st_gid, status.st_mtime) == (1234, 5678, 2)
+    assert stat.S_IMODE(status.st_mode) == 0o640
+    assert os.getxattr(file, "user.note") == b"kept"
+    assert stat.S_IMODE((root / "srv/app").stat().st_mode) == 0o750
+    assert os.readlink(root / "srv/app/keys/link") == "a"
+    shadow = (root / "etc/shadow").read_text()
+    assert shadow == "root:secret:1:::::\nnew:*:1:::::\n"
+
+
+def test_nothing_is_carried_when_told_so(
+    containers: Containers, tmp_path: pathlib.Path
+) -> None:
+    """The key stays in the kept version."""
+    root = containers.add(NAME)
+    changes(containers, tmp_path).replace(fill, ReplaceRequest(carries=False))
+    assert not list((root / "etc/keystone/fernet-keys").iterdir())
+
+
+def test_fresh_identity(
+    containers: Containers, tmp_path: pathlib.Path
+) -> None:
+    """Secrets are carried over, the identity is not, nor is that of the
+    image.
+    """
+    root = containers.add(NAME)
+    (root / "etc/machine-id").write_text("a" * 32)
+    (root / "etc/ssh/ssh_host_rsa_key").write_text("old")
+
+    def as_is(path: pathlib.Path) -> None:
+        write_root(path, "2")
+        (path / "etc/machine-id").write_text("b" * 32)
+        (path / "etc/ssh/ssh_host_rsa_key").write_text("new")
+
+    request = ReplaceRequest(fresh_identity=True)
+    changes(containers, tmp_path).replace(as_is, request)
+    assert (root / "etc/machine-id").read_text() == ""
+    assert not (root / "etc/ssh/ssh_host_rsa_key").exists()
+    assert (root / "etc/keystone/fernet-keys/0").read_text() == KEY
+
+
+def test_base_of_an_overlay_is_not_replaced(
+    containers: Containers, tmp_path: pathlib.Path
+) -> None:
+    """A changed lower directory would break what is on it."""
+    from tests.lxc_containers import write_config
+
+    containers.add("top", "overlay")
+    lower = containers.path / "lower" / "rootfs"
+    write_config(containers.path, "lower", f"dir:{lower}")
+    with pytest.raises(errors.InvalidArgument, match="lower directory of top"):
+        changes(containers, tmp_path, "lower").replace(fill, ReplaceRequest())
+
+
+def test_another_command_has_the_lock(
+    containers: Containers,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two commands do not change one root."""
+    from imageprep_client.machine.replacement import journal
+
+    monkeypatch.setattr(journal, "_PATIENCE", 0.1)
+    containers.add(NAME)
+    first = Journal(tmp_path / "journals", containers.path / NAME / "rootfs")
+    with first.locked(), pytest.raises(errors.StoreError, match="another"):
+        changes(containers, tmp_path).recover()
+
+
+def test_delete(containers: Containers, tmp_path: pathlib.Path) -> None:
+    """A kept version goes alone, a machine with its versions, and none while
+    it runs.
+    """
+    root = containers.add(NAME)
+    for _ in range(2):
+        changes(containers, tmp_path).replace(fill, ReplaceRequest(keep=2))
+    newest, oldest = versions.kept(root)
+    changes(containers, tmp_path).delete(oldest.version)
+    assert versions.kept(root) == [newest]
+    with pytest.raises(errors.InvalidArgument, match="is not kept"):
+        changes(containers, tmp_path).delete(oldest.version)
+    containers.start(NAME)
+    with pytest.raises(errors.InvalidArgument, match="is running"):
+        changes(containers, tmp_path).delete(None)
+    containers.stop_all()
+    changes(containers, tmp_path).delete(None)
+    assert not (containers.path / NAME).exists()

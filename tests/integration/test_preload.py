@@ -1,0 +1,188 @@
+"""Preloading nodes: real ansible, podman and docker-registry."""
+
+from __future__ import annotations
+
+import collections
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imageprep_client.client.preload import (
+    NodeState,
+    Preloading,
+    PreloadRequest,
+    PreloadResult,
+    status,
+)
+from imageprep_client.client.stores import RegistryOptions
+from imageprep_client.oci.location import Location
+from imageprep_client.oci.reference import Reference
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.testing import images
+from tests import inventory_nodes, servers
+from tests.inventory_nodes import Nodes
+from tests.servers import DockerRegistry
+
+_GROUPS = {"compute": ["c1", "c2"], "edge": ["e1"]}
+_BLOBS = r"^GET \S+/blobs/"
+
+
+class Site:
+    """Registries, nodes, and what they are to have.
+
+    :ivar source: has the images.
+    :ivar central, edge: the registries of the groups.
+    """
+
+    def __init__(
+        self,
+        source: DockerRegistry,
+        central: DockerRegistry,
+        edge: DockerRegistry,
+        nodes: Nodes,
+    ) -> None:
+        self.source, self.central, self.edge = source, central, edge
+        self.nodes = nodes
+        self.images = images.overcloud(
+            {f"ns/image{n}": ("1",) for n in range(4)}, unique_bytes=2_000_000
+        )
+        with RegistryClient() as client:
+            images.write(
+                self.images.images,
+                lambda name: client.store(source.host, name),
+            )
+        self.all = [
+            Reference.parse(f"{source.host}/{image.repository}:1")
+            for image in self.images.images
+        ]
+
+    def request(self, **changes: object) -> PreloadRequest:
+        """Computes need all from their site, the edge two from its own."""
+        values: dict[str, object] = {
+            "inventory": str(self.nodes.inventory),
+            "lists": {"compute": self.all, "edge": self.all[:2]},
+            "others": (),
+            "sites": {
+                "compute": Location.parse(self.central.host),
+                "edge": Location.parse(f"{self.edge.host}/mirror"),
+            },
+            **changes,
+        }
+        return PreloadRequest(**values)  # type: ignore[arg-type]  # by name
+
+    def preload(
+        self, *, dry_run: bool = False, **changes: object
+    ) -> PreloadResult:
+        options = RegistryOptions()
+        return Preloading(options).preload(
+            self.request(**changes), dry_run=dry_run
+        )
+
+    def digests(self, count: int) -> dict[str, str]:
+        """The digests of the first images by their names."""
+        return {
+            str(name): image.descriptor.digest
+            for name, image in zip(
+                self.all[:count], self.images.images, strict=False
+            )
+        }
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with (
+        servers.docker_registry(tmp_path / "s", access_log=True) as source,
+        servers.docker_registry(tmp_path / "c", access_log=True) as central,
+        servers.docker_registry(tmp_path / "e", access_log=True) as edge,
+        inventory_nodes.nodes(tmp_path / "nodes", _GROUPS) as nodes,
+    ):
+        yield Site(source, central, edge, nodes)
+
+
+def states(result: PreloadResult) -> dict[str, NodeState]:
+    return {row.host: row.state for row in result.nodes}
+
+
+def test_nodes_have_their_images(site: Site, tmp_path: Path) -> None:
+    """Sites and nodes have what they need, and each blob left its source
+    once; a second call asks for no blob.
+    """
+    planned = site.preload(dry_run=True)
+    assert set(states(planned).values()) == {NodeState.PLANNED}
+    assert not site.central.requests(_BLOBS)
+    assert not site.nodes.images("c1")
+
+    report = tmp_path / "report.json"
+    result = site.preload(report_file=str(report))
+    assert set(states(result).values()) == {NodeState.DONE}, result.nodes
+    assert site.nodes.images("c1") == site.digests(4)
+    assert site.nodes.images("c2") == site.digests(4)
+    assert site.nodes.images("e1") == site.digests(2)
+    asked = collections.Counter(
+        line.split()[1].rpartition("/")[2]
+        for line in site.source.requests(_BLOBS)
+    )
+    assert set(asked.values()) == {1}
+    assert [row.missing for row in result.nodes] == [
+        row.missing for row in planned.nodes
+    ]
+    assert status(str(report)).nodes == result.nodes
+
+    before = len(site.central.requests(_BLOBS))
+    again = site.preload()
+    assert set(states(again).values()) == {NodeState.PRESENT}
+    assert len(site.central.requests(_BLOBS)) == before
+
+
+def test_failures_are_of_one_node(site: Site) -> None:
+    """A killed program, a small disk and a site that is down are named; the
+    others end, and the next call does what is missing.
+    """
+    small = site.nodes.graph("c2")
+    small.mkdir()
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)],
+        check=True,
+    )
+    site.nodes.kill_once("c1")
+    down = Location.parse(f"127.0.0.1:{servers.free_port()}")
+    sites = {**site.request().sites, "edge": down}
+    result = site.preload(sites=sites)
+    errors = {row.host: row.error for row in result.nodes}
+    assert states(result) == {
+        "c1": NodeState.FAILED,
+        "c2": NodeState.FAILED,
+        "e1": NodeState.LEFT,
+    }
+    assert "was killed" in errors["c1"]
+    assert "bytes free, and 4 images" in errors["c2"]
+    assert "refused" in errors["e1"]
+    assert not site.nodes.images("c2")
+
+    again = site.preload()
+    assert states(again) == {
+        "c1": NodeState.DONE,
+        "c2": NodeState.FAILED,
+        "e1": NodeState.DONE,
+    }
+
+
+def test_wrong_content_at_a_site(site: Site) -> None:
+    """An image that a site has other bytes of fails alone."""
+    site.preload(hosts="e1", lists={"compute": site.all, "edge": site.all})
+    wrong = site.images.images[0].blobs[-1].descriptor
+    hexdigest = wrong.digest.partition(":")[2]
+    (path,) = site.edge.directory.glob(f"data/**/{hexdigest}/data")
+    path.write_bytes(bytes(wrong.size))
+    site.nodes.podman("e1", "rmi", "--all", "--force")
+    result = site.preload(hosts="e1")
+    (row,) = result.nodes
+    assert row.state is NodeState.FAILED
+    assert list(row.failures) == [str(site.all[0])]
+    assert site.nodes.images("e1") == {
+        str(site.all[1]): site.digests(2)[str(site.all[1])]
+    }
+    assert json.dumps(row.failures)

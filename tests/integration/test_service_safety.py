@@ -1,0 +1,326 @@
+"""What service commands refuse, and what they put right."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.client.service import SwapPolicy
+from imageprep_client.observer import Observer
+from tests import servers
+from tests.podman_host import PodmanHost, answer, in_environment, service
+from tests.servers import DockerRegistry
+
+pytestmark = pytest.mark.needs_root
+
+QUICK = SwapPolicy(min_healthy=0.1, healthy_deadline=30)
+KILLS = range(min(50, int(os.environ.get("IMAGEPREP_KILLS", "2"))))
+_OPENSTACK = Path(sys.executable).with_name("openstack")
+#: Starts a child that stays in its control group, and names it.
+_PARENT = """#!/bin/sh
+trap 'kill $!; exit 0' TERM
+printf '#!/bin/sh\\nsleep 100000\\n' > /bin/qemu-test
+chmod 755 /bin/qemu-test
+/bin/qemu-test &
+sleep 100000 &
+wait
+"""
+
+
+class Told(Observer):
+    """Keeps what it is told.
+
+    :ivar waited: set when a command waits.
+    """
+
+    def __init__(self) -> None:
+        self.waits: list[str] = []
+        self.warnings: list[str] = []
+        self.waited = threading.Event()
+
+    def waiting(self, what: str) -> None:
+        self.waits.append(what)
+        self.waited.set()
+
+    def warning(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+@pytest.fixture(scope="module")
+def images(podman_site: PodmanHost) -> list[str]:
+    """Two versions of a service."""
+    return [podman_site.image("nova", version) for version in "12"]
+
+
+@pytest.fixture(scope="module")
+def registry(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[DockerRegistry]:
+    directory = tmp_path_factory.mktemp("registry")
+    with servers.docker_registry(directory) as found:
+        yield found
+
+
+@pytest.fixture
+def port() -> int:
+    return servers.free_port()
+
+
+def test_image_is_absent(
+    podman_host: PodmanHost,
+    images: list[str],
+    registry: DockerRegistry,
+    port: int,
+) -> None:
+    """Nothing is stopped when the digest of one image does not exist."""
+    remote = podman_host.push(podman_host.image("pushed", "2"), registry)
+    other = servers.free_port()
+    node = podman_host.node()
+    declared = {
+        "one": service(images[0], port),
+        "two": service(images[0], other),
+    }
+    node.start(podman_host.inputs(declared), [], QUICK)
+    before = {n: podman_host.inspect(n)["Id"] for n in declared}
+    absent = f"{registry.host}/pushed@sha256:{'0' * 64}"
+    wanted = podman_host.inputs(
+        {"one": service(remote, port), "two": service(absent, other)}
+    )
+    with pytest.raises(errors.NotFound):
+        node.upgrade(wanted, [], QUICK)
+    assert {n: podman_host.inspect(n)["Id"] for n in declared} == before
+
+
+def test_values_are_in_no_command_line(
+    podman_host: PodmanHost, images: list[str], port: int
+) -> None:
+    """A value of a parameter reaches the service, and only its 0600 file."""
+    secret = 'Zz9 "secret" value'
+    declared = service(
+        images[0], port, env_from={"SECRET": {"parameter": "Password"}}
+    )
+    node = podman_host.node()
+    node.start(
+        podman_host.inputs({"one": declared}, {"Password": secret}), [], QUICK
+    )
+    assert answer(port) == f"1 {secret}"
+    inputs = podman_host.inputs({"one": declared}, {"Password": "Zz9new"})
+    (change,) = node.upgrade(inputs, [], QUICK)
+    assert change.reason == "another environment"
+    assert answer(port) == "1 Zz9new"
+    found = podman_host.inspect("one")
+    assert "Zz9" not in str(found["Config"]["CreateCommand"])
+    with_values = [
+        path
+        for path in podman_host.state_files()
+        if b"Zz9" in path.read_bytes()
+    ]
+    assert [path.name for path in with_values] == ["one.env"]
+    assert with_values[0].stat().st_mode & 0o777 == 0o600
+    node.rollback(["one"], 0, QUICK)
+    assert answer(port) == f"1 {secret}"
+
+
+def test_rollback_without_registry_and_images(
+    podman_host: PodmanHost, port: int
+) -> None:
+    """The old image and the old environment survive a prune of all images."""
+    old, new = (podman_host.image("pruned", version) for version in "12")
+    values = podman_host.directory / "values.env"
+    values.write_text("SECRET=before\n")
+    more = {"env_file": [str(values)]}
+    node = podman_host.node()
+    node.start(
+        podman_host.inputs({"one": service(old, port, **more)}), [], QUICK
+    )
+    values.write_text("SECRET=after\n")
+    node.upgrade(
+        podman_host.inputs({"one": service(new, port, **more)}), [], QUICK
+    )
+    assert answer(port) == "2 after"
+    podman_host.podman("image", "prune", "--all", "--force")
+    node.rollback(["one"], 0, QUICK)
+    assert answer(port) == "1 before"
+
+
+def test_survivor_is_named(podman_host: PodmanHost, port: int) -> None:
+    """A process that the stop would end is named, and the service runs on."""
+    image = podman_host.image("libvirt", "1", script=_PARENT)
+    declared = {
+        "image": image,
+        "command": ["/bin/sh", "/serve"],
+        "pid": "host",
+        "survivors": ["qemu-*"],
+        "stop_timeout": 2,
+    }
+    node = podman_host.node()
+    node.start(podman_host.inputs({"virt": declared}), [], QUICK)
+    deadline = time.monotonic() + 30
+    while "qemu-test" not in podman_host.podman("top", "virt", "args"):
+        assert time.monotonic() < deadline
+    changed = podman_host.inputs({"virt": {**declared, "hostname": "other"}})
+    with pytest.raises(errors.InvalidArgument, match=r"\d+ \(qemu-test\)"):
+        node.upgrade(changed, [], QUICK)
+    assert podman_host.running() == {"virt"}
+    (change,) = node.upgrade(changed, [], QUICK, kill_survivors=True)
+    assert change.action == "replace"
+
+
+def test_dead_process_is_seen(
+    podman_host: PodmanHost, images: list[str], port: int
+) -> None:
+    """A service whose process is gone is dead, whatever podman says."""
+    inputs = podman_host.inputs({"one": service(images[0], port)})
+    node = podman_host.node()
+    node.start(inputs, [], QUICK)
+    state = podman_host.inspect("one")["State"]
+    os.kill(state["ConmonPid"], signal.SIGKILL)
+    os.kill(state["Pid"], signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{state['Pid']}/cmdline").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (status,) = node.statuses()
+    assert (status.state, status.alive) == ("dead", False)
+    node.upgrade(inputs, [], QUICK)
+    assert answer(port) == "1"
+
+
+def test_one_waits_for_the_other(
+    podman_host: PodmanHost, images: list[str], port: int
+) -> None:
+    """Of two upgrades at once one waits, and says for which process."""
+    inputs = podman_host.inputs({"one": service(images[0], port)})
+    first = podman_host.node()
+    first.start(inputs, [], QUICK)
+    told = Told()
+    second = podman_host.node(told)
+    with first._state.locked(lambda what: None):
+        thread = threading.Thread(
+            target=second.upgrade, args=(inputs, [], QUICK)
+        )
+        thread.start()
+        assert told.waited.wait(60)
+    thread.join(60)
+    assert told.waits == [
+        f"process {os.getpid()} changes services of this node"
+    ]
+
+
+def test_host_is_not_ready(
+    podman_host: PodmanHost, images: list[str], port: int
+) -> None:
+    """A kernel module that is not loaded is named before anything stops."""
+    declared = service(
+        images[0], port, preflight={"modules": ["no_such_module"]}
+    )
+    with pytest.raises(errors.InvalidArgument, match="no_such_module"):
+        podman_host.node().upgrade(
+            podman_host.inputs({"one": declared}), [], QUICK
+        )
+    assert not podman_host.states()
+
+
+def test_downgrade(podman_host: PodmanHost, port: int) -> None:
+    """An image of an older version is only taken when that is allowed."""
+    label = "org.opencontainers.image.version"
+    references = []
+    for version in ("10.2", "9.8"):
+        base = podman_host.image("versioned", version)
+        reference = f"localhost/labelled:{version}"
+        podman_host.storage.build(
+            reference, {"/x": b""}, base=base, labels={label: version}
+        )
+        references.append(reference)
+    new, old = references
+    node = podman_host.node()
+    node.start(podman_host.inputs({"one": service(new, port)}), [], QUICK)
+    wanted = podman_host.inputs({"one": service(old, port)})
+    with pytest.raises(errors.InvalidArgument, match=r"9\.8, older than 10"):
+        node.upgrade(wanted, [], QUICK)
+    node.upgrade(wanted, [], QUICK, allow_downgrade=True)
+    assert answer(port) == "9.8"
+
+
+def test_start_waits(podman_host: PodmanHost, images: list[str]) -> None:
+    """A service is started after what it waits for, and stopped before."""
+    first, second = servers.free_port(), servers.free_port()
+    inputs = podman_host.inputs(
+        {
+            "glance": service(
+                images[0],
+                second,
+                depends_on=["keystone"],
+                wait_for={"tcp": f"127.0.0.1:{first}", "interval": 0.1},
+            ),
+            "keystone": service(images[0], first),
+        }
+    )
+    node = podman_host.node()
+    started = node.start(inputs, [], QUICK)
+    assert [one.service for one in started] == ["keystone", "glance"]
+    stopped = node.stop(None, [])
+    assert [one.service for one in stopped] == ["glance", "keystone"]
+    assert podman_host.running() == set()
+
+
+@pytest.mark.parametrize("seed", KILLS)
+def test_killed_at_any_moment(
+    podman_host: PodmanHost, images: list[str], seed: int
+) -> None:
+    """After a kill, a reboot and the same command all is as declared."""
+    ports = [servers.free_port() for _ in range(3)]
+    declared = [
+        {f"s{p}": service(image, p) for p in ports} for image in images
+    ]
+    paths = [
+        podman_host.declare(one, f"{number}.yaml")
+        for number, one in enumerate(declared)
+    ]
+
+    def words(path: str) -> list[str]:
+        return [
+            str(_OPENSTACK),
+            *("image-prepare", "service", "upgrade", "--declaration", path),
+            *("--min-healthy", "0.05"),
+        ]
+
+    environment = in_environment(podman_host)
+    begun = time.monotonic()
+    subprocess.run(
+        words(paths[0]), check=True, env=environment, capture_output=True
+    )
+    whole = time.monotonic() - begun
+    process = subprocess.Popen(
+        words(paths[1]),
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    share = random.Random(seed).uniform(0.2, 1.3)  # noqa: S311 - a moment
+    time.sleep(share * whole)
+    process.kill()
+    process.wait()
+    podman_host.podman(
+        "start", "--all", "--filter=restart-policy=always", check=False
+    )
+    subprocess.run(
+        words(paths[1]), check=True, env=environment, capture_output=True
+    )
+    assert [answer(one) for one in ports] == ["2", "2", "2"]
+    assert podman_host.running() == {f"s{one}" for one in ports}
+    assert set(podman_host.states().values()) <= {"running", "created"}
+    assert not re.findall(
+        "journal", " ".join(p.name for p in podman_host.state_files())
+    )

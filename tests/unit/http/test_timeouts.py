@@ -1,0 +1,45 @@
+"""Timeouts that follow the times of answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from imageprep_client.http.timeouts import AdaptiveTimeout
+
+
+def after(seconds: float, count: int = 100) -> AdaptiveTimeout:
+    """The timeout of a server whose answers take so long."""
+    timeout = AdaptiveTimeout(60)
+    for _ in range(count):
+        timeout.answered(seconds)
+    return timeout
+
+
+def test_prompt_servers_are_noticed_soon() -> None:
+    """A server that answers promptly has a few seconds."""
+    assert after(0.01).of("GET x") == pytest.approx(4)
+
+
+def test_slow_servers_have_more_time() -> None:
+    """A server has many times as long as its answers take on average."""
+    assert after(1).of("GET x") == pytest.approx(20, rel=0.1)
+    assert AdaptiveTimeout(60).of("GET x") > 5
+
+
+def test_timeouts_double_the_time_of_a_request() -> None:
+    """A request that had no answer gets longer; others do not."""
+    timeout = after(0.01)
+    times = []
+    for _ in range(6):
+        times.append(timeout.of("GET x"))
+        timeout.exceeded("GET x")
+    assert times == pytest.approx([4, 8, 16, 32, 60, 60])
+    assert timeout.of("GET y") == pytest.approx(4)
+
+
+def test_large_bodies_take_longer() -> None:
+    """A server has time to store what it was sent, within the limit."""
+    timeout = after(0.01)
+    assert timeout.of("PUT x", 10 << 20) == pytest.approx(14)
+    assert timeout.of("PUT x", 10 << 30) == 60
+    assert AdaptiveTimeout(2).of("GET x") == 2

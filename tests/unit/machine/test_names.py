@@ -1,0 +1,44 @@
+"""Services by the names of containers."""
+
+from __future__ import annotations
+
+import pytest
+
+from imageprep_client.machine import names
+
+
+@pytest.mark.parametrize(
+    ("name", "service"),
+    [
+        ("compute1_utility_container-cbd7b73e", "utility"),
+        ("infra1-utility-container-cbd7b73e", "utility"),
+        ("c1_nova_api_os_compute_container-2a4faa2c", "nova_api_os_compute"),
+        ("infra1-nova-api-container-2a4faa2c", "nova_api"),
+        ("infra-01-nova-api-container-2a4faa2c", "nova_api"),
+        ("rack-b-ctl-rabbit-mq-container-652f0bda", "rabbit_mq"),
+        ("rack-b_rabbit_mq_container-652f0bda", "rabbit_mq"),
+        ("rack-2-own-thing-container-652f0bda", "own_thing"),
+        ("aio1-own-thing-container-652f0bda", "own_thing"),
+        ("aio1_repo_container-754d214c", "repo"),
+        ("ubuntu-xenial-amd64", ""),
+        ("web", ""),
+        ("infra1-utility-container-cbd7b73", ""),
+    ],
+)
+def test_service(name: str, service: str) -> None:
+    """Old and new names, of hosts with and without dashes, say it."""
+    assert names.service(name, host="elsewhere") == service
+
+
+def test_service_of_an_inventory() -> None:
+    """The inventory knows it, whatever the name is."""
+    name = "infra1-own-api-container-cbd7b73e"
+    assert names.service(name, {"component": "nova-api"}) == "nova_api"
+    variables = {"physical_host": "infra1-own"}
+    assert names.service(name, variables) == "api"
+
+
+def test_service_on_this_host() -> None:
+    """The name of the host that it runs on is taken off first."""
+    name = "a-1-nova-api-container-cbd7b73e"
+    assert names.service(name, host="a-1-nova") == "api"

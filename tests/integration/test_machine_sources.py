@@ -45,11 +45,13 @@ class Keys:
             capture_output=True,
         ).stdout
 
-    def verification(self, signer: str = "good", **more: bool) -> Verification:
+    def verification(
+        self, signer: str = "good", allow_older: bool = False
+    ) -> Verification:
         return Verification(
             keyring=str(self.ring),
             signers=(self.fingerprints[signer],),
-            **more,
+            allow_older=allow_older,
         )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -25,6 +24,7 @@ from imageprep_client.baremetal.boot import Kernel
 from imageprep_client.baremetal.disks import formats
 from imageprep_client.baremetal.disks.disk import DiskFormat
 from imageprep_client.baremetal.system import Slices, System
+from imageprep_client.host import locks
 from imageprep_client.observer import Observer
 from imageprep_client.programs.qemu import QemuDisk
 
@@ -222,8 +222,8 @@ def _locked(path: Path) -> Iterator[Path]:
     with _opened(path, os.O_NOFOLLOW) as opened:
         if opened.stat().st_uid != os.geteuid():
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-        fcntl.flock(int(opened.name), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield opened
+        with locks.locked(int(opened.name), timeout=0):
+            yield opened
 
 
 def _result(

@@ -46,19 +46,19 @@ def check(parsed_args: argparse.Namespace, log_file: str | None) -> None:
     if not paths:
         return
     # Every `openstack` command imports this module.
-    from imageprep_client.host import files, results
+    from imageprep_client.host import files
 
-    results.check_different(paths.values())
+    files.check_different(paths.values())
     for name, path in paths.items():
         if name in ("report", "report_html"):
             files.check(path)
         if given.get("plan_dir") and isinstance(given["plan_dir"], str):
-            results.check_outside(path, given["plan_dir"])
+            files.check_outside(path, given["plan_dir"])
         others = {key: given[key] for key in given if key not in _RESULTS}
         if name == "output_env_file":
             # An older result may be among the environments.
             others.pop("environment_files", None)
-        results.check_apart(path, _words(others))
+        files.check_apart(path, _words(others))
 
 
 def _words(given: Mapping[str, Any]) -> Iterator[str]:

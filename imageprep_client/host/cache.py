@@ -1,4 +1,4 @@
-"""What is kept between runs, so that registries are asked less.
+"""Content that is kept between runs, to save requests.
 
 Content is kept by its digest, and the caller compares the two whenever it is
 read. A cache that cannot be read or written is passed over: all of it can be
@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from imageprep_client.host import inputs, owners
+from imageprep_client.host.directory import replacing, write_all
 
 _NAME = "imageprep-client"
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -149,20 +150,14 @@ def _write(path: Path, content: bytes) -> None:
     Nothing is made below a directory of a stranger, such as the home of
     another user that sudo kept, nor behind a link of one.
     """
-    temporary = f".{path.name}-{os.getpid()}-{threading.get_ident()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     with (
         contextlib.suppress(OSError, owners.Untrusted),
         contextlib.ExitStack() as stack,
     ):
         parent = _own_directory(path.parent)
         stack.callback(os.close, parent)
-        with open(
-            os.open(temporary, flags | os.O_CLOEXEC, 0o600, dir_fd=parent),
-            "wb",
-        ) as file:
-            file.write(content)
-        os.replace(temporary, path.name, src_dir_fd=parent, dst_dir_fd=parent)
+        with replacing(parent, path.name, 0o600) as file:
+            write_all(file, content)
 
 
 def _own_directory(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""A directory held open: nothing done in it can be led elsewhere.
+"""A directory that is held open: no operation in it can be diverted.
 
 Paths are relative to the directory, with ``/`` between names. Every directory
 on the way is opened relative to the one above it, and symbolic links are never
@@ -86,7 +86,7 @@ class Directory(ReadableDirectory):
 
     @named
     def check_access(self, path: str) -> None:
-        """Find out whether files can be made in a directory.
+        """Check that files can be created in a directory.
 
         :raises PermissionError: when they cannot.
         """
@@ -117,9 +117,11 @@ class Directory(ReadableDirectory):
         with self.create(path, mode) as file:
             write_all(file, content)
 
+    @named
     def replace(
         self,
         path: str,
+        /,
         content: bytes,
         mode: int = 0o644,
         *,
@@ -130,11 +132,15 @@ class Directory(ReadableDirectory):
         :param staging: the directory for the temporary file, by default that
             of the file.
         """
-        if staging is None:
-            staging = path.rpartition("/")[0]
-        with self.staged(staging) as temporary:
-            self.write(temporary, content, mode)
-            self.rename(temporary, path)
+        above, name = self._writable(path)
+        beside = above if staging is None else self._opened.at(staging)
+        _check(beside)
+        with replacing(
+            above.descriptor, name, mode, staging=beside.descriptor
+        ) as file:
+            if self._public:
+                os.fchmod(file.fileno(), mode)
+            write_all(file, content)
 
     @contextlib.contextmanager
     def staged(self, folder: str = "") -> Iterator[str]:
@@ -275,7 +281,7 @@ class Directory(ReadableDirectory):
         self._opened.forget(path)
 
     def link(self, path: str, new: str, *, staging: str) -> bool:
-        """Let `new` be another name of a file.
+        """Hard-link a file.
 
         :param staging: a directory of the same file system.
         :returns: False where only a copy would do.
@@ -292,7 +298,7 @@ class Directory(ReadableDirectory):
 
     @named
     def link_new(self, path: str, new: str) -> None:
-        """Let `new`, which is not there yet, be another name of a file."""
+        """Hard-link a file to a new name."""
         above, name = self._split(path)
         new_above, new_name = self._writable(new)
         os.link(
@@ -337,7 +343,7 @@ class Directory(ReadableDirectory):
 
 
 def _check(directory: OpenDirectory) -> None:
-    """See that nobody else can lead astray what is written there.
+    """Check that no other user controls the directory.
 
     :raises PermissionError: when this user may not write there anyway.
     """
@@ -348,6 +354,33 @@ def _check(directory: OpenDirectory) -> None:
     ):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     raise owners.refused(directory.foreign, directory.foreign.lstat().st_uid)
+
+
+@contextlib.contextmanager
+def replacing(
+    directory: int, name: str, mode: int, *, staging: int | None = None
+) -> Iterator[io.FileIO]:
+    """Write a file that gets its name when the block succeeds.
+
+    Readers see the old file or the new one, whole. A failed block leaves
+    nothing.
+
+    :param directory: a descriptor.
+    :param staging: a descriptor of the directory for the temporary file, on
+        the same file system; by default `directory`.
+    """
+    beside = directory if staging is None else staging
+    temporary = temporary_name()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(temporary, flags | _CLOEXEC, mode, dir_fd=beside)
+        with io.FileIO(descriptor, "w") as file:
+            yield file
+        os.rename(temporary, name, src_dir_fd=beside, dst_dir_fd=directory)
+    finally:
+        # Also the second name of a file that was given its own name again.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=beside)
 
 
 def join(folder: str, name: str) -> str:
@@ -366,7 +399,7 @@ def is_temporary(name: str) -> bool:
 
 
 def write_all(file: io.FileIO, content: bytes) -> None:
-    """Write all of it, however little the system takes at a time."""
+    """Write all bytes, in as many calls as it takes."""
     view = memoryview(content)
     while view:
         view = view[file.write(view) :]

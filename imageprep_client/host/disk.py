@@ -33,8 +33,9 @@ def _translated(
 ) -> errors.StoreError:
     # Of a rename, the place and not the temporary name.
     path = error.filename2 or error.filename or root
-    reason = (error.strerror or str(error)).lower()
+    reason = errors.reason(error)
     if error.errno in _FULL:
+        reason = shortage(root, error)
         free = free_space(root)
         amount = "" if needed is None else f"{needed} bytes needed, "
         return errors.NoSpace(
@@ -52,10 +53,22 @@ def _translated(
 
 def free_space(path: Path) -> int:
     """Bytes that an unprivileged user can still write at or above `path`."""
+    room = os.statvfs(_existing(path))
+    return room.f_bavail * room.f_frsize
+
+
+def shortage(path: Path, error: OSError) -> str:
+    """The reason of an error that tells that a file system is full."""
+    room = os.statvfs(_existing(path))
+    if error.errno == errno.ENOSPC and room.f_files and not room.f_favail:
+        return f"no inodes are left for new files on {_existing(path)}"
+    return errors.reason(error)
+
+
+def _existing(path: Path) -> Path:
     while not path.exists():
         path = path.parent
-    room = os.statvfs(path)
-    return room.f_bavail * room.f_frsize
+    return path
 
 
 def check_room(path: Path, needed: int) -> None:

@@ -1,4 +1,4 @@
-"""Files for results: replaced whole, or not at all, and in no stranger's hand.
+"""Files for results: replaced atomically, never under the control of others.
 
 The directory of a file is opened once. Symbolic links on the way, and one in
 the place of the file, are followed only when they belong to this user or to
@@ -15,12 +15,17 @@ import io
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.host import owners
-from imageprep_client.host.directory import UNLINKABLE, temporary_name
+from imageprep_client.host import disk, owners
+from imageprep_client.host.directory import (
+    UNLINKABLE,
+    replacing,
+    temporary_name,
+    write_all,
+)
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: The kernel follows as many links.
@@ -51,7 +56,7 @@ def write(
     mode: int | None = None,
     backup: bool = False,
 ) -> None:
-    """Let the file at `path` hold `text`, in UTF-8, or these bytes.
+    """Replace the content of a file by a text in UTF-8, or by bytes.
 
     At every moment there is the old file or the new one. When this returns
     the new one survives a power failure; when it raises nothing changed,
@@ -72,7 +77,7 @@ def write(
 
 
 def check(path: str) -> None:
-    """Find out whether `write` could write there; nothing is written.
+    """Check that `write` can write there; nothing is written.
 
     :raises InvalidFile: when it could not, as far as that can be known.
     """
@@ -84,6 +89,48 @@ def check(path: str) -> None:
             effective_ids=True,
         ):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def check_different(paths: Iterable[str]) -> None:
+    """Check that no two results are one file.
+
+    :raises InvalidArgument: for the first that another one has taken.
+    """
+    taken: set[str] = set()
+    for path in paths:
+        target = os.path.realpath(path)
+        if target in taken:
+            raise errors.InvalidArgument(
+                f"{path}: two results cannot be one file",
+                hint="name different files",
+            )
+        taken.add(target)
+
+
+def check_apart(path: str, others: Iterable[str]) -> None:
+    """Check that a result is none of the files that are read.
+
+    :raises InvalidArgument: when it is one.
+    """
+    target = os.path.realpath(path)
+    if any(target == os.path.realpath(other) for other in others):
+        raise errors.InvalidArgument(
+            f"{path}: it was read for this run, and would be replaced",
+            hint="name another file for the result",
+        )
+
+
+def check_outside(path: str, directory: str) -> None:
+    """Check that a result is not in a directory.
+
+    :raises InvalidArgument: when it is.
+    """
+    real = os.path.realpath(directory)
+    if os.path.realpath(path).startswith(f"{real}{os.sep}"):
+        raise errors.InvalidArgument(
+            f"{path}: it is in {directory}, which is no place for results",
+            hint="name a file outside of it",
+        )
 
 
 def append(path: str) -> io.TextIOWrapper:
@@ -185,52 +232,21 @@ def _is_stream(path: str) -> bool:
 def _replace(
     place: _Place, content: bytes, mode: int | None, backup: bool
 ) -> None:
-    with _temporary(place) as temporary:
-        _write_new(place, temporary, content, mode)
-        if backup and place.old:
-            _keep(place)
-        _rename(place, temporary, place.name)
-    _sync_directory(place.directory)
-
-
-@contextlib.contextmanager
-def _temporary(place: _Place) -> Iterator[str]:
-    """A name in the same directory: only there a rename is atomic."""
-    name = temporary_name()
-    try:
-        yield name
-    finally:
-        # A rename between two links of one file leaves both.
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=place.directory)
-
-
-def _rename(place: _Place, name: str, new: str) -> None:
-    os.rename(
-        name, new, src_dir_fd=place.directory, dst_dir_fd=place.directory
-    )
-
-
-def _write_new(
-    place: _Place, temporary: str, content: bytes, mode: int | None
-) -> None:
     fresh = mode is None and place.old is None
     # The umask applies to the fresh file; others stay private until they
     # have their owner and mode, as their content may be secret.
-    with _create(place, temporary, _MODE if fresh else 0o600) as file:
-        file.write(content)
+    with replacing(
+        place.directory, place.name, _MODE if fresh else 0o600
+    ) as file:
+        write_all(file, content)
         if mode is not None:
             os.fchmod(file.fileno(), mode)
         elif place.old:
             _dress(file.fileno(), place.old, place.directory)
-        file.flush()
         os.fsync(file.fileno())
-
-
-def _create(place: _Place, name: str, mode: int) -> io.BufferedWriter:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    descriptor = os.open(name, flags, mode, dir_fd=place.directory)
-    return open(descriptor, "wb")
+        if backup and place.old:
+            _keep(place)
+    _sync_directory(place.directory)
 
 
 def _dress(descriptor: int, old: os.stat_result, directory: int) -> None:
@@ -250,35 +266,32 @@ def _dress(descriptor: int, old: os.stat_result, directory: int) -> None:
 
 
 def _keep(place: _Place) -> None:
-    """Let the backup hold what the file holds; the file stays all the time."""
-    backup = f"{place.name}.backup"
-    with _temporary(place) as temporary:
-        try:
-            os.link(
-                place.name,
-                temporary,
-                src_dir_fd=place.directory,
-                dst_dir_fd=place.directory,
-                follow_symlinks=False,
-            )
-        except OSError as error:
-            if error.errno not in UNLINKABLE:
-                raise
-            _copy(place, temporary)
-        try:
-            _rename(place, temporary, backup)
-        except IsADirectoryError:
-            raise errors.InvalidFile(
-                backup, "is a directory, the backup cannot be written"
-            ) from None
+    """Keep the old content as a backup; the file exists all the time."""
+    backup, temporary = f"{place.name}.backup", temporary_name()
+    at = {"src_dir_fd": place.directory, "dst_dir_fd": place.directory}
+    try:
+        os.link(place.name, temporary, follow_symlinks=False, **at)
+        os.rename(temporary, backup, **at)
+    except IsADirectoryError:
+        raise errors.InvalidFile(
+            backup, "is a directory, the backup cannot be written"
+        ) from None
+    except OSError as error:
+        if error.errno not in UNLINKABLE:
+            raise
+        _copy(place, backup)
+    finally:
+        # A rename between two links of one file leaves both.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=place.directory)
 
 
-def _copy(place: _Place, temporary: str) -> None:
+def _copy(place: _Place, new_name: str) -> None:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(place.name, flags, dir_fd=place.directory)
     with (
         open(descriptor, "rb") as old,
-        _create(place, temporary, 0o600) as new,
+        replacing(place.directory, new_name, 0o600) as new,
     ):
         shutil.copyfileobj(old, new)
         os.fchmod(new.fileno(), os.fstat(descriptor).st_mode & 0o775)
@@ -320,8 +333,9 @@ def _translate(path: str, error: OSError) -> errors.ImagePrepError:
         )
     if error.errno == errno.ENXIO:
         return errors.InvalidFile(path, "is not a regular file")
-    reason = (error.strerror or "unknown reason").lower()
+    reason = errors.reason(error)
     if error.errno in _NO_SPACE:
+        reason = disk.shortage(Path(directory), error)
         return errors.NoSpace(
             f"{path}: cannot be written: {reason}",
             hint=f"make room in {directory}",

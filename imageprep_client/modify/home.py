@@ -8,7 +8,6 @@ ends, so an entry that nobody has locked is abandoned.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from imageprep_client import errors
+from imageprep_client.host import locks
 from imageprep_client.programs.buildah import Buildah
 
 _NAME = "imageprep"
@@ -48,8 +48,8 @@ def locked(directory: Path, *, wait: bool = True) -> Iterator[None]:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     descriptor = os.open(directory, flags)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
+        with locks.locked(descriptor, timeout=None if wait else 0):
+            yield
     finally:
         os.close(descriptor)
 

@@ -147,7 +147,7 @@ class DirectoryFiles:
                 ) from error
             except OSError as error:
                 raise errors.PlanError(
-                    f"plan {self.name}: {_reason(error)}",
+                    f"plan {self.name}: {errors.reason(error)}",
                     hint="name the directory that has"
                     f" {base.PLAN_ENVIRONMENT} in it",
                 ) from error
@@ -247,7 +247,7 @@ class DirectoryFiles:
                 self, path, f"{what}: {error}", error.hint
             ) from error
         except OSError as error:
-            problem = f"{what}: {_reason(error)}"
+            problem = f"{what}: {errors.reason(error)}"
             if error.errno in _FULL:
                 raise errors.NoSpace(
                     f"plan {self.name}: {path}: {problem}",
@@ -290,10 +290,6 @@ class DirectoryFiles:
                     )
                 names.extend(target.split("/")[::-1])
         return "/".join(place)
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or "unknown reason").lower()
 
 
 def _lock_owner(descriptor: int) -> str:

@@ -114,9 +114,8 @@ def _plans_in(directory: str) -> Iterator[str]:
     try:
         names = os.listdir(directory)
     except OSError as error:
-        reason = (error.strerror or "unknown reason").lower()
         raise errors.InvalidArgument(
-            f"{directory}: {reason}",
+            f"{directory}: {errors.reason(error)}",
             hint="name a plan, or a directory that has plans in it",
         ) from error
     for name in names:

@@ -136,7 +136,7 @@ def _attached(
 ) -> Sequence[Signature]:
     """Under the tag of cosign or, where there is none, by referrers."""
     try:
-        tagged = source.resolve(f"{tag_of(subject.digest)}.sig")
+        tagged = _resolve(source, f"{tag_of(subject.digest)}.sig")
         artifacts: Sequence[Descriptor] = [tagged]
     except errors.NotFound:
         artifacts = _referrers(source, subject)
@@ -155,6 +155,13 @@ def _attached(
             )
         found += _layers(source, manifest)
     return found
+
+
+def _resolve(source: base.ReadableStore, tag: str) -> Descriptor:
+    """The manifest of a tag; one request brings its bytes, too."""
+    if isinstance(source, base.ReadsAhead):
+        return source.resolve_ahead(tag)
+    return source.resolve(tag)
 
 
 def _referrers(

@@ -8,7 +8,7 @@ from typing import Any
 from imageprep_client import errors
 from imageprep_client.container.request import PrepareRequest, PrepareResult
 from imageprep_client.heat import environment, parameters
-from imageprep_client.host import files, results
+from imageprep_client.host import files
 from imageprep_client.observer import Observer
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.reference import Reference
@@ -28,7 +28,7 @@ def check(request: PrepareRequest, plan: Plan | None) -> None:
     paths = _paths(request)
     for path in paths:
         files.check(path)
-    results.check_different(paths)
+    files.check_different(paths)
     if plan is not None and not (request.dry_run or request.carry):
         plan.check_writable()
 
@@ -51,7 +51,7 @@ def spare(
     written = [layer.path for layer in layers if not _is_result(layer)]
     for path in _paths(request):
         older = path == request.output_env_file
-        results.check_apart(path, [*inputs, *written] if older else read)
+        files.check_apart(path, [*inputs, *written] if older else read)
 
 
 def _paths(request: PrepareRequest) -> list[str]:

@@ -7,7 +7,6 @@ because a PID means nothing elsewhere.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import os
@@ -20,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.host import locks
 
 #: The prefix of all temporary names.
 PREFIX = "imageprep-"
@@ -85,21 +85,22 @@ def temporary(environment: Mapping[str, str] = os.environ) -> Iterator[Path]:
                 _remove_if_abandoned(left)
         path.mkdir(mode=0o700)
         lock = _opened(path)
-        fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
         raise errors.LocalStorageError(
-            f"{above}: {reason}",
+            f"{above}: {errors.reason(error)}",
             hint="name a directory for temporary files with TMPDIR",
         ) from error
     try:
-        yield path
+        with locks.locked(lock):
+            try:
+                yield path
+            finally:
+                # A thread of a stopped copy may still make one more file. A
+                # later run removes files that cannot be removed now.
+                shutil.rmtree(path, ignore_errors=True)
+                if path.exists():
+                    shutil.rmtree(path, ignore_errors=True)
     finally:
-        # A thread of a stopped copy may still make one more file. A later
-        # run removes files that cannot be removed now.
-        shutil.rmtree(path, ignore_errors=True)
-        if path.exists():
-            shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
 
 
@@ -125,8 +126,8 @@ def _remove_if_abandoned(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError, BlockingIOError):
         lock = _opened(path)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path, ignore_errors=True)
+            with locks.locked(lock, timeout=0):
+                shutil.rmtree(path, ignore_errors=True)
         finally:
             os.close(lock)
 

@@ -185,16 +185,9 @@ def _split(path: str, key: str, value: str) -> list[str]:
 
 def _of_unit(unit: Mapping[str, str]) -> list[str]:
     """Options that do without systemd what the unit does with it."""
-    words = []
-    restart = {"always": "always", "on-failure": "on-failure"}.get(
-        unit.get("Restart", "")
-    )
-    if restart:
-        words.append(f"--restart={restart}")
-    seconds = unit.get("TimeoutStopSec", "").removesuffix("s")
-    if seconds.isdigit():
-        words.append(f"--stop-timeout={seconds}")
-    return words
+    restart = unit.get("Restart", "")
+    known = restart in ("always", "on-failure")
+    return [f"--restart={restart}"] if known else []
 
 
 def render(service: Service, image: str, environment_files: list[str]) -> str:

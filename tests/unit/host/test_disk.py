@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.host import disk
+from imageprep_client.host import disk, files
 
 
 def _fails(error: BaseException) -> Callable[..., None]:
@@ -111,3 +112,25 @@ def test_reserve_of_a_large_disk(
     free -= 1
     with pytest.raises(errors.NoSpace):
         reserve.check()
+
+
+@pytest.mark.needs_root
+def test_no_inodes(tmp_path: Path) -> None:
+    """A disk with room and without inodes says what it lacks."""
+    disk_path = tmp_path / "disk"
+    disk_path.mkdir()
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "nr_inodes=2", "tmpfs", disk_path],
+        check=True,
+    )
+    try:
+        (disk_path / "last").touch()
+        with pytest.raises(errors.NoSpace, match="no inodes are left"):
+            files.write(str(disk_path / "result"), "text")
+        with (
+            pytest.raises(errors.NoSpace, match="no inodes are left"),
+            disk.reported(disk_path),
+        ):
+            (disk_path / "blob").touch()
+    finally:
+        subprocess.run(["umount", disk_path], check=True)

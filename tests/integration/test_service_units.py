@@ -1,0 +1,133 @@
+"""Containers that units of systemd own, with a systemctl that records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.client.service import SwapPolicy
+from imageprep_client.service import units
+from tests import servers
+from tests.podman_host import PodmanHost, answer, service
+
+pytestmark = pytest.mark.needs_root
+
+QUICK = SwapPolicy(min_healthy=0.1, healthy_deadline=30)
+#: Starts and stops as a unit of TripleO does; a restart makes the container
+#: of a Quadlet file anew, with the image of its drop-in.
+_SYSTEMCTL = """#!/bin/sh
+echo "$*" >> "{log}"
+case "$1" in
+start) podman start nova_compute ;;
+stop) podman stop nova_compute ;;
+restart)
+    image=$(sed -n 's/^Image=//p' {quadlet}.d/*.conf)
+    podman rm --force --time=1 nova_compute
+    podman run --detach --name=nova_compute --network=host \
+        --env=PORT={port} --label=PODMAN_SYSTEMD_UNIT={unit} \
+        "$image" /bin/sh /serve ;;
+show) echo not-found ;;
+esac
+"""
+
+
+@pytest.fixture(scope="module")
+def images(podman_site: PodmanHost) -> list[str]:
+    """Two versions of a service."""
+    return [podman_site.image("nova", version) for version in "12"]
+
+
+class Host:
+    """Directories of systemd and Quadlet, and what systemctl was told."""
+
+    def __init__(self, directory: Path) -> None:
+        self.log = directory / "log"
+        self.units = directory / "units"
+        self.quadlets = directory / "quadlets"
+        self.port = servers.free_port()
+        self.programs = directory / "bin"
+        for path in (self.units, self.quadlets, self.programs):
+            path.mkdir()
+        self.quadlet = self.quadlets / "edpm_nova_compute.container"
+        program = self.programs / "systemctl"
+        program.write_text(
+            _SYSTEMCTL.format(
+                log=self.log,
+                quadlet=self.quadlet,
+                port=self.port,
+                unit="edpm_nova_compute.service",
+            )
+        )
+        program.chmod(0o755)
+
+    def told(self) -> list[str]:
+        """The commands that change something."""
+        return [
+            line
+            for line in self.log.read_text().splitlines()
+            if not line.startswith("show")
+        ]
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    found = Host(tmp_path)
+    monkeypatch.setenv("PATH", str(found.programs), prepend=":")
+    monkeypatch.setattr(units, "_UNITS", (found.units,))
+    monkeypatch.setattr(units, "_QUADLETS", (found.quadlets,))
+    return found
+
+
+def test_tripleo(
+    podman_host: PodmanHost, images: list[str], host: Host
+) -> None:
+    """A unit of TripleO is stopped, and starts the new container."""
+    pidfile = podman_host.directory / "nova_compute.pid"
+    declared = [
+        service(image, host.port, restart="no", conmon_pidfile=str(pidfile))
+        for image in images
+    ]
+    node = podman_host.node()
+    node.start(podman_host.inputs({"nova_compute": declared[0]}), [], QUICK)
+    (host.units / "tripleo_nova_compute.service").write_text(
+        "[Service]\nExecStart=/usr/bin/podman start nova_compute\n"
+    )
+    node.upgrade(podman_host.inputs({"nova_compute": declared[1]}), [], QUICK)
+    assert answer(host.port) == "2"
+    unit = "-- tripleo_nova_compute.service"
+    assert host.told() == [f"stop {unit}", f"start {unit}"]
+    state = podman_host.inspect("nova_compute")["State"]
+    assert int(pidfile.read_text()) == state["ConmonPid"]
+    (status,) = node.statuses()
+    assert status.owner == "tripleo_nova_compute.service"
+
+
+def test_quadlet(
+    podman_host: PodmanHost, images: list[str], host: Host
+) -> None:
+    """A Quadlet file gets a drop-in with the digest, and a restart."""
+    node = podman_host.node()
+    declared = [service(image, host.port, restart="no") for image in images]
+    node.start(podman_host.inputs({"nova_compute": declared[0]}), [], QUICK)
+    text = f"[Container]\nContainerName=nova_compute\nImage={images[0]}\n"
+    host.quadlet.write_text(text)
+    node.upgrade(podman_host.inputs({"nova_compute": declared[1]}), [], QUICK)
+    assert answer(host.port) == "2"
+    unit = "-- edpm_nova_compute.service"
+    assert host.told() == ["daemon-reload", f"restart {unit}"]
+    assert host.quadlet.read_text() == text
+    node.rollback(["nova_compute"], 0, QUICK)
+    assert answer(host.port) == "1"
+
+
+def test_kolla(podman_host: PodmanHost, images: list[str], host: Host) -> None:
+    """kolla's containers are refused, with the command that changes them."""
+    unit = host.units / "kolla-nova_compute-container.service"
+    unit.write_text("[Service]\n")
+    declared = {"nova_compute": service(images[0], host.port)}
+    with pytest.raises(errors.InvalidArgument, match="kolla-ansible") as info:
+        podman_host.node().upgrade(podman_host.inputs(declared), [], QUICK)
+    assert "kolla-ansible upgrade --tags nova" in info.value.hint
+    assert not podman_host.states()

@@ -1,0 +1,113 @@
+"""Declarations: what is read, and each mistake with its file and key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from imageprep_client import errors
+from imageprep_client.service import declaration
+
+_IMAGE = "registry.example.com/nova:1"
+
+
+def parse(**service: Any) -> declaration.Service:
+    """A declaration of one service, with an image unless it has one."""
+    data = {"services": {"one": {"image": _IMAGE, **service}}}
+    return declaration.parse(data, "d.yaml").services["one"]
+
+
+@pytest.mark.parametrize(
+    ("service", "told"),
+    [
+        ({"imagine": 1}, "imagine: unknown key"),
+        ({"image": ""}, "image: invalid"),
+        ({"parameter": "X"}, ": has both an image and a parameter"),
+        ({"image": "UPPER/case:1"}, "image: invalid"),
+        ({"privileged": "yes"}, "privileged: expected a boolean"),
+        ({"volumes": "x"}, "volumes: expected source:/target"),
+        ({"volumes": ["/a:b"]}, r"volumes\[0\]: expected source:/target"),
+        ({"restart": "sometimes"}, "restart: expected one of no, always"),
+        ({"stop_timeout": -1}, "stop_timeout: expected a number from 0 on"),
+        ({"memory": "much"}, "memory: expected a size"),
+        ({"labels": ["x"]}, r"labels\[0\]: expected NAME=VALUE"),
+        ({"environment": {"A B": "c"}}, "cannot be the name of a variable"),
+        ({"environment": {"A": True}}, "environment.A: expected a string"),
+        ({"env_from": {"A": {}}}, "env_from.A: names no parameter"),
+        ({"env_from": {"A": {"param": "X"}}}, "env_from.A.param: unknown key"),
+        ({"env_file": "x.env"}, "env_file: expected an absolute path"),
+        ({"command": "run it"}, "command: expected a list"),
+        ({"depends_on": ["two"]}, "depends_on: two: no such service"),
+        ({"depends_on": ["one"]}, "depends_on: these depend on each other"),
+        ({"health": {}}, "health: expected one of tcp, http and command"),
+        ({"health": {"tcp": "x"}}, "health.tcp: expected HOST:PORT"),
+        ({"health": {"tcp": "x:0"}}, "health.tcp: expected HOST:PORT"),
+        ({"wait_for": {"http": "ftp://x"}}, "wait_for.http: expected a URL"),
+        ({"health": {"tcp": "x:1", "interval": 0}}, "health.interval"),
+        ({"preflight": {"modules": ["../x"]}}, r"preflight.modules\[0\]"),
+        ({"preflight": {"module": []}}, "preflight.module: unknown key"),
+        ({"podman_args": ["--name=x"]}, r"podman_args\[0\]: --name cannot"),
+        ({"devices": ["kvm"]}, r"devices\[0\]: expected a path"),
+        ({"user": "a\nb"}, "user: has a line break"),
+    ],
+)
+def test_mistake(service: dict[str, Any], told: str) -> None:
+    """A mistake is one line with the file and the key."""
+    with pytest.raises(
+        errors.InvalidFile, match=rf"services\.one\.?{told}|{told}"
+    ) as info:
+        parse(**service)
+    assert str(info.value).startswith("d.yaml: services.one")
+    assert "\n" not in str(info.value)
+
+
+def test_no_image() -> None:
+    """A service without an image is refused."""
+    with pytest.raises(errors.InvalidFile, match=r"services\.one: has no im"):
+        declaration.parse({"services": {"one": {"pid": "host"}}}, "d.yaml")
+
+
+def test_round_trip() -> None:
+    """What is written is read again as it was."""
+    service = parse(
+        command=["/bin/x", "-y", 3],
+        privileged=True,
+        network="host",
+        user=42436,
+        volumes=["/a:/b:ro", "named:/c"],
+        labels={"k": "v"},
+        environment={"A": 1, "B": "multi\nline"},
+        env_from={"C": {"parameter": "RpcPassword"}},
+        survivors=["qemu-*"],
+        preflight={"modules": ["kvm"]},
+        wait_for={"tcp": "[::1]:5672", "retries": 3},
+        health={"command": ["true"], "interval": 0.5},
+        podman_args=["--init"],
+    )
+    text = declaration.render([service])
+    parsed = declaration.parse(yaml.safe_load(text), "d.yaml")
+    assert parsed.services["one"] == service
+
+
+def test_order() -> None:
+    """Services come after those that they depend on."""
+    services = {
+        "c": {"image": _IMAGE, "depends_on": ["b"]},
+        "b": {"image": _IMAGE, "depends_on": ["a"]},
+        "a": {"image": _IMAGE},
+    }
+    parsed = declaration.parse({"services": services}, "d.yaml")
+    assert [one.name for one in parsed.select([])] == ["a", "b", "c"]
+    assert [one.name for one in parsed.select(["c", "a"])] == ["a", "c"]
+    assert [one.name for one in parsed.dependants(["a"])] == ["b", "c"]
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    """A file without services is refused."""
+    path = tmp_path / "d.yaml"
+    path.write_text("services: {}\n")
+    with pytest.raises(errors.InvalidFile, match="no services"):
+        declaration.load(str(path))

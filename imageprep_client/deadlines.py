@@ -18,7 +18,8 @@ class Deadline:
 
     :param left: seconds from now on.
     :param limit: seconds that the work may take in all, for messages.
-    :param what: the object of the work, for messages, where nobody adds it.
+    :param what: the object of the work, for messages; empty if the caller
+        adds it.
     :ivar last: the last failure, or None.
     """
 
@@ -81,10 +82,10 @@ def within(seconds: float | None, what: str) -> Iterator[None]:
 def check(
     pause: float = 0.0, failure: errors.ImagePrepError | None = None
 ) -> None:
-    """See that there is time for a pause.
+    """Check that there is time left for a pause.
 
     :param failure: the reason for the pause.
-    :raises OutOfTime: when there is not.
+    :raises OutOfTime: if there is not.
     """
     deadline = _current.get()
     if deadline is None:
@@ -95,7 +96,7 @@ def check(
 
 
 def bounded(seconds: float) -> float:
-    """So many seconds, or those that are left."""
+    """The seconds, or those that are left if they are fewer."""
     deadline = _current.get()
     if deadline is None:
         return seconds

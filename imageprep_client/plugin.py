@@ -10,6 +10,9 @@ import argparse
 import logging
 import os
 import re
+import signal
+import sys
+import threading
 from typing import Any
 
 API_NAME = "image_prepare"
@@ -55,6 +58,33 @@ _SHOWN = frozenset(
 _OPTION = re.compile(
     r"(--[a-z0-9-]+)([ =])(.*?)(?= -| image-prepare |$)", re.DOTALL
 )
+
+
+def stop_early(number: int, frame: object) -> None:
+    """End a command that has not begun, without a traceback.
+
+    Later the shell and the command handle SIGINT themselves.
+    """
+    # Nothing may be imported or flushed: the shell is in the middle of that.
+    os.write(2, b"stopped; nothing was done\n")
+    os._exit(128 + number)
+
+
+def _catch_early_interrupts() -> None:
+    """Handle SIGINT from now until an ``image-prepare`` command begins.
+
+    Of the start of the shell this covers all but the imports before this
+    module, about a half.
+    """
+    if (
+        "image-prepare" in sys.argv[1:]
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ):
+        signal.signal(signal.SIGINT, stop_early)
+
+
+_catch_early_interrupts()
 
 
 def is_secret(option: str) -> bool:

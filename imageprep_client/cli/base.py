@@ -343,6 +343,8 @@ def _terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    if signal.getsignal(signal.SIGINT) is plugin.stop_early:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     before = {
         number: signal.signal(number, terminate)
         for number in (signal.SIGTERM, signal.SIGHUP)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import sys
 import threading
 import time
@@ -45,6 +46,7 @@ class Progress(Observer):
         stream = stream or sys.stderr or io.StringIO()
         self._terminal = stream.isatty() if terminal is None else terminal
         self._stream = _Lasting(stream)
+        self._logs = _Redirected(stream, self._say)
         self._clock = clock
         self._lock = threading.Lock()
         self._live: Live | None = None
@@ -130,10 +132,12 @@ class Progress(Observer):
                 refresh_per_second=_PER_SECOND,
             )
             self._live.start()
+            self._logs.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         if self._live is not None:
+            self._logs.stop()
             self._live.stop()
             self._live = None
 
@@ -225,3 +229,44 @@ class _Lasting:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+class _Redirected:
+    """The log handlers of a stream, whose lines go elsewhere meanwhile.
+
+    With ``-v`` the shell logs to the terminal that the line is drawn on.
+
+    :param say: called with each line.
+    """
+
+    def __init__(self, stream: TextIO, say: Callable[[str], None]) -> None:
+        self._stream = stream
+        self._say = say
+        self._pending = ""
+        self._handlers: list[logging.StreamHandler[Any]] = []
+
+    def start(self) -> None:
+        """Take the place of the stream in the handlers of all loggers."""
+        for handler in logging.getLogger().handlers:
+            if (
+                isinstance(handler, logging.StreamHandler)
+                and handler.stream is self._stream
+            ):
+                handler.setStream(self)
+                self._handlers.append(handler)
+
+    def stop(self) -> None:
+        """Give the stream back to the handlers."""
+        for handler in self._handlers:
+            handler.setStream(self._stream)
+        self._handlers.clear()
+
+    def write(self, text: str) -> int:
+        """Collect text until a line is complete."""
+        *lines, self._pending = f"{self._pending}{text}".split("\n")
+        for line in lines:
+            self._say(line)
+        return len(text)
+
+    def flush(self) -> None:
+        """Complete lines are shown at once; there is nothing to flush."""

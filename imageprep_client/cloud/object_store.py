@@ -162,7 +162,7 @@ class ObjectStore:
                 method,
                 headers=dict(headers or {}),
                 timeout=once or _TIMEOUT,
-                # What is sent has passwords in it.
+                # The content has passwords in it.
                 log=False,
                 **(_ONCE if once else self._retries),
                 **more,

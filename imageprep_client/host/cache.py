@@ -1,4 +1,4 @@
-"""What is kept between runs, so that registries are asked less.
+"""Content that is kept between runs, to save requests.
 
 Content is kept by its digest, and the caller compares the two whenever it is
 read. A cache that cannot be read or written is passed over: all of it can be

@@ -1,4 +1,4 @@
-"""A directory held open: nothing done in it can be led elsewhere.
+"""A directory that is held open: no operation in it can be diverted.
 
 Paths are relative to the directory, with ``/`` between names. Every directory
 on the way is opened relative to the one above it, and symbolic links are never
@@ -86,7 +86,7 @@ class Directory(ReadableDirectory):
 
     @named
     def check_access(self, path: str) -> None:
-        """Find out whether files can be made in a directory.
+        """Check that files can be created in a directory.
 
         :raises PermissionError: when they cannot.
         """
@@ -281,7 +281,7 @@ class Directory(ReadableDirectory):
         self._opened.forget(path)
 
     def link(self, path: str, new: str, *, staging: str) -> bool:
-        """Let `new` be another name of a file.
+        """Hard-link a file.
 
         :param staging: a directory of the same file system.
         :returns: False where only a copy would do.
@@ -298,7 +298,7 @@ class Directory(ReadableDirectory):
 
     @named
     def link_new(self, path: str, new: str) -> None:
-        """Let `new`, which is not there yet, be another name of a file."""
+        """Hard-link a file to a new name."""
         above, name = self._split(path)
         new_above, new_name = self._writable(new)
         os.link(
@@ -343,7 +343,7 @@ class Directory(ReadableDirectory):
 
 
 def _check(directory: OpenDirectory) -> None:
-    """See that nobody else can lead astray what is written there.
+    """Check that no other user controls the directory.
 
     :raises PermissionError: when this user may not write there anyway.
     """
@@ -399,7 +399,7 @@ def is_temporary(name: str) -> bool:
 
 
 def write_all(file: io.FileIO, content: bytes) -> None:
-    """Write all of it, however little the system takes at a time."""
+    """Write all bytes, in as many calls as it takes."""
     view = memoryview(content)
     while view:
         view = view[file.write(view) :]

@@ -1,4 +1,4 @@
-"""Files for results: replaced whole, or not at all, and in no stranger's hand.
+"""Files for results: replaced atomically, never under the control of others.
 
 The directory of a file is opened once. Symbolic links on the way, and one in
 the place of the file, are followed only when they belong to this user or to
@@ -56,7 +56,7 @@ def write(
     mode: int | None = None,
     backup: bool = False,
 ) -> None:
-    """Let the file at `path` hold `text`, in UTF-8, or these bytes.
+    """Replace the content of a file by a text in UTF-8, or by bytes.
 
     At every moment there is the old file or the new one. When this returns
     the new one survives a power failure; when it raises nothing changed,
@@ -77,7 +77,7 @@ def write(
 
 
 def check(path: str) -> None:
-    """Find out whether `write` could write there; nothing is written.
+    """Check that `write` can write there; nothing is written.
 
     :raises InvalidFile: when it could not, as far as that can be known.
     """
@@ -266,7 +266,7 @@ def _dress(descriptor: int, old: os.stat_result, directory: int) -> None:
 
 
 def _keep(place: _Place) -> None:
-    """Let the backup hold what the file holds; the file stays all the time."""
+    """Keep the old content as a backup; the file exists all the time."""
     backup, temporary = f"{place.name}.backup", temporary_name()
     at = {"src_dir_fd": place.directory, "dst_dir_fd": place.directory}
     try:

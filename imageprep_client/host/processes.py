@@ -42,7 +42,7 @@ def end_marked(token: str, directory: Path) -> None:
         for process in found:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(process, signal.SIGKILL)
-        # Who reaps them is another: there is nothing to wait on.
+        # Another process reaps them: there is nothing to wait on.
         time.sleep(0.01)
 
 

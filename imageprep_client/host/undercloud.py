@@ -57,7 +57,7 @@ def are_one(registry: str, other: str) -> bool:
 
 
 def advice(registry: str) -> str:
-    """What may help where `registry` refuses connections.
+    """Advice for a `registry` that refuses connections.
 
     :param registry: ``host[:port]``.
     :returns: empty when it is another host's.

@@ -1,9 +1,9 @@
-"""HTTP/1.1 over direct connections, in few steps (RFC 9112).
+"""HTTP/1.1 over direct connections (RFC 9112).
 
-A run is thousands of small exchanges, and what a general client does for each
-of them was a third of its processor time (see the record of decisions, 12).
-Here is what a registry needs of HTTP: one exchange at a time on connections
-that are kept.
+A run makes thousands of small exchanges, for which a general client needs a
+third of the processor time (see the record of decisions, 12). This module has
+the part of HTTP that registries need: one exchange at a time over persistent
+connections.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from imageprep_client.http.messages import Broken, ResponseHead
 #: Bytes of an answer's head, and of what chunks have around them.
 _MAX_HEAD = 64 * 1024
 _MAX_LINE = 4096
-#: Answers before the answer, such as 103: more are an attack.
+#: Interim responses, such as 103, before the final one; more are an attack.
 _MAX_INTERIM = 16
 _RECEIVE = 16 * 1024
 
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
-#: Methods that may be sent again where no answer came.
+#: Methods that may be sent again if there was no response.
 _SAFE = frozenset({"GET", "HEAD"})
 #: Seconds to connect, and for each step after that.
 Timeout = tuple[float, float]
-#: Connects to an origin, within so many seconds.
+#: Connects to an origin within a number of seconds.
 Connect = Callable[[urls.Origin, float], socket.socket]
 
 
 class Body(Protocol):
-    """A body that is streamed; its length goes into Content-Length."""
+    """A streamed body; its length becomes Content-Length."""
 
     def __iter__(self) -> Iterator[bytes]: ...
 
@@ -45,7 +45,7 @@ class Body(Protocol):
 
 
 class RawResponse(Protocol):
-    """An answer whose body is read as it comes."""
+    """A response whose body is read as it arrives."""
 
     @property
     def status(self) -> int: ...
@@ -58,16 +58,16 @@ class RawResponse(Protocol):
         ...
 
     def close(self) -> None:
-        """Have done with it, read or not."""
+        """Release the connection, whether the body was read or not."""
         ...
 
 
 class _Connection:
-    """One connection, and what was received on it but not used yet.
+    """A connection with the bytes that were received but not used yet.
 
-    :param idle: where it is kept when it may serve again.
-    :param kept: how many there are at most.
-    :ivar heard: whether anything came since the last request.
+    :param idle: the connections that are ready for another exchange.
+    :param kept: the maximum number of idle connections.
+    :ivar heard: whether bytes arrived since the last request.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class _Connection:
         self.heard = False
 
     def is_usable(self) -> bool:
-        """Whether the server has neither closed it nor said more."""
+        """Whether the server neither closed it nor sent more bytes."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         return not poll.poll(0)
@@ -98,11 +98,11 @@ class _Connection:
         body: bytes | Body | None,
         timeout: Timeout,
     ) -> DirectResponse:
-        """One exchange, up to the head of its answer."""
+        """Send a request and read the head of the response."""
         connecting, self._patience = timeout
         each = self._patience
         try:
-            # A registry whose disk is busy may stop to read for a while.
+            # A registry with a busy disk may pause its reading.
             self._wait_for(each if body is None else max(connecting, each))
             self.heard = False
             self._send(head, body)
@@ -120,7 +120,7 @@ class _Connection:
             for piece in body:
                 self._socket.sendall(piece)
         except (BrokenPipeError, ConnectionResetError):
-            # Who does not want the body may have said so.
+            # The server may have refused the body in its response.
             if not body:
                 raise
             self._is_whole = False
@@ -134,7 +134,7 @@ class _Connection:
         raise Broken("no final answer")
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes, from one look at the socket; b"" at its end."""
+        """Read up to `size` bytes with one call; b"" at the end."""
         if self._rest:
             data, self._rest = self._rest[:size], self._rest[size:]
             return data
@@ -142,14 +142,14 @@ class _Connection:
         return self._socket.recv(size)
 
     def line(self) -> bytes:
-        """One line, with its end."""
+        """Read one line with its end."""
         return self._up_to(b"\r\n", _MAX_LINE)
 
     def begin(self) -> None:
-        """Start the timeout of all that is read up to a mark from here on.
+        """Start the timeout for reading up to a mark.
 
-        The timeout of the socket bounds each wait only, so a byte at a time
-        could make a head last for ever.
+        The timeout of the socket bounds single reads only, so that a server
+        could send a head byte by byte for ever.
         """
         self._deadline = time.monotonic() + self._patience
 
@@ -178,10 +178,10 @@ class _Connection:
             self._timeout = timeout
 
     def done(self, *, again: bool) -> None:
-        """Keep it for another exchange, if it may and can have one."""
+        """Keep the connection for another exchange, or close it."""
         if isinstance(self._socket, ssl.SSLSocket):
             again = again and not self._socket.pending()
-        # What came behind the answer belongs to no request.
+        # Bytes after the response belong to no request.
         again = again and self._is_whole and not self._rest
         if again and len(self._idle) < self._kept:
             self._idle.append(self)
@@ -189,14 +189,14 @@ class _Connection:
             self.close()
 
     def close(self) -> None:
-        """Close it, whatever is under way."""
+        """Close the connection immediately."""
         self._socket.close()
 
 
 class DirectResponse:
-    """An answer whose body is read as it comes.
+    """A response over a direct connection.
 
-    Once it is read to its end, its connection serves others.
+    The connection is used again after the body was read to its end.
     """
 
     def __init__(
@@ -208,8 +208,7 @@ class DirectResponse:
         self._left = head.length(method)
         chunked = self._left is None and head.is_chunked
         self._chunks = _Chunks(connection) if chunked else None
-        # Where nothing says how long the body is, it ends with the
-        # connection.
+        # A body without a length ends with the connection.
         self._again = head.keeps_alive and (chunked or self._left is not None)
         if self._left == 0:
             self._end()
@@ -240,14 +239,14 @@ class DirectResponse:
             self._connection = None
 
     def close(self) -> None:
-        """Have done with it; what is not read closes the connection."""
+        """Release the connection; it is closed if the body was not read."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
 
 class _Chunks:
-    """A body in chunks (RFC 9112, section 7.1)."""
+    """A chunked body (RFC 9112, section 7.1)."""
 
     def __init__(self, connection: _Connection) -> None:
         self._connection = connection
@@ -288,10 +287,10 @@ class _Chunks:
 
 
 class Connections:
-    """Connections to servers, kept while they are of use.
+    """Persistent connections to servers.
 
-    :param connect: makes one.
-    :param kept: how many idle ones are kept for each origin.
+    :param connect: makes a connection.
+    :param kept: the maximum number of idle connections of an origin.
     """
 
     def __init__(self, connect: Connect, kept: int) -> None:
@@ -307,10 +306,10 @@ class Connections:
         body: bytes | Body | None,
         timeout: Timeout,
     ) -> DirectResponse:
-        """Send a request; the answer is given when its head is there.
+        """Send a request; returns after the head of the response arrived.
 
-        :raises OSError: `Broken` among them; the connection is closed then.
-        :raises ServerFault: for what cannot be said in a head.
+        :raises OSError: and its subclass `Broken`; the connection is closed.
+        :raises ServerFault: if a header cannot be sent.
         """
         origin = urls.origin(url)
         length = None if body is None else len(body)
@@ -323,8 +322,8 @@ class Connections:
             try:
                 return kept.send(method, head, body, timeout)
             except ConnectionError:
-                # A server closes an idle connection whenever it likes: this
-                # request may have met that (RFC 9110, section 9.2.2).
+                # Servers close idle connections at any time, also while a
+                # request is on its way (RFC 9110, section 9.2.2).
                 if kept.heard or method not in _SAFE:
                     raise
                 break
@@ -334,14 +333,14 @@ class Connections:
         )
 
     def close(self) -> None:
-        """Close those that nobody uses."""
+        """Close all idle connections."""
         for idle in self._idle.values():
             while (kept := _pop(idle)) is not None:
                 kept.close()
 
 
 def _pop(idle: collections.deque[_Connection]) -> _Connection | None:
-    """The one that was used last, which is most surely still good."""
+    """The connection that was used last, and is least likely closed."""
     try:
         return idle.pop()
     except IndexError:

@@ -1,4 +1,4 @@
-"""Limits on the time that a server may take."""
+"""Limits on the time that responses take."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-#: Bytes a second; a body that comes more slowly is given up.
+#: Bytes a second; slower bodies are abandoned.
 LEAST_SPEED = 8 * 1024
 
 
 class TooSlow(TimeoutError):
-    """A body comes more slowly than `LEAST_SPEED`."""
+    """A body arrives more slowly than `LEAST_SPEED`."""
 
 
 class Pace:
-    """Sees that a body comes at least at `LEAST_SPEED`.
+    """Checks that a body arrives at least at `LEAST_SPEED`.
 
-    Only the time spent waiting for the server counts, so a slow reader ends
-    nothing. In each `patience` seconds of waiting, `patience` times the
+    Only the time spent waiting for the server counts, so that slow consumers
+    are permitted. In each `patience` seconds of waiting, `patience` times the
     least speed must arrive.
 
     :param patience: seconds.
@@ -37,9 +37,9 @@ class Pace:
         self._received = 0
 
     def read(self, receive: Callable[[int], bytes], size: int) -> bytes:
-        """What `receive` gives.
+        """Call `receive`, and check the speed.
 
-        :raises TooSlow: when the body does not come fast enough.
+        :raises TooSlow: if the body arrives too slowly.
         """
         begin = self._clock()
         data = receive(size)
@@ -53,23 +53,23 @@ class Pace:
 
 
 class TimedReader(io.RawIOBase):
-    """Reads a socket until a deadline, however the bytes are spread.
+    """Reads a socket until a deadline.
 
-    The timeout of a socket bounds each wait; a server that sends a byte at
-    a time could make a line of them last for ever.
+    The timeout of a socket bounds single reads only, so that a server could
+    send a line byte by byte for ever.
     """
 
     def __init__(self, source: socket.socket) -> None:
         super().__init__()
         self._source = source
-        # Counts as a user of the socket, which closes with its last one.
+        # Keeps the socket open until this reader is closed.
         self._raw = source.makefile("rb", buffering=0)
         self._patience = source.gettimeout()
         self._deadline = 0.0
         self.renew()
 
     def renew(self) -> None:
-        """Begin to count the socket's timeout anew."""
+        """Restart the timeout."""
         self._deadline = time.monotonic() + (self._patience or 0.0)
 
     def readable(self) -> bool:
@@ -84,7 +84,7 @@ class TimedReader(io.RawIOBase):
         try:
             return self._raw.readinto(buffer) or 0
         finally:
-            # A later request on this connection has the whole time.
+            # A later request on this connection gets the full timeout.
             self._source.settimeout(self._patience)
 
     def close(self) -> None:
@@ -93,9 +93,9 @@ class TimedReader(io.RawIOBase):
 
 
 class TimedResponse(http.client.HTTPResponse):
-    """A response whose head comes within the timeout of its connection.
+    """A response whose head arrives within the timeout of its connection.
 
-    So does the framing of each piece of its body.
+    The framing of each part of its body does, too.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The heads of requests and of answers (RFC 9112)."""
+"""The heads of HTTP requests and responses (RFC 9112)."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from imageprep_client.http import urls
 
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?\r\n")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)\r\n")
-# More digits are no length of anything, and slow to convert.
+# A longer number is no length, and slow to convert.
 LENGTH = re.compile(r"[0-9]{1,18}")
-# Scheme and authority, and what is asked for; a fragment is not sent.
+# Scheme and authority, and the request target; a fragment is not sent.
 _URL = re.compile(r"[^:/?#]+://[^/?#]*([^#]*)")
 _UNSENDABLE = re.compile(r"[^!#-;=?-Z\[\]_a-z~]")
 _SENDABLE = "!#$%&'()*+,/:;=?@[]~"
-#: Methods whose requests say how long their body is, also if there is none.
+#: Methods whose requests have a Content-Length even without a body.
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
 class Broken(ConnectionError):
-    """What came is no answer, or not all of one."""
+    """The response is malformed or incomplete."""
 
 
 def request_head(
     method: str, url: str, headers: Mapping[str, str], length: int | None
 ) -> bytes:
-    """The head of a request, as it is sent.
+    """The bytes of the head of a request.
 
-    :param length: bytes of its body; None when it has none.
-    :raises ServerFault: when a header has a line end in it: the values of
-        some are given by registries.
+    :param length: bytes of the body; None without a body.
+    :raises ServerFault: if a header contains a line end. Registries determine
+        the values of some headers.
     """
     scheme, host, port = urls.origin(url)
     authority = f"[{host}]" if ":" in host else host
@@ -53,7 +53,7 @@ def request_head(
 
 
 def _target(url: str) -> str:
-    """What is asked for; what a URL cannot have is encoded."""
+    """The request target; invalid characters are encoded."""
     match = _URL.match(url)
     target = (match and match[1]) or "/"
     if not target.startswith("/"):
@@ -64,7 +64,7 @@ def _target(url: str) -> str:
 
 
 class Headers(Mapping[str, str]):
-    """The fields of a head; their names are alike in any case."""
+    """The fields of a head; their names are case-insensitive."""
 
     def __init__(self, fields: Iterable[tuple[str, str]]) -> None:
         self._fields: dict[str, str] = {}
@@ -89,13 +89,13 @@ class Headers(Mapping[str, str]):
 
 
 class ResponseHead:
-    """The head of an answer.
+    """The head of a response.
 
-    What two readers could take differently is refused.
+    Ambiguous heads are refused.
 
-    :param data: with the empty line at its end.
-    :ivar keeps_alive: whether the server takes another request.
-    :raises Broken: when it is none.
+    :param data: the head with the empty line at its end.
+    :ivar keeps_alive: whether the server accepts another request.
+    :raises Broken: if it is malformed.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -115,9 +115,9 @@ class ResponseHead:
         self.is_chunked = coding is not None
 
     def length(self, method: str) -> int | None:
-        """Bytes of the body of an answer to this method (section 6.3).
+        """The length of the body of a response to this method (section 6.3).
 
-        None where only its end tells.
+        None if the body has no declared length.
         """
         if method == "HEAD" or self.status in (204, 304):
             return 0

@@ -1,4 +1,4 @@
-"""Requests through the proxies that the environment names; urllib3 does it."""
+"""Requests through the proxies of the environment, by urllib3."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _UNSENDABLE = re.compile(r"[\x00-\x20\x7f]")
 
 
 class _WithoutQueries(logging.Filter):
-    """Takes queries out of what urllib3 logs of requests.
+    """Removes queries from the log messages of urllib3.
 
-    A redirect to storage is signed in its query: who reads the log could
-    use it.
+    URLs of storage are signed in their query, so that a reader of the log
+    could use them.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -53,7 +53,7 @@ logging.getLogger("urllib3.connectionpool").addFilter(_WithoutQueries())
 
 
 class ProxiedResponse:
-    """An answer that came through a proxy."""
+    """A response that came through a proxy."""
 
     def __init__(self, raw: BaseHTTPResponse) -> None:
         self.status = raw.status
@@ -62,20 +62,20 @@ class ProxiedResponse:
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes as they came over the wire; b"" at the end."""
-        # One read of the socket each: gathering pieces copies them.
+        # One read of the socket; joining parts would copy them.
         return self._raw.read1(size, decode_content=False)
 
     def close(self) -> None:
-        """Have done with it; the connection is dropped unless it is read."""
+        """Release the connection; it is closed if the body was not read."""
         self._raw.close()
         self._raw.release_conn()
 
 
 class Proxies:
-    """The ways through proxies, for one TLS policy.
+    """Connections through proxies, for one TLS policy.
 
-    :param context: gives what verifies servers and proxies.
-    :param size: how many connections of each kind are kept.
+    :param context: makes the TLS context for servers and proxies.
+    :param size: the maximum number of idle connections of each kind.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Proxies:
         self._known: dict[urls.Origin, str] = {}
 
     def of(self, url: str) -> str:
-        """The proxy that this URL is asked through, or empty."""
+        """The URL of the proxy for this URL, or empty."""
         origin = urls.origin(url)
         proxy = self._known.get(origin)
         if proxy is None:
@@ -104,15 +104,15 @@ class Proxies:
         body: bytes | Body | None,
         timeout: Timeout,
     ) -> ProxiedResponse:
-        """Send a request; the answer is given when its head is there.
+        """Send a request; returns after the head of the response arrived.
 
-        :raises urllib3.exceptions.HTTPError: when no answer comes.
+        :raises urllib3.exceptions.HTTPError: if there is no response.
         """
         connect, read = timeout
         if body is not None:
             headers = {**headers, "Content-Length": str(len(body))}
-            # urllib3 sends by the time for connecting: a registry whose disk
-            # is busy may stop to read for longer.
+            # urllib3 uses the connect timeout for sending, but a registry with
+            # a busy disk may pause its reading for longer.
             connect = max(connect, read)
         return ProxiedResponse(
             self._manager(url).urlopen(
@@ -129,7 +129,7 @@ class Proxies:
         )
 
     def _manager(self, url: str) -> PoolManager:
-        """What has the connections that this URL is asked through."""
+        """The connections that are used for this URL."""
         key = (urls.origin(url)[0], self.of(url))
         with self._lock:
             if key not in self._managers:
@@ -137,12 +137,12 @@ class Proxies:
             return self._managers[key]
 
     def _make_manager(self, scheme: str, proxy: str) -> PoolManager:
-        """Connections of one kind.
+        """Make the connections of one kind.
 
-        A worker holds a connection while it reads a blob and takes another
-        to write it, maybe to the same registry. A pool that blocks when it
-        is empty could then stop all of them; one that is too small throws
-        connections away. So it does not block and is large.
+        A worker holds a connection while it reads a blob and acquires another
+        to write it, possibly to the same registry. A blocking pool could
+        deadlock, and a small pool drops connections. The pool is large and
+        does not block.
         """
         options: dict[str, Any] = {"num_pools": 64, "maxsize": self._size}
         if scheme == "https" or proxy.startswith("https:"):
@@ -169,10 +169,10 @@ class Proxies:
 
 
 def _named(url: str) -> str:
-    """The proxy that the environment names for this URL, or empty.
+    """The proxy that the environment has for this URL, or empty.
 
-    Reading the environment at every request takes longer than the rest of
-    a request; so it is read once for each origin.
+    Reading the environment takes longer than the rest of a request, so it is
+    read once for each origin.
     """
     proxies = requests.utils.get_environ_proxies(url)
     found: str = requests.utils.select_proxy(url, proxies) or ""
@@ -186,7 +186,7 @@ def _named(url: str) -> str:
     except ValueError:
         usable, host = False, ""
     if not usable or not urls.is_host(host) or _UNSENDABLE.search(proxy):
-        # Without its text: a malformed URL may have a password anywhere.
+        # The text is left out: a malformed URL may contain a password.
         raise errors.InvalidArgument(
             f"the proxy for {urls.shown(url)} is no URL of a proxy",
             hint=f"correct the environment variable {_variable(url)}: expected"
@@ -203,7 +203,7 @@ def _variable(url: str) -> str:
 
 
 def _timed(manager: PoolManager) -> PoolManager:
-    """The same; the heads of its responses have a time limit."""
+    """The manager, with a time limit for the heads of responses."""
 
     def pool(made: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
         connection = type(
@@ -233,9 +233,9 @@ def _socks(proxy: str, options: dict[str, Any]) -> PoolManager:
 
 
 def _is_direct(host: str) -> bool:
-    """Whether a host is this one, or in an IPv6 network of NO_PROXY.
+    """Whether a host is this host, or in an IPv6 network of NO_PROXY.
 
-    All else of NO_PROXY is the requests library's.
+    The requests library evaluates everything else in NO_PROXY.
     """
     if urls.is_loopback(host):
         return True

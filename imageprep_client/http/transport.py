@@ -1,6 +1,6 @@
-"""HTTP as this package uses it: TLS, proxies, raw bodies.
+"""HTTP with TLS, proxies and raw bodies.
 
-Servers that are reached directly are spoken to by `wire`, those behind a
+Direct connections are made by `wire`, those behind a
 proxy by urllib3, which knows every kind of proxy.
 """
 
@@ -33,7 +33,7 @@ from imageprep_client.http.messages import LENGTH, Broken
 
 _log = logging.getLogger(__name__)
 
-#: A body that nobody wants is read up to here to keep its connection.
+#: An unwanted body is read up to this size, to keep its connection.
 _DISCARD = 64 * 1024
 _PIECE = 64 * 1024
 #: What is small is sent at once.
@@ -41,17 +41,17 @@ _SOCKET_OPTIONS: list[tuple[int, int, int | bytes]] = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 ]
 
-#: What the standard library says of a proxy's answer to CONNECT.
+#: The error of the standard library if a proxy refuses CONNECT.
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TLS:
-    """How certificates are treated.
+    """A policy for certificates.
 
-    :ivar verify: whether the server's must be trusted.
-    :ivar ca_files: authorities beside those of the system.
-    :ivar cert, key: what this client shows, or None.
+    :ivar verify: whether the certificate of the server must be valid.
+    :ivar ca_files: authorities in addition to those of the system.
+    :ivar cert, key: the certificate of this client, or None.
     """
 
     verify: bool = True
@@ -62,7 +62,7 @@ class TLS:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds to wait for a connection, and for each piece of an answer."""
+    """Seconds to wait for a connection, and for each part of a response."""
 
     connect: float = 10.0
     read: float = 60.0
@@ -73,11 +73,11 @@ class Timeouts:
 
 
 class Response:
-    """An answer whose body was not read yet.
+    """A response whose body was not read yet.
 
-    :ivar url: the URL that gave it, after redirects.
-    :ivar redirected: whether it came from another URL than was asked.
-    :ivar timed_out: called when the body does not come in time.
+    :ivar url: its URL, after redirects.
+    :ivar redirected: whether it came from another origin than requested.
+    :ivar timed_out: called if the body does not arrive in time.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Response:
     def read(self, size: int) -> bytes:
         """Up to `size` bytes as they came over the wire; b"" at the end.
 
-        :raises Unreachable: when the connection breaks.
+        :raises Unreachable: if the connection breaks.
         """
         try:
             return self._pace.read(self._raw.read, size)
@@ -107,12 +107,12 @@ class Response:
             raise unreachable from None
 
     def body(self, limit: int) -> bytes:
-        """The whole of a small body.
+        """Read a small body.
 
-        Some registries compress although nobody asked for it. The limit holds
-        for what comes out.
+        Some registries compress bodies without being asked. The limit applies
+        to the decompressed body.
 
-        :raises ServerFault: when it is larger than `limit`, or in a coding
+        :raises ServerFault: if it is larger than `limit`, or has a coding
             other than gzip.
         """
         parts = []
@@ -133,7 +133,7 @@ class Response:
 
     @property
     def coding(self) -> str | None:
-        """The coding of the body, such as ``gzip``; None as it should be."""
+        """The coding of the body, such as ``gzip``; None for identity."""
         text = self.headers.get("Content-Encoding", "").strip().lower()
         return text if text not in ("", "identity") else None
 
@@ -164,21 +164,21 @@ class Response:
         )
 
     def length(self) -> int | None:
-        """The value of Content-Length, where there is a sound one."""
+        """The value of Content-Length, or None without a valid one."""
         text = self.headers.get("Content-Length", "")
         if self.coding is not None:
             return None
         return int(text) if LENGTH.fullmatch(text) else None
 
     def whole_size(self) -> int | None:
-        """The size of the whole content, also where this is a range of it."""
+        """The size of the content of which this may be a range."""
         if self.status != 206:
             return self.length()
         text = self.headers.get("Content-Range", "").rpartition("/")[2]
         return int(text) if LENGTH.fullmatch(text) else None
 
     def discard(self) -> None:
-        """Have done with it; the connection is kept if that is cheap."""
+        """Release the connection, which is kept if the body is small."""
         try:
             if len(self.read(_DISCARD)) < _DISCARD:
                 self.read(1)
@@ -187,7 +187,7 @@ class Response:
         self.close()
 
     def close(self) -> None:
-        """Have done with it; the connection is dropped unless it is read."""
+        """Release the connection; it is closed if the body was not read."""
         self._raw.close()
 
 
@@ -216,10 +216,10 @@ class Transport:
     ) -> Response:
         """Send one request; redirects are not followed.
 
-        :raises Unreachable: when no answer comes.
+        :raises Unreachable: if there is no response.
         """
-        # Compressed answers are a way to fill memory, and their bytes are
-        # not the ones that a digest speaks of.
+        # Compressed bodies can exhaust memory, and digests do not apply to
+        # their bytes.
         headers = {"Accept-Encoding": "identity", **headers}
         send = (
             self._proxies.send if self._proxies.of(url) else self._direct.send
@@ -234,7 +234,7 @@ class Transport:
 
     def _connect(self, origin: urls.Origin, timeout: float) -> socket.socket:
         scheme, host, port = origin
-        # What is wrong with the files of the operator is told first.
+        # Errors in the files of the operator are reported first.
         context = self._tls_context() if scheme == "https" else None
         made = urllib3.util.connection.create_connection(
             (host, port), timeout, socket_options=_SOCKET_OPTIONS
@@ -248,7 +248,7 @@ class Transport:
             raise
 
     def _tls_context(self) -> ssl.SSLContext:
-        """Made at its first use: reading all authorities takes a while."""
+        """The context, made at first use: reading authorities is slow."""
         with self._lock:
             self._context = self._context or make_context(self._tls)
             return self._context
@@ -260,7 +260,7 @@ class Transport:
 
 
 class Transports:
-    """One `Transport` for each TLS policy, made when it is first needed."""
+    """The `Transport` of each TLS policy, made at first use."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -282,9 +282,9 @@ class Transports:
 
 
 def make_context(tls: TLS) -> ssl.SSLContext:
-    """What verifies servers, and shows the certificate of the client.
+    """Make the TLS context of a policy.
 
-    :raises InvalidFile: when a file of the policy cannot be used.
+    :raises InvalidFile: if a file of the policy cannot be used.
     """
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
@@ -313,13 +313,13 @@ def make_context(tls: TLS) -> ssl.SSLContext:
     if not tls.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        # Who asked for it was warned already, once and by name.
+        # The client has warned of this registry already.
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     return context
 
 
 def _no_password() -> str:
-    """In place of OpenSSL's own question, which waits for a terminal."""
+    """Refuse to ask for a password, for which OpenSSL uses the terminal."""
     raise ValueError("the key is encrypted")
 
 
@@ -329,7 +329,7 @@ def _bad_file(path: str, what: str, error: Exception) -> errors.InvalidFile:
 
 
 def _unreachable(url: str, error: Exception) -> errors.Unreachable:
-    """One short line in place of what the libraries say."""
+    """One short line in place of the messages of the libraries."""
     scheme, host, port = urls.origin(url)
     if ":" in host:
         host = f"[{host}]"

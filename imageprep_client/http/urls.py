@@ -1,8 +1,8 @@
-"""What a URL that a registry hands out may point to.
+"""Rules for the URLs that registries give.
 
-A registry names further URLs: redirects, upload locations, pages, token
-servers. None is followed before it passed the rules here (needs: CVE-2020-
-15157, CVE-2026-48978, CVE-2026-50151 and their relatives).
+Registries give URLs of redirects, uploads, pages and token servers. Each is
+checked here before it is used (CVE-2020-15157, CVE-2026-48978, CVE-2026-50151
+and similar attacks).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import urllib.parse
 from imageprep_client import errors
 
 PORTS = {"http": 80, "https": 443}
-#: Longer ones are no URLs of anything, and fill the memory.
+#: Longer URLs are refused, as they fill the memory.
 MAX_URL = 8192
 _MAX_SHOWN = 300
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
-# What a host name in a URL can be; libraries disagree about all else.
+# Host names in URLs; libraries disagree about all others.
 _HOST = re.compile(
     r"[a-z0-9_]([a-z0-9._-]*[a-z0-9])?[.]?|[0-9a-f]*:[0-9a-f:.]+"
 )
@@ -171,8 +171,9 @@ def is_loopback(host: str) -> bool:
 
 
 def is_internal(host: str) -> bool:
-    """Whether only an attacker lets others point there: this host, its
-    link (where clouds serve metadata), or no host at all.
+    """Whether the host is this host, or on its link.
+
+    Clouds serve metadata on the link. Others have no reason to refer there.
     """
     found = address(host)
     return is_loopback(host) or (
@@ -186,10 +187,10 @@ def follow(base: str, location: str, what: str) -> str:
 
     :param what: the object and what named it, such as
         ``"quay.io/ns/name: redirect"``.
-    :raises ServerFault: when it has a user, leaves TLS, or points into this
-        host or link from elsewhere; never temporary.
+    :raises ServerFault: if it contains a user, leaves TLS, or refers to this
+        host or its link from elsewhere; not temporary.
     """
-    target = location  # of which the next lines tell what is wrong
+    target = location  # the next lines report what is wrong with it
     with contextlib.suppress(ValueError):
         target = urllib.parse.urljoin(base, location)
     try:
@@ -215,12 +216,11 @@ def same_origin(one: str, other: str) -> bool:
 
 
 def may_have_credentials(registry: str, realm: str) -> bool:
-    """Whether a token server may see the credentials of a registry.
+    """Whether a token server may receive the credentials of a registry.
 
-    Another port of the same host may: it has the same certificate, and some
-    registries, such as GitLab's, have their token server there. Another host
-    of the same site may with TLS: who lets a registry do without has not
-    said so of other hosts.
+    Another port of the same host may, as GitLab has its token server there.
+    Another host of the same site may with TLS: permission to use a registry
+    without TLS does not extend to other hosts.
 
     :param registry, realm: URLs; `realm` passed `follow` before.
     """
@@ -239,7 +239,7 @@ def may_have_credentials(registry: str, realm: str) -> bool:
 
 
 def _site(host: str) -> str | None:
-    """The part of a host name that one party owns, where that is clear."""
+    """The part of a host name that has one owner, or None if unclear."""
     labels = host.split(".")
     count = 2
     if len(labels) > 2 and labels[-2] in _GENERIC_LABELS:

@@ -26,7 +26,7 @@ def images(plan: base.Plan) -> dict[str, str]:
 
 
 def difference(plan: base.Plan, path: str) -> list[base.ParameterChange]:
-    """What an environment file would change in the plan.
+    """The changes that an environment file would make to the plan.
 
     A parameter that the file does not set keeps its value, so it is no
     difference.

@@ -163,7 +163,7 @@ class StoredPlan:
         if text is None:
             return False
         self._files.write(base.PLAN_ENVIRONMENT, text, replaces=stored)
-        # What somebody else has added since is welcome.
+        # Entries that others added since are kept.
         if path not in self._environment().paths:
             raise files.conflict(self._files, base.PLAN_ENVIRONMENT)
         return True

@@ -25,12 +25,20 @@ class NodeImage:
 
     :ivar reference: the name that the deployment has for it.
     :ivar descriptor: of the manifest for the platform of this host.
+    :ivar config: its config, whose digest is its identifier in storages.
     :ivar blobs: its config and its layers.
     """
 
     reference: Reference
     descriptor: Descriptor
+    config: Descriptor | None
     blobs: tuple[Descriptor, ...]
+
+    @property
+    def identifier(self) -> str:
+        """The identifier that a storage gives it."""
+        digest = self.config.digest if self.config else ""
+        return digest.partition(":")[2] or "unknown"
 
     @property
     def name(self) -> str:
@@ -160,7 +168,12 @@ def resolve(
         root = nearest.resolve(store, reference.identifier)
         platform = graph.OnePlatform(graph.host_platform())
         found = graph.walk(store, root, platform, known=known)
-        images[name] = NodeImage(reference, found.root.descriptor, found.blobs)
+        images[name] = NodeImage(
+            reference,
+            found.root.descriptor,
+            found.root.config,
+            found.blobs,
+        )
 
     with Workers(concurrency, keep_going=True) as workers:
         failures = dict(workers.each(find, list(wanted)))

@@ -87,6 +87,7 @@ class _Documents:
                 {
                     "name": image.name,
                     "pull": str(image.pinned),
+                    "id": image.identifier,
                     "digest": image.descriptor.digest,
                     "blobs": [[b.digest, b.size] for b in image.blobs],
                 }
@@ -175,6 +176,9 @@ class _Progress(JobObserver):
             row = dataclasses.replace(
                 row, missing=int(line["missing"]), free=int(line["free"])
             )
+            if self._only_look:
+                there = row.images - int(line["lacking"])
+                row = dataclasses.replace(row, in_place=there)
         elif line.get("outcome") in _IN_PLACE:
             row = dataclasses.replace(row, in_place=row.in_place + 1)
         elif "image" in line:

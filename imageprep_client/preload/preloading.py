@@ -20,6 +20,12 @@ from imageprep_client.preload.request import (
     PreloadStores,
     SiteRow,
 )
+from imageprep_client.preload.simulation import (
+    Figures,
+    SimulatedSite,
+    Simulation,
+    simulate,
+)
 from imageprep_client.transfer import engine
 from imageprep_client.transfer.known import KnownContent
 
@@ -81,11 +87,36 @@ def preload(
         site_rows,
         demand.unique_bytes(images),
         round(time.monotonic() - began, 3),
+        _estimate(request, rows, site_rows) if dry_run else None,
     )
     if request.report_file:
         text = report.render(result, dry_run=dry_run)
         files.write(request.report_file, text)
     return result
+
+
+def _estimate(
+    request: PreloadRequest, rows: Sequence[NodeRow], sites: Sequence[SiteRow]
+) -> Simulation:
+    """What a preload would take, by the figures of the documentation."""
+    fills = {row.registry: row.copied for row in sites}
+    lacking: dict[str, list[tuple[int, int]]] = {}
+    for row in rows:
+        if row.state is NodeState.PLANNED:
+            node = (row.missing, row.images - row.in_place)
+            lacking.setdefault(row.registry, []).append(node)
+    figures = Figures()
+    if request.rate:
+        slower = min(figures.site_link, float(request.rate))
+        figures = dataclasses.replace(figures, site_link=slower)
+    return simulate(
+        [
+            SimulatedSite(fill=fills.get(name, 0), nodes=lacking.get(name, []))
+            for name in dict.fromkeys([*fills, *lacking])
+        ],
+        request.nodes_per_registry,
+        figures,
+    )
 
 
 def _nodes(

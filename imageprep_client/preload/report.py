@@ -22,7 +22,7 @@ _MAX_SIZE = 256 * 1024 * 1024
 
 def render(result: PreloadResult, *, dry_run: bool) -> str:
     """JSON: ``version``, ``dry_run``, ``nodes`` and ``sites`` (the rows),
-    ``source_bytes``, ``seconds``.
+    ``source_bytes``, ``seconds``, and of a plan ``estimate``.
     """
     document = {
         "version": VERSION,
@@ -32,6 +32,8 @@ def render(result: PreloadResult, *, dry_run: bool) -> str:
         "source_bytes": result.source_bytes,
         "seconds": result.seconds,
     }
+    if result.estimate:
+        document["estimate"] = dataclasses.asdict(result.estimate)
     return json.dumps(document, indent=2) + "\n"
 
 

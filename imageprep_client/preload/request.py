@@ -9,6 +9,7 @@ from typing import Protocol
 
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
+from imageprep_client.preload.simulation import Simulation
 from imageprep_client.stores import base
 from imageprep_client.transfer.admission import Admits
 
@@ -30,7 +31,8 @@ class PreloadRequest:
     :ivar others: the images of hosts that are in none of the groups.
     :ivar sites: the registry that the nodes of a group pull from.
     :ivar nodes_per_registry: nodes at once, at most.
-    :ivar rate: bytes a second that a registry sends, at most; 0: any.
+    :ivar rate: bytes a second that the nodes of a registry take together, on
+        average, at most; 0: any. A node pauses between images.
     :ivar timeout: seconds for one image.
     :ivar report_file: where a JSON report goes; empty: nowhere.
     """
@@ -109,13 +111,15 @@ class PreloadResult:
     """The result of a preload or a plan.
 
     :ivar source_bytes: of all images, each blob once.
-    :ivar seconds: that it took, or would take.
+    :ivar seconds: that it took.
+    :ivar estimate: of what a plan would take; None: it is no plan.
     """
 
     nodes: Sequence[NodeRow]
     sites: Sequence[SiteRow]
     source_bytes: int
     seconds: float
+    estimate: Simulation | None = None
 
     @property
     def failed(self) -> list[NodeRow]:

@@ -195,7 +195,7 @@ def sized(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Image:
-    """What manifests and a config say about an image.
+    """An image by its manifests and its config.
 
     :ivar present: its images, where it is an index.
     :ivar shown: the one that is shown of an index, and its platform.

@@ -98,8 +98,8 @@ def newest(
 ) -> list[str]:
     """The newest tags of a repository by the time their image was made.
 
-    Of tags as old as each other the later in order is the newer. What is
-    attached to images does not count.
+    Of tags of the same age the last in order is the newest. Attached
+    artefacts do not count.
 
     :param made: from `times`.
     """

@@ -1,4 +1,4 @@
-"""The use case: delete what nobody names any more."""
+"""The use case: delete content that is no longer in use."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def prune(
     by_name: bool,
     observer: Observer,
 ) -> PruneResult:
-    """Delete what neither the environments name nor is among the newest.
+    """Delete images that no environment names and that are not the newest.
 
     Tags go first, then manifests, then blobs, so whatever is still tagged is
     whole at any moment. A registry is asked to delete manifests; its blobs
@@ -335,7 +335,7 @@ def _weigh_files(
 def _weigh_names(
     doomed: Sequence[_Doomed], kept: Sequence[frozenset[str]]
 ) -> None:
-    """Count the bytes of what no kept manifest of any repository names."""
+    """Count the bytes that no kept manifest of any repository names."""
     told: set[str] = set()
     for each, manifests in zip(doomed, kept, strict=True):
         told |= manifests | each.graph.names(manifests)

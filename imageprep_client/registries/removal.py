@@ -21,6 +21,7 @@ from imageprep_client.registries import reading
 from imageprep_client.registries.graph import MISSING
 from imageprep_client.registries.reading import Reading
 from imageprep_client.stores import base
+from imageprep_client.transfer import nearest
 from imageprep_client.transfer.workers import Workers
 
 
@@ -69,7 +70,7 @@ def remove(
     if tag in known.dangling and _untagged(store, tag):
         return Removed(tags=(tag,))
     try:
-        root = store.resolve(tag or reference.digest)
+        root = nearest.resolve(store, tag or reference.digest)
     except errors.InvalidContent as error:
         if retry.may_pass(error):
             raise

@@ -1,4 +1,4 @@
-"""The use case: is all of a registry whole, and is any of it for nothing?"""
+"""The use case: verify a registry, and find unreferenced content."""
 
 from __future__ import annotations
 
@@ -86,11 +86,11 @@ def verify(
     concurrency: int,
     observer: Observer,
 ) -> Verdict:
-    """Check that everything named is there and is what its name says.
+    """Check that all named content exists and has its digest.
 
-    Nothing is written and no lock is needed. What another run changes
-    meanwhile is looked at twice before it is called a problem, and while
-    somebody writes, content that nothing names is not one.
+    Nothing is written and no lock is needed. Every problem is confirmed by
+    a second look, since another run may change content meanwhile. While a
+    run writes, unreferenced content is no problem.
 
     :param quick: do not read blobs, only ask for them and their sizes.
     :param diff_ids: decompress the layers of every image, and compare them
@@ -290,8 +290,8 @@ class _Job:
     def check(self, workers: Workers, observer: Observer) -> str:
         """The problem of the blob; empty when there is none.
 
-        What seems to be corrupt is read again: it may have been so only on
-        its way here.
+        Content that seems corrupt is read again: it may have been damaged on
+        its way.
         """
         found = self._check_once(workers, observer)
         return self._check_once(workers, Observer()) if found else ""

@@ -144,7 +144,7 @@ Listen @LISTEN@
     # Manifests by digest.
     RewriteCond @FILE@/index.json -f
     RewriteRule ^/v2/@NAME@/manifests/@DIGEST@$ @FILE@/index.json [L]
-    # What was chosen from a type map; not to be asked for from outside.
+    # The choice from a type map; not to be requested from outside.
     RewriteCond %{ENV:REDIRECT_STATUS} .
     RewriteRule ^/v2/@NAME@/manifests/@DIGEST@/index\.json$ @FILE@ [L]
     # A tag always has an answer: the index if the client takes any, else an

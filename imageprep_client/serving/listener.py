@@ -1,4 +1,4 @@
-"""The socket of a server, and what clients may cost it.
+"""The socket of a server, and its limits for clients.
 
 A connection ends when its client sends no complete request, or takes nothing
 of a response, for `IDLE` seconds. There are no more connections than the
@@ -47,7 +47,9 @@ _log = logging.getLogger(__name__)
 
 
 def bind(address: Address, idle: float = IDLE) -> list[socket.socket]:
-    """Listen at an address; the sockets are for `serving`, the caller closes.
+    """Listen at an address.
+
+    The sockets are for `serving`; the caller closes them.
 
     :param idle: seconds without progress after which a connection is closed.
     :raises InvalidArgument: when nobody can listen there.
@@ -116,7 +118,7 @@ async def serving(
 
 
 def raise_descriptor_limit() -> None:
-    """Let this process open as many files as it may, within reason."""
+    """Raise the limit of descriptors as far as allowed, within bounds."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MAX_DESCRIPTORS
     if hard != resource.RLIM_INFINITY:
@@ -126,7 +128,7 @@ def raise_descriptor_limit() -> None:
 
 
 def _limit() -> int:
-    """How many connections there may be."""
+    """The highest number of connections."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         soft = _MAX_DESCRIPTORS
@@ -156,7 +158,7 @@ class _HangUp(asyncio.Protocol):
 
 
 class _Warnings:
-    """Gives each kind of trouble in the event loop a line now and then.
+    """Logs each kind of fault in the event loop at most once a minute.
 
     By default each occurrence is logged with a traceback: a process without
     free descriptors would fill a disk.

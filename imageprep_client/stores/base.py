@@ -87,7 +87,7 @@ class Store(ReadableStore, Protocol):
         ...
 
     def tag(self, descriptor: Descriptor, tag: str) -> None:
-        """Let `tag` name this manifest, which must be in the repository.
+        """Point a tag to a manifest, which must be in the repository.
 
         :raises NotFound: when it is not.
         """

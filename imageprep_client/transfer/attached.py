@@ -109,7 +109,7 @@ class _Search:
     def _take(
         self, subject: Descriptor, descriptor: Descriptor, tag: str
     ) -> Iterator[Descriptor]:
-        """Note an artefact; gives it when it was not known before.
+        """Note an artefact; yields it if it is new.
 
         The same bytes may have several tags, and a subject beside.
         """
@@ -194,7 +194,7 @@ class _Search:
     def _missed(
         self, what: str, error: errors.StoreError, text: str = ""
     ) -> None:
-        """Tell that something stays behind, or fail.
+        """Report that an artefact is not copied, or fail.
 
         :raises StoreError: where all that is attached is required.
         """

@@ -1,4 +1,4 @@
-"""Bringing blobs to destinations, each once per registry."""
+"""Transfers of blobs to destinations, each once per registry."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LARGE_STREAMS = 12
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Bring:
-    """Have a blob in one repository of the registry."""
+    """Bring a blob into one repository of the registry."""
 
     copy: BlobCopy
 
@@ -45,7 +45,7 @@ class _Bring:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Spread:
-    """Have a blob that the registry has in the repository of an image."""
+    """Bring a blob of the registry into the repository of an image."""
 
     copy: BlobCopy
     image: ImageCopy
@@ -57,7 +57,7 @@ class _Spread:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Send:
-    """Send a blob once more, to a repository that cannot mount it."""
+    """Send a blob again, to a repository that cannot mount it."""
 
     copy: BlobCopy
     image: ImageCopy
@@ -69,7 +69,7 @@ class _Send:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Later:
-    """Have a blob when the other destinations have been sent it."""
+    """Bring a blob after it was sent to the other destinations."""
 
     copy: BlobCopy
 
@@ -160,10 +160,10 @@ class BlobTransfers:
         return self._spread(copy)
 
     def _bring(self, copy: BlobCopy) -> None:
-        """See that one repository has the blob.
+        """Bring a blob into one repository.
 
-        A repository that refuses it is the failure of its own images: the
-        others may have it from the next one.
+        If a repository refuses it, only the images of that repository fail,
+        and the next repository is tried.
         """
         failure: SideError | None = None
         while copy.location is None:
@@ -194,7 +194,7 @@ class BlobTransfers:
     def _leave(
         self, copy: BlobCopy, image: ImageCopy, error: SideError
     ) -> bool:
-        """Go on without a blob that cannot be had.
+        """Continue without a blob that is not available.
 
         :returns: whether the image can do without it.
         """
@@ -209,7 +209,7 @@ class BlobTransfers:
         return bool(artefacts)
 
     def _bring_to(self, copy: BlobCopy, image: ImageCopy) -> None:
-        """Have the blob in the repository of this image."""
+        """Bring a blob into the repository of this image."""
         repository = image.repository
         if isinstance(copy.state, MountFrom):
             if self._mount(copy, image, copy.state.repository):
@@ -243,7 +243,7 @@ class BlobTransfers:
                 return False
 
     def _begin(self, copy: BlobCopy, image: ImageCopy) -> bool:
-        """Whether the destination turns out to have the blob."""
+        """Begin a push; whether the destination has the blob already."""
         if image.powers.begins_pushes is None:
             return False
         with _blamed("push blob"):
@@ -253,7 +253,7 @@ class BlobTransfers:
         return exists
 
     def _spread(self, copy: BlobCopy) -> list[_Spread]:
-        """Steps for the other repositories that need the blob."""
+        """The steps for the other repositories that need the blob."""
         others = copy.by_repository()
         first = others.pop(copy.location or "", None)
         if first and isinstance(copy.state, Located):
@@ -261,7 +261,7 @@ class BlobTransfers:
         return [_Spread(copy, image) for image in others.values()]
 
     def _take_over(self, copy: BlobCopy, image: ImageCopy) -> list[_Send]:
-        """Mount the blob into one repository; else the step that sends it."""
+        """Mount a blob into one repository, or return the step to send it."""
         if self._mount(copy, image, copy.location):
             self._done(copy, image, BlobOutcome.MOUNTED)
             return []
@@ -291,7 +291,7 @@ class BlobTransfers:
 
 @contextlib.contextmanager
 def _timed(images: Sequence[ImageCopy]) -> Iterator[None]:
-    """Count the block as time of these images, and bound it."""
+    """Count and bound the block as working time of these images."""
     try:
         with ImageTime.shared([image.time for image in images]):
             yield

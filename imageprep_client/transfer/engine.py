@@ -194,7 +194,7 @@ def copy(
 
 
 class _Run:
-    """What the copies of a run have in common."""
+    """The common state of the copies of a run."""
 
     def __init__(
         self,

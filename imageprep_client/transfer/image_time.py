@@ -1,4 +1,4 @@
-"""The time in which something is done for an image."""
+"""The working time of an image."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from imageprep_client import deadlines, errors
 
 
 class ImageTime:
-    """Counts the time in which work on an image is under way, and bounds it.
+    """Counts and bounds the time in which work on an image is under way.
 
-    Work that waits for a thread does not count, and work that is done at the
-    same time counts once. Safe for use by several threads.
+    Waiting for a thread does not count, and concurrent work counts once. Safe
+    for use by several threads.
 
     :param limit: seconds; None: any time.
     """
@@ -30,9 +30,11 @@ class ImageTime:
     @classmethod
     @contextlib.contextmanager
     def shared(cls, times: Sequence[Self]) -> Iterator[None]:
-        """Count the block for several images; the last to end bounds it.
+        """Count the block for several images.
 
-        :raises OutOfTime: when none has any time left.
+        The image with the most time left bounds it.
+
+        :raises OutOfTime: if none has time left.
         """
         limit = times[0]._limit if times else None
         if limit is None:

@@ -1,4 +1,4 @@
-"""Content that a run has read already, so that it is not fetched again."""
+"""A cache of the content that a run has read."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class KeepsContent(Protocol):
 
 
 class KeepsChecks(Protocol):
-    """Knows which images of registries were seen whole lately."""
+    """Knows the images of registries that were recently complete."""
 
     def is_fresh(self, image: str, digest: str) -> bool:
         """Whether that holds for this image.
@@ -43,7 +43,7 @@ class KeepsChecks(Protocol):
         ...
 
     def note(self, image: str, digest: str) -> None:
-        """Note that all of an image is in place now."""
+        """Note that an image is complete."""
         ...
 
 
@@ -89,7 +89,7 @@ class KnownContent:
         return is_new
 
     def _cached(self, descriptor: Descriptor) -> bytes | None:
-        """What the cache has, if it is what the descriptor describes."""
+        """The content of the cache, if it matches the descriptor."""
         if self._cache is None or descriptor.size > _MAX_CACHED:
             return None
         content = self._cache.get(descriptor.digest)

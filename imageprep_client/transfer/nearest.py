@@ -28,11 +28,12 @@ def resolve(store: base.ReadableStore, identifier: str) -> Descriptor:
         return store.resolve(identifier)
     except errors.NotFound as error:
         if error.hint is None and ":" not in identifier:
-            error.hint = _hint(store, identifier)
+            error.hint = hint(store, identifier)
         raise
 
 
-def _hint(store: base.ReadableStore, tag: str) -> str | None:
+def hint(store: base.ReadableStore, tag: str) -> str | None:
+    """The nearest tags to one that does not exist, as a hint."""
     if not isinstance(store, base.ListsTags):
         return None
     try:

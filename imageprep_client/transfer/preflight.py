@@ -90,7 +90,7 @@ class Preflight:
     def run(self) -> None:
         """Find out; failures are in the images' `error`."""
         self._observer.phase(Phase.RESOLVE, len(self.images))
-        # Users who miss one image want to know all that are missing.
+        # All missing images are reported together.
         failures = self._workers.each(
             self._resolve, self.images, tolerate=errors.NotFound
         )
@@ -268,7 +268,7 @@ class Preflight:
         except errors.NotFound:
             is_whole = False
         except errors.AccessDenied:
-            # Nobody may look: the registry is taken at its word.
+            # Without access to the content, the manifest counts.
             return True
         if is_whole and checks:
             checks.note(image.key, root.digest)
@@ -344,7 +344,7 @@ def _mount_from(copy: BlobCopy) -> str | None:
 
 
 def _has(store: base.ReadableStore, blob: Descriptor) -> bool:
-    """Whether a repository has a blob; False where nobody may look.
+    """Whether a repository has a blob; False without permission.
 
     If it is refused for good, the push of the blob will tell.
     """

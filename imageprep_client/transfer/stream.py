@@ -1,4 +1,4 @@
-"""One blob on its way from a source to a destination."""
+"""The transfer of one blob from a source to a destination."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SOURCES = 4
 
 
 class SideError(Exception):
-    """A failure with the side it came from, on its way to the items.
+    """A failure with the side that it came from.
 
     :ivar operation: what was being done.
     :ivar origin: the side that failed.
@@ -46,7 +46,7 @@ class SideError(Exception):
 
     @contextlib.contextmanager
     def replaced(self) -> Iterator[None]:
-        """Blame the same side when the time is over within the block."""
+        """Attribute `OutOfTime` within the block to the same side."""
         try:
             yield
         except errors.OutOfTime as over:
@@ -54,7 +54,7 @@ class SideError(Exception):
 
 
 class Streams:
-    """Moves blobs, and tries again after an interruption.
+    """Transfers blobs, and repeats the transfer after an interruption.
 
     :param known: content that need not be fetched.
     :param fanout: the streams that other destinations use as well.
@@ -166,7 +166,7 @@ class _Source:
 
 
 class _Metered:
-    """Content that counts what passes, and ends when the run is stopped.
+    """Content that counts the bytes read, and ends when the run stops.
 
     :ivar count: bytes so far.
     :ivar error: what the source raised, to tell it from the destination's.

@@ -29,7 +29,7 @@ _DESCRIPTORS_EACH = 8
 
 
 class Cancelled(errors.ImagePrepError):
-    """The run is being stopped; this piece of work was left."""
+    """The run stops; this piece of work was not done."""
 
 
 class Workers:
@@ -61,13 +61,13 @@ class Workers:
         return self._stop.is_set()
 
     def stop(self) -> None:
-        """Make every piece of work give up at its next check."""
+        """Stop each piece of work at its next check."""
         self._stop.set()
         for child in self._children:
             child.stop()
 
     def check(self) -> None:
-        """Give up the piece of work at hand when the run is stopping.
+        """Abandon the current piece of work if the run stops.
 
         :raises Cancelled: then.
         """
@@ -195,7 +195,7 @@ class _Queue(Generic[T]):
         self.most = len(self._small) + len(self._large)
 
     def add(self, items: Iterable[T]) -> None:
-        """Have these done, too."""
+        """Add further items."""
         with self._changed:
             for item in items:
                 large = self._is_large(item)
@@ -204,7 +204,7 @@ class _Queue(Generic[T]):
 
     @contextlib.contextmanager
     def next(self) -> Iterator[tuple[T] | tuple[()]]:
-        """The next item, done at the end; nothing when all are."""
+        """The next item, done at the end of the block; empty at the end."""
         with self._changed:
             while True:
                 if self._large and self._busy_large < self._limit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import collections
 import json
 import subprocess
@@ -111,6 +112,8 @@ def test_nodes_have_their_images(site: Site, tmp_path: Path) -> None:
     once; a second call asks for no blob.
     """
     planned = site.preload(dry_run=True)
+    assert planned.estimate
+    assert planned.estimate.node_bytes == sum(r.missing for r in planned.nodes)
     assert set(states(planned).values()) == {NodeState.PLANNED}
     assert not site.central.requests(_BLOBS)
     assert not site.nodes.images("c1")
@@ -168,6 +171,33 @@ def test_failures_are_of_one_node(site: Site) -> None:
         "c2": NodeState.FAILED,
         "e1": NodeState.DONE,
     }
+
+
+def test_site_with_credentials(site: Site, tmp_path: Path) -> None:
+    """Nodes get credentials and authorities as files that end with the task,
+    and no message has them. The rate makes a node pause.
+    """
+    with servers.docker_registry(
+        tmp_path / "tls", tls=True, user="me", password="hunter2"
+    ) as secure:
+        authfile = tmp_path / "auth.json"
+        login = base64.b64encode(b"me:hunter2").decode()
+        authfile.write_text(
+            json.dumps({"auths": {secure.host: {"auth": login}}})
+        )
+        options = RegistryOptions(
+            authfile=str(authfile), cacert=str(secure.ca)
+        )
+        request = site.request(
+            hosts="e1",
+            sites={"edge": Location.parse(secure.host)},
+            rate=8 * 400_000,
+        )
+        (row,) = Preloading(options).preload(request).nodes
+    assert row.state is NodeState.DONE, row
+    assert row.seconds >= row.missing / 400_000
+    assert site.nodes.images("e1") == site.digests(2)
+    assert not list(Path("/run").glob("image-prepare-*/podman/auth.json"))
 
 
 def test_wrong_content_at_a_site(site: Site) -> None:

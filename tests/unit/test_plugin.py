@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import signal
 import subprocess
 import sys
 
@@ -51,6 +52,36 @@ def test_imports_only_the_standard_library() -> None:
     ).stdout
 
     assert json.loads(output) == ["imageprep_client"]
+
+
+_INTERRUPTED = """
+import os, signal, sys
+sys.argv = sys.argv[1:]
+import imageprep_client.plugin
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "stderr"),
+    [
+        (["image-prepare", "run"], 130, "stopped; nothing was done\n"),
+        (["server", "list"], -signal.SIGINT, "Traceback"),
+    ],
+)
+def test_interrupt_during_the_start(
+    words: list[str], status: int, stderr: str
+) -> None:
+    """Before our commands begin, it ends them in a line; and only ours."""
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED, "openstack", *words],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == status
+    assert done.stderr.startswith(stderr)
 
 
 def test_commands_load_nothing_that_they_do_not_use() -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Preloading,
         PreloadRequest,
         PreloadResult,
+        SiteRow,
     )
     from imageprep_client.observer import Observer
 
@@ -78,6 +79,8 @@ class _Preload(base.Lister):
                 else errors.PartialFailure
             )
             self.failure = kind(f"{count} of {total} nodes failed", failures)
+        for row in result.sites:
+            self.tell(_site(row))
         self.summary = _summary(result)
         self.next_step = self._next_step(parsed_args, result)
         return _table(result)
@@ -150,7 +153,10 @@ class _Preload(base.Lister):
         parts = []
         if parsed_args.report:
             parts.append(f"report written to {parsed_args.report}")
-        if self.dry_run:
+        if estimate := result.estimate:
+            waves = wording.counted(estimate.waves, "wave")
+            spent = wording.duration(estimate.seconds)
+            parts.append(f"a run would take about {spent} in {waves}")
             parts.append("nothing was changed; next: preload run")
         elif result.failed:
             parts.append("the next preload run does what is missing")
@@ -268,6 +274,16 @@ def _failures(result: PreloadResult) -> list[errors.ImagePrepError]:
     return [*sites, *nodes]
 
 
+def _site(row: SiteRow) -> str:
+    """A line for a site."""
+    failed = f", {len(row.failures)} failed" if row.failures else ""
+    return (
+        f"site {row.registry}: {wording.counted(row.images, 'image')} for"
+        f" {wording.counted(row.nodes, 'node')}, {wording.size(row.copied)}"
+        f" to copy, {wording.size(row.kept)} there already{failed}"
+    )
+
+
 def _summary(result: PreloadResult) -> str:
     states = collections.Counter(str(row.state) for row in result.nodes)
     counts = ", ".join(f"{n} {state}" for state, n in states.most_common())
@@ -366,8 +382,9 @@ def _add_nodes(parser: argparse.ArgumentParser) -> None:
         type=options.positive,
         default=0,
         help=_(
-            "MiB a second that a registry sends to all its nodes together, at"
-            " most; each node of the window has an equal share"
+            "MiB a second that the nodes of a registry take together, on"
+            " average: each node of the window has an equal share, and pauses"
+            " between images"
         ),
     )
     parser.add_argument(

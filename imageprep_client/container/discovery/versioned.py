@@ -21,7 +21,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.referrers import subject_tag
 from imageprep_client.stores import base
-from imageprep_client.transfer import graph
+from imageprep_client.transfer import graph, nearest
 from imageprep_client.transfer.known import KnownContent
 
 # Labels that are named in an error: all of a real image's, not all that a
@@ -149,11 +149,12 @@ def discover(
     """
     try:
         descriptor = _resolve(store, tag)
-    except errors.NotFound:
+    except errors.NotFound as error:
         newest = _version(store, name, label, known) if stored else None
         if newest is None and fallback and label:
             newest = _newest(store)
         if newest is None:
+            error.hint = error.hint or nearest.hint(store, tag)
             raise
         tag, descriptor = newest, _resolve(store, newest)
         fallback = False
@@ -177,6 +178,7 @@ def discover(
         raise errors.DiscoveryError(
             f"{name}: label {label} gives tag {discovered}, which is not in"
             f" the repository: {error}",
+            hint=nearest.hint(store, discovered),
         ) from error
 
 

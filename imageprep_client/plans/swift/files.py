@@ -212,7 +212,7 @@ class SwiftFiles:
         try:
             self._lock.release(timeout)
         except errors.PlanError as error:
-            # What was to be written is, or its own error is on its way.
+            # The write succeeded, or raises its own error.
             _log.warning(
                 "%s; others wait %d s before they write",
                 error,

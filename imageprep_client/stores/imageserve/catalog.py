@@ -1,4 +1,4 @@
-"""What the repositories of a tree share: its directory, lists, and blobs."""
+"""The parts of a tree that its repositories share: lists and blobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from imageprep_client.stores.imageserve.typemap import TagIndex
 
 
 class TreeCatalog:
-    """The list of repositories, and where each blob is; threads may share it.
+    """The list of repositories and the paths of blobs; thread-safe.
 
     :ivar registry: identity of the tree.
     :ivar tree: its directory.
@@ -56,7 +56,7 @@ class TreeCatalog:
         if not path.parent.is_dir():
             raise errors.InvalidArgument(
                 f"{path}: {path.parent} is no directory",
-                hint="make the directory that shall hold the tree",
+                hint="create the directory above it first",
             )
         with disk.reported(path):
             self.tree.make()
@@ -84,12 +84,12 @@ class TreeCatalog:
         self._published = True
 
     def close(self) -> None:
-        """Keep nothing of the tree open."""
+        """Close all descriptors of the tree."""
         self._prepared = self._published = False
         self.tree.close()
 
     def forget(self) -> None:
-        """Forget what other runs may have changed."""
+        """Drop cached state that other runs may have changed."""
         with self.listing:
             self._repositories = None
             self._written = False
@@ -97,7 +97,7 @@ class TreeCatalog:
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """No other run writes during the block: tags are kept in memory."""
+        """Keep tags in memory for a block in which no other run writes."""
         with self.listing:
             self._indexes = {}
         try:
@@ -108,19 +108,19 @@ class TreeCatalog:
                 self._indexes = None
 
     def tag_index(self, repository: str) -> TagIndex | None:
-        """What is known of the tags; None while others may change them."""
+        """The cached tags; None while other runs may change them."""
         if self._indexes is None:
             return None
         return self._indexes.setdefault(repository, TagIndex())
 
     def defer_list(self, repository: str, write: Callable[[], None]) -> None:
-        """Have the list of tags written later, by another run if need be."""
+        """Write the list of tags later; the next run does it if need be."""
         marker = layout.unlisted(repository)
         self.tree.replace(marker, repository.encode(), 0o600)
         self._unlisted[repository] = write
 
     def list_written(self, repository: str) -> None:
-        """The list of tags is as it should be."""
+        """Note that the list of tags is complete."""
         if self._unlisted.pop(repository, None):
             self.tree.unlink(layout.unlisted(repository))
 
@@ -147,7 +147,7 @@ class TreeCatalog:
             return sorted(self._scanned())
 
     def list_repository(self, repository: str) -> None:
-        """Have the repository in the list; the caller has `listing`."""
+        """Add a repository to the list; the caller holds `listing`."""
         known = self._scanned()
         if repository in known and self._written:
             return
@@ -155,15 +155,15 @@ class TreeCatalog:
         self._write(known)
 
     def unlist_repository(self, repository: str) -> None:
-        """Take the repository off the list; the caller has `listing`."""
+        """Remove a repository from the list; the caller holds `listing`."""
         known = self._scanned()
         known.discard(repository)
         self._write(known)
 
     def _begin(self) -> None:
-        """Make the list; that of another run which was faster is left.
+        """Create the list, unless another run is faster.
 
-        A run that has the lock has one, and may remove what is staged here.
+        The run that has the lock may remove the file staged here.
         """
         with self.tree.staged(layout.INCOMING) as temporary:
             self.tree.write(temporary, layout.catalog(self._scanned()))
@@ -175,28 +175,28 @@ class TreeCatalog:
         self._written = True
 
     def remember_blob(self, digest: str, path: str) -> None:
-        """Note where a blob is."""
+        """Note the path of a blob."""
         with self.listing:
             if self._repositories is not None:
                 self._blobs[digest] = path
 
     def forget_blob(self, digest: str, blobs: str) -> None:
-        """Note that the directory `blobs` has the blob no more."""
+        """Note that the directory `blobs` no longer has the blob."""
         with self.listing:
             path = self._blobs.get(digest)
             if path and path.rpartition("/")[0] == blobs:
                 del self._blobs[digest]
 
     def find_blob(self, digest: str) -> str | None:
-        """Some place in the tree where the blob is, or was."""
+        """A path in the tree where the blob is, or was."""
         with self.listing:
             self._scanned()
             return self._blobs.get(digest)
 
     def tidy(self, repository: str) -> None:
-        """Remove a repository without content; the caller has `listing`.
+        """Remove a repository without content; the caller holds `listing`.
 
-        The first manifest or tag that is there ends the look.
+        The first manifest or tag ends the search.
         """
         tree, paths = self.tree, layout.RepositoryPaths(repository)
         half_made = []
@@ -234,7 +234,7 @@ class TreeCatalog:
             home = home.rpartition("/")[0]
 
     def remove_half_made(self, repository: str) -> None:
-        """Clear away what crashed deletions and pushes left of manifests."""
+        """Remove incomplete manifests of crashed deletions and pushes."""
         paths = layout.RepositoryPaths(repository)
         for name in self.tree.entries(paths.manifests):
             if self._is_half_made(paths, name):

@@ -86,7 +86,7 @@ class ImageServeFiles:
             self._tree.remove_directory(path.rpartition("/")[0])
 
     def _subject(self, path: str) -> str:
-        """What a manifest refers to, as far as it can be read."""
+        """The subject of a manifest, as far as it can be read."""
         content = self._tree.read(path, manifests.MAX_SIZE) or b""
         try:
             parsed = manifests.parse(content, htaccess.type_inside(content))

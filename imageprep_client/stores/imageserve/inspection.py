@@ -1,4 +1,4 @@
-"""What may be wrong in a tree around its content: lists, tags, headers."""
+"""Faults of a tree around its content: in lists, tags and headers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STRAY = "not content"
 def repository(
     tree: TreeDirectory, store: ImageServeStore
 ) -> Iterator[Defect]:
-    """What is wrong in one repository; an `OSError` is the caller's."""
+    """The faults of one repository; callers translate `OSError`."""
     found = dict(_manifests(tree, store))
     yield from _headers(tree, store, found)
     yield from _tags(tree, store, found)
@@ -36,7 +36,7 @@ def repository(
 
 
 def catalog(tree: TreeDirectory, names: Iterable[str]) -> Iterator[Defect]:
-    """What is wrong with the lists of the whole tree.
+    """The faults of the lists of the whole tree.
 
     :param names: the repositories with any file.
     """
@@ -55,7 +55,7 @@ def catalog(tree: TreeDirectory, names: Iterable[str]) -> Iterator[Defect]:
 def _manifests(
     tree: TreeDirectory, store: ImageServeStore
 ) -> Iterator[tuple[str, Manifest | None]]:
-    """All manifests by digest; None for what is none."""
+    """All manifests by digest; None for invalid ones."""
     home = store.paths.manifests
     for name in tree.entries(home):
         if not digests.is_valid(name):
@@ -92,7 +92,7 @@ def _headers(
 def _says(content: bytes, manifest: Manifest) -> bool:
     """Whether headers fit a manifest.
 
-    One that does not give its own type is whatever it can be read as.
+    A manifest without a type of its own has any type it can be parsed as.
     """
     return htaccess.digest(content) == manifest.descriptor.digest and _is_of(
         manifest, htaccess.media_type(content)
@@ -138,7 +138,7 @@ def _compare(
     there: Iterable[str],
     owner: str | None = None,
 ) -> Iterator[Defect]:
-    """A list in a file against what there is."""
+    """Compare a list in a file with the actual names."""
     content = tree.read(path, _MAX_LIST)
     if content is None:
         yield Defect(name, "missing")

@@ -1,4 +1,4 @@
-"""Where things are in an image-serve tree, and how files come there.
+"""The paths in an image-serve tree, and how its files are written.
 
 ::
 
@@ -124,15 +124,15 @@ class RepositoryPaths:
 class TreeDirectory(Directory):
     """The directory that holds ``v2``.
 
-    Served files and directories are for the web server's user to read,
-    whatever the umask is. What is not whole yet is outside of ``v2``.
+    The user of the web server can read served files and directories,
+    whatever the umask is. Incomplete files are outside of ``v2``.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path, public=True)
 
     def put(self, path: str, content: bytes) -> None:
-        """Give a file this content; readers see the old or the new, whole."""
+        """Replace the content of a file atomically."""
         self.make_directory(path.rpartition("/")[0])
         self.replace(path, content, staging=INCOMING)
 
@@ -148,7 +148,7 @@ class TreeDirectory(Directory):
                 self.remove_tree(path)
 
     def remove_directory(self, path: str) -> None:
-        """Remove a directory with all that is in it, for readers at once."""
+        """Remove a directory with its content, atomically for readers."""
         with self.staged_directory() as temporary:
             self.rename(path, temporary)
 

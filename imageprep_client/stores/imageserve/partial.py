@@ -1,7 +1,7 @@
-"""What interrupted pushes left: beginnings of blobs, for the next to take up.
+"""Beginnings of blobs that interrupted pushes left, for the next to resume.
 
 Such a file is named by the digest of the whole blob. Its bytes are not
-trusted: who takes it up hashes them again with the rest.
+trusted: a push that resumes hashes them again with the rest.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from imageprep_client.oci import digest as digests
 from imageprep_client.oci.descriptor import Descriptor
 
 _SUFFIX = ".part"
-#: Less is fetched again sooner than it is looked after.
+#: Less is fetched again faster than it is kept.
 _WORTHWHILE = 1024 * 1024
-#: Seconds after which nobody is expected to come back for a beginning.
+#: Seconds after which no push is expected to resume.
 _FORGOTTEN = 7 * 24 * 3600.0
 
 
@@ -39,7 +39,7 @@ class Partials:
         self._known: dict[str, str] = {}
 
     def scan(self) -> None:
-        """Learn what earlier runs left, and remove what is of no use.
+        """Find the files of earlier runs, and remove those of no use.
 
         The caller keeps other writers out.
         """
@@ -62,7 +62,7 @@ class Partials:
             self._known = {digest: path for digest, (_, path) in known.items()}
 
     def _useful_size(self, path: str, oldest: float) -> int:
-        """The bytes of a beginning; 0 when it is not worth to be kept."""
+        """The bytes of a beginning; 0 when it is not worth keeping."""
         status = self._tree.status(path)
         if status is None or status.st_mtime <= oldest:
             return 0
@@ -110,7 +110,7 @@ class Partials:
             self._known[blob.digest] = path
 
     def take(self, blob: Descriptor) -> tuple[io.FileIO, int] | None:
-        """The beginning of a blob and its length; it is had only once."""
+        """Return the beginning of a blob and its length, only once."""
         with self._lock:
             path = self._known.pop(blob.digest, None)
         if path is None:

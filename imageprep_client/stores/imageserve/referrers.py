@@ -25,7 +25,7 @@ class Referrers:
         self._paths = paths
 
     def of(self, subject: str) -> Sequence[Descriptor]:
-        """What refers to the manifest of this digest.
+        """The manifests that refer to the one of this digest.
 
         :raises InvalidContent: when the file is no such list.
         """
@@ -36,7 +36,7 @@ class Referrers:
         return _parse(content, str(self._tree.path / path))
 
     def prepare(self) -> None:
-        """Have web servers answer that a manifest has no referrers."""
+        """Write the files by which a web server answers "no referrers"."""
         for path, content in (
             (self._paths.no_referrers, referrers.index(())),
             (self._paths.referrers_headers, htaccess.REFERRERS),

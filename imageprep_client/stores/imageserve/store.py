@@ -36,10 +36,10 @@ _MAX_HEADERS = 64 * 1024
 class ImageServeStore:
     """A repository; see `layout` for its files.
 
-    Content is written under `layout.INCOMING` and renamed into place, with
-    no ``fsync`` of its own: `flush` makes all of it durable at once. A blob
-    or manifest that has not exactly the descriptor's size does not exist;
-    symbolic links are not content.
+    Content is written under `layout.INCOMING` and renamed into place without
+    ``fsync``; `flush` makes all of it durable at once. A blob or manifest
+    with another size than its descriptor does not exist; symbolic links are
+    not content.
     """
 
     def __init__(self, catalog: TreeCatalog, repository: str) -> None:
@@ -77,7 +77,7 @@ class ImageServeStore:
             return self._tags.variants(tag)
 
     def _media_type(self, digest: str) -> str:
-        """What the ``.htaccess`` says; without one, what the manifest says."""
+        """The type in the ``.htaccess`` file, else in the manifest."""
         path = self.paths.htaccess(digest)
         content = self._tree.read(path, _MAX_HEADERS)
         recorded = htaccess.media_type(content or b"")
@@ -91,7 +91,7 @@ class ImageServeStore:
         with self._reported():
             if not descriptor.is_manifest:
                 return self._blob(descriptor) is not None
-            # Without its headers no web server would say what it is.
+            # Without its headers a web server would not send its type.
             path = self.paths.manifest(descriptor.digest)
             headers = self.paths.htaccess(descriptor.digest)
             return self._tree.regular_size(path) == descriptor.size and bool(
@@ -137,7 +137,7 @@ class ImageServeStore:
             return self._tree.is_directory(self.paths.manifests)
 
     def write_tags_list(self) -> None:
-        """Have ``tags/list`` say what there is."""
+        """Write ``tags/list``."""
         with self._catalog.listing, self._reported():
             self._tags.write_list()
 
@@ -182,7 +182,7 @@ class ImageServeStore:
             return self._catalog.partials.take(descriptor)
 
     def _remove_broken(self, descriptor: Descriptor) -> None:
-        """Remove what a crash of tripleo-common left beside a whole blob."""
+        """Remove incomplete files that tripleo-common left beside a blob."""
         for path in self.paths.blob_candidates(descriptor.digest):
             if self._tree.regular_size(path) not in (None, descriptor.size):
                 self._tree.unlink(path)
@@ -332,9 +332,9 @@ class ImageServeStore:
         self._catalog.forget_blob(descriptor.digest, self.paths.blobs)
 
     def _delete_manifest(self, descriptor: Descriptor) -> None:
-        """What names the manifest goes first, so nothing names a lost one."""
+        """Delete a manifest after all references to it."""
         with self._catalog.listing, self._reported():
-            # Read with the lists guarded: of two who delete it, one has.
+            # Under the guard, only one of two deletions finds it.
             subject = verify.manifest(self, descriptor).subject
             self._tags.forget(descriptor.digest)
             if subject:
@@ -358,7 +358,7 @@ class ImageServeStore:
         with self._reported():
             names = self._tree.entries(self.paths.manifests)
         for digest in filter(digests.is_valid, names):
-            # What a crash left half-made is no manifest.
+            # A crash may have left an incomplete manifest.
             with contextlib.suppress(errors.NotFound):
                 yield self.resolve(digest)
 

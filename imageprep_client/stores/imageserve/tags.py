@@ -13,16 +13,16 @@ from imageprep_client.stores.imageserve.catalog import TreeCatalog
 from imageprep_client.stores.imageserve.typemap import Variant
 
 _MAX_SIZE = 64 * 1024
-#: Of so many tags one may be missing in the list while a run goes on.
+#: One of so many tags may be missing in the list during a run.
 _SHARE = 16
 
 
 class Tags:
     """The tags of one repository; callers turn an `OSError` into theirs.
 
-    Whoever writes has `TreeCatalog.listing`. While this run has the tree's
-    lock, the list is written when one in sixteen tags has changed, and when
-    the catalog writes all lists: else many tags would take quadratic time.
+    Writers hold `TreeCatalog.listing`. While this run has the tree's lock,
+    the list is written when one in sixteen tags has changed, and when the
+    catalog writes all lists: otherwise many tags take quadratic time.
 
     :param media_type: tells the type of a manifest by its digest.
     """
@@ -79,7 +79,7 @@ class Tags:
         self._changed(tag, variants)
 
     def remove(self, tag: str) -> None:
-        """Remove a tag, in whichever form it is there."""
+        """Remove a tag, in either form."""
         self._tree.unlink(self._paths.type_map(tag))
         self._unlink_older(tag)
         self._changed(tag, ())
@@ -103,7 +103,7 @@ class Tags:
             self._catalog.defer_list(self._repository, self.write_list)
 
     def write_list(self) -> None:
-        """Have ``tags/list`` say what there is."""
+        """Write ``tags/list``."""
         content = layout.tags_list(self._repository, self.names())
         self._tree.put(self._paths.tags_list, content)
         index = self._catalog.tag_index(self._repository)
@@ -112,7 +112,7 @@ class Tags:
             self._catalog.list_written(self._repository)
 
     def forget(self, digest: str) -> None:
-        """Remove the tags of a manifest, and it from those of an index."""
+        """Remove the tags of a manifest, and its variants of other tags."""
         for tag in self._users(digest):
             variants = self.variants(tag)
             kept = [v for v in variants if v.digest != digest]

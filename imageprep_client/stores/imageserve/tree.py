@@ -1,4 +1,4 @@
-"""The tree as a whole: who may write, what is in it, where each blob is."""
+"""The tree as a whole: its lock, its repositories, its preparation."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from imageprep_client.stores.stored_files import Defect
 class ImageServeTree:
     """A tree, and the stores of its repositories.
 
-    Making one touches nothing. Threads may share it. Whoever writes holds
-    `lock` for as long as the run takes; readers need no lock.
+    Making one touches nothing. Threads may share it. A writer holds `lock`
+    for the whole run; readers need no lock.
 
     :ivar path: the directory that holds ``v2``.
     """
@@ -59,18 +59,18 @@ class ImageServeTree:
             return layout.find_repositories(self._tree)
 
     def defects(self) -> Iterator[Defect]:
-        """What is wrong with the catalog."""
+        """The faults of the catalog."""
         with disk.reported(self.path):
             names = self.repositories_on_disk()
             yield from inspection.catalog(self._tree, names)
 
     def lock_owner(self) -> str:
-        """Who has the lock; empty for nobody."""
+        """The process that has the lock; empty when it is free."""
         with disk.reported(self.path):
             return files.lock_owner(self._tree)
 
     def check_writable(self) -> None:
-        """Find out before anything is done whether the tree can be written.
+        """Check that the tree can be written, before anything is done.
 
         The directory is made when only its last part is missing.
 
@@ -95,10 +95,10 @@ class ImageServeTree:
 
     @contextlib.contextmanager
     def lock(self, waiting: Callable[[str], None]) -> Iterator[None]:
-        """Keep other runs out for the duration of the block.
+        """Exclude other runs for the duration of the block.
 
-        What an interrupted run left in the staging directory is removed,
-        but for beginnings of blobs that can be taken up.
+        Files of interrupted runs in the staging directory are removed, except
+        for beginnings of blobs that can be resumed.
         The wait has no bound, since a run of hours is legitimate. Not
         reentrant.
 
@@ -125,9 +125,9 @@ class ImageServeTree:
             os.close(descriptor)
 
     def _start_afresh(self) -> None:
-        """Forget what other runs may have changed, remove what they left.
+        """Drop cached state, and remove files of interrupted runs.
 
-        Only what has a name that runs give is removed.
+        Only files with names that runs give are removed.
         """
         self._catalog.forget()
         self._catalog.partials.scan()
@@ -136,7 +136,7 @@ class ImageServeTree:
             if kind is Kind.DIRECTORY and layout.is_staged_directory(name):
                 self._tree.remove_tree(path)
             elif kind is Kind.FILE and is_temporary(name):
-                # It may be another run's `check_writable` that goes now.
+                # It may be from a `check_writable` of another run.
                 self._tree.unlink(path)
             elif kind is Kind.FILE and layout.is_unlisted(name):
                 self._write_unlisted(path)

@@ -1,4 +1,4 @@
-"""Type maps: what a tag names, in the form that Apache negotiates over.
+"""Type maps: the manifests of a tag, in the format of Apache.
 
 The format is that of Apache's mod_negotiation, section "Type maps".
 """
@@ -14,7 +14,7 @@ from imageprep_client.oci import mediatypes
 
 _QUALITY = re.compile(r";\s*qs=([0-9.]+)")
 _URI = re.compile(rf"({digests.PATTERN})/index\.json")
-#: For the manifest that a client gets which knows no indexes.
+#: For the manifest that clients without support for indexes get.
 FALLBACK_QUALITY = 0.1
 
 
@@ -45,7 +45,7 @@ def render(tag: str, variants: Sequence[Variant]) -> bytes:
 
 
 def parse(content: bytes) -> tuple[Variant, ...]:
-    """The variants in a file, in its order; what is malformed is no variant.
+    """The variants in a file, in its order; malformed ones are skipped.
 
     Nothing but a valid digest is ever taken from a ``URI``.
     """
@@ -77,7 +77,7 @@ def _quality(content_type: str) -> float:
 
 
 def root(variants: Sequence[Variant]) -> Variant | None:
-    """What the tag names: its index where it has one, else the first."""
+    """The variant that the tag names: its index, else the first."""
     for variant in variants:
         if variant.media_type in mediatypes.INDEXES:
             return variant
@@ -85,7 +85,7 @@ def root(variants: Sequence[Variant]) -> Variant | None:
 
 
 def fallback(variants: Sequence[Variant]) -> Variant | None:
-    """What a client gets that takes no index, or None."""
+    """The variant for clients that accept no index, or None."""
     for variant in variants:
         if variant.media_type in mediatypes.MANIFESTS:
             return variant
@@ -96,7 +96,7 @@ class TagIndex:
     """The tags of one repository in memory, while no other run changes them.
 
     :ivar names: all tags; None until they are read.
-    :ivar changes: tags that ``tags/list`` does not tell yet.
+    :ivar changes: the number of tags that ``tags/list`` lacks.
     """
 
     def __init__(self) -> None:
@@ -108,7 +108,7 @@ class TagIndex:
         self._users: dict[str, set[str]] = {}
 
     def load(self, variants: dict[str, tuple[Variant, ...]]) -> None:
-        """Learn what each tag names."""
+        """Index the variants of all tags."""
         self.is_loaded = True
         for tag, named in variants.items():
             self._note(tag, named)
@@ -118,7 +118,7 @@ class TagIndex:
         return sorted(self._users.get(digest, ()))
 
     def note(self, tag: str, variants: Sequence[Variant]) -> None:
-        """A tag was written, or removed: then it names nothing."""
+        """Note that a tag was written, or without variants removed."""
         self.changes += 1
         if self.names is not None:
             if variants:

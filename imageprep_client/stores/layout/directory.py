@@ -1,4 +1,4 @@
-"""The directory that image layouts are in, and where their blobs are."""
+"""The directory of image layouts, and the locations of their blobs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LAYOUT = "oci-layout"
 
 
 class Layouts:
-    """What the layouts of a directory share; threads may share it.
+    """The parts that the layouts of a directory share; thread-safe.
 
     :ivar tree: the directory.
     """
@@ -40,7 +40,7 @@ class Layouts:
             if not path.parent.is_dir():
                 raise errors.InvalidArgument(
                     f"{path}: {path.parent} is no directory",
-                    hint="make the directory that shall hold the layouts",
+                    hint="create the directory above it first",
                 )
             self.tree.make()
 
@@ -69,13 +69,13 @@ class Layouts:
             return self._blobs.get(descriptor.digest)
 
     def remember(self, descriptor: Descriptor, repository: str) -> None:
-        """A blob came in; the next `locate` knows."""
+        """Note that a repository has a blob, for `locate`."""
         with self._lock:
             if self._blobs is not None:
                 self._blobs.setdefault(descriptor.digest, repository)
 
     def forget(self) -> None:
-        """Something was deleted; the next `locate` looks again."""
+        """Drop cached locations after a deletion."""
         with self._lock:
             self._blobs = None
 

@@ -86,7 +86,7 @@ class Index:
         return None
 
     def tag(self, descriptor: Descriptor, tag: str) -> None:
-        """Let the tag name this manifest, and no other.
+        """Point a tag to this manifest.
 
         A manifest that loses its only tag stays as a root without one.
         """

@@ -41,10 +41,10 @@ _PATIENCE = 60.0
 class LayoutStore:
     """A repository among `Layouts`.
 
-    Content is renamed into place with no ``fsync`` of its own: `flush` makes
-    all of it durable at once. ``index.json`` is changed under an flock on
-    the directory and replaced whole. What has not exactly the descriptor's
-    size does not exist; symbolic links are not content.
+    Content is renamed into place without ``fsync``; `flush` makes all of it
+    durable at once. ``index.json`` is changed under an flock on the directory
+    and replaced atomically. Content with another size than its descriptor
+    does not exist; symbolic links are not content.
 
     :ivar home: the directory of the layout.
     """
@@ -140,7 +140,7 @@ class LayoutStore:
         self._change(list_root)
 
     def _write(self, expected: Descriptor, source: base.Content) -> None:
-        """Let the content be in place, whole, when all of it has come."""
+        """Rename content into place when it is complete."""
         self._prepare()
         with self._tree.staged(self.repository) as temporary:
             with self._reported(expected.size):

@@ -1,4 +1,4 @@
-"""Blobs on the wire: reads that resume where they broke, streamed writes."""
+"""Transfers of blobs: reads that resume, and streamed writes."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from imageprep_client.stores.base import CHUNK, Content
 _CONTENT_RANGE = re.compile(
     r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:[0-9]{1,18}|\*)"
 )
-#: How often one reader starts from the beginning because the registry does
-#: not give ranges; unbounded, that takes the square of the size.
+#: Restarts of one reader from the beginning if the registry has no ranges.
+#: Without a bound they could read the square of the size.
 _RESTARTS = 2
 
-#: Asks for a blob, from the offset on, up to the last byte.
+#: Requests a blob from an offset to its end.
 Open = Callable[[int], Response]
 
 
 class Download:
-    """A blob of `size` bytes; broken connections are taken up again.
+    """Reads a blob of `size` bytes, and resumes after broken connections.
 
-    The next request asks for what is missing, so no byte is given twice and
-    none is left out; what the bytes are is checked by who reads them.
+    The next request continues where the last one broke. The caller verifies
+    the content.
 
-    :param response: the answer with the beginning, or that of `open_at`.
-    :param open_at: asks for the rest.
-    :param offset: where to begin.
-    :raises ServerFault: when the answer is not about what was asked for.
-    :raises SizeMismatch: when there is no more than was read.
+    :param response: the response with the beginning, or that of `open_at`.
+    :param open_at: requests the rest.
+    :param offset: the first byte.
+    :raises ServerFault: if the response has another range than requested.
+    :raises SizeMismatch: if the blob is shorter.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Download:
             self._align()
 
     def read(self, size: int = -1, /) -> bytes:
-        """Up to `size` bytes, all that is left by default."""
+        """Read up to `size` bytes, by default to the end."""
         if size < 0:
             return b"".join(iter(lambda: self.read(CHUNK), b""))
         while True:
@@ -79,7 +79,7 @@ class Download:
             )
 
     def close(self) -> None:
-        """Have done with it, read or not."""
+        """Release the connection."""
         self._response.close()
 
     def __enter__(self) -> Self:
@@ -89,7 +89,7 @@ class Download:
         self.close()
 
     def _resume(self, error: errors.StoreError) -> None:
-        """Ask for what is missing; give up when that gets nowhere."""
+        """Request the rest; give up after attempts without progress."""
         self._response.close()
         if self._position - self._failed_at >= CHUNK:
             self._attempts.progressed()
@@ -106,9 +106,9 @@ class Download:
             return
 
     def _align(self) -> None:
-        """Bring the new answer to where the old one broke."""
+        """Advance the new response to where the old one broke."""
         if self._response.status == 416:
-            # It had not broken: that was all.
+            # There is no more: the blob is too short.
             self._response.close()
             raise errors.SizeMismatch(
                 f"{self._what}: {self._position} bytes, expected {self._size}"
@@ -157,10 +157,10 @@ def pieces(body: Iterable[bytes] | bytes, size: int) -> Iterator[bytes]:
 class Upload:
     """Verified content as the body of one request.
 
-    The last piece is given only after the content turned out to be right:
-    what is wrong is never sent whole, so no registry can store it.
+    The last part is sent only after the content was verified, so that no
+    registry can store wrong content.
 
-    :ivar failure: what the content raised, or None.
+    :ivar failure: the exception of the content, or None.
     """
 
     def __init__(self, content: Content, size: int) -> None:
@@ -181,6 +181,6 @@ class Upload:
         except GeneratorExit:
             raise
         except BaseException as error:
-            # The HTTP library takes some errors for its own.
+            # The HTTP library could take it for an error of its own.
             self.failure = error
             raise

@@ -1,4 +1,4 @@
-"""The registries of a run: where their stores come from."""
+"""The registries of a run, and the stores of their repositories."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _log = logging.getLogger(__name__)
 
 
 class RegistryClient:
-    """Gives the stores of registries and keeps what they share.
+    """Opens stores of registries.
 
-    Connections, tokens and rate limits are shared by all stores of one
-    registry. Nothing is asked of a registry before a store is used.
+    All stores of one registry share connections, tokens and rate limits. No
+    request is sent before a store is used.
 
-    :param hosts: how each registry is spoken to.
-    :param policy: when something is tried again.
-    :param concurrency: how many threads use it at once.
-    :param advise: says what may help when a registry refuses connections,
-        or nothing.
+    :param hosts: how each registry is contacted.
+    :param policy: when requests are repeated.
+    :param concurrency: the requests to one registry at once, at most.
+    :param advise: gives a hint for a registry that refuses connections, or an
+        empty text.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class RegistryClient:
         self._observer = observer or Observer()
         self._timeouts = timeouts or Timeouts()
         self._concurrency = concurrency
-        # A worker reads from one connection and writes to another; some
-        # more are for what it looks up meanwhile.
+        # A worker reads from one connection and writes to another. The
+        # others are for requests in between.
         self._transports = Transports(2 * concurrency + 4)
         self._stop = threading.Event()
         self._advise = advise
@@ -71,19 +71,19 @@ class RegistryClient:
         """The store of a repository; equal arguments give the same store.
 
         :param registry: ``host[:port]`` as in a reference.
-        :param mirrored: whether mirrors are read from. Where something is
-            to be written they would hide what the registry itself lacks.
-        :raises InvalidReference: when a name breaks the grammar.
+        :param mirrored: whether to read from mirrors, which may have content
+            that the registry itself lacks.
+        :raises InvalidReference: if a name is invalid.
         """
         references.check_registry(registry)
         references.check_repository(repository)
         return self._known_store(registry, repository, mirrored, False)
 
     def destination(self, registry: str, repository: str) -> RegistryStore:
-        """The store of a repository that is to be written.
+        """The store of a repository to write to.
 
-        As `store` without mirrors, but rights to write are asked for from the
-        beginning, and what the registry lets nobody look up is absent.
+        As `store` without mirrors, but all tokens permit writing, and content
+        is absent if the registry denies access to it.
         """
         references.check_registry(registry)
         references.check_repository(repository)
@@ -98,11 +98,11 @@ class RegistryClient:
             return self._stores[key]
 
     def catalog(self, registry: str) -> RegistryCatalog:
-        """The list of a registry's repositories; no I/O yet.
+        """The list of the repositories of a registry; sends no request.
 
-        A mirror is never asked: it has only what was pulled through it.
+        Mirrors are not used, as they may have only a part.
 
-        :raises InvalidReference: when the name breaks the grammar.
+        :raises InvalidReference: if the name is invalid.
         """
         references.check_registry(registry)
         server = self._home(self.hosts.home(registry), registry)
@@ -165,8 +165,7 @@ class RegistryClient:
     def close(self) -> None:
         """End all waiting and close all connections.
 
-        Whoever waits for a registry, or asks one from now on, gets a
-        `StoreError`.
+        Requests that wait, and later ones, raise `StoreError`.
         """
         self._stop.set()
         self._transports.close()
@@ -182,7 +181,7 @@ class RegistryClient:
     ) -> session.RegistrySession:
         """The registry, at the endpoint that answers.
 
-        :param first: what it will be asked first, where that is known.
+        :param first: the first request, if it is known.
         """
         key = (name, insecure)
         known = self._registries.get(key)
@@ -198,7 +197,7 @@ class RegistryClient:
                 answers.append(answer)
             return answer is not None
 
-        # A mistyped name should not take minutes.
+        # A mistyped name is reported within seconds.
         looking = Retrier(
             self._policy.at_first_contact(), self._observer, self._stop
         )
@@ -235,7 +234,7 @@ class RegistryClient:
             else "it is spoken to over plain HTTP"
         )
         if urls.is_loopback(urls.host_of(host)):
-            # Nobody else can listen there.
+            # Only processes of this host can listen there.
             _log.info("%s: %s", host, how)
         else:
             self._observer.warning(f"{host}: {how}")

@@ -1,7 +1,7 @@
-"""Deleting from a registry, where it lets us.
+"""Deletion of content and tags.
 
-OCI distribution spec, "Content Management": a registry may support none of
-it, deletion by digest only, or tags, too.
+OCI distribution spec, "Content Management": a registry may support no
+deletion, deletion by digest only, or also deletion of tags.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.session import RegistrySession, Request
 
 _DONE = frozenset({200, 202, 204})
-#: What registries say that delete manifests by their digest only; that of
-#: the distribution project takes the tag for a malformed digest.
+#: Responses of registries that delete manifests only by digest. That of the
+#: distribution project takes the tag for a malformed digest.
 _NO_TAGS = frozenset({400, 405, 501})
 _HINT = (
     "the registry is not set up to delete; that of the distribution project"
@@ -22,7 +22,7 @@ _HINT = (
 def delete(registry: RegistrySession, request: Request) -> None:
     """Delete a manifest or a blob by its digest.
 
-    :raises ServerFault: when the registry does not delete.
+    :raises ServerFault: if the registry does not support deletion.
     """
     response = registry.call(request, {*_DONE, 405})
     if response.status != 405:
@@ -34,7 +34,7 @@ def delete(registry: RegistrySession, request: Request) -> None:
 
 
 def untag(registry: RegistrySession, request: Request) -> bool:
-    """Delete a tag; False where the registry does not do that."""
+    """Delete a tag; False if the registry does not support that."""
     response = registry.call(request, _DONE | _NO_TAGS)
     response.discard()
     return response.status in _DONE

@@ -1,4 +1,4 @@
-"""What the headers of an answer say about a manifest."""
+"""The description of a manifest in the headers of a response."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from imageprep_client.oci.descriptor import Descriptor
 def described(
     what: str, reference: str, response: Response
 ) -> Descriptor | None:
-    """What the answer to a HEAD says; None when it does not say enough."""
+    """The descriptor in a response to HEAD; None if it is incomplete."""
     digest = claimed_digest(what, response)
     if digests.is_valid(reference):
         if digest and digest != reference and _same_kind(digest, reference):
@@ -35,9 +35,9 @@ def _same_kind(one: str, other: str) -> bool:
 
 
 def claimed_digest(what: str, response: Response) -> str | None:
-    """The digest that the registry says, if it says any.
+    """The digest in the headers, if there is one.
 
-    :raises InvalidContent: when it breaks the grammar (CVE-2024-3727).
+    :raises InvalidContent: if it is malformed (CVE-2024-3727).
     """
     text = response.headers.get("Docker-Content-Digest", "").strip()
     if not text:
@@ -50,7 +50,7 @@ def claimed_digest(what: str, response: Response) -> str | None:
 
 
 def manifest_type(response: Response, data: bytes) -> str:
-    """The type of a manifest: its header, or itself where that is vague."""
+    """The media type in the header, or in the manifest if that is vague."""
     media_type = mediatypes.essence(response.headers.get("Content-Type", ""))
     if media_type.startswith("application/vnd."):
         return media_type

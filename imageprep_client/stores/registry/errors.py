@@ -1,4 +1,4 @@
-"""Answers of registries as errors of this package."""
+"""Responses of registries as errors of this package."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from imageprep_client import errors
 from imageprep_client.http import urls
 from imageprep_client.http.transport import Response
 
-#: More of an answer that says no is not read.
+#: The rest of an error response is not read.
 MAX_ERROR = 64 * 1024
 _MAX_MESSAGE = 200
 
-#: Answers that another try may change; all others stay as they are.
+#: Status codes that another attempt may change.
 TEMPORARY = frozenset({408, 425, 429, 499, 500, 502, 503, 504, 522})
 
 _WORDS = {
@@ -46,10 +46,10 @@ _REFUSED_LAYER = "URL on layer"
 def from_response(
     response: Response, what: str, unknown: str = ""
 ) -> errors.StoreError:
-    """The error that an answer means; the answer is read and done with.
+    """The error for a response, which is read and released.
 
     :param what: the object of the request, as the user knows it.
-    :param unknown: what 404 means, such as ``"manifest unknown"``.
+    :param unknown: the meaning of 404, such as ``"manifest unknown"``.
     """
     status = response.status
     code, said = _reason(response)
@@ -72,7 +72,7 @@ def from_response(
         )
     if status == 507:
         return errors.NoSpace(message)
-    # Of what was not sent, they say that the question is malformed.
+    # In response to a read they mean that the request is malformed.
     sent = response.method not in _READS
     if sent and code in _DIGEST_CODES:
         return errors.DigestMismatch(message)
@@ -89,7 +89,7 @@ def from_response(
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a Retry-After header, in either of its forms."""
+    """The seconds of a Retry-After header in either form, or None."""
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return float(text)

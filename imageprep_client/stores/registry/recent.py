@@ -1,4 +1,4 @@
-"""Manifests that passed by lately."""
+"""A cache of recent manifests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 
 
 class Recent:
-    """Manifests that passed by lately, so that a tag needs no other GET."""
+    """Recent manifests, so that a tag needs no further GET."""
 
     _COUNT = 16
     _MAX = 256 * 1024
@@ -19,7 +19,7 @@ class Recent:
         )
 
     def add(self, digest: str, data: bytes) -> None:
-        """Keep it, if it is not large, for a while."""
+        """Keep a manifest unless it is large."""
         if len(data) > self._MAX:
             return
         with self._lock:
@@ -29,11 +29,11 @@ class Recent:
                 self._known.popitem(last=False)
 
     def get(self, digest: str) -> bytes | None:
-        """The manifest, or None when it is not known (any longer)."""
+        """The manifest, or None if it is not kept."""
         with self._lock:
             return self._known.get(digest)
 
     def drop(self, digest: str) -> None:
-        """Forget it, if it is known."""
+        """Remove a manifest."""
         with self._lock:
             self._known.pop(digest, None)

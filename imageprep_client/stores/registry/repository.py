@@ -14,8 +14,8 @@ class RepositoryRequests:
 
     :ivar name: ``registry/repository`` as the user knows it.
     :ivar path: its name in the registry.
-    :ivar writes: whether anything was written so far; from then on, tokens
-        are for writing, too, so that one serves both.
+    :ivar writes: whether tokens permit writing, too; from the first write on,
+        so that one token serves both.
     """
 
     def __init__(self, name: str, path: str) -> None:

@@ -1,4 +1,4 @@
-"""What a tag or digest names: by HEAD, or by GET where HEAD is of no use."""
+"""Resolution of tags and digests by HEAD, or by GET if HEAD fails."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ REFUSALS = frozenset({400, 401, 403, 404, 405, 501}) | REDIRECTS
 class Resolver:
     """Resolves references to manifests of one repository.
 
-    :param manifests: keeps those that were read.
-    :param is_destination: whether what cannot be looked up is absent.
+    :param manifests: keeps the manifests that were read.
+    :param is_destination: whether content is absent if access is denied.
     """
 
     def __init__(self, manifests: Recent, *, is_destination: bool) -> None:
@@ -55,12 +55,11 @@ class Resolver:
     def is_asked_twice(
         self, registry: RegistrySession, request: Request, response: Response
     ) -> bool:
-        """Whether GET has to decide after this answer to HEAD.
+        """Whether a GET has to follow this response to HEAD.
 
-        Some registries refuse HEAD, with 404 among others, which is believed
-        where HEAD worked before. At a destination most content is absent at
-        first, so that the answer is taken as it is unless it says that HEAD
-        is not supported.
+        Some registries refuse HEAD, for instance with 404, which is accepted
+        if HEAD succeeded before. At a destination most content is absent at
+        first, so that GET follows only if HEAD is not supported.
         """
         kind = "manifests" if "/manifests/" in request.url else "blobs"
         if response.status == 200:
@@ -75,7 +74,7 @@ class Resolver:
     def resolve(
         self, place: Replica, reference: str, *, surely: bool = False
     ) -> Descriptor:
-        """Resolve by HEAD, or by GET where HEAD does not say enough.
+        """Resolve by HEAD, or by GET if the response to HEAD is incomplete.
 
         :param surely: whether the manifest was just pushed.
         """
@@ -94,8 +93,8 @@ class Resolver:
             surely = surely or _is_bad_login(response)
             response.discard()
         else:
-            # Quay denies what does not exist, Artifactory too: the push tells
-            # whether it is allowed.
+            # Quay and Artifactory deny access to absent content. The push
+            # shows whether writing is permitted.
             raise errors.NotFound(
                 str(
                     answers.from_response(
@@ -151,7 +150,7 @@ class Resolver:
 
 
 def _is_bad_login(response: Response) -> bool:
-    """Whether a registry without tokens, and so without scopes, says 401."""
+    """Whether a registry without tokens refused the credentials."""
     header = response.headers.get("WWW-Authenticate", "")
     schemes = {challenge.scheme for challenge in parse_challenges(header)}
     return response.status == 401 and schemes == {"basic"}

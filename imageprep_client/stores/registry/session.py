@@ -1,7 +1,7 @@
 """Requests to one registry: retries, redirects, authentication.
 
-Whatever can be sent again is tried again here. What cannot, a stream, is
-fetched again by the engine that copies it.
+Requests are repeated here, except for streams, which the copy engine reads
+again.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from imageprep_client.stores.registry.endpoints.hosts import Endpoint, Hosts
 
 USER_AGENT = "imageprep-client"
 MAX_REDIRECTS = 5
-#: How often one request answers a challenge: a token that is fresh may still
-#: end while other requests are in its way.
+#: Challenges that one request answers: a new token may expire while the
+#: request waits for others.
 _ANSWERS = 3
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAFE = frozenset({"GET", "HEAD"})
@@ -40,14 +40,14 @@ _T = TypeVar("_T")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of a registry.
+    """A request to a registry.
 
     :ivar url: absolute, or a path below the base of the registry.
     :ivar what: the object, as messages name it.
-    :ivar unknown: what a 404 means.
-    :ivar repository: whose credentials are used.
-    :ivar scopes: what a token must allow.
-    :ivar repeatable: whether it may be sent again; a stream may not.
+    :ivar unknown: the meaning of 404.
+    :ivar repository: the repository whose credentials are used.
+    :ivar scopes: the scopes of the token.
+    :ivar repeatable: whether it may be repeated; False for streams.
     """
 
     method: str
@@ -62,15 +62,14 @@ class Request:
 
 
 class RegistrySession:
-    """One physical registry, as all its repositories' stores share it.
+    """A physical registry, shared by the stores of its repositories.
 
     :ivar name: ``host[:port]`` of the server.
     :ivar base: URL that ``/v2/...`` is appended to.
     :ivar retrier: for what takes several requests.
-    :ivar answers_head: kinds of content, such as ``"blobs"``, that HEAD was
-        seen to find.
-    :ivar body_limit: bytes of a body that are known not to be too many after
-        a 413; None before.
+    :ivar answers_head: kinds of content, such as ``"blobs"``, for which HEAD
+        succeeded.
+    :ivar body_limit: the size of chunks after a 413; None before.
     :param limit: bounds the requests that are sent to it at once.
     """
 
@@ -105,21 +104,21 @@ class RegistrySession:
         )
 
     def keep(self, response: Response) -> None:
-        """Give this answer to who asks for it next."""
+        """Use this response for the next request of its URL."""
         self._answered[response.method, response.url] = response
 
     def call(self, request: Request, expect: Collection[int]) -> Response:
-        """Send it until one of the expected answers comes.
+        """Send a request, and repeat it until an expected response arrives.
 
         :returns: a response that the caller reads, discards or closes.
-        :raises StoreError: for any other answer, after all retries.
+        :raises StoreError: for any other response, after all retries.
         """
         if not request.repeatable:
             self.retrier.wait()
             try:
                 return self._attempt(request, expect)
             except errors.TooManyRequests as limited:
-                # Who sends it again will not know how long to wait.
+                # The caller that repeats it does not know how long to wait.
                 self.retrier.hold(limited.retry_after)
                 raise
         return self.retrier.retrying(
@@ -146,7 +145,7 @@ class RegistrySession:
         raise error
 
     def _authenticated(self, request: Request) -> Response:
-        """Send it, and again when the registry asks who we are."""
+        """Send a request, and answer challenges of the registry."""
         url = request.url
         if url.startswith("/"):
             url = self.base + url
@@ -277,14 +276,14 @@ def probe(
     timeouts: Timeouts,
     first: Request | None = None,
 ) -> Response | None:
-    """What a registry answers at this endpoint; None when none does.
+    """The response of a registry at this endpoint; None if there is none.
 
-    Nothing secret is sent. Servers of TLS say 400 to a plain request, and
-    web servers redirect it: neither is a registry.
+    No secret is sent. TLS servers answer a plain request with 400, and web
+    servers redirect it: neither is a registry.
 
-    :param first: a GET or HEAD to ask with, so that its answer need not be
-        asked for again; otherwise it is the distribution API's own question.
-    :raises Unreachable: when nobody is there.
+    :param first: a GET or HEAD to send, whose response can be used; None:
+        the version check of the distribution API.
+    :raises Unreachable: if no server answers.
     """
     asked = first or Request("GET", "/v2/", endpoint.host)
     response = transports.of(endpoint.tls).send(
@@ -296,7 +295,7 @@ def probe(
     )
     no_registry = response.status == 400 or response.status in REDIRECTS
     if no_registry and first is not None:
-        # Some say so of what was asked for, and only of that.
+        # Some registries answer so for this object only.
         no_registry = probe(endpoint, transports, timeouts) is None
     if no_registry or first is None:
         response.discard()

@@ -30,24 +30,23 @@ from imageprep_client.stores.registry.session import RegistrySession, Request
 from imageprep_client.stores.registry.uploads import Uploads
 
 _ACCEPT = {"Accept": ", ".join(mediatypes.ACCEPT)}
-#: Content up to this size is read before it is sent, so that it can be sent
-#: again; what is larger is streamed.
+#: Content up to this size is read before it is sent, so that the request can
+#: be repeated. Larger content is streamed.
 _SMALL = base.CHUNK
 
 
 class RegistryStore:
-    """One repository of a registry; nothing is asked before it is used.
+    """One repository of a registry; no request is sent before it is used.
 
     Content that is larger than `stores.base.CHUNK` is streamed and cannot be
-    sent a second time: a push of it that fails for now raises an error that
-    is ``temporary``, and who pushes fetches the content again. All else is
-    tried again here.
+    sent a second time: its push raises a temporary error, and the caller reads
+    the content again. All other requests are repeated here.
 
     :param host: the physical registry.
-    :param places: where the repository is read and written.
-    :param is_destination: whether it will be written to. Tokens are for
-        writing from the beginning then, as Quay lets nobody read a repository
-        that does not exist, and what cannot be looked up is absent.
+    :param places: the replicas of the repository.
+    :param is_destination: whether it will be written to. Then all tokens
+        permit writing, as Quay denies reading of absent repositories, and
+        content is absent if access to it is denied.
     """
 
     def __init__(
@@ -113,7 +112,7 @@ class RegistryStore:
     def _exists_by_get(
         self, registry: RegistrySession, request: Request, size: int
     ) -> bool:
-        """Ask for one byte of content; its size comes with it."""
+        """Request one byte; the response has the size of the content."""
         headers = dict(request.headers)
         if size:
             headers["Range"] = "bytes=0-0"
@@ -142,7 +141,7 @@ class RegistryStore:
         )
 
     def fetch_from(self, descriptor: Descriptor, offset: int) -> blob.Download:
-        """The rest of a blob, not verified; it resumes as `fetch` does."""
+        """The rest of a blob, not verified; reading resumes as for `fetch`."""
         return self._places.read(
             lambda place: self._download(place, descriptor, None, offset),
             descriptor.digest,
@@ -182,10 +181,10 @@ class RegistryStore:
     # Optional powers
 
     def mount(self, descriptor: Descriptor, repository: str | None) -> bool:
-        """Take the blob from `repository`.
+        """Mount a blob from `repository`.
 
-        A registry does not look anywhere by itself: without a repository
-        nothing is asked and the answer is no.
+        Registries do not search for blobs: without a repository the result is
+        False, and no request is sent.
         """
         if repository is None or descriptor.is_manifest:
             return False
@@ -194,8 +193,9 @@ class RegistryStore:
         return self._uploads.mount(self._connect(), descriptor, repository)
 
     def begin(self, descriptor: Descriptor) -> bool:
-        """A mount from this very repository: a registry that does not have
-        the blob answers with a place for it.
+        """Mount a blob from its own repository.
+
+        A registry that lacks the blob opens an upload instead.
         """
         return self.mount(descriptor, self.repository)
 
@@ -209,7 +209,7 @@ class RegistryStore:
         if digest == expected.digest and response is not None:
             self._pushed(response, expected, data)
         elif digest != expected.digest:
-            # It is known there by another algorithm's digest only.
+            # The tag names the manifest by a digest of another algorithm.
             self._push_manifest(expected, data)
 
     def tags(self) -> Iterator[str]:
@@ -241,7 +241,7 @@ class RegistryStore:
                 look, subject.digest, lambda found: found is not None
             )
         except errors.Refused:
-            # It may have the list that others than it keep under a tag.
+            # The list may be under a tag, as in registries without the API.
             if listed := self._fallback.of(subject):
                 return listed
             raise
@@ -275,7 +275,7 @@ class RegistryStore:
         return description.claimed_digest(request.what, response) or ""
 
     def _deleting(self, request: Request) -> Request:
-        # Registries name the right to delete in several ways.
+        # The scope for deletion differs between registries.
         return dataclasses.replace(request, headers={}, scopes=())
 
     def _fetch_manifest(self, place: Replica, descriptor: Descriptor) -> bytes:
@@ -322,7 +322,7 @@ class RegistryStore:
         request = place.requests.content("GET", descriptor)
 
         def open_at(offset: int) -> Response:
-            # A range without an end is refused by some registries.
+            # Some registries refuse ranges without an end.
             wanted = {"Range": f"bytes={offset}-{descriptor.size - 1}"}
             return registry.call(
                 dataclasses.replace(request, headers=wanted), {200, 206, 416}
@@ -346,7 +346,7 @@ class RegistryStore:
     def _pushed(
         self, response: Response, expected: Descriptor, data: bytes
     ) -> None:
-        """Note a manifest that the registry took."""
+        """Keep a manifest that was pushed, and list it as a referrer."""
         self._manifests.add(expected.digest, data)
         if "OCI-Subject" not in response.headers:
             manifest = manifests.parse(
@@ -361,13 +361,13 @@ class RegistryStore:
     def _put_tagged(
         self, media_type: str, data: bytes, tag: str
     ) -> tuple[Response | None, str]:
-        """Let a tag name these bytes, and see that it does.
+        """Push a manifest by tag, and verify that the tag names it.
 
-        Unlike a digest, a tag in a URL is nothing that the registry could
-        compare what it got with.
+        Unlike a digest, a tag in a URL does not let the registry verify the
+        content.
 
-        :returns: the answer, and the digest that the tag names. No answer:
-            the tag named them before.
+        :returns: the response, and the digest that the tag names. No response:
+            the tag named the manifest before.
         """
         request = self._requests.manifest("PUT", tag)
         what = request.what
@@ -380,8 +380,8 @@ class RegistryStore:
             try:
                 response = self._send(request, media_type, data)
             except errors.Refused:
-                # An answer that was lost may have been to the push of this
-                # tag, which some registries let nobody push twice.
+                # The response to an earlier push of this tag may have been
+                # lost, and some registries have immutable tags.
                 with contextlib.suppress(errors.StoreError):
                     if named() == digests.of(data):
                         return None, digests.of(data)
@@ -418,7 +418,7 @@ class RegistryStore:
         try:
             response = self._connect().call(request, {200, 201, 202, 204})
         except errors.DigestMismatch as refused:
-            # The bytes are right, so the digest itself is not accepted.
+            # The content is right, so the digest itself is refused.
             raise errors.DigestMismatch(
                 str(refused), hint=refused.hint, temporary=False
             ) from None
@@ -427,5 +427,5 @@ class RegistryStore:
 
 
 def _all(content: base.Content) -> bytes:
-    """Everything to the verified end; not closed."""
+    """Read content to its verified end, without closing it."""
     return b"".join(iter(lambda: content.read(base.CHUNK), b""))

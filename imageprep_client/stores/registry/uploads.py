@@ -1,4 +1,4 @@
-"""Blobs into a registry: mounted from elsewhere, or sent."""
+"""Uploads of blobs: mounted from another repository, or sent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SENT = frozenset({200, 201, 202, 204})
 
 
 class Uploads:
-    """The uploads of one repository, those that are open among them."""
+    """The uploads of one repository, including open ones."""
 
     def __init__(self, repository: RepositoryRequests) -> None:
         self._repository = repository
@@ -34,10 +34,9 @@ class Uploads:
     def mount(
         self, registry: RegistrySession, descriptor: Descriptor, origin: str
     ) -> bool:
-        """Take a blob over from the repository `origin`, if that works.
+        """Mount a blob from the repository `origin`, if the registry can.
 
-        A registry that refuses is no failure: the push that comes next
-        says what is wrong, if anything is.
+        A refusal is no failure: the push that follows reports its cause.
         """
         query = urllib.parse.urlencode(
             {"mount": descriptor.digest, "from": origin}
@@ -66,7 +65,7 @@ class Uploads:
             return False
         response.discard()
         if response.status == 202:
-            # The registry opened an upload instead: the next push uses it.
+            # The registry opened an upload, which the next push uses.
             with self._lock:
                 self._open[descriptor.digest] = self._location(response)
         return response.status == 201
@@ -79,9 +78,8 @@ class Uploads:
     ) -> None:
         """Open an upload, then PUT everything in one request.
 
-        An upload that broke may hold a part of the content already, so it
-        is never continued: the next attempt begins a new one. After a 413,
-        the registry gets what is as large in chunks.
+        An upload that failed may contain a part of the content, so the next
+        attempt opens a new one. After a 413, large content is sent in chunks.
 
         :raises ServerFault: temporary after the first 413.
         """
@@ -111,8 +109,8 @@ class Uploads:
                     f"{error}; chunks are tried"
                 ) from None
             if kept and isinstance(error, errors.NotFound):
-                # What a mount opened was cleaned up since; another try
-                # opens its own.
+                # The upload that a mount opened is gone; another attempt
+                # opens a new one.
                 raise errors.ServerFault(str(error)) from None
             failure = getattr(body, "failure", None)
             if failure is None:
@@ -123,7 +121,7 @@ class Uploads:
     def _closing(
         self, location: str, expected: Descriptor, body: bytes | blob.Upload
     ) -> Request:
-        """The request that ends an upload; `body` is what it lacks."""
+        """The request that completes an upload with the rest of content."""
         joint = "&" if urllib.parse.urlsplit(location).query else "?"
         query = urllib.parse.urlencode({"digest": expected.digest})
         what = self._repository.what(expected)
@@ -180,7 +178,7 @@ class Uploads:
         registry.call(self._closing(location, expected, b""), _SENT).discard()
 
     def _cancel(self, registry: RegistrySession, location: str) -> None:
-        """Give an upload up; registries clean up by themselves, too."""
+        """Cancel an upload; registries also remove old uploads."""
         request = dataclasses.replace(
             self._repository.request("DELETE", "", self._repository.name),
             url=location,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 
 import pyte
 import pytest
@@ -132,6 +133,26 @@ def test_messages_are_above_the_line(terminal):
     assert first == "WARNING: [bold]mind[/bold] :smile: 1"
     assert "blobs" in line
     assert terminal.shown == [first]
+
+
+def test_log_lines_are_above_the_line(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the shell logs to the terminal with -v is not drawn over."""
+    handler = logging.StreamHandler(terminal)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    clock = Clock()
+    with progress.Progress(terminal, terminal=True, clock=clock) as shown:
+        half_way(shown, clock)
+        draw(shown)
+        logging.getLogger().warning("one")
+        logging.getLogger().warning("two")
+        draw(shown)
+        first, second, line = terminal.shown
+        assert "blobs" in line
+    assert [first, second] == ["one", "two"]
+    assert handler.stream is terminal
+    assert terminal.shown == ["one", "two"]
 
 
 def test_nothing_is_drawn_without_a_terminal():

@@ -92,6 +92,14 @@ def test_image(store: base.Store) -> None:
     assert there(store, TWO) == [True]
 
 
+def test_nearest_tags(store: base.Store) -> None:
+    """A tag that does not exist is told with those that are like it."""
+    put(store, content.image("a"), "17.1.3")
+    with pytest.raises(errors.NotFound) as caught:
+        remove(store, ":17.1.4")
+    assert caught.value.hint == "the nearest tags there are: 17.1.3"
+
+
 def test_latest(store: base.Store) -> None:
     """Without a tag it is latest, as everywhere."""
     put(store, ONE, "latest")

@@ -1,7 +1,7 @@
-"""Authentication: challenges, tokens, and to whom credentials are given.
+"""Authentication: challenges, tokens, and the recipients of credentials.
 
-The token protocol is docker's, as the distribution project documents it
-("Token Authentication Specification").
+The protocol is in the "Token Authentication Specification" of the distribution
+project.
 """
 
 from __future__ import annotations
@@ -26,15 +26,14 @@ from imageprep_client.stores.registry.auth.credentials import (
 )
 
 MAX_TOKEN = 1024 * 1024
-#: How long a token lives that does not say it, by the specification.
+#: The lifetime of a token without a declared one, by the specification.
 _LIFETIME = 60.0
-#: The part of its life after which a token is replaced.
+#: The part of its lifetime after which a token is replaced.
 _FRESH = 0.8
 
-#: Servers take no longer headers, and each repository has a token.
+#: Servers refuse longer headers, and each repository has a token.
 _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
-# Nothing in it is tried twice: who writes the header has no interest in that
-# it is read in time.
+# It never backtracks: a header could otherwise take very long to parse.
 _PART = re.compile(
     r"""\s*+,?+\s*+(?:
         (?P<key>[\w!#$%&'*+.^`|~-]++)\s*+=\s*+
@@ -44,7 +43,7 @@ _PART = re.compile(
     re.VERBOSE,
 )
 
-#: How this program is called where OAuth2 asks for it.
+#: The client ID for OAuth2.
 _CLIENT = "imageprep-client"
 
 
@@ -56,13 +55,13 @@ class SendTokenRequest(Protocol):
     ) -> Response: ...
 
 
-#: Does named work until it is done or permanently fails.
+#: Repeats named work until it succeeds or fails permanently.
 RetryToken = Callable[[str, Callable[[], "_Token"]], "_Token"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Challenge:
-    """One way that a registry lets itself be convinced.
+    """A method of authentication that a registry offers.
 
     :ivar scheme: in lower case.
     :ivar parameters: keys in lower case.
@@ -75,7 +74,7 @@ class Challenge:
 def parse_challenges(header: str) -> list[Challenge]:
     """The challenges of a WWW-Authenticate header (RFC 9110, 11.6.1).
 
-    What breaks the grammar ends the list.
+    The list ends at the first syntax error.
     """
     found: list[Challenge] = []
     position = 0
@@ -95,12 +94,12 @@ def parse_challenges(header: str) -> list[Challenge]:
 
 
 def wanted_scopes(ours: Sequence[str], challenge: str) -> tuple[str, ...]:
-    """What a token must allow.
+    """The scopes of a token.
 
-    A registry knows what it wants: what its challenge names and `ours` lack
-    is taken in, in place of ours of the same resource.
+    Scopes of the challenge that `ours` lack are added, and replace those of
+    `ours` for the same resource.
 
-    :param challenge: the scopes in its challenge, parted by spaces.
+    :param challenge: the scopes in the challenge, separated by spaces.
     """
     actions: dict[str, set[str]] = {}
     for scope in ours:
@@ -162,11 +161,11 @@ class Authenticator:
         self._found: dict[str, RegistryCredential | None] = {}
 
     def header(self, repository: str, scopes: Sequence[str]) -> str | None:
-        """What to send unasked, once the registry sent a challenge.
+        """The Authorization to send after the first challenge of a registry.
 
-        Repositories of one registry may have token servers of their own. For
-        one that sent no challenge yet the latest of the others is tried; a
-        token server that refuses leaves the question to the registry.
+        Repositories of one registry may have different token servers. For a
+        repository without a challenge so far, the latest challenge of another
+        is used; if its token server refuses, the registry will send its own.
         """
         own = self._challenges.get(repository)
         challenge = own or self._latest
@@ -193,11 +192,11 @@ class Authenticator:
         scopes: Sequence[str],
         refused: str | None,
     ) -> str | None:
-        """What to send after a 401.
+        """The Authorization to send after a 401.
 
         :param header: its WWW-Authenticate.
-        :param refused: the Authorization that it did not like, or None.
-        :returns: None when there is nothing (else) to try.
+        :param refused: the Authorization that was refused, or None.
+        :returns: None if there is no other one.
         """
         challenges = {c.scheme: c for c in parse_challenges(header)}
         bearer, basic = challenges.get("bearer"), challenges.get("basic")
@@ -214,7 +213,7 @@ class Authenticator:
         return answer if answer != refused else None
 
     def explain(self, repository: str) -> str:
-        """A hint for who was refused: which credentials were used."""
+        """A hint for an access error: the credentials that were used."""
         credential = self._credential(repository)
         if credential is None:
             return (
@@ -243,7 +242,7 @@ class Authenticator:
         return f"{hint}; some registries answer so for what does not exist"
 
     def _credential(self, repository: str) -> RegistryCredential | None:
-        # Credential helpers are programs: they are asked once.
+        # Credential helpers are programs, which run once.
         with self._lock:
             if repository not in self._found:
                 self._found[repository] = self._credentials.find(
@@ -287,12 +286,11 @@ class Authenticator:
     def _may_have(
         self, realm: str, credential: RegistryCredential, repository: str
     ) -> bool:
-        """Whether a token server may see the credentials of this registry.
+        """Whether a token server may receive the credentials of this registry.
 
-        Beside those that obviously belong to it: one that an option or a file
-        of the user names, and one that the user logged in to with the same
-        credentials. Others would give the registry tokens for what it has no
-        right to.
+        It has to be on the site of the registry, to be named in an option or a
+        file of the user, or to have the same credentials. A registry could
+        otherwise obtain tokens for other services.
         """
         if urls.may_have_credentials(self._base, realm):
             return True
@@ -338,7 +336,7 @@ class Authenticator:
             headers = {"Authorization": credential.basic} if credential else {}
             response = self._send(url, headers)
         if response.status != 200:
-            # Redirects are no answer either: they are never followed here.
+            # Redirects of token servers are not followed.
             error = answers.from_response(response, f"{self._host}: no token")
             if isinstance(error, errors.NotFound | errors.Refused):
                 error = errors.ServerFault(
@@ -354,8 +352,9 @@ class Authenticator:
         scopes: Sequence[str],
         credential: RegistryCredential,
     ) -> Response:
-        """Docker's "OAuth2 Token Authentication": the token is in the body,
-        as queries are logged in many places.
+        """Refresh a token as in docker's "OAuth2 Token Authentication".
+
+        The token is in the body, as queries are often logged.
         """
         form = {
             "grant_type": "refresh_token",
@@ -382,7 +381,7 @@ class Authenticator:
             OverflowError,
             RecursionError,
         ):
-            # The answer may hold a secret: it is not quoted.
+            # The response may contain a secret and is not quoted.
             token, lifetime = None, 0.0
         if (
             not isinstance(token, str)

@@ -1,4 +1,4 @@
-"""Credentials: where they are looked for, and which one serves a registry."""
+"""Credentials: their sources, and the selection for a registry."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from imageprep_client import errors
 from imageprep_client.host import inputs
 from imageprep_client.http import urls
 
-#: Docker's file of old, whose document is the ``auths`` of the others.
+#: The old file of docker, which has the ``auths`` of the others alone.
 _LEGACY = ".dockercfg"
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HELPER_TIMEOUT = 30.0
-#: What credential helpers call the user of an identity token.
+#: The user name of identity tokens in credential helpers.
 _IDENTITY = "<token>"
 _HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 
@@ -30,9 +30,9 @@ _HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 class RegistryCredential:
     """A user and a password.
 
-    :ivar source: where it was found, for messages.
-    :ivar is_identity: the password is a token for the token server only
-        (OAuth2, a refresh token), and there is no user.
+    :ivar source: its origin, for messages.
+    :ivar is_identity: whether the password is an OAuth2 refresh token, which
+        only the token server receives, and there is no user.
     :ivar token_server: URL of a token server on another site that may have
         it; empty: there is none.
     """
@@ -52,7 +52,7 @@ class RegistryCredential:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Inline:
-    """What would be in an authentication file, from a variable.
+    """The content of an authentication file in an environment variable.
 
     :ivar name: of the variable.
     """
@@ -68,10 +68,9 @@ class Credentials:
     """Credentials by registry, from the user and from authentication files.
 
     :param explicit: user and password by ``registry`` or
-        ``registry/namespace``; they come before all files.
-    :param files: read in this order when first needed; one that does not
-        exist is passed over.
-    :param source: what messages call the explicit ones.
+        ``registry/namespace``; they take precedence over all files.
+    :param files: read in this order at first use; missing files are skipped.
+    :param source: the name of the explicit credentials in messages.
     """
 
     def __init__(
@@ -94,10 +93,10 @@ class Credentials:
     def find(
         self, registry: str, repository: str = ""
     ) -> RegistryCredential | None:
-        """The credential for a repository; the longest key decides.
+        """The credential for a repository, by the longest matching key.
 
-        :param registry: ``host[:port]`` as it is spoken to.
-        :raises InvalidFile: when a file on the way cannot be used.
+        :param registry: ``host[:port]`` of the server.
+        :raises InvalidFile: if a file cannot be used.
         """
         keys = list(_keys(registry, repository))
         for key in keys:
@@ -139,13 +138,13 @@ class Credentials:
 def default_files(
     authfile: str | None, environ: Mapping[str, str], home: Path
 ) -> list[Path | Inline]:
-    """The authentication files, the first that knows a registry decides.
+    """The authentication files, in the order of precedence.
 
-    ``DOCKER_AUTH_CONFIG`` has the content of one, which goes before docker's
-    file as it does for docker.
+    ``DOCKER_AUTH_CONFIG`` has the content of one, which precedes the file of
+    docker, as it does for docker.
 
-    :param authfile: what the user named on the command line.
-    :raises InvalidFile: when that does not exist.
+    :param authfile: the file of the command line.
+    :raises InvalidFile: if that does not exist.
     """
     files: list[Path | Inline] = []
     if authfile:
@@ -154,8 +153,7 @@ def default_files(
         files.append(Path(authfile))
     if named := environ.get("REGISTRY_AUTH_FILE"):
         files.append(Path(named))
-    # Where the variable is not set, as under sudo, podman has a place of its
-    # own.
+    # Without the variable, as under sudo, podman uses this directory.
     containers = Path("/run/containers", str(os.geteuid()))
     if runtime := environ.get("XDG_RUNTIME_DIR"):
         containers = Path(runtime, "containers")
@@ -193,7 +191,7 @@ def _normal(key: str) -> str:
 
 
 def _server(key: str) -> str:
-    """What credential helpers call a registry."""
+    """The name of a registry for credential helpers."""
     return "https://index.docker.io/v1/" if key == "docker.io" else key
 
 
@@ -202,7 +200,7 @@ def _load(path: Path | Inline) -> dict[str, Any]:
     try:
         document = json.loads(text) if text.strip() else {}
     except (ValueError, RecursionError):
-        # The text may be in the error, and secrets in the text.
+        # The error may quote the text, which may contain secrets.
         raise errors.InvalidFile(str(path), "is no JSON") from None
     if not isinstance(document, dict):
         raise errors.InvalidFile(str(path), "is no JSON object")
@@ -217,7 +215,7 @@ def _text(path: Path) -> str:
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except (OSError, UnicodeDecodeError) as error:
-        # What cannot be decoded may be a secret.
+        # The text may contain a secret and is not quoted.
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise errors.InvalidFile(
             str(path), f"cannot be read: {reason.lower()}"
@@ -232,9 +230,10 @@ def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _decode(
     path: Path | Inline, key: str, entry: object
 ) -> RegistryCredential | None:
-    """The ``auths`` entry; empty ones only say that a helper has it.
+    """The credential of an ``auths`` entry; None for an empty entry.
 
-    ``tokenserver`` is this program's own: see `RegistryCredential`.
+    Empty entries belong to credential helpers. ``tokenserver`` is a key of
+    this program, see `RegistryCredential`.
     """
     if not isinstance(entry, Mapping):
         return None
@@ -275,9 +274,9 @@ def _decode(
 def _run_helper(
     helper: str, server: str, path: Path | Inline
 ) -> RegistryCredential | None:
-    """What the credential helper of that name knows; None when nothing.
+    """The credential from the helper of that name, or None.
 
-    :raises InvalidFile: when there is no such helper, or it fails.
+    :raises InvalidFile: if there is no such helper, or it fails.
     """
     if not _HELPER.fullmatch(helper):
         raise errors.InvalidFile(

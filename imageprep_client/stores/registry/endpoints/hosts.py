@@ -1,7 +1,7 @@
-"""How each registry is spoken to: address, TLS, mirrors, credentials.
+"""How each registry is contacted: address, TLS, mirrors, credentials.
 
-Plain HTTP and unverified TLS are for registries on this host and for those
-the user listed, never the consequence of a failed verification.
+Plain HTTP and unverified TLS are for registries on this host and those that
+the user lists, and never the consequence of a failed verification.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class Endpoint:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RepositoryLocation:
-    """Where a repository is, or is mirrored.
+    """A location of a repository, or of its mirror.
 
     :ivar registry: as in a reference, or the URL of a mirror.
     :ivar repository: its name there.
-    :ivar insecure: the configuration lets it be spoken to insecurely.
-    :ivar pull: which references are read there.
+    :ivar insecure: whether the configuration permits no or unverified TLS.
+    :ivar pull: the references that are read there.
     """
 
     registry: str
@@ -67,16 +67,16 @@ class RepositoryLocation:
 
     @property
     def key(self) -> tuple[str, bool]:
-        """What all repositories of one registry share."""
+        """The key of the registry."""
         return self.registry, self.insecure
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RepositoryLocations:
-    """All places of a repository.
+    """All locations of a repository.
 
-    :ivar mirrors: to be read from first, in this order.
-    :ivar blocked_by: the file that forbids to use it, or empty.
+    :ivar mirrors: the locations that are read from first, in this order.
+    :ivar blocked_by: the file that blocks it, or empty.
     """
 
     location: RepositoryLocation
@@ -93,21 +93,21 @@ def certificates(home: Path) -> tuple[Path, ...]:
 
 
 class Hosts:
-    """The policy for all registries of a run, and what came of it.
+    """The policy for all registries of a run, and the selected endpoints.
 
-    :param insecure: ``host[:port]`` of registries that may be spoken to
-        over plain HTTP or without verification; without a port, any port. A
+    :param insecure: ``host[:port]`` of registries that may be contacted over
+        plain HTTP or without verification; without a port, any port. A
         network such as ``192.168.24.0/24`` stands for the addresses in it.
     :param cacert: a file of authorities to trust for every registry.
     :param mirrors: mirror by registry name, each a host or a URL; one with
-        ``http://`` is spoken to over plain HTTP. It comes before those of
+        ``http://`` is contacted over plain HTTP. It precedes those of
         `registries`.
-    :param registries: where repositories are really, and their mirrors.
+    :param registries: the locations of repositories, and their mirrors.
     :param token_servers: URLs of token servers that may have the credentials
         of a registry, by ``host[:port]``, beside those on its own site and
         those of `registries`.
-    :param certs_d: directories of certificates by ``host[:port]``; of a
-        host the first counts that has any, alone.
+    :param certs_d: directories of certificates by ``host[:port]``; only the
+        first that exists for a host is used.
     """
 
     def __init__(
@@ -150,9 +150,9 @@ class Hosts:
         self._endpoints: dict[tuple[str, bool], tuple[Endpoint, ...]] = {}
 
     def route(self, registry: str, repository: str) -> RepositoryLocations:
-        """Where a repository is, as the configuration has it.
+        """The locations of a repository in the configuration.
 
-        :raises InvalidReference: when there it would break the grammar.
+        :raises InvalidReference: if its name there is invalid.
         """
         mirrors = []
         if registry in self._mirrors:
@@ -175,9 +175,9 @@ class Hosts:
         )
 
     def home(self, registry: str) -> RepositoryLocations:
-        """Where a registry itself is; its place has no repository.
+        """The location of a registry itself; it has no repository.
 
-        A location that is below a registry says nothing of all of it.
+        A location below a registry does not apply to the whole registry.
         """
         table = self._registries.find(registry)
         if table is None:
@@ -195,10 +195,10 @@ class Hosts:
     ) -> tuple[Endpoint, ...]:
         """The endpoints of a registry, in the order in which they are tried.
 
-        Each repository asks; the files of the host are looked at once.
+        They are determined once for each registry.
 
         :param name: as in a reference, or the URL of a mirror.
-        :param insecure: as if it were listed.
+        :param insecure: whether to treat it as listed.
         """
         key = (name, insecure)
         if key not in self._endpoints:
@@ -227,26 +227,26 @@ class Hosts:
             unverified = dataclasses.replace(
                 secure, tls=dataclasses.replace(tls, verify=False)
             )
-            # Who gave a certificate for it wants it to be checked.
+            # A configured certificate has to be verified.
             endpoints = (
                 (secure, plain)
                 if tls.ca_files
                 else (secure, unverified, plain)
             )
         if len(endpoints) > 1 and _has_port(host):
-            # Servers of TLS answer a plain request at once, while servers
-            # of plain HTTP may wait for ever on what TLS sends first.
+            # TLS servers answer a plain request at once, while plain servers
+            # may wait for ever after the first bytes of TLS.
             endpoints = (plain, *endpoints[:-1])
         return endpoints
 
     def tls_of(self, host: str) -> TLS:
-        """The TLS policy of any ``host[:port]``, token servers included.
+        """The TLS policy of any ``host[:port]``, including token servers.
 
-        :raises InvalidFile: when a client certificate lacks its key.
+        :raises InvalidFile: if a client certificate lacks its key.
         """
         cas = [self._cacert] if self._cacert else []
         cert = key = None
-        # os.path, unlike Path, says no where this user may not look.
+        # Unlike Path, os.path returns False without permission.
         for directory in filter(
             os.path.isdir, [certs / host for certs in self._certs_d]
         ):
@@ -269,9 +269,9 @@ class Hosts:
         """The endpoint that is used for a registry from now on.
 
         :param name, insecure: as for `candidates`.
-        :param probe: whether a registry answers there; called once for each
-            registry, by one thread, and only where there is a choice.
-        :raises Unreachable: when none answers, as `probe` raised it.
+        :param probe: whether a registry answers at an endpoint; called by one
+            thread, and only if there are several endpoints.
+        :raises Unreachable: if none answers, as `probe` raised it.
         """
         key = (name, insecure)
         with self._lock:
@@ -312,7 +312,7 @@ class Hosts:
         return self._token_servers.get(host, ())
 
     def insecure_in_use(self) -> list[str]:
-        """Registries spoken to over plain HTTP or unverified, sorted."""
+        """Registries in use without verified TLS, sorted."""
         with self._lock:
             return sorted(
                 {
@@ -323,7 +323,7 @@ class Hosts:
             )
 
     def is_listed(self, host: str) -> bool:
-        """Whether the user lets this ``host[:port]`` be insecure."""
+        """Whether the user lists this ``host[:port]`` as insecure."""
         name = host.removesuffix(_port(host))
         if host in self._insecure or name in self._insecure:
             return True

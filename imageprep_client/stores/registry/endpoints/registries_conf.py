@@ -1,7 +1,8 @@
-"""``registries.conf``: where images are really, and from where else to read.
+"""``registries.conf``: locations and mirrors of repositories.
 
-As containers-registries.conf(5) and containers-registries.conf.d(5) have it,
-version 2; of version 1, what says that a registry is insecure or blocked.
+Version 2, as in containers-registries.conf(5) and
+containers-registries.conf.d(5), and the insecure and blocked registries of
+version 1.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class Source:
     """A mirror.
 
     :ivar location: ``host[:port][/path]``, in place of the prefix.
-    :ivar insecure: may be spoken to over plain HTTP or unverified.
-    :ivar pull: which references it is used for.
+    :ivar insecure: whether no or unverified TLS is permitted.
+    :ivar pull: the references that it is used for.
     :ivar token_server: may have its credentials; empty: see `RegistryTable`.
     """
 
@@ -44,11 +45,11 @@ class Source:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RegistryTable:
-    """A ``[[registry]]``: what holds for names that begin with `prefix`.
+    """A ``[[registry]]``: settings for names that begin with `prefix`.
 
     :ivar prefix: ``host[:port][/path]`` or ``*.domain``.
-    :ivar location: in place of the prefix; empty to leave names as they are.
-    :ivar file: where it is written.
+    :ivar location: replaces the prefix; empty to leave names unchanged.
+    :ivar file: the file of the table.
     :ivar token_server: URL of a token server on another site that may have
         the credentials of the registry; empty: there is none. The key is
         this program's own; others ignore it.
@@ -63,7 +64,7 @@ class RegistryTable:
     token_server: str = ""
 
     def rest(self, name: str) -> str | None:
-        """What follows the prefix in a name; None for names of others.
+        """The rest of a name after the prefix; None for other names.
 
         :param name: ``registry/repository``, or a registry alone.
         """
@@ -84,9 +85,9 @@ class RegistryTable:
 
 
 class RegistriesConf:
-    """What all files together say.
+    """The tables of all files.
 
-    :param tables: of equal prefixes the last counts.
+    :param tables: the last of those with equal prefixes counts.
     """
 
     def __init__(self, tables: Iterable[RegistryTable] = ()) -> None:
@@ -117,11 +118,11 @@ class RegistriesConf:
 def load(
     environ: Mapping[str, str], home: Path, etc: Path = ETC
 ) -> RegistriesConf:
-    """What the files of the user, or else of the system, say.
+    """Read the files of the user, or else those of the system.
 
-    ``CONTAINERS_REGISTRIES_CONF`` names a file in place of both.
+    The file in ``CONTAINERS_REGISTRIES_CONF`` replaces both.
 
-    :raises InvalidFile: at the first value that cannot be used.
+    :raises InvalidFile: at the first invalid value.
     """
     own = home / ".config" / "containers"
     named = environ.get("CONTAINERS_REGISTRIES_CONF")

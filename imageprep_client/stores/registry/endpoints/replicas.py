@@ -1,4 +1,4 @@
-"""The places of one repository: where it is, and its mirrors."""
+"""The replicas of one repository: its home and its mirrors."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _Answer = tuple[_T] | errors.NotFound | errors.Refused
 
 
 class Server:
-    """A registry, as all repositories in it share it.
+    """A registry, shared by its repositories.
 
-    :param connect: gives it; called for each use, with what it will be
-        asked first, if that is known.
-    :param down: told once that it will not be asked again.
-    :ivar is_down: whether, after all retries, it did not do what it should;
-        nobody waits for it a second time where there is another place.
+    :param connect: opens the session; called for each use, with the first
+        request if it is known.
+    :param down: called once when the registry will not be used any more.
+    :ivar is_down: whether a request failed after all retries; then other
+        replicas are used.
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class Server:
         self._down = down
 
     def connect(self, first: Request | None = None) -> RegistrySession:
-        """The registry; `first` as for `RegistryClient`."""
+        """The session; `first` is the first request, if it is known."""
         return self._connect(first)
 
     def failed(self, error: errors.StoreError) -> None:
-        """From now on, others are asked."""
+        """Use other replicas from now on."""
         if not self.is_down:
             self.is_down = True
             self._down(error)
@@ -51,7 +51,7 @@ class Replica:
     """A repository at one server.
 
     :ivar requests: about it.
-    :param pull: which references it is used for.
+    :param pull: the references that it is used for.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class Replica:
         self._bad: set[str] = set()
 
     def connect(self, first: Request | None = None) -> RegistrySession:
-        """Its registry; `first` as for `RegistryClient`."""
+        """The session; `first` is the first request, if it is known."""
         return self.server.connect(first)
 
     def serves(self, reference: str) -> bool:
-        """Whether it is asked for this at all.
+        """Whether the replica is used for a reference.
 
-        :param reference: a digest, or empty for what goes by tags. What a
-            tag led to is still the pull of a tag.
+        :param reference: a digest, or empty for tags. The content of an image
+            that was resolved by tag belongs to the pull of the tag.
         """
         if self.server.is_down or reference in self._bad:
             return False
@@ -80,19 +80,19 @@ class Replica:
         return self._pull != "tag-only" or self._gave_tag
 
     def gave(self, reference: str) -> None:
-        """It did what it was asked for."""
+        """Note that the replica served a reference."""
         if not reference:
             self._gave_tag = True
 
     def content(
         self, download: Download, descriptor: Descriptor, name: str
     ) -> verify.VerifiedContent:
-        """The content; when it breaks, others are asked for it next time."""
+        """The content; after a failure, other replicas are used for it."""
         return _Watched(download, descriptor, name, self._bad)
 
 
 class _Watched(verify.VerifiedContent):
-    """Content whose digest is noted where reading it fails."""
+    """Content whose digest is noted if reading it fails."""
 
     def __init__(
         self,
@@ -113,10 +113,10 @@ class _Watched(verify.VerifiedContent):
 
 
 class Replicas:
-    """All places of a repository.
+    """All replicas of a repository.
 
-    :ivar home: where it is; all writes go there.
-    :param mirrors: what is read from first, in this order.
+    :ivar home: the repository itself; the only one that is written to.
+    :param mirrors: the replicas that are read from first, in this order.
     """
 
     def __init__(self, home: Replica, mirrors: Sequence[Replica] = ()) -> None:
@@ -129,13 +129,13 @@ class Replicas:
         reference: str = "",
         satisfied: Callable[[_T], bool] = lambda _: True,
     ) -> _T:
-        """Do it at a mirror, or else at home, which has the last word.
+        """Do the work at a mirror, or else at the home.
 
-        When nobody answers at home, the last mirror has it: a site without
-        access to the home must not fail for what is nowhere.
+        If the home is unreachable, the result of the last mirror counts, as
+        some sites reach only mirrors.
 
-        :param reference: as for `Place.serves`.
-        :param satisfied: whether a mirror's result ends the search.
+        :param reference: as for `Replica.serves`.
+        :param satisfied: whether the result of a mirror ends the search.
         """
         answer: _Answer[_T] | None = None
         for mirror in self._mirrors:

@@ -1,4 +1,4 @@
-"""The catalog of a registry: which repositories it has."""
+"""The catalog of a registry: the list of its repositories."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NO_CATALOG = (
 
 
 class RegistryCatalog:
-    """The repositories of one registry; nothing is asked before.
+    """The repositories of one registry.
 
     :param name: the registry as the user knows it.
-    :param connect: gives the registry.
+    :param connect: opens the session.
     """
 
     def __init__(
@@ -29,10 +29,10 @@ class RegistryCatalog:
         self._connect = connect
 
     def repositories(self) -> list[str]:
-        """All names, sorted; those that break the grammar are left out.
+        """All valid names, sorted.
 
-        The catalog is docker's and not in the OCI distribution spec, so a
-        registry may have none, or show it to administrators only.
+        The catalog is not in the OCI distribution spec, so a registry may have
+        none, or restrict it to administrators.
         """
         request = Request(
             "GET",

@@ -1,4 +1,4 @@
-"""Referrers of registries that have no API for them: an index under a tag.
+"""Referrers in registries without the referrers API: an index under a tag.
 
 OCI distribution spec, "Referrers Tag Schema".
 """
@@ -16,13 +16,13 @@ from imageprep_client.stores import base, verify
 
 
 class _Store(base.ReadableStore, base.ReadsAhead, Protocol):
-    """A repository whose manifests come with the answer about their tag."""
+    """A repository that resolves and reads manifests in one step."""
 
 
 class FallbackReferrers:
-    """The lists of one repository.
+    """The lists of referrers in one repository.
 
-    :param write: puts an index under a tag.
+    :param write: stores an index under a tag.
     """
 
     def __init__(
@@ -31,17 +31,17 @@ class FallbackReferrers:
         self._store = store
         self._write = write
         self._lock = threading.Lock()
-        # Of those that were listed last; None before, and after a change.
+        # The tags of the last listing; None before, and after a change.
         self._tags: frozenset[str] | None = None
 
     def note(self, tags: Iterable[str]) -> None:
-        """Know from all tags of the repository which lists there are."""
+        """Note the lists that exist, given all tags of the repository."""
         self._tags = frozenset(
             tag for tag in tags if referrers.subject_tag(tag) == tag
         )
 
     def of(self, subject: Descriptor) -> list[Descriptor]:
-        """What refers to the subject; nothing where there is no list."""
+        """The referrers of a subject; empty without a list."""
         tag = referrers.tag_of(subject.digest)
         if self._tags is not None and tag not in self._tags:
             return []
@@ -52,7 +52,7 @@ class FallbackReferrers:
         return list(verify.manifest(self._store, found).manifests)
 
     def add(self, subject: Descriptor, referrer: Descriptor) -> None:
-        """Have one more in the list, which is made if need be."""
+        """Add a referrer to the list, which is created if necessary."""
         with self._lock:
             self._tags = None
             known = self.of(subject)

@@ -1,4 +1,4 @@
-"""Lists of a registry: tags and referrers, page by page."""
+"""Paginated lists of a registry: tags, referrers and repositories."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.registry.session import RegistrySession, Request
 
-#: Names asked for at a time, and what is asked where that is refused.
+#: The page size, and the queries to use if it is refused.
 PAGE = 1000
 _SMALLER_PAGES = ("n=100", "")
 MAX_PAGES = 1000
-#: More names, or referrers of one manifest, than any real registry has.
+#: Bounds of names, and of referrers of one manifest, far above real ones.
 MAX_NAMES = 250_000
 MAX_REFERRERS = 10_000
 MAX_BODY = 4 * 1024 * 1024
 #: All pages of a list together.
 MAX_TOTAL = 64 * 1024 * 1024
 
-# Nothing in it is tried twice: a registry must not have it take for ever.
+# It never backtracks: a header could otherwise take very long to parse.
 _LINK = re.compile(
     r'<([^<>]*+)>((?:\s*+;\s*+[^,;="]++=(?:"[^"]*+"|[^,;"]*+))*+)'
 )
@@ -37,10 +37,7 @@ _NEXT = re.compile(r';\s*rel\s*=\s*("next"|next)(\s|;|$)')
 
 
 def tags(registry: RegistrySession, request: Request) -> list[str]:
-    """All tags, in the order of the registry.
-
-    What cannot be a tag is left out: nothing could be asked about it.
-    """
+    """All valid tags, in the order of the registry."""
     return [
         tag
         for tag in names(registry, request, "tags")
@@ -49,9 +46,9 @@ def tags(registry: RegistrySession, request: Request) -> list[str]:
 
 
 def names(registry: RegistrySession, request: Request, key: str) -> list[str]:
-    """The strings of a paged list, each once, in the registry's order.
+    """The unique strings of a paginated list, in the order of the registry.
 
-    :param key: of the list in each page.
+    :param key: the key of the list in each page.
     """
     found: dict[str, None] = {}
     for document in _pages(registry, request, found):
@@ -66,9 +63,9 @@ def names(registry: RegistrySession, request: Request, key: str) -> list[str]:
 def referrers(
     registry: RegistrySession, request: Request
 ) -> list[Descriptor] | None:
-    """What refers to the subject; None where there is no such API.
+    """The referrers of a subject; None without the referrers API.
 
-    :raises Refused: when the registry says so in another way than by 404.
+    :raises Refused: if the registry refuses the request other than by 404.
     """
     request = dataclasses.replace(
         request, headers={"Accept": mediatypes.OCI_INDEX}
@@ -188,7 +185,7 @@ def _document(what: str, response: Response, data: bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        # What never was JSON is some page, and comes again.
+        # Another media type is a page that another attempt gets as well.
         kind = mediatypes.essence(response.headers.get("Content-Type", ""))
         refused = bool(kind) and "json" not in kind
         raise (errors.Refused if refused else errors.ServerFault)(

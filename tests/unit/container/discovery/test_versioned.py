@@ -218,6 +218,25 @@ def test_versioned_tag_needs_a_label() -> None:
     assert versioned.versioned_tag(store, "name:0", "0", "a") == "1"
 
 
+@pytest.mark.parametrize(
+    ("tag", "hint"),
+    [
+        ("curent", "the nearest tags there are: current"),
+        ("current", "the nearest tags there are: 17.1.2"),
+    ],
+)
+def test_nearest_tags(tag: str, hint: str) -> None:
+    """A tag that does not exist is told with those that are like it, be it
+    the user's or the one that a label gives.
+    """
+    store = memory.MemoryRegistry().store("ns/name")
+    image = content.image("x", labels={"v": "17.1.3"})
+    put(store, image, "current", "17.1.2")
+    with pytest.raises((errors.NotFound, errors.DiscoveryError)) as caught:
+        versioned.versioned_tag(store, f"name:{tag}", tag, "v")
+    assert caught.value.hint == hint
+
+
 class Lossy(memory.MemoryStore):
     """Damages what leaves it for the first times, and counts that."""
 

@@ -62,3 +62,10 @@ def test_nothing_to_fetch(temporary: pathlib.Path) -> None:
     """No directory is made for no images."""
     assert fetched(temporary) == []
     assert not os.listdir(temporary)
+
+
+def test_nearest_tags(temporary: pathlib.Path) -> None:
+    """A tag that does not exist is told with those that are like it."""
+    (missing,) = fetched(temporary, "x.io/ns/a:12")
+    assert missing.error is not None
+    assert missing.error.hint == "the nearest tags there are: 1"

@@ -1,0 +1,275 @@
+"""Twenty nodes that are this host, against a play with a task per image.
+
+As root, with podman, docker-registry and ansible. Prints a table with bars;
+see doc/source/contributor/benchmarks.rst::
+
+    python -m tests.benchmarks.preload [--nodes 20] [--images 86]
+
+Exit status 1 when a bar is not met.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import os
+import pathlib
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+
+import yaml
+
+from imageprep_client.client.preload import (
+    NodeState,
+    Preloading,
+    PreloadRequest,
+    PreloadResult,
+)
+from imageprep_client.oci.location import Location
+from imageprep_client.oci.reference import Reference
+from imageprep_client.preload.simulation import (
+    Figures,
+    SimulatedSite,
+    simulate,
+)
+from tests import inventory_nodes, servers
+from tests.benchmarks import site
+from tests.inventory_nodes import Nodes
+
+_UNIQUE = 4_000_000
+_WINDOW = 8
+
+
+def main() -> int:
+    """Measure, and print the rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nodes", type=int, default=20)
+    parser.add_argument("--images", type=int, default=86)
+    wanted = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        return _measure(pathlib.Path(name), wanted.nodes, wanted.images)
+
+
+def _measure(work: pathlib.Path, count: int, number: int) -> int:
+    found = site.overcloud(number, _UNIQUE)
+    names = [f"n{n:02}" for n in range(count)]
+    groups = {"one": names[: count // 2], "two": names[count // 2 :]}
+    unmet = False
+
+    def row(name: str, value: float, bar: float) -> None:
+        nonlocal unmet
+        unmet = unmet or value > bar
+        met = "yes" if value <= bar else "NO"
+        print(f"{name:<52}{value:9.3f}{bar:9.3f}  {met}", flush=True)
+
+    with (
+        site.filled(work / "source", found) as source,
+        servers.docker_registry(work / "one", access_log=True) as one,
+        servers.docker_registry(work / "two", access_log=True) as two,
+    ):
+        images = [
+            Reference.parse(f"{source.host}/{image.repository}:current")
+            for image in found.images
+        ]
+        sizes = {
+            blob.descriptor.digest: blob.descriptor.size
+            for image in found.images
+            for blob in image.blobs
+        }
+        before = len(source.blob_requests())
+
+        def request(nodes: Nodes) -> PreloadRequest:
+            return PreloadRequest(
+                inventory=str(nodes.inventory),
+                lists={"all": images},
+                others=(),
+                sites={
+                    "one": Location.parse(one.host),
+                    "two": Location.parse(two.host),
+                },
+                nodes_per_registry=_WINDOW,
+            )
+
+        def run(nodes: Nodes) -> PreloadResult:
+            result = Preloading().preload(request(nodes))
+            bad = [r for r in result.nodes if r.state not in _GOOD]
+            if bad:
+                raise site.NotMeasured(str(bad[0]))
+            return result
+
+        # One node, for the figures of the simulation.
+        alone = {"one": ["x"], "two": ["y"]}
+        with inventory_nodes.nodes(work / "alone", alone) as nodes:
+            single, _, _ = _take(lambda: run(nodes))
+        with inventory_nodes.nodes(work / "nodes", groups) as nodes:
+            result, ours, ours_processor = _take(lambda: run(nodes))
+            asked = collections.Counter(source.blob_requests()[before:])
+            row(
+                "bytes of the source : unique bytes",
+                sum(sizes[d] * n for d, n in asked.items())
+                / sum(sizes.values()),
+                1.0,
+            )
+            sent = sum(
+                sizes.get(line.split()[1].rpartition("/")[2], 0)
+                for registry in (one, two)
+                for line in registry.requests(r"^GET \S+/blobs/sha256:")
+            )
+            lacked = sum(r.missing for r in (*result.nodes, *single.nodes))
+            row("bytes of the sites : what nodes lacked", sent / lacked, 1.02)
+            seen = [len(r.requests(r"/blobs/")) for r in (one, two)]
+            _, again, _ = _take(lambda: run(nodes))
+            row("nothing to do: seconds a node", again / count, 0.4)
+            more = [len(r.requests(r"/blobs/")) for r in (one, two)]
+            row("nothing to do: blob requests", sum(more) - sum(seen), 0)
+        with inventory_nodes.nodes(work / "play", groups) as nodes:
+            playbook = _playbook(work, one.host, two.host, images)
+            _, theirs, theirs_processor = _take(lambda: _play(nodes, playbook))
+            theirs_processor -= _of_podman(work)
+        row(
+            "processor of the controller : play",
+            ours_processor / theirs_processor,
+            0.08,
+        )
+        row("time : play", ours / theirs, 0.5)
+        print(
+            f"ours {ours:.1f} s, processor {ours_processor:.1f} s; play"
+            f" {theirs:.1f} s, processor {theirs_processor:.1f} s"
+        )
+        row("simulation : nodes", *_simulated(single, result, number))
+    return int(unmet)
+
+
+_GOOD = (NodeState.DONE, NodeState.PRESENT)
+
+
+def _take(
+    work: Callable[[], PreloadResult | None],
+) -> tuple[PreloadResult, float, float]:
+    """The result, its seconds, and those of the controller's processor.
+
+    Programs on nodes are no children of this process.
+    """
+
+    def used() -> float:
+        usages = [
+            resource.getrusage(who)
+            for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        ]
+        return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+    before, began = used(), time.monotonic()
+    result = work()
+    seconds = time.monotonic() - began
+    empty = PreloadResult([], [], 0, 0.0)
+    return result or empty, seconds, used() - before
+
+
+_TIMED = """\
+#!/bin/bash
+TIMEFORMAT='%U %S'
+{{ time {podman} "$@" 2>&3; }} 3>&2 2>>{log}
+"""
+
+
+def _playbook(
+    work: pathlib.Path, one: str, two: str, images: Sequence[Reference]
+) -> pathlib.Path:
+    """A play that has one task for each image, as other tools do."""
+    wrapper = work / "bin" / "podman"
+    wrapper.parent.mkdir()
+    podman = shutil.which("podman")
+    wrapper.write_text(_TIMED.format(podman=podman, log=work / "times"))
+    wrapper.chmod(0o755)
+    registries = work / "registries.conf"
+    registries.write_text(
+        "".join(
+            f'[[registry]]\nlocation = "{host}"\ninsecure = true\n'
+            for host in (one, two)
+        )
+    )
+    environment = (
+        "{{ image_prepare_environment | combine({"
+        f"'CONTAINERS_REGISTRIES_CONF': '{registries}',"
+        f"'PATH': '{wrapper.parent}:{os.environ['PATH']}'}}) }}}}"
+    )
+    tasks = [
+        {
+            "name": f"pull {image.repository}",
+            "ansible.builtin.command": "podman pull --quiet"
+            f" {{{{ ('one' in group_names) | ternary('{one}', '{two}') }}}}"
+            f"/{image.repository}:{image.tag}",
+        }
+        for image in images
+    ]
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "environment": environment,
+        "tasks": tasks,
+    }
+    path = work / "play.yaml"
+    path.write_text(yaml.safe_dump([play], width=10**6))
+    return path
+
+
+def _play(nodes: Nodes, playbook: pathlib.Path) -> None:
+    program = pathlib.Path(sys.executable).parent / "ansible-playbook"
+    process = subprocess.run(
+        [
+            *(program, "-i", nodes.inventory, "--forks", str(2 * _WINDOW)),
+            playbook,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if process.returncode:
+        raise site.NotMeasured(process.stdout[-2000:])
+
+
+def _of_podman(work: pathlib.Path) -> float:
+    """Seconds of processor of podman on the nodes of the play."""
+    text = (work / "times").read_text()
+    return sum(float(word) for word in text.split())
+
+
+def _simulated(
+    single: PreloadResult, result: PreloadResult, images: int
+) -> tuple[float, float]:
+    """How far the simulation is from the nodes, and how far it may be.
+
+    Its figures for a node are those of nodes that were alone.
+    """
+    # Two nodes were at work, on as many processors.
+    spent = max(row.seconds for row in single.nodes)
+    figures = Figures(
+        image=(spent - 3.0) / images,
+        begin=1.0,
+        node_rate=1e12,
+        together=2.0,
+    )
+    sites = [
+        SimulatedSite(
+            fill=0,
+            nodes=[
+                (row.missing, images)
+                for row in result.nodes
+                if row.registry == registry
+            ],
+        )
+        for registry in dict.fromkeys(row.registry for row in result.nodes)
+    ]
+    expected = simulate(sites, _WINDOW, figures).pulling
+    actual = max(row.seconds for row in result.nodes)
+    print(f"simulation {expected:.1f} s, nodes {actual:.1f} s")
+    return abs(expected / actual - 1), 0.2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

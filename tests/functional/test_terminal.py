@@ -1,0 +1,104 @@
+"""The command on a terminal of 80 columns, as people see it: in tmux."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imageprep_client.testing import content
+from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.streams import put
+from tests.functional import base
+
+PROGRAM = Path(sys.executable).with_name("openstack")
+LINE = re.compile(r"(\S*\s+)?blobs \d/1 images .*")
+SECONDS = 60
+
+
+class Terminal:
+    """A terminal of 80 columns and 24 lines with a shell."""
+
+    def __init__(self, openstack: base.OpenStack) -> None:
+        self._openstack = openstack
+        # The path of a socket is short.
+        self._server = f"imageprep-{openstack.home.parent.name}"
+        self._tmux(
+            *("-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24"),
+            "env PS1= sh",
+        )
+
+    def _tmux(self, *words: str) -> str:
+        return subprocess.run(
+            ["tmux", "-L", self._server, *words],
+            env={**self._openstack.environment, "LC_ALL": "C.UTF-8"},
+            cwd=self._openstack.home,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    def type(self, text: str) -> None:
+        """Type a line."""
+        self._tmux("send-keys", "-l", text)
+        self._tmux("send-keys", "Enter")
+
+    def lines(self) -> list[str]:
+        """The lines that have anything."""
+        screen = self._tmux("capture-pane", "-p")
+        return [line for line in screen.splitlines() if line.strip()]
+
+    def until(self, pattern: re.Pattern[str]) -> list[str]:
+        """The screen once a line on it matches."""
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            lines = self.lines()
+            if any(pattern.fullmatch(line.strip()) for line in lines):
+                return lines
+            time.sleep(0.1)
+        raise AssertionError(self.lines())
+
+    def close(self) -> None:
+        """End the shell and what it runs."""
+        self._tmux("kill-server")
+
+
+@pytest.fixture
+def terminal(openstack: base.OpenStack) -> Iterator[Terminal]:
+    """A terminal with a shell in the home of the test."""
+    openstack.environment.pop("COLUMNS")
+    openstack.environment.pop("LINES")
+    shown = Terminal(openstack)
+    yield shown
+    shown.close()
+
+
+@pytest.mark.parametrize("verbose", [[], ["-v"]])
+def test_slow_copy(
+    openstack: base.OpenStack, terminal: Terminal, verbose: list[str]
+) -> None:
+    """A slow copy shows one clean line of progress, which goes at the end."""
+    with RegistryServer() as source:
+        image = content.image("api", [content.blob("api", 200_000)])
+        put(source.content.store("ns/api"), image, "1")
+        source.faults.add(Fault("GET", "/blobs/", times=None, drip=0.02))
+        words = [str(PROGRAM), *verbose, "image-prepare", "push"]
+        words += [f"{source.host}/ns/api:1", "--registry-url", "oci:layout"]
+        words += ["-f", "value", "-c", "Outcome"]
+        terminal.type(f"clear; {shlex.join(words)}; echo status $?")
+        during = terminal.until(re.compile(".*blobs 0/1 images  .* of .*"))
+        after = terminal.until(re.compile("status 0"))
+
+    drawn = [line for line in during if "0/1" in line]
+    assert len(drawn) == 1
+    assert during[-1] == drawn[0]
+    assert LINE.fullmatch(drawn[0].strip())
+    assert not any("/1 images  " in line for line in after)
+    assert "copied" in [line.strip() for line in after]

@@ -25,6 +25,7 @@ from imageprep_client.oci import mediatypes
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.platform import Platform
+from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base, verify
 from imageprep_client.transfer import engine
 from imageprep_client.transfer.copies import Copy
@@ -132,6 +133,36 @@ def push(
     )
 
 
+def metal3(
+    store: base.ReadableStore, name: Reference, architecture: str
+) -> dict[str, str]:
+    """The ``image`` of a Metal3 host that deploys from an index.
+
+    The digest pins the image, so no checksum is needed. Of raw and qcow2 it
+    is raw, which a node can stream to its disk.
+
+    :param name: of the index, at the registry as nodes reach it.
+    :raises NotFound: when it has no disk for the architecture.
+    """
+    wanted = _ARCHITECTURES.get(architecture, architecture)
+    entries = {
+        _place(entry): entry for entry in _entries(store, name.identifier)
+    }
+    for kind in ("raw", "qcow2"):
+        if entry := entries.get((kind, wanted)):
+            return {
+                "url": f"oci://{name.registry}/{name.repository}"
+                f"@{entry.digest}",
+                "format": kind,
+            }
+    disks = sorted({a for kind, a in entries if kind in ("raw", "qcow2")})
+    raise errors.NotFound(
+        f"{name}: no disk for {wanted}; there are: "
+        + (", ".join(disks) or "none"),
+        hint="push one: baremetal push LOCATION --image FILE",
+    )
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Piece:
     """A file, its manifest and the entry of the index for it."""
@@ -204,7 +235,7 @@ def _json(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
 
 
-def _entries(store: base.Store, tag: str) -> tuple[Descriptor, ...]:
+def _entries(store: base.ReadableStore, tag: str) -> tuple[Descriptor, ...]:
     """The entries of the index that a tag names; none where it has none.
 
     :raises InvalidArgument: when it names something else.

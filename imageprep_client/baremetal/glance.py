@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -73,7 +74,8 @@ class Glance:
     def endpoint(self) -> str:
         """URL of the service, without the version."""
         with _translated("image service"):
-            return str(self._session.get_endpoint()).rstrip("/")
+            url = str(self._session.get_endpoint()).rstrip("/")
+        return re.sub(r"/v[0-9.]+$", "", url)
 
     def images(self, **properties: str) -> list[GlanceImage]:
         """The images of the project that have these properties."""

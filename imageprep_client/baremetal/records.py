@@ -216,3 +216,24 @@ def settings(found: BaremetalImages) -> dict[tuple[str, str], str]:
     if line:
         lines["instance_info", "kernel_append_params"] = line
     return lines
+
+
+def metal3(found: BaremetalImages, endpoint: str) -> dict[str, str]:
+    """The ``image`` of a Metal3 host that is to have this image.
+
+    :param endpoint: URL of Glance, without a version.
+    :raises InvalidArgument: when there is no whole-disk image.
+    """
+    disk = found.role(DISK)
+    if disk is None:
+        raise errors.InvalidArgument(
+            f"{found.name}: has no whole-disk image, and Metal3 deploys no"
+            " other",
+            hint="register one: baremetal register --whole-disk FILE",
+        )
+    return {
+        "url": f"{endpoint}/v2/images/{disk.id}/file",
+        "checksum": disk.hash_value,
+        "checksumType": disk.hash_algorithm,
+        "format": disk.disk_format,
+    }

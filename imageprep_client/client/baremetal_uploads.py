@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from imageprep_client.baremetal.registration import (
 from imageprep_client.client.locations import tagged
 from imageprep_client.client.stores import RegistryOptions, Stores
 from imageprep_client.observer import Observer
+from imageprep_client.oci import reference as references
 from imageprep_client.stores import base
 from imageprep_client.transfer.engine import CONCURRENCY
 
@@ -76,6 +78,31 @@ class BaremetalUploads:
         """
         found = records.find(self._glance(), name)
         return found, records.settings(found)
+
+    def metal3(
+        self, name: str, options: RegistryOptions, architecture: str
+    ) -> dict[str, str]:
+        """The ``image`` of a Metal3 host.
+
+        :param name: of an image in Glance, or ``HOST/REPOSITORY:TAG`` of
+            what was pushed.
+        :raises NotFound: when there is none.
+        :raises InvalidArgument: when Metal3 cannot deploy it.
+        """
+        if "/" not in name:
+            glance = self._glance()
+            return records.metal3(records.find(glance, name), glance.endpoint)
+        place, image = tagged(name)
+        if references.is_transport(place):
+            raise errors.InvalidArgument(
+                f"{name}: nodes deploy from registries",
+                hint="name the registry that serves it: HOST/REPOSITORY:TAG",
+            )
+        reference = dataclasses.replace(image, registry=place)
+        with Stores(options, _SILENT) as stores:
+            return artifact.metal3(
+                stores.source(reference), reference, architecture
+            )
 
     def delete(self, name: str) -> Sequence[GlanceImage]:
         """Delete the images of a name; see `baremetal.records.delete`."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.client import machine_settings
+from imageprep_client.client.machine_sources import (
+    VerifiedArchive,
+    open_source,
+    state_directory,
+)
 from imageprep_client.machine import cloning
+from imageprep_client.machine.archives import UnpackLimits, unpack
 from imageprep_client.machine.cloning import ClonedMachine
 from imageprep_client.machine.replacement import versions
 from imageprep_client.machine.replacement.replacing import (
@@ -27,26 +33,76 @@ __all__ = [
     "ClonedMachine",
     "KeptVersion",
     "Patience",
+    "ReplaceOutcome",
     "ReplaceRequest",
     "Replaced",
     "RootChanges",
     "SwapResult",
+    "UnpackLimits",
     "changes",
     "clone",
     "kept",
+    "open_source",
+    "replace",
 ]
 
 _SILENT = Observer()
 
 
 def changes(root: MachineRoot, observer: Observer = _SILENT) -> RootChanges:
-    """The changes of a root, with journals below /var/lib/image-prepare.
+    """The changes of a root, with journals in the state directory."""
+    return RootChanges(root, observer, journals=state_directory())
 
-    Or below ``XDG_STATE_HOME``, where that is set.
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReplaceOutcome:
+    """What became of one machine.
+
+    :ivar replaced: None when it failed, or had the image already.
     """
-    state = os.environ.get("XDG_STATE_HOME", "/var/lib")
-    journals = Path(state).absolute() / "image-prepare" / "machine"
-    return RootChanges(root, observer, journals=journals)
+
+    name: str
+    replaced: Replaced | None
+    failure: errors.ImagePrepError | None = None
+
+
+def replace(
+    machines: Sequence[MachineRoot],
+    source: VerifiedArchive,
+    request: ReplaceRequest,
+    observer: Observer = _SILENT,
+    *,
+    limits: UnpackLimits | None = None,
+    declared: frozenset[str] = frozenset(),
+    skip_present: bool = False,
+) -> Iterator[ReplaceOutcome]:
+    """Replace the roots of machines by one image, one after the other.
+
+    :param declared: see `machine.archives.unpack`.
+    :param skip_present: leave machines alone that have this image.
+    """
+
+    def fill(directory: Path) -> None:
+        with source.open() as content:
+            unpack(
+                content,
+                directory,
+                name=source.name,
+                limits=limits,
+                declared=declared,
+            )
+
+    for root in machines:
+        changing = changes(root, observer)
+        if skip_present and changing.image() == source.digest:
+            yield ReplaceOutcome(root.name, None)
+            continue
+        try:
+            replaced = changing.replace(fill, request, image=source.digest)
+        except errors.ImagePrepError as error:
+            yield ReplaceOutcome(root.name, None, error)
+        else:
+            yield ReplaceOutcome(root.name, replaced)
 
 
 def kept(root: MachineRoot) -> list[KeptVersion]:

@@ -51,7 +51,6 @@ def bind(address: Address, idle: float = IDLE) -> list[socket.socket]:
 
     The sockets are for `serving`; the caller closes them.
 
-
     :param idle: seconds without progress after which a connection is closed.
     :raises InvalidArgument: when nobody can listen there.
     """

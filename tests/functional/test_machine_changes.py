@@ -14,7 +14,7 @@ MACHINE = ("image-prepare", "machine")
 
 
 @pytest.mark.parametrize(
-    "command", ["settings", "clone", "rollback", "delete"]
+    "command", ["settings", "clone", "replace", "rollback", "delete"]
 )
 def test_help(openstack: base.OpenStack, golden: Golden, command: str) -> None:
     """The help of each command is as it was looked at."""

@@ -278,6 +278,27 @@ def test_show_list_and_delete(cloud: Cloud) -> None:
     cloud(*command, "show", cloud.name, status=2, stderr=".*no bare-metal.*")
 
 
+def test_metal3(cloud: Cloud) -> None:
+    """A Metal3 host gets the URL of the disk and its checksum."""
+    (row,) = cloud.register("--whole-disk", "disk.qcow2")
+    command = ("image-prepare", "baremetal", "show", cloud.name, "--metal3")
+    shown = json.loads(cloud(*command, *ROW).stdout)
+    (image,) = cloud.images()
+    assert shown == {
+        "url": f"{cloud.services.image}/v2/images/{row['ID']}/file",
+        "checksum": image["os_hash_value"],
+        "checksumType": image["os_hash_algo"],
+        "format": "qcow2",
+    }
+
+
+def test_metal3_takes_no_partition(cloud: Cloud) -> None:
+    """Metal3 deploys whole disks only."""
+    cloud.register("--partition", "root.raw", *PAIR)
+    command = ("image-prepare", "baremetal", "show", cloud.name, "--metal3")
+    cloud(*command, status=2, stderr=".*no whole-disk image.*")
+
+
 def test_orphans(cloud: Cloud) -> None:
     """A set that lacks a part is listed, and why."""
     ids = {row["Role"]: row["ID"] for row in cloud.register(*PAIR)}

@@ -685,6 +685,38 @@ class TestFromRegistry:
         buildah.run("pull", "--quiet", "--tls-verify=false", new)
         assert installed(buildah, new) == [str(NEW)]
 
+    def test_document_example(
+        self,
+        openstack: OpenStack,
+        local_storage: LocalStorage,
+        image: str,
+        registry: DockerRegistry,
+        rpms: Path,
+    ) -> None:
+        """The predecessor's commands hotfix an image and push it.
+
+        They are those of "Building hotfixed containers", with the command's
+        name changed.
+        """
+        name = "docker.io/tripleomaster/centos-binary-keystone:current"
+        buildah = local_storage.buildah
+        buildah.run("tag", BASE, name)
+        rpm_packages.build(rpms, NEW)
+        openstack(
+            *("image-prepare", "hotfix", "--image", name),
+            *("--rpms-path", str(rpms), "--tag", "bz123"),
+            stderr=".*",
+        )
+        assert f"{name}-bz123" in local_storage.names()
+        openstack(
+            *("image-prepare", "push", "--local"),
+            *("--registry-url", registry.host, f"{name}-bz123"),
+            stderr=".*",
+        )
+        pushed = name.replace("docker.io", registry.host) + "-bz123"
+        buildah.run("pull", "--quiet", "--tls-verify=false", pushed)
+        assert installed(buildah, pushed) == [str(NEW)]
+
     def test_no_such_image(
         self,
         openstack: OpenStack,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import shlex
@@ -26,6 +27,7 @@ from imageprep_client.machine.replacement.replacing import (
 )
 from imageprep_client.machine.replacement.swap import Patience
 from imageprep_client.observer import Observer
+from tests.functional.base import OpenStack
 from tests.lxc_containers import KEY, BtrfsPool, Containers, write_root
 
 NAME = "infra1-keystone-container-cbd7b73e"
@@ -364,3 +366,36 @@ def test_delete(containers: Containers, tmp_path: pathlib.Path) -> None:
     containers.stop_all()
     changes(containers, tmp_path).delete(None)
     assert not (containers.path / NAME).exists()
+
+
+def test_export_and_replacement_by_commands(
+    containers: Containers, tmp_path: pathlib.Path
+) -> None:
+    """A default export has no key, and a replacement by it runs with that of
+    the container.
+    """
+    openstack = OpenStack(tmp_path)
+    containers.add(NAME)
+    containers.start(NAME)
+    machine = ("image-prepare", "machine")
+    store = ("--store", str(containers.path))
+    image = f"oci:{openstack.home}/images//keystone:1"
+    openstack(*machine, "export", NAME, "--to", image, *store, stderr="(?s).*")
+    replace_words = ("replace", NAME, "--from", image, *store, "-f", "json")
+    checked = ("--check", check(containers, f"1 {KEY}"), "--wait", "20")
+    done = openstack(*machine, *replace_words, *checked, stderr="(?s).*")
+    (row,) = json.loads(done.stdout)
+    assert (row["Name"], row["State"]) == (NAME, "replaced")
+    assert containers.answer(NAME) == f"1 {KEY}"
+    again = openstack(
+        *machine, *replace_words, "--skip-present", stderr="(?s).*"
+    )
+    (row,) = json.loads(again.stdout)
+    assert row["State"] == "present"
+    failing = ("--check", "exit 1", "--wait", "1")
+    openstack(
+        *(*machine, *replace_words, *failing),
+        status=1,
+        stderr="(?s).*the old root is back.*",
+    )
+    assert containers.answer(NAME) == f"1 {KEY}"

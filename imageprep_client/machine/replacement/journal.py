@@ -45,7 +45,7 @@ class ChangeRecord:
     :ivar temporary: the path of the new root while it is being made; empty
         for a root that is there already.
     :ivar archived: the path that the old root gets in the end.
-    :ivar old: the identity of the old root, see `host.exchange`.
+    :ivar old: the identity of the old root, see `replacement.exchange`.
     :ivar new: that of the new one; empty while it is being made.
     :ivar was_running: whether the machine is to run in the end.
     :ivar keep: the number of kept versions in the end.
@@ -90,6 +90,7 @@ class Journal:
         self.name = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
         self._path = directory / f"{self.name}.json"
         self._lock = directory / f"{self.name}.lock"
+        self._images = directory / f"{self.name}.image"
         self._root = root
 
     @contextlib.contextmanager
@@ -147,3 +148,19 @@ class Journal:
     def clear(self) -> None:
         """Forget the change, which is finished or undone."""
         self._path.unlink(missing_ok=True)
+
+    def note_image(self, root: str, image: str) -> None:
+        """Remember the image that a root was made from.
+
+        :param root: its identity.
+        """
+        files.write(str(self._images), f"{root} {image}\n", mode=0o600)
+
+    def image(self, root: str) -> str | None:
+        """The image that a root was made from; None when it is not known."""
+        try:
+            text = inputs.read(self._images, _LIMIT).decode(errors="replace")
+        except OSError:
+            return None
+        known, _, image = text.strip().partition(" ")
+        return image or None if known == root else None

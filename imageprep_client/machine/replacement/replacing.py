@@ -10,7 +10,6 @@ from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.host.directory import Directory
-from imageprep_client.host.exchange import identity
 from imageprep_client.host.reading import ReadableDirectory
 from imageprep_client.machine import roots, scrub
 from imageprep_client.machine.replacement import (
@@ -20,6 +19,7 @@ from imageprep_client.machine.replacement import (
     versions,
 )
 from imageprep_client.machine.replacement import runtime as runtimes
+from imageprep_client.machine.replacement.exchange import identity
 from imageprep_client.machine.replacement.journal import ChangeRecord, Journal
 from imageprep_client.machine.replacement.runtime import Runtime
 from imageprep_client.machine.replacement.swap import (
@@ -89,12 +89,24 @@ class RootChanges:
         self._view = journals / "view" / self._journal.name
         self._runtime = runtime or runtimes.of(root)
 
+    def image(self) -> str | None:
+        """The digest of the image that the root was made from.
+
+        None when it is not known, or the root is another one.
+        """
+        return self._journal.image(identity(self._root.path))
+
     def replace(
-        self, fill: Callable[[Path], object], request: ReplaceRequest
+        self,
+        fill: Callable[[Path], object],
+        request: ReplaceRequest,
+        *,
+        image: str = "",
     ) -> Replaced:
         """Put a new root in place of the present one.
 
         :param fill: unpacks the new root into an empty directory.
+        :param image: the digest that `image` will return.
         :raises PartialFailure: when the machine was not well with the new
             root and has its old one again.
         """
@@ -135,6 +147,7 @@ class RootChanges:
 
             swapped.prepare(make)
             result = swapped.run(request.check, request.patience, carry_rest)
+            self._journal.note_image(identity(self._root.path), image)
         return Replaced(
             swap=result,
             carried=sum(files.files for files in carried),

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.host import disk
-from imageprep_client.host.exchange import exchange, identity
 from imageprep_client.machine.replacement import runtime as runtimes
 from imageprep_client.machine.replacement import versions
+from imageprep_client.machine.replacement.exchange import exchange, identity
 from imageprep_client.machine.replacement.journal import (
     ChangeRecord,
     Journal,

@@ -178,17 +178,46 @@ class BaremetalShow(base.ShowOne):
     """Show the images of a name, and what Ironic is told of them.
 
     instance_info, driver_info and kernel_append_params are ready to be given
-    to "openstack baremetal node set".
+    to "openstack baremetal node set". With --metal3 and "-f yaml" the fields
+    are those of "image:" of a BareMetalHost.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="<name>", help=_("Name"))
+        parser.add_argument(
+            "name",
+            metavar="<name>",
+            help=_(
+                "Name in Glance; with --metal3 also"
+                " <host>[:<port>]/<repository>:<tag>, as pushed"
+            ),
+        )
+        parser.add_argument(
+            "--metal3",
+            action="store_true",
+            help=_("Show the image as a Metal3 BareMetalHost names it"),
+        )
+        parser.add_argument(
+            "--architecture",
+            metavar="<architecture>",
+            default="x86_64",
+            help=_(
+                "With --metal3: processor of the host (default: %(default)s)"
+            ),
+        )
+        options.add_registry_options(parser)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Sequence[Any]]:
+        if parsed_args.metal3:
+            image = open_uploads(self).metal3(
+                parsed_args.name,
+                options.registry_options(parsed_args),
+                parsed_args.architecture,
+            )
+            return tuple(image), tuple(image.values())
         found, settings = open_uploads(self).show(parsed_args.name)
         fields = {
             "name": found.name,

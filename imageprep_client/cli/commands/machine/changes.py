@@ -1,4 +1,4 @@
-"""``image-prepare machine rollback``, ``delete`` and ``clone``."""
+"""Commands that change roots: replace, rollback, delete and clone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from imageprep_client import errors, wording
 from imageprep_client.cli import base, confirmation, options
 
 if TYPE_CHECKING:
-    from imageprep_client.client.machine_changes import Patience, SwapResult
+    from imageprep_client.client.machine_changes import (
+        Patience,
+        ReplaceOutcome,
+        SwapResult,
+    )
 
 
 def add_wait_options(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +67,151 @@ def outage(swap: SwapResult) -> str:
     if swap.outage is None:
         return "the machine is stopped, as before"
     return f"stopped for {wording.duration(swap.outage)}"
+
+
+class MachineReplace(base.Lister):
+    """Replace the root of a machine by an image.
+
+    The image is verified and unpacked beside the present root, and what an
+    export leaves out is carried over from there: identity, secrets, logs.
+    The machine is stopped, the roots are exchanged in one step, and the
+    machine is started. When it is not well then, its old root is put back.
+    Several machines are replaced one after the other, and their image is
+    fetched once.
+
+    Exit status: 0 when all run with the image, 1 when one has its old root
+    again, 2 when nothing was done.
+    """
+
+    columns = ("Name", "State", "Outage", "Carried", "Kept", "Detail")
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        from imageprep_client.client import machine_changes
+
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "names",
+            metavar="<name>",
+            nargs="+",
+            help=_("Name of the machine"),
+        )
+        options.add_machine_store_option(parser)
+        parser.add_argument(
+            "--from",
+            metavar="<source>",
+            dest="source",
+            required=True,
+            help=_("Image or archive to take, verified as for machine import"),
+        )
+        options.add_verification_options(parser)
+        parser.add_argument(
+            "--keep",
+            metavar="<number>",
+            type=_count,
+            default=machine_changes.KEEP,
+            help=_(
+                "Earlier roots to keep for machine rollback (default:"
+                " %(default)s)"
+            ),
+        )
+        add_wait_options(parser)
+        parser.add_argument(
+            "--carry",
+            metavar="<path>",
+            action="append",
+            default=[],
+            help=_("Path in the machine to carry over, too (repeatable)"),
+        )
+        parser.add_argument(
+            "--no-carry",
+            action="store_true",
+            help=_("Carry nothing over"),
+        )
+        parser.add_argument(
+            "--fresh-identity",
+            action="store_true",
+            help=_(
+                "Give the machine a new identity; secrets are carried over"
+            ),
+        )
+        parser.add_argument(
+            "--skip-present",
+            action="store_true",
+            help=_("Leave machines alone whose roots are of this image"),
+        )
+        options.add_registry_options(parser)
+        options.add_policy_option(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client import machine, machine_changes
+
+        roots = [
+            machine.find(name, parsed_args.store) for name in parsed_args.names
+        ]
+        request = machine_changes.ReplaceRequest(
+            keep=parsed_args.keep,
+            check=parsed_args.check,
+            patience=patience(parsed_args),
+            carry=parsed_args.carry,
+            carries=not parsed_args.no_carry,
+            fresh_identity=parsed_args.fresh_identity,
+        )
+        with (
+            self.observing() as observer,
+            machine_changes.open_source(
+                parsed_args.source,
+                options.verification(parsed_args),
+                options.registry_options(parsed_args),
+                observer,
+                max_size=parsed_args.max_size << 30,
+            ) as source,
+        ):
+            outcomes = list(
+                machine_changes.replace(
+                    roots,
+                    source,
+                    request,
+                    observer,
+                    limits=machine_changes.UnpackLimits(
+                        size=4 * (parsed_args.max_size << 30)
+                    ),
+                    declared=options.privileged(parsed_args),
+                    skip_present=parsed_args.skip_present,
+                )
+            )
+        failures = [one.failure for one in outcomes if one.failure]
+        if failures and len(outcomes) == 1:
+            raise failures[0]
+        if failures:
+            self.failure = errors.PartialFailure(
+                f"{len(failures)} of {len(outcomes)} machines not replaced",
+                failures,
+            )
+        done = [one.replaced for one in outcomes if one.replaced]
+        what = wording.counted(len(done), "machine")
+        if len(done) == len(outcomes) == 1:
+            what = f"{roots[0].name} {outage(done[0].swap)},"
+        self.summary = f"{source.name}: {what} replaced"
+        self.next_step = "undo it with machine rollback" if done else ""
+        return self.columns, [_row(one) for one in outcomes]
+
+
+def _count(text: str) -> int:
+    """A number from 0 on, for argparse."""
+    return 0 if text == "0" else options.positive(text)
+
+
+def _row(outcome: ReplaceOutcome) -> Sequence[Any]:
+    replaced = outcome.replaced
+    if replaced is None:
+        state = "failed" if outcome.failure else "present"
+        return outcome.name, state, None, 0, "", str(outcome.failure or "")
+    swap = replaced.swap
+    kept = swap.archived.name if swap.archived else ""
+    return outcome.name, "replaced", swap.outage, replaced.carried, kept, ""
 
 
 class MachineRollback(base.ShowOne):

@@ -1,0 +1,110 @@
+"""A web server for a directory, with or without ranges and validators."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import http.server
+import threading
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@dataclasses.dataclass
+class WebSite:
+    """A directory that is served.
+
+    :ivar etags: whether answers have an ETag.
+    :ivar ranges: whether parts of a file are given.
+    :ivar cut: bytes of a body after which the connection ends, once.
+    :ivar shift: added to where a range begins, as a broken server does.
+    :ivar sent: bytes of all bodies.
+    :ivar asked: the path and the range of each request.
+    """
+
+    directory: Path
+    url: str = ""
+    etags: bool = True
+    ranges: bool = True
+    cut: int = 0
+    shift: int = 0
+    redirect: str = ""
+    status: int = 0
+    sent: int = 0
+    asked: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+
+
+@contextlib.contextmanager
+def served(directory: Path) -> Iterator[WebSite]:
+    """A server of a directory, on loopback."""
+    site = WebSite(directory)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            _answer(self, site)
+
+        def log_message(self, *_: object) -> None:
+            """Print nothing."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    site.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield site
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _answer(
+    handler: http.server.BaseHTTPRequestHandler, site: WebSite
+) -> None:
+    asked = handler.headers.get("Range", "")
+    site.asked.append((handler.path, asked))
+    path = site.directory / urllib.parse.unquote(handler.path).lstrip("/")
+    if site.redirect:
+        _head(handler, 302, 0, {"Location": site.redirect})
+        return
+    if site.status or not path.is_file():
+        _head(handler, site.status or 404, 0, {})
+        return
+    content = path.read_bytes()
+    etag = f'"{path.stat().st_mtime_ns:x}-{len(content):x}"'
+    headers = {"ETag": etag} if site.etags else {}
+    condition = handler.headers.get("If-Range", etag)
+    status, start = 200, 0
+    if site.ranges and asked and condition == etag:
+        start = int(asked.removeprefix("bytes=").rstrip("-")) + site.shift
+        status = 206
+        last = len(content) - 1
+        headers["Content-Range"] = f"bytes {start}-{last}/{len(content)}"
+        if start > last:
+            headers["Content-Range"] = f"bytes */{len(content)}"
+            _head(handler, 416, 0, headers)
+            return
+    body = content[start:]
+    _head(handler, status, len(body), headers)
+    if site.cut and len(body) > site.cut:
+        body, site.cut = body[: site.cut], 0
+        handler.close_connection = True
+    site.sent += len(body)
+    with contextlib.suppress(OSError):
+        handler.wfile.write(body)
+
+
+def _head(
+    handler: http.server.BaseHTTPRequestHandler,
+    status: int,
+    length: int,
+    headers: dict[str, str],
+) -> None:
+    handler.send_response(status)
+    for key, value in headers.items():
+        handler.send_header(key, value)
+    handler.send_header("Content-Length", str(length))
+    handler.end_headers()

@@ -240,9 +240,19 @@ class Swapper:
         """
         reverted = []
         failures: list[errors.ImagePrepError] = []
-        for record in reversed(journal.swaps):
+        undone = [
+            record
+            for record in reversed(journal.swaps)
+            if record.state is not SwapState.DONE or journal.revert_all
+        ]
+        self.remove_leftovers(
+            name
+            for record in undone
+            for name in (record.service, record.holder)
+        )
+        for record in undone:
             try:
-                if self._revert(record, everything=journal.revert_all):
+                if self._revert(record):
                     reverted.append(record.service)
                     self._state.record(
                         [_entry(journal, record, "reverted", reason)]
@@ -262,23 +272,20 @@ class Swapper:
             raise errors.PartialFailure(
                 f"{reason}; not everything could be put back", failures
             )
+        # A holder is needed until the journal says that it is not.
+        for record in undone:
+            self._drop(record.holder)
         self._state.close_journal()
         return list(reversed(reverted))
 
-    def _revert(self, record: SwapRecord, *, everything: bool) -> bool:
-        """Put back the old container of a service, unless its swap is done.
+    def _revert(self, record: SwapRecord) -> bool:
+        """Put back the old container of a service.
 
         :returns: whether it had to be.
         """
-        if record.state is SwapState.DONE and not everything:
-            return False
-        self.remove_leftovers({record.service, record.holder})
-        if record.state is SwapState.REVERTED:
+        if record.state in (SwapState.PLANNED, SwapState.REVERTED):
             return False
         current = self._podman.container(record.service)
-        if record.state is SwapState.PLANNED:
-            self._drop(record.holder)
-            return False
         owner = self._find_owner(record.service, current, record.unit)
         if current and current.id == record.old_id:
             unsettled = current.state == "stopping" or not current.is_alive
@@ -290,7 +297,6 @@ class Swapper:
             owner.replace(current, self._old(record), given_up)
         elif current:
             owner.remove(current, _GIVEN_UP)
-        self._drop(record.holder)
         return True
 
     def _old(self, record: SwapRecord) -> TargetContainer:

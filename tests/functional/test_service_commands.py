@@ -1,0 +1,148 @@
+"""The ``service`` commands as users call them, with real podman."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests import servers
+from tests.functional import base
+from tests.podman_host import PodmanHost, answer, service
+
+pytestmark = pytest.mark.needs_root
+
+SERVICE = ("image-prepare", "service")
+
+
+@pytest.fixture
+def openstack(tmp_path: Path, podman_host: PodmanHost) -> base.OpenStack:
+    """The ``openstack`` command with this podman."""
+    home = tmp_path / "home"
+    home.mkdir()
+    command = base.OpenStack(home)
+    command.environment.update(podman_host.environment)
+    return command
+
+
+@pytest.fixture(scope="module")
+def images(podman_site: PodmanHost) -> list[str]:
+    """Two versions of a service, and one that never answers."""
+    return [
+        podman_site.image("nova", "1"),
+        podman_site.image("nova", "2"),
+        podman_site.idle("nova", "broken"),
+    ]
+
+
+def declare(home: Path, **services: object) -> None:
+    """Write the declaration d.yaml, and the environment e.yaml."""
+    path = home / "d.yaml"
+    path.write_text(yaml.safe_dump({"services": services}))
+    (home / "e.yaml").write_text(
+        "parameter_defaults:\n  RpcPassword: Zz9Secret\n"
+    )
+
+
+def test_life_of_a_service(
+    openstack: base.OpenStack, images: list[str]
+) -> None:
+    """A service is started, upgraded, looked at, put back and stopped."""
+    old, new, _ = images
+    port = servers.free_port()
+    more = {"env_from": {"SECRET": {"parameter": "RpcPassword"}}}
+    given = ("--declaration", "d.yaml", "-e", "e.yaml")
+    quick = ("--min-healthy", "0.1")
+    declare(openstack.home, one=service(old, port, **more))
+    openstack(*SERVICE, "start", *given)
+    assert answer(port) == "1 Zz9Secret"
+    declare(openstack.home, one=service(new, port, **more))
+    planned = openstack(*SERVICE, "upgrade", *given, "--dry-run", "-f", "json")
+    (row,) = json.loads(planned.stdout)
+    assert (row["Action"], row["Reason"]) == ("replace", "another image")
+    assert answer(port) == "1 Zz9Secret"
+    done = openstack(*SERVICE, "upgrade", *given, *quick, stderr="(?s).*")
+    assert "1 service replaced" in done.summary
+    assert answer(port) == "2 Zz9Secret"
+    listed = openstack(*SERVICE, "list", "-f", "json")
+    (row,) = json.loads(listed.stdout)
+    assert (row["State"], row["Owner"]) == ("running", "podman")
+    shown = json.loads(openstack(*SERVICE, "show", "one", "-f", "json").stdout)
+    assert shown["alive"]
+    assert shown["generations"] == "1"
+    openstack(*SERVICE, "rollback", "one", *quick, stderr="(?s).*")
+    assert answer(port) == "1 Zz9Secret"
+    history = json.loads(openstack(*SERVICE, "history", "-f", "json").stdout)
+    assert [one["Action"] for one in history] == ["rollback", "upgrade"]
+    openstack(*SERVICE, "stop")
+    (row,) = json.loads(openstack(*SERVICE, "list", "-f", "json").stdout)
+    assert row["Alive"] == "no"
+    assert (
+        json.loads(openstack(*SERVICE, "recover", "-f", "json").stdout) == []
+    )
+
+
+def test_failed_upgrade(openstack: base.OpenStack, images: list[str]) -> None:
+    """An upgrade that was reverted has status 1 and says why in one line."""
+    port = servers.free_port()
+    declare(openstack.home, one=service(images[0], port))
+    openstack(*SERVICE, "start", "--declaration", "d.yaml")
+    declare(openstack.home, one=service(images[2], port))
+    openstack(
+        *(*SERVICE, "upgrade", "--declaration", "d.yaml"),
+        *("--healthy-deadline", "1"),
+        status=1,
+        stderr=r"(?s).*one: not healthy within 1 s: http \S+: connection"
+        r" refused; the old containers are back: one",
+    )
+    assert answer(port) == "1"
+
+
+def test_render_and_adopt(
+    openstack: base.OpenStack, images: list[str]
+) -> None:
+    """What is rendered runs, and is adopted as it was declared."""
+    port = servers.free_port()
+    wanted = service(images[0], port)
+    declare(openstack.home, one=wanted)
+    given = ("--declaration", "d.yaml")
+    told = openstack(*SERVICE, "render", *given).stdout
+    assert told.startswith("podman create \\\n    --name=one \\\n")
+    unit = openstack(*SERVICE, "render", *given, "--as", "quadlet").stdout
+    path = openstack.home / "one.container"
+    path.write_text(unit)
+    openstack(*SERVICE, "start", *given)
+    adopted = yaml.safe_load(openstack(*SERVICE, "adopt", "one").stdout)
+    found = adopted["services"]["one"]
+    assert found.pop("network") == [wanted.pop("network")]
+    assert "@" in found.pop("image") or wanted.pop("image")
+    assert found.items() <= {**wanted, "health": None}.items()
+    text = openstack(*SERVICE, "adopt", "--from-quadlet", "one.container")
+    assert yaml.safe_load(text.stdout)["services"]["one"]["restart"] == (
+        "always"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("show", "absent"), "absent: neither declared nor a container"),
+        (("adopt", "absent"), "absent: no such container"),
+        (("adopt",), "no container is named"),
+        (("rollback", "absent"), "absent: one of an earlier container is not"),
+        (("upgrade",), "no declaration was applied on this node yet"),
+        (("upgrade", "--declaration", "x.yaml"), "x.yaml: no such file"),
+        (
+            ("render", "--declaration", "d.yaml"),
+            "d.yaml: services.one.parameter: no environment sets",
+        ),
+    ],
+)
+def test_refused(
+    openstack: base.OpenStack, words: tuple[str, ...], told: str
+) -> None:
+    """What cannot be done is one line with status 2."""
+    declare(openstack.home, one={"parameter": "ContainerNovaComputeImage"})
+    openstack(*SERVICE, *words, status=2, stderr=rf"{told}.*(\nhint: .*)?")

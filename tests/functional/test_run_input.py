@@ -645,7 +645,8 @@ def test_label_without_tag(site: Deployment) -> None:
         status=2,
         stderr=r"no tag could be discovered for 3 images\n"
         r"  3 images: [^\n]*: label v\{version\} gives tag v17.1.3, which is"
-        r" not in the repository: [^\n]*; also [^\n]*",
+        r" not in the repository: [^\n]*; also [^\n]*"
+        r"\nhint: the nearest tags there are: 17\.1\.3, [^\n]*",
     )
     assert (site.home / "out.yaml").read_text() == OLD
 
@@ -660,7 +661,8 @@ def test_label_without_tag_keep_going(site: Deployment) -> None:
         *("--output-env-file", "out.yaml"),
         status=1,
         stderr=r"1 of 3 images failed\n  [^\n]*openstack-nova-api:current"
-        r"[^\n]*: label version gives tag 17.1.3, which is not in[^\n]*\n?",
+        r"[^\n]*: label version gives tag 17.1.3, which is not in[^\n]*"
+        r"\nhint: the nearest tags there are: [^\n]*\n?",
     )
     outcomes = sorted(row["Outcome"] for row in rows)
     assert outcomes == ["copied", "copied", "failed"]

@@ -221,7 +221,7 @@ def test_versioned_tag_needs_a_label() -> None:
 @pytest.mark.parametrize(
     ("tag", "hint"),
     [
-        ("curent", "the nearest tags there are: current"),
+        ("currant", "the nearest tags there are: current"),
         ("current", "the nearest tags there are: 17.1.2"),
     ],
 )

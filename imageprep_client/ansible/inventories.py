@@ -62,19 +62,19 @@ def load(inventory: str, pattern: str | None = None) -> HostGroups:
             check=False,
             timeout=_TIMEOUT,
         )
-    except subprocess.TimeoutExpired as error:
+    except subprocess.TimeoutExpired:
         raise errors.InvalidArgument(
             f"{inventory}: not read after {_TIMEOUT:.0f} seconds"
-        ) from error
+        ) from None
     said = process.stderr.decode(errors="replace")
     if process.returncode:
         raise errors.InvalidArgument(f"{inventory}: {_reason(said)}")
     try:
         document = json.loads(process.stdout)
-    except ValueError as error:
+    except ValueError:
         raise errors.InvalidArgument(
             f"{inventory}: ansible-inventory printed no JSON"
-        ) from error
+        ) from None
     found = _groups(document)
     if not found.hosts:
         wanted = f" matches {pattern!r}" if pattern else ""

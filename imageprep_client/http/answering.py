@@ -25,7 +25,7 @@ def status(url: str, timeout: float) -> int:
         finally:
             connection.close()
     except (ValueError, http.client.HTTPException) as error:
-        raise OSError(str(error) or "no HTTP") from error
+        raise OSError(str(error) or "no HTTP") from None
 
 
 def _connection(

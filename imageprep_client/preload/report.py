@@ -56,7 +56,7 @@ def read(path: str) -> PreloadResult:
     except (KeyError, RecursionError, TypeError, ValueError) as error:
         raise errors.InvalidFile(
             path, f"no report of preload: {str(error)[:200]}"
-        ) from error
+        ) from None
 
 
 def _node(row: dict[str, Any]) -> NodeRow:

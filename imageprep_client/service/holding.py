@@ -141,10 +141,10 @@ def held(podman: Podman, name: str) -> OldService:
         service = service_from(
             container.labels[_SERVICE], Value(data, f"container {name}")
         )
-    except (KeyError, ValueError, errors.InvalidFile) as error:
+    except (KeyError, ValueError, errors.InvalidFile):
         raise errors.StoreError(
             f"{name}: the specification in its labels is damaged"
-        ) from error
+        ) from None
     return OldService(
         service,
         image,

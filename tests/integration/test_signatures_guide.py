@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.testing.streams import put
 from tests import servers
 from tests.functional import deployment
 from tests.functional.base import OpenStack
@@ -134,8 +136,8 @@ def reader(
         site = Site(registry, home)
         for name in ("HOME", "GNUPGHOME", "XDG_STATE_HOME"):
             monkeypatch.setenv(name, site.environment[name])
-        with signing.RegistryClient() as registries:
-            signing.put(site.store(registries), signing.IMAGE, "1")
+        with RegistryClient() as registries:
+            put(site.store(registries), signing.IMAGE, "1")
         yield Reader(site)
 
 

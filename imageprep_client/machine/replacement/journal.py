@@ -138,7 +138,7 @@ class Journal:
                 f"is no journal of a change: {errors.reason(error)}",
                 hint=f"look at {self._root} and what is beside it, then remove"
                 " the file",
-            ) from error
+            ) from None
 
     def write(self, record: ChangeRecord) -> None:
         """Write a step; it is on the disk when this returns."""

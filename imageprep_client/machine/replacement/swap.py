@@ -131,12 +131,13 @@ class Swap:
                     self._record.machine,
                     patience.start,
                 )
-        except BaseException as error:
+        except errors.ImagePrepError as error:
             undo(self._journal, self._record, self._runtime, self._observer)
-            if isinstance(error, errors.ImagePrepError):
-                raise errors.PartialFailure(
-                    f"{error}; the old root is back", [error]
-                ) from error
+            raise errors.PartialFailure(
+                f"{error}; the old root is back", [error]
+            ) from error
+        except BaseException:
+            undo(self._journal, self._record, self._runtime, self._observer)
             raise
         self._record = self._record.at(Step.KEPT)
         self._journal.write(self._record)

@@ -71,11 +71,11 @@ def podman(words, timeout, environment=None):
         raise Failed("podman: %s" % error.strerror.lower()) from error
     try:
         out, told = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired as error:
+    except subprocess.TimeoutExpired:
         for number in [*children(process.pid), process.pid]:
             os.kill(number, signal.SIGKILL)
         process.communicate()
-        raise Failed("took longer than %d seconds" % timeout) from error
+        raise Failed("took longer than %d seconds" % timeout) from None
     if process.returncode:
         lines = told.decode("utf-8", "replace").strip().splitlines()
         reason = lines[-1] if lines else "status %d" % process.returncode

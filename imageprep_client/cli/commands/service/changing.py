@@ -27,7 +27,7 @@ _CHANGES = ("Service", "Action", "Reason", "Old digest", "New digest")
 class _ServiceCommand(base.Lister):
     """A command that changes services, and its report."""
 
-    columns = _CHANGES
+    columns: Sequence[str] = _CHANGES
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

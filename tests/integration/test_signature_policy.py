@@ -81,6 +81,15 @@ def claim(
     ).encode()
 
 
+def public_bytes(key: Any) -> bytes:
+    """The public key, as files have it."""
+    made: bytes = key.public_key().public_bytes(
+        serialization.Encoding.PEM,
+        serialization.PublicFormat.SubjectPublicKeyInfo,
+    )
+    return made
+
+
 class Site:
     """A registry with one image, a home with keys, and both programs."""
 
@@ -115,12 +124,7 @@ class Site:
     def public(self, key: Any, name: str = "key.pub") -> Path:
         """A file with the public key."""
         path = self.home / name
-        path.write_bytes(
-            key.public_key().public_bytes(
-                serialization.Encoding.PEM,
-                serialization.PublicFormat.SubjectPublicKeyInfo,
-            )
-        )
+        path.write_bytes(public_bytes(key))
         return path
 
     def attach(

@@ -40,6 +40,7 @@ from imageprep_client.service.upgrading import Node, ServiceChange
 from imageprep_client.stores import verify
 
 __all__ = [
+    "AdoptedServices",
     "HistoryEntry",
     "OnFailure",
     "ServiceChange",
@@ -68,6 +69,17 @@ class ServiceInputs:
     declaration: str | None = None
     environment_files: Sequence[str] = ()
     plan: Plan | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AdoptedServices:
+    """A declaration that was made of what is there.
+
+    :ivar declaration: YAML; it has the values of variables.
+    """
+
+    names: Sequence[str]
+    declaration: str = dataclasses.field(repr=False)
 
 
 class ServiceNode:
@@ -160,7 +172,7 @@ class ServiceNode:
         *,
         paunch: str = "",
         quadlet: str = "",
-    ) -> str:
+    ) -> AdoptedServices:
         """A declaration of containers, or of what a file has.
 
         :param paunch: a startup configuration of paunch or TripleO.
@@ -179,8 +191,12 @@ class ServiceNode:
                     f"{paunch or quadlet}: has no container {lacking[0]}",
                     hint="it has: " + ", ".join(found),
                 )
-            return declarations.render(found[name] for name in names or found)
-        return declarations.render(map(self._adopted, names))
+            services = [found[name] for name in names or found]
+        else:
+            services = [self._adopted(name) for name in names]
+        return AdoptedServices(
+            [one.name for one in services], declarations.render(services)
+        )
 
     def _adopted(self, name: str) -> declarations.Service:
         container = self._podman.container(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import http.server
 import json
 import os
@@ -88,6 +89,17 @@ def public_bytes(key: Any) -> bytes:
         serialization.PublicFormat.SubjectPublicKeyInfo,
     )
     return made
+
+
+def attach(store: RegistryStore, key: Any, name: str, digest: str) -> None:
+    """Sign an image under this name, as cosign does."""
+    payload = claim(name, digest)
+    layer = dataclasses.replace(
+        Descriptor.of(payload, SIMPLE),
+        annotations={SIGNATURE: base64.b64encode(sign(key, payload)).decode()},
+    )
+    image = content.image("signature", [content.Piece(layer, payload)])
+    put(store, image, f"{digest.replace(':', '-')}.sig")
 
 
 class Site:

@@ -6,7 +6,6 @@ its seed.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
 import hashlib
@@ -22,12 +21,9 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.oci.referrers import tag_of
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.testing import content, images
-from imageprep_client.testing.streams import put
+from imageprep_client.testing import images
 from tests import servers
 from tests.integration import overcloud
 from tests.integration import test_signature_policy as signing
@@ -67,19 +63,11 @@ def attach(source: DockerRegistry) -> bytes:
     key, second = signing.KINDS["ecdsa"](), signing.KINDS["ecdsa"]()
     with RegistryClient() as registries:
         for image in IMAGES:
-            digest = image.descriptor.digest
-            name = f"{source.host}/{image.repository}:{TAG}"
-            claim = signing.claim(name, digest)
-            made = signing.sign(second if image is REFUSED else key, claim)
-            text = base64.b64encode(made).decode()
-            layer = dataclasses.replace(
-                Descriptor.of(claim, signing.SIMPLE),
-                annotations={signing.SIGNATURE: text},
-            )
-            put(
+            signing.attach(
                 registries.store(source.host, image.repository),
-                content.image("signature", [content.Piece(layer, claim)]),
-                f"{tag_of(digest)}.sig",
+                second if image is REFUSED else key,
+                f"{source.host}/{image.repository}:{TAG}",
+                image.descriptor.digest,
             )
     return signing.public_bytes(key)
 

@@ -22,6 +22,7 @@ from imageprep_client.heat.value import Value
 from imageprep_client.host import inputs
 from imageprep_client.host.processes import MARK
 from imageprep_client.observer import Observer
+from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
@@ -38,6 +39,7 @@ from imageprep_client.service.listing import ServiceStatus
 from imageprep_client.service.swapping import OnFailure, SwapPolicy
 from imageprep_client.service.upgrading import Node, ServiceChange
 from imageprep_client.stores import verify
+from imageprep_client.stores.base import ReadableStore
 
 __all__ = [
     "AdoptedServices",
@@ -334,22 +336,16 @@ class _Registries:
 
     def look_up(self, reference: Reference) -> RemoteImage:
         store = self._stores.source(reference)
-        descriptor = store.resolve(reference.identifier)
-        manifest = verify.manifest(store, descriptor)
-        here = Platform.parse(
-            f"linux/{_MACHINES.get(platform.machine(), platform.machine())}"
-        )
-        if manifest.is_index:
-            children = [
-                one
-                for one in manifest.manifests
-                if one.platform and one.platform.matches(here)
-            ]
-            if not children:
-                raise errors.NotFound(f"{reference}: has no image for {here}")
-            manifest = verify.manifest(store, children[0])
+        described = _for_this_host(store, reference, reference.identifier)
+        manifest = verify.manifest(store, described[-1])
         size = sum(layer.size for layer in manifest.layers)
-        return RemoteImage(descriptor.digest, size)
+        return RemoteImage(described[0].digest, size)
+
+    def admit(self, reference: Reference, digest: str) -> None:
+        admission = self._stores.admission(reference)
+        if admission is not None:
+            store = self._stores.source(reference)
+            admission.admit(store, _for_this_host(store, reference, digest))
 
     def pull_options(self, reference: Reference) -> PullOptions:
         insecure = self._stores.insecure([reference.registry])
@@ -387,6 +383,26 @@ class _Registries:
         content = inputs.load(self._options.cacert)
         (directory / "ca.crt").write_bytes(content)
         return str(directory)
+
+
+def _for_this_host(
+    store: ReadableStore, reference: Reference, identifier: str
+) -> list[Descriptor]:
+    """What an image is named by, and of an index its manifest for this host.
+
+    :raises NotFound: when the index has none.
+    """
+    descriptor = store.resolve(identifier)
+    manifest = verify.manifest(store, descriptor)
+    if not manifest.is_index:
+        return [descriptor]
+    here = Platform.parse(
+        f"linux/{_MACHINES.get(platform.machine(), platform.machine())}"
+    )
+    for child in manifest.manifests:
+        if child.platform and child.platform.matches(here):
+            return [descriptor, child]
+    raise errors.NotFound(f"{reference}: has no image for {here}")
 
 
 def _layers(inputs_: ServiceInputs) -> list[EnvironmentFile]:

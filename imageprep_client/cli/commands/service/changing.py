@@ -108,6 +108,7 @@ class ServiceUpgrade(_ServiceCommand):
             ),
         )
         options.add_registry_options(parser)
+        options.add_policy_option(parser)
         return parser
 
     def take_action(
@@ -151,6 +152,7 @@ class ServiceStart(_ServiceCommand):
             ),
         )
         options.add_registry_options(parser)
+        options.add_policy_option(parser)
         return parser
 
     def take_action(

@@ -152,6 +152,6 @@ def write_inventory(directory: pathlib.Path, hosts: list[str]) -> str:
             "hosts": [name for name in variables if name not in hosts]
         },
     }
-    path = directory / "openstack_inventory.json"
-    path.write_text(json.dumps(document))
-    return str(path)
+    written = directory / "openstack_inventory.json"
+    written.write_text(json.dumps(document))
+    return str(written)

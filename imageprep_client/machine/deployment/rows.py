@@ -54,6 +54,8 @@ OnRow = Callable[[ContainerRow], object]
 class ContainerRows:
     """The rows of all containers.
 
+    :param images: of containers; those of `failures` have none.
+    :param failures: of hosts.
     :ivar by_name: the rows.
     """
 
@@ -64,10 +66,6 @@ class ContainerRows:
         failures: Mapping[str, JobResult],
         on_row: OnRow,
     ) -> None:
-        """
-        :param images: of containers; those of `failures` have none.
-        :param failures: of hosts.
-        """
         self.by_name = {
             one.name: ContainerRow(
                 one.name, one.host, one.service, images.get(one.name, "")

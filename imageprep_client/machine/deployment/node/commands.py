@@ -17,7 +17,7 @@ def say(**line):
 
 
 def run(words):
-    """What a command printed as JSON, or None, and what it said last."""
+    """What a command printed as JSON, or None, and why it failed."""
     try:
         process = subprocess.Popen(
             words,
@@ -29,6 +29,7 @@ def run(words):
         return None, "%s: %s" % (words[0], error.strerror.lower())
     out, told = process.communicate()
     lines = told.decode("utf-8", "replace").strip().splitlines()
+    lines = [line for line in lines if not line.startswith("hint: ")]
     said = ""
     if process.returncode:
         said = "ended with status %d" % process.returncode

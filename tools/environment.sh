@@ -27,6 +27,8 @@ virtual_environment() {
     if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$stamp" ]; then
         "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
             fail "$python is older than 3.11"
+        # Those of an earlier build would have the earlier entry points.
+        rm -rf ./*.egg-info
         "$python" -m venv --clear "$venv" ||
             fail "no virtual environment (Debian: apt install python3-venv)"
         # The pip of a new environment is as old as its Python, and much

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from imageprep_client import errors
 from imageprep_client.client import policies
@@ -178,3 +179,8 @@ def status(path: str) -> PreloadResult:
     :raises InvalidFile: when it is none.
     """
     return report.read(path)
+
+
+def report_fields(result: PreloadResult, *, dry_run: bool) -> dict[str, Any]:
+    """What a report has of a result; see `status`."""
+    return report.fields(result, dry_run=dry_run)

@@ -22,6 +22,7 @@ from imageprep_client.heat.value import Value
 from imageprep_client.host import inputs
 from imageprep_client.host.processes import MARK
 from imageprep_client.observer import Observer
+from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
@@ -38,8 +39,10 @@ from imageprep_client.service.listing import ServiceStatus
 from imageprep_client.service.swapping import OnFailure, SwapPolicy
 from imageprep_client.service.upgrading import Node, ServiceChange
 from imageprep_client.stores import verify
+from imageprep_client.stores.base import ReadableStore
 
 __all__ = [
+    "AdoptedServices",
     "HistoryEntry",
     "OnFailure",
     "ServiceChange",
@@ -68,6 +71,17 @@ class ServiceInputs:
     declaration: str | None = None
     environment_files: Sequence[str] = ()
     plan: Plan | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AdoptedServices:
+    """A declaration that was made of what is there.
+
+    :ivar declaration: YAML; it has the values of variables.
+    """
+
+    names: Sequence[str]
+    declaration: str = dataclasses.field(repr=False)
 
 
 class ServiceNode:
@@ -160,7 +174,7 @@ class ServiceNode:
         *,
         paunch: str = "",
         quadlet: str = "",
-    ) -> str:
+    ) -> AdoptedServices:
         """A declaration of containers, or of what a file has.
 
         :param paunch: a startup configuration of paunch or TripleO.
@@ -179,8 +193,12 @@ class ServiceNode:
                     f"{paunch or quadlet}: has no container {lacking[0]}",
                     hint="it has: " + ", ".join(found),
                 )
-            return declarations.render(found[name] for name in names or found)
-        return declarations.render(map(self._adopted, names))
+            services = [found[name] for name in names or found]
+        else:
+            services = [self._adopted(name) for name in names]
+        return AdoptedServices(
+            [one.name for one in services], declarations.render(services)
+        )
 
     def _adopted(self, name: str) -> declarations.Service:
         container = self._podman.container(name)
@@ -318,22 +336,16 @@ class _Registries:
 
     def look_up(self, reference: Reference) -> RemoteImage:
         store = self._stores.source(reference)
-        descriptor = store.resolve(reference.identifier)
-        manifest = verify.manifest(store, descriptor)
-        here = Platform.parse(
-            f"linux/{_MACHINES.get(platform.machine(), platform.machine())}"
-        )
-        if manifest.is_index:
-            children = [
-                one
-                for one in manifest.manifests
-                if one.platform and one.platform.matches(here)
-            ]
-            if not children:
-                raise errors.NotFound(f"{reference}: has no image for {here}")
-            manifest = verify.manifest(store, children[0])
+        described = _for_this_host(store, reference, reference.identifier)
+        manifest = verify.manifest(store, described[-1])
         size = sum(layer.size for layer in manifest.layers)
-        return RemoteImage(descriptor.digest, size)
+        return RemoteImage(described[0].digest, size)
+
+    def admit(self, reference: Reference, digest: str) -> None:
+        admission = self._stores.admission(reference)
+        if admission is not None:
+            store = self._stores.source(reference)
+            admission.admit(store, _for_this_host(store, reference, digest))
 
     def pull_options(self, reference: Reference) -> PullOptions:
         insecure = self._stores.insecure([reference.registry])
@@ -371,6 +383,26 @@ class _Registries:
         content = inputs.load(self._options.cacert)
         (directory / "ca.crt").write_bytes(content)
         return str(directory)
+
+
+def _for_this_host(
+    store: ReadableStore, reference: Reference, identifier: str
+) -> list[Descriptor]:
+    """What an image is named by, and of an index its manifest for this host.
+
+    :raises NotFound: when the index has none.
+    """
+    descriptor = store.resolve(identifier)
+    manifest = verify.manifest(store, descriptor)
+    if not manifest.is_index:
+        return [descriptor]
+    here = Platform.parse(
+        f"linux/{_MACHINES.get(platform.machine(), platform.machine())}"
+    )
+    for child in manifest.manifests:
+        if child.platform and child.platform.matches(here):
+            return [descriptor, child]
+    raise errors.NotFound(f"{reference}: has no image for {here}")
 
 
 def _layers(inputs_: ServiceInputs) -> list[EnvironmentFile]:

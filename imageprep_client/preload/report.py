@@ -20,11 +20,11 @@ VERSION = 1
 _MAX_SIZE = 256 * 1024 * 1024
 
 
-def render(result: PreloadResult, *, dry_run: bool) -> str:
-    """JSON: ``version``, ``dry_run``, ``nodes`` and ``sites`` (the rows),
+def fields(result: PreloadResult, *, dry_run: bool) -> dict[str, Any]:
+    """``version``, ``dry_run``, ``nodes`` and ``sites`` (the rows),
     ``source_bytes``, ``seconds``, and of a plan ``estimate``.
     """
-    document = {
+    found = {
         "version": VERSION,
         "dry_run": dry_run,
         "nodes": [dataclasses.asdict(row) for row in result.nodes],
@@ -33,8 +33,13 @@ def render(result: PreloadResult, *, dry_run: bool) -> str:
         "seconds": result.seconds,
     }
     if result.estimate:
-        document["estimate"] = dataclasses.asdict(result.estimate)
-    return json.dumps(document, indent=2) + "\n"
+        found["estimate"] = dataclasses.asdict(result.estimate)
+    return found
+
+
+def render(result: PreloadResult, *, dry_run: bool) -> str:
+    """The fields as JSON."""
+    return json.dumps(fields(result, dry_run=dry_run), indent=2) + "\n"
 
 
 def read(path: str) -> PreloadResult:

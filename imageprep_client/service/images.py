@@ -47,6 +47,15 @@ class ImageRegistries(Protocol):
         """
         ...
 
+    def admit(self, reference: Reference, digest: str) -> None:
+        """See that the signature policy of this host accepts an image.
+
+        :param reference: as it was declared.
+        :param digest: of what is to be pulled.
+        :raises PolicyRefused: when it does not.
+        """
+        ...
+
     def pull_options(self, reference: Reference) -> PullOptions: ...
 
 
@@ -80,7 +89,8 @@ def resolve(
 ) -> ResolvedImage:
     """Find the digest of an image; nothing is pulled.
 
-    :raises StoreError: when its registry does not tell.
+    :raises StoreError: when its registry does not tell, or when it has to be
+        pulled and the signature policy does not accept it.
     """
     reference = Reference.parse(name)
     if reference.registry == LOCAL:
@@ -93,6 +103,8 @@ def resolve(
     remote = registries.look_up(reference)
     pinned = f"{reference.name}@{remote.digest}"
     local = _with_digest(podman.image(pinned), remote.digest)
+    if local is None:
+        registries.admit(reference, remote.digest)
     return ResolvedImage(name, pinned, remote.digest, local, remote.size)
 
 

@@ -169,8 +169,8 @@ class Node:
     ) -> list[ServiceChange]:
         """Put the container of an earlier generation back.
 
-        :param declared: services whose probes and survivors count.
-
+        :param declared: services whose probes and survivors count, and what
+            they wait for.
         :param generation: 0 for the newest that is kept.
         :raises NotFound: when none is kept.
         """
@@ -192,8 +192,10 @@ class Node:
             old = holding.held(self._podman, kept[0].name)
             current = self._podman.container(name)
             service = declared.get(name)
-            if service and current:
-                preflight.check_survivors(service, current)
+            if service:
+                if current:
+                    preflight.check_survivors(service, current)
+                self._wait_for(service, policy.healthy_deadline)
             swaps.append(
                 ServiceSwap(
                     old_target(old),
@@ -226,8 +228,12 @@ class Node:
         A container that exists is started as it is.
         """
         services = applied.declaration.select(names)
-        prepared = [self._prepare(applied, one) for one in services]
-        absent = [one for one in prepared if one.current is None]
+        # No registry is needed for a container that exists.
+        absent = [
+            self._prepare(applied, one)
+            for one in services
+            if self._podman.container(one.name) is None
+        ]
         images.check_space(
             [one.image for one in absent], self._podman.storage()
         )
@@ -241,16 +247,22 @@ class Node:
             for one in absent
         }
         changes = []
-        for one in prepared:
-            name = one.service.name
-            current = one.current
+        for service in services:
+            name = service.name
+            current = self._podman.container(name)
             if current and current.is_alive and current.state == "running":
-                changes.append(_kept(one, "runs"))
+                changes.append(
+                    ServiceChange(
+                        service=name,
+                        action="keep",
+                        reason="runs",
+                        old_digest=current.digest,
+                        new_digest=current.digest,
+                    )
+                )
                 continue
-            preflight.check_host(
-                name, one.service.preflight, systemd.is_active
-            )
-            self._wait_for(one.service, policy.healthy_deadline)
+            preflight.check_host(name, service.preflight, systemd.is_active)
+            self._wait_for(service, policy.healthy_deadline)
             owner = self._owner(name, current)
             if current:
                 owner.stop(current)
@@ -261,7 +273,7 @@ class Node:
             reason = probing.HealthWatch(
                 self._podman,
                 name,
-                one.service.health,
+                service.health,
                 minimum=0,
                 deadline=policy.healthy_deadline,
             ).wait()
@@ -274,7 +286,9 @@ class Node:
                     service=name,
                     action="start",
                     reason="did not run" if current else "was absent",
-                    new_digest=current.digest if current else one.image.digest,
+                    new_digest=current.digest
+                    if current
+                    else pulled[name].image.digest,
                 )
             )
         return changes
@@ -411,13 +425,3 @@ class Node:
         self, name: str, current: InspectedContainer | None, unit: str = ""
     ) -> Owner:
         return units.find_owner(name, current, self._podman, self._state, unit)
-
-
-def _kept(one: _Prepared, reason: str) -> ServiceChange:
-    return ServiceChange(
-        service=one.service.name,
-        action="keep",
-        reason=reason,
-        old_digest=one.current.digest if one.current else "",
-        new_digest=one.image.digest,
-    )

@@ -187,7 +187,12 @@ class Bench:
         self.directory = directory
         self.say = say
         kept = {k: os.environ[k] for k in _KEPT if k in os.environ}
-        self._environment = {**kept, "HOME": str(directory)}
+        self._state = directory / "state"
+        self._environment = {
+            **kept,
+            "HOME": str(directory),
+            "XDG_STATE_HOME": str(self._state),
+        }
 
     def take(self, name: str, command: Sequence[str]) -> Taken:
         """Run a command to its end.
@@ -243,6 +248,7 @@ class Bench:
         if not again:
             cache = self.directory / ".cache" / "imageprep-client"
             shutil.rmtree(cache, ignore_errors=True)
+            shutil.rmtree(self._state, ignore_errors=True)
         is_tree = destination.startswith("/")
         entry = {
             "push_destination": "localhost:8787" if is_tree else destination,

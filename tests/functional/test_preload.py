@@ -74,7 +74,7 @@ def test_refused(
 
 
 def test_status(openstack: base.OpenStack) -> None:
-    """A report is shown node by node; a failed node is status 1."""
+    """A report is shown node by node, and stays; a failed node is status 1."""
     row = {"host": "h1", "state": "done", **_ROW}
     failed = {
         **row,
@@ -98,6 +98,7 @@ def test_status(openstack: base.OpenStack) -> None:
     path.write_text(json.dumps({**document, "nodes": [row, failed]}))
     told = r"1 of 2 nodes failed\s+h2: no route to host\s*"
     openstack(*status, status=1, stderr=told)
+    assert json.loads(path.read_text())["nodes"] == [row, failed]
 
 
 @pytest.mark.parametrize(

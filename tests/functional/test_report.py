@@ -128,9 +128,9 @@ def test_guide_has_every_command() -> None:
     reporting = set()
     for entry in importlib.metadata.entry_points(group=group):
         parser = entry.load()(None, None).get_parser("x")
-        if "--report" in parser.format_help():
+        if "--report <file>" in parser.format_help():
             name = entry.name.removeprefix("image-prepare_")
             reporting.add(name.replace("_", " "))
     table = GUIDE.read_text("utf-8").partition("Reports\n-------")[2]
-    rows = re.findall(r"^   \* - (.*)$", table, re.MULTILINE)
+    rows = re.findall(r"^   \* - (.*(?:\n {7}.*)*)$", table, re.MULTILINE)
     assert reporting == set(re.findall("``([^`]*)``", "".join(rows)))

@@ -63,7 +63,12 @@ def test_life_of_a_service(
     (row,) = json.loads(planned.stdout)
     assert (row["Action"], row["Reason"]) == ("replace", "another image")
     assert answer(port) == "1 Zz9Secret"
-    done = openstack(*SERVICE, "upgrade", *given, *quick, stderr="(?s).*")
+    more_words = (*quick, "--report", "report.json")
+    done = openstack(*SERVICE, "upgrade", *given, *more_words, stderr="(?s).*")
+    text = (openstack.home / "report.json").read_text()
+    assert "Zz9" not in text
+    (told,) = json.loads(text)["services"]
+    assert (told["service"], told["action"]) == ("one", "replace")
     assert "1 service replaced" in done.summary
     assert answer(port) == "2 Zz9Secret"
     listed = openstack(*SERVICE, "list", "-f", "json")

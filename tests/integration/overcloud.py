@@ -87,6 +87,7 @@ class Program:
         self._environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(home),
+            "XDG_STATE_HOME": str(home / "state"),
             "NO_COLOR": "1",
         }
         if "COVERAGE_PROCESS_START" in os.environ:

@@ -450,8 +450,10 @@ def test_published_for_machinectl(
     script = (
         "mount -t tmpfs tmpfs /etc/systemd;"
         " cp $1 /etc/systemd/import-pubring.gpg;"
-        " exec /lib/systemd/systemd-pull tar --verify=signature --sync=no"
-        " --image-root=$2 $3 m1"
+        " /lib/systemd/systemd-pull tar --verify=signature --sync=no"
+        " --image-root=$2 $3 m1;"
+        # Its pristine copy is immutable: nothing could remove it.
+        " chattr -i $2/.tar-*"
     )
     with web.served(www) as site:
         url = f"{site.url}/a.tar.gz"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import http.server
 import json
 import os
@@ -81,6 +82,26 @@ def claim(
     ).encode()
 
 
+def public_bytes(key: Any) -> bytes:
+    """The public key, as files have it."""
+    made: bytes = key.public_key().public_bytes(
+        serialization.Encoding.PEM,
+        serialization.PublicFormat.SubjectPublicKeyInfo,
+    )
+    return made
+
+
+def attach(store: RegistryStore, key: Any, name: str, digest: str) -> None:
+    """Sign an image under this name, as cosign does."""
+    payload = claim(name, digest)
+    layer = dataclasses.replace(
+        Descriptor.of(payload, SIMPLE),
+        annotations={SIGNATURE: base64.b64encode(sign(key, payload)).decode()},
+    )
+    image = content.image("signature", [content.Piece(layer, payload)])
+    put(store, image, f"{digest.replace(':', '-')}.sig")
+
+
 class Site:
     """A registry with one image, a home with keys, and both programs."""
 
@@ -115,12 +136,7 @@ class Site:
     def public(self, key: Any, name: str = "key.pub") -> Path:
         """A file with the public key."""
         path = self.home / name
-        path.write_bytes(
-            key.public_key().public_bytes(
-                serialization.Encoding.PEM,
-                serialization.PublicFormat.SubjectPublicKeyInfo,
-            )
-        )
+        path.write_bytes(public_bytes(key))
         return path
 
     def attach(

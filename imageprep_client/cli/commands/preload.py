@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from osc_lib.i18n import _
 
 from imageprep_client import errors, wording
-from imageprep_client.cli import base, columns, options
+from imageprep_client.cli import base, columns, options, report
 
 if TYPE_CHECKING:
     from imageprep_client.client.preload import (
@@ -70,6 +70,7 @@ class _Preload(base.Lister):
                 on_node=told.node,
                 dry_run=self.dry_run,
             )
+        self.report = preload.report_fields(result, dry_run=self.dry_run)
         failures = _failures(result)
         if failures:
             count, total = len(result.failed), len(result.nodes)
@@ -107,7 +108,6 @@ class _Preload(base.Lister):
             nodes_per_registry=parsed_args.nodes_per_registry,
             rate=parsed_args.rate * _MEBIBYTE,
             timeout=parsed_args.timeout,
-            report_file=parsed_args.report,
             concurrency=parsed_args.concurrency,
         )
 
@@ -196,7 +196,7 @@ class PreloadStatus(base.Lister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "report", metavar="<report>", help=_("File of --report")
+            "path", metavar="<report>", help=_("File of --report")
         )
         return parser
 
@@ -205,7 +205,7 @@ class PreloadStatus(base.Lister):
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         from imageprep_client.client import preload
 
-        result = preload.status(parsed_args.report)
+        result = preload.status(parsed_args.path)
         if failures := _failures(result):
             count, total = len(result.failed), len(result.nodes)
             self.failure = errors.PartialFailure(
@@ -394,9 +394,4 @@ def _add_nodes(parser: argparse.ArgumentParser) -> None:
         default=preload.TIMEOUT,
         help=_("Seconds that one image may take (default: %(default)s)"),
     )
-    parser.add_argument(
-        "--report",
-        metavar="<file>",
-        default="",
-        help=_("JSON file to write the outcome of each site and node to"),
-    )
+    report.add_option(parser)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from osc_lib.i18n import _
 
 from imageprep_client import wording
-from imageprep_client.cli import base, columns, options
+from imageprep_client.cli import base, columns, options, report
 from imageprep_client.cli.commands.service import options as service_options
 
 if TYPE_CHECKING:
@@ -20,8 +21,18 @@ if TYPE_CHECKING:
     from imageprep_client.observer import Observer
 
 
+_CHANGES = ("Service", "Action", "Reason", "Old digest", "New digest")
+
+
 class _ServiceCommand(base.Lister):
-    """Knows the node."""
+    """A command that changes services, and its report."""
+
+    columns: Sequence[str] = _CHANGES
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        report.add_option(parser)
+        return parser
 
     def node(
         self, parsed_args: argparse.Namespace, observer: Observer
@@ -31,23 +42,27 @@ class _ServiceCommand(base.Lister):
 
         return ServiceNode(options.registry_options(parsed_args), observer)
 
+    def result(
+        self, changes: Sequence[ServiceChange], done: str, **more: object
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        """Sum up and report changes; the table of them.
 
-_CHANGES = ("Service", "Action", "Reason", "Old digest", "New digest")
-
-
-def _table(
-    changes: Sequence[ServiceChange],
-) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-    return _CHANGES, (
-        (
-            one.service,
-            one.action,
-            one.reason,
-            columns.Digest(one.old_digest),
-            columns.Digest(one.new_digest),
+        :param done: what was done with services, in the summary.
+        :param more: further fields of the report.
+        """
+        self.summary = _counted(changes, done)
+        services = list(map(dataclasses.asdict, changes))
+        self.report = {**more, "services": services}
+        return _CHANGES, (
+            (
+                one.service,
+                one.action,
+                one.reason,
+                columns.Digest(one.old_digest),
+                columns.Digest(one.new_digest),
+            )
+            for one in changes
         )
-        for one in changes
-    )
 
 
 def _counted(changes: Sequence[ServiceChange], done: str) -> str:
@@ -68,8 +83,6 @@ class ServiceUpgrade(_ServiceCommand):
     Exit status: 0 when all run as declared, 1 when something failed after
     the first stop, 2 when nothing was stopped.
     """
-
-    columns = _CHANGES
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -95,6 +108,7 @@ class ServiceUpgrade(_ServiceCommand):
             ),
         )
         options.add_registry_options(parser)
+        options.add_policy_option(parser)
         return parser
 
     def take_action(
@@ -110,8 +124,7 @@ class ServiceUpgrade(_ServiceCommand):
                 allow_downgrade=parsed_args.allow_downgrade,
             )
         done = "would be replaced" if parsed_args.dry_run else "replaced"
-        self.summary = _counted(changes, done)
-        return _table(changes)
+        return self.result(changes, done, dry_run=parsed_args.dry_run)
 
 
 class ServiceStart(_ServiceCommand):
@@ -123,8 +136,6 @@ class ServiceStart(_ServiceCommand):
     Exit status: 0 when all run, 1 when one did not get healthy, 2 when
     nothing was started.
     """
-
-    columns = _CHANGES
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -141,6 +152,7 @@ class ServiceStart(_ServiceCommand):
             ),
         )
         options.add_registry_options(parser)
+        options.add_policy_option(parser)
         return parser
 
     def take_action(
@@ -154,8 +166,7 @@ class ServiceStart(_ServiceCommand):
                 parsed_args.names,
                 SwapPolicy(healthy_deadline=parsed_args.wait),
             )
-        self.summary = _counted(changes, "started")
-        return _table(changes)
+        return self.result(changes, "started")
 
 
 class ServiceRollback(_ServiceCommand):
@@ -167,8 +178,6 @@ class ServiceRollback(_ServiceCommand):
     Exit status: 0 when they run, 1 when something failed after the first
     stop, 2 when nothing was stopped.
     """
-
-    columns = _CHANGES
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -197,11 +206,10 @@ class ServiceRollback(_ServiceCommand):
                 parsed_args.to,
                 service_options.policy(parsed_args),
             )
-        self.summary = _counted(changes, "put back")
-        return _table(changes)
+        return self.result(changes, "put back")
 
 
-class ServiceRecover(base.Lister):
+class ServiceRecover(_ServiceCommand):
     """Put right what a killed command has left.
 
     Every command that changes services begins with this.
@@ -216,6 +224,7 @@ class ServiceRecover(base.Lister):
 
         with self.observing() as observer:
             names = ServiceNode(observer=observer).recover()
+        self.report = {"services": names}
         self.summary = f"{wording.counted(len(names), 'service')} put right"
         return self.columns, ((name,) for name in names)
 
@@ -226,8 +235,6 @@ class ServiceStop(_ServiceCommand):
     Exit status: 0 when none runs, 1 when one could not be stopped, 2 when
     nothing was stopped.
     """
-
-    columns = _CHANGES
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -244,5 +251,4 @@ class ServiceStop(_ServiceCommand):
             changes = ServiceNode(observer=observer).stop(
                 parsed_args.declaration, parsed_args.names
             )
-        self.summary = _counted(changes, "stopped")
-        return _table(changes)
+        return self.result(changes, "stopped")

@@ -9,7 +9,7 @@ from typing import Any
 from osc_lib.i18n import _
 
 from imageprep_client import errors
-from imageprep_client.cli import base, columns
+from imageprep_client.cli import base, columns, report
 from imageprep_client.cli.commands.service import options
 
 
@@ -192,6 +192,7 @@ class ServiceAdopt(base.Command):
             default="",
             help=_("File of Quadlet, NAME.container"),
         )
+        report.add_option(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
@@ -206,13 +207,13 @@ class ServiceAdopt(base.Command):
                 "no container is named",
                 hint="list them with: podman ps",
             )
-        self.write(
-            ServiceNode().adopt(
-                parsed_args.names,
-                paunch=parsed_args.from_paunch,
-                quadlet=parsed_args.from_quadlet,
-            )
+        adopted = ServiceNode().adopt(
+            parsed_args.names,
+            paunch=parsed_args.from_paunch,
+            quadlet=parsed_args.from_quadlet,
         )
+        self.report = {"services": adopted.names}
+        self.write(adopted.declaration)
 
 
 class ServiceRender(base.Command):

@@ -14,7 +14,11 @@ from imageprep_client.client.locations import tagged
 from imageprep_client.client.machine_sources import MAX_SIZE, Verification
 from imageprep_client.client.stores import RegistryOptions, Stores
 from imageprep_client.machine import exporting, importing, publishing, roots
-from imageprep_client.machine.archives import UnpackedRoot, UnpackLimits
+from imageprep_client.machine.archives import (
+    UnpackedRoot,
+    UnpackLimits,
+    sums,
+)
 from imageprep_client.machine.exporting import (
     ExportedMachine,
     ExportOptions,
@@ -56,6 +60,21 @@ class Export:
     destination: str
     options: ExportOptions
     is_registry: bool
+
+    def present(self, options: RegistryOptions, observer: Observer) -> str:
+        """The digest of what is at the destination; empty: nothing is."""
+        if is_archive(self.destination):
+            path = Path(self.destination).absolute()
+            listed = ""
+            if path.is_file():
+                listed = sums.read(path.parent).sums.get(path.name, "")
+            return f"sha256:{listed}" if listed else ""
+        with _store(self.destination, options, observer) as (_, store):
+            _, name = tagged(self.destination)
+            try:
+                return store.resolve(name.tag).digest
+            except errors.NotFound:
+                return ""
 
     def run(
         self, options: RegistryOptions, observer: Observer

@@ -198,6 +198,8 @@ RULES: dict[str, tuple[str, ...]] = {
         "stores.verify",
         "transfer",
     ),
+    "machine.deployment": ("ansible", "errors", "host", "machine.names"),
+    "machine.deployment.node": ("platform", "subprocess"),
     "machine.archives.compression": (
         "machine.archives.judging",
         "backports",

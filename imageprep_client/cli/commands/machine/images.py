@@ -71,6 +71,11 @@ class MachineExport(base.ShowOne):
                 " may be caught half-written"
             ),
         )
+        parser.add_argument(
+            "--skip-present",
+            action="store_true",
+            help=_("Do nothing when the destination has an image already"),
+        )
         confirmation.add_option(parser)
         options.add_registry_options(parser)
         report.add_option(parser)
@@ -89,6 +94,19 @@ class MachineExport(base.ShowOne):
             as_is=parsed_args.as_is,
             live=parsed_args.live,
         )
+        registry = options.registry_options(parsed_args)
+        if parsed_args.skip_present:
+            with self.observing() as observer:
+                digest = export.present(registry, observer)
+            if digest:
+                self.report = {
+                    "name": parsed_args.name,
+                    "destination": export.destination,
+                    "digest": digest,
+                    "state": "present",
+                }
+                self.summary = f"{export.destination}: present, left alone,"
+                return tuple(self.report), tuple(self.report.values())
         if parsed_args.as_is and export.is_registry and not parsed_args.yes:
             what = f"{parsed_args.name}: nothing was exported"
             confirmation.check_terminal(what)
@@ -98,9 +116,7 @@ class MachineExport(base.ShowOne):
                 what,
             )
         with self.observing() as observer:
-            exported = export.run(
-                options.registry_options(parsed_args), observer
-            )
+            exported = export.run(registry, observer)
         self.report = dataclasses.asdict(exported)
         packed = exported.packed
         fields = {
@@ -108,6 +124,7 @@ class MachineExport(base.ShowOne):
             "service": exported.service,
             "destination": exported.destination,
             "digest": exported.digest,
+            "state": "exported",
             "layer": packed.digest,
             "diff_id": packed.diff_id,
             "size": columns.Size(packed.size),

@@ -1,0 +1,205 @@
+"""``image-prepare machine archive`` and ``preload``."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from osc_lib.i18n import _
+
+from imageprep_client import errors, wording
+from imageprep_client.cli import base, columns, report
+
+if TYPE_CHECKING:
+    from imageprep_client.client.machine_deployment import (
+        ContainerRow,
+        DeploymentRequest,
+    )
+
+_FIELDS = "{service}, {release}, {distro} and {arch}"
+
+
+class _Deployment(base.Lister):
+    """The options and the table of commands about whole deployments."""
+
+    columns = (
+        *("Container", "Host", "Service", "Image", "State", "Digest"),
+        "Detail",
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--inventory",
+            metavar="<inventory>",
+            required=True,
+            help=_(
+                "Inventory of the deployment: openstack_inventory.json, or a"
+                " file, a directory or a program for ansible"
+            ),
+        )
+        parser.add_argument(
+            "--hosts",
+            metavar="<pattern>",
+            default=None,
+            help=_(
+                "Host pattern of ansible that selects containers, or hosts"
+                " with all their containers"
+            ),
+        )
+        parser.add_argument(
+            "--release",
+            metavar="<release>",
+            default=None,
+            help=_("Value of {release} in the name of an image"),
+        )
+        report.add_option(parser)
+        return parser
+
+    def request(
+        self, parsed_args: argparse.Namespace, template: str
+    ) -> DeploymentRequest:
+        """The request of a command line."""
+        from imageprep_client.client import machine_deployment
+
+        return machine_deployment.DeploymentRequest(
+            parsed_args.inventory,
+            template,
+            parsed_args.release,
+            parsed_args.hosts,
+        )
+
+    def table(
+        self, rows: Sequence[ContainerRow]
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        """The result, which is also that of the report."""
+        self.report = {"containers": [dataclasses.asdict(row) for row in rows]}
+        failed = [row for row in rows if row.is_failed]
+        if failed:
+            self.failure = errors.PartialFailure(
+                f"{len(failed)} of {len(rows)} containers failed",
+                [
+                    errors.StoreError(f"{row.name}: {row.detail}")
+                    for row in failed
+                ],
+            )
+            self.next_step = "the next call does what is missing"
+        states = collections.Counter(str(row.state) for row in rows)
+        counts = ", ".join(f"{n} {state}" for state, n in states.most_common())
+        self.summary = f"{wording.counted(len(rows), 'container')}: {counts}"
+        return self.columns, [
+            (
+                row.name,
+                row.host,
+                row.service,
+                row.image,
+                str(row.state),
+                columns.Digest(row.digest) if row.digest else "",
+                row.detail,
+            )
+            for row in rows
+        ]
+
+
+class MachineArchive(_Deployment):
+    """Keep an image of each service of a deployment.
+
+    The containers are the hosts of the inventory with the variables
+    physical_host and component, as OpenStack-Ansible has them. A running
+    container of each service is exported by the host that it is on, as
+    machine export does it, so that identity and secrets are left out. An
+    image that is there already is left alone.
+
+    The hosts need this command and their own access to registries. The host
+    variable image_prepare_command is another way to call it,
+    image_prepare_options are further options of machine export, and
+    image_prepare_store is the lxcpath.
+
+    Exit status: 0 when all services have an image, 1 when one has none, 2
+    when nothing was done.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--to",
+            metavar="<destination>",
+            dest="destination",
+            required=True,
+            help=_(
+                "Image or archive of a service, as for machine export, with"
+                " the fields {fields}; a file or directory is that of the"
+                " host"
+            ).format(fields=_FIELDS),
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client import machine_deployment
+
+        request = self.request(parsed_args, parsed_args.destination)
+        with self.observing() as observer:
+            told = _Told(observer.note)
+            rows = machine_deployment.archive(request, told.row)
+        return self.table(rows)
+
+
+class MachinePreload(_Deployment):
+    """Replace the roots of the containers of a deployment by images.
+
+    The containers are those of machine archive. Each host fetches an image
+    once and replaces the containers of its service one after the other, as
+    machine replace does it: a container that is not well with the image has
+    its old root again. Containers that have their image are left alone, and
+    hosts work at the same time.
+
+    The hosts need this command and their own access to registries. The host
+    variable image_prepare_command is another way to call it,
+    image_prepare_options are further options of machine replace, and
+    image_prepare_store is the lxcpath.
+
+    Exit status: 0 when all containers have their images, 1 when one has not,
+    2 when nothing was done.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--from",
+            metavar="<template>",
+            dest="template",
+            required=True,
+            help=_(
+                "Image or archive of a service, as for machine replace, with"
+                " the fields {fields}"
+            ).format(fields=_FIELDS),
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from imageprep_client.client import machine_deployment
+
+        request = self.request(parsed_args, parsed_args.template)
+        with self.observing() as observer:
+            told = _Told(observer.note)
+            rows = machine_deployment.preload(request, told.row)
+        return self.table(rows)
+
+
+class _Told:
+    """A line for each container that is done."""
+
+    def __init__(self, tell: Any) -> None:
+        self._tell = tell
+
+    def row(self, row: ContainerRow) -> None:
+        """Tell of a container."""
+        detail = f": {row.detail}" if row.detail else ""
+        self._tell(f"{row.name} on {row.host}: {row.state}{detail}")

@@ -1,0 +1,91 @@
+"""The composition root of the machines of a whole deployment."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from imageprep_client.ansible import JobResult
+from imageprep_client.client import machine_images
+from imageprep_client.client.locations import located, tagged
+from imageprep_client.machine.deployment import changing, hosts
+from imageprep_client.machine.deployment.containers import (
+    Deployment,
+    deployment,
+)
+from imageprep_client.machine.deployment.naming import (
+    HostFacts,
+    ImageTemplate,
+)
+from imageprep_client.machine.deployment.rows import (
+    ContainerRow,
+    ContainerState,
+    OnRow,
+)
+
+__all__ = [
+    "ContainerRow",
+    "ContainerState",
+    "DeploymentRequest",
+    "archive",
+    "preload",
+]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeploymentRequest:
+    """The containers of a deployment, and their images.
+
+    :ivar inventory: a path.
+    :ivar template: the name of the image of a service, with fields.
+    :ivar release: the value of ``{release}``.
+    :ivar hosts: a host pattern of ansible.
+    """
+
+    inventory: str
+    template: str
+    release: str | None = None
+    hosts: str | None = None
+
+
+def archive(request: DeploymentRequest, on_row: OnRow) -> list[ContainerRow]:
+    """Export an image of each service; see `machine.deployment.changing`.
+
+    :raises InvalidArgument: before any host is changed.
+    """
+    template = ImageTemplate.parse(request.template, request.release)
+    with deployment(request.inventory, request.hosts) as deployed:
+        images, failures = _images(deployed, template, tagged)
+        return changing.archive(deployed, images, failures, on_row)
+
+
+def preload(request: DeploymentRequest, on_row: OnRow) -> list[ContainerRow]:
+    """Replace the roots of all containers.
+
+    :raises InvalidArgument: before any host is changed.
+    """
+    template = ImageTemplate.parse(request.template, request.release)
+    with deployment(request.inventory, request.hosts) as deployed:
+        images, failures = _images(deployed, template, located)
+        return changing.preload(deployed, images, failures, on_row)
+
+
+def _images(
+    deployed: Deployment,
+    template: ImageTemplate,
+    check: Callable[[str], object],
+) -> tuple[Mapping[str, str], Mapping[str, JobResult]]:
+    """The image of each container, and the hosts that cannot be asked."""
+    known: Mapping[str, HostFacts] = {}
+    failures: Mapping[str, JobResult] = {}
+    if template.needs_facts:
+        known, failures = hosts.facts(deployed)
+    images = {
+        one.name: template.name(one.service, known.get(one.host, HostFacts()))
+        for one in deployed.containers
+        if one.host not in failures
+    }
+    for image in sorted(set(images.values())):
+        if not machine_images.is_archive(image):
+            check(image)
+    return images, failures

@@ -1,0 +1,1 @@
+"""The machines of a whole deployment, by its inventory."""

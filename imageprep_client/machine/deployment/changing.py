@@ -1,0 +1,152 @@
+"""The use cases: archive a deployment, and preload it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from imageprep_client.ansible import JobResult
+from imageprep_client.machine.deployment import hosts
+from imageprep_client.machine.deployment.containers import (
+    DeployedContainer,
+    Deployment,
+)
+from imageprep_client.machine.deployment.hosts import (
+    CommandOutcome,
+    HostCommand,
+)
+from imageprep_client.machine.deployment.rows import (
+    ContainerRow,
+    ContainerRows,
+    ContainerState,
+    OnRow,
+)
+
+#: The states that `machine replace` tells.
+_REPLACED = {
+    "replaced": ContainerState.REPLACED,
+    "present": ContainerState.PRESENT,
+}
+
+
+def archive(
+    deployment: Deployment,
+    images: Mapping[str, str],
+    failures: Mapping[str, JobResult],
+    on_row: OnRow,
+) -> list[ContainerRow]:
+    """Export one running container of each image.
+
+    An image that is there is left alone. When the containers of one host
+    cannot be exported, those of the next one are tried.
+
+    :param images: the image of each container.
+    :param failures: of hosts that cannot be used.
+    """
+    rows = ContainerRows(deployment.containers, images, failures, on_row)
+    pending: dict[str, list[DeployedContainer]] = {}
+    for one in deployment.containers:
+        if one.name in images:
+            pending.setdefault(images[one.name], []).append(one)
+    exported: dict[str, str] = {}
+
+    def note(outcome: CommandOutcome) -> None:
+        image = images[outcome.names[0]]
+        result, failure = outcome.result, outcome.failure
+        if not isinstance(result, dict) or failure:
+            for name in outcome.names:
+                rows.fail(
+                    name,
+                    failure or "it printed no result",
+                    is_unreachable=outcome.is_unreachable,
+                )
+            return
+        del pending[image]
+        digest = str(result.get("digest", ""))
+        state = ContainerState.EXPORTED
+        if result.get("state") == "present":
+            state = ContainerState.PRESENT
+        rows.set(outcome.names[0], state, digest=digest)
+        exported[image] = outcome.names[0]
+
+    while pending:
+        commands = []
+        for image, listed in list(pending.items()):
+            host = listed[0].host
+            names = tuple(one.name for one in listed if one.host == host)
+            pending[image] = [one for one in listed if one.host != host]
+            commands.append(
+                HostCommand(
+                    host,
+                    "export",
+                    names,
+                    ("--to", image, "--skip-present"),
+                    runs=True,
+                )
+            )
+        hosts.run(deployment, commands, note)
+        pending = {image: left for image, left in pending.items() if left}
+    for name, row in rows.by_name.items():
+        source = exported.get(row.image)
+        if source and source != name:
+            rows.set(
+                name,
+                ContainerState.LEFT,
+                digest=rows.by_name[source].digest,
+                detail=f"its image is that of {source}",
+            )
+    return list(rows.by_name.values())
+
+
+def preload(
+    deployment: Deployment,
+    images: Mapping[str, str],
+    failures: Mapping[str, JobResult],
+    on_row: OnRow,
+    options: Sequence[str] = (),
+) -> list[ContainerRow]:
+    """Replace the roots of all containers by their images.
+
+    The containers of a host that have one image are replaced by one command,
+    which fetches the image once.
+
+    :param images: the image of each container.
+    :param failures: of hosts that cannot be used.
+    :param options: of ``machine replace``.
+    """
+    rows = ContainerRows(deployment.containers, images, failures, on_row)
+    groups: dict[tuple[str, str], list[str]] = {}
+    for one in deployment.containers:
+        if one.name in images:
+            key = (one.host, images[one.name])
+            groups.setdefault(key, []).append(one.name)
+
+    def note(outcome: CommandOutcome) -> None:
+        listed = outcome.result if isinstance(outcome.result, list) else []
+        told = {str(row["Name"]): row for row in listed}
+        for name in outcome.names:
+            row = told.get(name, {})
+            state = _REPLACED.get(str(row.get("State")))
+            if state is not None:
+                rows.set(name, state)
+                continue
+            reason = str(row.get("Detail") or outcome.failure)
+            rows.fail(
+                name,
+                reason or "it is not in the result",
+                is_unreachable=outcome.is_unreachable,
+            )
+
+    hosts.run(
+        deployment,
+        [
+            HostCommand(
+                host,
+                "replace",
+                tuple(names),
+                ("--from", image, "--skip-present", *options),
+            )
+            for (host, image), names in groups.items()
+        ],
+        note,
+    )
+    return list(rows.by_name.values())

@@ -1,0 +1,146 @@
+"""The containers of a deployment, from its inventory."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import shlex
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from imageprep_client import ansible, errors
+from imageprep_client.host import inputs
+from imageprep_client.machine import names
+
+#: What keeps containers whose roots can be replaced.
+_TECHNOLOGIES = ("lxc", "nspawn")
+_LIMIT = 64 << 20
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SERVICE = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeployedContainer:
+    """A container of a deployment.
+
+    :ivar host: the host that it runs on, a name of the inventory.
+    :ivar service: such as ``nova_api``.
+    """
+
+    name: str
+    host: str
+    service: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Deployment:
+    """The containers of an inventory.
+
+    :ivar inventory: a path that ansible reads the inventory from.
+    :ivar containers: by host and name.
+    :ivar hosts: the variables of each host that has containers.
+    """
+
+    inventory: str
+    containers: Sequence[DeployedContainer]
+    hosts: Mapping[str, Mapping[str, Any]]
+
+
+@contextlib.contextmanager
+def deployment(
+    inventory: str, pattern: str | None = None
+) -> Iterator[Deployment]:
+    """Read the containers of an inventory, which can be used in the block.
+
+    :param inventory: a file in a format of ansible, a program, or
+        ``openstack_inventory.json`` of OpenStack-Ansible.
+    :param pattern: a pattern of ansible that selects containers and hosts;
+        a host selects its containers.
+    :raises InvalidArgument: when there are none, or a name cannot be used.
+    """
+    with _readable(inventory) as path:
+        known = ansible.load(path).hosts
+        selected = ansible.load(path, pattern).hosts if pattern else known
+        containers = [
+            _container(inventory, name, variables)
+            for name, variables in known.items()
+            if _is_container(name, variables)
+            and variables["physical_host"] in known
+            and (name in selected or variables["physical_host"] in selected)
+        ]
+        if not containers:
+            wanted = f" that {pattern!r} selects" if pattern else ""
+            raise errors.InvalidArgument(
+                f"{inventory}: no containers{wanted}",
+                hint="they are the hosts with the variable physical_host",
+            )
+        containers.sort(key=lambda one: (one.host, one.name))
+        yield Deployment(
+            path,
+            containers,
+            {one.host: known[one.host] for one in containers},
+        )
+
+
+def _container(
+    inventory: str, name: str, variables: Mapping[str, Any]
+) -> DeployedContainer:
+    service = names.service(name, variables)
+    if not _NAME.fullmatch(name):
+        raise errors.InvalidArgument(
+            f"{inventory}: {name!r} is no name of a container"
+        )
+    if not _SERVICE.fullmatch(service):
+        problem = "its service is not known"
+        if service:
+            problem = f"{service!r} is no name of a service"
+        raise errors.InvalidArgument(
+            f"{inventory}: {name}: {problem}",
+            hint="give it the host variable component",
+        )
+    return DeployedContainer(name, str(variables["physical_host"]), service)
+
+
+def _is_container(name: str, variables: Mapping[str, Any]) -> bool:
+    properties = variables.get("properties")
+    metal = properties.get("is_metal") if isinstance(properties, dict) else 0
+    return bool(
+        isinstance(variables.get("physical_host"), str)
+        and variables["physical_host"] != name
+        and not metal
+        and not variables.get("is_metal")
+        and variables.get("container_tech", "lxc") in _TECHNOLOGIES
+    )
+
+
+@contextlib.contextmanager
+def _readable(inventory: str) -> Iterator[str]:
+    """A path that ansible reads an inventory from.
+
+    OpenStack-Ansible keeps its inventory in the format that programs print,
+    which ansible does not read from a file.
+    """
+    content = b""
+    if os.path.isfile(inventory) and not os.access(inventory, os.X_OK):
+        content = inputs.load(inventory, _LIMIT)
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or "_meta" not in document:
+        yield inventory
+        return
+    with tempfile.TemporaryDirectory(prefix="image-prepare-") as directory:
+        printed = Path(directory, "inventory.json")
+        printed.write_bytes(content)
+        program = Path(directory, "inventory")
+        program.write_text(
+            f"#!/bin/sh\nexec cat {shlex.quote(str(printed))}\n"
+        )
+        program.chmod(0o700)
+        yield str(program)

@@ -1,0 +1,185 @@
+"""Commands that hosts run about their machines."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.resources
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from imageprep_client import ansible, errors
+from imageprep_client.ansible import HostJob, HostState, JobObserver, JobResult
+from imageprep_client.machine.deployment.containers import Deployment
+from imageprep_client.machine.deployment.naming import HostFacts
+
+#: Hosts that work at the same time.
+WINDOW = 8
+_COMMAND = ("openstack", "image-prepare")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HostCommand:
+    """A command of ``openstack image-prepare machine`` for one host.
+
+    :ivar verb: such as ``export``.
+    :ivar names: of containers.
+    :ivar options: what follows the names.
+    :ivar runs: the first running one of the containers is meant.
+    """
+
+    host: str
+    verb: str
+    names: tuple[str, ...]
+    options: tuple[str, ...]
+    runs: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CommandOutcome:
+    """What a command printed, and how it failed.
+
+    :ivar names: the containers that it was about.
+    :ivar result: the JSON that it printed; None: nothing.
+    :ivar failure: one line; empty: it succeeded.
+    """
+
+    command: HostCommand
+    names: tuple[str, ...]
+    result: Any = None
+    failure: str = ""
+    is_unreachable: bool = False
+
+
+def run(
+    deployment: Deployment,
+    commands: Sequence[HostCommand],
+    on_outcome: Callable[[CommandOutcome], object],
+) -> None:
+    """Have hosts run commands, each host one after the other.
+
+    :param on_outcome: is told each outcome as soon as it is known.
+    """
+    by_host: dict[str, list[HostCommand]] = {}
+    for command in commands:
+        by_host.setdefault(command.host, []).append(command)
+    documents = {
+        host: _document(deployment.hosts[host], listed)
+        for host, listed in by_host.items()
+    }
+    _run(deployment, documents, _Outcomes(by_host, on_outcome))
+
+
+def facts(
+    deployment: Deployment,
+) -> tuple[dict[str, HostFacts], dict[str, JobResult]]:
+    """The facts of all hosts, and the failures of those without facts."""
+    observer = _Facts()
+    documents = {
+        host: {"facts": True, "commands": []} for host in deployment.hosts
+    }
+    _run(deployment, documents, observer)
+    return observer.known, observer.failures
+
+
+def _run(
+    deployment: Deployment,
+    documents: Mapping[str, Mapping[str, Any]],
+    observer: JobObserver,
+) -> None:
+    program = importlib.resources.files(__package__) / "node" / "commands.py"
+    ansible.run_jobs(
+        [
+            HostJob(host=host, lane="", document=document)
+            for host, document in documents.items()
+        ],
+        program.read_text("utf-8"),
+        deployment.inventory,
+        window=WINDOW,
+        observer=observer,
+    )
+
+
+def _document(
+    variables: Mapping[str, Any], commands: Sequence[HostCommand]
+) -> dict[str, Any]:
+    """A job; the host variables are those of the playbooks."""
+    command = variables.get("image_prepare_command") or _COMMAND
+    options = variables.get("image_prepare_options") or ()
+    store = variables.get("image_prepare_store")
+    program = [*map(str, command), "machine"]
+    ending = ["--format", "json"]
+    if store:
+        ending = ["--store", str(store), *ending]
+    return {
+        "facts": False,
+        "list": [*program, "list", *ending],
+        "commands": [
+            {
+                "key": number,
+                "names": one.names,
+                "runs": one.runs,
+                "before": [*program, one.verb],
+                "after": [*one.options, *ending, *map(str, options)],
+            }
+            for number, one in enumerate(commands)
+        ],
+    }
+
+
+class _Outcomes(JobObserver):
+    def __init__(
+        self,
+        commands: Mapping[str, Sequence[HostCommand]],
+        on_outcome: Callable[[CommandOutcome], object],
+    ) -> None:
+        self._left = {
+            host: dict(enumerate(listed)) for host, listed in commands.items()
+        }
+        self._on_outcome = on_outcome
+
+    def line(self, job: HostJob, line: Mapping[str, Any]) -> None:
+        command = self._left[job.host].pop(line["key"])
+        self._on_outcome(
+            CommandOutcome(
+                command,
+                tuple(line.get("names", command.names)),
+                line["result"],
+                str(line["said"]),
+            )
+        )
+
+    def ended(self, job: HostJob, result: JobResult) -> None:
+        for command in self._left.pop(job.host).values():
+            self._on_outcome(
+                CommandOutcome(
+                    command,
+                    command.names,
+                    failure=result.reason or "the command did not run",
+                    is_unreachable=result.state is HostState.UNREACHABLE,
+                )
+            )
+
+
+class _Facts(JobObserver):
+    def __init__(self) -> None:
+        self.known: dict[str, HostFacts] = {}
+        self.failures: dict[str, JobResult] = {}
+        self._problems: dict[str, str] = {}
+
+    def line(self, job: HostJob, line: Mapping[str, Any]) -> None:
+        told = line["facts"]
+        try:
+            self.known[job.host] = HostFacts.parse(
+                str(told["distro"]), str(told["machine"])
+            )
+        except errors.InvalidContent as error:
+            self._problems[job.host] = str(error)
+
+    def ended(self, job: HostJob, result: JobResult) -> None:
+        if job.host in self.known:
+            return
+        reason = self._problems.get(job.host) or result.reason
+        state = result.state
+        if state is HostState.OK:
+            state = HostState.FAILED
+        self.failures[job.host] = JobResult(job.host, state, reason)

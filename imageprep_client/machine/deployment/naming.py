@@ -1,0 +1,101 @@
+"""The names of the images of a deployment's services."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import string
+
+from imageprep_client import errors
+
+_FIELDS = ("service", "release", "distro", "arch")
+#: Fields that hosts have to be asked for.
+_FACTS = ("distro", "arch")
+#: Architectures as images name them.
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_WORD = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What the name of an image may depend on.
+
+    :ivar distro: as in /etc/os-release, such as ``debian``.
+    :ivar arch: such as ``amd64``.
+    """
+
+    distro: str = ""
+    arch: str = ""
+
+    @classmethod
+    def parse(cls, distro: str, machine: str) -> HostFacts:
+        """From what a host says about itself.
+
+        :raises InvalidContent: when these cannot be in the name of an image.
+        """
+        arch = _ARCHITECTURES.get(machine, machine)
+        for word in (distro, arch):
+            if not _WORD.fullmatch(word):
+                raise errors.InvalidContent(
+                    f"{word[:100]!r} is no name of a distribution or an"
+                    " architecture"
+                )
+        return cls(distro, arch)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageTemplate:
+    """A name with fields, such as ``registry:5000/osa/{service}:{release}``.
+
+    :ivar release: the value of ``{release}``.
+    """
+
+    text: str
+    release: str = ""
+
+    @classmethod
+    def parse(cls, text: str, release: str | None) -> ImageTemplate:
+        """Read a template.
+
+        :raises InvalidArgument: for unknown fields, or without the service
+            or a release that is needed.
+        """
+        try:
+            parsed = list(string.Formatter().parse(text))
+        except ValueError as error:
+            raise errors.InvalidArgument(
+                f"{text}: {str(error).lower()}"
+            ) from error
+        fields = [field for _, field, *_ in parsed if field is not None]
+        for _, field, form, conversion in parsed:
+            if form or conversion or field not in (None, *_FIELDS):
+                raise errors.InvalidArgument(
+                    f"{text}: {{{field}}} is not known",
+                    hint="known are "
+                    + ", ".join(f"{{{name}}}" for name in _FIELDS),
+                )
+        if "service" not in fields:
+            raise errors.InvalidArgument(
+                f"{text}: all services would have one image",
+                hint="name them by {service}, such as"
+                " registry.example/osa/{service}:{release}",
+            )
+        if "release" in fields and not release:
+            raise errors.InvalidArgument(
+                f"{text}: the release is not known", hint="give --release"
+            )
+        return cls(text, release or "")
+
+    @property
+    def needs_facts(self) -> bool:
+        """Whether the name depends on the host."""
+        return any(f"{{{field}}}" in self.text for field in _FACTS)
+
+    def name(self, service: str, facts: HostFacts) -> str:
+        """The name of the image of a service on a host."""
+        return self.text.format(
+            service=service,
+            release=self.release,
+            distro=facts.distro,
+            arch=facts.arch,
+        )

@@ -1,0 +1,98 @@
+"""What became of the containers of a deployment."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Callable, Iterable, Mapping
+
+from imageprep_client.ansible import HostState, JobResult
+from imageprep_client.machine.deployment.containers import DeployedContainer
+
+
+class ContainerState(enum.StrEnum):
+    """What became of a container."""
+
+    EXPORTED = "exported"
+    REPLACED = "replaced"
+    #: Its image is where it has to be.
+    PRESENT = "present"
+    #: The image of its service is exported from another container, or not.
+    LEFT = "left"
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ContainerRow:
+    """One container.
+
+    :ivar image: its name.
+    :ivar digest: of the image, where it is known.
+    :ivar detail: why it failed, or was left alone.
+    """
+
+    name: str
+    host: str
+    service: str
+    image: str
+    state: ContainerState = ContainerState.LEFT
+    digest: str = ""
+    detail: str = ""
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether it is not as it has to be."""
+        return self.state in _FAILED
+
+
+_FAILED = (ContainerState.FAILED, ContainerState.UNREACHABLE)
+#: Is told each row as soon as it is known.
+OnRow = Callable[[ContainerRow], object]
+
+
+class ContainerRows:
+    """The rows of all containers.
+
+    :param images: of containers; those of `failures` have none.
+    :param failures: of hosts.
+    :ivar by_name: the rows.
+    """
+
+    def __init__(
+        self,
+        containers: Iterable[DeployedContainer],
+        images: Mapping[str, str],
+        failures: Mapping[str, JobResult],
+        on_row: OnRow,
+    ) -> None:
+        self.by_name = {
+            one.name: ContainerRow(
+                one.name, one.host, one.service, images.get(one.name, "")
+            )
+            for one in containers
+        }
+        self._on_row = on_row
+        for name, row in self.by_name.items():
+            if failure := failures.get(row.host):
+                unreachable = failure.state is HostState.UNREACHABLE
+                self.fail(name, failure.reason, is_unreachable=unreachable)
+
+    def set(
+        self,
+        name: str,
+        state: ContainerState,
+        *,
+        digest: str = "",
+        detail: str = "",
+    ) -> None:
+        """Note what became of a container."""
+        self.by_name[name] = dataclasses.replace(
+            self.by_name[name], state=state, digest=digest, detail=detail
+        )
+        self._on_row(self.by_name[name])
+
+    def fail(self, name: str, reason: str, *, is_unreachable: bool) -> None:
+        """Note why a container failed."""
+        states = ContainerState.FAILED, ContainerState.UNREACHABLE
+        self.set(name, states[is_unreachable], detail=reason)

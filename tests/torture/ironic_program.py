@@ -2,7 +2,9 @@
 
 ``python ironic_program.py pick REFERENCE`` prints which disk Ironic takes by
 download source and processor; ``accept FILE FORMAT`` whether it takes a file
-that is declared so; ``parse LINE`` a kernel command line as it reads it.
+that is declared so; ``whole IMAGE`` whether an image in Glance, as its API
+has it, is one of a whole disk; ``parse LINE`` a kernel command line as it
+reads it.
 """
 
 from __future__ import annotations
@@ -11,9 +13,12 @@ import json
 import logging
 import sys
 from collections.abc import Callable
+from unittest import mock
 
 from ironic.common import exception, image_service, images, kernel_parameters
+from ironic.common.glance_service import service_utils
 from ironic.conf import CONF
+from openstack.image.v2.image import Image
 
 
 def pick(reference: str) -> list[list[object]]:
@@ -44,6 +49,21 @@ def accept(path: str, declared: str) -> str:
     return found
 
 
+def whole(document: str) -> object:
+    """Whether an image in Glance is one of a whole disk."""
+    fields = json.loads(document)
+    # The SDK, by which Ironic asks, leaves it out of answers.
+    fields.pop("self")
+    image = service_utils.translate_from_glance(Image.new(**fields))
+    with mock.patch.object(
+        images,
+        "get_image_properties",
+        autospec=True,
+        return_value=image["properties"],
+    ):
+        return images.is_whole_disk_image(None, {"image_source": image["id"]})
+
+
 def parse(line: str) -> str:
     """The command line, as Ironic writes it again."""
     return str(kernel_parameters.KernelCommandLine.parse(line))
@@ -57,5 +77,6 @@ if __name__ == "__main__":
         "pick": pick,
         "accept": accept,
         "parse": parse,
+        "whole": whole,
     }
     print(json.dumps(commands[sys.argv[1]](*sys.argv[2:])))

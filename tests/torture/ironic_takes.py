@@ -18,7 +18,15 @@ from typing import Any
 import pytest
 
 from imageprep_client.serving import apache as printed
-from tests import apache, disk_bytes, disk_images, kernels, servers
+from tests import (
+    apache,
+    disk_bytes,
+    disk_images,
+    glance_cloud,
+    kernels,
+    openstack_services,
+    servers,
+)
 from tests.disk_images import SampleDisk
 from tests.functional import base
 
@@ -138,6 +146,32 @@ def test_forms(disk: SampleDisk, openstack: base.OpenStack) -> None:
     # The seed's form of a root is history.
     told = ironic("accept", str(output / "root.raw"), "ami")
     assert "InvalidImage" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--whole-disk", "disk.raw"), True),
+        (("--whole-disk", "disk.qcow2"), True),
+        (("--partition", "root.raw", *glance_cloud.PAIR), False),
+    ],
+    ids=["raw", "qcow2", "partition"],
+)
+def test_kind(
+    tmp_path: Path,
+    services: openstack_services.Services,
+    words: tuple[str, ...],
+    expected: bool,
+) -> None:
+    """An image that is registered is of the kind that it is registered as."""
+    cloud = glance_cloud.make(tmp_path / "cloud", services)
+    cloud.register(*words)
+    (image,) = (
+        image
+        for image in cloud.images()
+        if image["image_prepare_role"] in ("disk", "root")
+    )
+    assert ironic("whole", json.dumps(image)) is expected
 
 
 def test_command_line(disk: SampleDisk, openstack: base.OpenStack) -> None:

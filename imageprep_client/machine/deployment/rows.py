@@ -95,4 +95,5 @@ class ContainerRows:
     def fail(self, name: str, reason: str, *, is_unreachable: bool) -> None:
         """Note why a container failed."""
         states = ContainerState.FAILED, ContainerState.UNREACHABLE
-        self.set(name, states[is_unreachable], detail=reason)
+        detail = reason.removeprefix(f"{name}: ")
+        self.set(name, states[is_unreachable], detail=detail)

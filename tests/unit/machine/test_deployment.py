@@ -191,7 +191,11 @@ def test_preload_asks_a_host_once_for_an_image(
             return CommandOutcome(command, command.names, None, "no image")
         result = [
             {"Name": command.names[0], "State": "replaced"},
-            {"Name": command.names[1], "State": "failed", "Detail": "ill"},
+            {
+                "Name": command.names[1],
+                "State": "failed",
+                "Detail": "h1-nova-2: ill",
+            },
         ]
         return CommandOutcome(command, command.names, result, "1 of 2")
 

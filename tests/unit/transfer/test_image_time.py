@@ -99,30 +99,52 @@ def test_slow_work_ends_in_time(source: MemoryRegistry) -> None:
     assert "nothing failed, it is too slow" in str(result.error)
 
 
-def test_waiting_for_a_thread_does_not_count() -> None:
+class Clock:
+    """A clock that a test turns."""
+
+    def __init__(self) -> None:
+        self._now = 1000.0
+
+    def __call__(self) -> float:
+        return self._now
+
+    def turn(self, seconds: float) -> None:
+        """Let time pass."""
+        self._now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of all deadlines."""
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    return clock
+
+
+def test_waiting_for_a_thread_does_not_count(clock: Clock) -> None:
     """Time without any work on an image does not count."""
-    image = ImageTime(0.2)
+    image = ImageTime(2)
     for _ in range(3):
-        time.sleep(0.1)
+        clock.turn(1)
         with ImageTime.shared([image]):
             pass
     with ImageTime.shared([image]), ImageTime.shared([image]):
-        time.sleep(0.11)
+        clock.turn(1.1)
         deadlines.check()
-        time.sleep(0.11)
+        clock.turn(1.1)
         with pytest.raises(errors.OutOfTime):
             deadlines.check()
     with pytest.raises(errors.OutOfTime), ImageTime.shared([image]):
         pass
 
 
-def test_shared_work_has_the_longest_time() -> None:
+def test_shared_work_has_the_longest_time(clock: Clock) -> None:
     """Work for several images goes on while one of them has time."""
-    old, new = ImageTime(0.2), ImageTime(0.2)
+    old, new = ImageTime(2), ImageTime(2)
     with ImageTime.shared([old]):
-        time.sleep(0.15)
+        clock.turn(1.5)
     with ImageTime.shared([old, new]):
-        time.sleep(0.1)
+        clock.turn(1)
         deadlines.check()
     with pytest.raises(errors.OutOfTime), ImageTime.shared([old]):
         pass

@@ -58,6 +58,8 @@ def end(registry: DockerRegistry) -> None:
             socket.create_connection((host, int(port)), 1).close()
         except ConnectionRefusedError:
             return
+        except ConnectionResetError:
+            pass  # it was accepted by the process that is killed
 
 
 @contextlib.contextmanager

@@ -57,9 +57,9 @@ class Told(Observer):
         self.warnings.append(text)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def images(podman_site: PodmanHost) -> list[str]:
-    """Two versions of a service."""
+    """Two versions of a service; a test prunes what no container uses."""
     return [podman_site.image("nova", version) for version in "12"]
 
 

@@ -65,7 +65,7 @@ class ImageTemplate:
         except ValueError as error:
             raise errors.InvalidArgument(
                 f"{text}: {str(error).lower()}"
-            ) from error
+            ) from None
         fields = [field for _, field, *_ in parsed if field is not None]
         for _, field, form, conversion in parsed:
             if form or conversion or field not in (None, *_FIELDS):

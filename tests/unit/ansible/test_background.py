@@ -105,7 +105,12 @@ def test_results_and_lines(inventory: str) -> None:
         "text": _TEXT,
     }
     assert len(told.lines) == 4
-    assert not list(Path("/run").glob("image-prepare-*/job.json"))
+    left = []
+    for path in Path("/run").glob("image-prepare-*/job.json"):
+        # Those of other tests come and go.
+        with contextlib.suppress(FileNotFoundError):
+            left += [path] if "hunter2" in path.read_text() else []
+    assert not left
 
 
 def test_window_and_killed_program(inventory: str, tmp_path: Path) -> None:

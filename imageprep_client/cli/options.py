@@ -13,7 +13,7 @@ from imageprep_client.cli import confirmation
 if TYPE_CHECKING:
     from imageprep_client.client.images import Credential
     from imageprep_client.client.machine_sources import Verification
-    from imageprep_client.client.stores import RegistryOptions
+    from imageprep_client.client.registry_options import RegistryOptions
 
 
 def add_registry_options(parser: argparse.ArgumentParser) -> None:
@@ -133,7 +133,7 @@ def add_deployment_options(parser: argparse.ArgumentParser) -> None:
 
 def registry_options(parsed_args: argparse.Namespace) -> RegistryOptions:
     """What `add_registry_options` and ``--image-serve`` say."""
-    from imageprep_client.client.stores import RegistryOptions
+    from imageprep_client.client.registry_options import RegistryOptions
 
     return RegistryOptions(
         image_serve=getattr(parsed_args, "image_serve", None),

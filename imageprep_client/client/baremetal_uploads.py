@@ -26,7 +26,8 @@ from imageprep_client.baremetal.registration import (
     RegisterRequest,
 )
 from imageprep_client.client.locations import tagged
-from imageprep_client.client.stores import RegistryOptions, Stores
+from imageprep_client.client.registry_options import RegistryOptions
+from imageprep_client.client.stores import Stores
 from imageprep_client.observer import Observer
 from imageprep_client.oci import reference as references
 from imageprep_client.stores import base

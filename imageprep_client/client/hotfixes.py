@@ -6,7 +6,8 @@ import datetime
 from collections.abc import Sequence
 
 from imageprep_client.client import policies
-from imageprep_client.client.stores import RegistryOptions, Stores
+from imageprep_client.client.registry_options import RegistryOptions
+from imageprep_client.client.stores import Stores
 from imageprep_client.container.hotfix import installation
 from imageprep_client.container.hotfix.installation import (
     HotfixRequest,

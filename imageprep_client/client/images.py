@@ -10,11 +10,8 @@ from collections.abc import Sequence
 
 from imageprep_client.client import archives, policies
 from imageprep_client.client.archives import place
-from imageprep_client.client.stores import (
-    CONCURRENCY,
-    RegistryOptions,
-    Stores,
-)
+from imageprep_client.client.registry_options import RegistryOptions
+from imageprep_client.client.stores import CONCURRENCY, Stores
 from imageprep_client.container.login import parse as credential
 from imageprep_client.container.pushing import PushRequest
 from imageprep_client.container.request import (

@@ -12,7 +12,8 @@ from imageprep_client import errors
 from imageprep_client.client import machine_sources
 from imageprep_client.client.locations import tagged
 from imageprep_client.client.machine_sources import MAX_SIZE, Verification
-from imageprep_client.client.stores import RegistryOptions, Stores
+from imageprep_client.client.registry_options import RegistryOptions
+from imageprep_client.client.stores import Stores
 from imageprep_client.machine import exporting, importing, publishing, roots
 from imageprep_client.machine.archives import (
     UnpackedRoot,
@@ -35,7 +36,6 @@ __all__ = [
     "ExportOptions",
     "ExportedMachine",
     "ImportedMachine",
-    "Verification",
     "import_machine",
     "prepare_export",
     "publish",

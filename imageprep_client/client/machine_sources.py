@@ -14,7 +14,8 @@ from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.client.locations import located
-from imageprep_client.client.stores import RegistryOptions, Stores
+from imageprep_client.client.registry_options import RegistryOptions
+from imageprep_client.client.stores import Stores
 from imageprep_client.host import inputs
 from imageprep_client.http import urls
 from imageprep_client.http.transport import TLS, Transport

@@ -8,11 +8,8 @@ from typing import Any
 
 from imageprep_client import errors
 from imageprep_client.client import policies
-from imageprep_client.client.stores import (
-    CONCURRENCY,
-    RegistryOptions,
-    Stores,
-)
+from imageprep_client.client.registry_options import RegistryOptions
+from imageprep_client.client.stores import CONCURRENCY, Stores
 from imageprep_client.container.request import PrepareRequest
 from imageprep_client.host import undercloud
 from imageprep_client.observer import Observer
@@ -40,7 +37,6 @@ __all__ = [
     "PreloadRequest",
     "PreloadResult",
     "Preloading",
-    "PrepareRequest",
     "SiteRow",
     "pairs",
     "status",

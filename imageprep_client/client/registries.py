@@ -7,11 +7,8 @@ import dataclasses
 from collections.abc import Iterator
 
 from imageprep_client import errors
-from imageprep_client.client.stores import (
-    CONCURRENCY,
-    RegistryOptions,
-    Stores,
-)
+from imageprep_client.client.registry_options import RegistryOptions
+from imageprep_client.client.stores import CONCURRENCY, Stores
 from imageprep_client.heat.parameters import Credential
 from imageprep_client.observer import Observer
 from imageprep_client.oci.location import Location

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.client.stores import RegistryOptions, Stores
+from imageprep_client.client.registry_options import RegistryOptions
+from imageprep_client.client.stores import Stores
 from imageprep_client.heat import environment as environments
 from imageprep_client.heat import parameters
 from imageprep_client.heat.environment import EnvironmentFile

@@ -35,7 +35,7 @@ from imageprep_client.transfer.admission import Admits
 from imageprep_client.transfer.engine import CONCURRENCY
 from imageprep_client.trust.scopes import Subject
 
-__all__ = ["CONCURRENCY", "PORT", "TREE", "RegistryOptions", "Stores"]
+__all__ = ["CONCURRENCY", "PORT", "TREE", "Stores"]
 
 _Home = ImageServeTree | LayoutRoot | Archive | MemoryRegistry
 _HASTY = Timeouts(connect=3, read=5)

@@ -5,11 +5,8 @@ from __future__ import annotations
 import contextlib
 
 from imageprep_client import errors
-from imageprep_client.client.stores import (
-    CONCURRENCY,
-    RegistryOptions,
-    Stores,
-)
+from imageprep_client.client.registry_options import RegistryOptions
+from imageprep_client.client.stores import CONCURRENCY, Stores
 from imageprep_client.heat.parameters import PrepareParameters
 from imageprep_client.host import undercloud
 from imageprep_client.observer import Observer

@@ -23,8 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imageprep_client.client import machine_images
-from imageprep_client.client.machine_images import Verification
-from imageprep_client.client.stores import RegistryOptions
+from imageprep_client.client.machine_sources import Verification
+from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.observer import Observer
 
 _HELPERS = Path("/lib/systemd")

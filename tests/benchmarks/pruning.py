@@ -30,7 +30,7 @@ _REPOSITORY = "ns/app"
 #: Prints the processor time of pruning, without the start of the program.
 _PROGRAM = """
 import sys, time
-from imageprep_client.client.stores import RegistryOptions
+from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.client.upkeep import PruneRequest, Upkeep
 place, kept, dry_run, deleted = sys.argv[1:]
 tree = None if place.startswith("127.") else place

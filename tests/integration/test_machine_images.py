@@ -15,9 +15,9 @@ from imageprep_client import errors
 from imageprep_client.client import machine_images
 from imageprep_client.client.machine_images import (
     ExportedMachine,
-    Verification,
 )
-from imageprep_client.client.stores import RegistryOptions
+from imageprep_client.client.machine_sources import Verification
+from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.observer import Observer
 from imageprep_client.programs import lxc
 from tests import machines, servers

@@ -16,8 +16,8 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.client import machine_images, machine_sources
-from imageprep_client.client.machine_images import Verification
-from imageprep_client.client.stores import RegistryOptions
+from imageprep_client.client.machine_sources import Verification
+from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.observer import Observer
 from tests import machines, web
 from tests.functional import base
@@ -394,7 +394,8 @@ def test_killed_fetch_goes_on(
     code = (
         "import os, signal, sys\n"
         "from imageprep_client.client import machine_sources as s\n"
-        "from imageprep_client.client.stores import RegistryOptions\n"
+        "from imageprep_client.client.registry_options"
+        " import RegistryOptions\n"
         "from imageprep_client.observer import Observer\n"
         "class Killing(Observer):\n"
         "    def retrying(self, *_):\n"

@@ -18,7 +18,7 @@ from imageprep_client.client.preload import (
     PreloadResult,
     status,
 )
-from imageprep_client.client.stores import RegistryOptions
+from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores.registry.client import RegistryClient

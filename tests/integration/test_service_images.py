@@ -16,8 +16,8 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.cli import log
+from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.client.service import ServiceNode, SwapPolicy
-from imageprep_client.client.stores import RegistryOptions
 from imageprep_client.observer import Observer
 from imageprep_client.testing.faults import Fault
 from tests import servers

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import (
 
 from imageprep_client import errors
 from imageprep_client.client.images import ContainerImages, PushRequest
-from imageprep_client.client.stores import RegistryOptions
+from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.imageserve import ImageServeTree

@@ -12,7 +12,7 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.client.images import ContainerImages, PushRequest
 from imageprep_client.client.registries import Registries
-from imageprep_client.client.stores import RegistryOptions
+from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.heat.parameters import Credential
 from imageprep_client.serving import server
 from imageprep_client.stores.imageserve import ImageServeTree

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.client.stores import RegistryOptions
+from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.client.upkeep import PruneRequest, Upkeep
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.registry.client import RegistryClient

@@ -132,7 +132,7 @@ class _Preload(base.Lister):
             )
         return preloading.of_deployment(
             request,
-            preload.PrepareRequest(
+            images.PrepareRequest(
                 environment_files=parsed_args.environment_files,
                 environment_directories=[
                     *images.environment_directories(),

@@ -13,7 +13,8 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.client import images as container_images
 from imageprep_client.client import stores as opening
-from imageprep_client.client.stores import RegistryOptions, Stores
+from imageprep_client.client.registry_options import RegistryOptions
+from imageprep_client.client.stores import Stores
 from imageprep_client.heat import environment, parameters
 from imageprep_client.host import undercloud
 from imageprep_client.observer import Observer

@@ -9,14 +9,10 @@ from __future__ import annotations
 import bz2
 import contextlib
 import json
-import lzma
-import sys
 import threading
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
 
-from imageprep_client import errors
+from imageprep_client import decompression, errors
 from imageprep_client.oci import config as configs
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import mediatypes
@@ -25,67 +21,14 @@ from imageprep_client.oci.manifest import Manifest
 from imageprep_client.stores import verify
 from imageprep_client.stores.base import CHUNK, Content, ReadableStore
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
 #: Bytes that the layers of one check may have without their compression.
 MAX_UNPACKED = 1 << 36
-# The dictionary of an xz stream takes as much memory as the stream says.
-_XZ_MEMORY = 1 << 28
-_DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError, zstd.ZstdError)
 _IMAGE_CONFIGS = frozenset({mediatypes.OCI_CONFIG, mediatypes.DOCKER_CONFIG})
 
 
-class _Decompressor(Protocol):
-    """The interface that the decompressors of Python have in common."""
-
-    @property
-    def eof(self) -> bool: ...
-
-    @property
-    def needs_input(self) -> bool: ...
-
-    @property
-    def unused_data(self) -> bytes: ...
-
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
-
-
-class _Gzip:
-    """A gzip member, with that interface."""
-
-    def __init__(self) -> None:
-        self._zlib = zlib.decompressobj(zlib.MAX_WBITS | 16)
-
-    @property
-    def eof(self) -> bool:
-        return self._zlib.eof
-
-    @property
-    def needs_input(self) -> bool:
-        return not self._zlib.unconsumed_tail
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._zlib.unused_data
-
-    def decompress(self, data: bytes, max_length: int) -> bytes:
-        return self._zlib.decompress(
-            self._zlib.unconsumed_tail + data, max_length
-        )
-
-
-#: Compressions by the bytes that they begin with. containers/storage goes by
-#: these bytes, too, whatever the media type says.
-_COMPRESSIONS: Sequence[tuple[bytes, Callable[[], _Decompressor]]] = (
-    (b"\x1f\x8b\x08", _Gzip),
-    (b"\x28\xb5\x2f\xfd", zstd.ZstdDecompressor),
-    (b"\xfd7zXZ\x00", lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY)),
-    (b"BZh", bz2.BZ2Decompressor),
-)
-_LONGEST = max(len(magic) for magic, _ in _COMPRESSIONS)
+#: containers/storage goes by the first bytes, too, whatever the media type
+#: says.
+_FORMATS = {**decompression.FORMATS, b"BZh": bz2.BZ2Decompressor}
 
 
 class DiffIdCheck:
@@ -197,7 +140,7 @@ class DiffIdCheck:
                         f" unpacked layers: {self._limit} bytes{self._room}"
                     )
                 digest.update(chunk)
-        except _DAMAGED as error:
+        except decompression.DAMAGED as error:
             raise errors.InvalidContent(
                 f"{name}: layer {layer.digest} cannot be decompressed: {error}"
             ) from None
@@ -212,9 +155,9 @@ def unpacked(content: Content) -> Iterator[bytes]:
     :raises EOFError: when it is cut off.
     """
     data = b""
-    while len(data) < _LONGEST and (more := content.read(CHUNK)):
+    while len(data) < decompression.LONGEST and (more := content.read(CHUNK)):
         data += more
-    new = next((new for m, new in _COMPRESSIONS if data.startswith(m)), None)
+    new = decompression.maker(data, _FORMATS)
     if new is None:
         while data:
             yield data

@@ -6,9 +6,11 @@ import lzma
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, cast
 
+from imageprep_client import decompression
+from imageprep_client.decompression import Decompressor, GzipMember
 from imageprep_client.machine.archives.judging import BadArchive
 
 if sys.version_info >= (3, 14):
@@ -16,14 +18,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-_DAMAGED: tuple[type[Exception], ...] = (
-    EOFError,
-    OSError,
-    zlib.error,
-    lzma.LZMAError,
-    zstd.ZstdError,
-)
-
+_DAMAGED = decompression.DAMAGED
 try:
     from isal import igzip_lib, isal_zlib
 except ImportError:  # gzip is slower without the extra `machine`
@@ -36,25 +31,8 @@ else:
 
 #: Bytes that are handled at a time.
 CHUNK = 1 << 20
-# The dictionary of an xz stream takes as much memory as the stream says.
-_XZ_MEMORY = 1 << 28
 #: igzip_lib.DECOMP_GZIP
 _GZIP = 1
-
-
-class Decompressor(Protocol):
-    """The interface that the decompressors of Python have in common."""
-
-    @property
-    def eof(self) -> bool: ...
-
-    @property
-    def needs_input(self) -> bool: ...
-
-    @property
-    def unused_data(self) -> bytes: ...
-
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
 
 
 class Compressor(Protocol):
@@ -65,40 +43,11 @@ class Compressor(Protocol):
     def flush(self) -> bytes: ...
 
 
-class _Gzip:
-    """A gzip member, with the interface of the others."""
-
-    def __init__(self) -> None:
-        self._zlib = zlib.decompressobj(zlib.MAX_WBITS | 16)
-
-    @property
-    def eof(self) -> bool:
-        return self._zlib.eof
-
-    @property
-    def needs_input(self) -> bool:
-        return not self._zlib.unconsumed_tail
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._zlib.unused_data
-
-    def decompress(self, data: bytes, max_length: int) -> bytes:
-        return self._zlib.decompress(
-            self._zlib.unconsumed_tail + data, max_length
-        )
-
-
 def _gunzip() -> Decompressor:
-    return _Gzip() if _GUNZIP is None else _GUNZIP(flag=_GZIP)
+    return GzipMember() if _GUNZIP is None else _GUNZIP(flag=_GZIP)
 
 
-_COMPRESSIONS: Sequence[tuple[bytes, Callable[[], Decompressor]]] = (
-    (b"\x1f\x8b\x08", _gunzip),
-    (b"\x28\xb5\x2f\xfd", zstd.ZstdDecompressor),
-    (b"\xfd7zXZ\x00", lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY)),
-)
-_LONGEST = max(len(magic) for magic, _ in _COMPRESSIONS)
+_FORMATS = {**decompression.FORMATS, decompression.GZIP: _gunzip}
 
 
 def decompressed(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
@@ -110,12 +59,9 @@ def decompressed(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
     :raises BadArchive: when it is damaged or cut short.
     """
     first = b""
-    while len(first) < _LONGEST and (chunk := next(chunks, b"")):
+    while len(first) < decompression.LONGEST and (chunk := next(chunks, b"")):
         first += chunk
-    make = next(
-        (make for magic, make in _COMPRESSIONS if first.startswith(magic)),
-        None,
-    )
+    make = decompression.maker(first, _FORMATS)
     if make is None:
         yield first
         yield from chunks

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import errno
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
@@ -116,6 +118,40 @@ def absence(path: Path) -> str:
     if path.is_symlink() and not path.exists():
         return f"a symbolic link to {os.readlink(path)}, which is not there"
     return "not a directory" if path.exists() else "no such directory"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MountPoint:
+    """A mount of this mount namespace.
+
+    :ivar point: the directory.
+    :ivar kind: of the file system, such as ``btrfs``.
+    """
+
+    point: str
+    kind: str
+
+
+def mounts() -> Sequence[MountPoint]:
+    """All mounts, in their order: the last one at a place counts."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        # proc(5): blanks and similar characters are written in octal.
+        point = re.sub(
+            r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), left.split(" ")[4]
+        )
+        found.append(MountPoint(point, right.split(" ")[0]))
+    return found
+
+
+def synchronise_directory(path: Path) -> None:
+    """Return when the names in a directory are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def synchronise(path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.host import disk
 from imageprep_client.host.directory import Directory
 from imageprep_client.host.reading import ReadableDirectory
 from imageprep_client.machine import names, scrub
@@ -57,7 +58,7 @@ class ExportOptions:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ExportedMachine:
-    """What was exported.
+    """The result of an export.
 
     :ivar digest: of the image, or of the archive.
     :ivar reading: ``stopped``, ``snapshot``, ``frozen`` or ``live``: how the
@@ -274,16 +275,16 @@ def _snapshot(root: MachineRoot) -> Iterator[Path]:
 
 
 def _mounted(root: Path) -> list[ScrubbedPath]:
-    """What is mounted in the root on this host: it is no part of it."""
+    """The mounts in the root on this host, which are no part of it."""
     top = f"{root.resolve()}/"
-    points = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        point = line.split(" ")[4].encode().decode("unicode_escape")
-        if point.startswith(top):
-            points.append(point.removeprefix(top))
+    points = {
+        mount.point.removeprefix(top)
+        for mount in disk.mounts()
+        if mount.point.startswith(top)
+    }
     return [
         ScrubbedPath(point, Category.VOLATILE, Scrub.CLEAR)
-        for point in sorted(set(points))
+        for point in sorted(points)
         if (root / point).is_dir()
     ]
 

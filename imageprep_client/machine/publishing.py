@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.host import disk
 from imageprep_client.host.directory import temporary_name
 from imageprep_client.machine.archives import sums
 from imageprep_client.machine.archives.sums import ChecksumList
@@ -69,7 +70,7 @@ def publish(
             signature = gpg.sign_detached(listed, key) if key else b""
             for temporary, file in staged:
                 temporary.rename(directory / file.name)
-            _synchronise(directory)
+            disk.synchronise_directory(directory)
         _replace(directory, listed, signature)
     return published
 
@@ -144,7 +145,7 @@ def _replace(directory: Path, listed: bytes, signature: bytes) -> None:
             path.unlink(missing_ok=True)
         elif not path.is_symlink() or os.readlink(path) != target:
             _link(directory, name, target)
-    _synchronise(directory)
+    disk.synchronise_directory(directory)
     for old in directory.glob(f"{_PREFIX}*"):
         if old != new:
             shutil.rmtree(old)
@@ -154,11 +155,3 @@ def _link(directory: Path, name: str, target: str) -> None:
     temporary = directory / temporary_name()
     temporary.symlink_to(target)
     temporary.rename(directory / name)
-
-
-def _synchronise(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

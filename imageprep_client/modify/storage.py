@@ -13,7 +13,6 @@ import contextlib
 import ctypes
 import dataclasses
 import os
-import re
 import shutil
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from imageprep_client import errors
-from imageprep_client.host import files, processes
+from imageprep_client.host import disk, files, processes
 from imageprep_client.modify import home
 from imageprep_client.programs.buildah import Buildah, own_name
 
@@ -175,15 +174,11 @@ def _leads_to(directory: Path, own: Buildah) -> bool:
 
 def _mounts(directory: Path) -> Sequence[str]:
     """The mount points below a directory, the last one first."""
-    mounted = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        # proc(5): blanks and similar characters are written in octal.
-        path = re.sub(
-            r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), line.split()[4]
-        )
-        if Path(path).is_relative_to(directory):
-            mounted.append(path)
-    return mounted[::-1]
+    return [
+        mount.point
+        for mount in reversed(disk.mounts())
+        if Path(mount.point).is_relative_to(directory)
+    ]
 
 
 def _unmount(path: str) -> None:

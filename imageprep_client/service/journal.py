@@ -1,4 +1,4 @@
-"""What is going on, what was done, and what was declared, on the disk.
+"""The journal, the history and the last declaration, on the disk.
 
 Below a directory of this user's, with mode 0700:
 
@@ -82,7 +82,7 @@ class SwapRecord:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class SwapJournal:
-    """What one command is about to do.
+    """The intention of one command.
 
     :ivar action: such as ``upgrade``.
     :ivar running: the services that ran before.
@@ -169,7 +169,7 @@ class StateDirectory:
             os.close(descriptor)
 
     def journal(self) -> SwapJournal | None:
-        """What an earlier command did not finish.
+        """The journal of a command that did not finish.
 
         :raises StoreError: when the file is damaged.
         """
@@ -204,7 +204,7 @@ class StateDirectory:
         """Say that nothing is unfinished."""
         with disk.reported(self.path):
             (self.path / _JOURNAL).unlink(missing_ok=True)
-            _sync(self.path)
+            disk.synchronise_directory(self.path)
 
     def history(self) -> list[HistoryEntry]:
         """All changes, the oldest first."""
@@ -277,11 +277,3 @@ def now() -> str:
 
 def _lines(entries: Sequence[HistoryEntry]) -> str:
     return "".join(f"{json.dumps(dataclasses.asdict(e))}\n" for e in entries)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.host import disk
 from imageprep_client.programs.process import Program
 
 #: The inode of the top of every subvolume.
@@ -29,12 +30,10 @@ def is_btrfs(path: Path) -> bool:
     # Mounts are listed from the first to the last: the last one counts.
     device = os.stat(path).st_dev
     kind = ""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        left, _, right = line.partition(" - ")
-        mount = left.split(" ")[4].encode().decode("unicode_escape")
-        above = mount.rstrip("/") + "/"
+    for mount in disk.mounts():
+        above = mount.point.rstrip("/") + "/"
         if f"{path.resolve()}/".startswith(above):
-            kind = right.split(" ")[0]
+            kind = mount.kind
     return kind == "btrfs" and device != 0
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.host import disk, files
+from imageprep_client.host.disk import MountPoint
 
 
 def _fails(error: BaseException) -> Callable[..., None]:
@@ -134,3 +135,15 @@ def test_no_inodes(tmp_path: Path) -> None:
             (disk_path / "blob").touch()
     finally:
         subprocess.run(["umount", disk_path], check=True)
+
+
+@pytest.mark.needs_root
+def test_mount_points(tmp_path: Path) -> None:
+    """A mount is told with its file system, whatever its name contains."""
+    point = tmp_path / "a b\tü"
+    point.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "x", point], check=True)
+    try:
+        assert MountPoint(str(point), "tmpfs") in disk.mounts()
+    finally:
+        subprocess.run(["umount", point], check=True)

@@ -288,7 +288,7 @@ class CopyError(ImagePrepError):
         self, operation: str, origin: Origin, reference: str, cause: Exception
     ) -> None:
         told = str(cause)
-        # What a registry says of an image begins with its name already.
+        # A registry's message about an image begins with its name already.
         if not told.startswith(reference):
             told = f"{reference}: {operation} ({origin}): {told}"
         super().__init__(told, hint=getattr(cause, "hint", None))

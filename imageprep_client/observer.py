@@ -46,7 +46,7 @@ class Phase(enum.Enum):
 
 
 class ImageOutcome(enum.StrEnum):
-    """What became of one image."""
+    """The outcome of one image."""
 
     COPIED = "copied"
     PRESENT = "present"

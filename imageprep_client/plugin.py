@@ -20,7 +20,7 @@ API_VERSION_OPTION = "os_image_prepare_api_version"
 API_VERSIONS = ("1",)
 DEFAULT_API_VERSION = "1"
 
-#: What is shown in place of a secret.
+#: Shown in place of a secret.
 MASK = "***"
 _SECRETS = (
     "credential",

@@ -16,7 +16,7 @@ from imageprep_client.observer import Observer
 _T = TypeVar("_T")
 #: The longest pause, in seconds, after content that is wrong.
 _WRONG_CAP = 1.0
-#: What a resolver says of names that do not exist.
+#: Errors of a resolver for names that do not exist.
 _NO_SUCH_NAME = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
 
 

@@ -33,7 +33,7 @@ _START_TIMEOUT, _LOOK_TIMEOUT = 60, 20
 _LOOKS = 2
 _FORKS = 50
 _LOOK, _START = "look at the program", "start the program"
-#: What commands print beside the lines of a program.
+#: Lines that commands print beside those of a program.
 _BEGIN, _END, _RUNNING, _ENDED = "@begin", "@end", "@running", "@ended"
 _PYTHON = (
     "for p in /usr/bin/python3 /usr/libexec/platform-python"
@@ -45,7 +45,7 @@ _PYTHON = (
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HostJob:
-    """What a program has to do on one host.
+    """The task of a program on one host.
 
     :ivar lane: jobs of one lane share its window.
     :ivar document: is given to the program, as a JSON file of mode 0600 that
@@ -241,7 +241,7 @@ class _Jobs:
             text = json.dumps(start.job.document)
             # Hosts of one kind have the same document.
             key = documents.setdefault(text, f"job{len(documents)}")
-            # What a hidden task prints is not known here.
+            # The output of a hidden task is not known here.
             grace = 0.0 if start.job.is_secret else _GRACE
             words = [key, f"{start.directory} {grace}"]
             inputs[start.job.is_secret][start.job.host] = words
@@ -300,7 +300,7 @@ class _Jobs:
         lines = answer.replace("\r", "").split("\n")
         running.has_ended = _ENDED in lines
         if _BEGIN in lines and _END in lines:
-            # What comes after the last line break may be a part of a line.
+            # The text after the last line break may be a part of a line.
             lines = lines[lines.index(_BEGIN) + 1 : lines.index(_END) - 1]
             running.lines += len(lines)
         for line in lines:

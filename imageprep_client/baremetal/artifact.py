@@ -70,7 +70,7 @@ class PushedFile:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PushedIndex:
-    """What was pushed, and the bytes that travelled."""
+    """The files that were pushed, and the bytes that travelled."""
 
     digest: str
     files: tuple[PushedFile, ...]

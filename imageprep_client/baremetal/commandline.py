@@ -117,7 +117,7 @@ def _below(system: System, path: str, depth: int) -> Iterator[str]:
 
 
 def _elsewhere(system: System) -> Iterator[Mount]:
-    """What fstab mounts from a device that does not come along."""
+    """The mounts of fstab from devices that do not come along."""
     for mount in system.mounts:
         optional = {"nofail", "noauto"} & set(mount.options)
         if mount.directory == "/" or not mount.directory.startswith("/"):

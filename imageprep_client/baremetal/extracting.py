@@ -33,7 +33,7 @@ RAMDISK = "initramfs"
 ROOT = "root.raw"
 CHECKSUMS = "SHA256SUMS"
 MANIFEST = "manifest.json"
-#: What can be extracted, and the file that it becomes.
+#: The parts that can be extracted, and their files.
 PARTS: Mapping[str, str] = {
     "kernel": KERNEL,
     "ramdisk": RAMDISK,
@@ -44,7 +44,7 @@ _STAGING = ".imageprep-extract-"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractRequest:
-    """What to extract.
+    """A request for parts of a disk.
 
     :ivar image: the file of the disk.
     :ivar output_directory: is made when it is not there; files of the same
@@ -77,7 +77,7 @@ class ExtractedFile:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ExtractResult:
-    """What was extracted.
+    """The result of an extraction.
 
     :ivar notes: what the operator should know.
     """
@@ -252,7 +252,7 @@ def _result(
     )
 
 
-#: What is said of a ramdisk that was made for one host.
+#: The warning for a ramdisk that was made for one host.
 HOST_ONLY = (
     "the ramdisk has the drivers of the host that it was made on only: other"
     " machines may not find their disk or network (dracut --no-hostonly makes"

@@ -53,7 +53,7 @@ class GlanceImage:
 
 
 class UploadData(Protocol):
-    """What an image gets, read once from the beginning."""
+    """The data of an image, read once from the beginning."""
 
     def read(self, size: int = -1) -> bytes: ...
 
@@ -189,7 +189,7 @@ def _translated(what: str) -> Iterator[None]:
 
 
 def _told(answer: requests.Response) -> str:
-    """What an answer says in words: Glance's are HTML."""
+    """The words of an answer: Glance's are HTML."""
     text = answer.text
     if "<body>" in text:
         text = text.partition("<body>")[2].partition("</body>")[0]

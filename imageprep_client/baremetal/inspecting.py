@@ -1,4 +1,4 @@
-"""What is in an image, and what Glance and Ironic will say to it."""
+"""The content of an image, and the answers of Glance and Ironic to it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RAMDISK = "initramfs"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Inspection:
-    """What an image holds.
+    """The content of an image.
 
     :ivar table: the kind of its partition table: ``gpt``, ``mbr`` or
         ``none``.

@@ -24,7 +24,7 @@ _MAX_NAME = 4096
 _HEADER = 110
 _MAGICS = (b"070701", b"070702")
 _ZEROS = 64 * 1024
-#: What dracut leaves in a ramdisk that is for its own host.
+#: The trace of dracut in a ramdisk that is for its own host.
 _HOST_ONLY = re.compile(
     r"(usr/)?lib/dracut/hostonly-(files|kernel-modules\.txt)"
 )

@@ -1,4 +1,4 @@
-"""What belongs together in Glance: the images of one name, by their roles."""
+"""The images of one name in Glance, by their roles."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def delete(service: ImageService, name: str) -> Sequence[GlanceImage]:
 
 
 def settings(found: BaremetalImages) -> dict[tuple[str, str], str]:
-    """What Ironic is told of a node that is to have this image.
+    """Ironic's settings of a node that is to have this image.
 
     :returns: by ``instance_info`` or ``driver_info``, and the key in it.
     """

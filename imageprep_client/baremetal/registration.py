@@ -1,4 +1,4 @@
-"""What is registered in Glance: files, checked, and the images they become."""
+"""Files to register in Glance, checked, and the images they become."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ROOTS = frozenset({"ext4", "xfs", "btrfs", "squashfs"})
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterRequest:
-    """What to register: a disk, a partition, or a kernel and a ramdisk.
+    """A request for a disk, a partition, or a kernel and a ramdisk.
 
     :ivar whole_disk: file with an image of a whole disk.
     :ivar partition: file with a root file system; `kernel` and `ramdisk` may
@@ -99,7 +99,7 @@ class Part:
 
 
 def parts_of(request: RegisterRequest, observer: Observer) -> list[Part]:
-    """What to register, each file checked, in the order of the uploads."""
+    """The images to register, each file checked, in the order of uploads."""
     common = dict(request.properties)
     parts = []
     if request.kernel:

@@ -83,7 +83,7 @@ class Mount:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class System:
-    """What is installed on a disk.
+    """The system that is installed on a disk.
 
     :ivar root: the volume with the root file system.
     :ivar boot: the one with ``/boot``; None when that is in `root`.

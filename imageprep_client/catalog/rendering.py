@@ -24,7 +24,7 @@ import jinja2.sandbox
 MEMORY = 512 * 1024 * 1024
 SECONDS = 10
 
-# What an expression in a template can raise when it is evaluated.
+# Errors that an expression in a template can raise when it is evaluated.
 _RENDER_ERRORS = (
     jinja2.TemplateError,
     ArithmeticError,

@@ -56,7 +56,7 @@ class Command(command.Command):
     replaced = predecessor.NONE
     #: The columns of the result, where they are known before the action.
     columns: Sequence[str] = ()
-    #: What the action did so far, where it changes something.
+    #: The progress of an action that changes something.
     work: log.Work | None = None
     #: Set by an action: the fields of its report, and the report as a page.
     report: Mapping[str, Any] | None = None
@@ -167,7 +167,7 @@ class Command(command.Command):
         return path
 
     def get_epilog(self) -> str:
-        """What ends the help, as cliff has it.
+        """The end of the help, as cliff has it.
 
         cliff reads the metadata of all installed packages, at every command,
         to find out which of them this one is from: a tenth of a second.

@@ -69,7 +69,7 @@ class Brief(columns.FormattableColumn[str]):
         return self._value
 
     def brief(self) -> str:
-        """What a default table shows."""
+        """The value in a default table."""
         return self._value
 
 

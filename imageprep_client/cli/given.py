@@ -71,7 +71,7 @@ def _normal(column: str) -> str:
 
 
 def empty(name: str) -> errors.InvalidArgument:
-    """What to raise for an option, or a positional, without a value."""
+    """The error for an option, or a positional, without a value."""
     return errors.InvalidArgument(
         f"{name}: its value is empty",
         hint="give a value, or leave it out; if it is a variable of the"
@@ -98,7 +98,7 @@ class _Store(argparse.Action):
         setattr(namespace, self.dest, self.stored(namespace, values))
 
     def stored(self, namespace: argparse.Namespace, value: Any) -> Any:
-        """What is kept of a value."""
+        """The part of a value that is kept."""
         return value
 
 

@@ -132,7 +132,7 @@ def add_deployment_options(parser: argparse.ArgumentParser) -> None:
 
 
 def registry_options(parsed_args: argparse.Namespace) -> RegistryOptions:
-    """What `add_registry_options` and ``--image-serve`` say."""
+    """The values of `add_registry_options` and ``--image-serve``."""
     from imageprep_client.client.registry_options import RegistryOptions
 
     return RegistryOptions(
@@ -261,7 +261,7 @@ def add_verification_options(parser: argparse.ArgumentParser) -> None:
 
 
 def verification(parsed_args: argparse.Namespace) -> Verification:
-    """What `add_verification_options` says of the source."""
+    """The values of `add_verification_options`."""
     from imageprep_client.client.machine_sources import Verification
 
     return Verification(
@@ -401,7 +401,7 @@ def add_login_options(
 def credential(
     parsed_args: argparse.Namespace, prefix: str = ""
 ) -> Credential | None:
-    """What `add_login_options` says; None where it says nothing."""
+    """The values of `add_login_options`; None without them."""
     from imageprep_client.client import images
 
     key = prefix.replace("-", "_")

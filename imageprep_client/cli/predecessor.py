@@ -119,7 +119,7 @@ class PredecessorCommand(command.Command):
         return super().__new__(cls)
 
     def get_description(self) -> str:
-        """What ``--help`` says."""
+        """The text of ``--help``."""
         instead = _COMMANDS.get(str(self.cmd_name), "image-prepare")
         return (
             "A command of the predecessor, python-tripleoclient, which is not"

@@ -56,7 +56,7 @@ def changes(root: MachineRoot, observer: Observer = _SILENT) -> RootChanges:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ReplaceOutcome:
-    """What became of one machine.
+    """The outcome of one machine.
 
     :ivar replaced: None when it failed, or had the image already.
     """

@@ -196,7 +196,7 @@ def _fetched(
             if not resumed:
                 file.remove()
                 raise
-            # What an earlier run left may not be the beginning of it.
+            # The file of an earlier run may not be the beginning of it.
             fetcher.into(url, file, known=True)
             try:
                 archive = _checked(file, expected.hex, shown, expected.origin)

@@ -178,5 +178,5 @@ def status(path: str) -> PreloadResult:
 
 
 def report_fields(result: PreloadResult, *, dry_run: bool) -> dict[str, Any]:
-    """What a report has of a result; see `status`."""
+    """The fields of a result in a report; see `status`."""
     return report.fields(result, dry_run=dry_run)

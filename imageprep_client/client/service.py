@@ -62,7 +62,7 @@ _SILENT = Observer()
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ServiceInputs:
-    """What services are to be, as the user names it.
+    """The wanted services, as the user names them.
 
     :ivar declaration: a file; None: the one that was applied last.
     :ivar environment_files: heat environments, later ones win.
@@ -254,7 +254,7 @@ class ServiceNode:
             return list(node.recovered)
 
     def history(self, name: str = "") -> list[HistoryEntry]:
-        """What was done, the newest first."""
+        """The history, the newest entry first."""
         return [
             entry
             for entry in reversed(self._state.history())
@@ -389,7 +389,7 @@ class _Registries:
 def _for_this_host(
     store: ReadableStore, reference: Reference, identifier: str
 ) -> list[Descriptor]:
-    """What an image is named by, and of an index its manifest for this host.
+    """The descriptor of an image, and of an index its manifest for this host.
 
     :raises NotFound: when the index has none.
     """

@@ -85,7 +85,7 @@ class Stores:
     def admission(
         self, reference: Reference, *, local: str = ""
     ) -> Admits | None:
-        """What decides whether an image may be copied; None: it may.
+        """The check whether an image may be copied; None: it may.
 
         :param local: its name in local storage, if it is there.
         :raises InvalidFile: when the policy cannot be used.

@@ -88,7 +88,7 @@ class Copying:
         )
 
     def platforms(self, item: WorkItem) -> graph.Platforms:
-        """What is taken of an index."""
+        """The images that are taken of an index."""
         if self._request.platforms:
             return graph.SomePlatforms(tuple(self._request.platforms))
         if item.multi_arch:

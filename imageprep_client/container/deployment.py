@@ -1,4 +1,4 @@
-"""What environments, roles and image table say about a deployment."""
+"""A deployment by its environments, roles and image table."""
 
 from __future__ import annotations
 

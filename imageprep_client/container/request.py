@@ -197,7 +197,7 @@ class ImageStores(Protocol):
         ...
 
     def admission(self, reference: Reference) -> Admits | None:
-        """What decides whether an image may be copied; None: it may."""
+        """The check whether an image may be copied; None: it may."""
         ...
 
     def signatures(

@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 #: An unwanted body is read up to this size, to keep its connection.
 _DISCARD = 64 * 1024
 _PIECE = 64 * 1024
-#: What is small is sent at once.
+#: Small messages are sent at once.
 _SOCKET_OPTIONS: list[tuple[int, int, int | bytes]] = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 ]

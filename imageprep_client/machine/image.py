@@ -26,7 +26,7 @@ LAYERS = {
 }
 _OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
 _FIELD = re.compile(r"(?P<key>[A-Z_]+)=[\"']?(?P<value>[^\"']*)[\"']?\s*")
-#: What changes when packages are installed or updated.
+#: Files that change when packages are installed or updated.
 _PACKAGES = (
     "var/lib/dpkg/status",
     "var/lib/rpm/rpmdb.sqlite",
@@ -50,7 +50,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MachineFacts:
-    """What the files of a root say of it.
+    """The description of a root by its own files.
 
     :ivar created: when its packages changed last, RFC 3339; it is the same
         at each export of the same root.

@@ -1,4 +1,4 @@
-"""What makes a root the one of a single machine: identity, secrets, logs.
+"""Files that belong to a single machine: identity, secrets, logs.
 
 One list, with two uses: an export leaves these files out, and the
 replacement of a root carries them over from the old root to the new one. It
@@ -34,7 +34,7 @@ class Category(enum.StrEnum):
 
 
 class Scrub(enum.Enum):
-    """What is done to a path in an export."""
+    """The treatment of a path in an export."""
 
     #: The file or directory is left out.
     REMOVE = "removed"

@@ -27,7 +27,7 @@ _REGISTRY = re.compile(
 # RFC 4007 and, in a URL, RFC 6874.
 _ZONE = re.compile(r"\[[0-9a-fA-F:.]+%")
 _MAX_NAME = 255
-# What looks like host:port is a registry, whatever the host is called.
+# A component like host:port is a registry, whatever the host is called.
 _TRANSPORT = re.compile(
     r"(image-serve|oci|oci-archive|memory):(?![0-9]{1,5}(/|$)).", re.DOTALL
 )

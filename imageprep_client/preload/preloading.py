@@ -98,7 +98,7 @@ def preload(
 def _estimate(
     request: PreloadRequest, rows: Sequence[NodeRow], sites: Sequence[SiteRow]
 ) -> Simulation:
-    """What a preload would take, by the figures of the documentation."""
+    """The estimate for a preload, by the figures of the documentation."""
     fills = {row.registry: row.copied for row in sites}
     lacking: dict[str, list[tuple[int, int]]] = {}
     for row in rows:

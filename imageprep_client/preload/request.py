@@ -50,7 +50,7 @@ class PreloadRequest:
 
 
 class NodeState(enum.StrEnum):
-    """What became of a node."""
+    """The outcome of a node."""
 
     DONE = "done"
     PRESENT = "present"
@@ -136,7 +136,7 @@ class PreloadStores(Protocol):
         ...
 
     def admission(self, reference: Reference) -> Admits | None:
-        """What decides whether an image may be copied; None: it may."""
+        """The check whether an image may be copied; None: it may."""
         ...
 
     def further(self, place: str, repository: str) -> base.Store:

@@ -18,7 +18,7 @@ _GIGABIT = 125_000_000
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What is known of the machines.
+    """Figures of the machines.
 
     :ivar source_link: bytes a second that the source sends.
     :ivar uplink: bytes a second that the controller sends to all sites.
@@ -102,7 +102,7 @@ def simulate(
     """
     node_bytes = sum(size for site in sites for size, _ in site.nodes)
     site_bytes = sum(site.fill for site in sites)
-    # What is read once goes to all sites while it streams.
+    # Content is read once and goes to all sites while it streams.
     filling = max(
         max((site.fill for site in sites), default=0) / figures.source_link,
         site_bytes / figures.uplink,
@@ -211,7 +211,7 @@ def _limit(
     pulling: float,
     processor: float,
 ) -> str:
-    """What takes most of the time."""
+    """The part that takes most of the time."""
     if filling > pulling:
         by_source = max((s.fill for s in sites), default=0)
         if by_source / figures.source_link >= filling:

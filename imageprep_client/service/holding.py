@@ -57,7 +57,7 @@ class Holder:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OldService:
-    """What a holder has kept.
+    """The service that a holder has kept.
 
     :ivar service: the specification, without environment.
     :ivar environment: all that the container was given.
@@ -125,7 +125,7 @@ def hold(
 
 
 def held(podman: Podman, name: str) -> OldService:
-    """What a holder has kept.
+    """The service that a holder has kept.
 
     :raises StoreError: when it is gone or damaged.
     """

@@ -1,4 +1,4 @@
-"""What is looked at before a service is stopped."""
+"""Checks before a service is stopped."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ FindOwner = Callable[[str, InspectedContainer | None, str], Owner]
 
 
 class OnFailure(enum.StrEnum):
-    """What becomes of services when one does not get healthy."""
+    """The treatment of services when one does not get healthy."""
 
     REVERT_ALL = "revert-all"
     REVERT_ONE = "revert-one"

@@ -31,7 +31,7 @@ from imageprep_client.service.swapping import (
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ServiceChange:
-    """What is done, or was to be done, with one service.
+    """The action on one service, done or planned.
 
     :ivar action: ``replace``, ``start`` or ``keep``.
     :ivar reason: why.

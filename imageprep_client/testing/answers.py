@@ -18,7 +18,7 @@ _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 
 @dataclasses.dataclass
 class Behaviour:
-    """What registries do differently, all of it allowed or seen.
+    """Differences between registries, all of them allowed or seen.
 
     :ivar head: whether HEAD of manifests is answered at all (else 405).
     :ivar digest_header: whether Docker-Content-Digest is sent.
@@ -50,7 +50,7 @@ class Behaviour:
 
 
 class AnsweringRegistry(Protocol):
-    """What answers depend on."""
+    """The registry that answers depend on."""
 
     behaviour: Behaviour
     stopped: threading.Event

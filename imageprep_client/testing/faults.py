@@ -1,4 +1,4 @@
-"""What a registry in a test does wrong, and when."""
+"""Faults of a registry in a test, and their times."""
 
 from __future__ import annotations
 

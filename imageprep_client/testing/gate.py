@@ -1,4 +1,4 @@
-"""Who may use a registry in a test: anybody, users, bearers of tokens."""
+"""The access to a registry in a test: anybody, users, tokens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Open:
         raise NotImplementedError
 
     def token(self, authorization: str, scopes: Iterable[str]) -> object:
-        """What the token server answers; None when it refuses."""
+        """The answer of the token server; None when it refuses."""
         return None
 
 

@@ -139,7 +139,7 @@ class PowerSuite:
 
     @requires(base.BeginsPushes)
     def test_begin_of_what_is_not_there(self, make_store: MakeStore) -> None:
-        """What is begun is not there before the push that follows."""
+        """Content that is begun is absent before the push that follows."""
         store = make_store("ns/begun")
         begins = self.power(store, base.BeginsPushes)
         blob = content.blob("begun")
@@ -260,7 +260,7 @@ class PowerSuite:
 
     @requires(base.ListsReferrers)
     def test_referrers_of_the_unknown(self, make_store: MakeStore) -> None:
-        """What is not there has no referrers."""
+        """An absent manifest has no referrers."""
         store = make_store("ns/referrers")
         lists = self.power(store, base.ListsReferrers)
         assert not lists.referrers(content.image("unknown").descriptor)
@@ -336,7 +336,7 @@ class PowerSuite:
 
     @requires(base.Deletes)
     def test_delete_unknown(self, make_store: MakeStore) -> None:
-        """What is not there cannot be deleted."""
+        """An absent manifest cannot be deleted."""
         store = make_store("ns/delete")
         deletes = self.power(store, base.Deletes)
         for piece in content.image("unknown").pieces:
@@ -365,7 +365,7 @@ class PowerSuite:
     def test_untag_refuses_bad_tags(
         self, make_store: MakeStore, tag: str
     ) -> None:
-        """What cannot be a tag never becomes a path."""
+        """A word that cannot be a tag never becomes a path."""
         power = self.power(make_store("ns/untag"), base.Untags)
         with pytest.raises(errors.InvalidReference):
             power.untag(tag)

@@ -231,7 +231,7 @@ class StoreSuite(PowerSuite):
     def test_resolve_refuses_bad_references(
         self, make_store: MakeStore, reference: str
     ) -> None:
-        """What is neither tag nor digest is refused."""
+        """A reference that is neither tag nor digest is refused."""
         store = make_store("ns/bad")
         with pytest.raises(errors.InvalidReference):
             store.resolve(reference)
@@ -240,7 +240,7 @@ class StoreSuite(PowerSuite):
     def test_tag_refuses_bad_tags(
         self, make_store: MakeStore, tag: str
     ) -> None:
-        """What is no tag is refused, the manifest being there."""
+        """A word that is no tag is refused, the manifest being there."""
         store = make_store("ns/bad")
         image = content.image("bad tag")
         store_all(store, image)
@@ -429,7 +429,7 @@ class StoreSuite(PowerSuite):
             assert store.resolve(f"t{number}") == image.descriptor
 
     def test_digests_are_sound(self, make_store: MakeStore) -> None:
-        """What is resolved is the digest of what is fetched."""
+        """The resolved digest is that of the content that is fetched."""
         store = make_store("ns/sound")
         image = content.image("sound")
         store_all(store, image)

@@ -13,7 +13,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base
 from imageprep_client.testing import content
 
-#: What is no tag, in several ways.
+#: Words that are no tag, in several ways.
 BAD_TAGS = ("", "../x", "a/b", ".hidden", "-dash", "a" * 129, "a b", "a\n")
 
 

@@ -1,4 +1,4 @@
-"""What a signature says: containers-signature(5), "JSON data format"."""
+"""The claim of a signature: containers-signature(5), "JSON data format"."""
 
 from __future__ import annotations
 

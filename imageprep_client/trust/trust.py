@@ -63,7 +63,7 @@ class Trust:
         return self.policy.rule(subject) if self.policy else policies.ANYTHING
 
     def admission(self, subject: Subject, name: str) -> Admission | None:
-        """What decides about an image; None: anything is accepted.
+        """The check of an image; None: anything is accepted.
 
         :param name: of the image, for messages.
         """
@@ -222,7 +222,7 @@ Check = Callable[[Signature], tuple[Payload, str]]
 def _checker(
     requirement: SignedBy | SigstoreSigned, keys: Sequence[tuple[str, bytes]]
 ) -> Check:
-    """What verifies a signature and tells its claim and key."""
+    """The verifier of a signature, which tells its claim and key."""
     if isinstance(requirement, SigstoreSigned):
         loaded = []
         for name, content in keys:

@@ -64,7 +64,7 @@ class FileTree:
         return real if entry else ""
 
     def names(self, path: str) -> Mapping[str, FileEntry]:
-        """What a directory has; empty when there is none."""
+        """The entries of a directory; empty when there is none."""
         entry = self.find(path)
         if entry is None or entry.kind != "directory":
             return {}

@@ -22,7 +22,7 @@ GIB = 1024**3
 #: GiB that a disk may have where nothing else is said.
 MAX_SIZE = 128
 
-# What it warns of is told in the error that follows.
+# Its warnings are told in the error that follows.
 format_inspector.LOG.setLevel(logging.ERROR)
 
 _CHUNK = 64 * 1024

@@ -1,4 +1,4 @@
-"""What the partitions and logical volumes of a disk hold."""
+"""The content of the partitions and logical volumes of a disk."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ class Hotfix(base.Lister):
 
 
 def next_steps(result: HotfixResult, request: HotfixRequest) -> Iterable[str]:
-    """What a user does with new images, each step with its commands."""
+    """The next steps with new images, each with its commands."""
     place = shlex.join(
         ["--registry-url", request.registry_url]
         if request.registry_url

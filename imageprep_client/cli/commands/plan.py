@@ -202,7 +202,7 @@ class PlanRestore(_OnePlan):
 
 
 class _Changes(columns.FormattableColumn[list[dict[str, str]] | None]):
-    """What a revision changed; None where it is not known."""
+    """The changes of a revision; None where they are not known."""
 
     def human_readable(self) -> str:
         if self._value is None:

@@ -127,7 +127,7 @@ def _doomed(result: PruneResult) -> str:
 
 
 def _balance(result: PruneResult, *, dry_run: bool) -> str:
-    """What became free, in a line."""
+    """The space that became free, in a line."""
     amount = f"{_doomed(result)}:"
     amount += f" {result.size} bytes ({wording.size(result.size)})"
     if dry_run:

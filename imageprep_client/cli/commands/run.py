@@ -127,7 +127,7 @@ class Run(base.Lister):
 def _next_step(
     parsed_args: argparse.Namespace, failed: bool, carried: int
 ) -> str:
-    """What was written where, and what to do with it."""
+    """The files that were written, and the use of them."""
     path = parsed_args.output_env_file
     plan = parsed_args.plan or parsed_args.plan_dir
     if failed:

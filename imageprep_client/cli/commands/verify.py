@@ -85,7 +85,7 @@ class Verify(base.Lister):
 
 
 def _summary(verdict: Verdict) -> str:
-    """What was looked at, in a line."""
+    """The extent of a verification, in a line."""
     how = "read" if verdict.hashed else "looked at, not read"
     counts = (
         wording.counted(verdict.repositories, "repository", "repositories"),

@@ -18,7 +18,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.transfer.workers import Workers
 
-#: What one image's failure says about all images of the registry.
+#: Failures of one image that hold for all images of the registry.
 _SILENCING = (
     errors.Unreachable,
     errors.ServerFault,

@@ -1,4 +1,4 @@
-"""What an export has in place of what it leaves out of a root."""
+"""The replacements in an export for the files that it leaves out."""
 
 from __future__ import annotations
 

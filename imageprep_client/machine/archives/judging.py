@@ -41,7 +41,7 @@ class BadArchive(errors.InvalidContent):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UnpackLimits:
-    """What an archive may have.
+    """The bounds of an archive.
 
     :ivar size: bytes of all its files.
     :ivar members: their number.
@@ -53,7 +53,7 @@ class UnpackLimits:
 
 @dataclasses.dataclass(slots=True)
 class JudgedMembers:
-    """What passed.
+    """The counts of the members that passed.
 
     :ivar privileged: paths of programs with set-id bits or capabilities.
     :ivar devices: members below ``/dev``, which were left out.

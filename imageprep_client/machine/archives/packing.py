@@ -28,7 +28,7 @@ class Writable(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PackedRoot:
-    """What was packed.
+    """The result of packing.
 
     :ivar digest: of the archive, as it was written.
     :ivar diff_id: of the archive without its compression.

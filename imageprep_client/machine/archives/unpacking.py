@@ -33,7 +33,7 @@ class _Readable(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UnpackedRoot:
-    """What was unpacked.
+    """The result of unpacking.
 
     :ivar size: bytes of all files.
     :ivar devices: members below ``/dev`` that were left out.

@@ -17,7 +17,7 @@ from imageprep_client import ansible, errors
 from imageprep_client.host import inputs
 from imageprep_client.machine import names
 
-#: What keeps containers whose roots can be replaced.
+#: Technologies of containers whose roots can be replaced.
 _TECHNOLOGIES = ("lxc", "nspawn")
 _LIMIT = 64 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

@@ -36,7 +36,7 @@ class HostCommand:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CommandOutcome:
-    """What a command printed, and how it failed.
+    """The output of a command, and its failure.
 
     :ivar names: the containers that it was about.
     :ivar result: the JSON that it printed; None: nothing.

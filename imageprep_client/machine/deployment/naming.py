@@ -18,7 +18,7 @@ _WORD = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What the name of an image may depend on.
+    """The values that the name of an image may depend on.
 
     :ivar distro: as in /etc/os-release, such as ``debian``.
     :ivar arch: such as ``amd64``.

@@ -1,4 +1,4 @@
-"""What became of the containers of a deployment."""
+"""The outcomes of the containers of a deployment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from imageprep_client.machine.deployment.containers import DeployedContainer
 
 
 class ContainerState(enum.StrEnum):
-    """What became of a container."""
+    """The outcome of a container."""
 
     EXPORTED = "exported"
     REPLACED = "replaced"

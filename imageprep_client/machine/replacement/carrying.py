@@ -51,7 +51,7 @@ def added(path: str) -> ScrubbedPath:
 
 
 class CarriedFiles:
-    """What is carried over to a new root, which is held open.
+    """Paths to carry over to a new root, which is held open.
 
     :param new: the root that the files go to.
     :ivar files: the number of copied files.

@@ -21,7 +21,7 @@ _MAX_SIZE = 1024 * 1024
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LxcConfig:
-    """What the configuration says of the root, and of what is put into it.
+    """The root in the configuration, and the mounts that are put into it.
 
     :ivar rootfs: the value of ``lxc.rootfs.path``; empty without one.
     :ivar mounts: the fields of each ``lxc.mount.entry``.

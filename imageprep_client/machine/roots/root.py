@@ -31,7 +31,7 @@ class RootKind(enum.StrEnum):
 
 
 class RootStoreKind(enum.StrEnum):
-    """What a directory of roots belongs to."""
+    """The owner of a directory of roots."""
 
     LXC = "lxc"
     MACHINES = "machines"
@@ -87,7 +87,7 @@ class MachineRoot:
 
     @property
     def bind_mounts(self) -> list[str]:
-        """What is mounted into the machine, as ``SOURCE:TARGET``."""
+        """The bind mounts of the machine, as ``SOURCE:TARGET``."""
         if self.config is not None:
             return self.config.binds
         return [
@@ -120,7 +120,7 @@ class MachineRoot:
         ]
 
     def state(self) -> str:
-        """What the machine does: ``running``, ``stopped`` and the like.
+        """The state of the machine: ``running``, ``stopped`` and the like.
 
         ``unknown`` where neither LXC nor systemd can tell.
         """

@@ -186,7 +186,7 @@ class Fetcher:
 
 
 def _validator(response: Response) -> str:
-    """What names this version of a file, and would change with it."""
+    """A validator of this version of a file, which would change with it."""
     etag = response.headers.get("ETag", "").strip()
     if len(etag) > 2 and etag.startswith('"') and etag.isprintable():
         return etag[:1000]

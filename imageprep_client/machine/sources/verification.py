@@ -29,7 +29,7 @@ _PAUSE = 2.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Verification:
-    """What a source is verified by.
+    """The means by which a source is verified.
 
     :ivar checksum: of an archive, in hexadecimal; empty: see the others.
     :ivar keyring: a file of public keys.

@@ -23,7 +23,7 @@ BATCH = 8
 UNREACHED = 2
 #: The disk must have this multiple of the missing bytes: layers are unpacked.
 ROOM = 2
-#: What another attempt does not change.
+#: Messages of errors that another attempt does not change.
 PERMANENT = (
     "manifest unknown",
     "unauthorized",
@@ -55,7 +55,7 @@ def say(**line):
 
 
 def podman(words, timeout, environment=None):
-    """What a podman command prints.
+    """The output of a podman command.
 
     It is ended with all that it started when it takes longer.
     """

@@ -37,7 +37,7 @@ class ListedContainer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class InspectedContainer:
-    """What ``podman container inspect`` shows.
+    """A container as ``podman container inspect`` shows it.
 
     :ivar data: all of it.
     """
@@ -156,7 +156,7 @@ class InspectedContainer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ContainerImage:
-    """What ``podman image inspect`` shows.
+    """An image as ``podman image inspect`` shows it.
 
     :ivar digests: of its manifest, and of indexes that name it.
     :ivar names: with tags.

@@ -18,7 +18,7 @@ _MAX_READ = 32 * confined.MIB
 _EDGE = 64 * 1024
 #: qemu-img reads whole sectors of this size.
 _SECTOR = 512
-# What it calls what it could not open.
+# The name that it gives to a file that it could not open.
 _NAME = re.compile(r"'json:\{.*?\}'")
 #: Bytes a second that even a slow disk gives.
 _SLOWEST = 20 * confined.MIB

@@ -38,7 +38,7 @@ class Probe:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class HostRequirements:
-    """What must be so on the host before a service is changed.
+    """Conditions of the host for the change of a service.
 
     :ivar modules: kernel modules that must be there.
     :ivar inactive_units: units of systemd that must not run.

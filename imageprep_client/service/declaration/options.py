@@ -7,7 +7,7 @@ import enum
 import re
 from collections.abc import Mapping
 
-#: What the value of an option is in a declaration.
+#: The types of the value of an option in a declaration.
 OptionValue = bool | int | str | tuple[str, ...] | Mapping[str, str]
 
 

@@ -120,7 +120,7 @@ def declared_environment(
 def visible(
     variables: Mapping[str, str], image: ContainerImage | None
 ) -> dict[str, str]:
-    """What of declared variables `own_environment` would show."""
+    """The declared variables that `own_environment` would show."""
     inherited: Mapping[str, str] = image.environment if image else {}
     return {
         name: value

@@ -85,7 +85,7 @@ _KEYS = {option.name: key for key, option in OPTIONS.items()}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CreateCommand:
-    """What a command line says.
+    """The meaning of a command line.
 
     :ivar service: without an image.
     :ivar image: as it is named there.
@@ -102,7 +102,7 @@ class CreateCommand:
 
 
 def parse(words: Sequence[str], name: str) -> CreateCommand:
-    """What ``podman create`` or ``podman run`` was called with.
+    """The arguments of ``podman create`` or ``podman run``.
 
     :param words: with ``podman`` at their beginning, or only the arguments.
     :param name: of the container.
@@ -142,7 +142,7 @@ def parse(words: Sequence[str], name: str) -> CreateCommand:
 
 
 def _arguments(words: Sequence[str]) -> list[str]:
-    """What comes after ``create`` or ``run``."""
+    """The words after ``create`` or ``run``."""
     for place, word in enumerate(words):
         if word in ("create", "run") and place:
             return list(words[place + 1 :])

@@ -1,4 +1,4 @@
-"""What an archive says of its images: ``index.json`` and ``carried.json``."""
+"""The indexes of an archive: ``index.json`` and ``carried.json``."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class Archive:
 
     @property
     def contents(self) -> Contents:
-        """What the archive says of its images."""
+        """The descriptions of the images in the archive."""
         self.open()
         return self._contents
 

@@ -126,7 +126,7 @@ class NewArchive:
                     self._broken[digest] = member
                 self._end = member.end
         except NotAsExpected:
-            # What comes after the last header has no use.
+            # Nothing after the last header is used.
             pass
 
     def _digest(self, member: Member, digest: str) -> str:

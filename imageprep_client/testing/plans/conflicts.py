@@ -57,7 +57,7 @@ def _append(files: PlanFiles, name: str) -> None:
 
 
 class ConflictSuite:
-    """What `plans.files` and `plans.base` promise when others write, too.
+    """The contract of `plans.files` and `plans.base` when others write, too.
 
     `suite.PlanSuite` has these tests, too, and says how it is used.
     """
@@ -65,7 +65,7 @@ class ConflictSuite:
     # Files
 
     def test_file_is_stored(self, host: PlanHost) -> None:
-        """What is written is read, whatever bytes it has."""
+        """Content is read as it was written, whatever bytes it has."""
         host.keep(FILES)
         files = host.open()
         content = bytes(range(256))
@@ -98,7 +98,7 @@ class ConflictSuite:
         assert found["absent"] is None
 
     def test_stale_write(self, host: PlanHost) -> None:
-        """What has changed since it was read is not replaced."""
+        """A file that changed since it was read is not replaced."""
         host.keep(FILES)
         files, others = host.open(), host.open()
         stale = files.read(base.ROLES)
@@ -109,7 +109,7 @@ class ConflictSuite:
         assert host.read(base.ROLES) == "[theirs]"
 
     def test_new_file_that_is_there(self, host: PlanHost) -> None:
-        """What should be new does not replace anything."""
+        """A file that should be new does not replace anything."""
         host.keep(FILES)
 
         with pytest.raises(errors.PlanConflict):
@@ -117,7 +117,7 @@ class ConflictSuite:
         assert host.read(base.ROLES) == FILES[base.ROLES]
 
     def test_file_that_is_gone(self, host: PlanHost) -> None:
-        """What somebody has deleted does not come back."""
+        """A file that somebody has deleted does not come back."""
         host.keep(FILES)
         files = host.open()
         stale = files.read(base.ROLES)
@@ -170,7 +170,7 @@ class ConflictSuite:
         )
 
     def test_our_entry_is_lost(self, host: PlanHost) -> None:
-        """Who writes over our list is noticed; ours is there again."""
+        """A writer over our list is noticed; ours is there again."""
         host.keep(FILES)
         others = host.open()
         steps: list[str] = []
@@ -218,7 +218,7 @@ class ConflictSuite:
         assert kept == ["theirs: 1", "first: 1"]
 
     def test_somebody_keeps_the_same(self, host: PlanHost) -> None:
-        """What two writers are about to replace is kept once."""
+        """Content that two writers are about to replace is kept once."""
         make(host, {**FILES, base.PARAMETERS: "first: 1"})
         plan = _interfering(
             host,

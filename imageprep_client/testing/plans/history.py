@@ -20,7 +20,7 @@ from imageprep_client.testing.plans.host import (
     minimal,
 )
 
-#: What `base.Plan.write_parameters` gets as the command's header.
+#: The command's header for `base.Plan.write_parameters`.
 HEADER = ("Generated on {}T00:00:00+00:00 by:", "openstack image-prepare {}")
 
 
@@ -38,7 +38,7 @@ def present(host: PlanHost) -> dict[str, Any]:
 
 
 class HistorySuite:
-    """What `plans.base` promises about earlier parameters.
+    """The contract of `plans.base` about earlier parameters.
 
     `suite.PlanSuite` has these tests, too, and says how it is used.
     """
@@ -89,7 +89,7 @@ class HistorySuite:
         assert revision.number == 1
 
     def test_history_of_what_is_no_plan(self, host: PlanHost) -> None:
-        """What is no plan has no history either."""
+        """A directory that is no plan has no history either."""
         plan = make(host, {base.ROLES: "[]"})
 
         with pytest.raises(errors.PlanError, match="is no deployment plan"):
@@ -279,7 +279,7 @@ class HistorySuite:
         assert present(host) == {"ContainerXImage": "r/x:2"}
 
     def test_restore_of_deleted_parameters(self, host: PlanHost) -> None:
-        """What somebody has deleted is put back from what was kept."""
+        """A file that somebody has deleted is put back from the history."""
         plan = make(host, FILES)
         write(plan, "2020-01-01", "run", A="1")
         write(plan, "2020-01-02", "run", A="2")
@@ -350,7 +350,7 @@ class HistorySuite:
         assert host.read(path(1)) == "a: [b"
 
     def test_other_files_in_the_history(self, host: PlanHost) -> None:
-        """What image preparation has not put there is left alone."""
+        """Files that image preparation did not make are left alone."""
         stray = {
             f"{base.HISTORY}/{name}": "x"
             for name in ("README", "1.yaml", "00005.yaml", "0000.yaml")

@@ -1,4 +1,4 @@
-"""What the conformance suite of plans is given, and what it makes of that."""
+"""The host of a plan for the conformance suite, and plans on it."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ __all__ = ["FILES", "PlanHost", "PlanSuite", "make", "minimal"]
 
 
 class PlanSuite(HistorySuite, ConflictSuite):
-    """What `plans.base` promises; see the module for how to use it."""
+    """The contract of `plans.base`; the module says how to use it."""
 
     # Reading
 
@@ -259,7 +259,7 @@ class PlanSuite(HistorySuite, ConflictSuite):
     # Writing
 
     def test_written_parameters_are_read(self, host: PlanHost) -> None:
-        """What is written comes back as the last listed environment."""
+        """Parameters come back as the last listed environment."""
         plan = make(host, FILES)
         plan.write_parameters({"ContainerXImage": "r/x:1"}, ["header"])
 
@@ -368,7 +368,7 @@ class PlanSuite(HistorySuite, ConflictSuite):
         assert host.read(base.PARAMETERS) is None
 
     def test_broken_plan_is_not_writable(self, host: PlanHost) -> None:
-        """What could not be read is found out before."""
+        """A plan that could not be read is found out before."""
         plan = make(host, minimal(environments="x"))
 
         with pytest.raises(errors.PlanError):

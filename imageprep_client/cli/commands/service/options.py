@@ -124,7 +124,7 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
 
 
 def policy(parsed_args: argparse.Namespace) -> SwapPolicy:
-    """What `add_policy` says."""
+    """The values of `add_policy`."""
     from imageprep_client.client.service import OnFailure, SwapPolicy
 
     return SwapPolicy(
@@ -138,7 +138,7 @@ def policy(parsed_args: argparse.Namespace) -> SwapPolicy:
 def inputs(
     command: base.Command, parsed_args: argparse.Namespace
 ) -> ServiceInputs:
-    """What `add_inputs` says."""
+    """The values of `add_inputs`."""
     from imageprep_client.client import cloud, plans
     from imageprep_client.client.service import ServiceInputs
 

@@ -17,7 +17,7 @@ def say(**line):
 
 
 def run(words):
-    """What a command printed as JSON, or None, and why it failed."""
+    """The JSON that a command printed, or None, and the reason for none."""
     try:
         process = subprocess.Popen(
             words,

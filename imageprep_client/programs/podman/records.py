@@ -88,6 +88,16 @@ class InspectedContainer:
         return int(self.data["State"]["Pid"])
 
     @property
+    def conmon(self) -> int:
+        """The process that watches it, and holds its published ports."""
+        return int(self.data["State"].get("ConmonPid") or 0)
+
+    @property
+    def dependencies(self) -> frozenset[str]:
+        """The IDs of containers whose namespaces it shares."""
+        return frozenset(self.data.get("Dependencies") or ())
+
+    @property
     def started(self) -> str:
         return str(self.data["State"]["StartedAt"])
 
@@ -127,6 +137,12 @@ class InspectedContainer:
     def stop_timeout(self) -> int:
         """Seconds between the stop signal and SIGKILL."""
         return int(self.config.get("StopTimeout") or 0)
+
+    @property
+    def restart_policy(self) -> str:
+        """podman's word for it, such as ``always``."""
+        policy = self.host_config.get("RestartPolicy") or {}
+        return str(policy.get("Name") or "")
 
     @property
     def has_healthcheck(self) -> bool:

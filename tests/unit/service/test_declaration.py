@@ -102,7 +102,7 @@ def test_order() -> None:
     parsed = declaration.parse({"services": services}, "d.yaml")
     assert [one.name for one in parsed.select([])] == ["a", "b", "c"]
     assert [one.name for one in parsed.select(["c", "a"])] == ["a", "c"]
-    assert [one.name for one in parsed.dependants(["a"])] == ["b", "c"]
+    assert parsed.requirements("c") == {"a", "b"}
 
 
 def test_empty_file(tmp_path: Path) -> None:

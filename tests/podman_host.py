@@ -152,7 +152,7 @@ class PodmanHost:
 
     def clear(self) -> None:
         """Remove all containers and what commands have kept."""
-        self.podman("rm", "--all", "--force", "--time=0")
+        self.podman("rm", "--all", "--force", "--depend", "--time=0")
         shutil.rmtree(
             self.environment["IMAGE_PREPARE_STATE"], ignore_errors=True
         )

@@ -272,7 +272,7 @@ class StateDirectory:
 
     def wait_for_programs(self, waiting: Callable[[str], None]) -> None:
         """Wait until what a killed command started has ended."""
-        processes.wait_for_marked(self.mark, waiting)
+        processes.wait_for_marked(self.mark, "podman", waiting)
 
 
 def now() -> str:

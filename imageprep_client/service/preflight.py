@@ -138,9 +138,11 @@ def _listeners() -> Iterator[_Listener]:
 
 def _overlap(address: str, wanted: str) -> bool:
     """Whether a listener is in the way of an IPv4 address, or of any."""
-    if not wanted or not address.strip("0"):
+    if not address.strip("0"):
         return True
-    packed = ipaddress.ip_address(wanted).packed
+    packed = ipaddress.ip_address(wanted or "0.0.0.0").packed  # noqa: S104
+    if not any(packed):
+        return True
     words = [packed[i : i + 4][::-1] for i in range(0, len(packed), 4)]
     return address == b"".join(words).hex().upper()
 

@@ -221,7 +221,17 @@ class ServiceNode:
         image = self._podman.image(container.image_id)
         shared = self._podman.inspected(container.dependencies).values()
         names = {one.id: one.name for one in shared}
-        return adopting.adopt(container, image, names)
+        adopted = adopting.adopt(container, image, names)
+        files = tuple(
+            path
+            for path in adopted.env_file
+            if not self._state.has_environment(path)
+        )
+        if files == adopted.env_file:
+            return adopted
+        # Files that these commands have written are no declaration's.
+        values = adopting.own_environment(container, image)
+        return dataclasses.replace(adopted, env_file=files, environment=values)
 
     def render(
         self,

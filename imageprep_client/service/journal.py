@@ -253,6 +253,10 @@ class StateDirectory:
         """The file with values of a container's variables."""
         return self.path / _ENVIRONMENT / f"{name}.env"
 
+    def has_environment(self, path: str) -> bool:
+        """Whether a file is one of these."""
+        return Path(path).parent == self.path / _ENVIRONMENT
+
     def write_environment(self, name: str, values: Mapping[str, str]) -> Path:
         """Write values that podman's form of such files can have."""
         path = self.environment_file(name)

@@ -46,7 +46,7 @@ class _Undoing:
     """A service whose old container comes back.
 
     :ivar current: the container of its name; None when there is none.
-    :ivar old: None when there was none, or when it was not replaced.
+    :ivar old: None when there was none, or when it can be started as it is.
     """
 
     record: SwapRecord
@@ -59,7 +59,7 @@ class _Undoing:
         current = self.current
         if current is None:
             return
-        if current.id != self.record.old_id:
+        if self.old or current.id != self.record.old_id:
             done = self.record.state is SwapState.DONE
             self.owner.remove(current, None if done else _GIVEN_UP)
         elif self._is_unsettled(current):
@@ -68,13 +68,16 @@ class _Undoing:
     def put_back(self) -> None:
         """Let the old container be there, and run if it did."""
         current = self.current
-        if current and current.id == self.record.old_id:
-            if self._is_unsettled(current):
-                self.owner.start(self.record.service)
-        elif self.old:
+        if self.old:
             self.owner.create(self.old)
             if self.old.runs:
                 self.owner.start(self.record.service)
+        elif (
+            current
+            and current.id == self.record.old_id
+            and self._is_unsettled(current)
+        ):
+            self.owner.start(self.record.service)
 
     def _is_unsettled(self, old: InspectedContainer) -> bool:
         """Whether the old container was about to be stopped."""
@@ -192,8 +195,9 @@ class Reverter:
             current = found.get(record.service)
             try:
                 target = None
+                is_old = current and current.id == record.old_id
                 if record.holder and not (
-                    current and current.id == record.old_id
+                    current and is_old and not current.is_lost
                 ):
                     holder = found.get(record.holder)
                     old = holding.held(record.holder, holder, images)
@@ -227,7 +231,8 @@ class Reverter:
         """Start the services that ran before and do not now."""
         found = self._podman.inspected(names)
         for name, container in found.items():
-            if container.is_alive:
+            # What is lost is made again afterwards.
+            if container.is_alive or container.is_lost:
                 continue
             try:
                 owner = self._find_owner(name, container, "")

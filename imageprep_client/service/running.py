@@ -148,7 +148,8 @@ class RunningServices:
             except errors.InputError:
                 continue  # another program has it
             except errors.StoreError as error:
-                told = f"cannot be put right: {error}"
+                self._observer.warning(f"{name}: cannot be put right: {error}")
+                continue
             if told:
                 settled.append(name)
                 self._observer.warning(f"{name}: {told}")
@@ -156,17 +157,27 @@ class RunningServices:
 
     def _settle_one(self, name: str, container: InspectedContainer) -> str:
         """What was done with a container; empty for nothing."""
+        if container.is_lost:
+            return self._renew(name, container)
         if container.state == "stopping":
             self._owner(name, container).stop(container)
             return "its interrupted stop was finished"
-        if container.state != "running" or container.is_alive:
-            return ""
+        return ""
+
+    def _renew(self, name: str, container: InspectedContainer) -> str:
+        """Make a container again that podman cannot start any more."""
         owner = self._owner(name, container)
-        owner.stop(container)
-        if container.restart_policy not in _RESTARTED and not owner.unit:
-            return "its process was gone"
-        owner.start(name)
-        return "its process was gone; it was started again"
+        runs = bool(owner.unit) or container.restart_policy in _RESTARTED
+        image = self._podman.image(container.image_id)
+        shared = self._podman.inspected(container.dependencies).values()
+        target = dataclasses.replace(
+            same_target(container, image, {o.id: o.name for o in shared}),
+            runs=runs,
+        )
+        swap = ServiceSwap(target, container, owner, None, lambda: None)
+        self._swapper.renew("recover", swap)
+        started = "; it was started again" if runs else ""
+        return f"its process was gone{started}"
 
     def start(
         self,

@@ -145,6 +145,16 @@ class Swapper:
         self._state.close_journal()
         self.trim(policy.keep)
 
+    def renew(self, action: str, swap: ServiceSwap) -> None:
+        """Make a container again; nothing is watched or kept of it."""
+        generations = self._generations(self._podman.containers())
+        record = _planned(swap, generations)
+        journal = SwapJournal(action=action, swaps=(record,))
+        self._begin(journal, swap)
+        swap.owner.replace(swap.current, swap.target)
+        self._podman.remove(record.holder, seconds=0)
+        self._state.close_journal()
+
     def _generations(
         self, containers: Sequence[ListedContainer]
     ) -> dict[str, int]:

@@ -36,6 +36,7 @@ _STEP = 1 if "IMAGEPREP_KILLS" in os.environ else 4
 _OWN = (
     *("Id", "Created", "State", "GraphDriver", "ResolvConfPath", "PidFile"),
     *("HostnamePath", "HostsPath", "StaticDir", "OCIConfigPath"),
+    "lockNumber",
     "ConmonPidFile",
 )
 #: What podman sets of its own command line only.

@@ -9,6 +9,8 @@ from typing import Any
 
 #: A process in one of these states does nothing any more.
 _ENDED = "XZ"
+#: podman's words for containers that have a process.
+_ALIVE = ("running", "stopping", "paused")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ class InspectedContainer:
         podman does not notice the end of a process whose conmon was killed,
         and its number may belong to another process by now.
         """
-        if self.state not in ("running", "stopping", "paused"):
+        if self.state not in _ALIVE:
             return False
         process = Path(f"/proc/{self.pid}")
         try:
@@ -168,6 +170,21 @@ class InspectedContainer:
             self.id in line or self.cgroup in line for line in groups
         )
         return bool(inside) and state[0] not in _ENDED
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether podman takes what is gone for running, and ever will.
+
+        Its process has ended, and so has conmon, which would have noticed.
+        podman can only remove it.
+        """
+        if self.state not in _ALIVE or self.is_alive:
+            return False
+        try:
+            watching = Path(f"/proc/{self.conmon}/cmdline").read_bytes()
+        except OSError:
+            return True
+        return self.id.encode() not in watching
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

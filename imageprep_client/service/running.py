@@ -19,8 +19,17 @@ from imageprep_client.service.declaration import (
 )
 from imageprep_client.service.images import ImageRegistries, ResolvedImage
 from imageprep_client.service.journal import StateDirectory
-from imageprep_client.service.owners import Owner, TargetContainer
-from imageprep_client.service.swapping import SwapOutcome, Swapper, SwapPolicy
+from imageprep_client.service.owners import (
+    Owner,
+    TargetContainer,
+    same_target,
+)
+from imageprep_client.service.swapping import (
+    ServiceSwap,
+    SwapOutcome,
+    Swapper,
+    SwapPolicy,
+)
 
 #: Restart policies by which podman starts again what has ended.
 _RESTARTED = ("always", "unless-stopped")

@@ -45,7 +45,7 @@ _LINE = re.compile(r"\d+ +(?P<call>\w+)\((?P<words>.*)")
 _PATH = re.compile(
     r'(?:(?:AT_FDCWD|\d+)<(?P<folder>[^>]*)>, )?"(?P<path>(?:[^"\\]|\\.)*)"'
 )
-_WRITES = re.compile("O_(WRONLY|RDWR|CREAT|TRUNC)")
+_WRITES = re.compile("O_WRONLY|O_RDWR|O_CREAT|O_TRUNC")
 
 
 def test_refused_sources_write_to_quarantine_only(tmp_path: Path) -> None:

@@ -28,7 +28,6 @@ from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base, verify
 from imageprep_client.transfer import engine
-from imageprep_client.transfer.copies import Copy
 
 ARTIFACT = "application/vnd.openstack.image-prepare.baremetal"
 _FILE = "application/octet-stream"
@@ -114,14 +113,21 @@ def push(
     copied = 0
     for _ in range(_TRIES):
         index = _index(pieces, _entries(store, tag))
-        outcome = _copy(
-            _Source(pieces, index, store), store, tag, observer, concurrency
+        source = _Source(pieces, index, store)
+        outcome = engine.copy(
+            source,
+            source.index.digest,
+            store,
+            tag,
+            observer=observer,
+            concurrency=concurrency,
+            name=f"{store.repository}:{tag}",
         )
         copied += outcome.copied
         # Another run may have written the tag from the same old index.
         if _holds(pieces, _entries(store, tag)):
             return PushedIndex(
-                Descriptor.of(index, mediatypes.OCI_INDEX).digest,
+                source.index.digest,
                 tuple(piece.pushed for piece in pieces),
                 len(json.loads(index)["manifests"]),
                 copied,
@@ -276,31 +282,6 @@ def _index(pieces: Sequence[_Piece], existing: Sequence[Descriptor]) -> bytes:
 def _holds(pieces: Sequence[_Piece], entries: Sequence[Descriptor]) -> bool:
     digests = {entry.digest for entry in entries}
     return all(piece.descriptor.digest in digests for piece in pieces)
-
-
-def _copy(
-    source: _Source,
-    store: base.Store,
-    tag: str,
-    observer: Observer,
-    concurrency: int,
-) -> engine.CopyResult:
-    (outcome,) = engine.copy_all(
-        [
-            Copy(
-                name=f"{store.repository}:{tag}",
-                source=source,
-                reference=source.index.digest,
-                destination=store,
-                tag=tag,
-            )
-        ],
-        observer=observer,
-        concurrency=concurrency,
-    )
-    if outcome.error is not None:
-        raise outcome.error
-    return outcome
 
 
 class _Source:

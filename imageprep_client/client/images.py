@@ -27,7 +27,7 @@ from imageprep_client.host import cache, undercloud
 from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
-from imageprep_client.retry import ONE_ATTEMPT, PATIENT
+from imageprep_client.retry import ONE_ATTEMPT, PATIENT, RetryPolicy
 from imageprep_client.transfer.attached import ReferrersPolicy
 from imageprep_client.transfer.known import KnownContent
 
@@ -89,13 +89,13 @@ class ContainerImages:
         with contextlib.ExitStack() as stack:
 
             def open_stores(
-                parameters: PrepareParameters, *, patient: bool
+                parameters: PrepareParameters, policy: RetryPolicy
             ) -> Stores:
                 self._options.check_destinations(parameters)
                 stores = Stores(
                     self._options.with_parameters(parameters),
                     observer,
-                    policy=PATIENT if patient else ONE_ATTEMPT,
+                    policy=policy,
                     concurrency=request.concurrency or CONCURRENCY,
                     lookasides=request.images_from is None,
                 )

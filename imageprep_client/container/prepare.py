@@ -34,6 +34,7 @@ from imageprep_client.observer import ImageOutcome, Observer
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
+from imageprep_client.retry import ONE_ATTEMPT, PATIENT
 from imageprep_client.transfer import engine, nearest
 from imageprep_client.transfer.known import KeepsChecks, KnownContent
 
@@ -145,16 +146,16 @@ class _Run:
         self._open_stores = open_stores
         self._observer = observer
         self._concurrency = request.concurrency or engine.CONCURRENCY
-        self._patient = open_stores(
-            inputs.parameters, patient=not request.dry_run
+        self._stores = open_stores(
+            inputs.parameters, ONE_ATTEMPT if request.dry_run else PATIENT
         )
-        self._opened = [self._patient]
+        self._opened = [self._stores]
         self._descriptors: dict[Reference, Descriptor] = {}
         self._content = known
-        self._tags = queries.DestinationTags(self._patient.destination)
+        self._tags = queries.DestinationTags(self._stores.destination)
         self._copying = Copying(
             request,
-            self._patient,
+            self._stores,
             observer,
             self._descriptors,
             known,
@@ -162,10 +163,10 @@ class _Run:
             checks,
         )
         self._modifying = Modifying(
-            request, workspaces, self._patient, self._copying, observer
+            request, workspaces, self._stores, self._copying, observer
         )
         self._carriage = carrying and Carriage(
-            carrying, self._copying, self._patient, known, observer
+            carrying, self._copying, self._stores, known, observer
         )
 
     def discover(
@@ -190,7 +191,7 @@ class _Run:
             worklist.to_discover(
                 self._inputs.selections, self._request.images_from
             ),
-            self._patient.source,
+            self._stores.source,
             observer=self._observer,
             concurrency=self._concurrency,
             known=self._content,
@@ -272,9 +273,9 @@ class _Run:
 
     def _available(self, items: Sequence[worklist.WorkItem]) -> Availability:
         """Ask for images that need not be copied from this host."""
-        stores = self._patient
+        stores = self._stores
         if items and not self._request.dry_run:
-            stores = self._open_stores(self._inputs.parameters, patient=False)
+            stores = self._open_stores(self._inputs.parameters, ONE_ATTEMPT)
             self._opened.append(stores)
 
         def resolve(reference: Reference) -> Descriptor:
@@ -377,7 +378,7 @@ class _Run:
                 copies += map(self._copying.in_place, settled)
             results: Sequence[engine.CopyResult] = ()
             if copies:
-                with self._patient.locked(self._observer.waiting):
+                with self._stores.locked(self._observer.waiting):
                     results = self._copying.run_items(wanted, copies)
         rows = [row(i, r) for i, r in zip(wanted, results, strict=True)]
         failures = [r.error for r in results if r.error]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 from collections.abc import Callable, Sequence
@@ -208,20 +209,17 @@ def push(
         timeout=request.image_timeout,
     )
 
-    def run() -> engine.CopyResult:
+    with (
+        contextlib.nullcontext()
+        if request.dry_run
+        else locked(observer.waiting)
+    ):
         (result,) = engine.copy_all(
             [copy],
             observer=observer,
             concurrency=concurrency,
             dry_run=request.dry_run,
         )
-        return result
-
-    if request.dry_run:
-        result = run()
-    else:
-        with locked(observer.waiting):
-            result = run()
     if result.error is not None:
         raise result.error
     return Row.of(

@@ -14,6 +14,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores import base
 from imageprep_client.transfer.admission import Admits
 from imageprep_client.transfer.attached import ReferrersPolicy
@@ -247,11 +248,11 @@ class OpenStores(Protocol):
     """Makes the stores of one run."""
 
     def __call__(
-        self, parameters: PrepareParameters, *, patient: bool
+        self, parameters: PrepareParameters, policy: RetryPolicy
     ) -> ImageStores:
         """Stores with the credentials and mirrors of `parameters`.
 
-        :param patient: whether to retry, and to wait for slow registries;
-            otherwise a registry has a few seconds to answer.
+        :param policy: of requests; with `ONE_ATTEMPT` a registry has a few
+            seconds to answer.
         """
         ...

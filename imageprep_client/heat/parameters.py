@@ -13,9 +13,8 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from imageprep_client import errors
+from imageprep_client.heat import document
 from imageprep_client.heat.environment import Environment
 from imageprep_client.heat.value import Value, describe
 from imageprep_client.heat.verbatim import TEXT_VARIABLE
@@ -329,34 +328,21 @@ def render(parameters: Mapping[str, Any], header: Sequence[str] = ()) -> str:
     :param parameters: strings, numbers, booleans, null, lists and mappings.
     :param header: lines to put above, as comments.
     """
-    return _render({"parameter_defaults": dict(parameters)}, header)
+    return _under(header, {"parameter_defaults": dict(parameters)})
 
 
 def render_images(
     images: Sequence[Mapping[str, str]], header: Sequence[str] = ()
 ) -> str:
     """The list of images for programs that fill a mirror."""
-    return _render({"container_images": [dict(one) for one in images]}, header)
+    return _under(header, {"container_images": [dict(one) for one in images]})
 
 
-def _render(document: Mapping[str, Any], header: Sequence[str]) -> str:
+def _under(header: Sequence[str], data: Mapping[str, Any]) -> str:
     lines = [
         f"# {errors.printable(line)}".rstrip()
         for text in header
         for line in text.splitlines() or [""]
     ]
-    body = yaml.dump(
-        document,
-        Dumper=_Dumper,
-        default_flow_style=False,
-        allow_unicode=True,
-        width=2**31,
-    )
+    body = document.dump(data)
     return "\n".join([*lines, "", body]) if lines else body
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes no anchors and no aliases."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True

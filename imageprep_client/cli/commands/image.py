@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from osc_lib.cli import format_columns
-from osc_lib.i18n import _
 
 from imageprep_client import errors
 from imageprep_client.cli import (
@@ -35,10 +33,8 @@ def _add_image(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "image",
         metavar="<image>",
-        help=_(
-            "Image, [<registry>/]<repository>[:<tag>][@<digest>]; the tag is"
-            " latest when it names neither"
-        ),
+        help="Image, [<registry>/]<repository>[:<tag>][@<digest>]; the tag is"
+        " latest when it names neither",
     )
 
 
@@ -59,27 +55,21 @@ class ImageList(base.Lister):
     for each image.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--long",
             action="store_true",
-            help=_("List digest, size and age as well"),
+            help="List digest, size and age as well",
         )
         parser.add_argument(
             "--all",
             action="store_true",
-            help=_(
-                "List the tags of signatures, attestations and other artefacts"
-                " that are attached to images as well"
-            ),
+            help="List the tags of signatures, attestations and other"
+            " artefacts that are attached to images as well",
         )
         _add_options(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         with progress.Progress() as observer:
             images = _registries(parsed_args).images(
                 parsed_args.registry_url,
@@ -114,16 +104,12 @@ class ImageShow(base.ShowOne):
     def formatter_default(self) -> str:
         return "json"
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _add_image(parser)
         options.add_policy_option(parser)
         _add_options(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
         with progress.Progress() as observer:
             found = _registries(parsed_args).show_image(
                 parsed_args.image,
@@ -175,20 +161,16 @@ class ImageDelete(base.Command):
     registry does that by itself, when its garbage is collected.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _add_image(parser)
         confirmation.add_option(parser)
         _add_options(parser)
         report.add_option(parser)
-        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         image = errors.printable(parsed_args.image)
         if not parsed_args.yes:
-            refused = f"{image}: not deleted"
-            confirmation.check_terminal(refused)
-            confirmation.ask(f"Delete {image}", refused)
+            confirmation.ask(f"Delete {image}", f"{image}: not deleted")
         with self.observing() as observer:
             removed = _registries(parsed_args).delete_image(
                 parsed_args.image,

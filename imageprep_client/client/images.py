@@ -178,12 +178,13 @@ class ContainerImages:
             return row
 
     def discover_tag(
-        self, image: str, label: str, observer: Observer = _SILENT
+        self, image: str, label: str | None, observer: Observer = _SILENT
     ) -> str:
         """The versioned tag behind the tag of an image.
 
         :param image: a `Location` of an image.
-        :param label: as in `versioned.discover`; it may not be empty.
+        :param label: as in `versioned.discover`; None is an error that
+            tells the labels.
         :raises DiscoveryError: when no tag comes out.
         """
         from imageprep_client.container.discovery import versioned

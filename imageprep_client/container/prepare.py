@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from imageprep_client import errors
@@ -208,7 +208,7 @@ class _Run:
             Row(
                 image=item.image,
                 source=str(item.source),
-                destination=item.target if item.push_destination else "",
+                destination=item.target if item.push_destination else None,
                 outcome=ImageOutcome.LEFT,
             )
             for item in work.images
@@ -268,7 +268,7 @@ class _Run:
         ]
         additional = self._copying.additional
         named_rows += additional.rows
-        named_rows.sort(key=lambda each: (each.image, each.destination))
+        named_rows.sort(key=lambda each: (each.image, each.destination or ""))
         return PrepareResult(named_rows, values, failures, additional.failures)
 
     def _available(self, items: Sequence[worklist.WorkItem]) -> Availability:
@@ -313,7 +313,7 @@ class _Run:
             told = row(item, result)
             if item.modification:
                 # The source is known; the digest of the result is not.
-                told = dataclasses.replace(told, digest="")
+                told = dataclasses.replace(told, digest=None)
             if error is not None:
                 if isinstance(error.__cause__, errors.NotFound):
                     failures.append(error)
@@ -332,25 +332,24 @@ class _Run:
         settled = self._modifying.settled(
             [i for i in modified if i.target in planned]
         )
-        there = {each.destination: each for each in settled.rows}
-        self._modifying.check(self._to_make(modified, unknown, there))
-        rows = [there.get(each.destination, each) for each in rows]
+        present = {row.destination: row for row in settled.rows}
+        self._modifying.check(self._to_make(modified, unknown, settled.rows))
+        rows = [present.get(row.destination, row) for row in rows]
         return rows, [*failures, *settled.failures]
 
     def _to_make(
         self,
         modified: Sequence[worklist.WorkItem],
         unknown: Sequence[worklist.WorkItem],
-        settled: Mapping[str, Row],
+        settled: Iterable[Row],
     ) -> list[worklist.WorkItem]:
         """The images of a dry run that are not known to be made already.
 
         :param unknown: those whose source does not answer: a run would look
             at their destination first.
-        :param settled: rows by their destination.
         """
         asked = self._modifying.settled([i for i in unknown if i.modification])
-        rows = [*settled.values(), *asked.rows]
+        rows = [*settled, *asked.rows]
         made = {each.destination for each in rows if each.digest}
         return [item for item in modified if item.target not in made]
 

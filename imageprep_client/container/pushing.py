@@ -57,14 +57,14 @@ class PushRequest:
     credential: Credential | None = None
 
     @property
-    def local_name(self) -> str:
-        """The image in local storage as it was named; empty for others.
+    def local_name(self) -> str | None:
+        """The image in local storage as it was named; None for others.
 
         :raises InvalidArgument: when it cannot be there.
         :raises InvalidReference: when a part breaks the grammar.
         """
         if not self.local and not self.image.startswith(_LOCAL):
-            return ""
+            return None
         name = self.image.removeprefix(_LOCAL)
         if not name or name.startswith(("[", "-")):
             raise errors.InvalidArgument(

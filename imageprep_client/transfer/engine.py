@@ -65,7 +65,7 @@ class CopyResult:
     :ivar mounted: bytes taken over within the destination.
     :ivar kept: bytes that were in place.
     :ivar seconds: from the first request to the tag.
-    :ivar accepted: why the image may be copied; empty: anything may.
+    :ivar accepted: why the image may be copied; None: anything may.
     """
 
     copy: Copy
@@ -76,7 +76,7 @@ class CopyResult:
     kept: int
     seconds: float
     error: errors.ImagePrepError | None
-    accepted: str = ""
+    accepted: str | None = None
 
 
 def copy_all(

@@ -18,14 +18,12 @@ class Default(base.Command):
         parser.add_argument(
             "--release",
             metavar="<release>",
-            default="",
             help="OpenStack release whose images are wanted, queens to zed"
             " or master (default: master)",
         )
         parser.add_argument(
             "--output-env-file",
             metavar="<file>",
-            default="",
             help="File to write the environment to as well; a file that is"
             " there already is kept as <file>.backup",
         )

@@ -58,7 +58,6 @@ class Hotfix(base.Lister):
         parser.add_argument(
             "--tag",
             metavar="<text>",
-            default="",
             help="What the new tags end with, after a hyphen (default:"
             " hotfix-<time>)",
         )
@@ -143,8 +142,8 @@ def next_steps(result: HotfixResult, request: HotfixRequest) -> Iterable[str]:
     for image in result.images:
         words = ("push --local", place, image.result)
         yield f"   openstack image-prepare {' '.join(filter(None, words))}"
-    path = shlex.quote(request.output_env_file)
     if request.output_env_file and result.parameters:
+        path = shlex.quote(request.output_env_file)
         yield "3. Deploy again, with the parameters last:"
     else:
         path = "hotfix.yaml"
@@ -180,7 +179,6 @@ def _add_parameters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output-env-file",
         metavar="<file>",
-        default="",
         help="File to write the heat parameters to that name the new images"
         " once they are pushed; a file that is there already is kept as"
         " <file>.backup",
@@ -188,14 +186,12 @@ def _add_parameters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--registry-url",
         metavar="<host:port>",
-        default="",
         help="Registry that the new images will be pushed to, for the"
         " parameters and the next steps (default: the undercloud's)",
     )
     parser.add_argument(
         "--release",
         metavar="<release>",
-        default="",
         help="OpenStack release whose parameters are written, queens to zed or"
         " master (default: the one that the header of an environment file"
         " names, else master)",

@@ -44,6 +44,10 @@ def _registries(parsed_args: argparse.Namespace) -> Registries:
     return Registries(options.registry_options(parsed_args))
 
 
+def _printable(text: str | None) -> str | None:
+    return None if text is None else errors.printable(text)
+
+
 class ImageList(base.Lister):
     """List the images of a registry or a tree.
 
@@ -86,7 +90,7 @@ class ImageList(base.Lister):
                 name,
                 columns.Digest(image.digest),
                 columns.Size(image.size),
-                columns.Age(errors.printable(image.created)),
+                columns.Age(_printable(image.created)),
             )
             for name, image in zip(names, images, strict=True)
         ]
@@ -111,41 +115,41 @@ class ImageShow(base.ShowOne):
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
         with progress.Progress() as observer:
-            found = _registries(parsed_args).show_image(
+            details = _registries(parsed_args).show_image(
                 parsed_args.image,
                 parsed_args.registry_url,
                 credential=options.credential(parsed_args),
                 observer=observer,
             )
         columns = {
-            "Name": found.name,
-            "Tag": found.tag,
-            "Digest": found.digest,
-            "MediaType": found.media_type,
-            "Created": errors.printable(found.created),
-            "Architecture": errors.printable(found.architecture),
-            "Os": errors.printable(found.os),
+            "Name": details.name,
+            "Tag": details.tag,
+            "Digest": details.digest,
+            "MediaType": details.media_type,
+            "Created": _printable(details.created),
+            "Architecture": _printable(details.architecture),
+            "Os": _printable(details.os),
             "Platforms": format_columns.ListColumn(
-                [errors.printable(platform) for platform in found.platforms]
+                [errors.printable(platform) for platform in details.platforms]
             ),
-            "Platform": errors.printable(found.platform),
+            "Platform": _printable(details.platform),
             "Labels": format_columns.DictColumn(
                 {
                     errors.printable(key): errors.printable(value)
-                    for key, value in found.labels.items()
+                    for key, value in details.labels.items()
                 }
             ),
             "Layers": format_columns.ListDictColumn(
-                [dataclasses.asdict(layer) for layer in found.layers]
+                [dataclasses.asdict(layer) for layer in details.layers]
             ),
-            "RepoTags": format_columns.ListColumn(list(found.tags)),
-            "Size": found.size,
+            "RepoTags": format_columns.ListColumn(list(details.tags)),
+            "Size": details.size,
             "SizePlatforms": format_columns.ListColumn(
-                [errors.printable(platform) for platform in found.sized]
+                [errors.printable(platform) for platform in details.sized]
             ),
         }
-        if found.accepted:
-            columns["SignaturePolicy"] = errors.printable(found.accepted)
+        if details.accepted:
+            columns["SignaturePolicy"] = errors.printable(details.accepted)
         return tuple(columns), tuple(columns.values())
 
 

@@ -250,7 +250,6 @@ def _add_carrying(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--carry",
         metavar="<file>",
-        default="",
         help="Write all images, unmodified, into this archive instead of to"
         " their destinations, for run --from at a site without a network."
         " An interrupted run is gone on with",
@@ -258,7 +257,6 @@ def _add_carrying(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--since",
         metavar="<file>",
-        default="",
         help="With --carry: leave out the layers that the site has, by an"
         " archive that was carried there before or by the --report of a"
         " run there",

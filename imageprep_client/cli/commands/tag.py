@@ -31,7 +31,6 @@ class TagDiscover(base.ShowOne):
         parser.add_argument(
             "--tag-from-label",
             metavar="<label>",
-            default="",
             help="Label whose value is the tag, or a template over several"
             " such as {version}-{release}; without it the labels that"
             " there are are told",

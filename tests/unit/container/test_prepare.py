@@ -194,7 +194,7 @@ def test_discovery_keeps_going(run, undiscovered, dry_run):
         for row in result.rows
     ] == [
         (f"{API}:v7",) * 2 + ("d.io/ns/openstack-nova-api:v7", done),
-        (f"{CONDUCTOR}:current-tripleo",) * 2 + ("", "failed"),
+        (f"{CONDUCTOR}:current-tripleo",) * 2 + (None, "failed"),
     ]
     assert "gives tag absent" in result.rows[1].error
     assert [str(error) for error in result.failures] == [result.rows[1].error]

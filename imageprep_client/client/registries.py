@@ -17,6 +17,7 @@ from imageprep_client.registries import inventory, removal
 from imageprep_client.registries.inventory import Details, RegistryImage
 from imageprep_client.registries.removal import Removed
 from imageprep_client.stores import base
+from imageprep_client.transfer import graph
 
 __all__ = ["Details", "Registries", "RegistryImage", "Removed"]
 
@@ -115,6 +116,13 @@ class Registries:
             if admission is None:
                 return details
             root = store.resolve(details.digest)
+            try:
+                # Of an index the image for this host is what a run copies.
+                platform = graph.OnePlatform(graph.host_platform())
+                root = graph.walk(store, root, platform).root.descriptor
+            except errors.NotFound:
+                # It has none.
+                pass
             try:
                 accepted = admission.admit(store, [root])
             except errors.PolicyRefused as error:

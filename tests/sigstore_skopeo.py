@@ -19,7 +19,8 @@ from pathlib import Path
 
 _RELEASE = "trixie"
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-_SOURCE = f"deb [signed-by={_KEYRING}] http://deb.debian.org/debian {_RELEASE} main\n"
+_MIRROR = "http://deb.debian.org/debian"
+_SOURCE = f"deb [signed-by={_KEYRING}] {_MIRROR} {_RELEASE} main\n"
 _PACKAGES = (
     "skopeo",
     "libassuan9",

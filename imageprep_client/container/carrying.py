@@ -122,14 +122,16 @@ class Carriage:
         row = copying.row(item, result)
         platforms = self._copier.platforms(item)
         if result.descriptor and result.copy.platforms != platforms:
-            found = graph.walk(
-                result.copy.source,
-                result.descriptor,
-                platforms,
-                known=self._known,
-            )
-            digest = found.root.descriptor.digest
-            row = dataclasses.replace(row, digest=digest)
+            # The other site reports an image that the index lacks.
+            with contextlib.suppress(errors.NotFound):
+                found = graph.walk(
+                    result.copy.source,
+                    result.descriptor,
+                    platforms,
+                    known=self._known,
+                )
+                digest = found.root.descriptor.digest
+                row = dataclasses.replace(row, digest=digest)
         return row
 
     def _copy(self, item: WorkItem) -> Copy:

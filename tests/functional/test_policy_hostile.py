@@ -241,7 +241,7 @@ def test_broken_requirement(
                     for one, two in zip("bcdefghi", "cdefghij", strict=True)
                 )
             },
-            "a.yaml: ",
+            "values once its aliases are followed",
         ),
     ],
 )
@@ -259,7 +259,7 @@ def test_odd_lookaside(site: Site, location: str) -> None:
     site.registries_d("a.yaml", f"default-docker: {{lookaside: '{location}'}}")
     (site.home / "key").write_bytes(b"no key")
     site.requirement(**_GPG, keyPath=str(site.home / "key"))
-    site.refused("no signature can be read from there")
+    site.refused("a URL that is not HTTP")
 
 
 @pytest.mark.needs_root
@@ -282,6 +282,5 @@ def test_policy_of_another_user(site: Site, of: str) -> None:
     site.openstack(
         *("image-prepare", "push", site.image, "--image-serve", "tree"),
         *("--signature-policy", str(path)),
-        stderr=".*plain HTTP.*",
     )
     assert list(site.home.glob("tree/v2/ns/app/manifests/*"))

@@ -156,9 +156,11 @@ class Site:
         with RegistryClient() as registries:
             store = self.store(registries)
             store.push(config, from_bytes(b"{}", config))
-            for payload, signature in signed:
+            for payload in dict.fromkeys(payload for payload, _ in signed):
                 layer = Descriptor.of(payload, SIMPLE)
                 store.push(layer, from_bytes(payload, layer))
+            for payload, signature in signed:
+                layer = Descriptor.of(payload, SIMPLE)
                 text = base64.b64encode(signature).decode()
                 layers.append(
                     {**layer.to_json(), "annotations": {SIGNATURE: text}}
@@ -223,7 +225,7 @@ class Site:
                     signature_policy=str(policy),
                 )
             ).push_image(PushRequest(image=name or self.name))
-        except errors.CopyError as error:
+        except (errors.CopyError, errors.InvalidFile) as error:
             with pytest.raises(errors.NotFound):
                 ImageServeTree(str(tree)).store(NAME).resolve("1")
             return str(error)
@@ -231,6 +233,10 @@ class Site:
         shutil.rmtree(tree)
         self.accepted = row.accepted
         return ""
+
+    def forget(self) -> None:
+        """Have nothing of what was accepted before."""
+        shutil.rmtree(self.home / "state", ignore_errors=True)
 
     def policy(self, document: object) -> Path:
         path = self.home / "policy.json"
@@ -820,7 +826,7 @@ def test_registries_d_is_read_first(
     directory = site.home / ".config/containers/registries.d"
     before = site.registry.requests(".")
     for text, reason in (
-        ("docker: [", "not YAML"),
+        ("docker: [", "invalid YAML"),
         ("docker: {x: {lookaside: 1}}", "docker.x.lookaside: not a str"),
         ("default-docker: {}", "configures it, too"),
     ):

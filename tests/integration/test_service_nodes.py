@@ -72,7 +72,11 @@ def upgrade(nodes: Nodes, directory: Path, image: str) -> tuple[int, str]:
                 *("-e", "batch=2", "-e", json.dumps(more)),
             ],
             cwd=directory,
-            env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
+            env={
+                **os.environ,
+                "PATH": f"{programs}:{os.environ['PATH']}",
+                "PWD": str(directory),
+            },
             capture_output=True,
             text=True,
             check=False,

@@ -24,6 +24,7 @@ from imageprep_client.service.owners import (
     TargetContainer,
     same_target,
 )
+from imageprep_client.service.reverting import named
 from imageprep_client.service.swapping import (
     ServiceSwap,
     SwapOutcome,
@@ -140,6 +141,9 @@ class RunningServices:
         :returns: the services that were put right.
         """
         containers = self._podman.containers()
+        trials = [one.id for one in containers if holding.is_trial(one)]
+        if trials:
+            self._podman.discard(*trials)
         kept = (one.name for one in holding.half_holders(containers))
         removed = self._swapper.remove_leftovers(containers, {*names, *kept})
         for name in removed:
@@ -242,7 +246,8 @@ class RunningServices:
             with self._partial(change):
                 self._wait_for(service, policy.healthy_deadline)
                 self.changes.append(change)
-                self._start(service, current, pulled.get(service.name))
+                with named(service.name):
+                    self._start(service, current, pulled.get(service.name))
                 self._watch(service, policy)
             self.changes[-1] = dataclasses.replace(
                 change, outcome=SwapOutcome.DONE
@@ -324,7 +329,8 @@ class RunningServices:
             self.changes.append(change)
             if runs:
                 with self._partial(change):
-                    owners[name].stop(current)
+                    with named(name):
+                        owners[name].stop(current)
                 self.changes[-1] = dataclasses.replace(
                     change, outcome=SwapOutcome.DONE
                 )

@@ -328,9 +328,8 @@ class RunningServices:
             )
             self.changes.append(change)
             if runs:
-                with self._partial(change):
-                    with named(name):
-                        owners[name].stop(current)
+                with self._partial(change), named(name):
+                    owners[name].stop(current)
                 self.changes[-1] = dataclasses.replace(
                     change, outcome=SwapOutcome.DONE
                 )

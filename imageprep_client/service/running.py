@@ -207,11 +207,13 @@ class RunningServices:
         """
         services = applied.declaration.select(names)
         found = self._podman.inspected(list(applied.declaration.services))
-        # No registry is needed for a container that exists.
+        # No registry is needed for a container that exists, or that its unit
+        # makes.
         absent = [
             self._prepare(applied, one, None)
             for one in services
             if one.name not in found
+            and not self._owner(one.name, None).declares_options
         ]
         for service in services:
             current = found.get(service.name)
@@ -220,11 +222,9 @@ class RunningServices:
         pulled = {one.service.name: one for one in self._pulled(absent)}
         for service in services:
             current = found.get(service.name)
-            digest = (
-                current.digest
-                if current
-                else pulled[service.name].image.digest
-            )
+            prepared = pulled.get(service.name)
+            digest = current.digest if current else ""
+            digest = prepared.image.digest if prepared else digest
             if current and current.is_alive and current.state == "running":
                 self.changes.append(
                     ServiceChange(
@@ -239,7 +239,7 @@ class RunningServices:
             change = ServiceChange(
                 service=service.name,
                 action="start",
-                reason="did not run" if current else "was absent",
+                reason="was absent" if prepared else "did not run",
                 new_digest=digest,
                 outcome=SwapOutcome.FAILED,
             )
@@ -247,7 +247,7 @@ class RunningServices:
                 self._wait_for(service, policy.healthy_deadline)
                 self.changes.append(change)
                 with named(service.name):
-                    self._start(service, current, pulled.get(service.name))
+                    self._start(service, current, prepared)
                 self._watch(service, policy)
             self.changes[-1] = dataclasses.replace(
                 change, outcome=SwapOutcome.DONE
@@ -261,11 +261,12 @@ class RunningServices:
         prepared: PreparedService | None,
     ) -> None:
         owner = self._owner(service.name, current)
+        if prepared:
+            owner.replace(None, prepared.target)
+            return
         if current:
             owner.stop(current)
-            owner.start(service.name)
-        elif prepared:
-            owner.replace(None, prepared.target)
+        owner.start(service.name)
 
     def _watch(self, service: Service, policy: SwapPolicy) -> None:
         reason = probing.HealthWatch(

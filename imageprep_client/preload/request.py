@@ -56,6 +56,8 @@ class NodeState(enum.StrEnum):
     PRESENT = "present"
     FAILED = "failed"
     UNREACHABLE = "unreachable"
+    #: Its program pulls.
+    PULLING = "pulling"
     #: A plan: it would be filled.
     PLANNED = "planned"
     #: Its site could not be filled.

@@ -1,8 +1,8 @@
 """Have the images of a job in the local storage of podman.
 
-It runs on a node, and needs podman, Python 3.6 and the standard library. Each
-line that it prints is a JSON object: one about what is missing, then one for
-each image.
+It runs on a node beside ``pacing.py``, and needs podman, Python 3.6 and the
+standard library. Each line that it prints is a JSON object: one about what is
+missing, then one for each image.
 """
 
 import contextlib
@@ -10,9 +10,14 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.request
+
+import pacing
 
 #: Attempts for an image, and seconds before the second one.
 ATTEMPTS, PAUSE = 3, 1.0
@@ -21,6 +26,9 @@ ATTEMPTS, PAUSE = 3, 1.0
 BATCH = 8
 #: Images in a row that fail for want of a connection before the rest is left.
 UNREACHED = 2
+#: Seconds between two connections that see whether the registry is there, and
+#: for one of them; so many in a row may fail.
+WATCH, MISSED = 5, 3
 #: The disk must have this multiple of the missing bytes: layers are unpacked.
 ROOM = 2
 #: Messages of errors that another attempt does not change.
@@ -54,10 +62,11 @@ def say(**line):
     sys.stdout.flush()
 
 
-def podman(words, timeout, environment=None):
+def podman(words, timeout, environment=None, watch=None):
     """The output of a podman command.
 
-    It is ended with all that it started when it takes longer.
+    It is ended with all that it started when it takes longer, or a registry
+    that is watched is gone.
     """
     try:
         process = subprocess.Popen(
@@ -69,18 +78,31 @@ def podman(words, timeout, environment=None):
         )
     except OSError as error:
         raise Failed("podman: %s" % error.strerror.lower()) from error
-    try:
-        out, told = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        for number in [*children(process.pid), process.pid]:
-            os.kill(number, signal.SIGKILL)
-        process.communicate()
-        raise Failed("took longer than %d seconds" % timeout) from None
+    end = time.time() + timeout
+    while True:
+        try:
+            out, told = process.communicate(timeout=WATCH)
+            break
+        except subprocess.TimeoutExpired:
+            reason = watch.lost if watch else ""
+            if time.time() > end:
+                reason = "took longer than %d seconds" % timeout
+            if reason:
+                kill(process)
+                raise Failed(reason) from None
     if process.returncode:
         lines = told.decode("utf-8", "replace").strip().splitlines()
         reason = lines[-1] if lines else "status %d" % process.returncode
         raise Failed(reason[:1000])
     return out.decode("utf-8", "replace")
+
+
+def kill(process):
+    """End a process, and all that it started."""
+    for number in [*children(process.pid), process.pid]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
+    process.communicate()
 
 
 def children(parent):
@@ -95,6 +117,53 @@ def children(parent):
         if int(stat.rpartition(")")[2].split()[1]) == parent:
             found += [int(name), *children(int(name))]
     return found
+
+
+class Watch:
+    """Sees whether a registry takes connections.
+
+    ``lost`` is why it is given up, or empty. What runs through a proxy of the
+    site's is not watched.
+    """
+
+    def __init__(self, registry):
+        self.lost = ""
+        self.registry = registry
+        self.ended = threading.Event()
+        host, _, port = registry.rpartition(":")
+        self.address = (host.strip("[]"), int(port)) if host else None
+        self.thread = threading.Thread(target=self.run, daemon=True)
+
+    def __enter__(self):
+        if self.address and not self.is_proxied():
+            self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+
+    def is_proxied(self):
+        """Whether the environment has a proxy for the registry."""
+        host = self.address[0]
+        return bool(
+            urllib.request.getproxies_environment()
+        ) and not urllib.request.proxy_bypass_environment(host)
+
+    def run(self):
+        """Connect now and then, until the end."""
+        missed = 0
+        while missed < MISSED and not self.ended.wait(WATCH):
+            try:
+                socket.create_connection(self.address, WATCH).close()
+                missed = 0
+            except OSError as error:
+                missed += 1
+                reason = error.strerror or str(error)
+        if missed:
+            self.lost = "%s takes no connections: %s" % (
+                self.registry,
+                reason.lower(),
+            )
 
 
 class Storage:
@@ -153,6 +222,8 @@ class Pull:
         self.job = job
         self.directory = directory
         self.storage = Storage(job["timeout"])
+        self.watch = Watch(job["registry"])
+        self.environment = dict(os.environ)
         self.unreached = 0
         self.failed = False
         self.blobs = {}
@@ -164,35 +235,52 @@ class Pull:
         images = self.job["images"]
         there = self.storage.images()
         lacking = [i for i in images if i["digest"] not in there]
+        untagged = [
+            image
+            for image in images
+            if image["digest"] in there
+            and not named(image, there[image["digest"]])
+        ]
         needed = free = 0
         if lacking:
             self.blobs, free, root = self.storage.missing(lacking)
             needed = sum(self.blobs.values())
-        say(missing=needed, free=free, lacking=len(lacking))
-        if self.job["only_look"]:
-            return 0
+        say(
+            missing=needed,
+            free=free,
+            lacking=len(lacking),
+            untagged=len(untagged),
+        )
         if needed * ROOM > free:
             sys.stderr.write(
                 "%s: %d bytes free, and %d images of %d bytes need twice"
                 " as much\n" % (root, free, len(lacking), needed)
             )
             return 1
+        if self.job["only_look"]:
+            return 0
         words = self.files()
         for image in images:
             if image["digest"] in there:
                 self.name(image, there[image["digest"]])
-        self.began = time.time()
-        count = 1 if self.job["rate"] else BATCH
-        for first in range(0, len(lacking), count):
-            self.batch(lacking[first : first + count], words)
-            self.pace(lacking[first : first + count])
         if lacking:
+            with self.watch:
+                self.pull_all(lacking, words)
             self.verify(images)
         return 1 if self.failed else 0
+
+    def pull_all(self, images, words):
+        """Pull images that are missing."""
+        self.began = time.time()
+        for first in range(0, len(images), BATCH):
+            self.batch(images[first : first + BATCH], words)
+            self.pace(images[first : first + BATCH])
 
     def files(self):
         """Write the files that podman needs; returns its options."""
         words = ["pull", "--quiet"]
+        if self.job["rate"]:
+            self.environment.update(pacing.Proxy(self.job["rate"]).variables)
         for name, option in (
             ("auth.json", "--authfile"),
             ("registries.conf", None),
@@ -203,6 +291,8 @@ class Pull:
                 write(path, text)
                 if option:
                     words += [option, path]
+                else:
+                    self.environment["CONTAINERS_REGISTRIES_CONF"] = path
         if self.job["files"].get("ca.crt"):
             certificates = os.path.join(self.directory, "certs")
             os.mkdir(certificates, 0o700)
@@ -229,7 +319,10 @@ class Pull:
                 self.bring(image, words)
 
     def pace(self, images):
-        """Pause until what came is what the rate lets come."""
+        """Pause until what came is what the rate lets come.
+
+        Programs use no proxy for a registry on their own host.
+        """
         for image in images:
             for digest, _ in image["blobs"]:
                 self.taken += self.blobs.pop(digest, 0)
@@ -239,8 +332,8 @@ class Pull:
 
     def bring(self, image, words):
         """Pull one image by its digest, and tag it."""
-        if self.unreached >= UNREACHED:
-            say(image=image["name"], outcome="left")
+        if self.unreached >= UNREACHED or self.watch.lost:
+            say(image=image["name"], outcome="left", error=self.watch.lost)
             self.failed = True
             return
         began = time.time()
@@ -270,11 +363,8 @@ class Pull:
 
     def podman(self, words, images):
         """Run podman with the files of the job."""
-        environment = dict(os.environ)
-        if self.job["files"].get("registries.conf"):
-            path = os.path.join(self.directory, "registries.conf")
-            environment["CONTAINERS_REGISTRIES_CONF"] = path
-        return podman(words, self.job["timeout"] * images, environment)
+        timeout = self.job["timeout"] * images
+        return podman(words, timeout, self.environment, self.watch)
 
     def pull(self, image, words):
         """Pull one image; returns its identifier."""
@@ -285,7 +375,8 @@ class Pull:
             except Failed as error:
                 told = str(error).lower()
                 permanent = any(text in told for text in PERMANENT)
-                if permanent or attempt == ATTEMPTS - 1:
+                last = attempt == ATTEMPTS - 1
+                if permanent or last or self.watch.lost:
                     raise
                 time.sleep(pause)
                 pause *= 3
@@ -303,8 +394,8 @@ class Pull:
 
     def name(self, image, there):
         """Tag an image that is in the storage."""
-        identifier, names = there
-        if image["name"] in names or "@" in image["name"]:
+        identifier = there[0]
+        if named(image, there):
             say(image=image["name"], outcome="present")
             return
         try:
@@ -319,16 +410,18 @@ class Pull:
         there = self.storage.images()
         for image in images:
             entry = there.get(image["digest"])
-            named = entry and (
-                "@" in image["name"] or image["name"] in entry[1]
-            )
-            if not named:
+            if not entry or not named(image, entry):
                 say(
                     image=image["name"],
                     outcome="failed",
                     error="not in the storage after all",
                 )
                 self.failed = True
+
+
+def named(image, there):
+    """Whether an image of the storage has the name that it is to have."""
+    return "@" in image["name"] or image["name"] in there[1]
 
 
 def write(path, text):

@@ -6,8 +6,10 @@ missing, then one for each image.
 """
 
 import contextlib
+import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 import urllib.request
 
 import pacing
@@ -29,6 +32,9 @@ UNREACHED = 2
 #: Seconds between two connections that see whether the registry is there, and
 #: for one of them; so many in a row may fail.
 WATCH, MISSED = 5, 3
+#: Seconds that a service of podman may take to start and to answer; without
+#: requests it ends.
+START, IDLE = 10, "--time=60"
 #: The disk must have this multiple of the missing bytes: layers are unpacked.
 ROOM = 2
 #: Messages of errors that another attempt does not change.
@@ -63,7 +69,7 @@ def say(**line):
 
 
 def podman(words, timeout, environment=None, watch=None):
-    """The output of a podman command.
+    """The output of a podman command, and its log.
 
     It is ended with all that it started when it takes longer, or a registry
     that is watched is gone.
@@ -92,9 +98,10 @@ def podman(words, timeout, environment=None, watch=None):
                 raise Failed(reason) from None
     if process.returncode:
         lines = told.decode("utf-8", "replace").strip().splitlines()
+        lines = [line for line in lines if not line.startswith("time=")]
         reason = lines[-1] if lines else "status %d" % process.returncode
         raise Failed(reason[:1000])
-    return out.decode("utf-8", "replace")
+    return out.decode("utf-8", "replace"), told.decode("utf-8", "replace")
 
 
 def kill(process):
@@ -171,11 +178,13 @@ class Storage:
 
     def __init__(self, timeout):
         self.timeout = timeout
+        self.root = self.driver = ""
 
     def images(self):
         """Tags and identifier of the images by their digests."""
         found = {}
-        text = podman(["images", "--format", "json"], self.timeout)
+        words = ["--log-level=debug", "images", "--format", "json"]
+        text, log = podman(words, self.timeout)
         for image in json.loads(text or "[]"):
             digests = [
                 name.rpartition("@")[2]
@@ -185,6 +194,12 @@ class Storage:
             for digest in {*digests, image.get("Digest", "")}:
                 entry = found.setdefault(digest, [image["Id"], set()])
                 entry[1].update(names)
+        # `podman info` takes longer than all else, as it asks the package
+        # manager for versions.
+        told = re.search(r'"Using graph root ([^"\\]+)"', log)
+        self.root = told.group(1) if told else ""
+        told = re.search(r'"Using graph driver (\w+)"', log)
+        self.driver = told.group(1) if told else ""
         return found
 
     def missing(self, images):
@@ -193,10 +208,13 @@ class Storage:
 
         Layers that other images brought are there already.
         """
-        store = json.loads(podman(["info", "--format", "json"], self.timeout))
-        root = store["store"]["graphRoot"]
-        driver = store["store"]["graphDriverName"]
-        path = os.path.join(root, driver + "-layers", "layers.json")
+        if not self.root or not self.driver:
+            text, _ = podman(["info", "--format", "json"], self.timeout)
+            store = json.loads(text)["store"]
+            self.root = store["graphRoot"]
+            self.driver = store["graphDriverName"]
+        root = self.root
+        path = os.path.join(root, self.driver + "-layers", "layers.json")
         there = set()
         try:
             with open(path) as stream:
@@ -215,6 +233,67 @@ class Storage:
         return blobs, disk.f_bavail * disk.f_frsize, root
 
 
+class Tags:
+    """Gives images names, by a service of podman where that can be.
+
+    A process for each name would take as long as a sixth of a small image.
+    """
+
+    def __init__(self, directory, timeout):
+        self.path = os.path.join(directory, "service")
+        self.timeout = timeout
+        self.process = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process:
+            kill(self.process)
+
+    def add(self, identifier, name):
+        """Give an image a name."""
+        try:
+            self.start()
+            self.ask(identifier, name)
+        except (OSError, ValueError, http.client.HTTPException):
+            podman(["tag", identifier, name], self.timeout)
+
+    def start(self):
+        """Start the service, unless it runs; it ends when it is idle."""
+        if self.process and self.process.poll() is None:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+        self.process = subprocess.Popen(
+            ["podman", "system", "service", IDLE, "unix://" + self.path],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        end = time.time() + START
+        while time.time() < end and self.process.poll() is None:
+            if os.path.exists(self.path):
+                return
+            time.sleep(0.02)
+
+    def ask(self, identifier, name):
+        """Have the service give an image a name."""
+        repository, _, tag = name.rpartition(":")
+        query = urllib.parse.urlencode({"repo": repository, "tag": tag})
+        connection = http.client.HTTPConnection("node")
+        connection.sock = socket.socket(socket.AF_UNIX)
+        with contextlib.closing(connection):
+            connection.sock.settimeout(START)
+            connection.sock.connect(self.path)
+            connection.request(
+                "POST", "/v1.24/images/%s/tag?%s" % (identifier, query)
+            )
+            status = connection.getresponse().status
+        if status != 201:
+            raise ValueError("status %d" % status)
+
+
 class Pull:
     """Brings the images of a job."""
 
@@ -223,6 +302,7 @@ class Pull:
         self.directory = directory
         self.storage = Storage(job["timeout"])
         self.watch = Watch(job["registry"])
+        self.tags = Tags(directory, job["timeout"])
         self.environment = dict(os.environ)
         self.unreached = 0
         self.failed = False
@@ -260,13 +340,14 @@ class Pull:
         if self.job["only_look"]:
             return 0
         words = self.files()
-        for image in images:
-            if image["digest"] in there:
-                self.name(image, there[image["digest"]])
-        if lacking:
-            with self.watch:
-                self.pull_all(lacking, words)
-            self.verify(images)
+        with self.tags:
+            for image in images:
+                if image["digest"] in there:
+                    self.name(image, there[image["digest"]])
+            if lacking:
+                with self.watch:
+                    self.pull_all(lacking, words)
+                self.verify(images)
         return 1 if self.failed else 0
 
     def pull_all(self, images, words):
@@ -349,9 +430,7 @@ class Pull:
         """Give an image that was pulled the name that it is to have."""
         try:
             if "@" not in image["name"]:
-                podman(
-                    ["tag", identifier, image["name"]], self.storage.timeout
-                )
+                self.tags.add(identifier, image["name"])
         except Failed as error:
             self.fail(image, str(error), began)
         else:
@@ -364,7 +443,7 @@ class Pull:
     def podman(self, words, images):
         """Run podman with the files of the job."""
         timeout = self.job["timeout"] * images
-        return podman(words, timeout, self.environment, self.watch)
+        return podman(words, timeout, self.environment, self.watch)[0]
 
     def pull(self, image, words):
         """Pull one image; returns its identifier."""
@@ -399,7 +478,7 @@ class Pull:
             say(image=image["name"], outcome="present")
             return
         try:
-            podman(["tag", identifier, image["name"]], self.storage.timeout)
+            self.tags.add(identifier, image["name"])
         except Failed as error:
             self.fail(image, str(error), time.time())
         else:

@@ -158,7 +158,10 @@ def resolve(
     known: KnownContent,
     concurrency: int,
 ) -> tuple[dict[str, NodeImage], dict[str, errors.ImagePrepError]]:
-    """The images of all nodes by name, and the errors of the others."""
+    """The images of all nodes by name, and the errors of the others.
+
+    Images that the signature policy refuses are among the others.
+    """
     wanted = {str(one): one for node in nodes for one in node.images}
     images: dict[str, NodeImage] = {}
 
@@ -168,6 +171,9 @@ def resolve(
         root = nearest.resolve(store, reference.identifier)
         platform = graph.OnePlatform(graph.host_platform())
         found = graph.walk(store, root, platform, known=known)
+        admission = stores.admission(reference)
+        if admission is not None:
+            admission.admit(store, [m.descriptor for m in found.manifests])
         images[name] = NodeImage(
             reference,
             found.root.descriptor,

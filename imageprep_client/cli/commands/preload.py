@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from osc_lib.i18n import _
 
 from imageprep_client import errors, wording
-from imageprep_client.cli import base, columns, options, report
+from imageprep_client.cli import base, columns, nodes, options, report
 
 if TYPE_CHECKING:
     from imageprep_client.client.preload import (
-        NodeRow,
         Preloading,
         PreloadRequest,
         PreloadResult,
@@ -58,8 +57,8 @@ class _Preload(base.Lister):
 
         request = self._request(parsed_args)
         preloading = preload.Preloading(options.registry_options(parsed_args))
-        with self.observing() as observer:
-            told = _Told(observer.note)
+        shown = nodes.Nodes(lambda line: observer.note(line))
+        with self.observing(shown.table) as observer:
             if _names_deployment(parsed_args):
                 preloading, request = self._of_deployment(
                     parsed_args, preloading, request, observer
@@ -67,7 +66,7 @@ class _Preload(base.Lister):
             result = preloading.preload(
                 request,
                 observer=observer,
-                on_node=told.node,
+                on_node=shown.note,
                 dry_run=self.dry_run,
             )
         self.report = preload.report_fields(result, dry_run=self.dry_run)
@@ -221,21 +220,6 @@ def _names_deployment(parsed_args: argparse.Namespace) -> bool:
         or parsed_args.plan
         or parsed_args.plan_dir
     )
-
-
-class _Told:
-    """A line for each node that is done."""
-
-    def __init__(self, tell: Any) -> None:
-        self._tell = tell
-
-    def node(self, row: NodeRow) -> None:
-        """Tell of a node that is done."""
-        if row.state == "left" and not row.error:
-            return
-        told = f"{row.host}: {row.state}, {row.in_place} of {row.images}"
-        reason = f": {row.error}" if row.error else ""
-        self._tell(f"{told} images in {row.seconds:.0f} s{reason}")
 
 
 def _table(

@@ -27,7 +27,7 @@ from imageprep_client.host import processes
 _GRACE = 1.5
 #: Seconds between two looks at programs, within bounds: this multiple of what
 #: a look takes, and this part of the time since a program started or ended.
-PERIOD, _MULTIPLE, _PART = (1.0, 10.0), 5.0, 0.2
+PERIOD, _MULTIPLE, _PART = (1.0, 10.0), 5.0, 0.1
 #: Seconds that one host may take to start a program, and to be looked at.
 _START_TIMEOUT, LOOK_TIMEOUT = 60, 20
 #: Looks in a row that may fail before a host is given up; the second one does
@@ -35,6 +35,8 @@ _START_TIMEOUT, LOOK_TIMEOUT = 60, 20
 LOOKS = 2
 _FORKS = 50
 _LOOK, _START = "look at the program", "start the program"
+#: Characters of what a program says about its failure.
+_REASON = 1000
 #: Lines that commands print beside those of a program.
 _BEGIN, _END, _RUNNING, _ENDED = "@begin", "@end", "@running", "@ended"
 _PYTHON = (
@@ -347,7 +349,7 @@ class _Jobs:
             self._finish(running, HostState.OK, "")
             return
         else:
-            reason = str(end.get("said") or "") or (
+            reason = str(end.get("said") or "")[:_REASON] or (
                 f"the program ended with status {end.get('status')}"
             )
         self._finish(running, HostState.FAILED, reason)

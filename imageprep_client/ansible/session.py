@@ -26,6 +26,8 @@ from imageprep_client.host import processes
 #: Seconds that ansible may take for a round beside its commands: it reads
 #: the inventory in the first one.
 _GRACE = 300.0
+#: Seconds between two looks at the process.
+_PERIOD = 2.0
 #: Characters of a line of the log.
 _LINE = 4096
 
@@ -123,20 +125,22 @@ class Session:
         self._send(json.dumps(document) + "\n")
         turns = math.ceil(len(commands) / self._forks)
         end = time.monotonic() + turns * timeout + _GRACE
-        while True:
+        while time.monotonic() < end:
             try:
-                event = self._events.get(timeout=end - time.monotonic())
-            except (queue.Empty, ValueError):
-                self.end()
-                break
+                event = self._events.get(timeout=_PERIOD)
+            except queue.Empty:
+                # Its workers may live on, and keep the pipes open.
+                if self._process and self._process.poll() is None:
+                    continue
+                event = None
             if event is None:
-                # It has ended by itself; its log says why.
-                self.end()
                 break
             if not event:
-                break
+                return events.result(complete=True)
             events.take(event)
-        return events.result(complete=True)
+        # It took too long, or has ended by itself; its log says why.
+        self.end()
+        return events.result(complete=False)
 
     def end(self) -> None:
         """End the process, and all that it has started."""

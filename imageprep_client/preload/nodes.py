@@ -33,6 +33,8 @@ _FAILED = (NodeState.FAILED, NodeState.UNREACHABLE)
 #: Characters of what a node says about an image, and the largest number that
 #: it may give.
 _REASON, _MOST = 1000, 1 << 62
+#: What a node says when it was looked at.
+_NUMBERS = ("lacking", "untagged", "missing", "free")
 
 
 def run(
@@ -237,6 +239,7 @@ class _Progress(JobObserver):
             }
             for node in nodes
         }
+        self._looked: set[str] = set()
         self.lacking: set[str] = set()
         self.rows = {
             node.host: NodeRow(
@@ -260,9 +263,11 @@ class _Progress(JobObserver):
     def line(self, job: HostJob, line: Mapping[str, Any]) -> None:
         row = self.rows[job.host]
         if self._looks:
-            lacking = _number(line, "lacking")
-            untagged = _number(line, "untagged")
-            missing, free = _number(line, "missing"), _number(line, "free")
+            numbers = [line.get(key) for key in _NUMBERS]
+            if not all(map(_is_number, numbers)):
+                return
+            lacking, untagged, missing, free = (int(n or 0) for n in numbers)
+            self._looked.add(job.host)
             if lacking + untagged:
                 self.lacking.add(job.host)
             there = max(0, len(self._waiting[job.host]) - lacking - untagged)
@@ -270,7 +275,7 @@ class _Progress(JobObserver):
                 row, missing=missing, free=free, in_place=there
             )
         else:
-            name, outcome = line.get("image"), line.get("outcome")
+            name, outcome = str(line.get("image")), str(line.get("outcome"))
             if name not in self._waiting[job.host]:
                 if "lacking" in line:
                     # The images that are there are told one by one.
@@ -282,7 +287,7 @@ class _Progress(JobObserver):
                 row = dataclasses.replace(row, in_place=row.in_place + 1)
             else:
                 reason = str(line.get("error") or "left, as others failed")
-                failures = {**row.failures, str(name): reason[:_REASON]}
+                failures = {**row.failures, name: reason[:_REASON]}
                 row = dataclasses.replace(row, failures=failures)
         self._set(row)
 
@@ -292,6 +297,9 @@ class _Progress(JobObserver):
         if row.failures:
             error = next(iter(row.failures.values()))
         if self._looks:
+            if state is NodeState.DONE and job.host not in self._looked:
+                state = NodeState.FAILED
+                error = "the node does not say what it lacks"
             if state in _FAILED:
                 self.lacking.discard(job.host)
             elif job.host not in self.lacking:
@@ -318,10 +326,7 @@ class _Progress(JobObserver):
         self._on_node(row)
 
 
-def _number(line: Mapping[str, Any], key: str) -> int:
-    """A number that a node gives; 0 for what is none."""
-    value = line.get(key)
+def _is_number(value: Any) -> bool:
+    """Whether a value is a count or a size."""
     # True is a number, too.
-    if type(value) is int and 0 <= value <= _MOST:
-        return value
-    return 0
+    return type(value) is int and 0 <= value <= _MOST

@@ -168,7 +168,7 @@ class PreloadRun(_Preload):
     The registries of sites are filled first: each blob is read from its
     source once. Then each node pulls what it lacks by digest, from its site
     or from the registries in the names, and tags it with the name that the
-    deployment uses. One ansible task starts a program on a node, whatever
+    deployment uses. One command starts a program on a node, whatever
     the number of images. A node whose disk has less than twice the missing
     bytes pulls nothing. A site or a node that fails does not hold up the
     others, and the next call does what is missing.
@@ -366,9 +366,8 @@ def _add_nodes(parser: argparse.ArgumentParser) -> None:
         type=options.positive,
         default=0,
         help=_(
-            "MiB a second that the nodes of a registry take together, on"
-            " average: each node of the window has an equal share, and pauses"
-            " between images"
+            "MiB a second that the nodes of a registry take together, at most:"
+            " those that pull at once have equal shares"
         ),
     )
     parser.add_argument(

@@ -33,7 +33,7 @@ _LINE = 4096
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class HostCommand:
+class ShellCommand:
     """A command for the shell of a host.
 
     :ivar command: ``{python}`` in it is the interpreter that the inventory
@@ -88,7 +88,7 @@ class Session:
 
     def run(
         self,
-        commands: Mapping[str, HostCommand],
+        commands: Mapping[str, ShellCommand],
         *,
         name: str,
         timeout: int,

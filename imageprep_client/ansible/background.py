@@ -20,7 +20,7 @@ from typing import Any
 
 from imageprep_client.ansible import configuration
 from imageprep_client.ansible.events import Event, HostState
-from imageprep_client.ansible.session import ShellCommand, Session
+from imageprep_client.ansible.session import HostShell, Session
 from imageprep_client.host import processes
 
 #: Seconds that a program may take to be reported by the task that starts it.
@@ -231,7 +231,7 @@ class _Jobs:
     def _look(self, session: Session, looks: Sequence[_Running]) -> None:
         """Read the lines of programs that run."""
         commands = {
-            r.job.host: ShellCommand("/bin/sh", [_script(r, "tail")])
+            r.job.host: HostShell("/bin/sh", [_script(r, "tail")])
             for r in looks
         }
         self._round(session, looks, commands, _LOOK, LOOK_TIMEOUT)
@@ -245,7 +245,7 @@ class _Jobs:
             # The output of a hidden task is not known here.
             grace = 0.0 if is_secret else _GRACE
             commands = {
-                start.job.host: ShellCommand(
+                start.job.host: HostShell(
                     f"/bin/sh -c {shlex.quote(_PYTHON)}",
                     [
                         f"{launch}\n",
@@ -266,7 +266,7 @@ class _Jobs:
         self,
         session: Session,
         jobs: Sequence[_Running],
-        commands: Mapping[str, ShellCommand],
+        commands: Mapping[str, HostShell],
         name: str,
         timeout: int,
         *,
@@ -368,7 +368,7 @@ class _Jobs:
         running = list(self._running.values())
         session.run(
             {
-                r.job.host: ShellCommand("/bin/sh", [_script(r, "kill")])
+                r.job.host: HostShell("/bin/sh", [_script(r, "kill")])
                 for r in running
             },
             name="end the program",

@@ -33,7 +33,7 @@ _LINE = 4096
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ShellCommand:
+class HostShell:
     """A command for the shell of a host.
 
     :ivar command: ``{python}`` in it is the interpreter that the inventory
@@ -88,7 +88,7 @@ class Session:
 
     def run(
         self,
-        commands: Mapping[str, ShellCommand],
+        commands: Mapping[str, HostShell],
         *,
         name: str,
         timeout: int,

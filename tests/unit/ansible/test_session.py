@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from imageprep_client.ansible import Event, HostState
-from imageprep_client.ansible.session import ShellCommand, Session
+from imageprep_client.ansible.session import HostShell, Session
 
 #: Takes the place of ssh: notes its arguments, and runs the command here.
 _SSH = """\
@@ -56,7 +56,7 @@ def session(inventory: str) -> Iterator[Session]:
 
 
 def run(
-    session: Session, hosts: dict[str, ShellCommand]
+    session: Session, hosts: dict[str, HostShell]
 ) -> tuple[dict[str, str], dict[str, tuple[HostState, str]]]:
     """The answers, and the failures, of one round."""
     answers: dict[str, str] = {}
@@ -79,8 +79,8 @@ def test_rounds_of_one_process(session: Session, tmp_path: Path) -> None:
     """
     words = "'\"\\ {{ 1 + 1 }} é"
     commands = {
-        "here": ShellCommand("cat", [words, "second"]),
-        "infra1-with-dashes": ShellCommand("cat", [words]),
+        "here": HostShell("cat", [words, "second"]),
+        "infra1-with-dashes": HostShell("cat", [words]),
     }
     first, failures = run(session, commands)
     assert first == {"here": f"{words}second", "infra1-with-dashes": words}
@@ -91,7 +91,7 @@ def test_rounds_of_one_process(session: Session, tmp_path: Path) -> None:
     assert 'User="stack"' in log
     assert "192.0.2.7" in log
     assert words not in log
-    second, _ = run(session, {"here": ShellCommand("cat", ["again"])})
+    second, _ = run(session, {"here": HostShell("cat", ["again"])})
     assert second == {"here": "again"}
     assert session._process.pid == process
 
@@ -99,9 +99,9 @@ def test_rounds_of_one_process(session: Session, tmp_path: Path) -> None:
 def test_failures(session: Session) -> None:
     """Each failure is one host's, with one line that says why."""
     commands = {
-        "here": ShellCommand("echo no such thing >&2; exit 3", []),
-        "gone": ShellCommand("true", []),
-        "odd": ShellCommand("cat", ["a", "b"], has_environment=True),
+        "here": HostShell("echo no such thing >&2; exit 3", []),
+        "gone": HostShell("true", []),
+        "odd": HostShell("cat", ["a", "b"], has_environment=True),
     }
     answers, failures = run(session, commands)
     assert not answers
@@ -113,7 +113,7 @@ def test_failures(session: Session) -> None:
 
 def test_interpreter_of_the_inventory(session: Session) -> None:
     """A command has the interpreter that the inventory names."""
-    command = ShellCommand("echo python {python}", [])
+    command = HostShell("echo python {python}", [])
     answers, _ = run(session, {"here": command, "other-python": command})
     assert answers["here"].split() == ["python"]
     assert answers["other-python"].split() == ["python", sys.executable]
@@ -122,8 +122,8 @@ def test_interpreter_of_the_inventory(session: Session) -> None:
 def test_endless_answer(session: Session) -> None:
     """A host that answers without end fails alone."""
     commands = {
-        "here": ShellCommand("head -c 5000000 /dev/zero | tr '\\0' x", []),
-        "other-python": ShellCommand("cat", ["fine"]),
+        "here": HostShell("head -c 5000000 /dev/zero | tr '\\0' x", []),
+        "other-python": HostShell("cat", ["fine"]),
     }
     answers, failures = run(session, commands)
     assert answers == {"other-python": "fine"}
@@ -132,13 +132,13 @@ def test_endless_answer(session: Session) -> None:
 
 def test_process_that_dies(session: Session) -> None:
     """A round whose process dies fails, and the next one has a new one."""
-    run(session, {"here": ShellCommand("cat", [""])})
+    run(session, {"here": HostShell("cat", [""])})
     process = session._process.pid
-    kill = ShellCommand(f"kill -KILL {process}; sleep 60", [])
+    kill = HostShell(f"kill -KILL {process}; sleep 60", [])
     answers, failures = run(session, {"here": kill})
     assert not answers
     assert failures["here"][0] is HostState.UNFINISHED
-    answers, _ = run(session, {"here": ShellCommand("cat", ["new"])})
+    answers, _ = run(session, {"here": HostShell("cat", ["new"])})
     assert answers == {"here": "new"}
 
 
@@ -154,10 +154,10 @@ def test_nothing_is_left(inventory: str) -> None:
 
     def work() -> None:
         with Session(inventory, forks=1) as session:
-            run(session, {"here": ShellCommand("cat", [""])})
+            run(session, {"here": HostShell("cat", [""])})
             processes.append(session._process.pid)
             signal.setitimer(signal.ITIMER_REAL, 1.0)
-            run(session, {"here": ShellCommand("sleep 600", [])})
+            run(session, {"here": HostShell("sleep 600", [])})
 
     before = signal.signal(signal.SIGALRM, interrupt)
     try:

@@ -231,7 +231,7 @@ class _Progress(JobObserver):
         self._only_look = only_look
         self._looks = True
         self._began = time.monotonic()
-        self._waiting = {
+        self._needed = {
             node.host: {
                 images[name].name
                 for name in map(str, node.images)
@@ -239,6 +239,7 @@ class _Progress(JobObserver):
             }
             for node in nodes
         }
+        self._placed = {node.host: set[str]() for node in nodes}
         self._looked: set[str] = set()
         self.lacking: set[str] = set()
         self.rows = {
@@ -270,25 +271,29 @@ class _Progress(JobObserver):
             self._looked.add(job.host)
             if lacking + untagged:
                 self.lacking.add(job.host)
-            there = max(0, len(self._waiting[job.host]) - lacking - untagged)
+            there = max(0, len(self._needed[job.host]) - lacking - untagged)
             row = dataclasses.replace(
                 row, missing=missing, free=free, in_place=there
             )
         else:
             name, outcome = str(line.get("image")), str(line.get("outcome"))
-            if name not in self._waiting[job.host]:
+            placed = self._placed[job.host]
+            if name not in self._needed[job.host]:
                 if "lacking" in line:
                     # The images that are there are told one by one.
                     row = dataclasses.replace(row, in_place=0)
                     self._set(row)
                 return
             if outcome in _IN_PLACE:
-                self._waiting[job.host].discard(name)
-                row = dataclasses.replace(row, in_place=row.in_place + 1)
+                placed.add(name)
+                row = dataclasses.replace(row, in_place=len(placed))
             else:
+                placed.discard(name)
                 reason = str(line.get("error") or "left, as others failed")
                 failures = {**row.failures, name: reason[:_REASON]}
-                row = dataclasses.replace(row, failures=failures)
+                row = dataclasses.replace(
+                    row, failures=failures, in_place=len(placed)
+                )
         self._set(row)
 
     def ended(self, job: HostJob, result: JobResult) -> None:
@@ -308,10 +313,12 @@ class _Progress(JobObserver):
                 state = NodeState.PLANNED
             else:
                 return
-        elif state is NodeState.DONE and self._waiting[job.host]:
-            name = min(self._waiting[job.host])
-            state = NodeState.FAILED
-            error = error or f"{name}: the node says nothing about it"
+        elif state is NodeState.DONE:
+            silent = self._needed[job.host] - self._placed[job.host]
+            if silent:
+                state = NodeState.FAILED
+                told = f"{min(silent)}: the node says nothing about it"
+                error = error or told
         self._set(
             dataclasses.replace(
                 row,

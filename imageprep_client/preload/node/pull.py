@@ -306,6 +306,7 @@ class Pull:
         self.environment = dict(os.environ)
         self.unreached = 0
         self.failed = False
+        self.pulled = []
         self.blobs = {}
         self.began = time.time()
         self.taken = 0
@@ -347,7 +348,7 @@ class Pull:
             if lacking:
                 with self.watch:
                     self.pull_all(lacking, words)
-                self.verify(images)
+                self.verify()
         return 1 if self.failed else 0
 
     def pull_all(self, images, words):
@@ -434,6 +435,7 @@ class Pull:
         except Failed as error:
             self.fail(image, str(error), began)
         else:
+            self.pulled.append(image)
             say(
                 image=image["name"],
                 outcome="pulled",
@@ -484,10 +486,10 @@ class Pull:
         else:
             say(image=image["name"], outcome="tagged")
 
-    def verify(self, images):
+    def verify(self):
         """See that the storage has what was pulled, by name and digest."""
         there = self.storage.images()
-        for image in images:
+        for image in self.pulled:
             entry = there.get(image["digest"])
             if not entry or not named(image, entry):
                 say(

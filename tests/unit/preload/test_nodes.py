@@ -123,7 +123,7 @@ def test_numbers_that_are_none(value: object) -> None:
     [
         [],
         [pulled(_NAMES[0])] * 3,
-        [pulled(_NAMES[0]), pulled(_NAMES[1]), pulled("example.com/other:1")],
+        [*map(pulled, [*_NAMES[:2], "example.com/other:1"])],
         [{"image": _NAMES, "outcome": "pulled"}],
         [{"image": {"a": 1}, "outcome": []}],
     ],
@@ -136,6 +136,16 @@ def test_node_that_claims_success(lines: list[dict[str, Any]]) -> None:
     assert row.state is NodeState.FAILED
     assert row.in_place < 3
     assert "the node says nothing about it" in row.error
+
+
+def test_image_that_is_gone_after_all() -> None:
+    """A failure that is told after a success counts."""
+    progress = Progress()
+    progress.look(lacking=3)
+    gone = {"image": _NAMES[1], "outcome": "failed", "error": "gone"}
+    row = progress.pull(*map(pulled, _NAMES), gone)
+    assert (row.state, row.in_place) == (NodeState.FAILED, 2)
+    assert row.error == "gone"
 
 
 def test_long_reason() -> None:

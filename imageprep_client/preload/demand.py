@@ -160,7 +160,7 @@ def resolve(
 ) -> tuple[dict[str, NodeImage], dict[str, errors.ImagePrepError]]:
     """The images of all nodes by name, and the errors of the others.
 
-    Images that the signature policy refuses are among the others.
+    Those that the signature policy does not accept are among the others.
     """
     wanted = {str(one): one for node in nodes for one in node.images}
     images: dict[str, NodeImage] = {}
@@ -173,7 +173,8 @@ def resolve(
         found = graph.walk(store, root, platform, known=known)
         admission = stores.admission(reference)
         if admission is not None:
-            admission.admit(store, [m.descriptor for m in found.manifests])
+            # It holds for all sites and nodes: they get this digest.
+            admission.admit(store, [found.root.descriptor])
         images[name] = NodeImage(
             reference,
             found.root.descriptor,

@@ -120,29 +120,11 @@ class _Preload(base.Lister):
         """The request with the images of a deployment."""
         from imageprep_client.client import images, preload
 
-        plan = None
-        if parsed_args.plan or parsed_args.plan_dir:
-            from imageprep_client.client import cloud, plans
-
-            plan = plans.open_plan(
-                parsed_args.plan,
-                directory=parsed_args.plan_dir,
-                connect=lambda: cloud.connect(self),
-            )
         return preloading.of_deployment(
             request,
-            images.PrepareRequest(
-                environment_files=parsed_args.environment_files,
-                environment_directories=[
-                    *images.environment_directories(),
-                    *parsed_args.environment_directories,
-                ],
-                roles_files=parsed_args.roles_files,
-                release=parsed_args.release,
-                template_file=parsed_args.template_file,
-            ),
+            images.PrepareRequest(**options.deployment(parsed_args)),
             groups=preload.pairs("--group", parsed_args.groups),
-            plan=plan,
+            plan=options.plan(self, parsed_args),
             observer=observer,
         )
 
@@ -294,22 +276,13 @@ def _add_demand(parser: argparse.ArgumentParser) -> None:
         help=_("Host pattern of ansible that selects some of the hosts"),
     )
     options.add_deployment_options(parser)
-    plan = parser.add_mutually_exclusive_group()
-    plan.add_argument(
-        "--plan",
-        metavar="<name>",
-        default=None,
-        help=_(
+    options.add_plan_options(
+        parser,
+        _(
             "Deployment plan in the cloud's object store whose environments"
             " and roles are read before the other files. Only with this"
             " option authentication is needed"
         ),
-    )
-    plan.add_argument(
-        "--plan-dir",
-        metavar="<directory>",
-        default=None,
-        help=_("The same for a plan in a directory"),
     )
     parser.add_argument(
         "--group",

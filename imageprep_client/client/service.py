@@ -346,7 +346,9 @@ class _Registries:
         admission = self._stores.admission(reference)
         if admission is not None:
             store = self._stores.source(reference)
-            admission.admit(store, _for_this_host(store, reference, digest))
+            # As podman does when it pulls: of an index this host's image.
+            *_, image = _for_this_host(store, reference, digest)
+            admission.admit(store, [image])
 
     def pull_options(self, reference: Reference) -> PullOptions:
         insecure = self._stores.insecure([reference.registry])

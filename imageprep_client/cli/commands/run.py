@@ -47,7 +47,7 @@ class Run(base.Lister):
             else None,
             carry=parsed_args.carry,
             part_size=parsed_args.split_size << 20,
-            since=parsed_args.since,
+            since=tuple(parsed_args.since),
             dry_run=parsed_args.dry_run,
             also_to=parsed_args.also_to,
             pin_digests=parsed_args.pin_digests,
@@ -259,9 +259,17 @@ def _add_carrying(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--since",
         metavar="<file>",
+<<<<<<< HEAD
         help="With --carry: leave out the layers that the site has already,"
         " according to an archive carried there before or to the --report of"
         " a run there",
+=======
+        action="append",
+        default=[],
+        help="With --carry: leave out the layers that the site has, by an"
+        " archive that was carried there before or by the --report of a"
+        " run there (repeatable)",
+>>>>>>> main
     )
     parser.add_argument(
         "--split-size",

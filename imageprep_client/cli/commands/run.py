@@ -259,17 +259,11 @@ def _add_carrying(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--since",
         metavar="<file>",
-<<<<<<< HEAD
-        help="With --carry: leave out the layers that the site has already,"
-        " according to an archive carried there before or to the --report of"
-        " a run there",
-=======
         action="append",
         default=[],
-        help="With --carry: leave out the layers that the site has, by an"
-        " archive that was carried there before or by the --report of a"
-        " run there (repeatable)",
->>>>>>> main
+        help="With --carry: leave out the layers that the site has already,"
+        " according to an archive carried there before or to the --report of"
+        " a run there (repeatable)",
     )
     parser.add_argument(
         "--split-size",

@@ -275,8 +275,11 @@ class _Jobs:
         if not jobs:
             return
         waiting = {running.job.host: running for running in jobs}
+        silent: set[str] = set()
 
         def note(event: Event) -> None:
+            if event.result.get("timedout"):
+                silent.add(event.host)
             if not event.ok:
                 return
             if "stdout" in event.result:
@@ -303,6 +306,9 @@ class _Jobs:
             reason = result.reason
             if outcome.failure is not None:
                 reason = outcome.failure.message
+            if host in silent:
+                state = HostState.UNREACHABLE
+                reason = f"no answer within {timeout} seconds"
             self._miss(running, state, reason)
 
     def _take(self, running: _Running, answer: str) -> None:

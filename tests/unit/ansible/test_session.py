@@ -14,7 +14,8 @@ import yaml
 from imageprep_client.ansible import Event, HostState
 from imageprep_client.ansible.session import HostShell, Session
 
-#: Takes the place of ssh: notes its arguments, and runs the command here.
+#: Takes the place of ssh and of sudo: notes its arguments, and runs the
+#: command here.
 _SSH = """\
 #!/bin/sh
 echo "$@" >> {log}
@@ -28,6 +29,9 @@ def inventory(tmp_path: Path) -> str:
     ssh = tmp_path / "ssh"
     ssh.write_text(_SSH.format(log=tmp_path / "ssh.log"))
     ssh.chmod(0o755)
+    sudo = tmp_path / "sudo"
+    sudo.write_text(_SSH.format(log=tmp_path / "sudo.log"))
+    sudo.chmod(0o755)
     local = {"ansible_connection": "local"}
     hosts = {
         "here": local,
@@ -38,6 +42,12 @@ def inventory(tmp_path: Path) -> str:
             "ansible_ssh_executable": str(ssh),
         },
         "gone": {"ansible_host": "127.0.0.1", "ansible_port": 1},
+        "root": {
+            **local,
+            "ansible_become": True,
+            "ansible_become_user": "stack",
+            "ansible_become_exe": str(sudo),
+        },
         "odd": {**local, "image_prepare_environment": "no map"},
         "other-python": {
             **local,
@@ -81,9 +91,15 @@ def test_rounds_of_one_process(session: Session, tmp_path: Path) -> None:
     commands = {
         "here": HostShell("cat", [words, "second"]),
         "infra1-with-dashes": HostShell("cat", [words]),
+        "root": HostShell("cat", [words]),
     }
     first, failures = run(session, commands)
-    assert first == {"here": f"{words}second", "infra1-with-dashes": words}
+    assert first == {
+        "here": f"{words}second",
+        "infra1-with-dashes": words,
+        "root": words,
+    }
+    assert "-u stack" in (tmp_path / "sudo.log").read_text()
     assert not failures
     process = session._process.pid
     log = (tmp_path / "ssh.log").read_text()

@@ -50,6 +50,8 @@ RULES: dict[str, tuple[str, ...]] = {
         "subprocess",
         "yaml",
     ),
+    # It is a program that ansible is a part of.
+    "ansible.driver": ("ansible", "resource"),
     # It runs on nodes, which have the standard library alone.
     "ansible.node": ("subprocess",),
     "cloud": (
@@ -101,7 +103,13 @@ RULES: dict[str, tuple[str, ...]] = {
         "stores.base",
         "stores.verify",
     ),
-    "trust.lookaside": ("trust.scopes", "errors", "host", "oci", "yaml"),
+    "trust.lookaside": (
+        "trust.scopes",
+        "errors",
+        "heat.document",
+        "host",
+        "oci",
+    ),
     "trust.sigstore": (
         "trust.fields",
         "trust.payload",
@@ -240,7 +248,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "stores.base",
         "transfer",
     ),
-    "preload.node": ("subprocess",),
+    "preload.node": ("pacing", "subprocess"),
     "client": (
         "trust",
         "ansible",

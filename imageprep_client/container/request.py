@@ -126,7 +126,6 @@ class Row:
     def of(
         cls, result: CopyResult, *, image: str, source: str, destination: str
     ) -> Self:
-        """The row of one copy."""
         return cls(
             image=image,
             source=source,

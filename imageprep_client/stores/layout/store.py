@@ -185,7 +185,6 @@ class LayoutStore:
         return name if exists else None
 
     def tags(self) -> Iterator[str]:
-        """All tags, sorted."""
         return iter(self._index().tags())
 
     def referrers(self, subject: Descriptor) -> Sequence[Descriptor]:

@@ -111,16 +111,9 @@ def services() -> Iterator[openstack_services.Services]:
 
 
 @pytest.fixture
-def local_storage(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[LocalStorage]:
+def local_storage(tmp_path: pathlib.Path) -> Iterator[LocalStorage]:
     """Local storage of the test's own; see tests/local_storage.py."""
-    directory = tmp_path / "local-storage"
-    with local_storages.local_storage(directory) as storage:
-        for name, value in storage.environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.delenv("STORAGE_DRIVER", raising=False)
-        monkeypatch.setattr(tempfile, "tempdir", None)
+    with local_storages.local_storage(tmp_path / "local-storage") as storage:
         yield storage
 
 
@@ -129,16 +122,8 @@ def podman_site(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[PodmanHost]:
     """Podman of a test module's own; see tests/podman_host.py."""
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        podman_hosts.podman_host(tmp_path_factory.mktemp("podman")) as host,
-    ):
-        for name, value in host.environment.items():
-            patch.setenv(name, value)
-        patch.delenv("STORAGE_DRIVER", raising=False)
-        patch.setattr(tempfile, "tempdir", None)
+    with podman_hosts.podman_host(tmp_path_factory.mktemp("podman")) as host:
         yield host
-        host.clear()
 
 
 @pytest.fixture

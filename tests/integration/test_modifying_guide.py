@@ -49,12 +49,9 @@ def content(
     """What a registry keeps of the images."""
     directory = tmp_path_factory.mktemp("content")
     with (
-        pytest.MonkeyPatch.context() as patch,
         local_storages.local_storage(directory / "storage") as storage,
         docker_registry(directory) as registry,
     ):
-        for key, value in storage.environment.items():
-            patch.setenv(key, value)
         publish(storage, registry, rpm_images.dnf(storage), *IMAGES)
     return directory / "data"
 

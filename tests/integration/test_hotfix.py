@@ -61,6 +61,13 @@ class Package(rpm_packages.Package):
 SHELL = Package(name="shell", more=("Provides: /bin/sh",))
 #: The version 1.1 whose scriptlet never ends.
 ENDLESS = Package(version="1.1", post="sleep 100000")
+#: One with all that packages may have.
+ODD = Package(
+    version="0.9",
+    requires=("api(demo) >= 2", "/usr/share/c/version"),
+    more=("Epoch: 1",),
+    post="exit 3",
+)
 
 
 class Site:
@@ -177,23 +184,23 @@ def prepared(directory: Path, images: RpmImages) -> Iterator[Hotfixed]:
         yield Hotfixed(directory, storage, images)
 
 
+@pytest.fixture(scope="class")
+def fixed(
+    tmp_path_factory: pytest.TempPathFactory,
+    rpm_images: RpmImages,
+) -> Iterator[Hotfixed]:
+    """An image that got a newer version of its package."""
+    directory = tmp_path_factory.mktemp("fixed")
+    with prepared(directory, rpm_images) as site:
+        site.build(NEW)
+        (site.openstack.home / "fix.yaml").write_text("# mine\n")
+        more = ("--output-env-file", "fix.yaml", "--release", "stein")
+        site.hotfix(site.words(*more, "--registry-url", "u:8787/site"))
+        yield site
+
+
 class TestOneImage:
     """An image and a package."""
-
-    @pytest.fixture(scope="class")
-    def fixed(
-        self,
-        tmp_path_factory: pytest.TempPathFactory,
-        rpm_images: RpmImages,
-    ) -> Iterator[Hotfixed]:
-        """An image that got a newer version of its package."""
-        directory = tmp_path_factory.mktemp("fixed")
-        with prepared(directory, rpm_images) as site:
-            site.build(NEW)
-            (site.openstack.home / "fix.yaml").write_text("# mine\n")
-            more = ("--output-env-file", "fix.yaml", "--release", "stein")
-            site.hotfix(site.words(*more, "--registry-url", "u:8787/site"))
-            yield site
 
     def test_result(self, fixed: Hotfixed) -> None:
         """A new image has the new version, and the row says so."""
@@ -240,7 +247,6 @@ class TestOneImage:
             f"buildah inspect --type image {NEW_IMAGE}",
             f"image-prepare push --local --registry-url u:8787/site"
             f" {NEW_IMAGE}",
-            f"DockerKeystoneImage: {pushed}",
             f"podman ps --filter ancestor={pushed}",
             "rpm -q keystone-demo",
             "-e fix.yaml",
@@ -262,73 +268,66 @@ class TestOneImage:
         assert (home / "fix.yaml.backup").read_text() == "# mine\n"
 
 
+@pytest.fixture(scope="class")
+def odd(
+    tmp_path_factory: pytest.TempPathFactory,
+    rpm_images: RpmImages,
+) -> Iterator[Hotfixed]:
+    """An image of another name that got these packages."""
+    directory = tmp_path_factory.mktemp("odd")
+    with prepared(directory, rpm_images) as site:
+        provider = Package(name="b", more=("Provides: api(demo) = 2",))
+        others = [Package(name=name) for name in ("c", "other")]
+        site.build(SHELL, ODD, provider, *others)
+        site.buildah.tag(site.image, "localhost/ns/mine:1")
+        words = site.words(image="localhost/ns/mine:1")[:-2]
+        site.hotfix((*words, "--output-env-file", "fix.yaml"))
+        (site.result,) = (
+            name for name in site.storage.names() if "mine:1-" in name
+        )
+        yield site
+
+
 class TestOddPackages:
     """An image and packages with all that packages may have."""
 
-    PACKAGE = Package(
-        version="0.9",
-        requires=("api(demo) >= 2", "/usr/share/c/version"),
-        more=("Epoch: 1",),
-        post="exit 3",
-    )
-
-    @pytest.fixture(scope="class")
-    def fixed(
-        self,
-        tmp_path_factory: pytest.TempPathFactory,
-        rpm_images: RpmImages,
-    ) -> Iterator[Hotfixed]:
-        """An image of another name that got these packages."""
-        directory = tmp_path_factory.mktemp("odd")
-        with prepared(directory, rpm_images) as site:
-            provider = Package(name="b", more=("Provides: api(demo) = 2",))
-            others = [Package(name=name) for name in ("c", "other")]
-            site.build(SHELL, self.PACKAGE, provider, *others)
-            site.buildah.tag(site.image, "localhost/ns/mine:1")
-            words = site.words(image="localhost/ns/mine:1")[:-2]
-            site.hotfix((*words, "--output-env-file", "fix.yaml"))
-            (site.result,) = (
-                name for name in site.storage.names() if "mine:1-" in name
-            )
-            yield site
-
-    def test_dependency_comes_along(self, fixed: Hotfixed) -> None:
+    def test_dependency_comes_along(self, odd: Hotfixed) -> None:
         """Of what the image has not only that is installed which it needs."""
-        (row,) = fixed.rows
+        (row,) = odd.rows
         assert [text for text in row["Packages"] if "shell" not in text] == [
             "b new: 1.0-1",
             "c new: 1.0-1",
             "keystone-demo 1.0-1 -> 1:0.9-1",
         ]
         assert "WARNING: other-1.0-1.noarch: was installed into no image" in (
-            fixed.stderr
+            odd.stderr
         )
-        assert len(fixed.installed(fixed.result, OLD.name, "b", "c")) == 3
-        with fixed.buildah.container(fixed.result) as container:
+        assert len(odd.installed(odd.result, OLD.name, "b", "c")) == 3
+        with odd.buildah.container(odd.result) as container:
             assert container.read("/usr/share/other/version") is None
 
-    def test_epoch(self, fixed: Hotfixed) -> None:
+    def test_epoch(self, odd: Hotfixed) -> None:
         """A lower version with a higher epoch is an update."""
-        assert fixed.installed(fixed.result) == [str(self.PACKAGE)]
+        assert odd.installed(odd.result) == [str(ODD)]
 
-    def test_failing_scriptlet(self, fixed: Hotfixed) -> None:
+    def test_failing_scriptlet(self, odd: Hotfixed) -> None:
         """What rpm warns of, and goes on, is told."""
         assert re.search(
             r"WARNING: \S+: .*%post.* scriptlet failed, exit status 3",
-            fixed.stderr,
+            odd.stderr,
         )
 
-    def test_default_tag(self, fixed: Hotfixed) -> None:
+    def test_default_tag(self, odd: Hotfixed) -> None:
         """Without --tag the new one is named for the time."""
-        assert re.fullmatch(r"localhost/ns/mine:1-hotfix-\d{14}", fixed.result)
+        assert re.fullmatch(r"localhost/ns/mine:1-hotfix-\d{14}", odd.result)
 
-    def test_image_without_parameters(self, fixed: Hotfixed) -> None:
+    def test_image_without_parameters(self, odd: Hotfixed) -> None:
         """An image that no parameter names is told, and no file written."""
         assert (
-            f"WARNING: {fixed.result}: no heat parameter of the"
-            " release names this image" in fixed.stderr
+            f"WARNING: {odd.result}: no heat parameter of the"
+            " release names this image" in odd.stderr
         )
-        assert not (fixed.openstack.home / "fix.yaml").exists()
+        assert not (odd.openstack.home / "fix.yaml").exists()
 
 
 class TestNothingDone:
@@ -500,11 +499,14 @@ class TestSeveralImages:
         """The set may have packages that only some of the images have."""
         nova = site.extend("localhost/ns/nova:1.0", Package(name="b"))
         site.build(NEW, Package(name="b", version="2.0"))
-        told = site.run("--image", nova, "-f", "json")
+        url = ("--registry-url", "u:8787")
+        told = site.run("--image", nova, "-f", "json", *url)
         assert [row["Packages"] for row in json.loads(told.stdout)] == [
             ["keystone-demo 1.0-1 -> 1.1-1"],
             ["b 1.0-1 -> 2.0-1", "keystone-demo 1.0-1 -> 1.1-1"],
         ]
+        parameter = "ContainerKeystoneImage: u:8787/ns/keystone:1.0-fix"
+        assert parameter in told.stderr
 
     def test_one_fails(self, site: Site) -> None:
         """The others are made, and named by the parameters; status 1."""

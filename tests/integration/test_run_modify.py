@@ -152,6 +152,27 @@ def gets(site: Site) -> list[str]:
     return [line.split()[1].rpartition("/")[2] for line in lines]
 
 
+@pytest.fixture(scope="class")
+def made(
+    tmp_path_factory: pytest.TempPathFactory,
+    rpm_images: RpmImages,
+    content: Path,
+) -> Iterator[Made]:
+    """A run that installs a package into an image of docker's types."""
+    directory = tmp_path_factory.mktemp("made")
+    with (
+        local_storages.local_storage(directory / "storage") as storage,
+        running_site(directory, storage, rpm_images, content) as site,
+    ):
+        base, local = rpm_images.base(storage), "localhost/docker:1"
+        storage.build(local, {f"/{KEYSTONE}": b"own"}, base=base)
+        site.publish(local, f"ns/{KEYSTONE}:1.0", docker=True)
+        storage.buildah.remove(base)
+        site.configure(site.entry(KEYSTONE, NOVA), hotfix(site, KEYSTONE))
+        result = site.run("--pin-digests")
+        yield Made(site, result, gets(site))
+
+
 class TestHotfix:
     """Images that get a package by the role of this project."""
 
@@ -180,27 +201,6 @@ class TestHotfix:
         assert site.leftovers() == []
         assert site.installed(f"fixes/{NOVA}:1.0-hotfix") == str(NEW)
         assert site.installed(f"ns/{KEYSTONE}:1.0") == str(OLD)
-
-    @pytest.fixture(scope="class")
-    def made(
-        self,
-        tmp_path_factory: pytest.TempPathFactory,
-        rpm_images: RpmImages,
-        content: Path,
-    ) -> Iterator[Made]:
-        """A run that installs a package into an image of docker's types."""
-        directory = tmp_path_factory.mktemp("made")
-        with (
-            local_storages.local_storage(directory / "storage") as storage,
-            running_site(directory, storage, rpm_images, content) as site,
-        ):
-            base, local = rpm_images.base(storage), "localhost/docker:1"
-            storage.build(local, {f"/{KEYSTONE}": b"own"}, base=base)
-            site.publish(local, f"ns/{KEYSTONE}:1.0", docker=True)
-            storage.buildah.remove(base)
-            site.configure(site.entry(KEYSTONE, NOVA), hotfix(site, KEYSTONE))
-            result = site.run("--pin-digests")
-            yield Made(site, result, gets(site))
 
     def test_layers_travel_once(self, made: Made) -> None:
         """Each leaves the source once, and is not packed anew."""

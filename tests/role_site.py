@@ -168,7 +168,7 @@ def changed(directory: Path, images: RpmImages) -> Iterator[Site]:
     """A site where all changes were made."""
     with (
         local_storages.local_storage(directory / "storage") as storage,
-        _served(directory) as url,
+        served(directory) as url,
     ):
         found = Site(storage, directory, url)
         _make_images(found, images)
@@ -259,7 +259,7 @@ def _make_directories(site: Site) -> None:
 
 
 @contextlib.contextmanager
-def _served(directory: Path) -> Iterator[str]:
+def served(directory: Path) -> Iterator[str]:
     """A directory at a URL."""
     handler = functools.partial(_Handler, directory=str(directory))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

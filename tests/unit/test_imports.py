@@ -51,6 +51,8 @@ RULES: dict[str, tuple[str, ...]] = {
         "subprocess",
         "yaml",
     ),
+    # It is a program that ansible is a part of.
+    "ansible.driver": ("ansible", "resource"),
     # It runs on nodes, which have the standard library alone.
     "ansible.node": ("subprocess",),
     "cloud": (
@@ -247,7 +249,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "stores.base",
         "transfer",
     ),
-    "preload.node": ("subprocess",),
+    "preload.node": ("pacing", "subprocess"),
     "client": (
         "trust",
         "ansible",

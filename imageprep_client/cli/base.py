@@ -12,7 +12,7 @@ import shlex
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from osc_lib.command import command
@@ -104,9 +104,14 @@ class Command(command.Command):
         return status
 
     @contextlib.contextmanager
-    def observing(self) -> Iterator[log.Work]:
-        """Progress of an action that changes something."""
-        with progress.Progress() as shown:
+    def observing(
+        self, details: Callable[[int, int], list[str]] | None = None
+    ) -> Iterator[log.Work]:
+        """Progress of an action that changes something.
+
+        :param details: see `progress.Progress`.
+        """
+        with progress.Progress(details=details) as shown:
             self.work = log.Work(shown)
             yield self.work
 

@@ -39,7 +39,10 @@ def site(
         docker_registry(directory / "destination") as destination,
     ):
         site = Site(home, source, destination, storage, rpm_images)
-        with_dnf = ("ns/openstack-{}", ("glance-api", "heat-api", "nova-api"))
+        with_dnf = (
+            "ns/openstack-{}",
+            ("glance-api", "placement-api", "nova-api"),
+        )
         others = ("ns/openstack-{}", ("keystone", "cinder-volume"))
         mine = ("mine/openstack-{}", ("nova-api",))
         for image, (pattern, names) in (
@@ -94,7 +97,7 @@ def _updates(site: Site, url: str) -> list[dict[str, Any]]:
         f"[updates]\nname=updates\nbaseurl={url}/updates\ngpgcheck=0\n"
     )
     entries = []
-    for image in ("glance-api", "heat-api"):
+    for image in ("glance-api", "placement-api"):
         cache = site.home / image
         cache.mkdir()
         (cache / "left.solv").touch()
@@ -120,7 +123,7 @@ def _dockerfile(site: Site) -> list[dict[str, Any]]:
     return documented(site, "driver.yaml")
 
 
-@pytest.mark.parametrize("name", ["glance-api", "heat-api"])
+@pytest.mark.parametrize("name", ["glance-api", "placement-api"])
 def test_updates(changed: Site, name: str) -> None:
     """Packages are updated in images, each entry with an empty cache."""
     image = f"ns/openstack-{name}:{TAG}-updated-1"

@@ -414,12 +414,12 @@ def test_payload_of_the_wrong_kind(site: Site, payload: bytes) -> None:
     assert not site.both(sigstore(site.public(key)))
 
 
-def test_a_thousand_signatures(site: Site) -> None:
+def test_many_signatures(site: Site) -> None:
     """One good signature among many is found."""
     key, second = KINDS["ecdsa"](), KINDS["ecdsa"]()
     payload = claim(site.name)
     bad = (payload, sign(second, payload))
-    site.attach(*([bad] * 999), (payload, sign(key, payload)))
+    site.attach(*([bad] * 99), (payload, sign(key, payload)))
     assert site.both(sigstore(site.public(key)))
 
 

@@ -17,7 +17,7 @@ from tests.servers import DockerRegistry
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses between attempts are short, but in commands that are processes."""
+    """Pauses between attempts are short in the process of the test."""
     pauses = types.SimpleNamespace(uniform=lambda low, high: low / 50)
     monkeypatch.setattr(retry, "random", pauses)
 

@@ -1,4 +1,4 @@
-"""What tests of modified images share: registries, storage, the program."""
+"""Registries, storage and the program for tests of modified images."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PARAMETERS = {
 
 @dataclasses.dataclass
 class Result:
-    """What a run gave."""
+    """The outcome of a run."""
 
     status: int
     stderr: str
@@ -158,7 +158,7 @@ class Site:
         return [line for line in found if "docker-registry" not in line]
 
     def leftovers(self) -> list[str]:
-        """What runs have left: containers, images, mounts, directories."""
+        """Leftovers of runs: containers, images, mounts, directories."""
         home = self.storage.directory / "images" / "imageprep"
         kept = [str(path) for path in home.glob("*")]
         images = [str(image) for image in self.storage.buildah.images()]
@@ -166,7 +166,7 @@ class Site:
         return [*kept, *images, *running, *self.storage.leftovers()]
 
     def installed(self, name: str, package: str = OLD.name) -> str:
-        """What rpm says in an image that is pulled from the destination."""
+        """The answer of rpm in an image pulled from the destination."""
         buildah = self.pull(name)
         with buildah.container("localhost/pulled:1") as container:
             told = container.run("rpm", "-q", package, user="root")

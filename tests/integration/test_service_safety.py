@@ -1,4 +1,4 @@
-"""What service commands refuse, and what they put right."""
+"""Refusals and repairs of service commands."""
 
 from __future__ import annotations
 

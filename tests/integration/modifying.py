@@ -22,6 +22,8 @@ from tests.servers import DockerRegistry
 
 KEYSTONE = "openstack-keystone"
 NOVA = "openstack-nova-api"
+#: Seconds that a run may take on a busy host.
+_PATIENCE = 280
 PROGRAM = Path(sys.executable).with_name("openstack")
 #: The key of the parameter of each image.
 PARAMETERS = {
@@ -112,7 +114,10 @@ class Site:
         for name in ("out.yaml", "report.json"):
             (self.home / name).unlink(missing_ok=True)
         process = self.start(*words)
-        _, stderr = process.communicate(timeout=110)
+        try:
+            _, stderr = process.communicate(timeout=_PATIENCE)
+        finally:
+            process.kill()
         assert process.returncode == status, stderr
         return Result(
             status,

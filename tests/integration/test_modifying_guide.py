@@ -21,6 +21,8 @@ from tests.servers import docker_registry
 
 GUIDE = Path(__file__).parents[2] / "doc/source/user/modifying.rst"
 TAG = "current-tripleo"
+# One run changes four images, and the images are large.
+pytestmark = pytest.mark.timeout(600)
 DRIVER = rpm_packages.Package(name="driver")
 _BLOCK = re.compile(r"code-block:: yaml\n\n   # (\S+)\n((?:   .*\n|\n)+)")
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import collections
+import concurrent.futures
 import contextlib
 import json
+import logging
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -177,10 +179,16 @@ def test_failures_are_of_one_node(site: Site) -> None:
     }
 
 
-def test_site_with_credentials(site: Site, tmp_path: Path) -> None:
+def test_site_with_credentials(
+    site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Nodes get credentials and authorities as files that end with the task,
-    and no message has them. The rate makes a node pause, also without a proxy.
+    and no message, log, word or environment of a process has them. The rate
+    makes a node pause, also without a proxy.
     """
+    caplog.set_level(logging.DEBUG)
+    processes = tmp_path / "processes"
+    site.nodes.once("e1", f"ps axwwe > {processes}")
     with servers.docker_registry(
         tmp_path / "tls", tls=True, user="me", password="Zz9Preload"
     ) as secure:
@@ -207,6 +215,20 @@ def test_site_with_credentials(site: Site, tmp_path: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             left += [path] if login in path.read_text() else []
     assert not left
+    seen = processes.read_text()
+    assert "--authfile" in seen
+    for text in (seen, caplog.text, str(row)):
+        assert "Zz9Preload" not in text
+        assert login not in text
+
+
+def test_two_at_once(site: Site) -> None:
+    """Two preloads of one node at the same time both end well."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        results = list(pool.map(lambda _: site.preload(hosts="e1"), range(2)))
+    good = {NodeState.DONE, NodeState.PRESENT}
+    assert all(set(states(one).values()) <= good for one in results), results
+    assert site.nodes.images("e1") == site.digests(2)
 
 
 def test_wrong_content_at_a_site(site: Site) -> None:

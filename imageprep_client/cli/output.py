@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from imageprep_client import errors, wording
 from imageprep_client.cli import columns
+from imageprep_client.observer import ImageOutcome
 
 if TYPE_CHECKING:
     from imageprep_client.client.images import Row
@@ -111,7 +112,8 @@ def summary(rows: Sequence[Row]) -> str:
     copied = sum(row.copied for row in rows)
     shared = sum(row.mounted + row.kept for row in rows)
     images = wording.counted(len(rows), "image")
-    return (
-        f"{images}: {counts or 'none'}; {wording.size(copied)} copied,"
-        f" {wording.size(shared)} already there or shared"
-    )
+    parts = [f"{images}: {counts or 'none'}; {wording.size(copied)} copied"]
+    # The size of an image that is present may not be known.
+    if shared or not outcomes[ImageOutcome.PRESENT]:
+        parts.append(f"{wording.size(shared)} already there or shared")
+    return ", ".join(parts)

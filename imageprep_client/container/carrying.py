@@ -110,8 +110,28 @@ class Carriage:
         for name in dict.fromkeys(str(item.source) for item in items):
             if by_name[name].outcome is ImageOutcome.COPIED:
                 self._sign(by_name[name])
-        rows = [copying.row(i, by_name[str(i.source)]) for i in items]
+        rows = [self._row(i, by_name[str(i.source)]) for i in items]
         return rows, [result.error for result in results if result.error]
+
+    def _row(self, item: WorkItem, result: CopyResult) -> Row:
+        """The row of an item, with the digest that the other site will have.
+
+        An index is carried for an image of which that site needs one platform.
+        """
+        row = copying.row(item, result)
+        platforms = self._copier.platforms(item)
+        one = isinstance(platforms, graph.OnePlatform)
+        if one and result.descriptor and not result.error:
+            content = graph.walk(
+                result.copy.source,
+                result.descriptor,
+                platforms,
+                known=self._known,
+            )
+            row = dataclasses.replace(
+                row, digest=content.root.descriptor.digest
+            )
+        return row
 
     def _copy(self, item: WorkItem) -> Copy:
         platforms = self._copier.platforms(item)

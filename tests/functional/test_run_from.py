@@ -16,8 +16,9 @@ from imageprep_client import errors
 from imageprep_client.heat.parameters import INSECURE_REGISTRIES
 from imageprep_client.stores import verify
 from imageprep_client.stores.base import ReadableStore
-from imageprep_client.testing import content, streams
+from imageprep_client.testing import content, images, streams
 from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.transfer import graph
 from tests.functional import base, deployment
 from tests.functional.deployment import LABELS, UNDERCLOUD, Deployment
 
@@ -248,6 +249,34 @@ def test_carry_and_results(site: Deployment) -> None:
 
     assert facts(site) == expected
     assert len(expected) == len(deployment.NAMES)
+
+
+@pytest.mark.parametrize("multi_arch", [None, True])
+def test_carry_an_index_by_digest(
+    openstack: base.OpenStack, multi_arch: bool | None
+) -> None:
+    """Of an index that is named by its digest, both sides report what the
+    site has: the image for this host, or with ``multi_arch`` the index.
+    """
+    platforms = (graph.host_platform(), images.ARM64, images.AMD64)
+    with deployment.deployed(
+        openstack, platforms=tuple(dict.fromkeys(platforms))
+    ) as site:
+        site.environment(
+            site.entry(
+                set=site.values(tag=f"17.1@{site.digest('keystone')}"),
+                includes=["keystone"],
+                multi_arch=multi_arch,
+            )
+        )
+        carry(site, "carried.tar", "--report", "report.json")
+        (expected,) = facts(site)
+
+        site.run(*TREE, *OUTPUT, "--from", "carried.tar")
+
+        assert facts(site) == [expected]
+        is_index = expected[-1] == site.digest("keystone")
+        assert is_index is bool(multi_arch)
 
 
 # --- the next release

@@ -41,6 +41,8 @@ _VERDICTS = frozenset(
     {"MANIFEST_BLOB_UNKNOWN", "MANIFEST_INVALID", "MANIFEST_UNVERIFIED"}
 )
 _REFUSED_LAYER = "URL on layer"
+#: Codes of access errors, which ECR Public sends with 400.
+_ACCESS_CODES = frozenset({"DENIED", "UNAUTHORIZED"})
 
 
 def from_response(
@@ -62,7 +64,7 @@ def from_response(
     )
     if status == 404:
         return errors.NotFound(message)
-    if status in (401, 403):
+    if status in (401, 403) or (status == 400 and code in _ACCESS_CODES):
         return errors.AccessDenied(message)
     if status == 429:
         return errors.TooManyRequests(

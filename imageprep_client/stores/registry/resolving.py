@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 from imageprep_client import errors
 from imageprep_client.http.transport import Response
@@ -39,11 +40,18 @@ class Resolver:
     def __init__(self, manifests: Recent, *, is_destination: bool) -> None:
         self._manifests = manifests
         self._is_destination = is_destination
-        # The sizes that only an answer to HEAD gave, by digest.
+        # The sizes of manifests that were not read, by digest.
         self._unread: dict[str, int] = {}
 
+    def note(self, descriptors: Iterable[Descriptor]) -> None:
+        """Note descriptors from a list, whose sizes may be wrong as well.
+
+        Google Artifact Registry lists wrong sizes of referrers.
+        """
+        self._unread |= {each.digest: each.size for each in descriptors}
+
     def corrected(self, descriptor: Descriptor, data: bytes) -> Descriptor:
-        """The descriptor, with the size of `data` if it had one from HEAD.
+        """The descriptor, with the size of `data` if its own may be wrong.
 
         Proxies and registries give wrong lengths in answers to HEAD. The size
         in an index stays as it is: `data` has to agree with it.

@@ -21,7 +21,7 @@ from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer
-from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.registry import Behaviour, RegistryServer
 
 MakeClient = Callable[..., RegistryClient]
 IMAGE = content.image("odd")
@@ -552,3 +552,45 @@ def test_refused_urls(
     with IMAGE.manifest.open() as stream, pytest.raises(errors.Refused):
         store.push_tagged(IMAGE.descriptor, stream, "1")
     assert len(server.requests("PUT", "/manifests/")) == 1
+
+
+# --- referrers, digests and locations that are a little off
+
+
+def test_bare_digests(filled: RegistryServer, client: RegistryClient) -> None:
+    """A digest without its algorithm is a SHA-256 digest."""
+    bare = IMAGE.descriptor.digest.removeprefix("sha256:")
+    headers = {"Docker-Content-Digest": bare}
+    filled.faults.add(Fault(headers=headers, times=None))
+    store = client.store(filled.host, "ns/name")
+    assert store.resolve("latest") == IMAGE.descriptor
+
+
+def test_tags_that_are_taken_for_digests(client: RegistryClient) -> None:
+    """GitLab answers the tag of a list of referrers with the image itself."""
+    behaviour = Behaviour(referrers=False)
+    index = content.index({"linux/amd64": IMAGE})
+    with RegistryServer(behaviour=behaviour) as server:
+        held = server.content.store("ns/name")
+        store_suite.store_all(held, index)
+        digest = index.descriptor.digest
+        held.tag(index.descriptor, digest.replace(":", "-"))
+        store = client.store(server.host, "ns/name")
+        assert store.referrers(index.descriptor) == []
+
+
+def test_wrong_sizes_of_referrers(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """A manifest that a list has with a wrong size is read all the same."""
+    artefact = content.artifact("signature", IMAGE.descriptor)
+    held = server.content.store("ns/name")
+    store_suite.store_all(held, IMAGE, artefact)
+    entry = {**artefact.descriptor.to_json(), "size": 5}
+    index = {"schemaVersion": 2, "manifests": [entry]}
+    server.faults.add(
+        Fault("GET", "/referrers/", body=json.dumps(index).encode())
+    )
+    store = client.store(server.host, "ns/name")
+    (found,) = store.referrers(IMAGE.descriptor)
+    assert store_suite.read(store, found) == artefact.manifest.data

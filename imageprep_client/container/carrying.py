@@ -92,7 +92,7 @@ class Carriage:
         """
         if self._carrying.since:
             self._leave_out(self._carrying.since)
-        copies: dict[tuple[str, str], Copy] = {}
+        copies: dict[tuple[str, str | None], Copy] = {}
         # The copy of an image for all platforms serves for one, too.
         for item in sorted(items, key=lambda item: not item.multi_arch):
             copy = self._copy(item)

@@ -58,7 +58,7 @@ class Copy:
 
     :ivar name: the image as the user calls it, for errors and progress.
     :ivar reference: the tag or digest in the source.
-    :ivar tag: the tag at the destination.
+    :ivar tag: the tag at the destination; None: it is copied without one.
     :ivar platforms: what is taken of an index.
     :ivar referrers: what happens to artefacts that are attached to it.
     :ivar nondistributable: whether non-distributable layers with URLs are
@@ -73,7 +73,7 @@ class Copy:
     source: base.ReadableStore
     reference: str
     destination: base.Store
-    tag: str
+    tag: str | None
     platforms: graphs.Platforms = graphs.ALL_PLATFORMS
     referrers: ReferrersPolicy = ReferrersPolicy.LEAVE
     nondistributable: bool = False
@@ -170,7 +170,8 @@ class ImageCopy:
     @property
     def key(self) -> str:
         """The whole name at the destination."""
-        return f"{self.registry}/{self.repository}:{self.copy.tag}"
+        name = self.copy.tag or self.copy.reference
+        return f"{self.registry}/{self.repository}:{name}"
 
     def finish(self, outcome: ImageOutcome) -> None:
         """Note that the destination has the image."""

@@ -344,7 +344,7 @@ class _Transfer:
         if image.root is None or image.graph is None:
             return
         destination, tag = image.copy.destination, image.copy.tag
-        if pushes_tagged := _tags_on_push(image):
+        if tag is not None and (pushes_tagged := _tags_on_push(image)):
             root = image.graph.root
             with self._pushing(image, root, image.graph):
                 pushes_tagged.push_tagged(root.descriptor, _content(root), tag)
@@ -355,8 +355,9 @@ class _Transfer:
                 for own in artefact.tags:
                     with self._pushing(image, root, artefact.graph):
                         destination.tag(root.descriptor, own)
-            with image.blame("tag", "destination"):
-                destination.tag(image.root, tag)
+            if tag is not None:
+                with image.blame("tag", "destination"):
+                    destination.tag(image.root, tag)
         image.finish(ImageOutcome.COPIED)
         self._observer.image_finished(image.copy.name, ImageOutcome.COPIED)
 
@@ -381,7 +382,9 @@ def _tags_on_push(image: ImageCopy) -> base.PushesTagged | None:
 
     Artefacts of the image have to come between the two.
     """
-    return None if image.attached else image.powers.pushes_tagged
+    if image.attached or image.copy.tag is None:
+        return None
+    return image.powers.pushes_tagged
 
 
 def _failed(copy: Copy, cause: errors.ImagePrepError) -> CopyResult:

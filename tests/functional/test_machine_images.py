@@ -10,7 +10,16 @@ from tests.functional import base
 
 @pytest.mark.parametrize(
     "command",
-    ["archive", "export", "import", "list", "preload", "publish", "show"],
+    [
+        "archive",
+        "cache",
+        "export",
+        "import",
+        "list",
+        "preload",
+        "publish",
+        "show",
+    ],
 )
 def test_help(openstack: base.OpenStack, golden: Golden, command: str) -> None:
     """The help of each command is as it was looked at."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from osc_lib.i18n import _
 
 from imageprep_client import errors, wording
-from imageprep_client.cli import base, confirmation, options
+from imageprep_client.cli import base, confirmation, options, report
 
 if TYPE_CHECKING:
     from imageprep_client.client.machine_changes import (
@@ -141,6 +141,7 @@ class MachineReplace(base.Lister):
         )
         options.add_registry_options(parser)
         options.add_policy_option(parser)
+        report.add_option(parser)
         return parser
 
     def take_action(
@@ -167,6 +168,12 @@ class MachineReplace(base.Lister):
                 options.registry_options(parsed_args),
                 observer,
                 max_size=parsed_args.max_size << 30,
+                is_needed=lambda digest: (
+                    not (
+                        parsed_args.skip_present
+                        and machine_changes.have(roots, digest)
+                    )
+                ),
             ) as source,
         ):
             outcomes = list(
@@ -182,6 +189,11 @@ class MachineReplace(base.Lister):
                     skip_present=parsed_args.skip_present,
                 )
             )
+        self.report = {
+            "source": source.name,
+            "digest": source.digest,
+            "machines": [_reported(one) for one in outcomes],
+        }
         failures = [one.failure for one in outcomes if one.failure]
         if failures and len(outcomes) == 1:
             raise failures[0]
@@ -202,6 +214,18 @@ class MachineReplace(base.Lister):
 def _count(text: str) -> int:
     """A number from 0 on, for argparse."""
     return 0 if text == "0" else options.positive(text)
+
+
+def _reported(outcome: ReplaceOutcome) -> Mapping[str, Any]:
+    """One machine in a report: its row, and the figures in full."""
+    keys = ("name", "state", "outage", "carried", "kept", "detail")
+    fields = dict(zip(keys, _row(outcome), strict=True))
+    replaced = outcome.replaced
+    return {
+        **fields,
+        "added": replaced.swap.added if replaced else None,
+        "carried_size": replaced.carried_size if replaced else 0,
+    }
 
 
 def _row(outcome: ReplaceOutcome) -> Sequence[Any]:
@@ -239,6 +263,7 @@ class MachineRollback(base.ShowOne):
             ),
         )
         add_wait_options(parser)
+        report.add_option(parser)
         return parser
 
     def take_action(
@@ -257,6 +282,7 @@ class MachineRollback(base.ShowOne):
             "kept": str(swap.archived or ""),
             "outage": swap.outage,
         }
+        self.report = fields
         self.summary = f"{root.name}: {version} is put back, {outage(swap)},"
         self.next_step = "rollback again to undo it"
         return tuple(fields), tuple(fields.values())
@@ -282,6 +308,7 @@ class MachineDelete(base.Command):
             help=_("Kept version to delete, in place of the machine"),
         )
         confirmation.add_option(parser)
+        report.add_option(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
@@ -296,6 +323,7 @@ class MachineDelete(base.Command):
             confirmation.ask(f"Delete {what}", what)
         with self.observing() as observer:
             machine_changes.changes(root, observer).delete(parsed_args.version)
+        self.report = {"name": root.name, "version": parsed_args.version}
         self.summary = f"{what}: deleted"
         return 0
 
@@ -331,6 +359,7 @@ class MachineClone(base.Lister):
             default=None,
             help=_("Declaration that the settings of each are written from"),
         )
+        report.add_option(parser)
         return parser
 
     def take_action(
@@ -353,6 +382,11 @@ class MachineClone(base.Lister):
                 f"{len(rows)} of {len(parsed_args.names)} clones made",
                 [error],
             )
+        keys = ("name", "method", "path")
+        self.report = {
+            "base": root.name,
+            "clones": [dict(zip(keys, row, strict=True)) for row in rows],
+        }
         count = wording.counted(len(rows), "clone")
         self.summary = f"{root.name}: {count} made"
         return self.columns, rows

@@ -1,4 +1,4 @@
-"""``image-prepare machine export``, ``import`` and ``publish``."""
+"""``image-prepare machine export``, ``import``, ``cache``, ``publish``."""
 
 from __future__ import annotations
 
@@ -235,6 +235,61 @@ class MachineImport(base.ShowOne):
             f"{imported.root.name}: {wording.size(unpacked.size)} imported to"
             f" {imported.root.path}, verified by {imported.verified_by},"
         )
+        return tuple(fields), tuple(fields.values())
+
+
+class MachineCache(base.ShowOne):
+    """Let LXC make new containers of an image.
+
+    The cache of the template download of lxc-create gets the image as its
+    base for the image's distribution, release and architecture:
+    /var/cache/lxc/download/debian/12/amd64/default, for example. Below
+    $LXC_CACHE_PATH it is where that is set, as for LXC. The source is
+    verified and judged as for machine import. Each new container has an
+    identity of its own.
+
+    Exit status: 0 when the cache has the image, 2 when it is as it was.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--from",
+            metavar="<source>",
+            required=True,
+            dest="source",
+            help=_("Image or archive to take"),
+        )
+        options.add_verification_options(parser)
+        options.add_registry_options(parser)
+        options.add_policy_option(parser)
+        report.add_option(parser)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Sequence[Any]]:
+        from imageprep_client.client import machine_images
+
+        with self.observing() as observer:
+            cached, is_present = machine_images.fill_cache(
+                parsed_args.source,
+                options.verification(parsed_args),
+                options.registry_options(parsed_args),
+                observer,
+                max_size=parsed_args.max_size << 30,
+                declared=options.privileged(parsed_args),
+            )
+        state = "present" if is_present else "filled"
+        fields = {
+            "source": parsed_args.source,
+            "digest": cached.digest,
+            "state": state,
+            "path": str(cached.path),
+            "size": columns.Size(cached.size),
+        }
+        self.report = {**fields, "size": cached.size}
+        self.summary = f"{cached.path}: {state},"
         return tuple(fields), tuple(fields.values())
 
 

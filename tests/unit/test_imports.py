@@ -275,7 +275,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "cliff",
         "osc_lib",
     ),
-    "cli.progress": ("errors", "observer", "wording", "rich"),
+    "cli.progress": ("cli.log", "errors", "observer", "wording", "rich"),
     "cli.log": ("errors", "host", "observer", "oci"),
     "cli.report": ("errors", "host", "osc_lib"),
     "plugin": ("osc_lib.utils",),

@@ -53,7 +53,7 @@ def opened(request: PrepareRequest) -> Iterator[Carrying | None]:
         )
     archive = NewArchive(request.carry, part_size=request.part_size)
     with contextlib.closing(archive):
-        report = ""
+        report = None
         if request.since and _is_report(request.since):
             report = request.since
         elif request.since:

@@ -83,7 +83,7 @@ class Stores:
         return self._registries.store(reference.registry, reference.repository)
 
     def admission(
-        self, reference: Reference, *, local: str = ""
+        self, reference: Reference, *, local: str | None = None
     ) -> Admits | None:
         """The check whether an image may be copied; None: it may.
 

@@ -53,11 +53,11 @@ class CarriedArchive(Protocol):
 class Carrying:
     """Where the images of a run are carried.
 
-    :ivar since: the report of a run at the other site; empty: there is none.
+    :ivar since: the report of a run at the other site, or None.
     """
 
     archive: CarriedArchive
-    since: str = ""
+    since: str | None = None
 
 
 class Carriage:

@@ -61,14 +61,10 @@ class Copying:
         return dataclasses.replace(
             self.read(
                 item,
-                self._stores.destination(
-                    item.push_destination, item.repository
-                ),
+                self._stores.destination(*item.stored_in),
             ),
             descriptor=descriptor or self.known(item.read_from),
-            current=self._tags.known(
-                item.push_destination, item.repository, item.tag
-            ),
+            current=self._tags.known(*item.stored_in, item.tag),
             timeout=self._request.image_timeout,
         )
 
@@ -101,9 +97,7 @@ class Copying:
 
     def in_place(self, item: WorkItem) -> Copy:
         """A copy of an image from its destination, to further ones."""
-        store = self._stores.destination(
-            item.push_destination, item.repository
-        )
+        store = self._stores.destination(*item.stored_in)
         return Copy(
             name=item.target,
             source=store,

@@ -77,7 +77,7 @@ def unreachable(work: Worklist) -> Iterator[str]:
     counts: dict[str, int] = {}
     for item in work.images:
         place = item.push_destination
-        if item.parameters and _is_local(place):
+        if place and item.parameters and _is_local(place):
             counts[place] = counts.get(place, 0) + len(item.parameters)
     for place, count in counts.items():
         parameters = f"{count} parameters" if count > 1 else "1 parameter"

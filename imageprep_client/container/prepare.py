@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from imageprep_client import errors
@@ -34,6 +34,7 @@ from imageprep_client.observer import ImageOutcome, Observer
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
+from imageprep_client.retry import ONE_ATTEMPT, PATIENT
 from imageprep_client.transfer import engine, nearest
 from imageprep_client.transfer.known import KeepsChecks, KnownContent
 
@@ -145,16 +146,16 @@ class _Run:
         self._open_stores = open_stores
         self._observer = observer
         self._concurrency = request.concurrency or engine.CONCURRENCY
-        self._patient = open_stores(
-            inputs.parameters, patient=not request.dry_run
+        self._stores = open_stores(
+            inputs.parameters, ONE_ATTEMPT if request.dry_run else PATIENT
         )
-        self._opened = [self._patient]
+        self._opened = [self._stores]
         self._descriptors: dict[Reference, Descriptor] = {}
         self._content = known
-        self._tags = queries.DestinationTags(self._patient.destination)
+        self._tags = queries.DestinationTags(self._stores.destination)
         self._copying = Copying(
             request,
-            self._patient,
+            self._stores,
             observer,
             self._descriptors,
             known,
@@ -162,10 +163,10 @@ class _Run:
             checks,
         )
         self._modifying = Modifying(
-            request, workspaces, self._patient, self._copying, observer
+            request, workspaces, self._stores, self._copying, observer
         )
         self._carriage = carrying and Carriage(
-            carrying, self._copying, self._patient, known, observer
+            carrying, self._copying, self._stores, known, observer
         )
 
     def discover(
@@ -190,7 +191,7 @@ class _Run:
             worklist.to_discover(
                 self._inputs.selections, self._request.images_from
             ),
-            self._patient.source,
+            self._stores.source,
             observer=self._observer,
             concurrency=self._concurrency,
             known=self._content,
@@ -207,7 +208,7 @@ class _Run:
             Row(
                 image=item.image,
                 source=str(item.source),
-                destination=item.target if item.push_destination else "",
+                destination=item.target if item.push_destination else None,
                 outcome=ImageOutcome.LEFT,
             )
             for item in work.images
@@ -267,14 +268,14 @@ class _Run:
         ]
         additional = self._copying.additional
         named_rows += additional.rows
-        named_rows.sort(key=lambda each: (each.image, each.destination))
+        named_rows.sort(key=lambda each: (each.image, each.destination or ""))
         return PrepareResult(named_rows, values, failures, additional.failures)
 
     def _available(self, items: Sequence[worklist.WorkItem]) -> Availability:
         """Ask for images that need not be copied from this host."""
-        stores = self._patient
+        stores = self._stores
         if items and not self._request.dry_run:
-            stores = self._open_stores(self._inputs.parameters, patient=False)
+            stores = self._open_stores(self._inputs.parameters, ONE_ATTEMPT)
             self._opened.append(stores)
 
         def resolve(reference: Reference) -> Descriptor:
@@ -312,7 +313,7 @@ class _Run:
             told = row(item, result)
             if item.modification:
                 # The source is known; the digest of the result is not.
-                told = dataclasses.replace(told, digest="")
+                told = dataclasses.replace(told, digest=None)
             if error is not None:
                 if isinstance(error.__cause__, errors.NotFound):
                     failures.append(error)
@@ -331,25 +332,24 @@ class _Run:
         settled = self._modifying.settled(
             [i for i in modified if i.target in planned]
         )
-        there = {each.destination: each for each in settled.rows}
-        self._modifying.check(self._to_make(modified, unknown, there))
-        rows = [there.get(each.destination, each) for each in rows]
+        present = {row.destination: row for row in settled.rows}
+        self._modifying.check(self._to_make(modified, unknown, settled.rows))
+        rows = [present.get(row.destination, row) for row in rows]
         return rows, [*failures, *settled.failures]
 
     def _to_make(
         self,
         modified: Sequence[worklist.WorkItem],
         unknown: Sequence[worklist.WorkItem],
-        settled: Mapping[str, Row],
+        settled: Iterable[Row],
     ) -> list[worklist.WorkItem]:
         """The images of a dry run that are not known to be made already.
 
         :param unknown: those whose source does not answer: a run would look
             at their destination first.
-        :param settled: rows by their destination.
         """
         asked = self._modifying.settled([i for i in unknown if i.modification])
-        rows = [*settled.values(), *asked.rows]
+        rows = [*settled, *asked.rows]
         made = {each.destination for each in rows if each.digest}
         return [item for item in modified if item.target not in made]
 
@@ -377,7 +377,7 @@ class _Run:
                 copies += map(self._copying.in_place, settled)
             results: Sequence[engine.CopyResult] = ()
             if copies:
-                with self._patient.locked(self._observer.waiting):
+                with self._stores.locked(self._observer.waiting):
                     results = self._copying.run_items(wanted, copies)
         rows = [row(i, r) for i, r in zip(wanted, results, strict=True)]
         failures = [r.error for r in results if r.error]

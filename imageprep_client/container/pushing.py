@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 from collections.abc import Callable, Sequence
@@ -56,14 +57,14 @@ class PushRequest:
     credential: Credential | None = None
 
     @property
-    def local_name(self) -> str:
-        """The image in local storage as it was named; empty for others.
+    def local_name(self) -> str | None:
+        """The image in local storage as it was named; None for others.
 
         :raises InvalidArgument: when it cannot be there.
         :raises InvalidReference: when a part breaks the grammar.
         """
         if not self.local and not self.image.startswith(_LOCAL):
-            return ""
+            return None
         name = self.image.removeprefix(_LOCAL)
         if not name or name.startswith(("[", "-")):
             raise errors.InvalidArgument(
@@ -208,20 +209,17 @@ def push(
         timeout=request.image_timeout,
     )
 
-    def run() -> engine.CopyResult:
+    with (
+        contextlib.nullcontext()
+        if request.dry_run
+        else locked(observer.waiting)
+    ):
         (result,) = engine.copy_all(
             [copy],
             observer=observer,
             concurrency=concurrency,
             dry_run=request.dry_run,
         )
-        return result
-
-    if request.dry_run:
-        result = run()
-    else:
-        with locked(observer.waiting):
-            result = run()
     if result.error is not None:
         raise result.error
     return Row.of(

@@ -14,6 +14,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores import base
 from imageprep_client.transfer.admission import Admits
 from imageprep_client.transfer.attached import ReferrersPolicy
@@ -29,12 +30,12 @@ class PrepareRequest:
     :ivar environment_files: heat environments, later ones win.
     :ivar images_from: the place that all images are read from, stored as a
         run stores them; None: the registries in their names.
-    :ivar carry: the file that all images are carried in; empty: they are
+    :ivar carry: the file that all images are carried in; None: they are
         copied to their destinations.
     :ivar part_size: bytes of the parts that the file is cut into; 0: it is
         not cut.
     :ivar since: a file that was carried before, or the report of a run at the
-        other site; its layers are left out.
+        other site, whose layers are left out; None: nothing is.
     :ivar environment_directories: their ``*.yaml`` come before the files.
     :ivar roles_files: empty: no filtering by service, unless a plan has
         roles.
@@ -67,9 +68,9 @@ class PrepareRequest:
 
     environment_files: Sequence[str] = ()
     images_from: Location | None = None
-    carry: str = ""
+    carry: str | None = None
     part_size: int = 0
-    since: str = ""
+    since: str | None = None
     environment_directories: Sequence[str] = ()
     roles_files: Sequence[str] = ()
     release: str | None = None
@@ -97,25 +98,26 @@ class Row:
 
     :ivar image: its name as rendered from the table, with the tag found.
     :ivar source: where it is pulled from.
-    :ivar destination: where it was copied to; empty when it was not.
-    :ivar digest: of what the parameters name; empty when unknown.
+    :ivar destination: where it was copied to; None when it was not.
+    :ivar digest: of what the parameters name; None when unknown.
     :ivar outcome: the last state of the image.
     :ivar copied, mounted, kept: bytes, as in `transfer.engine.CopyResult`.
-    :ivar error: why it failed, or empty.
-    :ivar accepted: which key the signature policy accepted it by, or empty.
+    :ivar error: the reason of a failure, or None.
+    :ivar accepted: the requirement of the signature policy that accepted it,
+        or None without a policy.
     """
 
     image: str
     source: str
-    destination: str = ""
-    digest: str = ""
+    destination: str | None = None
+    digest: str | None = None
     outcome: ImageOutcome
     copied: int = 0
     mounted: int = 0
     kept: int = 0
     seconds: float = 0.0
-    error: str = ""
-    accepted: str = ""
+    error: str | None = None
+    accepted: str | None = None
 
     @classmethod
     def of(
@@ -126,13 +128,13 @@ class Row:
             image=image,
             source=source,
             destination=destination,
-            digest=result.descriptor.digest if result.descriptor else "",
+            digest=result.descriptor.digest if result.descriptor else None,
             outcome=result.outcome,
             copied=result.copied,
             mounted=result.mounted,
             kept=result.kept,
             seconds=round(result.seconds, 3),
-            error=str(result.error or ""),
+            error=str(result.error) if result.error else None,
             accepted=result.accepted,
         )
 
@@ -247,11 +249,11 @@ class OpenStores(Protocol):
     """Makes the stores of one run."""
 
     def __call__(
-        self, parameters: PrepareParameters, *, patient: bool
+        self, parameters: PrepareParameters, policy: RetryPolicy
     ) -> ImageStores:
         """Stores with the credentials and mirrors of `parameters`.
 
-        :param patient: whether to retry, and to wait for slow registries;
-            otherwise a registry has a few seconds to answer.
+        :param policy: of requests; with `ONE_ATTEMPT` a registry has a few
+            seconds to answer.
         """
         ...

@@ -30,13 +30,13 @@ class Selection:
     """The images that one entry of ``ContainerImagePrepare`` asks for.
 
     :ivar images: with names that are valid references.
-    :ivar label: what to discover their tags from, or empty.
+    :ivar label: what to discover their tags from, or None.
     :ivar default_tag: whether ``set`` has no tag of the user's own.
     """
 
     entry: PrepareEntry
     images: tuple[TableImage, ...]
-    label: str
+    label: str | None
     default_tag: bool
 
     @property
@@ -59,7 +59,7 @@ class Selection:
 
 #: An image as rendered, and the label that its tag is discovered from: two
 #: entries may want different labels of one image.
-Key = tuple[str, str]
+Key = tuple[str, str | None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Query:
 
     :ivar reference: the image by its name.
     :ivar read_from: where it is read.
-    :ivar label: as in `Selection`; empty where only labels are wanted.
+    :ivar label: as in `Selection`; None where only labels are wanted.
     :ivar default_tag: whether the tag it has will do.
     :ivar labels: the names of labels that decide about a modification.
     """
@@ -76,7 +76,7 @@ class Query:
     key: Key
     reference: Reference
     read_from: Reference
-    label: str
+    label: str | None
     default_tag: bool
     labels: frozenset[str] = frozenset()
 
@@ -85,12 +85,12 @@ class Query:
 class Pin:
     """The result of discovery for one image, by its tag.
 
-    :ivar tag: the tag to use; empty: the one it has.
+    :ivar tag: the tag to use; None: the one that it has.
     :ivar labels: those of the labels asked for that it has.
     :ivar error: why nothing was found out, or None.
     """
 
-    tag: str
+    tag: str | None = None
     labels: frozenset[str] = frozenset()
     error: errors.ImagePrepError | None = None
 
@@ -117,7 +117,7 @@ class WorkItem:
     :ivar read_from: where it is read: `source`, or the place that has all
         images of the run.
     :ivar push_destination: the registry it is copied to, or the transport
-        and its place, without a path below it; empty: it is not copied.
+        and its place, without a path below it; None: it is not copied.
     :ivar target: what the parameters name.
     :ivar repository: the whole path at the destination.
     :ivar tag: the tag there, with the modification's.
@@ -129,7 +129,7 @@ class WorkItem:
     image: str
     source: Reference
     read_from: Reference
-    push_destination: str
+    push_destination: str | None
     target: str
     repository: str
     tag: str
@@ -137,6 +137,13 @@ class WorkItem:
     multi_arch: bool
     modification: Modification | None
     entry: PrepareEntry
+
+    @property
+    def stored_in(self) -> tuple[str, str]:
+        """The push destination and the repository of an image to copy."""
+        if self.push_destination is None:
+            raise ValueError(f"{self.image}: is not copied")
+        return self.push_destination, self.repository
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -213,7 +220,7 @@ def _select(
     return Selection(
         entry=entry,
         images=images,
-        label=""
+        label=None
         if catalog.tag_wins and values.get("tag")
         else entry.tag_from_label,
         default_tag="tag" not in values,
@@ -310,7 +317,7 @@ def build(
         multi_arch = _multi_arch(entry, parameters)
         for image in selection.images:
             key = (image.image, selection.label)
-            pin = pins.get(key, Pin(""))
+            pin = pins.get(key, Pin())
             if pin.error is not None and selection.is_discovered:
                 source = places.source(image.image, entry)
                 undiscovered[key] = Undiscovered(
@@ -380,7 +387,7 @@ def _item(
         image=name,
         source=source,
         read_from=source,
-        push_destination=place.registry if place else "",
+        push_destination=place.registry if place else None,
         target=f"{path}:{stored}{digest}",
         repository=repository,
         tag=stored,

@@ -42,14 +42,16 @@ class DocumentBudget:
 
 
 if TYPE_CHECKING:
-    from yaml import SafeLoader as _Base
+    from yaml import SafeDumper as _BaseDumper
+    from yaml import SafeLoader as _BaseLoader
 else:
-    # The loader over libyaml, which some builds of PyYAML lack, is ten
-    # times as fast.
-    _Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    # Those over libyaml, which some builds of PyYAML lack, are ten times as
+    # fast.
+    _BaseDumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    _BaseLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Loader(_Base):
+class _Loader(_BaseLoader):
     """Safe YAML; dates stay strings, as in heat."""
 
     def construct_document(self, node: yaml.Node) -> Any:
@@ -101,6 +103,26 @@ class _Loader(_Base):
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.plain_text)
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.short_int)
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.short_float)
+
+
+class _Dumper(_BaseDumper):
+    """Writes no anchors and no aliases."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def dump(data: Any, *, sort_keys: bool = True) -> str:
+    """The YAML of some data: equal for equal data of equal types."""
+    text: str = yaml.dump(
+        data,
+        Dumper=_Dumper,
+        default_flow_style=False,
+        allow_unicode=True,
+        width=2**31 - 1,
+        sort_keys=sort_keys,
+    )
+    return text
 
 
 def read(path: str) -> Any:

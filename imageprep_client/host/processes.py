@@ -115,7 +115,7 @@ def _with_children(
 
 def claim() -> str:
     """Says which process of which host something belongs to."""
-    return f"{_boot()}/{os.getpid()}/{_started(os.getpid())}"
+    return f"{_boot()}/{os.getpid()}/{start(os.getpid())}"
 
 
 def is_here(claim: str) -> bool:
@@ -127,16 +127,24 @@ def is_alive(claim: str) -> bool:
     """Whether the process of a claim of this host runs."""
     _, process, started = [*claim.split("/"), "", "", ""][:3]
     known = process.isascii() and process.isdigit()
-    return known and _started(int(process)) == started != ""
+    try:
+        return known and start(int(process)) == started != ""
+    except PermissionError:
+        # It exists and hides: /proc is mounted with hidepid.
+        return True
 
 
 def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def _started(process: int) -> str:
-    """When a process began, in ticks since the boot; empty without it."""
-    with contextlib.suppress(OSError):
-        stat = Path(f"/proc/{process}/stat").read_text()
-        return stat.rpartition(")")[2].split()[19]
-    return ""
+def start(process: int) -> str:
+    """The start of a process in ticks; empty if there is no such process.
+
+    Together with the PID it identifies a process of this boot.
+    """
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return status.rpartition(")")[2].split()[19]

@@ -28,7 +28,6 @@ from imageprep_client.observer import Observer
 from imageprep_client.programs import btrfs, lxc
 from imageprep_client.stores import base
 from imageprep_client.transfer import engine
-from imageprep_client.transfer.copies import Copy
 
 #: The endings of archives, and their compressions.
 ENDINGS = {
@@ -160,32 +159,17 @@ def to_store(
             },
             store.repository,
         )
-        copied = _copy(image, store, tag, observer)
+        result = engine.copy(
+            image,
+            image.manifest.digest,
+            store,
+            tag,
+            observer=observer,
+            name=f"{store.repository}:{tag}",
+        )
     return dataclasses.replace(
-        exported,
-        digest=image.manifest.digest,
-        copied=copied,
+        exported, digest=image.manifest.digest, copied=result.copied
     )
-
-
-def _copy(
-    image: MachineImage, store: base.Store, tag: str, observer: Observer
-) -> int:
-    (outcome,) = engine.copy_all(
-        [
-            Copy(
-                name=f"{store.repository}:{tag}",
-                source=image,
-                reference=image.manifest.digest,
-                destination=store,
-                tag=tag,
-            )
-        ],
-        observer=observer,
-    )
-    if outcome.error is not None:
-        raise outcome.error
-    return outcome.copied
 
 
 def _export(

@@ -7,8 +7,6 @@ import posixpath
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
 from imageprep_client import errors
 from imageprep_client.heat import document
 from imageprep_client.plans import base
@@ -93,13 +91,7 @@ class PlanEnvironment:
             *(data.get("environments") or []),
             {"path": path},
         ]
-        return yaml.safe_dump(
-            data,
-            sort_keys=False,
-            allow_unicode=True,
-            default_flow_style=False,
-            encoding="utf-8",
-        )
+        return document.dump(data, sort_keys=False).encode()
 
     def _checked(self) -> Iterator[tuple[str, str, Any]]:
         """Yield the place of each entry, and its path or else its data."""

@@ -121,11 +121,11 @@ def newest(
     ]
 
 
-def _sortable(time: str) -> str:
+def _sortable(time: str | None) -> str:
     """An RFC 3339 time in UTC; its fraction has any number of digits."""
     match = re.fullmatch(
         r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)",
-        time,
+        time or "",
         re.ASCII,
     )
     if not match:

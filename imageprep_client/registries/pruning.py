@@ -80,8 +80,7 @@ def prune(
     request: PruneRequest,
     *,
     open_registry: OpenRegistry,
-    is_here: Callable[[str], bool],
-    by_name: bool,
+    is_here: Callable[[Registry, str], bool],
     observer: Observer,
 ) -> PruneResult:
     """Delete images that no environment names and that are not the newest.
@@ -90,7 +89,7 @@ def prune(
     whole at any moment. A registry is asked to delete manifests; its blobs
     are for its own garbage collection.
 
-    :param is_here: whether the registry of a reference is this registry.
+    :param is_here: whether a registry is the one that a reference names.
     :raises InvalidArgument: when nothing would be kept.
     :raises StoreError: nothing was deleted; also when another run writes.
     :raises PartialFailure: a tree could not be written to in the middle.
@@ -105,10 +104,7 @@ def prune(
     registry = open_registry(parameters.parse(merged))
     # Merged values may be in none of the files alone.
     environments = [merged, *(environment.merge([each]) for each in layers)]
-    if isinstance(registry, KeepsFiles) and not by_name:
-        names = keep.named(environments, lambda _: True)
-    else:
-        names = keep.named(environments, is_here)
+    names = keep.named(environments, functools.partial(is_here, registry))
     if not isinstance(registry, KeepsFiles):
         plan = _plan(registry, request, names, observer)
         return _from_registry(plan, request)

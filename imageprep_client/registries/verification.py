@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,6 +37,15 @@ OTHER_DIFF_ID = "other diff ID"
 _BLOB = "application/octet-stream"
 # Hashing keeps a core busy; a few threads more have the next bytes read.
 _HASHERS = 2 * (os.cpu_count() or 1)
+
+
+class BlobCheck(enum.Enum):
+    """The extent to which blobs are checked."""
+
+    #: They exist and have their sizes.
+    SIZES = "sizes"
+    #: They are read and have their digests.
+    DIGESTS = "digests"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -81,7 +91,7 @@ class Verdict:
 def verify(
     registry: Registry,
     *,
-    quick: bool,
+    blobs: BlobCheck,
     diff_ids: bool = False,
     concurrency: int,
     observer: Observer,
@@ -92,14 +102,13 @@ def verify(
     a second look, since another run may change content meanwhile. While a
     run writes, unreferenced content is no problem.
 
-    :param quick: do not read blobs, only ask for them and their sizes.
     :param diff_ids: decompress the layers of every image, and compare them
         with the diff IDs of its config.
     :raises StoreError: when nothing can be found out.
     """
     with Workers(concurrency, keep_going=True) as workers:
         work = _Verification(registry, workers, observer)
-        return work.run(quick=quick, diff_ids=diff_ids)
+        return work.run(blobs, diff_ids=diff_ids)
 
 
 class _Verification:
@@ -113,7 +122,7 @@ class _Verification:
         self._observer = observer
         self._lock = threading.Lock()
 
-    def run(self, *, quick: bool, diff_ids: bool) -> Verdict:
+    def run(self, blobs: BlobCheck, *, diff_ids: bool) -> Verdict:
         files = (
             self._registry if isinstance(self._registry, KeepsFiles) else None
         )
@@ -125,7 +134,8 @@ class _Verification:
         )
         read, problems = self._look(names, self._observer)
         problems = self._confirmed(problems, names)
-        broken = {} if quick else self._hash(read)
+        hashed = blobs is BlobCheck.DIGESTS
+        broken = self._hash(read) if hashed else {}
         problems |= self._lost(read, broken, problems)
         if diff_ids:
             wrong = self._compare(read, problems)
@@ -137,7 +147,7 @@ class _Verification:
                 " names yet is not called unreferenced"
             )
             problems = {p for p in problems if p.problem != UNREFERENCED}
-        return _verdict(read, problems, hashed=not quick)
+        return _verdict(read, problems, hashed=hashed)
 
     def _look(
         self, names: Iterable[str], observer: Observer

@@ -93,7 +93,7 @@ class ImageCopy:
     :ivar attached: the artefacts that are copied with it.
     :ivar root: what the destination's tag will name.
     :ivar outcome: PRESENT or COPIED once the destination has it, else None.
-    :ivar accepted: why the image may be copied; empty: anything may.
+    :ivar accepted: why the image may be copied; None: anything may.
     :ivar sizes: bytes by the way they came. A blob that several images share
         counts as copied for one of them.
     :ivar error: the first failure, or None.
@@ -111,7 +111,7 @@ class ImageCopy:
         self.attached: tuple[attachments.Attached, ...] = ()
         self.root: Descriptor | None = None
         self.outcome: ImageOutcome | None = None
-        self.accepted = ""
+        self.accepted: str | None = None
         self.sizes: collections.Counter[BlobOutcome] = collections.Counter()
         self.error: errors.CopyError | None = None
 

@@ -36,7 +36,7 @@ from imageprep_client.transfer.known import (
     KnownContent,
 )
 from imageprep_client.transfer.preflight import Preflight, Probing
-from imageprep_client.transfer.workers import Cancelled, Workers
+from imageprep_client.transfer.workers import Workers
 
 #: How many pieces of work are done at once, at most, where nothing else is
 #: said. Stores may let fewer through: those that are near need few.
@@ -65,7 +65,7 @@ class CopyResult:
     :ivar mounted: bytes taken over within the destination.
     :ivar kept: bytes that were in place.
     :ivar seconds: from the first request to the tag.
-    :ivar accepted: why the image may be copied; empty: anything may.
+    :ivar accepted: why the image may be copied; None: anything may.
     """
 
     copy: Copy
@@ -76,7 +76,7 @@ class CopyResult:
     kept: int
     seconds: float
     error: errors.ImagePrepError | None
-    accepted: str = ""
+    accepted: str | None = None
 
 
 def copy_all(
@@ -168,29 +168,28 @@ def copy(
     tag: str,
     *,
     observer: Observer,
-) -> Descriptor:
+    concurrency: int = CONCURRENCY,
+    name: str | None = None,
+) -> CopyResult:
     """Copy everything `reference` names and tag it at the destination.
 
     As `copy_all` does for many.
 
-    :returns: the root descriptor.
+    :param name: the name of the image in errors.
     :raises CopyError: `origin` says which side failed; the `StoreError` is
         its cause.
     """
-    name = f"{source.registry}/{source.repository}:{reference}"
     one = Copy(
-        name=name,
+        name=name or f"{source.registry}/{source.repository}:{reference}",
         source=source,
         reference=reference,
         destination=destination,
         tag=tag,
     )
-    (result,) = copy_all([one], observer=observer)
+    (result,) = copy_all([one], observer=observer, concurrency=concurrency)
     if result.error is not None:
         raise result.error
-    if result.descriptor is None:
-        raise Cancelled(f"{name}: stopped")
-    return result.descriptor
+    return result
 
 
 class _Run:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from osc_lib.i18n import _
-
 from imageprep_client.cli import base
 
 
@@ -16,44 +14,32 @@ class Default(base.Command):
     input of "image-prepare run" once it has been adapted to the site.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--release",
             metavar="<release>",
-            default="",
-            help=_(
-                "OpenStack release whose images are wanted, queens to zed"
-                " or master (default: master)"
-            ),
+            help="OpenStack release whose images are wanted, queens to zed"
+            " or master (default: master)",
         )
         parser.add_argument(
             "--output-env-file",
             metavar="<file>",
-            default="",
-            help=_(
-                "File to write the environment to as well; a file that is"
-                " there already is kept as <file>.backup"
-            ),
+            help="File to write the environment to as well; a file that is"
+            " there already is kept as <file>.backup",
         )
         parser.add_argument(
             "--local-push-destination",
             action="store_true",
-            help=_(
-                "Have the images copied to the registry of this undercloud"
-            ),
+            help="Have the images copied to the registry of this undercloud",
         )
         parser.add_argument(
             "--enable-registry-login",
             action="store_true",
-            help=_(
-                "Have every node log in to the registries before it pulls."
-                " For nodes that pull from registries with credentials; not"
-                " for nodes that cannot reach those, and seldom together with"
-                " --local-push-destination"
-            ),
+            help="Have every node log in to the registries before it pulls."
+            " For nodes that pull from registries with credentials; not"
+            " for nodes that cannot reach those, and seldom together with"
+            " --local-push-destination",
         )
-        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         from imageprep_client.client import releases
@@ -79,17 +65,13 @@ class Default(base.Command):
         """Say what else a login takes."""
         if local:
             self.log.warning(
-                _(
-                    "warning: with --local-push-destination the nodes pull"
-                    " from the undercloud, where no login is needed: with"
-                    " --enable-registry-login they will log in to the other"
-                    " registries all the same, and fail where these cannot be"
-                    " reached"
-                )
+                "warning: with --local-push-destination the nodes pull"
+                " from the undercloud, where no login is needed: with"
+                " --enable-registry-login they will log in to the other"
+                " registries all the same, and fail where these cannot be"
+                " reached"
             )
         self.log.warning(
-            _(
-                "note: add ContainerImageRegistryCredentials to"
-                " parameter_defaults for each registry that asks for a login"
-            )
+            "note: add ContainerImageRegistryCredentials to"
+            " parameter_defaults for each registry that asks for a login"
         )

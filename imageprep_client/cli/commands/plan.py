@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cliff import columns
-from osc_lib.i18n import _
 
 from imageprep_client import wording
 from imageprep_client.cli import base, options, report
@@ -23,33 +21,19 @@ _SHOWN = 10
 class _OnePlan(base.Lister):
     """Knows which plan."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "plan",
             metavar="<plan>",
             nargs="?",
-            help=_("Name of the plan in the cloud"),
+            help="Name of the plan in the cloud",
         )
         parser.add_argument(
             "--plan-dir",
             metavar="<directory>",
-            default=None,
-            help=_("Directory that the plan is in, in place of a name"),
+            help="Directory that the plan is in, in place of a name",
         )
         options.add_history_option(parser)
-        return parser
-
-    def plan(self, parsed_args: argparse.Namespace) -> Plan:
-        """The plan that is asked for."""
-        from imageprep_client.client import cloud, plans
-
-        return plans.open_plan(
-            parsed_args.plan,
-            directory=parsed_args.plan_dir,
-            connect=lambda: cloud.connect(self),
-            kept=parsed_args.plan_history,
-        )
 
 
 class PlanList(base.Lister):
@@ -58,24 +42,18 @@ class PlanList(base.Lister):
     With the time at which image preparation last wrote into each.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--plan-dir",
             metavar="<directory>",
             action="append",
             dest="plan_dirs",
             default=[],
-            help=_(
-                "A plan, or a directory that has plans directly in it"
-                " (repeatable), in place of those in the cloud"
-            ),
+            help="A plan, or a directory that has plans directly in it"
+            " (repeatable), in place of those in the cloud",
         )
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import cloud, plans
 
         return ("Plan", "Kind", "Prepared"), (
@@ -98,32 +76,26 @@ class PlanShow(_OnePlan):
     plan has.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
         what = parser.add_mutually_exclusive_group()
         what.add_argument(
             "--history",
             action="store_true",
-            help=_(
-                "Show the present and the earlier parameters that are kept,"
-                " with the time, the command line and the changes of each."
-                " A table has the first {shown} changes, -f json has all"
-            ).format(shown=_SHOWN),
+            help="Show the present and the earlier parameters that are kept,"
+            " with the time, the command line and the changes of each."
+            f" A table has the first {_SHOWN} changes, -f json has all",
         )
         what.add_argument(
             "--diff",
             metavar="<file>",
-            default=None,
-            help=_("Heat environment file to compare the plan with"),
+            help="Heat environment file to compare the plan with",
         )
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import plans
 
-        plan = self.plan(parsed_args)
+        plan = options.open_plan(self, parsed_args)
         if parsed_args.history:
             return ("Number", "State", "Time", "Command", "Changes"), [
                 (
@@ -163,25 +135,19 @@ class PlanRestore(_OnePlan):
     written.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument(
             "--to",
             metavar="<number>",
             type=options.positive,
-            default=None,
-            help=_(
-                "Number that plan show --history has for them (default: the"
-                " newest but the present)"
-            ),
+            help="Number that plan show --history has for them (default: the"
+            " newest but the present)",
         )
         report.add_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        plan = self.plan(parsed_args)
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
+        plan = options.open_plan(self, parsed_args)
         revision, written = plan.restore(parsed_args.to, self.header())
         self.report = {
             "plan": plan.name,

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
-
-from osc_lib.i18n import _
+from typing import TYPE_CHECKING
 
 from imageprep_client import errors, wording
 from imageprep_client.cli import (
@@ -20,7 +17,7 @@ from imageprep_client.cli import (
 )
 
 if TYPE_CHECKING:
-    from imageprep_client.client.upkeep import PruneResult
+    from imageprep_client.client.registries import PruneResult
 
 
 class Prune(base.Lister):
@@ -42,43 +39,32 @@ class Prune(base.Lister):
 
     columns = ("Repository", "Name", "Bytes freed")
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         options.add_place_options(parser)
-        parser.add_argument(
-            "-e",
-            "--environment-file",
-            metavar="<file>",
-            action="append",
-            dest="environment_files",
-            default=[],
-            help=_(
-                "Heat environment file whose images are kept (repeat for"
-                " several; each counts)"
-            ),
+        options.add_environment_option(
+            parser,
+            "Heat environment file whose images are kept (repeat for"
+            " several; each counts)",
         )
         parser.add_argument(
             "--keep-last",
             metavar="<number>",
             type=options.positive,
             default=0,
-            help=_("Keep this many of the newest tags of each repository"),
+            help="Keep this many of the newest tags of each repository",
         )
         parser.add_argument(
             "--dry-run",
             action="store_true",
-            help=_("Show what would be deleted, and delete nothing"),
+            help="Show what would be deleted, and delete nothing",
         )
         confirmation.add_option(parser)
         options.add_concurrency_option(parser)
         options.add_registry_options(parser)
         report.add_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        from imageprep_client.client.upkeep import PruneRequest, Upkeep
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
+        from imageprep_client.client.registries import PruneRequest, Registries
 
         request = PruneRequest(
             environment_files=parsed_args.environment_files,
@@ -86,21 +72,20 @@ class Prune(base.Lister):
             dry_run=parsed_args.dry_run,
             concurrency=parsed_args.concurrency,
         )
-        upkeep = Upkeep(options.registry_options(parsed_args))
+        registries = Registries(options.registry_options(parsed_args))
         place = parsed_args.registry_url
         if not parsed_args.yes and not parsed_args.dry_run:
             rehearsal = dataclasses.replace(request, dry_run=True)
             with progress.Progress() as observer:
-                result = upkeep.prune(rehearsal, place, observer=observer)
+                result = registries.prune(rehearsal, place, observer=observer)
             if result.rows:
-                confirmation.check_terminal("nothing was deleted")
                 confirmation.ask(
                     f"Delete {_doomed(result)}, keep"
                     f" {wording.counted(result.kept, 'tag')}",
                     "nothing was deleted",
                 )
         with self.observing() as observer:
-            result = upkeep.prune(request, place, observer=observer)
+            result = registries.prune(request, place, observer=observer)
         self.report = {
             "dry_run": parsed_args.dry_run,
             "deleted": list(map(dataclasses.asdict, result.rows)),

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
-from typing import Any
-
-from osc_lib.i18n import _
 
 from imageprep_client.cli import base, options, output, report
 
@@ -24,42 +20,36 @@ class Push(base.Lister):
 
     columns = output.COPIES
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "image",
             metavar="<image>",
-            help=_(
-                "Image to copy, [<registry>/]<repository>[:<tag>][@<digest>];"
-                " of docker.io when it names no registry, and the tag is"
-                " latest when it names none. With a digest that is what is"
-                " copied, and given the tag. With --local, or in front of it"
-                " containers-storage:, a name in local storage"
-            ),
+            help="Image to copy, [<registry>/]<repository>[:<tag>][@<digest>];"
+            " of docker.io when it names no registry, and the tag is"
+            " latest when it names none. With a digest that is what is"
+            " copied, and given the tag. With --local, or in front of it"
+            " containers-storage:, a name in local storage",
         )
         parser.add_argument(
             "--local",
             action="store_true",
-            help=_("Take the image from local storage"),
+            help="Take the image from local storage",
         )
         options.add_place_options(parser)
         parser.add_argument(
             "--append-tag",
             metavar="<text>",
             default="",
-            help=_("Text to add to the tag at the destination"),
+            help="Text to add to the tag at the destination",
         )
-        options.add_login_options(parser, of=_("the destination"))
-        options.add_login_options(parser, "source-", of=_("the source"))
+        options.add_login_options(parser, of="the destination")
+        options.add_login_options(parser, "source-", of="the source")
         _add_copying(parser)
         options.add_registry_options(parser)
         options.add_policy_option(parser)
         report.add_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import images
 
         request = images.PushRequest(
@@ -91,10 +81,8 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--multi-arch",
         action="store_true",
-        help=_(
-            "Copy every platform of an image that has several; by default"
-            " the one of this host is copied"
-        ),
+        help="Copy every platform of an image that has several; by default"
+        " the one of this host is copied",
     )
     options.add_image_timeout_option(parser)
     options.add_referrers_options(parser)
@@ -102,18 +90,14 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help=_(
-            "Show what would be copied and how many bytes would move, and"
-            " copy nothing; both registries are asked, so passwords are"
-            " tried"
-        ),
+        help="Show what would be copied and how many bytes would move, and"
+        " copy nothing; both registries are asked, so passwords are"
+        " tried",
     )
     parser.add_argument(
         "--cleanup",
         action="store_true",
-        help=_(
-            "With --local: remove the name from local storage when the image"
-            " is in place, and the image with its last name. Without: nothing,"
-            " as copying from registry to registry leaves nothing behind"
-        ),
+        help="With --local: remove the name from local storage when the image"
+        " is in place, and the image with its last name. Without: nothing,"
+        " as copying from registry to registry leaves nothing behind",
     )

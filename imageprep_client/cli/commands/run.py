@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
-
-from osc_lib.i18n import _
 
 from imageprep_client import errors, wording
 from imageprep_client.cli import base, options, output, predecessor, report
 from imageprep_client.oci.platform import Platform
-
-if TYPE_CHECKING:
-    from imageprep_client.client.plans import Plan
 
 
 class Run(base.Lister):
@@ -33,29 +26,18 @@ class Run(base.Lister):
 
     columns = output.COPIES
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _add_inputs(parser)
         _add_outputs(parser)
         _add_copying(parser)
         options.add_registry_options(parser)
         options.add_policy_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import images
 
         request = images.PrepareRequest(
-            environment_files=parsed_args.environment_files,
-            environment_directories=[
-                *images.environment_directories(),
-                *parsed_args.environment_directories,
-            ],
-            roles_files=parsed_args.roles_files,
-            release=parsed_args.release,
-            template_file=parsed_args.template_file,
+            **options.deployment(parsed_args),
             output_env_file=parsed_args.output_env_file,
             output_images_file=parsed_args.output_images_file,
             ceph_vars_file=parsed_args.ceph_vars_file,
@@ -84,7 +66,7 @@ class Run(base.Lister):
                 options.registry_options(parsed_args)
             ).prepare(
                 request,
-                plan=self._plan(parsed_args),
+                plan=options.plan(self, parsed_args),
                 header=header,
                 observer=observer,
             )
@@ -109,19 +91,6 @@ class Run(base.Lister):
             parsed_args, bool(result.failures), result.carried
         )
         return output.copies(result.rows)
-
-    def _plan(self, parsed_args: argparse.Namespace) -> Plan | None:
-        """The plan that is asked for, if any."""
-        if not parsed_args.plan and not parsed_args.plan_dir:
-            return None
-        from imageprep_client.client import cloud, plans
-
-        return plans.open_plan(
-            parsed_args.plan,
-            directory=parsed_args.plan_dir,
-            connect=lambda: cloud.connect(self),
-            kept=parsed_args.plan_history,
-        )
 
 
 def _next_step(
@@ -155,23 +124,11 @@ def _next_step(
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
     options.add_deployment_options(parser)
-    plan = parser.add_mutually_exclusive_group()
-    plan.add_argument(
-        "--plan",
-        metavar="<name>",
-        default=None,
-        help=_(
-            "Deployment plan in the cloud's object store: its environments"
-            " and roles are read before the other files, and the parameters"
-            " are written into it. Only with this option authentication is"
-            " needed"
-        ),
-    )
-    plan.add_argument(
-        "--plan-dir",
-        metavar="<directory>",
-        default=None,
-        help=_("The same for a plan in a directory"),
+    options.add_plan_options(
+        parser,
+        "Deployment plan in the cloud's object store: its environments and"
+        " roles are read before the other files, and the parameters are"
+        " written into it. Only with this option authentication is needed",
     )
     options.add_history_option(parser)
 
@@ -180,47 +137,36 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output-env-file",
         metavar="<file>",
-        default=None,
-        help=_("Heat environment file to write the parameters to"),
+        help="Heat environment file to write the parameters to",
     )
     parser.add_argument(
         "--output-images-file",
         metavar="<file>",
-        default=None,
-        help=_(
-            "File to write the list of images to, container_images, that a"
-            " mirror such as Satellite is filled from"
-        ),
+        help="File to write the list of images to, container_images, that a"
+        " mirror such as Satellite is filled from",
     )
     parser.add_argument(
         "--pin-digests",
         action="store_true",
-        help=_("Let the parameters name digests instead of tags"),
+        help="Let the parameters name digests instead of tags",
     )
     parser.add_argument(
         "--ceph-vars-file",
         metavar="<file>",
-        default=None,
-        help=_(
-            "File to write ceph_docker_registry_username and _password to:"
-            " the credentials of the registry in ceph_namespace"
-        ),
+        help="File to write ceph_docker_registry_username and _password to:"
+        " the credentials of the registry in ceph_namespace",
     )
     report.add_option(parser)
     parser.add_argument(
         "--report-html",
         metavar="<file>",
-        default=None,
-        help=_(
-            "HTML file to write the same to, as one page with totals,"
-            " failures by cause and slowest images"
-        ),
+        help="HTML file to write the same to, as one page with totals,"
+        " failures by cause and slowest images",
     )
     parser.add_argument(
         "--log-file",
         metavar="<file>",
-        default=None,
-        help=_("File to append a detailed log to"),
+        help="File to append a detailed log to",
     )
 
 
@@ -230,34 +176,28 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         metavar="<registry>",
         action="append",
         default=[],
-        help=_(
-            "Further registry or directory that all images are copied to in"
-            " the same pass (repeatable): what is copied is read once, and a"
-            " destination that is slow or fails does not hold up the others."
-            " The parameters name the push destination of the entries"
-        ),
+        help="Further registry or directory that all images are copied to in"
+        " the same pass (repeatable): what is copied is read once, and a"
+        " destination that is slow or fails does not hold up the others."
+        " The parameters name the push destination of the entries",
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help=_(
-            "Show what would be copied, what is there already and how many"
-            " bytes would move; only the output file is written"
-        ),
+        help="Show what would be copied, what is there already and how many"
+        " bytes would move; only the output file is written",
     )
     parser.add_argument(
         "--keep-going",
         action="store_true",
-        help=_("Copy the other images when one fails"),
+        help="Copy the other images when one fails",
     )
     parser.add_argument(
         "--recheck",
         action="store_true",
-        help=_(
-            "Ask registries for every blob of the images that they have."
-            " Without it, images that were complete within the last day are"
-            " not examined again"
-        ),
+        help="Ask registries for every blob of the images that they have."
+        " Without it, images that were complete within the last day are"
+        " not examined again",
     )
     parser.add_argument(
         "--platform",
@@ -265,11 +205,9 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="platforms",
         default=[],
-        help=_(
-            "Of images for several platforms copy only this one, and the"
-            " index unchanged (repeatable). Without it, the entries'"
-            " multi_arch decides between all and this host's"
-        ),
+        help="Of images for several platforms copy only this one, and the"
+        " index unchanged (repeatable). Without it, the entries'"
+        " multi_arch decides between all and this host's",
     )
     options.add_referrers_options(parser)
     options.add_nondistributable_option(parser)
@@ -277,32 +215,24 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         "--from",
         metavar="<place>",
         dest="images_from",
-        default=None,
-        help=_(
-            "Read all images from this place instead of the registries in"
-            " their names: a file that --carry made, or a registry,"
-            " image-serve:DIRECTORY or oci:DIRECTORY that another run has"
-            " filled. The signature policy and the parameters go by the names"
-        ),
+        help="Read all images from this place instead of the registries in"
+        " their names: a file that --carry made, or a registry,"
+        " image-serve:DIRECTORY or oci:DIRECTORY that another run has"
+        " filled. The signature policy and the parameters go by the names",
     )
     _add_carrying(parser)
     parser.add_argument(
         "--cleanup",
         choices=("full", "partial", "none"),
         default="full",
-        help=_(
-            "What of modified images stays in the local storage of buildah"
-            " and podman: full: nothing, partial: the modified images, none:"
-            " also what they were made of (default: full)"
-        ),
+        help="What of modified images stays in the local storage of buildah"
+        " and podman: full: nothing, partial: the modified images, none:"
+        " also what they were made of (default: full)",
     )
     options.add_tree_option(
         parser,
-        _(
-            "Tree that a web server serves: every push destination is"
-            " written there. Without this option, {tree} is used for a push"
-            " destination that is this host's port {port}"
-        ),
+        ": every push destination is written there",
+        "for a push destination that is",
     )
     options.add_concurrency_option(parser)
     options.add_image_timeout_option(parser)
@@ -311,10 +241,8 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         metavar="<number>",
         type=options.positive,
         default=0,
-        help=_(
-            "Images that are modified at once, at most (default: two for each"
-            " processor)"
-        ),
+        help="Images that are modified at once, at most (default: two for each"
+        " processor)",
     )
 
 
@@ -322,30 +250,22 @@ def _add_carrying(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--carry",
         metavar="<file>",
-        default="",
-        help=_(
-            "Write all images, unmodified, into this archive instead of to"
-            " their destinations, for run --from at a site without a network."
-            " An interrupted run is gone on with"
-        ),
+        help="Write all images, unmodified, into this archive instead of to"
+        " their destinations, for run --from at a site without a network."
+        " An interrupted run is gone on with",
     )
     parser.add_argument(
         "--since",
         metavar="<file>",
-        default="",
-        help=_(
-            "With --carry: leave out the layers that the site has, by an"
-            " archive that was carried there before or by the --report of a"
-            " run there"
-        ),
+        help="With --carry: leave out the layers that the site has, by an"
+        " archive that was carried there before or by the --report of a"
+        " run there",
     )
     parser.add_argument(
         "--split-size",
         metavar="<MiB>",
         type=options.positive,
         default=0,
-        help=_(
-            "With --carry: cut the archive into files of this size,"
-            " <file>.000, <file>.001 and so on"
-        ),
+        help="With --carry: cut the archive into files of this size,"
+        " <file>.000, <file>.001 and so on",
     )

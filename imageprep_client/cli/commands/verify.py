@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
-
-from osc_lib.i18n import _
+from typing import TYPE_CHECKING
 
 from imageprep_client import errors, wording
 from imageprep_client.cli import base, columns, options, progress, report
 
 if TYPE_CHECKING:
-    from imageprep_client.client.upkeep import Verdict
+    from imageprep_client.client.registries import Verdict
 
 
 class Verify(base.Lister):
@@ -33,37 +30,34 @@ class Verify(base.Lister):
 
     columns = ("Repository", "Name", "Problem", "Needed by")
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         options.add_place_options(parser)
         parser.add_argument(
             "--quick",
-            action="store_true",
-            help=_("Look at the sizes of blobs only, do not read them"),
+            action="store_const",
+            const="sizes",
+            default="digests",
+            dest="blobs",
+            help="Look at the sizes of blobs only, do not read them",
         )
         parser.add_argument(
             "--diff-ids",
             action="store_true",
-            help=_(
-                "Decompress the layers of every image as well, and compare"
-                " them with the diff IDs of its config"
-            ),
+            help="Decompress the layers of every image as well, and compare"
+            " them with the diff IDs of its config",
         )
         options.add_concurrency_option(parser)
         options.add_registry_options(parser)
         report.add_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        from imageprep_client.client.upkeep import Upkeep
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
+        from imageprep_client.client.registries import BlobCheck, Registries
 
-        upkeep = Upkeep(options.registry_options(parsed_args))
+        registries = Registries(options.registry_options(parsed_args))
         with progress.Progress() as observer:
-            verdict = upkeep.verify(
+            verdict = registries.verify(
                 parsed_args.registry_url,
-                quick=parsed_args.quick,
+                blobs=BlobCheck(parsed_args.blobs),
                 diff_ids=parsed_args.diff_ids,
                 concurrency=parsed_args.concurrency,
                 observer=observer,

@@ -127,9 +127,9 @@ def look(
             Row(
                 image=item.image,
                 source=str(item.source),
-                digest=found.digest if found else "",
+                digest=found.digest if found else None,
                 outcome=ImageOutcome.FAILED if missing else outcome,
-                error=str(missing or ""),
+                error=str(missing) if missing else None,
             )
         )
     return rows, failures

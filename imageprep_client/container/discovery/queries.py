@@ -162,7 +162,7 @@ def discover(
         pinned = dataclasses.replace(query.read_from, tag=discovered.tag)
         with lock:
             found.pins[query.key] = worklist.Pin(
-                discovered.tag if query.label else "",
+                discovered.tag if query.label else None,
                 query.labels.intersection(discovered.labels),
             )
             found.descriptors[pinned] = discovered.descriptor
@@ -173,7 +173,7 @@ def discover(
     observer.phase(Phase.DISCOVER, len(wanted))
     with Workers(concurrency, keep_going=True) as workers:
         for query, error in workers.each(find, wanted):
-            found.pins[query.key] = worklist.Pin("", error=error)
+            found.pins[query.key] = worklist.Pin(error=error)
     for label, images in sorted(lacking.items()):
         asked = sum(query.label == label for query in wanted)
         observer.warning(

@@ -122,7 +122,7 @@ def discover(
     store: base.ReadableStore,
     name: str,
     tag: str,
-    label: str,
+    label: str | None,
     *,
     fallback: bool,
     stored: bool = False,
@@ -133,7 +133,7 @@ def discover(
 
     :param name: the image as the user knows it, for messages.
     :param label: a label's name, or a template such as
-        ``{version}-{release}`` when it has a ``{``; empty: only the labels
+        ``{version}-{release}`` when it has a ``{``; None: only the labels
         are wanted, and `tag` stays.
     :param fallback: whether `tag` is the release's default. Then an image
         without the label keeps it; and where `tag` does not exist the labels
@@ -190,11 +190,11 @@ def _resolve(store: base.ReadableStore, tag: str) -> Descriptor:
 
 
 def versioned_tag(
-    store: base.ReadableStore, name: str, tag: str, label: str
+    store: base.ReadableStore, name: str, tag: str, label: str | None
 ) -> str:
     """The tag that the labels of one image give, which exists.
 
-    :param label: as in `discover`; empty is an error that tells the labels.
+    :param label: as in `discover`; None is an error that tells the labels.
     :raises DiscoveryError: when no tag comes out.
     """
     found = discover(store, name, tag, label, fallback=False)
@@ -210,7 +210,7 @@ def versioned_tag(
 def _version(
     store: base.ReadableStore,
     name: str,
-    label: str,
+    label: str | None,
     known: KnownContent | None,
 ) -> str | None:
     """The newest tag that the labels of its own image give.
@@ -229,7 +229,7 @@ def _version(
             image = _image(store, _resolve(store, tag), known)
             config = graph.fetch_config(store, image, known)
             if _tag_of(name, config.labels, label) == tag:
-                newest = max(newest, (config.created, tag))
+                newest = max(newest, (config.created or "", tag))
     return newest[1] or None
 
 

@@ -144,9 +144,7 @@ class Modifying:
 
     def _current(self, item: WorkItem) -> Descriptor | None:
         """The manifest with the modified tag at the destination."""
-        store = self._stores.destination(
-            item.push_destination, item.repository
-        )
+        store = self._stores.destination(*item.stored_in)
         try:
             manifest = store.resolve(item.tag)
         except errors.NotFound:
@@ -288,9 +286,7 @@ class Modifying:
     def _copy(self, workspace: Workspace, item: WorkItem, name: str) -> Copy:
         """The copy of a changed image to its destination."""
         repository, _, tag = name.rpartition(":")
-        destination = self._stores.destination(
-            item.push_destination, item.repository
-        )
+        destination = self._stores.destination(*item.stored_in)
         return Copy(
             name=name,
             source=workspace.store(repository, destination),
@@ -323,7 +319,11 @@ class Modifying:
 
 
 def _row(
-    item: WorkItem, outcome: ImageOutcome, *, digest: str = "", error: str = ""
+    item: WorkItem,
+    outcome: ImageOutcome,
+    *,
+    digest: str | None = None,
+    error: str | None = None,
 ) -> Row:
     return Row(
         image=item.image,

@@ -16,18 +16,17 @@ from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.stores import (
-    base,
-    verify,
-)
-from imageprep_client.stores.layout.directory import (
+from imageprep_client.oci.layout import (
     INDEX,
     LAYOUT,
-    Layouts,
+    LAYOUT_CONTENT,
+    MAX_SIZE,
+    VERSION,
+    Index,
 )
-from imageprep_client.stores.layout.index import MAX_SIZE, Index
+from imageprep_client.stores import base, verify
+from imageprep_client.stores.layout.directory import Layouts
 
-_VERSION = "1.0.0"
 # Directories of these names could not be beside a layout's own files;
 # one named blobs can.
 _RESERVED = frozenset({INDEX, LAYOUT})
@@ -304,8 +303,7 @@ class LayoutStore:
             self._tree.make_directory(self.repository)
             self._tree.remove_stale(self.repository, time.time() - _STALE)
             if self._tree.regular_size(path) is None:
-                version = json.dumps({"imageLayoutVersion": _VERSION})
-                self._tree.replace(path, version.encode())
+                self._tree.replace(path, LAYOUT_CONTENT)
         self._prepared = True
 
     @contextlib.contextmanager
@@ -321,8 +319,8 @@ def _check_version(content: bytes, name: str) -> None:
         raise errors.InvalidContent(
             f"{name}: does not say which version of image layouts this is"
         ) from None
-    if version != _VERSION:
+    if version != VERSION:
         raise errors.InvalidContent(
             f"{name}: image layout version {str(version)[:50]!r} is not"
-            f" supported, only {_VERSION}"
+            f" supported, only {VERSION}"
         )

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
 
 from osc_lib.cli import format_columns
-from osc_lib.i18n import _
 
 from imageprep_client import wording
 from imageprep_client.cli import base, columns, options, report
@@ -20,17 +17,15 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         metavar="<file>",
-        help=_("Image of a disk, raw or qcow2"),
+        help="Image of a disk, raw or qcow2",
     )
     parser.add_argument(
         "--max-size",
         metavar="<GiB>",
         type=options.positive,
         default=baremetal.MAX_SIZE,
-        help=_(
-            "Largest size of the disk in it that is accepted (default:"
-            " %(default)s)"
-        ),
+        help="Largest size of the disk in it that is accepted (default:"
+        " %(default)s)",
     )
 
 
@@ -42,14 +37,10 @@ class BaremetalInspect(base.ShowOne):
     checked before any program opens it. No root rights are needed.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _add_file(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
         from imageprep_client.client import baremetal
 
         found = baremetal.BaremetalClient().inspect(
@@ -105,48 +96,44 @@ class BaremetalExtract(base.ShowOne):
     Exit status: 0 when all is written, 2 when nothing is.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         from imageprep_client.client import baremetal
 
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
         _add_file(parser)
         parser.add_argument(
             "--output-dir",
             metavar="<directory>",
             required=True,
-            help=_("Where to write; files of the same names are replaced"),
+            help="Where to write; files of the same names are replaced",
         )
         parser.add_argument(
             "--kernel",
             metavar="<version>",
             default="",
-            help=_("Version of the kernel to take (default: the newest)"),
+            help="Version of the kernel to take (default: the newest)",
         )
         parser.add_argument(
             "--root-lv",
             metavar="<vg/lv>",
             default="",
-            help=_("Logical volume of the root, where several may be it"),
+            help="Logical volume of the root, where several may be it",
         )
         parser.add_argument(
             "--only",
             action="append",
             choices=sorted(baremetal.PARTS),
             default=[],
-            help=_("What to write (repeatable; default: everything)"),
+            help="What to write (repeatable; default: everything)",
         )
         parser.add_argument(
             "--append",
             metavar="<options>",
             default="",
-            help=_("Options to add to the command line"),
+            help="Options to add to the command line",
         )
         report.add_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
         from imageprep_client.client import baremetal
 
         with self.observing() as observer:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
-
-from osc_lib.i18n import _
+from typing import TYPE_CHECKING
 
 from imageprep_client import wording
 from imageprep_client.cli import base, columns, options, report
@@ -35,23 +32,20 @@ class BaremetalRegister(base.Lister):
     Exit status: 0 when all is in place, 1 when some is, 2 when nothing is.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         from imageprep_client.client import baremetal_uploads
 
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument(
             "name",
             metavar="<name>",
-            help=_(
-                "Name of the image; a kernel is <name>-kernel, a ramdisk"
-                " <name>-ramdisk"
-            ),
+            help="Name of the image; a kernel is <name>-kernel, a ramdisk"
+            " <name>-ramdisk",
         )
         for option, text in (
-            ("whole-disk", _("Image of a whole disk, raw or qcow2")),
-            ("partition", _("Root file system, as baremetal extract has it")),
-            ("kernel", _("Kernel")),
-            ("ramdisk", _("Ramdisk")),
+            ("whole-disk", "Image of a whole disk, raw or qcow2"),
+            ("partition", "Root file system, as baremetal extract has it"),
+            ("kernel", "Kernel"),
+            ("ramdisk", "Ramdisk"),
         ):
             parser.add_argument(
                 f"--{option}", metavar="<file>", default="", help=text
@@ -59,7 +53,7 @@ class BaremetalRegister(base.Lister):
         parser.add_argument(
             "--deploy",
             action="store_true",
-            help=_("Kernel and ramdisk are those of Ironic's agent"),
+            help="Kernel and ramdisk are those of Ironic's agent",
         )
         visibility = parser.add_mutually_exclusive_group()
         for choice in baremetal_uploads.VISIBILITIES:
@@ -69,7 +63,7 @@ class BaremetalRegister(base.Lister):
                 dest="visibility",
                 const=choice,
                 default="private",
-                help=_("Who sees the images: {choice}").format(choice=choice),
+                help=f"Who sees the images: {choice}",
             )
         parser.add_argument(
             "--property",
@@ -77,38 +71,31 @@ class BaremetalRegister(base.Lister):
             action="append",
             type=_property,
             default=[],
-            help=_("Property to set on all images (repeatable)"),
+            help="Property to set on all images (repeatable)",
         )
         parser.add_argument(
             "--architecture",
             metavar="<architecture>",
             default="",
-            help=_(
-                "Processor, such as x86_64 or aarch64 (default: what the"
-                " kernel says)"
-            ),
+            help="Processor, such as x86_64 or aarch64 (default: what the"
+            " kernel says)",
         )
         parser.add_argument(
             "--existing",
             choices=baremetal_uploads.EXISTING,
             default="keep",
-            help=_(
-                "What becomes of an image of this name with other content:"
-                " it is kept, renamed, or deleted when the new one is in"
-                " place (default: %(default)s)"
-            ),
+            help="What becomes of an image of this name with other content:"
+            " it is kept, renamed, or deleted when the new one is in"
+            " place (default: %(default)s)",
         )
         parser.add_argument(
             "--dry-run",
             action="store_true",
-            help=_("Show what would be uploaded, and change nothing"),
+            help="Show what would be uploaded, and change nothing",
         )
         report.add_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import baremetal_uploads
 
         request = baremetal_uploads.RegisterRequest(
@@ -147,18 +134,14 @@ class BaremetalRegister(base.Lister):
 class BaremetalList(base.Lister):
     """List the bare-metal images in Glance: what belongs together."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--orphans",
             action="store_true",
-            help=_("Only what is not whole, or left over, and why"),
+            help="Only what is not whole, or left over, and why",
         )
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         found = open_uploads(self).sets()
         if parsed_args.orphans:
             found = [each for each in found if each.problems]
@@ -182,35 +165,27 @@ class BaremetalShow(base.ShowOne):
     are those of "image:" of a BareMetalHost.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "name",
             metavar="<name>",
-            help=_(
-                "Name in Glance; with --metal3 also"
-                " <host>[:<port>]/<repository>:<tag>, as pushed"
-            ),
+            help="Name in Glance; with --metal3 also"
+            " <host>[:<port>]/<repository>:<tag>, as pushed",
         )
         parser.add_argument(
             "--metal3",
             action="store_true",
-            help=_("Show the image as a Metal3 BareMetalHost names it"),
+            help="Show the image as a Metal3 BareMetalHost names it",
         )
         parser.add_argument(
             "--architecture",
             metavar="<architecture>",
             default="x86_64",
-            help=_(
-                "With --metal3: processor of the host (default: %(default)s)"
-            ),
+            help="With --metal3: processor of the host (default: %(default)s)",
         )
         options.add_registry_options(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
         if parsed_args.metal3:
             image = open_uploads(self).metal3(
                 parsed_args.name,
@@ -253,11 +228,9 @@ class BaremetalShow(base.ShowOne):
 class BaremetalDelete(base.Command):
     """Delete the images of a name from Glance, all of them."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="<name>", help=_("Name"))
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("name", metavar="<name>", help="Name")
         report.add_option(parser)
-        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         deleted = open_uploads(self).delete(parsed_args.name)
@@ -283,21 +256,18 @@ class BaremetalPush(base.Lister):
     Exit status: 0 when the tag names all of it, 2 when nothing was pushed.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "location",
             metavar="<location>",
-            help=_(
-                "Where to: <host>[:<port>]/<repository>:<tag>, a tree as"
-                " image-serve:<directory>//<repository>:<tag>, or a layout as"
-                " oci:<directory>//<repository>:<tag>"
-            ),
+            help="Where to: <host>[:<port>]/<repository>:<tag>, a tree as"
+            " image-serve:<directory>//<repository>:<tag>, or a layout as"
+            " oci:<directory>//<repository>:<tag>",
         )
         for kind, text in (
-            ("image", _("Image of a whole disk, raw or qcow2 (repeatable)")),
-            ("kernel", _("Kernel, such as that of Ironic's agent")),
-            ("ramdisk", _("Ramdisk")),
+            ("image", "Image of a whole disk, raw or qcow2 (repeatable)"),
+            ("kernel", "Kernel, such as that of Ironic's agent"),
+            ("ramdisk", "Ramdisk"),
         ):
             parser.add_argument(
                 f"--{kind}",
@@ -310,11 +280,8 @@ class BaremetalPush(base.Lister):
         options.add_registry_options(parser)
         options.add_concurrency_option(parser)
         report.add_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import baremetal_uploads
 
         files = [

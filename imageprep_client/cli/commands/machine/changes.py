@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-
-from osc_lib.i18n import _
 
 from imageprep_client import errors, wording
 from imageprep_client.cli import base, confirmation, options, report
@@ -26,30 +24,23 @@ def add_wait_options(parser: argparse.ArgumentParser) -> None:
         metavar="<seconds>",
         type=options.positive,
         default=60,
-        help=_(
-            "Time for the machine to run, have its addresses and pass the"
-            " check (default: %(default)s)"
-        ),
+        help="Time for the machine to run, have its addresses and pass the"
+        " check (default: %(default)s)",
     )
     parser.add_argument(
         "--check",
         metavar="<command>",
-        default=None,
-        help=_(
-            "Command for the shell of this host that succeeds when the"
-            " machine, named in $MACHINE, is well; it is repeated until it"
-            " does"
-        ),
+        help="Command for the shell of this host that succeeds when the"
+        " machine, named in $MACHINE, is well; it is repeated until it"
+        " does",
     )
     parser.add_argument(
         "--stop-timeout",
         metavar="<seconds>",
         type=options.positive,
         default=60,
-        help=_(
-            "Time for the machine to stop cleanly before it is killed"
-            " (default: %(default)s)"
-        ),
+        help="Time for the machine to stop cleanly before it is killed"
+        " (default: %(default)s)",
     )
 
 
@@ -85,15 +76,14 @@ class MachineReplace(base.Lister):
 
     columns = ("Name", "State", "Outage", "Carried", "Kept", "Detail")
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         from imageprep_client.client import machine_changes
 
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument(
             "names",
             metavar="<name>",
             nargs="+",
-            help=_("Name of the machine"),
+            help="Name of the machine",
         )
         options.add_machine_store_option(parser)
         parser.add_argument(
@@ -101,7 +91,7 @@ class MachineReplace(base.Lister):
             metavar="<source>",
             dest="source",
             required=True,
-            help=_("Image or archive to take, verified as for machine import"),
+            help="Image or archive to take, verified as for machine import",
         )
         options.add_verification_options(parser)
         parser.add_argument(
@@ -109,10 +99,8 @@ class MachineReplace(base.Lister):
             metavar="<number>",
             type=_count,
             default=machine_changes.KEEP,
-            help=_(
-                "Earlier roots to keep for machine rollback (default:"
-                " %(default)s)"
-            ),
+            help="Earlier roots to keep for machine rollback (default:"
+            " %(default)s)",
         )
         add_wait_options(parser)
         parser.add_argument(
@@ -120,33 +108,28 @@ class MachineReplace(base.Lister):
             metavar="<path>",
             action="append",
             default=[],
-            help=_("Path in the machine to carry over, too (repeatable)"),
+            help="Path in the machine to carry over, too (repeatable)",
         )
         parser.add_argument(
             "--no-carry",
             action="store_true",
-            help=_("Carry nothing over"),
+            help="Carry nothing over",
         )
         parser.add_argument(
             "--fresh-identity",
             action="store_true",
-            help=_(
-                "Give the machine a new identity; secrets are carried over"
-            ),
+            help="Give the machine a new identity; secrets are carried over",
         )
         parser.add_argument(
             "--skip-present",
             action="store_true",
-            help=_("Leave machines alone whose roots are of this image"),
+            help="Leave machines alone whose roots are of this image",
         )
         options.add_registry_options(parser)
         options.add_policy_option(parser)
         report.add_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import machine, machine_changes
 
         roots = [
@@ -249,26 +232,19 @@ class MachineRollback(base.ShowOne):
     be put back, 2 when nothing was done.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         options.add_machine_argument(parser)
         options.add_machine_store_option(parser)
         parser.add_argument(
             "--to",
             metavar="<version>",
-            default=None,
-            help=_(
-                "Kept version to put back, as machine list shows it (default:"
-                " the newest)"
-            ),
+            help="Kept version to put back, as machine list shows it (default:"
+            " the newest)",
         )
         add_wait_options(parser)
         report.add_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
         from imageprep_client.client import machine, machine_changes
 
         root = machine.find(parsed_args.name, parsed_args.store)
@@ -297,19 +273,16 @@ class MachineDelete(base.Command):
     Exit status: 0 when it is deleted, 2 when nothing was done.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         options.add_machine_argument(parser)
         options.add_machine_store_option(parser)
         parser.add_argument(
             "--version",
             metavar="<version>",
-            default=None,
-            help=_("Kept version to delete, in place of the machine"),
+            help="Kept version to delete, in place of the machine",
         )
         confirmation.add_option(parser)
         report.add_option(parser)
-        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         from imageprep_client.client import machine, machine_changes
@@ -319,7 +292,6 @@ class MachineDelete(base.Command):
         if parsed_args.version:
             what = f"{root.name}: the version {parsed_args.version}"
         if not parsed_args.yes:
-            confirmation.check_terminal(what)
             confirmation.ask(f"Delete {what}", what)
         with self.observing() as observer:
             machine_changes.changes(root, observer).delete(parsed_args.version)
@@ -341,30 +313,25 @@ class MachineClone(base.Lister):
 
     columns = ("Name", "Method", "Path")
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
-            "base", metavar="<base>", help=_("Name of a stopped machine")
+            "base", metavar="<base>", help="Name of a stopped machine"
         )
         parser.add_argument(
             "names",
             metavar="<name>",
             nargs="+",
-            help=_("Names of the new machines"),
+            help="Names of the new machines",
         )
         options.add_machine_store_option(parser)
         parser.add_argument(
             "--settings",
             metavar="<file>",
-            default=None,
-            help=_("Declaration that the settings of each are written from"),
+            help="Declaration that the settings of each are written from",
         )
         report.add_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import machine, machine_changes
 
         root = machine.find(parsed_args.base, parsed_args.store)

@@ -8,8 +8,6 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from osc_lib.i18n import _
-
 from imageprep_client import errors, wording
 from imageprep_client.cli import base, columns, report
 
@@ -33,34 +31,26 @@ class _Deployment(base.Lister):
         "Detail",
     )
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--inventory",
             metavar="<inventory>",
             required=True,
-            help=_(
-                "Inventory of the deployment: openstack_inventory.json, or a"
-                " file, a directory or a program for ansible"
-            ),
+            help="Inventory of the deployment: openstack_inventory.json, or a"
+            " file, a directory or a program for ansible",
         )
         parser.add_argument(
             "--hosts",
             metavar="<pattern>",
-            default=None,
-            help=_(
-                "Host pattern of ansible that selects containers, or hosts"
-                " with all their containers"
-            ),
+            help="Host pattern of ansible that selects containers, or hosts"
+            " with all their containers",
         )
         parser.add_argument(
             "--release",
             metavar="<release>",
-            default=None,
-            help=_("Value of {release} in the name of an image"),
+            help="Value of {release} in the name of an image",
         )
         report.add_option(parser)
-        return parser
 
     def request(
         self, parsed_args: argparse.Namespace, template: str
@@ -134,24 +124,19 @@ class MachineArchive(_Deployment):
     when nothing was done.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument(
             "--to",
             metavar="<destination>",
             dest="destination",
             required=True,
-            help=_(
-                "Image or archive of a service, as for machine export, with"
-                " the fields {fields}; a file or directory is that of the"
-                " host"
-            ).format(fields=_FIELDS),
+            help="Image or archive of a service, as for machine export, with"
+            f" the fields {_FIELDS}; a file or directory is that of the"
+            " host",
         )
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import machine_deployment
 
         request = self.request(parsed_args, parsed_args.destination)
@@ -187,31 +172,24 @@ class MachinePreload(_Deployment):
             self.columns = _CACHE_COLUMNS
         return super().run(parsed_args)
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument(
             "--from",
             metavar="<template>",
             dest="template",
             required=True,
-            help=_(
-                "Image or archive of a service, as for machine replace, with"
-                " the fields {fields}"
-            ).format(fields=_FIELDS),
+            help="Image or archive of a service, as for machine replace, with"
+            f" the fields {_FIELDS}",
         )
         parser.add_argument(
             "--cache-only",
             action="store_true",
-            help=_(
-                "Replace nothing; fill the cache of LXC on each host from one"
-                " base image, which has no {service}"
-            ),
+            help="Replace nothing; fill the cache of LXC on each host from one"
+            " base image, which has no {service}",
         )
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import machine_deployment
 
         request = self.request(parsed_args, parsed_args.template)

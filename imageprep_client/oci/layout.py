@@ -1,4 +1,4 @@
-"""The ``index.json`` of an image layout: which manifests are its roots.
+"""The files of an image layout, and its ``index.json``: the manifests in it.
 
 Rules: OCI image spec, image-layout.md. A tag is an entry with the annotation
 ``org.opencontainers.image.ref.name``. A root without a tag is an entry
@@ -17,6 +17,12 @@ from imageprep_client.oci import mediatypes
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
 
+INDEX = "index.json"
+LAYOUT = "oci-layout"
+VERSION = "1.0.0"
+#: The content of ``oci-layout``.
+LAYOUT_CONTENT = json.dumps({"imageLayoutVersion": VERSION}).encode()
+#: The annotation with the tag of an entry.
 REF_NAME = "org.opencontainers.image.ref.name"
 #: An index of more bytes is refused unread.
 MAX_SIZE = 16 * 1024 * 1024
@@ -42,9 +48,9 @@ class Index:
 
     @classmethod
     def parse(cls, content: bytes, name: str) -> Index:
-        """From its bytes.
+        """Read the bytes of an index.
 
-        :param name: what an error calls the file.
+        :param name: the name of the file in errors.
         :raises InvalidContent: when it is no index.
         """
         try:
@@ -67,7 +73,6 @@ class Index:
         return cls(document)
 
     def render(self) -> bytes:
-        """Its bytes."""
         return json.dumps(self._document, ensure_ascii=False).encode()
 
     def roots(self) -> Iterator[Descriptor]:
@@ -102,9 +107,15 @@ class Index:
             self._entries.append(entry)
         entry["annotations"] = {**_annotations(entry), REF_NAME: tag}
 
-    def add(self, descriptor: Descriptor) -> None:
-        """Have this manifest, which is none yet, as a root."""
-        self._entries.append(descriptor.to_json())
+    def add(self, descriptor: Descriptor, name: str | None = None) -> None:
+        """Add a root, whatever entries there are.
+
+        :param name: its reference name.
+        """
+        entry = descriptor.to_json()
+        if name is not None:
+            entry["annotations"] = {**_annotations(entry), REF_NAME: name}
+        self._entries.append(entry)
 
     def drop_untagged(self, digests: frozenset[str]) -> None:
         """These need no entries of their own, except for their tags."""

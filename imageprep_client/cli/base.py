@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import difflib
+import functools
 import gc
 import io
 import os
+import re
 import shlex
 import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from osc_lib.command import command
 
@@ -37,6 +40,7 @@ _PROVIDED = "This command is provided by the imageprep-client plugin."
 #: Of many hints, and of many images with one cause, so many are shown.
 _HINTS = 5
 _NAMES = 3
+_UNKNOWN = re.compile(r"unrecognized arguments: (--[\w-]+)")
 
 
 class Command(command.Command):
@@ -68,6 +72,10 @@ class Command(command.Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.formatter_class = output.HelpFormatter
+        # argparse would print the whole usage, a screen of it, first.
+        parser.error = functools.partial(  # type: ignore[method-assign]
+            _refuse, parser
+        )
         given.watch(parser)
         predecessor.add_options(parser, self.replaced)
         self.add_arguments(parser)
@@ -327,6 +335,18 @@ class Command(command.Command):
                 self.log.error("    | %s", errors.printable(line))
 
 
+def _refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    """Tell a mistake of the command line; exit status 2."""
+    hint = f"{parser.prog} --help lists the options"
+    unknown = _UNKNOWN.match(message)
+    known = [name for name in parser._option_string_actions if len(name) > 2]
+    near = difflib.get_close_matches(unknown[1], known, 1) if unknown else []
+    if near:
+        hint = f"did you mean {near[0]}? {hint}"
+    told = errors.printable(f"{parser.prog}: {message}")
+    parser.exit(2, f"{told}\nhint: {hint}\n")
+
+
 class _Terminated(KeyboardInterrupt):
     """A signal other than SIGINT ends the command.
 
@@ -374,6 +394,7 @@ class Lister(Command, command.Lister):
         column_names: Sequence[str],
         data: Any,
     ) -> int:
+        given.check_columns(parsed_args, column_names)
         with self.showing():
             if parsed_args.formatter == "table":
                 column_names, data = output.for_people(
@@ -385,9 +406,15 @@ class Lister(Command, command.Lister):
 class ShowOne(Command, command.ShowOne):
     """A `Command` whose result is one object."""
 
-    def produce_output(self, *result: Any) -> int:
+    def produce_output(
+        self,
+        parsed_args: argparse.Namespace,
+        column_names: Sequence[str],
+        data: Any,
+    ) -> int:
+        given.check_columns(parsed_args, column_names)
         with self.showing():
-            return super().produce_output(*result)
+            return super().produce_output(parsed_args, column_names, data)
 
 
 def command_line(words: Sequence[str]) -> str:

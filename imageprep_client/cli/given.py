@@ -57,12 +57,16 @@ def check_columns(
     :raises InvalidArgument: for the first that does not exist.
     """
     known = {_normal(column) for column in columns}
-    for name in getattr(parsed_args, "columns", None) or ():
-        if known and _normal(name) not in known:
-            raise errors.InvalidArgument(
-                f"--column {name}: no such column",
-                hint=f"one of {', '.join(columns)}",
-            )
+    for option, key in (
+        ("column", "columns"),
+        ("sort-column", "sort_columns"),
+    ):
+        for name in getattr(parsed_args, key, None) or ():
+            if known and _normal(name) not in known:
+                raise errors.InvalidArgument(
+                    f"--{option} {name}: no such column",
+                    hint=f"one of {', '.join(columns)}",
+                )
 
 
 def _normal(column: str) -> str:

@@ -389,9 +389,10 @@ def _root(image: ImageCopy) -> Descriptor:
     needed: one request brings it with its digest.
     """
     ahead = image.source_powers.reads_ahead
+    source, reference = image.copy.source, image.copy.reference
     if image.current is None and ahead:
-        return ahead.resolve_ahead(image.copy.reference)
-    return nearest.resolve(image.copy.source, image.copy.reference)
+        return nearest.hinted(source, reference, ahead.resolve_ahead)
+    return nearest.resolve(source, reference)
 
 
 def _holds(image: ImageCopy, root: Descriptor) -> bool:

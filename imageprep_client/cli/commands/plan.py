@@ -135,6 +135,8 @@ class PlanRestore(_OnePlan):
     written.
     """
 
+    columns = ("Parameter", "Before", "Now")
+
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
@@ -161,7 +163,7 @@ class PlanRestore(_OnePlan):
             if written.changed
             else f"{what} says what the plan has already; nothing is written"
         )
-        return ("Parameter", "Before", "Now"), (
+        return self.columns, (
             (change.parameter, change.old, change.new)
             for change in written.changes
         )

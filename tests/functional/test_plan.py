@@ -321,4 +321,4 @@ def test_history_or_diff(openstack: base.OpenStack) -> None:
 def test_number(openstack: base.OpenStack, number: str) -> None:
     """Revisions have numbers from 1 on."""
     words = (*RESTORE, *HERE, f"--to={number}")
-    openstack(*words, status=2, stderr="usage: .*is no number above 0")
+    openstack(*words, status=2, stderr="usage: .*is not a positive number")

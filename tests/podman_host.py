@@ -152,7 +152,10 @@ class PodmanHost:
 
     def clear(self) -> None:
         """Remove all containers and what commands have kept."""
-        self.podman("rm", "--all", "--force", "--time=0")
+        identities = self.podman("ps", "--all", "--quiet").split()
+        if identities:
+            options = ("--force", "--ignore", "--depend", "--time=0")
+            self.podman("rm", *options, *identities)
         shutil.rmtree(
             self.environment["IMAGE_PREPARE_STATE"], ignore_errors=True
         )

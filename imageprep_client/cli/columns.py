@@ -62,6 +62,16 @@ class Size(columns.FormattableColumn[int]):
         return self._value
 
 
+class Duration(columns.FormattableColumn[float | None]):
+    """Seconds, with a unit for people."""
+
+    def human_readable(self) -> str:
+        return "" if self._value is None else wording.duration(self._value)
+
+    def machine_readable(self) -> float | None:
+        return self._value
+
+
 class Brief(columns.FormattableColumn[str | None]):
     """Text, or None, of which a default table shows the essential part."""
 

@@ -250,12 +250,14 @@ def _image(
         root = store.resolve(name.digest or name.tag or "latest")
         if not name.digest:
             observer.note(f"{source}: is {root.digest}")
-        reference = Reference(place, name.repository, name.tag, root.digest)
+        # The policy is about the name as it was given: a signature for one
+        # tag says nothing about another one.
+        reference = Reference(place, name.repository, name.tag, name.digest)
         manifest, layer = layer_of(store, root)
         if not references.is_transport(place):
             admission = stores.admission(reference)
             if admission is not None:
-                admission.admit(store, [root, manifest])
+                admission.admit(store, [manifest])
         if not is_needed(root.digest):
             yield _unopened(source, root.digest, "digest")
             return

@@ -27,6 +27,7 @@ from imageprep_client.registries.removal import Removed
 from imageprep_client.registries.verification import BlobCheck, Verdict
 from imageprep_client.stores import base
 from imageprep_client.stores.stored_files import KeepsFiles
+from imageprep_client.transfer import graph
 
 __all__ = [
     "BlobCheck",
@@ -117,6 +118,13 @@ class Registries:
             if admission is None:
                 return details
             root = store.resolve(details.digest)
+            try:
+                # Of an index the image for this host is what a run copies.
+                platform = graph.OnePlatform(graph.host_platform())
+                root = graph.walk(store, root, platform).root.descriptor
+            except errors.NotFound:
+                # It has none.
+                pass
             try:
                 accepted = admission.admit(store, [root])
             except errors.PolicyRefused as error:

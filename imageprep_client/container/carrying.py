@@ -53,11 +53,11 @@ class CarriedArchive(Protocol):
 class Carrying:
     """Where the images of a run are carried.
 
-    :ivar since: the report of a run at the other site, or None.
+    :ivar since: reports of runs at the other site.
     """
 
     archive: CarriedArchive
-    since: str | None = None
+    since: Sequence[str] = ()
 
 
 class Carriage:
@@ -90,8 +90,8 @@ class Carriage:
         :raises InvalidFile: when two images would have the same name, or the
             report cannot be used.
         """
-        if self._carrying.since:
-            self._leave_out(self._carrying.since)
+        for report in self._carrying.since:
+            self._leave_out(report)
         copies: dict[tuple[str, str | None], Copy] = {}
         # The copy of an image for all platforms serves for one, too.
         for item in sorted(items, key=lambda item: not item.multi_arch):
@@ -114,23 +114,24 @@ class Carriage:
         return rows, [result.error for result in results if result.error]
 
     def _row(self, item: WorkItem, result: CopyResult) -> Row:
-        """The row of an item, with the digest that the other site will have.
+        """The row of the run at the other site.
 
-        An index is carried for an image of which that site needs one platform.
+        An index is carried for the sake of its digest, or for another item;
+        the other site has the image in it that this item is about.
         """
         row = copying.row(item, result)
         platforms = self._copier.platforms(item)
-        one = isinstance(platforms, graph.OnePlatform)
-        if one and result.descriptor and not result.error:
-            content = graph.walk(
-                result.copy.source,
-                result.descriptor,
-                platforms,
-                known=self._known,
-            )
-            row = dataclasses.replace(
-                row, digest=content.root.descriptor.digest
-            )
+        if result.descriptor and result.copy.platforms != platforms:
+            # The other site reports an image that the index lacks.
+            with contextlib.suppress(errors.NotFound):
+                found = graph.walk(
+                    result.copy.source,
+                    result.descriptor,
+                    platforms,
+                    known=self._known,
+                )
+                digest = found.root.descriptor.digest
+                row = dataclasses.replace(row, digest=digest)
         return row
 
     def _copy(self, item: WorkItem) -> Copy:

@@ -34,8 +34,8 @@ class PrepareRequest:
         copied to their destinations.
     :ivar part_size: bytes of the parts that the file is cut into; 0: it is
         not cut.
-    :ivar since: a file that was carried before, or the report of a run at the
-        other site, whose layers are left out; None: nothing is.
+    :ivar since: files that were carried before, and reports of runs at the
+        other site; their layers are left out.
     :ivar environment_directories: their ``*.yaml`` come before the files.
     :ivar roles_files: empty: no filtering by service, unless a plan has
         roles.
@@ -70,7 +70,7 @@ class PrepareRequest:
     images_from: Location | None = None
     carry: str | None = None
     part_size: int = 0
-    since: str | None = None
+    since: Sequence[str] = ()
     environment_directories: Sequence[str] = ()
     roles_files: Sequence[str] = ()
     release: str | None = None

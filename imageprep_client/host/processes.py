@@ -46,18 +46,22 @@ def end_marked(token: str, directory: Path) -> None:
         time.sleep(0.01)
 
 
-def wait_for_marked(token: str, waiting: Callable[[str], None]) -> None:
-    """Wait until the processes that have the mark have ended.
+def wait_for_marked(
+    token: str, program: str, waiting: Callable[[str], None]
+) -> None:
+    """Wait until the processes of a program that have the mark have ended.
 
     They are left alone, as killing them would leave half of their work;
-    those that take longer than two minutes are killed.
+    those that take longer than two minutes are killed. Daemons that they
+    have started have the mark, too, and are to stay.
 
     :param token: the value of `MARK`.
+    :param program: its name, as the kernel shows it.
     :param waiting: called once, when there are some.
     """
     end = time.monotonic() + _LENIENCE
     told = False
-    while found := _marked(token, None):
+    while found := _of_program(_marked(token, None), program):
         if not told:
             numbers = ", ".join(map(str, sorted(found)))
             waiting(f"processes {numbers} of an interrupted command")
@@ -93,6 +97,16 @@ def _marked(token: str, directory: Path | None) -> set[int]:
     if directory is None:
         return set(found)
     return _with_children(found, children)
+
+
+def _of_program(processes: set[int], program: str) -> list[int]:
+    found = []
+    for process in processes:
+        with contextlib.suppress(OSError):
+            name = Path(f"/proc/{process}/comm").read_text().rstrip("\n")
+            if name == program:
+                found.append(process)
+    return found
 
 
 def _status(path: Path) -> tuple[str, int]:

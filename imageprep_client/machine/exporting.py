@@ -25,7 +25,7 @@ from imageprep_client.machine.image import LAYERS, MachineFacts, MachineImage
 from imageprep_client.machine.roots import MachineRoot, overlays
 from imageprep_client.machine.scrub import Category, Scrub, ScrubbedPath
 from imageprep_client.observer import Observer
-from imageprep_client.programs import btrfs, lxc
+from imageprep_client.programs import btrfs, lxc, systemd
 from imageprep_client.stores import base
 from imageprep_client.transfer import engine
 
@@ -235,11 +235,24 @@ def _readable(root: MachineRoot, *, live: bool) -> Iterator[_Readable]:
         elif root.is_subvolume and not btrfs.nested(root.path):
             path = stack.enter_context(_snapshot(root))
             reading = "snapshot"
-        elif state == "running" and root.is_lxc and not live:
-            containers = lxc.LxcContainers(root.store.path)
-            stack.enter_context(containers.frozen(root.name))
+        elif (
+            state == "running"
+            and not live
+            and stack.enter_context(_frozen(root))
+        ):
             reading = "frozen"
         yield _Readable(path, reading)
+
+
+@contextlib.contextmanager
+def _frozen(root: MachineRoot) -> Iterator[bool]:
+    """Freeze a running machine in the block; whether that can be done."""
+    if root.is_lxc:
+        with lxc.LxcContainers(root.store.path).frozen(root.name):
+            yield True
+        return
+    with systemd.frozen(systemd.machine_unit(root.name)) as is_frozen:
+        yield is_frozen
 
 
 @contextlib.contextmanager

@@ -50,7 +50,6 @@ def fill(
             tag=one.image.site_tag,
             platforms=graph.OnePlatform(graph.host_platform()),
             descriptor=one.image.descriptor,
-            admission=stores.admission(one.image.reference),
         )
         for one in wanted
     ]

@@ -87,7 +87,9 @@ class Signatures:
     """Finds the signatures of one image's manifests.
 
     :param fetch: gives the content of an http(s) URL, None for none.
-    :param attached: whether to look at those in the registry.
+    :param attached: whether to look at those in the registry, where the
+        configuration says so.
+    :ivar attached: whether they are looked at.
     """
 
     def __init__(
@@ -99,7 +101,7 @@ class Signatures:
         attached: bool,
     ) -> None:
         self._location = lookasides.location(subject)
-        self._attached = attached and lookasides.uses_attachments(subject)
+        self.attached = attached and lookasides.uses_attachments(subject)
         self._subject = subject
         self._fetch = fetch
 
@@ -114,7 +116,7 @@ class Signatures:
         if isinstance(source, base.KeepsSignatures):
             blobs = source.signatures(manifest.digest)
         found = list(map(Signature.of_blob, blobs or self.beside(manifest)))
-        if self._attached:
+        if self.attached:
             found += _attached(source, manifest)
         return found
 
@@ -181,11 +183,13 @@ def _layers(
 ) -> Sequence[Signature]:
     """Each content is read once, however often it is named."""
     contents: dict[str, bytes] = {}
+    left = lookaside.MAX_TOTAL
     for layer in manifest.layers:
         if layer.media_type == SIGNATURE_TYPE and (
             layer.digest not in contents
         ):
-            if layer.size > lookaside.MAX_SIZE:
+            left -= layer.size
+            if layer.size > lookaside.MAX_SIZE or left < 0:
                 raise errors.InvalidContent(
                     f"{layer.digest}: a signature of {layer.size} bytes"
                 )

@@ -328,5 +328,5 @@ def test_number(openstack: base.OpenStack, number: str) -> None:
     openstack(
         *words,
         status=2,
-        stderr=r"openstack [^\n]*is no number above 0\nhint: [^\n]*",
+        stderr=r"openstack [^\n]*is not a positive number\nhint: [^\n]*",
     )

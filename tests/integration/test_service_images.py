@@ -220,10 +220,13 @@ def test_upgrade_during_recover(
     waits: list[str] = []
     recovers, waited = threading.Event(), threading.Event()
 
+    class Killed(BaseException):
+        """Ends the command as SIGKILL does."""
+
     class Interrupted(Observer):
         def note(self, text: str) -> None:
             if text.endswith(": swapping"):
-                raise KeyboardInterrupt
+                raise Killed
 
     class Recovering(Observer):
         def note(self, text: str) -> None:
@@ -240,7 +243,7 @@ def test_upgrade_during_recover(
         podman_host.inputs({"one": service(old, port)}), [], QUICK
     )
     wanted = podman_host.inputs({"one": service(new, port)})
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Killed):
         podman_host.node(Interrupted()).upgrade(wanted, [], QUICK)
     recover = threading.Thread(target=podman_host.node(Recovering()).recover)
     recover.start()

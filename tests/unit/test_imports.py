@@ -101,7 +101,13 @@ RULES: dict[str, tuple[str, ...]] = {
         "stores.base",
         "stores.verify",
     ),
-    "trust.lookaside": ("trust.scopes", "errors", "host", "oci", "yaml"),
+    "trust.lookaside": (
+        "trust.scopes",
+        "errors",
+        "heat.document",
+        "host",
+        "oci",
+    ),
     "trust.sigstore": (
         "trust.fields",
         "trust.payload",

@@ -19,28 +19,25 @@ _SHOWN = 10
 
 
 class _OnePlan(base.Lister):
-    """Knows which plan."""
+    """The options that name a plan."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "plan",
             metavar="<plan>",
             nargs="?",
-            help="Name of the plan in the cloud",
+            help="Name of a plan in the cloud",
         )
         parser.add_argument(
             "--plan-dir",
             metavar="<directory>",
-            help="Directory that the plan is in, in place of a name",
+            help="Directory of a plan, instead of a name",
         )
         options.add_history_option(parser)
 
 
 class PlanList(base.Lister):
-    """List deployment plans.
-
-    With the time at which image preparation last wrote into each.
-    """
+    """List deployment plans with the time of their last image preparation."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
@@ -49,8 +46,8 @@ class PlanList(base.Lister):
             action="append",
             dest="plan_dirs",
             default=[],
-            help="A plan, or a directory that has plans directly in it"
-            " (repeatable), in place of those in the cloud",
+            help="Directory of a plan, or directory whose subdirectories are"
+            " plans (repeatable), instead of the plans in the cloud",
         )
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
@@ -67,13 +64,13 @@ class PlanList(base.Lister):
 class PlanShow(_OnePlan):
     """Show the images that a deployment plan deploys.
 
-    One row for each image parameter, with its value in the environments of
-    the plan as a deployment merges them.
+    The table has one row for each image parameter, with its value after the
+    environments of the plan are merged.
 
-    With --history, one row for each time that image preparation wrote the
-    parameters, the newest first, with what it changed. With --diff, only
-    the parameters that an environment file sets to another image than the
-    plan has.
+    With --history, the table has one row for each time that image preparation
+    wrote the parameters, the newest first, with the changes. With --diff, the
+    table has the parameters that an environment file sets to other images
+    than the plan.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -82,14 +79,14 @@ class PlanShow(_OnePlan):
         what.add_argument(
             "--history",
             action="store_true",
-            help="Show the present and the earlier parameters that are kept,"
-            " with the time, the command line and the changes of each."
-            f" A table has the first {_SHOWN} changes, -f json has all",
+            help="Show the present and the kept earlier parameters, with the"
+            " time, the command line and the changes of each. The table shows"
+            f" the first {_SHOWN} changes, -f json shows all",
         )
         what.add_argument(
             "--diff",
             metavar="<file>",
-            help="Heat environment file to compare the plan with",
+            help="Heat environment file to compare with the plan",
         )
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
@@ -126,13 +123,12 @@ class PlanShow(_OnePlan):
 
 
 class PlanRestore(_OnePlan):
-    """Put earlier image parameters of a deployment plan back.
+    """Restore earlier image parameters of a deployment plan.
 
-    One row for each parameter that changes by it. What the plan has now is
-    kept in the history as well: restoring can be undone.
+    The table has one row for each parameter that changes. The present
+    parameters are kept in the history, so that a restore can be undone.
 
-    Exit status: 0 when the plan has these parameters, 2 when nothing was
-    written.
+    Exit status: 0 if the plan has these parameters, 2 if nothing was written.
     """
 
     columns = ("Parameter", "Before", "Now")
@@ -143,8 +139,8 @@ class PlanRestore(_OnePlan):
             "--to",
             metavar="<number>",
             type=options.positive,
-            help="Number that plan show --history has for them (default: the"
-            " newest but the present)",
+            help="Number of the parameters in plan show --history (default:"
+            " the newest before the present ones)",
         )
         report.add_option(parser)
 

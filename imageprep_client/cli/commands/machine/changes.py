@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from imageprep_client import errors, wording
-from imageprep_client.cli import base, confirmation, options, report
+from imageprep_client.cli import base, columns, confirmation, options, report
 
 if TYPE_CHECKING:
     from imageprep_client.client.machine_changes import (
@@ -191,7 +191,10 @@ class MachineReplace(base.Lister):
             what = f"{roots[0].name} {outage(done[0].swap)},"
         self.summary = f"{source.name}: {what} replaced"
         self.next_step = "undo it with machine rollback" if done else ""
-        return self.columns, [_row(one) for one in outcomes]
+        return self.columns, [
+            (name, state, columns.Duration(away), *rest)
+            for name, state, away, *rest in map(_row, outcomes)
+        ]
 
 
 def _count(text: str) -> int:
@@ -261,7 +264,8 @@ class MachineRollback(base.ShowOne):
         self.report = fields
         self.summary = f"{root.name}: {version} is put back, {outage(swap)},"
         self.next_step = "rollback again to undo it"
-        return tuple(fields), tuple(fields.values())
+        shown = {**fields, "outage": columns.Duration(swap.outage)}
+        return tuple(shown), tuple(shown.values())
 
 
 class MachineDelete(base.Command):

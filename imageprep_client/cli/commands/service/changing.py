@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from osc_lib.i18n import _
@@ -14,11 +15,11 @@ from imageprep_client.cli import base, columns, options, report
 from imageprep_client.cli.commands.service import options as service_options
 
 if TYPE_CHECKING:
+    from imageprep_client.client.registry_options import RegistryOptions
     from imageprep_client.client.service import (
         ServiceChange,
         ServiceNode,
     )
-    from imageprep_client.observer import Observer
 
 
 _CHANGES = ("Service", "Action", "Reason", "Old digest", "New digest")
@@ -34,13 +35,24 @@ class _ServiceCommand(base.Lister):
         report.add_option(parser)
         return parser
 
-    def node(
-        self, parsed_args: argparse.Namespace, observer: Observer
-    ) -> ServiceNode:
-        """The node that is changed."""
-        from imageprep_client.client.service import ServiceNode
+    @contextlib.contextmanager
+    def changing(
+        self, registries: RegistryOptions | None = None
+    ) -> Iterator[ServiceNode]:
+        """The node that is changed; a failure has a report, too."""
+        from imageprep_client.client.service import ServiceNode, SwapOutcome
 
-        return ServiceNode(options.registry_options(parsed_args), observer)
+        with self.observing() as observer:
+            node = ServiceNode(registries, observer)
+            try:
+                yield node
+            except BaseException:
+                if any(
+                    one.outcome is not SwapOutcome.UNTOUCHED
+                    for one in node.changes
+                ):
+                    self.report = {"services": _reported(node.changes)}
+                raise
 
     def result(
         self, changes: Sequence[ServiceChange], done: str, **more: object
@@ -51,8 +63,7 @@ class _ServiceCommand(base.Lister):
         :param more: further fields of the report.
         """
         self.summary = _counted(changes, done)
-        services = list(map(dataclasses.asdict, changes))
-        self.report = {**more, "services": services}
+        self.report = {**more, "services": _reported(changes)}
         return _CHANGES, (
             (
                 one.service,
@@ -63,6 +74,10 @@ class _ServiceCommand(base.Lister):
             )
             for one in changes
         )
+
+
+def _reported(changes: Sequence[ServiceChange]) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(one) for one in changes]
 
 
 def _counted(changes: Sequence[ServiceChange], done: str) -> str:
@@ -99,14 +114,7 @@ class ServiceUpgrade(_ServiceCommand):
             action="store_true",
             help=_("Take images whose version is older than the running one"),
         )
-        parser.add_argument(
-            "--kill-survivors",
-            action="store_true",
-            help=_(
-                "Stop services even if that ends processes that the"
-                " declaration wants to survive"
-            ),
-        )
+        service_options.add_kill_survivors(parser)
         options.add_registry_options(parser)
         options.add_policy_option(parser)
         return parser
@@ -114,14 +122,19 @@ class ServiceUpgrade(_ServiceCommand):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        with self.observing() as observer:
-            changes = self.node(parsed_args, observer).upgrade(
+        from imageprep_client.client.service import UpgradeOptions
+
+        registries = options.registry_options(parsed_args)
+        with self.changing(registries) as node:
+            changes = node.upgrade(
                 service_options.inputs(self, parsed_args),
                 parsed_args.names,
                 service_options.policy(parsed_args),
-                dry_run=parsed_args.dry_run,
-                kill_survivors=parsed_args.kill_survivors,
-                allow_downgrade=parsed_args.allow_downgrade,
+                UpgradeOptions(
+                    dry_run=parsed_args.dry_run,
+                    kill_survivors=parsed_args.kill_survivors,
+                    allow_downgrade=parsed_args.allow_downgrade,
+                ),
             )
         done = "would be replaced" if parsed_args.dry_run else "replaced"
         return self.result(changes, done, dry_run=parsed_args.dry_run)
@@ -160,8 +173,9 @@ class ServiceStart(_ServiceCommand):
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         from imageprep_client.client.service import SwapPolicy
 
-        with self.observing() as observer:
-            changes = self.node(parsed_args, observer).start(
+        registries = options.registry_options(parsed_args)
+        with self.changing(registries) as node:
+            changes = node.start(
                 service_options.inputs(self, parsed_args),
                 parsed_args.names,
                 SwapPolicy(healthy_deadline=parsed_args.wait),
@@ -198,10 +212,8 @@ class ServiceRollback(_ServiceCommand):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        from imageprep_client.client.service import ServiceNode
-
-        with self.observing() as observer:
-            changes = ServiceNode(observer=observer).rollback(
+        with self.changing() as node:
+            changes = node.rollback(
                 parsed_args.names,
                 parsed_args.to,
                 service_options.policy(parsed_args),
@@ -220,10 +232,8 @@ class ServiceRecover(_ServiceCommand):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        from imageprep_client.client.service import ServiceNode
-
-        with self.observing() as observer:
-            names = ServiceNode(observer=observer).recover()
+        with self.changing() as node:
+            names = node.recover()
         self.report = {"services": names}
         self.summary = f"{wording.counted(len(names), 'service')} put right"
         return self.columns, ((name,) for name in names)
@@ -240,15 +250,16 @@ class ServiceStop(_ServiceCommand):
         parser = super().get_parser(prog_name)
         service_options.add_names(parser)
         service_options.add_declaration(parser)
+        service_options.add_kill_survivors(parser)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        from imageprep_client.client.service import ServiceNode
-
-        with self.observing() as observer:
-            changes = ServiceNode(observer=observer).stop(
-                parsed_args.declaration, parsed_args.names
+        with self.changing() as node:
+            changes = node.stop(
+                parsed_args.declaration,
+                parsed_args.names,
+                kill_survivors=parsed_args.kill_survivors,
             )
         return self.result(changes, "stopped")

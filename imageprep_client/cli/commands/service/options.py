@@ -46,6 +46,18 @@ def add_declaration(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_kill_survivors(parser: argparse.ArgumentParser) -> None:
+    """Add the option that ends what ought to survive."""
+    parser.add_argument(
+        "--kill-survivors",
+        action="store_true",
+        help=_(
+            "Stop services even if that ends processes that the"
+            " declaration wants to survive"
+        ),
+    )
+
+
 def add_inputs(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what services are to be."""
     add_declaration(parser)

@@ -15,7 +15,7 @@ import yaml
 _WRAPPER = """\
 #!/bin/sh
 if [ "$1" = pull ] && mkdir {mark} 2>/dev/null; then
-    kill -KILL -$(cut -d' ' -f5 /proc/$PPID/stat)
+    {command}
 fi
 exec {podman} "$@"
 """
@@ -67,13 +67,19 @@ class Nodes:
 
     def kill_once(self, name: str) -> None:
         """Have the program on a node killed when it pulls an image."""
+        self.once(name, "kill -KILL -$(cut -d' ' -f5 /proc/$PPID/stat)")
+
+    def once(self, name: str, command: str) -> None:
+        """Have a command run on a node before it pulls its first image."""
         programs = self._directory / name / "bin"
         programs.mkdir()
         podman = shutil.which("podman")
         assert podman, "podman is not installed; see tools/check"
         wrapper = programs / "podman"
-        mark = programs / "killed"
-        wrapper.write_text(_WRAPPER.format(mark=mark, podman=podman))
+        mark = programs / "done"
+        wrapper.write_text(
+            _WRAPPER.format(mark=mark, podman=podman, command=command)
+        )
         wrapper.chmod(0o755)
         path = f"{programs}:{os.environ['PATH']}"
         self._environments[name]["PATH"] = path

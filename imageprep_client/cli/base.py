@@ -5,18 +5,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
-import difflib
 import functools
 import gc
 import io
 import os
-import re
 import shlex
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from osc_lib.command import command
 
@@ -40,7 +38,6 @@ _PROVIDED = "This command is provided by the imageprep-client plugin."
 #: Of many hints, and of many images with one cause, so many are shown.
 _HINTS = 5
 _NAMES = 3
-_UNKNOWN = re.compile(r"unrecognized arguments: (--[\w-]+)")
 
 
 class Command(command.Command):
@@ -74,7 +71,7 @@ class Command(command.Command):
         parser.formatter_class = output.HelpFormatter
         # argparse would print the whole usage, a screen of it, first.
         parser.error = functools.partial(  # type: ignore[method-assign]
-            _refuse, parser
+            given.refuse, parser
         )
         given.watch(parser)
         predecessor.add_options(parser, self.replaced)
@@ -112,9 +109,14 @@ class Command(command.Command):
         return status
 
     @contextlib.contextmanager
-    def observing(self) -> Iterator[log.Work]:
-        """Progress of an action that changes something."""
-        with progress.Progress() as shown:
+    def observing(
+        self, details: Callable[[int, int], list[str]] | None = None
+    ) -> Iterator[log.Work]:
+        """Progress of an action that changes something.
+
+        :param details: see `progress.Progress`.
+        """
+        with progress.Progress(details=details) as shown:
             self.work = log.Work(shown)
             yield self.work
 
@@ -333,18 +335,6 @@ class Command(command.Command):
         if isinstance(error, errors.ModifyError):
             for line in error.log:
                 self.log.error("    | %s", errors.printable(line))
-
-
-def _refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
-    """Tell a mistake of the command line; exit status 2."""
-    hint = f"{parser.prog} --help lists the options"
-    unknown = _UNKNOWN.match(message)
-    known = [name for name in parser._option_string_actions if len(name) > 2]
-    near = difflib.get_close_matches(unknown[1], known, 1) if unknown else []
-    if near:
-        hint = f"did you mean {near[0]}? {hint}"
-    told = errors.printable(f"{parser.prog}: {message}")
-    parser.exit(2, f"{told}\nhint: {hint}\n")
 
 
 class _Terminated(KeyboardInterrupt):

@@ -118,7 +118,9 @@ def prepare(
     if stops:
         error = queries.together(work.undiscovered)
     elif not result.failures:
-        values = {**inputs.catalog.default_parameters(), **result.parameters}
+        # A plan has all parameters of the table.
+        defaults = inputs.catalog.default_parameters() if plan else {}
+        values = {**defaults, **result.parameters}
         error = outputs.write(
             request, plan, result, values, vars_text, header, observer
         )

@@ -30,7 +30,10 @@ def site(openstack: base.OpenStack) -> Iterator[Deployment]:
     [
         ("--sort-column size", "--sort-column size: no such column\nhint: .*"),
         ("--dryrun", ".*: --dryrun\nhint: did you mean --dry-run[?] .*"),
-        ("--concurrency 0", r".*'0' is not a positive number\nhint: .* --help .*"),
+        (
+            "--concurrency 0",
+            r".*'0' is not a positive number\nhint: .* --help .*",
+        ),
         ("--output-env-file -", "--output-env-file -: not a file\nhint: .*"),
         ("--from directory", "directory: .*\nhint: .*image-serve:directory.*"),
         ("--authfile directory", "directory: .*"),

@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from imageprep_client.plans import base as plans
-from tests.conftest import Golden
 from tests.functional import base
 
 LIST = ("image-prepare", "plan", "list")
@@ -52,18 +51,6 @@ def rows(
     result = openstack(*words, "-f", "json", stderr=stderr)
     found: list[dict[str, Any]] = json.loads(result.stdout)
     return found
-
-
-@pytest.mark.parametrize("command", [LIST, SHOW, RESTORE])
-def test_help(
-    openstack: base.OpenStack, golden: Golden, command: tuple[str, ...]
-) -> None:
-    """The help names every option."""
-    golden.check(
-        f"plan-{command[-1]}-help.txt",
-        openstack.help(*command),
-        normal=base.normal_help,
-    )
 
 
 @pytest.mark.usefixtures("plan")

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,20 +60,6 @@ class Told(Observer):
 def images(podman_site: PodmanHost) -> list[str]:
     """Two versions of a service; a test prunes what no container uses."""
     return [podman_site.image("nova", version) for version in "12"]
-
-
-@pytest.fixture(scope="module")
-def registry(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[DockerRegistry]:
-    directory = tmp_path_factory.mktemp("registry")
-    with servers.docker_registry(directory) as found:
-        yield found
-
-
-@pytest.fixture
-def port() -> int:
-    return servers.free_port()
 
 
 def test_image_is_absent(

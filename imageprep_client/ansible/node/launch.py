@@ -20,7 +20,7 @@ def write(path, text):
         stream.write(text)
 
 
-def main(document, words, job):
+def main(variables, document, words, job):
     """Start the program; print its lines if it ends at once."""
     name, grace = words.split()
     os.umask(0o077)
@@ -31,6 +31,7 @@ def main(document, words, job):
         write(os.path.join(directory, name), text)
     # Processes with the mark end with the run of ansible.
     environment = dict(os.environ)
+    environment.update(variables)
     environment.pop(document["mark"], None)
     process = subprocess.Popen(
         [sys.executable, os.path.join(directory, "supervise.py"), directory],
@@ -54,4 +55,5 @@ def main(document, words, job):
     shutil.rmtree(directory)
 
 
-main(json.loads(sys.stdin.readline()), *sys.stdin.read().split("\n")[:2])
+VARIABLES, DOCUMENT, WORDS, JOB = sys.stdin.read().split("\n")[:4]
+main(json.loads(VARIABLES), json.loads(DOCUMENT), WORDS, JOB)

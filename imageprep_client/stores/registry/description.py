@@ -62,3 +62,14 @@ def manifest_type(response: Response, data: bytes) -> str:
     if media_type.startswith("application/vnd."):
         return media_type
     return manifests.type_of(data) or media_type
+
+
+def page_hint(response: Response) -> str | None:
+    """What may help if an answer that makes no sense is a web page."""
+    kind = mediatypes.essence(response.headers.get("Content-Type", ""))
+    if kind not in ("text/html", "application/xhtml+xml"):
+        return None
+    return (
+        "the answer is a web page: something in front of the registry sends"
+        " it, such as a proxy that asks for a login, or this is another server"
+    )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import email.utils
+import http
 import json
 from collections.abc import Mapping
 
@@ -57,7 +59,7 @@ def from_response(
     code, said = _reason(response)
     if status == 404 and unknown:
         said = said or unknown
-    words = said or _WORDS.get(status) or "unexpected answer"
+    words = said or _WORDS.get(status) or _phrase(status)
     message = (
         f"{what}: {words}"
         f" ({response.method} {urls.shown(response.url)} {status})"
@@ -88,6 +90,13 @@ def from_response(
     return errors.ServerFault(
         message, temporary=status in TEMPORARY, status=status
     )
+
+
+def _phrase(status: int) -> str:
+    """The name of a status, such as ``payment required``."""
+    with contextlib.suppress(ValueError):
+        return http.HTTPStatus(status).phrase.lower()
+    return "unexpected answer"
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

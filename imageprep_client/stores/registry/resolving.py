@@ -27,7 +27,7 @@ from imageprep_client.stores.registry.session import (
 _ACCEPT = {"Accept": ", ".join(mediatypes.ACCEPT)}
 #: Answers to HEAD that do not tell the answer to GET. Redirects that lead
 #: elsewhere are among them: storage signs URLs for one method.
-REFUSALS = frozenset({400, 401, 403, 404, 405, 501}) | REDIRECTS
+REFUSALS = frozenset({*range(400, 500), 501}) - answers.TEMPORARY | REDIRECTS
 
 
 class Resolver:
@@ -147,12 +147,16 @@ class Resolver:
                     f"{request.what}: digest is {actual}, expected {digest}",
                     actual=actual,
                 )
-        found = manifests.parse(
-            data,
-            description.manifest_type(response, data),
-            wanted,
-            request.what,
-        ).descriptor
+        try:
+            found = manifests.parse(
+                data,
+                description.manifest_type(response, data),
+                wanted,
+                request.what,
+            ).descriptor
+        except errors.InvalidContent as error:
+            error.hint = error.hint or description.page_hint(response)
+            raise
         self._manifests.add(found.digest, data)
         return found
 

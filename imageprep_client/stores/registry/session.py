@@ -254,7 +254,10 @@ class RegistrySession:
             response.discard()
             url = target
         raise errors.ServerFault(
-            f"{request.what}: over {MAX_REDIRECTS} redirects"
+            f"{request.what}: over {MAX_REDIRECTS} redirects",
+            hint="they may lead in a circle; look at the registry, or at a"
+            " proxy in front of it that asks for a login",
+            temporary=False,
         )
 
     def _slot(

@@ -594,3 +594,70 @@ def test_wrong_sizes_of_referrers(
     store = client.store(server.host, "ns/name")
     (found,) = store.referrers(IMAGE.descriptor)
     assert store_suite.read(store, found) == artefact.manifest.data
+
+
+@pytest.mark.parametrize("status", [402, 406, 409, 410, 422, 451])
+def test_reasons_of_refused_heads(
+    filled: RegistryServer, client: RegistryClient, status: int
+) -> None:
+    """The reason of a refusal is that of GET, as HEAD has no body."""
+    body = json.dumps({"errors": [{"code": "X", "message": "pay first"}]})
+    for method in ("HEAD", "GET"):
+        filled.faults.add(
+            Fault(
+                method,
+                "/manifests/",
+                status=status,
+                body=b"" if method == "HEAD" else body.encode(),
+                times=None,
+            )
+        )
+    with pytest.raises(errors.Refused, match="pay first"):
+        client.store(filled.host, "ns/name").resolve("latest")
+
+
+def test_statuses_without_a_reason(
+    filled: RegistryServer, client: RegistryClient
+) -> None:
+    """A status without a reason is told by its name."""
+    filled.faults.add(Fault(path="/manifests/", status=402, times=None))
+    with pytest.raises(errors.Refused, match=": payment required \\("):
+        client.store(filled.host, "ns/name").resolve("latest")
+
+
+def test_redirects_in_a_circle(
+    filled: RegistryServer, client: RegistryClient
+) -> None:
+    """They are told at once."""
+    place = "/v2/ns/name/manifests/latest"
+    filled.faults.add(
+        Fault(
+            path="/manifests/",
+            status=302,
+            headers={"Location": place},
+            times=None,
+        )
+    )
+    with pytest.raises(errors.ServerFault, match="over 5 redirects") as caught:
+        client.store(filled.host, "ns/name").resolve("latest")
+    assert not caught.value.temporary
+    assert "circle" in str(caught.value.hint)
+
+
+def test_pages_in_place_of_answers(
+    filled: RegistryServer, client: RegistryClient
+) -> None:
+    """A page of a proxy that asks for a login is told as such."""
+    filled.faults.add(
+        Fault(
+            status=200,
+            body=b"<html>Login</html>",
+            headers={"Content-Type": "text/html", "Docker-Content-Digest": ""},
+            times=None,
+        )
+    )
+    store = client.store(filled.host, "ns/name")
+    for ask in (lambda: store.resolve("latest"), lambda: list(store.tags())):
+        with pytest.raises(errors.StoreError) as caught:
+            ask()
+        assert "a web page" in str(caught.value.hint)

@@ -173,6 +173,7 @@ class Session:
             self._private,
             {
                 "ANSIBLE_CALLBACKS_ENABLED": "imageprep_results",
+                "ANSIBLE_DEPRECATION_WARNINGS": "False",
                 # The input of commands.
                 "ANSIBLE_PIPELINING": "True",
                 processes.MARK: self._mark,

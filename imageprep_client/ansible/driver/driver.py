@@ -116,8 +116,7 @@ def _play():
         "tasks": [
             {
                 "name": current["name"],
-                "action": {
-                    "module": _ACTION,
+                _ACTION: {
                     "environment": trust_as_template(
                         "{{ image_prepare_environment | default({}) }}"
                     ),

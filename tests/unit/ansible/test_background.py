@@ -260,7 +260,12 @@ def test_kinds_of_inventories(tmp_path: Path, content: str, mode: int) -> None:
     [
         (None, None, "no such inventory"),
         ("all: {hosts: {a: {}}}", "b", "no host matches 'b'"),
-        ("all: [}", None, "."),
+        ("all: [}", None, "'?yaml'? plugin: "),
+        (
+            "all: {children: {all: {hosts: {a: }}}}",
+            None,
+            "can't add group to itself",
+        ),
     ],
 )
 def test_unusable_inventory(

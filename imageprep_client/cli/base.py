@@ -214,7 +214,6 @@ class Command(command.Command):
                 self.app.stderr.flush()
 
     def write(self, text: str) -> None:
-        """Print data."""
         with self.writing():
             self.app.stdout.write(text)
 

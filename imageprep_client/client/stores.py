@@ -217,10 +217,10 @@ class Stores:
 
         :raises InvalidFile: when a file of credentials cannot be used.
         """
-        found = self._registries.hosts.credentials.find(registry)
-        if found is None or found.is_identity:
+        credential = self._registries.hosts.credentials.find(registry)
+        if credential is None or credential.is_identity:
             return None
-        return found.username, found.password
+        return credential.username, credential.password
 
     @property
     def certificates(self) -> str:

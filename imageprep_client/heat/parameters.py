@@ -316,9 +316,9 @@ def _credential(users: Value) -> Credential:
     ((username, password),) = users.data.items()
     for what, data in (("user name", username), ("password", password)):
         if not data or not isinstance(data, str):
-            found = "empty" if not data else describe(data)
+            state = "empty" if not data else describe(data)
             raise users.error(
-                f"the {what} is {found}, expected a string",
+                f"the {what} is {state}, expected a string",
                 f"write registry: {{user: password}}, the {what} in quotes",
             )
     return Credential(username=username, password=password)

@@ -54,8 +54,8 @@ class PlanList(base.Lister):
         from imageprep_client.client import cloud, plans
 
         return ("Plan", "Kind", "Prepared"), (
-            (found.name, found.kind, found.time)
-            for found in plans.find_plans(
+            (plan.name, plan.kind, plan.time)
+            for plan in plans.find_plans(
                 parsed_args.plan_dirs, connect=lambda: cloud.connect(self)
             )
         )
@@ -188,4 +188,6 @@ class _Changes(columns.FormattableColumn[list[dict[str, str]] | None]):
 def _changes(revision: Revision) -> _Changes:
     if revision.changes is None:
         return _Changes(None)
-    return _Changes([dataclasses.asdict(each) for each in revision.changes])
+    return _Changes(
+        [dataclasses.asdict(change) for change in revision.changes]
+    )

@@ -104,10 +104,15 @@ def _measure(work: pathlib.Path, count: int, number: int) -> int:
                 raise site.NotMeasured(str(bad[0]))
             return result
 
-        # One node, for the figures of the simulation.
+        # For the figures of the simulation: one node of each registry alone,
+        # looked at again, and then two.
         alone = {"one": ["x"], "two": ["y"]}
         with inventory_nodes.nodes(work / "alone", alone) as nodes:
             single, _, _ = _take(lambda: run(nodes))
+            idle, _, _ = _take(lambda: run(nodes))
+        pairs = {"one": ["p", "q"], "two": ["r", "s"]}
+        with inventory_nodes.nodes(work / "pairs", pairs) as nodes:
+            double, _, _ = _take(lambda: run(nodes))
         with inventory_nodes.nodes(work / "nodes", groups) as nodes:
             result, ours, ours_processor = _take(lambda: run(nodes))
             asked = collections.Counter(source.blob_requests()[before:])
@@ -122,7 +127,11 @@ def _measure(work: pathlib.Path, count: int, number: int) -> int:
                 for registry in (one, two)
                 for line in registry.requests(r"^GET \S+/blobs/sha256:")
             )
-            lacked = sum(r.missing for r in (*result.nodes, *single.nodes))
+            lacked = sum(
+                row.missing
+                for one in (result, single, double)
+                for row in one.nodes
+            )
             row("bytes of the sites : what nodes lacked", sent / lacked, 1.02)
             seen = [len(r.requests(r"/blobs/")) for r in (one, two)]
             _, again, again_processor = _take(lambda: run(nodes))
@@ -144,7 +153,8 @@ def _measure(work: pathlib.Path, count: int, number: int) -> int:
             f"ours {ours:.1f} s, processor {ours_processor:.1f} s; play"
             f" {theirs:.1f} s, processor {theirs_processor:.1f} s"
         )
-        row("simulation : nodes", *_simulated(single, result, number))
+        figures = _figures(single, double, idle, number)
+        row("simulation : nodes", *_simulated(figures, result, number))
     row("rate of a registry : --rate, off by", *_rate(work))
     for name, command in _DEATHS:
         row(f"{name}: seconds until named", *_death(work, command))
@@ -259,7 +269,7 @@ def _rate(work: pathlib.Path) -> tuple[float, float]:
     with (
         site.filled(work / "large", found) as source,
         proxy.Proxy({_AWAY: source.host}) as counting,
-        inventory_nodes.nodes(work / "rate", {"all": ["r1", "r2"]}) as nodes,
+        inventory_nodes.nodes(work / "rate", {"rack": ["r1", "r2"]}) as nodes,
     ):
         variables = {"HTTP_PROXY": f"http://{counting.host}", "NO_PROXY": ""}
         before = {name: os.environ.get(name) for name in variables}
@@ -359,21 +369,46 @@ def _death(work: pathlib.Path, command: str) -> tuple[float, float]:
     return named[0] - died, 60.0
 
 
-def _simulated(
-    single: PreloadResult, result: PreloadResult, images: int
-) -> tuple[float, float]:
-    """How far the simulation is from the nodes, and how far it may be.
+def _figures(
+    single: PreloadResult,
+    double: PreloadResult,
+    idle: PreloadResult,
+    images: int,
+) -> Figures:
+    """The figures of this machine, which all nodes share.
 
-    Its figures for a node are those of nodes that were alone.
+    :param single: two nodes at once.
+    :param double: four nodes at once.
+    :param idle: two nodes that lack nothing.
     """
-    # Two nodes were at work, on as many processors.
-    spent = max(row.seconds for row in single.nodes)
+    fixed = _seconds(idle)
+    alone, more = _seconds(single) - fixed, _seconds(double) - fixed
+    # As many work at full speed as one more does not slow down.
+    together = max(2.0, 4 * alone / more)
     figures = Figures(
-        image=(spent - 3.0) / images,
-        begin=1.0,
+        image=alone / images,
+        begin=0.0,
+        setup=2 * fixed,
+        start=0.0,
         node_rate=1e12,
-        together=2.0,
+        together=together,
     )
+    print(
+        f"{fixed:.1f} s before the first image, {figures.image:.2f} s an"
+        f" image, {together:.1f} nodes at full speed"
+    )
+    return figures
+
+
+def _seconds(result: PreloadResult) -> float:
+    """When the last node was done."""
+    return max(row.seconds for row in result.nodes)
+
+
+def _simulated(
+    figures: Figures, result: PreloadResult, images: int
+) -> tuple[float, float]:
+    """How far the simulation is from the nodes, and how far it may be."""
     sites = [
         SimulatedSite(
             fill=0,
@@ -386,7 +421,7 @@ def _simulated(
         for registry in dict.fromkeys(row.registry for row in result.nodes)
     ]
     expected = simulate(sites, _WINDOW, figures).pulling
-    actual = max(row.seconds for row in result.nodes)
+    actual = _seconds(result)
     print(f"simulation {expected:.1f} s, nodes {actual:.1f} s")
     return abs(expected / actual - 1), 0.2
 

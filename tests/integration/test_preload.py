@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import collections
+import concurrent.futures
 import json
+import logging
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -176,10 +178,16 @@ def test_failures_are_of_one_node(site: Site) -> None:
     }
 
 
-def test_site_with_credentials(site: Site, tmp_path: Path) -> None:
+def test_site_with_credentials(
+    site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Nodes get credentials and authorities as files that end with the task,
-    and no message has them. The rate makes a node pause, also without a proxy.
+    and no message, log, word or environment of a process has them. The rate
+    makes a node pause, also without a proxy.
     """
+    caplog.set_level(logging.DEBUG)
+    processes = tmp_path / "processes"
+    site.nodes.once("e1", f"ps axwwe > {processes}")
     with servers.docker_registry(
         tmp_path / "tls", tls=True, user="me", password="hunter2"
     ) as secure:
@@ -201,6 +209,20 @@ def test_site_with_credentials(site: Site, tmp_path: Path) -> None:
     assert row.seconds >= row.missing / 400_000
     assert site.nodes.images("e1") == site.digests(2)
     assert not list(Path("/run").glob("image-prepare-*/podman/auth.json"))
+    seen = processes.read_text()
+    assert "--authfile" in seen
+    for text in (seen, caplog.text, str(row)):
+        assert "hunter2" not in text
+        assert login not in text
+
+
+def test_two_at_once(site: Site) -> None:
+    """Two preloads of one node at the same time both end well."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        results = list(pool.map(lambda _: site.preload(hosts="e1"), range(2)))
+    good = {NodeState.DONE, NodeState.PRESENT}
+    assert all(set(states(one).values()) <= good for one in results), results
+    assert site.nodes.images("e1") == site.digests(2)
 
 
 def test_wrong_content_at_a_site(site: Site) -> None:

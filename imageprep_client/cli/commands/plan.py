@@ -54,8 +54,8 @@ class PlanList(base.Lister):
         from imageprep_client.client import cloud, plans
 
         return ("Plan", "Kind", "Prepared"), (
-            (found.name, found.kind, found.time)
-            for found in plans.find_plans(
+            (plan.name, plan.kind, plan.time)
+            for plan in plans.find_plans(
                 parsed_args.plan_dirs, connect=lambda: cloud.connect(self)
             )
         )
@@ -131,6 +131,8 @@ class PlanRestore(_OnePlan):
     Exit status: 0 if the plan has these parameters, 2 if nothing was written.
     """
 
+    columns = ("Parameter", "Before", "Now")
+
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
@@ -157,7 +159,7 @@ class PlanRestore(_OnePlan):
             if written.changed
             else f"{what} says what the plan has already; nothing is written"
         )
-        return ("Parameter", "Before", "Now"), (
+        return self.columns, (
             (change.parameter, change.old, change.new)
             for change in written.changes
         )
@@ -188,4 +190,6 @@ class _Changes(columns.FormattableColumn[list[dict[str, str]] | None]):
 def _changes(revision: Revision) -> _Changes:
     if revision.changes is None:
         return _Changes(None)
-    return _Changes([dataclasses.asdict(each) for each in revision.changes])
+    return _Changes(
+        [dataclasses.asdict(change) for change in revision.changes]
+    )

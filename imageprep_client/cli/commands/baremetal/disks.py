@@ -43,15 +43,15 @@ class BaremetalInspect(base.ShowOne):
     def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
         from imageprep_client.client import baremetal
 
-        found = baremetal.BaremetalClient().inspect(
+        disk = baremetal.BaremetalClient().inspect(
             parsed_args.file, parsed_args.max_size
         )
         fields = {
             "file": parsed_args.file,
-            "format": found.format.name,
-            "virtual_size": found.format.virtual_size,
-            "partition_table": found.table,
-            "sector_size": found.sector_size,
+            "format": disk.format.name,
+            "virtual_size": disk.format.virtual_size,
+            "partition_table": disk.table,
+            "sector_size": disk.sector_size,
             "volumes": columns.Rows(
                 [
                     {
@@ -63,23 +63,23 @@ class BaremetalInspect(base.ShowOne):
                         "size": sum(e.size for e in volume.extents),
                         "uuid": volume.uuid,
                     }
-                    for volume in found.volumes
+                    for volume in disk.volumes
                 ]
             ),
-            "firmware": format_columns.ListColumn(list(found.firmware)),
-            "distribution": found.distribution,
-            "root": found.root,
-            "boot": found.boot,
-            "ostree_deployment": found.deployment,
-            "kernels": format_columns.ListColumn(list(found.kernels)),
-            "architecture": found.architecture,
-            "command_line": found.command_line,
-            "host_only_ramdisk": found.host_only,
-            "extractable": found.extractable,
-            "problem": found.problem,
-            "advice": columns.Sentences(list(found.advice)),
+            "firmware": format_columns.ListColumn(list(disk.firmware)),
+            "distribution": disk.distribution,
+            "root": disk.root,
+            "boot": disk.boot,
+            "ostree_deployment": disk.deployment,
+            "kernels": format_columns.ListColumn(list(disk.kernels)),
+            "architecture": disk.architecture,
+            "command_line": disk.command_line,
+            "host_only_ramdisk": disk.host_only,
+            "extractable": disk.extractable,
+            "problem": disk.problem,
+            "advice": columns.Sentences(list(disk.advice)),
         }
-        usable = "can" if found.extractable else "cannot"
+        usable = "can" if disk.extractable else "cannot"
         self.summary = f"{parsed_args.file}: inspected"
         self.next_step = f"kernel, ramdisk and root {usable} be extracted"
         return tuple(fields), tuple(fields.values())

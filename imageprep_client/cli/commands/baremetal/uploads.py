@@ -143,18 +143,18 @@ class BaremetalList(base.Lister):
         )
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
-        found = open_uploads(self).sets()
+        sets = open_uploads(self).sets()
         if parsed_args.orphans:
-            found = [each for each in found if each.problems]
+            sets = [images for images in sets if images.problems]
         return ("Name", "Kind", "Images", "Size", "Problems"), (
             (
-                each.name,
-                each.kind,
-                len(each.images),
-                columns.Size(sum(image.size for image in each.images)),
-                columns.Sentences(list(each.problems)),
+                images.name,
+                images.kind,
+                len(images.images),
+                columns.Size(sum(image.size for image in images.images)),
+                columns.Sentences(list(images.problems)),
             )
-            for each in found
+            for images in sets
         )
 
 
@@ -195,10 +195,10 @@ class BaremetalShow(base.ShowOne):
                 parsed_args.architecture,
             )
             return tuple(image), tuple(image.values())
-        found, settings = open_uploads(self).show(parsed_args.name)
+        images, settings = open_uploads(self).show(parsed_args.name)
         fields = {
-            "name": found.name,
-            "kind": found.kind,
+            "name": images.name,
+            "kind": images.kind,
             "images": columns.Rows(
                 [
                     {
@@ -210,10 +210,10 @@ class BaremetalShow(base.ShowOne):
                         "disk_format": image.disk_format,
                         "visibility": image.visibility,
                     }
-                    for image in found.images
+                    for image in images.images
                 ]
             ),
-            "problems": columns.Sentences(list(found.problems)),
+            "problems": columns.Sentences(list(images.problems)),
             "node_set_options": columns.Sentences(
                 [
                     f"--{kind.replace('_', '-')} {key}={shlex.quote(value)}"

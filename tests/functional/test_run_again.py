@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from imageprep_client import wording
 from imageprep_client.oci.digest import of as digest_of
 from imageprep_client.oci.manifest import parse
 from imageprep_client.testing import images
@@ -67,6 +68,29 @@ def test_requests_into_a_registry(
     assert outcomes(site) == {"present"}
     assert counted(site.registry) == {"GET": COUNT}
     assert counted(target) == {"HEAD": COUNT}
+
+
+@pytest.mark.parametrize("place", ["registry", "tree"])
+def test_sizes_of_what_is_there(
+    site: Deployment, target: RegistryServer, place: str
+) -> None:
+    """The bytes of images that are present are those that the first run had,
+    in the reports and in the summary.
+    """
+    words = ("--report", "report.json", *(TREE if place == "tree" else ()))
+    if place == "tree":
+        discover(site, deployment.UNDERCLOUD)
+    sizes = []
+    for _ in range(2):
+        told = site.run(*words).summary
+        rows = json.loads((site.home / "report.json").read_text())["images"]
+        sizes.append(
+            [row["copied"] + row["mounted"] + row["kept"] for row in rows]
+        )
+    assert sizes[0] == sizes[1]
+    assert all(sizes[1])
+    there = wording.size(sum(sizes[1]))
+    assert f"0 B copied, {there} already there or shared" in told
 
 
 def test_requests_into_a_tree(site: Deployment) -> None:

@@ -286,7 +286,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "cliff",
         "osc_lib",
     ),
-    "cli.progress": ("errors", "observer", "wording", "rich"),
+    "cli.progress": ("cli.log", "errors", "observer", "wording", "rich"),
     "cli.log": ("errors", "host", "observer", "oci"),
     "cli.report": ("errors", "host", "osc_lib"),
     "plugin": ("oci.redaction", "osc_lib.utils"),

@@ -44,13 +44,24 @@ def test_default_release_is_a_release():
     assert catalog.DEFAULT_RELEASE in catalog.releases()
 
 
-@pytest.mark.parametrize("release", ["Zed", "yoga", "", "../data/zed"])
+@pytest.mark.parametrize("release", ["yoga", "", "../data/zed", "18"])
 def test_unknown_release(release):
     """Another name is an error whose hint lists the releases."""
     with pytest.raises(errors.InvalidArgument, match="no such release") as e:
         catalog.load(release)
     assert e.value.hint is not None
     assert "queens, rocky" in e.value.hint
+
+
+@pytest.mark.parametrize(
+    ("release", "meant"),
+    [("Zed", "zed"), ("16.2", "train"), ("17.1", "wallaby"), ("13", "queens")],
+)
+def test_releases_by_other_names(release, meant):
+    """A version of the product, or a capital, leads to the release."""
+    with pytest.raises(errors.InvalidArgument, match="no such release") as e:
+        catalog.load(release)
+    assert e.value.hint == f"did you mean {meant}?"
 
 
 # What exists with every condition met that does not exclude another one, and

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -200,6 +201,22 @@ def test_newest_without_configs() -> None:
     sites.add(store, artifact, "text")
     found = read(registry)
     assert newest(found) == ["a"]
+
+
+def test_newest_without_tags_that_do_not_exist() -> None:
+    """A tag that is listed and is not there, as in Artifactory, is not kept
+    in place of an image.
+    """
+    registry = MemoryRegistry()
+    store = registry.store("ns/a")
+    sites.add(store, sites.made("a", "2024-01-01T00:00:00Z"), "a")
+    found = read(registry)
+    found = dataclasses.replace(
+        found,
+        tags={"_uploads": "", **found.tags},
+        broken={"_uploads": graphs.MISSING},
+    )
+    assert keep.newest(found, {}, 2) == ["a"]
 
 
 @pytest.mark.parametrize("text", ["[]", "no JSON", '{"created": 1}'])

@@ -1,4 +1,4 @@
-"""What service commands refuse, and what they put right."""
+"""Refusals and repairs of service commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.servers import DockerRegistry
 pytestmark = pytest.mark.needs_root
 
 QUICK = SwapPolicy(min_healthy=0.1, healthy_deadline=30)
-KILLS = range(min(50, int(os.environ.get("IMAGEPREP_KILLS", "2"))))
+KILLS = range(min(50, int(os.environ.get("IMAGEPREP_KILLS", "1"))))
 _OPENSTACK = Path(sys.executable).with_name("openstack")
 #: Starts a child that stays in its control group, and names it.
 _PARENT = """#!/bin/sh

@@ -100,10 +100,10 @@ def mask_passwords(record: logging.LogRecord) -> bool:
     """
     if isinstance(record.args, tuple):
         record.args = tuple(
-            _OPTION.sub(_masked, each)
-            if isinstance(each, str) and "image-prepare" in each
-            else each
-            for each in record.args
+            _OPTION.sub(_masked, argument)
+            if isinstance(argument, str) and "image-prepare" in argument
+            else argument
+            for argument in record.args
         )
     return True
 

@@ -18,6 +18,14 @@ from imageprep_client.catalog.table_image import ImageTable, TableImage
 #: The release that is used when none is named.
 DEFAULT_RELEASE = "master"
 
+#: Versions of Red Hat OpenStack Platform, by which users know releases.
+_PRODUCTS = {
+    "13": "queens",
+    "14": "rocky",
+    "15": "stein",
+    "16": "train",
+    "17": "wallaby",
+}
 _RELEASES = (
     "queens",
     "rocky",
@@ -134,9 +142,9 @@ class Catalog:
         """A value for every image parameter of the table.
 
         A plan has these for the parameters that no entry prepares. Images
-        that do not exist with these values lend theirs to the parameters
-        that would have none. Left out are images whose name needs a value
-        that there is not: most of them, for a release without values.
+        that do not exist with these values are used for parameters that
+        would have none. Images whose name needs a missing value are left
+        out: most of them, for a release without values.
 
         :param values: as for `render`.
         """
@@ -156,10 +164,10 @@ class Catalog:
         return parameters
 
     def parameters_of(self, name: str) -> tuple[str, ...]:
-        """The heat parameters that end up naming an image.
+        """The heat parameters that name an image.
 
-        Whoever built it, and whatever prefix its name has: of the names in
-        the table that `name` ends with, the longest counts.
+        The vendor and the prefix of the name do not matter: the longest name
+        in the table that `name` ends with counts.
 
         :param name: the last component of its repository.
         :returns: in the table's order; empty for an image of no release.
@@ -221,7 +229,7 @@ def load(release: str) -> Catalog:
     if release not in _RELEASES:
         raise errors.InvalidArgument(
             f"{release[:100]!r}: no such release",
-            hint=f"one of {', '.join(_RELEASES)}",
+            hint=_advice(release),
         )
     table, values, prepare = _load(release)
     return Catalog(release, values, prepare, table, table)
@@ -244,3 +252,11 @@ def _load(
         table, values, _ = _load(data["like"])
         return table, {**values, **own}, prepare
     return ReleaseTable.from_data(data), own, prepare
+
+
+def _advice(release: str) -> str:
+    """What may be meant by a release that does not exist."""
+    meant = _PRODUCTS.get(release.partition(".")[0], release.lower())
+    if meant in _RELEASES:
+        return f"did you mean {meant}?"
+    return f"one of {', '.join(_RELEASES)}"

@@ -1,4 +1,4 @@
-"""Options that several commands have, and what they say."""
+"""Options that several commands share, and their values."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ if TYPE_CHECKING:
 
 
 def add_registry_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how registries are spoken to."""
+    """Add the options for connections to registries."""
     parser.add_argument(
         "--insecure-registry",
         metavar="<host:port>",
         action="append",
         dest="insecure_registries",
         default=[],
-        help="Registry to use although it speaks plain HTTP or has a"
-        " certificate that cannot be verified (repeatable)",
+        help="Registry to use even though it speaks plain HTTP or its"
+        " certificate cannot be verified (repeatable)",
     )
     parser.add_argument(
         "--cacert",
         metavar="<file>",
         dest="registry_cacert",
-        help="Certificate authorities to trust, beside the system's",
+        help="File with certificate authorities to trust in addition to those"
+        " of the system",
     )
     parser.add_argument(
         "--authfile",
         metavar="<file>",
-        help="Credentials for registries, as podman login writes them, where"
-        " ContainerImageRegistryCredentials has none",
+        help="File with credentials, as written by podman login, for"
+        " registries that ContainerImageRegistryCredentials does not list",
     )
     parser.add_argument(
         "--token-server",
@@ -44,8 +45,8 @@ def add_registry_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="token_servers",
         default=[],
-        help="Token server on another site that may have the credentials of"
-        " this registry (repeatable)",
+        help="Token server at another site that may receive the credentials"
+        " of this registry (repeatable)",
     )
 
 
@@ -54,10 +55,11 @@ def add_policy_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--signature-policy",
         metavar="<file>",
-        help="Policy that says which images are accepted and by which"
-        " signatures, as containers-policy.json(5) has it (default:"
+        help="Signature policy that decides which images are accepted, in the"
+        " format of containers-policy.json(5) (default:"
         " containers/policy.json in $XDG_CONFIG_HOME or ~/.config, else"
-        " /etc/containers/policy.json; without a file, all are)",
+        " /etc/containers/policy.json; without a file, all images are"
+        " accepted)",
     )
 
 
@@ -87,7 +89,7 @@ def add_plan_options(parser: argparse.ArgumentParser, text: str) -> None:
     plan.add_argument(
         "--plan-dir",
         metavar="<directory>",
-        help="The same for a plan in a directory",
+        help="Deployment plan in a directory, used in the same way",
     )
 
 
@@ -136,7 +138,8 @@ def add_deployment_options(parser: argparse.ArgumentParser) -> None:
     from imageprep_client.client import releases
 
     add_environment_option(
-        parser, "Heat environment file (repeat for several; later ones win)"
+        parser,
+        "Heat environment file (repeatable; later ones override earlier ones)",
     )
     parser.add_argument(
         "--environment-directory",
@@ -144,8 +147,8 @@ def add_deployment_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="environment_directories",
         default=[],
-        help="Directory whose .yaml files are read, sorted, before those of"
-        " -e (repeatable); ~/.tripleo/environments is always read when"
+        help="Directory whose .yaml files are read in sorted order before the"
+        " files of -e (repeatable); ~/.tripleo/environments is always read if"
         " it exists",
     )
     parser.add_argument(
@@ -155,13 +158,13 @@ def add_deployment_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="roles_files",
         default=[],
-        help="File with a list of roles (repeatable); only images of their"
-        " enabled services are prepared. Without roles, all are",
+        help="File with a list of roles (repeatable); only the images of"
+        " their enabled services are prepared (default: all images)",
     )
     parser.add_argument(
         "--release",
         metavar="<release>",
-        help="Release whose image table is used (default: the one that the"
+        help="Release whose image table is used (default: the release that the"
         " header of an environment file names, else"
         f" {releases.DEFAULT_RELEASE}); one of:"
         f" {', '.join(releases.releases())}",
@@ -169,7 +172,8 @@ def add_deployment_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--template-file",
         metavar="<file>",
-        help="Image table of your own, a jinja2 template",
+        help="Jinja2 template to use as the image table instead of that of"
+        " the release",
     )
 
 
@@ -192,15 +196,15 @@ def add_place_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--registry-url",
         metavar="<host:port>",
-        help="The registry (default: the undercloud's)",
+        help="Registry to use (default: the registry of the undercloud)",
     )
     add_tree_option(parser)
 
 
 def add_tree_option(
     parser: argparse.ArgumentParser,
-    use: str = ", to use in place of the registry",
-    default: str = "where the registry is",
+    use: str = ", to use instead of the registry",
+    default: str = "if the registry is",
 ) -> None:
     """Add the option that takes a tree in place of its web server.
 
@@ -211,8 +215,8 @@ def add_tree_option(
     parser.add_argument(
         "--image-serve",
         metavar="<directory>",
-        help=f"Tree that a web server serves{use}. Without this option,"
-        f" {TREE} is used {default} this host's port {PORT}",
+        help=f"Directory tree that a web server serves{use}. By default,"
+        f" {TREE} is used {default} port {PORT} of this host",
     )
 
 
@@ -304,7 +308,7 @@ def privileged(parsed_args: argparse.Namespace) -> frozenset[str]:
 
 
 def add_concurrency_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that bounds how much is done at once."""
+    """Add the option that limits concurrent requests."""
     from imageprep_client.client.stores import CONCURRENCY
 
     parser.add_argument(
@@ -312,13 +316,13 @@ def add_concurrency_option(parser: argparse.ArgumentParser) -> None:
         metavar="<number>",
         type=positive,
         default=CONCURRENCY,
-        help="Requests at once to each registry, at most (default:"
-        " %(default)s); a registry that limits the rate gets fewer",
+        help="Maximum number of concurrent requests to each registry"
+        " (default: %(default)s); a registry that limits the rate gets fewer",
     )
 
 
 def add_history_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that bounds the history of a plan."""
+    """Add the option that limits the history of a plan."""
     from imageprep_client.client import plans
 
     parser.add_argument(
@@ -326,53 +330,52 @@ def add_history_option(parser: argparse.ArgumentParser) -> None:
         metavar="<number>",
         type=positive,
         default=plans.HISTORY,
-        help="Earlier parameters of the plan that are kept beside it, at most"
-        " (default: %(default)s)",
+        help="Maximum number of earlier versions of the parameters to keep"
+        " with the plan (default: %(default)s)",
     )
 
 
 def add_image_timeout_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that bounds the copy of one image."""
+    """Add the option that limits the time for one image."""
     parser.add_argument(
         "--image-timeout",
         metavar="<seconds>",
         type=positive,
-        help="Time in which the copy of one image may be under way, with all"
-        " its retries; an image that takes longer fails (default: no"
-        " limit)",
+        help="Maximum time for the copy of one image, including retries; an"
+        " image that takes longer fails (default: no limit)",
     )
 
 
 def add_referrers_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options about what is attached to an image."""
+    """Add the options for artefacts that are attached to an image."""
     referrers = parser.add_mutually_exclusive_group()
     referrers.add_argument(
         "--referrers",
         choices=("copy", "require"),
         default="copy",
-        help="Signatures, attestations and other artefacts that are attached"
-        " to images: copy: copy those that can be had and name the"
-        " others (default); require: an artefact that cannot be had"
-        " fails its image",
+        help="Policy for signatures, attestations and other artefacts that"
+        " are attached to images: copy: copy those that are available and"
+        " name the others (default); require: an artefact that is not"
+        " available fails its image",
     )
     referrers.add_argument(
         "--no-referrers",
         action="store_const",
         const="leave",
         dest="referrers",
-        help="Leave signatures, attestations and other artefacts that are"
-        " attached to images behind",
+        help="Do not copy signatures, attestations and other artefacts that"
+        " are attached to images",
     )
 
 
 def add_nondistributable_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option about layers that registries need not have."""
+    """Add the option for non-distributable layers."""
     parser.add_argument(
         "--nondistributable",
         action="store_true",
-        help="Copy non-distributable layers that the manifest offers at URLs,"
-        " such as the base of Windows images. Without it they are left"
-        " out, and those who pull the image get them from the URLs",
+        help="Copy non-distributable layers, such as the base layers of"
+        " Windows images, from the URLs in the manifest. By default they are"
+        " left out, and clients fetch them from these URLs",
     )
 
 
@@ -384,13 +387,13 @@ def add_login_options(
     """Add the options for a user and a password.
 
     :param prefix: of their names, such as ``source-``.
-    :param of: which registry's, where there are two.
+    :param of: the registry that they are for, in help texts.
     """
     parser.add_argument(
         f"--{prefix}username",
         metavar="<user>",
         default="",
-        help=f"User at {of}",
+        help=f"User name at {of}",
     )
     password = parser.add_mutually_exclusive_group()
     password.add_argument(
@@ -398,14 +401,14 @@ def add_login_options(
         metavar="<password>",
         type=_Secret,
         default="",
-        help=f"Password at {of}. Others on this host can see it in the process"
-        f" list: better is --{prefix}password-file",
+        help=f"Password at {of}. It is visible to other users of this host in"
+        f" the process list; --{prefix}password-file is safer",
     )
     password.add_argument(
         f"--{prefix}password-file",
         metavar="<file>",
         default="",
-        help=f"File with the password at {of}, one line",
+        help=f"File that contains the password at {of} on one line",
     )
 
 
@@ -426,7 +429,7 @@ def credential(
 
 
 class _Secret(str):
-    """A word of the command line that no log shows."""
+    """A secret on the command line; its `repr` is masked in logs."""
 
     __slots__ = ()
 
@@ -435,7 +438,7 @@ class _Secret(str):
 
 
 def positive(text: str) -> int:
-    """A number from 1 on, for argparse."""
+    """A positive integer, for argparse."""
     if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
     return int(text)

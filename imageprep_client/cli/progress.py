@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from imageprep_client import errors, wording
+from imageprep_client.cli import log
 from imageprep_client.observer import ImageOutcome, Observer, Phase
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 _BAR = 24
+#: Lines of a terminal that are not for details.
+_REST = 4
 _PER_SECOND = 5
 #: Phases of a copy after its last byte.
 _AFTER_BYTES = (Phase.MANIFESTS, Phase.TAGS)
@@ -30,6 +33,8 @@ _AFTER_BYTES = (Phase.MANIFESTS, Phase.TAGS)
 class Progress(Observer):
     """Shows what a run does; use it as a context manager.
 
+    :param details: gives lines for a width and a height, which are shown
+        above the line on a terminal.
     :param stream: where to; stderr by default.
     :param terminal: whether to draw; by default, whether the stream is a
         terminal.
@@ -39,9 +44,11 @@ class Progress(Observer):
         self,
         stream: TextIO | None = None,
         *,
+        details: Callable[[int, int], list[str]] | None = None,
         terminal: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._details = details
         # sys.stderr is None when the caller closed it.
         stream = stream or sys.stderr or io.StringIO()
         self._terminal = stream.isatty() if terminal is None else terminal
@@ -132,12 +139,12 @@ class Progress(Observer):
                 refresh_per_second=_PER_SECOND,
             )
             self._live.start()
-            self._logs.start()
+        self._logs.start(redirect=self._terminal)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        self._logs.stop()
         if self._live is not None:
-            self._logs.stop()
             self._live.stop()
             self._live = None
 
@@ -166,7 +173,23 @@ class Progress(Observer):
         return parts
 
     def _render(self) -> RenderableType:
-        """One line that fits the terminal, whatever its width is now."""
+        """Lines that fit the terminal, whatever its size is now."""
+        from rich import console, text
+
+        if self._live is None or self._details is None:
+            return self._bar()
+        size = self._live.console.size
+        lines = self._details(size.width - 1, size.height - _REST)
+        return console.Group(
+            *(
+                text.Text(line, no_wrap=True, overflow="crop")
+                for line in lines
+            ),
+            self._bar(),
+        )
+
+    def _bar(self) -> RenderableType:
+        """One line that fits the terminal."""
         from rich import progress_bar, table, text
 
         if self._live is None:
@@ -234,7 +257,8 @@ class _Lasting:
 class _Redirected:
     """The log handlers of a stream, whose lines go elsewhere meanwhile.
 
-    With ``-v`` the shell logs to the terminal that the line is drawn on.
+    With ``-v`` the shell logs to the stream that progress is shown on. What
+    both would show is left to progress.
 
     :param say: called with each line.
     """
@@ -245,19 +269,25 @@ class _Redirected:
         self._pending = ""
         self._handlers: list[logging.StreamHandler[Any]] = []
 
-    def start(self) -> None:
-        """Take the place of the stream in the handlers of all loggers."""
+    def start(self, *, redirect: bool) -> None:
+        """Filter what the handlers of the stream write.
+
+        :param redirect: whether to take the place of the stream as well.
+        """
         for handler in logging.getLogger().handlers:
             if (
                 isinstance(handler, logging.StreamHandler)
                 and handler.stream is self._stream
             ):
-                handler.setStream(self)
+                handler.addFilter(_is_not_shown)
+                if redirect:
+                    handler.setStream(self)
                 self._handlers.append(handler)
 
     def stop(self) -> None:
         """Give the stream back to the handlers."""
         for handler in self._handlers:
+            handler.removeFilter(_is_not_shown)
             handler.setStream(self._stream)
         self._handlers.clear()
 
@@ -270,3 +300,7 @@ class _Redirected:
 
     def flush(self) -> None:
         """Complete lines are shown at once; there is nothing to flush."""
+
+
+def _is_not_shown(record: logging.LogRecord) -> bool:
+    return not hasattr(record, log.SHOWN)

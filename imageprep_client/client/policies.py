@@ -127,7 +127,6 @@ class Opening:
         )
 
     def close(self) -> None:
-        """Close all connections."""
         self._transports.close()
         self._kept.close()
 

@@ -17,7 +17,7 @@ from imageprep_client.transfer.engine import CopyResult
 
 
 class Additional:
-    """The copies to further destinations, and what became of them.
+    """The copies to further destinations, and their results.
 
     :param places: as the user names them.
     :ivar rows: one for each image and destination.
@@ -34,7 +34,9 @@ class Additional:
             try:
                 location = Location.parse(place)
             except errors.InvalidReference as error:
-                raise errors.InvalidArgument(f"--also-to: {error}") from error
+                raise errors.InvalidArgument(
+                    f"--also-to: {error}", hint=error.hint
+                ) from error
             if location in self._locations:
                 raise errors.InvalidArgument(f"--also-to {place}: given twice")
             self._locations.append(location)
@@ -43,9 +45,9 @@ class Additional:
         return bool(self._locations)
 
     def check(self, items: Sequence[WorkItem]) -> None:
-        """See that each image goes to each place once.
+        """Check that each image is copied to each place once.
 
-        :raises InvalidArgument: when it goes there anyway.
+        :raises InvalidArgument: when an entry copies it there already.
         """
         taken = {item.target for item in items}
         for item in items:

@@ -25,7 +25,7 @@ from imageprep_client.transfer.known import KnownContent
 
 
 class CarriedArchive(Protocol):
-    """A file that takes images; it appears when all are in it."""
+    """A file with images; it appears when it is complete."""
 
     def store(self, repository: str) -> base.Store:
         """The repository in it."""
@@ -42,7 +42,7 @@ class CarriedArchive(Protocol):
         ...
 
     def finish(self) -> int:
-        """Let the file appear, with all that was stored.
+        """Make the file visible, with all that was stored.
 
         :returns: its size.
         """
@@ -51,7 +51,7 @@ class CarriedArchive(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Carrying:
-    """Where the images of a run are carried.
+    """The archive that the images of a run are carried in.
 
     :ivar since: reports of runs at the other site.
     """
@@ -170,12 +170,12 @@ class Carriage:
         gone = []
         for row in _rows(path):
             repository = places.stored(row["image"])
-            store = self._stores.source(Reference.parse(row["source"]))
             try:
+                store = self._stores.source(Reference.parse(row["source"]))
                 root = store.resolve(row["digest"])
                 for layer in layers(store, root, self._known):
                     self._archive.leave_out(layer, repository)
-            except errors.StoreError:
+            except (errors.StoreError, errors.InvalidArgument):
                 gone.append(row["image"])
         if gone:
             self._observer.warning(

@@ -19,12 +19,12 @@ from imageprep_client.transfer.known import KeepsChecks, KnownContent
 
 
 class Copying:
-    """Makes copies, as the request says, and has the engine do them.
+    """Makes copies according to the request, and runs them.
 
     :ivar concurrency: pieces of work at once.
     :ivar additional: the copies to further destinations.
-    :param descriptors: what sources were found to be; that is copied,
-        whatever their tags name by then.
+    :param descriptors: the discovered manifests of sources; they are copied
+        even if their tags name others by then.
     :param content: the manifests and configs that discovery read; they are
         not fetched again.
     :param tags: those that discovery looked for at destinations.
@@ -54,7 +54,7 @@ class Copying:
     def copy(
         self, item: WorkItem, descriptor: Descriptor | None = None
     ) -> Copy:
-        """From where it is pulled to where it is pushed.
+        """The copy from the source to the push destination.
 
         :param descriptor: of the source, where it is known.
         """
@@ -69,7 +69,7 @@ class Copying:
         )
 
     def read(self, item: WorkItem, destination: base.Store) -> Copy:
-        """The copy from where it is pulled to another place."""
+        """The copy from the source to another store."""
         return Copy(
             name=str(item.source),
             source=self._stores.source(item.read_from),
@@ -84,7 +84,7 @@ class Copying:
         )
 
     def platforms(self, item: WorkItem) -> graph.Platforms:
-        """The images that are taken of an index."""
+        """The platforms that are copied of an index."""
         if self._request.platforms:
             return graph.SomePlatforms(tuple(self._request.platforms))
         if item.multi_arch:
@@ -131,7 +131,7 @@ class Copying:
         return results[: len(copies)]
 
     def run(self, copies: Sequence[Copy]) -> Sequence[engine.CopyResult]:
-        """Have them done, or estimated in a dry run."""
+        """Run the copies, or estimate them in a dry run."""
         return self._do(engine.copy_all, copies)
 
     def _do(

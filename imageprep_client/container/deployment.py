@@ -70,7 +70,11 @@ def read(request: PrepareRequest, plan: Plan | None) -> Inputs:
     enabled = services.enabled(merged, deployment_roles)
     selections = worklist.select(wanted, catalog, enabled)
     warnings = notices.notices(
-        wanted, catalog, selections, release_named=release is not None
+        wanted,
+        catalog,
+        selections,
+        release_named=release is not None,
+        names=merged.parameter_defaults,
     )
     return Inputs(
         merged,
@@ -122,7 +126,7 @@ def images_of_roles(
         *inputs.selections,
         *(s for own in selections.values() for s in own),
     ]
-    found = queries.discover(
+    discovery = queries.discover(
         [
             q
             for q in worklist.to_discover(every)
@@ -136,7 +140,7 @@ def images_of_roles(
     def images(own: Sequence[Selection]) -> tuple[Reference, ...]:
         work = worklist.build(
             own,
-            pins=found.pins,
+            pins=discovery.pins,
             parameters=inputs.parameters,
             undercloud_registry=undercloud_registry,
             now=datetime.datetime.now(),

@@ -1,9 +1,10 @@
-"""Input that is valid by itself and wrong together, or probably not meant."""
+"""Input that is valid in itself but inconsistent, or probably a mistake."""
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from imageprep_client import errors
 from imageprep_client.catalog import Catalog
@@ -11,14 +12,15 @@ from imageprep_client.container.worklist import Selection, Worklist
 from imageprep_client.heat.parameters import PrepareEntry, PrepareParameters
 from imageprep_client.oci import reference as references
 
+_PREPARE = "ContainerImagePrepare"
 _LOOPBACK = re.compile(r"127\.|\[(::1|0(:0){6}:1)\]")
 
 
 def check_variables(parameters: PrepareParameters, catalog: Catalog) -> None:
-    """See that ``set`` has no variables that make no difference.
+    """Check that ``set`` has no unknown variables.
 
-    :raises InvalidFile: at the first that neither the release nor the user's
-        own table knows.
+    :raises InvalidFile: for the first variable that neither the release nor
+        the table of the user knows.
     """
     for entry in parameters.entries or ():
         for name in entry.values:
@@ -37,16 +39,24 @@ def notices(
     selections: Sequence[Selection],
     *,
     release_named: bool,
+    names: Iterable[str] = (),
 ) -> Iterator[str]:
-    """Warnings, one for each entry or parameter that they are about.
+    """Warnings, at most one for each entry or parameter.
 
-    :param release_named: whether the user, or a file, says which release it
-        is.
+    :param release_named: whether the user or a file names the release.
+    :param names: those of the parameters that are set.
     """
     if parameters.entries is None:
+        # A name that is mistyped is one of another parameter.
+        near = difflib.get_close_matches(
+            _PREPARE, {*names} - {_PREPARE}, 1, 0.9
+        )
+        meant = (
+            f"; is it meant by {errors.printable(near[0])}?" if near else ""
+        )
         yield (
-            "ContainerImagePrepare is not given or empty: the default of"
-            f" release {catalog.release} is used"
+            f"{_PREPARE} is not given or empty: the default of"
+            f" release {catalog.release} is used{meant}"
         )
         return
     for selection in selections:
@@ -73,7 +83,7 @@ def notices(
 
 
 def unreachable(work: Worklist) -> Iterator[str]:
-    """Warnings of destinations that parameters name and nodes cannot reach."""
+    """Warnings about destinations that nodes cannot reach."""
     counts: dict[str, int] = {}
     for item in work.images:
         place = item.push_destination

@@ -158,7 +158,7 @@ def parse(
         size = _check_bounds(text, name)
         if together and not together.spend(*size):
             raise errors.InvalidFile(
-                name, "holds too much, together with the files before it"
+                name, "is too large, together with the files before it"
             )
         return yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
     except yaml.YAMLError as error:
@@ -258,7 +258,7 @@ def _invalid(
 
 
 def _unquoted_template(text: str, mark: Any) -> str | None:
-    """The corrected line, where a label template without quotes is wrong."""
+    """The corrected line for a label template without quotes, or None."""
     if mark is None:
         return None
     lines = text.splitlines()[max(0, mark.line - 1) : mark.line + 1]
@@ -270,7 +270,7 @@ def _unquoted_template(text: str, mark: Any) -> str | None:
 
 
 def _place(mark: Any) -> str:
-    """Where a mark, of either parser, points to; nowhere for None."""
+    """The position of a mark of either parser; empty for None."""
     if mark is None:
         return ""
     return f"line {mark.line + 1}, column {mark.column + 1}: "

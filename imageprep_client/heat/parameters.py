@@ -316,11 +316,16 @@ def _credential(users: Value) -> Credential:
     ((username, password),) = users.data.items()
     for what, data in (("user name", username), ("password", password)):
         if not data or not isinstance(data, str):
-            found = "empty" if not data else describe(data)
+            state = "empty" if not data else describe(data)
             raise users.error(
-                f"the {what} is {found}, expected a string",
+                f"the {what} is {state}, expected a string",
                 f"write registry: {{user: password}}, the {what} in quotes",
             )
+    if ":" in username or not username.isprintable():
+        raise users.error(
+            "the user name has a colon or a control character in it",
+            "write registry: {user: password}",
+        )
     return Credential(username=username, password=password)
 
 

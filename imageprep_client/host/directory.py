@@ -132,7 +132,6 @@ class Directory(ReadableDirectory):
         return io.FileIO(descriptor, "w")
 
     def write(self, path: str, content: bytes, mode: int = 0o644) -> None:
-        """Write a new file."""
         with self.create(path, mode) as file:
             write_all(file, content)
 

@@ -141,16 +141,16 @@ def host_of(authority: str) -> str:
 def address(host: str) -> Address | None:
     """The address that `host` is, in any notation that resolvers take."""
     try:
-        found: Address = ipaddress.ip_address(host.partition("%")[0])
+        parsed: Address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         found_v4 = None
         with contextlib.suppress(OSError):
             # Short, octal and hexadecimal forms, such as 127.1.
             found_v4 = ipaddress.IPv4Address(socket.inet_aton(host))
         return found_v4
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
-        return found.ipv4_mapped
-    return found
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
+        return parsed.ipv4_mapped
+    return parsed
 
 
 def network(
@@ -166,8 +166,8 @@ def is_loopback(host: str) -> bool:
     """Whether the host is this host by its name or literal address."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
-    found = address(host)
-    return found is not None and found.is_loopback
+    parsed = address(host)
+    return parsed is not None and parsed.is_loopback
 
 
 def is_internal(host: str) -> bool:
@@ -180,6 +180,24 @@ def is_internal(host: str) -> bool:
         found is not None
         and (found.is_link_local or found.is_unspecified or found.is_multicast)
     )
+
+
+def with_tls_of(base: str, location: str) -> str:
+    """The `location`, as ``https:`` where it is on the server of `base`.
+
+    A registry behind a proxy with TLS may not know that it is, and name its
+    own host without.
+    """
+    with contextlib.suppress(ValueError):
+        parts = urllib.parse.urlsplit(location)
+        scheme, host, port = _origin(location)
+        base_scheme, base_host, base_port = origin(base)
+        same = host == base_host and port in (PORTS["http"], base_port)
+        downgrade = (base_scheme, scheme) == ("https", "http")
+        if downgrade and same and "@" not in parts.netloc:
+            netloc = authority(base)
+            return parts._replace(scheme="https", netloc=netloc).geturl()
+    return location
 
 
 def follow(base: str, location: str, what: str) -> str:

@@ -153,7 +153,7 @@ def _nodes(
 
     def note(row: NodeRow) -> None:
         on_node(row)
-        if row.state is not NodeState.LEFT:
+        if row.state not in (NodeState.LEFT, NodeState.PULLING):
             observer.advanced(Phase.NODES)
 
     made = {

@@ -33,6 +33,7 @@ def fill(
 ) -> list[SiteRow]:
     """Copy to each site what its nodes need, each blob read once.
 
+    The images were held against the signature policy when they were resolved.
     An image that fails at a site does not keep the others.
 
     :raises InvalidArgument: when two images have one name at a site.

@@ -127,7 +127,7 @@ def images(
     """
     below = f"{prefix}/" if prefix else ""
     names = [n for n in catalog.repositories() if n.startswith(below)]
-    found: list[tuple[str, str]] = []
+    listed: list[tuple[str, str]] = []
     lock = threading.Lock()
 
     def ask(repository: str) -> None:
@@ -141,19 +141,19 @@ def images(
             observer.warning(f"{repository} is left out: {error}")
             return
         with lock:
-            if len(found) + len(tags) > _MAX_IMAGES:
+            if len(listed) + len(tags) > _MAX_IMAGES:
                 raise errors.InvalidContent(
                     f"{repository}: over {_MAX_IMAGES} tags with those of"
                     " the other repositories",
                     hint="list the images of one path below the registry",
                 )
-            found.extend((repository, tag) for tag in tags)
+            listed.extend((repository, tag) for tag in tags)
 
     with Workers(concurrency, keep_going=False) as workers:
         failures = workers.each(ask, names)
     if failures:
         raise failures[0][1]
-    return sorted(found)
+    return sorted(listed)
 
 
 def sized(

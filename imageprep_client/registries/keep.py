@@ -33,7 +33,7 @@ def named(
 
     :param is_here: whether a registry, as in a reference, is the registry.
     """
-    found: dict[str, set[str]] = {}
+    kept_names: dict[str, set[str]] = {}
     values = [(e.parameter_defaults, e.parameters) for e in environments]
     for text in _texts(values):
         try:
@@ -41,14 +41,14 @@ def named(
         except errors.InvalidReference:
             continue
         if is_here(reference.registry):
-            names = found.setdefault(reference.repository, set())
+            names = kept_names.setdefault(reference.repository, set())
             names.update(
                 filter(
                     None,
                     (reference.tag, reference.digest, reference.identifier),
                 )
             )
-    return {name: frozenset(kept) for name, kept in found.items()}
+    return {name: frozenset(kept) for name, kept in kept_names.items()}
 
 
 def _texts(value: object) -> Iterator[str]:
@@ -99,7 +99,8 @@ def newest(
     """The newest tags of a repository by the time their image was made.
 
     Of tags of the same age the last in order is the newest. Attached
-    artefacts do not count.
+    artefacts do not count, nor do tags that are listed and do not exist, such
+    as ``_uploads`` in Artifactory.
 
     :param made: from `times`.
     """
@@ -110,7 +111,11 @@ def newest(
             (made.get(m.config.digest, "") for m in manifests if m.config),
             default="",
         )
-    tags = [tag for tag in graph.tags if not subject_tag(tag)]
+    tags = [
+        tag
+        for tag in graph.tags
+        if not subject_tag(tag) and graph.broken.get(tag) != MISSING
+    ]
     return sorted(tags, key=lambda tag: (by_root[graph.tags[tag]], tag))[
         -count:
     ]

@@ -122,7 +122,6 @@ class ImageCopy:
 
     @property
     def repository(self) -> str:
-        """The repository at the destination."""
         return self.copy.destination.repository
 
     @property

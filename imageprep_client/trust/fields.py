@@ -45,7 +45,6 @@ class Fields:
 
     @property
     def names(self) -> Collection[str]:
-        """The names of all fields."""
         return self._value.keys()
 
     def path(self, name: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,30 +108,26 @@ def read(
     repository: str,
     digest: str,
     fetch: Callable[[str], bytes | None],
-) -> Sequence[bytes]:
-    """All signatures of a manifest, in their order.
+) -> Iterator[bytes]:
+    """All signatures of a manifest, in their order, each when it is read.
 
     :param fetch: gives the content of an http(s) URL, None for none.
     :raises InvalidContent: when there are more than of any real image.
     """
     algorithm, _, encoded = digests.check(digest).partition(":")
     base = f"{location}/{repository}@{algorithm}={encoded}"
-    found: list[bytes] = []
-    size = 0
-    while True:
-        content = _one(f"{base}/signature-{len(found) + 1}", fetch)
+    left = MAX_TOTAL
+    for number in itertools.count(1):
+        content = _one(f"{base}/signature-{number}", fetch)
         if content is None:
-            return found
-        if len(found) == MAX_SIGNATURES:
+            return
+        left -= len(content)
+        if number > MAX_SIGNATURES or left < 0:
             raise errors.InvalidContent(
-                f"{location}: over {MAX_SIGNATURES} signatures of {digest}"
+                f"{location}: over {MAX_SIGNATURES} signatures or"
+                f" {MAX_TOTAL} bytes of them for {digest}"
             )
-        found.append(content)
-        size += len(content)
-        if size > MAX_TOTAL:
-            raise errors.InvalidContent(
-                f"{location}: over {MAX_TOTAL} bytes of signatures of {digest}"
-            )
+        yield content
 
 
 def _one(url: str, fetch: Callable[[str], bytes | None]) -> bytes | None:

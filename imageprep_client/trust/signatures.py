@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from imageprep_client import errors
@@ -112,7 +112,7 @@ class Signatures:
 
         :raises StoreError: when one cannot be read.
         """
-        blobs: Sequence[bytes] = ()
+        blobs: Iterable[bytes] = ()
         if isinstance(source, base.KeepsSignatures):
             blobs = source.signatures(manifest.digest)
         found = list(map(Signature.of_blob, blobs or self.beside(manifest)))
@@ -120,14 +120,14 @@ class Signatures:
             found += _attached(source, manifest)
         return found
 
-    def beside(self, manifest: Descriptor) -> Sequence[bytes]:
+    def beside(self, manifest: Descriptor) -> Iterator[bytes]:
         """The signatures of a manifest in the lookaside.
 
         :raises StoreError: when one cannot be read.
         """
         reference = self._subject.reference
         if reference is None:
-            return []
+            return iter(())
         return lookaside.read(
             self._location, reference.repository, manifest.digest, self._fetch
         )

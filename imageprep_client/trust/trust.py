@@ -94,7 +94,7 @@ class Trust:
         if not lookasides.is_configured(subject):
             return []
         where = Signatures(lookasides, subject, self._fetch, attached=False)
-        return where.beside(manifest)
+        return list(where.beside(manifest))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -9,23 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests import disk_bytes, servers
-from tests.conftest import Golden
 from tests.functional import base
 
 BAREMETAL = ("image-prepare", "baremetal")
-
-
-@pytest.mark.parametrize(
-    "command",
-    ["inspect", "extract", "register", "push", "list", "show", "delete"],
-)
-def test_help(openstack: base.OpenStack, golden: Golden, command: str) -> None:
-    """The help of each command is as it was looked at."""
-    golden.check(
-        f"baremetal-{command}-help.txt",
-        openstack.help(*BAREMETAL, command),
-        normal=base.normal_help,
-    )
 
 
 @pytest.mark.parametrize(
@@ -39,7 +25,7 @@ def test_help(openstack: base.OpenStack, golden: Golden, command: str) -> None:
     ],
 )
 def test_no_image(openstack: base.OpenStack, name: str, told: str) -> None:
-    """What is no image of a disk is said so; nothing hangs or is written."""
+    """A file that is no disk image is refused; nothing hangs."""
     (openstack.home / "empty").touch()
     (openstack.home / "text").write_text("text " * 1000)
     os.mkfifo(openstack.home / "pipe")

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from imageprep_client.testing.registry import RegistryServer
-from tests.conftest import Golden
 from tests.functional import base
 from tests.local_storage import LocalStorage
 from tests.unit.rpm.rpm_files import Package
@@ -29,19 +28,12 @@ def rpms(
 
 
 def refused(openstack: base.OpenStack, *words: str) -> str:
-    """What the command says to these, in one line and perhaps a hint."""
+    """The one line that the command says, perhaps with a hint."""
     told = openstack(
         *HOTFIX, *words, status=2, stderr=r"[^\n]+(\nhint: [^\n]+)?"
     )
     assert not told.stdout
     return told.stderr
-
-
-def test_help(openstack: base.OpenStack, golden: Golden) -> None:
-    """The help names every option."""
-    golden.check(
-        "hotfix-help.txt", openstack.help(*HOTFIX), normal=base.normal_help
-    )
 
 
 @pytest.mark.parametrize(
@@ -72,7 +64,7 @@ def test_bad_input(
     words: tuple[str, ...],
     message: str,
 ) -> None:
-    """What cannot be used ends the command with one line."""
+    """Unusable input ends the command with one line."""
     told = refused(openstack, *words, "--rpms-path", str(rpms))
     assert message in told
 

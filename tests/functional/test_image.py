@@ -20,7 +20,6 @@ from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.gate import Basic, Bearer, Open
 from imageprep_client.testing.registry import Behaviour, RegistryServer
 from imageprep_client.testing.streams import put
-from tests.conftest import Golden
 from tests.functional import base
 from tests.functional.deployment import PLAIN
 
@@ -67,18 +66,6 @@ def guarded(request: pytest.FixtureRequest) -> Iterator[RegistryServer]:
 def rows(result: base.Result) -> list[str]:
     """The names that were listed."""
     return [row["Image Name"] for row in json.loads(result.stdout)]
-
-
-@pytest.mark.parametrize("command", [LIST, SHOW, DELETE])
-def test_help(
-    openstack: base.OpenStack, golden: Golden, command: tuple[str, ...]
-) -> None:
-    """The help names every option."""
-    golden.check(
-        f"image-{command[-1]}-help.txt",
-        openstack.help(*command),
-        normal=base.normal_help,
-    )
 
 
 # --- list
@@ -152,7 +139,7 @@ def test_list_of_no_tree(openstack: base.OpenStack) -> None:
 
 
 def show(openstack: base.OpenStack, *words: str) -> dict[str, Any]:
-    """What is shown."""
+    """The output of ``image show``."""
     found: dict[str, Any] = json.loads(
         openstack(*SHOW, *words, stderr=PLAIN).stdout
     )
@@ -232,7 +219,7 @@ def test_show_of_an_index(
 def test_show_controls_no_terminal(
     openstack: base.OpenStack, tree: ImageServeTree
 ) -> None:
-    """What an image says about itself is shown without escapes."""
+    """The labels of an image are shown without escapes."""
     hostile = content.image("h", labels={"a": "\x1b]0;owned\x07"})
     store_suite.store_all(tree.store("ns/h"), hostile)
     tree.store("ns/h").tag(hostile.descriptor, "latest")
@@ -392,7 +379,7 @@ def test_delete_beside_what_is_not_understood(
 def test_delete_waits_for_a_run(
     openstack: base.OpenStack, tree: ImageServeTree
 ) -> None:
-    """Whoever writes to the tree is waited for."""
+    """A deletion waits for the run that writes to the tree."""
     release = threading.Event()
     locked = threading.Event()
 

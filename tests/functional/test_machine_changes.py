@@ -7,22 +7,9 @@ import pathlib
 
 import pytest
 
-from tests.conftest import Golden
 from tests.functional import base
 
 MACHINE = ("image-prepare", "machine")
-
-
-@pytest.mark.parametrize(
-    "command", ["settings", "clone", "replace", "rollback", "delete"]
-)
-def test_help(openstack: base.OpenStack, golden: Golden, command: str) -> None:
-    """The help of each command is as it was looked at."""
-    golden.check(
-        f"machine-{command}-help.txt",
-        openstack.help(*MACHINE, command),
-        normal=base.normal_help,
-    )
 
 
 def test_settings_are_printed(openstack: base.OpenStack) -> None:
@@ -75,6 +62,28 @@ def test_rollback_and_delete(openstack: base.OpenStack) -> None:
     )
     openstack(*MACHINE, "delete", "www", "--yes", *where, stderr=".*deleted.*")
     assert not list(store.iterdir())
+
+
+def test_nothing_to_put_back(openstack: base.OpenStack) -> None:
+    """A machine that was never replaced has no earlier root."""
+    store = machines(openstack)
+    (store / "www~20261129T174512Z").rename(store / "db")
+    openstack(
+        *(*MACHINE, "rollback", "www", "--store", str(store)),
+        status=2,
+        stderr=f"{store}/www: no earlier root is kept\nhint: .*",
+    )
+
+
+@pytest.mark.parametrize("to", ["x.tar.bz2", "/srv/x", "./x.tar.gz.gpg"])
+def test_unknown_kind_of_archive(openstack: base.OpenStack, to: str) -> None:
+    """It is not taken for the name of an image."""
+    store = machines(openstack)
+    openstack(
+        *(*MACHINE, "export", "www", "--store", str(store), "--to", to),
+        status=2,
+        stderr=f"{to}: archives of this kind cannot be .*\nhint: .*tar.zst.*",
+    )
 
 
 def test_clone(openstack: base.OpenStack) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import json
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,7 +45,7 @@ class Site:
             *("image-prepare", "push", self.image),
             *("--image-serve", "tree", *words),
             status=2,
-            stderr=f".*{reason}.*",
+            stderr=f".*({reason}).*",
         )
         error, *hints = result.messages.splitlines()
         assert re.search(reason, error), result.stderr
@@ -246,7 +249,7 @@ def test_broken_requirement(
     ],
 )
 def test_registries_d(site: Site, files: dict[str, str], reason: str) -> None:
-    """What says where signatures are is not guessed at."""
+    """The configuration of lookasides is not guessed."""
     for name, text in files.items():
         site.registries_d(name, text)
     site.requirement(**_GPG, keyPath="/k.gpg")
@@ -284,3 +287,99 @@ def test_policy_of_another_user(site: Site, of: str) -> None:
         *("--signature-policy", str(path)),
     )
     assert list(site.home.glob("tree/v2/ns/app/manifests/*"))
+
+
+@contextlib.contextmanager
+def lookaside(
+    answer: Callable[[str], tuple[int, dict[str, str], bytes]],
+) -> Iterator[tuple[str, list[str]]]:
+    """A web server with these answers; gives its URL and what it was asked."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            status, headers, body = answer(self.path)
+            self.send_response(status)
+            length = {"Content-Length": str(len(body))}
+            for name, value in {**length, **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            """Keep the log of the tests free of requests."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+#: The beginning of an OpenPGP message.
+_MESSAGE = b"\x90" + bytes(100)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "requests"),
+    [
+        (
+            lambda path: (302, {"Location": path + "x"}, b""),
+            "no signature can be read from there",
+            5,
+        ),
+        (
+            lambda path: (302, {"Location": "file:///etc/passwd"}, b""),
+            "a URL that is not HTTP|no signature can be read",
+            1,
+        ),
+        (lambda path: (302, {}, b""), "HTTP status 302", 1),
+        (lambda path: (204, {}, b""), "HTTP status 204", 1),
+        (lambda path: (200, {}, b"<html>"), "a kind that is unknown", 1),
+        (lambda path: (200, {}, b""), "a kind that is unknown", 1),
+        (
+            lambda path: (200, {}, b"\0sigstore-json\n{}"),
+            "a signature: ",
+            1,
+        ),
+        (
+            lambda path: (200, {}, _MESSAGE[:1] + bytes(4 << 20)),
+            "an answer of over 4194304 bytes",
+            1,
+        ),
+        (
+            lambda path: (200, {}, _MESSAGE[:1] + bytes(3 << 20)),
+            "16777216 bytes of them",
+            6,
+        ),
+        (
+            lambda path: (
+                *(200, {"Content-Length": "999", "Connection": "close"}),
+                _MESSAGE,
+            ),
+            "closed with 898 bytes to come",
+            1,
+        ),
+    ],
+)
+def test_odd_answers(
+    site: Site,
+    answer: Callable[[str], tuple[int, dict[str, str], bytes]],
+    reason: str,
+    requests: int,
+) -> None:
+    """A web server that answers oddly costs little, and an image its place."""
+    (site.home / "key").write_bytes(b"no key")
+    site.requirement(**_GPG, keyPath=str(site.home / "key"))
+    with lookaside(answer) as (url, asked):
+        site.registries_d("a.yaml", f"default-docker: {{lookaside: '{url}'}}")
+        site.refused(reason)
+    assert len(asked) <= requests

@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from tests.conftest import Golden
 from tests.functional import base
 
 PRELOAD = ("image-prepare", "preload")
@@ -20,16 +19,6 @@ _ROW = {
     "failures": {},
     "error": "",
 }
-
-
-@pytest.mark.parametrize("command", ["run", "plan", "status"])
-def test_help(openstack: base.OpenStack, golden: Golden, command: str) -> None:
-    """The help of each command is as it was looked at."""
-    golden.check(
-        f"preload-{command}-help.txt",
-        openstack.help(*PRELOAD, command),
-        normal=base.normal_help,
-    )
 
 
 @pytest.mark.parametrize(
@@ -105,7 +94,7 @@ def test_status(openstack: base.OpenStack) -> None:
     "content", ["", "[]", "{}", '{"version": 2}', '{"version": 1, "nodes": 1}']
 )
 def test_no_report(openstack: base.OpenStack, content: str) -> None:
-    """What is no report is said so."""
+    """A file that is no report is refused."""
     (openstack.home / "report.json").write_text(content)
     openstack(
         *PRELOAD,

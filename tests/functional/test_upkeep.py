@@ -17,7 +17,6 @@ from imageprep_client.testing import images
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Open
 from imageprep_client.testing.registry import Behaviour, RegistryServer
-from tests.conftest import Golden
 from tests.functional import base, deployment
 from tests.functional.deployment import PLAIN, UNDERCLOUD
 from tests.trees import OnDisk
@@ -79,18 +78,6 @@ def rows(
     result = openstack(*words, "-f", "json", status=status, stderr=stderr)
     found: list[dict[str, Any]] = json.loads(result.stdout)
     return found
-
-
-@pytest.mark.parametrize("command", [VERIFY, PRUNE])
-def test_help(
-    openstack: base.OpenStack, golden: Golden, command: tuple[str, ...]
-) -> None:
-    """The help names every option."""
-    golden.check(
-        f"{command[1]}-help.txt",
-        openstack.help(*command[:2]),
-        normal=base.normal_help,
-    )
 
 
 @pytest.mark.usefixtures("tree")
@@ -157,7 +144,7 @@ def test_verify_undercloud(
 
 
 def test_verify_no_directory(openstack: base.OpenStack) -> None:
-    """What is not there is not verified."""
+    """An absent tree is not verified."""
     openstack(*VERIFY, *TREE, status=2, stderr="tree: no such directory")
 
 
@@ -194,7 +181,7 @@ def test_verify_registry(
 def test_verify_broken_registry(
     openstack: base.OpenStack, registry: RegistryServer
 ) -> None:
-    """What a registry lost, or gives wrong, is named."""
+    """Lost and wrong blobs of a registry are named."""
     store = registry.content.store("ns/compute")
     config = SAMPLES.images[1].manifests[0].config
     assert config
@@ -230,7 +217,7 @@ def test_verify_without_access(openstack: base.OpenStack) -> None:
 
 @pytest.mark.usefixtures("environment")
 def test_prune_tree(openstack: base.OpenStack, tree: ImageServeTree) -> None:
-    """What is named stays; the rows say what went."""
+    """Named images stay; the rows list the deleted ones."""
     found = rows(
         openstack,
         *PRUNE,

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +33,14 @@ exec {buildah} "$@"
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[DockerRegistry]:
-    """A docker-registry."""
-    with servers.docker_registry(tmp_path / "registry") as found:
-        yield found
-
-
-@pytest.fixture
-def openstack(tmp_path: Path, local_storage: LocalStorage) -> base.OpenStack:
+def openstack(
+    openstack: base.OpenStack, local_storage: LocalStorage
+) -> base.OpenStack:
     """The command; `NAME` is an image in local storage."""
     local_storage.build(
         NAME, {"/motd": b"hello"}, base=local_storage.base(), user="nova"
     )
-    home = tmp_path / "home"
-    home.mkdir()
-    command = base.OpenStack(home)
-    command.environment.update(local_storage.environment)
-    return command
+    return openstack
 
 
 def push(openstack: base.OpenStack, *words: str) -> dict[str, Any]:
@@ -66,7 +56,7 @@ def test_to_a_registry_and_back(
     local_storage: LocalStorage,
     registry: DockerRegistry,
 ) -> None:
-    """Who pulls the copy has the image that was built, ID and content."""
+    """A pulled copy is the image that was built, ID and content."""
     buildah = local_storage.buildah
     built = buildah.image(NAME)
     assert built is not None
@@ -138,7 +128,7 @@ def test_dry_run(
 
 
 def test_no_such_image(openstack: base.OpenStack) -> None:
-    """What is like it is told, and the exit status is 2."""
+    """Similar names are told, and the exit status is 2."""
     openstack(
         *PUSH,
         *("--local", "nova:2", "--image-serve", "tree"),

@@ -216,7 +216,7 @@ def test_verbatim_options(podman_host: PodmanHost, image: str) -> None:
 
 
 def test_drift_of_nothing(podman_host: PodmanHost, image: str) -> None:
-    """What is rendered is read as it was declared."""
+    """A rendered service is read as it was declared."""
     service = Service(
         name="one",
         image=image,

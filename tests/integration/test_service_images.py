@@ -32,17 +32,6 @@ _NAMES = ("one", "two", "three")
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[DockerRegistry]:
-    with servers.docker_registry(tmp_path / "registry") as found:
-        yield found
-
-
-@pytest.fixture
-def port() -> int:
-    return servers.free_port()
-
-
 @pytest.fixture(scope="module")
 def old(podman_site: PodmanHost) -> str:
     """The image that services have before."""

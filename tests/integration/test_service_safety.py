@@ -1,4 +1,4 @@
-"""What service commands refuse, and what they put right."""
+"""Refusals and repairs of service commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ from tests.servers import DockerRegistry
 pytestmark = pytest.mark.needs_root
 
 QUICK = SwapPolicy(min_healthy=0.1, healthy_deadline=30)
-KILLS = range(min(50, int(os.environ.get("IMAGEPREP_KILLS", "2"))))
+KILLS = range(min(50, int(os.environ.get("IMAGEPREP_KILLS", "1"))))
 _OPENSTACK = Path(sys.executable).with_name("openstack")
 #: Starts a child that stays in its control group, and names it.
 _PARENT = """#!/bin/sh
@@ -61,20 +60,6 @@ class Told(Observer):
 def images(podman_site: PodmanHost) -> list[str]:
     """Two versions of a service; a test prunes what no container uses."""
     return [podman_site.image("nova", version) for version in "12"]
-
-
-@pytest.fixture(scope="module")
-def registry(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[DockerRegistry]:
-    directory = tmp_path_factory.mktemp("registry")
-    with servers.docker_registry(directory) as found:
-        yield found
-
-
-@pytest.fixture
-def port() -> int:
-    return servers.free_port()
 
 
 def test_image_is_absent(

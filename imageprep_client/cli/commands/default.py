@@ -10,35 +10,35 @@ from imageprep_client.cli import base
 class Default(base.Command):
     """Print an environment file with the default ContainerImagePrepare.
 
-    It says where the container images of a release come from, and is the
-    input of "image-prepare run" once it has been adapted to the site.
+    The environment describes the sources of the container images of a
+    release. Adapt it to the site and use it as input of "image-prepare run".
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--release",
             metavar="<release>",
-            help="OpenStack release whose images are wanted, queens to zed"
-            " or master (default: master)",
+            help="OpenStack release of the images, queens to zed or master"
+            " (default: master)",
         )
         parser.add_argument(
             "--output-env-file",
             metavar="<file>",
-            help="File to write the environment to as well; a file that is"
-            " there already is kept as <file>.backup",
+            help="File to write the environment to as well; an existing file"
+            " is kept as <file>.backup",
         )
         parser.add_argument(
             "--local-push-destination",
             action="store_true",
-            help="Have the images copied to the registry of this undercloud",
+            help="Copy the images to the registry of this undercloud",
         )
         parser.add_argument(
             "--enable-registry-login",
             action="store_true",
-            help="Have every node log in to the registries before it pulls."
-            " For nodes that pull from registries with credentials; not"
-            " for nodes that cannot reach those, and seldom together with"
-            " --local-push-destination",
+            help="Let every node log in to the registries before it pulls"
+            " images. Use it if nodes pull from registries that require"
+            " credentials; it fails on nodes that cannot reach these"
+            " registries, and is rarely useful with --local-push-destination",
         )
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
@@ -62,7 +62,7 @@ class Default(base.Command):
             self._warn(parsed_args.local_push_destination)
 
     def _warn(self, local: bool) -> None:
-        """Say what else a login takes."""
+        """Warn of the requirements of a login."""
         if local:
             self.log.warning(
                 "warning: with --local-push-destination the nodes pull"

@@ -20,19 +20,19 @@ _COLUMNS = ("Image", "New image", "Packages")
 
 
 class Hotfix(base.Lister):
-    """Install RPM packages into images, which become new local images.
+    """Install RPM packages into images and create new local images.
 
-    Of the packages of a directory those are installed of which the image has
-    an older version, and those that they need. Nothing else in the image
-    changes, and the image itself stays as it is: the new one is named
-    <image>-<tag>, in the local storage of buildah and podman.
+    The packages of a directory are installed if the image has an older
+    version of them, together with the packages that they require. Nothing
+    else in the image changes, and the original image is kept: the new image
+    is named <image>-<tag>, in the local storage of buildah and podman.
 
-    The packages are checked before anything is changed. What is installed in
-    the new image is read back and compared with them before it gets its
-    name. What to do with it then is told at the end.
+    The packages are checked before anything is changed. The packages of the
+    new image are read back and compared before it gets its name. The next
+    steps are printed at the end.
 
-    Exit status: 0 when all images are ready, 1 when some failed, 2 when there
-    is no new image.
+    Exit status: 0 if all images are ready, 1 if some failed, 2 if there is no
+    new image.
     """
 
     columns = _COLUMNS
@@ -44,21 +44,21 @@ class Hotfix(base.Lister):
             action="append",
             dest="images",
             required=True,
-            help="Image to install into, [<registry>/]<repository>[:<tag>]"
-            " (repeatable). It is the one in local storage or, when there"
-            " is none of this name, that of its registry; with docker://"
-            " in front of it always that of its registry",
+            help="Image to install packages into,"
+            " [<registry>/]<repository>[:<tag>] (repeatable). It is read from"
+            " local storage or, if there is no image of this name, from its"
+            " registry; with the prefix docker:// always from its registry",
         )
         parser.add_argument(
             "--rpms-path",
             metavar="<directory>",
             required=True,
-            help="Directory with the packages, files that end in .rpm",
+            help="Directory with the packages, files whose names end in .rpm",
         )
         parser.add_argument(
             "--tag",
             metavar="<text>",
-            help="What the new tags end with, after a hyphen (default:"
+            help="Suffix of the new tags after a hyphen (default:"
             " hotfix-<time>)",
         )
         parser.add_argument(
@@ -66,8 +66,8 @@ class Hotfix(base.Lister):
             metavar="<seconds>",
             type=_seconds,
             default=3600,
-            help="Time that one call of the image's rpm may take, with the"
-            " scriptlets of the packages (default: 3600)",
+            help="Maximum time for one call of the rpm program of the image,"
+            " including the scriptlets of the packages (default: 3600)",
         )
         options.add_image_timeout_option(parser)
         _add_parameters(parser)
@@ -180,21 +180,21 @@ def _add_parameters(parser: argparse.ArgumentParser) -> None:
         "--output-env-file",
         metavar="<file>",
         help="File to write the heat parameters to that name the new images"
-        " once they are pushed; a file that is there already is kept as"
-        " <file>.backup",
+        " after they are pushed; an existing file is kept as <file>.backup",
     )
     parser.add_argument(
         "--registry-url",
         metavar="<host:port>",
-        help="Registry that the new images will be pushed to, for the"
-        " parameters and the next steps (default: the undercloud's)",
+        help="Registry to which the new images will be pushed, for the"
+        " parameters and the next steps (default: the registry of the"
+        " undercloud)",
     )
     parser.add_argument(
         "--release",
         metavar="<release>",
-        help="OpenStack release whose parameters are written, queens to zed or"
-        " master (default: the one that the header of an environment file"
-        " names, else master)",
+        help="OpenStack release whose parameters are written, queens to zed"
+        " or master (default: the release that the header of an environment"
+        " file names, else master)",
     )
     options.add_environment_option(
         parser,

@@ -33,8 +33,8 @@ def _add_image(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "image",
         metavar="<image>",
-        help="Image, [<registry>/]<repository>[:<tag>][@<digest>]; the tag is"
-        " latest when it names neither",
+        help="Image, [<registry>/]<repository>[:<tag>][@<digest>]; the"
+        " default tag is latest",
     )
 
 
@@ -51,25 +51,25 @@ def _printable(text: str | None) -> str | None:
 class ImageList(base.Lister):
     """List the images of a registry or a tree.
 
-    All repositories and tags, sorted. Many public registries do not tell
-    what they have.
+    Lists all repositories and tags, sorted. Many public registries provide
+    no catalog.
 
-    With --long, the digest, the size and the age of each: of an image for
-    several platforms, the size of all that are there. This takes two requests
-    for each image.
+    With --long, the digest, size and age of each image are listed as well,
+    which takes two requests per image. The size of a multi-platform image is
+    that of all platforms that are present.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--long",
             action="store_true",
-            help="List digest, size and age as well",
+            help="Also list digest, size and age",
         )
         parser.add_argument(
             "--all",
             action="store_true",
-            help="List the tags of signatures, attestations and other"
-            " artefacts that are attached to images as well",
+            help="Also list the tags of signatures, attestations and other"
+            " artefacts that are attached to images",
         )
         _add_options(parser)
 
@@ -99,9 +99,9 @@ class ImageList(base.Lister):
 class ImageShow(base.ShowOne):
     """Show one image of a registry or a tree, as JSON by default.
 
-    Of an image for several platforms, labels and layers are those for one,
-    Platform: this host's, where it is there. Size is that of all platforms
-    that are there, SizePlatforms. Sizes are in bytes, as stored.
+    For a multi-platform image, labels and layers are those of one Platform:
+    that of this host, if it is present. Size covers all platforms that are
+    present, SizePlatforms. Sizes are in bytes, as stored.
     """
 
     @property
@@ -156,13 +156,13 @@ class ImageShow(base.ShowOne):
 class ImageDelete(base.Command):
     """Delete one image from a registry or a tree.
 
-    The tag is removed, and the manifest when no other tag and no index
-    names it. A registry that cannot remove a tag alone is left as it is
-    when the manifest has other tags; name the image by its digest to delete
-    the manifest with all of them.
+    The tag is removed, and the manifest if no other tag and no index names
+    it. A registry that cannot remove a tag alone is left unchanged if the
+    manifest has other tags; name the image by its digest to delete the
+    manifest with all its tags.
 
-    In a tree everything that only this image needed is deleted with it. A
-    registry does that by itself, when its garbage is collected.
+    In a tree, content that only this image used is deleted with it. A
+    registry frees it when its garbage is collected.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:

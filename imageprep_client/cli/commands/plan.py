@@ -19,28 +19,25 @@ _SHOWN = 10
 
 
 class _OnePlan(base.Lister):
-    """Knows which plan."""
+    """The options that name a plan."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "plan",
             metavar="<plan>",
             nargs="?",
-            help="Name of the plan in the cloud",
+            help="Name of a plan in the cloud",
         )
         parser.add_argument(
             "--plan-dir",
             metavar="<directory>",
-            help="Directory that the plan is in, in place of a name",
+            help="Directory of a plan, instead of a name",
         )
         options.add_history_option(parser)
 
 
 class PlanList(base.Lister):
-    """List deployment plans.
-
-    With the time at which image preparation last wrote into each.
-    """
+    """List deployment plans with the time of their last image preparation."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
@@ -49,16 +46,16 @@ class PlanList(base.Lister):
             action="append",
             dest="plan_dirs",
             default=[],
-            help="A plan, or a directory that has plans directly in it"
-            " (repeatable), in place of those in the cloud",
+            help="Directory of a plan, or directory whose subdirectories are"
+            " plans (repeatable), instead of the plans in the cloud",
         )
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import cloud, plans
 
         return ("Plan", "Kind", "Prepared"), (
-            (found.name, found.kind, found.time)
-            for found in plans.find_plans(
+            (plan.name, plan.kind, plan.time)
+            for plan in plans.find_plans(
                 parsed_args.plan_dirs, connect=lambda: cloud.connect(self)
             )
         )
@@ -67,13 +64,13 @@ class PlanList(base.Lister):
 class PlanShow(_OnePlan):
     """Show the images that a deployment plan deploys.
 
-    One row for each image parameter, with its value in the environments of
-    the plan as a deployment merges them.
+    The table has one row for each image parameter, with its value after the
+    environments of the plan are merged.
 
-    With --history, one row for each time that image preparation wrote the
-    parameters, the newest first, with what it changed. With --diff, only
-    the parameters that an environment file sets to another image than the
-    plan has.
+    With --history, the table has one row for each time that image preparation
+    wrote the parameters, the newest first, with the changes. With --diff, the
+    table has the parameters that an environment file sets to other images
+    than the plan.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -82,14 +79,14 @@ class PlanShow(_OnePlan):
         what.add_argument(
             "--history",
             action="store_true",
-            help="Show the present and the earlier parameters that are kept,"
-            " with the time, the command line and the changes of each."
-            f" A table has the first {_SHOWN} changes, -f json has all",
+            help="Show the present and the kept earlier parameters, with the"
+            " time, the command line and the changes of each. The table shows"
+            f" the first {_SHOWN} changes, -f json shows all",
         )
         what.add_argument(
             "--diff",
             metavar="<file>",
-            help="Heat environment file to compare the plan with",
+            help="Heat environment file to compare with the plan",
         )
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
@@ -126,14 +123,15 @@ class PlanShow(_OnePlan):
 
 
 class PlanRestore(_OnePlan):
-    """Put earlier image parameters of a deployment plan back.
+    """Restore earlier image parameters of a deployment plan.
 
-    One row for each parameter that changes by it. What the plan has now is
-    kept in the history as well: restoring can be undone.
+    The table has one row for each parameter that changes. The present
+    parameters are kept in the history, so that a restore can be undone.
 
-    Exit status: 0 when the plan has these parameters, 2 when nothing was
-    written.
+    Exit status: 0 if the plan has these parameters, 2 if nothing was written.
     """
+
+    columns = ("Parameter", "Before", "Now")
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         super().add_arguments(parser)
@@ -141,8 +139,8 @@ class PlanRestore(_OnePlan):
             "--to",
             metavar="<number>",
             type=options.positive,
-            help="Number that plan show --history has for them (default: the"
-            " newest but the present)",
+            help="Number of the parameters in plan show --history (default:"
+            " the newest before the present ones)",
         )
         report.add_option(parser)
 
@@ -161,7 +159,7 @@ class PlanRestore(_OnePlan):
             if written.changed
             else f"{what} says what the plan has already; nothing is written"
         )
-        return ("Parameter", "Before", "Now"), (
+        return self.columns, (
             (change.parameter, change.old, change.new)
             for change in written.changes
         )
@@ -192,4 +190,6 @@ class _Changes(columns.FormattableColumn[list[dict[str, str]] | None]):
 def _changes(revision: Revision) -> _Changes:
     if revision.changes is None:
         return _Changes(None)
-    return _Changes([dataclasses.asdict(each) for each in revision.changes])
+    return _Changes(
+        [dataclasses.asdict(change) for change in revision.changes]
+    )

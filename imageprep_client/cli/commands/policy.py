@@ -12,15 +12,16 @@ from imageprep_client.cli import base, options
 class PolicyShow(base.ShowOne):
     """Show which requirements of the signature policy apply to an image.
 
-    The image is not looked at; only the configuration of this host is read.
+    Only the configuration of this host is read; the registry is not
+    contacted.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "image",
             metavar="<image>",
-            help="Image, [<registry>/]<repository>[:<tag>][@<digest>], as"
-            " the environment or the command names it",
+            help="Image, [<registry>/]<repository>[:<tag>][@<digest>], as in"
+            " an environment or on a command line",
         )
         options.add_policy_option(parser)
 

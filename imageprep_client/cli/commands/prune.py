@@ -23,18 +23,19 @@ if TYPE_CHECKING:
 class Prune(base.Lister):
     """Delete the images that no environment names.
 
-    Kept are the images that parameters of the given environments name,
-    by tag or by digest, and the newest tags of each repository with
-    --keep-last; with them the images of an index, and signatures and
-    other artefacts that are attached to what is kept. Everything else
-    goes: tags first, then manifests, then blobs.
+    The images that parameters of the given environments name by tag or
+    digest are kept, and with --keep-last the newest tags of each repository.
+    The images of a kept index, and signatures and other artefacts that are
+    attached to kept images, are kept as well. Everything else is deleted:
+    tags first, then manifests, then blobs.
 
-    One row for each tag, or digest that no tag leads to, with the bytes
-    that are free without it. A blob that something kept still needs
-    counts nowhere.
+    The table has one row for each tag, and for each digest that no tag leads
+    to, with the bytes that its deletion frees. Blobs that kept images use are
+    not counted.
 
-    Exit status: 0 when all is done, 1 when a registry stopped half-way,
-    2 when nothing was deleted, as while a run writes to the tree.
+    Exit status: 0 if everything was deleted, 1 if the deletion stopped
+    half-way, 2 if nothing was deleted, for example because a run writes to
+    the tree.
     """
 
     columns = ("Repository", "Name", "Bytes freed")
@@ -43,15 +44,14 @@ class Prune(base.Lister):
         options.add_place_options(parser)
         options.add_environment_option(
             parser,
-            "Heat environment file whose images are kept (repeat for"
-            " several; each counts)",
+            "Heat environment file whose images are kept (repeatable)",
         )
         parser.add_argument(
             "--keep-last",
             metavar="<number>",
             type=options.positive,
             default=0,
-            help="Keep this many of the newest tags of each repository",
+            help="Number of newest tags of each repository to keep",
         )
         parser.add_argument(
             "--dry-run",
@@ -75,15 +75,15 @@ class Prune(base.Lister):
         registries = Registries(options.registry_options(parsed_args))
         place = parsed_args.registry_url
         if not parsed_args.yes and not parsed_args.dry_run:
-            confirmation.check_terminal("nothing was deleted")
             rehearsal = dataclasses.replace(request, dry_run=True)
             with progress.Progress() as observer:
                 result = registries.prune(rehearsal, place, observer=observer)
-            confirmation.ask(
-                f"Delete {_doomed(result)}, keep"
-                f" {wording.counted(result.kept, 'tag')}",
-                "nothing was deleted",
-            )
+            if result.rows:
+                confirmation.ask(
+                    f"Delete {_doomed(result)}, keep"
+                    f" {wording.counted(result.kept, 'tag')}",
+                    "nothing was deleted",
+                )
         with self.observing() as observer:
             result = registries.prune(request, place, observer=observer)
         self.report = {

@@ -1,4 +1,4 @@
-"""``image-prepare registry``: have a tree served."""
+"""``image-prepare registry``: commands that serve a tree."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from imageprep_client.cli import base, report
 
 
 class _RegistryCommand(base.Command):
-    """Knows which tree, and where to listen."""
+    """The options for the tree and the address."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         from imageprep_client.client import serving
@@ -17,14 +17,14 @@ class _RegistryCommand(base.Command):
             "--image-serve",
             metavar="<directory>",
             default=serving.TREE,
-            help="The tree of images (default: %(default)s)",
+            help="Tree of images (default: %(default)s)",
         )
         parser.add_argument(
             "--listen",
             metavar="<address:port>",
             default=serving.DEFAULT_LISTEN,
-            help="Where to take connections; * is every address"
-            " (default: %(default)s)",
+            help="Address and port to listen on; * is every address (default:"
+            " %(default)s)",
         )
 
 
@@ -43,8 +43,8 @@ class RegistryConfig(_RegistryCommand):
 class RegistryServe(_RegistryCommand):
     """Serve a tree of images read-only, until interrupted.
 
-    For development and small sites; it speaks plain HTTP to whoever can
-    connect.
+    For development and small sites: the server uses plain HTTP and has no
+    access control.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:

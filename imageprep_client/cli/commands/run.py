@@ -10,16 +10,17 @@ from imageprep_client.oci.platform import Platform
 
 
 class Run(base.Lister):
-    """Bring a deployment's images into place and write the parameters.
+    """Prepare the images of a deployment and write the parameters.
 
     Reads ContainerImagePrepare from heat environments, discovers versioned
-    tags, copies images to their push destination, and writes a heat
-    environment that names them. One row per image shows what became of it;
-    bytes are those that travelled.
+    tags, copies images to their push destinations, and writes a heat
+    environment that names them. The table has one row per image, with its
+    outcome and the bytes transferred.
 
-    Exit status: 0 when all is done, 1 when something failed after copying
-    or modifying had begun, 2 when nothing was changed. Parameters are written
-    only when every image that they name is in place.
+    Parameters are written only when every image that they name is in place.
+
+    Exit status: 0 if all images are in place, 1 if a failure occurred after
+    copying or modifying had begun, 2 if nothing was changed.
     """
 
     replaced = predecessor.RUN
@@ -86,7 +87,7 @@ class Run(base.Lister):
             self.failure = kind(
                 f"{count} of {total} {counted} failed", failures
             )
-        self.summary = output.summary(result.rows)
+        self.summary = output.summary(result.rows, dry_run=dry_run)
         self.next_step = _next_step(
             parsed_args, bool(result.failures), result.carried
         )
@@ -96,7 +97,7 @@ class Run(base.Lister):
 def _next_step(
     parsed_args: argparse.Namespace, failed: bool, carried: int
 ) -> str:
-    """The files that were written, and the use of them."""
+    """The files that were written, and the next command."""
     path = parsed_args.output_env_file
     plan = parsed_args.plan or parsed_args.plan_dir
     if failed:
@@ -126,9 +127,9 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     options.add_deployment_options(parser)
     options.add_plan_options(
         parser,
-        "Deployment plan in the cloud's object store: its environments and"
-        " roles are read before the other files, and the parameters are"
-        " written into it. Only with this option authentication is needed",
+        "Deployment plan in the object store of the cloud: its environments"
+        " and roles are read before the other files, and the parameters are"
+        " written into it. Only this option needs authentication",
     )
     options.add_history_option(parser)
 
@@ -142,26 +143,27 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output-images-file",
         metavar="<file>",
-        help="File to write the list of images to, container_images, that a"
-        " mirror such as Satellite is filled from",
+        help="File to write the list of images to, as container_images, for"
+        " filling a mirror such as Satellite",
     )
     parser.add_argument(
         "--pin-digests",
         action="store_true",
-        help="Let the parameters name digests instead of tags",
+        help="Name images by digest instead of by tag in the parameters",
     )
     parser.add_argument(
         "--ceph-vars-file",
         metavar="<file>",
-        help="File to write ceph_docker_registry_username and _password to:"
-        " the credentials of the registry in ceph_namespace",
+        help="File to write ceph_docker_registry_username and"
+        " ceph_docker_registry_password to, the credentials for the registry"
+        " in ceph_namespace",
     )
     report.add_option(parser)
     parser.add_argument(
         "--report-html",
         metavar="<file>",
-        help="HTML file to write the same to, as one page with totals,"
-        " failures by cause and slowest images",
+        help="HTML file to write the report to, as one page with totals,"
+        " failures by cause and the slowest images",
     )
     parser.add_argument(
         "--log-file",
@@ -176,28 +178,28 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         metavar="<registry>",
         action="append",
         default=[],
-        help="Further registry or directory that all images are copied to in"
-        " the same pass (repeatable): what is copied is read once, and a"
-        " destination that is slow or fails does not hold up the others."
-        " The parameters name the push destination of the entries",
+        help="Additional registry or directory to copy all images to in the"
+        " same pass (repeatable): each source is read once, and a slow or"
+        " failing destination does not delay the others. The parameters name"
+        " the push destinations of the entries",
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="Show what would be copied, what is there already and how many"
-        " bytes would move; only the output file is written",
+        help="Show which images would be copied, which are present and how"
+        " many bytes would be transferred; write only the output file",
     )
     parser.add_argument(
         "--keep-going",
         action="store_true",
-        help="Copy the other images when one fails",
+        help="Copy the remaining images when one fails",
     )
     parser.add_argument(
         "--recheck",
         action="store_true",
-        help="Ask registries for every blob of the images that they have."
-        " Without it, images that were complete within the last day are"
-        " not examined again",
+        help="Check every blob of the images that registries have. By"
+        " default, images that were complete within the last day are not"
+        " checked again",
     )
     parser.add_argument(
         "--platform",
@@ -205,9 +207,9 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="platforms",
         default=[],
-        help="Of images for several platforms copy only this one, and the"
-        " index unchanged (repeatable). Without it, the entries'"
-        " multi_arch decides between all and this host's",
+        help="Copy only this platform of multi-platform images, and the index"
+        " unchanged (repeatable). By default, multi_arch of the entries"
+        " selects all platforms or that of this host",
     )
     options.add_referrers_options(parser)
     options.add_nondistributable_option(parser)
@@ -215,19 +217,19 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         "--from",
         metavar="<place>",
         dest="images_from",
-        help="Read all images from this place instead of the registries in"
-        " their names: a file that --carry made, or a registry,"
-        " image-serve:DIRECTORY or oci:DIRECTORY that another run has"
-        " filled. The signature policy and the parameters go by the names",
+        help="Read all images from this location instead of the registries in"
+        " their names: an archive made by --carry, or a registry,"
+        " image-serve:DIRECTORY or oci:DIRECTORY filled by another run. The"
+        " signature policy and the parameters use the names",
     )
     _add_carrying(parser)
     parser.add_argument(
         "--cleanup",
         choices=("full", "partial", "none"),
         default="full",
-        help="What of modified images stays in the local storage of buildah"
-        " and podman: full: nothing, partial: the modified images, none:"
-        " also what they were made of (default: full)",
+        help="Images to remove from the local storage of buildah and podman"
+        " after modification: full: all, partial: only the images that were"
+        " modified from, none: no image (default: full)",
     )
     options.add_tree_option(
         parser,
@@ -241,8 +243,8 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         metavar="<number>",
         type=options.positive,
         default=0,
-        help="Images that are modified at once, at most (default: two for each"
-        " processor)",
+        help="Maximum number of images to modify at once (default: two for"
+        " each processor)",
     )
 
 
@@ -252,22 +254,22 @@ def _add_carrying(parser: argparse.ArgumentParser) -> None:
         metavar="<file>",
         help="Write all images, unmodified, into this archive instead of to"
         " their destinations, for run --from at a site without a network."
-        " An interrupted run is gone on with",
+        " Repeat the command to continue an interrupted run",
     )
     parser.add_argument(
         "--since",
         metavar="<file>",
         action="append",
         default=[],
-        help="With --carry: leave out the layers that the site has, by an"
-        " archive that was carried there before or by the --report of a"
-        " run there (repeatable)",
+        help="With --carry: leave out the layers that the site has already,"
+        " according to an archive carried there before or to the --report of"
+        " a run there (repeatable)",
     )
     parser.add_argument(
         "--split-size",
         metavar="<MiB>",
         type=options.positive,
         default=0,
-        help="With --carry: cut the archive into files of this size,"
+        help="With --carry: split the archive into files of this size,"
         " <file>.000, <file>.001 and so on",
     )

@@ -10,9 +10,8 @@ from imageprep_client.cli import base, options, predecessor, progress
 class TagDiscover(base.ShowOne):
     """Print the versioned tag of the image behind a tag.
 
-    It is the value of one of the image's labels, or several put together,
-    and exists in the repository. Without another format the tag is all that
-    is printed.
+    The tag is the value of a label of the image, or a combination of several
+    labels, and exists in the repository. By default only the tag is printed.
     """
 
     replaced = predecessor.TAG
@@ -31,9 +30,9 @@ class TagDiscover(base.ShowOne):
         parser.add_argument(
             "--tag-from-label",
             metavar="<label>",
-            help="Label whose value is the tag, or a template over several"
-            " such as {version}-{release}; without it the labels that"
-            " there are are told",
+            help="Label whose value is the tag, or a template of several"
+            " labels such as {version}-{release} (default: list the"
+            " labels of the image and fail)",
         )
         options.add_tree_option(parser)
         options.add_registry_options(parser)

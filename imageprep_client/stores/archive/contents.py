@@ -74,7 +74,6 @@ class Contents:
             yield from self.named(repository)
 
     def index(self) -> bytes:
-        """The ``index.json``."""
         entries = [
             (f"{repository}:{tag}", descriptor)
             for repository, tags in sorted(self.tags.items())
@@ -91,7 +90,6 @@ class Contents:
         return index.render()
 
     def carried(self) -> bytes:
-        """The ``carried.json``."""
         return _render(
             {
                 "version": _VERSION,

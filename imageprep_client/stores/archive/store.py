@@ -110,7 +110,6 @@ class ArchiveStore:
         return self._home.contents.signatures.get(key, ())
 
     def tags(self) -> Iterator[str]:
-        """All tags, sorted."""
         tags = self._home.contents.tags.get(self.repository, {})
         return iter(sorted(tags))
 

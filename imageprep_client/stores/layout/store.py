@@ -68,12 +68,12 @@ class LayoutStore:
         by_digest = digests.is_valid(reference)
         if not by_digest:
             references.check_tag(reference)
-        found = self._index().find(reference)
-        if found is None and by_digest:
-            found = self._manifest_in(reference)
-        if found is None or not self.exists(found):
+        manifest = self._index().find(reference)
+        if manifest is None and by_digest:
+            manifest = self._manifest_in(reference)
+        if manifest is None or not self.exists(manifest):
             raise errors.NotFound(f"{self}:{reference}: manifest unknown")
-        return Descriptor(found.media_type, found.digest, found.size)
+        return Descriptor(manifest.media_type, manifest.digest, manifest.size)
 
     def _manifest_in(self, digest: str) -> Descriptor | None:
         """The content of this digest, when it is a manifest."""
@@ -181,19 +181,18 @@ class LayoutStore:
         name = self._layouts.locate(descriptor)
         if name is None:
             return None
-        found = LayoutStore(self._layouts, name).exists(descriptor)
-        return name if found else None
+        exists = LayoutStore(self._layouts, name).exists(descriptor)
+        return name if exists else None
 
     def tags(self) -> Iterator[str]:
-        """All tags, sorted."""
         return iter(self._index().tags())
 
     def referrers(self, subject: Descriptor) -> Sequence[Descriptor]:
-        found = {}
+        referrers = {}
         for manifest in self._walk(self._index()):
             if manifest.subject and manifest.subject.digest == subject.digest:
-                found[manifest.descriptor.digest] = manifest.referrer
-        return list(found.values())
+                referrers[manifest.descriptor.digest] = manifest.referrer
+        return list(referrers.values())
 
     def delete(self, descriptor: Descriptor) -> None:
         if not self.exists(descriptor):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def open_uploads(command: base.Command) -> baremetal_uploads.BaremetalUploads:
-    """The client, whose connection to the cloud is made when it is needed."""
+    """The client; it connects to the cloud on demand."""
     # Only when a command runs: its modules cost every start otherwise.
     from imageprep_client.client import baremetal_uploads, cloud
 
@@ -25,11 +25,11 @@ def open_uploads(command: base.Command) -> baremetal_uploads.BaremetalUploads:
 class BaremetalRegister(base.Lister):
     """Register images of disks, kernels and ramdisks in Glance.
 
-    In the forms that Glance and Ironic take. What is there already is not
-    uploaded again; an upload that was cut is repeated, and nothing of it
-    stays. The images of one name belong together.
+    The images get the formats and properties that Glance and Ironic expect.
+    Images that are present already are not uploaded again; an interrupted
+    upload is repeated from the start. The images of one name form a set.
 
-    Exit status: 0 when all is in place, 1 when some is, 2 when nothing is.
+    Exit status: 0 if all images are in place, 1 if some are, 2 if none is.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ class BaremetalRegister(base.Lister):
         )
         for option, text in (
             ("whole-disk", "Image of a whole disk, raw or qcow2"),
-            ("partition", "Root file system, as baremetal extract has it"),
+            ("partition", "Root file system, as written by baremetal extract"),
             ("kernel", "Kernel"),
             ("ramdisk", "Ramdisk"),
         ):
@@ -53,7 +53,7 @@ class BaremetalRegister(base.Lister):
         parser.add_argument(
             "--deploy",
             action="store_true",
-            help="Kernel and ramdisk are those of Ironic's agent",
+            help="Register kernel and ramdisk as those of the agent of Ironic",
         )
         visibility = parser.add_mutually_exclusive_group()
         for choice in baremetal_uploads.VISIBILITIES:
@@ -63,7 +63,7 @@ class BaremetalRegister(base.Lister):
                 dest="visibility",
                 const=choice,
                 default="private",
-                help=f"Who sees the images: {choice}",
+                help=f"Set the visibility of the images to {choice}",
             )
         parser.add_argument(
             "--property",
@@ -77,16 +77,16 @@ class BaremetalRegister(base.Lister):
             "--architecture",
             metavar="<architecture>",
             default="",
-            help="Processor, such as x86_64 or aarch64 (default: what the"
-            " kernel says)",
+            help="Architecture, such as x86_64 or aarch64 (default: that of"
+            " the kernel)",
         )
         parser.add_argument(
             "--existing",
             choices=baremetal_uploads.EXISTING,
             default="keep",
-            help="What becomes of an image of this name with other content:"
-            " it is kept, renamed, or deleted when the new one is in"
-            " place (default: %(default)s)",
+            help="Policy for an existing image of this name with other"
+            " content: keep it, rename it, or delete it when the new one is"
+            " in place (default: %(default)s)",
         )
         parser.add_argument(
             "--dry-run",
@@ -132,36 +132,37 @@ class BaremetalRegister(base.Lister):
 
 
 class BaremetalList(base.Lister):
-    """List the bare-metal images in Glance: what belongs together."""
+    """List the sets of bare-metal images in Glance."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--orphans",
             action="store_true",
-            help="Only what is not whole, or left over, and why",
+            help="List only incomplete sets and leftover images, with the"
+            " reasons",
         )
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
-        found = open_uploads(self).sets()
+        sets = open_uploads(self).sets()
         if parsed_args.orphans:
-            found = [each for each in found if each.problems]
+            sets = [images for images in sets if images.problems]
         return ("Name", "Kind", "Images", "Size", "Problems"), (
             (
-                each.name,
-                each.kind,
-                len(each.images),
-                columns.Size(sum(image.size for image in each.images)),
-                columns.Sentences(list(each.problems)),
+                images.name,
+                images.kind,
+                len(images.images),
+                columns.Size(sum(image.size for image in images.images)),
+                columns.Sentences(list(images.problems)),
             )
-            for each in found
+            for images in sets
         )
 
 
 class BaremetalShow(base.ShowOne):
-    """Show the images of a name, and what Ironic is told of them.
+    """Show the images of a name and the settings of Ironic for them.
 
-    instance_info, driver_info and kernel_append_params are ready to be given
-    to "openstack baremetal node set". With --metal3 and "-f yaml" the fields
+    instance_info, driver_info and kernel_append_params are ready for
+    "openstack baremetal node set". With --metal3 and "-f yaml", the fields
     are those of "image:" of a BareMetalHost.
     """
 
@@ -181,7 +182,8 @@ class BaremetalShow(base.ShowOne):
             "--architecture",
             metavar="<architecture>",
             default="x86_64",
-            help="With --metal3: processor of the host (default: %(default)s)",
+            help="With --metal3: architecture of the host (default:"
+            " %(default)s)",
         )
         options.add_registry_options(parser)
 
@@ -193,10 +195,10 @@ class BaremetalShow(base.ShowOne):
                 parsed_args.architecture,
             )
             return tuple(image), tuple(image.values())
-        found, settings = open_uploads(self).show(parsed_args.name)
+        images, settings = open_uploads(self).show(parsed_args.name)
         fields = {
-            "name": found.name,
-            "kind": found.kind,
+            "name": images.name,
+            "kind": images.kind,
             "images": columns.Rows(
                 [
                     {
@@ -208,10 +210,10 @@ class BaremetalShow(base.ShowOne):
                         "disk_format": image.disk_format,
                         "visibility": image.visibility,
                     }
-                    for image in found.images
+                    for image in images.images
                 ]
             ),
-            "problems": columns.Sentences(list(found.problems)),
+            "problems": columns.Sentences(list(images.problems)),
             "node_set_options": columns.Sentences(
                 [
                     f"--{kind.replace('_', '-')} {key}={shlex.quote(value)}"
@@ -226,10 +228,12 @@ class BaremetalShow(base.ShowOne):
 
 
 class BaremetalDelete(base.Command):
-    """Delete the images of a name from Glance, all of them."""
+    """Delete all images of a name from Glance."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("name", metavar="<name>", help="Name")
+        parser.add_argument(
+            "name", metavar="<name>", help="Name of the set of images"
+        )
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
@@ -248,25 +252,25 @@ class BaremetalDelete(base.Command):
 class BaremetalPush(base.Lister):
     """Push images of disks to a registry or a tree, as Ironic deploys them.
 
-    Under one tag there may be raw and qcow2 images for several processors,
-    and kernels and ramdisks. A second call adds to what is there, or takes
-    the place of what is for the same. A node's image_source is then
-    oci://<location>; a deploy_kernel is oci://<repository>@<digest>.
+    One tag can have raw and qcow2 images for several architectures, and
+    kernels and ramdisks. A second call adds files, or replaces those for the
+    same architecture. The image_source of a node is then oci://<location>; a
+    deploy_kernel is oci://<repository>@<digest>.
 
-    Exit status: 0 when the tag names all of it, 2 when nothing was pushed.
+    Exit status: 0 if the tag names all files, 2 if nothing was pushed.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "location",
             metavar="<location>",
-            help="Where to: <host>[:<port>]/<repository>:<tag>, a tree as"
+            help="Destination: <host>[:<port>]/<repository>:<tag>, a tree as"
             " image-serve:<directory>//<repository>:<tag>, or a layout as"
             " oci:<directory>//<repository>:<tag>",
         )
         for kind, text in (
             ("image", "Image of a whole disk, raw or qcow2 (repeatable)"),
-            ("kernel", "Kernel, such as that of Ironic's agent"),
+            ("kernel", "Kernel, such as that of the agent of Ironic"),
             ("ramdisk", "Ramdisk"),
         ):
             parser.add_argument(
@@ -317,7 +321,7 @@ class BaremetalPush(base.Lister):
 
 
 def _file_for(text: str) -> tuple[str, str]:
-    """A file and its architecture, empty where it is not said."""
+    """A file and its architecture; empty if it is not given."""
     path, comma, architecture = text.rpartition(",architecture=")
     return (path, architecture) if comma else (text, "")
 

@@ -8,8 +8,6 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from osc_lib.i18n import _
-
 from imageprep_client import wording
 from imageprep_client.cli import base, columns, options, report
 from imageprep_client.cli.commands.service import options as service_options
@@ -30,10 +28,8 @@ class _ServiceCommand(base.Lister):
 
     columns: Sequence[str] = _CHANGES
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         report.add_option(parser)
-        return parser
 
     @contextlib.contextmanager
     def changing(
@@ -99,29 +95,26 @@ class ServiceUpgrade(_ServiceCommand):
     the first stop, 2 when nothing was stopped.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
         service_options.add_names(parser)
         service_options.add_inputs(parser)
         service_options.add_policy(parser)
         parser.add_argument(
             "--dry-run",
             action="store_true",
-            help=_("Show what would be done; nothing is pulled or stopped"),
+            help="Show what would be done; nothing is pulled or stopped",
         )
         parser.add_argument(
             "--allow-downgrade",
             action="store_true",
-            help=_("Take images whose version is older than the running one"),
+            help="Take images whose version is older than the running one",
         )
         service_options.add_kill_survivors(parser)
         options.add_registry_options(parser)
         options.add_policy_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client.service import UpgradeOptions
 
         registries = options.registry_options(parsed_args)
@@ -150,8 +143,8 @@ class ServiceStart(_ServiceCommand):
     nothing was started.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
         service_options.add_names(parser)
         service_options.add_inputs(parser)
         parser.add_argument(
@@ -159,18 +152,13 @@ class ServiceStart(_ServiceCommand):
             metavar="<seconds>",
             type=service_options.seconds,
             default=300.0,
-            help=_(
-                "Seconds for what a service waits for, and for it to get"
-                " healthy (default: %(default)g)"
-            ),
+            help="Seconds for what a service waits for, and for it to get"
+            " healthy (default: %(default)g)",
         )
         options.add_registry_options(parser)
         options.add_policy_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client.service import SwapPolicy
 
         registries = options.registry_options(parsed_args)
@@ -193,25 +181,20 @@ class ServiceRollback(_ServiceCommand):
     stop, 2 when nothing was stopped.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
         service_options.add_names(parser, "+")
         parser.add_argument(
             "--to",
             metavar="<generation>",
             type=options.positive,
             default=0,
-            help=_(
-                "Generation that service history shows (default: the newest"
-                " that is kept)"
-            ),
+            help="Generation that service history shows (default: the newest"
+            " that is kept)",
         )
         service_options.add_policy(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         with self.changing() as node:
             changes = node.rollback(
                 parsed_args.names,
@@ -229,9 +212,7 @@ class ServiceRecover(_ServiceCommand):
 
     columns = ("Service",)
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         with self.changing() as node:
             names = node.recover()
         self.report = {"services": names}
@@ -246,16 +227,13 @@ class ServiceStop(_ServiceCommand):
     nothing was stopped.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
         service_options.add_names(parser)
         service_options.add_declaration(parser)
         service_options.add_kill_survivors(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         with self.changing() as node:
             changes = node.stop(
                 parsed_args.declaration,

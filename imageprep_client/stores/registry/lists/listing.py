@@ -16,6 +16,7 @@ from imageprep_client.http.transport import Response
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.stores.registry import description
 from imageprep_client.stores.registry.session import RegistrySession, Request
 
 #: The page size, and the queries to use if it is refused.
@@ -190,7 +191,8 @@ def _document(what: str, response: Response, data: bytes) -> Mapping[str, Any]:
         refused = bool(kind) and "json" not in kind
         raise (errors.Refused if refused else errors.ServerFault)(
             f"{what}: answer is no JSON object"
-            f" (GET {urls.shown(response.url)})"
+            f" (GET {urls.shown(response.url)})",
+            hint=description.page_hint(response),
         )
     return document
 

@@ -113,5 +113,6 @@ def test_batches(
     assert told.count("fatal: [") == 2
     assert "the old containers are back: nova_compute" in told
     assert versions(nodes) == ["new"] * 3
-    pulled = [bool(nodes.podman(n, "images", "-q", bad)) for n in _NODES]
+    form = "--format={{.Repository}}"
+    pulled = ["/bad" in nodes.podman(n, "images", form) for n in _NODES]
     assert pulled == [True, True, False]

@@ -1,7 +1,7 @@
 """Threads that work through a phase, stop together, and report each failure.
 
 Threads, not processes: what costs time - sockets, hashing, writing - releases
-the GIL in pieces of a megabyte.
+the GIL in pieces of `stores.base.CHUNK`.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from errno import ETIMEDOUT
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 Origin = Literal["source", "destination"]
 
@@ -56,6 +56,13 @@ def printable(text: object) -> str:
     return "".join(
         char if char.isprintable() else repr(char)[1:-1] for char in text
     )
+
+
+class _More(TypedDict, total=False):
+    """The arguments that all errors take; see `ImagePrepError`."""
+
+    hint: str | None
+    temporary: bool | None
 
 
 class ImagePrepError(Exception):
@@ -148,14 +155,9 @@ class Unreachable(StoreError):
     temporary = True
 
     def __init__(
-        self,
-        message: str,
-        *,
-        hint: str | None = None,
-        temporary: bool | None = None,
-        errno: int | None = None,
+        self, message: str, *, errno: int | None = None, **more: Unpack[_More]
     ) -> None:
-        super().__init__(message, hint=hint, temporary=temporary)
+        super().__init__(message, **more)
         self.errno = errno
 
     @property
@@ -179,14 +181,9 @@ class ServerFault(StoreError):
     temporary = True
 
     def __init__(
-        self,
-        message: str,
-        *,
-        hint: str | None = None,
-        temporary: bool | None = None,
-        status: int | None = None,
+        self, message: str, *, status: int | None = None, **more: Unpack[_More]
     ) -> None:
-        super().__init__(message, hint=hint, temporary=temporary)
+        super().__init__(message, **more)
         self.status = status
 
 
@@ -231,14 +228,9 @@ class DigestMismatch(InvalidContent):
     temporary = True
 
     def __init__(
-        self,
-        message: str,
-        *,
-        hint: str | None = None,
-        temporary: bool | None = None,
-        actual: str | None = None,
+        self, message: str, *, actual: str | None = None, **more: Unpack[_More]
     ) -> None:
-        super().__init__(message, hint=hint, temporary=temporary)
+        super().__init__(message, **more)
         self.actual = actual
 
 
@@ -334,13 +326,9 @@ class CloudError(ImagePrepError):
     """
 
     def __init__(
-        self,
-        message: str,
-        *,
-        status: int | None = None,
-        hint: str | None = None,
+        self, message: str, *, status: int | None = None, **more: Unpack[_More]
     ) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, **more)
         self.status = status
 
 

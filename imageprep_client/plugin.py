@@ -15,21 +15,13 @@ import sys
 import threading
 from typing import Any
 
+from imageprep_client.oci import redaction
+
 API_NAME = "image_prepare"
 API_VERSION_OPTION = "os_image_prepare_api_version"
 API_VERSIONS = ("1",)
 DEFAULT_API_VERSION = "1"
 
-#: Shown in place of a secret.
-MASK = "***"
-_SECRETS = (
-    "credential",
-    "passcode",
-    "passphrase",
-    "password",
-    "secret",
-    "token",
-)
 #: Global options whose values may be shown. Those of other plugins, and all
 #: that is abbreviated, may be secrets.
 _SHOWN = frozenset(
@@ -97,12 +89,7 @@ def is_secret(option: str) -> bool:
         return option not in _SHOWN
     if not option.startswith("--") or option.endswith("-file"):
         return False
-    parts = [part for part in option.split("-") if len(part) > 2]
-    return any(
-        secret.startswith(part) or secret in part
-        for part in parts
-        for secret in _SECRETS
-    )
+    return redaction.is_secret(option)
 
 
 def mask_passwords(record: logging.LogRecord) -> bool:
@@ -113,17 +100,17 @@ def mask_passwords(record: logging.LogRecord) -> bool:
     """
     if isinstance(record.args, tuple):
         record.args = tuple(
-            _OPTION.sub(_masked, each)
-            if isinstance(each, str) and "image-prepare" in each
-            else each
-            for each in record.args
+            _OPTION.sub(_masked, argument)
+            if isinstance(argument, str) and "image-prepare" in argument
+            else argument
+            for argument in record.args
         )
     return True
 
 
 def _masked(option: re.Match[str]) -> str:
     name, joint, value = option.groups()
-    return f"{name}{joint}{MASK if is_secret(name) else value}"
+    return f"{name}{joint}{redaction.MASK if is_secret(name) else value}"
 
 
 def make_client(instance: Any) -> Any:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import signal
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import local_storage as local_storages
 from tests import openstack_services
@@ -20,9 +22,12 @@ from tests.rpm_images import RpmImages
 
 _TESTS = pathlib.Path(__file__).parent
 _GOLDEN = _TESTS / "golden"
-#: Tests whose servers and images take long to start: one worker runs all
-#: tests of a module.
-_KEPT_TOGETHER = {_TESTS / "integration", _TESTS / "torture"}
+#: Modules whose servers and images take long to start, and what those are
+#: that several modules share.
+_TOGETHER = re.compile(r"tests/(?:integration|torture)/|.*/test_service_")
+_SERVICES = re.compile(
+    r".*/test_(?:plan_cloud|plans_swift|run_plan|baremetal_register)\.py"
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,15 +52,32 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Select what this user can run, and keep modules with their servers."""
-    for item in items:
-        if item.path.parent in _KEPT_TOGETHER:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    """Select what this user can run."""
     if os.geteuid() == 0:
         return
     others = [item for item in items if item.get_closest_marker("needs_root")]
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in others]
+
+
+class _ByServers(LoadScopeScheduling):  # type: ignore[misc]  # untyped
+    """Has one worker run all tests that share servers or images.
+
+    The groups of ``--dist loadgroup`` are lost with pytest 9. The largest
+    ones begin, and single tests fill the time at the end.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        if _SERVICES.match(module):
+            return "services"
+        return module if _TOGETHER.match(module) else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByServers:
+    """Distribute tests to workers."""
+    return _ByServers(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -111,16 +133,9 @@ def services() -> Iterator[openstack_services.Services]:
 
 
 @pytest.fixture
-def local_storage(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[LocalStorage]:
+def local_storage(tmp_path: pathlib.Path) -> Iterator[LocalStorage]:
     """Local storage of the test's own; see tests/local_storage.py."""
-    directory = tmp_path / "local-storage"
-    with local_storages.local_storage(directory) as storage:
-        for name, value in storage.environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.delenv("STORAGE_DRIVER", raising=False)
-        monkeypatch.setattr(tempfile, "tempdir", None)
+    with local_storages.local_storage(tmp_path / "local-storage") as storage:
         yield storage
 
 
@@ -129,16 +144,8 @@ def podman_site(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[PodmanHost]:
     """Podman of a test module's own; see tests/podman_host.py."""
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        podman_hosts.podman_host(tmp_path_factory.mktemp("podman")) as host,
-    ):
-        for name, value in host.environment.items():
-            patch.setenv(name, value)
-        patch.delenv("STORAGE_DRIVER", raising=False)
-        patch.setattr(tempfile, "tempdir", None)
+    with podman_hosts.podman_host(tmp_path_factory.mktemp("podman")) as host:
         yield host
-        host.clear()
 
 
 @pytest.fixture

@@ -15,9 +15,18 @@ import yaml
 _WRAPPER = """\
 #!/bin/sh
 if [ "$1" = pull ] && mkdir {mark} 2>/dev/null; then
-    kill -KILL -$(cut -d' ' -f5 /proc/$PPID/stat)
+    {command}
 fi
 exec {podman} "$@"
+"""
+#: Kills the program of a node, from podman.
+KILL = "kill -KILL -$(cut -d' ' -f5 /proc/$PPID/stat)"
+#: Takes the place of ssh, until its host is gone.
+_SSH = """\
+#!/bin/sh
+[ -e {gone} ] && exec sleep 600
+for word; do :; done
+exec /bin/sh -c "$word"
 """
 
 
@@ -33,6 +42,7 @@ class Nodes:
         self._directory = directory
         self._groups = groups
         self._environments: dict[str, dict[str, str]] = {}
+        self._variables: dict[str, dict[str, str]] = {}
         for name in dict.fromkeys(
             n for names in groups.values() for n in names
         ):
@@ -51,7 +61,10 @@ class Nodes:
 
     def _write(self) -> None:
         hosts = {
-            name: {"image_prepare_environment": dict(environment)}
+            name: {
+                "image_prepare_environment": dict(environment),
+                **self._variables.get(name, {}),
+            }
             for name, environment in self._environments.items()
         }
         children = {
@@ -67,17 +80,39 @@ class Nodes:
 
     def kill_once(self, name: str) -> None:
         """Have the program on a node killed when it pulls an image."""
+        self.once(name, KILL)
+
+    def once(self, name: str, command: str) -> None:
+        """Have a command run on a node before it pulls its first image."""
         programs = self._directory / name / "bin"
         programs.mkdir()
         podman = shutil.which("podman")
         assert podman, "podman is not installed; see tools/check"
         wrapper = programs / "podman"
-        mark = programs / "killed"
-        wrapper.write_text(_WRAPPER.format(mark=mark, podman=podman))
+        mark = programs / "done"
+        wrapper.write_text(
+            _WRAPPER.format(mark=mark, podman=podman, command=command)
+        )
         wrapper.chmod(0o755)
         path = f"{programs}:{os.environ['PATH']}"
         self._environments[name]["PATH"] = path
         self._write()
+
+    def by_ssh(self, name: str) -> Path:
+        """Have a node reached by something like ssh.
+
+        :returns: a file; once it exists the node does not answer.
+        """
+        gone = self._directory / name / "gone"
+        program = self._directory / name / "ssh"
+        program.write_text(_SSH.format(gone=gone))
+        program.chmod(0o755)
+        self._variables[name] = {
+            "ansible_connection": "ssh",
+            "ansible_ssh_executable": str(program),
+        }
+        self._write()
+        return gone
 
     def graph(self, name: str) -> Path:
         """The directory of the storage of a node."""

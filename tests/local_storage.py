@@ -29,6 +29,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import pytest
+
 from imageprep_client.programs.buildah import PREFIX, Buildah, own_name
 
 _NOTHING: Mapping[str, bytes] = {}
@@ -124,7 +126,7 @@ class LocalStorage:
 def local_storage(directory: Path) -> Iterator[LocalStorage]:
     """Local storage below `directory`, which is made; no leftovers.
 
-    The caller sets the environment.
+    Until the end of the block the environment leads programs there.
     """
     assert shutil.which("buildah"), "buildah is not installed; see tools/check"
     temporary = directory / "tmp"
@@ -137,10 +139,15 @@ def local_storage(directory: Path) -> Iterator[LocalStorage]:
         "TMPDIR": str(temporary),
     }
     storage = LocalStorage(directory, temporary, environment)
-    yield storage
-    leftovers = storage.leftovers()
-    storage.buildah.run("rm", "--all")
-    storage.buildah.run("rmi", "--all", "--force")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.delenv("STORAGE_DRIVER", raising=False)
+        patch.setattr(tempfile, "tempdir", None)
+        yield storage
+        leftovers = storage.leftovers()
+        storage.buildah.run("rm", "--all")
+        storage.buildah.run("rmi", "--all", "--force")
     assert not leftovers, leftovers
 
 

@@ -28,6 +28,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from imageprep_client.client.service import ServiceInputs, ServiceNode
@@ -152,7 +153,10 @@ class PodmanHost:
 
     def clear(self) -> None:
         """Remove all containers and what commands have kept."""
-        self.podman("rm", "--all", "--force", "--time=0")
+        identities = self.podman("ps", "--all", "--quiet").split()
+        if identities:
+            options = ("--force", "--ignore", "--depend", "--time=0")
+            self.podman("rm", *options, *identities)
         shutil.rmtree(
             self.environment["IMAGE_PREPARE_STATE"], ignore_errors=True
         )
@@ -189,7 +193,7 @@ def service(image: str, port: int, **more: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def podman_host(directory: Path) -> Iterator[PodmanHost]:
-    """Podman below `directory`; the caller sets the environment."""
+    """Podman below `directory`; the environment leads programs there."""
     for program in ("podman", "buildah", "busybox"):
         assert shutil.which(program), f"{program} is not installed"
     with local_storage.local_storage(directory / "storage") as storage:
@@ -197,16 +201,20 @@ def podman_host(directory: Path) -> Iterator[PodmanHost]:
         configuration.write_text(_configuration())
         registries = directory / "registries.conf"
         registries.write_text("unqualified-search-registries = []\n")
-        yield PodmanHost(
-            directory,
-            storage,
-            {
-                **storage.environment,
-                "CONTAINERS_CONF": str(configuration),
-                "CONTAINERS_REGISTRIES_CONF": str(registries),
-                "IMAGE_PREPARE_STATE": str(directory / "state"),
-            },
-        )
+        environment = {
+            **storage.environment,
+            "CONTAINERS_CONF": str(configuration),
+            "CONTAINERS_REGISTRIES_CONF": str(registries),
+            "IMAGE_PREPARE_STATE": str(directory / "state"),
+        }
+        host = PodmanHost(directory, storage, environment)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            try:
+                yield host
+            finally:
+                host.clear()
 
 
 def _configuration() -> str:

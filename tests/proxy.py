@@ -8,7 +8,8 @@ import re
 import socket
 import socketserver
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from typing import Self
 
 _HEAD = re.compile(
@@ -22,6 +23,8 @@ class Proxy:
     :param hosts: the ``127.0.0.1:port`` behind each ``host:port``.
     :param login: ``user:password`` that is asked for, or empty.
     :ivar log: the ``METHOD host:port`` so far.
+    :ivar now, most: connections to hosts that are open, and were at most.
+    :ivar sent: when how many bytes came from hosts.
     """
 
     def __init__(self, hosts: Mapping[str, str], login: str = "") -> None:
@@ -31,6 +34,9 @@ class Proxy:
             encoded = base64.b64encode(login.encode())
             self.wanted = b"proxy-authorization: basic " + encoded.lower()
         self.log: list[str] = []
+        self.now = self.most = 0
+        self.sent: list[tuple[float, int]] = []
+        self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.proxy = self
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
@@ -44,6 +50,18 @@ class Proxy:
     def __exit__(self, *exc_info: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+    @contextlib.contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count a connection while the block runs."""
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.now -= 1
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -69,6 +87,8 @@ class _Handler(socketserver.BaseRequestHandler):
         assert match, first
         method, name = match["method"].decode(), match["host"].decode()
         proxy = self.server.proxy
+        # What is counted as sent has nearly arrived.
+        self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         proxy.log.append(f"{method} {name}")
         target = proxy.hosts.get(name)
         if proxy.wanted not in headers.lower():
@@ -77,7 +97,10 @@ class _Handler(socketserver.BaseRequestHandler):
             self._refuse(b"502 Bad Gateway")
         else:
             host, _, port = target.rpartition(":")
-            with socket.create_connection((host, int(port))) as onward:
+            with (
+                proxy.counting(),
+                socket.create_connection((host, int(port))) as onward,
+            ):
                 if method == "CONNECT":
                     self.request.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
                 else:
@@ -108,11 +131,17 @@ class _Handler(socketserver.BaseRequestHandler):
             self.request.sendall(
                 b"%s%sConnection: close\r\n%s" % (status, end, rest)
             )
-        _pump(onward, self.request)
+        _pump(onward, self.request, self.server.proxy.sent)
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
+def _pump(
+    source: socket.socket,
+    target: socket.socket,
+    sent: list[tuple[float, int]] | None = None,
+) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
             target.sendall(data)
+            if sent is not None:
+                sent.append((time.monotonic(), len(data)))
         target.shutdown(socket.SHUT_WR)

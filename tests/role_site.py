@@ -13,13 +13,10 @@ import http.server
 import json
 import subprocess
 import tarfile
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from imageprep_client.programs.buildah import LocalImage
 from tests import local_storage as local_storages
@@ -170,13 +167,9 @@ def changes(site: Site) -> dict[str, dict[str, Any]]:
 def changed(directory: Path, images: RpmImages) -> Iterator[Site]:
     """A site where all changes were made."""
     with (
-        pytest.MonkeyPatch.context() as patch,
         local_storages.local_storage(directory / "storage") as storage,
-        _served(directory) as url,
+        served(directory) as url,
     ):
-        for name, value in storage.environment.items():
-            patch.setenv(name, value)
-        patch.setattr(tempfile, "tempdir", str(storage.temporary))
         found = Site(storage, directory, url)
         _make_images(found, images)
         _make_directories(found)
@@ -266,7 +259,7 @@ def _make_directories(site: Site) -> None:
 
 
 @contextlib.contextmanager
-def _served(directory: Path) -> Iterator[str]:
+def served(directory: Path) -> Iterator[str]:
     """A directory at a URL."""
     handler = functools.partial(_Handler, directory=str(directory))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

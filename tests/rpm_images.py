@@ -30,8 +30,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import pytest
-
 from tests import local_storage as local_storages
 from tests.local_storage import LocalStorage
 from tests.rpm_packages import OLD, build
@@ -46,7 +44,7 @@ LABELS = {"name": "keystone", "rdo_version": "abc123"}
 
 _PROGRAMS = (
     *("sh", "cat", "cp", "false", "grep", "id", "ls", "mkdir", "mv"),
-    *("rm", "rpm", "stat", "true"),
+    *("rm", "rpm", "sleep", "stat", "true"),
 )
 _PASSWD = f"root:x:0:0::/root:/bin/sh\n{USER}:x:{UID}:{UID}::/:/bin/sh\n"
 _GROUP = f"root:x:0:\n{USER}:x:{UID}:\n"
@@ -107,13 +105,9 @@ class RpmImages:
     ) -> None:
         if not layout.exists():
             with (
-                pytest.MonkeyPatch.context() as patch,
                 tempfile.TemporaryDirectory(dir=self._directory) as temporary,
                 local_storages.local_storage(Path(temporary)) as own,
             ):
-                for key, value in own.environment.items():
-                    patch.setenv(key, value)
-                patch.setattr(tempfile, "tempdir", str(own.temporary))
                 _make(own, Path(temporary), root)
                 own.buildah.run(
                     *("push", "--quiet", "--disable-compression"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 import subprocess
 import tempfile
@@ -78,28 +79,35 @@ def build(directory: Path, *packages: Package) -> Path:
     :returns: the file of the last one.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    for package in packages:
+        path = directory / package.file_name
+        path.write_bytes(_built(package.spec(), package.arch))
+    return path
+
+
+@functools.cache
+def _built(spec: str, arch: str) -> bytes:
+    """The package of a spec file; rpmbuild makes each one once."""
     assert shutil.which("rpmbuild"), "no rpmbuild; see tools/check"
     with tempfile.TemporaryDirectory() as temporary:
-        for number, package in enumerate(packages):
-            spec = Path(temporary, f"{number}.spec")
-            spec.write_text(package.spec())
-            top = Path(temporary, str(number))
-            defined = (
+        top = Path(temporary)
+        (top / "spec").write_text(spec)
+        built = subprocess.run(
+            [
+                *("rpmbuild", "-bb", "--quiet", f"--target={arch}-linux"),
                 *("--define", f"_topdir {top}"),
                 *("--define", f"_dbpath {top}/db"),
-                *("--define", f"_rpmdir {directory}"),
-                *("--define", "_rpmfilename %{NVRA}.rpm"),
+                *("--define", f"_rpmdir {top}"),
+                *("--define", "_rpmfilename package"),
                 *("--define", "_build_id_links none"),
-            )
-            target = f"--target={package.arch}-linux"
-            built = subprocess.run(
-                ["rpmbuild", "-bb", "--quiet", target, *defined, str(spec)],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert not built.returncode, built.stderr
-    return directory / packages[-1].file_name
+                str(top / "spec"),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert not built.returncode, built.stderr
+        return (top / "package").read_bytes()
 
 
 def broken(directory: Path, package: Package = NEW) -> Path:

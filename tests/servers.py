@@ -100,6 +100,15 @@ class DockerRegistry:
         user, system = stat.rpartition(")")[2].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
+    @contextlib.contextmanager
+    def again(self) -> Iterator[None]:
+        """Run it anew, after it was killed, as it was."""
+        port = int(self.host.rpartition(":")[2])
+        command = ["docker-registry", "serve"]
+        command.append(str(self.directory / "config.yml"))
+        with running(command, port, self.directory / "log-again"):
+            yield
+
     def requests(self, pattern: str) -> list[str]:
         """The requests so far, such as ``GET /v2/``, with this pattern.
 

@@ -19,6 +19,7 @@ class WebSite:
     :ivar ranges: whether parts of a file are given.
     :ivar cut: bytes of a body after which the connection ends, once.
     :ivar shift: added to where a range begins, as a broken server does.
+    :ivar claimed: the length that an answer says it has, if not its own.
     :ivar sent: bytes of all bodies.
     :ivar asked: the path and the range of each request.
     """
@@ -31,6 +32,7 @@ class WebSite:
     shift: int = 0
     redirect: str = ""
     status: int = 0
+    claimed: int = 0
     sent: int = 0
     asked: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
@@ -88,7 +90,9 @@ def _answer(
             _head(handler, 416, 0, headers)
             return
     body = content[start:]
-    _head(handler, status, len(body), headers)
+    _head(handler, status, site.claimed or len(body), headers)
+    if site.claimed:
+        handler.close_connection = True
     if site.cut and len(body) > site.cut:
         body, site.cut = body[: site.cut], 0
         handler.close_connection = True

@@ -26,6 +26,7 @@ from imageprep_client.ansible.background import (
     HostJob,
     JobObserver,
     JobResult,
+    pause,
     run_jobs,
 )
 from imageprep_client.ansible.configuration import check_installed
@@ -55,6 +56,7 @@ __all__ = [
     "Unsafe",
     "check_installed",
     "load",
+    "pause",
     "run",
     "run_jobs",
 ]

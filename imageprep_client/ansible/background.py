@@ -1,8 +1,8 @@
 """Programs that run on hosts in the background, and are asked for news.
 
-One task starts a program on a host, whatever the program does: a task of
-ansible costs much more of this host's processor than a look at the lines that
-the program has written, for which `raw` needs no Python on the host.
+One command starts a program on a host, whatever the program does; others look
+at the lines that it has written. They need no module of ansible, which would
+cost ten times as much of this host's processor.
 """
 
 from __future__ import annotations
@@ -12,31 +12,35 @@ import dataclasses
 import importlib.resources
 import json
 import secrets as random
+import shlex
 import time
+import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from imageprep_client.ansible import configuration
-from imageprep_client.ansible.documents import Unsafe
 from imageprep_client.ansible.events import Event, HostState
-from imageprep_client.ansible.runner import run
+from imageprep_client.ansible.session import HostShell, Session
 from imageprep_client.host import processes
 
 #: Seconds that a program may take to be reported by the task that starts it.
 _GRACE = 1.5
-#: Seconds between two looks at a program: a multiple of the duration of a
-#: look, within bounds.
-_PERIOD, _MULTIPLE = (1.0, 10.0), 1.5
-#: Seconds that one host may take for a task.
-_START_TIMEOUT, _LOOK_TIMEOUT = 60, 20
-#: Looks in a row that may fail before a host is given up.
-_LOOKS = 2
+#: Seconds between two looks at programs, within bounds: this multiple of what
+#: a look takes, and this part of the time since a program started or ended.
+PERIOD, _MULTIPLE, _PART = (1.0, 10.0), 5.0, 0.1
+#: Seconds that one host may take to start a program, and to be looked at.
+_START_TIMEOUT, LOOK_TIMEOUT = 60, 15
+#: Looks in a row that may fail before a host is given up; the second one does
+#: not wait. So a host that is gone is known within a minute.
+LOOKS = 2
 _FORKS = 50
 _LOOK, _START = "look at the program", "start the program"
+#: Characters of what a program says about its failure.
+_REASON = 1000
 #: Lines that commands print beside those of a program.
 _BEGIN, _END, _RUNNING, _ENDED = "@begin", "@end", "@running", "@ended"
 _PYTHON = (
-    "for p in /usr/bin/python3 /usr/libexec/platform-python"
+    "for p in {python} /usr/bin/python3 /usr/libexec/platform-python"
     ' "$(command -v python3)"; do [ -x "$p" ] && break; done;'
     ' exec "$p" -c \'import json, sys; text = sys.stdin.readline();'
     " exec(json.loads(text))'"
@@ -73,6 +77,16 @@ class JobResult:
     reason: str = ""
 
 
+def pause(spent: float, age: float) -> float:
+    """Seconds between a look at programs and the next one.
+
+    :param spent: seconds that the last one took.
+    :param age: seconds since a program started or ended.
+    """
+    least, most = PERIOD
+    return min(max(least, _MULTIPLE * spent, _PART * age), most)
+
+
 class JobObserver:
     """Is told about jobs, by one thread; the base does nothing."""
 
@@ -97,6 +111,7 @@ def run_jobs(
     window: int,
     observer: JobObserver,
     forks: int = _FORKS,
+    modules: Mapping[str, str] = types.MappingProxyType({}),
 ) -> dict[str, JobResult]:
     """Run a program on hosts, each with its job, and wait for all.
 
@@ -109,11 +124,14 @@ def run_jobs(
     :param jobs: one per host.
     :param inventory: the path of the inventory that has the hosts.
     :param window: jobs of one lane that run at the same time, at most.
+    :param modules: the sources of modules that the program imports, by the
+        names of their files.
     :returns: the result of each host.
     :raises InvalidArgument: when ansible is not installed.
     """
     configuration.check_installed("hosts cannot be reached")
-    return _Jobs(jobs, program, inventory, window, observer, forks).run()
+    files = {**modules, "program.py": program}
+    return _Jobs(jobs, files, inventory, window, observer, forks).run()
 
 
 @dataclasses.dataclass(slots=True)
@@ -139,7 +157,7 @@ class _Jobs:
     def __init__(
         self,
         jobs: Sequence[HostJob],
-        program: str,
+        files: Mapping[str, str],
         inventory: str,
         window: int,
         observer: JobObserver,
@@ -148,7 +166,7 @@ class _Jobs:
         node = importlib.resources.files(__package__) / "node"
         self._launch = (node / "launch.py").read_text("utf-8")
         self._files = {
-            "program.py": program,
+            **files,
             "supervise.py": (node / "supervise.py").read_text("utf-8"),
         }
         self._inventory = inventory
@@ -163,22 +181,35 @@ class _Jobs:
         self._results: dict[str, JobResult] = {}
 
     def run(self) -> dict[str, JobResult]:
-        try:
-            while True:
-                looks = list(self._running.values())
-                starts = list(self._next())
-                if not looks and not starts:
-                    return self._results
-                began = time.monotonic()
-                self._look(looks, starts)
-                spent = time.monotonic() - began
-                self._observer.looked()
-                pause = min(max(_PERIOD[0], _MULTIPLE * spent), _PERIOD[1])
-                if self._running and not any(self._room()):
-                    time.sleep(pause)
-        finally:
-            if self._running:
-                self._stop()
+        with Session(self._inventory, self._forks) as session:
+            try:
+                self._run(session)
+            finally:
+                if self._running:
+                    # It may be in the middle of a round.
+                    session.end()
+                    self._stop(session)
+        return self._results
+
+    def _run(self, session: Session) -> None:
+        changed = time.monotonic()
+        while True:
+            looks = list(self._running.values())
+            starts = list(self._next())
+            if not looks and not starts:
+                return
+            began = time.monotonic()
+            self._start(session, starts)
+            self._look(session, looks)
+            now = time.monotonic()
+            self._observer.looked()
+            if starts or len(self._running) != len(looks):
+                changed = now
+            if not self._running or any(self._room()):
+                continue
+            missed = any(r.missed for r in self._running.values())
+            age = 0.0 if missed else now - changed
+            time.sleep(pause(now - began if not missed else 0.0, age))
 
     def _room(self) -> Iterator[str]:
         """The lanes that have a job to start, and room in their window."""
@@ -197,99 +228,88 @@ class _Jobs:
                 self._running[job.host] = running
                 yield running
 
-    def _look(
-        self, looks: Sequence[_Running], starts: Sequence[_Running]
+    def _look(self, session: Session, looks: Sequence[_Running]) -> None:
+        """Read the lines of programs that run."""
+        commands = {
+            r.job.host: HostShell("/bin/sh", [_script(r, "tail")])
+            for r in looks
+        }
+        self._round(session, looks, commands, _LOOK, LOOK_TIMEOUT)
+
+    def _start(self, session: Session, starts: Sequence[_Running]) -> None:
+        """Start programs; those whose jobs have secrets by themselves."""
+        common = json.dumps({"files": self._files, "mark": processes.MARK})
+        launch = json.dumps(self._launch)
+        for is_secret in (False, True):
+            own = [r for r in starts if r.job.is_secret is is_secret]
+            # The output of a hidden task is not known here.
+            grace = 0.0 if is_secret else _GRACE
+            commands = {
+                start.job.host: HostShell(
+                    f"/bin/sh -c {shlex.quote(_PYTHON)}",
+                    [
+                        f"{launch}\n",
+                        f"{common}\n",
+                        f"{start.directory} {grace}\n",
+                        json.dumps(start.job.document),
+                    ],
+                    has_environment=True,
+                )
+                for start in own
+            }
+            self._round(
+                *(session, own, commands, _START, _START_TIMEOUT),
+                is_secret=is_secret,
+            )
+
+    def _round(
+        self,
+        session: Session,
+        jobs: Sequence[_Running],
+        commands: Mapping[str, HostShell],
+        name: str,
+        timeout: int,
+        *,
+        is_secret: bool = False,
     ) -> None:
-        """Start programs, and read the lines of those that run."""
-        answers: dict[str, str] = {}
-        failures: dict[str, str] = {}
+        if not jobs:
+            return
+        waiting = {running.job.host: running for running in jobs}
+        silent: set[str] = set()
 
         def note(event: Event) -> None:
-            if event.ok and "stdout" in event.result:
-                answers[event.host] = str(event.result["stdout"])
-            elif event.ok and event.result.get("censored"):
-                answers[event.host] = _RUNNING
+            if event.result.get("timedout"):
+                silent.add(event.host)
+            if not event.ok:
+                return
+            if "stdout" in event.result:
+                answer = str(event.result["stdout"])
+            elif event.result.get("censored"):
+                answer = _RUNNING
+            else:
+                return
+            if running := waiting.pop(event.host, None):
+                self._take(running, answer)
 
-        result = run(
-            [self._play(looks, starts)],
-            self._inventory,
+        result = session.run(
+            commands,
+            name=name,
+            timeout=timeout,
+            is_secret=is_secret,
             on_event=note,
-            forks=min(self._forks, len(looks) + len(starts)),
-            limit=",".join(r.job.host for r in (*looks, *starts)),
         )
-        for host, outcome in result.hosts.items():
-            if outcome.failure is not None:
-                failures[host] = outcome.failure.message
-        for running in (*looks, *starts):
-            host = running.job.host
-            if host in answers:
-                self._take(running, answers[host])
-                continue
+        for host, running in waiting.items():
+            outcome = result.hosts[host]
             state = HostState.UNREACHABLE
-            known = result.hosts.get(host)
-            if known is not None and known.state is HostState.FAILED:
+            if outcome.state is HostState.FAILED:
                 state = HostState.FAILED
-            self._miss(running, state, failures.get(host) or result.reason)
-
-    def _play(
-        self, looks: Sequence[_Running], starts: Sequence[_Running]
-    ) -> dict[str, Any]:
-        """One play, with a task for each host."""
-        documents: dict[str, str] = {}
-        inputs: dict[bool, dict[str, list[str]]] = {False: {}, True: {}}
-        for start in starts:
-            text = json.dumps(start.job.document)
-            # Hosts of one kind have the same document.
-            key = documents.setdefault(text, f"job{len(documents)}")
-            # The output of a hidden task is not known here.
-            grace = 0.0 if start.job.is_secret else _GRACE
-            words = [key, f"{start.directory} {grace}"]
-            inputs[start.job.is_secret][start.job.host] = words
-        tasks: list[dict[str, Any]] = [
-            {
-                "name": _LOOK,
-                "ansible.builtin.raw": "{{ looks[inventory_hostname] }}",
-                "when": "inventory_hostname in looks",
-                "timeout": _LOOK_TIMEOUT,
-                "changed_when": False,
-            }
-        ]
-        for is_secret, name in ((False, "shown"), (True, "hidden")):
-            job = f"{name}[inventory_hostname]"
-            tasks.append(
-                {
-                    "name": _START,
-                    "ansible.builtin.command": {
-                        "argv": ["/bin/sh", "-c", _PYTHON],
-                        "stdin": f"{{{{ common }}}}{{{{ {job}[1] }}}}"
-                        f"\n{{{{ documents[{job}[0]] }}}}",
-                    },
-                    "when": f"inventory_hostname in {name}",
-                    "environment": "{{ image_prepare_environment"
-                    " | default({}) }}",
-                    "timeout": _START_TIMEOUT,
-                    "no_log": is_secret,
-                }
-            )
-        common = {"files": self._files, "mark": processes.MARK}
-        lines = [json.dumps(self._launch), json.dumps(common), ""]
-        return {
-            "hosts": "all",
-            "gather_facts": False,
-            "strategy": "free",
-            "vars": {
-                "looks": {
-                    r.job.host: Unsafe(_command(r, "tail")) for r in looks
-                },
-                "common": Unsafe("\n".join(lines)),
-                "documents": {
-                    key: Unsafe(text) for text, key in documents.items()
-                },
-                "shown": inputs[False],
-                "hidden": inputs[True],
-            },
-            "tasks": tasks,
-        }
+            reason = result.reason
+            if outcome.failure is not None:
+                reason = outcome.failure.message
+            if host in silent:
+                state = HostState.UNREACHABLE
+                reason = f"no answer within {timeout} seconds"
+            self._miss(running, state, reason)
 
     def _take(self, running: _Running, answer: str) -> None:
         """Use the lines of a program, and note whether it has ended."""
@@ -312,7 +332,7 @@ class _Jobs:
     def _line(self, running: _Running, line: str) -> None:
         try:
             document = json.loads(line)
-        except ValueError:
+        except (RecursionError, ValueError):
             return
         end = document.get("end")
         if isinstance(end, Mapping):
@@ -323,7 +343,7 @@ class _Jobs:
     def _miss(self, running: _Running, state: HostState, reason: str) -> None:
         """Note that a host did not answer."""
         running.missed += 1
-        if not running.has_started or running.missed >= _LOOKS:
+        if not running.has_started or running.missed >= LOOKS:
             self._finish(running, state, reason)
 
     def _end(self, running: _Running) -> None:
@@ -335,7 +355,7 @@ class _Jobs:
             self._finish(running, HostState.OK, "")
             return
         else:
-            reason = str(end.get("said") or "") or (
+            reason = str(end.get("said") or "")[:_REASON] or (
                 f"the program ended with status {end.get('status')}"
             )
         self._finish(running, HostState.FAILED, reason)
@@ -349,37 +369,21 @@ class _Jobs:
         self._results[job.host] = result
         self._observer.ended(job, result)
 
-    def _stop(self) -> None:
+    def _stop(self, session: Session) -> None:
         """End the programs, as far as their hosts can be reached."""
         running = list(self._running.values())
-        play = {
-            "hosts": "all",
-            "gather_facts": False,
-            "strategy": "free",
-            "vars": {
-                "ends": {
-                    r.job.host: Unsafe(_command(r, "kill")) for r in running
-                }
+        session.run(
+            {
+                r.job.host: HostShell("/bin/sh", [_script(r, "kill")])
+                for r in running
             },
-            "tasks": [
-                {
-                    "name": "end the program",
-                    "ansible.builtin.raw": "{{ ends[inventory_hostname] }}",
-                    "timeout": _LOOK_TIMEOUT,
-                }
-            ],
-        }
-        run(
-            [play],
-            self._inventory,
-            forks=min(self._forks, len(running)),
-            limit=",".join(r.job.host for r in running),
-            timeout=2.0 * _LOOK_TIMEOUT,
+            name="end the program",
+            timeout=LOOK_TIMEOUT,
         )
 
 
-def _command(running: _Running, verb: str) -> str:
-    """The shell command that looks at a program, or ends it."""
+def _script(running: _Running, verb: str) -> str:
+    """The text for a shell that looks at a program, or ends it."""
     name = running.directory
     start = f"d=/run/{name}; [ -d $d ] || d=/tmp/{name}; p=$(cat $d/pid)"
     if verb == "kill":

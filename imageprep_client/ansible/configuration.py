@@ -12,6 +12,19 @@ from pathlib import Path
 from imageprep_client import errors
 
 _PROGRAM = "ansible-playbook"
+#: Overrides for settings of users that would break a run: prompts for
+#: passwords, and callbacks that write to the output.
+_SETTINGS: Mapping[str, str] = {
+    "ANSIBLE_ASK_PASS": "False",
+    "ANSIBLE_BECOME_ASK_PASS": "False",
+    # ansible-runner uses this one anyway, and the list cannot be empty.
+    "ANSIBLE_CALLBACKS_ENABLED": "awx_display",
+    "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+    "ANSIBLE_LOCALHOST_WARNING": "False",
+    "ANSIBLE_NOCOLOR": "True",
+    "ANSIBLE_NOCOWS": "True",
+    "ANSIBLE_VERBOSITY": "0",
+}
 
 
 def check_installed(purpose: str) -> None:
@@ -64,3 +77,19 @@ def configuration(
         candidates.insert(0, directory / "ansible.cfg")
     paths = (candidate.expanduser() for candidate in candidates)
     return next((path for path in paths if path.is_file()), None)
+
+
+def variables(private: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables to add to the environment of ansible.
+
+    :param private: the directory for its temporary files.
+    :param environment: further ones.
+    """
+    found = configuration(os.environ, Path.cwd())
+    return {
+        **_SETTINGS,
+        **({"ANSIBLE_CONFIG": str(found)} if found else {}),
+        "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),
+        **environment,
+        "PATH": path(os.environ),
+    }

@@ -40,7 +40,6 @@ class Inventory:
 
     @property
     def hosts(self) -> Sequence[str]:
-        """The names of all hosts."""
         hosts = (name for group in self.groups.values() for name in group)
         return list(dict.fromkeys(hosts))
 

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+from imageprep_client.oci import redaction
+
 #: The number of lines of the log that are kept for a failed host.
 LINES = 20
 _WIDTH = 300
@@ -19,10 +21,8 @@ _WIDTH = 300
 _TEXT = 1 << 18
 _FAILED = ("runner_on_failed", "runner_on_unreachable")
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_URL_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
 #: Messages of ansible for failed commands without information.
 _EMPTY = ("non-zero return code", "MODULE FAILURE")
-_MASK = "***"
 
 
 class HostState(enum.Enum):
@@ -233,9 +233,8 @@ class Events:
         if len(text) > _TEXT:
             # It begins with a whole line, so that no part of a secret stays.
             text = text[-_TEXT:].partition("\n")[2]
-        for secret in self._secrets:
-            text = text.replace(secret, _MASK)
-        text = _URL_PASSWORD.sub(rf"\1:{_MASK}@", _ESCAPE.sub("", text))
+        text = redaction.masked(text, self._secrets)
+        text = redaction.masked(_ESCAPE.sub("", text))
         for line in text.splitlines():
             if line.strip():
                 yield line.rstrip()[:_WIDTH]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from imageprep_client import errors
 from imageprep_client.ansible import configuration
 
 _TIMEOUT = 300.0
+_FAILED = re.compile(r"Failed to parse .* plugin: ")
+_AUTO = re.compile(r"with '?auto'? plugin:")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -110,6 +113,12 @@ def _members(
 def _reason(said: str) -> str:
     """The most informative line that ansible-inventory printed."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith("[ERROR]: No inven")]
-    line = (told or lines or ["it does not say why"])[0]
+    lines = [line for line in lines if "[ERROR]: No inventory" not in line]
+    # A plugin for configuration files of plugins says that it is none.
+    failed = [
+        line
+        for line in lines
+        if _FAILED.search(line) and not _AUTO.search(line)
+    ]
+    line = (failed or lines or ["it does not say why"])[0]
     return line.partition("]: ")[2] or line

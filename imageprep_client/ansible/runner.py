@@ -25,19 +25,6 @@ _GRACE = 6.0
 _PERIOD = 1.0
 _PLAYBOOK, _INVENTORY = "project/run.yaml", "inventory/hosts.yaml"
 _NOTHING: Mapping[str, Any] = types.MappingProxyType({})
-#: Overrides for settings of users that would break a run: prompts for
-#: passwords, and callbacks that write to the output.
-_SETTINGS = {
-    "ANSIBLE_ASK_PASS": "False",
-    "ANSIBLE_BECOME_ASK_PASS": "False",
-    # ansible-runner uses this one anyway, and the list cannot be empty.
-    "ANSIBLE_CALLBACKS_ENABLED": "awx_display",
-    "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
-    "ANSIBLE_LOCALHOST_WARNING": "False",
-    "ANSIBLE_NOCOLOR": "True",
-    "ANSIBLE_NOCOWS": "True",
-    "ANSIBLE_VERBOSITY": "0",
-}
 
 
 def run(
@@ -98,7 +85,7 @@ def run(
             inventory = str(private / _INVENTORY)
         if extra_vars:
             documents.write(private / "env" / "extravars", dict(extra_vars))
-        variables = _variables(private, environment)
+        variables = configuration.variables(private, environment)
         job = _Job(
             {
                 "private_data_dir": name,
@@ -122,21 +109,6 @@ def run(
             processes.end_marked(mark, directory or private)
             job.join()
     return events.result(complete=complete)
-
-
-def _variables(
-    private: Path, environment: Mapping[str, str]
-) -> Mapping[str, str]:
-    """The variables to add to the environment of ansible."""
-    here = Path.cwd()
-    found = configuration.configuration(os.environ, here)
-    return {
-        **_SETTINGS,
-        **({"ANSIBLE_CONFIG": str(found)} if found else {}),
-        "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),
-        **environment,
-        "PATH": configuration.path(os.environ),
-    }
 
 
 class _Job:

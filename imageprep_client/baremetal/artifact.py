@@ -10,9 +10,10 @@ ramdisks are such entries, so that they are copied and kept with the others.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,17 +112,38 @@ def push(
                 f"two files are {place[0]} for {place[1]}",
                 hint="say which is for what: FILE,architecture=A",
             )
-    copied = 0
+    _entries(store, tag)  # names an index, or nothing
+    copy = functools.partial(_copy, observer, concurrency)
+    source = _Source(pieces, store)
+    # The index is made when its files are there: they travel for minutes,
+    # in which another run may write the tag.
+    copied = copy(
+        Copy(
+            name=piece.path,
+            source=source,
+            reference=piece.descriptor.digest,
+            destination=store,
+            tag=None,
+        )
+        for piece in pieces
+    )
     for _ in range(_TRIES):
         index = _index(pieces, _entries(store, tag))
-        outcome = _copy(
-            _Source(pieces, index, store), store, tag, observer, concurrency
+        digest = Descriptor.of(index, mediatypes.OCI_INDEX).digest
+        copied += copy(
+            [
+                Copy(
+                    name=f"{store.repository}:{tag}",
+                    source=_Source(pieces, store, index),
+                    reference=digest,
+                    destination=store,
+                    tag=tag,
+                )
+            ]
         )
-        copied += outcome.copied
-        # Another run may have written the tag from the same old index.
         if _holds(pieces, _entries(store, tag)):
             return PushedIndex(
-                Descriptor.of(index, mediatypes.OCI_INDEX).digest,
+                digest,
                 tuple(piece.pushed for piece in pieces),
                 len(json.loads(index)["manifests"]),
                 copied,
@@ -278,29 +300,15 @@ def _holds(pieces: Sequence[_Piece], entries: Sequence[Descriptor]) -> bool:
     return all(piece.descriptor.digest in digests for piece in pieces)
 
 
-def _copy(
-    source: _Source,
-    store: base.Store,
-    tag: str,
-    observer: Observer,
-    concurrency: int,
-) -> engine.CopyResult:
-    (outcome,) = engine.copy_all(
-        [
-            Copy(
-                name=f"{store.repository}:{tag}",
-                source=source,
-                reference=source.index.digest,
-                destination=store,
-                tag=tag,
-            )
-        ],
-        observer=observer,
-        concurrency=concurrency,
+def _copy(observer: Observer, concurrency: int, copies: Iterable[Copy]) -> int:
+    """Copy, and return the bytes that travelled."""
+    outcomes = engine.copy_all(
+        list(copies), observer=observer, concurrency=concurrency
     )
-    if outcome.error is not None:
-        raise outcome.error
-    return outcome
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
+    return sum(outcome.copied for outcome in outcomes)
 
 
 class _Source:
@@ -309,15 +317,24 @@ class _Source:
     registry = "files:"
 
     def __init__(
-        self, pieces: Sequence[_Piece], index: bytes, other: base.Store
+        self, pieces: Sequence[_Piece], other: base.Store, index: bytes = b""
     ) -> None:
         self.repository = other.repository
-        self.index = Descriptor.of(index, mediatypes.OCI_INDEX)
         self._other = other
+        manifests = [p.manifest for p in pieces]
+        self._manifests = {
+            manifest.digest: manifest
+            for manifest in (
+                *(
+                    Descriptor.of(m, mediatypes.OCI_MANIFEST)
+                    for m in manifests
+                ),
+                Descriptor.of(index, mediatypes.OCI_INDEX),
+            )
+        }
         self._bytes = {
-            self.index.digest: index,
-            Descriptor.of(_EMPTY, mediatypes.OCI_EMPTY).digest: _EMPTY,
-            **{p.descriptor.digest: p.manifest for p in pieces},
+            Descriptor.of(content, "").digest: content
+            for content in (index, _EMPTY, *manifests)
         }
         self._paths = {p.layer.digest: p.path for p in pieces}
 
@@ -325,9 +342,8 @@ class _Source:
         return "files"
 
     def resolve(self, reference: str) -> Descriptor:
-        if reference == self.index.digest:
-            return self.index
-        return self._other.resolve(reference)
+        known = self._manifests.get(reference)
+        return known or self._other.resolve(reference)
 
     def exists(self, descriptor: Descriptor) -> bool:
         here = {*self._bytes, *self._paths}

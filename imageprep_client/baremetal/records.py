@@ -181,14 +181,14 @@ def delete(service: ImageService, name: str) -> Sequence[GlanceImage]:
     return deleted
 
 
-def settings(found: BaremetalImages) -> dict[tuple[str, str], str]:
+def settings(stored: BaremetalImages) -> dict[tuple[str, str], str]:
     """Ironic's settings of a node that is to have this image.
 
     :returns: by ``instance_info`` or ``driver_info``, and the key in it.
     """
     lines: dict[tuple[str, str], str] = {}
-    disk = found.role(DISK) or found.role(ROOT)
-    kernel, ramdisk = found.role(KERNEL), found.role(RAMDISK)
+    disk = stored.role(DISK) or stored.role(ROOT)
+    kernel, ramdisk = stored.role(KERNEL), stored.role(RAMDISK)
     if disk:
         lines["instance_info", "image_source"] = disk.id
         lines["instance_info", "image_type"] = disk.properties["img_type"]
@@ -199,8 +199,8 @@ def settings(found: BaremetalImages) -> dict[tuple[str, str], str]:
         if image:
             lines["instance_info", key] = image.id
     pair = {
-        "deploy_kernel": found.role(DEPLOY_KERNEL),
-        "deploy_ramdisk": found.role(DEPLOY_RAMDISK),
+        "deploy_kernel": stored.role(DEPLOY_KERNEL),
+        "deploy_ramdisk": stored.role(DEPLOY_RAMDISK),
     }
     for key, image in pair.items():
         if image:
@@ -208,7 +208,7 @@ def settings(found: BaremetalImages) -> dict[tuple[str, str], str]:
     line = next(
         (
             image.properties["os_command_line"]
-            for image in found.images
+            for image in stored.images
             if image.properties.get("os_command_line")
         ),
         "",
@@ -218,16 +218,16 @@ def settings(found: BaremetalImages) -> dict[tuple[str, str], str]:
     return lines
 
 
-def metal3(found: BaremetalImages, endpoint: str) -> dict[str, str]:
+def metal3(images: BaremetalImages, endpoint: str) -> dict[str, str]:
     """The ``image`` of a Metal3 host that is to have this image.
 
     :param endpoint: URL of Glance, without a version.
     :raises InvalidArgument: when there is no whole-disk image.
     """
-    disk = found.role(DISK)
+    disk = images.role(DISK)
     if disk is None:
         raise errors.InvalidArgument(
-            f"{found.name}: has no whole-disk image, and Metal3 deploys no"
+            f"{images.name}: has no whole-disk image, and Metal3 deploys no"
             " other",
             hint="register one: baremetal register --whole-disk FILE",
         )

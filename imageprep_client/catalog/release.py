@@ -134,9 +134,9 @@ class Catalog:
         """A value for every image parameter of the table.
 
         A plan has these for the parameters that no entry prepares. Images
-        that do not exist with these values lend theirs to the parameters
-        that would have none. Left out are images whose name needs a value
-        that there is not: most of them, for a release without values.
+        that do not exist with these values are used for parameters that
+        would have none. Images whose name needs a missing value are left
+        out: most of them, for a release without values.
 
         :param values: as for `render`.
         """
@@ -156,10 +156,10 @@ class Catalog:
         return parameters
 
     def parameters_of(self, name: str) -> tuple[str, ...]:
-        """The heat parameters that end up naming an image.
+        """The heat parameters that name an image.
 
-        Whoever built it, and whatever prefix its name has: of the names in
-        the table that `name` ends with, the longest counts.
+        The vendor and the prefix of the name do not matter: the longest name
+        in the table that `name` ends with counts.
 
         :param name: the last component of its repository.
         :returns: in the table's order; empty for an image of no release.

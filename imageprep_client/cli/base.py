@@ -8,12 +8,11 @@ import datetime
 import gc
 import io
 import os
-import re
 import shlex
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from osc_lib.command import command
@@ -27,13 +26,17 @@ from imageprep_client.cli import (
     progress,
     report,
 )
+from imageprep_client.oci import redaction
+
+#: The result of a `Lister`: names of columns, and rows.
+Table = tuple[Sequence[str], Iterable[Sequence[Any]]]
+#: The result of a `ShowOne`: names and values of its fields.
+Fields = tuple[Sequence[str], Sequence[Any]]
 
 _PROVIDED = "This command is provided by the imageprep-client plugin."
 #: Of many hints, and of many images with one cause, so many are shown.
 _HINTS = 5
 _NAMES = 3
-# The password of a URL, https://user:password@host/.
-_URL_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
 
 
 class Command(command.Command):
@@ -67,7 +70,11 @@ class Command(command.Command):
         parser.formatter_class = output.HelpFormatter
         given.watch(parser)
         predecessor.add_options(parser, self.replaced)
+        self.add_arguments(parser)
         return parser
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the arguments of the command; the base has none."""
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         """Run the action, tell its errors and sum up what it did."""
@@ -97,9 +104,14 @@ class Command(command.Command):
         return status
 
     @contextlib.contextmanager
-    def observing(self) -> Iterator[log.Work]:
-        """Progress of an action that changes something."""
-        with progress.Progress() as shown:
+    def observing(
+        self, details: Callable[[int, int], list[str]] | None = None
+    ) -> Iterator[log.Work]:
+        """Progress of an action that changes something.
+
+        :param details: see `progress.Progress`.
+        """
+        with progress.Progress(details=details) as shown:
             self.work = log.Work(shown)
             yield self.work
 
@@ -202,7 +214,6 @@ class Command(command.Command):
                 self.app.stderr.flush()
 
     def write(self, text: str) -> None:
-        """Print data."""
         with self.writing():
             self.app.stdout.write(text)
 
@@ -390,15 +401,13 @@ def command_line(words: Sequence[str]) -> str:
     for word in words:
         name, equals, _ = word.partition("=")
         if secret:
-            shown.append(plugin.MASK)
+            shown.append(redaction.MASK)
             secret = False
         elif plugin.is_secret(name):
             secret = not equals
-            shown.append(f"{name}={plugin.MASK}" if equals else word)
+            shown.append(f"{name}={redaction.MASK}" if equals else word)
         else:
-            shown.append(
-                _quote(_URL_PASSWORD.sub(rf"\1:{plugin.MASK}@", word))
-            )
+            shown.append(_quote(redaction.masked(word)))
     return " ".join(shown)
 
 

@@ -62,25 +62,36 @@ class Size(columns.FormattableColumn[int]):
         return self._value
 
 
-class Brief(columns.FormattableColumn[str]):
-    """Text of which a default table shows the essential part."""
+class Duration(columns.FormattableColumn[float | None]):
+    """Seconds, with a unit for people."""
 
     def human_readable(self) -> str:
+        return "" if self._value is None else wording.duration(self._value)
+
+    def machine_readable(self) -> float | None:
         return self._value
+
+
+class Brief(columns.FormattableColumn[str | None]):
+    """Text, or None, of which a default table shows the essential part."""
+
+    def human_readable(self) -> str:
+        return self._value or ""
 
     def brief(self) -> str:
         """The value in a default table."""
-        return self._value
+        return self.human_readable()
 
 
 class Digest(Brief):
     """A digest, or a name that may be one."""
 
     def brief(self) -> str:
-        algorithm, colon, encoded = self._value.partition(":")
+        text = self.human_readable()
+        algorithm, colon, encoded = text.partition(":")
         if colon and algorithm in ("sha256", "sha512"):
             return encoded[:_DIGEST]
-        return self._value
+        return text
 
 
 class ImageName(Brief):
@@ -113,12 +124,12 @@ class Names(columns.FormattableColumn[Sequence[str]]):
         return ", ".join(self._value)
 
 
-class Age(columns.FormattableColumn[str]):
-    """A time as RFC 3339 has it; its age in a table."""
+class Age(columns.FormattableColumn[str | None]):
+    """A time as RFC 3339 has it, or None; its age in a table."""
 
     def human_readable(self) -> str:
         try:
-            time = datetime.datetime.fromisoformat(self._value)
+            time = datetime.datetime.fromisoformat(self._value or "")
         except ValueError:
             return ""
         if time.tzinfo is None:

@@ -6,8 +6,6 @@ import argparse
 import getpass
 import sys
 
-from osc_lib.i18n import _
-
 from imageprep_client import errors
 
 
@@ -17,7 +15,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
         "-y",
         "--yes",
         action="store_true",
-        help=_("Do not ask for confirmation"),
+        help="Do not ask for confirmation",
     )
 
 
@@ -39,8 +37,9 @@ def ask(question: str, what: str) -> None:
     """Ask for confirmation.
 
     :param what: what was not done, for the error.
-    :raises InvalidArgument: for any answer but yes.
+    :raises InvalidArgument: for any answer but yes, and without a terminal.
     """
+    check_terminal(what)
     sys.stderr.write(f"{errors.printable(question)}? [y/N] ")
     sys.stderr.flush()
     if not sys.stdin.readline().strip().lower().startswith("y"):

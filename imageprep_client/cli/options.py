@@ -1,49 +1,43 @@
-"""Options that several commands have, and what they say."""
+"""Options that several commands share, and their values."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from osc_lib.i18n import _
-
-from imageprep_client import plugin
-from imageprep_client.cli import confirmation
+from imageprep_client.cli import base, confirmation
+from imageprep_client.oci import redaction
 
 if TYPE_CHECKING:
     from imageprep_client.client.images import Credential
     from imageprep_client.client.machine_sources import Verification
+    from imageprep_client.client.plans import Plan
     from imageprep_client.client.registry_options import RegistryOptions
 
 
 def add_registry_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how registries are spoken to."""
+    """Add the options for connections to registries."""
     parser.add_argument(
         "--insecure-registry",
         metavar="<host:port>",
         action="append",
         dest="insecure_registries",
         default=[],
-        help=_(
-            "Registry to use although it speaks plain HTTP or has a"
-            " certificate that cannot be verified (repeatable)"
-        ),
+        help="Registry to use even though it speaks plain HTTP or its"
+        " certificate cannot be verified (repeatable)",
     )
     parser.add_argument(
         "--cacert",
         metavar="<file>",
         dest="registry_cacert",
-        default=None,
-        help=_("Certificate authorities to trust, beside the system's"),
+        help="File with certificate authorities to trust in addition to those"
+        " of the system",
     )
     parser.add_argument(
         "--authfile",
         metavar="<file>",
-        default=None,
-        help=_(
-            "Credentials for registries, as podman login writes them, where"
-            " ContainerImageRegistryCredentials has none"
-        ),
+        help="File with credentials, as written by podman login, for"
+        " registries that ContainerImageRegistryCredentials does not list",
     )
     parser.add_argument(
         "--token-server",
@@ -51,10 +45,8 @@ def add_registry_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="token_servers",
         default=[],
-        help=_(
-            "Token server on another site that may have the credentials of"
-            " this registry (repeatable)"
-        ),
+        help="Token server at another site that may receive the credentials"
+        " of this registry (repeatable)",
     )
 
 
@@ -63,20 +55,19 @@ def add_policy_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--signature-policy",
         metavar="<file>",
-        default=None,
-        help=_(
-            "Policy that says which images are accepted and by which"
-            " signatures, as containers-policy.json(5) has it (default:"
-            " containers/policy.json in $XDG_CONFIG_HOME or ~/.config, else"
-            " /etc/containers/policy.json; without a file, all are)"
-        ),
+        help="Signature policy that decides which images are accepted, in the"
+        " format of containers-policy.json(5) (default:"
+        " containers/policy.json in $XDG_CONFIG_HOME or ~/.config, else"
+        " /etc/containers/policy.json; without a file, all images are"
+        " accepted)",
     )
 
 
-def add_deployment_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name environments, roles and image table."""
-    from imageprep_client.client import releases
+def add_environment_option(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add the option that names heat environments.
 
+    :param text: its help.
+    """
     parser.add_argument(
         "-e",
         "--environment-file",
@@ -84,7 +75,71 @@ def add_deployment_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="environment_files",
         default=[],
-        help=_("Heat environment file (repeat for several; later ones win)"),
+        help=text,
+    )
+
+
+def add_plan_options(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add the options that name a deployment plan.
+
+    :param text: the help of the one for a plan in the cloud.
+    """
+    plan = parser.add_mutually_exclusive_group()
+    plan.add_argument("--plan", metavar="<name>", help=text)
+    plan.add_argument(
+        "--plan-dir",
+        metavar="<directory>",
+        help="Deployment plan in a directory, used in the same way",
+    )
+
+
+def plan(
+    command: base.Command, parsed_args: argparse.Namespace
+) -> Plan | None:
+    """The plan that the options name, if they name one."""
+    if parsed_args.plan or parsed_args.plan_dir:
+        return open_plan(command, parsed_args)
+    return None
+
+
+def open_plan(command: base.Command, parsed_args: argparse.Namespace) -> Plan:
+    """The plan that the options name.
+
+    :raises InvalidArgument: when they name none, or two.
+    """
+    from imageprep_client.client import cloud, plans
+
+    return plans.open_plan(
+        parsed_args.plan,
+        directory=parsed_args.plan_dir,
+        connect=lambda: cloud.connect(command),
+        kept=getattr(parsed_args, "plan_history", plans.HISTORY),
+    )
+
+
+def deployment(parsed_args: argparse.Namespace) -> dict[str, Any]:
+    """The values of `add_deployment_options`, for a `PrepareRequest`."""
+    from imageprep_client.client import images
+
+    return {
+        "environment_files": parsed_args.environment_files,
+        "environment_directories": [
+            *images.environment_directories(),
+            *parsed_args.environment_directories,
+        ],
+        "roles_files": parsed_args.roles_files,
+        "release": parsed_args.release,
+        "template_file": parsed_args.template_file,
+    }
+
+
+def add_deployment_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name environments, roles and image table."""
+    from imageprep_client.client import releases
+
+    add_environment_option(
+        parser,
+        "Heat environment file (repeatable; later ones override earlier ones)",
     )
     parser.add_argument(
         "--environment-directory",
@@ -92,11 +147,9 @@ def add_deployment_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="environment_directories",
         default=[],
-        help=_(
-            "Directory whose .yaml files are read, sorted, before those of"
-            " -e (repeatable); ~/.tripleo/environments is always read when"
-            " it exists"
-        ),
+        help="Directory whose .yaml files are read in sorted order before the"
+        " files of -e (repeatable); ~/.tripleo/environments is always read if"
+        " it exists",
     )
     parser.add_argument(
         "-r",
@@ -105,29 +158,22 @@ def add_deployment_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="roles_files",
         default=[],
-        help=_(
-            "File with a list of roles (repeatable); only images of their"
-            " enabled services are prepared. Without roles, all are"
-        ),
+        help="File with a list of roles (repeatable); only the images of"
+        " their enabled services are prepared (default: all images)",
     )
     parser.add_argument(
         "--release",
         metavar="<release>",
-        default=None,
-        help=_(
-            "Release whose image table is used (default: the one that the"
-            " header of an environment file names, else {default}); one of:"
-            " {releases}"
-        ).format(
-            default=releases.DEFAULT_RELEASE,
-            releases=", ".join(releases.releases()),
-        ),
+        help="Release whose image table is used (default: the release that the"
+        " header of an environment file names, else"
+        f" {releases.DEFAULT_RELEASE}); one of:"
+        f" {', '.join(releases.releases())}",
     )
     parser.add_argument(
         "--template-file",
         metavar="<file>",
-        default=None,
-        help=_("Image table of your own, a jinja2 template"),
+        help="Jinja2 template to use as the image table instead of that of"
+        " the release",
     )
 
 
@@ -150,39 +196,33 @@ def add_place_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--registry-url",
         metavar="<host:port>",
-        default=None,
-        help=_("The registry (default: the undercloud's)"),
+        help="Registry to use (default: the registry of the undercloud)",
     )
     add_tree_option(parser)
 
 
 def add_tree_option(
-    parser: argparse.ArgumentParser, what: str | None = None
+    parser: argparse.ArgumentParser,
+    use: str = ", to use instead of the registry",
+    default: str = "if the registry is",
 ) -> None:
     """Add the option that takes a tree in place of its web server.
 
-    :param what: its help, where it means more.
+    :param use, default: parts of its help.
     """
     from imageprep_client.client.stores import PORT, TREE
 
-    what = what or _(
-        "Tree that a web server serves, to use in place of the registry."
-        " Without this option, {tree} is used where the registry is this"
-        " host's port {port}"
-    )
     parser.add_argument(
         "--image-serve",
         metavar="<directory>",
-        default=None,
-        help=what.format(tree=TREE, port=PORT),
+        help=f"Directory tree that a web server serves{use}. By default,"
+        f" {TREE} is used {default} port {PORT} of this host",
     )
 
 
 def add_machine_argument(parser: argparse.ArgumentParser) -> None:
     """Add the argument that names a machine."""
-    parser.add_argument(
-        "name", metavar="<name>", help=_("Name of the machine")
-    )
+    parser.add_argument("name", metavar="<name>", help="Name of the machine")
 
 
 def add_machine_store_option(parser: argparse.ArgumentParser) -> None:
@@ -190,11 +230,8 @@ def add_machine_store_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store",
         metavar="lxc|machines|<directory>",
-        default=None,
-        help=_(
-            "Where roots are: those of LXC, those in /var/lib/machines, or an"
-            " lxcpath or directory of machines (default: the first two)"
-        ),
+        help="Where roots are: those of LXC, those in /var/lib/machines, or an"
+        " lxcpath or directory of machines (default: the first two)",
     )
 
 
@@ -204,16 +241,14 @@ def add_verification_options(parser: argparse.ArgumentParser) -> None:
         "--checksum",
         metavar="<sha256>",
         default="",
-        help=_("SHA-256 that the archive has to have"),
+        help="SHA-256 that the archive has to have",
     )
     parser.add_argument(
         "--keyring",
         metavar="<file>",
         default="",
-        help=_(
-            "Public keys; SHA256SUMS beside the archive has to have a"
-            " detached signature of a --signer"
-        ),
+        help="Public keys; SHA256SUMS beside the archive has to have a"
+        " detached signature of a --signer",
     )
     parser.add_argument(
         "--signer",
@@ -221,30 +256,26 @@ def add_verification_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="signers",
         default=[],
-        help=_("Fingerprint of a key that may sign (repeatable)"),
+        help="Fingerprint of a key that may sign (repeatable)",
     )
     parser.add_argument(
         "--no-verify",
         action="store_true",
-        help=_("Use an archive although nothing says what it has to be"),
+        help="Use an archive although nothing says what it has to be",
     )
     parser.add_argument(
         "--allow-older",
         action="store_true",
-        help=_(
-            "Use a signed SHA256SUMS although a newer one was seen, or its"
-            " BEST-BEFORE date has passed"
-        ),
+        help="Use a signed SHA256SUMS although a newer one was seen, or its"
+        " BEST-BEFORE date has passed",
     )
     parser.add_argument(
         "--max-size",
         metavar="<GiB>",
         type=positive,
         default=64,
-        help=_(
-            "Largest archive that is accepted (default: %(default)s); its"
-            " files may have four times as much"
-        ),
+        help="Largest archive that is accepted (default: %(default)s); its"
+        " files may have four times as much",
     )
     parser.add_argument(
         "--allow-privileged",
@@ -252,11 +283,9 @@ def add_verification_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="privileged",
         default=[],
-        help=_(
-            "Program in the root, such as opt/x/helper, that may have set-id"
-            " bits or capabilities, beside those of distributions"
-            " (repeatable)"
-        ),
+        help="Program in the root, such as opt/x/helper, that may have set-id"
+        " bits or capabilities, beside those of distributions"
+        " (repeatable)",
     )
 
 
@@ -279,7 +308,7 @@ def privileged(parsed_args: argparse.Namespace) -> frozenset[str]:
 
 
 def add_concurrency_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that bounds how much is done at once."""
+    """Add the option that limits concurrent requests."""
     from imageprep_client.client.stores import CONCURRENCY
 
     parser.add_argument(
@@ -287,15 +316,13 @@ def add_concurrency_option(parser: argparse.ArgumentParser) -> None:
         metavar="<number>",
         type=positive,
         default=CONCURRENCY,
-        help=_(
-            "Requests at once to each registry, at most (default:"
-            " %(default)s); a registry that limits the rate gets fewer"
-        ),
+        help="Maximum number of concurrent requests to each registry"
+        " (default: %(default)s); a registry that limits the rate gets fewer",
     )
 
 
 def add_history_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that bounds the history of a plan."""
+    """Add the option that limits the history of a plan."""
     from imageprep_client.client import plans
 
     parser.add_argument(
@@ -303,81 +330,70 @@ def add_history_option(parser: argparse.ArgumentParser) -> None:
         metavar="<number>",
         type=positive,
         default=plans.HISTORY,
-        help=_(
-            "Earlier parameters of the plan that are kept beside it, at most"
-            " (default: %(default)s)"
-        ),
+        help="Maximum number of earlier versions of the parameters to keep"
+        " with the plan (default: %(default)s)",
     )
 
 
 def add_image_timeout_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that bounds the copy of one image."""
+    """Add the option that limits the time for one image."""
     parser.add_argument(
         "--image-timeout",
         metavar="<seconds>",
         type=positive,
-        default=None,
-        help=_(
-            "Time in which the copy of one image may be under way, with all"
-            " its retries; an image that takes longer fails (default: no"
-            " limit)"
-        ),
+        help="Maximum time for the copy of one image, including retries; an"
+        " image that takes longer fails (default: no limit)",
     )
 
 
 def add_referrers_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options about what is attached to an image."""
+    """Add the options for artefacts that are attached to an image."""
     referrers = parser.add_mutually_exclusive_group()
     referrers.add_argument(
         "--referrers",
         choices=("copy", "require"),
         default="copy",
-        help=_(
-            "Signatures, attestations and other artefacts that are attached"
-            " to images: copy: copy those that can be had and name the"
-            " others (default); require: an artefact that cannot be had"
-            " fails its image"
-        ),
+        help="Policy for signatures, attestations and other artefacts that"
+        " are attached to images: copy: copy those that are available and"
+        " name the others (default); require: an artefact that is not"
+        " available fails its image",
     )
     referrers.add_argument(
         "--no-referrers",
         action="store_const",
         const="leave",
         dest="referrers",
-        help=_(
-            "Leave signatures, attestations and other artefacts that are"
-            " attached to images behind"
-        ),
+        help="Do not copy signatures, attestations and other artefacts that"
+        " are attached to images",
     )
 
 
 def add_nondistributable_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option about layers that registries need not have."""
+    """Add the option for non-distributable layers."""
     parser.add_argument(
         "--nondistributable",
         action="store_true",
-        help=_(
-            "Copy non-distributable layers that the manifest offers at URLs,"
-            " such as the base of Windows images. Without it they are left"
-            " out, and those who pull the image get them from the URLs"
-        ),
+        help="Copy non-distributable layers, such as the base layers of"
+        " Windows images, from the URLs in the manifest. By default they are"
+        " left out, and clients fetch them from these URLs",
     )
 
 
 def add_login_options(
-    parser: argparse.ArgumentParser, prefix: str = "", of: str = ""
+    parser: argparse.ArgumentParser,
+    prefix: str = "",
+    of: str = "the registry",
 ) -> None:
     """Add the options for a user and a password.
 
     :param prefix: of their names, such as ``source-``.
-    :param of: which registry's, where there are two.
+    :param of: the registry that they are for, in help texts.
     """
-    of = of or _("the registry")
     parser.add_argument(
         f"--{prefix}username",
         metavar="<user>",
         default="",
-        help=_("User at {of}").format(of=of),
+        help=f"User name at {of}",
     )
     password = parser.add_mutually_exclusive_group()
     password.add_argument(
@@ -385,16 +401,14 @@ def add_login_options(
         metavar="<password>",
         type=_Secret,
         default="",
-        help=_(
-            "Password at {of}. Others on this host can see it in the process"
-            " list: better is --{prefix}password-file"
-        ).format(of=of, prefix=prefix),
+        help=f"Password at {of}. It is visible to other users of this host in"
+        f" the process list; --{prefix}password-file is safer",
     )
     password.add_argument(
         f"--{prefix}password-file",
         metavar="<file>",
         default="",
-        help=_("File with the password at {of}, one line").format(of=of),
+        help=f"File that contains the password at {of} on one line",
     )
 
 
@@ -409,22 +423,22 @@ def credential(
     password = str(getattr(parsed_args, f"{key}password"))
     path = getattr(parsed_args, f"{key}password_file")
     if user and not password and not path:
-        of = prefix.removesuffix("-") or _("the registry")
+        of = prefix.removesuffix("-") or "the registry"
         password = confirmation.password(user, of)
     return images.credential(user, password, path, prefix)
 
 
 class _Secret(str):
-    """A word of the command line that no log shows."""
+    """A secret on the command line; its `repr` is masked in logs."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return plugin.MASK
+        return redaction.MASK
 
 
 def positive(text: str) -> int:
-    """A number from 1 on, for argparse."""
+    """A positive integer, for argparse."""
     if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
     return int(text)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 _BAR = 24
+#: Lines of a terminal that are not for details.
+_REST = 4
 _PER_SECOND = 5
 #: Phases of a copy after its last byte.
 _AFTER_BYTES = (Phase.MANIFESTS, Phase.TAGS)
@@ -30,6 +32,8 @@ _AFTER_BYTES = (Phase.MANIFESTS, Phase.TAGS)
 class Progress(Observer):
     """Shows what a run does; use it as a context manager.
 
+    :param details: gives lines for a width and a height, which are shown
+        above the line on a terminal.
     :param stream: where to; stderr by default.
     :param terminal: whether to draw; by default, whether the stream is a
         terminal.
@@ -39,9 +43,11 @@ class Progress(Observer):
         self,
         stream: TextIO | None = None,
         *,
+        details: Callable[[int, int], list[str]] | None = None,
         terminal: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._details = details
         # sys.stderr is None when the caller closed it.
         stream = stream or sys.stderr or io.StringIO()
         self._terminal = stream.isatty() if terminal is None else terminal
@@ -166,7 +172,23 @@ class Progress(Observer):
         return parts
 
     def _render(self) -> RenderableType:
-        """One line that fits the terminal, whatever its width is now."""
+        """Lines that fit the terminal, whatever its size is now."""
+        from rich import console, text
+
+        if self._live is None or self._details is None:
+            return self._bar()
+        size = self._live.console.size
+        lines = self._details(size.width - 1, size.height - _REST)
+        return console.Group(
+            *(
+                text.Text(line, no_wrap=True, overflow="crop")
+                for line in lines
+            ),
+            self._bar(),
+        )
+
+    def _bar(self) -> RenderableType:
+        """One line that fits the terminal."""
         from rich import progress_bar, table, text
 
         if self._live is None:

@@ -7,8 +7,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from osc_lib.i18n import _
-
 from imageprep_client import errors
 
 #: Raised when a field changes its meaning or goes away.
@@ -28,8 +26,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report",
         metavar="<file>",
-        default=None,
-        help=_("JSON file to write the outcome to, for programs"),
+        help="JSON file to write the outcome to, for programs",
     )
 
 

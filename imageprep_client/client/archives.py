@@ -59,14 +59,15 @@ def opened(request: PrepareRequest) -> Iterator[Carrying | None]:
 
     archive = NewArchive(request.carry, part_size=request.part_size)
     with contextlib.closing(archive):
-        report = ""
-        if request.since and _is_report(request.since):
-            report = request.since
-        elif request.since:
-            _leave_out(archive, Archive(request.since))
+        reports = []
+        for path in request.since:
+            if _is_report(path):
+                reports.append(path)
+            else:
+                _leave_out(archive, Archive(path))
         if not request.dry_run:
             archive.prepare()
-        yield Carrying(archive, report)
+        yield Carrying(archive, reports)
 
 
 def _is_report(path: str) -> bool:

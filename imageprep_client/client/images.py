@@ -27,7 +27,7 @@ from imageprep_client.host import cache, undercloud
 from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
-from imageprep_client.retry import ONE_ATTEMPT, PATIENT
+from imageprep_client.retry import ONE_ATTEMPT, PATIENT, RetryPolicy
 from imageprep_client.transfer.attached import ReferrersPolicy
 from imageprep_client.transfer.known import KnownContent
 
@@ -89,13 +89,13 @@ class ContainerImages:
         with contextlib.ExitStack() as stack:
 
             def open_stores(
-                parameters: PrepareParameters, *, patient: bool
+                parameters: PrepareParameters, policy: RetryPolicy
             ) -> Stores:
                 self._options.check_destinations(parameters)
                 stores = Stores(
                     self._options.with_parameters(parameters),
                     observer,
-                    policy=PATIENT if patient else ONE_ATTEMPT,
+                    policy=policy,
                     concurrency=request.concurrency or CONCURRENCY,
                     lookasides=request.images_from is None,
                 )
@@ -178,12 +178,13 @@ class ContainerImages:
             return row
 
     def discover_tag(
-        self, image: str, label: str, observer: Observer = _SILENT
+        self, image: str, label: str | None, observer: Observer = _SILENT
     ) -> str:
         """The versioned tag behind the tag of an image.
 
         :param image: a `Location` of an image.
-        :param label: as in `versioned.discover`; it may not be empty.
+        :param label: as in `versioned.discover`; None is an error that
+            tells the labels.
         :raises DiscoveryError: when no tag comes out.
         """
         from imageprep_client.container.discovery import versioned

@@ -43,9 +43,9 @@ class LocalSource:
 def storage() -> Iterator[ContainersStorage]:
     """Open the local storage of this host for one run."""
     buildah = Buildah()
-    with ContainersStorage(buildah) as found:
+    with ContainersStorage(buildah) as containers:
         try:
-            yield found
+            yield containers
         finally:
             # Threads of an interrupted run may still be waiting for buildah.
             buildah.stop()
@@ -62,11 +62,11 @@ def source(request: PushRequest) -> Iterator[LocalSource | None]:
     if not name:
         yield None
         return
-    with storage() as found:
-        buildah = found.buildah
+    with storage() as containers:
+        buildah = containers.buildah
         image = buildah.image(name)
         if image is None:
             names = [n for listed in buildah.images() for n in listed.names]
             raise pushing.no_such_image(name, names)
         reference = pushing.local_source(name, image.id, image.names)
-        yield LocalSource(found, reference)
+        yield LocalSource(containers, reference)

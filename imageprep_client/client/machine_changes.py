@@ -13,7 +13,7 @@ from imageprep_client.client.machine_sources import (
     open_source,
     state_directory,
 )
-from imageprep_client.machine import cloning
+from imageprep_client.machine import cloning, importing
 from imageprep_client.machine.archives import UnpackLimits, unpack
 from imageprep_client.machine.cloning import ClonedMachine
 from imageprep_client.machine.replacement import versions
@@ -41,6 +41,7 @@ __all__ = [
     "UnpackLimits",
     "changes",
     "clone",
+    "have",
     "kept",
     "open_source",
     "replace",
@@ -91,6 +92,7 @@ def replace(
                 limits=limits,
                 declared=declared,
             )
+        importing.check_root(directory, source.name)
 
     for root in machines:
         changing = changes(root, observer)
@@ -103,6 +105,11 @@ def replace(
             yield ReplaceOutcome(root.name, None, error)
         else:
             yield ReplaceOutcome(root.name, replaced)
+
+
+def have(machines: Sequence[MachineRoot], digest: str) -> bool:
+    """Whether the roots of all machines were made from an image."""
+    return all(changes(root).image() == digest for root in machines)
 
 
 def kept(root: MachineRoot) -> list[KeptVersion]:

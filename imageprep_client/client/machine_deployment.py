@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from imageprep_client.ansible import JobResult
 from imageprep_client.client import machine_images
@@ -18,17 +18,23 @@ from imageprep_client.machine.deployment.naming import (
     ImageTemplate,
 )
 from imageprep_client.machine.deployment.rows import (
+    CacheRow,
+    CacheState,
     ContainerRow,
     ContainerState,
+    OnCacheRow,
     OnRow,
 )
 
 __all__ = [
+    "CacheRow",
+    "CacheState",
     "ContainerRow",
     "ContainerState",
     "DeploymentRequest",
     "archive",
     "preload",
+    "preload_caches",
 ]
 
 
@@ -70,22 +76,50 @@ def preload(request: DeploymentRequest, on_row: OnRow) -> list[ContainerRow]:
         return changing.preload(deployed, images, failures, on_row)
 
 
+def preload_caches(
+    request: DeploymentRequest, on_row: OnCacheRow
+) -> list[CacheRow]:
+    """Fill the caches of LXC on all hosts, from one base image.
+
+    :raises InvalidArgument: before any host is changed.
+    """
+    template = ImageTemplate.parse(
+        request.template, request.release, is_base=True
+    )
+    with deployment(request.inventory, request.hosts) as deployed:
+        known, failures = _facts(deployed, template)
+        images = {
+            host: template.name("", known.get(host, HostFacts()))
+            for host in deployed.hosts
+            if host not in failures
+        }
+        _check(images.values(), located)
+        return changing.fill_caches(deployed, images, failures, on_row)
+
+
 def _images(
     deployed: Deployment,
     template: ImageTemplate,
     check: Callable[[str], object],
 ) -> tuple[Mapping[str, str], Mapping[str, JobResult]]:
     """The image of each container, and the hosts that cannot be asked."""
-    known: Mapping[str, HostFacts] = {}
-    failures: Mapping[str, JobResult] = {}
-    if template.needs_facts:
-        known, failures = hosts.facts(deployed)
+    known, failures = _facts(deployed, template)
     images = {
         one.name: template.name(one.service, known.get(one.host, HostFacts()))
         for one in deployed.containers
         if one.host not in failures
     }
-    for image in sorted(set(images.values())):
+    _check(images.values(), check)
+    return images, failures
+
+
+def _facts(
+    deployed: Deployment, template: ImageTemplate
+) -> tuple[Mapping[str, HostFacts], Mapping[str, JobResult]]:
+    return hosts.facts(deployed) if template.needs_facts else ({}, {})
+
+
+def _check(images: Iterable[str], check: Callable[[str], object]) -> None:
+    for image in sorted(set(images)):
         if not machine_images.is_archive(image):
             check(image)
-    return images, failures

@@ -14,7 +14,13 @@ from imageprep_client.client.locations import tagged
 from imageprep_client.client.machine_sources import MAX_SIZE, Verification
 from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.client.stores import Stores
-from imageprep_client.machine import exporting, importing, publishing, roots
+from imageprep_client.machine import (
+    exporting,
+    importing,
+    lxc_cache,
+    publishing,
+    roots,
+)
 from imageprep_client.machine.archives import (
     UnpackedRoot,
     UnpackLimits,
@@ -24,6 +30,7 @@ from imageprep_client.machine.exporting import (
     ExportedMachine,
     ExportOptions,
 )
+from imageprep_client.machine.lxc_cache import CachedBase
 from imageprep_client.machine.roots import MachineRoot
 from imageprep_client.observer import Observer
 from imageprep_client.stores import base
@@ -32,10 +39,12 @@ __all__ = [
     "COMPRESSIONS",
     "MAX_SIZE",
     "SCRATCH",
+    "CachedBase",
     "Export",
     "ExportOptions",
     "ExportedMachine",
     "ImportedMachine",
+    "fill_cache",
     "import_machine",
     "prepare_export",
     "publish",
@@ -46,6 +55,8 @@ publish = publishing.publish
 COMPRESSIONS = ("gz", "zst", "xz", "none")
 #: Where layers are before they are in a store; /tmp may be memory.
 SCRATCH = Path("/var/tmp")  # noqa: S108 - the names in it are not guessable
+#: The cache of LXC, unless LXC_CACHE_PATH names another one.
+LXC_CACHE = "/var/cache/lxc"
 _TRANSPORTS = ("docker://", "oci:", "image-serve:", "memory:")
 
 
@@ -193,8 +204,7 @@ def import_machine(
     :raises InvalidArgument: when nothing was fetched.
     :raises StoreError: when no machine was made.
     """
-    if os.geteuid() != 0:
-        raise errors.InvalidArgument("only root can unpack a machine")
+    _check_root()
     place = importing.target(name, roots.open_store(store or "machines"))
     with machine_sources.open_source(
         source, verification, options, observer, max_size=max_size
@@ -210,3 +220,48 @@ def import_machine(
     return ImportedMachine(
         root, source, archive.digest, archive.verified_by, unpacked
     )
+
+
+def fill_cache(
+    source: str,
+    verification: Verification,
+    options: RegistryOptions,
+    observer: Observer,
+    *,
+    max_size: int,
+    declared: frozenset[str],
+) -> tuple[CachedBase, bool]:
+    """Verify a source and make containers of LXC of it from now on.
+
+    :param max_size: bytes of the archive, and four times of its files.
+    :returns: the base in the cache, and whether it was there before.
+    :raises StoreError: when the cache is as it was.
+    """
+    _check_root()
+    cache = Path(os.environ.get("LXC_CACHE_PATH") or LXC_CACHE)
+    with machine_sources.open_source(
+        source,
+        verification,
+        options,
+        observer,
+        max_size=max_size,
+        is_needed=lambda digest: lxc_cache.find(cache, digest) is None,
+    ) as archive:
+        known = lxc_cache.find(cache, archive.digest)
+        if known is not None:
+            return known, True
+        filled = lxc_cache.fill(
+            cache,
+            archive.open,
+            digest=archive.digest,
+            archive=archive.name,
+            limits=UnpackLimits(size=4 * max_size),
+            declared=declared,
+            observer=observer,
+        )
+    return filled, False
+
+
+def _check_root() -> None:
+    if os.geteuid() != 0:
+        raise errors.InvalidArgument("only root can unpack a machine")

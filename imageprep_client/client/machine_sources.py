@@ -83,10 +83,13 @@ def open_source(
     observer: Observer,
     *,
     max_size: int = MAX_SIZE,
+    is_needed: Callable[[str], bool] = lambda _: True,
 ) -> Iterator[VerifiedArchive]:
     """Verify a source; what was fetched of it is removed after the block.
 
     :param source: a location of an image, a path or an HTTP URL.
+    :param is_needed: is given the digest where it is known before the content
+        is; otherwise nothing is fetched, and the archive cannot be opened.
     :raises InvalidArgument: when it is none, or nothing verifies it.
     :raises StoreError: when it cannot be had, or is not what it has to be.
     """
@@ -101,7 +104,13 @@ def open_source(
             fetcher = Fetcher(transport, observer, limit=max_size)
             archive = stack.enter_context(
                 _fetched(
-                    source, verification, quarantine, lists, fetcher, observer
+                    source,
+                    verification,
+                    quarantine,
+                    lists,
+                    fetcher,
+                    observer,
+                    is_needed,
                 )
             )
         elif _is_path(source):
@@ -117,6 +126,7 @@ def open_source(
                     options,
                     observer,
                     max_size,
+                    is_needed,
                 )
             )
         yield archive
@@ -171,6 +181,7 @@ def _fetched(
     lists: SignedLists,
     fetcher: Fetcher,
     observer: Observer,
+    is_needed: Callable[[str], bool],
 ) -> Iterator[VerifiedArchive]:
     shown = urls.shown(url)
     parts = urllib.parse.urlsplit(url)
@@ -185,6 +196,9 @@ def _fetched(
         return fetcher.small(f"{place}/{name}", limit)
 
     expected = lists.expected(verification, urls.shown(place), name, read)
+    if expected.hex and not is_needed(f"sha256:{expected.hex}"):
+        yield _unopened(shown, f"sha256:{expected.hex}", expected.origin)
+        return
     key = f"sha256-{expected.hex}" if expected.hex else _key(url)
     with quarantine.file(key, observer.waiting) as file:
         resumed = file.size > 0
@@ -221,6 +235,7 @@ def _image(
     options: RegistryOptions,
     observer: Observer,
     max_size: int,
+    is_needed: Callable[[str], bool],
 ) -> Iterator[VerifiedArchive]:
     if verification.checksum or verification.keyring:
         raise errors.InvalidArgument(
@@ -235,12 +250,17 @@ def _image(
         root = store.resolve(name.digest or name.tag or "latest")
         if not name.digest:
             observer.note(f"{source}: is {root.digest}")
-        reference = Reference(place, name.repository, name.tag, root.digest)
+        # The policy is about the name as it was given: a signature for one
+        # tag says nothing about another one.
+        reference = Reference(place, name.repository, name.tag, name.digest)
         manifest, layer = layer_of(store, root)
         if not references.is_transport(place):
             admission = stores.admission(reference)
             if admission is not None:
-                admission.admit(store, [root, manifest])
+                admission.admit(store, [manifest])
+        if not is_needed(root.digest):
+            yield _unopened(source, root.digest, "digest")
+            return
         if layer.size > max_size:
             raise errors.StoreError(
                 f"{source}: its layer has {layer.size} bytes",
@@ -298,6 +318,15 @@ def _checked(
         origin,
         functools.partial(_content, file.descriptor, descriptor, name),
     )
+
+
+def _unopened(name: str, digest: str, origin: str) -> VerifiedArchive:
+    """A source whose content is not needed, and was not fetched."""
+
+    def refuse() -> base.Content:
+        raise errors.NotFound(f"{name}: was not fetched")
+
+    return VerifiedArchive(name, digest, origin, refuse)
 
 
 def _content(

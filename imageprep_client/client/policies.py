@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 
 from imageprep_client import errors
-from imageprep_client.host import inputs
+from imageprep_client.host import disk, inputs, owners
 from imageprep_client.http import urls
 from imageprep_client.http.transport import TLS, Timeouts, Transports
 from imageprep_client.oci.reference import Reference
@@ -95,6 +95,7 @@ class Opening:
         self._lock = threading.Lock()
         self._trust: Trust | None = None
         self._path = path
+        self._kept = KeptSignatures(_state(os.environ, self._home))
 
     @property
     def trust(self) -> Trust:
@@ -107,7 +108,7 @@ class Opening:
                 self._trust = Trust(
                     _policy(self._path, os.environ, self._home),
                     self.lookasides,
-                    KeptSignatures(_state(os.environ, self._home)),
+                    self._kept,
                     self._fetch,
                 )
             return self._trust
@@ -126,8 +127,8 @@ class Opening:
         )
 
     def close(self) -> None:
-        """Close all connections."""
         self._transports.close()
+        self._kept.close()
 
     def _fetch(self, url: str) -> bytes | None:
         if not self._remote:
@@ -165,13 +166,45 @@ def _policy(
     for directory in (f"{configuration}/containers", _SYSTEM):
         default = os.path.join(directory, "policy.json")
         if os.path.lexists(default):
+            _check_owner(pathlib.Path(default).absolute())
             return policy.parse(inputs.load(default), default)
     return None
 
 
-def _state(environment: Mapping[str, str], home: pathlib.Path) -> str:
+def _check_owner(path: pathlib.Path) -> None:
+    """See that nobody but root and this user can have written a policy.
+
+    One in the home of another user is not taken unasked, as ``sudo -E`` and
+    the like would have it.
+
+    :raises InvalidFile, AccessDenied: when it is a stranger's.
+    """
+    with disk.reported(path):
+        directory, name = owners.open_parent(path)
+        try:
+            found = (
+                os.stat(name, dir_fd=directory, follow_symlinks=False),
+                os.fstat(directory),
+            )
+        except FileNotFoundError:
+            # Reading it tells.
+            return
+        finally:
+            os.close(directory)
+    for status in found:
+        if not owners.is_trusted(status.st_uid):
+            raise errors.InvalidFile(
+                str(path),
+                "it or its directory belongs to"
+                f" {owners.user_name(status.st_uid)}, neither root nor this"
+                " user",
+                hint="name the policy that is meant with --signature-policy",
+            )
+
+
+def _state(environment: Mapping[str, str], home: pathlib.Path) -> pathlib.Path:
     """Where signatures are kept."""
     state = environment.get("XDG_STATE_HOME")
     if not state and os.geteuid() == 0:
-        return "/var/lib/image-prepare/trust"
-    return f"{state or home / '.local/state'}/image-prepare/trust"
+        return pathlib.Path("/var/lib/image-prepare/trust")
+    return pathlib.Path(state or home / ".local/state", "image-prepare/trust")

@@ -1,4 +1,4 @@
-"""The images in registries, trees and layouts."""
+"""Registries, trees and layouts: their images, and what keeps them whole."""
 
 from __future__ import annotations
 
@@ -9,22 +9,42 @@ from collections.abc import Iterator
 from imageprep_client import errors
 from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.client.stores import CONCURRENCY, Stores
-from imageprep_client.heat.parameters import Credential
+from imageprep_client.heat.parameters import Credential, PrepareParameters
+from imageprep_client.host import undercloud
 from imageprep_client.observer import Observer
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
-from imageprep_client.registries import inventory, removal
+from imageprep_client.registries import (
+    inventory,
+    pruning,
+    removal,
+    verification,
+)
 from imageprep_client.registries.inventory import Details, RegistryImage
+from imageprep_client.registries.pruning import PruneRequest, PruneResult
+from imageprep_client.registries.registry import Registry
 from imageprep_client.registries.removal import Removed
+from imageprep_client.registries.verification import BlobCheck, Verdict
 from imageprep_client.stores import base
+from imageprep_client.stores.stored_files import KeepsFiles
+from imageprep_client.transfer import graph
 
-__all__ = ["Details", "Registries", "RegistryImage", "Removed"]
+__all__ = [
+    "BlobCheck",
+    "Details",
+    "PruneRequest",
+    "PruneResult",
+    "Registries",
+    "RegistryImage",
+    "Removed",
+    "Verdict",
+]
 
 _SILENT = Observer()
 
 
 class Registries:
-    """Lists, shows and deletes images.
+    """Lists, shows and deletes images; verifies and prunes whole places.
 
     Wherever a `registry_url` may be given, it is a `Location`; None is the
     undercloud's registry.
@@ -34,23 +54,6 @@ class Registries:
 
     def __init__(self, options: RegistryOptions | None = None) -> None:
         self._options = options or RegistryOptions()
-
-    def list_images(
-        self,
-        registry_url: str | None = None,
-        *,
-        attached: bool = False,
-        credential: Credential | None = None,
-        observer: Observer = _SILENT,
-    ) -> list[str]:
-        """All images, ``[registry/]repository:tag``; see `images`."""
-        listed = self.images(
-            registry_url,
-            attached=attached,
-            credential=credential,
-            observer=observer,
-        )
-        return [image.name for image in listed]
 
     def images(
         self,
@@ -116,6 +119,13 @@ class Registries:
                 return details
             root = store.resolve(details.digest)
             try:
+                # Of an index the image for this host is what a run copies.
+                platform = graph.OnePlatform(graph.host_platform())
+                root = graph.walk(store, root, platform).root.descriptor
+            except errors.NotFound:
+                # It has none.
+                pass
+            try:
                 accepted = admission.admit(store, [root])
             except errors.PolicyRefused as error:
                 accepted = str(error)
@@ -141,6 +151,70 @@ class Registries:
             if isinstance(store, base.Flushes):
                 store.flush()
             return removed
+
+    def verify(
+        self,
+        registry_url: str | None = None,
+        *,
+        blobs: BlobCheck = BlobCheck.DIGESTS,
+        diff_ids: bool = False,
+        concurrency: int = CONCURRENCY,
+        observer: Observer = _SILENT,
+    ) -> Verdict:
+        """Check a whole place; see `registries.verification.verify`."""
+        place = self._options.location(registry_url)
+        place.check_whole()
+        with Stores(self._options, observer) as stores:
+            return verification.verify(
+                stores.registry(place.registry),
+                blobs=blobs,
+                diff_ids=diff_ids,
+                concurrency=concurrency,
+                observer=observer,
+            )
+
+    def prune(
+        self,
+        request: PruneRequest,
+        registry_url: str | None = None,
+        *,
+        observer: Observer = _SILENT,
+    ) -> PruneResult:
+        """Delete unnamed images; see `registries.pruning.prune`.
+
+        References to a tree count whatever their registry is called, unless
+        `registry_url` is given.
+        """
+        place = self._options.location(registry_url)
+        place.check_whole()
+        if place.registry.startswith(("oci:", "oci-archive:", "memory:")):
+            raise errors.InvalidArgument(
+                f"{place}: only registries and trees are pruned",
+                hint="delete the directory of a layout instead",
+            )
+
+        def is_here(registry: Registry, name: str) -> bool:
+            if registry_url is None and isinstance(registry, KeepsFiles):
+                return True
+            return undercloud.are_one(name, place.registry)
+
+        with contextlib.ExitStack() as stack:
+
+            def open_registry(parameters: PrepareParameters) -> Registry:
+                stores = Stores(
+                    self._options.with_parameters(parameters),
+                    observer,
+                    concurrency=request.concurrency,
+                )
+                stack.enter_context(stores)
+                return stores.registry(place.registry)
+
+            return pruning.prune(
+                request,
+                open_registry=open_registry,
+                is_here=is_here,
+                observer=observer,
+            )
 
     def _stores(
         self, observer: Observer, place: Location, login: Credential | None

@@ -110,7 +110,7 @@ class RegistryOptions:
             ),
             credentials={**self.credentials, **parameters.credentials},
             credentials_from=_CREDENTIALS,
-            docker_hub_mirror=parameters.docker_hub_mirror or None,
+            docker_hub_mirror=parameters.docker_hub_mirror,
         )
 
 

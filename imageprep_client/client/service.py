@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
 import hashlib
-import json
 import os
-import platform
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.client.registry_options import RegistryOptions
+from imageprep_client.client.service_registries import ServiceRegistries
 from imageprep_client.client.stores import Stores
 from imageprep_client.heat import environment as environments
 from imageprep_client.heat import parameters
@@ -23,24 +21,29 @@ from imageprep_client.heat.value import Value
 from imageprep_client.host import inputs
 from imageprep_client.host.processes import MARK
 from imageprep_client.observer import Observer
-from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.oci.platform import Platform
-from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
-from imageprep_client.programs.podman import Podman, PullOptions
+from imageprep_client.programs.podman import (
+    Podman,
+    PodmanInformation,
+)
 from imageprep_client.service import declaration as declarations
 from imageprep_client.service import listing
-from imageprep_client.service.declaration import AppliedDeclaration
+from imageprep_client.service.declaration import (
+    AppliedDeclaration,
+    NodeDeclaration,
+)
 from imageprep_client.service.definitions import adopting, rendering
 from imageprep_client.service.definitions import paunch as paunches
 from imageprep_client.service.definitions import quadlet as quadlets
-from imageprep_client.service.images import RemoteImage
 from imageprep_client.service.journal import HistoryEntry, StateDirectory
 from imageprep_client.service.listing import ServiceStatus
-from imageprep_client.service.swapping import OnFailure, SwapPolicy
-from imageprep_client.service.upgrading import Node, ServiceChange
-from imageprep_client.stores import verify
-from imageprep_client.stores.base import ReadableStore
+from imageprep_client.service.running import ServiceChange
+from imageprep_client.service.swapping import (
+    OnFailure,
+    SwapOutcome,
+    SwapPolicy,
+)
+from imageprep_client.service.upgrading import Node, UpgradeOptions
 
 __all__ = [
     "AdoptedServices",
@@ -50,14 +53,18 @@ __all__ = [
     "ServiceInputs",
     "ServiceNode",
     "ServiceStatus",
+    "SwapOutcome",
     "SwapPolicy",
+    "UpgradeOptions",
 ]
 
 #: Where the state of podman's usual storage is, for root.
 _STATE = Path("/var/lib/image-prepare/service")
 _STORAGE = Path("/var/lib/containers/storage")
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+#: The oldest podman that has all that is used.
+_OLDEST = (4, 3)
 _SILENT = Observer()
+_USUAL = UpgradeOptions()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,39 +105,28 @@ class ServiceNode:
     ) -> None:
         self._options = options or RegistryOptions()
         self._observer = observer
-        self._podman = Podman()
-        self._state = StateDirectory(_state_directory(self._podman))
+        self._state = StateDirectory(_state_directory(_usable_podman()))
         self._podman = Podman({MARK: self._state.mark})
+        self._node: Node | None = None
+
+    @property
+    def changes(self) -> list[ServiceChange]:
+        """Those of the last command, as far as it came."""
+        return self._node.changes if self._node else []
 
     def upgrade(
         self,
         inputs_: ServiceInputs,
         names: Sequence[str],
         policy: SwapPolicy,
-        *,
-        dry_run: bool = False,
-        kill_survivors: bool = False,
-        allow_downgrade: bool = False,
+        options: UpgradeOptions = _USUAL,
     ) -> list[ServiceChange]:
         """Let services be as they are declared; see `Node.upgrade`."""
-        with self._node(inputs_) as (node, applied):
-            if dry_run:
-                return node.upgrade(
-                    applied,
-                    names,
-                    policy,
-                    dry_run=True,
-                    kill_survivors=kill_survivors,
-                    allow_downgrade=allow_downgrade,
-                )
-            with node.changing():
-                changes = node.upgrade(
-                    applied,
-                    names,
-                    policy,
-                    kill_survivors=kill_survivors,
-                    allow_downgrade=allow_downgrade,
-                )
+        with self._applied(inputs_) as (node, applied):
+            if options.dry_run:
+                return node.upgrade(applied, names, policy, options)
+            with node.changing(self._known(applied.declaration)):
+                changes = node.upgrade(applied, names, policy, options)
                 self._keep(inputs_)
                 return changes
 
@@ -138,7 +134,10 @@ class ServiceNode:
         self, inputs_: ServiceInputs, names: Sequence[str], policy: SwapPolicy
     ) -> list[ServiceChange]:
         """Start services; see `Node.start`."""
-        with self._node(inputs_) as (node, applied), node.changing():
+        with (
+            self._applied(inputs_) as (node, applied),
+            node.changing(self._known(applied.declaration)),
+        ):
             changes = node.start(applied, names, policy)
             self._keep(inputs_)
             return changes
@@ -147,22 +146,33 @@ class ServiceNode:
         self, names: Sequence[str], generation: int, policy: SwapPolicy
     ) -> list[ServiceChange]:
         """Put earlier containers back; see `Node.rollback`."""
-        with self._stores(self._options) as node, node.changing():
-            return node.rollback(self._kept(), names, generation, policy)
+        kept = self._kept()
+        with (
+            self._stores(self._options) as node,
+            node.changing(self._known(kept)),
+        ):
+            return node.rollback(kept, names, generation, policy)
 
     def stop(
-        self, declaration: str | None, names: Sequence[str]
+        self,
+        declaration: str | None,
+        names: Sequence[str],
+        *,
+        kill_survivors: bool = False,
     ) -> list[ServiceChange]:
         """Stop services; see `Node.stop`."""
         found = self._declaration(ServiceInputs(declaration=declaration))
-        with self._stores(self._options) as node, node.changing():
-            return node.stop(found, names)
+        with (
+            self._stores(self._options) as node,
+            node.changing(self._known(found)),
+        ):
+            return node.stop(found, names, kill_survivors=kill_survivors)
 
     def statuses(
         self, names: Sequence[str] = (), declaration: str | None = None
     ) -> list[ServiceStatus]:
         """How services run; see `service.listing.statuses`."""
-        declared = self._kept(declaration)
+        declared = self._kept(declaration).services
         return listing.statuses(self._podman, self._state, declared, names)
 
     def package_version(self, name: str, package: str) -> str:
@@ -209,7 +219,19 @@ class ServiceNode:
                 hint="list them: podman ps --all",
             )
         image = self._podman.image(container.image_id)
-        return adopting.adopt(container, image)
+        shared = self._podman.inspected(container.dependencies).values()
+        names = {one.id: one.name for one in shared}
+        adopted = adopting.adopt(container, image, names)
+        files = tuple(
+            path
+            for path in adopted.env_file
+            if not self._state.has_environment(path)
+        )
+        if files == adopted.env_file:
+            return adopted
+        # Files that these commands have written are no declaration's.
+        values = adopting.own_environment(container, image)
+        return dataclasses.replace(adopted, env_file=files, environment=values)
 
     def render(
         self,
@@ -238,19 +260,25 @@ class ServiceNode:
             )
         return "\n".join(texts)
 
-    def _kept(
-        self, declaration: str | None = None
-    ) -> Mapping[str, declarations.Service]:
-        """The services that are declared; none before the first time."""
+    def _kept(self, declaration: str | None = None) -> NodeDeclaration:
+        """What is declared; nothing before the first time."""
         if declaration is None and not self._state.declaration.exists():
-            return {}
-        return self._declaration(
-            ServiceInputs(declaration=declaration)
-        ).services
+            return NodeDeclaration(str(self._state.declaration), {})
+        return self._declaration(ServiceInputs(declaration=declaration))
+
+    def _known(self, declaration: NodeDeclaration) -> list[str]:
+        """The services of a declaration and of the last applied one."""
+        names = list(declaration.services)
+        with contextlib.suppress(errors.InputError):
+            names += self._kept().services
+        return list(dict.fromkeys(names))
 
     def recover(self) -> list[str]:
         """Finish what a crash left; see `Node.recover`."""
-        with self._stores(self._options) as node, node.changing():
+        with (
+            self._stores(self._options) as node,
+            node.changing(self._known(self._kept())),
+        ):
             return list(node.recovered)
 
     def history(self, name: str = "") -> list[HistoryEntry]:
@@ -266,7 +294,7 @@ class ServiceNode:
             self._state.keep_declaration(inputs.load(inputs_.declaration))
 
     @contextlib.contextmanager
-    def _node(
+    def _applied(
         self, inputs_: ServiceInputs
     ) -> Iterator[tuple[Node, AppliedDeclaration]]:
         """The node, and what is declared for it."""
@@ -279,9 +307,7 @@ class ServiceNode:
         with self._stores(options) as node:
             yield node, applied
 
-    def _declaration(
-        self, inputs_: ServiceInputs
-    ) -> declarations.NodeDeclaration:
+    def _declaration(self, inputs_: ServiceInputs) -> NodeDeclaration:
         path = inputs_.declaration or str(self._state.declaration)
         if not inputs_.declaration and not self._state.declaration.exists():
             raise errors.InvalidArgument(
@@ -296,12 +322,13 @@ class ServiceNode:
             Stores(options, self._observer) as stores,
             tempfile.TemporaryDirectory(prefix="image-prepare-") as directory,
         ):
-            yield Node(
+            self._node = Node(
                 self._podman,
                 self._state,
-                _Registries(stores, options, Path(directory)),
+                ServiceRegistries(stores, options, Path(directory)),
                 self._observer,
             )
+            yield self._node
 
 
 class _Parameters(Mapping[str, Value]):
@@ -322,90 +349,6 @@ class _Parameters(Mapping[str, Value]):
         return len(self._merged.parameter_defaults)
 
 
-class _Registries:
-    """Registries, and how podman reaches them; `images.ImageRegistries`.
-
-    :param directory: for a file of credentials.
-    """
-
-    def __init__(
-        self, stores: Stores, options: RegistryOptions, directory: Path
-    ) -> None:
-        self._stores = stores
-        self._options = options
-        self._directory = directory
-
-    def look_up(self, reference: Reference) -> RemoteImage:
-        store = self._stores.source(reference)
-        described = _for_this_host(store, reference, reference.identifier)
-        manifest = verify.manifest(store, described[-1])
-        size = sum(layer.size for layer in manifest.layers)
-        return RemoteImage(described[0].digest, size)
-
-    def admit(self, reference: Reference, digest: str) -> None:
-        admission = self._stores.admission(reference)
-        if admission is not None:
-            store = self._stores.source(reference)
-            admission.admit(store, _for_this_host(store, reference, digest))
-
-    def pull_options(self, reference: Reference) -> PullOptions:
-        insecure = self._stores.insecure([reference.registry])
-        return PullOptions(
-            insecure=bool(insecure),
-            authfile=self._authfile(),
-            cert_dir=self._certificates(),
-        )
-
-    def _authfile(self) -> str:
-        """A file with the credentials that only the options have."""
-        if not self._options.credentials:
-            return self._options.authfile or ""
-        path = self._directory / "auth.json"
-        auths = {
-            registry: {
-                "auth": base64.b64encode(
-                    f"{one.username}:{one.password}".encode()
-                ).decode()
-            }
-            for registry, one in self._options.credentials.items()
-        }
-        if self._options.authfile:
-            content = json.loads(inputs.load(self._options.authfile))
-            auths = {**content.get("auths", {}), **auths}
-        # The directory is this user's alone.
-        path.write_text(json.dumps({"auths": auths}))
-        return str(path)
-
-    def _certificates(self) -> str:
-        if not self._options.cacert:
-            return ""
-        directory = self._directory / "certificates"
-        directory.mkdir(exist_ok=True)
-        content = inputs.load(self._options.cacert)
-        (directory / "ca.crt").write_bytes(content)
-        return str(directory)
-
-
-def _for_this_host(
-    store: ReadableStore, reference: Reference, identifier: str
-) -> list[Descriptor]:
-    """The descriptor of an image, and of an index its manifest for this host.
-
-    :raises NotFound: when the index has none.
-    """
-    descriptor = store.resolve(identifier)
-    manifest = verify.manifest(store, descriptor)
-    if not manifest.is_index:
-        return [descriptor]
-    here = Platform.parse(
-        f"linux/{_MACHINES.get(platform.machine(), platform.machine())}"
-    )
-    for child in manifest.manifests:
-        if child.platform and child.platform.matches(here):
-            return [descriptor, child]
-    raise errors.NotFound(f"{reference}: has no image for {here}")
-
-
 def _layers(inputs_: ServiceInputs) -> list[EnvironmentFile]:
     layers = []
     if inputs_.plan:
@@ -416,9 +359,26 @@ def _layers(inputs_: ServiceInputs) -> list[EnvironmentFile]:
     return [*layers, *map(environments.load, inputs_.environment_files)]
 
 
-def _state_directory(podman: Podman) -> Path:
+def _usable_podman() -> PodmanInformation:
+    """The podman of this host.
+
+    :raises LocalStorageError: when it is too old.
+    """
+    found = Podman().information()
+    if found.version < _OLDEST:
+        version, oldest = (
+            ".".join(map(str, v)) for v in (found.version, _OLDEST)
+        )
+        raise errors.LocalStorageError(
+            f"podman: version {version} is too old",
+            hint=f"install podman {oldest} or later",
+        )
+    return found
+
+
+def _state_directory(podman: PodmanInformation) -> Path:
     """The directory of the state; each of podman's storages has its own."""
-    storage = podman.storage()
+    storage = podman.storage
     if os.geteuid() == 0:
         directory, usual = _STATE, _STORAGE
     else:

@@ -86,7 +86,7 @@ class Stores:
         return self._registries.store(reference.registry, reference.repository)
 
     def admission(
-        self, reference: Reference, *, local: str = ""
+        self, reference: Reference, *, local: str | None = None
     ) -> Admits | None:
         """The check whether an image may be copied; None: it may.
 
@@ -223,10 +223,10 @@ class Stores:
 
         :raises InvalidFile: when a file of credentials cannot be used.
         """
-        found = self._registries.hosts.credentials.find(registry)
-        if found is None or found.is_identity:
+        credential = self._registries.hosts.credentials.find(registry)
+        if credential is None or credential.is_identity:
             return None
-        return found.username, found.password
+        return credential.username, credential.password
 
     @property
     def certificates(self) -> str:

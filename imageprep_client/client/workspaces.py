@@ -86,9 +86,9 @@ class LocalWorkspace:
         return ContainersStore(self._containers, name, going_to)
 
     def keep(self, name: str) -> None:
-        there = self._host.image(name)
+        present = self._host.image(name)
         own = self._storage.buildah.image(name)
-        if there and own and there.id != own.id:
+        if present and own and present.id != own.id:
             self._observer.warning(
                 f"{name}: is not kept: local storage has another image of"
                 " this name"

@@ -17,7 +17,7 @@ from imageprep_client.transfer.engine import CopyResult
 
 
 class Additional:
-    """The copies to further destinations, and what became of them.
+    """The copies to further destinations, and their results.
 
     :param places: as the user names them.
     :ivar rows: one for each image and destination.
@@ -43,9 +43,9 @@ class Additional:
         return bool(self._locations)
 
     def check(self, items: Sequence[WorkItem]) -> None:
-        """See that each image goes to each place once.
+        """Check that each image is copied to each place once.
 
-        :raises InvalidArgument: when it goes there anyway.
+        :raises InvalidArgument: when an entry copies it there already.
         """
         taken = {item.target for item in items}
         for item in items:

@@ -25,7 +25,7 @@ from imageprep_client.transfer.known import KnownContent
 
 
 class CarriedArchive(Protocol):
-    """A file that takes images; it appears when all are in it."""
+    """A file with images; it appears when it is complete."""
 
     def store(self, repository: str) -> base.Store:
         """The repository in it."""
@@ -42,7 +42,7 @@ class CarriedArchive(Protocol):
         ...
 
     def finish(self) -> int:
-        """Let the file appear, with all that was stored.
+        """Make the file visible, with all that was stored.
 
         :returns: its size.
         """
@@ -51,13 +51,13 @@ class CarriedArchive(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Carrying:
-    """Where the images of a run are carried.
+    """The archive that the images of a run are carried in.
 
-    :ivar since: the report of a run at the other site; empty: there is none.
+    :ivar since: reports of runs at the other site.
     """
 
     archive: CarriedArchive
-    since: str = ""
+    since: Sequence[str] = ()
 
 
 class Carriage:
@@ -90,9 +90,9 @@ class Carriage:
         :raises InvalidFile: when two images would have the same name, or the
             report cannot be used.
         """
-        if self._carrying.since:
-            self._leave_out(self._carrying.since)
-        copies: dict[tuple[str, str], Copy] = {}
+        for report in self._carrying.since:
+            self._leave_out(report)
+        copies: dict[tuple[str, str | None], Copy] = {}
         # The copy of an image for all platforms serves for one, too.
         for item in sorted(items, key=lambda item: not item.multi_arch):
             copy = self._copy(item)
@@ -110,8 +110,29 @@ class Carriage:
         for name in dict.fromkeys(str(item.source) for item in items):
             if by_name[name].outcome is ImageOutcome.COPIED:
                 self._sign(by_name[name])
-        rows = [copying.row(i, by_name[str(i.source)]) for i in items]
+        rows = [self._row(i, by_name[str(i.source)]) for i in items]
         return rows, [result.error for result in results if result.error]
+
+    def _row(self, item: WorkItem, result: CopyResult) -> Row:
+        """The row of the run at the other site.
+
+        An index is carried for the sake of its digest, or for another item;
+        the other site has the image in it that this item is about.
+        """
+        row = copying.row(item, result)
+        platforms = self._copier.platforms(item)
+        if result.descriptor and result.copy.platforms != platforms:
+            # The other site reports an image that the index lacks.
+            with contextlib.suppress(errors.NotFound):
+                found = graph.walk(
+                    result.copy.source,
+                    result.descriptor,
+                    platforms,
+                    known=self._known,
+                )
+                digest = found.root.descriptor.digest
+                row = dataclasses.replace(row, digest=digest)
+        return row
 
     def _copy(self, item: WorkItem) -> Copy:
         platforms = self._copier.platforms(item)

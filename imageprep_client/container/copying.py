@@ -19,12 +19,12 @@ from imageprep_client.transfer.known import KeepsChecks, KnownContent
 
 
 class Copying:
-    """Makes copies, as the request says, and has the engine do them.
+    """Makes copies according to the request, and runs them.
 
     :ivar concurrency: pieces of work at once.
     :ivar additional: the copies to further destinations.
-    :param descriptors: what sources were found to be; that is copied,
-        whatever their tags name by then.
+    :param descriptors: the discovered manifests of sources; they are copied
+        even if their tags name others by then.
     :param content: the manifests and configs that discovery read; they are
         not fetched again.
     :param tags: those that discovery looked for at destinations.
@@ -54,26 +54,22 @@ class Copying:
     def copy(
         self, item: WorkItem, descriptor: Descriptor | None = None
     ) -> Copy:
-        """From where it is pulled to where it is pushed.
+        """The copy from the source to the push destination.
 
         :param descriptor: of the source, where it is known.
         """
         return dataclasses.replace(
             self.read(
                 item,
-                self._stores.destination(
-                    item.push_destination, item.repository
-                ),
+                self._stores.destination(*item.stored_in),
             ),
             descriptor=descriptor or self.known(item.read_from),
-            current=self._tags.known(
-                item.push_destination, item.repository, item.tag
-            ),
+            current=self._tags.known(*item.stored_in, item.tag),
             timeout=self._request.image_timeout,
         )
 
     def read(self, item: WorkItem, destination: base.Store) -> Copy:
-        """The copy from where it is pulled to another place."""
+        """The copy from the source to another store."""
         return Copy(
             name=str(item.source),
             source=self._stores.source(item.read_from),
@@ -88,7 +84,7 @@ class Copying:
         )
 
     def platforms(self, item: WorkItem) -> graph.Platforms:
-        """The images that are taken of an index."""
+        """The platforms that are copied of an index."""
         if self._request.platforms:
             return graph.SomePlatforms(tuple(self._request.platforms))
         if item.multi_arch:
@@ -101,9 +97,7 @@ class Copying:
 
     def in_place(self, item: WorkItem) -> Copy:
         """A copy of an image from its destination, to further ones."""
-        store = self._stores.destination(
-            item.push_destination, item.repository
-        )
+        store = self._stores.destination(*item.stored_in)
         return Copy(
             name=item.target,
             source=store,
@@ -137,7 +131,7 @@ class Copying:
         return results[: len(copies)]
 
     def run(self, copies: Sequence[Copy]) -> Sequence[engine.CopyResult]:
-        """Have them done, or estimated in a dry run."""
+        """Run the copies, or estimate them in a dry run."""
         return self._do(engine.copy_all, copies)
 
     def _do(

@@ -19,7 +19,7 @@ def environment(
     local_push_destination: bool = False,
     registry_login: bool = False,
     header: Sequence[str] = (),
-    output_env_file: str = "",
+    output_env_file: str | None = None,
 ) -> str:
     """An environment file with the release's ``ContainerImagePrepare``.
 
@@ -28,7 +28,7 @@ def environment(
     :param registry_login: whether the nodes log in to the registries.
     :param header: comment lines above it.
     :param output_env_file: where it is written, too; an old file is kept as
-        a backup. Empty: nowhere.
+        a backup. None: nowhere.
     :returns: its text.
     :raises InvalidArgument: for a release that is unknown or has no default.
     :raises InvalidFile, NoSpace: when the file cannot be written.

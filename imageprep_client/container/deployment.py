@@ -122,7 +122,7 @@ def images_of_roles(
         *inputs.selections,
         *(s for own in selections.values() for s in own),
     ]
-    found = queries.discover(
+    discovery = queries.discover(
         [
             q
             for q in worklist.to_discover(every)
@@ -136,7 +136,7 @@ def images_of_roles(
     def images(own: Sequence[Selection]) -> tuple[Reference, ...]:
         work = worklist.build(
             own,
-            pins=found.pins,
+            pins=discovery.pins,
             parameters=inputs.parameters,
             undercloud_registry=undercloud_registry,
             now=datetime.datetime.now(),

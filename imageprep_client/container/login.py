@@ -1,4 +1,4 @@
-"""A user and a password for one registry, as the command line has them."""
+"""The user and password of a registry on the command line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAX_SIZE = 64 * 1024
 def parse(
     username: str, password: str, password_file: str, prefix: str = ""
 ) -> Credential | None:
-    """From the values of three options; None when none was given.
+    """The credential of three options; None when none was given.
 
     :param password_file: read once, one line; its line end is no part of
         the password.

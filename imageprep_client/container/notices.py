@@ -1,4 +1,4 @@
-"""Input that is valid by itself and wrong together, or probably not meant."""
+"""Input that is valid in itself but inconsistent, or probably a mistake."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _LOOPBACK = re.compile(r"127\.|\[(::1|0(:0){6}:1)\]")
 
 
 def check_variables(parameters: PrepareParameters, catalog: Catalog) -> None:
-    """See that ``set`` has no variables that make no difference.
+    """Check that ``set`` has no unknown variables.
 
-    :raises InvalidFile: at the first that neither the release nor the user's
-        own table knows.
+    :raises InvalidFile: for the first variable that neither the release nor
+        the table of the user knows.
     """
     for entry in parameters.entries or ():
         for name in entry.values:
@@ -38,10 +38,9 @@ def notices(
     *,
     release_named: bool,
 ) -> Iterator[str]:
-    """Warnings, one for each entry or parameter that they are about.
+    """Warnings, at most one for each entry or parameter.
 
-    :param release_named: whether the user, or a file, says which release it
-        is.
+    :param release_named: whether the user or a file names the release.
     """
     if parameters.entries is None:
         yield (
@@ -73,11 +72,11 @@ def notices(
 
 
 def unreachable(work: Worklist) -> Iterator[str]:
-    """Warnings of destinations that parameters name and nodes cannot reach."""
+    """Warnings about destinations that nodes cannot reach."""
     counts: dict[str, int] = {}
     for item in work.images:
         place = item.push_destination
-        if item.parameters and _is_local(place):
+        if place and item.parameters and _is_local(place):
             counts[place] = counts.get(place, 0) + len(item.parameters)
     for place, count in counts.items():
         parameters = f"{count} parameters" if count > 1 else "1 parameter"

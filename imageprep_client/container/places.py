@@ -1,4 +1,4 @@
-"""Where the images of an entry come from, and where they go."""
+"""Sources and destinations of the images of an entry."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def below(path: str) -> str:
 
 
 def stored(image: str) -> str:
-    """The repository of an image below a place that has those of a run.
+    """The repository of an image in a location with the images of a run.
 
     :raises InvalidReference: when it is no image.
     """
@@ -40,10 +40,10 @@ def stored(image: str) -> str:
 
 
 def source(image: str, entry: PrepareEntry) -> Reference:
-    """The image that an entry means.
+    """The source of an image of an entry.
 
-    ``pull_source`` takes the place of the registry in the name, or goes in
-    front of a name that has none.
+    ``pull_source`` replaces the registry in the name, or precedes a name that
+    has none.
 
     :raises InvalidFile: when that makes no image.
     """
@@ -67,10 +67,10 @@ def source(image: str, entry: PrepareEntry) -> Reference:
 def read_from(
     image: str, entry: PrepareEntry, place: Location | None
 ) -> Reference:
-    """Where the image that an entry means is read.
+    """The image to read for an image of an entry.
 
-    :param place: has the images as a run stores them; None: the registries
-        that names and entries say.
+    :param place: a location with the images as a run stores them; None: the
+        registries of names and entries.
     :raises InvalidFile: when that makes no image.
     """
     if place is None:

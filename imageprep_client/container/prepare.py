@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from imageprep_client import errors
@@ -34,6 +34,7 @@ from imageprep_client.observer import ImageOutcome, Observer
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.base import Plan
+from imageprep_client.retry import ONE_ATTEMPT, PATIENT
 from imageprep_client.transfer import engine, nearest
 from imageprep_client.transfer.known import KeepsChecks, KnownContent
 
@@ -62,9 +63,9 @@ def prepare(
 
     :param undercloud_registry: the ``host:port`` for
         ``push_destination: true`` where no parameter names it.
-    :param known: content that need not be fetched.
+    :param known: content that is not fetched again.
     :param checks: see `transfer.engine.copy_all`.
-    :param carrying: where images go instead of to their destinations.
+    :param carrying: the archive that replaces all destinations, or None.
     :param header: comment lines for the files that are written.
     :raises InputError: nothing was done.
     :raises StoreError: nothing could be done.
@@ -117,7 +118,9 @@ def prepare(
     if stops:
         error = queries.together(work.undiscovered)
     elif not result.failures:
-        values = {**inputs.catalog.default_parameters(), **result.parameters}
+        # A plan has all parameters of the table.
+        defaults = inputs.catalog.default_parameters() if plan else {}
+        values = {**defaults, **result.parameters}
         error = outputs.write(
             request, plan, result, values, vars_text, header, observer
         )
@@ -127,7 +130,7 @@ def prepare(
 
 
 class _Run:
-    """The part of a preparation that uses the network."""
+    """The part of a preparation that needs the network."""
 
     def __init__(
         self,
@@ -145,16 +148,16 @@ class _Run:
         self._open_stores = open_stores
         self._observer = observer
         self._concurrency = request.concurrency or engine.CONCURRENCY
-        self._patient = open_stores(
-            inputs.parameters, patient=not request.dry_run
+        self._stores = open_stores(
+            inputs.parameters, ONE_ATTEMPT if request.dry_run else PATIENT
         )
-        self._opened = [self._patient]
+        self._opened = [self._stores]
         self._descriptors: dict[Reference, Descriptor] = {}
         self._content = known
-        self._tags = queries.DestinationTags(self._patient.destination)
+        self._tags = queries.DestinationTags(self._stores.destination)
         self._copying = Copying(
             request,
-            self._patient,
+            self._stores,
             observer,
             self._descriptors,
             known,
@@ -162,16 +165,16 @@ class _Run:
             checks,
         )
         self._modifying = Modifying(
-            request, workspaces, self._patient, self._copying, observer
+            request, workspaces, self._stores, self._copying, observer
         )
         self._carriage = carrying and Carriage(
-            carrying, self._copying, self._patient, known, observer
+            carrying, self._copying, self._stores, known, observer
         )
 
     def discover(
         self, undercloud_registry: Callable[[], str]
     ) -> Mapping[worklist.Key, worklist.Pin]:
-        """The tags and labels of the images whose entries ask for them."""
+        """Discover tags and labels of the images whose entries need them."""
         destinations = queries.destinations(
             self._inputs.selections,
             self._inputs.parameters,
@@ -186,11 +189,11 @@ class _Run:
                     return self._tags.repository(*names)
             return None
 
-        found = queries.discover(
+        discovery = queries.discover(
             worklist.to_discover(
                 self._inputs.selections, self._request.images_from
             ),
-            self._patient.source,
+            self._stores.source,
             observer=self._observer,
             concurrency=self._concurrency,
             known=self._content,
@@ -198,16 +201,16 @@ class _Run:
             destination=destination,
             timeout=self._request.image_timeout,
         )
-        self._descriptors.update(found.descriptors)
-        return found.pins
+        self._descriptors.update(discovery.descriptors)
+        return discovery.pins
 
     def leave(self, work: worklist.Worklist) -> PrepareResult:
-        """Do nothing, as some images could not be discovered."""
+        """The result without any copy, as some tags were not discovered."""
         rows = [
             Row(
                 image=item.image,
                 source=str(item.source),
-                destination=item.target if item.push_destination else "",
+                destination=item.target if item.push_destination else None,
                 outcome=ImageOutcome.LEFT,
             )
             for item in work.images
@@ -215,7 +218,7 @@ class _Run:
         return self._result(work, rows, [])
 
     def carry_out(self, work: worklist.Worklist) -> PrepareResult:
-        """Copy what is to be copied, look at what is only named."""
+        """Copy images, and check those that are only named."""
         items = work.images
         changes.check(items)
         if self._carriage:
@@ -244,9 +247,9 @@ class _Run:
         rows: Sequence[Row],
         failures: Sequence[errors.ImagePrepError],
     ) -> PrepareResult:
-        """Rows and parameters of all images, the undiscovered ones, too."""
-        failures = [*(each.error for each in work.undiscovered), *failures]
-        unmade = [each for each in rows if each.outcome in _UNMADE]
+        """Rows and parameters of all images, undiscovered ones included."""
+        failures = [*(image.error for image in work.undiscovered), *failures]
+        unmade = [row for row in rows if row.outcome in _UNMADE]
         if unmade and not failures:
             raise AssertionError(f"{unmade[0].image}: nobody says why not")
         names, named_rows = naming.stored(work, rows, self._observer)
@@ -258,23 +261,23 @@ class _Run:
             values[parameters.INSECURE_REGISTRIES] = insecure
         named_rows += [
             Row(
-                image=each.image,
-                source=str(each.source),
+                image=image.image,
+                source=str(image.source),
                 outcome=ImageOutcome.FAILED,
-                error=str(each.error),
+                error=str(image.error),
             )
-            for each in work.undiscovered
+            for image in work.undiscovered
         ]
         additional = self._copying.additional
         named_rows += additional.rows
-        named_rows.sort(key=lambda each: (each.image, each.destination))
+        named_rows.sort(key=lambda row: (row.image, row.destination or ""))
         return PrepareResult(named_rows, values, failures, additional.failures)
 
     def _available(self, items: Sequence[worklist.WorkItem]) -> Availability:
-        """Ask for images that need not be copied from this host."""
-        stores = self._patient
+        """Query images that this host does not copy."""
+        stores = self._stores
         if items and not self._request.dry_run:
-            stores = self._open_stores(self._inputs.parameters, patient=False)
+            stores = self._open_stores(self._inputs.parameters, ONE_ATTEMPT)
             self._opened.append(stores)
 
         def resolve(reference: Reference) -> Descriptor:
@@ -292,15 +295,15 @@ class _Run:
         items: Sequence[worklist.WorkItem],
         availability: Availability,
     ) -> tuple[list[Row], list[errors.ImagePrepError]]:
-        """Rows of what a run would copy, as far as registries answer."""
+        """The rows of a dry run, as far as registries answer."""
         unknown = [i for i in items if not availability.found(i.read_from)]
         known = [i for i in items if availability.found(i.read_from)]
         rows, failures = look(
             unknown, availability, pinned=self._request.pin_digests
         )
         rows = [
-            dataclasses.replace(each, destination=item.target)
-            for each, item in zip(rows, unknown, strict=True)
+            dataclasses.replace(row, destination=item.target)
+            for row, item in zip(rows, unknown, strict=True)
         ]
         copies = [
             self._copying.copy(item, availability.found(item.read_from))
@@ -312,7 +315,7 @@ class _Run:
             told = row(item, result)
             if item.modification:
                 # The source is known; the digest of the result is not.
-                told = dataclasses.replace(told, digest="")
+                told = dataclasses.replace(told, digest=None)
             if error is not None:
                 if isinstance(error.__cause__, errors.NotFound):
                     failures.append(error)
@@ -323,40 +326,39 @@ class _Run:
                     )
             rows.append(told)
         planned = {
-            each.destination
-            for each in rows
-            if each.outcome is ImageOutcome.PLANNED
+            row.destination
+            for row in rows
+            if row.outcome is ImageOutcome.PLANNED
         }
         modified = [i for i in items if i.modification]
         settled = self._modifying.settled(
             [i for i in modified if i.target in planned]
         )
-        there = {each.destination: each for each in settled.rows}
-        self._modifying.check(self._to_make(modified, unknown, there))
-        rows = [there.get(each.destination, each) for each in rows]
+        present = {row.destination: row for row in settled.rows}
+        self._modifying.check(self._to_make(modified, unknown, settled.rows))
+        rows = [present.get(row.destination, row) for row in rows]
         return rows, [*failures, *settled.failures]
 
     def _to_make(
         self,
         modified: Sequence[worklist.WorkItem],
         unknown: Sequence[worklist.WorkItem],
-        settled: Mapping[str, Row],
+        settled: Iterable[Row],
     ) -> list[worklist.WorkItem]:
-        """The images of a dry run that are not known to be made already.
+        """The modified images of a dry run that have yet to be made.
 
-        :param unknown: those whose source does not answer: a run would look
-            at their destination first.
-        :param settled: rows by their destination.
+        :param unknown: those whose source does not answer; a run would check
+            their destination first.
         """
         asked = self._modifying.settled([i for i in unknown if i.modification])
-        rows = [*settled.values(), *asked.rows]
-        made = {each.destination for each in rows if each.digest}
+        rows = [*settled, *asked.rows]
+        made = {row.destination for row in rows if row.digest}
         return [item for item in modified if item.target not in made]
 
     def _copy(
         self, items: Sequence[worklist.WorkItem]
     ) -> tuple[list[Row], list[errors.ImagePrepError]]:
-        """Modify and copy, and tell what became of each image."""
+        """Modify and copy images; their rows and errors."""
         modified = [i for i in items if i.modification]
         with self._modifying.changed(modified) as made:
             # The first of several that need a blob is asked for it: what was
@@ -377,14 +379,14 @@ class _Run:
                 copies += map(self._copying.in_place, settled)
             results: Sequence[engine.CopyResult] = ()
             if copies:
-                with self._patient.locked(self._observer.waiting):
+                with self._stores.locked(self._observer.waiting):
                     results = self._copying.run_items(wanted, copies)
         rows = [row(i, r) for i, r in zip(wanted, results, strict=True)]
         failures = [r.error for r in results if r.error]
         return [*made.rows, *rows], [*made.failures, *failures]
 
     def _insecure(self, values: Mapping[str, str]) -> list[str]:
-        """Registries that nodes have to be told to trust, sorted."""
+        """The registries that nodes must treat as insecure, sorted."""
         hosts = {value.partition("/")[0] for value in values.values()}
         insecure = (stores.insecure(hosts) for stores in self._opened)
         return sorted(frozenset().union(*insecure))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 from collections.abc import Callable, Sequence
@@ -33,9 +34,9 @@ class PushRequest:
         storage ``[containers-storage:]name``, completed as buildah does, or
         an ID.
     :ivar local: the image is in local storage.
-    :ivar cleanup: take the name of a local image away when it is copied.
-    :ivar registry_url: where to; None: the undercloud's registry.
-    :ivar append_tag: is added to the tag at the destination.
+    :ivar cleanup: remove the name of a local image after the copy.
+    :ivar registry_url: the destination; None: the registry of the undercloud.
+    :ivar append_tag: the suffix of the tag at the destination.
     :ivar multi_arch: copy an index as it is, not one image of it.
     :ivar referrers: what happens to signatures and other artefacts.
     :ivar nondistributable: whether non-distributable layers with URLs are
@@ -56,14 +57,14 @@ class PushRequest:
     credential: Credential | None = None
 
     @property
-    def local_name(self) -> str:
-        """The image in local storage as it was named; empty for others.
+    def local_name(self) -> str | None:
+        """The image in local storage as it was named; None for others.
 
         :raises InvalidArgument: when it cannot be there.
         :raises InvalidReference: when a part breaks the grammar.
         """
         if not self.local and not self.image.startswith(_LOCAL):
-            return ""
+            return None
         name = self.image.removeprefix(_LOCAL)
         if not name or name.startswith(("[", "-")):
             raise errors.InvalidArgument(
@@ -94,12 +95,12 @@ def source_of(image: str) -> Reference:
 
 
 def local_source(given: str, identity: str, names: Sequence[str]) -> Reference:
-    """The one name of a local image that the user means.
+    """The name of a local image that the user refers to.
 
     :param given: a whole name, the end of one, an ID or with a digest.
     :param identity: the ID of the image that buildah found by it.
-    :param names: those that this image has.
-    :raises InvalidArgument: when it has none, or several that may be meant.
+    :param names: the names of this image.
+    :raises InvalidArgument: when it has none, or the name is ambiguous.
     """
     whole = _with_tag(given)
     tagged = sorted(name for name in names if "@" not in name)
@@ -129,7 +130,7 @@ def local_source(given: str, identity: str, names: Sequence[str]) -> Reference:
 def no_such_image(given: str, names: Sequence[str]) -> errors.NotFound:
     """The error for a name that no local image has.
 
-    :param names: those that there are.
+    :param names: the names of all local images.
     """
     whole = _with_tag(given)
     alike = [n for n in names if _last(n) == _last(whole)]
@@ -144,7 +145,7 @@ def no_such_image(given: str, names: Sequence[str]) -> errors.NotFound:
 
 
 def clean_up(reference: Reference, remove: Callable[[str], None]) -> None:
-    """Take the local name of what was copied away.
+    """Remove the local name of a copied image.
 
     :raises PartialFailure: when that fails; the copy is in place.
     """
@@ -181,9 +182,9 @@ def push(
     observer: Observer,
     concurrency: int,
 ) -> Row:
-    """Copy the image; a dry run finds out what would move.
+    """Copy the image; a dry run estimates the transfer.
 
-    :param reference: what `request` means.
+    :param reference: the image of `request`.
     :param source: its store, for a copy to this destination.
     :param admission: decides whether it may be copied; None: it may.
     :raises CopyError: `origin` says which side failed.
@@ -208,20 +209,17 @@ def push(
         timeout=request.image_timeout,
     )
 
-    def run() -> engine.CopyResult:
+    with (
+        contextlib.nullcontext()
+        if request.dry_run
+        else locked(observer.waiting)
+    ):
         (result,) = engine.copy_all(
             [copy],
             observer=observer,
             concurrency=concurrency,
             dry_run=request.dry_run,
         )
-        return result
-
-    if request.dry_run:
-        result = run()
-    else:
-        with locked(observer.waiting):
-            result = run()
     if result.error is not None:
         raise result.error
     return Row.of(

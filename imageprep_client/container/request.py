@@ -14,6 +14,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores import base
 from imageprep_client.transfer.admission import Admits
 from imageprep_client.transfer.attached import ReferrersPolicy
@@ -26,40 +27,42 @@ _IN_PLACE = (ImageOutcome.COPIED, ImageOutcome.PRESENT)
 class PrepareRequest:
     """One preparation, as the command line or a program asks for it.
 
-    :ivar environment_files: heat environments, later ones win.
-    :ivar images_from: the place that all images are read from, stored as a
-        run stores them; None: the registries in their names.
-    :ivar carry: the file that all images are carried in; empty: they are
+    :ivar environment_files: heat environments; later ones override earlier
+        ones.
+    :ivar images_from: the location that all images are read from, with the
+        layout that a run gives it; None: the registries in their names.
+    :ivar carry: the file that all images are carried in; None: they are
         copied to their destinations.
-    :ivar part_size: bytes of the parts that the file is cut into; 0: it is
-        not cut.
-    :ivar since: a file that was carried before, or the report of a run at the
-        other site; its layers are left out.
-    :ivar environment_directories: their ``*.yaml`` come before the files.
-    :ivar roles_files: empty: no filtering by service, unless a plan has
-        roles.
-    :ivar template_file: a table of the user's own instead of the release's.
-    :ivar output_env_file: where the parameters go; None: nowhere.
-    :ivar output_images_file: where the list of images goes, by which other
-        programs fill a mirror.
-    :ivar ceph_vars_file: where the credentials for the registry of
-        ``ceph_namespace`` go; None: nowhere.
+    :ivar part_size: bytes of the parts that the file is split into; 0: it is
+        not split.
+    :ivar since: files that were carried before, and reports of runs at the
+        other site; their layers are left out.
+    :ivar environment_directories: directories whose ``*.yaml`` files are
+        read before `environment_files`.
+    :ivar roles_files: files with roles; empty: services are not filtered,
+        unless a plan has roles.
+    :ivar template_file: an image table of the user's own, or None.
+    :ivar output_env_file: the file for the parameters, or None.
+    :ivar output_images_file: the file for the list of images, from which
+        other programs fill a mirror, or None.
+    :ivar ceph_vars_file: the file for the credentials of the registry in
+        ``ceph_namespace``, or None.
     :ivar also_to: further destinations of all images that are copied.
     :ivar pin_digests: whether parameters name digests instead of tags.
-    :ivar platforms: of an index copy only the images for these, and the
-        index as it is; empty: what the entries say.
+    :ivar platforms: the platforms whose images are copied with an index,
+        which stays as it is; empty: as the entries say.
     :ivar referrers: how signatures and other artefacts are copied.
     :ivar nondistributable: whether non-distributable layers with URLs are
         copied as well.
-    :ivar image_timeout: seconds in which work on one image may be under way;
-        None: any time.
-    :ivar recheck: look at all content of images that registries have,
-        however lately it was seen.
-    :ivar keep_going: whether the others are copied when an image fails, be it
-        that its tag cannot be discovered.
-    :ivar concurrency: pieces of work at once, at most.
-    :ivar modify_concurrency: images that are modified at once, at most; 0:
-        two for each processor.
+    :ivar image_timeout: the maximum seconds of work on one image; None: no
+        limit.
+    :ivar recheck: check all content of images that registries have, even if
+        it was checked recently.
+    :ivar keep_going: continue with the other images when one fails, or its
+        tag cannot be discovered.
+    :ivar concurrency: the maximum number of concurrent pieces of work.
+    :ivar modify_concurrency: the maximum number of images modified at once;
+        0: two for each processor.
     :ivar cleanup: which of the local images that modifying makes are removed
         afterwards: ``full``: all, ``partial``: those that were modified stay,
         ``none``: their sources, too.
@@ -67,9 +70,9 @@ class PrepareRequest:
 
     environment_files: Sequence[str] = ()
     images_from: Location | None = None
-    carry: str = ""
+    carry: str | None = None
     part_size: int = 0
-    since: str = ""
+    since: Sequence[str] = ()
     environment_directories: Sequence[str] = ()
     roles_files: Sequence[str] = ()
     release: str | None = None
@@ -95,44 +98,45 @@ class PrepareRequest:
 class Row:
     """The outcome of one image.
 
-    :ivar image: its name as rendered from the table, with the tag found.
-    :ivar source: where it is pulled from.
-    :ivar destination: where it was copied to; empty when it was not.
-    :ivar digest: of what the parameters name; empty when unknown.
+    :ivar image: its name as rendered from the table, with the discovered
+        tag.
+    :ivar source: the image that it is pulled from.
+    :ivar destination: the image that it was copied to, or None.
+    :ivar digest: of what the parameters name; None when unknown.
     :ivar outcome: the last state of the image.
     :ivar copied, mounted, kept: bytes, as in `transfer.engine.CopyResult`.
-    :ivar error: why it failed, or empty.
-    :ivar accepted: which key the signature policy accepted it by, or empty.
+    :ivar error: the reason of a failure, or None.
+    :ivar accepted: the requirement of the signature policy that accepted it,
+        or None without a policy.
     """
 
     image: str
     source: str
-    destination: str = ""
-    digest: str = ""
+    destination: str | None = None
+    digest: str | None = None
     outcome: ImageOutcome
     copied: int = 0
     mounted: int = 0
     kept: int = 0
     seconds: float = 0.0
-    error: str = ""
-    accepted: str = ""
+    error: str | None = None
+    accepted: str | None = None
 
     @classmethod
     def of(
         cls, result: CopyResult, *, image: str, source: str, destination: str
     ) -> Self:
-        """The row of one copy."""
         return cls(
             image=image,
             source=source,
             destination=destination,
-            digest=result.descriptor.digest if result.descriptor else "",
+            digest=result.descriptor.digest if result.descriptor else None,
             outcome=result.outcome,
             copied=result.copied,
             mounted=result.mounted,
             kept=result.kept,
             seconds=round(result.seconds, 3),
-            error=str(result.error or ""),
+            error=str(result.error) if result.error else None,
             accepted=result.accepted,
         )
 
@@ -190,7 +194,7 @@ class PrepareResult:
 
 
 class ImageStores(Protocol):
-    """Opens stores; the composition root knows how."""
+    """Opens stores; the composition root implements it."""
 
     def source(self, reference: Reference) -> base.ReadableStore:
         """The repository that an image is read from."""
@@ -203,7 +207,7 @@ class ImageStores(Protocol):
     def signatures(
         self, reference: Reference, manifest: Descriptor
     ) -> Sequence[bytes]:
-        """Those that a manifest of an image has beside its registry.
+        """The signatures of a manifest that are kept beside its registry.
 
         :raises StoreError: when one cannot be read.
         """
@@ -226,8 +230,8 @@ class ImageStores(Protocol):
         ...
 
     def insecure(self, registries: Iterable[str]) -> frozenset[str]:
-        """Those that speak plain HTTP, or whose certificate was not verified
-        in this run, or that the user has listed as such.
+        """The registries that use plain HTTP, whose certificate was not
+        verified in this run, or that the user has listed as insecure.
 
         :param registries: as parameters name them.
         """
@@ -236,22 +240,22 @@ class ImageStores(Protocol):
     def locked(
         self, waiting: Callable[[str], None]
     ) -> contextlib.AbstractContextManager[None]:
-        """Keep other runs from writing to the same trees meanwhile.
+        """Exclude other runs that write to the same trees.
 
-        :param waiting: told when another run has to be waited for.
+        :param waiting: called when another run has a tree locked.
         """
         ...
 
 
 class OpenStores(Protocol):
-    """Makes the stores of one run."""
+    """Opens the stores of one run."""
 
     def __call__(
-        self, parameters: PrepareParameters, *, patient: bool
+        self, parameters: PrepareParameters, policy: RetryPolicy
     ) -> ImageStores:
         """Stores with the credentials and mirrors of `parameters`.
 
-        :param patient: whether to retry, and to wait for slow registries;
-            otherwise a registry has a few seconds to answer.
+        :param policy: of requests; with `ONE_ATTEMPT` a registry has a few
+            seconds to answer.
         """
         ...

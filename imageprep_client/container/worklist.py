@@ -30,13 +30,13 @@ class Selection:
     """The images that one entry of ``ContainerImagePrepare`` asks for.
 
     :ivar images: with names that are valid references.
-    :ivar label: what to discover their tags from, or empty.
+    :ivar label: what to discover their tags from, or None.
     :ivar default_tag: whether ``set`` has no tag of the user's own.
     """
 
     entry: PrepareEntry
     images: tuple[TableImage, ...]
-    label: str
+    label: str | None
     default_tag: bool
 
     @property
@@ -47,10 +47,10 @@ class Selection:
         return bool(self.label or labels_wanted)
 
     def keeps_tag(self, image: str) -> bool:
-        """Whether an image without the label may keep the tag that it has.
+        """Whether an image without the label may keep its tag.
 
-        It may not where the user gave this tag for the label to be read at.
-        Images of another origin have a tag of their own, such as
+        It may not if the user gave this tag as the one whose label is read.
+        Images of another origin have tags of their own, such as
         ``ceph_tag``.
         """
         own = str(self.entry.values.get("tag", ""))
@@ -59,24 +59,24 @@ class Selection:
 
 #: An image as rendered, and the label that its tag is discovered from: two
 #: entries may want different labels of one image.
-Key = tuple[str, str]
+Key = tuple[str, str | None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Query:
-    """One image to find something out about.
+    """One image whose tag or labels are to be discovered.
 
     :ivar reference: the image by its name.
-    :ivar read_from: where it is read.
-    :ivar label: as in `Selection`; empty where only labels are wanted.
-    :ivar default_tag: whether the tag it has will do.
+    :ivar read_from: the image to read.
+    :ivar label: as in `Selection`; None where only labels are wanted.
+    :ivar default_tag: whether it may keep its tag.
     :ivar labels: the names of labels that decide about a modification.
     """
 
     key: Key
     reference: Reference
     read_from: Reference
-    label: str
+    label: str | None
     default_tag: bool
     labels: frozenset[str] = frozenset()
 
@@ -85,12 +85,12 @@ class Query:
 class Pin:
     """The result of discovery for one image, by its tag.
 
-    :ivar tag: the tag to use; empty: the one it has.
+    :ivar tag: the tag to use; None: the one that it has.
     :ivar labels: those of the labels asked for that it has.
-    :ivar error: why nothing was found out, or None.
+    :ivar error: the reason of a failed discovery, or None.
     """
 
-    tag: str
+    tag: str | None = None
     labels: frozenset[str] = frozenset()
     error: errors.ImagePrepError | None = None
 
@@ -99,7 +99,7 @@ class Pin:
 class Modification:
     """A change to make to an image before it is stored.
 
-    :ivar append_tag: what the modified image's tag has at its end; may be
+    :ivar append_tag: the suffix of the tag of the modified image; may be
         empty.
     """
 
@@ -110,15 +110,15 @@ class Modification:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WorkItem:
-    """One container image and what is to be done with it.
+    """One container image and the work on it.
 
     :ivar image: its name as rendered, with the discovered tag.
-    :ivar source: where it is pulled from, by its name.
-    :ivar read_from: where it is read: `source`, or the place that has all
-        images of the run.
+    :ivar source: the image that it is pulled from, by its name.
+    :ivar read_from: the image that is read: `source`, or its copy in the
+        location that has all images of the run.
     :ivar push_destination: the registry it is copied to, or the transport
-        and its place, without a path below it; empty: it is not copied.
-    :ivar target: what the parameters name.
+        and its place, without a path below it; None: it is not copied.
+    :ivar target: the image that the parameters name.
     :ivar repository: the whole path at the destination.
     :ivar tag: the tag there, with the modification's.
     :ivar parameters: the heat parameters that end up naming `target`
@@ -129,7 +129,7 @@ class WorkItem:
     image: str
     source: Reference
     read_from: Reference
-    push_destination: str
+    push_destination: str | None
     target: str
     repository: str
     tag: str
@@ -138,13 +138,20 @@ class WorkItem:
     modification: Modification | None
     entry: PrepareEntry
 
+    @property
+    def stored_in(self) -> tuple[str, str]:
+        """The push destination and the repository of an image to copy."""
+        if self.push_destination is None:
+            raise ValueError(f"{self.image}: is not copied")
+        return self.push_destination, self.repository
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Undiscovered:
     """An image whose tag or labels could not be discovered.
 
     :ivar image: its name as rendered.
-    :ivar source: where it was looked for.
+    :ivar source: the image that was queried.
     """
 
     image: str
@@ -154,11 +161,11 @@ class Undiscovered:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Worklist:
-    """Everything a preparation does.
+    """The work of a preparation.
 
     :ivar images: each target once.
-    :ivar parameters: heat parameter to image.
-    :ivar undiscovered: the images that are wanted, too; their parameters
+    :ivar parameters: the image of each heat parameter.
+    :ivar undiscovered: the other images that are wanted; their parameters
         are missing.
     """
 
@@ -213,7 +220,7 @@ def _select(
     return Selection(
         entry=entry,
         images=images,
-        label=""
+        label=None
         if catalog.tag_wins and values.get("tag")
         else entry.tag_from_label,
         default_tag="tag" not in values,
@@ -248,7 +255,7 @@ def _shown(value: object) -> object:
 def to_discover(
     selections: Sequence[Selection], images_from: Location | None = None
 ) -> tuple[Query, ...]:
-    """The images whose tag or labels have to be found out, each once.
+    """The images whose tag or labels have to be discovered, each once.
 
     :param images_from: as in `build`.
     """
@@ -281,20 +288,20 @@ def build(
     now: datetime,
     images_from: Location | None = None,
 ) -> Worklist:
-    """Say for every selected image where it comes from and goes to.
+    """Determine the source and the target of every selected image.
 
-    Where two images have the same target, the later one gets it, as the
-    later of two values for one parameter does.
+    If two images have the same target, the later one gets it, as the later
+    of two values of a parameter does.
 
     :param pins: the answers to `to_discover`; an image without one keeps
         its tag, and one whose answer is an error is `undiscovered`.
     :param undercloud_registry: ``host:port`` of the undercloud's registry;
         called only when an entry needs it, and once.
     :param now: for the tags of modified images.
-    :param images_from: where all images are read, stored as a run stores
-        them; None: the registries in their names.
-    :raises InvalidFile: when images cannot go where an entry says, or would
-        be modified and copied for every platform.
+    :param images_from: the location that all images are read from, with the
+        layout that a run gives it; None: the registries in their names.
+    :raises InvalidFile: when images cannot be stored at the destination of
+        an entry, or would be modified and copied for every platform.
     """
     registry = functools.cache(undercloud_registry)
     items: dict[str, WorkItem] = {}
@@ -310,7 +317,7 @@ def build(
         multi_arch = _multi_arch(entry, parameters)
         for image in selection.images:
             key = (image.image, selection.label)
-            pin = pins.get(key, Pin(""))
+            pin = pins.get(key, Pin())
             if pin.error is not None and selection.is_discovered:
                 source = places.source(image.image, entry)
                 undiscovered[key] = Undiscovered(
@@ -380,7 +387,7 @@ def _item(
         image=name,
         source=source,
         read_from=source,
-        push_destination=place.registry if place else "",
+        push_destination=place.registry if place else None,
         target=f"{path}:{stored}{digest}",
         repository=repository,
         tag=stored,
@@ -400,9 +407,9 @@ def _multi_arch(entry: PrepareEntry, parameters: PrepareParameters) -> bool:
 def _modification(
     entry: PrepareEntry, image: TableImage, pin: Pin, now: datetime
 ) -> Modification | None:
-    """How this image is to be modified, or None.
+    """The modification of an image, or None.
 
-    Where an entry is limited by labels and by source, one of them is enough.
+    If an entry is limited by labels and by source, one of them is enough.
     """
     if not entry.modify_role:
         return None

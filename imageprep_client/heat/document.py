@@ -42,14 +42,16 @@ class DocumentBudget:
 
 
 if TYPE_CHECKING:
-    from yaml import SafeLoader as _Base
+    from yaml import SafeDumper as _BaseDumper
+    from yaml import SafeLoader as _BaseLoader
 else:
-    # The loader over libyaml, which some builds of PyYAML lack, is ten
-    # times as fast.
-    _Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    # Those over libyaml, which some builds of PyYAML lack, are ten times as
+    # fast.
+    _BaseDumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    _BaseLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Loader(_Base):
+class _Loader(_BaseLoader):
     """Safe YAML; dates stay strings, as in heat."""
 
     def construct_document(self, node: yaml.Node) -> Any:
@@ -103,6 +105,26 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.short_int)
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.short_float)
 
 
+class _Dumper(_BaseDumper):
+    """Writes no anchors and no aliases."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def dump(data: Any, *, sort_keys: bool = True) -> str:
+    """The YAML of some data: equal for equal data of equal types."""
+    text: str = yaml.dump(
+        data,
+        Dumper=_Dumper,
+        default_flow_style=False,
+        allow_unicode=True,
+        width=2**31 - 1,
+        sort_keys=sort_keys,
+    )
+    return text
+
+
 def read(path: str) -> Any:
     """Load the YAML file at `path`; None when it is empty.
 
@@ -136,7 +158,7 @@ def parse(
         size = _check_bounds(text, name)
         if together and not together.spend(*size):
             raise errors.InvalidFile(
-                name, "holds too much, together with the files before it"
+                name, "is too large, together with the files before it"
             )
         return yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
     except yaml.YAMLError as error:
@@ -236,7 +258,7 @@ def _invalid(
 
 
 def _unquoted_template(text: str, mark: Any) -> str | None:
-    """The corrected line, where a label template without quotes is wrong."""
+    """The corrected line for a label template without quotes, or None."""
     if mark is None:
         return None
     lines = text.splitlines()[max(0, mark.line - 1) : mark.line + 1]
@@ -248,7 +270,7 @@ def _unquoted_template(text: str, mark: Any) -> str | None:
 
 
 def _place(mark: Any) -> str:
-    """Where a mark, of either parser, points to; nowhere for None."""
+    """The position of a mark of either parser; empty for None."""
     if mark is None:
         return ""
     return f"line {mark.line + 1}, column {mark.column + 1}: "

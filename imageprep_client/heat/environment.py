@@ -44,7 +44,7 @@ class EnvironmentFile:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Environment:
-    """All environments of a deployment as one.
+    """The merged environments of a deployment.
 
     :ivar sources: the file that last set each of `parameter_defaults`.
     """
@@ -55,7 +55,7 @@ class Environment:
     sources: Mapping[str, str]
 
     def value(self, parameter: str) -> Value:
-        """A parameter default and its place; data None when it is not set."""
+        """A parameter default and its origin; its data may be None."""
         return Value(
             self.parameter_defaults.get(parameter),
             self.sources.get(parameter, "environment"),
@@ -135,7 +135,7 @@ def _header_release(content: bytes) -> str | None:
 
 
 def from_data(data: object, name: str) -> EnvironmentFile:
-    """The environment in a parsed document; None is an empty one.
+    """The environment of a parsed document, which may be None.
 
     :param name: the file to name in errors.
     :raises InvalidFile: when it is no environment.
@@ -165,7 +165,7 @@ def _unknown_section(value: Value, section: str) -> errors.InvalidFile:
 
 
 def merge(layers: Iterable[EnvironmentFile]) -> Environment:
-    """All layers as one, later ones over earlier ones; none is changed.
+    """Merge layers, later ones over earlier ones; none is changed.
 
     Without ``parameter_merge_strategies`` the result is what heat's client
     makes of the files: see `strategies.update`.
@@ -194,7 +194,7 @@ def _merge_parameters(
     section: str,
     chosen: strategies.Strategies,
 ) -> list[str]:
-    """Merge one section of one layer; the names that it has set."""
+    """Merge one section of one layer; the names that it sets."""
     asked = one.section(strategies.SECTION)
     written = one.section(section)
     changed = []

@@ -13,9 +13,8 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from imageprep_client import errors
+from imageprep_client.heat import document
 from imageprep_client.heat.environment import Environment
 from imageprep_client.heat.value import Value, describe
 from imageprep_client.heat.verbatim import TEXT_VARIABLE
@@ -48,12 +47,12 @@ class PrepareEntry:
     :ivar key: where in the file, ``...ContainerImagePrepare[0]``.
     :ivar push_destination: a registry; True for that of the undercloud,
         False to copy nothing.
-    :ivar pull_source: another registry to copy from, or empty.
+    :ivar pull_source: another registry to copy from, or None.
     :ivar values: variables of the image table, the ``set``.
-    :ivar tag_from_label: a label, or a format string over labels, or empty.
+    :ivar tag_from_label: a label, or a format string over labels, or None.
     :ivar includes: regular expressions, as `excludes`.
     :ivar multi_arch: None where it is not said.
-    :ivar modify_role: an ansible role, or empty.
+    :ivar modify_role: an ansible role, or None.
     :ivar modify_append_tag: None for the default, which holds the time;
         empty to append nothing.
     """
@@ -61,13 +60,13 @@ class PrepareEntry:
     path: str
     key: str
     push_destination: bool | str = False
-    pull_source: str = ""
+    pull_source: str | None = None
     values: Mapping[str, Scalar] = dataclasses.field(default_factory=dict)
-    tag_from_label: str = ""
+    tag_from_label: str | None = None
     includes: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
     multi_arch: bool | None = None
-    modify_role: str = ""
+    modify_role: str | None = None
     modify_append_tag: str | None = None
     modify_vars: Mapping[str, Any] = dataclasses.field(
         default_factory=dict, repr=False
@@ -83,17 +82,17 @@ class PrepareParameters:
     :ivar entries: None to use the release's default.
     :ivar credentials: by registry.
     :ivar insecure_registries: may be used without TLS or unverified.
-    :ivar docker_hub_mirror: a URL or a registry, or empty.
-    :ivar local_registry: the undercloud's address, or empty.
+    :ivar docker_hub_mirror: a URL or a registry, or None.
+    :ivar local_registry: the undercloud's address, or None.
     :ivar neutron_mechanism_drivers: None where the parameter is not set.
     """
 
     entries: tuple[PrepareEntry, ...] | None
     credentials: Mapping[str, Credential]
     insecure_registries: tuple[str, ...]
-    docker_hub_mirror: str
+    docker_hub_mirror: str | None
     additional_architectures: tuple[str, ...]
-    local_registry: str
+    local_registry: str | None
     neutron_mechanism_drivers: tuple[str, ...] | None
 
 
@@ -113,11 +112,11 @@ def parse(environment: Environment) -> PrepareParameters:
             environment.value("ContainerImageRegistryCredentials")
         ),
         insecure_registries=_delimited(environment.value(INSECURE_REGISTRIES)),
-        docker_hub_mirror=_text(environment.value("DockerRegistryMirror")),
+        docker_hub_mirror=_name(environment.value("DockerRegistryMirror")),
         additional_architectures=_delimited(
             environment.value("AdditionalArchitectures")
         ),
-        local_registry=_text(environment.value("LocalContainerRegistry")),
+        local_registry=_name(environment.value("LocalContainerRegistry")),
         neutron_mechanism_drivers=_mechanism_drivers(
             environment.value("NeutronMechanismDrivers")
         ),
@@ -164,7 +163,11 @@ def _text(value: Value) -> str:
     return "" if value.data is None else value.text()
 
 
-def _label(value: Value) -> str:
+def _name(value: Value) -> str | None:
+    return _text(value) or None
+
+
+def _label(value: Value) -> str | None:
     """A label, or a template in which each pair of braces names one."""
     if isinstance(value.data, dict) and not any(value.data.values()):
         names = ", ".join(str(name) for name in value.data)
@@ -172,8 +175,8 @@ def _label(value: Value) -> str:
             "is a mapping to YAML, expected a string",
             f"put the template in quotes: tag_from_label: '{{{names}}}'",
         )
-    text = _text(value)
-    if "{" not in text and "}" not in text:
+    text = _name(value)
+    if text is None or ("{" not in text and "}" not in text):
         return text
     try:
         for _, name, spec, conversion in string.Formatter().parse(text):
@@ -273,13 +276,13 @@ def _patterns(value: Value) -> tuple[str, ...]:
 #: The keys of an entry: the field of each and the function that reads it.
 _KEYS: Mapping[str, tuple[str, Callable[[Value], Any]]] = {
     "push_destination": ("push_destination", _push_destination),
-    "pull_source": ("pull_source", _text),
+    "pull_source": ("pull_source", _name),
     "set": ("values", _values),
     "tag_from_label": ("tag_from_label", _label),
     "includes": ("includes", _patterns),
     "excludes": ("excludes", _patterns),
     "multi_arch": ("multi_arch", _flag),
-    "modify_role": ("modify_role", _text),
+    "modify_role": ("modify_role", _name),
     # The predecessor appends nothing for null, too.
     "modify_append_tag": ("modify_append_tag", _text),
     "modify_vars": ("modify_vars", _mapping),
@@ -313,9 +316,9 @@ def _credential(users: Value) -> Credential:
     ((username, password),) = users.data.items()
     for what, data in (("user name", username), ("password", password)):
         if not data or not isinstance(data, str):
-            found = "empty" if not data else describe(data)
+            state = "empty" if not data else describe(data)
             raise users.error(
-                f"the {what} is {found}, expected a string",
+                f"the {what} is {state}, expected a string",
                 f"write registry: {{user: password}}, the {what} in quotes",
             )
     return Credential(username=username, password=password)
@@ -329,34 +332,21 @@ def render(parameters: Mapping[str, Any], header: Sequence[str] = ()) -> str:
     :param parameters: strings, numbers, booleans, null, lists and mappings.
     :param header: lines to put above, as comments.
     """
-    return _render({"parameter_defaults": dict(parameters)}, header)
+    return _under(header, {"parameter_defaults": dict(parameters)})
 
 
 def render_images(
     images: Sequence[Mapping[str, str]], header: Sequence[str] = ()
 ) -> str:
     """The list of images for programs that fill a mirror."""
-    return _render({"container_images": [dict(one) for one in images]}, header)
+    return _under(header, {"container_images": [dict(one) for one in images]})
 
 
-def _render(document: Mapping[str, Any], header: Sequence[str]) -> str:
+def _under(header: Sequence[str], data: Mapping[str, Any]) -> str:
     lines = [
         f"# {errors.printable(line)}".rstrip()
         for text in header
         for line in text.splitlines() or [""]
     ]
-    body = yaml.dump(
-        document,
-        Dumper=_Dumper,
-        default_flow_style=False,
-        allow_unicode=True,
-        width=2**31,
-    )
+    body = document.dump(data)
     return "\n".join([*lines, "", body]) if lines else body
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes no anchors and no aliases."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True

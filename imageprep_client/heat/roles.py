@@ -14,10 +14,10 @@ from imageprep_client.heat.value import Value
 class Role:
     """A kind of node.
 
-    :ivar count_default: how many nodes of it there are unless the parameter
-        ``<Role>Count`` says so.
-    :ivar services_default: resource types of its services, unless the
-        parameter ``<Role>Services`` has others.
+    :ivar count_default: the number of its nodes, unless the parameter
+        ``<Role>Count`` sets it.
+    :ivar services_default: the resource types of its services, unless the
+        parameter ``<Role>Services`` sets them.
     """
 
     name: str
@@ -31,19 +31,20 @@ def load(paths: Sequence[str]) -> tuple[Role, ...]:
     :raises InvalidFile: when a file cannot be read or is no roles file, or
         a role is defined twice.
     """
-    found: dict[str, str] = {}
+    origins: dict[str, str] = {}
     roles: list[Role] = []
     for path in paths:
         more = parse(document.read(path), path)
         for index, role in enumerate(more):
-            if role.name in found:
+            if role.name in origins:
                 raise errors.InvalidFile(
                     path,
-                    f"role {role.name} is defined in {found[role.name]}, too",
+                    f"role {role.name} is also defined in"
+                    f" {origins[role.name]}",
                     key=f"[{index}].name",
                     hint="keep one definition of each role",
                 )
-        found.update((role.name, path) for role in more)
+        origins.update((role.name, path) for role in more)
         roles += more
     return tuple(roles)
 
@@ -55,16 +56,16 @@ def parse(data: object, path: str) -> tuple[Role, ...]:
     :raises InvalidFile: when it is no list of roles, each with a name of its
         own.
     """
-    found: set[str] = set()
+    names: set[str] = set()
     roles = []
     for element in _elements(data, path):
         role = _role(element)
-        if role.name in found:
+        if role.name in names:
             raise element.child("name", role.name).error(
                 f"role {role.name} is defined twice",
                 "keep one definition of each role",
             )
-        found.add(role.name)
+        names.add(role.name)
         roles.append(role)
     return tuple(roles)
 

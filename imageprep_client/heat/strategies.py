@@ -32,10 +32,10 @@ _COMMA_DELIMITED = frozenset(
 
 
 class Strategies:
-    """The strategies that the environments asked for so far.
+    """The strategies of the environments that are merged so far.
 
-    A strategy counts where its file sets the parameter, and from there on.
-    One that names the parameter goes before a file's ``default``.
+    A strategy applies from the file that sets it. One that names the
+    parameter precedes the ``default`` of a file.
     """
 
     def __init__(self) -> None:

@@ -77,7 +77,6 @@ class Value:
             yield name, self.child(name, data)
 
     def elements(self) -> Iterator[Value]:
-        """The elements of a list."""
         if not isinstance(self.data, list):
             hint = (
                 "write a list, even for one element"
@@ -112,7 +111,6 @@ class Value:
         raise self.expected("a whole number")
 
     def texts(self) -> tuple[str, ...]:
-        """The strings of a list."""
         return tuple(element.text() for element in self.elements())
 
     def delimited(self) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ def directory(environment: Mapping[str, str], home: Path) -> Path:
 
 
 class ContentCache:
-    """Small content by digest, in private files of one directory.
+    """Small content by digest or name, in private files of one directory.
 
     Files appear whole. The oldest are removed when all together exceed the
     bound. Safe for use by several threads and processes.

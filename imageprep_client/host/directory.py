@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.host import owners
+from imageprep_client.host import disk, owners
 from imageprep_client.host.opened import OpenDirectory, split
 from imageprep_client.host.reading import (
     ABSENT,
@@ -68,7 +68,19 @@ class Directory(ReadableDirectory):
         return above, name
 
     def make(self) -> None:
-        """Make the directory itself, but none above it, and hold it."""
+        """Make the directory itself, but none above it, and hold it.
+
+        :raises InvalidArgument: when it is no directory or cannot be one.
+        """
+        if os.path.lexists(self.path) and not self.path.is_dir():
+            raise errors.InvalidArgument(
+                f"{self.path}: {disk.absence(self.path)}"
+            )
+        if not self.path.parent.is_dir():
+            raise errors.InvalidArgument(
+                f"{self.path}: {self.path.parent} is no directory",
+                hint="create the directory above it first",
+            )
         above = owners.open_directory(self.path.parent)
         try:
             os.mkdir(self.path.name, 0o755, dir_fd=above)
@@ -83,6 +95,13 @@ class Directory(ReadableDirectory):
                 self._change_mode("", 0o755)
         finally:
             os.close(above)
+
+    def synchronise(self, folder: str = "") -> None:
+        """Make renames in a directory durable, where the file system can."""
+        # The file is in place: that the directory cannot be synced, or may
+        # be written and not read, is no failure.
+        with contextlib.suppress(OSError), self._reading(folder) as descriptor:
+            os.fsync(descriptor)
 
     @named
     def check_access(self, path: str) -> None:
@@ -113,7 +132,6 @@ class Directory(ReadableDirectory):
         return io.FileIO(descriptor, "w")
 
     def write(self, path: str, content: bytes, mode: int = 0o644) -> None:
-        """Write a new file."""
         with self.create(path, mode) as file:
             write_all(file, content)
 

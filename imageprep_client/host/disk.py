@@ -145,9 +145,13 @@ def mounts() -> Sequence[MountPoint]:
     return found
 
 
-def synchronise_directory(path: Path) -> None:
-    """Return when the names in a directory are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def synchronise_directory(path: str | Path, dir_fd: int | None = None) -> None:
+    """Return when the names in a directory are on the disk.
+
+    :param dir_fd: a descriptor of the directory that the path begins in.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    descriptor = os.open(path, flags, dir_fd=dir_fd)
     try:
         os.fsync(descriptor)
     finally:

@@ -246,7 +246,10 @@ def _replace(
         os.fsync(file.fileno())
         if backup and place.old:
             _keep(place)
-    _sync_directory(place.directory)
+    # The file is in place: a directory that may be written but not read, or
+    # that cannot be synced, is no failure.
+    with contextlib.suppress(OSError):
+        disk.synchronise_directory(".", place.directory)
 
 
 def _dress(descriptor: int, old: os.stat_result, directory: int) -> None:
@@ -295,18 +298,6 @@ def _copy(place: _Place, new_name: str) -> None:
     ):
         shutil.copyfileobj(old, new)
         os.fchmod(new.fileno(), os.fstat(descriptor).st_mode & 0o775)
-
-
-def _sync_directory(directory: int) -> None:
-    """Make the rename durable, where the file system can."""
-    # The file is in place: a directory that may be written but not read,
-    # or that cannot be synced, is no failure.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(".", os.O_RDONLY, dir_fd=directory)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -46,18 +46,22 @@ def end_marked(token: str, directory: Path) -> None:
         time.sleep(0.01)
 
 
-def wait_for_marked(token: str, waiting: Callable[[str], None]) -> None:
-    """Wait until the processes that have the mark have ended.
+def wait_for_marked(
+    token: str, program: str, waiting: Callable[[str], None]
+) -> None:
+    """Wait until the processes of a program that have the mark have ended.
 
     They are left alone, as killing them would leave half of their work;
-    those that take longer than two minutes are killed.
+    those that take longer than two minutes are killed. Daemons that they
+    have started have the mark, too, and are to stay.
 
     :param token: the value of `MARK`.
+    :param program: its name, as the kernel shows it.
     :param waiting: called once, when there are some.
     """
     end = time.monotonic() + _LENIENCE
     told = False
-    while found := _marked(token, None):
+    while found := _of_program(_marked(token, None), program):
         if not told:
             numbers = ", ".join(map(str, sorted(found)))
             waiting(f"processes {numbers} of an interrupted command")
@@ -95,6 +99,16 @@ def _marked(token: str, directory: Path | None) -> set[int]:
     return _with_children(found, children)
 
 
+def _of_program(processes: set[int], program: str) -> list[int]:
+    found = []
+    for process in processes:
+        with contextlib.suppress(OSError):
+            name = Path(f"/proc/{process}/comm").read_text().rstrip("\n")
+            if name == program:
+                found.append(process)
+    return found
+
+
 def _status(path: Path) -> tuple[str, int]:
     """The state of a process and the number of its parent."""
     stat = (path / "stat").read_text()
@@ -115,7 +129,7 @@ def _with_children(
 
 def claim() -> str:
     """Says which process of which host something belongs to."""
-    return f"{_boot()}/{os.getpid()}/{_started(os.getpid())}"
+    return f"{_boot()}/{os.getpid()}/{start(os.getpid())}"
 
 
 def is_here(claim: str) -> bool:
@@ -127,16 +141,24 @@ def is_alive(claim: str) -> bool:
     """Whether the process of a claim of this host runs."""
     _, process, started = [*claim.split("/"), "", "", ""][:3]
     known = process.isascii() and process.isdigit()
-    return known and _started(int(process)) == started != ""
+    try:
+        return known and start(int(process)) == started != ""
+    except PermissionError:
+        # It exists and hides: /proc is mounted with hidepid.
+        return True
 
 
 def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def _started(process: int) -> str:
-    """When a process began, in ticks since the boot; empty without it."""
-    with contextlib.suppress(OSError):
-        stat = Path(f"/proc/{process}/stat").read_text()
-        return stat.rpartition(")")[2].split()[19]
-    return ""
+def start(process: int) -> str:
+    """The start of a process in ticks; empty if there is no such process.
+
+    Together with the PID it identifies a process of this boot.
+    """
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return status.rpartition(")")[2].split()[19]

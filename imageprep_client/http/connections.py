@@ -333,7 +333,6 @@ class Connections:
         )
 
     def close(self) -> None:
-        """Close all idle connections."""
         for idle in self._idle.values():
             while (kept := _pop(idle)) is not None:
                 kept.close()

@@ -162,7 +162,6 @@ class Proxies:
         )
 
     def close(self) -> None:
-        """Close all idle connections."""
         with self._lock:
             for manager in self._managers.values():
                 manager.clear()

@@ -254,7 +254,6 @@ class Transport:
             return self._context
 
     def close(self) -> None:
-        """Close all idle connections."""
         self._direct.close()
         self._proxies.close()
 
@@ -275,7 +274,6 @@ class Transports:
             return self._transports[tls]
 
     def close(self) -> None:
-        """Close all idle connections."""
         with self._lock:
             for transport in self._transports.values():
                 transport.close()

@@ -141,16 +141,16 @@ def host_of(authority: str) -> str:
 def address(host: str) -> Address | None:
     """The address that `host` is, in any notation that resolvers take."""
     try:
-        found: Address = ipaddress.ip_address(host.partition("%")[0])
+        parsed: Address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         found_v4 = None
         with contextlib.suppress(OSError):
             # Short, octal and hexadecimal forms, such as 127.1.
             found_v4 = ipaddress.IPv4Address(socket.inet_aton(host))
         return found_v4
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
-        return found.ipv4_mapped
-    return found
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
+        return parsed.ipv4_mapped
+    return parsed
 
 
 def network(
@@ -166,8 +166,8 @@ def is_loopback(host: str) -> bool:
     """Whether the host is this host by its name or literal address."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
-    found = address(host)
-    return found is not None and found.is_loopback
+    parsed = address(host)
+    return parsed is not None and parsed.is_loopback
 
 
 def is_internal(host: str) -> bool:

@@ -18,14 +18,13 @@ from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.host.directory import Directory
-from imageprep_client.machine import roots, scrub
+from imageprep_client.machine import identity, roots
 from imageprep_client.machine.replacement import overlay
 from imageprep_client.machine.roots import (
     MachineRoot,
     RootKind,
     check_name,
 )
-from imageprep_client.machine.scrub import Category, ScrubbedPath
 from imageprep_client.programs import btrfs, lxc
 from imageprep_client.programs.process import Program
 
@@ -87,13 +86,8 @@ class Cloning:
 
     def __init__(self, base: MachineRoot) -> None:
         self._base = base
-        self._identity: list[ScrubbedPath] = []
         with _view(base) as root, contextlib.closing(Directory(root)) as seen:
-            self._identity = [
-                scrubbed
-                for scrubbed in scrub.scan(seen)
-                if scrubbed.category is Category.IDENTITY
-            ]
+            self._identity = identity.paths(seen)
 
     def clone(self, name: str) -> ClonedMachine:
         """Make one clone; it is there with its own identity, or not at all.
@@ -135,14 +129,10 @@ class Cloning:
     def _give_identity(self, root: Path, name: str) -> None:
         """Take the identity of the base away, and give one of its own."""
         with contextlib.closing(Directory(root)) as directory:
-            for scrubbed in self._identity:
-                if directory.is_directory(scrubbed.path):
-                    directory.remove_tree(scrubbed.path)
-                else:
-                    directory.unlink(scrubbed.path)
+            identity.forget(directory, self._identity)
             directory.make_directory("etc")
-            identity = f"{uuid.uuid4().hex}\n"
-            directory.replace("etc/machine-id", identity.encode(), 0o444)
+            machine_id = f"{uuid.uuid4().hex}\n"
+            directory.replace("etc/machine-id", machine_id.encode(), 0o444)
             directory.replace("etc/hostname", f"{name}\n".encode(), 0o644)
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
@@ -25,10 +25,9 @@ from imageprep_client.machine.image import LAYERS, MachineFacts, MachineImage
 from imageprep_client.machine.roots import MachineRoot, overlays
 from imageprep_client.machine.scrub import Category, Scrub, ScrubbedPath
 from imageprep_client.observer import Observer
-from imageprep_client.programs import btrfs, lxc
+from imageprep_client.programs import btrfs, lxc, systemd, tar
 from imageprep_client.stores import base
 from imageprep_client.transfer import engine
-from imageprep_client.transfer.copies import Copy
 
 #: The endings of archives, and their compressions.
 ENDINGS = {
@@ -160,32 +159,17 @@ def to_store(
             },
             store.repository,
         )
-        copied = _copy(image, store, tag, observer)
+        result = engine.copy(
+            image,
+            image.manifest.digest,
+            store,
+            tag,
+            observer=observer,
+            name=f"{store.repository}:{tag}",
+        )
     return dataclasses.replace(
-        exported,
-        digest=image.manifest.digest,
-        copied=copied,
+        exported, digest=image.manifest.digest, copied=result.copied
     )
-
-
-def _copy(
-    image: MachineImage, store: base.Store, tag: str, observer: Observer
-) -> int:
-    (outcome,) = engine.copy_all(
-        [
-            Copy(
-                name=f"{store.repository}:{tag}",
-                source=image,
-                reference=image.manifest.digest,
-                destination=store,
-                tag=tag,
-            )
-        ],
-        observer=observer,
-    )
-    if outcome.error is not None:
-        raise outcome.error
-    return outcome.copied
 
 
 def _export(
@@ -202,6 +186,7 @@ def _export(
         facts = MachineFacts.of(reader)
         if not options.as_is:
             scrubbed = [*scrub.scan(reader), *scrubbed]
+            scrubbed += _devices(root.name, readable.path, scrubbed)
         reader.close()
         packed = pack(
             readable.path,
@@ -251,11 +236,24 @@ def _readable(root: MachineRoot, *, live: bool) -> Iterator[_Readable]:
         elif root.is_subvolume and not btrfs.nested(root.path):
             path = stack.enter_context(_snapshot(root))
             reading = "snapshot"
-        elif state == "running" and root.is_lxc and not live:
-            containers = lxc.LxcContainers(root.store.path)
-            stack.enter_context(containers.frozen(root.name))
+        elif (
+            state == "running"
+            and not live
+            and stack.enter_context(_frozen(root))
+        ):
             reading = "frozen"
         yield _Readable(path, reading)
+
+
+@contextlib.contextmanager
+def _frozen(root: MachineRoot) -> Iterator[bool]:
+    """Freeze a running machine in the block; whether that can be done."""
+    if root.is_lxc:
+        with lxc.LxcContainers(root.store.path).frozen(root.name):
+            yield True
+        return
+    with systemd.frozen(systemd.machine_unit(root.name)) as is_frozen:
+        yield is_frozen
 
 
 @contextlib.contextmanager
@@ -286,6 +284,30 @@ def _mounted(root: Path) -> list[ScrubbedPath]:
         ScrubbedPath(point, Category.VOLATILE, Scrub.CLEAR)
         for point in sorted(points)
         if (root / point).is_dir()
+    ]
+
+
+def _devices(
+    name: str, root: Path, scrubbed: Sequence[ScrubbedPath]
+) -> list[ScrubbedPath]:
+    """The devices that are left out, since no import takes them.
+
+    :raises InvalidArgument: when a name has control characters, which no
+        import takes, either.
+    """
+    above = tuple(f"{entry.path}/" for entry in scrubbed)
+    devices, odd = (
+        [path for path in paths if not f"{path}/".startswith(above)]
+        for paths in tar.misfits(root)
+    )
+    if odd:
+        raise errors.InvalidArgument(
+            f"{name}: {odd[0]!r} has control characters in its name, which no"
+            " import takes",
+            hint="rename or remove it, or export with --as-is",
+        )
+    return [
+        ScrubbedPath(path, Category.VOLATILE, Scrub.REMOVE) for path in devices
     ]
 
 

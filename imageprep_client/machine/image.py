@@ -45,7 +45,8 @@ _PROGRAMS = (
 )
 _MACHINES = {3: "386", 21: "ppc64le", 22: "s390x", 40: "arm", 62: "amd64"}
 _MACHINES |= {183: "arm64", 243: "riscv64"}
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+#: Processors, as images name them.
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def _architecture(root: ReadableDirectory) -> str:
             if number in _MACHINES:
                 return _MACHINES[number]
     machine = platform.machine()
-    return _ARCHITECTURES.get(machine, machine)
+    return ARCHITECTURES.get(machine, machine)
 
 
 def _created(root: ReadableDirectory) -> str:
@@ -181,7 +182,7 @@ def layer_of(
     manifest = verify.manifest(store, root)
     if manifest.is_index:
         here = platform.machine()
-        wanted = _ARCHITECTURES.get(here, here)
+        wanted = ARCHITECTURES.get(here, here)
         images = [
             image
             for image in manifest.manifests

@@ -102,7 +102,7 @@ def import_root(
         unpacked = unpack(
             content, staged, name=archive, limits=limits, declared=declared
         )
-        _check_root(staged, archive)
+        check_root(staged, archive)
         disk.synchronise(staged)
         try:
             if place.path.exists():
@@ -117,8 +117,11 @@ def import_root(
     return find(place.name, str(place.store.path)), unpacked
 
 
-def _check_root(root: Path, archive: str) -> None:
-    """See that it may be the root of a machine."""
+def check_root(root: Path, archive: str) -> None:
+    """See that it may be the root of a machine.
+
+    :raises InvalidContent: when it is none.
+    """
     if not any((root / name).exists() for name in ("usr", "bin", "etc")):
         raise errors.InvalidContent(
             f"{archive}: has no root file system: neither /usr, /bin nor /etc"

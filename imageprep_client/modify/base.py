@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from imageprep_client import errors
 from imageprep_client.observer import Observer
+from imageprep_client.oci import redaction
 
 #: Parts of the names of variables whose values must not be logged.
-_SECRETS = ("credential", "passphrase", "password", "secret", "token")
 
 
 class InvalidVariable(errors.InvalidArgument):
@@ -106,12 +106,10 @@ def _secrets(value: object, secret: bool) -> list[str]:
         return [
             text
             for name, part in value.items()
-            for text in _secrets(part, secret or _is_secret(str(name)))
+            for text in _secrets(
+                part, secret or redaction.is_secret(str(name).lower())
+            )
         ]
     if isinstance(value, list | tuple):
         return [text for part in value for text in _secrets(part, secret)]
     return [str(value)] if secret and value not in (None, "") else []
-
-
-def _is_secret(name: str) -> bool:
-    return any(word in name.lower() for word in _SECRETS)

@@ -33,11 +33,11 @@ def credentials(url: str) -> str:
     return "\n".join(map(parse.unquote, found.group(2, 3)))
 
 
-def _without_password(found: re.Match[str]) -> str:
-    scheme, user = found.group(1, 2)
-    return scheme if _asks(found) else f"{scheme}{user}@"
+def _without_password(match: re.Match[str]) -> str:
+    scheme, user = match.group(1, 2)
+    return scheme if _asks(match) else f"{scheme}{user}@"
 
 
-def _asks(found: re.Match[str]) -> bool:
+def _asks(match: re.Match[str]) -> bool:
     """Whether git asks for credentials with this scheme."""
-    return found[1].lower() in ("http://", "https://")
+    return match[1].lower() in ("http://", "https://")

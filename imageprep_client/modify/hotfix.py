@@ -114,10 +114,10 @@ class Hotfixer:
     ) -> contextlib.AbstractContextManager[ImageRpm]:
         return imagerpm.opened(container, image, self.directory, self.bounds)
 
-    def _tell(self, image: str, found: Applicability) -> None:
-        for present in found.present:
+    def _tell(self, image: str, applicability: Applicability) -> None:
+        for present in applicability.present:
             self.observer.note(f"{image}: {present} is installed already")
-        for change in found.older:
+        for change in applicability.older:
             self.observer.warning(
                 f"{image}: {change.old} stays, it is newer than"
                 f" {change.rpm.evr}"
@@ -175,8 +175,8 @@ def _as_installed(rpm: RpmFile) -> Installed:
     return Installed(rpm.name, rpm.evr, rpm.architecture)
 
 
-def _reasons(found: Applicability) -> str:
-    reasons = [f"{rpm} is installed already" for rpm in found.present]
-    reasons += [f"{change.old} is newer" for change in found.older]
-    reasons += [f"{rpm.name} is not in it" for rpm in found.absent]
+def _reasons(applicability: Applicability) -> str:
+    reasons = [f"{rpm} is installed already" for rpm in applicability.present]
+    reasons += [f"{change.old} is newer" for change in applicability.older]
+    reasons += [f"{rpm.name} is not in it" for rpm in applicability.absent]
     return ", ".join(reasons)

@@ -18,14 +18,14 @@ _FIELDS = ("config", "rootfs", "os", "architecture", "variant", "created")
 class ImageConfig:
     """The properties of an image that this package uses.
 
-    :ivar created: RFC 3339; empty when the config has none.
+    :ivar created: RFC 3339, or None.
     :ivar diff_ids: the digests of the unpacked layers, the lowest first.
     """
 
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    created: str = ""
-    os: str = ""
-    architecture: str = ""
+    created: str | None = None
+    os: str | None = None
+    architecture: str | None = None
     diff_ids: tuple[str, ...] = ()
 
 
@@ -71,9 +71,9 @@ def _object(
     return value
 
 
-def _text(document: Mapping[str, Any], key: str) -> str:
+def _text(document: Mapping[str, Any], key: str) -> str | None:
     value = document.get(key)
-    return value if isinstance(value, str) else ""
+    return value if isinstance(value, str) and value else None
 
 
 def _malformed(what: str, key: str) -> errors.InvalidContent:

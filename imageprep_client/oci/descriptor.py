@@ -96,7 +96,6 @@ class Descriptor:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Its JSON form."""
         document: dict[str, Any] = {
             "mediaType": self.media_type,
             "digest": self.digest,

@@ -1,4 +1,4 @@
-"""Names as messages may show them.
+"""Texts as messages may show them, without secrets.
 
 A user may have put a password where a registry's or an image's name is
 expected. That is refused, and the message goes into logs.
@@ -7,10 +7,36 @@ expected. That is refused, and the message goes into logs.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
+#: Shown in place of a secret.
+MASK = "***"
+# Words of the names of options and variables whose values are secrets.
+_SECRETS = (
+    "credential",
+    "passcode",
+    "passphrase",
+    "password",
+    "secret",
+    "token",
+)
+# The password of a URL, https://user:password@host/.
+_URL_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 # The digest behind the @ of a name, be it a wrong one.
 _DIGEST = re.compile(r"@(sha[0-9]+:[^@]*|[a-z0-9+._-]+:[0-9a-fA-F]{32,})")
+
+
+def is_secret(name: str) -> bool:
+    """Whether the value of this name is a secret.
+
+    :param name: in lower case; of an option perhaps abbreviated.
+    """
+    return any(
+        secret in part or (len(part) > 2 and secret.startswith(part))
+        for part in name.split("-")
+        for secret in _SECRETS
+    )
 
 
 def redacted(text: str) -> str:
@@ -30,7 +56,17 @@ def redacted(text: str) -> str:
     owner, at, host = name.removeprefix(scheme).rpartition("@")
     user, colon, _ = owner.partition(":")
     if colon:
-        owner = f"{user}:***"
+        owner = f"{user}:{MASK}"
     elif scheme and at:
-        owner = "***"
+        owner = MASK
     return f"{scheme}{owner}{at}{host}{digest}"
+
+
+def masked(text: str, secrets: Iterable[str] = ()) -> str:
+    """The text without these secrets and without the passwords of URLs.
+
+    :param secrets: the longest first: one may be a part of another.
+    """
+    for secret in secrets:
+        text = text.replace(secret, MASK)
+    return _URL_PASSWORD.sub(rf"\1:{MASK}@", text)

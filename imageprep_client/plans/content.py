@@ -7,8 +7,6 @@ import posixpath
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
 from imageprep_client import errors
 from imageprep_client.heat import document
 from imageprep_client.plans import base
@@ -64,7 +62,7 @@ class PlanEnvironment:
             raise self._error(
                 "; ".join(absent), hint="add the file, or take it off the list"
             )
-        found = list(self._listed(files))
+        environments = list(self._listed(files))
         main = f"{self._name}/{base.PLAN_ENVIRONMENT}"
         for section in _PARAMETERS:
             data = self._section(section)
@@ -72,14 +70,16 @@ class PlanEnvironment:
                 # The errors of an environment name its own sections.
                 own = section == "parameter_defaults"
                 label = main if own else f"{main} ({section})"
-                found.append((label, {"parameter_defaults": data}))
+                environments.append((label, {"parameter_defaults": data}))
         registry = self._section("resource_registry")
         if registry:
-            found.append((main, {"resource_registry": registry}))
+            environments.append((main, {"resource_registry": registry}))
         roles = files[base.ROLES]
         if roles is None:
-            return base.PlanContent(found)
-        return base.PlanContent(found, self._load(base.ROLES, roles.content))
+            return base.PlanContent(environments)
+        return base.PlanContent(
+            environments, self._load(base.ROLES, roles.content)
+        )
 
     def listing(self, path: str) -> bytes | None:
         """Append a file to the list of environments.
@@ -93,13 +93,7 @@ class PlanEnvironment:
             *(data.get("environments") or []),
             {"path": path},
         ]
-        return yaml.safe_dump(
-            data,
-            sort_keys=False,
-            allow_unicode=True,
-            default_flow_style=False,
-            encoding="utf-8",
-        )
+        return document.dump(data, sort_keys=False).encode()
 
     def _checked(self) -> Iterator[tuple[str, str, Any]]:
         """Yield the place of each entry, and its path or else its data."""

@@ -211,18 +211,7 @@ class DirectoryFiles:
                     os.fchmod(file.fileno(), mode)
                 os.fsync(file.fileno())
             directory.rename(temporary, place)
-        self._synchronise(folder)
-
-    def _synchronise(self, folder: str) -> None:
-        """Make a rename durable, where the file system can."""
-        # The file is in place: that the directory cannot be synced, or may
-        # be written and not read, is no failure.
-        with contextlib.suppress(OSError):
-            descriptor = self._directory.open_directory(folder)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        directory.synchronise(folder)
 
     def _owner(self) -> os.stat_result:
         """The status of the directory itself, whose owner has the plan."""

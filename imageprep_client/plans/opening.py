@@ -83,7 +83,9 @@ def find_plans(
     """
     if not directories:
         return _in_cloud(connect)
-    paths = [path for each in directories for path in _plans_in(each)]
+    paths = [
+        path for directory in directories for path in _plans_in(directory)
+    ]
     return [
         PlanSummary(path, "directory", _time(DirectoryFiles(path)))
         for path in sorted(dict.fromkeys(paths))
@@ -101,8 +103,8 @@ def _in_cloud(connect: Connect | None) -> list[PlanSummary]:
 
     plans = files.plans(object_store.ObjectStore.of(connect()))
     return [
-        PlanSummary(each.name, "swift", time)
-        for each, time in zip(plans, at_once.each(_time, plans), strict=True)
+        PlanSummary(plan.name, "swift", time)
+        for plan, time in zip(plans, at_once.each(_time, plans), strict=True)
     ]
 
 

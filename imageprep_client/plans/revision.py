@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
-
-import yaml
+from typing import Any, Self
 
 from imageprep_client import errors
 from imageprep_client.errors import printable
@@ -75,7 +73,7 @@ class State:
         if self.problem or other.problem:
             return self.content == other.content
         # A YAML text tells 1 from true and "1"; Python's == does not.
-        return _text(self._document) == _text(other._document)
+        return document.dump(self._document) == document.dump(other._document)
 
     def changes(self, old: State | None) -> list[base.ParameterChange]:
         """The changes from an older state; None stands for no file."""
@@ -90,7 +88,7 @@ class State:
             for name in sorted(before.keys() | now.keys(), key=str)
             if name not in before
             or name not in now
-            or _text(before[name]) != _text(now[name])
+            or document.dump(before[name]) != document.dump(now[name])
         ]
 
     def under(self, header: Sequence[str]) -> bytes:
@@ -127,22 +125,3 @@ def _shown(name: str, value: Any) -> str:
     if name != _REGISTRIES and not is_image(name, ""):
         return _MASK
     return json.dumps(value, default=str)
-
-
-def _text(data: Any) -> str:
-    """Equal for equal data of equal types."""
-    return yaml.dump(data, Dumper=_Dumper)
-
-
-if TYPE_CHECKING:
-    from yaml import SafeDumper as _Base
-else:
-    # Some builds of PyYAML lack libyaml.
-    _Base = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-
-
-class _Dumper(_Base):
-    """Writes no anchors and no aliases."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True

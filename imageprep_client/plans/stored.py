@@ -38,15 +38,15 @@ class StoredPlan:
     def read(self) -> base.PlanContent:
         with self._files.locked(exclusive=False):
             environment = self._environment()
-            found = self._files.read_many([*environment.paths, base.ROLES])
-        if found[base.ROLES] is None:
+            stored = self._files.read_many([*environment.paths, base.ROLES])
+        if stored[base.ROLES] is None:
             _log.info(
                 "plan %s: no %s: images of all services count, unless roles"
                 " come from elsewhere",
                 self.name,
                 base.ROLES,
             )
-        return environment.content(found)
+        return environment.content(stored)
 
     def check_writable(self) -> None:
         with self._files.locked(exclusive=False):
@@ -96,23 +96,23 @@ class StoredPlan:
         self, revisions: Sequence[base.Revision], number: int | None
     ) -> base.Revision:
         """The requested revision, which must not be broken."""
-        earlier = [each for each in revisions if not each.present]
+        earlier = [old for old in revisions if not old.present]
         if number is None and not earlier:
             raise errors.PlanError(
                 f"plan {self.name}: no earlier parameters are kept"
             )
         if number is None:
             number = earlier[0].number
-        for each in revisions:
-            if each.number == number:
-                if each.problem:
+        for revision in revisions:
+            if revision.number == number:
+                if revision.problem:
                     raise errors.PlanError(
                         f"plan {self.name}: number {number} of the history"
-                        f" cannot be put back: {each.problem}",
+                        f" cannot be put back: {revision.problem}",
                         hint="choose another one",
                     )
-                return each
-        kept = ", ".join(str(each.number) for each in reversed(revisions))
+                return revision
+        kept = ", ".join(str(old.number) for old in reversed(revisions))
         raise errors.PlanError(
             f"plan {self.name}: there is no number {number} in the history",
             hint=f"there are {kept}" if kept else None,
@@ -141,9 +141,11 @@ class StoredPlan:
 
     def _replace(self, wanted: State) -> Sequence[base.ParameterChange] | None:
         """Write the parameters; None when the plan has them already."""
-        found = self._files.read_many([base.PLAN_ENVIRONMENT, base.PARAMETERS])
-        content.PlanEnvironment(self.name, found[base.PLAN_ENVIRONMENT])
-        present = found[base.PARAMETERS]
+        stored = self._files.read_many(
+            [base.PLAN_ENVIRONMENT, base.PARAMETERS]
+        )
+        content.PlanEnvironment(self.name, stored[base.PLAN_ENVIRONMENT])
+        present = stored[base.PARAMETERS]
         before = State(present.content) if present else None
         if before and before.says(wanted):
             return None

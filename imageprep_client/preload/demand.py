@@ -158,7 +158,10 @@ def resolve(
     known: KnownContent,
     concurrency: int,
 ) -> tuple[dict[str, NodeImage], dict[str, errors.ImagePrepError]]:
-    """The images of all nodes by name, and the errors of the others."""
+    """The images of all nodes by name, and the errors of the others.
+
+    Those that the signature policy does not accept are among the others.
+    """
     wanted = {str(one): one for node in nodes for one in node.images}
     images: dict[str, NodeImage] = {}
 
@@ -168,6 +171,10 @@ def resolve(
         root = nearest.resolve(store, reference.identifier)
         platform = graph.OnePlatform(graph.host_platform())
         found = graph.walk(store, root, platform, known=known)
+        admission = stores.admission(reference)
+        if admission is not None:
+            # It holds for all sites and nodes: they get this digest.
+            admission.admit(store, [found.root.descriptor])
         images[name] = NodeImage(
             reference,
             found.root.descriptor,

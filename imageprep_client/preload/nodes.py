@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import collections
 import dataclasses
 import importlib.resources
 import json
@@ -28,6 +29,12 @@ _STATES = {
     HostState.UNREACHABLE: NodeState.UNREACHABLE,
     HostState.UNFINISHED: NodeState.FAILED,
 }
+_FAILED = (NodeState.FAILED, NodeState.UNREACHABLE)
+#: Characters of what a node says about an image, and the largest number that
+#: it may give.
+_REASON, _MOST = 1000, 1 << 62
+#: What a node says when it was looked at.
+_NUMBERS = ("lacking", "untagged", "missing", "free")
 
 
 def run(
@@ -39,49 +46,103 @@ def run(
     on_node: OnNode,
     only_look: bool,
 ) -> list[NodeRow]:
-    """Have the nodes pull, or only look at what they lack."""
-    jobs = _Documents(request, images, stores, only_look=only_look)
-    progress = _Progress(nodes, on_node, only_look=only_look)
-    program = importlib.resources.files(__package__) / "node" / "pull.py"
-    ansible.run_jobs(
-        [jobs.job(node) for node in nodes],
-        program.read_text("utf-8"),
-        request.inventory,
-        window=len(nodes) if only_look else request.nodes_per_registry,
-        observer=progress,
-    )
+    """Have the nodes pull, or only look at what they lack.
+
+    All of them are looked at first; credentials reach only those that lack
+    an image.
+    """
+    jobs = _Jobs(request, nodes, images, stores)
+    progress = _Progress(nodes, images, on_node, only_look=only_look)
+    jobs.run(nodes, progress, only_look=True)
+    lacking = [node for node in nodes if node.host in progress.lacking]
+    if lacking and not only_look:
+        progress.pulls()
+        jobs.run(lacking, progress, only_look=False)
     return [progress.rows[node.host] for node in nodes]
 
 
-class _Documents:
-    """The documents of jobs."""
+class _Jobs:
+    """Runs the program of nodes with their jobs."""
 
     def __init__(
         self,
         request: PreloadRequest,
+        nodes: Sequence[NodeDemand],
         images: Mapping[str, NodeImage],
         stores: PreloadStores,
-        *,
-        only_look: bool,
     ) -> None:
         self._request = request
         self._images = images
         self._stores = stores
-        self._only_look = only_look
+        self._inventory = request.inventory
+        programs = importlib.resources.files(__package__) / "node"
+        self._program = (programs / "pull.py").read_text("utf-8")
+        self._modules = {
+            "pacing.py": (programs / "pacing.py").read_text("utf-8")
+        }
 
-    def job(self, node: NodeDemand) -> HostJob:
+    def run(
+        self,
+        nodes: Sequence[NodeDemand],
+        observer: JobObserver,
+        *,
+        only_look: bool,
+    ) -> None:
+        """Have some nodes do their jobs."""
+        window = self._request.nodes_per_registry
+        lanes = collections.Counter(self._lane(node) for node in nodes)
+        ansible.run_jobs(
+            [
+                self._job(
+                    node,
+                    self._rate(lanes[self._lane(node)]),
+                    only_look=only_look,
+                )
+                for node in nodes
+            ],
+            self._program,
+            self._inventory,
+            window=len(nodes) if only_look else window,
+            observer=observer,
+            modules=self._modules,
+        )
+
+    def _rate(self, nodes: int) -> int:
+        """The share of a node, of those of its registry, of the rate."""
+        return self._request.rate // min(
+            self._request.nodes_per_registry, nodes
+        )
+
+    def _registries(self, node: NodeDemand) -> list[str]:
+        """The registries that a node pulls from."""
+        if node.site:
+            return [node.site.registry]
+        return sorted(
+            {
+                self._images[str(one)].reference.registry
+                for one in node.images
+                if str(one) in self._images
+            }
+        )
+
+    def _lane(self, node: NodeDemand) -> str:
+        registries = self._registries(node)
+        return registries[0] if len(registries) == 1 else ""
+
+    def _job(self, node: NodeDemand, rate: int, *, only_look: bool) -> HostJob:
         images = [
             self._images[str(one)]
             for one in node.images
             if str(one) in self._images
         ]
-        origins = sorted({image.reference.registry for image in images})
-        registries = [node.site.registry] if node.site else origins
-        files = {
-            "registries.conf": self._registries(node, origins),
-            "auth.json": self._logins(registries),
-            "ca.crt": self._stores.certificates,
-        }
+        files = {}
+        if not only_look:
+            origins = sorted({image.reference.registry for image in images})
+            files = {
+                "registries.conf": self._registries_conf(node, origins),
+                "auth.json": self._logins(self._registries(node)),
+                "ca.crt": self._stores.certificates,
+            }
         document = {
             "images": [
                 {
@@ -93,19 +154,22 @@ class _Documents:
                 }
                 for image in images
             ],
-            "files": {} if self._only_look else files,
+            "files": files,
+            "registry": self._lane(node),
             "timeout": self._request.timeout,
-            "rate": self._request.rate // self._request.nodes_per_registry,
-            "only_look": self._only_look,
+            "rate": rate,
+            "only_look": only_look,
         }
         return HostJob(
             host=node.host,
-            lane=registries[0] if len(registries) == 1 else "",
+            lane=self._lane(node),
             document=document,
-            is_secret=not self._only_look and bool(files["auth.json"]),
+            is_secret=bool(files.get("auth.json")),
         )
 
-    def _registries(self, node: NodeDemand, origins: Sequence[str]) -> str:
+    def _registries_conf(
+        self, node: NodeDemand, origins: Sequence[str]
+    ) -> str:
         """A registries.conf by which the names lead to the site.
 
         Where it has no entry the file of the node counts.
@@ -149,16 +213,35 @@ class _Documents:
 class _Progress(JobObserver):
     """Makes a row of what the program on each node says.
 
+    A node may say anything: what makes no sense is left out.
+
     :ivar rows: by host.
+    :ivar lacking: the hosts that lack an image, or a name for it.
     """
 
     def __init__(
-        self, nodes: Sequence[NodeDemand], on_node: OnNode, *, only_look: bool
+        self,
+        nodes: Sequence[NodeDemand],
+        images: Mapping[str, NodeImage],
+        on_node: OnNode,
+        *,
+        only_look: bool,
     ) -> None:
         self._on_node = on_node
         self._only_look = only_look
+        self._looks = True
         self._began = time.monotonic()
-        self._lacking: dict[str, int] = {}
+        self._needed = {
+            node.host: {
+                images[name].name
+                for name in map(str, node.images)
+                if name in images
+            }
+            for node in nodes
+        }
+        self._placed = {node.host: set[str]() for node in nodes}
+        self._looked: set[str] = set()
+        self.lacking: set[str] = set()
         self.rows = {
             node.host: NodeRow(
                 host=node.host,
@@ -169,35 +252,73 @@ class _Progress(JobObserver):
             for node in nodes
         }
 
+    def pulls(self) -> None:
+        """What follows is about the pulls."""
+        self._looks = False
+
+    def started(self, job: HostJob) -> None:
+        if not self._looks:
+            row = self.rows[job.host]
+            self._set(dataclasses.replace(row, state=NodeState.PULLING))
+
     def line(self, job: HostJob, line: Mapping[str, Any]) -> None:
         row = self.rows[job.host]
-        if "lacking" in line:
-            self._lacking[job.host] = int(line["lacking"])
+        if self._looks:
+            numbers = [line.get(key) for key in _NUMBERS]
+            if not all(map(_is_number, numbers)):
+                return
+            lacking, untagged, missing, free = (int(n or 0) for n in numbers)
+            self._looked.add(job.host)
+            if lacking + untagged:
+                self.lacking.add(job.host)
+            there = max(0, len(self._needed[job.host]) - lacking - untagged)
             row = dataclasses.replace(
-                row, missing=int(line["missing"]), free=int(line["free"])
+                row, missing=missing, free=free, in_place=there
             )
-            if self._only_look:
-                there = row.images - int(line["lacking"])
-                row = dataclasses.replace(row, in_place=there)
-        elif line.get("outcome") in _IN_PLACE:
-            row = dataclasses.replace(row, in_place=row.in_place + 1)
-        elif "image" in line:
-            reason = str(line.get("error") or "left, as others failed")
-            row = dataclasses.replace(
-                row,
-                failures={**row.failures, str(line["image"]): reason},
-            )
+        else:
+            name, outcome = str(line.get("image")), str(line.get("outcome"))
+            placed = self._placed[job.host]
+            if name not in self._needed[job.host]:
+                if "lacking" in line:
+                    # The images that are there are told one by one.
+                    row = dataclasses.replace(row, in_place=0)
+                    self._set(row)
+                return
+            if outcome in _IN_PLACE:
+                placed.add(name)
+                row = dataclasses.replace(row, in_place=len(placed))
+            else:
+                placed.discard(name)
+                reason = str(line.get("error") or "left, as others failed")
+                failures = {**row.failures, name: reason[:_REASON]}
+                row = dataclasses.replace(
+                    row, failures=failures, in_place=len(placed)
+                )
         self._set(row)
 
     def ended(self, job: HostJob, result: JobResult) -> None:
         row = self.rows[job.host]
         state, error = _STATES[result.state], result.reason
-        if state is NodeState.DONE and not self._lacking.get(job.host):
-            state = NodeState.PRESENT
-        elif state is NodeState.DONE and self._only_look:
-            state = NodeState.PLANNED
         if row.failures:
             error = next(iter(row.failures.values()))
+        if self._looks:
+            if state is NodeState.DONE and job.host not in self._looked:
+                state = NodeState.FAILED
+                error = "the node does not say what it lacks"
+            if state in _FAILED:
+                self.lacking.discard(job.host)
+            elif job.host not in self.lacking:
+                state = NodeState.PRESENT
+            elif self._only_look:
+                state = NodeState.PLANNED
+            else:
+                return
+        elif state is NodeState.DONE:
+            silent = self._needed[job.host] - self._placed[job.host]
+            if silent:
+                state = NodeState.FAILED
+                told = f"{min(silent)}: the node says nothing about it"
+                error = error or told
         self._set(
             dataclasses.replace(
                 row,
@@ -212,4 +333,7 @@ class _Progress(JobObserver):
         self._on_node(row)
 
 
-_FAILED = (NodeState.FAILED, NodeState.UNREACHABLE)
+def _is_number(value: Any) -> bool:
+    """Whether a value is a count or a size."""
+    # True is a number, too.
+    return type(value) is int and 0 <= value <= _MOST

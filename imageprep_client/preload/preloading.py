@@ -45,7 +45,8 @@ def preload(
 
     :param dry_run: look at sites and nodes, and change nothing.
     :raises InputError: nothing was done.
-    :raises CombinedFailure: when no image can be found.
+    :raises CombinedFailure: when no image can be found or is accepted by the
+        signature policy.
     """
     began = time.monotonic()
     if request.report_file:
@@ -60,7 +61,7 @@ def preload(
     images, absent = demand.resolve(wanted, stores, known, concurrency)
     if not images:
         raise errors.CombinedFailure(
-            "none of the images can be found", list(absent.values())
+            "none of the images can be brought", list(absent.values())
         )
     site_rows = sites.fill(
         wanted,
@@ -152,7 +153,7 @@ def _nodes(
 
     def note(row: NodeRow) -> None:
         on_node(row)
-        if row.state is not NodeState.LEFT:
+        if row.state not in (NodeState.LEFT, NodeState.PULLING):
             observer.advanced(Phase.NODES)
 
     made = {

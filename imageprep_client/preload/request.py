@@ -31,8 +31,8 @@ class PreloadRequest:
     :ivar others: the images of hosts that are in none of the groups.
     :ivar sites: the registry that the nodes of a group pull from.
     :ivar nodes_per_registry: nodes at once, at most.
-    :ivar rate: bytes a second that the nodes of a registry take together, on
-        average, at most; 0: any. A node pauses between images.
+    :ivar rate: bytes a second that the nodes of a registry take together, at
+        most; 0: any.
     :ivar timeout: seconds for one image.
     :ivar report_file: where a JSON report goes; empty: nowhere.
     """
@@ -56,6 +56,8 @@ class NodeState(enum.StrEnum):
     PRESENT = "present"
     FAILED = "failed"
     UNREACHABLE = "unreachable"
+    #: Its program pulls.
+    PULLING = "pulling"
     #: A plan: it would be filled.
     PLANNED = "planned"
     #: Its site could not be filled.

@@ -1,8 +1,9 @@
 """How long a preload takes, by figures that were measured.
 
-The controller works in cycles: it starts nodes, as far as the windows of the
-registries let it, looks at those that run, and pauses. Nodes share the link of
-their registry. Nothing here touches a network or a clock.
+The controller looks at all nodes once, and then works in cycles: it starts
+nodes, as far as the windows of the registries let it, looks at those that run,
+and pauses. Nodes share the link of their registry. Nothing here touches a
+network or a clock.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-#: As in `ansible.background`: the pause after a cycle.
-_PAUSE, _MULTIPLE = (1.0, 10.0), 1.5
+from imageprep_client import ansible
+
 _GIGABIT = 125_000_000
 
 
@@ -26,7 +27,8 @@ class Figures:
     :ivar node_rate: bytes a second that a node unpacks.
     :ivar image: seconds of a node for an image beside its bytes.
     :ivar begin: seconds of a node before its first image.
-    :ivar cycle: seconds of processor for a run of ansible.
+    :ivar setup: seconds of processor for the start of ansible.
+    :ivar cycle: seconds of processor for a round of commands.
     :ivar start, look: seconds of processor for each node that is started, or
         looked at.
     :ivar processors: of the controller.
@@ -40,9 +42,10 @@ class Figures:
     node_rate: float = 100_000_000.0
     image: float = 0.4
     begin: float = 2.0
-    cycle: float = 1.0
-    start: float = 0.25
-    look: float = 0.03
+    setup: float = 1.5
+    cycle: float = 0.1
+    start: float = 0.05
+    look: float = 0.04
     processors: int = 2
     together: float = 0.0
 
@@ -119,7 +122,11 @@ def simulate(
         for number, site in enumerate(sites)
     ]
     running: list[_Node] = []
-    now = processor = idle = 0.0
+    # Each node is looked at before the first one pulls.
+    count = sum(map(len, waiting))
+    processor = figures.setup + count * figures.start if count else 0.0
+    now = processor / figures.processors
+    idle = changed = 0.0
     cycles = 0
     while running or any(waiting):
         busy = [0] * len(sites)
@@ -136,7 +143,9 @@ def simulate(
         spent = figures.cycle + (used - figures.cycle) / figures.processors
         processor += used
         cycles += 1
-        pause = min(max(_PAUSE[0], _MULTIPLE * spent), _PAUSE[1])
+        if started:
+            changed = now
+        pause = ansible.pause(spent, now - changed)
         if any(
             nodes and busy[number] < window
             for number, nodes in enumerate(waiting)
@@ -149,6 +158,8 @@ def simulate(
             processor += figures.cycle
             now += figures.cycle
         else:
+            if len(left) < len(running):
+                changed = now + spent + pause
             now += spent + pause
             idle += max(0.0, spent + pause - worked)
         running = left

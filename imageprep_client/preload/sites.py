@@ -33,6 +33,7 @@ def fill(
 ) -> list[SiteRow]:
     """Copy to each site what its nodes need, each blob read once.
 
+    The images were held against the signature policy when they were resolved.
     An image that fails at a site does not keep the others.
 
     :raises InvalidArgument: when two images have one name at a site.
@@ -50,7 +51,6 @@ def fill(
             tag=one.image.site_tag,
             platforms=graph.OnePlatform(graph.host_platform()),
             descriptor=one.image.descriptor,
-            admission=stores.admission(one.image.reference),
         )
         for one in wanted
     ]

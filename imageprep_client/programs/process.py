@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from imageprep_client import errors
+from imageprep_client.oci import redaction
 from imageprep_client.programs.exchange import Ended, Lines, communicate
 
 _NOTHING: Mapping[str, str] = types.MappingProxyType({})
@@ -46,10 +47,8 @@ _GRACE = 0.7
 #: Seconds that processes of a killed run may take to end.
 _PATIENCE = 5.0
 _TAIL = 2000
-_MASK = "***"
 # How programs written in Go log between their messages.
 _LOGGED = re.compile(r'time="[^"]*" level=(?P<level>\w+) msg="(?P<text>.*)"')
-_URL_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
 
 
 def _ignore() -> None:
@@ -250,9 +249,7 @@ class Program:
 
     def masked(self, text: str) -> str:
         """A text without the secrets, and the passwords of URLs, in it."""
-        for secret in self._secrets:
-            text = text.replace(secret, _MASK)
-        return _URL_PASSWORD.sub(rf"\1:{_MASK}@", text)
+        return redaction.masked(text, self._secrets)
 
     def _attempt(
         self,

@@ -118,33 +118,33 @@ class RepositoryGraph:
 
         Parents come before their children; what is not here is left out.
         """
-        found: dict[str, None] = {}
+        reached: dict[str, None] = {}
         todo = list(roots)[::-1]
         while todo:
             digest = todo.pop()
-            if digest in found or digest not in self.descriptors:
+            if digest in reached or digest not in self.descriptors:
                 continue
-            found[digest] = None
+            reached[digest] = None
             manifest = self.manifests.get(digest)
             if manifest:
                 todo.extend(child.digest for child in manifest.manifests[::-1])
-        return found
+        return reached
 
     def names(self, digests: Iterable[str]) -> set[str]:
         """Everything that these manifests name: children and blobs.
 
         Layers that are distributed elsewhere are named, too.
         """
-        found: set[str] = set()
+        named: set[str] = set()
         for digest in digests:
             manifest = self.manifests.get(digest)
             if manifest is None:
                 continue
             parts = (*manifest.manifests, *manifest.layers)
-            found.update(part.digest for part in parts)
+            named.update(part.digest for part in parts)
             if manifest.config:
-                found.add(manifest.config.digest)
-        return found
+                named.add(manifest.config.digest)
+        return named
 
     def closure(self, names: Iterable[str]) -> Closure:
         """The tags and manifests that these lead to.

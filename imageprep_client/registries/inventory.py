@@ -41,14 +41,14 @@ class RegistryImage:
     """One tag of a list.
 
     :ivar name: ``[registry/]repository:tag``.
-    :ivar digest, size, created: as in `Details`; empty where nobody asked,
+    :ivar digest, size, created: as in `Details`; None where nobody asked,
         or the image cannot be read.
     """
 
     name: str
-    digest: str = ""
+    digest: str | None = None
     size: int = 0
-    created: str = ""
+    created: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +59,8 @@ class Details:
     one for this host's platform where there is one.
 
     :ivar name: without tag and digest, and in a tree without a registry.
-    :ivar tag: empty when it was asked for by digest.
-    :ivar created: as its config says it, RFC 3339; empty when it does not.
+    :ivar tag: None when it was asked for by digest.
+    :ivar created: as its config says it, RFC 3339, or None.
     :ivar platforms: the images of an index; empty for a single image.
     :ivar platform: of the image of an index that is shown.
     :ivar sized: platforms of the images that `size` is of.
@@ -68,24 +68,24 @@ class Details:
     :ivar size: bytes of all blobs, each once; of an index over all of its
         images that are there.
     :ivar accepted: what the signature policy says of it: by which key it is
-        accepted, or why it is not; empty where anything is accepted.
+        accepted, or why it is not; None where anything is accepted.
     """
 
     name: str
-    tag: str
+    tag: str | None
     digest: str
     media_type: str
-    created: str = ""
-    architecture: str = ""
-    os: str = ""
+    created: str | None = None
+    architecture: str | None = None
+    os: str | None = None
     platforms: Sequence[str] = ()
-    platform: str = ""
+    platform: str | None = None
     sized: Sequence[str] = ()
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     layers: Sequence[Layer] = ()
     tags: Sequence[str] = ()
     size: int = 0
-    accepted: str = ""
+    accepted: str | None = None
 
 
 def named(image: str, find_place: Callable[[], Location]) -> Reference:
@@ -127,7 +127,7 @@ def images(
     """
     below = f"{prefix}/" if prefix else ""
     names = [n for n in catalog.repositories() if n.startswith(below)]
-    found: list[tuple[str, str]] = []
+    listed: list[tuple[str, str]] = []
     lock = threading.Lock()
 
     def ask(repository: str) -> None:
@@ -141,19 +141,19 @@ def images(
             observer.warning(f"{repository} is left out: {error}")
             return
         with lock:
-            if len(found) + len(tags) > _MAX_IMAGES:
+            if len(listed) + len(tags) > _MAX_IMAGES:
                 raise errors.InvalidContent(
                     f"{repository}: over {_MAX_IMAGES} tags with those of"
                     " the other repositories",
                     hint="list the images of one path below the registry",
                 )
-            found.extend((repository, tag) for tag in tags)
+            listed.extend((repository, tag) for tag in tags)
 
     with Workers(concurrency, keep_going=False) as workers:
         failures = workers.each(ask, names)
     if failures:
         raise failures[0][1]
-    return sorted(found)
+    return sorted(listed)
 
 
 def sized(
@@ -204,7 +204,7 @@ class _Image:
     manifest: Manifest
     present: Sequence[tuple[Descriptor, Manifest]]
     shown: Manifest | None
-    platform: str
+    platform: str | None
     config: configs.ImageConfig
 
     @classmethod
@@ -221,7 +221,7 @@ class _Image:
         config = configs.ImageConfig()
         if shown and shown.config and shown.config.media_type in _CONFIGS:
             config = graph.fetch_config(store, shown)
-        platform = ""
+        platform = None
         if manifest.is_index and descriptor:
             platform = str(descriptor.platform or "unknown")
         return cls(manifest, present, shown, platform, config)
@@ -244,7 +244,7 @@ def inspect(store: base.ReadableStore, reference: Reference) -> Details:
         name=reference.name
         if Location(reference.registry).is_registry
         else reference.repository,
-        tag="" if reference.digest else reference.identifier,
+        tag=None if reference.digest else reference.identifier,
         digest=root.digest,
         media_type=root.media_type,
         created=config.created,

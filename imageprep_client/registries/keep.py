@@ -33,7 +33,7 @@ def named(
 
     :param is_here: whether a registry, as in a reference, is the registry.
     """
-    found: dict[str, set[str]] = {}
+    kept_names: dict[str, set[str]] = {}
     values = [(e.parameter_defaults, e.parameters) for e in environments]
     for text in _texts(values):
         try:
@@ -41,14 +41,14 @@ def named(
         except errors.InvalidReference:
             continue
         if is_here(reference.registry):
-            names = found.setdefault(reference.repository, set())
+            names = kept_names.setdefault(reference.repository, set())
             names.update(
                 filter(
                     None,
                     (reference.tag, reference.digest, reference.identifier),
                 )
             )
-    return {name: frozenset(kept) for name, kept in found.items()}
+    return {name: frozenset(kept) for name, kept in kept_names.items()}
 
 
 def _texts(value: object) -> Iterator[str]:
@@ -116,11 +116,11 @@ def newest(
     ]
 
 
-def _sortable(time: str) -> str:
+def _sortable(time: str | None) -> str:
     """An RFC 3339 time in UTC; its fraction has any number of digits."""
     match = re.fullmatch(
         r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)",
-        time,
+        time or "",
         re.ASCII,
     )
     if not match:

@@ -80,8 +80,7 @@ def prune(
     request: PruneRequest,
     *,
     open_registry: OpenRegistry,
-    is_here: Callable[[str], bool],
-    by_name: bool,
+    is_here: Callable[[Registry, str], bool],
     observer: Observer,
 ) -> PruneResult:
     """Delete images that no environment names and that are not the newest.
@@ -90,7 +89,7 @@ def prune(
     whole at any moment. A registry is asked to delete manifests; its blobs
     are for its own garbage collection.
 
-    :param is_here: whether the registry of a reference is this registry.
+    :param is_here: whether a registry is the one that a reference names.
     :raises InvalidArgument: when nothing would be kept.
     :raises StoreError: nothing was deleted; also when another run writes.
     :raises PartialFailure: a tree could not be written to in the middle.
@@ -104,11 +103,8 @@ def prune(
     merged = environment.merge(layers)
     registry = open_registry(parameters.parse(merged))
     # Merged values may be in none of the files alone.
-    environments = [merged, *(environment.merge([each]) for each in layers)]
-    if isinstance(registry, KeepsFiles) and not by_name:
-        names = keep.named(environments, lambda _: True)
-    else:
-        names = keep.named(environments, is_here)
+    environments = [merged, *(environment.merge([layer]) for layer in layers)]
+    names = keep.named(environments, functools.partial(is_here, registry))
     if not isinstance(registry, KeepsFiles):
         plan = _plan(registry, request, names, observer)
         return _from_registry(plan, request)
@@ -305,14 +301,14 @@ def _row(
     told: set[str],
 ) -> list[str]:
     """The digests that go with these manifests and were not told of."""
-    found = [
+    digests = [
         digest
         for digest in (*below, *sorted(graph.names(below)))
         if digest not in kept and digest not in told
     ]
-    found = list(dict.fromkeys(found))
-    told.update(found)
-    return found
+    digests = list(dict.fromkeys(digests))
+    told.update(digests)
+    return digests
 
 
 def _weigh_files(
@@ -320,16 +316,16 @@ def _weigh_files(
 ) -> None:
     """Count the bytes of files with the row that has their last link."""
     going: collections.Counter[Hashable] = collections.Counter()
-    for each in doomed:
+    for part in doomed:
         by_digest: dict[str, list[StoredFile]] = {}
-        for stored in each.files:
+        for stored in part.files:
             by_digest.setdefault(stored.digest, []).append(stored)
-        for row, digests in each.rows.items():
-            each.sizes[row] = 0
+        for row, digests in part.rows.items():
+            part.sizes[row] = 0
             for stored in (h for d in digests for h in by_digest.get(d, ())):
                 going[stored.storage] += 1
                 if going[stored.storage] == stored.links:
-                    each.sizes[row] += stored.size
+                    part.sizes[row] += stored.size
 
 
 def _weigh_names(
@@ -369,24 +365,24 @@ _REGISTRY = _Policy(_warn_of_left, _deletable, _weigh_names)
 
 def _from_files(plan: _Plan, registry: KeepsFiles) -> None:
     """Delete from a tree, each step on the disk before the next."""
-    for each in plan.doomed:
-        store = each.graph.store
+    for part in plan.doomed:
+        store = part.graph.store
         if isinstance(store, base.Untags):
-            for tag in each.tags:
+            for tag in part.tags:
                 store.untag(tag)
     registry.flush()
     for wanted in (True, False):
-        for each in plan.doomed:
-            stored_files = registry.stored_files(each.graph.name)
-            order = {d: n for n, d in enumerate(each.manifests)}
+        for part in plan.doomed:
+            stored_files = registry.stored_files(part.graph.name)
+            order = {d: n for n, d in enumerate(part.manifests)}
             for stored in sorted(
-                each.files, key=lambda h: order.get(h.digest, 0)
+                part.files, key=lambda h: order.get(h.digest, 0)
             ):
                 if stored.is_manifest is wanted:
                     stored_files.discard(stored)
         registry.flush()
-    for each in plan.doomed:
-        registry.stored_files(each.graph.name).tidy()
+    for part in plan.doomed:
+        registry.stored_files(part.graph.name).tidy()
     registry.flush()
 
 
@@ -403,10 +399,10 @@ def _from_registry(plan: _Plan, request: PruneRequest) -> PruneResult:
         done.add((graph.name, digest))
 
     levels: dict[int, list[tuple[RepositoryGraph, str]]] = {}
-    for each in plan.doomed:
-        height = _height(each.graph)
-        for digest in each.manifests:
-            levels.setdefault(height(digest), []).append((each.graph, digest))
+    for part in plan.doomed:
+        height = _height(part.graph)
+        for digest in part.manifests:
+            levels.setdefault(height(digest), []).append((part.graph, digest))
     failures: list[errors.ImagePrepError] = []
     with Workers(request.concurrency, keep_going=False) as workers:
         for _, steps in sorted(levels.items(), reverse=True):
@@ -436,10 +432,10 @@ def _result(
     failure: errors.ImagePrepError | None = None,
 ) -> PruneResult:
     rows = [
-        Deleted(each.graph.name, row, each.sizes[row])
-        for each in plan.doomed
-        for row in each.rows
+        Deleted(part.graph.name, row, part.sizes[row])
+        for part in plan.doomed
+        for row in part.rows
         if done is None
-        or (each.graph.name, each.graph.tags.get(row, row)) in done
+        or (part.graph.name, part.graph.tags.get(row, row)) in done
     ]
     return PruneResult(rows, plan.kept, collected, failure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,6 +37,15 @@ OTHER_DIFF_ID = "other diff ID"
 _BLOB = "application/octet-stream"
 # Hashing keeps a core busy; a few threads more have the next bytes read.
 _HASHERS = 2 * (os.cpu_count() or 1)
+
+
+class BlobCheck(enum.Enum):
+    """The extent to which blobs are checked."""
+
+    #: They exist and have their sizes.
+    SIZES = "sizes"
+    #: They are read and have their digests.
+    DIGESTS = "digests"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -81,7 +91,7 @@ class Verdict:
 def verify(
     registry: Registry,
     *,
-    quick: bool,
+    blobs: BlobCheck,
     diff_ids: bool = False,
     concurrency: int,
     observer: Observer,
@@ -92,14 +102,13 @@ def verify(
     a second look, since another run may change content meanwhile. While a
     run writes, unreferenced content is no problem.
 
-    :param quick: do not read blobs, only ask for them and their sizes.
     :param diff_ids: decompress the layers of every image, and compare them
         with the diff IDs of its config.
     :raises StoreError: when nothing can be found out.
     """
     with Workers(concurrency, keep_going=True) as workers:
         work = _Verification(registry, workers, observer)
-        return work.run(quick=quick, diff_ids=diff_ids)
+        return work.run(blobs, diff_ids=diff_ids)
 
 
 class _Verification:
@@ -113,7 +122,7 @@ class _Verification:
         self._observer = observer
         self._lock = threading.Lock()
 
-    def run(self, *, quick: bool, diff_ids: bool) -> Verdict:
+    def run(self, blobs: BlobCheck, *, diff_ids: bool) -> Verdict:
         files = (
             self._registry if isinstance(self._registry, KeepsFiles) else None
         )
@@ -125,7 +134,8 @@ class _Verification:
         )
         read, problems = self._look(names, self._observer)
         problems = self._confirmed(problems, names)
-        broken = {} if quick else self._hash(read)
+        hashed = blobs is BlobCheck.DIGESTS
+        broken = self._hash(read) if hashed else {}
         problems |= self._lost(read, broken, problems)
         if diff_ids:
             wrong = self._compare(read, problems)
@@ -137,14 +147,14 @@ class _Verification:
                 " names yet is not called unreferenced"
             )
             problems = {p for p in problems if p.problem != UNREFERENCED}
-        return _verdict(read, problems, hashed=not quick)
+        return _verdict(read, problems, hashed=hashed)
 
     def _look(
         self, names: Iterable[str], observer: Observer
     ) -> tuple[list[RepositoryGraph], set[Problem]]:
         """Read repositories; what is wrong without a look into blobs."""
         read = reading.read_all(self._registry, names, self._workers, observer)
-        found: dict[str, dict[str, str]] = {
+        states_by_name: dict[str, dict[str, str]] = {
             graph.name: dict(graph.broken) for graph in read
         }
 
@@ -152,13 +162,13 @@ class _Verification:
             graph, blob = step
             if state := _state(graph, blob):
                 with self._lock:
-                    found[graph.name][blob.digest] = state
+                    states_by_name[graph.name][blob.digest] = state
 
         steps = [(graph, blob) for graph in read for blob in graph.blobs]
         _raise_first(self._workers.each(one, steps))
         problems: set[Problem] = set()
         for graph in read:
-            states = found[graph.name]
+            states = states_by_name[graph.name]
             if graph.stored_files:
                 for digest in _unreferenced(graph):
                     states[digest] = UNREFERENCED
@@ -174,13 +184,13 @@ class _Verification:
         return read, problems
 
     def _confirmed(
-        self, found: set[Problem], names: Sequence[str]
+        self, problems: set[Problem], names: Sequence[str]
     ) -> set[Problem]:
         """The problems that a second look finds, too."""
-        if not found:
-            return found
-        wrong = {p.repository for p in found}.intersection(names)
-        return found & self._look(wrong, Observer())[1]
+        if not problems:
+            return problems
+        wrong = {p.repository for p in problems}.intersection(names)
+        return problems & self._look(wrong, Observer())[1]
 
     def _lost(
         self,
@@ -230,11 +240,11 @@ class _Verification:
         broken: dict[tuple[str, str], str] = {}
 
         def one(job: _Job) -> None:
-            found = job.check(self._workers, self._observer)
-            if found:
+            problem = job.check(self._workers, self._observer)
+            if problem:
                 with self._lock:
                     for name in job.repositories:
-                        broken[name, job.blob.digest] = found
+                        broken[name, job.blob.digest] = problem
             self._observer.advanced(Phase.HASH)
 
         on_disk = isinstance(self._registry, KeepsFiles)
@@ -252,22 +262,24 @@ class _Verification:
         check = DiffIdCheck()
         broken = {(problem.repository, problem.name) for problem in known}
         images = [
-            (each, manifest)
-            for each in read
-            for manifest in each.manifests.values()
-            if not any((each.name, b.digest) in broken for b in manifest.blobs)
+            (graph, manifest)
+            for graph in read
+            for manifest in graph.manifests.values()
+            if not any(
+                (graph.name, b.digest) in broken for b in manifest.blobs
+            )
         ]
         self._observer.phase(Phase.DIFF_IDS, len(images))
         wrong: dict[tuple[str, str], str] = {}
 
         def one(job: tuple[RepositoryGraph, Manifest]) -> None:
-            each, manifest = job
+            graph, manifest = job
             digest = manifest.descriptor.digest
-            for error in check.mismatches(each.store, manifest):
-                self._observer.warning(f"{each.name}@{digest}: {error}")
+            for error in check.mismatches(graph.store, manifest):
+                self._observer.warning(f"{graph.name}@{digest}: {error}")
                 # The layer can be the right one of other images.
                 with self._lock:
-                    wrong[each.name, digest] = OTHER_DIFF_ID
+                    wrong[graph.name, digest] = OTHER_DIFF_ID
             self._observer.advanced(Phase.DIFF_IDS)
 
         _raise_first(self._workers.each(one, images))
@@ -293,8 +305,8 @@ class _Job:
         Content that seems corrupt is read again: it may have been damaged on
         its way.
         """
-        found = self._check_once(workers, observer)
-        return self._check_once(workers, Observer()) if found else ""
+        problem = self._check_once(workers, observer)
+        return self._check_once(workers, Observer()) if problem else ""
 
     def _check_once(self, workers: Workers, observer: Observer) -> str:
         try:
@@ -321,17 +333,17 @@ def _jobs(read: Iterable[RepositoryGraph]) -> list[_Job]:
     repositories of a registry share, only once; the largest first.
     """
     jobs: dict[object, _Job] = {}
-    for each in read:
-        for stored in each.contents:
+    for graph in read:
+        for stored in graph.contents:
             if not stored.is_manifest:
                 blob = Descriptor(_BLOB, stored.digest, stored.size)
-                job = _Job(blob, each.store, each.stored_files, stored, [])
+                job = _Job(blob, graph.store, graph.stored_files, stored, [])
                 job = jobs.setdefault((stored.storage, stored.digest), job)
-                job.repositories.append(each.name)
-        if each.stored_files is None:
-            for blob in each.blobs:
-                job = _Job(blob, each.store, None, None, [])
-                jobs.setdefault(blob, job).repositories.append(each.name)
+                job.repositories.append(graph.name)
+        if graph.stored_files is None:
+            for blob in graph.blobs:
+                job = _Job(blob, graph.store, None, None, [])
+                jobs.setdefault(blob, job).repositories.append(graph.name)
     return sorted(jobs.values(), key=lambda job: -job.blob.size)
 
 
@@ -348,41 +360,41 @@ def _problems(
     }
 
 
-def _unreferenced(each: RepositoryGraph) -> list[str]:
+def _unreferenced(graph: RepositoryGraph) -> list[str]:
     """The blobs that no manifest of the repository names.
 
     As long as a manifest is there that cannot be read, nobody knows.
     """
-    if any(problem != MISSING for problem in each.broken.values()):
+    if any(problem != MISSING for problem in graph.broken.values()):
         return []
-    named = each.names(each.manifests)
+    named = graph.names(graph.manifests)
     return [
         stored.digest
-        for stored in each.contents
+        for stored in graph.contents
         if not stored.is_manifest and stored.digest not in named
     ]
 
 
-def _state(each: RepositoryGraph, blob: Descriptor) -> str:
+def _state(graph: RepositoryGraph, blob: Descriptor) -> str:
     """The problem of a blob that shows without reading it, or nothing."""
-    sizes = each.file_sizes.get(blob.digest, ())
-    if blob.size in sizes or each.store.exists(blob):
+    sizes = graph.file_sizes.get(blob.digest, ())
+    if blob.size in sizes or graph.store.exists(blob):
         return ""
-    if each.stored_files:
+    if graph.stored_files:
         return WRONG_SIZE if sizes else MISSING
     try:
-        each.store.fetch(blob).close()
+        graph.store.fetch(blob).close()
     except errors.StoreError as error:
         return graphs.problem(error)
     return ""
 
 
-def _tags_by_name(each: RepositoryGraph) -> dict[str, list[str]]:
+def _tags_by_name(graph: RepositoryGraph) -> dict[str, list[str]]:
     """The tags that need each digest, and each tag itself."""
     needed: dict[str, list[str]] = {}
-    for tag, digest in sorted(each.tags.items()):
-        below = each.below([digest])
-        for name in {tag, digest, *below, *each.names(below)}:
+    for tag, digest in sorted(graph.tags.items()):
+        below = graph.below([digest])
+        for name in {tag, digest, *below, *graph.names(below)}:
             needed.setdefault(name, []).append(tag)
     return needed
 
@@ -395,18 +407,21 @@ def _raise_first(
 
 
 def _verdict(
-    read: Sequence[RepositoryGraph], found: Iterable[Problem], *, hashed: bool
+    read: Sequence[RepositoryGraph],
+    problems: Iterable[Problem],
+    *,
+    hashed: bool,
 ) -> Verdict:
     blobs: dict[str, int] = {}
-    for each in read:
-        blobs.update((b.digest, b.size) for b in each.blobs)
+    for graph in read:
+        blobs.update((b.digest, b.size) for b in graph.blobs)
     return Verdict(
-        problems=sorted(found),
+        problems=sorted(problems),
         repositories=len(read),
-        tags=sum(len(each.tags) for each in read),
-        manifests=sum(len(each.manifests) for each in read),
+        tags=sum(len(graph.tags) for graph in read),
+        manifests=sum(len(graph.manifests) for graph in read),
         blobs=len(blobs),
         size=sum(blobs.values()),
         hashed=hashed,
-        elsewhere=sum(len(each.elsewhere) for each in read),
+        elsewhere=sum(len(graph.elsewhere) for graph in read),
     )

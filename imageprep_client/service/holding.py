@@ -22,6 +22,7 @@ from imageprep_client.programs.podman import (
     Podman,
 )
 from imageprep_client.service.declaration import (
+    KEPT,
     Service,
     as_data,
     service_from,
@@ -29,11 +30,15 @@ from imageprep_client.service.declaration import (
 from imageprep_client.service.definitions import adopting, rendering
 from imageprep_client.service.journal import StateDirectory
 
-_PREFIX = "image-prepare"
-_SERVICE = f"{_PREFIX}.service"
-_GENERATION = f"{_PREFIX}.generation"
-_SPECIFICATION = f"{_PREFIX}.specification"
-_NAME = re.compile(rf"{_PREFIX}\.(?P<service>.+)\.(?P<generation>\d{{1,9}})")
+#: Words of podman for containers that a killed command left half made or
+#: half removed.
+HALF = ("storage", "removing")
+_SERVICE = f"{KEPT}service"
+_GENERATION = f"{KEPT}generation"
+_SPECIFICATION = f"{KEPT}specification"
+_NAME = re.compile(
+    rf"{re.escape(KEPT)}(?P<service>.+)\.(?P<generation>\d{{1,9}})"
+)
 #: Values that podman reads from a file as they are, in all its versions.
 _PLAIN = re.compile(r"[^\s\"'\\$#`](?:[^\n\r\"'\\$#`]*[^\s\"'\\$#`])?|")
 
@@ -71,7 +76,18 @@ class OldService:
 
 def holder_name(service: str, generation: int) -> str:
     """The name of a holder."""
-    return f"{_PREFIX}.{service}.{generation}"
+    return f"{KEPT}{service}.{generation}"
+
+
+def half_holders(containers: Iterable[ListedContainer]) -> list[Holder]:
+    """The holders that a killed command left half made or half removed."""
+    return [
+        holder
+        for container in containers
+        if container.state in HALF
+        for name in container.names
+        if (holder := Holder.of(name))
+    ]
 
 
 def holders(
@@ -81,7 +97,7 @@ def holders(
     found = [
         holder
         for container in containers
-        if container.state != "storage"
+        if container.state not in HALF
         for name in container.names
         if (holder := Holder.of(name))
         and service in ("", holder.service)
@@ -101,7 +117,9 @@ def hold(
     :param name: see `holder_name`.
     """
     image = podman.image(container.image_id)
-    service = without_environment(adopting.adopt(container, image))
+    shared = podman.inspected(container.dependencies)
+    names = {one.id: one.name for one in shared.values()}
+    service = without_environment(adopting.adopt(container, image, names))
     holder = Holder.of(name)
     if holder is None:
         raise ValueError(name)
@@ -124,13 +142,18 @@ def hold(
     state.remove_environment(name)
 
 
-def held(podman: Podman, name: str) -> OldService:
+def held(
+    name: str,
+    container: InspectedContainer | None,
+    images: Mapping[str, ContainerImage],
+) -> OldService:
     """The service that a holder has kept.
 
+    :param container: the holder; None when it is gone.
+    :param images: local images by ID, that of the holder among them.
     :raises StoreError: when it is gone or damaged.
     """
-    container = podman.container(name)
-    image = podman.image(container.image_id) if container else None
+    image = images.get(container.image_id) if container else None
     if container is None or image is None:
         raise errors.NotFound(
             f"{name}: the kept container is gone",

@@ -35,7 +35,8 @@ _HISTORY = "history.jsonl"
 _DECLARATION = "declaration.yaml"
 _ENVIRONMENT = "environment"
 _LOCK = "lock"
-#: Lines of the history that are kept when it is shortened.
+#: Bytes of the history after which it is shortened, to so many lines.
+_LONG = 1 << 20
 _LINES = 2000
 
 
@@ -46,8 +47,6 @@ class SwapState(enum.StrEnum):
     #: The old container may be stopped or gone.
     SWAPPING = "swapping"
     DONE = "done"
-    #: The old one is being put back.
-    REVERTING = "reverting"
     REVERTED = "reverted"
 
 
@@ -61,6 +60,7 @@ class SwapRecord:
     :ivar new_digest: of the image that takes its place.
     :ivar holder: the container that keeps the old image and specification.
     :ivar unit: the unit of systemd that owns the container, or empty.
+    :ivar depends_on: the services that it depends on, also by others.
     """
 
     service: str
@@ -70,6 +70,7 @@ class SwapRecord:
     new_digest: str = ""
     holder: str = ""
     unit: str = ""
+    depends_on: tuple[str, ...] = ()
     state: SwapState = SwapState.PLANNED
 
     @classmethod
@@ -77,6 +78,7 @@ class SwapRecord:
         """From an element of the journal."""
         fields = dict(data)
         fields["state"] = SwapState(fields["state"])
+        fields["depends_on"] = tuple(fields.get("depends_on", ()))
         return cls(**fields)
 
 
@@ -93,6 +95,10 @@ class SwapJournal:
     swaps: tuple[SwapRecord, ...]
     running: tuple[str, ...] = ()
     revert_all: bool = False
+
+    def swap(self, service: str) -> SwapRecord:
+        """The swap of a service."""
+        return next(one for one in self.swaps if one.service == service)
 
     def with_swap(self, swap: SwapRecord) -> SwapJournal:
         """With another state of one service."""
@@ -222,9 +228,8 @@ class StateDirectory:
     def record(self, entries: Sequence[HistoryEntry]) -> None:
         """Append to the history."""
         path = self.path / _HISTORY
-        kept = self.history()
-        if len(kept) > 2 * _LINES:
-            text = _lines([*kept[-_LINES:], *entries])
+        if path.exists() and path.stat().st_size > _LONG:
+            text = _lines([*self.history()[-_LINES:], *entries])
             files.write(str(path), text, mode=0o600)
             return
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
@@ -248,6 +253,10 @@ class StateDirectory:
         """The file with values of a container's variables."""
         return self.path / _ENVIRONMENT / f"{name}.env"
 
+    def has_environment(self, path: str) -> bool:
+        """Whether a file is one of these."""
+        return Path(path).parent == self.path / _ENVIRONMENT
+
     def write_environment(self, name: str, values: Mapping[str, str]) -> Path:
         """Write values that podman's form of such files can have."""
         path = self.environment_file(name)
@@ -267,7 +276,7 @@ class StateDirectory:
 
     def wait_for_programs(self, waiting: Callable[[str], None]) -> None:
         """Wait until what a killed command started has ended."""
-        processes.wait_for_marked(self.mark, waiting)
+        processes.wait_for_marked(self.mark, "podman", waiting)
 
 
 def now() -> str:

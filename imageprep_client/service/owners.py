@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from imageprep_client import errors
-from imageprep_client.programs.podman import InspectedContainer, Podman
+from imageprep_client.programs.podman import (
+    ContainerImage,
+    InspectedContainer,
+    Podman,
+)
 from imageprep_client.service import holding
 from imageprep_client.service.declaration import Service
+from imageprep_client.service.definitions import adopting
 from imageprep_client.service.journal import StateDirectory
 
 
@@ -38,6 +43,40 @@ class TargetContainer:
         default_factory=dict, repr=False
     )
     runs: bool = True
+
+
+def old_target(
+    old: holding.OldService, *, runs: bool = True
+) -> TargetContainer:
+    """The container that a holder has kept."""
+    return TargetContainer(
+        old.service,
+        old.image.id,
+        old.digest,
+        old.image.digests,
+        old.environment,
+        runs,
+    )
+
+
+def same_target(
+    container: InspectedContainer,
+    image: ContainerImage | None,
+    names: Mapping[str, str],
+) -> TargetContainer:
+    """A container as it is, to be made again.
+
+    :param names: of the containers whose namespaces it shares, by ID.
+    """
+    service = adopting.adopt(container, image, names)
+    return TargetContainer(
+        holding.without_environment(service),
+        container.image_id,
+        container.digest,
+        container.digests,
+        adopting.own_environment(container, image),
+        container.is_alive,
+    )
 
 
 class Owner(Protocol):
@@ -70,12 +109,21 @@ class Owner(Protocol):
     def remove(
         self, current: InspectedContainer, seconds: int | None = None
     ) -> None:
-        """Stop and remove a container."""
+        """Stop and remove a container; see `replace`."""
+        ...
+
+    def create(self, target: TargetContainer) -> None:
+        """Let the target be what is started next."""
         ...
 
     def start(self, name: str) -> None: ...
 
     def stop(self, container: InspectedContainer) -> None: ...
+
+
+#: The owner of a service's container; given its name, its container, and the
+#: unit that it is known to have had.
+FindOwner = Callable[[str, InspectedContainer | None, str], Owner]
 
 
 class PlainOwner:
@@ -101,7 +149,6 @@ class PlainOwner:
             self.start(target.service.name)
 
     def create(self, target: TargetContainer) -> None:
-        """Create the container of a target."""
         holding.create(
             self._podman,
             self._state,

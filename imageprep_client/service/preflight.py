@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import fnmatch
+import ipaddress
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
@@ -17,11 +20,16 @@ from imageprep_client.programs.podman import (
 from imageprep_client.programs.process import Finished
 from imageprep_client.rpm import evr
 from imageprep_client.service.declaration import HostRequirements, Service
+from imageprep_client.service.definitions import commandline
 
 _PROC = Path("/proc")
 #: Characters of a process's name that the kernel keeps.
 _COMM = 15
 _VERSION = "org.opencontainers.image.version"
+#: The state of a socket that takes connections.
+_LISTENS = "0A"
+#: Between the parts of a published port, not inside of an IPv6 address.
+_SEPARATOR = re.compile(r":(?![^\[]*\])")
 #: Seconds that a program may take to say its version.
 _PATIENCE = 30.0
 
@@ -66,6 +74,124 @@ def _has_module(name: str) -> bool:
         Path(line).name.removesuffix(".ko").replace("-", "_") == name
         for line in lines
     )
+
+
+def check_ports(
+    service: Service, container: InspectedContainer | None
+) -> None:
+    """See that nothing else listens on the ports of a service.
+
+    These are the published ones, and those that the declaration names for a
+    service in the network of the host.
+
+    :param container: the one that runs and may listen; None for none.
+    :raises InvalidArgument: when another process does.
+    """
+    wanted = dict.fromkeys(service.preflight.ports, "")
+    for address, port in _published(service):
+        wanted.setdefault(port, address)
+    if not wanted:
+        return
+    listening = [
+        one
+        for one in _listeners()
+        if one.port in wanted and _overlap(one.address, wanted[one.port])
+    ]
+    held = sorted(
+        f"{one.port} ({_told(owners)})"
+        for one in listening
+        for owners in [_owners(one.inode)]
+        if not (container and _is_own(owners, container))
+    )
+    if held:
+        raise errors.InvalidArgument(
+            f"{service.name}: another process listens on a port that it"
+            f" needs: {', '.join(dict.fromkeys(held))}",
+            hint="stop that process first",
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Listener:
+    """A socket of the host that takes connections.
+
+    :ivar address: as the kernel writes it, only zeros for any.
+    """
+
+    address: str
+    port: int
+    inode: str
+
+
+def _listeners() -> Iterator[_Listener]:
+    for name in ("tcp", "tcp6"):
+        try:
+            lines = (_PROC / "net" / name).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            address, _, port = fields[1].partition(":")
+            if fields[3] == _LISTENS:
+                yield _Listener(address, int(port, 16), fields[9])
+
+
+def _overlap(address: str, wanted: str) -> bool:
+    """Whether a listener is in the way of an IPv4 address, or of any."""
+    if not address.strip("0"):
+        return True
+    packed = ipaddress.ip_address(wanted or "0.0.0.0").packed  # noqa: S104
+    if not any(packed):
+        return True
+    words = [packed[i : i + 4][::-1] for i in range(0, len(packed), 4)]
+    return address == b"".join(words).hex().upper()
+
+
+def _published(service: Service) -> Iterator[tuple[str, int]]:
+    """The addresses, empty for all, and ports of the host."""
+    words = commandline.parse([*service.podman_args, "image"], service.name)
+    for word in words.service.podman_args:
+        option, _, value = word.partition("=")
+        address, port, inside = (["", "", *_SEPARATOR.split(value)])[-3:]
+        if option != "--publish" or inside.endswith(("/udp", "/sctp")):
+            continue
+        first, _, last = port.partition("-")
+        if first.isdigit():
+            for number in range(int(first), int(last or first) + 1):
+                yield address.strip("[]"), number
+
+
+def _owners(inode: str) -> list[int]:
+    """The processes that have a socket open; none when it is not known."""
+    wanted = f"socket:[{inode}]"
+    found = []
+    for path in _PROC.iterdir():
+        if not path.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            if any(
+                os.readlink(one) == wanted for one in (path / "fd").iterdir()
+            ):
+                found.append(int(path.name))
+    return found
+
+
+def _is_own(processes: Sequence[int], container: InspectedContainer) -> bool:
+    """Whether one is of the container, or publishes ports for it."""
+    return container.is_alive and any(
+        process in (container.pid, container.conmon)
+        or _is_inside(process, container)
+        for process in processes
+    )
+
+
+def _told(processes: Sequence[int]) -> str:
+    if not processes:
+        return "of an unknown process"
+    name = ""
+    with contextlib.suppress(OSError):
+        name = (_PROC / str(processes[0]) / "comm").read_text().strip()
+    return f"process {processes[0]}, {name}" if name else "gone"
 
 
 def check_survivors(service: Service, container: InspectedContainer) -> None:

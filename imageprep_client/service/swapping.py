@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import NoReturn
 
 from imageprep_client import errors
 from imageprep_client.observer import Observer
@@ -22,21 +23,14 @@ from imageprep_client.programs.podman import (
 from imageprep_client.service import holding
 from imageprep_client.service.declaration import Probe
 from imageprep_client.service.journal import (
-    HistoryEntry,
     StateDirectory,
     SwapJournal,
     SwapRecord,
     SwapState,
-    now,
 )
-from imageprep_client.service.owners import Owner, TargetContainer
+from imageprep_client.service.owners import FindOwner, Owner, TargetContainer
 from imageprep_client.service.probing import HealthWatch
-
-#: Seconds that a container which is given up has before SIGKILL.
-_GIVEN_UP = 1
-#: The owner of a service's container; given its name, its container, and the
-#: unit that it is known to have had.
-FindOwner = Callable[[str, InspectedContainer | None, str], Owner]
+from imageprep_client.service.reverting import Reverter, entry
 
 
 class OnFailure(enum.StrEnum):
@@ -68,6 +62,7 @@ class ServiceSwap:
 
     :ivar current: None when there is none.
     :ivar check: raises when the service must not be changed after all.
+    :ivar depends_on: the services that it depends on, also by others.
     """
 
     target: TargetContainer
@@ -75,16 +70,27 @@ class ServiceSwap:
     owner: Owner
     health: Probe | None
     check: Callable[[], None]
+    depends_on: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
         return self.target.service.name
 
 
+class SwapOutcome(enum.StrEnum):
+    """What became of a service that was to be changed."""
+
+    UNTOUCHED = "untouched"
+    DONE = "done"
+    FAILED = "failed"
+    REVERTED = "reverted"
+
+
 class Swapper:
-    """Does swaps, and undoes them.
+    """Does swaps, and has them undone.
 
     :param find_owner: for containers that recovery finds.
+    :ivar outcomes: of the swaps that were begun, by service.
     """
 
     def __init__(
@@ -97,7 +103,8 @@ class Swapper:
         self._podman = podman
         self._state = state
         self._observer = observer
-        self._find_owner = find_owner
+        self._reverter = Reverter(podman, state, observer, find_owner)
+        self.outcomes: dict[str, SwapOutcome] = {}
 
     def run(
         self,
@@ -116,79 +123,111 @@ class Swapper:
         if not swaps:
             return
         containers = self._podman.containers()
-        records = tuple(self._planned(swap, containers) for swap in swaps)
+        generations = self._generations(containers)
+        records = tuple(_planned(swap, generations) for swap in swaps)
         journal = SwapJournal(
             action=action, swaps=records, running=tuple(running)
         )
         self._state.write_journal(journal)
-        for place, (swap, record) in enumerate(
-            zip(swaps, records, strict=True)
-        ):
-            try:
-                journal = self._swap(journal, swap, record, policy)
-            except errors.ImagePrepError as error:
-                self._failed(swap, error, policy, untouched=not place)
+        try:
+            for place, swap in enumerate(swaps):
+                try:
+                    journal = self._swap(
+                        journal, swap, _attached(swap, swaps), policy
+                    )
+                except errors.ImagePrepError as error:
+                    self._failed(swap, error, policy, untouched=not place)
+        except errors.ImagePrepError:
+            raise
+        except (KeyboardInterrupt, Exception):
+            self._interrupted()
+            raise
         self._state.close_journal()
         self.trim(policy.keep)
 
-    def _planned(
-        self, swap: ServiceSwap, containers: Sequence[ListedContainer]
-    ) -> SwapRecord:
-        current = swap.current
-        newest = holding.holders(containers, swap.name)
-        kept = [
-            h.generation
-            for h in self._state.history()
-            if h.service == swap.name
+    def renew(self, action: str, swap: ServiceSwap) -> None:
+        """Make a container again; nothing is watched or kept of it."""
+        generations = self._generations(self._podman.containers())
+        record = _planned(swap, generations)
+        journal = SwapJournal(action=action, swaps=(record,))
+        self._begin(journal, swap)
+        swap.owner.replace(swap.current, swap.target)
+        self._podman.remove(record.holder, seconds=0)
+        self._state.close_journal()
+
+    def _generations(
+        self, containers: Sequence[ListedContainer]
+    ) -> dict[str, int]:
+        """The highest number that a generation of each service had."""
+        known = [
+            *((one.service, one.generation) for one in self._state.history()),
+            *(
+                (one.service, one.generation)
+                for one in holding.holders(containers)
+            ),
         ]
-        generation = 1 + max([0, *kept, *(h.generation for h in newest)])
-        return SwapRecord(
-            service=swap.name,
-            old_id=current.id if current else "",
-            old_running=bool(current and current.is_alive),
-            old_digest=current.digest if current else "",
-            new_digest=swap.target.digest,
-            holder=holding.holder_name(swap.name, generation)
-            if current
-            else "",
-            unit=swap.owner.unit,
-        )
+        highest: dict[str, int] = {}
+        for service, generation in known:
+            highest[service] = max(generation, highest.get(service, 0))
+        return highest
 
     def _swap(
         self,
         journal: SwapJournal,
         swap: ServiceSwap,
-        record: SwapRecord,
+        attached: Sequence[ServiceSwap],
         policy: SwapPolicy,
     ) -> SwapJournal:
         self._observer.note(f"{swap.name}: swapping")
-        swap.check()
+        record = journal.swap(swap.name)
+        removed = record.state is SwapState.SWAPPING
+        if not removed:
+            swap.check()
+            journal = self._begin(journal, swap)
+        for other in reversed(attached):
+            if journal.swap(other.name).state is SwapState.PLANNED:
+                other.check()
+                journal = self._begin(journal, other)
+                if other.current:
+                    other.owner.remove(other.current)
+        swap.owner.replace(None if removed else swap.current, swap.target)
+        if swap.target.runs and (reason := self._fault(swap, policy)):
+            raise errors.StoreError(f"{swap.name}: {reason}")
+        record = dataclasses.replace(
+            journal.swap(swap.name), state=SwapState.DONE
+        )
+        journal = journal.with_swap(record)
+        self._state.write_journal(journal)
+        self._state.record([entry(journal, record, "done")])
+        self.outcomes[swap.name] = SwapOutcome.DONE
+        self._observer.note(f"{swap.name}: runs {record.new_digest}")
+        return journal
+
+    def _begin(self, journal: SwapJournal, swap: ServiceSwap) -> SwapJournal:
+        """Keep the old container, and say that it may be stopped now."""
+        record = journal.swap(swap.name)
         if swap.current:
             holding.hold(
                 self._podman, self._state, swap.current, record.holder
             )
-        record = dataclasses.replace(record, state=SwapState.SWAPPING)
-        journal = journal.with_swap(record)
+        journal = journal.with_swap(
+            dataclasses.replace(record, state=SwapState.SWAPPING)
+        )
         self._state.write_journal(journal)
-        swap.owner.replace(swap.current, swap.target)
+        self.outcomes[swap.name] = SwapOutcome.FAILED
+        return journal
+
+    def _fault(self, swap: ServiceSwap, policy: SwapPolicy) -> str:
+        """Why a service that was started is not as it should be."""
         reason = HealthWatch(
             self._podman,
             swap.name,
             swap.health,
             minimum=policy.min_healthy,
             deadline=policy.healthy_deadline,
-        ).wait() or self._wrong_digest(swap)
+        ).wait()
         if reason:
-            raise errors.StoreError(f"{swap.name}: {reason}")
-        journal = journal.with_swap(
-            dataclasses.replace(record, state=SwapState.DONE)
-        )
-        self._state.write_journal(journal)
-        self._state.record([_entry(journal, record, "done")])
-        self._observer.note(f"{swap.name}: runs {record.new_digest}")
-        return journal
-
-    def _wrong_digest(self, swap: ServiceSwap) -> str:
+            return reason
         container = self._podman.container(swap.name)
         if container and container.digests & swap.target.digests:
             return ""
@@ -204,17 +243,17 @@ class Swapper:
         policy: SwapPolicy,
         *,
         untouched: bool,
-    ) -> None:
+    ) -> NoReturn:
         """Follow the policy, and raise what a swap failed for."""
         journal = self._state.journal()
         if journal is None:
             raise error
-        record = next(r for r in journal.swaps if r.service == swap.name)
+        record = journal.swap(swap.name)
         if record.state is SwapState.PLANNED and untouched:
             self.revert(journal, str(error))
             raise error
         if policy.on_failure is OnFailure.STOP:
-            self._state.record([_entry(journal, record, "failed", str(error))])
+            self._state.record([entry(journal, record, "failed", str(error))])
             self._state.close_journal()
             raise errors.PartialFailure(
                 f"{error}; it was left as it is, and the services after it"
@@ -230,100 +269,26 @@ class Swapper:
             f"{error}; the old containers are back: {told}", []
         ) from error
 
+    def _interrupted(self) -> None:
+        """Put back what is not finished when the user ends the command."""
+        journal = self._state.journal()
+        if journal is None:
+            return
+        self._observer.warning("stopped; what is not finished is put back")
+        for name in self.revert(journal, f"the {journal.action} was stopped"):
+            self._observer.warning(f"{name}: the old container is back")
+
     def revert(self, journal: SwapJournal, reason: str) -> list[str]:
-        """Put back what was not finished, the newest first.
+        """Put back what was not finished; see `Reverter.revert`."""
+        reverted = self._reverter.revert(journal, reason)
+        self.outcomes |= dict.fromkeys(reverted, SwapOutcome.REVERTED)
+        return reverted
 
-        :param reason: for the history.
-        :returns: the services whose old container runs again.
-        :raises PartialFailure: when some could not be put back; the journal
-            stays.
-        """
-        reverted = []
-        failures: list[errors.ImagePrepError] = []
-        undone = [
-            record
-            for record in reversed(journal.swaps)
-            if record.state is not SwapState.DONE or journal.revert_all
-        ]
-        self.remove_leftovers(
-            name
-            for record in undone
-            for name in (record.service, record.holder)
-        )
-        for record in undone:
-            try:
-                if self._revert(record):
-                    reverted.append(record.service)
-                    self._state.record(
-                        [_entry(journal, record, "reverted", reason)]
-                    )
-                    journal = journal.with_swap(
-                        dataclasses.replace(record, state=SwapState.REVERTED)
-                    )
-                    self._state.write_journal(journal)
-            except errors.ImagePrepError as error:
-                failures.append(error)
-        for name in journal.running:
-            try:
-                self._revive(name)
-            except errors.ImagePrepError as error:
-                failures.append(error)
-        if failures:
-            raise errors.PartialFailure(
-                f"{reason}; not everything could be put back", failures
-            )
-        # A holder is needed until the journal says that it is not.
-        for record in undone:
-            self._drop(record.holder)
-        self._state.close_journal()
-        return list(reversed(reverted))
-
-    def _revert(self, record: SwapRecord) -> bool:
-        """Put back the old container of a service.
-
-        :returns: whether it had to be.
-        """
-        if record.state in (SwapState.PLANNED, SwapState.REVERTED):
-            return False
-        current = self._podman.container(record.service)
-        owner = self._find_owner(record.service, current, record.unit)
-        if current and current.id == record.old_id:
-            unsettled = current.state == "stopping" or not current.is_alive
-            if record.old_running and unsettled:
-                owner.stop(current)
-                owner.start(record.service)
-        elif record.holder:
-            given_up = None if record.state is SwapState.DONE else _GIVEN_UP
-            owner.replace(current, self._old(record), given_up)
-        elif current:
-            owner.remove(current, _GIVEN_UP)
-        return True
-
-    def _old(self, record: SwapRecord) -> TargetContainer:
-        return old_target(
-            holding.held(self._podman, record.holder), runs=record.old_running
-        )
-
-    def _drop(self, holder: str) -> None:
-        if holder and self._podman.container(holder):
-            self._podman.remove(holder, seconds=0)
-
-    def _revive(self, name: str) -> None:
-        """Start a service that ran before and does not now."""
-        container = self._podman.container(name)
-        if container and not container.is_alive:
-            owner = self._find_owner(name, container, "")
-            owner.stop(container)
-            owner.start(name)
-
-    def remove_leftovers(self, names: Iterable[str]) -> None:
-        """Remove storage that a killed ``podman create`` or ``rm`` left."""
-        wanted = set(names)
-        for container in self._podman.containers():
-            if wanted.isdisjoint(container.names):
-                continue
-            if container.state in ("storage", "removing"):
-                self._podman.remove(container.id, seconds=0)
+    def remove_leftovers(
+        self, containers: Iterable[ListedContainer], names: Collection[str]
+    ) -> list[str]:
+        """Remove half-made containers; see `Reverter.remove_leftovers`."""
+        return self._reverter.remove_leftovers(containers, names)
 
     def trim(self, keep: int) -> None:
         """Remove the oldest holders, but for so many of each service."""
@@ -335,31 +300,32 @@ class Swapper:
                     self._podman.remove(holder.name, seconds=0)
 
 
-def old_target(
-    old: holding.OldService, *, runs: bool = True
-) -> TargetContainer:
-    """The container that a holder has kept."""
-    return TargetContainer(
-        old.service,
-        old.image.id,
-        old.digest,
-        old.image.digests,
-        old.environment,
-        runs,
+def _planned(swap: ServiceSwap, generations: Mapping[str, int]) -> SwapRecord:
+    current = swap.current
+    generation = 1 + generations.get(swap.name, 0)
+    return SwapRecord(
+        service=swap.name,
+        old_id=current.id if current else "",
+        old_running=bool(current and current.is_alive),
+        old_digest=current.digest if current else "",
+        new_digest=swap.target.digest,
+        holder=holding.holder_name(swap.name, generation) if current else "",
+        unit=swap.owner.unit,
+        depends_on=tuple(sorted(swap.depends_on)),
     )
 
 
-def _entry(
-    journal: SwapJournal, record: SwapRecord, outcome: str, reason: str = ""
-) -> HistoryEntry:
-    generation = holding.Holder.of(record.holder)
-    return HistoryEntry(
-        time=now(),
-        service=record.service,
-        action=journal.action,
-        outcome=outcome,
-        old_digest=record.old_digest,
-        new_digest=record.new_digest,
-        generation=generation.generation if generation else 0,
-        reason=reason,
-    )
+def _attached(
+    swap: ServiceSwap, swaps: Sequence[ServiceSwap]
+) -> list[ServiceSwap]:
+    """The swaps of containers that share namespaces with that of another.
+
+    podman lets no container be removed before those.
+    """
+    ids = {swap.current.id} if swap.current else set()
+    attached = []
+    for other in swaps:
+        if other.current and other.current.dependencies & ids:
+            ids.add(other.current.id)
+            attached.append(other)
+    return attached

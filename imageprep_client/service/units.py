@@ -161,8 +161,13 @@ class QuadletOwner:
         target: TargetContainer,
         seconds: int | None = None,
     ) -> None:
+        self.create(target)
+        if target.runs:
+            systemd.restart(self.unit)
+
+    def create(self, target: TargetContainer) -> None:
         first, last = _WITHOUT_DROP_INS
-        if first <= self._podman.version() < last:
+        if first <= self._podman.information().version < last:
             content = inputs.read(self._path)
             line = f"Image={target.image}".encode()
             changed = _IMAGE.sub(lambda _: line, content, count=1)
@@ -177,8 +182,6 @@ class QuadletOwner:
                 mode=0o644,
             )
         systemd.reload_files()
-        if target.runs:
-            systemd.restart(self.unit)
 
     def remove(
         self, current: InspectedContainer, seconds: int | None = None

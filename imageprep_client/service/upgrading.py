@@ -1,119 +1,54 @@
-"""Upgrading, starting and putting back the services of a node."""
+"""Upgrading the services of a node, and putting earlier ones back."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from imageprep_client import errors
-from imageprep_client.observer import Observer
-from imageprep_client.programs import systemd
-from imageprep_client.programs.podman import InspectedContainer, Podman
-from imageprep_client.service import holding, images, preflight, probing, units
+from imageprep_client.programs.podman import InspectedContainer
+from imageprep_client.service import holding, preflight
 from imageprep_client.service.declaration import (
     AppliedDeclaration,
     NodeDeclaration,
-    Service,
 )
 from imageprep_client.service.definitions import adopting
-from imageprep_client.service.images import ImageRegistries, ResolvedImage
-from imageprep_client.service.journal import StateDirectory
-from imageprep_client.service.owners import Owner, TargetContainer
+from imageprep_client.service.owners import old_target, same_target
+from imageprep_client.service.running import (
+    PreparedService,
+    RunningServices,
+    ServiceChange,
+)
 from imageprep_client.service.swapping import (
     ServiceSwap,
-    Swapper,
+    SwapOutcome,
     SwapPolicy,
-    old_target,
 )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class ServiceChange:
-    """The action on one service, done or planned.
+class UpgradeOptions:
+    """What an upgrade may do.
 
-    :ivar action: ``replace``, ``start`` or ``keep``.
-    :ivar reason: why.
-    :ivar old_digest: of the image that runs; empty for none.
+    :ivar dry_run: nothing is pulled or changed.
+    :ivar kill_survivors: end processes that ought to survive.
+    :ivar allow_downgrade: take images of older versions.
     """
 
-    service: str
-    action: str
-    reason: str
-    old_digest: str = ""
-    new_digest: str = ""
+    dry_run: bool = False
+    kill_survivors: bool = False
+    allow_downgrade: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A service with all that is known of it before a change."""
-
-    service: Service
-    image: ResolvedImage
-    environment: Mapping[str, str] = dataclasses.field(repr=False)
-    current: InspectedContainer | None = None
-    change: ServiceChange | None = None
-
-
-class Node:
-    """The services of this host.
-
-    :param state: is made when something is about to be changed.
-    """
-
-    def __init__(
-        self,
-        podman: Podman,
-        state: StateDirectory,
-        registries: ImageRegistries,
-        observer: Observer,
-    ) -> None:
-        self._podman = podman
-        self._state = state
-        self._registries = registries
-        self._observer = observer
-        self._swapper = Swapper(podman, state, observer, self._owner)
-        #: The services that `changing` has put back.
-        self.recovered: list[str] = []
-
-    @contextlib.contextmanager
-    def changing(self) -> Iterator[None]:
-        """Have the node for this command; first repair what one left."""
-        self._state.make()
-        with self._state.locked(self._observer.waiting):
-            self._state.wait_for_programs(self._observer.waiting)
-            self.recovered = self._recover()
-            yield
-
-    def _recover(self) -> list[str]:
-        """Put back what a killed command left unfinished.
-
-        :returns: the services that were put back.
-        """
-        journal = self._state.journal()
-        if journal is None:
-            return []
-        self._observer.note(f"an interrupted {journal.action} is put right")
-        reverted = self._swapper.revert(
-            journal, f"the {journal.action} was interrupted"
-        )
-        for name in reverted:
-            self._observer.warning(
-                f"{name}: its {journal.action} was interrupted; the old"
-                " container is back"
-            )
-        return reverted
+class Node(RunningServices):
+    """The services of this host, which can be replaced, too."""
 
     def upgrade(
         self,
         applied: AppliedDeclaration,
         names: Sequence[str],
         policy: SwapPolicy,
-        *,
-        dry_run: bool = False,
-        kill_survivors: bool = False,
-        allow_downgrade: bool = False,
+        options: UpgradeOptions,
     ) -> list[ServiceChange]:
         """Let services be as they are declared.
 
@@ -121,63 +56,208 @@ class Node:
         :raises PartialFailure: when something failed after the first stop.
         :raises ImagePrepError: when nothing was stopped.
         """
-        services = applied.declaration.select(names)
-        prepared = [self._prepare(applied, one) for one in services]
+        declaration = applied.declaration
+        found = self._podman.inspected(list(declaration.services))
+        prepared = [
+            self._prepare(applied, one, found.get(one.name))
+            for one in declaration.select(names)
+        ]
+        changes = {one.service.name: self._change(one) for one in prepared}
+        self._add_attached(applied, found, prepared, changes)
+        self.changes = [changes[one.service.name] for one in prepared]
         changed = [
             one
             for one in prepared
-            if one.change and one.change.action != "keep"
+            if changes[one.service.name].action != "keep"
         ]
+        replaced = [one.current for one in changed if one.current]
+        self._check_attached(replaced, found)
         for one in changed:
-            self._check(one, kill_survivors=kill_survivors)
-        changes = [one.change for one in prepared if one.change]
-        if dry_run:
-            return changes
-        images.check_space(
-            [one.image for one in changed], self._podman.storage()
-        )
-        pulled = [
-            dataclasses.replace(
-                one,
-                image=images.pull(
-                    one.image, self._podman, self._registries, self._observer
-                ),
-            )
+            self._check(one, options)
+        if options.dry_run:
+            return self.changes
+        pulled = self._pulled(changed)
+        # These are started by this command: what they give cannot be there.
+        awaited = {
+            one.service.name
             for one in changed
-        ]
+            if one.current is None or not one.current.is_alive
+        }
         for one in pulled:
-            if not allow_downgrade:
+            if not options.allow_downgrade:
                 self._check_version(one)
-            self._wait_for(one.service, policy.healthy_deadline)
-        running = [
-            name
-            for name in applied.declaration.services
-            if (found := self._podman.container(name)) and found.is_alive
-        ]
+            needed = declaration.requirements(one.service.name)
+            if not needed & awaited:
+                self._wait_for(one.service, policy.healthy_deadline)
         swaps = [
-            self._swap(one, kill_survivors=kill_survivors) for one in pulled
+            self._swap(one, declaration, policy, options) for one in pulled
         ]
-        self._swapper.run("upgrade", swaps, running, policy)
-        return changes
+        running = [
+            name for name in declaration.ordered(found) if found[name].is_alive
+        ]
+        self._run("upgrade", swaps, running, policy)
+        return self.changes
+
+    def _add_attached(
+        self,
+        applied: AppliedDeclaration,
+        found: Mapping[str, InspectedContainer],
+        prepared: list[PreparedService],
+        changes: dict[str, ServiceChange],
+    ) -> None:
+        """Replace what shares namespaces with what is replaced, too."""
+        for service in applied.declaration.select([]):
+            name = service.name
+            current = found.get(name)
+            bases = [
+                other
+                for other in service.shares
+                if other in changes and changes[other].action == "replace"
+            ]
+            if not current or not bases:
+                continue
+            if name not in changes:
+                one = self._prepare(applied, service, current)
+                prepared.append(one)
+                changes[name] = self._change(one)
+            if changes[name].action == "keep":
+                changes[name] = dataclasses.replace(
+                    changes[name],
+                    action="replace",
+                    reason=f"shares namespaces of {bases[0]}",
+                )
+        order = applied.declaration.ordered(changes)
+        prepared.sort(key=lambda one: order.index(one.service.name))
+
+    def _check_attached(
+        self,
+        replaced: Collection[InspectedContainer],
+        known: Mapping[str, InspectedContainer],
+    ) -> None:
+        """See that no other container keeps one from being removed.
+
+        :raises InvalidArgument: when one does.
+        """
+        ids = {one.id for one in replaced}
+        if not ids:
+            return
+        others = {
+            one.id
+            for one in self._podman.containers()
+            if one.state not in holding.HALF
+        }.difference(one.id for one in known.values())
+        for other in self._podman.inspected(others).values():
+            for needed in other.dependencies & ids:
+                base = next(one for one in replaced if one.id == needed)
+                raise errors.InvalidArgument(
+                    f"{base.name}: {other.name} shares its namespaces, and"
+                    " would have to be replaced with it",
+                    hint=f"declare {other.name}, or remove it first",
+                )
+
+    def _run(
+        self,
+        action: str,
+        swaps: Sequence[ServiceSwap],
+        running: Sequence[str],
+        policy: SwapPolicy,
+    ) -> None:
+        try:
+            self._swapper.run(action, swaps, running, policy)
+        finally:
+            outcomes = self._swapper.outcomes
+            self.changes = [
+                dataclasses.replace(
+                    one,
+                    outcome=outcomes.get(one.service, SwapOutcome.UNTOUCHED),
+                )
+                for one in self.changes
+            ]
 
     def rollback(
         self,
-        declared: Mapping[str, Service],
+        declaration: NodeDeclaration,
         names: Sequence[str],
         generation: int,
         policy: SwapPolicy,
     ) -> list[ServiceChange]:
         """Put the container of an earlier generation back.
 
-        :param declared: services whose probes and survivors count, and what
-            they wait for.
+        :param declaration: services whose probes and survivors count, and
+            what they wait for and depend on.
         :param generation: 0 for the newest that is kept.
         :raises NotFound: when none is kept.
         """
-        containers = self._podman.containers()
+        kept = self._kept(names, generation)
+        found = self._podman.inspected(
+            {*names, *declaration.services, *(one.name for one in kept)}
+        )
+        images = self._podman.images({one.image_id for one in found.values()})
+        targets = {}
+        reasons = {}
+        for holder in kept:
+            old = holding.held(holder.name, found.get(holder.name), images)
+            targets[holder.service] = old_target(old)
+            reasons[holder.service] = f"back to generation {holder.generation}"
+        replaced = [found[name] for name in names if name in found]
+        for service in declaration.select([]):
+            current = found.get(service.name)
+            bases = [
+                base.name
+                for base in replaced
+                if current and base.id in current.dependencies
+            ]
+            if current and bases and service.name not in targets:
+                targets[service.name] = same_target(
+                    current,
+                    images.get(current.image_id),
+                    {one.id: one.name for one in replaced},
+                )
+                reasons[service.name] = f"shares namespaces of {bases[0]}"
+                replaced.append(current)
+        self._check_attached(replaced, found)
         swaps = []
-        changes = []
-        for name in names:
+        for name in declaration.ordered(targets):
+            current = found.get(name)
+            declared = declaration.services.get(name)
+            if declared:
+                if current:
+                    preflight.check_survivors(declared, current)
+                self._wait_for(declared, policy.healthy_deadline)
+            swaps.append(
+                ServiceSwap(
+                    targets[name],
+                    current,
+                    self._owner(name, current),
+                    declared.health if declared else None,
+                    lambda: None,
+                    declaration.requirements(name)
+                    | targets[name].service.requirements,
+                )
+            )
+            self.changes.append(
+                ServiceChange(
+                    service=name,
+                    action="replace",
+                    reason=reasons[name],
+                    old_digest=current.digest if current else "",
+                    new_digest=targets[name].digest,
+                )
+            )
+        running = [n for n in targets if n in found and found[n].is_alive]
+        self._run("rollback", swaps, running, policy)
+        return self.changes
+
+    def _kept(
+        self, names: Sequence[str], generation: int
+    ) -> list[holding.Holder]:
+        """The holders with what services go back to.
+
+        :raises NotFound: when there is none for one of them.
+        """
+        containers = self._podman.containers()
+        chosen = []
+        for name in dict.fromkeys(names):
             kept = [
                 one
                 for one in holding.holders(containers, name)
@@ -189,156 +269,10 @@ class Node:
                     f"{name}: {which} of an earlier container is not kept",
                     hint="look at: service history",
                 )
-            old = holding.held(self._podman, kept[0].name)
-            current = self._podman.container(name)
-            service = declared.get(name)
-            if service:
-                if current:
-                    preflight.check_survivors(service, current)
-                self._wait_for(service, policy.healthy_deadline)
-            swaps.append(
-                ServiceSwap(
-                    old_target(old),
-                    current,
-                    self._owner(name, current),
-                    service.health if service else None,
-                    lambda: None,
-                )
-            )
-            changes.append(
-                ServiceChange(
-                    service=name,
-                    action="replace",
-                    reason=f"back to generation {kept[0].generation}",
-                    old_digest=current.digest if current else "",
-                    new_digest=old.digest,
-                )
-            )
-        self._swapper.run("rollback", swaps, names, policy)
-        return changes
+            chosen.append(kept[0])
+        return chosen
 
-    def start(
-        self,
-        applied: AppliedDeclaration,
-        names: Sequence[str],
-        policy: SwapPolicy,
-    ) -> list[ServiceChange]:
-        """Start services that do not run, each when it may.
-
-        A container that exists is started as it is.
-        """
-        services = applied.declaration.select(names)
-        # No registry is needed for a container that exists.
-        absent = [
-            self._prepare(applied, one)
-            for one in services
-            if self._podman.container(one.name) is None
-        ]
-        images.check_space(
-            [one.image for one in absent], self._podman.storage()
-        )
-        pulled = {
-            one.service.name: dataclasses.replace(
-                one,
-                image=images.pull(
-                    one.image, self._podman, self._registries, self._observer
-                ),
-            )
-            for one in absent
-        }
-        changes = []
-        for service in services:
-            name = service.name
-            current = self._podman.container(name)
-            if current and current.is_alive and current.state == "running":
-                changes.append(
-                    ServiceChange(
-                        service=name,
-                        action="keep",
-                        reason="runs",
-                        old_digest=current.digest,
-                        new_digest=current.digest,
-                    )
-                )
-                continue
-            preflight.check_host(name, service.preflight, systemd.is_active)
-            self._wait_for(service, policy.healthy_deadline)
-            owner = self._owner(name, current)
-            if current:
-                owner.stop(current)
-                owner.start(name)
-            else:
-                self._swapper.remove_leftovers({name})
-                owner.replace(None, self._target(pulled[name]))
-            reason = probing.HealthWatch(
-                self._podman,
-                name,
-                service.health,
-                minimum=0,
-                deadline=policy.healthy_deadline,
-            ).wait()
-            if reason:
-                raise errors.PartialFailure(
-                    f"{name}: was started and is not healthy: {reason}", []
-                )
-            changes.append(
-                ServiceChange(
-                    service=name,
-                    action="start",
-                    reason="did not run" if current else "was absent",
-                    new_digest=current.digest
-                    if current
-                    else pulled[name].image.digest,
-                )
-            )
-        return changes
-
-    def stop(
-        self, declaration: NodeDeclaration, names: Sequence[str]
-    ) -> list[ServiceChange]:
-        """Stop services, each before those that it depends on.
-
-        :raises PartialFailure: when one could not be stopped.
-        """
-        changes = []
-        for service in reversed(declaration.select(names)):
-            current = self._podman.container(service.name)
-            if current is None:
-                continue
-            runs = current.is_alive or current.state == "stopping"
-            if runs:
-                preflight.check_survivors(service, current)
-                try:
-                    self._owner(service.name, current).stop(current)
-                except errors.StoreError as error:
-                    raise errors.PartialFailure(
-                        f"{service.name}: {error}", []
-                    ) from error
-            changes.append(
-                ServiceChange(
-                    service=service.name,
-                    action="stop" if runs else "keep",
-                    reason="ran" if runs else "does not run",
-                    old_digest=current.digest,
-                )
-            )
-        return changes
-
-    def _prepare(
-        self, applied: AppliedDeclaration, service: Service
-    ) -> _Prepared:
-        image = images.resolve(
-            applied.image(service), self._podman, self._registries
-        )
-        prepared = _Prepared(
-            service,
-            image,
-            applied.environment(service),
-            self._podman.container(service.name),
-        )
-        return dataclasses.replace(prepared, change=self._change(prepared))
-
-    def _change(self, one: _Prepared) -> ServiceChange:
+    def _change(self, one: PreparedService) -> ServiceChange:
         current = one.current
         if current is None:
             return ServiceChange(
@@ -356,7 +290,9 @@ class Node:
             new_digest=one.image.digest,
         )
 
-    def _difference(self, one: _Prepared, current: InspectedContainer) -> str:
+    def _difference(
+        self, one: PreparedService, current: InspectedContainer
+    ) -> str:
         """Why a container is not the declared one; empty when it is."""
         if not current.digests & one.image.digests:
             return "another image"
@@ -364,7 +300,7 @@ class Node:
             return "does not run"
         if self._owner(one.service.name, current).declares_options:
             return ""
-        image = self._podman.image(current.image_id)
+        image = one.image.local or self._podman.image(current.image_id)
         if not one.service.same_container(adopting.adopt(current, image)):
             return "other options"
         wanted = adopting.declared_environment(one.service, one.environment)
@@ -374,14 +310,12 @@ class Node:
             return "another environment"
         return ""
 
-    def _check(self, one: _Prepared, *, kill_survivors: bool) -> None:
-        preflight.check_host(
-            one.service.name, one.service.preflight, systemd.is_active
-        )
-        if one.current and not kill_survivors:
+    def _check(self, one: PreparedService, options: UpgradeOptions) -> None:
+        self._check_host(one.service, one.current)
+        if one.current and not options.kill_survivors:
             preflight.check_survivors(one.service, one.current)
 
-    def _check_version(self, one: _Prepared) -> None:
+    def _check_version(self, one: PreparedService) -> None:
         if one.current and one.image.local:
             preflight.check_downgrade(
                 one.service,
@@ -391,37 +325,22 @@ class Node:
                 self._podman,
             )
 
-    def _wait_for(self, service: Service, seconds: float) -> None:
-        if service.wait_for is None:
-            return
-        self._observer.note(f"{service.name}: waits for {service.wait_for}")
-        reason = probing.wait(
-            service.wait_for, time.monotonic() + seconds, probing.on_host
-        )
-        if reason:
-            raise errors.StoreError(
-                f"{service.name}: what it waits for is not there: {reason}"
-            )
+    def _swap(
+        self,
+        one: PreparedService,
+        declaration: NodeDeclaration,
+        policy: SwapPolicy,
+        options: UpgradeOptions,
+    ) -> ServiceSwap:
+        def check() -> None:
+            self._check(one, options)
+            self._wait_for(one.service, policy.healthy_deadline)
 
-    def _swap(self, one: _Prepared, *, kill_survivors: bool) -> ServiceSwap:
         return ServiceSwap(
-            self._target(one),
+            one.target,
             one.current,
             self._owner(one.service.name, one.current),
             one.service.health,
-            lambda: self._check(one, kill_survivors=kill_survivors),
+            check,
+            declaration.requirements(one.service.name),
         )
-
-    def _target(self, one: _Prepared) -> TargetContainer:
-        return TargetContainer(
-            one.service,
-            one.image.pinned,
-            one.image.digest,
-            one.image.digests,
-            one.environment,
-        )
-
-    def _owner(
-        self, name: str, current: InspectedContainer | None, unit: str = ""
-    ) -> Owner:
-        return units.find_owner(name, current, self._podman, self._state, unit)

@@ -38,6 +38,19 @@ class Content(Protocol):
     ) -> None: ...
 
 
+class ClosingContent:
+    """Content for ``with``; subclasses read and close."""
+
+    def close(self) -> None:
+        """Release what the content holds."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
 class ReadableStore(Protocol):
     """One repository that can be read.
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import io
-from typing import Protocol, Self
+from typing import Protocol
 
 from imageprep_client import errors
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.manifest import Manifest
-from imageprep_client.stores.base import CHUNK, Content, ReadableStore
+from imageprep_client.stores.base import (
+    CHUNK,
+    ClosingContent,
+    Content,
+    ReadableStore,
+)
 
 
 class _Readable(Protocol):
@@ -20,7 +25,7 @@ class _Readable(Protocol):
     def close(self) -> None: ...
 
 
-class VerifiedContent:
+class VerifiedContent(ClosingContent):
     """A stream that is exactly what its descriptor says, or raises.
 
     The bytes are hashed as they pass. The error comes with the read that
@@ -80,12 +85,6 @@ class VerifiedContent:
 
     def close(self) -> None:
         self._stream.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
 
 def verified(expected: Descriptor, content: Content) -> Content:

@@ -58,7 +58,7 @@ class Copy:
 
     :ivar name: the image as the user calls it, for errors and progress.
     :ivar reference: the tag or digest in the source.
-    :ivar tag: the tag at the destination.
+    :ivar tag: the tag at the destination; None: it is copied without one.
     :ivar platforms: what is taken of an index.
     :ivar referrers: what happens to artefacts that are attached to it.
     :ivar nondistributable: whether non-distributable layers with URLs are
@@ -73,7 +73,7 @@ class Copy:
     source: base.ReadableStore
     reference: str
     destination: base.Store
-    tag: str
+    tag: str | None
     platforms: graphs.Platforms = graphs.ALL_PLATFORMS
     referrers: ReferrersPolicy = ReferrersPolicy.LEAVE
     nondistributable: bool = False
@@ -93,7 +93,7 @@ class ImageCopy:
     :ivar attached: the artefacts that are copied with it.
     :ivar root: what the destination's tag will name.
     :ivar outcome: PRESENT or COPIED once the destination has it, else None.
-    :ivar accepted: why the image may be copied; empty: anything may.
+    :ivar accepted: why the image may be copied; None: anything may.
     :ivar sizes: bytes by the way they came. A blob that several images share
         counts as copied for one of them.
     :ivar error: the first failure, or None.
@@ -111,7 +111,7 @@ class ImageCopy:
         self.attached: tuple[attachments.Attached, ...] = ()
         self.root: Descriptor | None = None
         self.outcome: ImageOutcome | None = None
-        self.accepted = ""
+        self.accepted: str | None = None
         self.sizes: collections.Counter[BlobOutcome] = collections.Counter()
         self.error: errors.CopyError | None = None
 
@@ -122,7 +122,6 @@ class ImageCopy:
 
     @property
     def repository(self) -> str:
-        """The repository at the destination."""
         return self.copy.destination.repository
 
     @property
@@ -170,7 +169,8 @@ class ImageCopy:
     @property
     def key(self) -> str:
         """The whole name at the destination."""
-        return f"{self.registry}/{self.repository}:{self.copy.tag}"
+        name = self.copy.tag or self.copy.reference
+        return f"{self.registry}/{self.repository}:{name}"
 
     def finish(self, outcome: ImageOutcome) -> None:
         """Note that the destination has the image."""

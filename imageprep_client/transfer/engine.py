@@ -36,7 +36,7 @@ from imageprep_client.transfer.known import (
     KnownContent,
 )
 from imageprep_client.transfer.preflight import Preflight, Probing
-from imageprep_client.transfer.workers import Cancelled, Workers
+from imageprep_client.transfer.workers import Workers
 
 #: How many pieces of work are done at once, at most, where nothing else is
 #: said. Stores may let fewer through: those that are near need few.
@@ -65,7 +65,7 @@ class CopyResult:
     :ivar mounted: bytes taken over within the destination.
     :ivar kept: bytes that were in place.
     :ivar seconds: from the first request to the tag.
-    :ivar accepted: why the image may be copied; empty: anything may.
+    :ivar accepted: why the image may be copied; None: anything may.
     """
 
     copy: Copy
@@ -76,7 +76,7 @@ class CopyResult:
     kept: int
     seconds: float
     error: errors.ImagePrepError | None
-    accepted: str = ""
+    accepted: str | None = None
 
 
 def copy_all(
@@ -168,29 +168,28 @@ def copy(
     tag: str,
     *,
     observer: Observer,
-) -> Descriptor:
+    concurrency: int = CONCURRENCY,
+    name: str | None = None,
+) -> CopyResult:
     """Copy everything `reference` names and tag it at the destination.
 
     As `copy_all` does for many.
 
-    :returns: the root descriptor.
+    :param name: the name of the image in errors.
     :raises CopyError: `origin` says which side failed; the `StoreError` is
         its cause.
     """
-    name = f"{source.registry}/{source.repository}:{reference}"
     one = Copy(
-        name=name,
+        name=name or f"{source.registry}/{source.repository}:{reference}",
         source=source,
         reference=reference,
         destination=destination,
         tag=tag,
     )
-    (result,) = copy_all([one], observer=observer)
+    (result,) = copy_all([one], observer=observer, concurrency=concurrency)
     if result.error is not None:
         raise result.error
-    if result.descriptor is None:
-        raise Cancelled(f"{name}: stopped")
-    return result.descriptor
+    return result
 
 
 class _Run:
@@ -344,7 +343,7 @@ class _Transfer:
         if image.root is None or image.graph is None:
             return
         destination, tag = image.copy.destination, image.copy.tag
-        if pushes_tagged := _tags_on_push(image):
+        if tag is not None and (pushes_tagged := _tags_on_push(image)):
             root = image.graph.root
             with self._pushing(image, root, image.graph):
                 pushes_tagged.push_tagged(root.descriptor, _content(root), tag)
@@ -355,8 +354,9 @@ class _Transfer:
                 for own in artefact.tags:
                     with self._pushing(image, root, artefact.graph):
                         destination.tag(root.descriptor, own)
-            with image.blame("tag", "destination"):
-                destination.tag(image.root, tag)
+            if tag is not None:
+                with image.blame("tag", "destination"):
+                    destination.tag(image.root, tag)
         image.finish(ImageOutcome.COPIED)
         self._observer.image_finished(image.copy.name, ImageOutcome.COPIED)
 
@@ -381,7 +381,9 @@ def _tags_on_push(image: ImageCopy) -> base.PushesTagged | None:
 
     Artefacts of the image have to come between the two.
     """
-    return None if image.attached else image.powers.pushes_tagged
+    if image.attached or image.copy.tag is None:
+        return None
+    return image.powers.pushes_tagged
 
 
 def _failed(copy: Copy, cause: errors.ImagePrepError) -> CopyResult:

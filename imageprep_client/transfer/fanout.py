@@ -11,7 +11,6 @@ import collections
 import threading
 import time
 from collections.abc import Callable, Collection
-from typing import Self
 
 from imageprep_client import errors
 from imageprep_client.oci.descriptor import Descriptor
@@ -275,7 +274,7 @@ class _Stream:
         self.held: dict[str, float] = collections.defaultdict(float)
 
 
-class _Reader:
+class _Reader(base.ClosingContent):
     """A stream as one destination reads it."""
 
     def __init__(
@@ -303,9 +302,3 @@ class _Reader:
 
     def close(self) -> None:
         self._fanout.detach(self._stream, self._destination)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()

@@ -134,7 +134,6 @@ class Graph:
 
     @functools.cached_property
     def digests(self) -> frozenset[str]:
-        """The digests of all blobs."""
         return frozenset(blob.digest for blob in self.blobs)
 
     @property

@@ -360,6 +360,8 @@ def _current(image: ImageCopy) -> Descriptor | None:
     A store of this host is asked again: other runs are kept from it now.
     """
     copy = image.copy
+    if copy.tag is None:
+        return None
     if copy.current is None or image.powers.flushes:
         return ResolvedTag.of(copy.destination, copy.tag).get()
     return copy.current.get()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base, verify
 
@@ -33,7 +31,7 @@ def fetch(
     return source.fetch(blob)
 
 
-class _Joined:
+class _Joined(base.ClosingContent):
     """The beginning of a blob, and then its rest from the source."""
 
     def __init__(
@@ -66,9 +64,3 @@ class _Joined:
 
     def close(self) -> None:
         self._content.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator
-from typing import Self
 
 from imageprep_client import deadlines, errors
 from imageprep_client.observer import Observer
@@ -165,7 +164,7 @@ class _Source:
     is_shared: bool = False
 
 
-class _Metered:
+class _Metered(base.ClosingContent):
     """Content that counts the bytes read, and ends when the run stops.
 
     :ivar count: bytes so far.
@@ -201,9 +200,3 @@ class _Metered:
 
     def close(self) -> None:
         self._content.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()

@@ -199,7 +199,6 @@ class _Queue(Generic[T]):
         self.most = len(self._small) + len(self._large)
 
     def add(self, items: Iterable[T]) -> None:
-        """Add further items."""
         with self._changed:
             for item in items:
                 large = self._is_large(item)

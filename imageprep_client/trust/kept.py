@@ -7,53 +7,41 @@ keeping them trusts nothing; it only saves the requests.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.host import files, inputs
+from imageprep_client.host.cache import ContentCache
 from imageprep_client.trust import signatures
 from imageprep_client.trust.signatures import Signature
 
-_MAX_SIZE = 16 << 20
-
 
 class KeptSignatures:
-    """A directory of signatures.
+    """A directory of signatures; the oldest make room for new ones."""
 
-    :param directory: empty: nothing is kept.
-    """
-
-    def __init__(self, directory: str) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path) -> None:
+        self._cache = ContentCache(directory)
 
     def get(self, repository: str, digest: str) -> Sequence[Signature]:
         """Those of a manifest; none where there are none that can be used."""
-        if not self._directory:
+        content = self._cache.get(_name(repository, digest))
+        if content is None:
             return []
         try:
-            content = inputs.read(self._path(repository, digest), _MAX_SIZE)
             return signatures.load(content)
-        except (OSError, errors.InvalidContent):
+        except errors.InvalidContent:
             return []
 
     def put(
         self, repository: str, digest: str, found: Sequence[Signature]
     ) -> None:
         """Keep them, where this user may."""
-        if not self._directory:
-            return
-        try:
-            os.makedirs(self._directory, mode=0o700, exist_ok=True)
-            files.write(
-                self._path(repository, digest),
-                signatures.dump(found).decode(),
-                mode=0o600,
-            )
-        except (OSError, errors.InvalidFile):
-            # They are read from the registry again.
-            self._directory = ""
+        self._cache.add(_name(repository, digest), signatures.dump(found))
 
-    def _path(self, repository: str, digest: str) -> str:
-        name = hashlib.sha256(f"{repository}@{digest}".encode()).hexdigest()
-        return os.path.join(self._directory, f"{name}.json")
+    def close(self) -> None:
+        """Remove what is too much."""
+        self._cache.trim()
+
+
+def _name(repository: str, digest: str) -> str:
+    return hashlib.sha256(f"{repository}@{digest}".encode()).hexdigest()

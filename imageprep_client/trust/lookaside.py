@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from imageprep_client import errors
+from imageprep_client.heat import document
 from imageprep_client.host import inputs
 from imageprep_client.oci import digest as digests
 from imageprep_client.trust.scopes import Subject
 
 #: More signatures of one image are not looked at.
 MAX_SIGNATURES = 1024
-#: Bytes of one signature.
+#: Bytes of one signature, and of all of one image.
 MAX_SIZE = 4 << 20
+MAX_TOTAL = 16 << 20
 _FILE = re.compile(r"file://(/.*)", re.DOTALL)
 _NAMESPACE = {
     "lookaside": str,
@@ -60,13 +61,13 @@ class Lookasides:
     def uses_attachments(self, subject: Subject) -> bool:
         """Whether sigstore's signatures in the registry are looked at.
 
-        They are unless the configuration says no.
+        They are only where the configuration says so.
         """
         for namespace in self._of(subject):
             value = namespace.get("use-sigstore-attachments")
             if value is not None:
                 return bool(value)
-        return True
+        return False
 
     def _of(self, subject: Subject) -> Iterator[Mapping[str, Any]]:
         for scope in (*subject.scopes, ""):
@@ -94,7 +95,9 @@ def load(directory: str, default: str) -> Lookasides:
                     raise errors.InvalidFile(
                         path,
                         "another file in this directory configures it, too",
-                        key=f"docker.{scope}" if scope else "default-docker",
+                        key=f"docker.{scope[:200]}"
+                        if scope
+                        else "default-docker",
                     )
                 namespaces[scope] = namespace
     return Lookasides(namespaces, default)
@@ -105,24 +108,26 @@ def read(
     repository: str,
     digest: str,
     fetch: Callable[[str], bytes | None],
-) -> Sequence[bytes]:
-    """All signatures of a manifest, in their order.
+) -> Iterator[bytes]:
+    """All signatures of a manifest, in their order, each when it is read.
 
     :param fetch: gives the content of an http(s) URL, None for none.
     :raises InvalidContent: when there are more than of any real image.
     """
     algorithm, _, encoded = digests.check(digest).partition(":")
     base = f"{location}/{repository}@{algorithm}={encoded}"
-    found: list[bytes] = []
-    while True:
-        content = _one(f"{base}/signature-{len(found) + 1}", fetch)
+    left = MAX_TOTAL
+    for number in itertools.count(1):
+        content = _one(f"{base}/signature-{number}", fetch)
         if content is None:
-            return found
-        if len(found) == MAX_SIGNATURES:
+            return
+        left -= len(content)
+        if number > MAX_SIGNATURES or left < 0:
             raise errors.InvalidContent(
-                f"{location}: over {MAX_SIGNATURES} signatures of {digest}"
+                f"{location}: over {MAX_SIGNATURES} signatures or"
+                f" {MAX_TOTAL} bytes of them for {digest}"
             )
-        found.append(content)
+        yield content
 
 
 def _one(url: str, fetch: Callable[[str], bytes | None]) -> bytes | None:
@@ -140,34 +145,33 @@ def _one(url: str, fetch: Callable[[str], bytes | None]) -> bytes | None:
 
 
 def _read(path: str) -> Mapping[str, Mapping[str, Any]]:
-    try:
-        document = yaml.safe_load(inputs.load(path)) or {}
-    except (yaml.YAMLError, RecursionError, ValueError):
-        raise errors.InvalidFile(path, "not YAML") from None
-    if not isinstance(document, dict):
-        raise errors.InvalidFile(path, "not a mapping")
-    docker = document.get("docker") or {}
-    if not isinstance(docker, dict):
-        raise errors.InvalidFile(path, "not a mapping", key="docker")
+    content = _mapping(path, "", document.read(path))
+    docker = _mapping(path, "docker", content.get("docker"))
     found = {
-        str(scope): _namespace(path, f"docker.{scope}", one)
+        str(scope): _namespace(path, f"docker.{str(scope)[:200]}", one)
         for scope, one in docker.items()
     }
-    default = document.get("default-docker")
+    default = content.get("default-docker")
     if default is not None:
         found[""] = _namespace(path, "default-docker", default)
     return found
 
 
-def _namespace(path: str, key: str, value: object) -> Mapping[str, Any]:
+def _mapping(path: str, key: str, value: object) -> Mapping[Any, Any]:
+    """A mapping, which is empty where there is nothing."""
     if value is None:
         return {}
     if not isinstance(value, dict):
         raise errors.InvalidFile(path, "not a mapping", key=key)
+    return value
+
+
+def _namespace(path: str, key: str, value: object) -> Mapping[str, Any]:
+    namespace = _mapping(path, key, value)
     for name, kind in _NAMESPACE.items():
-        one = value.get(name)
+        one = namespace.get(name)
         if one is not None and not isinstance(one, kind):
             raise errors.InvalidFile(
                 path, f"not a {kind.__name__}", key=f"{key}.{name}"
             )
-    return value
+    return namespace

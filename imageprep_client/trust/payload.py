@@ -70,5 +70,5 @@ def _check_optional(fields: Fields) -> None:
         raise Malformed("optional.creator", "not a string")
     if isinstance(time, bool) or not isinstance(time, int | float | None):
         raise Malformed("optional.timestamp", "not a number")
-    if time is not None and time != int(time):
+    if time is not None and (time != int(time) or abs(time) >= 1 << 63):
         raise Malformed("optional.timestamp", "not an integer")

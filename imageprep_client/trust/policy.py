@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from imageprep_client import errors
 from imageprep_client.oci import document as documents
-from imageprep_client.trust import identity
+from imageprep_client.trust import identity, scopes
 from imageprep_client.trust.fields import Fields, Malformed
 from imageprep_client.trust.identity import SignedIdentity
 from imageprep_client.trust.scopes import Subject
@@ -127,12 +127,12 @@ class Policy:
 
     def rule(self, subject: Subject) -> Rule:
         """The requirements of the most specific scope."""
-        scopes = self.transports.get(subject.transport, {})
+        rules = self.transports.get(subject.transport, {})
         for scope in subject.scopes:
-            if scope in scopes:
-                return Rule(f"{subject.transport} {scope}", scopes[scope])
-        if "" in scopes:
-            return Rule(f'{subject.transport} ""', scopes[""])
+            if scope in rules:
+                return Rule(f"{subject.transport} {scope}", rules[scope])
+        if "" in rules:
+            return Rule(f'{subject.transport} ""', rules[""])
         return Rule("default", self.default)
 
 
@@ -152,6 +152,9 @@ def parse(content: bytes, path: str) -> Policy:
             outer = fields.part("transports")
             for transport in outer.names:
                 inner = outer.part(transport)
+                for scope in inner.names:
+                    if scope and (problem := scopes.problem(transport, scope)):
+                        raise Malformed(inner.path(scope[:100]), problem)
                 transports[transport] = {
                     scope: _requirements(inner, scope) for scope in inner.names
                 }

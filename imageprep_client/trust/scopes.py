@@ -10,6 +10,9 @@ from typing import Self
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.reference import Reference
 
+_DIRECTORIES = ("dir", "oci", "oci-archive", "sif")
+_WITHOUT_SCOPES = ("docker-archive", "tarball")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Subject:
@@ -49,6 +52,22 @@ class Subject:
             scopes.append(path)
             path = os.path.dirname(path)
         return cls(transport, scopes, None)
+
+
+def problem(transport: str, scope: str) -> str:
+    """Why a scope can match no image of a transport; empty: it can.
+
+    :param scope: not the empty one, which matches all images.
+    """
+    if transport in _WITHOUT_SCOPES:
+        return 'only the scope "" is supported'
+    if transport not in _DIRECTORIES:
+        return ""
+    if not scope.startswith("/"):
+        return "not an absolute path"
+    if scope == "/":
+        return 'use the scope ""'
+    return "" if os.path.normpath(scope) == scope else "not a canonical path"
 
 
 def _parents(name: str) -> Sequence[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from imageprep_client import errors
@@ -87,7 +87,9 @@ class Signatures:
     """Finds the signatures of one image's manifests.
 
     :param fetch: gives the content of an http(s) URL, None for none.
-    :param attached: whether to look at those in the registry.
+    :param attached: whether to look at those in the registry, where the
+        configuration says so.
+    :ivar attached: whether they are looked at.
     """
 
     def __init__(
@@ -99,7 +101,7 @@ class Signatures:
         attached: bool,
     ) -> None:
         self._location = lookasides.location(subject)
-        self._attached = attached and lookasides.uses_attachments(subject)
+        self.attached = attached and lookasides.uses_attachments(subject)
         self._subject = subject
         self._fetch = fetch
 
@@ -110,22 +112,22 @@ class Signatures:
 
         :raises StoreError: when one cannot be read.
         """
-        blobs: Sequence[bytes] = ()
+        blobs: Iterable[bytes] = ()
         if isinstance(source, base.KeepsSignatures):
             blobs = source.signatures(manifest.digest)
         found = list(map(Signature.of_blob, blobs or self.beside(manifest)))
-        if self._attached:
+        if self.attached:
             found += _attached(source, manifest)
         return found
 
-    def beside(self, manifest: Descriptor) -> Sequence[bytes]:
+    def beside(self, manifest: Descriptor) -> Iterator[bytes]:
         """The signatures of a manifest in the lookaside.
 
         :raises StoreError: when one cannot be read.
         """
         reference = self._subject.reference
         if reference is None:
-            return []
+            return iter(())
         return lookaside.read(
             self._location, reference.repository, manifest.digest, self._fetch
         )
@@ -181,11 +183,13 @@ def _layers(
 ) -> Sequence[Signature]:
     """Each content is read once, however often it is named."""
     contents: dict[str, bytes] = {}
+    left = lookaside.MAX_TOTAL
     for layer in manifest.layers:
         if layer.media_type == SIGNATURE_TYPE and (
             layer.digest not in contents
         ):
-            if layer.size > lookaside.MAX_SIZE:
+            left -= layer.size
+            if layer.size > lookaside.MAX_SIZE or left < 0:
                 raise errors.InvalidContent(
                     f"{layer.digest}: a signature of {layer.size} bytes"
                 )

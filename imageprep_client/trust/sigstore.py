@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import functools
 import re
 from collections.abc import Sequence
@@ -18,11 +16,15 @@ from cryptography.hazmat.primitives.asymmetric import (
 )
 
 from imageprep_client.oci import digest as digests
+from imageprep_client.trust import fields
 from imageprep_client.trust import payload as payloads
 from imageprep_client.trust.fields import Malformed
 from imageprep_client.trust.payload import Payload
 
 _PEM = re.compile(rb"-----BEGIN ([A-Z ]+)-----.*?-----END \1-----", re.DOTALL)
+
+#: Those that skopeo and podman know.
+_CURVES = (ec.SECP224R1, ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
 PublicKey = (
     ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
@@ -31,20 +33,24 @@ PublicKey = (
 
 @functools.lru_cache(maxsize=256)
 def load(content: bytes) -> PublicKey:
-    """The one public key in a PEM file.
+    """The public key that is the first block of a PEM file.
 
     :raises Malformed: when it is none that is supported.
     """
-    blocks = list(_PEM.finditer(content))
-    if len(blocks) != 1:
-        raise Malformed("", f"{len(blocks)} PEM blocks, expected one key")
+    block = _PEM.search(content)
+    if block is None:
+        raise Malformed("", "no PEM block")
     try:
-        key = serialization.load_pem_public_key(content)
+        key = serialization.load_pem_public_key(block[0])
     except (ValueError, UnsupportedAlgorithm) as error:
         reason = str(error).splitlines()[0] if str(error) else "unreadable"
         raise Malformed("", f"not a public key: {reason[:100]}") from None
     if not isinstance(key, PublicKey):
         raise Malformed("", "neither an ECDSA, RSA nor Ed25519 key")
+    if isinstance(key, ec.EllipticCurvePublicKey) and not isinstance(
+        key.curve, _CURVES
+    ):
+        raise Malformed("", f"the curve {key.curve.name} is not supported")
     return key
 
 
@@ -57,8 +63,8 @@ def verify(
     :raises Malformed: when no key made it, or the claim cannot be read.
     """
     try:
-        raw = base64.b64decode(signature.encode("ascii"), validate=True)
-    except (binascii.Error, UnicodeError):
+        raw = fields.decoded(signature)
+    except ValueError:
         raise Malformed("", "signature is not base64") from None
     for name, key in keys:
         if _is_by(key, raw, content):

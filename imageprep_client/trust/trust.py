@@ -33,6 +33,7 @@ from imageprep_client.trust.scopes import Subject
 from imageprep_client.trust.signatures import Signature, Signatures
 
 _MAX_KEY = 1 << 20
+_NO_SIGNATURE = "no signature"
 #: Reasons of single signatures that a refusal tells.
 _REASONS = 3
 
@@ -92,7 +93,7 @@ class Trust:
         if not lookasides.is_configured(subject):
             return []
         where = Signatures(lookasides, subject, self._fetch, attached=False)
-        return where.beside(manifest)
+        return list(where.beside(manifest))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -214,7 +215,24 @@ class Admission:
         return errors.PolicyRefused(
             f"{self.name} ({manifest.digest}): refused by {self.policy_path},"
             f" scope {self.rule.scope}, requirement {requirement}: {reason}",
-            hint=_hint(requirement),
+            hint=self._hint(requirement, reason),
+        )
+
+    def _hint(self, requirement: Requirement, reason: str) -> str:
+        if (
+            isinstance(requirement, SigstoreSigned)
+            and reason == _NO_SIGNATURE
+            and not self.signatures.attached
+        ):
+            return (
+                "signatures in the registry are looked at only where"
+                " registries.d has use-sigstore-attachments: true"
+            )
+        if isinstance(requirement, SignedBy | SigstoreSigned):
+            return f"the image has to be signed by {requirement.keys}"
+        return (
+            "see which requirement applies with: openstack image-prepare"
+            " policy show IMAGE"
         )
 
 
@@ -276,16 +294,7 @@ def _flat(requirement: Requirement) -> str:
 
 def _summary(reasons: Sequence[str]) -> str:
     if not reasons:
-        return "no signature"
+        return _NO_SIGNATURE
     more = len(reasons) - _REASONS
     told = "; ".join(reasons[:_REASONS])
     return f"{told}; and {more} more" if more > 0 else told
-
-
-def _hint(requirement: Requirement) -> str:
-    if isinstance(requirement, SignedBy | SigstoreSigned):
-        return f"the image has to be signed by {requirement.keys}"
-    return (
-        "see which requirement applies with: openstack image-prepare policy"
-        " show IMAGE"
-    )

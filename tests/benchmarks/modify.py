@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from imageprep_client.host.processes import MARK
@@ -143,18 +143,6 @@ def timed(work: Callable[[], None]) -> float:
 
 
 @contextlib.contextmanager
-def variables(given: Mapping[str, str]) -> Iterator[None]:
-    """Have these in the environment meanwhile."""
-    before = dict(os.environ)
-    os.environ.update(given)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-@contextlib.contextmanager
 def bench(directory: Path, count: int) -> Iterator[Bench]:
     """All that is needed, below a directory."""
     images, home = directory / "rpm-images", directory / "home"
@@ -164,7 +152,6 @@ def bench(directory: Path, count: int) -> Iterator[Bench]:
         storage: LocalStorage = stack.enter_context(
             local_storage(directory / "storage")
         )
-        stack.enter_context(variables(storage.environment))
         source, destination = (
             stack.enter_context(docker_registry(directory / name))
             for name in ("source", "destination")

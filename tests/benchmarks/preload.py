@@ -25,11 +25,13 @@ from collections.abc import Callable, Sequence
 import yaml
 
 from imageprep_client.client.preload import (
+    NodeRow,
     NodeState,
     Preloading,
     PreloadRequest,
     PreloadResult,
 )
+from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
 from imageprep_client.preload.simulation import (
@@ -37,7 +39,7 @@ from imageprep_client.preload.simulation import (
     SimulatedSite,
     simulate,
 )
-from tests import inventory_nodes, servers
+from tests import inventory_nodes, proxy, servers
 from tests.benchmarks import site
 from tests.inventory_nodes import Nodes
 
@@ -102,10 +104,15 @@ def _measure(work: pathlib.Path, count: int, number: int) -> int:
                 raise site.NotMeasured(str(bad[0]))
             return result
 
-        # One node, for the figures of the simulation.
+        # For the figures of the simulation: one node of each registry alone,
+        # looked at again, and then two.
         alone = {"one": ["x"], "two": ["y"]}
         with inventory_nodes.nodes(work / "alone", alone) as nodes:
             single, _, _ = _take(lambda: run(nodes))
+            idle, _, _ = _take(lambda: run(nodes))
+        pairs = {"one": ["p", "q"], "two": ["r", "s"]}
+        with inventory_nodes.nodes(work / "pairs", pairs) as nodes:
+            double, _, _ = _take(lambda: run(nodes))
         with inventory_nodes.nodes(work / "nodes", groups) as nodes:
             result, ours, ours_processor = _take(lambda: run(nodes))
             asked = collections.Counter(source.blob_requests()[before:])
@@ -120,11 +127,16 @@ def _measure(work: pathlib.Path, count: int, number: int) -> int:
                 for registry in (one, two)
                 for line in registry.requests(r"^GET \S+/blobs/sha256:")
             )
-            lacked = sum(r.missing for r in (*result.nodes, *single.nodes))
+            lacked = sum(
+                row.missing
+                for one in (result, single, double)
+                for row in one.nodes
+            )
             row("bytes of the sites : what nodes lacked", sent / lacked, 1.02)
             seen = [len(r.requests(r"/blobs/")) for r in (one, two)]
-            _, again, _ = _take(lambda: run(nodes))
+            _, again, again_processor = _take(lambda: run(nodes))
             row("nothing to do: seconds a node", again / count, 0.4)
+            print(f"processor for that {again_processor / count:.3f} s a node")
             more = [len(r.requests(r"/blobs/")) for r in (one, two)]
             row("nothing to do: blob requests", sum(more) - sum(seen), 0)
         with inventory_nodes.nodes(work / "play", groups) as nodes:
@@ -141,7 +153,11 @@ def _measure(work: pathlib.Path, count: int, number: int) -> int:
             f"ours {ours:.1f} s, processor {ours_processor:.1f} s; play"
             f" {theirs:.1f} s, processor {theirs_processor:.1f} s"
         )
-        row("simulation : nodes", *_simulated(single, result, number))
+        figures = _figures(single, double, idle, number)
+        row("simulation : nodes", *_simulated(figures, result, number))
+    row("rate of a registry : --rate, off by", *_rate(work))
+    for name, command in _DEATHS:
+        row(f"{name}: seconds until named", *_death(work, command))
     return int(unmet)
 
 
@@ -239,21 +255,160 @@ def _of_podman(work: pathlib.Path) -> float:
     return sum(float(word) for word in text.split())
 
 
-def _simulated(
-    single: PreloadResult, result: PreloadResult, images: int
-) -> tuple[float, float]:
-    """How far the simulation is from the nodes, and how far it may be.
+_AWAY = "registry.test:5000"
+_SIZE, _RATE = 24_000_000, 4 * 1024 * 1024
 
-    Its figures for a node are those of nodes that were alone.
+
+def _rate(work: pathlib.Path) -> tuple[float, float]:
+    """How far the bytes that a registry sends are from the rate.
+
+    It is the slope between a tenth and nine tenths of the bytes, as a proxy
+    before the registry sees them: two nodes pull at once.
     """
-    # Two nodes were at work, on as many processors.
-    spent = max(row.seconds for row in single.nodes)
+    found = site.one_layer(_SIZE)
+    with (
+        site.filled(work / "large", found) as source,
+        proxy.Proxy({_AWAY: source.host}) as counting,
+        inventory_nodes.nodes(work / "rate", {"rack": ["r1", "r2"]}) as nodes,
+    ):
+        variables = {"HTTP_PROXY": f"http://{counting.host}", "NO_PROXY": ""}
+        before = {name: os.environ.get(name) for name in variables}
+        os.environ |= variables
+        try:
+            result = Preloading(
+                RegistryOptions(insecure_registries=(_AWAY,))
+            ).preload(
+                PreloadRequest(
+                    inventory=str(nodes.inventory),
+                    lists={
+                        "all": [
+                            Reference.parse(
+                                f"{_AWAY}/{image.repository}:current"
+                            )
+                            for image in found.images
+                        ]
+                    },
+                    others=(),
+                    rate=_RATE,
+                )
+            )
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name)
+                if value is not None:
+                    os.environ[name] = value
+        if result.failed:
+            raise site.NotMeasured(str(result.failed[0]))
+        total = sum(size for _, size in counting.sent)
+        points = []
+        come = 0
+        for moment, size in sorted(counting.sent):
+            come += size
+            if total / 10 <= come <= total * 9 / 10:
+                points.append((moment, come))
+        (start, first), (end, last) = points[0], points[-1]
+        measured = (last - first) / (end - start)
+    print(f"rate {measured / 1024 / 1024:.2f} MiB/s")
+    return abs(measured / _RATE - 1), 0.05
+
+
+#: What happens when the first node pulls.
+_DEATHS = (
+    ("a registry that is killed", "kill -KILL {registry}"),
+    ("a program that is killed", inventory_nodes.KILL),
+    ("a node that hangs", "touch {gone}; sleep 300"),
+)
+
+
+def _death(work: pathlib.Path, command: str) -> tuple[float, float]:
+    """Seconds between a death and its name, beside a node that lives."""
+    directory = work / f"death-{len(list(work.iterdir()))}"
+    found = site.overcloud(8, 1_000_000)
+    groups = {"one": ["d1"], "two": ["d2"]}
+    named: list[float] = []
+    with (
+        site.filled(work / "deaths", found) as source,
+        servers.docker_registry(directory / "one") as one,
+        servers.docker_registry(directory / "two") as two,
+        inventory_nodes.nodes(directory / "nodes", groups) as nodes,
+    ):
+        gone = nodes.by_ssh("d1")
+        words = command.format(registry=one.process, gone=gone)
+        moment = directory / "moment"
+        nodes.once("d1", f"date +%s.%N > {moment}; {words}")
+
+        def note(row: NodeRow) -> None:
+            if row.host == "d1" and row.error:
+                named.append(time.time())
+
+        result = Preloading().preload(
+            PreloadRequest(
+                inventory=str(nodes.inventory),
+                lists={
+                    "all": [
+                        Reference.parse(
+                            f"{source.host}/{i.repository}:current"
+                        )
+                        for i in found.images
+                    ]
+                },
+                others=(),
+                sites={
+                    "one": Location.parse(one.host),
+                    "two": Location.parse(two.host),
+                },
+            ),
+            on_node=note,
+        )
+        died = float(moment.read_text())
+    states = {row.host: row.state for row in result.nodes}
+    if not named or states["d2"] is not NodeState.DONE:
+        raise site.NotMeasured(str(result.nodes))
+    (error,) = (row.error for row in result.nodes if row.host == "d1")
+    print(error)
+    return named[0] - died, 60.0
+
+
+def _figures(
+    single: PreloadResult,
+    double: PreloadResult,
+    idle: PreloadResult,
+    images: int,
+) -> Figures:
+    """The figures of this machine, which all nodes share.
+
+    :param single: two nodes at once.
+    :param double: four nodes at once.
+    :param idle: two nodes that lack nothing.
+    """
+    fixed = _seconds(idle)
+    alone, more = _seconds(single) - fixed, _seconds(double) - fixed
+    # As many work at full speed as one more does not slow down.
+    together = max(2.0, 4 * alone / more)
     figures = Figures(
-        image=(spent - 3.0) / images,
-        begin=1.0,
+        image=alone / images,
+        begin=0.0,
+        setup=2 * fixed,
+        start=0.0,
         node_rate=1e12,
-        together=2.0,
+        together=together,
     )
+    print(
+        f"{fixed:.1f} s before the first image, {figures.image:.2f} s an"
+        f" image, {together:.1f} nodes at full speed"
+    )
+    return figures
+
+
+def _seconds(result: PreloadResult) -> float:
+    """When the last node was done."""
+    return max(row.seconds for row in result.nodes)
+
+
+def _simulated(
+    figures: Figures, result: PreloadResult, images: int
+) -> tuple[float, float]:
+    """How far the simulation is from the nodes, and how far it may be."""
     sites = [
         SimulatedSite(
             fill=0,
@@ -266,7 +421,7 @@ def _simulated(
         for registry in dict.fromkeys(row.registry for row in result.nodes)
     ]
     expected = simulate(sites, _WINDOW, figures).pulling
-    actual = max(row.seconds for row in result.nodes)
+    actual = _seconds(result)
     print(f"simulation {expected:.1f} s, nodes {actual:.1f} s")
     return abs(expected / actual - 1), 0.2
 

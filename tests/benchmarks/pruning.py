@@ -31,13 +31,13 @@ _REPOSITORY = "ns/app"
 _PROGRAM = """
 import sys, time
 from imageprep_client.client.registry_options import RegistryOptions
-from imageprep_client.client.upkeep import PruneRequest, Upkeep
+from imageprep_client.client.registries import PruneRequest, Registries
 place, kept, dry_run, deleted = sys.argv[1:]
 tree = None if place.startswith("127.") else place
-upkeep = Upkeep(RegistryOptions(image_serve=tree))
+registries = Registries(RegistryOptions(image_serve=tree))
 request = PruneRequest(keep_last=int(kept), dry_run=dry_run == "True")
 begin = time.process_time()
-result = upkeep.prune(request, None if tree else place)
+result = registries.prune(request, None if tree else place)
 print(time.process_time() - begin)
 assert sum(":" not in row.name for row in result.rows) == int(deleted)
 """

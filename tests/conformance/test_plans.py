@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from imageprep_client.plans import directory, memory
+from imageprep_client.plans import directory
 from imageprep_client.plans.files import PlanFiles
+from imageprep_client.testing.plans import memory
 from imageprep_client.testing.plans import suite as plan_suite
 
 

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
+import subprocess
+import types
+from typing import Any
 
 import pytest
 
+from imageprep_client import retry
+from imageprep_client.catalog import rendering, template
 from tests.functional import base
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between attempts are short, and tables need no process.
+
+    tests/unit/test_retry.py and tests/unit/catalog have both as they are, and
+    so has each command that runs as a process.
+    """
+    pauses = types.SimpleNamespace(uniform=lambda low, high: low / 50)
+    monkeypatch.setattr(retry, "random", pauses)
+    programs = types.SimpleNamespace(
+        run=_render, TimeoutExpired=subprocess.TimeoutExpired
+    )
+    monkeypatch.setattr(template, "subprocess", programs)
+
+
+def _render(
+    words: list[str], *, input: bytes, **options: Any
+) -> subprocess.CompletedProcess[bytes]:
+    """What the renderer of templates would answer."""
+    answer = rendering.render(**json.loads(input))
+    return subprocess.CompletedProcess(words, 0, json.dumps(answer).encode())
 
 
 @pytest.fixture

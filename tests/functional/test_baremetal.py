@@ -9,23 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests import disk_bytes, servers
-from tests.conftest import Golden
 from tests.functional import base
 
 BAREMETAL = ("image-prepare", "baremetal")
-
-
-@pytest.mark.parametrize(
-    "command",
-    ["inspect", "extract", "register", "push", "list", "show", "delete"],
-)
-def test_help(openstack: base.OpenStack, golden: Golden, command: str) -> None:
-    """The help of each command is as it was looked at."""
-    golden.check(
-        f"baremetal-{command}-help.txt",
-        openstack.help(*BAREMETAL, command),
-        normal=base.normal_help,
-    )
 
 
 @pytest.mark.parametrize(

@@ -48,15 +48,6 @@ def test_environment(openstack: base.OpenStack, golden: Golden) -> None:
     golden.check("default.yaml", result.stdout, normal=base.normal_environment)
 
 
-def test_help(openstack: base.OpenStack, golden: Golden) -> None:
-    """The help names every option."""
-    golden.check(
-        "default-help.txt",
-        openstack.help(*COMMAND),
-        normal=base.normal_help,
-    )
-
-
 def test_installed_program(openstack: base.OpenStack) -> None:
     """The program on the path prints the environment."""
     result = openstack.installed(*COMMAND)

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from imageprep_client.testing.registry import RegistryServer
-from tests.conftest import Golden
 from tests.functional import base
 from tests.local_storage import LocalStorage
 from tests.unit.rpm.rpm_files import Package
@@ -35,13 +34,6 @@ def refused(openstack: base.OpenStack, *words: str) -> str:
     )
     assert not told.stdout
     return told.stderr
-
-
-def test_help(openstack: base.OpenStack, golden: Golden) -> None:
-    """The help names every option."""
-    golden.check(
-        "hotfix-help.txt", openstack.help(*HOTFIX), normal=base.normal_help
-    )
 
 
 @pytest.mark.parametrize(

@@ -5,24 +5,9 @@ from __future__ import annotations
 import json
 import pathlib
 
-import pytest
-
-from tests.conftest import Golden
 from tests.functional import base
 
 MACHINE = ("image-prepare", "machine")
-
-
-@pytest.mark.parametrize(
-    "command", ["settings", "clone", "replace", "rollback", "delete"]
-)
-def test_help(openstack: base.OpenStack, golden: Golden, command: str) -> None:
-    """The help of each command is as it was looked at."""
-    golden.check(
-        f"machine-{command}-help.txt",
-        openstack.help(*MACHINE, command),
-        normal=base.normal_help,
-    )
 
 
 def test_settings_are_printed(openstack: base.OpenStack) -> None:

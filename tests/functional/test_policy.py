@@ -10,7 +10,6 @@ import pytest
 from imageprep_client.testing import content
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
-from tests.conftest import Golden
 from tests.functional import base
 
 SHOW = ("image-prepare", "policy", "show")
@@ -24,13 +23,6 @@ def write(openstack: base.OpenStack, document: object) -> str:
     path = openstack.home / "policy.json"
     path.write_text(json.dumps(document))
     return str(path)
-
-
-def test_help(openstack: base.OpenStack, golden: Golden) -> None:
-    """The help names every option."""
-    golden.check(
-        "policy-show-help.txt", openstack.help(*SHOW), normal=base.normal_help
-    )
 
 
 @pytest.mark.parametrize(

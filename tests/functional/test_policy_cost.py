@@ -39,6 +39,10 @@ def site(openstack: base.OpenStack) -> Iterator[Deployment]:
             streams.put(store, _signature(claim, made), tag)
         found.write("key.pub", public.decode())
         found.write("policy.json", _policy(found.home / "key.pub"))
+        found.write(
+            ".config/containers/registries.d/site.yaml",
+            "default-docker: {use-sigstore-attachments: true}",
+        )
         openstack.environment["XDG_STATE_HOME"] = str(found.home / "state")
         yield found
 

@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from tests.conftest import Golden
 from tests.functional import base
 
 PRELOAD = ("image-prepare", "preload")
@@ -20,16 +19,6 @@ _ROW = {
     "failures": {},
     "error": "",
 }
-
-
-@pytest.mark.parametrize("command", ["run", "plan", "status"])
-def test_help(openstack: base.OpenStack, golden: Golden, command: str) -> None:
-    """The help of each command is as it was looked at."""
-    golden.check(
-        f"preload-{command}-help.txt",
-        openstack.help(*PRELOAD, command),
-        normal=base.normal_help,
-    )
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from imageprep_client.testing import content
 from imageprep_client.testing.gate import Basic
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
-from tests.conftest import Golden
 from tests.functional import base
 from tests.functional.deployment import PLAIN
 
@@ -48,18 +47,6 @@ def push(openstack: base.OpenStack, *words: str) -> dict[str, Any]:
     (row,) = json.loads(done.stdout)
     assert isinstance(row, dict)
     return row
-
-
-@pytest.mark.parametrize("command", [PUSH, DISCOVER])
-def test_help(
-    openstack: base.OpenStack, golden: Golden, command: tuple[str, ...]
-) -> None:
-    """The help names every option."""
-    golden.check(
-        f"{'-'.join(command[1:])}-help.txt",
-        openstack.help(*command),
-        normal=base.normal_help,
-    )
 
 
 def test_push_to_a_tree(

@@ -20,18 +20,6 @@ CONFIG = ("image-prepare", "registry", "config")
 SERVE = ("image-prepare", "registry", "serve")
 
 
-@pytest.mark.parametrize("command", [CONFIG, SERVE])
-def test_help(
-    openstack: base.OpenStack, golden: Golden, command: tuple[str, ...]
-) -> None:
-    """The help names every option."""
-    golden.check(
-        f"registry-{command[-1]}-help.txt",
-        openstack.help(*command),
-        normal=base.normal_help,
-    )
-
-
 def test_config(openstack: base.OpenStack, golden: Golden) -> None:
     """By default the undercloud's tree is served to this host."""
     golden.check("registry-config.conf", openstack(*CONFIG).stdout)

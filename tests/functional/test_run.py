@@ -381,15 +381,6 @@ def test_log_to_a_pipe(site: Deployment, command: str, name: str) -> None:
     assert not done.stdout
 
 
-def test_help(openstack: base.OpenStack, golden: Golden) -> None:
-    """The help names every option."""
-    golden.check(
-        "run-help.txt",
-        openstack.help(*deployment.COMMAND),
-        normal=base.normal_help,
-    )
-
-
 # --- failures of some images
 
 

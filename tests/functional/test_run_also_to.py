@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from tests import servers
 from tests.functional import base, deployment
@@ -111,6 +112,70 @@ def test_next_run_does_what_lacks(
         )
         assert outcomes[late.host, "copied"] == COUNT
         assert outcomes[places[1].host, "present"] == COUNT
+
+
+def test_destination_that_fails_in_the_middle(
+    site: Deployment, places: list[RegistryServer]
+) -> None:
+    """One that takes no more holds up no other, and is filled later."""
+    words = into(site, places)
+    fault = Fault("PUT", "/manifests/", skip=1, times=None, status=403)
+    places[1].faults.add(fault)
+    result = site.run(*words, "--keep-going", status=1, stderr=r"[\s\S]*")
+    assert f"2 of {3 * COUNT} copies failed" in result.stderr
+    assert [len(tags(place)) for place in places] == [COUNT, 1, COUNT]
+    assert len(site.defaults()) > COUNT - 1
+    asked = len(site.registry.requests("GET", "/blobs/"))
+
+    fault.times = 0
+    outcomes = collections.Counter(
+        (row["Destination"].partition("/")[0], row["Outcome"])
+        for row in site.rows(*words)
+    )
+
+    assert outcomes == {
+        (places[0].host, "present"): COUNT,
+        (places[1].host, "present"): 1,
+        (places[1].host, "copied"): COUNT - 1,
+        (places[2].host, "present"): COUNT,
+    }
+    # The layers have been there since the first run.
+    assert len(site.registry.requests("GET", "/blobs/")) == asked
+
+
+def test_refused_image(site: Deployment, places: list[RegistryServer]) -> None:
+    """An image that the policy refuses gets a tag at no destination."""
+    words = into(site, places)
+    refused = "ns/openstack-keystone"
+    scope = f"{site.registry.host}/{refused}"
+    policy = {
+        "default": [{"type": "insecureAcceptAnything"}],
+        "transports": {"docker": {scope: [{"type": "reject"}]}},
+    }
+    site.write("policy.json", json.dumps(policy))
+    result = site.run(
+        *(*words, "--keep-going", "--signature-policy", "policy.json"),
+        status=1,
+        stderr=r"[\s\S]*",
+    )
+    assert f"scope docker {scope}, requirement reject" in result.stderr
+    others = {f"ns/openstack-{name}" for name in deployment.NAMES} - {refused}
+    assert [set(tags(place)) for place in places] == [others] * len(places)
+    assert set(gets_of_blobs(site.registry).values()) == {1}
+
+
+def test_carry_takes_the_place_of_destinations(
+    site: Deployment, places: list[RegistryServer]
+) -> None:
+    """--carry and --also-to are refused together, before anything is done."""
+    words = into(site, places)
+    site.run(
+        *(*words, "--carry", "carried.tar"),
+        status=2,
+        stderr=r"--carry takes the place of all destinations[\s\S]*",
+    )
+    assert not site.registry.log
+    assert not list(site.home.glob("*.tar*"))
 
 
 @pytest.mark.parametrize("twice", [0, 1])

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ from imageprep_client import errors
 from imageprep_client.heat.parameters import INSECURE_REGISTRIES
 from imageprep_client.stores import verify
 from imageprep_client.stores.base import ReadableStore
-from imageprep_client.testing import content, streams
+from imageprep_client.testing import content, images, streams
 from imageprep_client.testing.registry import RegistryServer
-from tests.functional import base, deployment
+from tests.functional import base, deployment, test_run_input
 from tests.functional.deployment import LABELS, UNDERCLOUD, Deployment
 
 TREE = ("--image-serve", "tree")
@@ -250,6 +251,129 @@ def test_carry_and_results(site: Deployment) -> None:
     assert len(expected) == len(deployment.NAMES)
 
 
+# --- several platforms
+
+
+@pytest.fixture
+def both(openstack: base.OpenStack) -> Iterator[Deployment]:
+    """A site whose images are for two platforms, named in all ways."""
+    platforms = (images.AMD64, images.ARM64)
+    with deployment.deployed(openstack, platforms=platforms) as found:
+        table = "container_images_template:\n"
+        for name, at in (
+            ("keystone", "@{digest}"),
+            ("nova-api", ":17.1@{digest}"),
+            ("nova-compute", ":17.1"),
+        ):
+            at = at.format(digest=found.digest(name))
+            table += (
+                f'- imagename: "{{{{namespace}}}}/openstack-{name}{at}"\n'
+                "  image_source: kolla\n"
+                f"  params: [Parameter{name}]\n"
+            )
+        found.write("table.j2", table)
+        yield found
+
+
+@pytest.mark.parametrize("multi_arch", [False, True])
+def test_indexes(both: Deployment, multi_arch: bool) -> None:
+    """The reports of both sides agree in the images of indexes, too."""
+    both.environment(both.entry(multi_arch=multi_arch))
+    both.run(*TREE, *OUTPUT)
+    expected = facts(both)
+    carry(both, "carried.tar", "--report", "carried.json")
+    assert facts(both, "carried.json") == expected
+
+    done = isolated(
+        *(both, "--image-serve", "other", *OUTPUT, "--from", "carried.tar")
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert facts(both) == expected
+    digests = {row[-1] for row in expected}
+    indexes = {both.digest(name) for name in deployment.NAMES}
+    assert (digests == indexes) is multi_arch
+    assert len(digests | indexes) == (3 if multi_arch else 6)
+
+
+# --- archives that are not as they were written
+
+
+def test_broken_archives(site: Deployment) -> None:
+    """Whatever is wrong with an archive is said in a line; nothing is done."""
+    path = carry(site, "carried.tar")
+    data = path.read_bytes()
+    with tarfile.open(path) as tar:
+        index = tar.getmember("index.json")
+    size = 512 + index.size + -index.size % 512
+    entry = data[index.offset : index.offset + size]
+    changed = data.replace(entry, entry.replace(b"manifests", b"Manifests"))
+    link = tarfile.TarInfo("blobs/sha256/link")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    for name, spoiled, reason in (
+        ("cut.tar", data[: len(data) // 2], "truncated"),
+        ("zero.tar", bytes(4096), "no oci-layout|no index.json"),
+        ("text.tar", b"no tar at all " * 100, "no tar"),
+        ("twice.tar", entry + data, "'index.json': is there twice"),
+        ("link.tar", link.tobuf() + data, "not a regular file"),
+        ("changed.tar", changed, "index.json: its checksum is wrong"),
+    ):
+        (site.home / name).write_bytes(spoiled)
+        told = site.run(
+            *(*TREE, "--from", name), status=2, stderr=f"[^\\n]*{name}: .*"
+        )
+        error, *hints = told.messages.splitlines()[-2:]
+        assert re.search(reason, error), told.stderr
+        assert [h for h in hints if not h.startswith("hint: ")] == []
+        assert not (site.home / "tree").exists()
+
+
+def test_archive_with_a_damaged_layer(site: Deployment) -> None:
+    """Only the images that have the layer fail, and have no tag."""
+    path = carry(site, "carried.tar")
+    (image,) = (
+        one for one in site.images.images if "keystone" in one.repository
+    )
+    layer = image.blobs[-1].descriptor.digest.partition(":")[2]
+    with tarfile.open(path) as tar:
+        member = tar.getmember(f"blobs/sha256/{layer}")
+    with path.open("r+b") as file:
+        file.seek(member.offset_data)
+        file.write(bytes(16))
+    told = site.run(
+        *(*TREE, "--from", path.name, "--keep-going"),
+        status=1,
+        stderr=".*keystone.*",
+    )
+    assert f"{layer}" in told.stderr
+    for name in deployment.NAMES:
+        store = site.tree().store(f"ns/openstack-{name}")
+        if name == "keystone":
+            with pytest.raises(errors.NotFound):
+                store.resolve("17.1")
+        else:
+            assert store.resolve("17.1").digest == site.digest(name)
+
+
+@pytest.mark.needs_root
+def test_full_disk(site: Deployment) -> None:
+    """A disk that fills up is named, and the next run goes on."""
+    small = site.home / "small"
+    with test_run_input.small_disk(small, 96 * 1024):
+        told = site.run(
+            *("--carry", "small/carried.tar"),
+            status=(1, 2),
+            stderr=r".*small.*bytes needed.*bytes free.*",
+        )
+        assert "Traceback" not in told.stderr
+        assert not (small / "carried.tar").exists()
+        words = ("mount", "-o", "remount,size=64m", small)
+        subprocess.run(words, check=True)
+        carry(site, "small/carried.tar")
+        assert list(small.iterdir()) == [small / "carried.tar"]
+        site.run(*TREE, "--from", "small/carried.tar")
+
+
 # --- the next release
 
 
@@ -301,6 +425,23 @@ def test_since(site: Deployment, since: str, destination: str) -> None:
             found = verify.manifest(store, store.resolve("17.2"))
             for blob in found.blobs:
                 assert streams.read(store, blob)
+
+
+def test_since_several(site: Deployment) -> None:
+    """What any of several archives has is left out of the next one."""
+    carry(site, "first.tar")
+    entry = site.entry(excludes=["/openstack-keystone:"])
+    layer = next_release(site)
+    carry(site, "second.tar", "--since", "first.tar")
+    # What is wanted now is in neither of the two alone.
+    site.environment(
+        site.entry(includes=["/openstack-keystone:"]),
+        {**entry, "set": site.values(tag="17.2")},
+    )
+    first, second = ("--since", "first.tar"), ("--since", "second.tar")
+    one = carry(site, "one.tar", *first).stat().st_size
+    two = carry(site, "two.tar", *first, *second).stat().st_size
+    assert two + layer.descriptor.size <= one
 
 
 def test_since_for_another_site(site: Deployment) -> None:

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from imageprep_client.testing import content
+from imageprep_client.testing import content, images
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
+from tests import inventory_nodes
 from tests.functional import base
 
 PROGRAM = Path(sys.executable).with_name("openstack")
 LINE = re.compile(r"(\S*\s+)?blobs \d/1 images .*")
-SECONDS = 60
+SECONDS = 120
 
 
 class Terminal:
@@ -102,3 +103,41 @@ def test_slow_copy(
     assert LINE.fullmatch(drawn[0].strip())
     assert not any("/1 images  " in line for line in after)
     assert "copied" in [line.strip() for line in after]
+
+
+def test_nodes_that_pull(
+    openstack: base.OpenStack, terminal: Terminal, tmp_path: Path
+) -> None:
+    """A preload shows the nodes that pull in a table, which goes at the end;
+    each node that is done is a line.
+    """
+    found = images.overcloud({"ns/api": ("1",)}, unique_bytes=1000)
+    groups = {"compute": ["node-with-a-long-name.example.com"]}
+    gate = tmp_path / "gate"
+    with (
+        RegistryServer() as source,
+        inventory_nodes.nodes(tmp_path / "nodes", groups) as nodes,
+    ):
+        images.write(found.images, source.content.store)
+        nodes.once(
+            groups["compute"][0],
+            f"while [ ! -e {gate} ]; do sleep 0.1; done",
+        )
+        (openstack.home / "list").write_text(f"{source.host}/ns/api:1\n")
+        words = [str(PROGRAM), "image-prepare", "preload", "run"]
+        words += ["--inventory", str(nodes.inventory)]
+        words += ["--images", "compute=list", "-f", "value", "-c", "State"]
+        terminal.type(f"clear; {shlex.join(words)}; echo status $?")
+        during = terminal.until(re.compile(r"node-with\S* +0 of 1 .*"))
+        gate.touch()
+        after = terminal.until(re.compile("status 0"))
+
+    table = re.compile(r"Host +Images +Missing|node-with.* 0 of 1 +\S+ \S+")
+    assert [bool(table.fullmatch(line)) for line in during[-3:]] == [
+        *(True, True, False)
+    ]
+    assert "nodes 0/1 nodes" in during[-1]
+    assert all(len(line) < 80 for line in during)
+    assert not any(table.fullmatch(line) for line in after)
+    text = "".join(after)
+    assert f"{groups['compute'][0]}: done, 1 of 1 images" in text

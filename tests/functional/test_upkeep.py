@@ -17,7 +17,6 @@ from imageprep_client.testing import images
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Open
 from imageprep_client.testing.registry import Behaviour, RegistryServer
-from tests.conftest import Golden
 from tests.functional import base, deployment
 from tests.functional.deployment import PLAIN, UNDERCLOUD
 from tests.trees import OnDisk
@@ -79,18 +78,6 @@ def rows(
     result = openstack(*words, "-f", "json", status=status, stderr=stderr)
     found: list[dict[str, Any]] = json.loads(result.stdout)
     return found
-
-
-@pytest.mark.parametrize("command", [VERIFY, PRUNE])
-def test_help(
-    openstack: base.OpenStack, golden: Golden, command: tuple[str, ...]
-) -> None:
-    """The help names every option."""
-    golden.check(
-        f"{command[1]}-help.txt",
-        openstack.help(*command[:2]),
-        normal=base.normal_help,
-    )
 
 
 @pytest.mark.usefixtures("tree")

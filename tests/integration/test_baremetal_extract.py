@@ -22,9 +22,6 @@ from tests import disk_images
 from tests.disk_images import SampleDisk
 from tests.functional import base
 
-# The disks are made once.
-pytestmark = pytest.mark.xdist_group("disks")
-
 _NOBODY = 65534
 LAYOUTS: dict[str, dict[str, Any]] = {
     "ext4": {},

@@ -15,8 +15,6 @@ import requests
 from tests import disk_bytes, glance_cloud, openstack_services
 from tests.glance_cloud import MIB, PAIR, REGISTER, ROW, Cloud
 
-pytestmark = pytest.mark.xdist_group("glance")
-
 
 @pytest.fixture
 def cloud(tmp_path: Path, services: openstack_services.Services) -> Cloud:

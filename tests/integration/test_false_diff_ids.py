@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,23 +31,6 @@ NAME = "localhost/ns/nova:1"
 GOOD = archive({"/app": b"good" * 100}, {})
 EVIL = archive({"/app": b"evil" * 100}, {})
 PULLED = "localhost/ns/evil:1"
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[DockerRegistry]:
-    """A docker-registry."""
-    with servers.docker_registry(tmp_path / "registry") as found:
-        yield found
-
-
-@pytest.fixture
-def openstack(tmp_path: Path, local_storage: LocalStorage) -> OpenStack:
-    """The command, on the storage of the test."""
-    home = tmp_path / "home"
-    home.mkdir()
-    found = OpenStack(home)
-    found.environment.update(local_storage.environment)
-    return found
 
 
 def liar(directory: Path, claimed: str) -> Path:

@@ -49,11 +49,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     (home / ".gitconfig").write_text("[credential]\n\thelper = store\n")
     with (
         pytest.MonkeyPatch.context() as patch,
-        local_storages.local_storage(directory / "storage") as storage,
+        local_storages.local_storage(directory / "storage"),
         git_server(gerrit.directory, "me@site", SECRET) as server,
     ):
-        for name, value in storage.environment.items():
-            patch.setenv(name, value)
         patch.delenv("GIT_ASKPASS", raising=False)
         patch.delenv("SSH_ASKPASS", raising=False)
         failures = role_run.run(

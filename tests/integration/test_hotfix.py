@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -16,17 +17,19 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from imageprep_client.programs.buildah import Buildah
+from imageprep_client.programs.buildah import LocalImage
+from tests import local_storage as local_storages
 from tests import rpm_packages
-from tests.functional.base import OpenStack
+from tests.functional.base import OpenStack, Result
 from tests.local_storage import LocalStorage, name_of_killed_run
 from tests.rpm_images import BASE, LABELS, USER, RpmImages
 from tests.rpm_packages import FOREIGN, NEW, OLD
-from tests.servers import DockerRegistry, docker_registry
+from tests.servers import DockerRegistry
 
 GUIDE = Path(__file__).parents[2] / "doc/source/user/hotfix.rst"
 NEW_IMAGE = "localhost/ns/keystone:1.0-fix"
@@ -40,132 +43,182 @@ class Package(rpm_packages.Package):
     """A package with more to it.
 
     :ivar more: lines of its spec file.
+    :ivar pre: a scriptlet that is run before it is installed.
     """
 
     more: tuple[str, ...] = ()
+    pre: str = ""
 
     def spec(self) -> str:
         """As rpmbuild takes it."""
         lines = "".join(f"{line}\n" for line in self.more)
-        return super().spec().replace("Summary:", f"{lines}Summary:", 1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Refusing(rpm_packages.Package):
-    """A package that will not be installed."""
-
-    def spec(self) -> str:
-        """As rpmbuild takes it."""
-        script = "%pre -p /bin/sh\nexit 4\n"
-        return super().spec().replace("%files", f"{script}%files")
+        text = super().spec().replace("Summary:", f"{lines}Summary:", 1)
+        script = f"%pre -p /bin/sh\n{self.pre}\n" if self.pre else ""
+        return text.replace("%files", f"{script}%files")
 
 
 #: What packages with scriptlets need, and the images have not from rpm.
 SHELL = Package(name="shell", more=("Provides: /bin/sh",))
+#: The version 1.1 whose scriptlet never ends.
+ENDLESS = Package(version="1.1", post="sleep 100000")
+#: One with all that packages may have.
+ODD = Package(
+    version="0.9",
+    requires=("api(demo) >= 2", "/usr/share/c/version"),
+    more=("Epoch: 1",),
+    post="exit 3",
+)
 
 
-@pytest.fixture
-def rpms(tmp_path: Path) -> Path:
-    """The directory of the packages."""
-    return tmp_path / "rpms"
+class Site:
+    """Images in local storage, packages, and the command.
 
+    :ivar rpms: the directory of the packages.
+    """
 
-@pytest.fixture
-def openstack(tmp_path: Path, local_storage: LocalStorage) -> OpenStack:
-    """The command, on the storage of the test."""
-    home = tmp_path / "home"
-    home.mkdir()
-    found = OpenStack(home)
-    found.environment.update(local_storage.environment)
-    return found
+    def __init__(
+        self, directory: Path, storage: LocalStorage, images: RpmImages
+    ) -> None:
+        self.storage = storage
+        self.buildah = storage.buildah
+        self.rpms = directory / "rpms"
+        self.openstack = OpenStack(directory / "home")
+        self.openstack.home.mkdir()
+        self.openstack.environment.update(storage.environment)
+        self._images = images
 
+    @functools.cached_property
+    def image(self) -> str:
+        """An image with the package OLD."""
+        return self._images.base(self.storage)
 
-@pytest.fixture
-def image(local_storage: LocalStorage, rpm_images: RpmImages) -> str:
-    """An image with the package OLD."""
-    return rpm_images.base(local_storage)
+    def build(self, *packages: rpm_packages.Package) -> Path:
+        """Build packages for the command; the file of the last one."""
+        return rpm_packages.build(self.rpms, *packages)
 
+    def extend(self, name: str, *packages: rpm_packages.Package) -> str:
+        """Make an image that has further packages installed; its name."""
+        rpms = self.rpms.with_name("installed")
+        rpm_packages.build(rpms, *packages)
+        with self.buildah.container(self.image) as container:
+            container.run(
+                *("rpm", "-i", *(f"/mnt/{p.file_name}" for p in packages)),
+                volumes=[f"{rpms}:/mnt:ro"],
+                user="root",
+            )
+            container.commit(name)
+        return name
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[DockerRegistry]:
-    """An empty registry."""
-    with docker_registry(tmp_path / "registry") as running:
-        yield running
-
-
-def words(image: str, rpms: Path, *more: str) -> tuple[str, ...]:
-    """The command for an image."""
-    return (
-        *("image-prepare", "hotfix", "--image", image),
-        *("--rpms-path", str(rpms), "--tag", "fix", *more),
-    )
-
-
-def installed(buildah: Buildah, image: str, *names: str) -> list[str]:
-    """What the rpm of an image says that it has."""
-    # With isolation chroot, buildah now and then loses what is printed.
-    with (
-        buildah.container(image) as container,
-        tempfile.TemporaryDirectory() as directory,
-    ):
-        container.run(
-            *("sh", "-c", 'rpm -q "$@" >/mnt/told', "sh"),
-            *(names or [OLD.name]),
-            volumes=[f"{directory}:/mnt"],
-            user="root",
+    def words(self, *more: str, image: str = "") -> tuple[str, ...]:
+        """The command line for an image."""
+        return (
+            *("image-prepare", "hotfix", "--image", image or self.image),
+            *("--rpms-path", str(self.rpms), "--tag", "fix", *more),
         )
-        return Path(directory, "told").read_text().split()
+
+    def run(self, *more: str, image: str = "", status: int = 0) -> Result:
+        """Run the command for an image."""
+        words = self.words(*more, image=image)
+        return self.openstack(*words, status=status, stderr=".*")
+
+    def refused(self, *more: str, image: str = "") -> str:
+        """The message of a hotfix that does nothing, and leaves nothing."""
+        image = image or self.image
+        before = self.buildah.images()
+        told = self.run(*more, image=image, status=2).stderr
+        assert self.buildah.images() == before
+        assert self.storage.leftovers() == []
+        return told
+
+    def installed(self, image: str, *names: str) -> list[str]:
+        """What the rpm of an image says that it has."""
+        # With isolation chroot, buildah now and then loses what is printed.
+        with (
+            self.buildah.container(image) as container,
+            tempfile.TemporaryDirectory() as directory,
+        ):
+            container.run(
+                *("sh", "-c", 'rpm -q "$@" >/mnt/told', "sh"),
+                *(names or [OLD.name]),
+                volumes=[f"{directory}:/mnt"],
+                user="root",
+            )
+            return Path(directory, "told").read_text().split()
 
 
-def refused(openstack: OpenStack, storage: LocalStorage, *words: str) -> str:
-    """The message of a hotfix that does nothing, and leaves nothing."""
-    before = storage.buildah.images()
-    told = openstack(*words, status=2, stderr=".*").stderr
-    assert storage.buildah.images() == before
-    assert storage.leftovers() == []
-    return told
+@pytest.fixture
+def site(
+    tmp_path: Path, local_storage: LocalStorage, rpm_images: RpmImages
+) -> Site:
+    """A site of the test's own."""
+    return Site(tmp_path, local_storage, rpm_images)
+
+
+class Hotfixed(Site):
+    """A site where an image got a hotfix.
+
+    :ivar rows: what the command printed.
+    :ivar stderr: what it told.
+    :ivar result: the name of the new image.
+    """
+
+    result = NEW_IMAGE
+
+    def hotfix(self, words: tuple[str, ...]) -> None:
+        """Run the command."""
+        told = self.openstack(*words, "-f", "json", stderr=".*")
+        self.rows: list[dict[str, Any]] = json.loads(told.stdout)
+        self.stderr = told.stderr
+
+    def found(self, name: str) -> LocalImage:
+        """An image that has to be there."""
+        image = self.buildah.image(name)
+        assert image is not None
+        return image
+
+
+@contextlib.contextmanager
+def prepared(directory: Path, images: RpmImages) -> Iterator[Hotfixed]:
+    """A site that several tests look at."""
+    with local_storages.local_storage(directory / "storage") as storage:
+        yield Hotfixed(directory, storage, images)
+
+
+@pytest.fixture(scope="class")
+def fixed(
+    tmp_path_factory: pytest.TempPathFactory,
+    rpm_images: RpmImages,
+) -> Iterator[Hotfixed]:
+    """An image that got a newer version of its package."""
+    directory = tmp_path_factory.mktemp("fixed")
+    with prepared(directory, rpm_images) as site:
+        site.build(NEW)
+        (site.openstack.home / "fix.yaml").write_text("# mine\n")
+        more = ("--output-env-file", "fix.yaml", "--release", "stein")
+        site.hotfix(site.words(*more, "--registry-url", "u:8787/site"))
+        yield site
 
 
 class TestOneImage:
     """An image and a package."""
 
-    def test_result(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        image: str,
-        rpms: Path,
-    ) -> None:
+    def test_result(self, fixed: Hotfixed) -> None:
         """A new image has the new version, and the row says so."""
-        rpm_packages.build(rpms, NEW)
-        told = openstack(*words(image, rpms, "-f", "json"), stderr=".*")
-        assert json.loads(told.stdout) == [
+        assert fixed.rows == [
             {
                 "Image": BASE,
                 "New image": NEW_IMAGE,
                 "Packages": ["keystone-demo 1.0-1 -> 1.1-1"],
             }
         ]
-        assert f"{BASE}: keystone-demo 1.0-1 -> 1.1-1" in told.stderr
-        buildah = local_storage.buildah
-        assert installed(buildah, NEW_IMAGE) == [str(NEW)]
-        assert installed(buildah, BASE) == [str(OLD)]
-        assert local_storage.names() == {BASE, NEW_IMAGE}
+        assert f"{BASE}: keystone-demo 1.0-1 -> 1.1-1" in fixed.stderr
+        assert fixed.installed(NEW_IMAGE) == [str(NEW)]
+        assert fixed.installed(BASE) == [str(OLD)]
+        assert fixed.storage.names() == {BASE, NEW_IMAGE}
 
-    def test_image_is_otherwise_the_same(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        image: str,
-        rpms: Path,
-    ) -> None:
+    def test_image_is_otherwise_the_same(self, fixed: Hotfixed) -> None:
         """User, labels and layers are kept; one layer and one label more."""
-        rpm_packages.build(rpms, NEW)
-        openstack(*words(image, rpms), stderr=".*")
-        old = local_storage.buildah.image(BASE)
-        new = local_storage.buildah.image(NEW_IMAGE)
-        assert old is not None
-        assert new is not None
+        old, new = fixed.found(BASE), fixed.found(NEW_IMAGE)
         assert new.user == old.user == USER
         assert LABELS.items() <= new.labels.items()
         assert new.labels["hotfix"] == str(NEW)
@@ -176,260 +229,228 @@ class TestOneImage:
         assert configs[0] == configs[1]
 
     def test_layer_has_no_more_than_the_package(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        image: str,
-        rpms: Path,
-        tmp_path: Path,
+        self, fixed: Hotfixed, tmp_path: Path
     ) -> None:
         """No package, cache or place where something was mounted is in it."""
-        rpm_packages.build(rpms, NEW)
-        openstack(*words(image, rpms), stderr=".*")
         layout = tmp_path / "layout"
-        local_storage.buildah.run(
-            "push", "--quiet", NEW_IMAGE, f"oci:{layout}:x"
-        )
+        fixed.buildah.run("push", "--quiet", NEW_IMAGE, f"oci:{layout}:x")
         files = {n for n in last_layer(layout) if not n.startswith("var/lib")}
         # Those in etc are buildah's, for whoever wants to mount over them.
         assert {n for n in files if not n.startswith(("etc/", "run"))} == {
             NEW.path.lstrip("/")
         }
 
-    def test_dependency_comes_along(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        image: str,
-        rpms: Path,
-    ) -> None:
-        """Of what the image has not only that is installed which it needs."""
-        rpm_packages.build(
-            rpms,
-            Package(
-                version="1.1",
-                requires=("api(demo) >= 2", "/usr/share/c/version"),
-            ),
-            Package(name="b", more=("Provides: api(demo) = 2",)),
-            Package(name="c"),
-            Package(name="other"),
+    def test_next_steps(self, fixed: Hotfixed) -> None:
+        """Every step has the commands for this image."""
+        pushed = "u:8787/site/ns/keystone:1.0-fix"
+        for line in (
+            f"buildah inspect --type image {NEW_IMAGE}",
+            f"image-prepare push --local --registry-url u:8787/site"
+            f" {NEW_IMAGE}",
+            f"podman ps --filter ancestor={pushed}",
+            "rpm -q keystone-demo",
+            "-e fix.yaml",
+        ):
+            assert line in fixed.stderr
+
+    def test_environment_file(self, fixed: Hotfixed) -> None:
+        """The parameters of the release name what will be pushed."""
+        home = fixed.openstack.home
+        text = (home / "fix.yaml").read_text()
+        pushed = "u:8787/site/ns/keystone:1.0-fix"
+        assert yaml.safe_load(text) == {
+            "parameter_defaults": {
+                "DockerKeystoneConfigImage": pushed,
+                "DockerKeystoneImage": pushed,
+            }
+        }
+        assert text.startswith("# Generated on ")
+        assert (home / "fix.yaml.backup").read_text() == "# mine\n"
+
+
+@pytest.fixture(scope="class")
+def odd(
+    tmp_path_factory: pytest.TempPathFactory,
+    rpm_images: RpmImages,
+) -> Iterator[Hotfixed]:
+    """An image of another name that got these packages."""
+    directory = tmp_path_factory.mktemp("odd")
+    with prepared(directory, rpm_images) as site:
+        provider = Package(name="b", more=("Provides: api(demo) = 2",))
+        others = [Package(name=name) for name in ("c", "other")]
+        site.build(SHELL, ODD, provider, *others)
+        site.buildah.tag(site.image, "localhost/ns/mine:1")
+        words = site.words(image="localhost/ns/mine:1")[:-2]
+        site.hotfix((*words, "--output-env-file", "fix.yaml"))
+        (site.result,) = (
+            name for name in site.storage.names() if "mine:1-" in name
         )
-        told = openstack(*words(image, rpms, "-f", "json"), stderr=".*")
-        (row,) = json.loads(told.stdout)
-        assert row["Packages"] == [
+        yield site
+
+
+class TestOddPackages:
+    """An image and packages with all that packages may have."""
+
+    def test_dependency_comes_along(self, odd: Hotfixed) -> None:
+        """Of what the image has not only that is installed which it needs."""
+        (row,) = odd.rows
+        assert [text for text in row["Packages"] if "shell" not in text] == [
             "b new: 1.0-1",
             "c new: 1.0-1",
-            "keystone-demo 1.0-1 -> 1.1-1",
+            "keystone-demo 1.0-1 -> 1:0.9-1",
         ]
         assert "WARNING: other-1.0-1.noarch: was installed into no image" in (
-            told.stderr
+            odd.stderr
         )
-        buildah = local_storage.buildah
-        assert len(installed(buildah, NEW_IMAGE, OLD.name, "b", "c")) == 3
-        with local_storage.buildah.container(NEW_IMAGE) as container:
+        assert len(odd.installed(odd.result, OLD.name, "b", "c")) == 3
+        with odd.buildah.container(odd.result) as container:
             assert container.read("/usr/share/other/version") is None
 
-    def test_epoch(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        image: str,
-        rpms: Path,
-    ) -> None:
+    def test_epoch(self, odd: Hotfixed) -> None:
         """A lower version with a higher epoch is an update."""
-        package = Package(version="0.9", more=("Epoch: 1",))
-        rpm_packages.build(rpms, package)
-        told = openstack(*words(image, rpms), stderr=".*")
-        assert "keystone-demo 1.0-1 -> 1:0.9-1" in told.stdout
-        assert installed(local_storage.buildah, NEW_IMAGE) == [str(package)]
+        assert odd.installed(odd.result) == [str(ODD)]
 
-    def test_failing_scriptlet(
-        self, openstack: OpenStack, image: str, rpms: Path
-    ) -> None:
+    def test_failing_scriptlet(self, odd: Hotfixed) -> None:
         """What rpm warns of, and goes on, is told."""
-        package = Package(version="1.1", post="exit 3")
-        rpm_packages.build(rpms, SHELL, package)
-        told = openstack(*words(image, rpms), stderr=".*")
         assert re.search(
-            rf"WARNING: {BASE}: .*%post.* scriptlet failed, exit status 3",
-            told.stderr,
+            r"WARNING: \S+: .*%post.* scriptlet failed, exit status 3",
+            odd.stderr,
         )
 
-    def test_default_tag(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        image: str,
-        rpms: Path,
-    ) -> None:
+    def test_default_tag(self, odd: Hotfixed) -> None:
         """Without --tag the new one is named for the time."""
-        rpm_packages.build(rpms, NEW)
-        openstack(*words(image, rpms)[:-2], stderr=".*")
-        (new,) = local_storage.names() - {BASE}
-        assert re.fullmatch(rf"{BASE}-hotfix-\d{{14}}", new)
+        assert re.fullmatch(r"localhost/ns/mine:1-hotfix-\d{14}", odd.result)
+
+    def test_image_without_parameters(self, odd: Hotfixed) -> None:
+        """An image that no parameter names is told, and no file written."""
+        assert (
+            f"WARNING: {odd.result}: no heat parameter of the"
+            " release names this image" in odd.stderr
+        )
+        assert not (odd.openstack.home / "fix.yaml").exists()
 
 
 class TestNothingDone:
     """What cannot be done leaves everything as it was: exit status 2."""
 
-    def test_broken_package(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        rpms: Path,
-    ) -> None:
+    def test_broken_package(self, site: Site) -> None:
         """A damaged file is named before anything is asked for."""
-        path = rpm_packages.broken(rpms)
-        told = refused(openstack, local_storage, *words("no/such:1", rpms))
+        path = rpm_packages.broken(site.rpms)
+        told = site.refused(image="no/such:1")
         assert f"{path}: is damaged or cut off" in told
         assert "hint: get the file again" in told
 
-    def test_empty_directory(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        rpms: Path,
-    ) -> None:
+    def test_empty_directory(self, site: Site) -> None:
         """A directory without packages is named."""
-        rpms.mkdir()
-        told = refused(openstack, local_storage, *words("no/such:1", rpms))
-        assert f"{rpms}: no file *.rpm in this directory" in told
+        site.rpms.mkdir()
+        told = site.refused(image="no/such:1")
+        assert f"{site.rpms}: no file *.rpm in this directory" in told
 
-    def test_other_architecture(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        image: str,
-        rpms: Path,
-    ) -> None:
+    def test_other_architecture(self, site: Site) -> None:
         """The file, its architecture and the image's are named."""
-        path = rpm_packages.build(rpms, FOREIGN)
-        told = refused(openstack, local_storage, *words(image, rpms))
+        path = site.build(FOREIGN)
+        told = site.refused()
         assert f"{BASE}: the image is of" in told
         assert f"{path} (s390x)" in told
 
     @pytest.mark.parametrize("shell", [True, False])
-    def test_image_without_rpm(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        rpms: Path,
-        shell: bool,
-    ) -> None:
+    def test_image_without_rpm(self, site: Site, shell: bool) -> None:
         """An image that has no rpm, and perhaps no shell, is named."""
         image = "localhost/bare:1"
         if shell:
-            with local_storage.buildah.container(local_storage.base()) as made:
-                made.run("rm", "/bin/rpm")
-                made.commit(image)
+            with site.buildah.container(site.storage.base()) as container:
+                container.run("rm", "/bin/rpm")
+                container.commit(image)
         else:
-            local_storage.build(image, {"/etc/motd": b"hello"})
-        rpm_packages.build(rpms, NEW)
-        told = refused(openstack, local_storage, *words(image, rpms))
-        assert f"{image}: has no rpm" in told
+            site.storage.build(image, {"/etc/motd": b"hello"})
+        site.build(NEW)
+        assert f"{image}: has no rpm" in site.refused(image=image)
 
-    def test_nothing_applies(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        image: str,
-        rpms: Path,
-        tmp_path: Path,
-    ) -> None:
+    def test_nothing_applies(self, site: Site) -> None:
         """Why no package changes anything is told of each."""
         newer = Package(name="b", version="2.0")
-        with local_storage.buildah.container(image) as container:
-            rpm_packages.build(tmp_path / "newer", newer)
-            container.run(
-                *("rpm", "-i", f"/mnt/{newer.file_name}"),
-                volumes=[f"{tmp_path}/newer:/mnt:ro"],
-                user="root",
-            )
-            container.commit("localhost/b:1")
-        rpm_packages.build(rpms, OLD, Package(name="b"), Package(name="c"))
-        told = refused(openstack, local_storage, *words("localhost/b:1", rpms))
+        image = site.extend("localhost/b:1", newer)
+        site.build(OLD, Package(name="b"), Package(name="c"))
         assert (
             "localhost/b:1: no package applies:"
             " keystone-demo-1.0-1.noarch is installed already,"
             " b-2.0-1.noarch is newer, c is not in it"
-        ) in told
+        ) in site.refused(image=image)
 
-    def test_unmet_dependency(
+    @pytest.mark.parametrize(
+        ("packages", "complaint"),
+        [
+            (
+                (
+                    Package(version="1.1", requires=("b >= 2",)),
+                    Package(name="b"),
+                ),
+                "packages are missing: b >= 2 is needed by keystone-demo",
+            ),
+            (
+                (SHELL, Package(version="1.1", pre="exit 4")),
+                f"{BASE}: rpm fails: .*%pre.*exit status 4",
+            ),
+            (
+                (
+                    SHELL,
+                    Package(version="1.1", post=f"echo other > {NEW.path}"),
+                ),
+                f"{BASE}: the result is not what the packages have(.|\n)*"
+                f"{NEW.path} differs",
+            ),
+        ],
+        ids=["unmet dependency", "refusing package", "other content"],
+    )
+    def test_packages_fail(
         self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        image: str,
-        rpms: Path,
+        site: Site,
+        packages: tuple[Package, ...],
+        complaint: str,
     ) -> None:
-        """What is missing, and who needs it, is named."""
-        rpm_packages.build(
-            rpms,
-            Package(version="1.1", requires=("b >= 2",)),
-            Package(name="b"),
-        )
-        told = refused(openstack, local_storage, *words(image, rpms))
-        assert "packages are missing: b >= 2 is needed by keystone-demo" in (
-            told
-        )
+        """The message says what is missing, what failed, or what differs."""
+        site.build(*packages)
+        assert re.search(complaint, site.refused())
 
-    def test_failing_package(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        image: str,
-        rpms: Path,
-    ) -> None:
-        """A package that refuses to be installed fails the image."""
-        package = Refusing(version="1.1")
-        rpm_packages.build(rpms, SHELL, package)
-        told = refused(openstack, local_storage, *words(image, rpms))
-        assert re.search(rf"{BASE}: rpm fails: .*%pre.*exit status 4", told)
-
-    def test_mismatch(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        image: str,
-        rpms: Path,
-    ) -> None:
-        """A result that is not what the package has is no result."""
-        post = f"echo other > {NEW.path}"
-        rpm_packages.build(rpms, SHELL, Package(version="1.1", post=post))
-        told = refused(openstack, local_storage, *words(image, rpms))
-        assert f"{BASE}: the result is not what the packages have" in told
-        assert f"{NEW.path} differs" in told
-
-    def test_result_exists(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        image: str,
-        rpms: Path,
-    ) -> None:
+    def test_result_exists(self, site: Site) -> None:
         """An image of that name is not replaced."""
-        local_storage.build(NEW_IMAGE, {"/etc/motd": b"hello"})
-        rpm_packages.build(rpms, NEW)
-        told = refused(openstack, local_storage, *words(image, rpms))
+        site.storage.build(NEW_IMAGE, {"/etc/motd": b"hello"})
+        site.build(NEW)
+        told = site.refused()
         assert f"{NEW_IMAGE}: exists in local storage already" in told
         assert f"buildah rmi {NEW_IMAGE}" in told
 
-    def test_result_is_being_made(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        image: str,
-        rpms: Path,
-    ) -> None:
+    def test_image_twice(self, site: Site) -> None:
+        """One image under two names is one too many."""
+        site.build(NEW)
+        told = site.refused("--image", "ns/keystone:1.0")
+        assert f"ns/keystone:1.0: is the same image as {BASE}" in told
+
+    def test_no_such_image(self, site: Site, registry: DockerRegistry) -> None:
+        """An image that is nowhere is named as it was given."""
+        site.build(NEW)
+        image = f"{registry.host}/ns/keystone:1"
+        assert image in site.refused(image=image)
+
+    def test_endless_scriptlet(self, site: Site) -> None:
+        """A package whose scriptlet never ends fails after the timeout."""
+        site.build(SHELL, ENDLESS)
+        told = site.refused("--rpm-timeout", "5")
+        assert f"{BASE}: buildah run: not done after 5 seconds" in told
+        assert "--rpm-timeout" in told
+        assert not scriptlets(site.storage)
+
+
+class TestEnds:
+    """Runs that somebody ends while rpm works, or that meet another one."""
+
+    def test_result_is_being_made(self, site: Site) -> None:
         """Of two runs for one name, the second ends at once, in one line."""
-        loop = "while true; do :; done"
-        endless = rpms.with_name("endless")
-        rpm_packages.build(endless, SHELL, Package(version="1.1", post=loop))
-        rpm_packages.build(rpms, NEW)
-        with started(
-            openstack, local_storage, *words(image, endless)
-        ) as first:
-            wait_for_scriptlet(first, local_storage)
-            told = openstack(*words(image, rpms), status=2, stderr=".*").stderr
+        site.build(SHELL, ENDLESS)
+        with started(site) as first:
+            (site.rpms / ENDLESS.file_name).unlink()
+            site.build(NEW)
+            told = site.run(status=2).stderr
             assert first.poll() is None
             first.terminate()
             first.communicate(timeout=_PATIENCE)
@@ -437,261 +458,108 @@ class TestNothingDone:
             f"{NEW_IMAGE}: another run is making an image of this name",
             "hint: choose another --tag, or wait until that run has ended",
         ]
-        assert local_storage.names() == {BASE}
-
-    def test_image_twice(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        image: str,
-        rpms: Path,
-    ) -> None:
-        """One image under two names is one too many."""
-        rpm_packages.build(rpms, NEW)
-        told = refused(
-            openstack,
-            local_storage,
-            *words(image, rpms, "--image", "ns/keystone:1.0"),
-        )
-        assert f"ns/keystone:1.0: is the same image as {BASE}" in told
-
-    def test_endless_scriptlet(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        image: str,
-        rpms: Path,
-    ) -> None:
-        """A package whose scriptlet never ends fails after the timeout."""
-        loop = "while true; do :; done"
-        rpm_packages.build(rpms, SHELL, Package(version="1.1", post=loop))
-        told = refused(
-            openstack,
-            local_storage,
-            *words(image, rpms, "--rpm-timeout", "8"),
-        )
-        assert f"{BASE}: buildah run: not done after 8 seconds" in told
-        assert "--rpm-timeout" in told
-        assert not scriptlets(local_storage)
+        assert site.storage.names() == {BASE}
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_stopped(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        image: str,
-        rpms: Path,
-        number: signal.Signals,
-    ) -> None:
+    def test_stopped(self, site: Site, number: signal.Signals) -> None:
         """A run that is stopped while rpm works leaves nothing."""
-        loop = "while true; do :; done"
-        rpm_packages.build(rpms, SHELL, Package(version="1.1", post=loop))
-        before = local_storage.buildah.images()
-        with started(openstack, local_storage, *words(image, rpms)) as process:
-            wait_for_scriptlet(process, local_storage)
+        site.build(SHELL, ENDLESS)
+        with started(site) as process:
             process.send_signal(number)
             _, stderr = process.communicate(timeout=_PATIENCE)
         assert process.returncode == 128 + number
         assert "stopped; what was not finished is not visible" in stderr
-        assert local_storage.buildah.images() == before
-        assert local_storage.leftovers() == []
-        assert not scriptlets(local_storage)
+        assert site.storage.names() == {BASE}
+        assert site.storage.leftovers() == []
+        assert not scriptlets(site.storage)
 
-    def test_killed(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        image: str,
-        rpms: Path,
-    ) -> None:
+    def test_killed(self, site: Site) -> None:
         """What a killed run could not remove is removed by the next one."""
-        count = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done"
-        rpm_packages.build(rpms, SHELL, Package(version="1.1", post=count))
-        with started(openstack, local_storage, *words(image, rpms)) as process:
-            wait_for_scriptlet(process, local_storage)
+        site.build(SHELL, Package(version="1.1", post="sleep 2"))
+        with started(site) as process:
             process.kill()
             process.wait()
-            assert local_storage.leftovers()
-            while scriptlets(local_storage):
+            assert site.storage.leftovers()
+            while scriptlets(site.storage):
                 time.sleep(0.05)
         # As if it had been killed a moment later.
-        local_storage.buildah.tag(image, f"localhost/{name_of_killed_run()}")
-        openstack(*words(image, rpms), stderr=".*")
-        assert local_storage.leftovers() == []
-        assert local_storage.names() == {BASE, NEW_IMAGE}
-        home = local_storage.directory / "images/imageprep"
+        name = f"localhost/{name_of_killed_run()}"
+        site.buildah.tag(site.image, name)
+        site.run()
+        assert site.storage.leftovers() == []
+        assert site.storage.names() == {BASE, NEW_IMAGE}
+        home = site.storage.directory / "images/imageprep"
         assert list(home.iterdir()) == []
 
 
 class TestSeveralImages:
     """One set of packages, and images of which each has its own."""
 
-    def test_each_gets_what_applies(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        image: str,
-        rpms: Path,
-        tmp_path: Path,
-    ) -> None:
+    def test_each_gets_what_applies(self, site: Site) -> None:
         """The set may have packages that only some of the images have."""
-        extra = tmp_path / "extra"
-        rpm_packages.build(extra, Package(name="b"))
-        with local_storage.buildah.container(image) as container:
-            container.run(
-                *("rpm", "-i", f"/mnt/{Package(name='b').file_name}"),
-                volumes=[f"{extra}:/mnt:ro"],
-                user="root",
-            )
-            container.commit("localhost/ns/nova:1.0")
-        rpm_packages.build(rpms, NEW, Package(name="b", version="2.0"))
-        told = openstack(
-            *words(image, rpms, "--image", "localhost/ns/nova:1.0"),
-            *("-f", "json"),
-            stderr=".*",
-        )
+        nova = site.extend("localhost/ns/nova:1.0", Package(name="b"))
+        site.build(NEW, Package(name="b", version="2.0"))
+        url = ("--registry-url", "u:8787")
+        told = site.run("--image", nova, "-f", "json", *url)
         assert [row["Packages"] for row in json.loads(told.stdout)] == [
             ["keystone-demo 1.0-1 -> 1.1-1"],
             ["b 1.0-1 -> 2.0-1", "keystone-demo 1.0-1 -> 1.1-1"],
         ]
+        parameter = "ContainerKeystoneImage: u:8787/ns/keystone:1.0-fix"
+        assert parameter in told.stderr
 
-    def test_one_fails(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        image: str,
-        rpms: Path,
-    ) -> None:
+    def test_one_fails(self, site: Site) -> None:
         """The others are made, and named by the parameters; status 1."""
-        local_storage.build("localhost/bare:1", {"/etc/motd": b"hello"})
-        rpm_packages.build(rpms, NEW)
-        told = openstack(
-            *words(image, rpms, "--image", "localhost/bare:1"),
+        site.storage.build("localhost/bare:1", {"/etc/motd": b"hello"})
+        site.build(NEW)
+        told = site.run(
+            *("--image", "localhost/bare:1"),
             *("--output-env-file", "fix.yaml", "--registry-url", "u:8787"),
             status=1,
-            stderr=".*",
         )
         assert "1 of 2 images failed" in told.stderr
         assert "localhost/bare:1: has no rpm" in told.stderr
-        assert NEW_IMAGE in local_storage.names()
-        assert "localhost/bare:1-fix" not in local_storage.names()
-        written = yaml.safe_load((openstack.home / "fix.yaml").read_text())
-        assert set(written["parameter_defaults"].values()) == {
-            "u:8787/ns/keystone:1.0-fix"
-        }
+        assert NEW_IMAGE in site.storage.names()
+        assert "localhost/bare:1-fix" not in site.storage.names()
+        text = (site.openstack.home / "fix.yaml").read_text()
+        written = yaml.safe_load(text)["parameter_defaults"]
+        assert set(written.values()) == {"u:8787/ns/keystone:1.0-fix"}
 
 
-class TestNextSteps:
-    """What is to be done with the new image."""
+class TestDocuments:
+    """The commands that users have."""
 
-    def test_names_are_filled_in(
-        self, openstack: OpenStack, image: str, rpms: Path
-    ) -> None:
-        """Every step has the commands for this image."""
-        rpm_packages.build(rpms, NEW)
-        stderr = openstack(
-            *words(image, rpms, "--registry-url", "u:8787"), stderr=".*"
-        ).stderr
-        for line in (
-            f"buildah inspect --type image {NEW_IMAGE}",
-            f"image-prepare push --local --registry-url u:8787 {NEW_IMAGE}",
-            "ContainerKeystoneImage: u:8787/ns/keystone:1.0-fix",
-            "podman ps --filter ancestor=u:8787/ns/keystone:1.0-fix",
-            "rpm -q keystone-demo",
-        ):
-            assert line in stderr
-
-    def test_environment_file(
-        self, openstack: OpenStack, image: str, rpms: Path
-    ) -> None:
-        """The parameters of the release name what will be pushed."""
-        rpm_packages.build(rpms, NEW)
-        (openstack.home / "fix.yaml").write_text("# mine\n")
-        told = openstack(
-            *words(image, rpms, "--registry-url", "u:8787/site"),
-            *("--release", "stein", "--output-env-file", "fix.yaml"),
-            stderr=".*",
-        )
-        text = (openstack.home / "fix.yaml").read_text()
-        assert yaml.safe_load(text) == {
-            "parameter_defaults": {
-                "DockerKeystoneConfigImage": "u:8787/site/ns/keystone:1.0-fix",
-                "DockerKeystoneImage": "u:8787/site/ns/keystone:1.0-fix",
-            }
-        }
-        assert text.startswith("# Generated on ")
-        backup = openstack.home / "fix.yaml.backup"
-        assert backup.read_text() == "# mine\n"
-        assert "-e fix.yaml" in told.stderr
-
-    def test_image_without_parameters(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        image: str,
-        rpms: Path,
-    ) -> None:
-        """An image that no parameter names is told, and no file written."""
-        local_storage.buildah.tag(image, "localhost/ns/mine:1")
-        rpm_packages.build(rpms, NEW)
-        told = openstack(
-            *words("localhost/ns/mine:1", rpms),
-            *("--output-env-file", "fix.yaml"),
-            stderr=".*",
-        )
-        assert (
-            "WARNING: localhost/ns/mine:1-fix: no heat parameter of the"
-            " release names this image" in told.stderr
-        )
-        assert not (openstack.home / "fix.yaml").exists()
-
-
-class TestFromRegistry:
-    """An image that is not in local storage."""
-
-    def test_guide(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        image: str,
-        registry: DockerRegistry,
-        rpms: Path,
-    ) -> None:
+    def test_guide(self, site: Site, registry: DockerRegistry) -> None:
         """The commands of the guide put a new image into the registry."""
-        buildah = local_storage.buildah
         source = f"{registry.host}/tripleo/openstack-keystone:17.1"
-        buildah.run("push", "--quiet", "--tls-verify=false", BASE, source)
-        rpm_packages.build(rpms, NEW)
-        (openstack.home / "keystone-rpms").symlink_to(rpms)
-        before = local_storage.names()
+        push = ("push", "--quiet", "--tls-verify=false")
+        site.buildah.run(*push, site.image, source)
+        site.build(NEW)
+        (site.openstack.home / "keystone-rpms").symlink_to(site.rpms)
+        before = site.storage.names()
         for command in commands_of_the_guide(registry.host):
             subprocess.run(
                 shlex.split(command),
                 env={
-                    **openstack.environment,
+                    **site.openstack.environment,
                     "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}",
                 },
-                cwd=openstack.home,
+                cwd=site.openstack.home,
                 check=True,
                 capture_output=True,
             )
         new = f"{source}-bz123"
-        assert local_storage.names() - before == {new}
-        text = (openstack.home / "keystone-hotfix.yaml").read_text()
+        assert site.storage.names() - before == {new}
+        text = (site.openstack.home / "keystone-hotfix.yaml").read_text()
         named = yaml.safe_load(text)["parameter_defaults"]
         assert named["ContainerKeystoneImage"] == new
 
-        buildah.remove(new)
-        buildah.run("pull", "--quiet", "--tls-verify=false", new)
-        assert installed(buildah, new) == [str(NEW)]
+        site.buildah.remove(new)
+        site.buildah.run("pull", "--quiet", "--tls-verify=false", new)
+        assert site.installed(new) == [str(NEW)]
 
     def test_document_example(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        image: str,
-        registry: DockerRegistry,
-        rpms: Path,
+        self, site: Site, registry: DockerRegistry
     ) -> None:
         """The predecessor's commands hotfix an image and push it.
 
@@ -699,36 +567,22 @@ class TestFromRegistry:
         name changed.
         """
         name = "docker.io/tripleomaster/centos-binary-keystone:current"
-        buildah = local_storage.buildah
-        buildah.run("tag", BASE, name)
-        rpm_packages.build(rpms, NEW)
-        openstack(
+        site.buildah.run("tag", site.image, name)
+        site.build(NEW)
+        site.openstack(
             *("image-prepare", "hotfix", "--image", name),
-            *("--rpms-path", str(rpms), "--tag", "bz123"),
+            *("--rpms-path", str(site.rpms), "--tag", "bz123"),
             stderr=".*",
         )
-        assert f"{name}-bz123" in local_storage.names()
-        openstack(
+        assert f"{name}-bz123" in site.storage.names()
+        site.openstack(
             *("image-prepare", "push", "--local"),
             *("--registry-url", registry.host, f"{name}-bz123"),
             stderr=".*",
         )
         pushed = name.replace("docker.io", registry.host) + "-bz123"
-        buildah.run("pull", "--quiet", "--tls-verify=false", pushed)
-        assert installed(buildah, pushed) == [str(NEW)]
-
-    def test_no_such_image(
-        self,
-        openstack: OpenStack,
-        local_storage: LocalStorage,
-        registry: DockerRegistry,
-        rpms: Path,
-    ) -> None:
-        """An image that is nowhere is named as it was given."""
-        rpm_packages.build(rpms, NEW)
-        image = f"{registry.host}/ns/keystone:1"
-        told = refused(openstack, local_storage, *words(image, rpms))
-        assert image in told
+        site.buildah.run("pull", "--quiet", "--tls-verify=false", pushed)
+        assert site.installed(pushed) == [str(NEW)]
 
 
 def last_layer(layout: Path) -> set[str]:
@@ -744,25 +598,27 @@ def last_layer(layout: Path) -> set[str]:
 
 
 @contextlib.contextmanager
-def started(
-    openstack: OpenStack, local_storage: LocalStorage, *words: str
-) -> Iterator[subprocess.Popen[str]]:
-    """A command in the background, and no process of it left at the end."""
+def started(site: Site) -> Iterator[subprocess.Popen[str]]:
+    """The command while a scriptlet runs; nothing is left of it at the end."""
     process = subprocess.Popen(
-        [PROGRAM, *words],
-        env=openstack.environment,
+        [PROGRAM, *site.words()],
+        env=site.openstack.environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
+        while not scriptlets(site.storage):
+            assert process.poll() is None, process.communicate()
+            # There is nothing to wait on: rpm tells nobody.
+            time.sleep(0.05)
         yield process
     finally:
         process.kill()
         process.wait()
         if process.stderr:
             process.stderr.close()
-        for number in scriptlets(local_storage):
+        for number in scriptlets(site.storage):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(number, signal.SIGKILL)
 
@@ -785,16 +641,6 @@ def _is_scriptlet(process: Path, storage: LocalStorage) -> bool:
             storage.directory
         )
     return False
-
-
-def wait_for_scriptlet(
-    process: subprocess.Popen[str], storage: LocalStorage
-) -> None:
-    """Return when a command runs a scriptlet."""
-    while not scriptlets(storage):
-        assert process.poll() is None, process.communicate()
-        # There is nothing to wait on: rpm tells nobody.
-        time.sleep(0.05)
 
 
 def commands_of_the_guide(host: str) -> list[str]:

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests import rpm_packages
 from tests.functional.base import OpenStack
 from tests.local_storage import LocalStorage
 from tests.rpm_images import RpmImages
 from tests.rpm_packages import NEW
-from tests.servers import DockerRegistry, docker_registry
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[DockerRegistry]:
-    """An empty registry."""
-    with docker_registry(tmp_path / "registry") as running:
-        yield running
+from tests.servers import DockerRegistry
 
 
 def test_image_without_a_name_stays(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import os
 import re
 import signal
@@ -19,80 +17,28 @@ from imageprep_client.client import machine_images, machine_sources
 from imageprep_client.client.machine_sources import Verification
 from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.observer import Observer
-from tests import machines, web
+from tests import hostile_sources, machines, web
 from tests.functional import base
+from tests.hostile_sources import CONTENT, LINE, SUM, Keys
 from tests.machines import ROOT, archive, member
 
-CONTENT = archive(ROOT, member("etc/x", content=bytes(range(250)) * 4000))
-SUM = hashlib.sha256(CONTENT).hexdigest()
-LINE = f"{SUM}  a.tar\n"
 NONE = Verification(none=True)
-
-
-@dataclasses.dataclass(frozen=True)
-class Keys:
-    """A home of gpg with keys of several kinds, and their public keys."""
-
-    home: Path
-    ring: Path
-    fingerprints: dict[str, str]
-
-    def gpg(self, *words: str, stdin: bytes | None = None) -> bytes:
-        return subprocess.run(
-            ["gpg", "--homedir", self.home, "--batch", "--quiet", *words],
-            input=stdin,
-            check=True,
-            capture_output=True,
-        ).stdout
-
-    def verification(
-        self, signer: str = "good", allow_older: bool = False
-    ) -> Verification:
-        return Verification(
-            keyring=str(self.ring),
-            signers=(self.fingerprints[signer],),
-            allow_older=allow_older,
-        )
 
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
     """Keys: good, other (not in the ring), revoked and expired."""
-    top = tmp_path_factory.mktemp("keys")
-    home = top / "home"
-    home.mkdir(mode=0o700)
-    keys = Keys(home, top / "ring.gpg", {})
-    past = ("--faked-system-time", "20200101T000000!")
-    for name, when, expire in (
-        ("good", (), "never"),
-        ("other", (), "never"),
-        ("revoked", (), "never"),
-        ("expired", past, "2020-06-01"),
-    ):
-        keys.gpg(
-            *when,
-            *("--passphrase", "", "--quick-generate-key", f"{name}@x.invalid"),
-            *("ed25519", "sign", expire),
-        )
-        told = keys.gpg("--with-colons", "--list-keys", f"{name}@x.invalid")
-        (found,) = re.findall(r"(?m)^fp\w:+([0-9A-F]{40}):", told.decode())
-        keys.fingerprints[name] = found
-    names = [f"{name}@x.invalid" for name in ("good", "expired")]
-    keys.ring.write_bytes(keys.gpg("--export", *names, "revoked@x.invalid"))
-    yield keys
-    subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=True)
+    with hostile_sources.made_keys(tmp_path_factory.mktemp("keys")) as keys:
+        yield keys
 
 
-def revoked_ring(keys: Keys) -> bytes:
-    """The ring with the revocation of one of its keys."""
-    fingerprint = keys.fingerprints["revoked"]
-    text = (
-        (keys.home / f"openpgp-revocs.d/{fingerprint}.rev")
-        .read_text()
-        .replace(":-----BEGIN", "-----BEGIN")
+def accepting(keys: Keys, *, allow_older: bool = False) -> Verification:
+    """A verification by the good key."""
+    return Verification(
+        keyring=str(keys.ring),
+        signers=(keys.fingerprints["good"],),
+        allow_older=allow_older,
     )
-    keys.gpg("--import", stdin=text.encode())
-    return keys.gpg("--export")
 
 
 @pytest.fixture(autouse=True)
@@ -103,30 +49,21 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def openstack(tmp_path: Path, state: Path) -> base.OpenStack:
+    """The ``openstack`` command, with that state."""
+    (tmp_path / "home").mkdir()
+    command = base.OpenStack(tmp_path / "home")
+    command.environment["XDG_STATE_HOME"] = str(state.parents[1])
+    return command
+
+
+@pytest.fixture
 def site(tmp_path: Path) -> Iterator[web.WebSite]:
     """A web server with an archive."""
     (tmp_path / "www").mkdir()
     (tmp_path / "www/a.tar").write_bytes(CONTENT)
     with web.served(tmp_path / "www") as site:
         yield site
-
-
-def listed(
-    keys: Keys,
-    directory: Path,
-    *words: str,
-    signer: str = "good",
-    text: str = LINE,
-) -> None:
-    """Write SHA256SUMS and its signature, made by gpg alone."""
-    path = directory / "SHA256SUMS"
-    path.write_text(text)
-    (directory / "SHA256SUMS.gpg").unlink(missing_ok=True)
-    keys.gpg(
-        *words,
-        *("--local-user", f"{signer}@x.invalid", "--detach-sign"),
-        *("--output", str(directory / "SHA256SUMS.gpg"), str(path)),
-    )
 
 
 def read(source: str, verification: Verification) -> bytes:
@@ -146,9 +83,9 @@ def read(source: str, verification: Verification) -> bytes:
 
 def test_signed_list(site: web.WebSite, keys: Keys) -> None:
     """A list that gpg alone has signed says what an archive is."""
-    listed(keys, site.directory)
-    assert read(f"{site.url}/a.tar", keys.verification()) == CONTENT
-    assert read(str(site.directory / "a.tar"), keys.verification()) == CONTENT
+    keys.listed(site.directory)
+    assert read(f"{site.url}/a.tar", accepting(keys)) == CONTENT
+    assert read(str(site.directory / "a.tar"), accepting(keys)) == CONTENT
 
 
 @pytest.mark.parametrize(
@@ -166,173 +103,59 @@ def test_lines_of_a_list(
     site: web.WebSite, keys: Keys, text: str, is_read: bool
 ) -> None:
     """All forms of sha256sum are read; a name has one sum."""
-    listed(keys, site.directory, text=text)
+    keys.listed(site.directory, text=text)
     url = f"{site.url}/a.tar"
     if is_read:
-        assert read(url, keys.verification()) == CONTENT
+        assert read(url, accepting(keys)) == CONTENT
         return
     with pytest.raises(errors.InvalidContent, match="SHA256SUMS"):
-        read(url, keys.verification())
+        read(url, accepting(keys))
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        "unlisted",
-        "expired",
-        "revoked",
-        "unknown",
-        "sha1",
-        "clearsigned",
-        "changed list",
-        "changed archive",
-        "no signature",
-        "no list",
-        "longer",
-        "shorter",
-        "past its date",
-        "not found",
-        "wrong range",
-        "redirect into the host",
-        "checksum",
-        "too large",
-        "endless redirects",
-    ],
-)
+@pytest.mark.parametrize("case", hostile_sources.CASES)
 def test_hostile_source(
     tmp_path: Path,
     site: web.WebSite,
     keys: Keys,
     state: Path,
+    openstack: base.OpenStack,
     monkeypatch: pytest.MonkeyPatch,
     case: str,
 ) -> None:
-    """One line, nothing unpacked, nothing of it in the pool."""
+    """One line, status 2, nothing unpacked, nothing of it in the pool."""
     monkeypatch.setattr(
         "imageprep_client.machine.sources.verification._PAUSE", 0.0
     )
-    www, verification = site.directory, keys.verification()
-    listed(keys, www)
-    sums, told = www / "SHA256SUMS", ""
-    match case:
-        case "unlisted":
-            listed(keys, www, signer="other")
-            ring = tmp_path / "both.gpg"
-            ring.write_bytes(keys.gpg("--export"))
-            verification = dataclasses.replace(verification, keyring=str(ring))
-            told = "is not listed"
-        case "expired":
-            listed(
-                keys,
-                www,
-                *("--faked-system-time", "20200301T000000!"),
-                signer="expired",
-            )
-            verification = keys.verification("expired")
-            told = "has expired"
-        case "revoked":
-            listed(keys, www, signer="revoked")
-            ring = tmp_path / "revoked.gpg"
-            ring.write_bytes(revoked_ring(keys))
-            verification = dataclasses.replace(
-                keys.verification("revoked"), keyring=str(ring)
-            )
-            told = "was revoked"
-        case "unknown":
-            listed(keys, www, signer="other")
-            told = "is not accepted"
-        case "sha1":
-            listed(keys, www, "--digest-algo", "SHA1")
-            told = "SHA-1|not accepted|exactly one"
-        case "clearsigned":
-            (www / "SHA256SUMS.gpg").write_bytes(
-                keys.gpg(
-                    *("--local-user", "good@x.invalid", "--clear-sign"),
-                    *("--output", "-", str(sums)),
-                )
-            )
-            told = "signed inline"
-        case "changed list":
-            sums.write_text(f"{'0' * 64}  a.tar\n")
-            told = "the signature is wrong"
-        case "changed archive":
-            (www / "a.tar").write_bytes(CONTENT[:-1] + b"x")
-            told = "has the SHA-256"
-        case "no signature":
-            (www / "SHA256SUMS.gpg").unlink()
-            told = "has no signature"
-        case "no list":
-            sums.unlink()
-            told = "answered 404"
-        case "longer":
-            (www / "a.tar").write_bytes(CONTENT + b"x")
-            told = "has the SHA-256"
-        case "shorter":
-            (www / "a.tar").write_bytes(CONTENT[:-1])
-            told = "has the SHA-256"
-        case "past its date":
-            empty = hashlib.sha256().hexdigest()
-            old = f"{LINE}{empty}  BEST-BEFORE-2020-01-31\n"
-            listed(keys, www, text=old)
-            told = "was to be used until 2020-01-31"
-        case "not found":
-            (www / "a.tar").unlink()
-            told = "answered 404"
-        case "wrong range":
-            partial = state / f"quarantine/sha256-{SUM}.part"
-            partial.parent.mkdir(parents=True, mode=0o700)
-            partial.write_bytes(CONTENT[:1000])
-            site.shift = 10
-            told = "asked for bytes from 1000 on"
-        case "redirect into the host":
-            site.redirect = "http://169.254.169.254/a.tar"
-            told = "refused"
-        case "checksum":
-            verification = Verification(checksum="0" * 64)
-            told = "has the SHA-256"
-        case "too large":
-            verification = NONE
-            with (www / "a.tar").open("ab") as file:
-                file.truncate(1 << 25)
-            told = "has more than"
-        case "endless redirects":
-            site.redirect = f"{site.url}/a.tar"
-            told = "redirects again and again"
+    words, told = hostile_sources.prepare(case, site, keys, tmp_path, state)
     pool = tmp_path / "pool"
     pool.mkdir()
-    with pytest.raises(errors.StoreError, match=told) as caught:
-        machine_images.import_machine(
-            "m1",
-            f"{site.url}/a.tar",
-            verification,
-            RegistryOptions(),
-            Observer(),
-            store=str(pool),
-            max_size=1 << 24,
-            declared=frozenset(),
-            read_only=False,
-        )
-    assert "\n" not in str(caught.value)
+    result = openstack(
+        *("image-prepare", "machine", "import", "m1", "--store", str(pool)),
+        *("--from", f"{site.url}/a.tar", "--max-size", "1", *words),
+        status=2,
+        stderr=r"[^\n]*(\nhint: [^\n]*)?",
+    )
+    assert re.search(told, result.stderr)
     assert os.listdir(pool) == []
 
 
 def test_older_list(site: web.WebSite, keys: Keys) -> None:
     """After a newer one was seen, an older list needs --allow-older."""
     url = f"{site.url}/a.tar"
-    listed(keys, site.directory)
-    read(url, keys.verification())
+    keys.listed(site.directory)
+    read(url, accepting(keys))
     # The key must have been made before.
     old = (site.directory / "SHA256SUMS.gpg").read_bytes()
     future = ("--faked-system-time", "20400101T000000!")
     try:
-        listed(keys, site.directory, *future)
-        read(url, keys.verification())
+        keys.listed(site.directory, *future)
+        read(url, accepting(keys))
     except errors.InvalidContent:
         pytest.fail("a signature of tomorrow is good today")
     (site.directory / "SHA256SUMS.gpg").write_bytes(old)
     with pytest.raises(errors.InvalidContent, match="has been seen"):
-        read(url, keys.verification())
-    assert read(url, keys.verification(allow_older=True)) == CONTENT
+        read(url, accepting(keys))
+    assert read(url, accepting(keys, allow_older=True)) == CONTENT
 
 
 @pytest.mark.parametrize("etags", [True, False])
@@ -462,15 +285,8 @@ def test_published_for_machinectl(
             *("unshare", "-m", "sh", "-ec", script, "sh"),
             *(keys.ring, tmp_path / "pool", url),
         )
-        assert read(url, keys.verification())
+        assert read(url, accepting(keys))
     assert (tmp_path / "pool/m1/bin/busybox").exists()
-
-
-@pytest.fixture
-def openstack(tmp_path: Path) -> base.OpenStack:
-    """The ``openstack`` command."""
-    (tmp_path / "home").mkdir()
-    return base.OpenStack(tmp_path / "home")
 
 
 def test_publish_keeps_other_files(tmp_path: Path, keys: Keys) -> None:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import re
 import secrets
-import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,77 +12,44 @@ import pytest
 import yaml
 
 from tests import local_storage as local_storages
-from tests import rpm_packages
+from tests import role_site, rpm_packages
 from tests.git_server import git_server
-from tests.integration.modifying import Site, publish
-from tests.local_storage import LocalStorage
+from tests.integration.modifying import Site
 from tests.rpm_images import RpmImages
 from tests.rpm_packages import NEW, Gerrit
 from tests.servers import docker_registry
 
 GUIDE = Path(__file__).parents[2] / "doc/source/user/modifying.rst"
 TAG = "current-tripleo"
-IMAGES = (
-    f"ns/openstack-keystone:{TAG}",
-    f"ns/openstack-nova-api:{TAG}",
-    f"ns/openstack-cinder-volume:{TAG}",
-    f"mine/openstack-nova-api:{TAG}",
-)
+DRIVER = rpm_packages.Package(name="driver")
 _BLOCK = re.compile(r"code-block:: yaml\n\n   # (\S+)\n((?:   .*\n|\n)+)")
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves files, and says nothing."""
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
-
-
 @pytest.fixture(scope="module")
-def content(
-    tmp_path_factory: pytest.TempPathFactory, rpm_images: RpmImages
-) -> Path:
-    """What a registry keeps of the images."""
-    directory = tmp_path_factory.mktemp("content")
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        local_storages.local_storage(directory / "storage") as storage,
-        docker_registry(directory) as registry,
-    ):
-        for key, value in storage.environment.items():
-            patch.setenv(key, value)
-        publish(storage, registry, rpm_images.dnf(storage), *IMAGES)
-    return directory / "data"
-
-
-@pytest.fixture
 def site(
-    tmp_path: Path,
-    local_storage: LocalStorage,
-    rpm_images: RpmImages,
-    content: Path,
+    tmp_path_factory: pytest.TempPathFactory, rpm_images: RpmImages
 ) -> Iterator[Site]:
     """A source with the images, and an empty destination."""
-    home = tmp_path / "home"
+    directory = tmp_path_factory.mktemp("guide")
+    home = directory / "home"
     home.mkdir()
-    shutil.copytree(content, tmp_path / "source" / "data")
     with (
-        docker_registry(tmp_path / "source") as source,
-        docker_registry(tmp_path / "destination") as destination,
+        local_storages.local_storage(directory / "storage") as storage,
+        docker_registry(directory / "source") as source,
+        docker_registry(directory / "destination") as destination,
     ):
-        yield Site(home, source, destination, local_storage, rpm_images)
-
-
-@pytest.fixture
-def url(site: Site) -> Iterator[str]:
-    """Where the files of the site's home are served."""
-    handler = functools.partial(Quiet, directory=str(site.home))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+        site = Site(home, source, destination, storage, rpm_images)
+        with_dnf = ("ns/openstack-{}", ("glance-api", "heat-api", "nova-api"))
+        others = ("ns/openstack-{}", ("keystone", "cinder-volume"))
+        mine = ("mine/openstack-{}", ("nova-api",))
+        for image, (pattern, names) in (
+            (rpm_images.dnf, with_dnf),
+            (rpm_images.base, others),
+            (rpm_images.base, mine),
+        ):
+            wanted = [f"{pattern.format(name)}:{TAG}" for name in names]
+            site.publish(image(storage), *wanted)
+        yield site
 
 
 def documented(
@@ -111,59 +74,72 @@ def documented(
     return entries
 
 
-def configure(site: Site, name: str, **variables: Any) -> None:
-    """Let env.yaml be one of the guide's, with places of the test."""
-    site.configure(*documented(site, name, **variables))
+@pytest.fixture(scope="module")
+def changed(site: Site) -> Site:
+    """The site after one run over all entries but those of a patch."""
+    with role_site.served(site.home) as url:
+        site.configure(
+            *_updates(site, url), *_hotfix(site), *_dockerfile(site)
+        )
+        site.run()
+    return site
 
 
-def test_updates(site: Site, url: str) -> None:
-    """Update packages in all images, each entry with an empty cache."""
+def _updates(site: Site, url: str) -> list[dict[str, Any]]:
+    """Entries that update packages, each with a cache that has a file."""
     rpm_packages.repository(site.home / "updates", NEW)
     repos = site.home / "updates.repos.d"
     repos.mkdir()
     (repos / "updates.repo").write_text(
         f"[updates]\nname=updates\nbaseurl={url}/updates\ngpgcheck=0\n"
     )
-    caches = [site.home / name for name in ("one", "two")]
     entries = []
-    for cache, image in zip(caches, ("keystone", "nova-api"), strict=True):
+    for image in ("glance-api", "heat-api"):
+        cache = site.home / image
         cache.mkdir()
         (cache / "left.solv").touch()
         variables = {"yum_cache": str(cache), "force_purge_yum_cache": True}
         (entry,) = documented(site, "updates.yaml", **variables)
         entries.append({**entry, "includes": [f"openstack-{image}"]})
-    site.configure(*entries)
-    site.run()
-    for cache, entry in zip(caches, entries, strict=True):
-        image = f"ns/{entry['includes'][0]}:{TAG}-updated-1"
-        assert site.installed(image) == str(NEW)
-        assert not (cache / "left.solv").exists()
-        assert list(cache.glob("updates*"))
+    return entries
 
 
-def test_hotfix(site: Site) -> None:
-    """Install packages in one image."""
+def _hotfix(site: Site) -> list[dict[str, Any]]:
     rpm_packages.build(site.home / "nova-rpms", NEW)
-    configure(site, "hotfix.yaml")
-    site.run()
-    image = f"mine/openstack-nova-api:{TAG}-hotfix"
-    assert site.installed(image) == str(NEW)
+    return documented(site, "hotfix.yaml")
 
 
-def test_dockerfile(site: Site) -> None:
-    """An image of your own Dockerfile; the one of the guide."""
+def _dockerfile(site: Site) -> list[dict[str, Any]]:
+    """An entry that builds the Dockerfile of the guide."""
     block = GUIDE.read_text().partition("code-block:: docker\n\n")[2]
     lines = block.partition("\n\n")[0].splitlines()
     directory = site.home / "cinder-driver"
-    driver = rpm_packages.Package(name="driver")
-    rpm = rpm_packages.build(directory, driver)
-    rpm.rename(directory / "driver.rpm")
+    rpm_packages.build(directory, DRIVER).rename(directory / "driver.rpm")
     dockerfile = "\n".join(line.removeprefix("   ") for line in lines)
     (directory / "Dockerfile").write_text(dockerfile + "\n")
-    configure(site, "driver.yaml")
-    site.run()
+    return documented(site, "driver.yaml")
+
+
+@pytest.mark.parametrize("name", ["glance-api", "heat-api"])
+def test_updates(changed: Site, name: str) -> None:
+    """Packages are updated in images, each entry with an empty cache."""
+    image = f"ns/openstack-{name}:{TAG}-updated-1"
+    assert changed.installed(image) == str(NEW)
+    assert not (changed.home / name / "left.solv").exists()
+    assert list((changed.home / name).glob("updates*"))
+
+
+def test_hotfix(changed: Site) -> None:
+    """Packages are installed in one image; another one stays as it is."""
+    image = f"mine/openstack-nova-api:{TAG}-hotfix"
+    assert changed.installed(image) == str(NEW)
+    assert changed.pushed()["ns/openstack-keystone"] == [TAG]
+
+
+def test_dockerfile(changed: Site) -> None:
+    """An image is built from the Dockerfile of the guide."""
     image = f"ns/openstack-cinder-volume:{TAG}-driver"
-    assert site.installed(image, "driver") == str(driver)
+    assert changed.installed(image, DRIVER.name) == str(DRIVER)
 
 
 def test_patch(site: Site) -> None:
@@ -174,7 +150,9 @@ def test_patch(site: Site) -> None:
     assert refspec in GUIDE.read_text()
     secret = secrets.token_hex(16)
     with git_server(gerrit.directory, "me", secret) as server:
-        configure(site, "patch.yaml", gerrit_url=server.url())
+        site.configure(
+            *documented(site, "patch.yaml", gerrit_url=server.url())
+        )
         result = site.run("--log-file", "log")
         assert server.command_lines
         assert not [x for x in server.command_lines if secret in x]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import collections
+import concurrent.futures
 import json
+import logging
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,9 +27,12 @@ from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import images
 from tests import inventory_nodes, servers
 from tests.inventory_nodes import Nodes
+from tests.proxy import Proxy
 from tests.servers import DockerRegistry
 
 _GROUPS = {"compute": ["c1", "c2"], "edge": ["e1"]}
+#: Blobs that podman downloads at once, and the manifest before them.
+_BLOBS_AT_ONCE = 7
 _BLOBS = r"^GET \S+/blobs/"
 
 
@@ -173,10 +178,16 @@ def test_failures_are_of_one_node(site: Site) -> None:
     }
 
 
-def test_site_with_credentials(site: Site, tmp_path: Path) -> None:
+def test_site_with_credentials(
+    site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Nodes get credentials and authorities as files that end with the task,
-    and no message has them. The rate makes a node pause.
+    and no message, log, word or environment of a process has them. The rate
+    makes a node pause, also without a proxy.
     """
+    caplog.set_level(logging.DEBUG)
+    processes = tmp_path / "processes"
+    site.nodes.once("e1", f"ps axwwe > {processes}")
     with servers.docker_registry(
         tmp_path / "tls", tls=True, user="me", password="hunter2"
     ) as secure:
@@ -198,6 +209,20 @@ def test_site_with_credentials(site: Site, tmp_path: Path) -> None:
     assert row.seconds >= row.missing / 400_000
     assert site.nodes.images("e1") == site.digests(2)
     assert not list(Path("/run").glob("image-prepare-*/podman/auth.json"))
+    seen = processes.read_text()
+    assert "--authfile" in seen
+    for text in (seen, caplog.text, str(row)):
+        assert "hunter2" not in text
+        assert login not in text
+
+
+def test_two_at_once(site: Site) -> None:
+    """Two preloads of one node at the same time both end well."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        results = list(pool.map(lambda _: site.preload(hosts="e1"), range(2)))
+    good = {NodeState.DONE, NodeState.PRESENT}
+    assert all(set(states(one).values()) <= good for one in results), results
+    assert site.nodes.images("e1") == site.digests(2)
 
 
 def test_wrong_content_at_a_site(site: Site) -> None:
@@ -216,3 +241,50 @@ def test_wrong_content_at_a_site(site: Site) -> None:
         str(site.all[1]): site.digests(2)[str(site.all[1])]
     }
     assert json.dumps(row.failures)
+
+
+def test_registry_of_a_site_that_is_killed(site: Site) -> None:
+    """The nodes of a registry that is killed name it, and those of another
+    one end; the next call brings what is missing.
+    """
+    site.nodes.once("c1", f"kill -KILL {site.central.process}")
+    result = site.preload()
+    errors = {row.host: row.error for row in result.nodes}
+    assert states(result)["c1"] is NodeState.FAILED
+    assert states(result)["e1"] is NodeState.DONE
+    assert site.central.host in errors["c1"]
+    assert "refused" in errors["c1"]
+    with site.central.again():
+        assert states(site.preload())["c1"] is NodeState.DONE
+    assert site.nodes.images("c1") == site.digests(4)
+
+
+def test_rate_and_window(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte of a node comes by its pacing proxy and that of the site, at
+    the rate; a window of one node has no more connections than podman makes.
+    """
+    name = "registry.test:5000"
+    images = [
+        Reference.parse(f"{name}/{image.repository}:1")
+        for image in site.images.images
+    ]
+    with Proxy({name: site.source.host}) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.host}")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        options = RegistryOptions(insecure_registries=(name,))
+        rate = 1_000_000
+        result = Preloading(options).preload(
+            site.request(
+                lists={"all": images},
+                sites={},
+                rate=rate,
+                nodes_per_registry=1,
+            )
+        )
+    assert set(states(result).values()) == {NodeState.DONE}, result.nodes
+    assert proxy.most <= _BLOBS_AT_ONCE
+    began = 0.0
+    for row in sorted(result.nodes, key=lambda row: row.seconds):
+        assert row.seconds - began >= row.missing / rate - 0.1
+        began = row.seconds
+    assert site.nodes.images("e1").keys() == {str(one) for one in images}

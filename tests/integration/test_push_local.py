@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +33,14 @@ exec {buildah} "$@"
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[DockerRegistry]:
-    """A docker-registry."""
-    with servers.docker_registry(tmp_path / "registry") as found:
-        yield found
-
-
-@pytest.fixture
-def openstack(tmp_path: Path, local_storage: LocalStorage) -> base.OpenStack:
+def openstack(
+    openstack: base.OpenStack, local_storage: LocalStorage
+) -> base.OpenStack:
     """The command; `NAME` is an image in local storage."""
     local_storage.build(
         NAME, {"/motd": b"hello"}, base=local_storage.base(), user="nova"
     )
-    home = tmp_path / "home"
-    home.mkdir()
-    command = base.OpenStack(home)
-    command.environment.update(local_storage.environment)
-    return command
+    return openstack
 
 
 def push(openstack: base.OpenStack, *words: str) -> dict[str, Any]:

@@ -36,6 +36,7 @@ _STEP = 1 if "IMAGEPREP_KILLS" in os.environ else 4
 _OWN = (
     *("Id", "Created", "State", "GraphDriver", "ResolvConfPath", "PidFile"),
     *("HostnamePath", "HostsPath", "StaticDir", "OCIConfigPath"),
+    "lockNumber",
     "ConmonPidFile",
 )
 #: What podman sets of its own command line only.
@@ -109,8 +110,10 @@ def test_tripleo(podman_host: PodmanHost, image: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", node_definitions.EDPM)
-def test_quadlet(image: str, tmp_path: Path, name: str) -> None:
-    """A Quadlet file, adopted and rendered as one, stays the same."""
+def test_quadlet(
+    podman_host: PodmanHost, image: str, tmp_path: Path, name: str
+) -> None:
+    """A Quadlet file, adopted and rendered as one, is the same container."""
     path = tmp_path / f"edpm_{name}.container"
     path.write_text(node_definitions.quadlet(name, image))
     service = quadlet.load(str(path))
@@ -120,6 +123,10 @@ def test_quadlet(image: str, tmp_path: Path, name: str) -> None:
     assert found.same_container(service)
     assert found.environment == service.environment
     assert found.options == service.options
+    podman = Podman()
+    before = shown(again(podman, service))
+    check_adopted(podman, name)
+    assert shown(again(podman, found)) == before
 
 
 @pytest.fixture

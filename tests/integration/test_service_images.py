@@ -32,17 +32,6 @@ _NAMES = ("one", "two", "three")
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[DockerRegistry]:
-    with servers.docker_registry(tmp_path / "registry") as found:
-        yield found
-
-
-@pytest.fixture
-def port() -> int:
-    return servers.free_port()
-
-
 @pytest.fixture(scope="module")
 def old(podman_site: PodmanHost) -> str:
     """The image that services have before."""
@@ -220,10 +209,13 @@ def test_upgrade_during_recover(
     waits: list[str] = []
     recovers, waited = threading.Event(), threading.Event()
 
+    class Killed(BaseException):
+        """Ends the command as SIGKILL does."""
+
     class Interrupted(Observer):
         def note(self, text: str) -> None:
             if text.endswith(": swapping"):
-                raise KeyboardInterrupt
+                raise Killed
 
     class Recovering(Observer):
         def note(self, text: str) -> None:
@@ -240,7 +232,7 @@ def test_upgrade_during_recover(
         podman_host.inputs({"one": service(old, port)}), [], QUICK
     )
     wanted = podman_host.inputs({"one": service(new, port)})
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Killed):
         podman_host.node(Interrupted()).upgrade(wanted, [], QUICK)
     recover = threading.Thread(target=podman_host.node(Recovering()).recover)
     recover.start()

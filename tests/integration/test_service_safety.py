@@ -10,13 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.client.service import SwapPolicy
+from imageprep_client.client.service import SwapPolicy, UpgradeOptions
 from imageprep_client.observer import Observer
 from tests import servers
 from tests.podman_host import PodmanHost, answer, in_environment, service
@@ -61,20 +60,6 @@ class Told(Observer):
 def images(podman_site: PodmanHost) -> list[str]:
     """Two versions of a service; a test prunes what no container uses."""
     return [podman_site.image("nova", version) for version in "12"]
-
-
-@pytest.fixture(scope="module")
-def registry(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[DockerRegistry]:
-    directory = tmp_path_factory.mktemp("registry")
-    with servers.docker_registry(directory) as found:
-        yield found
-
-
-@pytest.fixture
-def port() -> int:
-    return servers.free_port()
 
 
 def test_image_is_absent(
@@ -173,7 +158,9 @@ def test_survivor_is_named(podman_host: PodmanHost, port: int) -> None:
     with pytest.raises(errors.InvalidArgument, match=r"\d+ \(qemu-test\)"):
         node.upgrade(changed, [], QUICK)
     assert podman_host.running() == {"virt"}
-    (change,) = node.upgrade(changed, [], QUICK, kill_survivors=True)
+    (change,) = node.upgrade(
+        changed, [], QUICK, UpgradeOptions(kill_survivors=True)
+    )
     assert change.action == "replace"
 
 
@@ -249,7 +236,7 @@ def test_downgrade(podman_host: PodmanHost, port: int) -> None:
     wanted = podman_host.inputs({"one": service(old, port)})
     with pytest.raises(errors.InvalidArgument, match=r"9\.8, older than 10"):
         node.upgrade(wanted, [], QUICK)
-    node.upgrade(wanted, [], QUICK, allow_downgrade=True)
+    node.upgrade(wanted, [], QUICK, UpgradeOptions(allow_downgrade=True))
     assert answer(port) == "9.8"
 
 

@@ -192,7 +192,7 @@ def test_cosign_key(reader: Reader) -> None:
     its signature are made here.
     """
     site = reader.site
-    reader.files("cosign.json")
+    reader.files("cosign.json", "cosign.yaml")
     generate, sign, run = reader.commands("cosign")
     key = signing.KINDS["ecdsa"]()
     assert generate == "cosign generate-key-pair"

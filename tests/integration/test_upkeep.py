@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.client.registries import PruneRequest, Registries
 from imageprep_client.client.registry_options import RegistryOptions
-from imageprep_client.client.upkeep import PruneRequest, Upkeep
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import images
@@ -64,7 +64,7 @@ def keep(tmp_path: Path, *names: str) -> PruneRequest:
 
 def test_verify_whole(registry: servers.DockerRegistry) -> None:
     """Of a registry that was filled and left alone nothing is wrong."""
-    verdict = Upkeep().verify(registry.host)
+    verdict = Registries().verify(registry.host)
 
     assert verdict.problems == []
     assert verdict.size == sum(
@@ -91,7 +91,7 @@ def test_verify_broken(registry: servers.DockerRegistry) -> None:
 
     found = {
         (p.repository, p.name, p.problem)
-        for p in Upkeep().verify(registry.host).problems
+        for p in Registries().verify(registry.host).problems
     }
     assert found == {
         *(
@@ -106,10 +106,10 @@ def test_prune(registry: servers.DockerRegistry, tmp_path: Path) -> None:
     """What is named stays whole; the collector frees what was counted."""
     before = stored(registry)
     request = keep(tmp_path, f"{registry.host}/ns/api:2")
-    result = Upkeep().prune(request, registry.host)
+    result = Registries().prune(request, registry.host)
 
     assert not result.collected
-    assert Upkeep().verify(registry.host).problems == []
+    assert Registries().verify(registry.host).problems == []
     with RegistryClient() as client:
         store = client.store(registry.host, "ns/api")
         assert sorted(store.tags())[:2] == ["1", "2"]
@@ -150,7 +150,7 @@ def test_prune_where_deleting_is_off(tmp_path: Path) -> None:
     with servers.running(command, port, registry.directory / "log"):
         fill(servers.DockerRegistry(host, registry.directory))
         with pytest.raises(errors.StoreError) as caught:
-            Upkeep().prune(PruneRequest(keep_last=1), host)
+            Registries().prune(PruneRequest(keep_last=1), host)
     assert "REGISTRY_STORAGE_DELETE_ENABLED" in str(caught.value.hint)
 
 
@@ -158,12 +158,12 @@ def test_pruned_tree_is_served(tmp_path: Path) -> None:
     """What pruning leaves of a tree, a web server gives whole."""
     with apache.readable_directory() as directory:
         images.write([*SAMPLES.images, NEW], ImageServeTree(directory).store)
-        upkeep = Upkeep(RegistryOptions(image_serve=str(directory)))
-        upkeep.prune(keep(tmp_path, "uc.example.com:8787/ns/api:2"))
+        registries = Registries(RegistryOptions(image_serve=str(directory)))
+        registries.prune(keep(tmp_path, "uc.example.com:8787/ns/api:2"))
         with apache.running(
             apache.undercloud_virtual_host, directory, hostile=False
         ) as url:
             host = url.removeprefix("http://")
-            verdict = Upkeep().verify(host)
+            verdict = Registries().verify(host)
     assert verdict.problems == []
     assert (verdict.repositories, verdict.tags) == (1, 1)

@@ -3,8 +3,9 @@
 ``python ironic_program.py pick REFERENCE`` prints which disk Ironic takes by
 download source and processor; ``accept FILE FORMAT`` whether it takes a file
 that is declared so; ``whole IMAGE`` whether an image in Glance, as its API
-has it, is one of a whole disk; ``parse LINE`` a kernel command line as it
-reads it.
+has it, is one of a whole disk; ``boot FILE COPY`` fetches a file as Ironic
+fetches the kernel or ramdisk of a node; ``parse LINE`` prints a kernel command
+line as it reads it.
 """
 
 from __future__ import annotations
@@ -13,9 +14,16 @@ import json
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from unittest import mock
 
-from ironic.common import exception, image_service, images, kernel_parameters
+from ironic.common import (
+    exception,
+    image_service,
+    images,
+    kernel_parameters,
+    pxe_utils,
+)
 from ironic.common.glance_service import service_utils
 from ironic.conf import CONF
 from openstack.image.v2.image import Image
@@ -64,6 +72,18 @@ def whole(document: str) -> object:
         return images.is_whole_disk_image(None, {"image_source": image["id"]})
 
 
+def boot(path: str, copy: str) -> str | None:
+    """Fetch a kernel or ramdisk; return what is wrong with it, or None."""
+    directory = Path(path).parent
+    CONF.set_override("file_url_allowed_paths", [directory], "conductor")
+    CONF.set_override("tftp_master_path", f"{copy}.cache", "pxe")
+    try:
+        pxe_utils.TFTPImageCache().fetch_image(f"file://{path}", copy)
+    except exception.IronicException as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
 def parse(line: str) -> str:
     """The command line, as Ironic writes it again."""
     return str(kernel_parameters.KernelCommandLine.parse(line))
@@ -76,6 +96,7 @@ if __name__ == "__main__":
     commands: dict[str, Callable[..., object]] = {
         "pick": pick,
         "accept": accept,
+        "boot": boot,
         "parse": parse,
         "whole": whole,
     }

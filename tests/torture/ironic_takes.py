@@ -140,12 +140,15 @@ def test_forms(disk: SampleDisk, openstack: base.OpenStack) -> None:
         (disk.qcow2(), "qcow2", "qcow2"),
         (disk.qcow2("-c"), "qcow2", "qcow2"),
         (output / "root.raw", "raw", "raw"),
-        (output / "initramfs", "ari", "raw"),
     ):
         assert ironic("accept", str(path), declared) == found
     # The seed's form of a root is history.
     told = ironic("accept", str(output / "root.raw"), "ami")
     assert "InvalidImage" in told
+    for name in ("vmlinuz", "initramfs"):
+        copy = openstack.home / name
+        assert ironic("boot", str(output / name), str(copy)) is None
+        assert copy.read_bytes() == (output / name).read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import pathlib
 import re
 import sys
 import tarfile
+import time
+from collections.abc import Callable
 
 from imageprep_client import ansible
 from imageprep_client.client import machine_deployment
@@ -14,6 +16,8 @@ from imageprep_client.client.machine_deployment import (
     ContainerRow,
     DeploymentRequest,
 )
+from tests import servers
+from tests.functional.base import OpenStack
 from tests.lxc_containers import KEY, Containers
 
 SERVICES = ("keystone", "nova_api")
@@ -86,6 +90,81 @@ def test_a_deployment_is_archived_and_preloaded(
         keys = root / "etc/keystone/fernet-keys/1"
         assert keys.read_text() == SECRETS["etc/keystone/fernet-keys/1"]
     assert count(idle) == {"present": 8}
+
+
+def test_a_registry_running_targets_and_a_kill(
+    tmp_path: pathlib.Path,
+) -> None:
+    """Containers of two hosts go by a registry into running ones of two
+    others. The commands are killed in the middle; the next call does what is
+    missing, all targets answer with their own keys, and a last call fetches
+    nothing.
+    """
+    old, new = ["h1", "h2"], ["h3", "h4"]
+    inventory = write_inventory(tmp_path, [*old, *new])
+    openstack = OpenStack(tmp_path / "home")
+    openstack.home.mkdir()
+    machines = [Containers(tmp_path / host) for host in (*old, *new)]
+    with servers.docker_registry(
+        tmp_path / "registry", access_log=True
+    ) as registry:
+        image = f"{registry.host}/osa/{{service}}:{{release}}"
+        words = ("--inventory", inventory, "--release", "1", "-f", "json")
+        try:
+            for number, containers in enumerate(machines):
+                for service in SERVICES:
+                    for copy in range(1, 3 if number >= 2 else 2):
+                        host = containers.path.name
+                        containers.start(name_of(host, service, copy))
+            archived = ("archive", "--to", image, "--hosts", "old", *words)
+            kill(
+                openstack,
+                archived,
+                lambda: any(registry.directory.rglob("_uploads/*")),
+            )
+            first = told(openstack, *archived)
+            assert first.pop("left") == 14
+            assert set(first) <= {"exported", "present"}
+            preloaded = ("preload", "--from", image, "--hosts", "new", *words)
+            kill(
+                openstack,
+                preloaded,
+                lambda: any(tmp_path.glob("h[34]/*/rootfs~*")),
+            )
+            second = told(openstack, *preloaded)
+            assert set(second) <= {"replaced", "present"}
+            assert sum(second.values()) == 16
+            before = len(registry.requests("^GET .*/blobs/"))
+            assert told(openstack, *preloaded) == {"present": 16}
+            assert len(registry.requests("^GET .*/blobs/")) == before
+            for containers in machines[2:]:
+                for service in SERVICES:
+                    for copy in (1, 2):
+                        name = name_of(containers.path.name, service, copy)
+                        assert containers.answer(name) == f"old {KEY}"
+        finally:
+            for containers in machines:
+                containers.stop_all()
+
+
+def kill(
+    openstack: OpenStack,
+    words: tuple[str, ...],
+    is_time: Callable[[], bool],
+) -> None:
+    """Start a command, and kill it when it is time."""
+    process = openstack.start("image-prepare", "machine", *words)
+    while process.poll() is None and not is_time():
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+
+
+def told(openstack: OpenStack, *words: str) -> dict[str, int]:
+    """Run a command to its end; how many containers have each state."""
+    done = openstack("image-prepare", "machine", *words, stderr="(?s).*")
+    states = [row["State"] for row in json.loads(done.stdout)]
+    return {state: states.count(state) for state in set(states)}
 
 
 def name_of(host: str, service: str, number: int) -> str:

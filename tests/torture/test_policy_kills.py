@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import random
@@ -15,19 +16,20 @@ import signal
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.stores.base import ReadableStore
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import images
 from tests import servers
 from tests.integration import overcloud
 from tests.integration import test_signature_policy as signing
-from tests.integration.overcloud import TAG, Program
+from tests.integration.overcloud import TAG, UNDERCLOUD, Program
 from tests.servers import DockerRegistry
 from tests.torture import test_kills as kills
 
@@ -74,11 +76,15 @@ def attach(source: DockerRegistry) -> bytes:
     return signing.public_bytes(key)
 
 
-def program(home: Path, source: DockerRegistry) -> Program:
+def program(
+    home: Path, source: DockerRegistry, destination: str = UNDERCLOUD
+) -> Program:
     """The program, told to copy the images."""
+    signing.use_attachments(home)
     found = Program(home)
     found.configure(
         source.host,
+        destination,
         includes=[f"/{name.partition('/')[2]}:" for name in _NAMES],
     )
     return found
@@ -160,12 +166,44 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield Site(source, words, seconds[0], archive, seconds[1], copied)
 
 
-def tagged(tree: Path) -> set[str]:
-    """The repositories whose tag is in a tree."""
+@dataclasses.dataclass(frozen=True)
+class Destination:
+    """Where the images go.
+
+    :ivar words: the options of a run that name it.
+    :ivar store: opens a repository.
+    """
+
+    run: Program
+    words: tuple[str, ...]
+    store: Callable[[str], ReadableStore]
+
+
+@pytest.fixture(params=["tree", "registry"])
+def destination(
+    request: pytest.FixtureRequest, site: Site, tmp_path: Path
+) -> Iterator[Destination]:
+    """A tree, or a registry that keeps what it was sent."""
+    if request.param == "tree":
+        tree = ImageServeTree(tmp_path / "tree")
+        words = ("--image-serve", "tree")
+        yield Destination(program(tmp_path, site.source), words, tree.store)
+        return
+    with (
+        servers.docker_registry(tmp_path / "other") as other,
+        RegistryClient() as client,
+    ):
+        run = program(tmp_path, site.source, other.host)
+        store = functools.partial(client.store, other.host)
+        yield Destination(run, (), store)
+
+
+def tagged(destination: Destination) -> set[str]:
+    """The repositories whose tag is at a destination."""
     found = set()
     for image in IMAGES:
         try:
-            ImageServeTree(tree).store(image.repository).resolve(TAG)
+            destination.store(image.repository).resolve(TAG)
         except errors.NotFound:
             continue
         found.add(image.repository)
@@ -173,21 +211,22 @@ def tagged(tree: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_refused(number: int, site: Site, tmp_path: Path) -> None:
+def test_refused(
+    number: int, site: Site, destination: Destination, tmp_path: Path
+) -> None:
     """A run that is killed leaves no tag that names a refused image."""
-    run, tree = program(tmp_path, site.source), tmp_path / "tree"
-    words = (*site.policy, "--image-serve", "tree")
-    process = kills.start(run, site.source, *words)
+    words = (*site.policy, *destination.words)
+    process = kills.start(destination.run, site.source, *words)
     assert killed(process, number, site.seconds) in (1, -signal.SIGKILL)
-    assert REFUSED.repository not in tagged(tree)
+    assert REFUSED.repository not in tagged(destination)
 
-    status, stderr = run.fail(*words)
+    status, stderr = destination.run.fail(*words)
 
     # 2 when the killed run had brought all others.
     assert status in (1, 2), stderr
     assert "not made by an accepted key" in stderr
     others = {image.repository for image in IMAGES} - {REFUSED.repository}
-    assert tagged(tree) == others
+    assert tagged(destination) == others
     assert not (tmp_path / "out.yaml").exists()
 
 

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import ast
+import functools
 import pathlib
 from collections.abc import Iterator
-
-import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[2] / "imageprep_client"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-#: The package's own errors, whose text is fit to be shown.
-_OWN = frozenset(
-    node.name
-    for path in MODULES
-    for node in ast.walk(ast.parse(path.read_bytes()))
-    if isinstance(node, ast.ClassDef)
-)
 #: Others whose text has no input in it: those of the operating system, which
 #: may name a file, and an absent module.
 _HARMLESS = frozenset(
@@ -34,6 +26,17 @@ _HARMLESS = frozenset(
         "TimeoutError",
     }
 )
+
+
+@functools.cache
+def own() -> frozenset[str]:
+    """The package's own errors, whose text is fit to be shown."""
+    return frozenset(
+        node.name
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.ClassDef)
+    )
 
 
 def chained(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -64,16 +67,14 @@ def chained(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 def is_harmless(name: str) -> bool:
     """Whether an error of this type may be a cause."""
-    return name in _HARMLESS or name.rpartition(".")[2] in _OWN
+    return name in _HARMLESS or name.rpartition(".")[2] in own()
 
 
-@pytest.mark.parametrize(
-    "path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE))
-)
-def test_causes_are_harmless(path: pathlib.Path) -> None:
+def test_causes_are_harmless() -> None:
     """A conversion or a parser quotes its input, and ``--debug`` shows it."""
     wrong = [
         f"{path}:{line}: from {name}"
+        for path in MODULES
         for line, name in chained(ast.parse(path.read_bytes()))
         if not is_harmless(name)
     ]

@@ -5,18 +5,20 @@ from __future__ import annotations
 import pathlib
 import re
 
-import pytest
-
 TOP = pathlib.Path(__file__).parents[2]
 PAGE = TOP / "doc/source/contributor/hostile.rst"
 _NAMES = re.compile(r"``((?:tests|imageprep_client/testing)/\S+?)::(\w+)``")
 NAMED = sorted(set(_NAMES.findall(PAGE.read_text())))
 
 
-@pytest.mark.parametrize(("path", "name"), NAMED)
-def test_named_tests_exist(path: str, name: str) -> None:
-    """Who renames a test changes the page, too."""
-    assert re.search(rf"(?m)^ *def {name}\(", (TOP / path).read_text())
+def test_named_tests_exist() -> None:
+    """A test that is renamed is renamed on the page, too."""
+    absent = [
+        f"{path}::{name}"
+        for path, name in NAMED
+        if not re.search(rf"(?m)^ *def {name}\(", (TOP / path).read_text())
+    ]
+    assert not absent
 
 
 def test_tests_are_named() -> None:

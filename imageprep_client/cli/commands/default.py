@@ -4,56 +4,42 @@ from __future__ import annotations
 
 import argparse
 
-from osc_lib.i18n import _
-
 from imageprep_client.cli import base
 
 
 class Default(base.Command):
     """Print an environment file with the default ContainerImagePrepare.
 
-    It says where the container images of a release come from, and is the
-    input of "image-prepare run" once it has been adapted to the site.
+    The environment describes the sources of the container images of a
+    release. Adapt it to the site and use it as input of "image-prepare run".
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--release",
             metavar="<release>",
-            default="",
-            help=_(
-                "OpenStack release whose images are wanted, queens to zed"
-                " or master (default: master)"
-            ),
+            help="OpenStack release of the images, queens to zed or master"
+            " (default: master)",
         )
         parser.add_argument(
             "--output-env-file",
             metavar="<file>",
-            default="",
-            help=_(
-                "File to write the environment to as well; a file that is"
-                " there already is kept as <file>.backup"
-            ),
+            help="File to write the environment to as well; an existing file"
+            " is kept as <file>.backup",
         )
         parser.add_argument(
             "--local-push-destination",
             action="store_true",
-            help=_(
-                "Have the images copied to the registry of this undercloud"
-            ),
+            help="Copy the images to the registry of this undercloud",
         )
         parser.add_argument(
             "--enable-registry-login",
             action="store_true",
-            help=_(
-                "Have every node log in to the registries before it pulls."
-                " For nodes that pull from registries with credentials; not"
-                " for nodes that cannot reach those, and seldom together with"
-                " --local-push-destination"
-            ),
+            help="Let every node log in to the registries before it pulls"
+            " images. Use it if nodes pull from registries that require"
+            " credentials; it fails on nodes that cannot reach these"
+            " registries, and is rarely useful with --local-push-destination",
         )
-        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         from imageprep_client.client import releases
@@ -76,20 +62,16 @@ class Default(base.Command):
             self._warn(parsed_args.local_push_destination)
 
     def _warn(self, local: bool) -> None:
-        """Say what else a login takes."""
+        """Warn of the requirements of a login."""
         if local:
             self.log.warning(
-                _(
-                    "warning: with --local-push-destination the nodes pull"
-                    " from the undercloud, where no login is needed: with"
-                    " --enable-registry-login they will log in to the other"
-                    " registries all the same, and fail where these cannot be"
-                    " reached"
-                )
+                "warning: with --local-push-destination the nodes pull"
+                " from the undercloud, where no login is needed: with"
+                " --enable-registry-login they will log in to the other"
+                " registries all the same, and fail where these cannot be"
+                " reached"
             )
         self.log.warning(
-            _(
-                "note: add ContainerImageRegistryCredentials to"
-                " parameter_defaults for each registry that asks for a login"
-            )
+            "note: add ContainerImageRegistryCredentials to"
+            " parameter_defaults for each registry that asks for a login"
         )

@@ -6,10 +6,9 @@ import argparse
 import dataclasses
 import shlex
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from osc_lib.cli import format_columns
-from osc_lib.i18n import _
 
 from imageprep_client import errors, wording
 from imageprep_client.cli import base, options, report
@@ -21,73 +20,62 @@ _COLUMNS = ("Image", "New image", "Packages")
 
 
 class Hotfix(base.Lister):
-    """Install RPM packages into images, which become new local images.
+    """Install RPM packages into images and create new local images.
 
-    Of the packages of a directory those are installed of which the image has
-    an older version, and those that they need. Nothing else in the image
-    changes, and the image itself stays as it is: the new one is named
-    <image>-<tag>, in the local storage of buildah and podman.
+    The packages of a directory are installed if the image has an older
+    version of them, together with the packages that they require. Nothing
+    else in the image changes, and the original image is kept: the new image
+    is named <image>-<tag>, in the local storage of buildah and podman.
 
-    The packages are checked before anything is changed. What is installed in
-    the new image is read back and compared with them before it gets its
-    name. What to do with it then is told at the end.
+    The packages are checked before anything is changed. The packages of the
+    new image are read back and compared before it gets its name. The next
+    steps are printed at the end.
 
-    Exit status: 0 when all images are ready, 1 when some failed, 2 when there
-    is no new image.
+    Exit status: 0 if all images are ready, 1 if some failed, 2 if there is no
+    new image.
     """
 
     columns = _COLUMNS
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--image",
             metavar="<image>",
             action="append",
             dest="images",
             required=True,
-            help=_(
-                "Image to install into, [<registry>/]<repository>[:<tag>]"
-                " (repeatable). It is the one in local storage or, when there"
-                " is none of this name, that of its registry; with docker://"
-                " in front of it always that of its registry"
-            ),
+            help="Image to install packages into,"
+            " [<registry>/]<repository>[:<tag>] (repeatable). It is read from"
+            " local storage or, if there is no image of this name, from its"
+            " registry; with the prefix docker:// always from its registry",
         )
         parser.add_argument(
             "--rpms-path",
             metavar="<directory>",
             required=True,
-            help=_("Directory with the packages, files that end in .rpm"),
+            help="Directory with the packages, files whose names end in .rpm",
         )
         parser.add_argument(
             "--tag",
             metavar="<text>",
-            default="",
-            help=_(
-                "What the new tags end with, after a hyphen (default:"
-                " hotfix-<time>)"
-            ),
+            help="Suffix of the new tags after a hyphen (default:"
+            " hotfix-<time>)",
         )
         parser.add_argument(
             "--rpm-timeout",
             metavar="<seconds>",
             type=_seconds,
             default=3600,
-            help=_(
-                "Time that one call of the image's rpm may take, with the"
-                " scriptlets of the packages (default: 3600)"
-            ),
+            help="Maximum time for one call of the rpm program of the image,"
+            " including the scriptlets of the packages (default: 3600)",
         )
         options.add_image_timeout_option(parser)
         _add_parameters(parser)
         options.add_registry_options(parser)
         options.add_policy_option(parser)
         report.add_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import hotfixes
 
         request = hotfixes.HotfixRequest(
@@ -146,22 +134,20 @@ def next_steps(result: HotfixResult, request: HotfixRequest) -> Iterable[str]:
         if request.registry_url
         else []
     )
-    yield _("Next steps:")
-    yield _("1. Look at the new images:")
+    yield "Next steps:"
+    yield "1. Look at the new images:"
     for image in result.images:
         yield f"   buildah inspect --type image {image.result}"
-    yield _("2. Push them to where the nodes pull from:")
+    yield "2. Push them to where the nodes pull from:"
     for image in result.images:
         words = ("push --local", place, image.result)
         yield f"   openstack image-prepare {' '.join(filter(None, words))}"
-    path = shlex.quote(request.output_env_file)
     if request.output_env_file and result.parameters:
-        yield _("3. Deploy again, with the parameters last:")
+        path = shlex.quote(request.output_env_file)
+        yield "3. Deploy again, with the parameters last:"
     else:
         path = "hotfix.yaml"
-        yield _("3. Name them in an environment file, such as {path}:").format(
-            path=path
-        )
+        yield f"3. Name them in an environment file, such as {path}:"
         yield "   parameter_defaults:"
         named = {
             f"<parameter of {image.result}>": image.target
@@ -170,9 +156,9 @@ def next_steps(result: HotfixResult, request: HotfixRequest) -> Iterable[str]:
         }
         for name, target in {**result.parameters, **named}.items():
             yield f"     {name}: {target}"
-        yield _("   and deploy again, with it last:")
+        yield "   and deploy again, with it last:"
     yield f"   openstack overcloud deploy --templates ... -e {path}"
-    yield _("4. On a node, look at what runs:")
+    yield "4. On a node, look at what runs:"
     for image in result.images:
         yield f"   sudo podman ps --filter ancestor={image.target}"
         names = " ".join(image.packages)
@@ -193,43 +179,27 @@ def _add_parameters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output-env-file",
         metavar="<file>",
-        default="",
-        help=_(
-            "File to write the heat parameters to that name the new images"
-            " once they are pushed; a file that is there already is kept as"
-            " <file>.backup"
-        ),
+        help="File to write the heat parameters to that name the new images"
+        " after they are pushed; an existing file is kept as <file>.backup",
     )
     parser.add_argument(
         "--registry-url",
         metavar="<host:port>",
-        default="",
-        help=_(
-            "Registry that the new images will be pushed to, for the"
-            " parameters and the next steps (default: the undercloud's)"
-        ),
+        help="Registry to which the new images will be pushed, for the"
+        " parameters and the next steps (default: the registry of the"
+        " undercloud)",
     )
     parser.add_argument(
         "--release",
         metavar="<release>",
-        default="",
-        help=_(
-            "OpenStack release whose parameters are written, queens to zed or"
-            " master (default: the one that the header of an environment file"
-            " names, else master)"
-        ),
+        help="OpenStack release whose parameters are written, queens to zed"
+        " or master (default: the release that the header of an environment"
+        " file names, else master)",
     )
-    parser.add_argument(
-        "-e",
-        "--environment-file",
-        metavar="<file>",
-        action="append",
-        dest="environment_files",
-        default=[],
-        help=_(
-            "Heat environment file of the deployment, whose header may name"
-            " the release (repeatable)"
-        ),
+    options.add_environment_option(
+        parser,
+        "Heat environment file of the deployment, whose header may name the"
+        " release (repeatable)",
     )
 
 

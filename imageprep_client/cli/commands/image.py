@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from osc_lib.cli import format_columns
-from osc_lib.i18n import _
 
 from imageprep_client import errors
 from imageprep_client.cli import (
@@ -35,10 +33,8 @@ def _add_image(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "image",
         metavar="<image>",
-        help=_(
-            "Image, [<registry>/]<repository>[:<tag>][@<digest>]; the tag is"
-            " latest when it names neither"
-        ),
+        help="Image, [<registry>/]<repository>[:<tag>][@<digest>]; the"
+        " default tag is latest",
     )
 
 
@@ -48,38 +44,36 @@ def _registries(parsed_args: argparse.Namespace) -> Registries:
     return Registries(options.registry_options(parsed_args))
 
 
+def _printable(text: str | None) -> str | None:
+    return None if text is None else errors.printable(text)
+
+
 class ImageList(base.Lister):
     """List the images of a registry or a tree.
 
-    All repositories and tags, sorted. Many public registries do not tell
-    what they have.
+    Lists all repositories and tags, sorted. Many public registries provide
+    no catalog.
 
-    With --long, the digest, the size and the age of each: of an image for
-    several platforms, the size of all that are there. This takes two requests
-    for each image.
+    With --long, the digest, size and age of each image are listed as well,
+    which takes two requests per image. The size of a multi-platform image is
+    that of all platforms that are present.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--long",
             action="store_true",
-            help=_("List digest, size and age as well"),
+            help="Also list digest, size and age",
         )
         parser.add_argument(
             "--all",
             action="store_true",
-            help=_(
-                "List the tags of signatures, attestations and other artefacts"
-                " that are attached to images as well"
-            ),
+            help="Also list the tags of signatures, attestations and other"
+            " artefacts that are attached to images",
         )
         _add_options(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         with progress.Progress() as observer:
             images = _registries(parsed_args).images(
                 parsed_args.registry_url,
@@ -96,7 +90,7 @@ class ImageList(base.Lister):
                 name,
                 columns.Digest(image.digest),
                 columns.Size(image.size),
-                columns.Age(errors.printable(image.created)),
+                columns.Age(_printable(image.created)),
             )
             for name, image in zip(names, images, strict=True)
         ]
@@ -105,90 +99,82 @@ class ImageList(base.Lister):
 class ImageShow(base.ShowOne):
     """Show one image of a registry or a tree, as JSON by default.
 
-    Of an image for several platforms, labels and layers are those for one,
-    Platform: this host's, where it is there. Size is that of all platforms
-    that are there, SizePlatforms. Sizes are in bytes, as stored.
+    For a multi-platform image, labels and layers are those of one Platform:
+    that of this host, if it is present. Size covers all platforms that are
+    present, SizePlatforms. Sizes are in bytes, as stored.
     """
 
     @property
     def formatter_default(self) -> str:
         return "json"
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _add_image(parser)
         options.add_policy_option(parser)
         _add_options(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
         with progress.Progress() as observer:
-            found = _registries(parsed_args).show_image(
+            details = _registries(parsed_args).show_image(
                 parsed_args.image,
                 parsed_args.registry_url,
                 credential=options.credential(parsed_args),
                 observer=observer,
             )
         columns = {
-            "Name": found.name,
-            "Tag": found.tag,
-            "Digest": found.digest,
-            "MediaType": found.media_type,
-            "Created": errors.printable(found.created),
-            "Architecture": errors.printable(found.architecture),
-            "Os": errors.printable(found.os),
+            "Name": details.name,
+            "Tag": details.tag,
+            "Digest": details.digest,
+            "MediaType": details.media_type,
+            "Created": _printable(details.created),
+            "Architecture": _printable(details.architecture),
+            "Os": _printable(details.os),
             "Platforms": format_columns.ListColumn(
-                [errors.printable(platform) for platform in found.platforms]
+                [errors.printable(platform) for platform in details.platforms]
             ),
-            "Platform": errors.printable(found.platform),
+            "Platform": _printable(details.platform),
             "Labels": format_columns.DictColumn(
                 {
                     errors.printable(key): errors.printable(value)
-                    for key, value in found.labels.items()
+                    for key, value in details.labels.items()
                 }
             ),
             "Layers": format_columns.ListDictColumn(
-                [dataclasses.asdict(layer) for layer in found.layers]
+                [dataclasses.asdict(layer) for layer in details.layers]
             ),
-            "RepoTags": format_columns.ListColumn(list(found.tags)),
-            "Size": found.size,
+            "RepoTags": format_columns.ListColumn(list(details.tags)),
+            "Size": details.size,
             "SizePlatforms": format_columns.ListColumn(
-                [errors.printable(platform) for platform in found.sized]
+                [errors.printable(platform) for platform in details.sized]
             ),
         }
-        if found.accepted:
-            columns["SignaturePolicy"] = errors.printable(found.accepted)
+        if details.accepted:
+            columns["SignaturePolicy"] = errors.printable(details.accepted)
         return tuple(columns), tuple(columns.values())
 
 
 class ImageDelete(base.Command):
     """Delete one image from a registry or a tree.
 
-    The tag is removed, and the manifest when no other tag and no index
-    names it. A registry that cannot remove a tag alone is left as it is
-    when the manifest has other tags; name the image by its digest to delete
-    the manifest with all of them.
+    The tag is removed, and the manifest if no other tag and no index names
+    it. A registry that cannot remove a tag alone is left unchanged if the
+    manifest has other tags; name the image by its digest to delete the
+    manifest with all its tags.
 
-    In a tree everything that only this image needed is deleted with it. A
-    registry does that by itself, when its garbage is collected.
+    In a tree, content that only this image used is deleted with it. A
+    registry frees it when its garbage is collected.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _add_image(parser)
         confirmation.add_option(parser)
         _add_options(parser)
         report.add_option(parser)
-        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         image = errors.printable(parsed_args.image)
         if not parsed_args.yes:
-            refused = f"{image}: not deleted"
-            confirmation.check_terminal(refused)
-            confirmation.ask(f"Delete {image}", refused)
+            confirmation.ask(f"Delete {image}", f"{image}: not deleted")
         with self.observing() as observer:
             removed = _registries(parsed_args).delete_image(
                 parsed_args.image,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cliff import columns
-from osc_lib.i18n import _
 
 from imageprep_client import wording
 from imageprep_client.cli import base, options, report
@@ -21,66 +19,43 @@ _SHOWN = 10
 
 
 class _OnePlan(base.Lister):
-    """Knows which plan."""
+    """The options that name a plan."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "plan",
             metavar="<plan>",
             nargs="?",
-            help=_("Name of the plan in the cloud"),
+            help="Name of a plan in the cloud",
         )
         parser.add_argument(
             "--plan-dir",
             metavar="<directory>",
-            default=None,
-            help=_("Directory that the plan is in, in place of a name"),
+            help="Directory of a plan, instead of a name",
         )
         options.add_history_option(parser)
-        return parser
-
-    def plan(self, parsed_args: argparse.Namespace) -> Plan:
-        """The plan that is asked for."""
-        from imageprep_client.client import cloud, plans
-
-        return plans.open_plan(
-            parsed_args.plan,
-            directory=parsed_args.plan_dir,
-            connect=lambda: cloud.connect(self),
-            kept=parsed_args.plan_history,
-        )
 
 
 class PlanList(base.Lister):
-    """List deployment plans.
+    """List deployment plans with the time of their last image preparation."""
 
-    With the time at which image preparation last wrote into each.
-    """
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--plan-dir",
             metavar="<directory>",
             action="append",
             dest="plan_dirs",
             default=[],
-            help=_(
-                "A plan, or a directory that has plans directly in it"
-                " (repeatable), in place of those in the cloud"
-            ),
+            help="Directory of a plan, or directory whose subdirectories are"
+            " plans (repeatable), instead of the plans in the cloud",
         )
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import cloud, plans
 
         return ("Plan", "Kind", "Prepared"), (
-            (found.name, found.kind, found.time)
-            for found in plans.find_plans(
+            (plan.name, plan.kind, plan.time)
+            for plan in plans.find_plans(
                 parsed_args.plan_dirs, connect=lambda: cloud.connect(self)
             )
         )
@@ -89,41 +64,35 @@ class PlanList(base.Lister):
 class PlanShow(_OnePlan):
     """Show the images that a deployment plan deploys.
 
-    One row for each image parameter, with its value in the environments of
-    the plan as a deployment merges them.
+    The table has one row for each image parameter, with its value after the
+    environments of the plan are merged.
 
-    With --history, one row for each time that image preparation wrote the
-    parameters, the newest first, with what it changed. With --diff, only
-    the parameters that an environment file sets to another image than the
-    plan has.
+    With --history, the table has one row for each time that image preparation
+    wrote the parameters, the newest first, with the changes. With --diff, the
+    table has the parameters that an environment file sets to other images
+    than the plan.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
         what = parser.add_mutually_exclusive_group()
         what.add_argument(
             "--history",
             action="store_true",
-            help=_(
-                "Show the present and the earlier parameters that are kept,"
-                " with the time, the command line and the changes of each."
-                " A table has the first {shown} changes, -f json has all"
-            ).format(shown=_SHOWN),
+            help="Show the present and the kept earlier parameters, with the"
+            " time, the command line and the changes of each. The table shows"
+            f" the first {_SHOWN} changes, -f json shows all",
         )
         what.add_argument(
             "--diff",
             metavar="<file>",
-            default=None,
-            help=_("Heat environment file to compare the plan with"),
+            help="Heat environment file to compare with the plan",
         )
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import plans
 
-        plan = self.plan(parsed_args)
+        plan = options.open_plan(self, parsed_args)
         if parsed_args.history:
             return ("Number", "State", "Time", "Command", "Changes"), [
                 (
@@ -154,34 +123,27 @@ class PlanShow(_OnePlan):
 
 
 class PlanRestore(_OnePlan):
-    """Put earlier image parameters of a deployment plan back.
+    """Restore earlier image parameters of a deployment plan.
 
-    One row for each parameter that changes by it. What the plan has now is
-    kept in the history as well: restoring can be undone.
+    The table has one row for each parameter that changes. The present
+    parameters are kept in the history, so that a restore can be undone.
 
-    Exit status: 0 when the plan has these parameters, 2 when nothing was
-    written.
+    Exit status: 0 if the plan has these parameters, 2 if nothing was written.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument(
             "--to",
             metavar="<number>",
             type=options.positive,
-            default=None,
-            help=_(
-                "Number that plan show --history has for them (default: the"
-                " newest but the present)"
-            ),
+            help="Number of the parameters in plan show --history (default:"
+            " the newest before the present ones)",
         )
         report.add_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        plan = self.plan(parsed_args)
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
+        plan = options.open_plan(self, parsed_args)
         revision, written = plan.restore(parsed_args.to, self.header())
         self.report = {
             "plan": plan.name,
@@ -226,4 +188,6 @@ class _Changes(columns.FormattableColumn[list[dict[str, str]] | None]):
 def _changes(revision: Revision) -> _Changes:
     if revision.changes is None:
         return _Changes(None)
-    return _Changes([dataclasses.asdict(each) for each in revision.changes])
+    return _Changes(
+        [dataclasses.asdict(change) for change in revision.changes]
+    )

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import Any
 
 from osc_lib.cli import format_columns
-from osc_lib.i18n import _
 
 from imageprep_client.cli import base, options
 
@@ -15,25 +12,20 @@ from imageprep_client.cli import base, options
 class PolicyShow(base.ShowOne):
     """Show which requirements of the signature policy apply to an image.
 
-    The image is not looked at; only the configuration of this host is read.
+    Only the configuration of this host is read; the registry is not
+    contacted.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "image",
             metavar="<image>",
-            help=_(
-                "Image, [<registry>/]<repository>[:<tag>][@<digest>], as"
-                " the environment or the command names it"
-            ),
+            help="Image, [<registry>/]<repository>[:<tag>][@<digest>], as in"
+            " an environment or on a command line",
         )
         options.add_policy_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
         from imageprep_client.client import policies
 
         rule = policies.show_rule(

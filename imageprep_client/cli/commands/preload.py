@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from osc_lib.i18n import _
 
 from imageprep_client import errors, wording
-from imageprep_client.cli import base, columns, options, report
+from imageprep_client.cli import base, columns, nodes, options, report
 
 if TYPE_CHECKING:
     from imageprep_client.client.preload import (
-        NodeRow,
         Preloading,
         PreloadRequest,
         PreloadResult,
@@ -58,8 +57,8 @@ class _Preload(base.Lister):
 
         request = self._request(parsed_args)
         preloading = preload.Preloading(options.registry_options(parsed_args))
-        with self.observing() as observer:
-            told = _Told(observer.note)
+        shown = nodes.Nodes(lambda line: observer.note(line))
+        with self.observing(shown.table) as observer:
             if _names_deployment(parsed_args):
                 preloading, request = self._of_deployment(
                     parsed_args, preloading, request, observer
@@ -67,7 +66,7 @@ class _Preload(base.Lister):
             result = preloading.preload(
                 request,
                 observer=observer,
-                on_node=told.node,
+                on_node=shown.note,
                 dry_run=self.dry_run,
             )
         self.report = preload.report_fields(result, dry_run=self.dry_run)
@@ -121,29 +120,11 @@ class _Preload(base.Lister):
         """The request with the images of a deployment."""
         from imageprep_client.client import images, preload
 
-        plan = None
-        if parsed_args.plan or parsed_args.plan_dir:
-            from imageprep_client.client import cloud, plans
-
-            plan = plans.open_plan(
-                parsed_args.plan,
-                directory=parsed_args.plan_dir,
-                connect=lambda: cloud.connect(self),
-            )
         return preloading.of_deployment(
             request,
-            images.PrepareRequest(
-                environment_files=parsed_args.environment_files,
-                environment_directories=[
-                    *images.environment_directories(),
-                    *parsed_args.environment_directories,
-                ],
-                roles_files=parsed_args.roles_files,
-                release=parsed_args.release,
-                template_file=parsed_args.template_file,
-            ),
+            images.PrepareRequest(**options.deployment(parsed_args)),
             groups=preload.pairs("--group", parsed_args.groups),
-            plan=plan,
+            plan=options.plan(self, parsed_args),
             observer=observer,
         )
 
@@ -169,7 +150,7 @@ class PreloadRun(_Preload):
     The registries of sites are filled first: each blob is read from its
     source once. Then each node pulls what it lacks by digest, from its site
     or from the registries in the names, and tags it with the name that the
-    deployment uses. One ansible task starts a program on a node, whatever
+    deployment uses. One command starts a program on a node, whatever
     the number of images. A node whose disk has less than twice the missing
     bytes pulls nothing. A site or a node that fails does not hold up the
     others, and the next call does what is missing.
@@ -221,21 +202,6 @@ def _names_deployment(parsed_args: argparse.Namespace) -> bool:
         or parsed_args.plan
         or parsed_args.plan_dir
     )
-
-
-class _Told:
-    """A line for each node that is done."""
-
-    def __init__(self, tell: Any) -> None:
-        self._tell = tell
-
-    def node(self, row: NodeRow) -> None:
-        """Tell of a node that is done."""
-        if row.state == "left" and not row.error:
-            return
-        told = f"{row.host}: {row.state}, {row.in_place} of {row.images}"
-        reason = f": {row.error}" if row.error else ""
-        self._tell(f"{told} images in {row.seconds:.0f} s{reason}")
 
 
 def _table(
@@ -310,22 +276,13 @@ def _add_demand(parser: argparse.ArgumentParser) -> None:
         help=_("Host pattern of ansible that selects some of the hosts"),
     )
     options.add_deployment_options(parser)
-    plan = parser.add_mutually_exclusive_group()
-    plan.add_argument(
-        "--plan",
-        metavar="<name>",
-        default=None,
-        help=_(
+    options.add_plan_options(
+        parser,
+        _(
             "Deployment plan in the cloud's object store whose environments"
             " and roles are read before the other files. Only with this"
             " option authentication is needed"
         ),
-    )
-    plan.add_argument(
-        "--plan-dir",
-        metavar="<directory>",
-        default=None,
-        help=_("The same for a plan in a directory"),
     )
     parser.add_argument(
         "--group",
@@ -382,9 +339,8 @@ def _add_nodes(parser: argparse.ArgumentParser) -> None:
         type=options.positive,
         default=0,
         help=_(
-            "MiB a second that the nodes of a registry take together, on"
-            " average: each node of the window has an equal share, and pauses"
-            " between images"
+            "MiB a second that the nodes of a registry take together, at most:"
+            " those that pull at once have equal shares"
         ),
     )
     parser.add_argument(

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
-
-from osc_lib.i18n import _
+from typing import TYPE_CHECKING
 
 from imageprep_client import errors, wording
 from imageprep_client.cli import (
@@ -20,65 +17,54 @@ from imageprep_client.cli import (
 )
 
 if TYPE_CHECKING:
-    from imageprep_client.client.upkeep import PruneResult
+    from imageprep_client.client.registries import PruneResult
 
 
 class Prune(base.Lister):
     """Delete the images that no environment names.
 
-    Kept are the images that parameters of the given environments name,
-    by tag or by digest, and the newest tags of each repository with
-    --keep-last; with them the images of an index, and signatures and
-    other artefacts that are attached to what is kept. Everything else
-    goes: tags first, then manifests, then blobs.
+    The images that parameters of the given environments name by tag or
+    digest are kept, and with --keep-last the newest tags of each repository.
+    The images of a kept index, and signatures and other artefacts that are
+    attached to kept images, are kept as well. Everything else is deleted:
+    tags first, then manifests, then blobs.
 
-    One row for each tag, or digest that no tag leads to, with the bytes
-    that are free without it. A blob that something kept still needs
-    counts nowhere.
+    The table has one row for each tag, and for each digest that no tag leads
+    to, with the bytes that its deletion frees. Blobs that kept images use are
+    not counted.
 
-    Exit status: 0 when all is done, 1 when a registry stopped half-way,
-    2 when nothing was deleted, as while a run writes to the tree.
+    Exit status: 0 if everything was deleted, 1 if the deletion stopped
+    half-way, 2 if nothing was deleted, for example because a run writes to
+    the tree.
     """
 
     columns = ("Repository", "Name", "Bytes freed")
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         options.add_place_options(parser)
-        parser.add_argument(
-            "-e",
-            "--environment-file",
-            metavar="<file>",
-            action="append",
-            dest="environment_files",
-            default=[],
-            help=_(
-                "Heat environment file whose images are kept (repeat for"
-                " several; each counts)"
-            ),
+        options.add_environment_option(
+            parser,
+            "Heat environment file whose images are kept (repeatable)",
         )
         parser.add_argument(
             "--keep-last",
             metavar="<number>",
             type=options.positive,
             default=0,
-            help=_("Keep this many of the newest tags of each repository"),
+            help="Number of newest tags of each repository to keep",
         )
         parser.add_argument(
             "--dry-run",
             action="store_true",
-            help=_("Show what would be deleted, and delete nothing"),
+            help="Show what would be deleted, and delete nothing",
         )
         confirmation.add_option(parser)
         options.add_concurrency_option(parser)
         options.add_registry_options(parser)
         report.add_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        from imageprep_client.client.upkeep import PruneRequest, Upkeep
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
+        from imageprep_client.client.registries import PruneRequest, Registries
 
         request = PruneRequest(
             environment_files=parsed_args.environment_files,
@@ -86,20 +72,20 @@ class Prune(base.Lister):
             dry_run=parsed_args.dry_run,
             concurrency=parsed_args.concurrency,
         )
-        upkeep = Upkeep(options.registry_options(parsed_args))
+        registries = Registries(options.registry_options(parsed_args))
         place = parsed_args.registry_url
         if not parsed_args.yes and not parsed_args.dry_run:
             confirmation.check_terminal("nothing was deleted")
             rehearsal = dataclasses.replace(request, dry_run=True)
             with progress.Progress() as observer:
-                result = upkeep.prune(rehearsal, place, observer=observer)
+                result = registries.prune(rehearsal, place, observer=observer)
             confirmation.ask(
                 f"Delete {_doomed(result)}, keep"
                 f" {wording.counted(result.kept, 'tag')}",
                 "nothing was deleted",
             )
         with self.observing() as observer:
-            result = upkeep.prune(request, place, observer=observer)
+            result = registries.prune(request, place, observer=observer)
         self.report = {
             "dry_run": parsed_args.dry_run,
             "deleted": list(map(dataclasses.asdict, result.rows)),

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
-from typing import Any
-
-from osc_lib.i18n import _
 
 from imageprep_client.cli import base, options, output, report
 
@@ -14,52 +10,46 @@ from imageprep_client.cli import base, options, output, report
 class Push(base.Lister):
     """Copy one image to a registry or a tree.
 
-    The image is in a registry or, with --local, in the local storage of
-    buildah and podman. The copy has the repository and the tag of the image,
-    below the destination. What is there already is not copied again.
+    The source is a registry or, with --local, the local storage of buildah
+    and podman. The copy keeps the repository and the tag of the image, below
+    the destination. Content that is present already is not copied again.
 
-    Exit status: 0 when the image is in place, 1 when something failed after
-    copying had begun, or --cleanup failed, 2 when nothing was changed.
+    Exit status: 0 if the image is in place, 1 if a failure occurred after
+    copying had begun, or --cleanup failed, 2 if nothing was changed.
     """
 
     columns = output.COPIES
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "image",
             metavar="<image>",
-            help=_(
-                "Image to copy, [<registry>/]<repository>[:<tag>][@<digest>];"
-                " of docker.io when it names no registry, and the tag is"
-                " latest when it names none. With a digest that is what is"
-                " copied, and given the tag. With --local, or in front of it"
-                " containers-storage:, a name in local storage"
-            ),
+            help="Image to copy,"
+            " [<registry>/]<repository>[:<tag>][@<digest>]; the default"
+            " registry is docker.io and the default tag is latest. With a"
+            " digest, that manifest is copied and gets the tag. With --local,"
+            " or the prefix containers-storage:, a name in local storage",
         )
         parser.add_argument(
             "--local",
             action="store_true",
-            help=_("Take the image from local storage"),
+            help="Read the image from local storage",
         )
         options.add_place_options(parser)
         parser.add_argument(
             "--append-tag",
             metavar="<text>",
             default="",
-            help=_("Text to add to the tag at the destination"),
+            help="Text to append to the tag at the destination",
         )
-        options.add_login_options(parser, of=_("the destination"))
-        options.add_login_options(parser, "source-", of=_("the source"))
+        options.add_login_options(parser, of="the destination")
+        options.add_login_options(parser, "source-", of="the source")
         _add_copying(parser)
         options.add_registry_options(parser)
         options.add_policy_option(parser)
         report.add_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import images
 
         request = images.PushRequest(
@@ -83,7 +73,7 @@ class Push(base.Lister):
         self.report = images.copies_report([row], dry_run=parsed_args.dry_run)
         self.summary = output.summary([row])
         if not parsed_args.dry_run:
-            self.next_step = f"it is at {row.destination}"
+            self.next_step = f"the copy is {row.destination}"
         return output.copies([row])
 
 
@@ -91,10 +81,8 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--multi-arch",
         action="store_true",
-        help=_(
-            "Copy every platform of an image that has several; by default"
-            " the one of this host is copied"
-        ),
+        help="Copy all platforms of a multi-platform image (default: only the"
+        " platform of this host)",
     )
     options.add_image_timeout_option(parser)
     options.add_referrers_options(parser)
@@ -102,18 +90,14 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help=_(
-            "Show what would be copied and how many bytes would move, and"
-            " copy nothing; both registries are asked, so passwords are"
-            " tried"
-        ),
+        help="Show what would be copied and how many bytes would be"
+        " transferred, and copy nothing; both registries are contacted, so"
+        " passwords are checked",
     )
     parser.add_argument(
         "--cleanup",
         action="store_true",
-        help=_(
-            "With --local: remove the name from local storage when the image"
-            " is in place, and the image with its last name. Without: nothing,"
-            " as copying from registry to registry leaves nothing behind"
-        ),
+        help="With --local: remove the name from local storage when the image"
+        " is in place, and the image with its last name. Without --local this"
+        " has no effect, as a copy between registries leaves nothing behind",
     )

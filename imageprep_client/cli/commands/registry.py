@@ -1,37 +1,31 @@
-"""``image-prepare registry``: have a tree served."""
+"""``image-prepare registry``: commands that serve a tree."""
 
 from __future__ import annotations
 
 import argparse
 
-from osc_lib.i18n import _
-
 from imageprep_client.cli import base, report
 
 
 class _RegistryCommand(base.Command):
-    """Knows which tree, and where to listen."""
+    """The options for the tree and the address."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         from imageprep_client.client import serving
 
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument(
             "--image-serve",
             metavar="<directory>",
             default=serving.TREE,
-            help=_("The tree of images (default: %(default)s)"),
+            help="Tree of images (default: %(default)s)",
         )
         parser.add_argument(
             "--listen",
             metavar="<address:port>",
             default=serving.DEFAULT_LISTEN,
-            help=_(
-                "Where to take connections; * is every address"
-                " (default: %(default)s)"
-            ),
+            help="Address and port to listen on; * is every address (default:"
+            " %(default)s)",
         )
-        return parser
 
 
 class RegistryConfig(_RegistryCommand):
@@ -49,14 +43,13 @@ class RegistryConfig(_RegistryCommand):
 class RegistryServe(_RegistryCommand):
     """Serve a tree of images read-only, until interrupted.
 
-    For development and small sites; it speaks plain HTTP to whoever can
-    connect.
+    For development and small sites: the server uses plain HTTP and has no
+    access control.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
         report.add_option(parser)
-        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         from imageprep_client.client import serving

@@ -3,59 +3,42 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
-
-from osc_lib.i18n import _
 
 from imageprep_client import errors, wording
 from imageprep_client.cli import base, options, output, predecessor, report
 from imageprep_client.oci.platform import Platform
 
-if TYPE_CHECKING:
-    from imageprep_client.client.plans import Plan
-
 
 class Run(base.Lister):
-    """Bring a deployment's images into place and write the parameters.
+    """Prepare the images of a deployment and write the parameters.
 
     Reads ContainerImagePrepare from heat environments, discovers versioned
-    tags, copies images to their push destination, and writes a heat
-    environment that names them. One row per image shows what became of it;
-    bytes are those that travelled.
+    tags, copies images to their push destinations, and writes a heat
+    environment that names them. The table has one row per image, with its
+    outcome and the bytes transferred.
 
-    Exit status: 0 when all is done, 1 when something failed after copying
-    or modifying had begun, 2 when nothing was changed. Parameters are written
-    only when every image that they name is in place.
+    Parameters are written only when every image that they name is in place.
+
+    Exit status: 0 if all images are in place, 1 if a failure occurred after
+    copying or modifying had begun, 2 if nothing was changed.
     """
 
     replaced = predecessor.RUN
 
     columns = output.COPIES
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _add_inputs(parser)
         _add_outputs(parser)
         _add_copying(parser)
         options.add_registry_options(parser)
         options.add_policy_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import images
 
         request = images.PrepareRequest(
-            environment_files=parsed_args.environment_files,
-            environment_directories=[
-                *images.environment_directories(),
-                *parsed_args.environment_directories,
-            ],
-            roles_files=parsed_args.roles_files,
-            release=parsed_args.release,
-            template_file=parsed_args.template_file,
+            **options.deployment(parsed_args),
             output_env_file=parsed_args.output_env_file,
             output_images_file=parsed_args.output_images_file,
             ceph_vars_file=parsed_args.ceph_vars_file,
@@ -64,7 +47,7 @@ class Run(base.Lister):
             else None,
             carry=parsed_args.carry,
             part_size=parsed_args.split_size << 20,
-            since=parsed_args.since,
+            since=tuple(parsed_args.since),
             dry_run=parsed_args.dry_run,
             also_to=parsed_args.also_to,
             pin_digests=parsed_args.pin_digests,
@@ -84,7 +67,7 @@ class Run(base.Lister):
                 options.registry_options(parsed_args)
             ).prepare(
                 request,
-                plan=self._plan(parsed_args),
+                plan=options.plan(self, parsed_args),
                 header=header,
                 observer=observer,
             )
@@ -110,24 +93,11 @@ class Run(base.Lister):
         )
         return output.copies(result.rows)
 
-    def _plan(self, parsed_args: argparse.Namespace) -> Plan | None:
-        """The plan that is asked for, if any."""
-        if not parsed_args.plan and not parsed_args.plan_dir:
-            return None
-        from imageprep_client.client import cloud, plans
-
-        return plans.open_plan(
-            parsed_args.plan,
-            directory=parsed_args.plan_dir,
-            connect=lambda: cloud.connect(self),
-            kept=parsed_args.plan_history,
-        )
-
 
 def _next_step(
     parsed_args: argparse.Namespace, failed: bool, carried: int
 ) -> str:
-    """The files that were written, and the use of them."""
+    """The files that were written, and the next command."""
     path = parsed_args.output_env_file
     plan = parsed_args.plan or parsed_args.plan_dir
     if failed:
@@ -155,23 +125,11 @@ def _next_step(
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
     options.add_deployment_options(parser)
-    plan = parser.add_mutually_exclusive_group()
-    plan.add_argument(
-        "--plan",
-        metavar="<name>",
-        default=None,
-        help=_(
-            "Deployment plan in the cloud's object store: its environments"
-            " and roles are read before the other files, and the parameters"
-            " are written into it. Only with this option authentication is"
-            " needed"
-        ),
-    )
-    plan.add_argument(
-        "--plan-dir",
-        metavar="<directory>",
-        default=None,
-        help=_("The same for a plan in a directory"),
+    options.add_plan_options(
+        parser,
+        "Deployment plan in the object store of the cloud: its environments"
+        " and roles are read before the other files, and the parameters are"
+        " written into it. Only this option needs authentication",
     )
     options.add_history_option(parser)
 
@@ -180,47 +138,37 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output-env-file",
         metavar="<file>",
-        default=None,
-        help=_("Heat environment file to write the parameters to"),
+        help="Heat environment file to write the parameters to",
     )
     parser.add_argument(
         "--output-images-file",
         metavar="<file>",
-        default=None,
-        help=_(
-            "File to write the list of images to, container_images, that a"
-            " mirror such as Satellite is filled from"
-        ),
+        help="File to write the list of images to, as container_images, for"
+        " filling a mirror such as Satellite",
     )
     parser.add_argument(
         "--pin-digests",
         action="store_true",
-        help=_("Let the parameters name digests instead of tags"),
+        help="Name images by digest instead of by tag in the parameters",
     )
     parser.add_argument(
         "--ceph-vars-file",
         metavar="<file>",
-        default=None,
-        help=_(
-            "File to write ceph_docker_registry_username and _password to:"
-            " the credentials of the registry in ceph_namespace"
-        ),
+        help="File to write ceph_docker_registry_username and"
+        " ceph_docker_registry_password to, the credentials for the registry"
+        " in ceph_namespace",
     )
     report.add_option(parser)
     parser.add_argument(
         "--report-html",
         metavar="<file>",
-        default=None,
-        help=_(
-            "HTML file to write the same to, as one page with totals,"
-            " failures by cause and slowest images"
-        ),
+        help="HTML file to write the report to, as one page with totals,"
+        " failures by cause and the slowest images",
     )
     parser.add_argument(
         "--log-file",
         metavar="<file>",
-        default=None,
-        help=_("File to append a detailed log to"),
+        help="File to append a detailed log to",
     )
 
 
@@ -230,34 +178,28 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         metavar="<registry>",
         action="append",
         default=[],
-        help=_(
-            "Further registry or directory that all images are copied to in"
-            " the same pass (repeatable): what is copied is read once, and a"
-            " destination that is slow or fails does not hold up the others."
-            " The parameters name the push destination of the entries"
-        ),
+        help="Additional registry or directory to copy all images to in the"
+        " same pass (repeatable): each source is read once, and a slow or"
+        " failing destination does not delay the others. The parameters name"
+        " the push destinations of the entries",
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help=_(
-            "Show what would be copied, what is there already and how many"
-            " bytes would move; only the output file is written"
-        ),
+        help="Show which images would be copied, which are present and how"
+        " many bytes would be transferred; write only the output file",
     )
     parser.add_argument(
         "--keep-going",
         action="store_true",
-        help=_("Copy the other images when one fails"),
+        help="Copy the remaining images when one fails",
     )
     parser.add_argument(
         "--recheck",
         action="store_true",
-        help=_(
-            "Ask registries for every blob of the images that they have."
-            " Without it, images that were complete within the last day are"
-            " not examined again"
-        ),
+        help="Check every blob of the images that registries have. By"
+        " default, images that were complete within the last day are not"
+        " checked again",
     )
     parser.add_argument(
         "--platform",
@@ -265,11 +207,9 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="platforms",
         default=[],
-        help=_(
-            "Of images for several platforms copy only this one, and the"
-            " index unchanged (repeatable). Without it, the entries'"
-            " multi_arch decides between all and this host's"
-        ),
+        help="Copy only this platform of multi-platform images, and the index"
+        " unchanged (repeatable). By default, multi_arch of the entries"
+        " selects all platforms or that of this host",
     )
     options.add_referrers_options(parser)
     options.add_nondistributable_option(parser)
@@ -277,32 +217,24 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         "--from",
         metavar="<place>",
         dest="images_from",
-        default=None,
-        help=_(
-            "Read all images from this place instead of the registries in"
-            " their names: a file that --carry made, or a registry,"
-            " image-serve:DIRECTORY or oci:DIRECTORY that another run has"
-            " filled. The signature policy and the parameters go by the names"
-        ),
+        help="Read all images from this location instead of the registries in"
+        " their names: an archive made by --carry, or a registry,"
+        " image-serve:DIRECTORY or oci:DIRECTORY filled by another run. The"
+        " signature policy and the parameters use the names",
     )
     _add_carrying(parser)
     parser.add_argument(
         "--cleanup",
         choices=("full", "partial", "none"),
         default="full",
-        help=_(
-            "What of modified images stays in the local storage of buildah"
-            " and podman: full: nothing, partial: the modified images, none:"
-            " also what they were made of (default: full)"
-        ),
+        help="Images to remove from the local storage of buildah and podman"
+        " after modification: full: all, partial: only the images that were"
+        " modified from, none: no image (default: full)",
     )
     options.add_tree_option(
         parser,
-        _(
-            "Tree that a web server serves: every push destination is"
-            " written there. Without this option, {tree} is used for a push"
-            " destination that is this host's port {port}"
-        ),
+        ": every push destination is written there",
+        "for a push destination that is",
     )
     options.add_concurrency_option(parser)
     options.add_image_timeout_option(parser)
@@ -311,10 +243,8 @@ def _add_copying(parser: argparse.ArgumentParser) -> None:
         metavar="<number>",
         type=options.positive,
         default=0,
-        help=_(
-            "Images that are modified at once, at most (default: two for each"
-            " processor)"
-        ),
+        help="Maximum number of images to modify at once (default: two for"
+        " each processor)",
     )
 
 
@@ -322,30 +252,24 @@ def _add_carrying(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--carry",
         metavar="<file>",
-        default="",
-        help=_(
-            "Write all images, unmodified, into this archive instead of to"
-            " their destinations, for run --from at a site without a network."
-            " An interrupted run is gone on with"
-        ),
+        help="Write all images, unmodified, into this archive instead of to"
+        " their destinations, for run --from at a site without a network."
+        " Repeat the command to continue an interrupted run",
     )
     parser.add_argument(
         "--since",
         metavar="<file>",
-        default="",
-        help=_(
-            "With --carry: leave out the layers that the site has, by an"
-            " archive that was carried there before or by the --report of a"
-            " run there"
-        ),
+        action="append",
+        default=[],
+        help="With --carry: leave out the layers that the site has already,"
+        " according to an archive carried there before or to the --report of"
+        " a run there (repeatable)",
     )
     parser.add_argument(
         "--split-size",
         metavar="<MiB>",
         type=options.positive,
         default=0,
-        help=_(
-            "With --carry: cut the archive into files of this size,"
-            " <file>.000, <file>.001 and so on"
-        ),
+        help="With --carry: split the archive into files of this size,"
+        " <file>.000, <file>.001 and so on",
     )

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import Any
-
-from osc_lib.i18n import _
 
 from imageprep_client.cli import base, options, predecessor, progress
 
@@ -14,9 +10,8 @@ from imageprep_client.cli import base, options, predecessor, progress
 class TagDiscover(base.ShowOne):
     """Print the versioned tag of the image behind a tag.
 
-    It is the value of one of the image's labels, or several put together,
-    and exists in the repository. Without another format the tag is all that
-    is printed.
+    The tag is the value of a label of the image, or a combination of several
+    labels, and exists in the repository. By default only the tag is printed.
     """
 
     replaced = predecessor.TAG
@@ -25,31 +20,24 @@ class TagDiscover(base.ShowOne):
     def formatter_default(self) -> str:
         return "value"
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--image",
             metavar="<image>",
             required=True,
-            help=_("Image with its tag, <registry>/<repository>:<tag>"),
+            help="Image with its tag, <registry>/<repository>:<tag>",
         )
         parser.add_argument(
             "--tag-from-label",
             metavar="<label>",
-            default="",
-            help=_(
-                "Label whose value is the tag, or a template over several"
-                " such as {version}-{release}; without it the labels that"
-                " there are are told"
-            ),
+            help="Label whose value is the tag, or a template of several"
+            " labels such as {version}-{release} (default: list the"
+            " labels of the image and fail)",
         )
         options.add_tree_option(parser)
         options.add_registry_options(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
         from imageprep_client.client.images import ContainerImages
 
         with progress.Progress() as observer:

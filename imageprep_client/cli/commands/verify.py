@@ -4,66 +4,62 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
-
-from osc_lib.i18n import _
+from typing import TYPE_CHECKING
 
 from imageprep_client import errors, wording
 from imageprep_client.cli import base, columns, options, progress, report
 
 if TYPE_CHECKING:
-    from imageprep_client.client.upkeep import Verdict
+    from imageprep_client.client.registries import Verdict
 
 
 class Verify(base.Lister):
-    """Check that everything in a registry or tree is there and right.
+    """Check the content of a registry or tree for completeness and integrity.
 
-    Reads every manifest and every blob, each only once however many
-    images share it, and compares it with its digest. Of a tree, tags,
-    lists and headers are checked as well. One row for each thing that is
-    wrong, with the tags that need it.
+    Every manifest and every blob is read once, however many images share it,
+    and compared with its digest. In a tree, tags, lists and headers are
+    checked as well. The table has one row for each problem, with the tags
+    that it affects.
 
-    Nothing is written and no lock is taken. A run may go on meanwhile:
-    what it has written and not yet named is not called unreferenced.
+    Nothing is written and no lock is taken. A run may write at the same time:
+    content that it has written and not yet tagged is not reported as
+    unreferenced.
 
-    Exit status: 0 when all is right, 1 when something is broken,
-    missing or unreferenced, 2 when that cannot be found out.
+    Exit status: 0 if there is no problem, 1 if content is broken, missing or
+    unreferenced, 2 if the content could not be checked.
     """
 
     columns = ("Repository", "Name", "Problem", "Needed by")
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         options.add_place_options(parser)
         parser.add_argument(
             "--quick",
-            action="store_true",
-            help=_("Look at the sizes of blobs only, do not read them"),
+            action="store_const",
+            const="sizes",
+            default="digests",
+            dest="blobs",
+            help="Check only the existence and the sizes of blobs, and do not"
+            " read them",
         )
         parser.add_argument(
             "--diff-ids",
             action="store_true",
-            help=_(
-                "Decompress the layers of every image as well, and compare"
-                " them with the diff IDs of its config"
-            ),
+            help="Also decompress the layers of every image and compare them"
+            " with the diff IDs in its config",
         )
         options.add_concurrency_option(parser)
         options.add_registry_options(parser)
         report.add_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        from imageprep_client.client.upkeep import Upkeep
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
+        from imageprep_client.client.registries import BlobCheck, Registries
 
-        upkeep = Upkeep(options.registry_options(parsed_args))
+        registries = Registries(options.registry_options(parsed_args))
         with progress.Progress() as observer:
-            verdict = upkeep.verify(
+            verdict = registries.verify(
                 parsed_args.registry_url,
-                quick=parsed_args.quick,
+                blobs=BlobCheck(parsed_args.blobs),
                 diff_ids=parsed_args.diff_ids,
                 concurrency=parsed_args.concurrency,
                 observer=observer,

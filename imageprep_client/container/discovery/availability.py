@@ -1,8 +1,8 @@
-"""Whether images are where they are said to be, asked without insisting.
+"""The availability of images that are not copied.
 
-Images that stay where they are need no copy, and a dry run copies nothing;
-neither shall fail because a registry cannot be reached from this host. A
-registry that answers that the image is not there is another matter.
+Images that are used in place need no copy, and a dry run copies nothing.
+Neither fails if this host cannot reach a registry. It fails if the registry
+answers that an image does not exist.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Resolve = Callable[[Reference], Descriptor]
 
 
 class Availability:
-    """Asks each registry once whether it answers, then for its images.
+    """Queries the images of registries; a silent registry is asked once.
 
-    :param resolve: asks for one image, with short timeouts.
+    :param resolve: queries one image, with short timeouts.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Availability:
         self._missing: dict[Reference, errors.ImagePrepError] = {}
 
     def ask(self, references: Iterable[Reference]) -> None:
-        """Ask for these images, the first of each registry first."""
+        """Query these images, the first image of each registry first."""
         unique = list(dict.fromkeys(references))
         first: dict[str, Reference] = {}
         for reference in unique:
@@ -67,11 +67,11 @@ class Availability:
         return self._found.get(reference)
 
     def missing(self, reference: Reference) -> errors.ImagePrepError | None:
-        """The registry's word that the image is not there, or None."""
+        """The error of an image that does not exist, or None."""
         return self._missing.get(reference)
 
     def unchecked(self, reference: Reference) -> errors.StoreError | None:
-        """Why it is not known whether the image is there, or None."""
+        """The error of a query that gave no answer, or None."""
         return self._refused.get(reference) or self._silent.get(
             reference.registry
         )
@@ -104,32 +104,36 @@ class Availability:
 def look(
     items: Iterable[WorkItem], availability: Availability, *, pinned: bool
 ) -> tuple[list[Row], list[errors.ImagePrepError]]:
-    """Rows for images that are used where they are.
+    """Rows of images that are used in place.
 
     :param pinned: whether their digests have to be known.
     """
     rows = []
     failures: list[errors.ImagePrepError] = []
     for item in items:
-        found = availability.found(item.read_from)
+        descriptor = availability.found(item.read_from)
         missing = availability.missing(item.read_from)
         if missing is not None:
             failures.append(missing)
-        elif found is None and pinned:
+        elif descriptor is None and pinned:
             reason = availability.unchecked(item.read_from)
             missing = errors.Unreachable(
                 f"{item.source}: its digest is not known: {reason}",
                 hint=reason.hint if reason else None,
             )
             failures.append(missing)
-        outcome = ImageOutcome.REFERENCED if found else ImageOutcome.UNCHECKED
+        outcome = ImageOutcome.FAILED
+        if missing is None and descriptor:
+            outcome = ImageOutcome.REFERENCED
+        elif missing is None:
+            outcome = ImageOutcome.UNCHECKED
         rows.append(
             Row(
                 image=item.image,
                 source=str(item.source),
-                digest=found.digest if found else "",
-                outcome=ImageOutcome.FAILED if missing else outcome,
-                error=str(missing or ""),
+                digest=descriptor.digest if descriptor else None,
+                outcome=outcome,
+                error=str(missing) if missing else None,
             )
         )
     return rows, failures

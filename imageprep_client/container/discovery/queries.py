@@ -1,4 +1,4 @@
-"""Finding out tags and labels of all images that need it, at once."""
+"""Concurrent discovery of tags and labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from imageprep_client.transfer.workers import Workers
 
 
 class DestinationTags:
-    """Looks for tags at destinations, and remembers the answers.
+    """Queries tags at destinations, and caches the answers.
 
     Safe for use by several threads.
 
@@ -41,7 +41,7 @@ class DestinationTags:
     def repository(
         self, push_destination: str, repository: str
     ) -> _Repository:
-        """A repository to ask."""
+        """A repository to query."""
         store = self._open(push_destination, repository)
         return _Repository(store, (push_destination, repository), self._tags)
 
@@ -67,7 +67,7 @@ class _Repository:
     def digest_of(self, tag: str) -> str | None:
         """The digest that a tag names; None when there is none known.
 
-        An error is remembered: it is the copy's to report.
+        An error is cached: the copy reports it.
         """
         key = (*self._names, tag)
         answer = self._tags.get(key) or ResolvedTag.of(self._store, tag)
@@ -106,7 +106,7 @@ def destinations(
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Found:
+class Discovery:
     """The result of a discovery.
 
     :ivar pins: one for each image; those that failed say why.
@@ -133,17 +133,16 @@ def discover(
         [worklist.Key], versioned.Destination | None
     ] = lambda key: None,
     timeout: float | None = None,
-) -> Found:
-    """Ask for all of them; one that fails does not keep the others.
+) -> Discovery:
+    """Discover all images; a failed one does not stop the others.
 
     :param source: opens the repository that an image is read from.
     :param stored: whether a run has stored the images there.
     :param known: keeps the manifests and configs that are read.
     :param destination: the repository that an image is copied to, if any.
-    :param timeout: seconds that the discovery for one image may take; None:
-        any time.
+    :param timeout: the maximum seconds for one image; None: no limit.
     """
-    found = Found()
+    discovery = Discovery()
     lacking: dict[str, list[str]] = {}
     lock = threading.Lock()
 
@@ -161,11 +160,11 @@ def discover(
             )
         pinned = dataclasses.replace(query.read_from, tag=discovered.tag)
         with lock:
-            found.pins[query.key] = worklist.Pin(
-                discovered.tag if query.label else "",
+            discovery.pins[query.key] = worklist.Pin(
+                discovered.tag if query.label else None,
                 query.labels.intersection(discovered.labels),
             )
-            found.descriptors[pinned] = discovered.descriptor
+            discovery.descriptors[pinned] = discovered.descriptor
             if discovered.missing:
                 lacking.setdefault(discovered.missing, []).append(query.key[0])
         observer.advanced(Phase.DISCOVER)
@@ -173,19 +172,19 @@ def discover(
     observer.phase(Phase.DISCOVER, len(wanted))
     with Workers(concurrency, keep_going=True) as workers:
         for query, error in workers.each(find, wanted):
-            found.pins[query.key] = worklist.Pin("", error=error)
+            discovery.pins[query.key] = worklist.Pin(error=error)
     for label, images in sorted(lacking.items()):
         asked = sum(query.label == label for query in wanted)
         observer.warning(
             f"tag_from_label {label}: {len(images)} of {asked} images have"
             f" no such label and keep their tags, such as {min(images)}"
         )
-    return found
+    return discovery
 
 
 def together(failed: Sequence[worklist.Undiscovered]) -> errors.ImagePrepError:
-    """One error for several images: access problems first, as one."""
-    failures = [each.error for each in failed]
+    """One error for several images; an access problem stands for all."""
+    failures = [image.error for image in failed]
     for failure in failures:
         if isinstance(
             failure,

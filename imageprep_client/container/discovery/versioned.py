@@ -1,4 +1,4 @@
-"""Which tag an image is to have: the versioned one behind a floating tag.
+"""The versioned tag behind a floating tag.
 
 Images carry their version as a label. The tag to deploy is the value of one
 label, or several labels put into a template, and must exist in the image's
@@ -122,7 +122,7 @@ def discover(
     store: base.ReadableStore,
     name: str,
     tag: str,
-    label: str,
+    label: str | None,
     *,
     fallback: bool,
     stored: bool = False,
@@ -133,7 +133,7 @@ def discover(
 
     :param name: the image as the user knows it, for messages.
     :param label: a label's name, or a template such as
-        ``{version}-{release}`` when it has a ``{``; empty: only the labels
+        ``{version}-{release}`` when it has a ``{``; None: only the labels
         are wanted, and `tag` stays.
     :param fallback: whether `tag` is the release's default. Then an image
         without the label keeps it; and where `tag` does not exist the labels
@@ -160,19 +160,19 @@ def discover(
         fallback = False
     image = _image(store, descriptor, known)
     nearby = destination.nearby if destination else None
-    found = graph.fetch_config(store, image, known, nearby).labels
+    labels = graph.fetch_config(store, image, known, nearby).labels
     if not label:
-        return Discovered(tag, descriptor, found)
-    missing = label if fallback and not _has(found, label) else None
-    discovered = tag if missing else _tag_of(name, found, label)
+        return Discovered(tag, descriptor, labels)
+    missing = label if fallback and not _has(labels, label) else None
+    discovered = tag if missing else _tag_of(name, labels, label)
     if discovered == tag:
-        return Discovered(tag, descriptor, found, missing)
+        return Discovered(tag, descriptor, labels, missing)
     copied = destination.digest_of(discovered) if destination else None
     if copied in (descriptor.digest, image.descriptor.digest):
-        return Discovered(discovered, descriptor, found, missing)
+        return Discovered(discovered, descriptor, labels, missing)
     try:
         return Discovered(
-            discovered, store.resolve(discovered), found, missing
+            discovered, store.resolve(discovered), labels, missing
         )
     except errors.NotFound as error:
         raise errors.DiscoveryError(
@@ -190,17 +190,17 @@ def _resolve(store: base.ReadableStore, tag: str) -> Descriptor:
 
 
 def versioned_tag(
-    store: base.ReadableStore, name: str, tag: str, label: str
+    store: base.ReadableStore, name: str, tag: str, label: str | None
 ) -> str:
     """The tag that the labels of one image give, which exists.
 
-    :param label: as in `discover`; empty is an error that tells the labels.
+    :param label: as in `discover`; None is an error that tells the labels.
     :raises DiscoveryError: when no tag comes out.
     """
-    found = discover(store, name, tag, label, fallback=False)
+    discovered = discover(store, name, tag, label, fallback=False)
     if label:
-        return found.tag
-    shown = ", ".join(sorted(found.labels)[:_MAX_SHOWN]) or "none"
+        return discovered.tag
+    shown = ", ".join(sorted(discovered.labels)[:_MAX_SHOWN]) or "none"
     raise errors.DiscoveryError(
         f"{name}: no label was named; its labels: {shown}",
         hint="name one of them with --tag-from-label",
@@ -210,7 +210,7 @@ def versioned_tag(
 def _version(
     store: base.ReadableStore,
     name: str,
-    label: str,
+    label: str | None,
     known: KnownContent | None,
 ) -> str | None:
     """The newest tag that the labels of its own image give.
@@ -229,7 +229,7 @@ def _version(
             image = _image(store, _resolve(store, tag), known)
             config = graph.fetch_config(store, image, known)
             if _tag_of(name, config.labels, label) == tag:
-                newest = max(newest, (config.created, tag))
+                newest = max(newest, (config.created or "", tag))
     return newest[1] or None
 
 
@@ -241,26 +241,26 @@ def _newest(store: base.ReadableStore) -> str | None:
     return last
 
 
-def _has(found: Mapping[str, str], label: str) -> bool:
+def _has(labels: Mapping[str, str], label: str) -> bool:
     """Whether all labels that a label or a template names are there."""
     if "{" not in label:
-        return label in found
+        return label in labels
     try:
         fields = [field for _, field, *_ in string.Formatter().parse(label)]
     except ValueError:
         return True
-    return all(field in found for field in fields if field is not None)
+    return all(field in labels for field in fields if field is not None)
 
 
-def _tag_of(name: str, found: Mapping[str, str], label: str) -> str:
+def _tag_of(name: str, labels: Mapping[str, str], label: str) -> str:
     """The tag that the labels give, checked against the grammar."""
     try:
         if "{" in label:
-            tag = _LabelFormatter().vformat(label, (), found)
+            tag = _LabelFormatter().vformat(label, (), labels)
         else:
-            tag = found[label]
+            tag = labels[label]
     except (KeyError, IndexError) as error:
-        shown = ", ".join(sorted(found)[:_MAX_SHOWN]) or "none"
+        shown = ", ".join(sorted(labels)[:_MAX_SHOWN]) or "none"
         missing = error.args[0] if "{" in label else label
         raise errors.DiscoveryError(
             f"{name}: no label {missing}; its labels: {shown}",

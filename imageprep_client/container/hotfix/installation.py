@@ -62,15 +62,15 @@ class HotfixRequest:
         storage or otherwise from its registry; with ``docker://`` always from
         the registry, with ``containers-storage:`` never.
     :ivar rpms_path: the directory of the packages.
-    :ivar tag: the suffix of the new tags after a hyphen; empty for
-        ``hotfix-`` and the time.
+    :ivar tag: the suffix of the new tags after a hyphen; None: ``hotfix-``
+        and the time.
     :ivar registry_url: the registry that the new images will be pushed to;
-        empty for that of the undercloud.
-    :ivar release: the release whose table has the parameters; empty for that
-        in the header of an environment file, or else the default.
+        None: that of the undercloud.
+    :ivar release: the release whose table has the parameters; None: that in
+        the header of an environment file, or else the default.
     :ivar environment_files: heat environments of the deployment; only their
         headers count.
-    :ivar output_env_file: the file for the parameters; empty for none.
+    :ivar output_env_file: the file for the parameters, or None.
     :ivar rpm_timeout: seconds that one call of rpm in a container may take.
     :ivar image_timeout: seconds in which an image may be fetched; None: any
         time.
@@ -78,11 +78,11 @@ class HotfixRequest:
 
     images: Sequence[str]
     rpms_path: str
-    tag: str = ""
+    tag: str | None = None
     registry_url: str | None = None
-    release: str = ""
+    release: str | None = None
     environment_files: Sequence[str] = ()
-    output_env_file: str = ""
+    output_env_file: str | None = None
     rpm_timeout: float = imagerpm.SECONDS
     image_timeout: float | None = None
 

@@ -31,7 +31,7 @@ from imageprep_client.transfer.workers import Workers
 
 @dataclasses.dataclass(slots=True)
 class Modified:
-    """The state of the images of a run that are changed.
+    """The state of the modified images of a run.
 
     :ivar copies: copies of the changed images, by the target of their item.
     :ivar rows: results of the other images.
@@ -45,7 +45,7 @@ class Modified:
     )
 
     def take_settled(self, items: Sequence[WorkItem]) -> list[WorkItem]:
-        """Those that their destinations have; their rows are forgotten."""
+        """Remove the rows of images that are present; their items."""
         present = [r for r in self.rows if r.outcome is ImageOutcome.PRESENT]
         self.rows = [row for row in self.rows if row not in present]
         targets = {row.destination for row in present}
@@ -88,8 +88,8 @@ class Modifying:
     def settled(self, items: Sequence[WorkItem]) -> Modified:
         """Find the images whose destination has the modified tag.
 
-        The content of the tag is not compared: making the image again gives
-        other bytes, so only who may push to the destination vouches for it.
+        The content of the tag is not compared, since making the image again
+        gives other bytes: users who may push to the destination are trusted.
 
         :returns: their rows, and failures of destinations that do not answer.
         """
@@ -144,9 +144,7 @@ class Modifying:
 
     def _current(self, item: WorkItem) -> Descriptor | None:
         """The manifest with the modified tag at the destination."""
-        store = self._stores.destination(
-            item.push_destination, item.repository
-        )
+        store = self._stores.destination(*item.stored_in)
         try:
             manifest = store.resolve(item.tag)
         except errors.NotFound:
@@ -288,9 +286,7 @@ class Modifying:
     def _copy(self, workspace: Workspace, item: WorkItem, name: str) -> Copy:
         """The copy of a changed image to its destination."""
         repository, _, tag = name.rpartition(":")
-        destination = self._stores.destination(
-            item.push_destination, item.repository
-        )
+        destination = self._stores.destination(*item.stored_in)
         return Copy(
             name=name,
             source=workspace.store(repository, destination),
@@ -323,7 +319,11 @@ class Modifying:
 
 
 def _row(
-    item: WorkItem, outcome: ImageOutcome, *, digest: str = "", error: str = ""
+    item: WorkItem,
+    outcome: ImageOutcome,
+    *,
+    digest: str | None = None,
+    error: str | None = None,
 ) -> Row:
     return Row(
         image=item.image,

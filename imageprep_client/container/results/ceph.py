@@ -27,8 +27,8 @@ def credential(
             selection.entry.values.get("ceph_namespace", namespace)
         )
     registry = namespace.partition("/")[0]
-    found = parameters.credentials.get(registry)
-    if found is None:
+    login = parameters.credentials.get(registry)
+    if login is None:
         shown = redacted(namespace).partition("/")[0]
         raise errors.InvalidArgument(
             "no credentials for the registry of ceph_namespace,"
@@ -36,13 +36,13 @@ def credential(
             hint="name it in ContainerImageRegistryCredentials, or leave"
             " --ceph-vars-file out",
         )
-    return found
+    return login
 
 
-def render(found: Credential) -> str:
+def render(login: Credential) -> str:
     """The variables of ceph-ansible, as YAML. Not for other eyes."""
     # A JSON string is a YAML string, whatever characters are in it.
     return (
-        f"ceph_docker_registry_username: {json.dumps(found.username)}\n"
-        f"ceph_docker_registry_password: {json.dumps(found.password)}\n"
+        f"ceph_docker_registry_username: {json.dumps(login.username)}\n"
+        f"ceph_docker_registry_password: {json.dumps(login.password)}\n"
     )

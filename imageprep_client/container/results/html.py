@@ -154,6 +154,7 @@ def _outcomes(rows: Sequence[Row]) -> str:
 
 
 def _failures(rows: Sequence[Row]) -> str:
+    errors = [row.error for row in rows if row.error]
     images = {row.error: row.image for row in rows}
     return _table(
         ("Cause", "Such as", "Images"),
@@ -163,7 +164,7 @@ def _failures(rows: Sequence[Row]) -> str:
                 escape(images[group[0]]),
                 str(len(group)),
             )
-            for group in wording.alike(row.error for row in rows)
+            for group in wording.alike(errors)
         ),
         numbers=1,
     )
@@ -197,8 +198,8 @@ def _images(rows: Sequence[Row]) -> str:
         (
             (
                 escape(row.image),
-                escape(row.destination),
-                escape(row.digest),
+                escape(row.destination or ""),
+                escape(row.digest or ""),
                 escape(str(row.outcome)),
                 wording.size(row.copied),
             )

@@ -24,7 +24,7 @@ def stored(
     image of one platform only. Where a dry run cannot know its digest, its
     tag is what is named.
     """
-    by_target = {each.destination: each for each in rows}
+    by_target = {row.destination: row for row in rows}
     names = {
         item.target: _stored(item, by_target[item.target], observer)
         for item in work.images
@@ -36,9 +36,11 @@ def stored(
     }
     return values, [
         dataclasses.replace(
-            each, destination=names.get(each.destination, each.destination)
+            row,
+            destination=row.destination
+            and names.get(row.destination, row.destination),
         )
-        for each in rows
+        for row in rows
     ]
 
 
@@ -63,7 +65,7 @@ def pinned(
 
     :raises Unreachable: when the digest of an image is not known.
     """
-    digests = {each.destination or each.image: each.digest for each in rows}
+    digests = {row.destination or row.image: row.digest for row in rows}
     by_target: Mapping[str, WorkItem] = {i.target: i for i in work.images}
     values = dict(work.parameters)
     for name, value in values.items():

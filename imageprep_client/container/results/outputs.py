@@ -45,8 +45,9 @@ def spare(
     :raises InvalidArgument: when one is to be written.
     """
     layers = list(environments)
-    given = [*request.roles_files, request.template_file, request.since]
-    inputs = [path for path in given if path]
+    inputs = [*request.roles_files, *request.since]
+    if request.template_file:
+        inputs.append(request.template_file)
     read = [*inputs, *(layer.path for layer in layers)]
     written = [layer.path for layer in layers if not _is_result(layer)]
     for path in _paths(request):

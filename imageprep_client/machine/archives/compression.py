@@ -38,7 +38,7 @@ _GZIP = 1
 class Compressor(Protocol):
     """The interface that the compressors of Python have in common."""
 
-    def compress(self, data: bytes, /) -> bytes: ...
+    def compress(self, data: memoryview, /) -> bytes: ...
 
     def flush(self) -> bytes: ...
 
@@ -125,20 +125,9 @@ def _zstd() -> Compressor:
     return zstd.ZstdCompressor(options=options)
 
 
-class _Stored:
-    """No compression."""
-
-    def compress(self, data: bytes, /) -> bytes:
-        return data
-
-    def flush(self) -> bytes:
-        return b""
-
-
 #: Makes a compressor, by the name of the compression.
 COMPRESSORS: Mapping[str, Callable[[], Compressor]] = {
     "gz": _gzip,
     "zst": _zstd,
     "xz": lambda: lzma.LZMACompressor(preset=1),
-    "none": _Stored,
 }

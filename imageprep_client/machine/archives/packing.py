@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import queue
 import tempfile
 import threading
@@ -18,6 +19,7 @@ from imageprep_client.machine.scrub import Scrub, ScrubbedPath
 from imageprep_client.programs import tar
 
 _AHEAD = 8
+_END = memoryview(b"")
 
 
 class Writable(Protocol):
@@ -76,7 +78,7 @@ def pack(
             unpacked, diff_id = writer.run(packing.stdout)
             packing.finish()
         return PackedRoot(
-            f"sha256:{writer.hash.hexdigest()}",
+            writer.digest,
             writer.size,
             diff_id,
             unpacked,
@@ -95,75 +97,94 @@ class _Writer:
         self._name = name
         self._advanced = advanced
         self._failure: BaseException | None = None
-        self.hash = hashlib.sha256()
+        self._free: queue.Queue[bytearray] = queue.Queue()
+        self.digest = ""
         self.size = 0
-        self._compressed = name == "none"
 
     def run(self, stream: IO[bytes]) -> tuple[int, str]:
         """Read the archive to its end; its size and diff ID."""
-        raw: queue.Queue[bytes] = queue.Queue(_AHEAD)
-        packed: queue.Queue[bytes] = queue.Queue(_AHEAD)
+        raw: queue.Queue[memoryview] = queue.Queue()
+        packed: queue.Queue[memoryview] = queue.Queue(_AHEAD)
         steps = [lambda: self._write(packed)]
-        if self._name != "none":
+        if self._name == "none":
+            raw = packed
+        else:
             steps.append(lambda: self._compress(raw, packed))
-        first = packed if self._name == "none" else raw
+        # The buffers, used again and again, bound what is read ahead.
+        for _ in range(_AHEAD):
+            self._free.put(bytearray(CHUNK))
         threads = [threading.Thread(target=step) for step in steps]
         for thread in threads:
             thread.start()
         unpacked = 0
         digest = hashlib.sha256()
         try:
-            while not self._failure and (chunk := _filled(stream)):
-                unpacked += len(chunk)
-                first.put(chunk)
-                if self._name != "none":
-                    digest.update(chunk)
+            while not self._failure:
+                buffer = self._free.get()
+                piece = memoryview(buffer)[: _fill(stream, buffer)]
+                if not piece:
+                    break
+                unpacked += len(piece)
+                digest.update(piece)
+                raw.put(piece)
         finally:
-            first.put(b"")
+            raw.put(_END)
             for thread in threads:
                 thread.join()
         if self._failure:
             raise self._failure
-        if not self._compressed:
-            raise tar.TarError("the archive could not be compressed")
-        if self._name == "none":
-            digest = self.hash
-        return unpacked, f"sha256:{digest.hexdigest()}"
+        diff_id = f"sha256:{digest.hexdigest()}"
+        self.digest = self.digest or diff_id
+        return unpacked, diff_id
 
     def _compress(
-        self, raw: queue.Queue[bytes], packed: queue.Queue[bytes]
+        self, raw: queue.Queue[memoryview], packed: queue.Queue[memoryview]
     ) -> None:
-        compressor = compression.COMPRESSORS[self._name]()
+        digest = hashlib.sha256()
+
+        def pass_on(data: bytes) -> None:
+            if data:
+                digest.update(data)
+                packed.put(memoryview(data))
+
         try:
-            while chunk := raw.get():
-                if data := compressor.compress(chunk):
-                    packed.put(data)
-            packed.put(compressor.flush())
-            self._compressed = True
+            compressor = compression.COMPRESSORS[self._name]()
+            while piece := raw.get():
+                pass_on(compressor.compress(piece))
+                self._release(piece)
+            pass_on(compressor.flush())
+            self.digest = f"sha256:{digest.hexdigest()}"
+        except BaseException as error:  # raised by `run`
+            self._failure = error
+            self._free.put(bytearray(CHUNK))  # it waits for one
         finally:
-            packed.put(b"")
+            packed.put(_END)
 
-    def _write(self, packed: queue.Queue[bytes]) -> None:
-        while data := packed.get():
-            if self._failure:
-                continue  # what is left is taken, so that nobody waits
-            try:
-                view = memoryview(data)
-                while view:
-                    view = view[self._file.write(view) :]
-            except OSError as error:  # raised by `run`
-                self._failure = error
-                continue
-            self.hash.update(data)
-            self.size += len(data)
-            self._advanced(len(data))
+    def _write(self, packed: queue.Queue[memoryview]) -> None:
+        while piece := packed.get():
+            if not self._failure:
+                try:
+                    rest = piece
+                    while rest:
+                        rest = rest[self._file.write(rest) :]
+                except OSError as error:  # raised by `run`
+                    self._failure = error
+                self.size += len(piece)
+                self._advanced(len(piece))
+            self._release(piece)
+
+    def _release(self, piece: memoryview) -> None:
+        """Let a buffer be used again, if the piece is in one."""
+        if isinstance(piece.obj, bytearray):
+            self._free.put(piece.obj)
 
 
-def _filled(stream: IO[bytes]) -> bytes:
-    """The next piece, whole except at the end."""
-    parts = []
-    left = CHUNK
-    while left and (part := stream.read(left)):
-        parts.append(part)
-        left -= len(part)
-    return b"".join(parts)
+def _fill(stream: IO[bytes], buffer: bytearray) -> int:
+    """Read until a buffer is full, or to the end; the bytes in it."""
+    view = memoryview(buffer)
+    size = 0
+    while size < len(view) and (
+        count := os.readv(stream.fileno(), [view[size:]])
+    ):
+        size += count
+    return size

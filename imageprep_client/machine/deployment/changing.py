@@ -1,10 +1,10 @@
-"""The use cases: archive a deployment, and preload it."""
+"""The use cases: archive a deployment, preload it, and fill its caches."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from imageprep_client.ansible import JobResult
+from imageprep_client.ansible import HostState, JobResult
 from imageprep_client.machine.deployment import hosts
 from imageprep_client.machine.deployment.containers import (
     DeployedContainer,
@@ -15,9 +15,12 @@ from imageprep_client.machine.deployment.hosts import (
     HostCommand,
 )
 from imageprep_client.machine.deployment.rows import (
+    CacheRow,
+    CacheState,
     ContainerRow,
     ContainerRows,
     ContainerState,
+    OnCacheRow,
     OnRow,
 )
 
@@ -122,7 +125,11 @@ def preload(
 
     def note(outcome: CommandOutcome) -> None:
         listed = outcome.result if isinstance(outcome.result, list) else []
-        told = {str(row["Name"]): row for row in listed}
+        told = {
+            str(row.get("Name")): row
+            for row in listed
+            if isinstance(row, dict)
+        }
         for name in outcome.names:
             row = told.get(name, {})
             state = _REPLACED.get(str(row.get("State")))
@@ -150,3 +157,57 @@ def preload(
         note,
     )
     return list(rows.by_name.values())
+
+
+def fill_caches(
+    deployment: Deployment,
+    images: Mapping[str, str],
+    failures: Mapping[str, JobResult],
+    on_row: OnCacheRow,
+) -> list[CacheRow]:
+    """Have all hosts fill the caches that their containers are made of.
+
+    :param images: the image of each host.
+    :param failures: of hosts that cannot be used.
+    """
+    rows: dict[str, CacheRow] = {}
+
+    def set_row(row: CacheRow) -> None:
+        rows[row.host] = row
+        on_row(row)
+
+    for host, job in failures.items():
+        is_unreachable = job.state is HostState.UNREACHABLE
+        set_row(CacheRow.failed(host, "", job.reason, is_unreachable))
+
+    def note(outcome: CommandOutcome) -> None:
+        host = outcome.command.host
+        result = outcome.result if isinstance(outcome.result, dict) else {}
+        told = str(result.get("state"))
+        if told not in (CacheState.FILLED, CacheState.PRESENT):
+            reason = outcome.failure or "it printed no result"
+            set_row(
+                CacheRow.failed(
+                    host, images[host], reason, outcome.is_unreachable
+                )
+            )
+            return
+        set_row(
+            CacheRow(
+                host,
+                images[host],
+                CacheState(told),
+                digest=str(result.get("digest", "")),
+                path=str(result.get("path", "")),
+            )
+        )
+
+    hosts.run(
+        deployment,
+        [
+            HostCommand(host, "cache", (), ("--from", image), has_store=False)
+            for host, image in images.items()
+        ],
+        note,
+    )
+    return [rows[host] for host in sorted(rows)]

@@ -25,6 +25,7 @@ class HostCommand:
     :ivar names: of containers.
     :ivar options: what follows the names.
     :ivar runs: the first running one of the containers is meant.
+    :ivar has_store: whether it is about a directory of roots.
     """
 
     host: str
@@ -32,6 +33,7 @@ class HostCommand:
     names: tuple[str, ...]
     options: tuple[str, ...]
     runs: bool = False
+    has_store: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def run(
     for command in commands:
         by_host.setdefault(command.host, []).append(command)
     documents = {
-        host: _document(deployment.hosts[host], listed)
+        host: _document(host, deployment.hosts[host], listed)
         for host, listed in by_host.items()
     }
     _run(deployment, documents, _Outcomes(by_host, on_outcome))
@@ -100,30 +102,61 @@ def _run(
 
 
 def _document(
-    variables: Mapping[str, Any], commands: Sequence[HostCommand]
+    host: str, variables: Mapping[str, Any], commands: Sequence[HostCommand]
 ) -> dict[str, Any]:
     """A job; the host variables are those of the playbooks."""
-    command = variables.get("image_prepare_command") or _COMMAND
-    options = variables.get("image_prepare_options") or ()
+    command = _words(host, variables, "image_prepare_command") or _COMMAND
+    options = _words(host, variables, "image_prepare_options")
     store = variables.get("image_prepare_store")
-    program = [*map(str, command), "machine"]
-    ending = ["--format", "json"]
-    if store:
-        ending = ["--store", str(store), *ending]
+    program = [*command, "machine"]
+    form = ("--format", "json")
+    where = ["--store", _word(host, "image_prepare_store", store)]
+    if not store:
+        where = []
     return {
         "facts": False,
-        "list": [*program, "list", *ending],
+        "list": [*program, "list", *where, *form],
         "commands": [
             {
                 "key": number,
                 "names": one.names,
                 "runs": one.runs,
                 "before": [*program, one.verb],
-                "after": [*one.options, *ending, *map(str, options)],
+                "after": [
+                    *one.options,
+                    *(where if one.has_store else ()),
+                    *form,
+                    *options,
+                ],
             }
             for number, one in enumerate(commands)
         ],
     }
+
+
+def _words(host: str, variables: Mapping[str, Any], key: str) -> list[str]:
+    """The words that a host variable has.
+
+    :raises InvalidArgument: when it is no list.
+    """
+    value = variables.get(key) or ()
+    if not isinstance(value, list | tuple):
+        raise errors.InvalidArgument(
+            f"{host}: the variable {key} is no list",
+            hint="write each word as an entry of its own",
+        )
+    return [_word(host, key, word) for word in value]
+
+
+def _word(host: str, key: str, value: object) -> str:
+    word = str(value)
+    if "{{" in word or "{%" in word:
+        raise errors.InvalidArgument(
+            f"{host}: the variable {key} has a template, {word[:100]!r},"
+            " which is not evaluated here",
+            hint="write its value into the inventory",
+        )
+    return word
 
 
 class _Outcomes(JobObserver):
@@ -138,13 +171,15 @@ class _Outcomes(JobObserver):
         self._on_outcome = on_outcome
 
     def line(self, job: HostJob, line: Mapping[str, Any]) -> None:
-        command = self._left[job.host].pop(line["key"])
+        command = self._left[job.host].pop(line.get("key", -1), None)
+        if command is None:
+            return
         self._on_outcome(
             CommandOutcome(
                 command,
                 tuple(line.get("names", command.names)),
-                line["result"],
-                str(line["said"]),
+                line.get("result"),
+                str(line.get("said") or ""),
             )
         )
 

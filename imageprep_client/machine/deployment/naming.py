@@ -8,7 +8,8 @@ import string
 
 from imageprep_client import errors
 
-_FIELDS = ("service", "release", "distro", "arch")
+_SERVICE = "service"
+_FIELDS = (_SERVICE, "release", "distro", "arch")
 #: Fields that hosts have to be asked for.
 _FACTS = ("distro", "arch")
 #: Architectures as images name them.
@@ -54,12 +55,18 @@ class ImageTemplate:
     release: str = ""
 
     @classmethod
-    def parse(cls, text: str, release: str | None) -> ImageTemplate:
+    def parse(
+        cls, text: str, release: str | None, *, is_base: bool = False
+    ) -> ImageTemplate:
         """Read a template.
 
+        :param is_base: whether it names a base, which has no service.
         :raises InvalidArgument: for unknown fields, or without the service
             or a release that is needed.
         """
+        known = [
+            field for field in _FIELDS if field != _SERVICE or not is_base
+        ]
         try:
             parsed = list(string.Formatter().parse(text))
         except ValueError as error:
@@ -68,13 +75,13 @@ class ImageTemplate:
             ) from None
         fields = [field for _, field, *_ in parsed if field is not None]
         for _, field, form, conversion in parsed:
-            if form or conversion or field not in (None, *_FIELDS):
+            if form or conversion or field not in (None, *known):
                 raise errors.InvalidArgument(
                     f"{text}: {{{field}}} is not known",
                     hint="known are "
-                    + ", ".join(f"{{{name}}}" for name in _FIELDS),
+                    + ", ".join(f"{{{name}}}" for name in known),
                 )
-        if "service" not in fields:
+        if _SERVICE not in fields and not is_base:
             raise errors.InvalidArgument(
                 f"{text}: all services would have one image",
                 hint="name them by {service}, such as"
@@ -92,7 +99,7 @@ class ImageTemplate:
         return any(f"{{{field}}}" in self.text for field in _FACTS)
 
     def name(self, service: str, facts: HostFacts) -> str:
-        """The name of the image of a service on a host."""
+        """The name of the image of a service, or of the base, on a host."""
         return self.text.format(
             service=service,
             release=self.release,

@@ -1,4 +1,4 @@
-"""The outcomes of the containers of a deployment."""
+"""The outcomes of the containers of a deployment, and of its hosts."""
 
 from __future__ import annotations
 
@@ -97,3 +97,47 @@ class ContainerRows:
         states = ContainerState.FAILED, ContainerState.UNREACHABLE
         detail = reason.removeprefix(f"{name}: ")
         self.set(name, states[is_unreachable], detail=detail)
+
+
+class CacheState(enum.StrEnum):
+    """The outcome of the cache of a host."""
+
+    FILLED = "filled"
+    #: It has the image, and was left alone.
+    PRESENT = "present"
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CacheRow:
+    """The cache of one host.
+
+    :ivar image: the name of the base image.
+    :ivar path: the directory in the cache.
+    :ivar detail: why it failed.
+    """
+
+    host: str
+    image: str
+    state: CacheState
+    digest: str = ""
+    path: str = ""
+    detail: str = ""
+
+    @classmethod
+    def failed(
+        cls, host: str, image: str, reason: str, is_unreachable: bool
+    ) -> CacheRow:
+        """The row of a host that does not have the image."""
+        states = CacheState.FAILED, CacheState.UNREACHABLE
+        return cls(host, image, states[is_unreachable], detail=reason)
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether it does not have the image."""
+        return self.state in (CacheState.FAILED, CacheState.UNREACHABLE)
+
+
+#: Is told each row as soon as it is known.
+OnCacheRow = Callable[[CacheRow], object]

@@ -5,8 +5,8 @@
     command: [/usr/sbin/nginx, -g, "daemon off;"]   # instead of an init
     private_users: no            # as PrivateUsers; the default is no
     virtual_ethernet: no         # as VirtualEthernet; the default is no
-    networks:                    # one MACVLAN interface each
-      - br-mgmt                  # mv-br-mgmt in the container
+    networks:                    # one MACVLAN interface each; by default,
+      - br-mgmt                  # there is no network but a loopback
       - {host: br-storage, name: eth2}
     binds:
       - /openstack/log           # the same path in the container
@@ -15,7 +15,7 @@
     limits: {memory: 4G, cpu: 150%, tasks: 4096, io_weight: 200}
     exec: {Hostname: www}        # further keys of systemd.nspawn(5)
     files: {}
-    network: {}
+    network: {}                  # {Private: no}: the network of the host
 """
 
 from __future__ import annotations

@@ -13,6 +13,13 @@ from imageprep_client.machine.nspawn.declaration import Declaration
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _HEADER = "# Written by: openstack image-prepare machine settings\n"
+#: Keys that decide about the network, beside those that are written anyway.
+_NETWORKS = frozenset(
+    [
+        *("Private", "VirtualEthernetExtra", "Interface", "IPVLAN", "Bridge"),
+        *("Zone", "NamespacePath"),
+    ]
+)
 _PLAIN = re.compile(r"[A-Za-z0-9_./=:,@%+-]+")
 
 
@@ -128,6 +135,13 @@ def _network(
 ) -> Iterator[tuple[str, str]]:
     # Without it the unit's own --network-veth adds one more interface.
     yield "VirtualEthernet", "yes" if declaration.virtual_ethernet else "no"
+    if not (
+        declaration.networks
+        or declaration.virtual_ethernet
+        or _NETWORKS & set(declaration.further["Network"])
+    ):
+        # Its init would configure the interfaces of the host otherwise.
+        yield "Private", "yes"
     for network in declaration.networks:
         if network.renamed and version < keys.RENAMES_MACVLAN:
             raise errors.InvalidFile(

@@ -11,6 +11,7 @@ from pathlib import Path
 from imageprep_client import errors
 from imageprep_client.host.directory import Directory
 from imageprep_client.host.reading import ReadableDirectory
+from imageprep_client.machine import identity as identities
 from imageprep_client.machine import roots, scrub
 from imageprep_client.machine.replacement import (
     carrying,
@@ -28,7 +29,7 @@ from imageprep_client.machine.replacement.swap import (
     SwapResult,
 )
 from imageprep_client.machine.roots import MachineRoot
-from imageprep_client.machine.scrub import Category, Scrub, ScrubbedPath
+from imageprep_client.machine.scrub import Category, ScrubbedPath
 from imageprep_client.observer import Observer
 from imageprep_client.programs import btrfs, lxc
 
@@ -137,7 +138,8 @@ class RootChanges:
                     stack.callback(carried[0].close)
                     self._carry(carried[0], request, more)
                 if request.fresh_identity:
-                    _forget_identity(path)
+                    with contextlib.closing(Directory(path)) as new:
+                        identities.forget(new, identities.paths(new))
                 if self._root.lower is not None:
                     overlay.hide_lower(path, self._root.lower)
 
@@ -254,23 +256,6 @@ def _scan(root: Path) -> list[ScrubbedPath]:
     directory = ReadableDirectory(root)
     try:
         return scrub.scan(directory)
-    finally:
-        directory.close()
-
-
-def _forget_identity(root: Path) -> None:
-    """Remove the identity that an image brings along."""
-    directory = Directory(root)
-    try:
-        for scrubbed in scrub.scan(directory):
-            if scrubbed.category is not Category.IDENTITY:
-                continue
-            if directory.is_directory(scrubbed.path):
-                directory.remove_tree(scrubbed.path)
-            else:
-                directory.unlink(scrubbed.path)
-                if scrubbed.action is Scrub.EMPTY:
-                    directory.write(scrubbed.path, b"", 0o444)
     finally:
         directory.close()
 

@@ -66,7 +66,7 @@ class UnitRuntime:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._unit = f"systemd-nspawn@{name}.service"
+        self._unit = systemd.machine_unit(name)
 
     def leader(self) -> int | None:
         if not systemd.is_running():

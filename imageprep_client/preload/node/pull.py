@@ -1,18 +1,26 @@
 """Have the images of a job in the local storage of podman.
 
-It runs on a node, and needs podman, Python 3.6 and the standard library. Each
-line that it prints is a JSON object: one about what is missing, then one for
-each image.
+It runs on a node beside ``pacing.py``, and needs podman, Python 3.6 and the
+standard library. Each line that it prints is a JSON object: one about what is
+missing, then one for each image.
 """
 
 import contextlib
+import http.client
 import json
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.parse
+import urllib.request
+
+import pacing
 
 #: Attempts for an image, and seconds before the second one.
 ATTEMPTS, PAUSE = 3, 1.0
@@ -21,6 +29,12 @@ ATTEMPTS, PAUSE = 3, 1.0
 BATCH = 8
 #: Images in a row that fail for want of a connection before the rest is left.
 UNREACHED = 2
+#: Seconds between two connections that see whether the registry is there, and
+#: for one of them; so many in a row may fail.
+WATCH, MISSED = 5, 3
+#: Seconds that a service of podman may take to start and to answer; without
+#: requests it ends.
+START, IDLE = 10, "--time=60"
 #: The disk must have this multiple of the missing bytes: layers are unpacked.
 ROOM = 2
 #: Messages of errors that another attempt does not change.
@@ -54,10 +68,11 @@ def say(**line):
     sys.stdout.flush()
 
 
-def podman(words, timeout, environment=None):
-    """The output of a podman command.
+def podman(words, timeout, environment=None, watch=None):
+    """The output of a podman command, and its log.
 
-    It is ended with all that it started when it takes longer.
+    It is ended with all that it started when it takes longer, or a registry
+    that is watched is gone.
     """
     try:
         process = subprocess.Popen(
@@ -69,18 +84,32 @@ def podman(words, timeout, environment=None):
         )
     except OSError as error:
         raise Failed("podman: %s" % error.strerror.lower()) from error
-    try:
-        out, told = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        for number in [*children(process.pid), process.pid]:
-            os.kill(number, signal.SIGKILL)
-        process.communicate()
-        raise Failed("took longer than %d seconds" % timeout) from None
+    end = time.time() + timeout
+    while True:
+        try:
+            out, told = process.communicate(timeout=WATCH)
+            break
+        except subprocess.TimeoutExpired:
+            reason = watch.lost if watch else ""
+            if time.time() > end:
+                reason = "took longer than %d seconds" % timeout
+            if reason:
+                kill(process)
+                raise Failed(reason) from None
     if process.returncode:
         lines = told.decode("utf-8", "replace").strip().splitlines()
+        lines = [line for line in lines if not line.startswith("time=")]
         reason = lines[-1] if lines else "status %d" % process.returncode
         raise Failed(reason[:1000])
-    return out.decode("utf-8", "replace")
+    return out.decode("utf-8", "replace"), told.decode("utf-8", "replace")
+
+
+def kill(process):
+    """End a process, and all that it started."""
+    for number in [*children(process.pid), process.pid]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
+    process.communicate()
 
 
 def children(parent):
@@ -97,16 +126,65 @@ def children(parent):
     return found
 
 
+class Watch:
+    """Sees whether a registry takes connections.
+
+    ``lost`` is why it is given up, or empty. What runs through a proxy of the
+    site's is not watched.
+    """
+
+    def __init__(self, registry):
+        self.lost = ""
+        self.registry = registry
+        self.ended = threading.Event()
+        host, _, port = registry.rpartition(":")
+        self.address = (host.strip("[]"), int(port)) if host else None
+        self.thread = threading.Thread(target=self.run, daemon=True)
+
+    def __enter__(self):
+        if self.address and not self.is_proxied():
+            self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+
+    def is_proxied(self):
+        """Whether the environment has a proxy for the registry."""
+        host = self.address[0]
+        return bool(
+            urllib.request.getproxies_environment()
+        ) and not urllib.request.proxy_bypass_environment(host)
+
+    def run(self):
+        """Connect now and then, until the end."""
+        missed = 0
+        while missed < MISSED and not self.ended.wait(WATCH):
+            try:
+                socket.create_connection(self.address, WATCH).close()
+                missed = 0
+            except OSError as error:
+                missed += 1
+                reason = error.strerror or str(error)
+        if missed:
+            self.lost = "%s takes no connections: %s" % (
+                self.registry,
+                reason.lower(),
+            )
+
+
 class Storage:
     """The local storage of podman."""
 
     def __init__(self, timeout):
         self.timeout = timeout
+        self.root = self.driver = ""
 
     def images(self):
         """Tags and identifier of the images by their digests."""
         found = {}
-        text = podman(["images", "--format", "json"], self.timeout)
+        words = ["--log-level=debug", "images", "--format", "json"]
+        text, log = podman(words, self.timeout)
         for image in json.loads(text or "[]"):
             digests = [
                 name.rpartition("@")[2]
@@ -116,6 +194,12 @@ class Storage:
             for digest in {*digests, image.get("Digest", "")}:
                 entry = found.setdefault(digest, [image["Id"], set()])
                 entry[1].update(names)
+        # `podman info` takes longer than all else, as it asks the package
+        # manager for versions.
+        told = re.search(r'"Using graph root ([^"\\]+)"', log)
+        self.root = told.group(1) if told else ""
+        told = re.search(r'"Using graph driver (\w+)"', log)
+        self.driver = told.group(1) if told else ""
         return found
 
     def missing(self, images):
@@ -124,10 +208,13 @@ class Storage:
 
         Layers that other images brought are there already.
         """
-        store = json.loads(podman(["info", "--format", "json"], self.timeout))
-        root = store["store"]["graphRoot"]
-        driver = store["store"]["graphDriverName"]
-        path = os.path.join(root, driver + "-layers", "layers.json")
+        if not self.root or not self.driver:
+            text, _ = podman(["info", "--format", "json"], self.timeout)
+            store = json.loads(text)["store"]
+            self.root = store["graphRoot"]
+            self.driver = store["graphDriverName"]
+        root = self.root
+        path = os.path.join(root, self.driver + "-layers", "layers.json")
         there = set()
         try:
             with open(path) as stream:
@@ -146,6 +233,67 @@ class Storage:
         return blobs, disk.f_bavail * disk.f_frsize, root
 
 
+class Tags:
+    """Gives images names, by a service of podman where that can be.
+
+    A process for each name would take as long as a sixth of a small image.
+    """
+
+    def __init__(self, directory, timeout):
+        self.path = os.path.join(directory, "service")
+        self.timeout = timeout
+        self.process = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process:
+            kill(self.process)
+
+    def add(self, identifier, name):
+        """Give an image a name."""
+        try:
+            self.start()
+            self.ask(identifier, name)
+        except (OSError, ValueError, http.client.HTTPException):
+            podman(["tag", identifier, name], self.timeout)
+
+    def start(self):
+        """Start the service, unless it runs; it ends when it is idle."""
+        if self.process and self.process.poll() is None:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+        self.process = subprocess.Popen(
+            ["podman", "system", "service", IDLE, "unix://" + self.path],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        end = time.time() + START
+        while time.time() < end and self.process.poll() is None:
+            if os.path.exists(self.path):
+                return
+            time.sleep(0.02)
+
+    def ask(self, identifier, name):
+        """Have the service give an image a name."""
+        repository, _, tag = name.rpartition(":")
+        query = urllib.parse.urlencode({"repo": repository, "tag": tag})
+        connection = http.client.HTTPConnection("node")
+        connection.sock = socket.socket(socket.AF_UNIX)
+        with contextlib.closing(connection):
+            connection.sock.settimeout(START)
+            connection.sock.connect(self.path)
+            connection.request(
+                "POST", "/v1.24/images/%s/tag?%s" % (identifier, query)
+            )
+            status = connection.getresponse().status
+        if status != 201:
+            raise ValueError("status %d" % status)
+
+
 class Pull:
     """Brings the images of a job."""
 
@@ -153,8 +301,12 @@ class Pull:
         self.job = job
         self.directory = directory
         self.storage = Storage(job["timeout"])
+        self.watch = Watch(job["registry"])
+        self.tags = Tags(directory, job["timeout"])
+        self.environment = dict(os.environ)
         self.unreached = 0
         self.failed = False
+        self.pulled = []
         self.blobs = {}
         self.began = time.time()
         self.taken = 0
@@ -164,35 +316,53 @@ class Pull:
         images = self.job["images"]
         there = self.storage.images()
         lacking = [i for i in images if i["digest"] not in there]
+        untagged = [
+            image
+            for image in images
+            if image["digest"] in there
+            and not named(image, there[image["digest"]])
+        ]
         needed = free = 0
         if lacking:
             self.blobs, free, root = self.storage.missing(lacking)
             needed = sum(self.blobs.values())
-        say(missing=needed, free=free, lacking=len(lacking))
-        if self.job["only_look"]:
-            return 0
+        say(
+            missing=needed,
+            free=free,
+            lacking=len(lacking),
+            untagged=len(untagged),
+        )
         if needed * ROOM > free:
             sys.stderr.write(
                 "%s: %d bytes free, and %d images of %d bytes need twice"
                 " as much\n" % (root, free, len(lacking), needed)
             )
             return 1
+        if self.job["only_look"]:
+            return 0
         words = self.files()
-        for image in images:
-            if image["digest"] in there:
-                self.name(image, there[image["digest"]])
-        self.began = time.time()
-        count = 1 if self.job["rate"] else BATCH
-        for first in range(0, len(lacking), count):
-            self.batch(lacking[first : first + count], words)
-            self.pace(lacking[first : first + count])
-        if lacking:
-            self.verify(images)
+        with self.tags:
+            for image in images:
+                if image["digest"] in there:
+                    self.name(image, there[image["digest"]])
+            if lacking:
+                with self.watch:
+                    self.pull_all(lacking, words)
+                self.verify()
         return 1 if self.failed else 0
+
+    def pull_all(self, images, words):
+        """Pull images that are missing."""
+        self.began = time.time()
+        for first in range(0, len(images), BATCH):
+            self.batch(images[first : first + BATCH], words)
+            self.pace(images[first : first + BATCH])
 
     def files(self):
         """Write the files that podman needs; returns its options."""
         words = ["pull", "--quiet"]
+        if self.job["rate"]:
+            self.environment.update(pacing.Proxy(self.job["rate"]).variables)
         for name, option in (
             ("auth.json", "--authfile"),
             ("registries.conf", None),
@@ -203,6 +373,8 @@ class Pull:
                 write(path, text)
                 if option:
                     words += [option, path]
+                else:
+                    self.environment["CONTAINERS_REGISTRIES_CONF"] = path
         if self.job["files"].get("ca.crt"):
             certificates = os.path.join(self.directory, "certs")
             os.mkdir(certificates, 0o700)
@@ -229,7 +401,10 @@ class Pull:
                 self.bring(image, words)
 
     def pace(self, images):
-        """Pause until what came is what the rate lets come."""
+        """Pause until what came is what the rate lets come.
+
+        Programs use no proxy for a registry on their own host.
+        """
         for image in images:
             for digest, _ in image["blobs"]:
                 self.taken += self.blobs.pop(digest, 0)
@@ -239,8 +414,8 @@ class Pull:
 
     def bring(self, image, words):
         """Pull one image by its digest, and tag it."""
-        if self.unreached >= UNREACHED:
-            say(image=image["name"], outcome="left")
+        if self.unreached >= UNREACHED or self.watch.lost:
+            say(image=image["name"], outcome="left", error=self.watch.lost)
             self.failed = True
             return
         began = time.time()
@@ -256,12 +431,11 @@ class Pull:
         """Give an image that was pulled the name that it is to have."""
         try:
             if "@" not in image["name"]:
-                podman(
-                    ["tag", identifier, image["name"]], self.storage.timeout
-                )
+                self.tags.add(identifier, image["name"])
         except Failed as error:
             self.fail(image, str(error), began)
         else:
+            self.pulled.append(image)
             say(
                 image=image["name"],
                 outcome="pulled",
@@ -270,11 +444,8 @@ class Pull:
 
     def podman(self, words, images):
         """Run podman with the files of the job."""
-        environment = dict(os.environ)
-        if self.job["files"].get("registries.conf"):
-            path = os.path.join(self.directory, "registries.conf")
-            environment["CONTAINERS_REGISTRIES_CONF"] = path
-        return podman(words, self.job["timeout"] * images, environment)
+        timeout = self.job["timeout"] * images
+        return podman(words, timeout, self.environment, self.watch)[0]
 
     def pull(self, image, words):
         """Pull one image; returns its identifier."""
@@ -285,7 +456,8 @@ class Pull:
             except Failed as error:
                 told = str(error).lower()
                 permanent = any(text in told for text in PERMANENT)
-                if permanent or attempt == ATTEMPTS - 1:
+                last = attempt == ATTEMPTS - 1
+                if permanent or last or self.watch.lost:
                     raise
                 time.sleep(pause)
                 pause *= 3
@@ -303,32 +475,34 @@ class Pull:
 
     def name(self, image, there):
         """Tag an image that is in the storage."""
-        identifier, names = there
-        if image["name"] in names or "@" in image["name"]:
+        identifier = there[0]
+        if named(image, there):
             say(image=image["name"], outcome="present")
             return
         try:
-            podman(["tag", identifier, image["name"]], self.storage.timeout)
+            self.tags.add(identifier, image["name"])
         except Failed as error:
             self.fail(image, str(error), time.time())
         else:
             say(image=image["name"], outcome="tagged")
 
-    def verify(self, images):
+    def verify(self):
         """See that the storage has what was pulled, by name and digest."""
         there = self.storage.images()
-        for image in images:
+        for image in self.pulled:
             entry = there.get(image["digest"])
-            named = entry and (
-                "@" in image["name"] or image["name"] in entry[1]
-            )
-            if not named:
+            if not entry or not named(image, entry):
                 say(
                     image=image["name"],
                     outcome="failed",
                     error="not in the storage after all",
                 )
                 self.failed = True
+
+
+def named(image, there):
+    """Whether an image of the storage has the name that it is to have."""
+    return "@" in image["name"] or image["name"] in there[1]
 
 
 def write(path, text):
@@ -342,6 +516,7 @@ def main(path):
     """Do the job of a file; returns the exit status."""
     with open(path) as stream:
         job = json.load(stream)
+    os.unlink(path)
     os.umask(0o077)
     directory = os.path.join(os.path.dirname(path), "podman")
     os.mkdir(directory, 0o700)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from imageprep_client import errors
-
-_REF_NAME = "org.opencontainers.image.ref.name"
+from imageprep_client.oci import layout as layouts
+from imageprep_client.oci.descriptor import Descriptor
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,16 +84,14 @@ def image_id(layout: Path, reference: str) -> str:
 
     :param reference: the tag or digest in the index of the layout.
     :returns: empty if the reference is an index of images.
-    :raises LocalStorageError: when there is not exactly one such image.
+    :raises LocalStorageError: when there is no such image.
     """
-    algorithm, _, digest = _entry(layout, reference)["digest"].partition(":")
+    algorithm, _, digest = _find(layout, reference).digest.partition(":")
     path = layout / "blobs" / algorithm / digest
     try:
         config = json.loads(path.read_bytes()).get("config") or {}
     except (OSError, ValueError) as error:
-        raise errors.LocalStorageError(
-            f"{layout}: no image {reference} in this layout: {error}"
-        ) from None
+        raise _missing(layout, reference, error) from None
     return str(config.get("digest", "")).removeprefix("sha256:")
 
 
@@ -101,34 +99,33 @@ def link(layout: Path, reference: str, path: Path, tag: str) -> None:
     """Make a layout at `path` with one image of `layout` tagged `tag`.
 
     :param reference: the tag or digest in the index of `layout`.
-    :raises LocalStorageError: when there is not exactly one such image.
+    :raises LocalStorageError: when there is no such image.
     """
-    entry = _entry(layout, reference)
-    entry["annotations"] = {_REF_NAME: tag}
+    index = layouts.Index.empty()
+    index.add(_find(layout, reference), tag)
     path.mkdir()
     (path / "blobs").symlink_to((layout / "blobs").resolve())
-    (path / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    (path / "index.json").write_text(
-        json.dumps({"schemaVersion": 2, "manifests": [entry]})
-    )
+    (path / layouts.LAYOUT).write_bytes(layouts.LAYOUT_CONTENT)
+    (path / layouts.INDEX).write_bytes(index.render())
 
 
-def _entry(layout: Path, reference: str) -> dict[str, Any]:
-    """The entry of an image in the index of a layout."""
+def _find(layout: Path, reference: str) -> Descriptor:
+    """An image in the index of a layout."""
+    path = layout / layouts.INDEX
     try:
-        index = json.loads((layout / "index.json").read_bytes())
-        entry: dict[str, Any]
-        (entry,) = (
-            image
-            for image in index["manifests"]
-            if reference
-            in (
-                image["digest"],
-                (image.get("annotations") or {}).get(_REF_NAME),
-            )
+        image = layouts.Index.parse(path.read_bytes(), str(path)).find(
+            reference
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise errors.LocalStorageError(
-            f"{layout}: no image {reference} in this layout: {error}"
-        ) from None
-    return entry
+    except (OSError, errors.InvalidContent) as error:
+        raise _missing(layout, reference, error) from None
+    if image is None:
+        raise _missing(layout, reference, "not in its index")
+    return image
+
+
+def _missing(
+    layout: Path, reference: str, reason: object
+) -> errors.LocalStorageError:
+    return errors.LocalStorageError(
+        f"{layout}: no image {reference} in this layout: {reason}"
+    )

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.host import locks
+from imageprep_client.host import locks, processes
 
 #: The prefix of all temporary names.
 PREFIX = "imageprep-"
@@ -37,8 +37,8 @@ _AGE = 24 * 3600
 def own_name() -> str:
     """Make a name that counts as abandoned once this process has ended."""
     process = os.getpid()
-    token = secrets.token_hex(4)
-    return f"{PREFIX}{_namespace()}-{process}-{_start_of(process)}-{token}"
+    start, token = processes.start(process), secrets.token_hex(4)
+    return f"{PREFIX}{_namespace()}-{process}-{start}-{token}"
 
 
 def is_own(name: str) -> bool:
@@ -56,7 +56,7 @@ def is_abandoned(name: str) -> bool:
     return (
         found is not None
         and found[1] == _namespace()
-        and _start_of(int(found[2])) != found[3]
+        and processes.start(int(found[2])) != found[3]
     )
 
 
@@ -140,15 +140,3 @@ def _belongs_to_us(path: Path) -> bool:
         # Another run removed it.
         return False
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
-
-
-def _start_of(process: int) -> str:
-    """The start of a process in ticks; empty if there is no such process.
-
-    Together with the PID it identifies a process of this boot.
-    """
-    try:
-        status = Path(f"/proc/{process}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    return status.rpartition(")")[2].split()[19]

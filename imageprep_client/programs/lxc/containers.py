@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.programs.afterwards import afterwards
 from imageprep_client.programs.process import Program
 
 _DEFAULT = Path("/var/lib/lxc")
-#: Reads until this process closes the pipe, or has ended.
-_THAW = 'cat >/dev/null; exec lxc-unfreeze "$@"'
 
 
 class LxcError(errors.StoreError):
@@ -115,17 +113,7 @@ class LxcContainers:
         They go on at its end, and also when this process is killed.
         """
         words = self._words(name)
-        try:
-            keeper = subprocess.Popen(  # noqa: S603 - words are arguments
-                ["/bin/sh", "-c", _THAW, "lxc-unfreeze", *words],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise LxcError(f"{name}: {errors.reason(error)}") from error
-        with keeper:
+        with afterwards("lxc-unfreeze", *words, error=LxcError) as keeper:
             self._run("lxc-freeze", name)
             yield
         if keeper.returncode:

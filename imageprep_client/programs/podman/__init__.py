@@ -6,7 +6,11 @@ podman's own configuration; the environment is passed on as it is. Others on
 the host can read command lines: no secrets belong there.
 """
 
-from imageprep_client.programs.podman.commands import Podman, PullOptions
+from imageprep_client.programs.podman.commands import (
+    Podman,
+    PodmanInformation,
+    PullOptions,
+)
 from imageprep_client.programs.podman.records import (
     ContainerImage,
     InspectedContainer,
@@ -18,5 +22,6 @@ __all__ = [
     "InspectedContainer",
     "ListedContainer",
     "Podman",
+    "PodmanInformation",
     "PullOptions",
 ]

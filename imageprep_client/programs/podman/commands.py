@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
@@ -30,6 +30,18 @@ _HINTS = (
     ),
     ("dependent containers", "stop and remove those first"),
 )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PodmanInformation:
+    """The podman of this host.
+
+    :ivar version: such as ``(4, 3, 1)``.
+    :ivar storage: the directory of its images and containers.
+    """
+
+    version: tuple[int, ...]
+    storage: Path
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,17 +77,17 @@ class Podman:
             hints=_HINTS,
         )
 
-    def version(self) -> tuple[int, ...]:
-        """The version of podman, such as ``(4, 3, 1)``."""
-        told = self._program.run("--version", timeout=_PATIENCE)
-        return tuple(map(int, re.findall(r"\d+", told)[:3]))
-
-    def storage(self) -> Path:
-        """The directory of its images and containers."""
-        told = self._program.run(
-            "info", "--format", "{{.Store.GraphRoot}}", timeout=_PATIENCE
+    def information(self) -> PodmanInformation:
+        """The version of podman, and the place of its storage."""
+        words = (
+            "info",
+            "--format",
+            "{{.Version.Version}} {{.Store.GraphRoot}}",
         )
-        return Path(told.strip())
+        told = self._program.run(*words, timeout=_PATIENCE)
+        version, _, storage = told.strip().partition(" ")
+        numbers = tuple(map(int, re.findall(r"\d+", version)[:3]))
+        return PodmanInformation(numbers, Path(storage))
 
     def pull(self, reference: str, options: PullOptions) -> None:
         """Pull an image; its digest is verified where `reference` has one.
@@ -93,12 +105,13 @@ class Podman:
 
     def image(self, name: str) -> ContainerImage | None:
         """A local image by name, digest or ID; None when it is absent."""
-        words = ("image", "inspect", "--", name)
-        finished = self._program.attempt(*words, timeout=_PATIENCE)
-        if finished.status:
-            self._check_absent(words, finished)
-            return None
-        return ContainerImage.of(_only(finished.stdout, self._program, words))
+        found = self._inspect("image", [name])
+        return ContainerImage.of(found[0]) if found else None
+
+    def images(self, ids: Collection[str]) -> dict[str, ContainerImage]:
+        """The local images among these, by their ID."""
+        found = map(ContainerImage.of, self._inspect("image", ids))
+        return {image.id: image for image in found}
 
     def containers(self) -> list[ListedContainer]:
         """All containers, and storage that killed commands left."""
@@ -109,12 +122,21 @@ class Podman:
 
     def container(self, name: str) -> InspectedContainer | None:
         """A container by name or ID; None when it is absent."""
-        words = ("container", "inspect", "--", name)
-        finished = self._program.attempt(*words, timeout=_PATIENCE)
-        if finished.status:
-            self._check_absent(words, finished)
-            return None
-        return InspectedContainer(_only(finished.stdout, self._program, words))
+        return self.inspected([name]).get(name)
+
+    def inspected(
+        self, names: Collection[str]
+    ) -> dict[str, InspectedContainer]:
+        """The containers among these names or IDs, by what they are in it.
+
+        podman takes the beginning of an ID for a container, too: a service
+        may be called ``db``. Only whole names and IDs count here.
+        """
+        found = {}
+        for data in self._inspect("container", names):
+            container = InspectedContainer(data)
+            found[container.name] = found[container.id] = container
+        return {name: found[name] for name in names if name in found}
 
     def create(
         self, words: Sequence[str], environment: Mapping[str, str]
@@ -143,15 +165,15 @@ class Podman:
             words.append(f"--time={seconds}")
         self._program.run(*words, "--", name)
 
-    def remove(self, name: str, *, seconds: int | None = None) -> None:
-        """Remove a container, its anonymous volumes stay.
+    def remove(self, *names: str, seconds: int | None = None) -> None:
+        """Remove containers, their anonymous volumes stay.
 
-        :param seconds: stop it first, with this time before SIGKILL.
+        :param seconds: stop them first, with this time before SIGKILL.
         """
         words = ["rm"]
         if seconds is not None:
             words += ["--force", f"--time={seconds}"]
-        self._program.run(*words, "--", name)
+        self._program.run(*words, "--", *names)
 
     def exec(
         self, name: str, words: Sequence[str], timeout: float
@@ -181,16 +203,22 @@ class Podman:
             timeout=timeout,
         )
 
-    def _check_absent(self, words: Sequence[str], finished: Finished) -> None:
-        """Raise what a command failed for, unless the object is absent."""
-        if not _ABSENT.search(finished.stderr):
-            tail = finished.stderr.strip().rpartition("\n")[2]
-            raise self._program.failure(words, tail or "failed")
-
-
-def _only(
-    told: str, program: Program, words: Sequence[str]
-) -> Mapping[str, object]:
-    """The one element of the JSON list that a command printed."""
-    data: Mapping[str, object] = program.parsed(words, told)[0]
-    return data
+    def _inspect(
+        self, kind: str, names: Collection[str]
+    ) -> list[Mapping[str, object]]:
+        """The objects of a kind that there are of these names."""
+        if not names:
+            return []
+        words = (kind, "inspect", "--", *names)
+        finished = self._program.attempt(*words, timeout=_PATIENCE)
+        lines = finished.stderr.strip().splitlines() or ["failed"]
+        complaints = [one for one in lines if one[:5].lower() == "error"]
+        if finished.status and not (
+            complaints and all(map(_ABSENT.search, complaints))
+        ):
+            raise self._program.failure(words, lines[-1])
+        # podman prints what it has found, also when some are absent.
+        found: list[Mapping[str, object]] = self._program.parsed(
+            words, finished.stdout or "[]"
+        )
+        return found

@@ -9,6 +9,8 @@ from typing import Any
 
 #: A process in one of these states does nothing any more.
 _ENDED = "XZ"
+#: podman's words for containers that have a process.
+_ALIVE = ("running", "stopping", "paused")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,6 +90,16 @@ class InspectedContainer:
         return int(self.data["State"]["Pid"])
 
     @property
+    def conmon(self) -> int:
+        """The process that watches it, and holds its published ports."""
+        return int(self.data["State"].get("ConmonPid") or 0)
+
+    @property
+    def dependencies(self) -> frozenset[str]:
+        """The IDs of containers whose namespaces it shares."""
+        return frozenset(self.data.get("Dependencies") or ())
+
+    @property
     def started(self) -> str:
         return str(self.data["State"]["StartedAt"])
 
@@ -129,6 +141,12 @@ class InspectedContainer:
         return int(self.config.get("StopTimeout") or 0)
 
     @property
+    def restart_policy(self) -> str:
+        """podman's word for it, such as ``always``."""
+        policy = self.host_config.get("RestartPolicy") or {}
+        return str(policy.get("Name") or "")
+
+    @property
     def has_healthcheck(self) -> bool:
         test = (self.config.get("Healthcheck") or {}).get("Test") or ["NONE"]
         return bool(test[0] != "NONE")
@@ -140,7 +158,7 @@ class InspectedContainer:
         podman does not notice the end of a process whose conmon was killed,
         and its number may belong to another process by now.
         """
-        if self.state not in ("running", "stopping", "paused"):
+        if self.state not in _ALIVE:
             return False
         process = Path(f"/proc/{self.pid}")
         try:
@@ -152,6 +170,21 @@ class InspectedContainer:
             self.id in line or self.cgroup in line for line in groups
         )
         return bool(inside) and state[0] not in _ENDED
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether podman takes what is gone for running, and ever will.
+
+        Its process has ended, and so has conmon, which would have noticed.
+        podman can only remove it.
+        """
+        if self.state not in _ALIVE or self.is_alive:
+            return False
+        try:
+            watching = Path(f"/proc/{self.conmon}/cmdline").read_bytes()
+        except OSError:
+            return True
+        return self.id.encode() not in watching
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -4,11 +4,13 @@ from imageprep_client.programs.systemd.machines import (
     is_read_only,
     machine_leader,
     machine_state,
+    machine_unit,
     set_read_only,
 )
 from imageprep_client.programs.systemd.units import (
     SystemdError,
     enable,
+    frozen,
     halt,
     is_active,
     is_loaded,
@@ -24,6 +26,7 @@ from imageprep_client.programs.systemd.units import (
 __all__ = [
     "SystemdError",
     "enable",
+    "frozen",
     "halt",
     "is_active",
     "is_loaded",
@@ -31,6 +34,7 @@ __all__ = [
     "is_running",
     "machine_leader",
     "machine_state",
+    "machine_unit",
     "reload",
     "reload_files",
     "restart",

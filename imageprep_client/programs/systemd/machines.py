@@ -24,6 +24,11 @@ _GET_SUBVOLUME_FLAGS, _SET_SUBVOLUME_FLAGS = 0x80089419, 0x4008941A
 _SUBVOLUME_READ_ONLY = 0x2
 
 
+def machine_unit(name: str) -> str:
+    """The unit that runs a machine."""
+    return f"systemd-nspawn@{name}.service"
+
+
 def machine_state(name: str) -> str:
     """``running`` or ``stopped``, or another state of a machine.
 

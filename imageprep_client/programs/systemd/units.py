@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+from collections.abc import Iterator
 
 from imageprep_client import errors
+from imageprep_client.programs.afterwards import afterwards
 from imageprep_client.programs.process import Program
 
 _VERSION = re.compile(r"systemd (?P<number>[0-9]{1,5})\b")
@@ -61,6 +64,25 @@ def stop(unit: str, seconds: int) -> None:
     except SystemdError:
         _SYSTEMCTL.run("kill", "--signal=SIGKILL", "--", unit, last=True)
         _SYSTEMCTL.run("stop", "--", unit, last=True)
+
+
+@contextlib.contextmanager
+def frozen(unit: str) -> Iterator[bool]:
+    """Freeze the processes of a unit in the block, where systemd can.
+
+    That needs the unified hierarchy of cgroups. They go on at the end of the
+    block, and also when this process is killed.
+
+    :returns: whether they are frozen.
+    """
+    words = ("systemctl", "thaw", "--", unit)
+    with afterwards(*words, error=SystemdError) as keeper:
+        is_frozen = _SYSTEMCTL.attempt("freeze", "--", unit).status == 0
+        yield is_frozen
+    if is_frozen and keeper.returncode:
+        raise SystemdError(
+            f"{unit}: cannot be thawed", hint=f"run: {' '.join(words)}"
+        )
 
 
 def restart(unit: str) -> None:

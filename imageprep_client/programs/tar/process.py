@@ -64,12 +64,10 @@ class TarProcess:
 
     @property
     def stdin(self) -> IO[bytes]:
-        """The pipe to it."""
         return _existing(self._process.stdin)
 
     @property
     def stdout(self) -> IO[bytes]:
-        """The pipe from it."""
         return _existing(self._process.stdout)
 
     def _collect(self) -> None:

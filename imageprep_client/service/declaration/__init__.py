@@ -15,6 +15,7 @@ from imageprep_client.service.declaration.options import (
     OptionValue,
 )
 from imageprep_client.service.declaration.reading import (
+    KEPT,
     load,
     parse,
     service_from,
@@ -22,6 +23,7 @@ from imageprep_client.service.declaration.reading import (
 from imageprep_client.service.declaration.writing import as_data, render
 
 __all__ = [
+    "KEPT",
     "OPTIONS",
     "AppliedDeclaration",
     "HostRequirements",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from imageprep_client import errors
 from imageprep_client.service.declaration.options import OptionValue
+
+_NAMESPACES = ("network", "pid", "ipc", "uts", "cgroupns")
+_SHARED = re.compile(r"(?:--[a-z]+=)?container:(?P<name>[^:]+)")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,10 +46,12 @@ class HostRequirements:
 
     :ivar modules: kernel modules that must be there.
     :ivar inactive_units: units of systemd that must not run.
+    :ivar ports: TCP ports on which nothing else may listen.
     """
 
     modules: tuple[str, ...] = ()
     inactive_units: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +92,28 @@ class Service:
     health: Probe | None = None
     podman_args: tuple[str, ...] = ()
 
+    @property
+    def shares(self) -> frozenset[str]:
+        """The containers whose namespaces it has.
+
+        podman removes none of them while this container is there.
+        """
+        words = list(self.podman_args)
+        for key in _NAMESPACES:
+            value = self.options.get(key, ())
+            words += value if isinstance(value, tuple) else [str(value)]
+        matches = map(_SHARED.fullmatch, words)
+        return frozenset(match["name"] for match in matches if match)
+
+    @property
+    def requirements(self) -> frozenset[str]:
+        """The containers that have to be there before it, by name."""
+        volumes = self.options.get("volumes_from", ())
+        origins = volumes if isinstance(volumes, tuple) else ()
+        return frozenset(
+            (*self.depends_on, *(one.partition(":")[0] for one in origins))
+        ).union(self.shares)
+
     def text(self, key: str) -> str:
         """The value of an option that is a string; empty without it."""
         return str(self.options.get(key, ""))
@@ -125,22 +153,30 @@ class NodeDeclaration:
                     f"{name}: not a service of {self.path}",
                     hint="declared are: " + ", ".join(self.services),
                 )
-        chosen = set(names or self.services)
-        return [
-            self.services[name] for name in self._order() if name in chosen
-        ]
-
-    def dependants(self, names: Collection[str]) -> list[Service]:
-        """The services that depend on these, also by others, in order."""
-        reached = set(names)
-        for name in self._order():
-            if reached.intersection(self.services[name].depends_on):
-                reached.add(name)
         return [
             self.services[name]
-            for name in self._order()
-            if name in reached.difference(names)
+            for name in self.ordered(names or self.services)
         ]
+
+    def ordered(self, names: Iterable[str]) -> list[str]:
+        """Names, each after those that it depends on.
+
+        Those that are not declared come last.
+        """
+        left = dict.fromkeys(names)
+        ordered = [name for name in self._order() if name in left]
+        return ordered + [name for name in left if name not in self.services]
+
+    def requirements(self, name: str) -> frozenset[str]:
+        """The services that one depends on, also by others."""
+        reached: set[str] = set()
+        waiting = {name}
+        while waiting:
+            service = self.services.get(waiting.pop())
+            if service:
+                waiting |= service.requirements - reached
+                reached |= service.requirements
+        return frozenset(reached & self.services.keys())
 
     def _order(self) -> list[str]:
         done: list[str] = []
@@ -149,7 +185,7 @@ class NodeDeclaration:
             ready = next(
                 name
                 for name in waiting
-                if set(self.services[name].depends_on) <= set(done)
+                if self.requirements(name) <= set(done)
             )
             done.append(ready)
             waiting.remove(ready)
@@ -158,7 +194,11 @@ class NodeDeclaration:
 
 def unordered(services: Iterable[Service]) -> list[str]:
     """The names of services that are in, or behind, a circle."""
-    left = {one.name: set(one.depends_on) for one in services}
+    by_name = {one.name: one for one in services}
+    left = {
+        name: by_name.keys() & one.requirements
+        for name, one in by_name.items()
+    }
     while ready := [name for name, needed in left.items() if not needed]:
         for name in ready:
             del left[name]

@@ -25,6 +25,8 @@ from imageprep_client.service.declaration.options import (
     OptionValue,
 )
 
+#: The beginning of names that kept containers have.
+KEPT = "image-prepare."
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,200}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -82,6 +84,11 @@ def service_from(name: str, value: Value) -> Service:
         raise value.error(
             "cannot be the name of a container",
             "use letters, digits, dots, hyphens and underscores",
+        )
+    if name.startswith(KEPT):
+        raise value.error(
+            "cannot be the name of a service",
+            f"names with {KEPT} are those of kept containers",
         )
     given: dict[str, Any] = {}
     options: dict[str, OptionValue] = {}
@@ -276,10 +283,18 @@ def _matching(pattern: re.Pattern[str], what: str) -> Callable[[Value], Any]:
     return read
 
 
+def _ports(value: Value) -> tuple[int, ...]:
+    for element in value.elements():
+        if not 0 < element.whole() < 65536:
+            raise element.error("expected a port from 1 to 65535")
+    return tuple(element.whole() for element in value.elements())
+
+
 def _preflight(value: Value) -> HostRequirements:
-    readers = {
+    readers: Mapping[str, Callable[[Value], Any]] = {
         "modules": _matching(_MODULE, "name of a kernel module"),
         "inactive_units": _matching(_UNIT, "name of a unit of systemd"),
+        "ports": _ports,
     }
     given = {}
     for key, part in value.items():

@@ -6,18 +6,15 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import yaml
-
+from imageprep_client.heat import document
 from imageprep_client.service.declaration.model import Probe, Service
 
 
 def render(services: Iterable[Service]) -> str:
     """A declaration of these services."""
-    return yaml.safe_dump(
+    return document.dump(
         {"services": {one.name: as_data(one) for one in services}},
         sort_keys=False,
-        allow_unicode=True,
-        width=2**31,
     )
 
 

@@ -13,19 +13,24 @@ from imageprep_client.programs.podman import (
     ContainerImage,
     InspectedContainer,
 )
-from imageprep_client.service.declaration import Service
+from imageprep_client.service.declaration import OptionValue, Service
 from imageprep_client.service.definitions import commandline, inspected
 
+_NOTHING: Mapping[str, str] = {}
 #: Variables that podman sets.
 _PODMANS = frozenset({"container", "TERM", "HOSTNAME", "HOME"})
 
 
 def adopt(
-    container: InspectedContainer, image: ContainerImage | None
+    container: InspectedContainer,
+    image: ContainerImage | None,
+    names: Mapping[str, str] = _NOTHING,
 ) -> Service:
     """The service that a container is.
 
     :param image: that of the container; None where it is unknown.
+    :param names: of the containers whose namespaces it shares, by ID; a
+        container that is made again has another ID.
     """
     if container.create_command:
         command = commandline.parse(container.create_command, container.name)
@@ -48,7 +53,24 @@ def adopt(
             environment=own_environment(container, image),
         )
         named = container.config.get("Image") or container.image_name
-    return dataclasses.replace(service, image=_image(named, container))
+    options = {
+        key: _by_name(value, names) for key, value in service.options.items()
+    }
+    return dataclasses.replace(
+        service, image=_image(named, container), options=options
+    )
+
+
+def _by_name(value: OptionValue, names: Mapping[str, str]) -> OptionValue:
+    """An option whose value may be ``container:ID``."""
+    if isinstance(value, tuple):
+        return tuple(str(_by_name(one, names)) for one in value)
+    if isinstance(value, str) and value.startswith("container:"):
+        known = value.partition(":")[2]
+        for identity, name in names.items():
+            if identity.startswith(known) and known not in names.values():
+                return f"container:{name}"
+    return value
 
 
 def own_environment(

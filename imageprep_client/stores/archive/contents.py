@@ -11,22 +11,18 @@ from typing import Any
 from imageprep_client import errors
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import document as documents
-from imageprep_client.oci import mediatypes
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.layout import INDEX, REF_NAME, Index
 
-INDEX = "index.json"
-LAYOUT = "oci-layout"
 CARRIED = "carried.json"
 SUMS = "SHA256SUMS"
 #: The documents of no real archive are larger together.
 MAX_SIZE = 64 * 1024 * 1024
-LAYOUT_CONTENT = b'{"imageLayoutVersion":"1.0.0"}'
 _VERSION = 1
 _SIGNATURE = re.compile(
     r"signatures/([^@]+)@(sha256|sha512)=([0-9a-f]+)/signature-([1-9][0-9]{0,3})"
 )
-_REF_NAME = "org.opencontainers.image.ref.name"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,7 +74,6 @@ class Contents:
             yield from self.named(repository)
 
     def index(self) -> bytes:
-        """The ``index.json``."""
         entries = [
             (f"{repository}:{tag}", descriptor)
             for repository, tags in sorted(self.tags.items())
@@ -89,16 +84,12 @@ class Contents:
             for repository, roots in sorted(self.roots.items())
             for digest, descriptor in sorted(roots.items())
         ]
-        return _render(
-            {
-                "schemaVersion": 2,
-                "mediaType": mediatypes.OCI_INDEX,
-                "manifests": [_entry(*entry) for entry in entries],
-            }
-        )
+        index = Index.empty()
+        for name, descriptor in entries:
+            index.add(descriptor, name)
+        return index.render()
 
     def carried(self) -> bytes:
-        """The ``carried.json``."""
         return _render(
             {
                 "version": _VERSION,
@@ -145,7 +136,7 @@ def parse(index: bytes, carried: bytes) -> Contents:
     try:
         for entry in documents.parse(index, INDEX)["manifests"]:
             descriptor = Descriptor.from_json(entry)
-            _add(contents, descriptor, descriptor.annotations[_REF_NAME])
+            _add(contents, descriptor, descriptor.annotations[REF_NAME])
         document = documents.parse(carried, CARRIED)
         if document["version"] != _VERSION:
             raise errors.InvalidContent(
@@ -178,7 +169,7 @@ def _add(contents: Contents, descriptor: Descriptor, name: str) -> None:
         annotations={
             key: value
             for key, value in descriptor.annotations.items()
-            if key != _REF_NAME
+            if key != REF_NAME
         },
     )
     repository, at, digest = name.partition("@")
@@ -195,12 +186,6 @@ def _add(contents: Contents, descriptor: Descriptor, name: str) -> None:
             f"{INDEX}: {name}: there twice, or no image"
         )
     named[key] = descriptor
-
-
-def _entry(name: str, descriptor: Descriptor) -> dict[str, Any]:
-    entry = descriptor.to_json()
-    entry["annotations"] = {**descriptor.annotations, _REF_NAME: name}
-    return entry
 
 
 def _left_out(document: Mapping[str, Any]) -> LeftOut:

@@ -94,7 +94,6 @@ class Parts:
         return bytes(found)
 
     def close(self) -> None:
-        """Close all files."""
         for descriptor in self._files:
             os.close(descriptor)
         self._files = []
@@ -232,7 +231,6 @@ class NewParts:
             number += 1
 
     def close(self) -> None:
-        """Close all files."""
         for descriptor in self._files:
             os.close(descriptor)
         self._files = []

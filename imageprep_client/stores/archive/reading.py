@@ -11,6 +11,7 @@ from pathlib import Path
 from imageprep_client import errors
 from imageprep_client.host import disk
 from imageprep_client.oci import digest as digests
+from imageprep_client.oci import layout
 from imageprep_client.stores.archive import contents, tar
 from imageprep_client.stores.archive.contents import Contents
 from imageprep_client.stores.archive.parts import Parts
@@ -18,8 +19,8 @@ from imageprep_client.stores.archive.store import ArchiveStore
 from imageprep_client.stores.archive.tar import Member, NotAsExpected
 
 _DOCUMENTS = (
-    contents.LAYOUT,
-    contents.INDEX,
+    layout.LAYOUT,
+    layout.INDEX,
     contents.CARRIED,
     contents.SUMS,
 )
@@ -138,7 +139,7 @@ class Archive:
             }
         _check_sums(members, found, found.pop(contents.SUMS))
         self._contents = contents.parse(
-            found[contents.INDEX], found[contents.CARRIED]
+            found[layout.INDEX], found[contents.CARRIED]
         )
         for name in sorted(found, key=_number):
             if key := contents.signature_of(name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol, Self
+from typing import Protocol
 
 from imageprep_client import errors
 from imageprep_client.oci import digest as digests
@@ -110,7 +110,6 @@ class ArchiveStore:
         return self._home.contents.signatures.get(key, ())
 
     def tags(self) -> Iterator[str]:
-        """All tags, sorted."""
         tags = self._home.contents.tags.get(self.repository, {})
         return iter(sorted(tags))
 
@@ -135,7 +134,7 @@ class ArchiveStore:
         raise errors.AccessDenied(f"{self}: {_READ_ONLY}")
 
 
-class _Slice:
+class _Slice(base.ClosingContent):
     """Bytes of an archive as a stream."""
 
     def __init__(self, home: Home, start: int, end: int) -> None:
@@ -152,9 +151,3 @@ class _Slice:
 
     def close(self) -> None:
         self._end = self._start
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()

@@ -12,6 +12,7 @@ from imageprep_client import errors
 from imageprep_client.host import disk, locks
 from imageprep_client.host.directory import Directory
 from imageprep_client.oci import digest as digests
+from imageprep_client.oci import layout
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
@@ -295,8 +296,8 @@ class NewArchive:
 
     def _write_documents(self) -> None:
         documents = {
-            contents.LAYOUT: contents.LAYOUT_CONTENT,
-            contents.INDEX: self.contents.index(),
+            layout.LAYOUT: layout.LAYOUT_CONTENT,
+            layout.INDEX: self.contents.index(),
             contents.CARRIED: self.contents.carried(),
             **{
                 contents.signature_name(*key, number): blob

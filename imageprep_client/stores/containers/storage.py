@@ -6,13 +6,14 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import json
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.host import disk
+from imageprep_client.oci import layout as layouts
+from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.programs.buildah import (
     Buildah,
@@ -194,17 +195,11 @@ def _exported(layout: Path, blobs: Path) -> Sequence[Descriptor]:
     :raises LocalStorageError: when the layout is not valid.
     """
     try:
-        index = json.loads((layout / "index.json").read_bytes())
-        digest = Descriptor.from_json(index["manifests"][0]).digest
-        path = blobs / digest.partition(":")[2]
-        layers = json.loads(path.read_bytes())["layers"]
-        return [Descriptor.from_json(layer) for layer in layers]
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        errors.InvalidReference,
-    ) as error:
+        path = layout / layouts.INDEX
+        (root,) = layouts.Index.parse(path.read_bytes(), str(path)).roots()
+        path = blobs / root.digest.partition(":")[2]
+        return manifests.parse(path.read_bytes(), root.media_type).layers
+    except (OSError, ValueError, errors.InvalidContent) as error:
         raise errors.LocalStorageError(
             f"{layout}: buildah push: not the layout of an image: {error}"
         ) from None

@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 
-from imageprep_client import errors
 from imageprep_client.host import disk
 from imageprep_client.host.reading import Kind
 from imageprep_client.oci import digest as digests
@@ -20,6 +19,7 @@ from imageprep_client.stores.imageserve.typemap import TagIndex
 class TreeCatalog:
     """The list of repositories and the paths of blobs; thread-safe.
 
+    :ivar path: the directory that holds ``v2``.
     :ivar registry: identity of the tree.
     :ivar tree: its directory.
     :ivar partials: beginnings of blobs.
@@ -28,7 +28,8 @@ class TreeCatalog:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.tree = TreeDirectory(path)
-        self.registry = f"image-serve:{self.tree.path}"
+        self.path = self.tree.path
+        self.registry = f"image-serve:{self.path}"
         self.partials = Partials(self.tree, layout.INCOMING)
         self.listing = threading.RLock()
         self._prepared = False
@@ -50,15 +51,7 @@ class TreeCatalog:
         """
         if self._prepared:
             return
-        path = self.tree.path
-        if os.path.lexists(path) and not path.is_dir():
-            raise errors.InvalidArgument(f"{path}: {disk.absence(path)}")
-        if not path.parent.is_dir():
-            raise errors.InvalidArgument(
-                f"{path}: {path.parent} is no directory",
-                hint="create the directory above it first",
-            )
-        with disk.reported(path):
+        with disk.reported(self.path):
             self.tree.make()
             # A web server may be told to serve all that it can read below
             # the tree.
@@ -73,7 +66,7 @@ class TreeCatalog:
         if self._published:
             return
         self.prepare()
-        with disk.reported(self.tree.path):
+        with disk.reported(self.path):
             self.tree.make_directory(layout.ROOT)
             index = f"{layout.ROOT}/{layout.MANIFEST}"
             if self.tree.regular_size(index) is None:
@@ -103,7 +96,7 @@ class TreeCatalog:
         try:
             yield
         finally:
-            with self.listing, disk.reported(self.tree.path):
+            with self.listing, disk.reported(self.path):
                 self._write_lists()
                 self._indexes = None
 
@@ -130,16 +123,16 @@ class TreeCatalog:
 
     def flush(self) -> None:
         """Return when all that was written is on stable storage."""
-        with self.listing, disk.reported(self.tree.path):
+        with self.listing, disk.reported(self.path):
             self._write_lists()
-        if self.tree.path.exists():
-            with disk.reported(self.tree.path):
-                disk.synchronise(self.tree.path)
+        if self.path.exists():
+            with disk.reported(self.path):
+                disk.synchronise(self.path)
 
     def free_space(self) -> int:
         """Bytes that can still be written."""
-        with disk.reported(self.tree.path):
-            return disk.free_space(self.tree.path)
+        with disk.reported(self.path):
+            return disk.free_space(self.path)
 
     def repositories(self) -> list[str]:
         """The names of all repositories, sorted."""
@@ -250,7 +243,7 @@ class TreeCatalog:
     def _scanned(self) -> set[str]:
         """The repositories; the first call walks over the whole tree."""
         if self._repositories is None:
-            with disk.reported(self.tree.path):
+            with disk.reported(self.path):
                 self._repositories, self._blobs = _scan(self.tree)
         return self._repositories
 

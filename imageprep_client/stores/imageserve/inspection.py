@@ -28,11 +28,11 @@ def repository(
     tree: TreeDirectory, store: ImageServeStore
 ) -> Iterator[Defect]:
     """The faults of one repository; callers translate `OSError`."""
-    found = dict(_manifests(tree, store))
-    yield from _headers(tree, store, found)
-    yield from _tags(tree, store, found)
+    stored = dict(_manifests(tree, store))
+    yield from _headers(tree, store, stored)
+    yield from _tags(tree, store, stored)
     yield from _strays(tree, store)
-    yield from _referrers(tree, store, found)
+    yield from _referrers(tree, store, stored)
 
 
 def catalog(tree: TreeDirectory, names: Iterable[str]) -> Iterator[Defect]:
@@ -42,14 +42,14 @@ def catalog(tree: TreeDirectory, names: Iterable[str]) -> Iterator[Defect]:
     """
     if tree.regular_size(f"{layout.ROOT}/{layout.MANIFEST}") is None:
         yield Defect(f"{layout.ROOT}/{layout.MANIFEST}", "missing")
-    there = set()
+    present = set()
     for name in names:
         paths = layout.RepositoryPaths(name)
         parts = (paths.manifests, paths.tags)
         if all(layout.is_part(tree, part) for part in parts):
-            there.add(name)
+            present.add(name)
     name = layout.CATALOG
-    yield from _compare(tree, name, name, "repositories", there)
+    yield from _compare(tree, name, name, "repositories", present)
 
 
 def _manifests(
@@ -76,9 +76,9 @@ def _manifests(
 def _headers(
     tree: TreeDirectory,
     store: ImageServeStore,
-    found: Mapping[str, Manifest | None],
+    stored: Mapping[str, Manifest | None],
 ) -> Iterator[Defect]:
-    for digest, manifest in found.items():
+    for digest, manifest in stored.items():
         if tree.regular_size(store.paths.manifest(digest)) is None:
             yield Defect(digest, "incomplete")
             continue
@@ -110,7 +110,7 @@ def _is_of(manifest: Manifest, media_type: str) -> bool:
 def _tags(
     tree: TreeDirectory,
     store: ImageServeStore,
-    found: Mapping[str, Manifest | None],
+    stored: Mapping[str, Manifest | None],
 ) -> Iterator[Defect]:
     tags = list(store.tags())
     for tag in tags:
@@ -118,11 +118,11 @@ def _tags(
         if not variants:
             yield Defect(tag, "corrupt")
         for variant in variants:
-            manifest = found.get(variant.digest)
+            manifest = stored.get(variant.digest)
             if manifest and not _is_of(manifest, variant.media_type):
                 yield Defect(tag, "wrong type")
         for variant in variants[1:]:
-            if variant.digest not in found:
+            if variant.digest not in stored:
                 yield Defect(variant.digest, "missing")
     path = store.paths.tags_list
     if tags or (tree.status(path) and not tree.is_directory(path)):
@@ -135,7 +135,7 @@ def _compare(
     path: str,
     name: str,
     key: str,
-    there: Iterable[str],
+    actual: Iterable[str],
     owner: str | None = None,
 ) -> Iterator[Defect]:
     """Compare a list in a file with the actual names."""
@@ -153,10 +153,10 @@ def _compare(
         yield Defect(name, "corrupt")
         return
     listed = set(map(str, entries))
-    for each in sorted(listed - set(there)):
-        yield Defect(each, ABSENT)
-    for each in sorted(set(there) - listed):
-        yield Defect(each, UNLISTED)
+    for entry in sorted(listed - set(actual)):
+        yield Defect(entry, ABSENT)
+    for entry in sorted(set(actual) - listed):
+        yield Defect(entry, UNLISTED)
 
 
 def _strays(tree: TreeDirectory, store: ImageServeStore) -> Iterator[Defect]:
@@ -183,7 +183,7 @@ def _strays(tree: TreeDirectory, store: ImageServeStore) -> Iterator[Defect]:
 def _referrers(
     tree: TreeDirectory,
     store: ImageServeStore,
-    found: Mapping[str, Manifest | None],
+    stored: Mapping[str, Manifest | None],
 ) -> Iterator[Defect]:
     lists = Referrers(tree, store.paths)
     listed: set[tuple[str, str]] = set()
@@ -194,14 +194,14 @@ def _referrers(
             listed.update((subject, r.digest) for r in lists.of(subject))
         except errors.InvalidContent:
             yield Defect(f"referrers/{subject}", "corrupt")
-    there = {
+    actual = {
         (manifest.subject.digest, digest)
-        for digest, manifest in found.items()
+        for digest, manifest in stored.items()
         if manifest and manifest.subject
     }
-    for _, digest in sorted(listed - there):
+    for _, digest in sorted(listed - actual):
         yield Defect(digest, ABSENT)
-    for _, digest in sorted(there - listed):
+    for _, digest in sorted(actual - listed):
         yield Defect(digest, UNLISTED)
     headers = tree.regular_size(store.paths.referrers_headers)
     if subjects and not headers:

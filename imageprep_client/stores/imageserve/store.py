@@ -137,7 +137,6 @@ class ImageServeStore:
             return self._tree.is_directory(self.paths.manifests)
 
     def write_tags_list(self) -> None:
-        """Write ``tags/list``."""
         with self._catalog.listing, self._reported():
             self._tags.write_list()
 
@@ -311,7 +310,6 @@ class ImageServeStore:
         return verify.holds(self, descriptor)
 
     def tags(self) -> Iterator[str]:
-        """All tags, sorted."""
         with self._reported():
             return iter(self._tags.names())
 

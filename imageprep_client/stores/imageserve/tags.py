@@ -103,7 +103,6 @@ class Tags:
             self._catalog.defer_list(self._repository, self.write_list)
 
     def write_list(self) -> None:
-        """Write ``tags/list``."""
         content = layout.tags_list(self._repository, self.names())
         self._tree.put(self._paths.tags_list, content)
         index = self._catalog.tag_index(self._repository)

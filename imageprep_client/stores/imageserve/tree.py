@@ -16,20 +16,12 @@ from imageprep_client.stores.imageserve.store import ImageServeStore
 from imageprep_client.stores.stored_files import Defect
 
 
-class ImageServeTree:
+class ImageServeTree(TreeCatalog):
     """A tree, and the stores of its repositories.
 
     Making one touches nothing. Threads may share it. A writer holds `lock`
     for the whole run; readers need no lock.
-
-    :ivar path: the directory that holds ``v2``.
     """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._catalog = TreeCatalog(path)
-        self._tree = self._catalog.tree
-        self.path = self._tree.path
-        self.registry = self._catalog.registry
 
     def __str__(self) -> str:
         return self.registry
@@ -40,15 +32,11 @@ class ImageServeTree:
         :raises InvalidReference: when the name breaks the grammar, or is
             that of a file that trees have.
         """
-        return ImageServeStore(self._catalog, repository)
-
-    def repositories(self) -> list[str]:
-        """The names of all repositories, sorted."""
-        return self._catalog.repositories()
+        return ImageServeStore(self, repository)
 
     def stored_files(self, repository: str) -> files.ImageServeFiles:
         """The files of one repository."""
-        return files.ImageServeFiles(self._catalog, repository)
+        return files.ImageServeFiles(self, repository)
 
     def repositories_on_disk(self) -> list[str]:
         """All repositories with any file, in the catalog or not; sorted.
@@ -56,18 +44,18 @@ class ImageServeTree:
         They are looked for anew at each call.
         """
         with disk.reported(self.path):
-            return layout.find_repositories(self._tree)
+            return layout.find_repositories(self.tree)
 
     def defects(self) -> Iterator[Defect]:
         """The faults of the catalog."""
         with disk.reported(self.path):
             names = self.repositories_on_disk()
-            yield from inspection.catalog(self._tree, names)
+            yield from inspection.catalog(self.tree, names)
 
     def lock_owner(self) -> str:
         """The process that has the lock; empty when it is free."""
         with disk.reported(self.path):
-            return files.lock_owner(self._tree)
+            return files.lock_owner(self.tree)
 
     def check_writable(self) -> None:
         """Check that the tree can be written, before anything is done.
@@ -80,18 +68,10 @@ class ImageServeTree:
         """
         self.prepare()
         with disk.reported(self.path):
-            with self._tree.staged(layout.INCOMING) as probe:
-                self._tree.write(probe, b"")
-            if self._tree.status(layout.ROOT):
-                self._tree.check_access(layout.ROOT)
-
-    def prepare(self) -> None:
-        """Make what every writer needs, once."""
-        self._catalog.prepare()
-
-    def close(self) -> None:
-        """Keep nothing of the tree open; it can be used again."""
-        self._catalog.close()
+            with self.tree.staged(layout.INCOMING) as probe:
+                self.tree.write(probe, b"")
+            if self.tree.status(layout.ROOT):
+                self.tree.check_access(layout.ROOT)
 
     @contextlib.contextmanager
     def lock(self, waiting: Callable[[str], None]) -> Iterator[None]:
@@ -107,7 +87,7 @@ class ImageServeTree:
         """
         self.prepare()
         with disk.reported(self.path):
-            descriptor = self._tree.open_private(layout.LOCK)
+            descriptor = self.tree.open_private(layout.LOCK)
 
         def tell() -> None:
             process = files.recorded(descriptor)
@@ -119,7 +99,7 @@ class ImageServeTree:
                     os.ftruncate(descriptor, 0)
                     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
                     self._start_afresh()
-                with self._catalog.exclusive():
+                with self.exclusive():
                     yield
         finally:
             os.close(descriptor)
@@ -129,31 +109,23 @@ class ImageServeTree:
 
         Only files with names that runs give are removed.
         """
-        self._catalog.forget()
-        self._catalog.partials.scan()
-        for name, kind in self._tree.entries(layout.INCOMING).items():
+        self.forget()
+        self.partials.scan()
+        for name, kind in self.tree.entries(layout.INCOMING).items():
             path = f"{layout.INCOMING}/{name}"
             if kind is Kind.DIRECTORY and layout.is_staged_directory(name):
-                self._tree.remove_tree(path)
+                self.tree.remove_tree(path)
             elif kind is Kind.FILE and is_temporary(name):
                 # It may be from a `check_writable` of another run.
-                self._tree.unlink(path)
+                self.tree.unlink(path)
             elif kind is Kind.FILE and layout.is_unlisted(name):
                 self._write_unlisted(path)
 
     def _write_unlisted(self, path: str) -> None:
         """Write a list of tags that a killed run did not write."""
-        name = (self._tree.read(path, 1024) or b"").decode("utf-8", "replace")
+        name = (self.tree.read(path, 1024) or b"").decode("utf-8", "replace")
         if references.is_repository(name):
             store = self.store(name)
             if store.has_manifests():
                 store.write_tags_list()
-        self._tree.unlink(path)
-
-    def flush(self) -> None:
-        """Return when all that was written is on stable storage."""
-        self._catalog.flush()
-
-    def free_space(self) -> int:
-        """Bytes that can still be written."""
-        return self._catalog.free_space()
+        self.tree.unlink(path)

@@ -5,26 +5,25 @@ from __future__ import annotations
 import os
 import threading
 
-from imageprep_client import errors
 from imageprep_client.host import disk
 from imageprep_client.host.directory import Directory, join
 from imageprep_client.host.reading import Kind
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci.descriptor import Descriptor
-
-INDEX = "index.json"
-LAYOUT = "oci-layout"
+from imageprep_client.oci.layout import INDEX, LAYOUT
 
 
 class Layouts:
     """The parts that the layouts of a directory share; thread-safe.
 
     :ivar tree: the directory.
+    :ivar path: its path.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.tree = Directory(path)
-        self.registry = f"oci:{self.tree.path}"
+        self.path = self.tree.path
+        self.registry = f"oci:{self.path}"
         self._lock = threading.Lock()
         self._blobs: dict[str, str] | None = None
 
@@ -33,38 +32,30 @@ class Layouts:
 
         :raises InvalidArgument: when it is no directory or cannot be one.
         """
-        path = self.tree.path
-        with disk.reported(path):
-            if os.path.lexists(path) and not path.is_dir():
-                raise errors.InvalidArgument(f"{path}: {disk.absence(path)}")
-            if not path.parent.is_dir():
-                raise errors.InvalidArgument(
-                    f"{path}: {path.parent} is no directory",
-                    hint="create the directory above it first",
-                )
+        with disk.reported(self.path):
             self.tree.make()
 
     def flush(self) -> None:
         """Return when all that was written is on stable storage."""
-        if self.tree.path.exists():
-            with disk.reported(self.tree.path):
-                disk.synchronise(self.tree.path)
+        if self.path.exists():
+            with disk.reported(self.path):
+                disk.synchronise(self.path)
 
     def free_space(self) -> int:
         """Bytes that can still be written."""
-        with disk.reported(self.tree.path):
-            return disk.free_space(self.tree.path)
+        with disk.reported(self.path):
+            return disk.free_space(self.path)
 
-    def names(self) -> list[str]:
+    def repositories(self) -> list[str]:
         """The names of all layouts, sorted."""
-        with disk.reported(self.tree.path):
+        with disk.reported(self.path):
             return sorted(self._scan()[0])
 
     def locate(self, descriptor: Descriptor) -> str | None:
         """A repository that has the blob, or had it."""
         with self._lock:
             if self._blobs is None:
-                with disk.reported(self.tree.path):
+                with disk.reported(self.path):
                     self._blobs = self._scan()[1]
             return self._blobs.get(descriptor.digest)
 

@@ -16,18 +16,17 @@ from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.stores import (
-    base,
-    verify,
-)
-from imageprep_client.stores.layout.directory import (
+from imageprep_client.oci.layout import (
     INDEX,
     LAYOUT,
-    Layouts,
+    LAYOUT_CONTENT,
+    MAX_SIZE,
+    VERSION,
+    Index,
 )
-from imageprep_client.stores.layout.index import MAX_SIZE, Index
+from imageprep_client.stores import base, verify
+from imageprep_client.stores.layout.directory import Layouts
 
-_VERSION = "1.0.0"
 # Directories of these names could not be beside a layout's own files;
 # one named blobs can.
 _RESERVED = frozenset({INDEX, LAYOUT})
@@ -69,12 +68,12 @@ class LayoutStore:
         by_digest = digests.is_valid(reference)
         if not by_digest:
             references.check_tag(reference)
-        found = self._index().find(reference)
-        if found is None and by_digest:
-            found = self._manifest_in(reference)
-        if found is None or not self.exists(found):
+        manifest = self._index().find(reference)
+        if manifest is None and by_digest:
+            manifest = self._manifest_in(reference)
+        if manifest is None or not self.exists(manifest):
             raise errors.NotFound(f"{self}:{reference}: manifest unknown")
-        return Descriptor(found.media_type, found.digest, found.size)
+        return Descriptor(manifest.media_type, manifest.digest, manifest.size)
 
     def _manifest_in(self, digest: str) -> Descriptor | None:
         """The content of this digest, when it is a manifest."""
@@ -182,19 +181,18 @@ class LayoutStore:
         name = self._layouts.locate(descriptor)
         if name is None:
             return None
-        found = LayoutStore(self._layouts, name).exists(descriptor)
-        return name if found else None
+        exists = LayoutStore(self._layouts, name).exists(descriptor)
+        return name if exists else None
 
     def tags(self) -> Iterator[str]:
-        """All tags, sorted."""
         return iter(self._index().tags())
 
     def referrers(self, subject: Descriptor) -> Sequence[Descriptor]:
-        found = {}
+        referrers = {}
         for manifest in self._walk(self._index()):
             if manifest.subject and manifest.subject.digest == subject.digest:
-                found[manifest.descriptor.digest] = manifest.referrer
-        return list(found.values())
+                referrers[manifest.descriptor.digest] = manifest.referrer
+        return list(referrers.values())
 
     def delete(self, descriptor: Descriptor) -> None:
         if not self.exists(descriptor):
@@ -304,8 +302,7 @@ class LayoutStore:
             self._tree.make_directory(self.repository)
             self._tree.remove_stale(self.repository, time.time() - _STALE)
             if self._tree.regular_size(path) is None:
-                version = json.dumps({"imageLayoutVersion": _VERSION})
-                self._tree.replace(path, version.encode())
+                self._tree.replace(path, LAYOUT_CONTENT)
         self._prepared = True
 
     @contextlib.contextmanager
@@ -321,8 +318,8 @@ def _check_version(content: bytes, name: str) -> None:
         raise errors.InvalidContent(
             f"{name}: does not say which version of image layouts this is"
         ) from None
-    if version != _VERSION:
+    if version != VERSION:
         raise errors.InvalidContent(
             f"{name}: image layout version {str(version)[:50]!r} is not"
-            f" supported, only {_VERSION}"
+            f" supported, only {VERSION}"
         )

@@ -79,7 +79,6 @@ class Download:
             )
 
     def close(self) -> None:
-        """Release the connection."""
         self._response.close()
 
     def __enter__(self) -> Self:

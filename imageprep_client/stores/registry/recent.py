@@ -34,6 +34,5 @@ class Recent:
             return self._known.get(digest)
 
     def drop(self, digest: str) -> None:
-        """Remove a manifest."""
         with self._lock:
             self._known.pop(digest, None)

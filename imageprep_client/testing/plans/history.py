@@ -78,7 +78,7 @@ class HistorySuite:
         newest, oldest = StoredPlan(host.open()).history()
 
         assert not oldest.problem
-        assert "holds too much" in newest.problem
+        assert "is too large" in newest.problem
 
     def test_long_header(self, host: PlanHost) -> None:
         """Empty lines at the top take no time and no memory."""

@@ -233,7 +233,7 @@ class PlanSuite(HistorySuite, ConflictSuite):
         files = {"a.yaml": bomb, "b.yaml": bomb}
         plan = make(host, {**minimal(environments=listed), **files})
 
-        with pytest.raises(errors.PlanError, match=r"b\.yaml: holds too much"):
+        with pytest.raises(errors.PlanError, match=r"b\.yaml: is too large"):
             plan.read()
 
     def test_file_that_is_listed_often(self, host: PlanHost) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import contextlib
 import os
+import shutil
 import signal
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,13 @@ import pytest
 import yaml
 
 from imageprep_client import ansible, errors
-from imageprep_client.ansible import HostJob, HostState, JobObserver, JobResult
+from imageprep_client.ansible import (
+    HostJob,
+    HostState,
+    JobObserver,
+    JobResult,
+    background,
+)
 
 _NODE = Path(ansible.__file__).parent / "node"
 _TEXT = "one\ntwo\r\n'\"\\ {{ 1 + 1 }} {% raw %} é"
@@ -139,6 +147,81 @@ def test_window_and_killed_program(inventory: str, tmp_path: Path) -> None:
     assert told.most == 1
 
 
+_SSH = """\
+#!/bin/sh
+echo look >> {log}
+[ -e {gone} ] && exec sleep 600
+for word; do :; done
+exec /bin/sh -c "$word"
+"""
+
+
+def test_host_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that no longer answers is given up after two looks."""
+    log, gone, ssh = (tmp_path / name for name in ("log", "gone", "ssh"))
+    ssh.write_text(_SSH.format(log=log, gone=gone))
+    ssh.chmod(0o755)
+    inventory = tmp_path / "hosts"
+    inventory.write_text(f"a ansible_ssh_executable={ssh}\n")
+    monkeypatch.setattr(background, "LOOK_TIMEOUT", 2)
+
+    class Leaving(Told):
+        def line(self, job: HostJob, line: Mapping[str, Any]) -> None:
+            super().line(job, line)
+            gone.touch()
+            log.write_text("")
+
+    told = Leaving()
+    wait = {"text": "", "wait": str(tmp_path / "never")}
+    jobs = [HostJob(host="a", lane="x", document=wait)]
+    results = ansible.run_jobs(
+        jobs, _PROGRAM, str(inventory), window=1, observer=told
+    )
+    os.kill(told.first("a")["pid"], signal.SIGKILL)
+    assert results["a"] == JobResult(
+        "a", HostState.UNREACHABLE, "no answer within 2 seconds"
+    )
+    assert log.read_text().split() == ["look"] * background.LOOKS
+
+
+def test_what_others_left(inventory: str, tmp_path: Path) -> None:
+    """A start removes the directory of a program that ended a day ago, and
+    whose end nobody has seen; that of one that runs stays.
+    """
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    unique = os.urandom(4).hex()
+    stale = Path(f"/run/image-prepare-{unique}-stale")
+    running = Path(f"/run/image-prepare-{unique}-running")
+    for path, process in ((stale, gone.pid), (running, os.getpid())):
+        path.mkdir()
+        (path / "pid").write_text(str(process))
+        os.utime(path, (0, 0))
+    try:
+        ansible.run_jobs(
+            [HostJob(host="a", lane="x", document={"text": ""})],
+            _PROGRAM,
+            inventory,
+            window=1,
+            observer=Told(),
+        )
+        assert not stale.exists()
+        assert running.exists()
+    finally:
+        for path in (stale, running):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def test_bound_of_a_host_that_is_gone() -> None:
+    """Looks and the pauses before them take less than a minute."""
+    least, most = background.PERIOD
+    assert most + least + background.LOOKS * background.LOOK_TIMEOUT < 60
+    assert background.LOOKS == 2
+    assert background.pause(1000.0, 1000.0) == most
+
+
 def test_interruption_ends_the_programs(
     inventory: str, tmp_path: Path
 ) -> None:
@@ -173,12 +256,46 @@ def test_inventory(inventory: str) -> None:
     assert list(ansible.load(inventory, "front:!b").hosts) == ["a"]
 
 
+_SCRIPT = """\
+#!/bin/sh
+echo '{"kolla": {"hosts": ["con-1", "com-1"]}, "_meta": {"hostvars":
+{"con-1": {"ansible_host": "192.0.2.1"}, "com-1": {}}}}'
+"""
+_INI = """\
+[kolla:children]
+control
+compute
+[control]
+con-1 ansible_host=192.0.2.1 ansible_become=true
+[compute]
+com-[1:1]
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "mode"), [(_SCRIPT, 0o755), (_INI, 0o644)]
+)
+def test_kinds_of_inventories(tmp_path: Path, content: str, mode: int) -> None:
+    """Programs and INI files are inventories, too."""
+    path = tmp_path / "hosts"
+    path.write_text(content)
+    path.chmod(mode)
+    hosts = ansible.load(str(path))
+    assert sorted(hosts.groups["kolla"]) == ["com-1", "con-1"]
+    assert hosts.hosts["con-1"]["ansible_host"] == "192.0.2.1"
+
+
 @pytest.mark.parametrize(
     ("content", "pattern", "reason"),
     [
         (None, None, "no such inventory"),
         ("all: {hosts: {a: {}}}", "b", "no host matches 'b'"),
-        ("all: [}", None, "."),
+        ("all: [}", None, "'?yaml'? plugin: "),
+        (
+            "all: {children: {all: {hosts: {a: }}}}",
+            None,
+            "can't add group to itself",
+        ),
     ],
 )
 def test_unusable_inventory(

@@ -9,6 +9,7 @@ from imageprep_client import errors
 from imageprep_client.heat.parameters import PrepareParameters
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores import base, memory
 from imageprep_client.testing import content
 from imageprep_client.testing.streams import put
@@ -26,13 +27,13 @@ class Registries:
         self.silent: set[str] = set()
         self.insecure_names: set[str] = set()
         self.locks = 0
-        self.opened: list[bool] = []
+        self.opened: list[RetryPolicy] = []
         self._registries: dict[str, memory.MemoryRegistry] = {}
 
     def __call__(
-        self, parameters: PrepareParameters, *, patient: bool
+        self, parameters: PrepareParameters, policy: RetryPolicy
     ) -> Registries:
-        self.opened.append(patient)
+        self.opened.append(policy)
         return self
 
     def registry(self, name: str) -> memory.MemoryRegistry:

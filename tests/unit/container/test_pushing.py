@@ -163,7 +163,7 @@ def test_missing(registries: Registries) -> None:
 @pytest.mark.parametrize(
     ("image", "local", "name"),
     [
-        ("nova", False, ""),
+        ("nova", False, None),
         ("nova", True, "nova"),
         ("containers-storage:nova:1", False, "nova:1"),
         ("containers-storage:nova:1", True, "nova:1"),

@@ -38,9 +38,9 @@ def parameters(*entries, **fields):
             "entries": entries or None,
             "credentials": {},
             "insecure_registries": (),
-            "docker_hub_mirror": "",
+            "docker_hub_mirror": None,
             "additional_architectures": (),
-            "local_registry": "",
+            "local_registry": None,
             "neutron_mechanism_drivers": None,
             **fields,
         }
@@ -145,7 +145,7 @@ class TestSelect:
     @pytest.mark.parametrize(
         ("values", "label", "default_tag"),
         [
-            (SET, "", False),
+            (SET, None, False),
             ({"namespace": "r.io/ns"}, "version", True),
         ],
     )
@@ -241,7 +241,7 @@ class TestDiscovery:
             modify_only_with_labels=("x",),
         )
         (found,) = worklist.to_discover(select(wanted))
-        assert (found.key, found.label) == ((AODH, ""), "")
+        assert (found.key, found.label) == ((AODH, None), None)
         assert found.labels == {"x"}
         assert found.default_tag
 
@@ -277,7 +277,7 @@ class TestDestination:
         """Without push_destination the parameter is the image."""
         item = one(entry())
         assert item.target == item.image == AODH
-        assert item.push_destination == ""
+        assert item.push_destination is None
         assert (item.repository, item.tag) == ("ns/aodh-api", "t")
 
     @pytest.mark.parametrize(
@@ -501,7 +501,7 @@ class TestModification:
                 modify_only_with_labels=labels,
                 modify_only_with_source=sources,
             ),
-            pins={(AODH, ""): Pin("", frozenset(["version", "name"]))},
+            pins={(AODH, None): Pin(None, frozenset(["version", "name"]))},
         )
         assert bool(item.modification) is modified
 

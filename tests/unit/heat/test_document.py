@@ -160,7 +160,7 @@ def test_documents_together():
     """Several documents have a bound together."""
     together = document.DocumentBudget(values=10)
     assert document.parse(b"[1, 2, 3]", "f", together) == [1, 2, 3]
-    with pytest.raises(errors.InvalidFile, match="g: holds too much"):
+    with pytest.raises(errors.InvalidFile, match="g: is too large"):
         document.parse(b"[1, 2, 3, 4, 5, 6]", "g", together)
 
 

@@ -45,9 +45,9 @@ def test_nothing():
         entries=None,
         credentials={},
         insecure_registries=(),
-        docker_hub_mirror="",
+        docker_hub_mirror=None,
         additional_architectures=(),
-        local_registry="",
+        local_registry=None,
         neutron_mechanism_drivers=None,
     )
 

@@ -49,7 +49,7 @@ def test_role_in_two_files(tmp_path):
     with pytest.raises(errors.InvalidFile) as caught:
         roles.load(paths)
     assert str(caught.value) == (
-        f"{paths[1]}: [0].name: role Compute is defined in {paths[0]}, too"
+        f"{paths[1]}: [0].name: role Compute is also defined in {paths[0]}"
     )
 
 

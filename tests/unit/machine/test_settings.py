@@ -50,13 +50,28 @@ def test_every_part_of_a_declaration(tmp_path: pathlib.Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "virtual_ethernet: yes",
+        "network: {Zone: osa}",
+        "network: {Private: no}",
+    ],
+)
+def test_network_that_is_declared(tmp_path: pathlib.Path, text: str) -> None:
+    """A machine with a network of its own, or with that of the host."""
+    assert "Private=yes" not in render(tmp_path, text).nspawn
+
+
 def test_empty_declaration_says_what_the_unit_would_decide(
     tmp_path: pathlib.Path,
 ) -> None:
-    """PrivateUsers and VirtualEthernet override the options of the unit."""
+    """PrivateUsers and VirtualEthernet override the options of the unit, and
+    the machine does not get the interfaces of the host.
+    """
     rendered = render(tmp_path, "{}")
     assert "PrivateUsers=no\n" in rendered.nspawn
-    assert "VirtualEthernet=no\n" in rendered.nspawn
+    assert "VirtualEthernet=no\nPrivate=yes\n" in rendered.nspawn
     assert not rendered.drop_in
 
 

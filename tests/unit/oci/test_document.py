@@ -116,7 +116,7 @@ def test_labels_that_differ_in_case_are_two() -> None:
     config = configs.parse(content, "x")
     assert config.labels == {"a": "1", "A": "2"}
     assert config.os == "linux"
-    assert config.created == ""
+    assert config.created is None
 
 
 @pytest.mark.parametrize(

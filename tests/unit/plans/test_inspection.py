@@ -8,7 +8,7 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.plans import base, inspection
-from imageprep_client.plans.memory import MemoryPlan
+from imageprep_client.testing.plans.memory import MemoryPlan
 
 
 @pytest.fixture

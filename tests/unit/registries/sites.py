@@ -17,6 +17,7 @@ from imageprep_client.oci import mediatypes, referrers
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.registries import pruning, verification
 from imageprep_client.registries.registry import Registry
+from imageprep_client.registries.verification import BlobCheck
 from imageprep_client.stores import base
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content
@@ -73,13 +74,13 @@ def configured(seed: str, data: bytes) -> content.Image:
 def verify(
     registry: Registry,
     *,
-    quick: bool = False,
+    blobs: BlobCheck = BlobCheck.DIGESTS,
     diff_ids: bool = False,
     observer: Observer | None = None,
 ) -> verification.Verdict:
     return verification.verify(
         registry,
-        quick=quick,
+        blobs=blobs,
         diff_ids=diff_ids,
         concurrency=3,
         observer=observer or Observer(),
@@ -100,7 +101,6 @@ def prune(
     *names: str,
     keep_last: int = 0,
     dry_run: bool = False,
-    by_name: bool = False,
     is_here: Callable[[str], bool] = HOST.__eq__,
     observer: Observer | None = None,
 ) -> pruning.PruneResult:
@@ -131,8 +131,7 @@ def prune(
             concurrency=3,
         ),
         open_registry=open_registry,
-        is_here=is_here,
-        by_name=by_name,
+        is_here=lambda _, name: is_here(name),
         observer=observer or Observer(),
     )
 

@@ -124,7 +124,7 @@ def test_image(registry: MemoryRegistry) -> None:
     assert (found.tag, found.digest) == ("1", IMAGE.descriptor.digest)
     assert found.media_type == IMAGE.descriptor.media_type
     assert (found.os, found.architecture) == ("linux", "amd64")
-    assert found.created == ""
+    assert found.created is None
     assert found.labels == {"a": "b"}
     assert found.tags == ["1", "2"]
     assert [layer.size for layer in found.layers] == [1000, 1000]
@@ -143,7 +143,7 @@ def test_image_by_digest(registry: MemoryRegistry) -> None:
     """By digest there is no tag."""
     store = registry.store("ns/name")
     put(store, IMAGE)
-    assert inspect(store, f":1@{IMAGE.descriptor.digest}").tag == ""
+    assert inspect(store, f":1@{IMAGE.descriptor.digest}").tag is None
 
 
 def test_index(registry: MemoryRegistry) -> None:
@@ -180,7 +180,7 @@ def test_artefact(registry: MemoryRegistry) -> None:
     store = registry.store("ns/name")
     put(store, content.artifact("sbom", IMAGE.descriptor), "1")
     found = inspect(store)
-    assert (found.labels, found.os) == ({}, "")
+    assert (found.labels, found.os) == ({}, None)
 
 
 def test_place_without_tags(registry: MemoryRegistry) -> None:

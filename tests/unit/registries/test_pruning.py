@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.client.registries import PruneRequest, Registries
+from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.observer import Observer
 from imageprep_client.oci import referrers
 from imageprep_client.registries import pruning
@@ -135,8 +137,7 @@ def _prune_with(registry, *paths: Path):
     return pruning.prune(
         pruning.PruneRequest(environment_files=[str(p) for p in paths]),
         open_registry=lambda parameters: registry,
-        is_here=HOST.__eq__,
-        by_name=False,
+        is_here=lambda _, name: name == HOST,
         observer=Observer(),
     )
 
@@ -151,11 +152,13 @@ def test_another_registry(tmp_path: Path) -> None:
 
 
 def test_tree_by_any_name(filled: ImageServeTree, tmp_path: Path) -> None:
-    """A tree does not know its name, so each keeps, unless one is given."""
-    names = (f"{HOST}/ns/a:1", "192.0.2.1:8787/ns/a:2")
-    dry = prune(filled, tmp_path, *names, dry_run=True, by_name=True)
-    assert ("ns/a", "2") in rows(dry)
-    prune(filled, tmp_path, *names)
+    """A tree does not know its name, so images of all names are kept."""
+    path = tmp_path / "environment.yaml"
+    path.write_text(
+        f"parameter_defaults: {{A: '{HOST}/ns/a:1', B: '192.0.2.1/ns/a:2'}}"
+    )
+    registries = Registries(RegistryOptions(image_serve=str(filled.path)))
+    registries.prune(PruneRequest(environment_files=[str(path)]))
     assert list(filled.store("ns/a").tags()) == ["1", "2"]
 
 

@@ -16,6 +16,7 @@ from imageprep_client.host.directory import Directory
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.registries.verification import BlobCheck
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.memory import MemoryRegistry
 from imageprep_client.testing import content
@@ -55,8 +56,8 @@ def claiming(layer: bytes, unpacked: bytes) -> content.Image:
     return content.Image(content.Piece(root, manifest), tuple(parts))
 
 
-@pytest.mark.parametrize("quick", [False, True])
-def test_diff_ids(tree: ImageServeTree, *, quick: bool) -> None:
+@pytest.mark.parametrize("blobs", BlobCheck)
+def test_diff_ids(tree: ImageServeTree, blobs: BlobCheck) -> None:
     """An image is named whose layer is not the one that its config names;
     an image that has the same layer and says so is right.
     """
@@ -64,7 +65,7 @@ def test_diff_ids(tree: ImageServeTree, *, quick: bool) -> None:
     sites.add(tree.store("ns/a"), claiming(evil, b"good"), "bad")
     sites.add(tree.store("ns/a"), claiming(evil, b"evil"), "good")
     sites.put(tree.store("ns/a"), ARTIFACT.pieces)
-    found = sites.verify(tree, quick=quick, diff_ids=True)
+    found = sites.verify(tree, blobs=blobs, diff_ids=True)
     (problem,) = (p for p in found.problems if p.problem == "other diff ID")
     assert problem.name == claiming(evil, b"good").descriptor.digest
     assert (problem.repository, problem.tags) == ("ns/a", ("bad",))
@@ -402,7 +403,7 @@ def test_quick_reads_no_blob(filled: ImageServeTree) -> None:
     flip(paths(filled).blob(LAYER.descriptor.digest))
     expected = truncate_blob(filled)
     notes = Recorder()
-    verdict = sites.verify(filled, quick=True, observer=notes)
+    verdict = sites.verify(filled, blobs=BlobCheck.SIZES, observer=notes)
     assert {
         (p.repository, p.name, p.problem) for p in verdict.problems
     } == expected

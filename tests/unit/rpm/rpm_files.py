@@ -28,12 +28,12 @@ def header(values: Mapping[int, Value]) -> bytes:
             count = len(value)
         else:
             count = len(value)
-            for each in value:
-                store += (
-                    struct.pack("!I", each)
-                    if isinstance(each, int)
-                    else each.encode() + b"\0"
-                )
+            store += b"".join(
+                struct.pack("!I", one)
+                if isinstance(one, int)
+                else one.encode() + b"\0"
+                for one in value
+            )
         index += struct.pack("!IIII", tag, kind, offset, count)
     intro = struct.pack(
         "!4s4xII", b"\x8e\xad\xe8\x01", len(values), len(store)

@@ -49,6 +49,9 @@ def parse(**service: Any) -> declaration.Service:
         ({"health": {"tcp": "x:1", "interval": 0}}, "health.interval"),
         ({"preflight": {"modules": ["../x"]}}, r"preflight.modules\[0\]"),
         ({"preflight": {"module": []}}, "preflight.module: unknown key"),
+        ({"preflight": {"ports": [0]}}, r"preflight.ports\[0\]: expected a"),
+        ({"network": "container:one"}, "depends_on: these depend on each"),
+        ({"volumes_from": ["one:ro"]}, "depends_on: these depend on each"),
         ({"podman_args": ["--name=x"]}, r"podman_args\[0\]: --name cannot"),
         ({"devices": ["kvm"]}, r"devices\[0\]: expected a path"),
         ({"user": "a\nb"}, "user: has a line break"),
@@ -70,6 +73,13 @@ def test_no_image() -> None:
         declaration.parse({"services": {"one": {"pid": "host"}}}, "d.yaml")
 
 
+def test_name_of_a_kept_container() -> None:
+    """A name that kept containers have is refused."""
+    data = {"services": {"image-prepare.x.1": {"image": _IMAGE}}}
+    with pytest.raises(errors.InvalidFile, match="the name of a service"):
+        declaration.parse(data, "d.yaml")
+
+
 def test_round_trip() -> None:
     """What is written is read again as it was."""
     service = parse(
@@ -82,7 +92,7 @@ def test_round_trip() -> None:
         environment={"A": 1, "B": "multi\nline"},
         env_from={"C": {"parameter": "RpcPassword"}},
         survivors=["qemu-*"],
-        preflight={"modules": ["kvm"]},
+        preflight={"modules": ["kvm"], "ports": [8774]},
         wait_for={"tcp": "[::1]:5672", "retries": 3},
         health={"command": ["true"], "interval": 0.5},
         podman_args=["--init"],
@@ -102,7 +112,7 @@ def test_order() -> None:
     parsed = declaration.parse({"services": services}, "d.yaml")
     assert [one.name for one in parsed.select([])] == ["a", "b", "c"]
     assert [one.name for one in parsed.select(["c", "a"])] == ["a", "c"]
-    assert [one.name for one in parsed.dependants(["a"])] == ["b", "c"]
+    assert parsed.requirements("c") == {"a", "b"}
 
 
 def test_empty_file(tmp_path: Path) -> None:

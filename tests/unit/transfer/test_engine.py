@@ -399,15 +399,15 @@ def test_same_repository_with_two_tags(source, destination):
 
 def test_copy_returns_the_root(source, destination):
     """The single copy returns what the tag names."""
-    found = engine.copy(
+    copied = engine.copy(
         source.store("a"),
         "1",
         destination.store("a"),
         "new",
         observer=Observer(),
     )
-    assert found.digest == image("a").descriptor.digest
-    assert destination.store("a").resolve("new") == found
+    assert copied.descriptor == image("a").descriptor
+    assert destination.store("a").resolve("new") == copied.descriptor
 
 
 def test_copy_raises_with_the_side(source, destination):

@@ -73,13 +73,8 @@ def source() -> Counting:
 
 
 def copy(source: base.ReadableStore, tree: ImageServeTree) -> Descriptor:
-    return engine.copy(
-        source,
-        "1",
-        tree.store("ns/a"),
-        "1",
-        observer=Observer(),
-    )
+    store = tree.store("ns/a")
+    return engine.copy(source, "1", store, "1", observer=Observer()).descriptor
 
 
 def test_only_the_rest_is_fetched(source: Counting, tmp_path: Path) -> None:

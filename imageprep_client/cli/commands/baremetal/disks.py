@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
 
 from osc_lib.cli import format_columns
-from osc_lib.i18n import _
 
 from imageprep_client import wording
 from imageprep_client.cli import base, columns, options, report
@@ -20,47 +17,41 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         metavar="<file>",
-        help=_("Image of a disk, raw or qcow2"),
+        help="Disk image, raw or qcow2",
     )
     parser.add_argument(
         "--max-size",
         metavar="<GiB>",
         type=options.positive,
         default=baremetal.MAX_SIZE,
-        help=_(
-            "Largest size of the disk in it that is accepted (default:"
-            " %(default)s)"
-        ),
+        help="Maximum virtual size of the disk (default: %(default)s)",
     )
 
 
 class BaremetalInspect(base.ShowOne):
-    """Show what an image of a disk holds, and what Ironic will say to it.
+    """Show the content of a disk image and how Ironic will treat it.
 
-    Format, partitions, logical volumes, file systems, distribution, kernels,
-    command line and firmware. The image may come from anywhere: it is
-    checked before any program opens it. No root rights are needed.
+    The output has format, partitions, logical volumes, file systems,
+    distribution, kernels, command line and firmware. The image need not be
+    trusted: it is checked before any program opens it. Root rights are not
+    needed.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _add_file(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
         from imageprep_client.client import baremetal
 
-        found = baremetal.BaremetalClient().inspect(
+        disk = baremetal.BaremetalClient().inspect(
             parsed_args.file, parsed_args.max_size
         )
         fields = {
             "file": parsed_args.file,
-            "format": found.format.name,
-            "virtual_size": found.format.virtual_size,
-            "partition_table": found.table,
-            "sector_size": found.sector_size,
+            "format": disk.format.name,
+            "virtual_size": disk.format.virtual_size,
+            "partition_table": disk.table,
+            "sector_size": disk.sector_size,
             "volumes": columns.Rows(
                 [
                     {
@@ -72,81 +63,78 @@ class BaremetalInspect(base.ShowOne):
                         "size": sum(e.size for e in volume.extents),
                         "uuid": volume.uuid,
                     }
-                    for volume in found.volumes
+                    for volume in disk.volumes
                 ]
             ),
-            "firmware": format_columns.ListColumn(list(found.firmware)),
-            "distribution": found.distribution,
-            "root": found.root,
-            "boot": found.boot,
-            "ostree_deployment": found.deployment,
-            "kernels": format_columns.ListColumn(list(found.kernels)),
-            "architecture": found.architecture,
-            "command_line": found.command_line,
-            "host_only_ramdisk": found.host_only,
-            "extractable": found.extractable,
-            "problem": found.problem,
-            "advice": columns.Sentences(list(found.advice)),
+            "firmware": format_columns.ListColumn(list(disk.firmware)),
+            "distribution": disk.distribution,
+            "root": disk.root,
+            "boot": disk.boot,
+            "ostree_deployment": disk.deployment,
+            "kernels": format_columns.ListColumn(list(disk.kernels)),
+            "architecture": disk.architecture,
+            "command_line": disk.command_line,
+            "host_only_ramdisk": disk.host_only,
+            "extractable": disk.extractable,
+            "problem": disk.problem,
+            "advice": columns.Sentences(list(disk.advice)),
         }
-        usable = "can" if found.extractable else "cannot"
+        usable = "can" if disk.extractable else "cannot"
         self.summary = f"{parsed_args.file}: inspected"
         self.next_step = f"kernel, ramdisk and root {usable} be extracted"
         return tuple(fields), tuple(fields.values())
 
 
 class BaremetalExtract(base.ShowOne):
-    """Extract kernel, ramdisk and root file system of an image of a disk.
+    """Extract kernel, ramdisk and root file system from a disk image.
 
     Writes vmlinuz, initramfs, root.raw, SHA256SUMS and manifest.json. The
-    root file system is not changed by a byte: the command line that is shown
-    names it, and masks mounts that do not come along. Neither root rights
-    nor a raw copy of the disk are needed.
+    root file system is copied unchanged: the command line in the output names
+    it, and masks mounts of file systems that are not extracted. Neither root
+    rights nor a raw copy of the disk are needed.
 
-    Exit status: 0 when all is written, 2 when nothing is.
+    Exit status: 0 if all files are written, 2 if none is.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         from imageprep_client.client import baremetal
 
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
         _add_file(parser)
         parser.add_argument(
             "--output-dir",
             metavar="<directory>",
             required=True,
-            help=_("Where to write; files of the same names are replaced"),
+            help="Directory to write to; files of the same names are replaced",
         )
         parser.add_argument(
             "--kernel",
             metavar="<version>",
             default="",
-            help=_("Version of the kernel to take (default: the newest)"),
+            help="Version of the kernel to extract (default: the newest)",
         )
         parser.add_argument(
             "--root-lv",
             metavar="<vg/lv>",
             default="",
-            help=_("Logical volume of the root, where several may be it"),
+            help="Logical volume of the root file system, if there are"
+            " several candidates",
         )
         parser.add_argument(
             "--only",
             action="append",
             choices=sorted(baremetal.PARTS),
             default=[],
-            help=_("What to write (repeatable; default: everything)"),
+            help="Part to write (repeatable; default: all parts)",
         )
         parser.add_argument(
             "--append",
             metavar="<options>",
             default="",
-            help=_("Options to add to the command line"),
+            help="Options to append to the command line",
         )
         report.add_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
         from imageprep_client.client import baremetal
 
         with self.observing() as observer:

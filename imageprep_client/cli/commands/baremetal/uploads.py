@@ -5,10 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
-
-from osc_lib.i18n import _
+from typing import TYPE_CHECKING
 
 from imageprep_client import wording
 from imageprep_client.cli import base, columns, options, report
@@ -18,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def open_uploads(command: base.Command) -> baremetal_uploads.BaremetalUploads:
-    """The client, whose connection to the cloud is made when it is needed."""
+    """The client; it connects to the cloud on demand."""
     # Only when a command runs: its modules cost every start otherwise.
     from imageprep_client.client import baremetal_uploads, cloud
 
@@ -28,30 +25,27 @@ def open_uploads(command: base.Command) -> baremetal_uploads.BaremetalUploads:
 class BaremetalRegister(base.Lister):
     """Register images of disks, kernels and ramdisks in Glance.
 
-    In the forms that Glance and Ironic take. What is there already is not
-    uploaded again; an upload that was cut is repeated, and nothing of it
-    stays. The images of one name belong together.
+    The images get the formats and properties that Glance and Ironic expect.
+    Images that are present already are not uploaded again; an interrupted
+    upload is repeated from the start. The images of one name form a set.
 
-    Exit status: 0 when all is in place, 1 when some is, 2 when nothing is.
+    Exit status: 0 if all images are in place, 1 if some are, 2 if none is.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         from imageprep_client.client import baremetal_uploads
 
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument(
             "name",
             metavar="<name>",
-            help=_(
-                "Name of the image; a kernel is <name>-kernel, a ramdisk"
-                " <name>-ramdisk"
-            ),
+            help="Name of the image; a kernel is <name>-kernel, a ramdisk"
+            " <name>-ramdisk",
         )
         for option, text in (
-            ("whole-disk", _("Image of a whole disk, raw or qcow2")),
-            ("partition", _("Root file system, as baremetal extract has it")),
-            ("kernel", _("Kernel")),
-            ("ramdisk", _("Ramdisk")),
+            ("whole-disk", "Image of a whole disk, raw or qcow2"),
+            ("partition", "Root file system, as written by baremetal extract"),
+            ("kernel", "Kernel"),
+            ("ramdisk", "Ramdisk"),
         ):
             parser.add_argument(
                 f"--{option}", metavar="<file>", default="", help=text
@@ -59,7 +53,7 @@ class BaremetalRegister(base.Lister):
         parser.add_argument(
             "--deploy",
             action="store_true",
-            help=_("Kernel and ramdisk are those of Ironic's agent"),
+            help="Register kernel and ramdisk as those of the agent of Ironic",
         )
         visibility = parser.add_mutually_exclusive_group()
         for choice in baremetal_uploads.VISIBILITIES:
@@ -69,7 +63,7 @@ class BaremetalRegister(base.Lister):
                 dest="visibility",
                 const=choice,
                 default="private",
-                help=_("Who sees the images: {choice}").format(choice=choice),
+                help=f"Set the visibility of the images to {choice}",
             )
         parser.add_argument(
             "--property",
@@ -77,38 +71,31 @@ class BaremetalRegister(base.Lister):
             action="append",
             type=_property,
             default=[],
-            help=_("Property to set on all images (repeatable)"),
+            help="Property to set on all images (repeatable)",
         )
         parser.add_argument(
             "--architecture",
             metavar="<architecture>",
             default="",
-            help=_(
-                "Processor, such as x86_64 or aarch64 (default: what the"
-                " kernel says)"
-            ),
+            help="Architecture, such as x86_64 or aarch64 (default: that of"
+            " the kernel)",
         )
         parser.add_argument(
             "--existing",
             choices=baremetal_uploads.EXISTING,
             default="keep",
-            help=_(
-                "What becomes of an image of this name with other content:"
-                " it is kept, renamed, or deleted when the new one is in"
-                " place (default: %(default)s)"
-            ),
+            help="Policy for an existing image of this name with other"
+            " content: keep it, rename it, or delete it when the new one is"
+            " in place (default: %(default)s)",
         )
         parser.add_argument(
             "--dry-run",
             action="store_true",
-            help=_("Show what would be uploaded, and change nothing"),
+            help="Show what would be uploaded, and change nothing",
         )
         report.add_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import baremetal_uploads
 
         request = baremetal_uploads.RegisterRequest(
@@ -145,72 +132,62 @@ class BaremetalRegister(base.Lister):
 
 
 class BaremetalList(base.Lister):
-    """List the bare-metal images in Glance: what belongs together."""
+    """List the sets of bare-metal images in Glance."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--orphans",
             action="store_true",
-            help=_("Only what is not whole, or left over, and why"),
+            help="List only incomplete sets and leftover images, with the"
+            " reasons",
         )
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        found = open_uploads(self).sets()
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
+        sets = open_uploads(self).sets()
         if parsed_args.orphans:
-            found = [each for each in found if each.problems]
+            sets = [images for images in sets if images.problems]
         return ("Name", "Kind", "Images", "Size", "Problems"), (
             (
-                each.name,
-                each.kind,
-                len(each.images),
-                columns.Size(sum(image.size for image in each.images)),
-                columns.Sentences(list(each.problems)),
+                images.name,
+                images.kind,
+                len(images.images),
+                columns.Size(sum(image.size for image in images.images)),
+                columns.Sentences(list(images.problems)),
             )
-            for each in found
+            for images in sets
         )
 
 
 class BaremetalShow(base.ShowOne):
-    """Show the images of a name, and what Ironic is told of them.
+    """Show the images of a name and the settings of Ironic for them.
 
-    instance_info, driver_info and kernel_append_params are ready to be given
-    to "openstack baremetal node set". With --metal3 and "-f yaml" the fields
+    instance_info, driver_info and kernel_append_params are ready for
+    "openstack baremetal node set". With --metal3 and "-f yaml", the fields
     are those of "image:" of a BareMetalHost.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "name",
             metavar="<name>",
-            help=_(
-                "Name in Glance; with --metal3 also"
-                " <host>[:<port>]/<repository>:<tag>, as pushed"
-            ),
+            help="Name in Glance; with --metal3 also"
+            " <host>[:<port>]/<repository>:<tag>, as pushed",
         )
         parser.add_argument(
             "--metal3",
             action="store_true",
-            help=_("Show the image as a Metal3 BareMetalHost names it"),
+            help="Show the image as a Metal3 BareMetalHost names it",
         )
         parser.add_argument(
             "--architecture",
             metavar="<architecture>",
             default="x86_64",
-            help=_(
-                "With --metal3: processor of the host (default: %(default)s)"
-            ),
+            help="With --metal3: architecture of the host (default:"
+            " %(default)s)",
         )
         options.add_registry_options(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
         if parsed_args.metal3:
             image = open_uploads(self).metal3(
                 parsed_args.name,
@@ -218,10 +195,10 @@ class BaremetalShow(base.ShowOne):
                 parsed_args.architecture,
             )
             return tuple(image), tuple(image.values())
-        found, settings = open_uploads(self).show(parsed_args.name)
+        images, settings = open_uploads(self).show(parsed_args.name)
         fields = {
-            "name": found.name,
-            "kind": found.kind,
+            "name": images.name,
+            "kind": images.kind,
             "images": columns.Rows(
                 [
                     {
@@ -233,10 +210,10 @@ class BaremetalShow(base.ShowOne):
                         "disk_format": image.disk_format,
                         "visibility": image.visibility,
                     }
-                    for image in found.images
+                    for image in images.images
                 ]
             ),
-            "problems": columns.Sentences(list(found.problems)),
+            "problems": columns.Sentences(list(images.problems)),
             "node_set_options": columns.Sentences(
                 [
                     f"--{kind.replace('_', '-')} {key}={shlex.quote(value)}"
@@ -251,13 +228,13 @@ class BaremetalShow(base.ShowOne):
 
 
 class BaremetalDelete(base.Command):
-    """Delete the images of a name from Glance, all of them."""
+    """Delete all images of a name from Glance."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="<name>", help=_("Name"))
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "name", metavar="<name>", help="Name of the set of images"
+        )
         report.add_option(parser)
-        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         deleted = open_uploads(self).delete(parsed_args.name)
@@ -275,29 +252,26 @@ class BaremetalDelete(base.Command):
 class BaremetalPush(base.Lister):
     """Push images of disks to a registry or a tree, as Ironic deploys them.
 
-    Under one tag there may be raw and qcow2 images for several processors,
-    and kernels and ramdisks. A second call adds to what is there, or takes
-    the place of what is for the same. A node's image_source is then
-    oci://<location>; a deploy_kernel is oci://<repository>@<digest>.
+    One tag can have raw and qcow2 images for several architectures, and
+    kernels and ramdisks. A second call adds files, or replaces those for the
+    same architecture. The image_source of a node is then oci://<location>; a
+    deploy_kernel is oci://<repository>@<digest>.
 
-    Exit status: 0 when the tag names all of it, 2 when nothing was pushed.
+    Exit status: 0 if the tag names all files, 2 if nothing was pushed.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "location",
             metavar="<location>",
-            help=_(
-                "Where to: <host>[:<port>]/<repository>:<tag>, a tree as"
-                " image-serve:<directory>//<repository>:<tag>, or a layout as"
-                " oci:<directory>//<repository>:<tag>"
-            ),
+            help="Destination: <host>[:<port>]/<repository>:<tag>, a tree as"
+            " image-serve:<directory>//<repository>:<tag>, or a layout as"
+            " oci:<directory>//<repository>:<tag>",
         )
         for kind, text in (
-            ("image", _("Image of a whole disk, raw or qcow2 (repeatable)")),
-            ("kernel", _("Kernel, such as that of Ironic's agent")),
-            ("ramdisk", _("Ramdisk")),
+            ("image", "Image of a whole disk, raw or qcow2 (repeatable)"),
+            ("kernel", "Kernel, such as that of the agent of Ironic"),
+            ("ramdisk", "Ramdisk"),
         ):
             parser.add_argument(
                 f"--{kind}",
@@ -310,11 +284,8 @@ class BaremetalPush(base.Lister):
         options.add_registry_options(parser)
         options.add_concurrency_option(parser)
         report.add_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import baremetal_uploads
 
         files = [
@@ -350,7 +321,7 @@ class BaremetalPush(base.Lister):
 
 
 def _file_for(text: str) -> tuple[str, str]:
-    """A file and its architecture, empty where it is not said."""
+    """A file and its architecture; empty if it is not given."""
     path, comma, architecture = text.rpartition(",architecture=")
     return (path, architecture) if comma else (text, "")
 

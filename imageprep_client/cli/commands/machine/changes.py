@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from osc_lib.i18n import _
-
 from imageprep_client import errors, wording
-from imageprep_client.cli import base, confirmation, options
+from imageprep_client.cli import base, columns, confirmation, options, report
 
 if TYPE_CHECKING:
     from imageprep_client.client.machine_changes import (
@@ -26,30 +24,23 @@ def add_wait_options(parser: argparse.ArgumentParser) -> None:
         metavar="<seconds>",
         type=options.positive,
         default=60,
-        help=_(
-            "Time for the machine to run, have its addresses and pass the"
-            " check (default: %(default)s)"
-        ),
+        help="Time for the machine to run, have its addresses and pass the"
+        " check (default: %(default)s)",
     )
     parser.add_argument(
         "--check",
         metavar="<command>",
-        default=None,
-        help=_(
-            "Command for the shell of this host that succeeds when the"
-            " machine, named in $MACHINE, is well; it is repeated until it"
-            " does"
-        ),
+        help="Command for the shell of this host that succeeds when the"
+        " machine, named in $MACHINE, is well; it is repeated until it"
+        " does",
     )
     parser.add_argument(
         "--stop-timeout",
         metavar="<seconds>",
         type=options.positive,
         default=60,
-        help=_(
-            "Time for the machine to stop cleanly before it is killed"
-            " (default: %(default)s)"
-        ),
+        help="Time for the machine to stop cleanly before it is killed"
+        " (default: %(default)s)",
     )
 
 
@@ -85,15 +76,14 @@ class MachineReplace(base.Lister):
 
     columns = ("Name", "State", "Outage", "Carried", "Kept", "Detail")
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         from imageprep_client.client import machine_changes
 
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument(
             "names",
             metavar="<name>",
             nargs="+",
-            help=_("Name of the machine"),
+            help="Name of the machine",
         )
         options.add_machine_store_option(parser)
         parser.add_argument(
@@ -101,7 +91,7 @@ class MachineReplace(base.Lister):
             metavar="<source>",
             dest="source",
             required=True,
-            help=_("Image or archive to take, verified as for machine import"),
+            help="Image or archive to take, verified as for machine import",
         )
         options.add_verification_options(parser)
         parser.add_argument(
@@ -109,10 +99,8 @@ class MachineReplace(base.Lister):
             metavar="<number>",
             type=_count,
             default=machine_changes.KEEP,
-            help=_(
-                "Earlier roots to keep for machine rollback (default:"
-                " %(default)s)"
-            ),
+            help="Earlier roots to keep for machine rollback (default:"
+            " %(default)s)",
         )
         add_wait_options(parser)
         parser.add_argument(
@@ -120,32 +108,28 @@ class MachineReplace(base.Lister):
             metavar="<path>",
             action="append",
             default=[],
-            help=_("Path in the machine to carry over, too (repeatable)"),
+            help="Path in the machine to carry over, too (repeatable)",
         )
         parser.add_argument(
             "--no-carry",
             action="store_true",
-            help=_("Carry nothing over"),
+            help="Carry nothing over",
         )
         parser.add_argument(
             "--fresh-identity",
             action="store_true",
-            help=_(
-                "Give the machine a new identity; secrets are carried over"
-            ),
+            help="Give the machine a new identity; secrets are carried over",
         )
         parser.add_argument(
             "--skip-present",
             action="store_true",
-            help=_("Leave machines alone whose roots are of this image"),
+            help="Leave machines alone whose roots are of this image",
         )
         options.add_registry_options(parser)
         options.add_policy_option(parser)
-        return parser
+        report.add_option(parser)
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import machine, machine_changes
 
         roots = [
@@ -167,6 +151,12 @@ class MachineReplace(base.Lister):
                 options.registry_options(parsed_args),
                 observer,
                 max_size=parsed_args.max_size << 30,
+                is_needed=lambda digest: (
+                    not (
+                        parsed_args.skip_present
+                        and machine_changes.have(roots, digest)
+                    )
+                ),
             ) as source,
         ):
             outcomes = list(
@@ -182,6 +172,11 @@ class MachineReplace(base.Lister):
                     skip_present=parsed_args.skip_present,
                 )
             )
+        self.report = {
+            "source": source.name,
+            "digest": source.digest,
+            "machines": [_reported(one) for one in outcomes],
+        }
         failures = [one.failure for one in outcomes if one.failure]
         if failures and len(outcomes) == 1:
             raise failures[0]
@@ -196,12 +191,27 @@ class MachineReplace(base.Lister):
             what = f"{roots[0].name} {outage(done[0].swap)},"
         self.summary = f"{source.name}: {what} replaced"
         self.next_step = "undo it with machine rollback" if done else ""
-        return self.columns, [_row(one) for one in outcomes]
+        return self.columns, [
+            (name, state, columns.Duration(away), *rest)
+            for name, state, away, *rest in map(_row, outcomes)
+        ]
 
 
 def _count(text: str) -> int:
     """A number from 0 on, for argparse."""
     return 0 if text == "0" else options.positive(text)
+
+
+def _reported(outcome: ReplaceOutcome) -> Mapping[str, Any]:
+    """One machine in a report: its row, and the figures in full."""
+    keys = ("name", "state", "outage", "carried", "kept", "detail")
+    fields = dict(zip(keys, _row(outcome), strict=True))
+    replaced = outcome.replaced
+    return {
+        **fields,
+        "added": replaced.swap.added if replaced else None,
+        "carried_size": replaced.carried_size if replaced else 0,
+    }
 
 
 def _row(outcome: ReplaceOutcome) -> Sequence[Any]:
@@ -225,25 +235,19 @@ class MachineRollback(base.ShowOne):
     be put back, 2 when nothing was done.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         options.add_machine_argument(parser)
         options.add_machine_store_option(parser)
         parser.add_argument(
             "--to",
             metavar="<version>",
-            default=None,
-            help=_(
-                "Kept version to put back, as machine list shows it (default:"
-                " the newest)"
-            ),
+            help="Kept version to put back, as machine list shows it (default:"
+            " the newest)",
         )
         add_wait_options(parser)
-        return parser
+        report.add_option(parser)
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
         from imageprep_client.client import machine, machine_changes
 
         root = machine.find(parsed_args.name, parsed_args.store)
@@ -257,9 +261,11 @@ class MachineRollback(base.ShowOne):
             "kept": str(swap.archived or ""),
             "outage": swap.outage,
         }
+        self.report = fields
         self.summary = f"{root.name}: {version} is put back, {outage(swap)},"
         self.next_step = "rollback again to undo it"
-        return tuple(fields), tuple(fields.values())
+        shown = {**fields, "outage": columns.Duration(swap.outage)}
+        return tuple(shown), tuple(shown.values())
 
 
 class MachineDelete(base.Command):
@@ -271,18 +277,16 @@ class MachineDelete(base.Command):
     Exit status: 0 when it is deleted, 2 when nothing was done.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         options.add_machine_argument(parser)
         options.add_machine_store_option(parser)
         parser.add_argument(
             "--version",
             metavar="<version>",
-            default=None,
-            help=_("Kept version to delete, in place of the machine"),
+            help="Kept version to delete, in place of the machine",
         )
         confirmation.add_option(parser)
-        return parser
+        report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         from imageprep_client.client import machine, machine_changes
@@ -292,10 +296,10 @@ class MachineDelete(base.Command):
         if parsed_args.version:
             what = f"{root.name}: the version {parsed_args.version}"
         if not parsed_args.yes:
-            confirmation.check_terminal(what)
             confirmation.ask(f"Delete {what}", what)
         with self.observing() as observer:
             machine_changes.changes(root, observer).delete(parsed_args.version)
+        self.report = {"name": root.name, "version": parsed_args.version}
         self.summary = f"{what}: deleted"
         return 0
 
@@ -313,29 +317,25 @@ class MachineClone(base.Lister):
 
     columns = ("Name", "Method", "Path")
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
-            "base", metavar="<base>", help=_("Name of a stopped machine")
+            "base", metavar="<base>", help="Name of a stopped machine"
         )
         parser.add_argument(
             "names",
             metavar="<name>",
             nargs="+",
-            help=_("Names of the new machines"),
+            help="Names of the new machines",
         )
         options.add_machine_store_option(parser)
         parser.add_argument(
             "--settings",
             metavar="<file>",
-            default=None,
-            help=_("Declaration that the settings of each are written from"),
+            help="Declaration that the settings of each are written from",
         )
-        return parser
+        report.add_option(parser)
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import machine, machine_changes
 
         root = machine.find(parsed_args.base, parsed_args.store)
@@ -353,6 +353,11 @@ class MachineClone(base.Lister):
                 f"{len(rows)} of {len(parsed_args.names)} clones made",
                 [error],
             )
+        keys = ("name", "method", "path")
+        self.report = {
+            "base": root.name,
+            "clones": [dict(zip(keys, row, strict=True)) for row in rows],
+        }
         count = wording.counted(len(rows), "clone")
         self.summary = f"{root.name}: {count} made"
         return self.columns, rows

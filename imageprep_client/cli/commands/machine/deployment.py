@@ -5,59 +5,52 @@ from __future__ import annotations
 import argparse
 import collections
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
-
-from osc_lib.i18n import _
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from imageprep_client import errors, wording
 from imageprep_client.cli import base, columns, report
 
 if TYPE_CHECKING:
     from imageprep_client.client.machine_deployment import (
+        CacheRow,
         ContainerRow,
         DeploymentRequest,
     )
 
+_Row = TypeVar("_Row", "ContainerRow", "CacheRow")
+_CACHE_COLUMNS = ("Host", "Image", "State", "Digest", "Path", "Detail")
 _FIELDS = "{service}, {release}, {distro} and {arch}"
 
 
 class _Deployment(base.Lister):
     """The options and the table of commands about whole deployments."""
 
-    columns = (
+    columns: Sequence[str] = (
         *("Container", "Host", "Service", "Image", "State", "Digest"),
         "Detail",
     )
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--inventory",
             metavar="<inventory>",
             required=True,
-            help=_(
-                "Inventory of the deployment: openstack_inventory.json, or a"
-                " file, a directory or a program for ansible"
-            ),
+            help="Inventory of the deployment: openstack_inventory.json, or a"
+            " file, a directory or a program for ansible",
         )
         parser.add_argument(
             "--hosts",
             metavar="<pattern>",
-            default=None,
-            help=_(
-                "Host pattern of ansible that selects containers, or hosts"
-                " with all their containers"
-            ),
+            help="Host pattern of ansible that selects containers, or hosts"
+            " with all their containers",
         )
         parser.add_argument(
             "--release",
             metavar="<release>",
-            default=None,
-            help=_("Value of {release} in the name of an image"),
+            help="Value of {release} in the name of an image",
         )
         report.add_option(parser)
-        return parser
 
     def request(
         self, parsed_args: argparse.Namespace, template: str
@@ -77,19 +70,7 @@ class _Deployment(base.Lister):
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         """The result, which is also that of the report."""
         self.report = {"containers": [dataclasses.asdict(row) for row in rows]}
-        failed = [row for row in rows if row.is_failed]
-        if failed:
-            self.failure = errors.PartialFailure(
-                f"{len(failed)} of {len(rows)} containers failed",
-                [
-                    errors.StoreError(f"{row.name}: {row.detail}")
-                    for row in failed
-                ],
-            )
-            self.next_step = "the next call does what is missing"
-        states = collections.Counter(str(row.state) for row in rows)
-        counts = ", ".join(f"{n} {state}" for state, n in states.most_common())
-        self.summary = f"{wording.counted(len(rows), 'container')}: {counts}"
+        self.finish(rows, "container", lambda row: row.name)
         return self.columns, [
             (
                 row.name,
@@ -102,6 +83,27 @@ class _Deployment(base.Lister):
             )
             for row in rows
         ]
+
+    def finish(
+        self,
+        rows: Sequence[_Row],
+        noun: str,
+        name: Callable[[_Row], str],
+    ) -> None:
+        """Say how many rows have which state, and which failed why."""
+        failed = [row for row in rows if row.is_failed]
+        if failed:
+            self.failure = errors.PartialFailure(
+                f"{len(failed)} of {len(rows)} {noun}s failed",
+                [
+                    errors.StoreError(f"{name(row)}: {row.detail}")
+                    for row in failed
+                ],
+            )
+            self.next_step = "the next call does what is missing"
+        states = collections.Counter(str(row.state) for row in rows)
+        counts = ", ".join(f"{n} {state}" for state, n in states.most_common())
+        self.summary = f"{wording.counted(len(rows), noun)}: {counts}"
 
 
 class MachineArchive(_Deployment):
@@ -122,24 +124,19 @@ class MachineArchive(_Deployment):
     when nothing was done.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument(
             "--to",
             metavar="<destination>",
             dest="destination",
             required=True,
-            help=_(
-                "Image or archive of a service, as for machine export, with"
-                " the fields {fields}; a file or directory is that of the"
-                " host"
-            ).format(fields=_FIELDS),
+            help="Image or archive of a service, as for machine export, with"
+            f" the fields {_FIELDS}; a file or directory is that of the"
+            " host",
         )
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import machine_deployment
 
         request = self.request(parsed_args, parsed_args.destination)
@@ -158,48 +155,82 @@ class MachinePreload(_Deployment):
     its old root again. Containers that have their image are left alone, and
     hosts work at the same time.
 
+    Before there are containers, --cache-only has each host keep one base
+    image that lxc-create makes them of, as machine cache does it.
+
     The hosts need this command and their own access to registries. The host
     variable image_prepare_command is another way to call it,
-    image_prepare_options are further options of machine replace, and
-    image_prepare_store is the lxcpath.
+    image_prepare_options are further options of machine replace or machine
+    cache, and image_prepare_store is the lxcpath.
 
-    Exit status: 0 when all containers have their images, 1 when one has not,
-    2 when nothing was done.
+    Exit status: 0 when all containers or hosts have their images, 1 when one
+    has not, 2 when nothing was done.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        if parsed_args.cache_only:
+            self.columns = _CACHE_COLUMNS
+        return super().run(parsed_args)
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument(
             "--from",
             metavar="<template>",
             dest="template",
             required=True,
-            help=_(
-                "Image or archive of a service, as for machine replace, with"
-                " the fields {fields}"
-            ).format(fields=_FIELDS),
+            help="Image or archive of a service, as for machine replace, with"
+            f" the fields {_FIELDS}",
         )
-        return parser
+        parser.add_argument(
+            "--cache-only",
+            action="store_true",
+            help="Replace nothing; fill the cache of LXC on each host from one"
+            " base image, which has no {service}",
+        )
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import machine_deployment
 
         request = self.request(parsed_args, parsed_args.template)
         with self.observing() as observer:
             told = _Told(observer.note)
+            if parsed_args.cache_only:
+                return self._caches(
+                    machine_deployment.preload_caches(request, told.cache)
+                )
             rows = machine_deployment.preload(request, told.row)
         return self.table(rows)
 
+    def _caches(
+        self, rows: Sequence[CacheRow]
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        self.report = {"hosts": [dataclasses.asdict(row) for row in rows]}
+        self.finish(rows, "host", lambda row: row.host)
+        return self.columns, [
+            (
+                row.host,
+                row.image,
+                str(row.state),
+                columns.Digest(row.digest) if row.digest else "",
+                row.path,
+                row.detail,
+            )
+            for row in rows
+        ]
+
 
 class _Told:
-    """A line for each container that is done."""
+    """A line for each container or host that is done."""
 
-    def __init__(self, tell: Any) -> None:
+    def __init__(self, tell: Callable[[str], object]) -> None:
         self._tell = tell
 
     def row(self, row: ContainerRow) -> None:
         """Tell of a container."""
         detail = f": {row.detail}" if row.detail else ""
         self._tell(f"{row.name} on {row.host}: {row.state}{detail}")
+
+    def cache(self, row: CacheRow) -> None:
+        """Tell of a host."""
+        self._tell(f"{row.host}: {row.state}: {row.detail or row.path}")

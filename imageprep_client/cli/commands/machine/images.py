@@ -1,4 +1,4 @@
-"""``image-prepare machine export``, ``import`` and ``publish``."""
+"""``image-prepare machine export``, ``import``, ``cache``, ``publish``."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import argparse
 import dataclasses
 import datetime
 import pathlib
-from collections.abc import Iterable, Sequence
-from typing import Any
 
 from osc_lib.cli import format_columns
-from osc_lib.i18n import _
 
 from imageprep_client import wording
 from imageprep_client.cli import base, columns, confirmation, options, report
@@ -33,57 +30,46 @@ class MachineExport(base.ShowOne):
     Exit status: 0 when all is exported, 2 when nothing is.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         from imageprep_client.client import machine_images
 
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
         options.add_machine_argument(parser)
         parser.add_argument(
             "--to",
             metavar="<destination>",
             required=True,
             dest="destination",
-            help=_("Image or archive to write"),
+            help="Image or archive to write",
         )
         options.add_machine_store_option(parser)
         parser.add_argument(
             "--compression",
             choices=machine_images.COMPRESSIONS,
-            default=None,
-            help=_(
-                "Compression (default: what the name of the archive says, gz"
-                " for an image)"
-            ),
+            help="Compression (default: what the name of the archive says, gz"
+            " for an image)",
         )
         parser.add_argument(
             "--as-is",
             action="store_true",
-            help=_(
-                "Leave nothing out; asks for confirmation where the"
-                " destination is a registry"
-            ),
+            help="Leave nothing out; asks for confirmation where the"
+            " destination is a registry",
         )
         parser.add_argument(
             "--live",
             action="store_true",
-            help=_(
-                "Do not freeze a running container while it is read; files"
-                " may be caught half-written"
-            ),
+            help="Do not freeze a running container while it is read; files"
+            " may be caught half-written",
         )
         parser.add_argument(
             "--skip-present",
             action="store_true",
-            help=_("Do nothing when the destination has an image already"),
+            help="Do nothing when the destination has an image already",
         )
         confirmation.add_option(parser)
         options.add_registry_options(parser)
         report.add_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
         from imageprep_client.client import machine_images
 
         export = machine_images.prepare_export(
@@ -109,7 +95,6 @@ class MachineExport(base.ShowOne):
                 return tuple(self.report), tuple(self.report.values())
         if parsed_args.as_is and export.is_registry and not parsed_args.yes:
             what = f"{parsed_args.name}: nothing was exported"
-            confirmation.check_terminal(what)
             confirmation.ask(
                 f"Export {parsed_args.name} with all its secrets to"
                 f" {parsed_args.destination}",
@@ -174,31 +159,27 @@ class MachineImport(base.ShowOne):
     Exit status: 0 when the machine is there, 2 when nothing is.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         options.add_machine_argument(parser)
         parser.add_argument(
             "--from",
             metavar="<source>",
             required=True,
             dest="source",
-            help=_("Image or archive to take"),
+            help="Image or archive to take",
         )
         options.add_machine_store_option(parser)
         options.add_verification_options(parser)
         parser.add_argument(
             "--read-only",
             action="store_true",
-            help=_("Mark the root read-only, such as one to make clones of"),
+            help="Mark the root read-only, such as one to make clones of",
         )
         options.add_registry_options(parser)
         options.add_policy_option(parser)
         report.add_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
         from imageprep_client.client import machine_images
 
         with self.observing() as observer:
@@ -238,6 +219,57 @@ class MachineImport(base.ShowOne):
         return tuple(fields), tuple(fields.values())
 
 
+class MachineCache(base.ShowOne):
+    """Let LXC make new containers of an image.
+
+    The cache of the template download of lxc-create gets the image as its
+    base for the image's distribution, release and architecture:
+    /var/cache/lxc/download/debian/12/amd64/default, for example. Below
+    $LXC_CACHE_PATH it is where that is set, as for LXC. The source is
+    verified and judged as for machine import. Each new container has an
+    identity of its own.
+
+    Exit status: 0 when the cache has the image, 2 when it is as it was.
+    """
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--from",
+            metavar="<source>",
+            required=True,
+            dest="source",
+            help="Image or archive to take",
+        )
+        options.add_verification_options(parser)
+        options.add_registry_options(parser)
+        options.add_policy_option(parser)
+        report.add_option(parser)
+
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
+        from imageprep_client.client import machine_images
+
+        with self.observing() as observer:
+            cached, is_present = machine_images.fill_cache(
+                parsed_args.source,
+                options.verification(parsed_args),
+                options.registry_options(parsed_args),
+                observer,
+                max_size=parsed_args.max_size << 30,
+                declared=options.privileged(parsed_args),
+            )
+        state = "present" if is_present else "filled"
+        fields = {
+            "source": parsed_args.source,
+            "digest": cached.digest,
+            "state": state,
+            "path": str(cached.path),
+            "size": columns.Size(cached.size),
+        }
+        self.report = {**fields, "size": cached.size}
+        self.summary = f"{cached.path}: {state},"
+        return tuple(fields), tuple(fields.values())
+
+
 class MachinePublish(base.Lister):
     """Publish archives in a directory that a web server serves.
 
@@ -251,39 +283,34 @@ class MachinePublish(base.Lister):
 
     columns = ("File", "SHA-256", "Size")
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "files",
             metavar="<file>",
             nargs="+",
-            help=_("Archive to publish"),
+            help="Archive to publish",
         )
         parser.add_argument(
             "--directory",
             metavar="<directory>",
             required=True,
-            help=_("Directory to publish in"),
+            help="Directory to publish in",
         )
         parser.add_argument(
             "--sign",
             metavar="<key>",
             default="",
-            help=_("Key of the user's gpg that signs the list"),
+            help="Key of the user's gpg that signs the list",
         )
         parser.add_argument(
             "--best-before",
             metavar="<YYYY-MM-DD>",
             type=_date,
-            default=None,
-            help=_("Last day on which the list is to be used"),
+            help="Last day on which the list is to be used",
         )
         report.add_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import machine_images
 
         published = machine_images.publish(

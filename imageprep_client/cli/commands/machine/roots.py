@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from osc_lib.cli import format_columns
-from osc_lib.i18n import _
 
 from imageprep_client.cli import base, columns, options
 
@@ -25,19 +24,15 @@ class MachineList(base.Lister):
         "Versions",
     )
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         options.add_machine_store_option(parser)
         parser.add_argument(
             "--long",
             action="store_true",
-            help=_("Show sizes and paths, too; all files are looked at"),
+            help="Show sizes and paths, too; all files are looked at",
         )
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import machine, machine_changes
 
         names: Sequence[str] = self.columns
@@ -68,15 +63,11 @@ class MachineShow(base.ShowOne):
     Bind mounts are in no export: an export is no backup.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         options.add_machine_argument(parser)
         options.add_machine_store_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
         from imageprep_client.client import machine, machine_changes
 
         root = machine.find(parsed_args.name, parsed_args.store)

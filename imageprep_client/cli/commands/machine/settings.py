@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from osc_lib.i18n import _
-
 from imageprep_client.cli import base, options
 
 
@@ -19,36 +17,27 @@ class MachineSettings(base.Command):
     Exit status: 0 when all is printed or written, 2 when nothing is.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument(
-            "name", metavar="<name>", help=_("Name of the machine")
-        )
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        options.add_machine_argument(parser)
         parser.add_argument(
             "--settings",
             metavar="<file>",
             required=True,
-            help=_("Declaration of the settings"),
+            help="Declaration of the settings",
         )
         parser.add_argument(
             "--systemd",
             metavar="<version>",
             type=options.positive,
-            default=None,
-            help=_(
-                "Version of systemd that will read them (default: the"
-                " installed one)"
-            ),
+            help="Version of systemd that will read them (default: the"
+            " installed one)",
         )
         parser.add_argument(
             "--write",
             action="store_true",
-            help=_(
-                "Write below /etc/systemd, let systemd read its files again"
-                " and enable the machine's unit"
-            ),
+            help="Write below /etc/systemd, let systemd read its files again"
+            " and enable the machine's unit",
         )
-        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         from imageprep_client.client import machine_settings

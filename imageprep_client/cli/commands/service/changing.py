@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
-
-from osc_lib.i18n import _
 
 from imageprep_client import wording
 from imageprep_client.cli import base, columns, options, report
 from imageprep_client.cli.commands.service import options as service_options
 
 if TYPE_CHECKING:
+    from imageprep_client.client.registry_options import RegistryOptions
     from imageprep_client.client.service import (
         ServiceChange,
         ServiceNode,
     )
-    from imageprep_client.observer import Observer
 
 
 _CHANGES = ("Service", "Action", "Reason", "Old digest", "New digest")
@@ -29,18 +28,27 @@ class _ServiceCommand(base.Lister):
 
     columns: Sequence[str] = _CHANGES
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         report.add_option(parser)
-        return parser
 
-    def node(
-        self, parsed_args: argparse.Namespace, observer: Observer
-    ) -> ServiceNode:
-        """The node that is changed."""
-        from imageprep_client.client.service import ServiceNode
+    @contextlib.contextmanager
+    def changing(
+        self, registries: RegistryOptions | None = None
+    ) -> Iterator[ServiceNode]:
+        """The node that is changed; a failure has a report, too."""
+        from imageprep_client.client.service import ServiceNode, SwapOutcome
 
-        return ServiceNode(options.registry_options(parsed_args), observer)
+        with self.observing() as observer:
+            node = ServiceNode(registries, observer)
+            try:
+                yield node
+            except BaseException:
+                if any(
+                    one.outcome is not SwapOutcome.UNTOUCHED
+                    for one in node.changes
+                ):
+                    self.report = {"services": _reported(node.changes)}
+                raise
 
     def result(
         self, changes: Sequence[ServiceChange], done: str, **more: object
@@ -51,8 +59,7 @@ class _ServiceCommand(base.Lister):
         :param more: further fields of the report.
         """
         self.summary = _counted(changes, done)
-        services = list(map(dataclasses.asdict, changes))
-        self.report = {**more, "services": services}
+        self.report = {**more, "services": _reported(changes)}
         return _CHANGES, (
             (
                 one.service,
@@ -63,6 +70,10 @@ class _ServiceCommand(base.Lister):
             )
             for one in changes
         )
+
+
+def _reported(changes: Sequence[ServiceChange]) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(one) for one in changes]
 
 
 def _counted(changes: Sequence[ServiceChange], done: str) -> str:
@@ -84,44 +95,39 @@ class ServiceUpgrade(_ServiceCommand):
     the first stop, 2 when nothing was stopped.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
         service_options.add_names(parser)
         service_options.add_inputs(parser)
         service_options.add_policy(parser)
         parser.add_argument(
             "--dry-run",
             action="store_true",
-            help=_("Show what would be done; nothing is pulled or stopped"),
+            help="Show what would be done; nothing is pulled or stopped",
         )
         parser.add_argument(
             "--allow-downgrade",
             action="store_true",
-            help=_("Take images whose version is older than the running one"),
+            help="Take images whose version is older than the running one",
         )
-        parser.add_argument(
-            "--kill-survivors",
-            action="store_true",
-            help=_(
-                "Stop services even if that ends processes that the"
-                " declaration wants to survive"
-            ),
-        )
+        service_options.add_kill_survivors(parser)
         options.add_registry_options(parser)
         options.add_policy_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        with self.observing() as observer:
-            changes = self.node(parsed_args, observer).upgrade(
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
+        from imageprep_client.client.service import UpgradeOptions
+
+        registries = options.registry_options(parsed_args)
+        with self.changing(registries) as node:
+            changes = node.upgrade(
                 service_options.inputs(self, parsed_args),
                 parsed_args.names,
                 service_options.policy(parsed_args),
-                dry_run=parsed_args.dry_run,
-                kill_survivors=parsed_args.kill_survivors,
-                allow_downgrade=parsed_args.allow_downgrade,
+                UpgradeOptions(
+                    dry_run=parsed_args.dry_run,
+                    kill_survivors=parsed_args.kill_survivors,
+                    allow_downgrade=parsed_args.allow_downgrade,
+                ),
             )
         done = "would be replaced" if parsed_args.dry_run else "replaced"
         return self.result(changes, done, dry_run=parsed_args.dry_run)
@@ -137,8 +143,8 @@ class ServiceStart(_ServiceCommand):
     nothing was started.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
         service_options.add_names(parser)
         service_options.add_inputs(parser)
         parser.add_argument(
@@ -146,22 +152,18 @@ class ServiceStart(_ServiceCommand):
             metavar="<seconds>",
             type=service_options.seconds,
             default=300.0,
-            help=_(
-                "Seconds for what a service waits for, and for it to get"
-                " healthy (default: %(default)g)"
-            ),
+            help="Seconds for what a service waits for, and for it to get"
+            " healthy (default: %(default)g)",
         )
         options.add_registry_options(parser)
         options.add_policy_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client.service import SwapPolicy
 
-        with self.observing() as observer:
-            changes = self.node(parsed_args, observer).start(
+        registries = options.registry_options(parsed_args)
+        with self.changing(registries) as node:
+            changes = node.start(
                 service_options.inputs(self, parsed_args),
                 parsed_args.names,
                 SwapPolicy(healthy_deadline=parsed_args.wait),
@@ -179,29 +181,22 @@ class ServiceRollback(_ServiceCommand):
     stop, 2 when nothing was stopped.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
         service_options.add_names(parser, "+")
         parser.add_argument(
             "--to",
             metavar="<generation>",
             type=options.positive,
             default=0,
-            help=_(
-                "Generation that service history shows (default: the newest"
-                " that is kept)"
-            ),
+            help="Generation that service history shows (default: the newest"
+            " that is kept)",
         )
         service_options.add_policy(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        from imageprep_client.client.service import ServiceNode
-
-        with self.observing() as observer:
-            changes = ServiceNode(observer=observer).rollback(
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
+        with self.changing() as node:
+            changes = node.rollback(
                 parsed_args.names,
                 parsed_args.to,
                 service_options.policy(parsed_args),
@@ -217,13 +212,9 @@ class ServiceRecover(_ServiceCommand):
 
     columns = ("Service",)
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        from imageprep_client.client.service import ServiceNode
-
-        with self.observing() as observer:
-            names = ServiceNode(observer=observer).recover()
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
+        with self.changing() as node:
+            names = node.recover()
         self.report = {"services": names}
         self.summary = f"{wording.counted(len(names), 'service')} put right"
         return self.columns, ((name,) for name in names)
@@ -236,19 +227,17 @@ class ServiceStop(_ServiceCommand):
     nothing was stopped.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
         service_options.add_names(parser)
         service_options.add_declaration(parser)
-        return parser
+        service_options.add_kill_survivors(parser)
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        from imageprep_client.client.service import ServiceNode
-
-        with self.observing() as observer:
-            changes = ServiceNode(observer=observer).stop(
-                parsed_args.declaration, parsed_args.names
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
+        with self.changing() as node:
+            changes = node.stop(
+                parsed_args.declaration,
+                parsed_args.names,
+                kill_survivors=parsed_args.kill_survivors,
             )
         return self.result(changes, "stopped")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from osc_lib.i18n import _
-
 from imageprep_client.cli import base, options
 
 if TYPE_CHECKING:
@@ -30,9 +28,9 @@ def add_names(parser: argparse.ArgumentParser, nargs: str = "*") -> None:
         "names",
         metavar="<service>",
         nargs=nargs,
-        help=_("Services, by name (default: all that are declared)")
+        help="Services, by name (default: all that are declared)"
         if nargs == "*"
-        else _("Services, by name"),
+        else "Services, by name",
     )
 
 
@@ -41,38 +39,30 @@ def add_declaration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--declaration",
         metavar="<file>",
-        default=None,
-        help=_("Declaration of the services (default: the last applied one)"),
+        help="Declaration of the services (default: the last applied one)",
+    )
+
+
+def add_kill_survivors(parser: argparse.ArgumentParser) -> None:
+    """Add the option that ends what ought to survive."""
+    parser.add_argument(
+        "--kill-survivors",
+        action="store_true",
+        help="Stop services even if that ends processes that the"
+        " declaration wants to survive",
     )
 
 
 def add_inputs(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what services are to be."""
     add_declaration(parser)
-    parser.add_argument(
-        "-e",
-        "--environment-file",
-        metavar="<file>",
-        action="append",
-        dest="environment_files",
-        default=[],
-        help=_(
-            "Heat environment file with the parameters that the declaration"
-            " names (repeat for several; later ones win)"
-        ),
+    options.add_environment_option(
+        parser,
+        "Heat environment file with the parameters that the declaration names"
+        " (repeatable; later ones override earlier ones)",
     )
-    plan = parser.add_mutually_exclusive_group()
-    plan.add_argument(
-        "--plan",
-        metavar="<plan>",
-        default="",
-        help=_("Deployment plan in the cloud; its environments come first"),
-    )
-    plan.add_argument(
-        "--plan-dir",
-        metavar="<directory>",
-        default="",
-        help=_("The same for a plan in a directory"),
+    options.add_plan_options(
+        parser, "Deployment plan in the cloud; its environments come first"
     )
 
 
@@ -86,40 +76,32 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
         metavar="<seconds>",
         type=seconds,
         default=usual.min_healthy,
-        help=_(
-            "Seconds that a service must be healthy before the next one is"
-            " touched (default: %(default)g)"
-        ),
+        help="Seconds that a service must be healthy before the next one is"
+        " touched (default: %(default)g)",
     )
     parser.add_argument(
         "--healthy-deadline",
         metavar="<seconds>",
         type=seconds,
         default=usual.healthy_deadline,
-        help=_(
-            "Seconds after which a service that is not healthy is given up"
-            " (default: %(default)g)"
-        ),
+        help="Seconds after which a service that is not healthy is given up"
+        " (default: %(default)g)",
     )
     parser.add_argument(
         "--on-failure",
         choices=[str(one) for one in OnFailure],
         default=str(usual.on_failure),
-        help=_(
-            "revert-all: put the old containers of all services back"
-            " (default); revert-one: only that of the one that failed; stop:"
-            " leave everything as it is then"
-        ),
+        help="revert-all: put the old containers of all services back"
+        " (default); revert-one: only that of the one that failed; stop:"
+        " leave everything as it is then",
     )
     parser.add_argument(
         "--keep",
         metavar="<number>",
         type=options.positive,
         default=usual.keep,
-        help=_(
-            "Earlier containers of each service that stay for a rollback"
-            " (default: %(default)d)"
-        ),
+        help="Earlier containers of each service that stay for a rollback"
+        " (default: %(default)d)",
     )
 
 
@@ -139,18 +121,10 @@ def inputs(
     command: base.Command, parsed_args: argparse.Namespace
 ) -> ServiceInputs:
     """The values of `add_inputs`."""
-    from imageprep_client.client import cloud, plans
     from imageprep_client.client.service import ServiceInputs
 
-    plan = None
-    if parsed_args.plan or parsed_args.plan_dir:
-        plan = plans.open_plan(
-            parsed_args.plan,
-            directory=parsed_args.plan_dir,
-            connect=lambda: cloud.connect(command),
-        )
     return ServiceInputs(
         declaration=parsed_args.declaration,
         environment_files=parsed_args.environment_files,
-        plan=plan,
+        plan=options.plan(command, parsed_args),
     )

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
-from typing import Any
-
-from osc_lib.i18n import _
 
 from imageprep_client import errors
 from imageprep_client.cli import base, columns, report
@@ -32,14 +28,10 @@ class ServiceList(base.Lister):
         "Health",
     )
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         options.add_declaration(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client.service import ServiceNode
 
         found = ServiceNode().statuses(declaration=parsed_args.declaration)
@@ -66,21 +58,16 @@ class ServiceShow(base.ShowOne):
     With --rpm, only the version of a package in its running container.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument("name", metavar="<service>", help=_("Its name"))
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("name", metavar="<service>", help="Its name")
         parser.add_argument(
             "--rpm",
             metavar="<package>",
-            default=None,
-            help=_("Package whose version in the container is shown"),
+            help="Package whose version in the container is shown",
         )
         options.add_declaration(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
         from imageprep_client.client.service import ServiceNode
 
         node = ServiceNode()
@@ -130,19 +117,15 @@ class ServiceHistory(base.Lister):
         "Reason",
     )
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "name",
             metavar="<service>",
             nargs="?",
-            help=_("Only this service"),
+            help="Only this service",
         )
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client.service import ServiceNode
 
         return self.columns, [
@@ -171,29 +154,27 @@ class ServiceAdopt(base.Command):
     of all containers in it that stay running.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "names",
             metavar="<container>",
             nargs="*",
-            help=_("Containers, by name"),
+            help="Containers, by name",
         )
         origin = parser.add_mutually_exclusive_group()
         origin.add_argument(
             "--from-paunch",
             metavar="<file>",
             default="",
-            help=_("Startup configuration of paunch or TripleO, in JSON"),
+            help="Startup configuration of paunch or TripleO, in JSON",
         )
         origin.add_argument(
             "--from-quadlet",
             metavar="<file>",
             default="",
-            help=_("File of Quadlet, NAME.container"),
+            help="File of Quadlet, NAME.container",
         )
         report.add_option(parser)
-        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         from imageprep_client.client.service import ServiceNode
@@ -223,18 +204,16 @@ class ServiceRender(base.Command):
     env_from are not printed: they are in a file that upgrade and start write.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         options.add_names(parser)
         parser.add_argument(
             "--as",
             choices=("podman", "quadlet"),
             default="podman",
             dest="form",
-            help=_("What to print (default: podman)"),
+            help="What to print (default: podman)",
         )
         options.add_inputs(parser)
-        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         from imageprep_client.client.service import ServiceNode

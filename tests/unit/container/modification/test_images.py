@@ -177,7 +177,7 @@ def test_dry_run(run: Run) -> None:
     """Nothing is opened; a digest that will be is not known."""
     result = run(modify(), dry_run=True, pin_digests=True)
     assert outcomes(result) == ["planned", "planned"]
-    assert result.rows[0].digest == ""
+    assert result.rows[0].digest is None
     assert run.written["ContainerNovaApiImage"] == MODIFIED
     assert run.workspaces.opened == 0
     assert "keeps its tag" in run.observer.warnings[0]

@@ -57,7 +57,7 @@ def test_copies(
             "1",
             observer=Recorder(),
         )
-        assert copied.digest == IMAGE.descriptor.digest
+        assert copied.descriptor.digest == IMAGE.descriptor.digest
     assert store.resolve("1") == IMAGE.descriptor
 
 

@@ -1,0 +1,87 @@
+"""Run a command on a host, with input.
+
+As the ``raw`` module, but for the input: it is in no list of processes, in no
+log of a host, and in no variable of ansible.
+"""
+
+import json
+import re
+import resource
+import sys
+from collections.abc import Mapping
+
+from ansible.plugins.action import ActionBase
+
+#: Characters that a host may answer, and bytes of memory for what it sends.
+_ANSWER, _MEMORY = 4 << 20, 1 << 30
+#: A path that a shell takes as it is.
+_PATH = re.compile(r"/[\w./+-]+")
+
+
+class ActionModule(ActionBase):
+    """Takes the command from the round of the driver."""
+
+    _supports_check_mode = True
+    _VALID_ARGS = frozenset(("environment", "python"))
+
+    def run(self, tmp=None, task_vars=None):
+        """Run the command of this host."""
+        result = super().run(tmp, task_vars)
+        current = sys.modules["__main__"].current
+        order = current["hosts"].get(task_vars["inventory_hostname"])
+        if order is None:
+            # A group has the name of a host.
+            return dict(result, skipped=True)
+        lines = [current["texts"][key] for key in order["input"]]
+        if order["environment"]:
+            given = self._task.args.get("environment") or {}
+            if not isinstance(given, Mapping):
+                return {
+                    "failed": True,
+                    "msg": "image_prepare_environment is no map",
+                }
+            values = {str(key): str(value) for key, value in given.items()}
+            lines.insert(1, json.dumps(values) + "\n")
+        python = str(self._task.args.get("python") or "")
+        if not _PATH.fullmatch(python):
+            python = ""  # it is to be found
+        command = order["command"].replace("{python}", python)
+        _bound_memory()
+        result.update(self._command(command, "".join(lines), task_vars))
+        if len(result.get("stdout") or "") > _ANSWER:
+            return {
+                "failed": True,
+                "msg": f"the host answers more than {_ANSWER} characters",
+            }
+        if result.get("rc"):
+            said = str(result.get("stderr") or "").strip().splitlines()
+            result["failed"] = True
+            result["msg"] = said[-1] if said else "non-zero return code"
+        return result
+
+    def _command(self, command, text, task_vars):
+        become = self._connection.become
+        if self._connection.has_pipelining and (
+            become is None or getattr(become, "pipelining", True)
+        ):
+            return self._low_level_execute_command(
+                command, in_data=text.encode("utf-8")
+            )
+        # It cannot have input: a module on the host reads it from a file.
+        return self._execute_module(
+            module_name="ansible.legacy.command",
+            module_args={
+                "argv": ["/bin/sh", "-c", command],
+                "stdin": text,
+                "stdin_add_newline": False,
+            },
+            task_vars=task_vars,
+        )
+
+
+def _bound_memory():
+    """Fail in this worker alone when a host sends without end."""
+    with open("/proc/self/statm") as stream:
+        pages = int(stream.read().split()[0])
+    bound = pages * resource.getpagesize() + _MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (bound, bound))

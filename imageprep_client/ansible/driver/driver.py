@@ -1,0 +1,138 @@
+"""Run commands on the hosts of an inventory, round after round.
+
+::
+
+    python driver.py INVENTORY FORKS
+
+A round is a line of JSON on standard input: ``texts`` by key, and for each of
+the ``hosts`` a ``command`` for its shell and the keys of its ``input``; with
+``timeout`` in seconds, and ``hidden``, whether results are kept from logs. The
+results are lines of JSON on standard output; an empty line ends the round.
+
+The start of ansible costs a second of processor time, and a round without it
+a few hundredths for each host. Connections stay open between rounds.
+"""
+
+import gc
+import json
+import os
+import sys
+
+# Programs that ansible starts, such as an inventory, must not have these.
+_rounds = os.fdopen(os.dup(0), "rb")
+_results = os.fdopen(os.dup(1), "w", encoding="utf-8")
+_nowhere = os.open(os.devnull, os.O_RDONLY)
+os.dup2(_nowhere, 0)
+os.dup2(2, 1)
+
+from ansible import context  # noqa: E402
+from ansible.cli.adhoc import AdHocCLI  # noqa: E402
+from ansible.errors import AnsibleError  # noqa: E402
+from ansible.executor.task_queue_manager import TaskQueueManager  # noqa: E402
+from ansible.playbook.play import Play  # noqa: E402
+from ansible.plugins.loader import (  # noqa: E402
+    action_loader,
+    callback_loader,
+    connection_loader,
+    shell_loader,
+)
+
+try:
+    from ansible.template import trust_as_template
+except ImportError:  # before ansible-core 2.19
+
+    def trust_as_template(text):
+        """All texts are templates."""
+        return text
+
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+#: The names of the plugins beside this file.
+_ACTION, _CALLBACK = "imageprep_command", "imageprep_results"
+
+#: The round that runs: workers of ansible are forks of this process, and see
+#: it without that it becomes variables.
+current = {}
+
+
+def emit(event, **data):
+    """Write a result, as an event of ansible-runner looks."""
+    document = {"event": event, "event_data": data}
+    _results.write(json.dumps(document, default=str) + "\n")
+    _results.flush()
+
+
+class Driver(AdHocCLI):
+    """The command line of ansible, but for its one task."""
+
+    def run(self):
+        """Run rounds until standard input ends."""
+        super(AdHocCLI, self).run()
+        action_loader.add_directory(os.path.join(_HERE, "action"))
+        callback_loader.add_directory(os.path.join(_HERE, "callback"))
+        ssh, become = self.ask_passwords()
+        passwords = {"conn_pass": ssh, "become_pass": become}
+        loader, inventory, variables = self._play_prereqs()
+        forks = context.CLIARGS["forks"]
+        # Workers have these from the beginning, and do not touch what they
+        # share: a fifth of their processor time.
+        for name in ("local", "ssh"):
+            connection_loader.get(name, class_only=True)
+        shell_loader.get("sh", class_only=True)
+        action_loader.get(_ACTION, class_only=True)
+        gc.collect()
+        gc.freeze()
+        for line in _rounds:
+            current.clear()
+            current.update(json.loads(line))
+            try:
+                play = Play.load(
+                    _play(), variable_manager=variables, loader=loader
+                )
+                # By position: names have changed between releases.
+                manager = TaskQueueManager(
+                    *(inventory, variables, loader, passwords),
+                    *(_CALLBACK, False, False, forks),
+                )
+                try:
+                    manager.run(play)
+                finally:
+                    manager.cleanup()
+            except AnsibleError as error:
+                sys.stderr.write(f"ERROR: {error}\n")
+            current.clear()
+            _results.write("\n")
+            _results.flush()
+        loader.cleanup_all_tmp_files()
+        return 0
+
+
+def _play():
+    return {
+        "name": "commands",
+        "hosts": list(current["hosts"]),
+        "gather_facts": False,
+        "strategy": "free",
+        "tasks": [
+            {
+                "name": current["name"],
+                _ACTION: {
+                    "environment": trust_as_template(
+                        "{{ image_prepare_environment | default({}) }}"
+                    ),
+                    "python": trust_as_template(
+                        "{{ ansible_python_interpreter | default('') }}"
+                    ),
+                },
+                "timeout": current["timeout"],
+                "no_log": current["hidden"],
+                "check_mode": False,
+            }
+        ],
+    }
+
+
+if __name__ == "__main__":
+    Driver.cli_executor(
+        ["ansible", "all", "-i", sys.argv[1], "-f", sys.argv[2]]
+    )

@@ -1,0 +1,312 @@
+"""Putting back the containers that a command has replaced.
+
+The containers that are given up go first, each before those that it depends
+on; then the old ones come back, each after those. Services that do not depend
+on each other are put back at once, as podman takes longer to start than to
+work.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from imageprep_client import errors
+from imageprep_client.observer import Observer
+from imageprep_client.programs.podman import (
+    InspectedContainer,
+    ListedContainer,
+    Podman,
+)
+from imageprep_client.service import holding
+from imageprep_client.service.journal import (
+    HistoryEntry,
+    StateDirectory,
+    SwapJournal,
+    SwapRecord,
+    SwapState,
+    now,
+)
+from imageprep_client.service.owners import (
+    FindOwner,
+    Owner,
+    TargetContainer,
+    old_target,
+)
+
+#: Seconds that a container which is given up has before SIGKILL.
+_GIVEN_UP = 1
+#: Services that are put back at once, at most.
+_AT_ONCE = 8
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Undoing:
+    """A service whose old container comes back.
+
+    :ivar current: the container of its name; None when there is none.
+    :ivar old: None when there was none, or when it can be started as it is.
+    """
+
+    record: SwapRecord
+    owner: Owner
+    current: InspectedContainer | None
+    old: TargetContainer | None
+
+    def take_down(self) -> None:
+        """Remove what took the place of the old container."""
+        current = self.current
+        if current is None:
+            return
+        if self.old or current.id != self.record.old_id:
+            done = self.record.state is SwapState.DONE
+            self.owner.remove(current, None if done else _GIVEN_UP)
+        elif self._is_unsettled(current):
+            self.owner.stop(current)
+
+    def put_back(self) -> None:
+        """Let the old container be there, and run if it did."""
+        current = self.current
+        if self.old:
+            self.owner.create(self.old)
+            if self.old.runs:
+                self.owner.start(self.record.service)
+        elif (
+            current
+            and current.id == self.record.old_id
+            and self._is_unsettled(current)
+        ):
+            self.owner.start(self.record.service)
+
+    def _is_unsettled(self, old: InspectedContainer) -> bool:
+        """Whether the old container was about to be stopped."""
+        stops = old.state == "stopping" or not old.is_alive
+        return self.record.old_running and stops
+
+
+class Reverter:
+    """Puts services back, after a failure as well as after a crash.
+
+    :param find_owner: for the containers that it finds.
+    """
+
+    def __init__(
+        self,
+        podman: Podman,
+        state: StateDirectory,
+        observer: Observer,
+        find_owner: FindOwner,
+    ) -> None:
+        self._podman = podman
+        self._state = state
+        self._observer = observer
+        self._find_owner = find_owner
+
+    def revert(self, journal: SwapJournal, reason: str) -> list[str]:
+        """Put back what was not finished.
+
+        :param reason: for the history.
+        :returns: the services whose old container is back.
+        :raises PartialFailure: when some could not be put back; the journal
+            stays.
+        """
+        undone = [
+            record
+            for record in journal.swaps
+            if record.state is not SwapState.DONE or journal.revert_all
+        ]
+        changed = [
+            record
+            for record in undone
+            if record.state in (SwapState.SWAPPING, SwapState.DONE)
+        ]
+        found = self._found(undone)
+        failures: list[errors.ImagePrepError] = []
+        undoings = self._undoings(changed, found, failures)
+        waves = [
+            [undoings[one.service] for one in wave if one.service in undoings]
+            for wave in in_waves(changed)
+        ]
+        reverted = []
+        with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+            for wave in reversed(waves):
+                failed = _each(pool, _Undoing.take_down, wave, failures)
+                for one in failed:
+                    del undoings[one.record.service]
+            for wave in waves:
+                left = [
+                    one
+                    for one in wave
+                    if undoings.get(one.record.service) is one
+                ]
+                failed = _each(pool, _Undoing.put_back, left, failures)
+                back = [one.record for one in left if one not in failed]
+                journal = self._reverted(journal, back, reason)
+                reverted += [record.service for record in back]
+        self._revive(journal.running, failures)
+        if failures:
+            raise errors.PartialFailure(
+                f"{reason}; not everything could be put back", failures
+            )
+        # A holder is needed until the journal says that it is not.
+        dropped = [one.holder for one in undone if one.holder in found]
+        if dropped:
+            self._podman.remove(*dropped, seconds=0)
+        self._state.close_journal()
+        return reverted
+
+    def _found(
+        self, undone: Sequence[SwapRecord]
+    ) -> dict[str, InspectedContainer]:
+        """The containers and holders of services, without half ones."""
+        names = {
+            name
+            for record in undone
+            for name in (record.service, record.holder)
+            if name
+        }
+        containers = self._podman.containers()
+        self.remove_leftovers(containers, names)
+        there = {
+            name
+            for one in containers
+            if one.state not in holding.HALF
+            for name in one.names
+        }
+        return self._podman.inspected(names & there)
+
+    def _undoings(
+        self,
+        changed: Sequence[SwapRecord],
+        found: dict[str, InspectedContainer],
+        failures: list[errors.ImagePrepError],
+    ) -> dict[str, _Undoing]:
+        """What is to be done, by service; what cannot be is a failure."""
+        images = self._podman.images(
+            {
+                found[one.holder].image_id
+                for one in changed
+                if one.holder in found
+            }
+        )
+        undoings = {}
+        for record in changed:
+            current = found.get(record.service)
+            try:
+                target = None
+                is_old = current and current.id == record.old_id
+                if record.holder and not (
+                    current and is_old and not current.is_lost
+                ):
+                    holder = found.get(record.holder)
+                    old = holding.held(record.holder, holder, images)
+                    target = old_target(old, runs=record.old_running)
+                owner = self._find_owner(record.service, current, record.unit)
+            except errors.ImagePrepError as error:
+                failures.append(error)
+                continue
+            undoings[record.service] = _Undoing(record, owner, current, target)
+        return undoings
+
+    def _reverted(
+        self, journal: SwapJournal, back: Sequence[SwapRecord], reason: str
+    ) -> SwapJournal:
+        """Say that these are back."""
+        if not back:
+            return journal
+        for record in back:
+            journal = journal.with_swap(
+                dataclasses.replace(record, state=SwapState.REVERTED)
+            )
+        self._state.write_journal(journal)
+        self._state.record(
+            [entry(journal, record, "reverted", reason) for record in back]
+        )
+        return journal
+
+    def _revive(
+        self, names: Sequence[str], failures: list[errors.ImagePrepError]
+    ) -> None:
+        """Start the services that ran before and do not now."""
+        found = self._podman.inspected(names)
+        for name, container in found.items():
+            # What is lost is made again afterwards.
+            if container.is_alive or container.is_lost:
+                continue
+            try:
+                owner = self._find_owner(name, container, "")
+                owner.stop(container)
+                owner.start(name)
+            except errors.ImagePrepError as error:
+                failures.append(error)
+
+    def remove_leftovers(
+        self, containers: Iterable[ListedContainer], names: Collection[str]
+    ) -> list[str]:
+        """Remove what a killed ``podman create`` or ``podman rm`` left.
+
+        :param containers: all that there are.
+        :param names: those of services and holders.
+        :returns: the names of what was removed.
+        """
+        half = [
+            one
+            for one in containers
+            if one.state in holding.HALF
+            and not set(names).isdisjoint(one.names)
+        ]
+        if half:
+            self._podman.remove(*(one.id for one in half), seconds=0)
+        return [name for one in half for name in one.names]
+
+
+def in_waves(records: Sequence[SwapRecord]) -> list[list[SwapRecord]]:
+    """Records in waves: each depends on none of its own or a later wave."""
+    left = {record.service: record for record in records}
+    waves = []
+    while left:
+        wave = [
+            record
+            for record in left.values()
+            if left.keys().isdisjoint(record.depends_on)
+        ] or list(left.values())
+        waves.append(wave)
+        for record in wave:
+            del left[record.service]
+    return waves
+
+
+def _each(
+    pool: concurrent.futures.Executor,
+    act: Callable[[_Undoing], None],
+    wave: Sequence[_Undoing],
+    failures: list[errors.ImagePrepError],
+) -> list[_Undoing]:
+    """Act on all services of a wave at once; those that failed."""
+    failed = []
+    futures = [(one, pool.submit(act, one)) for one in wave]
+    for one, future in futures:
+        try:
+            future.result()
+        except errors.ImagePrepError as error:
+            failures.append(error)
+            failed.append(one)
+    return failed
+
+
+def entry(
+    journal: SwapJournal, record: SwapRecord, outcome: str, reason: str = ""
+) -> HistoryEntry:
+    """The entry of a swap for the history."""
+    generation = holding.Holder.of(record.holder)
+    return HistoryEntry(
+        time=now(),
+        service=record.service,
+        action=journal.action,
+        outcome=outcome,
+        old_digest=record.old_digest,
+        new_digest=record.new_digest,
+        generation=generation.generation if generation else 0,
+        reason=reason,
+    )

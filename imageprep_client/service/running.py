@@ -1,0 +1,391 @@
+"""Starting and stopping services, after what a killed command left."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from imageprep_client import errors
+from imageprep_client.observer import Observer
+from imageprep_client.programs import systemd
+from imageprep_client.programs.podman import InspectedContainer, Podman
+from imageprep_client.service import holding, images, preflight, probing, units
+from imageprep_client.service.declaration import (
+    AppliedDeclaration,
+    NodeDeclaration,
+    Service,
+)
+from imageprep_client.service.images import ImageRegistries, ResolvedImage
+from imageprep_client.service.journal import StateDirectory
+from imageprep_client.service.owners import (
+    Owner,
+    TargetContainer,
+    same_target,
+)
+from imageprep_client.service.swapping import (
+    ServiceSwap,
+    SwapOutcome,
+    Swapper,
+    SwapPolicy,
+)
+
+#: Restart policies by which podman starts again what has ended.
+_RESTARTED = ("always", "unless-stopped")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ServiceChange:
+    """The action on one service, done or planned.
+
+    :ivar action: ``replace``, ``start``, ``stop`` or ``keep``.
+    :ivar reason: why.
+    :ivar old_digest: of the image that runs; empty for none.
+    :ivar outcome: what became of it.
+    """
+
+    service: str
+    action: str
+    reason: str
+    old_digest: str = ""
+    new_digest: str = ""
+    outcome: SwapOutcome = SwapOutcome.UNTOUCHED
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PreparedService:
+    """A service with all that is known of it before a change."""
+
+    service: Service
+    image: ResolvedImage
+    environment: Mapping[str, str] = dataclasses.field(repr=False)
+    current: InspectedContainer | None = None
+
+    @property
+    def target(self) -> TargetContainer:
+        """The container that it is to have."""
+        return TargetContainer(
+            self.service,
+            self.image.pinned,
+            self.image.digest,
+            self.image.digests,
+            self.environment,
+        )
+
+
+class RunningServices:
+    """The services of this host, which can be started and stopped.
+
+    :param state: is made when something is about to be changed.
+    :ivar changes: those of the last command, as far as it came.
+    """
+
+    def __init__(
+        self,
+        podman: Podman,
+        state: StateDirectory,
+        registries: ImageRegistries,
+        observer: Observer,
+    ) -> None:
+        self._podman = podman
+        self._state = state
+        self._registries = registries
+        self._observer = observer
+        self._swapper = Swapper(podman, state, observer, self._owner)
+        self.changes: list[ServiceChange] = []
+        #: The services that `changing` has put right.
+        self.recovered: list[str] = []
+
+    @contextlib.contextmanager
+    def changing(self, names: Collection[str]) -> Iterator[None]:
+        """Have the node for this command; first repair what one left.
+
+        :param names: all services that are known.
+        """
+        self._state.make()
+        with self._state.locked(self._observer.waiting):
+            self._state.wait_for_programs(self._observer.waiting)
+            self.recovered = self._recover()
+            self.recovered += self._settle(
+                [name for name in names if name not in self.recovered]
+            )
+            yield
+
+    def _recover(self) -> list[str]:
+        """Put back what a killed command left unfinished.
+
+        :returns: the services that were put back.
+        """
+        journal = self._state.journal()
+        if journal is None:
+            return []
+        self._observer.note(f"an interrupted {journal.action} is put right")
+        reverted = self._swapper.revert(
+            journal, f"the {journal.action} was interrupted"
+        )
+        for name in reverted:
+            self._observer.warning(
+                f"{name}: its {journal.action} was interrupted; the old"
+                " container is back"
+            )
+        return reverted
+
+    def _settle(self, names: Collection[str]) -> list[str]:
+        """Put right what killed programs left without a journal.
+
+        A half-made container is removed, a stop is finished, and a process
+        that is gone is started again where podman would have done so.
+
+        :returns: the services that were put right.
+        """
+        containers = self._podman.containers()
+        kept = (one.name for one in holding.half_holders(containers))
+        removed = self._swapper.remove_leftovers(containers, {*names, *kept})
+        for name in removed:
+            self._observer.warning(
+                f"{name}: a half-made container was removed"
+            )
+        there = {name for one in containers for name in one.names}
+        settled = []
+        found = self._podman.inspected(
+            [name for name in names if name in there and name not in removed]
+        )
+        for name, container in found.items():
+            try:
+                told = self._settle_one(name, container)
+            except errors.InputError:
+                continue  # another program has it
+            except errors.StoreError as error:
+                self._observer.warning(f"{name}: cannot be put right: {error}")
+                continue
+            if told:
+                settled.append(name)
+                self._observer.warning(f"{name}: {told}")
+        return [name for name in names if name in {*removed, *settled}]
+
+    def _settle_one(self, name: str, container: InspectedContainer) -> str:
+        """What was done with a container; empty for nothing."""
+        if container.is_lost:
+            return self._renew(name, container)
+        if container.state == "stopping":
+            self._owner(name, container).stop(container)
+            return "its interrupted stop was finished"
+        return ""
+
+    def _renew(self, name: str, container: InspectedContainer) -> str:
+        """Make a container again that podman cannot start any more."""
+        owner = self._owner(name, container)
+        runs = bool(owner.unit) or container.restart_policy in _RESTARTED
+        image = self._podman.image(container.image_id)
+        shared = self._podman.inspected(container.dependencies).values()
+        target = dataclasses.replace(
+            same_target(container, image, {o.id: o.name for o in shared}),
+            runs=runs,
+        )
+        swap = ServiceSwap(target, container, owner, None, lambda: None)
+        self._swapper.renew("recover", swap)
+        started = "; it was started again" if runs else ""
+        return f"its process was gone{started}"
+
+    def start(
+        self,
+        applied: AppliedDeclaration,
+        names: Sequence[str],
+        policy: SwapPolicy,
+    ) -> list[ServiceChange]:
+        """Start services that do not run, each when it may.
+
+        A container that exists is started as it is.
+
+        :raises PartialFailure: when something failed after the first start.
+        :raises ImagePrepError: when nothing was started.
+        """
+        services = applied.declaration.select(names)
+        found = self._podman.inspected(list(applied.declaration.services))
+        # No registry is needed for a container that exists.
+        absent = [
+            self._prepare(applied, one, None)
+            for one in services
+            if one.name not in found
+        ]
+        for service in services:
+            current = found.get(service.name)
+            if current is None or not current.is_alive:
+                self._check_host(service, current)
+        pulled = {one.service.name: one for one in self._pulled(absent)}
+        for service in services:
+            current = found.get(service.name)
+            digest = (
+                current.digest
+                if current
+                else pulled[service.name].image.digest
+            )
+            if current and current.is_alive and current.state == "running":
+                self.changes.append(
+                    ServiceChange(
+                        service=service.name,
+                        action="keep",
+                        reason="runs",
+                        old_digest=digest,
+                        new_digest=digest,
+                    )
+                )
+                continue
+            change = ServiceChange(
+                service=service.name,
+                action="start",
+                reason="did not run" if current else "was absent",
+                new_digest=digest,
+                outcome=SwapOutcome.FAILED,
+            )
+            with self._partial(change):
+                self._wait_for(service, policy.healthy_deadline)
+                self.changes.append(change)
+                self._start(service, current, pulled.get(service.name))
+                self._watch(service, policy)
+            self.changes[-1] = dataclasses.replace(
+                change, outcome=SwapOutcome.DONE
+            )
+        return self.changes
+
+    def _start(
+        self,
+        service: Service,
+        current: InspectedContainer | None,
+        prepared: PreparedService | None,
+    ) -> None:
+        owner = self._owner(service.name, current)
+        if current:
+            owner.stop(current)
+            owner.start(service.name)
+        elif prepared:
+            owner.replace(None, prepared.target)
+
+    def _watch(self, service: Service, policy: SwapPolicy) -> None:
+        reason = probing.HealthWatch(
+            self._podman,
+            service.name,
+            service.health,
+            minimum=0,
+            deadline=policy.healthy_deadline,
+        ).wait()
+        if reason:
+            raise errors.StoreError(
+                f"{service.name}: was started and is not healthy: {reason}"
+            )
+
+    @contextlib.contextmanager
+    def _partial(self, change: ServiceChange) -> Iterator[None]:
+        """Tell a failure after the first change as such.
+
+        :param change: what may be begun in the block; it counts.
+        """
+        try:
+            yield
+        except errors.ImagePrepError as error:
+            begun = [one for one in self.changes if one.action != "keep"]
+            if not begun:
+                raise
+            failure = errors.PartialFailure(str(error), [])
+            failure.hint = error.hint
+            raise failure from error
+
+    def stop(
+        self,
+        declaration: NodeDeclaration,
+        names: Sequence[str],
+        *,
+        kill_survivors: bool = False,
+    ) -> list[ServiceChange]:
+        """Stop services, each before those that it depends on.
+
+        :raises PartialFailure: when one could not be stopped.
+        """
+        services = declaration.select(names)
+        found = self._podman.inspected([one.name for one in services])
+        owners = {
+            name: self._owner(name, container)
+            for name, container in found.items()
+        }
+        for service in services:
+            current = found.get(service.name)
+            if current and not kill_survivors:
+                preflight.check_survivors(service, current)
+        for name, current in reversed(found.items()):
+            runs = current.is_alive or current.state == "stopping"
+            change = ServiceChange(
+                service=name,
+                action="stop" if runs else "keep",
+                reason="ran" if runs else "does not run",
+                old_digest=current.digest,
+                outcome=SwapOutcome.FAILED if runs else SwapOutcome.UNTOUCHED,
+            )
+            self.changes.append(change)
+            if runs:
+                with self._partial(change):
+                    owners[name].stop(current)
+                self.changes[-1] = dataclasses.replace(
+                    change, outcome=SwapOutcome.DONE
+                )
+        return self.changes
+
+    def _prepare(
+        self,
+        applied: AppliedDeclaration,
+        service: Service,
+        current: InspectedContainer | None,
+    ) -> PreparedService:
+        image = images.resolve(
+            applied.image(service), self._podman, self._registries
+        )
+        return PreparedService(
+            service, image, applied.environment(service), current
+        )
+
+    def _pulled(
+        self, prepared: Sequence[PreparedService]
+    ) -> list[PreparedService]:
+        """Have the images of services on this host.
+
+        :raises ImagePrepError: when one cannot be had.
+        """
+        if prepared:
+            images.check_space(
+                [one.image for one in prepared],
+                self._podman.information().storage,
+            )
+        return [
+            dataclasses.replace(
+                one,
+                image=images.pull(
+                    one.image, self._podman, self._registries, self._observer
+                ),
+            )
+            for one in prepared
+        ]
+
+    def _check_host(
+        self, service: Service, current: InspectedContainer | None
+    ) -> None:
+        preflight.check_host(
+            service.name, service.preflight, systemd.is_active
+        )
+        preflight.check_ports(service, current)
+
+    def _wait_for(self, service: Service, seconds: float) -> None:
+        if service.wait_for is None:
+            return
+        self._observer.note(f"{service.name}: waits for {service.wait_for}")
+        reason = probing.wait(
+            service.wait_for, time.monotonic() + seconds, probing.on_host
+        )
+        if reason:
+            raise errors.StoreError(
+                f"{service.name}: what it waits for is not there: {reason}"
+            )
+
+    def _owner(
+        self, name: str, current: InspectedContainer | None, unit: str = ""
+    ) -> Owner:
+        return units.find_owner(name, current, self._podman, self._state, unit)

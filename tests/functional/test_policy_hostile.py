@@ -1,0 +1,385 @@
+"""Policies and registries.d that cannot be used: one line, never a pass."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from imageprep_client.testing import content
+from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.streams import put
+from tests.functional import base
+
+_ANYTHING = '{"default": [{"type": "insecureAcceptAnything"}]}'
+_GPG = {"type": "signedBy", "keyType": "GPGKeys"}
+_MIB = 1 << 20
+_STRANGER = 12345
+
+
+class Site:
+    """A registry with an image, and a user who pushes it to a tree."""
+
+    def __init__(self, openstack: base.OpenStack, host: str) -> None:
+        self.openstack = openstack
+        self.home = openstack.home
+        self.image = f"{host}/ns/app:1"
+        self.policy = self.home / "policy.json"
+
+    def refused(self, reason: str, *, named: bool = True) -> None:
+        """See that a push says why in one line, and brings nothing.
+
+        :param named: whether the policy is named; else it is the user's.
+        """
+        words = ("--signature-policy", "policy.json") if named else ()
+        began = time.monotonic()
+        result = self.openstack(
+            *("image-prepare", "push", self.image),
+            *("--image-serve", "tree", *words),
+            status=2,
+            stderr=f".*({reason}).*",
+        )
+        error, *hints = result.messages.splitlines()
+        assert re.search(reason, error), result.stderr
+        assert all(line.startswith("hint: ") for line in hints), result.stderr
+        assert time.monotonic() - began < 20
+        assert not list(self.home.glob("tree/v2/ns/app/manifests/*"))
+
+    def requirement(self, **fields: object) -> None:
+        """A policy with one requirement for all."""
+        self.policy.write_text(json.dumps({"default": [fields]}))
+
+    def registries_d(self, name: str, text: str) -> None:
+        """A file of registries.d."""
+        path = self.home / ".config/containers/registries.d" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+@pytest.fixture
+def site(openstack: base.OpenStack) -> Iterator[Site]:
+    with RegistryServer() as server:
+        put(server.content.store("ns/app"), content.image("a"), "1")
+        openstack.environment["XDG_STATE_HOME"] = str(openstack.home / "state")
+        yield Site(openstack, server.host)
+
+
+def _huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(64 * _MIB)
+
+
+def _loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: None, "no such file"),
+        (Path.mkdir, "is a directory"),
+        (os.mkfifo, "not a regular file"),
+        (_huge, "is larger than"),
+        (_loop, "too many levels of symbolic links"),
+        (lambda path: path.symlink_to("absent"), "no such file"),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_no_file(
+    site: Site, make: Callable[[Path], None], reason: str, named: bool
+) -> None:
+    """Where a policy ought to be and none can be read, nothing is brought."""
+    if named:
+        make(site.policy)
+        site.refused(f"policy.json: .*{reason}")
+        return
+    path = site.home / ".config/containers/policy.json"
+    path.parent.mkdir(parents=True)
+    make(path)
+    if not os.path.lexists(path):
+        path.symlink_to("nowhere")
+    site.refused(rf"\.config/containers/policy.json: .*{reason}", named=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "no JSON"),
+        ("\xff", "no JSON: no UTF-8"),
+        ('{"default": [], "default": []}', "has the key 'default' twice"),
+        (
+            '{"default": [{"type": "reject", "type": "reject"}]}',
+            "has the key 'type' twice",
+        ),
+        ('{"default": [{"type": "reject"}]} {}', "no JSON"),
+        ('{"default": null}', "default: not a list"),
+        ('{"default": [["reject"]]}', r"default\[0\]: not an object"),
+        ('{"default": [{"type": "accept"}]}', "unknown type 'accept'"),
+        ('{"Default": [{"type": "reject"}]}', "Default: unknown key"),
+        ("[" * 100_000, "nested too deeply|no JSON"),
+        (
+            '{"default": [{"type": "reject"}], "transports": {"docker": []}}',
+            "transports.docker: not an object",
+        ),
+    ],
+)
+def test_no_policy(site: Site, text: str, reason: str) -> None:
+    """A file that is no policy is refused as a whole."""
+    site.policy.write_bytes(text.encode("latin-1"))
+    site.refused(f"policy.json: .*({reason})")
+
+
+@pytest.mark.parametrize(
+    ("transport", "scope", "reason"),
+    [
+        ("dir", "relative", "not an absolute path"),
+        ("oci", "/", 'use the scope ""'),
+        ("oci-archive", "/a/../b", "not a canonical path"),
+        ("docker-archive", "/a.tar", 'only the scope "" is supported'),
+    ],
+)
+def test_scope_that_matches_nothing(
+    site: Site, transport: str, scope: str, reason: str
+) -> None:
+    """A scope that can match no image is no mere typing mistake."""
+    document = json.loads(_ANYTHING)
+    reject = [{"type": "reject"}]
+    document["transports"] = {transport: {scope: reject}}
+    site.policy.write_text(json.dumps(document))
+    site.refused(f"policy.json: .*{reason}")
+
+
+@pytest.mark.parametrize("kind", ["sigstoreSigned", "signedBy"])
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: None, "no such file"),
+        (Path.mkdir, "is a directory"),
+        (os.mkfifo, "not a regular file"),
+        (_huge, "is larger than"),
+    ],
+)
+def test_no_key(
+    site: Site, kind: str, make: Callable[[Path], None], reason: str
+) -> None:
+    """A key that cannot be read accepts nothing."""
+    path = site.home / "key"
+    make(path)
+    fields = {**_GPG, "type": kind, "keyPath": str(path)}
+    if kind == "sigstoreSigned":
+        del fields["keyType"]
+    site.requirement(**fields)
+    site.refused(f"requirement {kind} {path}: .*{reason}")
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"keyData": "no base64!"}, "keyData: not base64"),
+        ({"keyData": 1}, "keyData: not a string"),
+        ({"keyData": "bm8ga2V5"}, "no PEM block"),
+        ({"keyDatas": []}, "keyDatas: not a list of strings"),
+        ({"keyPaths": "k"}, "keyPaths: not a list of strings"),
+        ({}, "not exactly one of keyPath"),
+        ({"fulcio": {}, "keyPath": "k"}, "not exactly one of keyPath"),
+        ({"fulcio": "x"}, "fulcio: not an object"),
+        (
+            {
+                "keyPath": "k",
+                "rekorPublicKeyPath": "r",
+                "rekorPublicKeyData": "eA==",
+            },
+            "only one of rekorPublicKeyPath",
+        ),
+    ],
+)
+def test_broken_requirement(
+    site: Site, fields: dict[str, object], reason: str
+) -> None:
+    """A requirement of sigstore that is not as specified accepts nothing."""
+    site.requirement(type="sigstoreSigned", **fields)
+    site.refused(reason)
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        (
+            {"a.yaml": "docker: {q.io: {}}", "b.yaml": "docker: {q.io: {}}"},
+            "too",
+        ),
+        (
+            {"a.yaml": "default-docker: {}", "b.yaml": "default-docker: {}"},
+            "too",
+        ),
+        (
+            {"a.yaml": "docker:\n  q.io: {}\n  q.io: {}\n"},
+            "the same key is already in line 2",
+        ),
+        ({"a.yaml": "docker: [q.io]"}, "docker: not a mapping"),
+        ({"a.yaml": "docker: {q.io: x}"}, r"docker.q.io: not a mapping"),
+        (
+            {"a.yaml": "docker: {q.io: {lookaside: [x]}}"},
+            "lookaside: not a str",
+        ),
+        (
+            {"a.yaml": "docker: {q.io: {use-sigstore-attachments: 'no'}}"},
+            "use-sigstore-attachments: not a bool",
+        ),
+        ({"a.yaml": "docker: {"}, "YAML"),
+        ({"a.yaml": "!!python/object:os.system x"}, "YAML"),
+        (
+            {
+                "a.yaml": "a: &a [x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\n"
+                + "".join(
+                    f"{two}: &{two} [{','.join([f'*{one}'] * 9)}]\n"
+                    for one, two in zip("bcdefghi", "cdefghij", strict=True)
+                )
+            },
+            "values once its aliases are followed",
+        ),
+    ],
+)
+def test_registries_d(site: Site, files: dict[str, str], reason: str) -> None:
+    """What says where signatures are is not guessed at."""
+    for name, text in files.items():
+        site.registries_d(name, text)
+    site.requirement(**_GPG, keyPath="/k.gpg")
+    site.refused(rf"registries.d/\w.yaml: .*{reason}")
+
+
+@pytest.mark.parametrize("location", ["ftp://127.0.0.1/x", "x", "file:x"])
+def test_odd_lookaside(site: Site, location: str) -> None:
+    """A lookaside that cannot be read from never lets an image pass."""
+    site.registries_d("a.yaml", f"default-docker: {{lookaside: '{location}'}}")
+    (site.home / "key").write_bytes(b"no key")
+    site.requirement(**_GPG, keyPath=str(site.home / "key"))
+    site.refused("a URL that is not HTTP")
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("of", ["file", "directory", "link"])
+def test_policy_of_another_user(site: Site, of: str) -> None:
+    """A stranger's policy is only obeyed when it is named."""
+    directory = site.home / ".config/containers"
+    directory.mkdir(parents=True)
+    path = directory / "policy.json"
+    if of == "link":
+        (site.home / "any.json").write_text(_ANYTHING)
+        path.symlink_to(site.home / "any.json")
+    else:
+        path.write_text(_ANYTHING)
+    strange = directory if of == "directory" else path
+    os.chown(strange, _STRANGER, _STRANGER, follow_symlinks=False)
+
+    site.refused(f"policy.json: .*belongs to {_STRANGER}", named=False)
+
+    site.openstack(
+        *("image-prepare", "push", site.image, "--image-serve", "tree"),
+        *("--signature-policy", str(path)),
+    )
+    assert list(site.home.glob("tree/v2/ns/app/manifests/*"))
+
+
+@contextlib.contextmanager
+def lookaside(
+    answer: Callable[[str], tuple[int, dict[str, str], bytes]],
+) -> Iterator[tuple[str, list[str]]]:
+    """A web server with these answers; gives its URL and what it was asked."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            status, headers, body = answer(self.path)
+            self.send_response(status)
+            length = {"Content-Length": str(len(body))}
+            for name, value in {**length, **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            """Keep the log of the tests free of requests."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+#: The beginning of an OpenPGP message.
+_MESSAGE = b"\x90" + bytes(100)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "requests"),
+    [
+        (
+            lambda path: (302, {"Location": path + "x"}, b""),
+            "no signature can be read from there",
+            5,
+        ),
+        (
+            lambda path: (302, {"Location": "file:///etc/passwd"}, b""),
+            "a URL that is not HTTP|no signature can be read",
+            1,
+        ),
+        (lambda path: (302, {}, b""), "HTTP status 302", 1),
+        (lambda path: (204, {}, b""), "HTTP status 204", 1),
+        (lambda path: (200, {}, b"<html>"), "a kind that is unknown", 1),
+        (lambda path: (200, {}, b""), "a kind that is unknown", 1),
+        (
+            lambda path: (200, {}, b"\0sigstore-json\n{}"),
+            "a signature: ",
+            1,
+        ),
+        (
+            lambda path: (200, {}, _MESSAGE[:1] + bytes(4 << 20)),
+            "an answer of over 4194304 bytes",
+            1,
+        ),
+        (
+            lambda path: (200, {}, _MESSAGE[:1] + bytes(3 << 20)),
+            "16777216 bytes of them",
+            6,
+        ),
+        (
+            lambda path: (
+                *(200, {"Content-Length": "999", "Connection": "close"}),
+                _MESSAGE,
+            ),
+            "closed with 898 bytes to come",
+            1,
+        ),
+    ],
+)
+def test_odd_answers(
+    site: Site,
+    answer: Callable[[str], tuple[int, dict[str, str], bytes]],
+    reason: str,
+    requests: int,
+) -> None:
+    """A web server that answers oddly costs little, and an image its place."""
+    (site.home / "key").write_bytes(b"no key")
+    site.requirement(**_GPG, keyPath=str(site.home / "key"))
+    with lookaside(answer) as (url, asked):
+        site.registries_d("a.yaml", f"default-docker: {{lookaside: '{url}'}}")
+        site.refused(reason)
+    assert len(asked) <= requests

@@ -1,0 +1,38 @@
+"""Fixtures of the integration tests."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests import servers
+from tests.functional.base import OpenStack
+from tests.local_storage import LocalStorage
+from tests.servers import DockerRegistry
+
+
+@pytest.fixture
+def registry(tmp_path: pathlib.Path) -> Iterator[DockerRegistry]:
+    """An empty docker-registry."""
+    with servers.docker_registry(tmp_path / "registry") as found:
+        yield found
+
+
+@pytest.fixture
+def openstack(
+    tmp_path: pathlib.Path, local_storage: LocalStorage
+) -> OpenStack:
+    """The ``openstack`` command, on the local storage of the test."""
+    home = tmp_path / "home"
+    home.mkdir()
+    found = OpenStack(home)
+    found.environment.update(local_storage.environment)
+    return found
+
+
+@pytest.fixture
+def port() -> int:
+    """A port of this host that nobody listens on."""
+    return servers.free_port()

@@ -1,0 +1,175 @@
+"""What a service command finds half done, without a journal, and ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.client.service import SwapOutcome, SwapPolicy
+from tests import servers
+from tests.podman_host import PodmanHost, answer, in_environment, service
+
+pytestmark = pytest.mark.needs_root
+
+QUICK = SwapPolicy(min_healthy=0.1, healthy_deadline=30)
+_OPENSTACK = Path(sys.executable).with_name("openstack")
+#: Takes no notice of SIGTERM.
+_STUBBORN = """#!/bin/sh
+trap '' TERM
+while true; do sleep 1; done
+"""
+
+
+@pytest.fixture(scope="module")
+def images(podman_site: PodmanHost) -> list[str]:
+    """Two versions of a service, and one that never answers."""
+    return [
+        podman_site.image("nova", "1"),
+        podman_site.image("nova", "2"),
+        podman_site.idle("nova", "broken"),
+    ]
+
+
+@pytest.fixture
+def port() -> int:
+    return servers.free_port()
+
+
+def test_interrupted_stop(podman_host: PodmanHost, port: int) -> None:
+    """A stop that was killed is finished by the next command."""
+    image = podman_host.image("stubborn", "1", script=_STUBBORN)
+    declared = service(image, port)
+    del declared["health"]
+    node = podman_host.node()
+    node.start(podman_host.inputs({"one": declared}), [], QUICK)
+    with subprocess.Popen(["podman", "stop", "one"]) as process:
+        deadline = time.monotonic() + 60
+        while podman_host.states()["one"] != "stopping":
+            assert time.monotonic() < deadline
+        process.kill()
+    assert podman_host.node().recover() == ["one"]
+    assert podman_host.states() == {"one": "exited"}
+
+
+def test_half_made_container(
+    podman_host: PodmanHost, images: list[str], port: int
+) -> None:
+    """Storage that a killed creation left is removed, others' is not."""
+    inputs = podman_host.inputs({"one": service(images[0], port)})
+    node = podman_host.node()
+    node.start(inputs, [], QUICK)
+    podman_host.podman("rm", "--force", "--time=0", "one")
+    podman_host.storage.buildah.run("from", "--name=one", images[0])
+    podman_host.storage.buildah.run("from", "--name=other", images[0])
+    podman_host.storage.buildah.run(
+        "from", "--name=image-prepare.one.1", images[0]
+    )
+    assert podman_host.node().recover() == ["one"]
+    assert podman_host.states() == {"other": "storage"}
+    podman_host.storage.buildah.run("rm", "other")
+    podman_host.node().upgrade(inputs, [], QUICK)
+    assert answer(port) == "1"
+
+
+def test_dead_process(
+    podman_host: PodmanHost, images: list[str], port: int
+) -> None:
+    """A process that is gone is started again, as podman would have done."""
+    node = podman_host.node()
+    node.start(
+        podman_host.inputs({"one": service(images[0], port)}), [], QUICK
+    )
+    state = podman_host.inspect("one")["State"]
+    for process in (state["ConmonPid"], state["Pid"]):
+        os.kill(process, signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{state['Pid']}/cmdline").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert podman_host.node().recover() == ["one"]
+    assert answer(port) == "1"
+
+
+def test_beginning_of_an_id(
+    podman_host: PodmanHost, images: list[str], port: int
+) -> None:
+    """A service is no other container whose ID begins with its name."""
+    node = podman_host.node()
+    inputs = podman_host.inputs({"one": service(images[0], port)})
+    node.start(inputs, [], QUICK)
+    identity = podman_host.inspect("one")["Id"]
+    other = servers.free_port()
+    name = identity[:6]
+    podman_host.node().start(
+        podman_host.inputs({name: service(images[1], other)}), [], QUICK
+    )
+    assert (answer(port), answer(other)) == ("1", "2")
+    assert podman_host.inspect("one")["Id"] == identity
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_ended_by_the_user(
+    podman_host: PodmanHost,
+    images: list[str],
+    port: int,
+    number: signal.Signals,
+    status: int,
+) -> None:
+    """A command that is ended while a service is away puts it back first."""
+    node = podman_host.node()
+    node.start(
+        podman_host.inputs({"one": service(images[0], port)}), [], QUICK
+    )
+    path = podman_host.declare({"one": service(images[2], port)}, "new.yaml")
+    identity = podman_host.inspect("one")["Id"]
+    with subprocess.Popen(
+        [
+            str(_OPENSTACK),
+            *("image-prepare", "service", "upgrade", "--declaration", path),
+            *("--report", str(podman_host.directory / "report.json")),
+        ],
+        env=in_environment(podman_host),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while podman_host.podman(
+            *("ps", "--no-trunc", "--format={{.ID}}", "--filter=name=^one$")
+        ) in ("", identity):
+            assert time.monotonic() < deadline
+        process.send_signal(number)
+        _, told = process.communicate()
+    assert process.returncode == status, told
+    assert "one: the old container is back" in told
+    assert answer(port) == "1"
+    assert not list(podman_host.directory.glob("state/**/journal.json"))
+    report = (podman_host.directory / "report.json").read_text()
+    assert '"outcome": "reverted"' in report
+
+
+def test_half_started(
+    podman_host: PodmanHost, images: list[str], port: int
+) -> None:
+    """A start that fails names what it has started, and is no refusal."""
+    declared = {
+        "one": service(images[0], port),
+        "two": service(images[2], servers.free_port(), depends_on=["one"]),
+    }
+    node = podman_host.node()
+    hasty = SwapPolicy(healthy_deadline=2)
+    with pytest.raises(errors.PartialFailure, match="two: was started and"):
+        node.start(podman_host.inputs(declared), [], hasty)
+    assert [(one.service, one.outcome) for one in node.changes] == [
+        ("one", SwapOutcome.DONE),
+        ("two", SwapOutcome.FAILED),
+    ]

@@ -1,0 +1,96 @@
+"""Services that share namespaces with, or take volumes from, another one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.client.service import SwapOutcome, SwapPolicy
+from tests import servers
+from tests.podman_host import PodmanHost, answer, service
+
+pytestmark = pytest.mark.needs_root
+
+QUICK = SwapPolicy(min_healthy=0.1, healthy_deadline=30)
+HASTY = SwapPolicy(min_healthy=0.1, healthy_deadline=1)
+
+
+@pytest.fixture(scope="module")
+def images(podman_site: PodmanHost) -> list[str]:
+    """Two versions of a service, and one that never answers."""
+    return [
+        podman_site.image("nova", "1"),
+        podman_site.image("nova", "2"),
+        podman_site.idle("nova", "broken"),
+    ]
+
+
+@pytest.fixture
+def ports() -> tuple[int, int]:
+    return servers.free_port(), servers.free_port()
+
+
+def pair(
+    images: tuple[str, str], ports: tuple[int, int], **more: Any
+) -> dict[str, dict[str, Any]]:
+    """A service, declared after the one in whose namespace it is."""
+    return {
+        "side": service(images[0], ports[0], network="container:main", **more),
+        "main": service(images[1], ports[1]),
+    }
+
+
+def test_both_are_replaced(
+    podman_host: PodmanHost, images: list[str], ports: tuple[int, int]
+) -> None:
+    """What shares namespaces is replaced with what it shares them with."""
+    old, new, _ = images
+    node = podman_host.node()
+    started = node.start(
+        podman_host.inputs(pair((old, old), ports)), [], QUICK
+    )
+    assert [one.service for one in started] == ["main", "side"]
+    changes = node.upgrade(
+        podman_host.inputs(pair((old, new), ports)), ["main"], QUICK
+    )
+    assert [(one.service, one.reason) for one in changes] == [
+        ("main", "another image"),
+        ("side", "shares namespaces of main"),
+    ]
+    assert [answer(port) for port in ports] == ["1", "2"]
+    node.rollback(["main"], 0, QUICK)
+    assert [answer(port) for port in ports] == ["1", "1"]
+    assert podman_host.running() == {"main", "side"}
+
+
+def test_both_are_put_back(
+    podman_host: PodmanHost, images: list[str], ports: tuple[int, int]
+) -> None:
+    """Both old containers are back when the second is never healthy."""
+    old, new, broken = images
+    node = podman_host.node()
+    node.start(podman_host.inputs(pair((old, old), ports)), [], QUICK)
+    wanted = podman_host.inputs(pair((broken, new), ports))
+    with pytest.raises(errors.PartialFailure, match=r"back: main, side"):
+        node.upgrade(wanted, [], HASTY)
+    assert [answer(port) for port in ports] == ["1", "1"]
+    assert {one.outcome for one in node.changes} == {SwapOutcome.REVERTED}
+
+
+def test_stranger_shares(
+    podman_host: PodmanHost, images: list[str], ports: tuple[int, int]
+) -> None:
+    """A container that is not declared is named before anything stops."""
+    old, new, _ = images
+    node = podman_host.node()
+    node.start(podman_host.inputs({"main": service(old, ports[0])}), [], QUICK)
+    podman_host.podman(
+        *("create", "--name=stranger", "--network=container:main"),
+        *(old, "true"),
+    )
+    wanted = podman_host.inputs({"main": service(new, ports[0])})
+    with pytest.raises(errors.InvalidArgument, match="main: stranger shares"):
+        node.upgrade(wanted, [], QUICK)
+    assert answer(ports[0]) == "1"

@@ -1,0 +1,79 @@
+"""Pushes of disk images to one tag."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.baremetal import artifact
+from imageprep_client.baremetal.artifact import ArtifactFile
+from imageprep_client.observer import Observer
+from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.stores import base
+from imageprep_client.stores.memory import MemoryRegistry, MemoryStore
+from tests import disk_bytes
+
+
+class _Interrupted(MemoryStore):
+    """A store where something happens while the first disk is pushed."""
+
+    happens: Callable[[], object] | None = None
+
+    def push(self, expected: Descriptor, content: base.Content) -> None:
+        super().push(expected, content)
+        if not expected.is_manifest and expected.size > 2 and self.happens:
+            happens, self.happens = self.happens, None
+            happens()
+
+
+@pytest.fixture
+def store() -> _Interrupted:
+    return _Interrupted(MemoryRegistry(), "os/base")
+
+
+def disk(directory: Path, architecture: str) -> ArtifactFile:
+    path = directory / f"{architecture}.raw"
+    sectors = (2048, 4095 if architecture == "amd64" else 4000)
+    path.write_bytes(disk_bytes.gpt(4 * 1024**2, [sectors]))
+    return ArtifactFile("disk", str(path), architecture)
+
+
+def architectures(store: MemoryStore) -> list[str]:
+    with store.fetch(store.resolve("v1")) as content:
+        entries = json.loads(content.read())["manifests"]
+    return [entry["platform"]["architecture"] for entry in entries]
+
+
+def test_second_architecture(store: _Interrupted, tmp_path: Path) -> None:
+    """A push for another architecture adds to the index."""
+    for architecture in ("arm64", "amd64"):
+        artifact.push([disk(tmp_path, architecture)], store, "v1", Observer())
+    assert architectures(store) == ["amd64", "arm64"]
+
+
+def test_two_at_once(store: _Interrupted, tmp_path: Path) -> None:
+    """A push that ends while another one sends its files is not lost."""
+    files = [disk(tmp_path, "amd64")], [disk(tmp_path, "arm64")]
+    store.happens = lambda: artifact.push(files[1], store, "v1", Observer())
+    artifact.push(files[0], store, "v1", Observer())
+    assert architectures(store) == ["amd64", "arm64"]
+
+
+def test_tag_of_an_image(store: _Interrupted, tmp_path: Path) -> None:
+    """A tag that names an image is refused before a byte is sent."""
+    image = b'{"schemaVersion": 2}'
+    descriptor = Descriptor.of(
+        image, "application/vnd.oci.image.manifest.v1+json"
+    )
+    store.push(descriptor, io.BytesIO(image))
+    store.tag(descriptor, "v1")
+    sent: list[bool] = []
+    store.happens = lambda: sent.append(True)
+    with pytest.raises(errors.InvalidArgument, match="not an index"):
+        artifact.push([disk(tmp_path, "amd64")], store, "v1", Observer())
+    assert not sent

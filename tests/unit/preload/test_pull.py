@@ -1,0 +1,70 @@
+"""The program of a node, without podman."""
+
+from __future__ import annotations
+
+import socket
+import types
+from pathlib import Path
+
+import pytest
+
+_SLOW = "#!/bin/sh\necho $$ > {pid}\nexec sleep 600\n"
+
+
+@pytest.fixture
+def slow(
+    pull: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A podman that does not end; the file gets its process."""
+    (tmp_path / "podman").write_text(_SLOW.format(pid=tmp_path / "pid"))
+    (tmp_path / "podman").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(pull, "WATCH", 0.05)
+    return tmp_path / "pid"
+
+
+def test_registry_that_goes_away(pull: types.ModuleType, slow: Path) -> None:
+    """A pull ends when its registry takes no connections any more, long
+    before its own time.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host = f"127.0.0.1:{server.getsockname()[1]}"
+        with pull.Watch(host) as watch:
+            # It is there, so that only the time ends this one.
+            with pytest.raises(pull.Failed, match="longer than 1 seconds"):
+                pull.podman(["pull"], 1, None, watch)
+            server.close()
+            with pytest.raises(pull.Failed) as caught:
+                pull.podman(["pull"], 3600, None, watch)
+    assert str(caught.value) == (
+        f"{host} takes no connections: connection refused"
+    )
+    assert not Path(f"/proc/{slow.read_text().strip()}").exists()
+
+
+def test_registry_is_lost_within_seconds(pull: types.ModuleType) -> None:
+    """Looks at a registry name it in less than half a minute."""
+    # A connection takes as long as the time before it, at most; podman is
+    # ended at the next look.
+    assert (2 * pull.MISSED + 1) * pull.WATCH <= 40
+
+
+@pytest.mark.parametrize(
+    ("registry", "variables"),
+    [
+        ("", {}),
+        ("registry.example.com", {}),
+        ("127.0.0.1:1", {"http_proxy": "http://127.0.0.1:1"}),
+    ],
+)
+def test_registries_that_are_not_watched(
+    pull: types.ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    registry: str,
+    variables: dict[str, str],
+) -> None:
+    """Without an address, or behind a proxy, nothing is tried."""
+    for name, value in {"no_proxy": "", **variables}.items():
+        monkeypatch.setenv(name, value)
+    with pull.Watch(registry) as watch:
+        assert not watch.thread.is_alive()

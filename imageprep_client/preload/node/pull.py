@@ -138,7 +138,10 @@ class Watch:
         self.registry = registry
         self.ended = threading.Event()
         host, _, port = registry.rpartition(":")
-        self.address = (host.strip("[]"), int(port)) if host else None
+        # Without a port it may be either of two.
+        self.address = None
+        if host and port.isdigit():
+            self.address = (host.strip("[]"), int(port))
         self.thread = threading.Thread(target=self.run, daemon=True)
 
     def __enter__(self):

@@ -54,6 +54,7 @@ def test_registry_is_lost_within_seconds(pull: types.ModuleType) -> None:
     [
         ("", {}),
         ("registry.example.com", {}),
+        ("[::1]", {}),
         ("127.0.0.1:1", {"http_proxy": "http://127.0.0.1:1"}),
     ],
 )

@@ -150,7 +150,7 @@ def test_history_table_of_many_changes(
 
 
 def test_broken_history(openstack: base.OpenStack, plan: Path) -> None:
-    """What is broken is told, and the others are shown."""
+    """A broken plan is told, and the others are shown."""
     (plan / plans.HISTORY / "0002.yaml").write_text("a: [b")
     found = rows(
         openstack,
@@ -214,7 +214,7 @@ def test_restore_to(openstack: base.OpenStack, plan: Path) -> None:
 
 
 def test_restore_again(openstack: base.OpenStack, plan: Path) -> None:
-    """What the plan has already is not written, and that is told."""
+    """Parameters that the plan has are not written, and that is told."""
     before = (plan / plans.PARAMETERS).read_bytes()
     openstack(
         *RESTORE,

@@ -1,4 +1,4 @@
-"""What a run asks of registries: once what it must, and nothing twice."""
+"""The requests of a run: the necessary ones, and none twice."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def discover(site: Deployment, destination: str) -> None:
 
 
 def outcomes(site: Deployment, *words: str, **expected: str) -> set[str]:
-    """What became of the images of a run."""
+    """The outcomes of the images of a run."""
     return {str(row["Outcome"]) for row in site.rows(*words, **expected)}
 
 
@@ -104,7 +104,7 @@ def test_requests_into_a_tree(site: Deployment) -> None:
 
 
 def cache(site: Deployment) -> Path:
-    """What runs keep of the content of registries."""
+    """The content of registries that runs keep."""
     home = Path(site.openstack.environment["XDG_CACHE_HOME"])
     return home / "imageprep-client" / "content"
 
@@ -245,7 +245,7 @@ def test_lost_layer_in_a_dry_run(
 def test_recheck_notes_what_it_saw(
     site: Deployment, target: RegistryServer
 ) -> None:
-    """What was seen whole is not examined again on the same day."""
+    """An image seen whole is not examined again on the same day."""
     site.run()
     age(site, 2)
     site.run()

@@ -217,7 +217,7 @@ def test_every_image_has_a_whole_name(release):
 
 
 class TestValues:
-    """What `set` gives goes over what the release has."""
+    """The values of `set` go over those of the release."""
 
     def test_set_over_release(self):
         """A value that is given counts, the others are the release's."""
@@ -296,7 +296,7 @@ class TestConditions:
         ],
     )
     def test_ceph_images(self, value, exists):
-        """What is not true leaves the images of Ceph out."""
+        """A false value leaves the images of Ceph out."""
         found = [
             e for e in entries("zed", ceph_images=value) if e.source == "ceph"
         ]
@@ -331,7 +331,7 @@ class TestConditions:
 
 
 class TestDefaults:
-    """What a release has when the user says nothing."""
+    """The values of a release without those of a user."""
 
     def test_master_prepare(self):
         """The default of master has the documented values, and no others."""

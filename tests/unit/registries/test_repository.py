@@ -58,7 +58,7 @@ def test_problem(error: errors.StoreError, problem: str) -> None:
     "kind", [errors.AccessDenied, errors.Unreachable, errors.TooManyRequests]
 )
 def test_no_problem(kind: type[errors.StoreError]) -> None:
-    """Who is not let in learns nothing about the content."""
+    """A refused login is no statement about the content."""
     with pytest.raises(kind):
         graphs.problem(kind("x"))
 
@@ -174,7 +174,7 @@ def test_repository_is_gone() -> None:
 
 
 def test_too_many_manifests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who goes on naming manifests is not followed for ever."""
+    """A registry that names ever more manifests is not followed."""
     monkeypatch.setattr(reading, "_MAX_MANIFESTS", 1)
     registry = MemoryRegistry()
     store = fill(registry)

@@ -91,7 +91,7 @@ def test_resolves_by_get_where_head_says_too_little(
 def test_digest_needs_no_header(
     server: RegistryServer, client: RegistryClient
 ) -> None:
-    """Who asks by digest knows it."""
+    """A request by digest needs no digest in the answer."""
     server.behaviour.digest_header = False
     store = client.store(server.host, "ns/name")
     assert store.resolve(IMAGE.descriptor.digest) == IMAGE.descriptor

@@ -87,6 +87,8 @@ class _Handler(socketserver.BaseRequestHandler):
         assert match, first
         method, name = match["method"].decode(), match["host"].decode()
         proxy = self.server.proxy
+        # What is counted as sent has nearly arrived.
+        self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         proxy.log.append(f"{method} {name}")
         target = proxy.hosts.get(name)
         if proxy.wanted not in headers.lower():

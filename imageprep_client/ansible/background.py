@@ -29,7 +29,7 @@ _GRACE = 1.5
 #: a look takes, and this part of the time since a program started or ended.
 PERIOD, _MULTIPLE, _PART = (1.0, 10.0), 5.0, 0.1
 #: Seconds that one host may take to start a program, and to be looked at.
-_START_TIMEOUT, LOOK_TIMEOUT = 60, 20
+_START_TIMEOUT, LOOK_TIMEOUT = 60, 15
 #: Looks in a row that may fail before a host is given up; the second one does
 #: not wait. So a host that is gone is known within a minute.
 LOOKS = 2

@@ -15,6 +15,7 @@ from imageprep_client import errors
 from imageprep_client.ansible import configuration
 
 _TIMEOUT = 300.0
+_FAILED = re.compile(r"Failed to parse .* plugin: ")
 _AUTO = re.compile(r"with '?auto'? plugin:")
 
 
@@ -112,11 +113,12 @@ def _members(
 def _reason(said: str) -> str:
     """The most informative line that ansible-inventory printed."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    # The plugin for configuration files of plugins says that it is none.
-    told = [
+    lines = [line for line in lines if "[ERROR]: No inventory" not in line]
+    # A plugin for configuration files of plugins says that it is none.
+    failed = [
         line
         for line in lines
-        if not line.startswith("[ERROR]: No inven") and not _AUTO.search(line)
+        if _FAILED.search(line) and not _AUTO.search(line)
     ]
-    line = (told or lines or ["it does not say why"])[0]
+    line = (failed or lines or ["it does not say why"])[0]
     return line.partition("]: ")[2] or line

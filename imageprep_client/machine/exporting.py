@@ -7,7 +7,7 @@ import dataclasses
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
@@ -25,7 +25,7 @@ from imageprep_client.machine.image import LAYERS, MachineFacts, MachineImage
 from imageprep_client.machine.roots import MachineRoot, overlays
 from imageprep_client.machine.scrub import Category, Scrub, ScrubbedPath
 from imageprep_client.observer import Observer
-from imageprep_client.programs import btrfs, lxc, systemd
+from imageprep_client.programs import btrfs, lxc, systemd, tar
 from imageprep_client.stores import base
 from imageprep_client.transfer import engine
 
@@ -186,6 +186,7 @@ def _export(
         facts = MachineFacts.of(reader)
         if not options.as_is:
             scrubbed = [*scrub.scan(reader), *scrubbed]
+            scrubbed += _devices(root.name, readable.path, scrubbed)
         reader.close()
         packed = pack(
             readable.path,
@@ -283,6 +284,30 @@ def _mounted(root: Path) -> list[ScrubbedPath]:
         ScrubbedPath(point, Category.VOLATILE, Scrub.CLEAR)
         for point in sorted(points)
         if (root / point).is_dir()
+    ]
+
+
+def _devices(
+    name: str, root: Path, scrubbed: Sequence[ScrubbedPath]
+) -> list[ScrubbedPath]:
+    """The devices that are left out, since no import takes them.
+
+    :raises InvalidArgument: when a name has control characters, which no
+        import takes, either.
+    """
+    above = tuple(f"{entry.path}/" for entry in scrubbed)
+    devices, odd = (
+        [path for path in paths if not f"{path}/".startswith(above)]
+        for paths in tar.misfits(root)
+    )
+    if odd:
+        raise errors.InvalidArgument(
+            f"{name}: {odd[0]!r} has control characters in its name, which no"
+            " import takes",
+            hint="rename or remove it, or export with --as-is",
+        )
+    return [
+        ScrubbedPath(path, Category.VOLATILE, Scrub.REMOVE) for path in devices
     ]
 
 

@@ -130,6 +130,29 @@ def test_export_of_a_container(tmp_path: Path) -> None:
     assert {"etc/machine-id", "etc/nova/nova.conf", "var/log"} <= scrubbed
 
 
+def test_what_no_import_takes_is_not_exported(tmp_path: Path) -> None:
+    """Devices outside of /dev are left out and named, a name with a line
+    break is refused, and what is left can be imported.
+    """
+    root = machines.container(tmp_path)
+    (root / "var/spool").mkdir()
+    os.mknod(root / "var/spool/null", stat.S_IFCHR, os.makedev(1, 3))
+    os.mkfifo(root / "var/spool/fifo")
+    (root / "var/log/a\nb").touch()  # logs are in no export
+    exported = export(tmp_path, f"{tmp_path}/a.tar")
+    assert "var/spool/null" in {entry.path for entry in exported.scrubbed}
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    load("m1", f"{tmp_path}/a.tar", pool, Verification(none=True))
+    assert os.listdir(pool / "m1/var/spool") == ["fifo"]
+    (root / "srv").mkdir(exist_ok=True)
+    (root / "srv/a\nb").touch()
+    with pytest.raises(errors.InvalidArgument, match="control characters"):
+        export(tmp_path, f"{tmp_path}/b.tar")
+    assert not (tmp_path / "b.tar").exists()
+    export(tmp_path, f"{tmp_path}/b.tar", as_is=True)
+
+
 @pytest.mark.parametrize("ending", ["tar", "tar.gz", "tar.zst", "tar.xz"])
 def test_there_and_back(tmp_path: Path, ending: str) -> None:
     """Each kind of archive is the root again; two exports are equal."""
@@ -215,7 +238,7 @@ def test_snapshot_of_a_running_container(tmp_path: Path) -> None:
 
 
 def test_overlay(tmp_path: Path) -> None:
-    """What is in the upper directory hides and removes what is below."""
+    """The upper directory hides and removes files of the lower one."""
     lower = machines.container(tmp_path, "base")
     upper = tmp_path / "c2/upper"
     (upper / "etc").mkdir(parents=True)
@@ -225,9 +248,11 @@ def test_overlay(tmp_path: Path) -> None:
     (tmp_path / "c2/config").write_text(
         f"lxc.rootfs.path = overlay:{lower}:{upper}\n"
     )
+    os.mknod(upper / "etc/null", stat.S_IFCHR, os.makedev(1, 3))
     export(tmp_path, f"{tmp_path}/a.tar", "c2")
     members = machines.members_of((tmp_path / "a.tar").read_bytes())
     assert "./etc/inittab" not in members
+    assert "./etc/null" not in members
     assert members["./etc/os-release"].size == 7
     assert "./bin/busybox" in members
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import shlex
 import signal
 import stat
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -224,6 +226,35 @@ def test_killed_replacement_is_brought_to_an_end(
     replace(containers, tmp_path, keep=5)
     assert containers.answer(NAME) == f"2 {KEY}"
     assert not list(root.parent.glob(".#*"))
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_no_room_for_what_is_carried_over(
+    containers: Containers,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    call: int,
+) -> None:
+    """A disk that is full before the machine stops, or when it has, is named,
+    and the old root stays.
+    """
+    root = containers.add(NAME)
+    calls = []
+    carry = RootChanges._carry
+
+    def carry_until_full(*words: Any) -> None:
+        calls.append(words)
+        if len(calls) == call:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        carry(*words)
+
+    monkeypatch.setattr(RootChanges, "_carry", carry_until_full)
+    kind = errors.NoSpace if call == 1 else errors.PartialFailure
+    with pytest.raises(kind, match=f"{root.parent}: no space left"):
+        changes(containers, tmp_path).replace(fill, ReplaceRequest())
+    assert (root / "release").read_text() == "1"
+    assert not list(root.parent.glob(".#*"))
+    assert not versions.kept(root)
 
 
 def test_versions_beyond_those_to_keep_are_deleted(

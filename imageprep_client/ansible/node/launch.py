@@ -5,12 +5,17 @@ It is sent over standard input with the program and its job, and needs Python
 a directory that only this user can read.
 """
 
+import contextlib
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import time
+
+#: Names of directories of programs, and seconds after which one is stale.
+PREFIX, STALE = "image-prepare-", 86400
 
 
 def write(path, text):
@@ -20,11 +25,32 @@ def write(path, text):
         stream.write(text)
 
 
+def remove_stale(parent):
+    """Remove what programs left whose host nobody looked at any more."""
+    for name in os.listdir(parent):
+        path = os.path.join(parent, name)
+        if not name.startswith(PREFIX):
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            status = os.lstat(path)
+            if (
+                status.st_uid != os.getuid()
+                or not stat.S_ISDIR(status.st_mode)
+                or time.time() - status.st_mtime < STALE
+            ):
+                continue
+            with open(os.path.join(path, "pid")) as stream:
+                process = int(stream.read())
+            if not os.path.exists("/proc/%d" % process):
+                shutil.rmtree(path)
+
+
 def main(variables, document, words, job):
     """Start the program; print its lines if it ends at once."""
     name, grace = words.split()
     os.umask(0o077)
     parent = "/run" if os.access("/run", os.W_OK) else "/tmp"  # noqa: S108
+    remove_stale(parent)
     directory = os.path.join(parent, name)
     os.mkdir(directory, 0o700)
     for name, text in [*sorted(document["files"].items()), ("job.json", job)]:

@@ -3,6 +3,7 @@
 It needs Python 3.6 and the standard library alone.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -27,7 +28,8 @@ def main(directory):
             stderr=told,
         )
         status = process.wait()
-    os.unlink(path("job.json"))
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path("job.json"))
     with open(path("errors"), errors="replace") as stream:
         said = [line.strip() for line in stream.read()[-4000:].splitlines()]
     said = [line for line in said if line]

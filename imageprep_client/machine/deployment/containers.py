@@ -64,8 +64,8 @@ def deployment(
     :raises InvalidArgument: when there are none, or a name cannot be used.
     """
     with _readable(inventory) as path:
-        known = ansible.load(path).hosts
-        selected = ansible.load(path, pattern).hosts if pattern else known
+        known = _load(inventory, path)
+        selected = _load(inventory, path, pattern) if pattern else known
         containers = [
             _container(inventory, name, variables)
             for name, variables in known.items()
@@ -85,6 +85,18 @@ def deployment(
             containers,
             {one.host: known[one.host] for one in containers},
         )
+
+
+def _load(
+    inventory: str, path: str, pattern: str | None = None
+) -> Mapping[str, Mapping[str, Any]]:
+    """The hosts of an inventory, by a path that ansible reads it from."""
+    try:
+        return ansible.load(path, pattern).hosts
+    except errors.InvalidArgument as error:
+        raise errors.InvalidArgument(
+            str(error).replace(path, inventory), hint=error.hint
+        ) from error
 
 
 def _container(
@@ -130,8 +142,11 @@ def _readable(inventory: str) -> Iterator[str]:
         content = inputs.load(inventory, _LIMIT)
     try:
         document = json.loads(content)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError) as error:
         document = None
+        if inventory.endswith(".json") and content:
+            # Ansible would take each word of it for a host.
+            raise errors.InvalidFile(inventory, f"no JSON: {error}") from None
     if not isinstance(document, dict) or "_meta" not in document:
         yield inventory
         return

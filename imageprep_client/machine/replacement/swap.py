@@ -86,12 +86,13 @@ class Swap:
         self._journal.write(self._record)
         temporary = Path(self._record.temporary)
         try:
-            # Nobody else may enter it while it is not judged as a whole.
-            temporary.mkdir(mode=0o700)
-            make(temporary / _NAME)
-            disk.synchronise(temporary)
-            (temporary / _NAME).rename(self._beside)
-            temporary.rmdir()
+            with disk.reported(self._root.parent):
+                # Nobody else may enter it while it is not judged as a whole.
+                temporary.mkdir(mode=0o700)
+                make(temporary / _NAME)
+                disk.synchronise(temporary)
+                (temporary / _NAME).rename(self._beside)
+                temporary.rmdir()
         except BaseException:
             versions.delete(self._root, temporary)
             self._journal.clear()
@@ -116,8 +117,9 @@ class Swap:
             if self._record.was_running:
                 self._runtime.stop(patience.stop)
             stopped = time.monotonic()
-            last()
-            exchange(self._root, self._beside)
+            with disk.reported(self._root.parent):
+                last()
+                exchange(self._root, self._beside)
             exchanged = time.monotonic()
             if self._record.was_running:
                 self._runtime.start()

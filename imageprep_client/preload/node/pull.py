@@ -516,6 +516,7 @@ def main(path):
     """Do the job of a file; returns the exit status."""
     with open(path) as stream:
         job = json.load(stream)
+    os.unlink(path)
     os.umask(0o077)
     directory = os.path.join(os.path.dirname(path), "podman")
     os.mkdir(directory, 0o700)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import contextlib
 import os
+import shutil
 import signal
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -182,6 +184,34 @@ def test_host_that_hangs(
         "a", HostState.UNREACHABLE, "no answer within 2 seconds"
     )
     assert log.read_text().split() == ["look"] * background.LOOKS
+
+
+def test_what_others_left(inventory: str, tmp_path: Path) -> None:
+    """A start removes the directory of a program that ended a day ago, and
+    whose end nobody has seen; that of one that runs stays.
+    """
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    unique = os.urandom(4).hex()
+    stale = Path(f"/run/image-prepare-{unique}-stale")
+    running = Path(f"/run/image-prepare-{unique}-running")
+    for path, process in ((stale, gone.pid), (running, os.getpid())):
+        path.mkdir()
+        (path / "pid").write_text(str(process))
+        os.utime(path, (0, 0))
+    try:
+        ansible.run_jobs(
+            [HostJob(host="a", lane="x", document={"text": ""})],
+            _PROGRAM,
+            inventory,
+            window=1,
+            observer=Told(),
+        )
+        assert not stale.exists()
+        assert running.exists()
+    finally:
+        for path in (stale, running):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def test_bound_of_a_host_that_is_gone() -> None:

@@ -121,6 +121,56 @@ def test_bad_inventory(
         pass
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"_meta": {', "no JSON: "),
+        ('{"_meta": {"hostvars": []}}', "'list' instead of 'dict'"),
+    ],
+)
+def test_broken_inventory(
+    tmp_path: pathlib.Path, text: str, said: str
+) -> None:
+    """The message names the file of the user."""
+    path = tmp_path / "openstack_inventory.json"
+    path.write_text(text)
+    with (
+        pytest.raises(errors.InputError, match=said) as caught,
+        deployment(str(path)),
+    ):
+        pass
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"image_prepare_command": "openstack image-prepare"}, "is no list"),
+        ({"image_prepare_store": "{{ lxc_path }}"}, "has a template"),
+        ({"image_prepare_options": ["--check", "{{ x }}"]}, "has a template"),
+    ],
+)
+def test_unusable_variables_of_a_host(
+    variables: Mapping[str, object], said: str
+) -> None:
+    """No host is changed by a command that was not meant."""
+    broken = Deployment("inventory", CONTAINERS, {"h1": variables, "h2": {}})
+    with pytest.raises(errors.InvalidArgument, match=f"h1: .* {said}"):
+        hosts.run(
+            broken,
+            [HostCommand("h1", "export", ("c1",), ())],
+            lambda outcome: None,
+        )
+
+
+def test_base_has_no_service() -> None:
+    """The image of a cache is named by the host alone."""
+    template = ImageTemplate.parse("r/base:{distro}", None, is_base=True)
+    assert template.name("", HostFacts("debian", "amd64")) == "r/base:debian"
+    with pytest.raises(errors.InvalidArgument, match=r"{service} is not"):
+        ImageTemplate.parse("r/{service}:1", None, is_base=True)
+
+
 def write(directory: pathlib.Path, hosts: Mapping[str, object]) -> str:
     """An inventory as OpenStack-Ansible keeps it."""
     path = directory / "openstack_inventory.json"

@@ -6,6 +6,7 @@ its digest, and signatures over it, survive every copy.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Mapping
@@ -115,12 +116,16 @@ def parse(
     :param what: what messages call it; by default its digest.
     :raises InvalidContent: when it cannot be trusted to be what it says.
     """
-    read = _parse_small if len(content) <= _SMALL else _parse
-    return read(content, media_type, digest or digests.of(content), what)
+    digest = digest or digests.of(content)
+    if len(content) <= _SMALL:
+        # What is wrong is found again, for the name that it is told by.
+        with contextlib.suppress(errors.InvalidContent):
+            return _parse_small(content, media_type, digest)
+    return _parse(content, media_type, digest, what)
 
 
 def _parse(
-    content: bytes, media_type: str, digest: str, what: str | None
+    content: bytes, media_type: str, digest: str, what: str | None = None
 ) -> Manifest:
     name = what or digest
     if len(content) > MAX_SIZE:

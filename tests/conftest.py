@@ -149,11 +149,10 @@ def podman_site(
 
 
 @pytest.fixture
-def podman_host(podman_site: PodmanHost) -> Iterator[PodmanHost]:
+def podman_host(podman_site: PodmanHost) -> PodmanHost:
     """The same without containers of other tests; images stay."""
     podman_site.clear()
-    yield podman_site
-    podman_site.clear()
+    return podman_site
 
 
 @pytest.fixture(scope="session")

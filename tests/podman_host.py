@@ -163,7 +163,7 @@ class PodmanHost:
 
 
 def answer(port: int, seconds: float = 10.0) -> str:
-    """What a service on the port answers; fails when it does not."""
+    """The answer of a service on the port; fails when there is none."""
     end = time.monotonic() + seconds
     while True:
         try:

@@ -18,6 +18,14 @@ from imageprep_client.catalog.table_image import ImageTable, TableImage
 #: The release that is used when none is named.
 DEFAULT_RELEASE = "master"
 
+#: Versions of Red Hat OpenStack Platform, by which users know releases.
+_PRODUCTS = {
+    "13": "queens",
+    "14": "rocky",
+    "15": "stein",
+    "16": "train",
+    "17": "wallaby",
+}
 _RELEASES = (
     "queens",
     "rocky",
@@ -221,7 +229,7 @@ def load(release: str) -> Catalog:
     if release not in _RELEASES:
         raise errors.InvalidArgument(
             f"{release[:100]!r}: no such release",
-            hint=f"one of {', '.join(_RELEASES)}",
+            hint=_advice(release),
         )
     table, values, prepare = _load(release)
     return Catalog(release, values, prepare, table, table)
@@ -244,3 +252,11 @@ def _load(
         table, values, _ = _load(data["like"])
         return table, {**values, **own}, prepare
     return ReleaseTable.from_data(data), own, prepare
+
+
+def _advice(release: str) -> str:
+    """What may be meant by a release that does not exist."""
+    meant = _PRODUCTS.get(release.partition(".")[0], release.lower())
+    if meant in _RELEASES:
+        return f"did you mean {meant}?"
+    return f"one of {', '.join(_RELEASES)}"

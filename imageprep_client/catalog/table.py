@@ -159,7 +159,7 @@ class ReleaseTable:
             for own, parameters, services in group.images:
                 entries.append(
                     TableImage(
-                        image=f"{head}{own}{tail}",
+                        image=f"{head}{own}{tail}".removeprefix("docker://"),
                         source=group.source,
                         parameters=tuple(parameters),
                         services=frozenset(map(self._service, services)),

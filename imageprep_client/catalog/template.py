@@ -137,7 +137,7 @@ def _image(element: Value) -> TableImage:
     image = fields.get("imagename") or element.child("imagename", None)
     source = fields.get("image_source")
     return TableImage(
-        image=image.text(),
+        image=image.text().removeprefix("docker://"),
         source=source.text() if source else "",
         parameters=texts("params"),
         services=frozenset(texts("services")),

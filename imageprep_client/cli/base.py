@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import functools
 import gc
 import io
 import os
@@ -68,6 +69,10 @@ class Command(command.Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.formatter_class = output.HelpFormatter
+        # argparse would print the whole usage, a screen of it, first.
+        parser.error = functools.partial(  # type: ignore[method-assign]
+            given.refuse, parser
+        )
         given.watch(parser)
         predecessor.add_options(parser, self.replaced)
         self.add_arguments(parser)
@@ -378,6 +383,7 @@ class Lister(Command, command.Lister):
         column_names: Sequence[str],
         data: Any,
     ) -> int:
+        given.check_columns(parsed_args, column_names)
         with self.showing():
             if parsed_args.formatter == "table":
                 column_names, data = output.for_people(
@@ -389,9 +395,15 @@ class Lister(Command, command.Lister):
 class ShowOne(Command, command.ShowOne):
     """A `Command` whose result is one object."""
 
-    def produce_output(self, *result: Any) -> int:
+    def produce_output(
+        self,
+        parsed_args: argparse.Namespace,
+        column_names: Sequence[str],
+        data: Any,
+    ) -> int:
+        given.check_columns(parsed_args, column_names)
         with self.showing():
-            return super().produce_output(*result)
+            return super().produce_output(parsed_args, column_names, data)
 
 
 def command_line(words: Sequence[str]) -> str:

@@ -1,15 +1,18 @@
-"""Values of the command line that are empty, as ``"$PLAN"`` is when unset.
+"""Mistakes of the command line, above all values that are empty.
 
-Without an option, something else is done than with it. So an empty value may
-not count as none: a run would leave the plan that it was to write, and prune
-would look after another registry.
+A value is empty as ``"$PLAN"`` is when unset. Without an option, something
+else is done than with it. So an empty value may not count as none: a run would
+leave the plan that it was to write, and prune would look after another
+registry.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from imageprep_client import errors
 
@@ -29,6 +32,9 @@ _MAY_BE_EMPTY = frozenset(
 )
 
 
+_UNKNOWN = re.compile(r"unrecognized arguments: (--[\w-]+)")
+
+
 def watch(parser: argparse.ArgumentParser) -> None:
     """Note the empty values of what is added to the parser from now on.
 
@@ -37,6 +43,18 @@ def watch(parser: argparse.ArgumentParser) -> None:
     """
     parser.register("action", None, _Store)
     parser.register("action", "append", _Append)
+
+
+def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    """Tell a mistake of the command line; exit status 2."""
+    hint = f"{parser.prog} --help lists the options"
+    unknown = _UNKNOWN.match(message)
+    known = [name for name in parser._option_string_actions if len(name) > 2]
+    near = difflib.get_close_matches(unknown[1], known, 1) if unknown else []
+    if near:
+        hint = f"did you mean {near[0]}? {hint}"
+    told = errors.printable(f"{parser.prog}: {message}")
+    parser.exit(2, f"{told}\nhint: {hint}\n")
 
 
 def check(parsed_args: argparse.Namespace) -> None:
@@ -57,12 +75,16 @@ def check_columns(
     :raises InvalidArgument: for the first that does not exist.
     """
     known = {_normal(column) for column in columns}
-    for name in getattr(parsed_args, "columns", None) or ():
-        if known and _normal(name) not in known:
-            raise errors.InvalidArgument(
-                f"--column {name}: no such column",
-                hint=f"one of {', '.join(columns)}",
-            )
+    for option, key in (
+        ("column", "columns"),
+        ("sort-column", "sort_columns"),
+    ):
+        for name in getattr(parsed_args, key, None) or ():
+            if known and _normal(name) not in known:
+                raise errors.InvalidArgument(
+                    f"--{option} {name}: no such column",
+                    hint=f"one of {', '.join(columns)}",
+                )
 
 
 def _normal(column: str) -> str:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _log = logging.getLogger(__name__)
+#: The extra attribute of records whose text the other observer shows as well.
+SHOWN = "shown_by_observer"
+_SHOWN = {SHOWN: True}
 _CHANGES = (ImageOutcome.COPIED, ImageOutcome.CHANGED, ImageOutcome.HOTFIXED)
 
 
@@ -65,20 +68,25 @@ class Log(Observer):
         self, what: str, attempt: int, seconds: float, limit: int
     ) -> None:
         _log.info(
-            "%s; attempt %d of %d in %.1f s", what, attempt + 1, limit, seconds
+            "%s; attempt %d of %d in %.1f s",
+            what,
+            attempt + 1,
+            limit,
+            seconds,
+            extra=_SHOWN,
         )
         self._inner.retrying(what, attempt, seconds, limit)
 
     def waiting(self, what: str) -> None:
-        _log.info("waiting: %s", what)
+        _log.info("waiting: %s", what, extra=_SHOWN)
         self._inner.waiting(what)
 
     def note(self, text: str) -> None:
-        _log.info("%s", text)
+        _log.info("%s", text, extra=_SHOWN)
         self._inner.note(text)
 
     def warning(self, text: str) -> None:
-        _log.info("warning: %s", text)
+        _log.info("warning: %s", text, extra=_SHOWN)
         self._inner.warning(text)
 
 

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import argparse
 import collections
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from imageprep_client import errors, wording
 from imageprep_client.cli import columns
+from imageprep_client.observer import ImageOutcome
 
 if TYPE_CHECKING:
     from imageprep_client.client.images import Row
+
+
+# A digest of an image's name, cut after as many digits as in its column.
+_DIGEST = re.compile(r"(@sha(?:256|512):[0-9a-f]{12})[0-9a-f]*")
 
 
 class PrintableStream:
@@ -75,7 +81,9 @@ def image_names(names: Sequence[str]) -> list[columns.ImageName]:
     for name, end in zip(names, ends, strict=True):
         owners[end].add(name)
     return [
-        columns.ImageName(name, end if len(owners[end]) == 1 else name)
+        columns.ImageName(
+            name, _DIGEST.sub(r"\1", end if len(owners[end]) == 1 else name)
+        )
         for name, end in zip(names, ends, strict=True)
     ]
 
@@ -102,7 +110,7 @@ def copies(
     ]
 
 
-def summary(rows: Sequence[Row]) -> str:
+def summary(rows: Sequence[Row], *, dry_run: bool) -> str:
     """The images by outcome, and their bytes."""
     outcomes = collections.Counter(str(row.outcome) for row in rows)
     counts = ", ".join(
@@ -111,7 +119,9 @@ def summary(rows: Sequence[Row]) -> str:
     copied = sum(row.copied for row in rows)
     shared = sum(row.mounted + row.kept for row in rows)
     images = wording.counted(len(rows), "image")
-    return (
-        f"{images}: {counts or 'none'}; {wording.size(copied)} copied,"
-        f" {wording.size(shared)} already there or shared"
-    )
+    done = "to copy" if dry_run else "copied"
+    parts = [f"{images}: {counts or 'none'}; {wording.size(copied)} {done}"]
+    # The size of an image that is present may not be known.
+    if shared or not outcomes[ImageOutcome.PRESENT]:
+        parts.append(f"{wording.size(shared)} already there or shared")
+    return ", ".join(parts)

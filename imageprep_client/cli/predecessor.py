@@ -32,6 +32,9 @@ RUN: Mapping[str, str] = {
     "--push-destination": (
         "push_destination of an entry of ContainerImagePrepare"
     ),
+    "--pull-source": "pull_source of an entry of ContainerImagePrepare",
+    "--modify-role": "modify_role of an entry of ContainerImagePrepare",
+    "--modify-vars": "modify_vars of an entry of ContainerImagePrepare",
     "--include": "includes, of an entry of ContainerImagePrepare",
     "--exclude": "excludes, of an entry of ContainerImagePrepare",
     "--images-file": "--output-images-file",

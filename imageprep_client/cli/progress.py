@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from imageprep_client import errors, wording
+from imageprep_client.cli import log
 from imageprep_client.observer import ImageOutcome, Observer, Phase
 
 if TYPE_CHECKING:
@@ -138,12 +139,12 @@ class Progress(Observer):
                 refresh_per_second=_PER_SECOND,
             )
             self._live.start()
-            self._logs.start()
+        self._logs.start(redirect=self._terminal)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        self._logs.stop()
         if self._live is not None:
-            self._logs.stop()
             self._live.stop()
             self._live = None
 
@@ -256,7 +257,8 @@ class _Lasting:
 class _Redirected:
     """The log handlers of a stream, whose lines go elsewhere meanwhile.
 
-    With ``-v`` the shell logs to the terminal that the line is drawn on.
+    With ``-v`` the shell logs to the stream that progress is shown on. What
+    both would show is left to progress.
 
     :param say: called with each line.
     """
@@ -267,19 +269,25 @@ class _Redirected:
         self._pending = ""
         self._handlers: list[logging.StreamHandler[Any]] = []
 
-    def start(self) -> None:
-        """Take the place of the stream in the handlers of all loggers."""
+    def start(self, *, redirect: bool) -> None:
+        """Filter what the handlers of the stream write.
+
+        :param redirect: whether to take the place of the stream as well.
+        """
         for handler in logging.getLogger().handlers:
             if (
                 isinstance(handler, logging.StreamHandler)
                 and handler.stream is self._stream
             ):
-                handler.setStream(self)
+                handler.addFilter(_is_not_shown)
+                if redirect:
+                    handler.setStream(self)
                 self._handlers.append(handler)
 
     def stop(self) -> None:
         """Give the stream back to the handlers."""
         for handler in self._handlers:
+            handler.removeFilter(_is_not_shown)
             handler.setStream(self._stream)
         self._handlers.clear()
 
@@ -292,3 +300,7 @@ class _Redirected:
 
     def flush(self) -> None:
         """Complete lines are shown at once; there is nothing to flush."""
+
+
+def _is_not_shown(record: logging.LogRecord) -> bool:
+    return not hasattr(record, log.SHOWN)

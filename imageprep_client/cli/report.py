@@ -42,6 +42,13 @@ def check(parsed_args: argparse.Namespace, log_file: str | None) -> None:
     paths = {name: given[name] for name in _RESULTS if given.get(name)}
     if not paths:
         return
+    for name, path in paths.items():
+        if path == "-":
+            raise errors.InvalidArgument(
+                f"--{name.replace('_', '-')} -: not a file",
+                hint="name a file; what -f formats is written to standard"
+                " output",
+            )
     # Every `openstack` command imports this module.
     from imageprep_client.host import files
 

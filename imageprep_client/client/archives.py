@@ -27,11 +27,17 @@ def place(text: str) -> Location:
     A path, or a name that ends with ``.tar``, is that of an archive.
 
     :raises InvalidReference: when it is no place for images.
+    :raises InvalidArgument: when it is a directory without its kind.
     """
     if text.startswith(("/", "./", "../")) or (
         text.endswith(_SUFFIX) and ":" not in text
     ):
         return Location(f"oci-archive:{os.path.abspath(text)}")
+    if ":" not in text and os.path.isdir(text):
+        raise errors.InvalidArgument(
+            f"{text}: a directory, of which it is not said what is in it",
+            hint=f"name a tree as image-serve:{text}, layouts as oci:{text}",
+        )
     return Location.parse(text)
 
 

@@ -12,6 +12,7 @@ from imageprep_client import errors
 from imageprep_client.heat.parameters import Credential, PrepareParameters
 from imageprep_client.host import inputs, undercloud
 from imageprep_client.http import urls
+from imageprep_client.http.transport import TLS, make_context
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.redaction import redacted
@@ -176,3 +177,4 @@ def _check_cacert(path: str | None) -> None:
     """Read the file now, and not at the first registry with TLS."""
     if path:
         inputs.load(path)
+        make_context(TLS(ca_files=(path,)))

@@ -126,6 +126,8 @@ class Stores:
         home = self._home(place)
         if home is None:
             return self._registries.store(place, repository, mirrored=False)
+        if references.is_transport(place):
+            _check(home)
         return home.store(repository)
 
     def reading(self, place: str, repository: str) -> base.Store:
@@ -133,12 +135,17 @@ class Stores:
         home = self._home(place)
         if home is None:
             return self._registries.store(place, repository)
+        if references.is_transport(place):
+            _check(home)
         return home.store(repository)
 
     def catalog(self, place: str) -> base.ListsRepositories:
         """The repositories of a registry or a transport."""
         self.check_tree()
-        return self._home(place) or self._registries.catalog(place)
+        home = self._home(place)
+        if references.is_transport(place):
+            _check(home)
+        return home or self._registries.catalog(place)
 
     def registry(self, place: str) -> Registry:
         """All of a registry or a tree.

@@ -34,7 +34,9 @@ class Additional:
             try:
                 location = Location.parse(place)
             except errors.InvalidReference as error:
-                raise errors.InvalidArgument(f"--also-to: {error}") from error
+                raise errors.InvalidArgument(
+                    f"--also-to: {error}", hint=error.hint
+                ) from error
             if location in self._locations:
                 raise errors.InvalidArgument(f"--also-to {place}: given twice")
             self._locations.append(location)

@@ -170,12 +170,12 @@ class Carriage:
         gone = []
         for row in _rows(path):
             repository = places.stored(row["image"])
-            store = self._stores.source(Reference.parse(row["source"]))
             try:
+                store = self._stores.source(Reference.parse(row["source"]))
                 root = store.resolve(row["digest"])
                 for layer in layers(store, root, self._known):
                     self._archive.leave_out(layer, repository)
-            except errors.StoreError:
+            except (errors.StoreError, errors.InvalidArgument):
                 gone.append(row["image"])
         if gone:
             self._observer.warning(

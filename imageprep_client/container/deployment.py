@@ -70,7 +70,11 @@ def read(request: PrepareRequest, plan: Plan | None) -> Inputs:
     enabled = services.enabled(merged, deployment_roles)
     selections = worklist.select(wanted, catalog, enabled)
     warnings = notices.notices(
-        wanted, catalog, selections, release_named=release is not None
+        wanted,
+        catalog,
+        selections,
+        release_named=release is not None,
+        names=merged.parameter_defaults,
     )
     return Inputs(
         merged,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from imageprep_client import errors
 from imageprep_client.catalog import Catalog
@@ -11,6 +12,7 @@ from imageprep_client.container.worklist import Selection, Worklist
 from imageprep_client.heat.parameters import PrepareEntry, PrepareParameters
 from imageprep_client.oci import reference as references
 
+_PREPARE = "ContainerImagePrepare"
 _LOOPBACK = re.compile(r"127\.|\[(::1|0(:0){6}:1)\]")
 
 
@@ -37,15 +39,24 @@ def notices(
     selections: Sequence[Selection],
     *,
     release_named: bool,
+    names: Iterable[str] = (),
 ) -> Iterator[str]:
     """Warnings, at most one for each entry or parameter.
 
     :param release_named: whether the user or a file names the release.
+    :param names: those of the parameters that are set.
     """
     if parameters.entries is None:
+        # A name that is mistyped is one of another parameter.
+        near = difflib.get_close_matches(
+            _PREPARE, {*names} - {_PREPARE}, 1, 0.9
+        )
+        meant = (
+            f"; is it meant by {errors.printable(near[0])}?" if near else ""
+        )
         yield (
-            "ContainerImagePrepare is not given or empty: the default of"
-            f" release {catalog.release} is used"
+            f"{_PREPARE} is not given or empty: the default of"
+            f" release {catalog.release} is used{meant}"
         )
         return
     for selection in selections:

@@ -321,6 +321,11 @@ def _credential(users: Value) -> Credential:
                 f"the {what} is {state}, expected a string",
                 f"write registry: {{user: password}}, the {what} in quotes",
             )
+    if ":" in username or not username.isprintable():
+        raise users.error(
+            "the user name has a colon or a control character in it",
+            "write registry: {user: password}",
+        )
     return Credential(username=username, password=password)
 
 

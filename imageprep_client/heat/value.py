@@ -80,7 +80,7 @@ class Value:
         if not isinstance(self.data, list):
             hint = (
                 "write a list, even for one element"
-                if isinstance(self.data, str)
+                if isinstance(self.data, str | dict)
                 else None
             )
             raise self.expected("a list", hint)

@@ -182,6 +182,24 @@ def is_internal(host: str) -> bool:
     )
 
 
+def with_tls_of(base: str, location: str) -> str:
+    """The `location`, as ``https:`` where it is on the server of `base`.
+
+    A registry behind a proxy with TLS may not know that it is, and name its
+    own host without.
+    """
+    with contextlib.suppress(ValueError):
+        parts = urllib.parse.urlsplit(location)
+        scheme, host, port = _origin(location)
+        base_scheme, base_host, base_port = origin(base)
+        same = host == base_host and port in (PORTS["http"], base_port)
+        downgrade = (base_scheme, scheme) == ("https", "http")
+        if downgrade and same and "@" not in parts.netloc:
+            netloc = authority(base)
+            return parts._replace(scheme="https", netloc=netloc).geturl()
+    return location
+
+
 def follow(base: str, location: str, what: str) -> str:
     """The absolute URL of a `location` that the answer to `base` named.
 

@@ -118,7 +118,7 @@ def parse(
     """
     digest = digest or digests.of(content)
     if len(content) <= _SMALL:
-        # What is wrong is told by the name that the caller gives it.
+        # What is wrong is found again, for the name that it is told by.
         with contextlib.suppress(errors.InvalidContent):
             return _parse_small(content, media_type, digest)
     return _parse(content, media_type, digest, what)

@@ -33,6 +33,11 @@ _TRANSPORT = re.compile(
 )
 
 DOCKER_HUB = "docker.io"
+_URL = ("http:", "https:")
+_NO_URL = (
+    "leave http:// or https:// out; one without TLS is named with"
+    " --insecure-registry"
+)
 
 
 def is_tag(text: object) -> bool:
@@ -89,7 +94,8 @@ def check_registry(text: object) -> str:
     if not isinstance(text, str) or not _REGISTRY.fullmatch(text):
         raise errors.InvalidReference(
             f"invalid registry {redacted(str(text))[:300]!r}: expected host or"
-            " host:port"
+            " host:port",
+            hint=_NO_URL if str(text).startswith(_URL) else None,
         )
     port = text.rpartition("]")[2].partition(":")[2]
     if port and not 0 < int(port) < 65536:

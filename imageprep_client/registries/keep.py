@@ -99,7 +99,8 @@ def newest(
     """The newest tags of a repository by the time their image was made.
 
     Of tags of the same age the last in order is the newest. Attached
-    artefacts do not count.
+    artefacts do not count, nor do tags that are listed and do not exist, such
+    as ``_uploads`` in Artifactory.
 
     :param made: from `times`.
     """
@@ -110,7 +111,11 @@ def newest(
             (made.get(m.config.digest, "") for m in manifests if m.config),
             default="",
         )
-    tags = [tag for tag in graph.tags if not subject_tag(tag)]
+    tags = [
+        tag
+        for tag in graph.tags
+        if not subject_tag(tag) and graph.broken.get(tag) != MISSING
+    ]
     return sorted(tags, key=lambda tag: (by_root[graph.tags[tag]], tag))[
         -count:
     ]

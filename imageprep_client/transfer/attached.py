@@ -137,6 +137,10 @@ class _Search:
             self._unreadable.add(digest)
             self._missed(f"artefact {digest} of {subject.digest}", error)
             return
+        named = graph.root.subject
+        if not tag and (named is None or named.digest != subject.digest):
+            # A list may have manifests that are attached to nothing.
+            return
         self._size += graph.weight
         if self._size > graphs.MAX_BYTES:
             raise errors.InvalidContent(

@@ -153,12 +153,13 @@ def host_platform() -> Platform:
 
 
 def fetch_manifest(
-    store: base.ReadableStore,
+    store: base.ReadableStore | None,
     descriptor: Descriptor,
     known: KnownContent | None = None,
 ) -> Manifest:
     """The manifest or index, verified and parsed.
 
+    :param store: None: nothing is fetched.
     :param known: is asked first, and told what was fetched.
     :raises InvalidContent: when it is not what the descriptor says.
     """
@@ -167,6 +168,8 @@ def fetch_manifest(
         return manifests.parse(
             content, descriptor.media_type, descriptor.digest
         )
+    if store is None:
+        raise errors.NotFound(f"{descriptor.digest}: was not read")
     manifest = _again(lambda: verify.manifest(store, descriptor))
     if known:
         known.add(descriptor.digest, manifest.content)
@@ -247,7 +250,7 @@ def _known(index: Manifest) -> str:
 
 
 def walk(
-    store: base.ReadableStore,
+    store: base.ReadableStore | None,
     descriptor: Descriptor,
     platforms: Platforms = ALL_PLATFORMS,
     *,
@@ -256,6 +259,7 @@ def walk(
 ) -> Graph:
     """Fetch the manifests below `descriptor` and list what they name.
 
+    :param store: None: nothing is fetched.
     :param platforms: what is taken of an index.
     :param known: content that need not be fetched.
     :param external: list non-distributable layers with URLs as well.
@@ -321,7 +325,7 @@ def has_images(
 class _Visit:
     """Walks the manifests below a root, within bounds."""
 
-    store: base.ReadableStore
+    store: base.ReadableStore | None
     platforms: Platforms
     ordered: dict[str, Manifest]
     known: KnownContent | None

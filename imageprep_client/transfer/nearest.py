@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+from collections.abc import Callable
 
 from imageprep_client import errors
 from imageprep_client.oci.descriptor import Descriptor
@@ -24,8 +25,17 @@ def resolve(store: base.ReadableStore, identifier: str) -> Descriptor:
         of the repository.
     :raises StoreError: when it cannot be read.
     """
+    return hinted(store, identifier, store.resolve)
+
+
+def hinted(
+    store: base.ReadableStore,
+    identifier: str,
+    resolve: Callable[[str], Descriptor],
+) -> Descriptor:
+    """As `resolve`, by another method of the store."""
     try:
-        return store.resolve(identifier)
+        return resolve(identifier)
     except errors.NotFound as error:
         if error.hint is None and ":" not in identifier:
             error.hint = hint(store, identifier)

@@ -237,8 +237,23 @@ class Preflight:
             ):
                 return
         image.root = current
+        image.sizes[BlobOutcome.PRESENT] = self._size(image, root)
         image.finish(ImageOutcome.PRESENT)
         self._observer.image_finished(image.copy.name, ImageOutcome.PRESENT)
+
+    def _size(self, image: ImageCopy, root: Descriptor) -> int:
+        """Bytes of the blobs of an image that is present.
+
+        No registry is asked for them: 0 where they are not known.
+        """
+        store = image.copy.destination if image.powers.flushes else None
+        try:
+            content = graphs.walk(
+                store, root, image.copy.platforms, known=self._known
+            )
+        except errors.StoreError:
+            return 0
+        return sum(blob.size for blob in content.blobs)
 
     def _is_whole(self, image: ImageCopy, root: Descriptor) -> bool:
         """Whether the destination has all content of an image.
@@ -374,9 +389,10 @@ def _root(image: ImageCopy) -> Descriptor:
     needed: one request brings it with its digest.
     """
     ahead = image.source_powers.reads_ahead
+    source, reference = image.copy.source, image.copy.reference
     if image.current is None and ahead:
-        return ahead.resolve_ahead(image.copy.reference)
-    return nearest.resolve(image.copy.source, image.copy.reference)
+        return nearest.hinted(source, reference, ahead.resolve_ahead)
+    return nearest.resolve(source, reference)
 
 
 def _holds(image: ImageCopy, root: Descriptor) -> bool:

@@ -215,7 +215,7 @@ class TestEveryServer:
         assert answer.body == b""
 
     def test_image_of_an_index(self, url: str) -> None:
-        """Who takes no index gets the image for linux/amd64."""
+        """A client that takes no index gets the image for linux/amd64."""
         accept = {"Accept": MANIFESTS_ONLY}
         answer = ask(url, "/v2/ns/app/manifests/multi", accept)
         assert_manifest(answer, OCI)
@@ -231,7 +231,7 @@ class TestEveryServer:
         assert_manifest(answer, MULTI)
 
     def test_index_for_who_takes_anything(self, url: str) -> None:
-        """Who names no types gets the index."""
+        """A client that names no types gets the index."""
         assert_manifest(ask(url, "/v2/ns/app/manifests/multi"), MULTI)
 
     def test_range(self, url: str) -> None:
@@ -307,7 +307,7 @@ class TestCompleteServers:
 
     @pytest.mark.parametrize("place", OLD_PLACES[1:2])
     def test_image_of_an_old_index(self, url: str, place: Place) -> None:
-        """Who takes no index gets an image from an old tree, too."""
+        """A client that takes no index gets an image of an old tree, too."""
         answer = ask(url, place.by_tag, {"Accept": MANIFESTS_ONLY})
         assert_manifest(answer, OLD)
 
@@ -529,7 +529,7 @@ class TestServe:
 
     @pytest.mark.parametrize("path", [BLOB, IMAGE.by_tag])
     def test_not_modified(self, url: str, path: str) -> None:
-        """Who has the content is told so."""
+        """A client that has the content is told so."""
         etag = ask(url, path).headers["ETag"]
         answer = ask(url, path, {"If-None-Match": etag})
         assert answer.status == 304

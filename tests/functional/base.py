@@ -28,7 +28,7 @@ _SECTION = re.compile(r"\n(?=\S[^\n]*:\n)")
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a command gave."""
+    """The outcome of a command."""
 
     status: int
     stdout: str

@@ -96,7 +96,7 @@ class CloudPlan:
 
 
 def wanted() -> dict[str, str]:
-    """What `CloudPlan.images` is after a run."""
+    """The value of `CloudPlan.images` after a run."""
     found = deployment.expected()
     del found["ContainerNovaComputeImage"]
     return found

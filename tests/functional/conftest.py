@@ -33,7 +33,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def _render(
     words: list[str], *, input: bytes, **options: Any
 ) -> subprocess.CompletedProcess[bytes]:
-    """What the renderer of templates would answer."""
+    """The answer of the renderer of templates."""
     answer = rendering.render(**json.loads(input))
     return subprocess.CompletedProcess(words, 0, json.dumps(answer).encode())
 

@@ -92,7 +92,7 @@ class Deployment:
         return {key: entry[key] for key in entry if entry[key] is not None}
 
     def values(self, **changes: str) -> dict[str, str]:
-        """What an entry sets; no tag."""
+        """The ``set`` of an entry, without a tag."""
         return {
             "namespace": f"{self.registry.host}/ns",
             "name_prefix": "openstack-",

@@ -25,7 +25,7 @@ BAREMETAL = ("image-prepare", "baremetal")
     ],
 )
 def test_no_image(openstack: base.OpenStack, name: str, told: str) -> None:
-    """What is no image of a disk is said so; nothing hangs or is written."""
+    """A file that is no disk image is refused; nothing hangs."""
     (openstack.home / "empty").touch()
     (openstack.home / "text").write_text("text " * 1000)
     os.mkfifo(openstack.home / "pipe")

@@ -153,7 +153,7 @@ class Site:
 
 @pytest.fixture
 def registry() -> Iterator[RegistryServer]:
-    """What the document finds in docker.io."""
+    """The images that the document finds in docker.io."""
     tags = ("current-tripleo", HASH, "1.2-3")
     prepared = images.overcloud(
         {f"tripleomaster/centos-binary-{name}": tags for name in NAMES},
@@ -201,7 +201,7 @@ def test_default_environment(site: Site) -> None:
 
 
 def test_default_file_names_its_release(site: Site) -> None:
-    """What default wrote is not warned of: it says its release."""
+    """A file that default wrote causes no warning: it names its release."""
     site.openstack(
         *("image-prepare", "default", "--output-env-file", "default.yaml")
     )

@@ -1,4 +1,4 @@
-"""What finding the end of a help would cost each command."""
+"""The search of all packages for the end of a help."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def test_manifests(
     status: int,
     message: str,
 ) -> None:
-    """What such a manifest names is neither asked for nor written."""
+    """The blobs of such a manifest are neither fetched nor written."""
     serve(evil, document, mediatypes.OCI_MANIFEST)
     victim.run(evil, status, f"(?s).*{message}.*")
     assert victim.is_unharmed()

@@ -28,7 +28,7 @@ def rpms(
 
 
 def refused(openstack: base.OpenStack, *words: str) -> str:
-    """What the command says to these, in one line and perhaps a hint."""
+    """The one line that the command says, perhaps with a hint."""
     told = openstack(
         *HOTFIX, *words, status=2, stderr=r"[^\n]+(\nhint: [^\n]+)?"
     )
@@ -64,7 +64,7 @@ def test_bad_input(
     words: tuple[str, ...],
     message: str,
 ) -> None:
-    """What cannot be used ends the command with one line."""
+    """Unusable input ends the command with one line."""
     told = refused(openstack, *words, "--rpms-path", str(rpms))
     assert message in told
 

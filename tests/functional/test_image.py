@@ -139,7 +139,7 @@ def test_list_of_no_tree(openstack: base.OpenStack) -> None:
 
 
 def show(openstack: base.OpenStack, *words: str) -> dict[str, Any]:
-    """What is shown."""
+    """The output of ``image show``."""
     found: dict[str, Any] = json.loads(
         openstack(*SHOW, *words, stderr=PLAIN).stdout
     )
@@ -219,7 +219,7 @@ def test_show_of_an_index(
 def test_show_controls_no_terminal(
     openstack: base.OpenStack, tree: ImageServeTree
 ) -> None:
-    """What an image says about itself is shown without escapes."""
+    """The labels of an image are shown without escapes."""
     hostile = content.image("h", labels={"a": "\x1b]0;owned\x07"})
     store_suite.store_all(tree.store("ns/h"), hostile)
     tree.store("ns/h").tag(hostile.descriptor, "latest")
@@ -379,7 +379,7 @@ def test_delete_beside_what_is_not_understood(
 def test_delete_waits_for_a_run(
     openstack: base.OpenStack, tree: ImageServeTree
 ) -> None:
-    """Whoever writes to the tree is waited for."""
+    """A deletion waits for the run that writes to the tree."""
     release = threading.Event()
     locked = threading.Event()
 

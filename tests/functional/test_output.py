@@ -1,4 +1,4 @@
-"""What becomes of a command when nobody takes its output."""
+"""Commands whose output nobody takes."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_files_are_written_whoever_listens(
 def test_result_is_there_whoever_listens(
     openstack: base.OpenStack, redirection: str
 ) -> None:
-    """What is said beside the result may be lost; the result is not."""
+    """Messages may be lost, but the result is not."""
     (openstack.home / "tree/v2").mkdir(parents=True)
     line = "openstack image-prepare verify --image-serve tree -f value -c Name"
     _, stdout, _ = shell(openstack, f"{line} {redirection}")

@@ -150,7 +150,7 @@ def test_history_table_of_many_changes(
 
 
 def test_broken_history(openstack: base.OpenStack, plan: Path) -> None:
-    """What is broken is told, and the others are shown."""
+    """A broken plan is told, and the others are shown."""
     (plan / plans.HISTORY / "0002.yaml").write_text("a: [b")
     found = rows(
         openstack,
@@ -214,7 +214,7 @@ def test_restore_to(openstack: base.OpenStack, plan: Path) -> None:
 
 
 def test_restore_again(openstack: base.OpenStack, plan: Path) -> None:
-    """What the plan has already is not written, and that is told."""
+    """Parameters that the plan has are not written, and that is told."""
     before = (plan / plans.PARAMETERS).read_bytes()
     openstack(
         *RESTORE,
@@ -300,7 +300,11 @@ def test_mistakes(openstack: base.OpenStack, plan: Path, mistake: str) -> None:
 def test_history_or_diff(openstack: base.OpenStack) -> None:
     """Both at once is refused."""
     words = (*SHOW, *HERE, "--history", "--diff", "x")
-    openstack(*words, status=2, stderr="usage: .*not allowed with.*")
+    openstack(
+        *words,
+        status=2,
+        stderr=r"openstack [^\n]*not allowed with[^\n]*\nhint: [^\n]*",
+    )
 
 
 @pytest.mark.usefixtures("plan")
@@ -308,4 +312,8 @@ def test_history_or_diff(openstack: base.OpenStack) -> None:
 def test_number(openstack: base.OpenStack, number: str) -> None:
     """Revisions have numbers from 1 on."""
     words = (*RESTORE, *HERE, f"--to={number}")
-    openstack(*words, status=2, stderr="usage: .*is not a positive number")
+    openstack(
+        *words,
+        status=2,
+        stderr=r"openstack [^\n]*is not a positive number\nhint: [^\n]*",
+    )

@@ -56,7 +56,7 @@ def write_clouds(openstack: base.OpenStack, **cloud: object) -> None:
 
 
 def in_file(services: Services, **more: object) -> dict[str, object]:
-    """What clouds.yaml says of the cloud."""
+    """The entry of the cloud in clouds.yaml."""
     return {
         "auth": {
             "auth_url": services.identity,
@@ -240,7 +240,7 @@ def test_authority_of_the_certificate(
 def test_without_a_plan_no_cloud(
     site: Deployment, environment: dict[str, str]
 ) -> None:
-    """What is configured of a cloud, right or wrong, does not matter."""
+    """The configuration of a cloud, right or wrong, does not matter."""
     site.openstack.environment.update(environment)
     site.run("--image-serve", "tree")
     site.openstack("image-prepare", "plan", "list", "--plan-dir", ".")
@@ -377,7 +377,7 @@ def test_second_run(
 def test_cached_parameters_are_deleted(
     services: Services, plan: CloudPlan, site: Deployment
 ) -> None:
-    """What the predecessor has cached of this plan, and of no other."""
+    """The predecessor's cache of this plan is deleted, and of no other."""
     services.ask_swift("PUT", "__cache__")
     own = f"__cache_{plan.name}_tripleo.parameters.get"
     other = f"__cache_other-{plan.name}_tripleo.parameters.get"
@@ -393,7 +393,7 @@ def test_cached_parameters_are_deleted(
 def test_cached_parameters_that_stay(
     faulty: FaultProxy, plan: CloudPlan, site: Deployment, status: int
 ) -> None:
-    """What is written is written; what may be out of date is named."""
+    """The parameters are written; a cache that may be old is named."""
     place = f"__cache_{plan.name}_tripleo.parameters.get"
     services = plan.services
     assert services.ask_swift("PUT", f"{plan.name}/__cache__/{place}").ok
@@ -612,7 +612,7 @@ PASSING = {
 def test_passing_fault(
     faulty: FaultProxy, plan: CloudPlan, site: Deployment, kind: str
 ) -> None:
-    """What goes away is got over."""
+    """A passing fault does no harm."""
     faulty.faults.add(PASSING[kind])
     told = r"((Failure|Retriable)[^\n]*Retrying[^\n]*\s*)*"
     site.openstack(*plan.words(), stderr=PLAIN + told + PROGRESS)
@@ -662,7 +662,7 @@ def test_lasting_fault(
 def test_lock_that_stays(
     faulty: FaultProxy, plan: CloudPlan, site: Deployment
 ) -> None:
-    """What is written is written; the others are told to wait."""
+    """The parameters are written; the message says that others wait."""
     faulty.faults.add(Fault("DELETE", "/lock", times=None, status=403))
     site.openstack(
         *plan.words(),

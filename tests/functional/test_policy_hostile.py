@@ -249,7 +249,7 @@ def test_broken_requirement(
     ],
 )
 def test_registries_d(site: Site, files: dict[str, str], reason: str) -> None:
-    """What says where signatures are is not guessed at."""
+    """The configuration of lookasides is not guessed."""
     for name, text in files.items():
         site.registries_d(name, text)
     site.requirement(**_GPG, keyPath="/k.gpg")

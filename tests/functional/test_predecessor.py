@@ -44,7 +44,7 @@ def test_help(openstack: base.OpenStack, name: str) -> None:
 
 
 def test_answers_name_commands_that_exist(openstack: base.OpenStack) -> None:
-    """What is to be used instead has a help."""
+    """The new command has a help."""
     for name in COMMANDS:
         instead = openstack(*name.split(), status=2, stderr=".*").stderr
         words = instead.rpartition("openstack ")[2].split()

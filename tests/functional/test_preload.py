@@ -94,7 +94,7 @@ def test_status(openstack: base.OpenStack) -> None:
     "content", ["", "[]", "{}", '{"version": 2}', '{"version": 1, "nodes": 1}']
 )
 def test_no_report(openstack: base.OpenStack, content: str) -> None:
-    """What is no report is said so."""
+    """A file that is no report is refused."""
     (openstack.home / "report.json").write_text(content)
     openstack(
         *PRELOAD,

@@ -197,7 +197,7 @@ def test_table(site: Deployment, golden: Golden) -> None:
 
 
 def test_rows(site: Deployment) -> None:
-    """What each column of a row has."""
+    """The columns of a row."""
     rows = site.rows(*TREE)
 
     assert [row["Image"] for row in rows] == [
@@ -353,7 +353,7 @@ def test_log_file(site: Deployment, first: bool) -> None:
 
 
 def test_log_file_has_errors(site: Deployment) -> None:
-    """What went wrong is in the log, too."""
+    """Errors are in the log, too."""
     _break(site, "nova-api")
     site.run(*TREE, "--log-file", "run.log", status=CHANGED, stderr=FAILED)
 
@@ -934,7 +934,7 @@ def test_authfile(openstack: base.OpenStack) -> None:
 def test_default_environment(
     site: Deployment,
 ) -> None:
-    """What `default` prints is an environment that `run` reads."""
+    """The output of `default` is an environment that `run` reads."""
     site.openstack(
         "image-prepare",
         "default",

@@ -1,4 +1,4 @@
-"""What a run asks of registries: once what it must, and nothing twice."""
+"""The requests of a run: the necessary ones, and none twice."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from imageprep_client import wording
 from imageprep_client.oci.digest import of as digest_of
 from imageprep_client.oci.manifest import parse
 from imageprep_client.testing import images
@@ -47,7 +48,7 @@ def discover(site: Deployment, destination: str) -> None:
 
 
 def outcomes(site: Deployment, *words: str, **expected: str) -> set[str]:
-    """What became of the images of a run."""
+    """The outcomes of the images of a run."""
     return {str(row["Outcome"]) for row in site.rows(*words, **expected)}
 
 
@@ -69,6 +70,29 @@ def test_requests_into_a_registry(
     assert counted(target) == {"HEAD": COUNT}
 
 
+@pytest.mark.parametrize("place", ["registry", "tree"])
+def test_sizes_of_what_is_there(
+    site: Deployment, target: RegistryServer, place: str
+) -> None:
+    """The bytes of images that are present are those that the first run had,
+    in the reports and in the summary.
+    """
+    words = ("--report", "report.json", *(TREE if place == "tree" else ()))
+    if place == "tree":
+        discover(site, deployment.UNDERCLOUD)
+    sizes = []
+    for _ in range(2):
+        told = site.run(*words).summary
+        rows = json.loads((site.home / "report.json").read_text())["images"]
+        sizes.append(
+            [row["copied"] + row["mounted"] + row["kept"] for row in rows]
+        )
+    assert sizes[0] == sizes[1]
+    assert all(sizes[1])
+    there = wording.size(sum(sizes[1]))
+    assert f"0 B copied, {there} already there or shared" in told
+
+
 def test_requests_into_a_tree(site: Deployment) -> None:
     """Into a tree it asks the source once for an image."""
     discover(site, deployment.UNDERCLOUD)
@@ -80,7 +104,7 @@ def test_requests_into_a_tree(site: Deployment) -> None:
 
 
 def cache(site: Deployment) -> Path:
-    """What runs keep of the content of registries."""
+    """The content of registries that runs keep."""
     home = Path(site.openstack.environment["XDG_CACHE_HOME"])
     return home / "imageprep-client" / "content"
 
@@ -221,7 +245,7 @@ def test_lost_layer_in_a_dry_run(
 def test_recheck_notes_what_it_saw(
     site: Deployment, target: RegistryServer
 ) -> None:
-    """What was seen whole is not examined again on the same day."""
+    """An image seen whole is not examined again on the same day."""
     site.run()
     age(site, 2)
     site.run()

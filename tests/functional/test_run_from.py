@@ -461,7 +461,7 @@ def test_since_for_another_site(site: Deployment) -> None:
 
 
 def test_since_of_no_report(site: Deployment) -> None:
-    """What is neither an archive nor a report is refused by name."""
+    """A file that is neither an archive nor a report is refused by name."""
     site.write("other.json", "{}")
     site.write("other.tar", "x" * 1000)
     for name, reason in (

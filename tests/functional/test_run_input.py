@@ -306,7 +306,7 @@ def test_one_file_for_two_results(site: Deployment) -> None:
 
 @pytest.mark.parametrize("path", ["env.yaml", "./table.j2", "roles.yaml"])
 def test_result_over_an_input(site: Deployment, path: str) -> None:
-    """What the user wrote is not replaced by what came of it."""
+    """The user's input is not replaced by a result."""
     site.write("roles.yaml", "[{name: A}]")
     before = (site.home / path).read_text()
     fails(
@@ -371,7 +371,7 @@ def test_result_in_the_plan(site: Deployment, path: str) -> None:
 
 
 def test_log_is_no_result(site: Deployment) -> None:
-    """What is written all the time cannot be replaced at the end."""
+    """A log that is written all the time is no result."""
     site.write("run.log", "")
     fails(
         site,
@@ -624,7 +624,7 @@ def test_tree_and_layout(site: Deployment) -> None:
 
 @pytest.mark.needs_root
 def test_disk_fills_up(site: Deployment) -> None:
-    """What fills up in the middle is told, and no tag is written."""
+    """A disk that fills up is told, and no tag is written."""
     with small_disk(site.home / "disk", 1024 * 1024):
         free = os.statvfs(site.home / "disk").f_bavail * 4096
         filler = site.home / "disk/filler"

@@ -149,7 +149,7 @@ def test_no_secret_leaves_the_run(
 def test_files_with_passwords_are_private(
     openstack: base.OpenStack, source: RegistryServer, target: RegistryServer
 ) -> None:
-    """What has to hold a password is for its owner only."""
+    """A file with a password is for its owner only."""
     source.gate = Basic("reader", READ)
     home = openstack.home
     given = prepare(home, source.host, target.host)

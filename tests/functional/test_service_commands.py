@@ -108,7 +108,7 @@ def test_failed_upgrade(openstack: base.OpenStack, images: list[str]) -> None:
 def test_render_and_adopt(
     openstack: base.OpenStack, images: list[str]
 ) -> None:
-    """What is rendered runs, and is adopted as it was declared."""
+    """A rendered service runs, and is adopted as it was declared."""
     port = servers.free_port()
     wanted = service(images[0], port)
     declare(openstack.home, one=wanted)
@@ -148,6 +148,6 @@ def test_render_and_adopt(
 def test_refused(
     openstack: base.OpenStack, words: tuple[str, ...], told: str
 ) -> None:
-    """What cannot be done is one line with status 2."""
+    """An impossible command is one line with status 2."""
     declare(openstack.home, one={"parameter": "ContainerNovaComputeImage"})
     openstack(*SERVICE, *words, status=2, stderr=rf"{told}.*(\nhint: .*)?")

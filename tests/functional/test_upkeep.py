@@ -144,7 +144,7 @@ def test_verify_undercloud(
 
 
 def test_verify_no_directory(openstack: base.OpenStack) -> None:
-    """What is not there is not verified."""
+    """An absent tree is not verified."""
     openstack(*VERIFY, *TREE, status=2, stderr="tree: no such directory")
 
 
@@ -181,7 +181,7 @@ def test_verify_registry(
 def test_verify_broken_registry(
     openstack: base.OpenStack, registry: RegistryServer
 ) -> None:
-    """What a registry lost, or gives wrong, is named."""
+    """Lost and wrong blobs of a registry are named."""
     store = registry.content.store("ns/compute")
     config = SAMPLES.images[1].manifests[0].config
     assert config
@@ -217,7 +217,7 @@ def test_verify_without_access(openstack: base.OpenStack) -> None:
 
 @pytest.mark.usefixtures("environment")
 def test_prune_tree(openstack: base.OpenStack, tree: ImageServeTree) -> None:
-    """What is named stays; the rows say what went."""
+    """Named images stay; the rows list the deleted ones."""
     found = rows(
         openstack,
         *PRUNE,

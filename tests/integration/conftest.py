@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import pathlib
+import types
 from collections.abc import Iterator
 
 import pytest
 
+from imageprep_client import retry
 from tests import servers
 from tests.functional.base import OpenStack
 from tests.local_storage import LocalStorage
 from tests.servers import DockerRegistry
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between attempts are short in the process of the test."""
+    pauses = types.SimpleNamespace(uniform=lambda low, high: low / 50)
+    monkeypatch.setattr(retry, "random", pauses)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What tests of modified images share: registries, storage, the program."""
+"""Registries, storage and the program for tests of modified images."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from tests.servers import DockerRegistry
 
 KEYSTONE = "openstack-keystone"
 NOVA = "openstack-nova-api"
+#: Seconds that a run may take on a busy host.
+_PATIENCE = 280
 PROGRAM = Path(sys.executable).with_name("openstack")
 #: The key of the parameter of each image.
 PARAMETERS = {
@@ -32,7 +34,7 @@ PARAMETERS = {
 
 @dataclasses.dataclass
 class Result:
-    """What a run gave."""
+    """The outcome of a run."""
 
     status: int
     stderr: str
@@ -112,7 +114,10 @@ class Site:
         for name in ("out.yaml", "report.json"):
             (self.home / name).unlink(missing_ok=True)
         process = self.start(*words)
-        _, stderr = process.communicate(timeout=110)
+        try:
+            _, stderr = process.communicate(timeout=_PATIENCE)
+        finally:
+            process.kill()
         assert process.returncode == status, stderr
         return Result(
             status,
@@ -158,7 +163,7 @@ class Site:
         return [line for line in found if "docker-registry" not in line]
 
     def leftovers(self) -> list[str]:
-        """What runs have left: containers, images, mounts, directories."""
+        """Leftovers of runs: containers, images, mounts, directories."""
         home = self.storage.directory / "images" / "imageprep"
         kept = [str(path) for path in home.glob("*")]
         images = [str(image) for image in self.storage.buildah.images()]
@@ -166,7 +171,7 @@ class Site:
         return [*kept, *images, *running, *self.storage.leftovers()]
 
     def installed(self, name: str, package: str = OLD.name) -> str:
-        """What rpm says in an image that is pulled from the destination."""
+        """The answer of rpm in an image pulled from the destination."""
         buildah = self.pull(name)
         with buildah.container("localhost/pulled:1") as container:
             told = container.run("rpm", "-q", package, user="root")

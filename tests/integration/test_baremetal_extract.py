@@ -121,7 +121,7 @@ def openstack(tmp_path: Path) -> Baremetal:
 
 
 def _check(disk: SampleDisk, output: Path) -> None:
-    """What was written is what is on the disk."""
+    """The written files are those of the disk."""
     assert (output / "vmlinuz").read_bytes() == disk.kernel
     assert (output / "initramfs").read_bytes() == disk.ramdisk
     assert (output / "root.raw").read_bytes() == disk.root
@@ -280,7 +280,7 @@ def test_wrong_choices(
     disks: Callable[[str], SampleDisk],
     openstack: Baremetal,
 ) -> None:
-    """What is not there is said, with what is; nothing is written."""
+    """The error names the missing part and the present ones."""
     image = disks("xfs-lvm").qcow2()
     status = 2 if told else 0
     words = ("extract", str(image), "--output-dir", "out", *options)
@@ -314,7 +314,7 @@ def test_inspection(
 def test_left_by_a_kill(
     disks: Callable[[str], SampleDisk], openstack: Baremetal
 ) -> None:
-    """What a killed run left is removed by the next one."""
+    """The next run removes the rest of a killed one."""
     left = openstack.home / "out/.imageprep-extract-old"
     left.mkdir(parents=True)
     (left / "volume-0.raw").write_bytes(b"half")

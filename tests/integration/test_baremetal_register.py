@@ -133,7 +133,7 @@ def test_dry_run(cloud: Cloud) -> None:
     ],
 )
 def test_refused(cloud: Cloud, words: tuple[str, ...], told: str) -> None:
-    """What Ironic would refuse later is refused now; nothing is made."""
+    """An image that Ironic would refuse is refused; nothing is made."""
     cloud(*(*REGISTER, cloud.name, *words), status=2, stderr=f".*{told}.*")
     assert not cloud.images()
 
@@ -194,7 +194,7 @@ def test_two_at_once(cloud: Cloud) -> None:
 
 
 def test_show_list_and_delete(cloud: Cloud) -> None:
-    """What belongs together is shown, with what Ironic is told."""
+    """The parts of an image are shown, with the instance info of Ironic."""
     ids = {
         row["Role"]: row["ID"]
         for row in cloud.register("--partition", "root.raw", *PAIR)

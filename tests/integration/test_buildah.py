@@ -75,7 +75,7 @@ def test_a_command_is_run(container: Container, tmp_path: Path) -> None:
 
 
 def test_a_command_fails(container: Container) -> None:
-    """What it complained is in the error."""
+    """The complaint of buildah is in the error."""
     with pytest.raises(errors.LocalStorageError, match="buildah run: oh no"):
         container.run("sh", "-c", "echo oh no >&2; exit 3")
 
@@ -182,7 +182,7 @@ def test_interrupt(local_storage: LocalStorage) -> None:
 
 
 def test_interrupt_of_this_process(container: Container) -> None:
-    """What interrupts the caller ends the command first."""
+    """An interrupt of the caller ends the command first."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -200,7 +200,7 @@ def test_interrupt_of_this_process(container: Container) -> None:
 
 
 def test_killed(local_storage: LocalStorage) -> None:
-    """What a killed run left behind, the next one ends and removes."""
+    """The next run ends and removes the rest of a killed run."""
     with hold(local_storage) as process:
         process.kill()
     assert local_storage.leftovers()
@@ -334,7 +334,7 @@ def test_missing_program() -> None:
     ],
 )
 def test_hints(tmp_path: Path, told: str, hint: str) -> None:
-    """What is known to go wrong comes with its remedy."""
+    """A known failure comes with its remedy."""
     fake = script(tmp_path / "x", f'echo "Error: {told}" >&2; exit 125')
     with pytest.raises(errors.LocalStorageError, match="x images: ") as caught:
         fake.images()
@@ -382,7 +382,7 @@ def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
 
 
 def test_input(tmp_path: Path) -> None:
-    """What is given goes to the program's standard input."""
+    """The input goes to the program's standard input."""
     assert script(tmp_path / "x", "cat").run(stdin=b"hello") == "hello"
 
 

@@ -93,7 +93,7 @@ def test_git_knows_it(told: Told) -> None:
     ],
 )
 def test_server_refuses(told: Told, change: str, complaint: str) -> None:
-    """What git says is told, and nobody is asked."""
+    """The message of git is told, and nobody is asked."""
     assert f"Fetch the changes: {complaint}" in told.failures[change]
 
 

@@ -131,7 +131,7 @@ class Site:
         return told
 
     def installed(self, image: str, *names: str) -> list[str]:
-        """What the rpm of an image says that it has."""
+        """The packages that the rpm of an image lists."""
         # With isolation chroot, buildah now and then loses what is printed.
         with (
             self.buildah.container(image) as container,
@@ -311,7 +311,7 @@ class TestOddPackages:
         assert odd.installed(odd.result) == [str(ODD)]
 
     def test_failing_scriptlet(self, odd: Hotfixed) -> None:
-        """What rpm warns of, and goes on, is told."""
+        """A warning of rpm is told."""
         assert re.search(
             r"WARNING: \S+: .*%post.* scriptlet failed, exit status 3",
             odd.stderr,
@@ -331,7 +331,7 @@ class TestOddPackages:
 
 
 class TestNothingDone:
-    """What cannot be done leaves everything as it was: exit status 2."""
+    """An impossible hotfix changes nothing: exit status 2."""
 
     def test_broken_package(self, site: Site) -> None:
         """A damaged file is named before anything is asked for."""
@@ -474,7 +474,7 @@ class TestEnds:
         assert not scriptlets(site.storage)
 
     def test_killed(self, site: Site) -> None:
-        """What a killed run could not remove is removed by the next one."""
+        """The next run removes the rest of a killed run."""
         site.build(SHELL, Package(version="1.1", post="sleep 2"))
         with started(site) as process:
             process.kill()

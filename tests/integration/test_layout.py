@@ -77,7 +77,7 @@ def test_skopeo_copies(
 def test_layout_of_skopeo_is_extended(
     store: LayoutStore, tmp_path: Path
 ) -> None:
-    """What skopeo wrote stays, and skopeo reads both."""
+    """An image of skopeo stays, and skopeo reads both."""
     first, second = _image("first"), _image("second")
     store_all(store, first)
     store.tag(first.descriptor, "t")
@@ -96,7 +96,7 @@ def test_layout_of_skopeo_is_extended(
 
 
 def test_skopeo_extends(store: LayoutStore, tmp_path: Path) -> None:
-    """What skopeo adds is read beside what was there."""
+    """An image that skopeo adds is read beside the earlier one."""
     first, second = _image("first"), _image("second")
     other = LayoutRoot(tmp_path / "other").store("image")
     for where, image in ((store, first), (other, second)):

@@ -238,7 +238,7 @@ def test_snapshot_of_a_running_container(tmp_path: Path) -> None:
 
 
 def test_overlay(tmp_path: Path) -> None:
-    """What is in the upper directory hides and removes what is below."""
+    """The upper directory hides and removes files of the lower one."""
     lower = machines.container(tmp_path, "base")
     upper = tmp_path / "c2/upper"
     (upper / "etc").mkdir(parents=True)

@@ -160,7 +160,7 @@ def test_older_list(site: web.WebSite, keys: Keys) -> None:
 
 @pytest.mark.parametrize("etags", [True, False])
 def test_broken_connection_is_resumed(site: web.WebSite, etags: bool) -> None:
-    """What came is not sent again, where the digest or the ETag is known."""
+    """Received bytes are not sent again, given a digest or an ETag."""
     site.cut, site.etags = 600_000, etags
     verification = Verification(checksum=SUM)
     assert read(f"{site.url}/a.tar", verification) == CONTENT
@@ -202,7 +202,7 @@ def test_file_that_changed_meanwhile(site: web.WebSite) -> None:
 def test_wrong_beginning_is_fetched_again(
     site: web.WebSite, state: Path
 ) -> None:
-    """What an earlier run left may be of something else."""
+    """The rest of an earlier run may be of another source."""
     partial = state / f"quarantine/sha256-{SUM}.part"
     partial.parent.mkdir(parents=True, mode=0o700)
     partial.write_bytes(b"x" * 1000)

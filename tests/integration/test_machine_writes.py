@@ -1,4 +1,4 @@
-"""What is written when a source of a machine is refused, by strace."""
+"""The writes for a refused source of a machine, seen by strace."""
 
 from __future__ import annotations
 

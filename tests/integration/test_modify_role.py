@@ -63,7 +63,7 @@ def test_packages(site: Site, change: str, packages: list[Package]) -> None:
 
 
 def test_files_of_a_package(site: Site) -> None:
-    """What a program reads in the changed image is the new file."""
+    """A program in the changed image reads the new file."""
     assert site.told("install-rpm", "cat", NEW.path) == NEW.content
 
 
@@ -124,7 +124,7 @@ def test_cache(site: Site) -> None:
 
 
 def test_dockerfile(site: Site) -> None:
-    """What the Dockerfile says is done, with modes, and no more."""
+    """The Dockerfile is carried out, with modes, and no more."""
     layer = site.layer("build")
     assert set(layer) == {"etc/mine", "usr/bin/.wh.stat"}
     assert layer["etc/mine"].mode & 0o777 == 0o640

@@ -194,7 +194,7 @@ def test_lock_of_who_was_killed(store: ObjectStore, host: _InSwift) -> None:
 def test_lock_of_others(
     services: Services, store: ObjectStore, host: _InSwift
 ) -> None:
-    """Who waits for too long gives up; nothing is written."""
+    """A wait that is too long ends, and nothing is written."""
     services.ask_swift("PUT", f"{host.name}/{LOCK}", b"theirs")
     times = dataclasses.replace(ALONE, patience=0.1)
     plan = StoredPlan(SwiftFiles(store, host.name, times))
@@ -209,7 +209,7 @@ def test_lock_of_others(
 def test_patience_is_not_multiplied(
     services: Services, store: ObjectStore, host: _InSwift
 ) -> None:
-    """Who gives up waiting for the lock does not begin to wait again."""
+    """A writer that gave up the lock does not wait for it again."""
     services.ask_swift("PUT", f"{host.name}/{LOCK}", b"theirs")
     services.make_plan(host.name, {base.PARAMETERS: "parameter_defaults: {}"})
     times = dataclasses.replace(ALONE, patience=0.5)
@@ -224,7 +224,7 @@ def test_patience_is_not_multiplied(
 def test_lock_that_is_taken_over(
     services: Services, store: ObjectStore, host: _InSwift
 ) -> None:
-    """Who finds another's lock where its own was begins anew."""
+    """A writer that finds another's lock in place of its own begins anew."""
     times = Times(settle=1.0, section=4.0)
     files = SwiftFiles(store, host.name, times)
     path = f"{host.name}/{LOCK}"
@@ -249,7 +249,7 @@ def test_lock_that_is_taken_over(
 def test_lock_is_taken_anew(
     services: Services, store: ObjectStore, host: _InSwift
 ) -> None:
-    """Who has had it for long takes it again before the next write."""
+    """A lock that was held for long is taken again before the next write."""
     files = host.open()
 
     def before(step: str, path: str) -> None:
@@ -286,7 +286,7 @@ class _Careless(requests.adapters.HTTPAdapter):
 
 
 def test_check_by_a_careless_store(services: Services, host: _InSwift) -> None:
-    """What was written is taken away."""
+    """Written parameters are taken away."""
     with connect(services) as connection:
         connection.session.session.mount("http://", _Careless())
         store = ObjectStore.of(connection)
@@ -350,7 +350,7 @@ def test_others_write_while_a_request_is_lost(
 
 
 def test_answer_is_lost(services: Services, host: _InSwift) -> None:
-    """What is there already is not sent again."""
+    """Present parameters are not sent again."""
     with _failing(services, host, lambda: True) as (plan, adapter):
         assert plan.add_environment("environments/a.yaml")
 

@@ -56,7 +56,7 @@ def test_to_a_registry_and_back(
     local_storage: LocalStorage,
     registry: DockerRegistry,
 ) -> None:
-    """Who pulls the copy has the image that was built, ID and content."""
+    """A pulled copy is the image that was built, ID and content."""
     buildah = local_storage.buildah
     built = buildah.image(NAME)
     assert built is not None
@@ -128,7 +128,7 @@ def test_dry_run(
 
 
 def test_no_such_image(openstack: base.OpenStack) -> None:
-    """What is like it is told, and the exit status is 2."""
+    """Similar names are told, and the exit status is 2."""
     openstack(
         *PUSH,
         *("--local", "nova:2", "--image-serve", "tree"),

@@ -1,4 +1,4 @@
-"""What is read of RPM files, and their order, held against rpm itself."""
+"""RPM files and the order of versions, held against rpm itself."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Package(rpm_packages.Package):
 
 
 def rpm(*words: str) -> str:
-    """What rpm prints."""
+    """The output of rpm."""
     assert shutil.which("rpm"), "rpm is not installed; see tools/check"
     done = subprocess.run(
         ["rpm", *words], capture_output=True, text=True, check=True
@@ -171,7 +171,7 @@ def test_damage_that_rpm_finds_is_found(tmp_path: Path) -> None:
 
 
 def test_source_package(tmp_path: Path) -> None:
-    """What rpmbuild makes as a source package is told from the others."""
+    """A source package of rpmbuild is told from the others."""
     spec = tmp_path / "a.spec"
     spec.write_text(OLD.spec())
     defines = (f"_topdir {tmp_path}", f"_srcrpmdir {tmp_path}")

@@ -40,7 +40,7 @@ GUIDE = Path(__file__).parents[2] / "doc/source/user/entries.rst"
 def content(
     tmp_path_factory: pytest.TempPathFactory, rpm_images: RpmImages
 ) -> Path:
-    """What a registry keeps of two images that share all but a layer each."""
+    """The storage of a registry with two images that share a base."""
     directory = tmp_path_factory.mktemp("content")
     with (
         local_storages.local_storage(directory / "storage") as storage,
@@ -273,7 +273,7 @@ class TestHotfix:
 
 
 class TestCleanup:
-    """What stays in the host's local storage."""
+    """The images that stay in the host's local storage."""
 
     @pytest.mark.parametrize(
         ("cleanup", "suffixes"),

@@ -89,7 +89,7 @@ def served(request: pytest.FixtureRequest, copied: Copied) -> Iterator[str]:
 
 
 def broken(url: str) -> list[str]:
-    """What is wrong with the images of a tree, seen by who pulls them."""
+    """The faults of the images of a tree, as a client sees them."""
     _, wrong = whole.served(url, FEW, TAG, read=0)
     return wrong
 
@@ -301,7 +301,7 @@ def wait_for_blobs(
 def test_stopped(
     source: DockerRegistry, program: Program, number: int, blobs: int
 ) -> None:
-    """What Apache serves after a run was stopped is whole; the next ends."""
+    """After a stopped run Apache serves whole images; the next run ends."""
     with apache.readable_directory() as directory:
         tree = directory / "tree"
         includes = [f"/{image.repository}:" for image in FEW]

@@ -1,4 +1,4 @@
-"""What ``run`` carries between docker-registries: all that they may be."""
+"""``run`` between docker-registries of all kinds."""
 
 from __future__ import annotations
 

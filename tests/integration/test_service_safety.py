@@ -1,4 +1,4 @@
-"""What service commands refuse, and what they put right."""
+"""Refusals and repairs of service commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.servers import DockerRegistry
 pytestmark = pytest.mark.needs_root
 
 QUICK = SwapPolicy(min_healthy=0.1, healthy_deadline=30)
-KILLS = range(min(50, int(os.environ.get("IMAGEPREP_KILLS", "2"))))
+KILLS = range(min(50, int(os.environ.get("IMAGEPREP_KILLS", "1"))))
 _OPENSTACK = Path(sys.executable).with_name("openstack")
 #: Starts a child that stays in its control group, and names it.
 _PARENT = """#!/bin/sh
@@ -217,6 +217,33 @@ def test_host_is_not_ready(
             podman_host.inputs({"one": declared}), [], QUICK
         )
     assert not podman_host.states()
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"podman_args": ["--no-such-option"]}, "unknown flag"),
+        ({"volumes": ["/no/such/path:/x"]}, "no such file or directory"),
+    ],
+)
+def test_podman_refuses(
+    podman_host: PodmanHost,
+    images: list[str],
+    port: int,
+    more: dict[str, object],
+    told: str,
+) -> None:
+    """What podman does not take is found before anything stops."""
+    node = podman_host.node()
+    node.start(
+        podman_host.inputs({"one": service(images[0], port)}), [], QUICK
+    )
+    before = podman_host.inspect("one")["Id"]
+    wanted = podman_host.inputs({"one": service(images[1], port, **more)})
+    with pytest.raises(errors.StoreError, match=f"^one: podman .*{told}"):
+        node.upgrade(wanted, [], QUICK)
+    assert podman_host.states() == {"one": "running"}
+    assert podman_host.inspect("one")["Id"] == before
 
 
 def test_downgrade(podman_host: PodmanHost, port: int) -> None:

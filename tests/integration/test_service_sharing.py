@@ -45,7 +45,7 @@ def pair(
 def test_both_are_replaced(
     podman_host: PodmanHost, images: list[str], ports: tuple[int, int]
 ) -> None:
-    """What shares namespaces is replaced with what it shares them with."""
+    """Services that share namespaces are replaced together."""
     old, new, _ = images
     node = podman_host.node()
     started = node.start(

@@ -44,7 +44,7 @@ class Ports:
         }
 
     def answers(self) -> list[str]:
-        """What the three answer."""
+        """The answers of the three."""
         return [answer(p) for p in (self.one, self.two, self.three)]
 
 
@@ -103,7 +103,7 @@ def test_unhealthy_service(
     expected: list[str],
     broken: bool,
 ) -> None:
-    """What becomes of services when one never answers is as asked for."""
+    """The policy decides about the services when one never answers."""
     old, new, never = images
     node = podman_host.node()
     node.start(podman_host.inputs(ports.services(old, old, old)), [], QUICK)

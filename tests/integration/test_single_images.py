@@ -55,7 +55,7 @@ def names(
 
 @pytest.fixture
 def commands() -> Registries:
-    """What the commands call, as they do without options."""
+    """The client as the commands use it without options."""
     return Registries()
 
 
@@ -114,7 +114,7 @@ def test_push_with_passwords(registry: DockerRegistry, tmp_path: Path) -> None:
 
 
 def test_tree_and_its_server(registry: DockerRegistry, tmp_path: Path) -> None:
-    """What is pushed to a tree is listed and shown alike through HTTP."""
+    """Images of a tree are listed and shown alike through HTTP."""
     tree = tmp_path / "tree"
     options = RegistryOptions(image_serve=str(tree))
     direct = Registries(options)

@@ -69,7 +69,7 @@ def registry(request: pytest.FixtureRequest, tree: Path) -> Iterator[str]:
 
 
 def run(*words: str | Path) -> bytes:
-    """What a program says on stdout; fails with all it says."""
+    """The stdout of a program; fails with all it says."""
     done = subprocess.run(
         list(map(str, words)), capture_output=True, timeout=100, check=False
     )

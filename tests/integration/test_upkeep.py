@@ -103,7 +103,7 @@ def test_verify_broken(registry: servers.DockerRegistry) -> None:
 
 
 def test_prune(registry: servers.DockerRegistry, tmp_path: Path) -> None:
-    """What is named stays whole; the collector frees what was counted."""
+    """Named images stay whole; the collector frees the counted bytes."""
     before = stored(registry)
     request = keep(tmp_path, f"{registry.host}/ns/api:2")
     result = Registries().prune(request, registry.host)
@@ -155,7 +155,7 @@ def test_prune_where_deleting_is_off(tmp_path: Path) -> None:
 
 
 def test_pruned_tree_is_served(tmp_path: Path) -> None:
-    """What pruning leaves of a tree, a web server gives whole."""
+    """A web server serves a pruned tree whole."""
     with apache.readable_directory() as directory:
         images.write([*SAMPLES.images, NEW], ImageServeTree(directory).store)
         registries = Registries(RegistryOptions(image_serve=str(directory)))

@@ -62,7 +62,7 @@ class Role:
         return role_run.run(self.home / "run", hosts, {"PATH": path})
 
     def done(self, cache: str) -> list[str]:
-        """What was done with a cache, in this order."""
+        """The actions on a cache, in this order."""
         text = self._buildah.with_name("buildah.log").read_text()
         volume = f"--volume={self.home / cache}:/mnt/cache"
         pairs = map(str.split, text.splitlines())

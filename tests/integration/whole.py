@@ -70,7 +70,7 @@ def _is_listed(url: str, home: str, tag: str) -> bool:
 def in_tree(
     tree: Path, images: Iterable[GeneratedImage], tag: str
 ) -> list[str]:
-    """What is wrong with images whose tag is in a tree; all is read."""
+    """The faults of images whose tag is in a tree; all is read."""
     wrong = []
     for image in images:
         store = ImageServeTree(tree).store(image.repository)

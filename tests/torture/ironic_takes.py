@@ -36,7 +36,7 @@ BAREMETAL = ("image-prepare", "baremetal")
 
 
 def ironic(*words: str) -> Any:
-    """What Ironic says."""
+    """The answer of Ironic."""
     home = os.environ.get("IMAGEPREP_IRONIC") or _TOP / ".venv-ironic"
     done = subprocess.run(
         [Path(home, "bin/python"), _PROGRAM, *words],

@@ -136,7 +136,7 @@ class Host:
         return root
 
     def answer(self, name: str) -> str:
-        """What the service of a machine answers."""
+        """The answer of the service of a machine."""
         leader = self.run("machinectl", "show", name, "-pLeader", "--value")
         script = "until [ -s /tmp/answer ]; do sleep 0.1; done; cat $0"
         return self.run(

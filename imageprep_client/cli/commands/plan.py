@@ -131,6 +131,8 @@ class PlanRestore(_OnePlan):
     Exit status: 0 if the plan has these parameters, 2 if nothing was written.
     """
 
+    columns = ("Parameter", "Before", "Now")
+
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
@@ -157,7 +159,7 @@ class PlanRestore(_OnePlan):
             if written.changed
             else f"{what} says what the plan has already; nothing is written"
         )
-        return ("Parameter", "Before", "Now"), (
+        return self.columns, (
             (change.parameter, change.old, change.new)
             for change in written.changes
         )

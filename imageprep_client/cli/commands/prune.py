@@ -75,15 +75,15 @@ class Prune(base.Lister):
         registries = Registries(options.registry_options(parsed_args))
         place = parsed_args.registry_url
         if not parsed_args.yes and not parsed_args.dry_run:
-            confirmation.check_terminal("nothing was deleted")
             rehearsal = dataclasses.replace(request, dry_run=True)
             with progress.Progress() as observer:
                 result = registries.prune(rehearsal, place, observer=observer)
-            confirmation.ask(
-                f"Delete {_doomed(result)}, keep"
-                f" {wording.counted(result.kept, 'tag')}",
-                "nothing was deleted",
-            )
+            if result.rows:
+                confirmation.ask(
+                    f"Delete {_doomed(result)}, keep"
+                    f" {wording.counted(result.kept, 'tag')}",
+                    "nothing was deleted",
+                )
         with self.observing() as observer:
             result = registries.prune(request, place, observer=observer)
         self.report = {

@@ -71,7 +71,7 @@ class Push(base.Lister):
                 options.registry_options(parsed_args)
             ).push_image(request, observer)
         self.report = images.copies_report([row], dry_run=parsed_args.dry_run)
-        self.summary = output.summary([row])
+        self.summary = output.summary([row], dry_run=parsed_args.dry_run)
         if not parsed_args.dry_run:
             self.next_step = f"the copy is {row.destination}"
         return output.copies([row])

@@ -87,7 +87,7 @@ class Run(base.Lister):
             self.failure = kind(
                 f"{count} of {total} {counted} failed", failures
             )
-        self.summary = output.summary(result.rows)
+        self.summary = output.summary(result.rows, dry_run=dry_run)
         self.next_step = _next_step(
             parsed_args, bool(result.failures), result.carried
         )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from imageprep_client import errors
 from imageprep_client.http.transport import Response
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
+
+#: A SHA-256 digest without its algorithm, as some registries send it.
+_BARE = re.compile(r"[0-9a-f]{64}")
 
 
 def described(
@@ -42,6 +47,8 @@ def claimed_digest(what: str, response: Response) -> str | None:
     text = response.headers.get("Docker-Content-Digest", "").strip()
     if not text:
         return None
+    if _BARE.fullmatch(text):
+        text = f"sha256:{text}"
     if not digests.is_valid(text):
         raise errors.InvalidContent(
             f"{what}: the registry says the invalid digest {text[:100]!r}"
@@ -55,3 +62,14 @@ def manifest_type(response: Response, data: bytes) -> str:
     if media_type.startswith("application/vnd."):
         return media_type
     return manifests.type_of(data) or media_type
+
+
+def page_hint(response: Response) -> str | None:
+    """What may help if an answer that makes no sense is a web page."""
+    kind = mediatypes.essence(response.headers.get("Content-Type", ""))
+    if kind not in ("text/html", "application/xhtml+xml"):
+        return None
+    return (
+        "the answer is a web page: something in front of the registry sends"
+        " it, such as a proxy that asks for a login, or this is another server"
+    )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import email.utils
+import http
 import json
 from collections.abc import Mapping
 
@@ -41,6 +43,8 @@ _VERDICTS = frozenset(
     {"MANIFEST_BLOB_UNKNOWN", "MANIFEST_INVALID", "MANIFEST_UNVERIFIED"}
 )
 _REFUSED_LAYER = "URL on layer"
+#: Codes of access errors, which ECR Public sends with 400.
+_ACCESS_CODES = frozenset({"DENIED", "UNAUTHORIZED"})
 
 
 def from_response(
@@ -55,14 +59,14 @@ def from_response(
     code, said = _reason(response)
     if status == 404 and unknown:
         said = said or unknown
-    words = said or _WORDS.get(status) or "unexpected answer"
+    words = said or _WORDS.get(status) or _phrase(status)
     message = (
         f"{what}: {words}"
         f" ({response.method} {urls.shown(response.url)} {status})"
     )
     if status == 404:
         return errors.NotFound(message)
-    if status in (401, 403):
+    if status in (401, 403) or (status == 400 and code in _ACCESS_CODES):
         return errors.AccessDenied(message)
     if status == 429:
         return errors.TooManyRequests(
@@ -86,6 +90,13 @@ def from_response(
     return errors.ServerFault(
         message, temporary=status in TEMPORARY, status=status
     )
+
+
+def _phrase(status: int) -> str:
+    """The name of a status, such as ``payment required``."""
+    with contextlib.suppress(ValueError):
+        return http.HTTPStatus(status).phrase.lower()
+    return "unexpected answer"
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

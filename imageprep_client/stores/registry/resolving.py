@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 from imageprep_client import errors
 from imageprep_client.http.transport import Response
@@ -26,7 +27,7 @@ from imageprep_client.stores.registry.session import (
 _ACCEPT = {"Accept": ", ".join(mediatypes.ACCEPT)}
 #: Answers to HEAD that do not tell the answer to GET. Redirects that lead
 #: elsewhere are among them: storage signs URLs for one method.
-REFUSALS = frozenset({400, 401, 403, 404, 405, 501}) | REDIRECTS
+REFUSALS = frozenset({*range(400, 500), 501}) - answers.TEMPORARY | REDIRECTS
 
 
 class Resolver:
@@ -39,11 +40,18 @@ class Resolver:
     def __init__(self, manifests: Recent, *, is_destination: bool) -> None:
         self._manifests = manifests
         self._is_destination = is_destination
-        # The sizes that only an answer to HEAD gave, by digest.
+        # The sizes of manifests that were not read, by digest.
         self._unread: dict[str, int] = {}
 
+    def note(self, descriptors: Iterable[Descriptor]) -> None:
+        """Note descriptors from a list, whose sizes may be wrong as well.
+
+        Google Artifact Registry lists wrong sizes of referrers.
+        """
+        self._unread |= {each.digest: each.size for each in descriptors}
+
     def corrected(self, descriptor: Descriptor, data: bytes) -> Descriptor:
-        """The descriptor, with the size of `data` if it had one from HEAD.
+        """The descriptor, with the size of `data` if its own may be wrong.
 
         Proxies and registries give wrong lengths in answers to HEAD. The size
         in an index stays as it is: `data` has to agree with it.
@@ -139,12 +147,16 @@ class Resolver:
                     f"{request.what}: digest is {actual}, expected {digest}",
                     actual=actual,
                 )
-        found = manifests.parse(
-            data,
-            description.manifest_type(response, data),
-            wanted,
-            request.what,
-        ).descriptor
+        try:
+            found = manifests.parse(
+                data,
+                description.manifest_type(response, data),
+                wanted,
+                request.what,
+            ).descriptor
+        except errors.InvalidContent as error:
+            error.hint = error.hint or description.page_hint(response)
+            raise
         self._manifests.add(found.digest, data)
         return found
 

@@ -128,13 +128,22 @@ class RegistrySession:
     def _attempt(self, request: Request, expect: Collection[int]) -> Response:
         begin = time.monotonic()
         try:
-            response = self._authenticated(request)
+            response, header = self._authenticated(request)
+            if response.status in expect:
+                return response
+            error = answers.from_response(
+                response, request.what, request.unknown
+            )
+            if renewed := self._renewed(request, response, error, header):
+                response = renewed
+                if response.status in expect:
+                    return response
+                error = answers.from_response(
+                    response, request.what, request.unknown
+                )
         except errors.AccessDenied as denied:
             denied.hint = self._authenticator.explain(request.repository)
             raise
-        if response.status in expect:
-            return response
-        error = answers.from_response(response, request.what, request.unknown)
         wait = answers.retry_after(response.headers)
         if response.status == 503 and wait is not None:
             error = errors.TooManyRequests(str(error), retry_after=wait)
@@ -144,11 +153,50 @@ class RegistrySession:
             error.hint = self._authenticator.explain(request.repository)
         raise error
 
-    def _authenticated(self, request: Request) -> Response:
-        """Send a request, and answer challenges of the registry."""
+    def _renewed(
+        self,
+        request: Request,
+        response: Response,
+        error: errors.StoreError,
+        refused: str | None,
+    ) -> Response | None:
+        """The response to a new token, where the last one seems expired.
+
+        ECR Public answers 400 to an expired token, without a challenge.
+        """
+        if (
+            not isinstance(error, errors.AccessDenied)
+            or response.status != 400
+            or response.redirected
+            or refused is None
+        ):
+            return None
+        header = self._authenticator.renew(
+            request.repository, request.scopes, refused
+        )
+        if header is None:
+            return None
+        return self._again(request, header)
+
+    def _again(self, request: Request, authorization: str) -> Response:
+        """Send a request again with another Authorization."""
+        if not isinstance(request.body, bytes | None):
+            raise errors.ServerFault(
+                f"{request.what}: the registry wants a new token for what"
+                " was sent already"
+            )
+        return self._following(request, self._url(request), authorization)
+
+    def _url(self, request: Request) -> str:
         url = request.url
-        if url.startswith("/"):
-            url = self.base + url
+        return self.base + url if url.startswith("/") else url
+
+    def _authenticated(self, request: Request) -> tuple[Response, str | None]:
+        """Send a request, and answer challenges of the registry.
+
+        :returns: the response, and the Authorization that was sent.
+        """
+        url = self._url(request)
         ours = urls.same_origin(url, self.base)
         header = None
         if ours:
@@ -166,13 +214,8 @@ class RegistrySession:
             if header is None:
                 break
             response.discard()
-            if not isinstance(request.body, bytes | None):
-                raise errors.ServerFault(
-                    f"{request.what}: the registry wants a new token for what"
-                    " was sent already"
-                )
-            response = self._following(request, url, header)
-        return response
+            response = self._again(request, header)
+        return response, header
 
     def _following(
         self, request: Request, url: str, authorization: str | None
@@ -211,7 +254,10 @@ class RegistrySession:
             response.discard()
             url = target
         raise errors.ServerFault(
-            f"{request.what}: over {MAX_REDIRECTS} redirects"
+            f"{request.what}: over {MAX_REDIRECTS} redirects",
+            hint="they may lead in a circle; look at the registry, or at a"
+            " proxy in front of it that asks for a login",
+            temporary=False,
         )
 
     def _slot(

@@ -246,7 +246,8 @@ class RegistryStore:
                 return listed
             raise
         if found is None:
-            found = self._fallback.of(subject)
+            return self._fallback.of(subject)
+        self._resolver.note(found)
         return found
 
     def delete(self, descriptor: Descriptor) -> None:

@@ -196,7 +196,9 @@ class Uploads:
                 f"{self._repository.name}: an upload without a place"
             )
         return urls.follow(
-            response.url, location, f"{self._repository.name}: upload location"
+            response.url,
+            urls.with_tls_of(response.url, location),
+            f"{self._repository.name}: upload location",
         )
 
 

@@ -49,7 +49,7 @@ def test_patterns(includes, excludes, passes):
 
 
 def test_select():
-    """What passes every filter is left, in the order of the table."""
+    """Images that pass every filter are left, in the table's order."""
     table = [
         entry("r.io/a:t", "X"),
         entry("r.io/b:t", "Y"),

@@ -18,7 +18,7 @@ NOVA = (
     "name", ["nova-api", "openstack-nova-api", "centos-binary-nova-api"]
 )
 def test_prefix_does_not_matter(name: str) -> None:
-    """Whoever built an image, it fills the same parameters."""
+    """An image fills the same parameters whoever built it."""
     assert catalog.load("zed").parameters_of(name) == NOVA
 
 
@@ -29,7 +29,7 @@ def test_longest_name_counts() -> None:
 
 
 def test_parameter_is_of_the_last_image() -> None:
-    """What a later image of the table fills is not named by the others."""
+    """A parameter that a later image fills is not named by the others."""
     table = catalog.load("zed")
     assert "ContainerNeutronConfigImage" not in table.parameters_of(
         "ironic-neutron-agent"

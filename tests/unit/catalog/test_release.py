@@ -44,13 +44,24 @@ def test_default_release_is_a_release():
     assert catalog.DEFAULT_RELEASE in catalog.releases()
 
 
-@pytest.mark.parametrize("release", ["Zed", "yoga", "", "../data/zed"])
+@pytest.mark.parametrize("release", ["yoga", "", "../data/zed", "18"])
 def test_unknown_release(release):
     """Another name is an error whose hint lists the releases."""
     with pytest.raises(errors.InvalidArgument, match="no such release") as e:
         catalog.load(release)
     assert e.value.hint is not None
     assert "queens, rocky" in e.value.hint
+
+
+@pytest.mark.parametrize(
+    ("release", "meant"),
+    [("Zed", "zed"), ("16.2", "train"), ("17.1", "wallaby"), ("13", "queens")],
+)
+def test_releases_by_other_names(release, meant):
+    """A version of the product, or a capital, leads to the release."""
+    with pytest.raises(errors.InvalidArgument, match="no such release") as e:
+        catalog.load(release)
+    assert e.value.hint == f"did you mean {meant}?"
 
 
 # What exists with every condition met that does not exclude another one, and
@@ -206,7 +217,7 @@ def test_every_image_has_a_whole_name(release):
 
 
 class TestValues:
-    """What `set` gives goes over what the release has."""
+    """The values of `set` go over those of the release."""
 
     def test_set_over_release(self):
         """A value that is given counts, the others are the release's."""
@@ -285,7 +296,7 @@ class TestConditions:
         ],
     )
     def test_ceph_images(self, value, exists):
-        """What is not true leaves the images of Ceph out."""
+        """A false value leaves the images of Ceph out."""
         found = [
             e for e in entries("zed", ceph_images=value) if e.source == "ceph"
         ]
@@ -320,7 +331,7 @@ class TestConditions:
 
 
 class TestDefaults:
-    """What a release has when the user says nothing."""
+    """The values of a release without those of a user."""
 
     def test_master_prepare(self):
         """The default of master has the documented values, and no others."""

@@ -110,7 +110,7 @@ def test_sandbox(problem, expression):
 
 @pytest.mark.parametrize("expression", ["'a' * 10**12", "2 ** 3"])
 def test_no_arithmetic(problem, expression):
-    """What could fill the memory from one line is refused."""
+    """An expression that could fill the memory is refused."""
     assert "is not allowed" in str(problem("{{ " + expression + " }}"))
 
 
@@ -139,7 +139,7 @@ def test_no_arithmetic(problem, expression):
     ],
 )
 def test_bad_template(problem, text, message):
-    """What is no table is an error that says what and where."""
+    """A template that makes no table is an error with its place."""
     assert message in str(problem(text))
 
 

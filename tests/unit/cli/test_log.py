@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.cli import log
+from imageprep_client.cli import log, progress
 from imageprep_client.observer import Observer, Phase
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
@@ -182,3 +182,25 @@ def test_unheard_records(level: int, monkeypatch) -> None:
         assert logger.isEnabledFor(logging.WARNING)
         assert logger.isEnabledFor(logging.DEBUG) == (level == logging.DEBUG)
     assert logger.level == logging.NOTSET
+
+
+@pytest.mark.parametrize("event", ["retrying", "waiting", "note", "warning"])
+@pytest.mark.parametrize("terminal", [False, True])
+def test_told_once(
+    monkeypatch: pytest.MonkeyPatch, event: str, *, terminal: bool
+) -> None:
+    """With ``-v`` a note of progress is no line of the log as well."""
+    stream = io.StringIO()
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    handler = logging.StreamHandler(stream)
+    logging.getLogger().addHandler(handler)
+    monkeypatch.setattr(logging.getLogger("imageprep_client"), "level", 20)
+    arguments, line = EVENTS[event]
+    told = line.removeprefix("INFO ").removeprefix("warning: ")
+    with progress.Progress(stream, terminal=terminal) as shown:
+        getattr(log.Log(shown), event)(*arguments)
+        logging.getLogger("imageprep_client").info("another line")
+
+    assert stream.getvalue().count(told.removesuffix(".0 s")) == 1
+    assert stream.getvalue().count("another line") == 1
+    assert handler.filters == []

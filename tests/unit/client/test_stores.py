@@ -56,8 +56,17 @@ def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         ("registry.test:5000", RegistryCatalog),
     ],
 )
-def test_catalog(plain: Stores, place: str, kind: type) -> None:
+def test_catalog(
+    plain: Stores,
+    place: str,
+    kind: type,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Each place knows its repositories in its own way."""
+    monkeypatch.chdir(tmp_path)
+    for directory in ("layouts", "tree/v2"):
+        (tmp_path / directory).mkdir(parents=True)
     assert isinstance(plain.catalog(place), kind)
 
 

@@ -233,7 +233,7 @@ def test_local_index() -> None:
 
 
 def test_similar_names() -> None:
-    """Who mistypes a name is shown those that are like it."""
+    """A mistyped name leads to those that are like it."""
     names = ["localhost/nova-api:1", "quay.io/ns/nova-ap:2", "localhost/x:1"]
     error = pushing.no_such_image("nova-ap:1", names)
     assert error.hint == "there is quay.io/ns/nova-ap:2, localhost/nova-api:1"

@@ -331,7 +331,7 @@ class TestDestination:
         assert item.source == Reference("docker.io", "local/aodh-api", "t")
 
     def test_undercloud(self):
-        """Whoever knows the undercloud's registry is asked once."""
+        """The undercloud's registry is looked up once."""
         asked = []
 
         def registry():

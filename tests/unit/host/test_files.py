@@ -69,7 +69,7 @@ def test_relative_path(
 
 
 def test_mode_of_the_old_file_is_kept(path: pathlib.Path) -> None:
-    """Who could read the old file can read the new one, and nobody else."""
+    """The new file can be read by those who could read the old one."""
     path.chmod(0o640)
 
     files.write(str(path), "new")
@@ -125,7 +125,7 @@ def test_owner_of_the_old_file_is_kept(
 def test_owner_that_may_not_be_kept(
     path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who may not give files away writes a file of their own."""
+    """A user who may not give files away writes an own file."""
     stat_of = os.fstat
 
     def other(descriptor: int) -> os.stat_result:

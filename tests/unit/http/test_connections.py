@@ -194,7 +194,7 @@ def test_broken_bodies(body: bytes) -> None:
     ],
 )
 def test_no_answers(answer: bytes) -> None:
-    """Who gives no answer, or no end of it, is given up."""
+    """A server without an answer, or without its end, is given up."""
     with Servers([answer]) as servers, pytest.raises(Broken):
         servers.send("POST")
 
@@ -221,7 +221,7 @@ def test_sends_bodies(body: bytes | Pieces) -> None:
 
 
 def test_answer_without_reading() -> None:
-    """Who answers before all was sent, and closes, is heard."""
+    """An answer before the whole request, and a close, are read."""
     refusal = b"HTTP/1.1 413 x\r\nContent-Length: 2\r\n\r\nno"
     large = Pieces(*[bytes(100_000)] * 50)
     with Servers([refusal], [EMPTY], reads=False) as servers:
@@ -312,7 +312,7 @@ def test_keeps_some() -> None:
 
 
 def test_silence() -> None:
-    """Who says nothing is waited for as long as was wanted."""
+    """A silent server is waited for as long as the timeout."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = silent.getsockname()
         pool = connections.Connections(

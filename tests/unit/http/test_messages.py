@@ -40,7 +40,7 @@ def test_request() -> None:
 def test_length_of_request(
     method: str, length: int | None, given: bytes | None
 ) -> None:
-    """Who could have a body says that there is none."""
+    """A request that may have a body says that there is none."""
     head = messages.request_head(method, "http://h/", {}, length)
     _, found, text = head.partition(b"Content-Length: ")
     assert (text[:-4] if found else None) == given

@@ -9,6 +9,7 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.http import urls
 
+HTTPS_HOST = "https://registry.example.com"
 HTTPS = "https://registry.example.com/v2/"
 
 
@@ -110,6 +111,29 @@ def test_follow_resolves_relative_locations() -> None:
     assert (
         urls.follow(HTTPS, "/v2/x", "x") == "https://registry.example.com/v2/x"
     )
+
+
+@pytest.mark.parametrize(
+    ("base", "location", "expected"),
+    [
+        (HTTPS, "http://registry.example.com/x?y=z", f"{HTTPS_HOST}/x?y=z"),
+        (f"{HTTPS_HOST}:5000/v2/", "http://registry.example.com:5000/x", None),
+        (f"{HTTPS_HOST}:5000/v2/", "http://registry.example.com/x", None),
+        (HTTPS, "http://registry.example.com:8080/x", ""),
+        (HTTPS, "http://other.example.com/x", ""),
+        (HTTPS, "http://me@registry.example.com/x", ""),
+        (HTTPS, "/v2/x", ""),
+        (HTTPS, "http://[bad/x", ""),
+        ("http://registry.example.com/", "http://registry.example.com/x", ""),
+    ],
+)
+def test_locations_keep_the_tls_of_their_server(
+    base: str, location: str, expected: str | None
+) -> None:
+    """A server that does not know of its TLS names itself without it."""
+    if expected is None:
+        expected = f"{HTTPS_HOST}:5000/x"
+    assert urls.with_tls_of(base, location) == (expected or location)
 
 
 def test_follow_keeps_tls() -> None:

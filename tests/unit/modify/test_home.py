@@ -36,7 +36,7 @@ def host(tmp_path: Path) -> Buildah:
 
 
 def test_one_at_a_time(host: Buildah) -> None:
-    """Who comes second is told of the name, and what to do."""
+    """The second run is told of the name, and what to do."""
     with (
         reserved(host, [NAME]),
         pytest.raises(errors.InvalidArgument, match=MAKING) as caught,

@@ -25,7 +25,7 @@ def test_order() -> None:
 
 
 def test_nothing() -> None:
-    """Who asks for nothing gets nothing."""
+    """Without requests there are no results."""
     assert at_once.each(len, iter([])) == []
 
 

@@ -100,7 +100,7 @@ def test_nothing_is_written_through_a_link(home: pathlib.Path) -> None:
 
 
 def test_file_where_a_directory_should_be(tmp_path: pathlib.Path) -> None:
-    """What cannot be written is found out before."""
+    """A plan that cannot be written is found out before."""
     (tmp_path / MAIN).write_text(plan_suite.FILES[MAIN])
     plan = directory.PlanDirectory(tmp_path)
     plan.check_writable()
@@ -164,7 +164,7 @@ def test_plan_behind_a_link(home: pathlib.Path) -> None:
 
 
 def test_pipe(home: pathlib.Path) -> None:
-    """What is no regular file is not waited for."""
+    """A pipe in a plan is not waited for."""
     (home / base.ROLES).unlink()
     os.mkfifo(home / base.ROLES)
 
@@ -273,7 +273,7 @@ def test_mode_of_the_plan_is_kept(home: pathlib.Path) -> None:
 
 
 def test_new_files_are_as_private(home: pathlib.Path) -> None:
-    """Who could not read the parameters cannot read the older ones."""
+    """Older parameters are not readable for more users than the new ones."""
     plan = directory.PlanDirectory(home)
     plan.write_parameters({"A": "1"}, [])
     (home / base.PARAMETERS).chmod(0o600)
@@ -323,7 +323,7 @@ def test_history_through_a_link(home: pathlib.Path) -> None:
 
 
 def test_file_in_the_place_of_the_history(home: pathlib.Path) -> None:
-    """What cannot be kept is found out before."""
+    """A history that cannot be written is found out before."""
     (home / ".image-prepare").touch()
 
     with pytest.raises(errors.PlanError, match="not a directory"):
@@ -378,7 +378,7 @@ def test_cache_that_cannot_be_deleted(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What is written is written; the file that may be older is named."""
+    """The parameters are written; a file that may be older is named."""
     cached = home / "__cache__/__cache_overcloud_tripleo.parameters.get"
     cached.parent.mkdir()
     cached.touch()
@@ -453,7 +453,7 @@ def test_lock_of_another_process(home: pathlib.Path) -> None:
 
 
 def test_pipe_in_the_place_of_the_plan(tmp_path: pathlib.Path) -> None:
-    """What is no directory is not waited for."""
+    """A pipe in place of a directory is not waited for."""
     os.mkfifo(tmp_path / "plan")
     with pytest.raises(errors.PlanError, match="not a directory"):
         directory.PlanDirectory(tmp_path / "plan").read()

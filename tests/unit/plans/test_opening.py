@@ -54,7 +54,7 @@ def test_no_plans(home: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("name", ["absent", "file"])
 def test_no_directory(home: pathlib.Path, name: str) -> None:
-    """What is no directory has no plans."""
+    """A file has no plans."""
     with pytest.raises(errors.InvalidArgument, match=f"{name}: no"):
         opening.find_plans([str(home / name)])
 

@@ -78,7 +78,7 @@ def test_says(one: str, other: str, same: bool) -> None:
     [("1", "2"), ("[1]", "[2]"), ("{a: 1}", "{}"), ("x", "")],
 )
 def test_secret_values(old: str, new: str) -> None:
-    """What is no image is not shown, only that it is different."""
+    """A value that is no image is not shown, only that it differs."""
     text = "parameter_defaults: {ContainerImageRegistryCredentials: %s}"
     before = state(text % old)
 

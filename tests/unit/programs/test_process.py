@@ -107,7 +107,7 @@ def test_timeout(shell: Program) -> None:
 
 
 def test_output_left_open(shell: Program, tmp_path: Path) -> None:
-    """Whoever a program leaves behind with its output is not waited for."""
+    """A process that a program leaves behind is not waited for."""
     begun = time.monotonic()
     script = (
         f"echo told; setsid sh -c 'echo $$ >{tmp_path}/id; exec sleep 30' &"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -57,7 +58,7 @@ def test_problem(error: errors.StoreError, problem: str) -> None:
     "kind", [errors.AccessDenied, errors.Unreachable, errors.TooManyRequests]
 )
 def test_no_problem(kind: type[errors.StoreError]) -> None:
-    """Who is not let in learns nothing about the content."""
+    """A refused login is no statement about the content."""
     with pytest.raises(kind):
         graphs.problem(kind("x"))
 
@@ -173,7 +174,7 @@ def test_repository_is_gone() -> None:
 
 
 def test_too_many_manifests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who goes on naming manifests is not followed for ever."""
+    """A registry that names ever more manifests is not followed."""
     monkeypatch.setattr(reading, "_MAX_MANIFESTS", 1)
     registry = MemoryRegistry()
     store = fill(registry)
@@ -200,6 +201,22 @@ def test_newest_without_configs() -> None:
     sites.add(store, artifact, "text")
     found = read(registry)
     assert newest(found) == ["a"]
+
+
+def test_newest_without_tags_that_do_not_exist() -> None:
+    """A tag that is listed and is not there, as in Artifactory, is not kept
+    in place of an image.
+    """
+    registry = MemoryRegistry()
+    store = registry.store("ns/a")
+    sites.add(store, sites.made("a", "2024-01-01T00:00:00Z"), "a")
+    found = read(registry)
+    found = dataclasses.replace(
+        found,
+        tags={"_uploads": "", **found.tags},
+        broken={"_uploads": graphs.MISSING},
+    )
+    assert keep.newest(found, {}, 2) == ["a"]
 
 
 @pytest.mark.parametrize("text", ["[]", "no JSON", '{"created": 1}'])

@@ -443,7 +443,7 @@ def test_nested_nonsense(tree: ImageServeTree) -> None:
 
 
 def test_unreadable(filled: ImageServeTree, monkeypatch) -> None:
-    """Who may not read the files learns that, not that they are broken."""
+    """Files that may not be read are told as such, not as broken."""
 
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "blob")

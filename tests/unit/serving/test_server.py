@@ -156,7 +156,7 @@ def test_large_blob(tree: ImageServeTree) -> None:
 
 
 def test_client_that_leaves(tree: ImageServeTree) -> None:
-    """Who hangs up half-way does no harm to others."""
+    """A client that hangs up half-way does no harm to others."""
     blob = content.blob("large", 8 * 1024 * 1024)
     store_suite.push(tree.store("ns/app"), blob)
     path = f"/v2/ns/app/blobs/{blob.descriptor.digest}"

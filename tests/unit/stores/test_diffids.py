@@ -274,7 +274,7 @@ def test_index(store: MemoryStore) -> None:
 
 
 def test_each_layer_is_read_once(store: MemoryStore) -> None:
-    """What images share is decompressed once."""
+    """A shared layer is decompressed once."""
     image(store, [gzip.compress(TAR)], claims(TAR))
     check = DiffIdCheck()
     check.check_stored(store, "1", "an image")

@@ -53,6 +53,26 @@ def test_referrers(store):
     assert find(store) == {artifact.descriptor.digest: ()}
 
 
+class Careless(memory.MemoryStore):
+    """Lists whatever it has as referrers."""
+
+    def referrers(self, subject: Descriptor) -> Sequence[Descriptor]:
+        return [self.resolve(each) for each in ("1", "2", "3")]
+
+
+def test_referrers_of_others():
+    """A manifest in a list of referrers that refers to another one, or to
+    none, is not attached.
+    """
+    store = Careless(memory.MemoryRegistry("source"), "a")
+    put(store, IMAGE, "1")
+    other = content.artifact("other", content.image("y").descriptor)
+    own = content.artifact("own", IMAGE.descriptor)
+    put(store, other, "2")
+    put(store, own, "3")
+    assert find(store) == {own.descriptor.digest: ()}
+
+
 @pytest.mark.parametrize("kind", ["sig", "att", "sbom"])
 def test_cosign_tags(store, kind):
     """Artefacts under a tag that is made of the image's digest."""

@@ -123,14 +123,18 @@ def test_flushes_between_the_steps(source, destination):
 
 
 def test_second_run_moves_nothing(source, destination):
-    """An image that is in place costs a resolve on each side."""
+    """An image that is in place costs a resolve on each side; of a store on
+    this host its manifest is read, which has the sizes.
+    """
     run(copies(source, destination))
     source.calls.clear()
     destination.calls.clear()
     outcomes = run(copies(source, destination))
     assert {o.outcome for o in outcomes} == {ImageOutcome.PRESENT}
+    assert all(o.kept for o in outcomes)
     assert len(source.calls) == 3
-    assert {c[0] for c in destination.calls} <= {"resolve", "exists"}
+    assert {c[0] for c in destination.calls} <= {"resolve", "exists", "fetch"}
+    assert len(destination.did("fetch")) == 3
 
 
 def test_broken_copy_is_completed(source, destination):

@@ -15,6 +15,8 @@ _KEY = "/path/to/sigstore-pubkey.pub"
 _HOST = "hostname:5000"
 _FULL = f"{_HOST}/myns/sigstore-signed-with-full-references"
 _COSIGN = f"{_HOST}/myns/sigstore-signed-allows-malicious-tag-substitution"
+# In newer releases of the page only.
+_FULCIO = f"{_HOST}/myns/sigstore-signed-fulcio-rekor"
 
 
 def gpg(name: str, **identity: str) -> dict[str, object]:
@@ -51,6 +53,16 @@ def policy() -> dict[str, object]:
         ],
     }
     sigstore = {"type": "sigstoreSigned", "keyPath": _KEY}
+    fulcio = {
+        "type": "sigstoreSigned",
+        "fulcio": {
+            "caPath": "/path/to/fulcio_v1.crt.pem",
+            "oidcIssuer": "https://github.com/login/oauth",
+            "subjectEmail": "test-user@example.com",
+        },
+        "rekorPublicKeyPath": "/path/to/rekor.pub",
+    }
+    by_repository = {"signedIdentity": {"type": "matchRepository"}}
     return {
         "default": [{"type": "reject"}],
         "transports": {
@@ -59,8 +71,10 @@ def policy() -> dict[str, object]:
                 "docker.io/library/busybox": _ANYTHING,
                 "*.temporary-project.example.com": _ANYTHING,
                 _FULL: [sigstore],
-                _COSIGN: [
-                    {**sigstore, "signedIdentity": {"type": "matchRepository"}}
+                _COSIGN: [{**sigstore, **by_repository}],
+                _FULCIO: [fulcio],
+                f"{_FULCIO}- allows-malicious-tag-substitution": [
+                    {**fulcio, **by_repository}
                 ],
                 **signed,
             },
@@ -101,6 +115,7 @@ def policy() -> dict[str, object]:
         (f"{_FULL}:1", _FULL, f"sigstoreSigned {_KEY}"),
         (f"{_COSIGN}:1", _COSIGN, f"sigstoreSigned {_KEY}"),
         (f"{_FULL}-more:1", "default", "reject"),
+        (f"{_FULCIO}:1", _FULCIO, "sigstoreSigned with fulcio"),
         (f"{_HOST}/myns/official:1", "official", "official-pubkey.gpg"),
         (f"{_HOST}/vendor/product/x:1", "product", "vendor-pubkey.gpg"),
         (f"{_HOST}/vendor/product:1", "product", "reviewer-pubkey.gpg"),

@@ -212,6 +212,20 @@ class Authenticator:
         answer = self._answer(chosen, repository, scopes, refused)
         return answer if answer != refused else None
 
+    def renew(
+        self, repository: str, scopes: Sequence[str], refused: str
+    ) -> str | None:
+        """The Authorization to send after a refusal without a challenge.
+
+        :param refused: the Authorization that was refused.
+        :returns: None if there is no other one.
+        """
+        challenge = self._challenges.get(repository) or self._latest
+        if challenge is None:
+            return None
+        answer = self._answer(challenge, repository, scopes, refused)
+        return answer if answer != refused else None
+
     def explain(self, repository: str) -> str:
         """A hint for an access error: the credentials that were used."""
         credential = self._credential(repository)

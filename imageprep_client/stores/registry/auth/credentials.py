@@ -144,12 +144,14 @@ def default_files(
     docker, as it does for docker.
 
     :param authfile: the file of the command line.
-    :raises InvalidFile: if that does not exist.
+    :raises InvalidFile: if that does not exist, or cannot be used.
     """
     files: list[Path | Inline] = []
     if authfile:
         if not Path(authfile).exists():
             raise errors.InvalidFile(authfile, "no such file")
+        # The others are read when credentials are needed.
+        _load(Path(authfile))
         files.append(Path(authfile))
     if named := environ.get("REGISTRY_AUTH_FILE"):
         files.append(Path(named))

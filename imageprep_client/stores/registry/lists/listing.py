@@ -16,6 +16,7 @@ from imageprep_client.http.transport import Response
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.stores.registry import description
 from imageprep_client.stores.registry.session import RegistrySession, Request
 
 #: The page size, and the queries to use if it is refused.
@@ -185,13 +186,17 @@ def _document(what: str, response: Response, data: bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        # Another media type is a page that another attempt gets as well.
-        kind = mediatypes.essence(response.headers.get("Content-Type", ""))
-        refused = bool(kind) and "json" not in kind
-        raise (errors.Refused if refused else errors.ServerFault)(
+        message = (
             f"{what}: answer is no JSON object"
             f" (GET {urls.shown(response.url)})"
         )
+        hint = description.page_hint(response)
+        # Another media type is a page that another attempt gets as well.
+        kind = mediatypes.essence(response.headers.get("Content-Type", ""))
+        if kind and "json" not in kind:
+            raise errors.Refused(message, hint=hint)
+        # Damage on the way is seldom the same a few times.
+        raise errors.InvalidContent(message, hint=hint, temporary=True)
     return document
 
 

@@ -61,7 +61,7 @@ def test_what_killed_runs_left_goes(above: Path) -> None:
     ],
 )
 def test_names_of_users_stay(above: Path, name: str) -> None:
-    """Who names something much as we do does not lose it."""
+    """A directory with a similar name is not removed."""
     name = name.replace("NAME", name_of_killed_run())
     assert not buildah.is_abandoned(name)
     (above / name).mkdir()

@@ -1,4 +1,4 @@
-"""What a store makes of what buildah tells; no image is packed here."""
+"""The store over the answers of buildah; no image is packed here."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_known_layers(
 def test_docker_cannot_name_zstd(
     storage: ContainersStorage, buildah: Any, origin: MemoryStore
 ) -> None:
-    """What the manifest cannot name has to be packed again."""
+    """A layer that the manifest cannot name is packed again."""
     known(storage, origin, mediatypes.OCI_LAYER_ZSTD)
     buildah.image.return_value = local(mediaType=mediatypes.DOCKER_MANIFEST)
     with pytest.raises(AssertionError):
@@ -207,7 +207,7 @@ def test_images_that_do_not_fit_together(
 
 
 def test_unknown_content(storage: ContainersStorage) -> None:
-    """What is not of an image that was resolved is not there."""
+    """Content of images that were not resolved does not exist."""
     store = ContainersStore(storage, "localhost/nova")
     assert not store.exists(CONFIG.descriptor)
     with pytest.raises(errors.NotFound, match="containers-storage:localhost"):

@@ -1,4 +1,4 @@
-"""What a tree tells about its files."""
+"""Errors and messages about the files of a tree."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_tidy_leaves_repositories_below(tree: ImageServeTree) -> None:
 def test_tidy_leaves_unknown_files(
     tree: ImageServeTree, store: ImageServeStore
 ) -> None:
-    """What somebody else put there is not removed."""
+    """A stranger's file is not removed."""
     store.push(BLOB.descriptor, BLOB.open())
     stray = OnDisk(store).home / "README"
     stray.touch()
@@ -180,7 +180,7 @@ def test_tidy_leaves_unknown_files(
 
 
 def test_holder(tree: ImageServeTree) -> None:
-    """Who has the lock is told to others."""
+    """The wait for a lock names its owner."""
     with tree.lock(lambda what: None):
         other = ImageServeTree(tree.path)
         assert other.lock_owner() == f"process {os.getpid()}"
@@ -190,7 +190,7 @@ def test_holder(tree: ImageServeTree) -> None:
 def test_holder_without_access(
     tree: ImageServeTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who may not open the lock asks the kernel."""
+    """The kernel names the owner of a lock that cannot be opened."""
 
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
@@ -208,7 +208,7 @@ def test_holder_without_access(
 def test_fault_of_the_disk(
     tree: ImageServeTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the system refuses is an error of the package."""
+    """A refusal of the system is an error of the package."""
     tree.store("ns/a").push(BLOB.descriptor, BLOB.open())
 
     def refuse(*_: object) -> None:

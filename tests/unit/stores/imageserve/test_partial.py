@@ -46,7 +46,7 @@ def interrupted(
 
 
 def kept(store: ImageServeStore, blob: Descriptor = BLOB.descriptor) -> bytes:
-    """What the store kept; checks that its length is what it says."""
+    """The kept part; checks that its length is as it says."""
     found = store.partial(blob)
     if found is None:
         return b""
@@ -73,7 +73,7 @@ def test_power(store: ImageServeStore) -> None:
 def test_beginning_is_kept(
     store: ImageServeStore, error: BaseException
 ) -> None:
-    """What came before the push broke off is given once."""
+    """The part from before the push broke off is given once."""
     interrupted(store, 3 * MIB, error)
     assert not store.exists(BLOB.descriptor)
     assert kept(store) == BLOB.data[: 3 * MIB]
@@ -90,7 +90,7 @@ def test_longest_beginning_wins_last(store: ImageServeStore) -> None:
 def test_small_beginnings_are_not_kept(
     store: ImageServeStore, tmp_path: Path
 ) -> None:
-    """What is fetched again in no time leaves no file."""
+    """A small blob leaves no partial file."""
     interrupted(store, 1000, errors.Unreachable("reset"))
     assert list((tmp_path / ".incoming").iterdir()) == []
 
@@ -138,7 +138,7 @@ def test_killed_run(tmp_path: Path) -> None:
 
 
 def test_beginning_that_is_too_long(tmp_path: Path) -> None:
-    """What is as long as the blob is no beginning of it."""
+    """A part as long as the blob is no beginning of it."""
     ImageServeTree(tmp_path).check_writable()
     name = f"{BLOB.descriptor.digest}.1.part"
     (tmp_path / ".incoming" / name).write_bytes(BLOB.data)

@@ -68,7 +68,7 @@ class TestDeletion:
     def test_strangers_stay(
         self, tree: ImageServeTree, store: ImageServeStore
     ) -> None:
-        """What somebody else put beside the list of tags is no obstacle."""
+        """A stranger's file beside the list of tags is no obstacle."""
         store_all(store, IMAGE)
         store.tag(IMAGE.descriptor, "1")
         stray = OnDisk(store).tags / "README"
@@ -298,7 +298,7 @@ class TestLinks:
     def test_other_failures(
         self, tree: ImageServeTree, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What would stop a copy, too, is an error."""
+        """A failure that would stop a copy, too, is an error."""
         push(tree.store("ns/origin"), BLOB)
 
         def link(origin: Path, target: Path, **options: object) -> None:
@@ -310,7 +310,7 @@ class TestLinks:
 
 
 class TestOldTrees:
-    """What tripleo-common wrote is read and extended in place."""
+    """A tree of tripleo-common is read and extended in place."""
 
     def test_image(self, tree: ImageServeTree) -> None:
         """An image is resolved, read and whole."""
@@ -423,7 +423,7 @@ class TestOldTrees:
 
 
 class TestDeleting:
-    """What names a manifest goes before it."""
+    """The references to a manifest go before it."""
 
     def test_image_of_an_index(self, store: ImageServeStore) -> None:
         """The index's tag stays, without offering the deleted image."""
@@ -514,7 +514,7 @@ class TestWhatIsNoContent:
             push(store, content.Piece(enormous, IMAGE.manifest.data))
 
     def test_manifest_that_is_none(self, store: ImageServeStore) -> None:
-        """What has a manifest's type and is none is refused."""
+        """Content of a manifest's type that is none is refused."""
         descriptor = Descriptor.of(b"{}", mediatypes.OCI_MANIFEST)
         with pytest.raises(errors.InvalidContent):
             push(store, content.Piece(descriptor, b"{}"))
@@ -579,7 +579,7 @@ def test_refused_removal(
 def test_unreadable_tag(
     store: ImageServeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the system refuses is told, not taken for a missing tag."""
+    """A refusal of the system is told, not taken for a missing tag."""
 
     def readlink(path: str, **_: object) -> str:
         raise PermissionError(errno.EACCES, "Permission denied", path)

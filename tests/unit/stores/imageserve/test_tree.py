@@ -85,7 +85,7 @@ class TestOpening:
 
     @pytest.mark.parametrize("part", [".", "tree", "tree/v2"])
     def test_not_writable(self, home: Path, part: str) -> None:
-        """Who may not write is told to use sudo, before anything is done."""
+        """A tree that may not be written is an error that names sudo."""
         tree = ImageServeTree(home / "tree")
         if part != ".":
             put(tree.store("ns/app"), IMAGE)
@@ -124,7 +124,7 @@ class TestLock:
     def test_another_run_looks_whether_it_can_write(
         self, tree: ImageServeTree, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What it wrote for that may go while a run begins."""
+        """The file of the check may go while a run begins."""
         tree.prepare()
         entries = Directory.entries
 
@@ -171,7 +171,7 @@ class TestLock:
             pass
 
     def test_leftovers_go(self, tree: ImageServeTree) -> None:
-        """What an interrupted run was writing is removed."""
+        """Unfinished files of an interrupted run are removed."""
         incoming = tree.path / ".incoming"
         put(tree.store("ns/app"), IMAGE)
         (incoming / temporary_name()).write_text("half")
@@ -182,7 +182,7 @@ class TestLock:
         assert (tree.path / "v2").is_dir()
 
     def test_others_work_is_seen(self, tree: ImageServeTree) -> None:
-        """What another run stored is known once the lock is there."""
+        """Content of another run is known once the lock is acquired."""
         tree.check_writable()
         assert tree.repositories() == []
         put(ImageServeTree(tree.path).store("ns/other"), IMAGE, "latest")
@@ -191,7 +191,7 @@ class TestLock:
 
 
 class TestLists:
-    """What is in the tree is listed, sorted."""
+    """The repositories of the tree are listed, sorted."""
 
     def test_nothing(self, tree: ImageServeTree) -> None:
         """A tree that is not there has no repositories."""
@@ -223,7 +223,7 @@ class TestLists:
         assert list(tree.defects()) == []
 
     def test_a_lost_catalog_is_made_again(self, tree: ImageServeTree) -> None:
-        """Who prepares a tree without one lists what is there."""
+        """A tree without lists gets them for the images that it has."""
         put(tree.store("ns/app"), IMAGE, "latest")
         (tree.path / "v2" / "_catalog").unlink()
         ImageServeTree(tree.path).prepare()
@@ -249,7 +249,7 @@ class TestLists:
 
 
 class TestDisk:
-    """What the disk under it does and says."""
+    """Failures of the disk under a tree."""
 
     def test_one_barrier(
         self, tree: ImageServeTree, monkeypatch: pytest.MonkeyPatch
@@ -275,7 +275,7 @@ class TestDisk:
 
 
 def test_only_own_names_go(tree: ImageServeTree, tmp_path: Path) -> None:
-    """What no run put there stays, and so does what links lead to."""
+    """Files of no run stay, and so do the targets of links."""
     incoming = tree.path / ".incoming"
     precious = tmp_path / "precious"
     (precious / "deep").mkdir(parents=True)

@@ -26,7 +26,7 @@ def test_form() -> None:
 
 
 def test_round_trip() -> None:
-    """What is written is read again."""
+    """A written type map is read again."""
     content = typemap.render("17.1", [INDEX, CHILD])
     assert typemap.parse(content) == (INDEX, CHILD)
 

@@ -103,7 +103,7 @@ def test_is_a_layout(root: LayoutRoot, store: LayoutStore) -> None:
 
 
 def test_reading_makes_nothing(root: LayoutRoot, store: LayoutStore) -> None:
-    """Who only looks leaves no directories behind."""
+    """A read leaves no directories behind."""
     with pytest.raises(errors.NotFound):
         store.resolve("latest")
     assert not [*store.tags()]
@@ -149,7 +149,7 @@ def test_repositories_within_repositories(root: LayoutRoot) -> None:
 
 
 def test_untagged_image_is_a_root(store: LayoutStore) -> None:
-    """What has no tag and no parent can still be found."""
+    """A manifest without a tag and a parent can be found."""
     image = content.image("lonely")
     store_all(store, image)
 
@@ -157,7 +157,7 @@ def test_untagged_image_is_a_root(store: LayoutStore) -> None:
 
 
 def test_children_are_no_roots(store: LayoutStore) -> None:
-    """What an index names is found through the index."""
+    """An image of an index is found through the index."""
     index, _, _ = _multi()
     store_all(store, index)
 
@@ -304,7 +304,7 @@ def test_child_of_two_indexes(store: LayoutStore) -> None:
 
 
 def test_foreign_content_of_the_index_is_kept(store: LayoutStore) -> None:
-    """What is not understood is written back as it was."""
+    """An unknown field is written back as it was."""
     image = content.image("foreign")
     foreign = {
         **image.descriptor.to_json(),
@@ -428,7 +428,7 @@ def test_without_a_version(store: LayoutStore) -> None:
 
 
 def test_blob_of_another_size_is_replaced(store: LayoutStore) -> None:
-    """What a crash cut short does not exist, and is written anew."""
+    """A blob that a crash cut short does not exist, and is written anew."""
     blob = content.blob("short")
     push(store, blob)
     _blob(store, blob.descriptor).write_bytes(b"short")

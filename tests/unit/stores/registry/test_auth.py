@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -207,6 +208,77 @@ def test_refused_tokens_are_replaced(make_client: MakeClient) -> None:
         gate.revoke()
         store.resolve("latest")
         assert gate.issued == 2
+
+
+#: The answer of ECR Public to a token that has expired.
+_EXPIRED = json.dumps(
+    {
+        "errors": [
+            {
+                "code": "DENIED",
+                "message": "Your Authorization Token is invalid.",
+            }
+        ]
+    }
+).encode()
+
+
+def expire(server: RegistryServer, method: str, times: int | None) -> None:
+    """Answer so many requests as ECR Public does; HEAD has no body."""
+    body = b"" if method == "HEAD" else _EXPIRED
+    server.faults.add(
+        Fault(method, "/v2/.", status=400, body=body, times=times)
+    )
+
+
+def test_expired_tokens_of_ecr_public(make_client: MakeClient) -> None:
+    """A 400 that denies access, without a challenge, has a new token."""
+    gate = Bearer("me", PASSWORD)
+    with RegistryServer(gate=gate) as server:
+        fill(server)
+        client = with_password(make_client, server)
+        store = client.store(server.host, "ns/name")
+        store.resolve("latest")
+        expire(server, "HEAD", 1)
+        expire(server, "GET", 1)
+        assert store.resolve("latest") == IMAGE.descriptor
+        assert gate.issued == 2
+
+
+def test_expired_tokens_of_ecr_public_at_a_push(
+    make_client: MakeClient,
+) -> None:
+    """So it is for a push, whose first answer denies it."""
+    gate = Bearer("me", PASSWORD)
+    with RegistryServer(gate=gate) as server:
+        client = with_password(make_client, server)
+        store = client.destination(server.host, "ns/name")
+        first, *others = IMAGE.parts
+        store_suite.push(store, first)
+        expire(server, "POST", 1)
+        for part in others:
+            store_suite.push(store, part)
+        expire(server, "PUT", 1)
+        store_suite.push(store, IMAGE.manifest)
+        assert gate.issued == 3
+
+
+def test_lasting_refusals_of_ecr_public(make_client: MakeClient) -> None:
+    """If a new token is refused as well, access is denied at once."""
+    gate = Bearer("me", PASSWORD)
+    with RegistryServer(gate=gate) as server:
+        fill(server)
+        client = with_password(make_client, server)
+        store = client.store(server.host, "ns/name")
+        store.resolve("latest")
+        expire(server, "HEAD", None)
+        expire(server, "GET", None)
+        asked = len(server.requests("GET", "/manifests/"))
+        with pytest.raises(errors.AccessDenied, match="is invalid") as caught:
+            store.resolve("latest")
+        assert len(server.requests("GET", "/manifests/")) == asked + 2
+        assert gate.issued == 2
+        assert "used the credentials of me" in str(caught.value.hint)
 
 
 def test_token_expires_within_a_stream(make_client: MakeClient) -> None:

@@ -49,7 +49,7 @@ def test_loopback_without_port() -> None:
 
 
 def test_loopback_with_a_ca_is_verified() -> None:
-    """Who gives a certificate wants it checked, on this host, too."""
+    """A given certificate is checked on this host, too."""
     hosts = Hosts(cacert="/ca.pem")
     assert ("https://localhost:5000", False) not in bases(
         hosts, "localhost:5000"

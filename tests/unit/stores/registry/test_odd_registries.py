@@ -21,7 +21,7 @@ from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer
-from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.registry import Behaviour, RegistryServer
 
 MakeClient = Callable[..., RegistryClient]
 IMAGE = content.image("odd")
@@ -552,3 +552,112 @@ def test_refused_urls(
     with IMAGE.manifest.open() as stream, pytest.raises(errors.Refused):
         store.push_tagged(IMAGE.descriptor, stream, "1")
     assert len(server.requests("PUT", "/manifests/")) == 1
+
+
+# --- referrers, digests and locations that are a little off
+
+
+def test_bare_digests(filled: RegistryServer, client: RegistryClient) -> None:
+    """A digest without its algorithm is a SHA-256 digest."""
+    bare = IMAGE.descriptor.digest.removeprefix("sha256:")
+    headers = {"Docker-Content-Digest": bare}
+    filled.faults.add(Fault(headers=headers, times=None))
+    store = client.store(filled.host, "ns/name")
+    assert store.resolve("latest") == IMAGE.descriptor
+
+
+def test_tags_that_are_taken_for_digests(client: RegistryClient) -> None:
+    """GitLab answers the tag of a list of referrers with the image itself."""
+    behaviour = Behaviour(referrers=False)
+    index = content.index({"linux/amd64": IMAGE})
+    with RegistryServer(behaviour=behaviour) as server:
+        held = server.content.store("ns/name")
+        store_suite.store_all(held, index)
+        digest = index.descriptor.digest
+        held.tag(index.descriptor, digest.replace(":", "-"))
+        store = client.store(server.host, "ns/name")
+        assert store.referrers(index.descriptor) == []
+
+
+def test_wrong_sizes_of_referrers(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """A manifest that a list has with a wrong size is read all the same."""
+    artefact = content.artifact("signature", IMAGE.descriptor)
+    held = server.content.store("ns/name")
+    store_suite.store_all(held, IMAGE, artefact)
+    entry = {**artefact.descriptor.to_json(), "size": 5}
+    index = {"schemaVersion": 2, "manifests": [entry]}
+    server.faults.add(
+        Fault("GET", "/referrers/", body=json.dumps(index).encode())
+    )
+    store = client.store(server.host, "ns/name")
+    (found,) = store.referrers(IMAGE.descriptor)
+    assert store_suite.read(store, found) == artefact.manifest.data
+
+
+@pytest.mark.parametrize("status", [402, 406, 409, 410, 422, 451])
+def test_reasons_of_refused_heads(
+    filled: RegistryServer, client: RegistryClient, status: int
+) -> None:
+    """The reason of a refusal is that of GET, as HEAD has no body."""
+    body = json.dumps({"errors": [{"code": "X", "message": "pay first"}]})
+    for method in ("HEAD", "GET"):
+        filled.faults.add(
+            Fault(
+                method,
+                "/manifests/",
+                status=status,
+                body=b"" if method == "HEAD" else body.encode(),
+                times=None,
+            )
+        )
+    with pytest.raises(errors.Refused, match="pay first"):
+        client.store(filled.host, "ns/name").resolve("latest")
+
+
+def test_statuses_without_a_reason(
+    filled: RegistryServer, client: RegistryClient
+) -> None:
+    """A status without a reason is told by its name."""
+    filled.faults.add(Fault(path="/manifests/", status=402, times=None))
+    with pytest.raises(errors.Refused, match=": payment required \\("):
+        client.store(filled.host, "ns/name").resolve("latest")
+
+
+def test_redirects_in_a_circle(
+    filled: RegistryServer, client: RegistryClient
+) -> None:
+    """They are told at once."""
+    place = "/v2/ns/name/manifests/latest"
+    filled.faults.add(
+        Fault(
+            path="/manifests/",
+            status=302,
+            headers={"Location": place},
+            times=None,
+        )
+    )
+    with pytest.raises(errors.ServerFault, match="over 5 redirects") as caught:
+        client.store(filled.host, "ns/name").resolve("latest")
+    assert not caught.value.temporary
+    assert "circle" in str(caught.value.hint)
+
+
+def test_pages_in_place_of_answers(
+    filled: RegistryServer, client: RegistryClient
+) -> None:
+    """A page of a proxy that asks for a login is told as such."""
+    filled.faults.add(
+        Fault(
+            status=200,
+            body=b"<html>Login</html>",
+            headers={"Content-Type": "text/html", "Docker-Content-Digest": ""},
+            times=None,
+        )
+    )
+    store = client.store(filled.host, "ns/name")
+    for ask in (lambda: store.resolve("latest"), lambda: list(store.tags())):
+        with pytest.raises(errors.StoreError) as caught:
+            ask()
+        assert "a web page" in str(caught.value.hint)

@@ -42,7 +42,7 @@ def test_each_subject_is_asked_for(
 
 
 def test_listed_tags_need_no_second_look(client: RegistryClient) -> None:
-    """Who has listed the tags knows whether the fallback tag is there."""
+    """The list of tags tells whether the fallback tag exists."""
     with RegistryServer(behaviour=OLD) as registry:
         image = fill(registry, "a")
         store = client.store(registry.host, "a")

@@ -155,6 +155,12 @@ def prepare_export(
         compression = said
         registry = False
     else:
+        last = destination.rpartition("/")[2]
+        if destination.startswith(("/", "./", "../")) or ".tar." in last:
+            raise errors.InvalidArgument(
+                f"{destination}: archives of this kind cannot be written",
+                hint=f"its name ends in {', '.join(exporting.ENDINGS)}",
+            )
         tagged(destination)
         registry = not destination.startswith(_TRANSPORTS[1:])
     options = ExportOptions(compression or "gz", as_is, live)

@@ -33,6 +33,8 @@ from imageprep_client.service.journal import StateDirectory
 #: Words of podman for containers that a killed command left half made or
 #: half removed.
 HALF = ("storage", "removing")
+#: The end of the names of containers that are only tried.
+_TRIAL = ".trial"
 _SERVICE = f"{KEPT}service"
 _GENERATION = f"{KEPT}generation"
 _SPECIFICATION = f"{KEPT}specification"
@@ -140,6 +142,42 @@ def hold(
     environment = adopting.own_environment(container, image)
     create(podman, state, kept, container.image_id, environment)
     state.remove_environment(name)
+
+
+def trial_name(service: str) -> str:
+    """The name of a container that is made to see whether podman makes it."""
+    return f"{KEPT}{service}{_TRIAL}"
+
+
+def is_trial(container: ListedContainer) -> bool:
+    """Whether a command was killed while it tried a container."""
+    return any(
+        name.startswith(KEPT) and name.endswith(_TRIAL)
+        for name in container.names
+    )
+
+
+def try_out(
+    podman: Podman,
+    state: StateDirectory,
+    service: Service,
+    image: str,
+    environment: Mapping[str, str],
+) -> None:
+    """See that podman takes a specification; the container never starts.
+
+    :raises LocalStorageError: when it does not.
+    """
+    name = trial_name(service.name)
+    trial = dataclasses.replace(service, name=name).with_options(restart="no")
+    try:
+        podman.discard(create(podman, state, trial, image, environment))
+    except errors.LocalStorageError as error:
+        raise errors.LocalStorageError(
+            f"{service.name}: {error}", hint=error.hint
+        ) from error
+    finally:
+        state.remove_environment(name)
 
 
 def held(

@@ -149,7 +149,9 @@ def _overlap(address: str, wanted: str) -> bool:
 
 def _published(service: Service) -> Iterator[tuple[str, int]]:
     """The addresses, empty for all, and ports of the host."""
-    words = commandline.parse([*service.podman_args, "image"], service.name)
+    # An unknown option may take the first of the two for its value.
+    given = [*service.podman_args, "image", "image"]
+    words = commandline.parse(given, service.name)
     for word in words.service.podman_args:
         option, _, value = word.partition("=")
         address, port, inside = (["", "", *_SEPARATOR.split(value)])[-3:]

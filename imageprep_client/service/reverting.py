@@ -9,8 +9,15 @@ work.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 
 from imageprep_client import errors
 from imageprep_client.observer import Observer
@@ -61,12 +68,18 @@ class _Undoing:
             return
         if self.old or current.id != self.record.old_id:
             done = self.record.state is SwapState.DONE
-            self.owner.remove(current, None if done else _GIVEN_UP)
+            with named(current.name):
+                self.owner.remove(current, None if done else _GIVEN_UP)
         elif self._is_unsettled(current):
-            self.owner.stop(current)
+            with named(current.name):
+                self.owner.stop(current)
 
     def put_back(self) -> None:
         """Let the old container be there, and run if it did."""
+        with named(self.record.service):
+            self._put_back()
+
+    def _put_back(self) -> None:
         current = self.current
         if self.old:
             self.owner.create(self.old)
@@ -152,7 +165,7 @@ class Reverter:
         # A holder is needed until the journal says that it is not.
         dropped = [one.holder for one in undone if one.holder in found]
         if dropped:
-            self._podman.remove(*dropped, seconds=0)
+            self._podman.discard(*dropped)
         self._state.close_journal()
         return reverted
 
@@ -293,6 +306,17 @@ def _each(
             failures.append(error)
             failed.append(one)
     return failed
+
+
+@contextlib.contextmanager
+def named(service: str) -> Iterator[None]:
+    """Let errors of programs name the service that they are about."""
+    try:
+        yield
+    except errors.StoreError as error:
+        raise errors.StoreError(
+            f"{service}: {error}", hint=error.hint
+        ) from error
 
 
 def entry(

@@ -24,6 +24,7 @@ from imageprep_client.service.owners import (
     TargetContainer,
     same_target,
 )
+from imageprep_client.service.reverting import named
 from imageprep_client.service.swapping import (
     ServiceSwap,
     SwapOutcome,
@@ -140,6 +141,9 @@ class RunningServices:
         :returns: the services that were put right.
         """
         containers = self._podman.containers()
+        trials = [one.id for one in containers if holding.is_trial(one)]
+        if trials:
+            self._podman.discard(*trials)
         kept = (one.name for one in holding.half_holders(containers))
         removed = self._swapper.remove_leftovers(containers, {*names, *kept})
         for name in removed:
@@ -203,11 +207,13 @@ class RunningServices:
         """
         services = applied.declaration.select(names)
         found = self._podman.inspected(list(applied.declaration.services))
-        # No registry is needed for a container that exists.
+        # No registry is needed for a container that exists, or that its unit
+        # makes.
         absent = [
             self._prepare(applied, one, None)
             for one in services
             if one.name not in found
+            and not self._owner(one.name, None).declares_options
         ]
         for service in services:
             current = found.get(service.name)
@@ -216,11 +222,9 @@ class RunningServices:
         pulled = {one.service.name: one for one in self._pulled(absent)}
         for service in services:
             current = found.get(service.name)
-            digest = (
-                current.digest
-                if current
-                else pulled[service.name].image.digest
-            )
+            prepared = pulled.get(service.name)
+            digest = current.digest if current else ""
+            digest = prepared.image.digest if prepared else digest
             if current and current.is_alive and current.state == "running":
                 self.changes.append(
                     ServiceChange(
@@ -235,14 +239,15 @@ class RunningServices:
             change = ServiceChange(
                 service=service.name,
                 action="start",
-                reason="did not run" if current else "was absent",
+                reason="was absent" if prepared else "did not run",
                 new_digest=digest,
                 outcome=SwapOutcome.FAILED,
             )
             with self._partial(change):
                 self._wait_for(service, policy.healthy_deadline)
                 self.changes.append(change)
-                self._start(service, current, pulled.get(service.name))
+                with named(service.name):
+                    self._start(service, current, prepared)
                 self._watch(service, policy)
             self.changes[-1] = dataclasses.replace(
                 change, outcome=SwapOutcome.DONE
@@ -256,11 +261,12 @@ class RunningServices:
         prepared: PreparedService | None,
     ) -> None:
         owner = self._owner(service.name, current)
+        if prepared:
+            owner.replace(None, prepared.target)
+            return
         if current:
             owner.stop(current)
-            owner.start(service.name)
-        elif prepared:
-            owner.replace(None, prepared.target)
+        owner.start(service.name)
 
     def _watch(self, service: Service, policy: SwapPolicy) -> None:
         reason = probing.HealthWatch(
@@ -323,7 +329,7 @@ class RunningServices:
             )
             self.changes.append(change)
             if runs:
-                with self._partial(change):
+                with self._partial(change), named(name):
                     owners[name].stop(current)
                 self.changes[-1] = dataclasses.replace(
                     change, outcome=SwapOutcome.DONE

@@ -30,7 +30,7 @@ from imageprep_client.service.journal import (
 )
 from imageprep_client.service.owners import FindOwner, Owner, TargetContainer
 from imageprep_client.service.probing import HealthWatch
-from imageprep_client.service.reverting import Reverter, entry
+from imageprep_client.service.reverting import Reverter, entry, named
 
 
 class OnFailure(enum.StrEnum):
@@ -152,7 +152,7 @@ class Swapper:
         journal = SwapJournal(action=action, swaps=(record,))
         self._begin(journal, swap)
         swap.owner.replace(swap.current, swap.target)
-        self._podman.remove(record.holder, seconds=0)
+        self._podman.discard(record.holder)
         self._state.close_journal()
 
     def _generations(
@@ -189,8 +189,10 @@ class Swapper:
                 other.check()
                 journal = self._begin(journal, other)
                 if other.current:
-                    other.owner.remove(other.current)
-        swap.owner.replace(None if removed else swap.current, swap.target)
+                    with named(other.name):
+                        other.owner.remove(other.current)
+        with named(swap.name):
+            swap.owner.replace(None if removed else swap.current, swap.target)
         if swap.target.runs and (reason := self._fault(swap, policy)):
             raise errors.StoreError(f"{swap.name}: {reason}")
         record = dataclasses.replace(
@@ -297,7 +299,7 @@ class Swapper:
             kept[holder.service] = kept.get(holder.service, 0) + 1
             if kept[holder.service] > keep:
                 with contextlib.suppress(errors.LocalStorageError):
-                    self._podman.remove(holder.name, seconds=0)
+                    self._podman.discard(holder.name)
 
 
 def _planned(swap: ServiceSwap, generations: Mapping[str, int]) -> SwapRecord:

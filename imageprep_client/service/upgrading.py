@@ -88,6 +88,7 @@ class Node(RunningServices):
                 self._check_version(one)
             needed = declaration.requirements(one.service.name)
             if not needed & awaited:
+                self._try_out(one)
                 self._wait_for(one.service, policy.healthy_deadline)
         swaps = [
             self._swap(one, declaration, policy, options) for one in pulled
@@ -323,6 +324,18 @@ class Node(RunningServices):
                 self._podman.image(one.current.image_id),
                 one.image.local,
                 self._podman,
+            )
+
+    def _try_out(self, one: PreparedService) -> None:
+        """See that podman takes the specification."""
+        owner = self._owner(one.service.name, one.current)
+        if not owner.declares_options:
+            holding.try_out(
+                self._podman,
+                self._state,
+                one.service,
+                one.image.pinned,
+                one.environment,
             )
 
     def _swap(

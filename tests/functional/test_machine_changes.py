@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import pathlib
 
+import pytest
+
 from tests.functional import base
 
 MACHINE = ("image-prepare", "machine")
@@ -60,6 +62,28 @@ def test_rollback_and_delete(openstack: base.OpenStack) -> None:
     )
     openstack(*MACHINE, "delete", "www", "--yes", *where, stderr=".*deleted.*")
     assert not list(store.iterdir())
+
+
+def test_nothing_to_put_back(openstack: base.OpenStack) -> None:
+    """A machine that was never replaced has no earlier root."""
+    store = machines(openstack)
+    (store / "www~20261129T174512Z").rename(store / "db")
+    openstack(
+        *(*MACHINE, "rollback", "www", "--store", str(store)),
+        status=2,
+        stderr=f"{store}/www: no earlier root is kept\nhint: .*",
+    )
+
+
+@pytest.mark.parametrize("to", ["x.tar.bz2", "/srv/x", "./x.tar.gz.gpg"])
+def test_unknown_kind_of_archive(openstack: base.OpenStack, to: str) -> None:
+    """It is not taken for the name of an image."""
+    store = machines(openstack)
+    openstack(
+        *(*MACHINE, "export", "www", "--store", str(store), "--to", to),
+        status=2,
+        stderr=f"{to}: archives of this kind cannot be .*\nhint: .*tar.zst.*",
+    )
 
 
 def test_clone(openstack: base.OpenStack) -> None:

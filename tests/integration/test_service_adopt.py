@@ -48,6 +48,17 @@ def image(podman_site: PodmanHost) -> str:
     return podman_site.idle("defined", "1")
 
 
+@pytest.fixture(scope="module")
+def complete(podman_site: PodmanHost, image: str) -> str:
+    """The image with a command of its own, as those of EDPM are."""
+    name = "localhost/complete:1"
+    podman_site.podman("create", "--name=commanded", image, "true")
+    change = '--change=CMD ["/bin/sh", "/serve"]'
+    podman_site.podman("commit", "--quiet", change, "commanded", name)
+    podman_site.podman("rm", "commanded")
+    return name
+
+
 def shown(container: dict[str, Any]) -> dict[str, Any]:
     """All that makes a container the same as another one."""
     data = copy.deepcopy(container)
@@ -111,13 +122,13 @@ def test_tripleo(podman_host: PodmanHost, image: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", node_definitions.EDPM)
 def test_quadlet(
-    podman_host: PodmanHost, image: str, tmp_path: Path, name: str
+    podman_host: PodmanHost, complete: str, tmp_path: Path, name: str
 ) -> None:
     """A Quadlet file, adopted and rendered as one, is the same container."""
     path = tmp_path / f"edpm_{name}.container"
-    path.write_text(node_definitions.quadlet(name, image))
+    path.write_text(node_definitions.quadlet(name, complete))
     service = quadlet.load(str(path))
-    assert (service.name, service.image) == (name, image)
+    assert (service.name, service.image) == (name, complete)
     path.write_text(quadlet.render(service, service.image, []))
     found = quadlet.load(str(path))
     assert found.same_container(service)
@@ -127,6 +138,21 @@ def test_quadlet(
     before = shown(again(podman, service))
     check_adopted(podman, name)
     assert shown(again(podman, found)) == before
+
+
+def test_options_of_quadlet(tmp_path: Path) -> None:
+    """What Quadlet adds is not rendered; systemd waits longer than podman."""
+    service = Service(
+        name="one",
+        options={"stop_timeout": 60, "restart": "always"},
+        podman_args=("--cgroups=split", "--sdnotify=conmon", "--init"),
+    )
+    lines = quadlet.render(service, "localhost/x:1", []).splitlines()
+    assert [line for line in lines if "PodmanArgs" in line] == [
+        "PodmanArgs=--stop-timeout=60",
+        "PodmanArgs=--init",
+    ]
+    assert "TimeoutStopSec=70" in lines
 
 
 @pytest.fixture

@@ -110,7 +110,8 @@ def test_batches(
         assert versions(nodes) == [name] * 3
     status, told = upgrade(nodes, tmp_path, bad)
     assert status == 2, told
-    assert told.count("the old containers are back: nova_compute") == 2
+    assert told.count("fatal: [") == 2
+    assert "the old containers are back: nova_compute" in told
     assert versions(nodes) == ["new"] * 3
     pulled = [bool(nodes.podman(n, "images", "-q", bad)) for n in _NODES]
     assert pulled == [True, True, False]

@@ -219,6 +219,33 @@ def test_host_is_not_ready(
     assert not podman_host.states()
 
 
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"podman_args": ["--no-such-option"]}, "unknown flag"),
+        ({"volumes": ["/no/such/path:/x"]}, "no such file or directory"),
+    ],
+)
+def test_podman_refuses(
+    podman_host: PodmanHost,
+    images: list[str],
+    port: int,
+    more: dict[str, object],
+    told: str,
+) -> None:
+    """What podman does not take is found before anything stops."""
+    node = podman_host.node()
+    node.start(
+        podman_host.inputs({"one": service(images[0], port)}), [], QUICK
+    )
+    before = podman_host.inspect("one")["Id"]
+    wanted = podman_host.inputs({"one": service(images[1], port, **more)})
+    with pytest.raises(errors.StoreError, match=f"^one: podman .*{told}"):
+        node.upgrade(wanted, [], QUICK)
+    assert podman_host.states() == {"one": "running"}
+    assert podman_host.inspect("one")["Id"] == before
+
+
 def test_downgrade(podman_host: PodmanHost, port: int) -> None:
     """An image of an older version is only taken when that is allowed."""
     label = "org.opencontainers.image.version"

@@ -120,6 +120,16 @@ def test_quadlet(
     assert host.quadlet.read_text() == text
     node.rollback(["nova_compute"], 0, QUICK)
     assert answer(host.port) == "1"
+    # systemd removes it when it stops, and the drop-in says what comes back.
+    podman_host.podman("rm", "--force", "--time=0", "nova_compute")
+    host.log.write_text("")
+    with pytest.raises(errors.PartialFailure):
+        node.start(
+            podman_host.inputs({"nova_compute": declared[1]}),
+            [],
+            SwapPolicy(healthy_deadline=0.1),
+        )
+    assert host.told() == [f"start {unit}"]
 
 
 def test_kolla(podman_host: PodmanHost, images: list[str], host: Host) -> None:

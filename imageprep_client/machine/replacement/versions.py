@@ -58,10 +58,14 @@ def find(root: Path, version: str | None) -> KeptVersion:
     for known in versions:
         if version in (None, known.version):
             return known
-    names = ", ".join(known.version for known in versions) or "none"
-    wanted = f"the version {version}" if version else "a version"
+    if not versions:
+        raise errors.InvalidArgument(
+            f"{root}: no earlier root is kept",
+            hint="machine replace keeps --keep of them, one by default",
+        )
+    names = ", ".join(known.version for known in versions)
     raise errors.InvalidArgument(
-        f"{root}: {wanted} is not kept", hint=f"kept: {names}"
+        f"{root}: the version {version} is not kept", hint=f"kept: {names}"
     )
 
 

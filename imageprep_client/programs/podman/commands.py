@@ -87,6 +87,8 @@ class Podman:
         told = self._program.run(*words, timeout=_PATIENCE)
         version, _, storage = told.strip().partition(" ")
         numbers = tuple(map(int, re.findall(r"\d+", version)[:3]))
+        if not numbers or not storage.startswith("/"):
+            raise self._program.failure(words, f"prints {told[:60]!r}")
         return PodmanInformation(numbers, Path(storage))
 
     def pull(self, reference: str, options: PullOptions) -> None:
@@ -165,14 +167,17 @@ class Podman:
             words.append(f"--time={seconds}")
         self._program.run(*words, "--", name)
 
-    def remove(self, *names: str, seconds: int | None = None) -> None:
-        """Remove containers, their anonymous volumes stay.
+    def remove(self, *names: str, seconds: int) -> None:
+        """Stop and remove containers; their anonymous volumes stay.
 
-        :param seconds: stop them first, with this time before SIGKILL.
+        :param seconds: between the stop signal and SIGKILL.
         """
-        words = ["rm"]
-        if seconds is not None:
-            words += ["--force", f"--time={seconds}"]
+        words = ("rm", "--force", f"--time={seconds}")
+        self._program.run(*words, "--", *names)
+
+    def discard(self, *names: str) -> None:
+        """Remove containers that never ran, with their anonymous volumes."""
+        words = ("rm", "--force", "--volumes", "--time=0")
         self._program.run(*words, "--", *names)
 
     def exec(

@@ -359,7 +359,13 @@ def _probe(value: Value) -> Probe:
 
 def _podman_args(value: Value) -> tuple[str, ...]:
     words = _words(value)
+    before = ""
     for word, element in zip(words, value.elements(), strict=True):
+        takes_value = before.startswith("-") and "=" not in before
+        if not word.startswith("-") and not takes_value:
+            # podman would take it for the image.
+            raise element.error("is no option, and follows none")
+        before = word
         name = word.removeprefix("--").partition("=")[0]
         if word.startswith("--") and name in _OWN:
             raise element.error(

@@ -81,6 +81,8 @@ _LABELS = {
 _WITHOUT_EFFECT = frozenset(
     {"AutoUpdate", "ContainerName", "Notify", "Pull", "ServiceName"}
 )
+#: Options that Quadlet adds by itself.
+_OF_QUADLET = frozenset({"--cgroups=split", "--sdnotify=conmon"})
 _SHORT = {"yes", "true", "on", "1"}
 
 
@@ -231,7 +233,8 @@ def render(service: Service, image: str, environment_files: list[str]) -> str:
     if timeout is not None:
         arguments.append(f"--stop-timeout={timeout}")
     for word in (*arguments, *service.podman_args):
-        lines.append(f"PodmanArgs={_quoted(word)}")
+        if word not in _OF_QUADLET:
+            lines.append(f"PodmanArgs={_quoted(word)}")
     if service.command:
         lines.append("Exec=" + " ".join(map(_quoted, service.command)))
     restart = service.text("restart") or "no"

@@ -138,7 +138,7 @@ class NotFound(StoreError):
 
 
 class OutOfTime(StoreError):
-    """The time that an image may take is over."""
+    """The time limit of an image has expired."""
 
 
 class AccessDenied(StoreError):
@@ -162,7 +162,7 @@ class Unreachable(StoreError):
 
     @property
     def is_timeout(self) -> bool:
-        """Whether time ran out, be it here or in the system."""
+        """Whether a timeout of this package or of the system expired."""
         return self.errno == ETIMEDOUT
 
 
@@ -188,9 +188,9 @@ class ServerFault(StoreError):
 
 
 class Refused(ServerFault):
-    """The other side does not do what was asked, now or later.
+    """The other side does not support the request.
 
-    Some registries answer so to all that is optional, in place of 404.
+    Some registries answer all optional requests like this, instead of 404.
     """
 
     temporary = False
@@ -215,11 +215,11 @@ class TooManyRequests(ServerFault):
 
 
 class InvalidContent(StoreError):
-    """Bytes are not what they should be."""
+    """The bytes are not the expected content."""
 
 
 class DigestMismatch(InvalidContent):
-    """The bytes have another digest than the descriptor says.
+    """The digest of the bytes differs from that in the descriptor.
 
     :ivar actual: the digest that they have; None where only the other side
         says that the digest is wrong.
@@ -235,7 +235,7 @@ class DigestMismatch(InvalidContent):
 
 
 class SizeMismatch(InvalidContent):
-    """There are more or fewer bytes than the descriptor says."""
+    """The number of bytes differs from that in the descriptor."""
 
     temporary = True
 
@@ -245,7 +245,7 @@ class PolicyRefused(StoreError):
 
 
 class NoSpace(StoreError):
-    """The destination has not enough room.
+    """The destination has not enough free space.
 
     :ivar needed: bytes that the copy needs, or None where unknown.
     :ivar free: bytes that are free, or None where unknown.
@@ -299,7 +299,7 @@ class PreloadError(ImagePrepError):
 
 
 class ModifyError(ImagePrepError):
-    """An image could not be changed; there is no result of it.
+    """An image could not be changed, and has no result.
 
     :ivar log: the last lines of what did it, without secrets.
     """
@@ -354,7 +354,7 @@ class CombinedFailure(ImagePrepError):
 
 
 class PartialFailure(CombinedFailure):
-    """Some images failed after work had begun; others may be done."""
+    """Some images failed after work had begun; others may be complete."""
 
 
 def reason(error: BaseException) -> str:

@@ -64,7 +64,7 @@ class ImageOutcome(enum.StrEnum):
 
 
 class BlobOutcome(enum.StrEnum):
-    """How a repository came to have a blob."""
+    """The way in which a repository got a blob."""
 
     COPIED = "copied"
     MOUNTED = "mounted"
@@ -105,17 +105,17 @@ class Observer:
         """
 
     def waiting(self, what: str) -> None:
-        """Progress waits for something outside, such as another run's lock."""
+        """The run waits for something else, such as a lock of another run."""
 
     def note(self, text: str) -> None:
-        """A fact that the user may like to know and need not act on."""
+        """Information for the user that needs no action."""
 
     def warning(self, text: str) -> None:
-        """A fact that the user should know and that is no failure."""
+        """A warning to the user; nothing has failed."""
 
 
 class Forwarding(Observer):
-    """Tells another observer everything; the base of those that add to it."""
+    """Forwards all calls to another observer; a base for subclasses."""
 
     def __init__(self, inner: Observer) -> None:
         self._inner = inner

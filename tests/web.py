@@ -11,6 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
+class QuietServer(http.server.ThreadingHTTPServer):
+    """A server that says nothing of clients that hang up.
+
+    Where a test runs a command in its process, stderr is the command's.
+    """
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Print nothing."""
+
+
 @dataclasses.dataclass
 class WebSite:
     """A directory that is served.
@@ -51,7 +61,7 @@ def served(directory: Path) -> Iterator[WebSite]:
         def log_message(self, *_: object) -> None:
             """Print nothing."""
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = QuietServer(("127.0.0.1", 0), Handler)
     site.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()

@@ -137,7 +137,7 @@ def _is_root(system: System, mount: Mount) -> bool:
 
 
 def _mask(mount: Mount) -> str:
-    """The option by which systemd leaves a mount out; systemd-escape(1)."""
+    """The option that makes systemd skip a mount; systemd-escape(1)."""
     escaped = "".join(
         "-"
         if char == "/"

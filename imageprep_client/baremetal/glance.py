@@ -139,7 +139,7 @@ class Glance:
             )
 
     def delete(self, identity: str) -> None:
-        """Delete an image; one that is gone is no failure."""
+        """Delete an image, which need not exist."""
         with contextlib.suppress(errors.NotFound):
             self._ask("DELETE", f"/images/{identity}")
 

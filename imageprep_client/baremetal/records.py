@@ -9,7 +9,7 @@ from typing import Protocol
 from imageprep_client import errors
 from imageprep_client.baremetal.glance import GlanceImage, UploadData
 
-#: The properties by which images are known.
+#: The properties that identify images.
 NAME = "image_prepare_name"
 ROLE = "image_prepare_role"
 GENERATION = "image_prepare_generation"
@@ -82,7 +82,7 @@ class BaremetalImages:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Why it cannot be deployed, or what is left over."""
+        """The reasons why it cannot be deployed, and leftover images."""
         known = {image.id for image in self.images}
         found = [
             f"{image.properties[ROLE]} {image.id} is {image.status}"
@@ -115,7 +115,7 @@ KINDLESS = "ramdisk"
 
 
 def generation(image: GlanceImage) -> int:
-    """How often an image of its name and role was made before it."""
+    """The number of older images of the same name and role."""
     value = image.properties.get(GENERATION, "0")
     return int(value) if value.isascii() and value.isdigit() else 0
 

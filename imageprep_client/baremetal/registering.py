@@ -64,7 +64,7 @@ def register(
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[RegisteredImage]:
-    """Have the files in Glance as images that belong together.
+    """Register files in Glance as a set of images.
 
     :param service: connects to Glance; called when the files are checked.
     :raises InputError: nothing was done.
@@ -99,7 +99,7 @@ def register(
 
 
 class _Registrar:
-    """Has images of one request in Glance."""
+    """Registers the images of one request."""
 
     def __init__(
         self,

@@ -203,7 +203,7 @@ def _named(disk: Disk, found: Sequence[Volume], name: str) -> Volume:
 
 
 def _reason(volume: Volume) -> str:
-    """Why a volume that may be the root cannot be used."""
+    """The reason why a possible root volume cannot be used."""
     if volume.partition is None and not volume.extents:
         kinds = ", ".join(s for s in volume.segments if s != "linear")
         return f"{volume.name} is a logical volume of the type {kinds}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from imageprep_client import errors
 from imageprep_client.container import carrying
@@ -13,7 +14,9 @@ from imageprep_client.container.request import PrepareRequest
 from imageprep_client.host import inputs
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.location import Location
-from imageprep_client.stores.archive import Archive, NewArchive
+
+if TYPE_CHECKING:
+    from imageprep_client.stores.archive import Archive, NewArchive
 
 _SUFFIX = ".tar"
 
@@ -57,6 +60,9 @@ def opened(request: PrepareRequest) -> Iterator[Carrying | None]:
             "--carry takes the place of all destinations",
             hint="leave --also-to out",
         )
+    # Not at the top: most runs would wait for what they do not use.
+    from imageprep_client.stores.archive import Archive, NewArchive
+
     archive = NewArchive(request.carry, part_size=request.part_size)
     with contextlib.closing(archive):
         reports = []

@@ -73,7 +73,7 @@ class BaremetalUploads:
     def show(
         self, name: str
     ) -> tuple[BaremetalImages, dict[tuple[str, str], str]]:
-        """The images of a name, and what Ironic is told of a node.
+        """The images of a name, and the settings of a node in Ironic.
 
         :raises NotFound: when there is none.
         """

@@ -67,7 +67,7 @@ class VerifiedArchive:
 
 
 def state_directory() -> Path:
-    """Where this family keeps what it has to know later."""
+    """The directory for the state of this family."""
     state = os.environ.get("XDG_STATE_HOME")
     if not state and os.geteuid() == 0:
         return Path("/var/lib/image-prepare/machine")

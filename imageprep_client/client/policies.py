@@ -203,7 +203,7 @@ def _check_owner(path: pathlib.Path) -> None:
 
 
 def _state(environment: Mapping[str, str], home: pathlib.Path) -> pathlib.Path:
-    """Where signatures are kept."""
+    """The directory of kept signatures."""
     state = environment.get("XDG_STATE_HOME")
     if not state and os.geteuid() == 0:
         return pathlib.Path("/var/lib/image-prepare/trust")

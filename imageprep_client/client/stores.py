@@ -9,7 +9,7 @@ import contextlib
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from imageprep_client import errors
 from imageprep_client.client import policies
@@ -26,7 +26,6 @@ from imageprep_client.oci.reference import Reference
 from imageprep_client.registries.registry import Registry
 from imageprep_client.retry import ONE_ATTEMPT, PATIENT, RetryPolicy
 from imageprep_client.stores import base
-from imageprep_client.stores.archive import Archive
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.layout import LayoutRoot
 from imageprep_client.stores.memory import MemoryRegistry
@@ -35,9 +34,13 @@ from imageprep_client.transfer.admission import Admits
 from imageprep_client.transfer.engine import CONCURRENCY
 from imageprep_client.trust.scopes import Subject
 
+if TYPE_CHECKING:
+    from imageprep_client.stores.archive import Archive
+
+    _Home = ImageServeTree | LayoutRoot | Archive | MemoryRegistry
+
 __all__ = ["CONCURRENCY", "PORT", "TREE", "Stores"]
 
-_Home = ImageServeTree | LayoutRoot | Archive | MemoryRegistry
 _HASTY = Timeouts(connect=3, read=5)
 
 
@@ -192,6 +195,9 @@ class Stores:
             real = os.path.realpath(path)
             return self._layouts.setdefault(real, LayoutRoot(path))
         if transport == "oci-archive":
+            # Not at the top: most runs would wait for what they do not use.
+            from imageprep_client.stores.archive import Archive
+
             real = os.path.realpath(path)
             return self._archives.setdefault(real, Archive(path))
         return self._tree(path)
@@ -277,9 +283,10 @@ class Stores:
 
 def _check(home: _Home | None) -> None:
     """See that a directory is one, and an archive whole."""
-    if isinstance(home, Archive):
-        home.open()
+    if home is None or isinstance(home, MemoryRegistry):
+        return
     if not isinstance(home, ImageServeTree | LayoutRoot):
+        home.open()
         return
     if not home.path.is_dir():
         raise errors.InvalidArgument(f"{home.path}: {disk.absence(home.path)}")

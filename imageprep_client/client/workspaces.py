@@ -8,20 +8,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from imageprep_client.host import disk
-from imageprep_client.modify import ansible
-from imageprep_client.modify.base import Changed, ImageChange
-from imageprep_client.modify.storage import PrivateStorage, private_storage
 from imageprep_client.observer import Observer
-from imageprep_client.programs.buildah import Buildah
 from imageprep_client.stores import base
-from imageprep_client.stores.containers import (
-    ContainersStorage,
-    ContainersStore,
-)
-from imageprep_client.stores.diffids import DiffIdCheck
-from imageprep_client.stores.layout import LayoutRoot
+
+# The others are imported where they are used: most runs change no image, and
+# would wait for them.
+if TYPE_CHECKING:
+    from imageprep_client.modify.base import Changed, ImageChange
+    from imageprep_client.modify.storage import PrivateStorage
+    from imageprep_client.programs.buildah import Buildah
+    from imageprep_client.stores.containers import ContainersStorage
 
 #: The tag of a copied image in its layout.
 _TAG = "image"
@@ -37,6 +36,10 @@ class LocalWorkspace:
         host: Buildah,
         observer: Observer,
     ) -> None:
+        from imageprep_client.modify import ansible
+        from imageprep_client.stores.diffids import DiffIdCheck
+        from imageprep_client.stores.layout import LayoutRoot
+
         self._storage = storage
         self._host = host
         self._observer = observer
@@ -78,6 +81,8 @@ class LocalWorkspace:
     def store(
         self, name: str, going_to: base.ReadableStore
     ) -> base.ReadableStore:
+        from imageprep_client.stores.containers import ContainersStore
+
         return ContainersStore(self._containers, name, going_to)
 
     def keep(self, name: str) -> None:
@@ -104,10 +109,16 @@ class LocalWorkspaces:
     def check(
         self, ansible_role: str, variables: Mapping[str, object]
     ) -> None:
+        from imageprep_client.modify import ansible
+
         ansible.check(ansible_role, variables)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[LocalWorkspace]:
+        from imageprep_client.modify.storage import private_storage
+        from imageprep_client.programs.buildah import Buildah
+        from imageprep_client.stores.containers import ContainersStorage
+
         host = Buildah()
         with (
             private_storage(host) as storage,

@@ -166,7 +166,7 @@ def _with_tag(name: str) -> str:
 
 
 def _last(name: str) -> str:
-    """Of a name the last part, without the tag."""
+    """The last part of a name, without the tag."""
     return name.rpartition("/")[2].partition(":")[0]
 
 

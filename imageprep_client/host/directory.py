@@ -217,7 +217,7 @@ class Directory(ReadableDirectory):
         _check(found)
 
     def _change_mode(self, path: str, mode: int) -> None:
-        """Of a directory just made: empty, and this user's."""
+        """Set the mode of a new directory: empty, and of this user."""
         with self._reading(path) as descriptor:
             is_own = os.fstat(descriptor).st_uid == os.geteuid()
             if is_own and not os.listdir(descriptor):

@@ -114,7 +114,7 @@ class Reserve:
 
 
 def absence(path: Path) -> str:
-    """Why there is no directory, for messages."""
+    """The reason why there is no directory, for messages."""
     if path.is_symlink() and not path.exists():
         return f"a symbolic link to {os.readlink(path)}, which is not there"
     return "not a directory" if path.exists() else "no such directory"

@@ -38,7 +38,7 @@ _MODE = 0o644
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a file is, or will be.
+    """The place of a file that exists or will be created.
 
     :ivar directory: a descriptor.
     :ivar old: the file that is replaced, None when there is none.

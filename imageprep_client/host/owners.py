@@ -32,7 +32,7 @@ def is_trusted(user: int) -> bool:
 
 
 def user_name(user: int) -> str:
-    """The name of a user, or the number where there is no name."""
+    """The name of a user, or the number if there is no name."""
     try:
         return pwd.getpwuid(user).pw_name
     except KeyError:
@@ -129,7 +129,7 @@ def _walk(path: Path) -> tuple[int, str | None]:
 
 
 def _link(directory: int, name: str, path: Path) -> str | None:
-    """Where a link leads to; None when it is no link."""
+    """The target of a link; None for anything else."""
     flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(name, flags, dir_fd=directory)
     try:

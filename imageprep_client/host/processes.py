@@ -128,7 +128,7 @@ def _with_children(
 
 
 def claim() -> str:
-    """Says which process of which host something belongs to."""
+    """A text that identifies this process and its host."""
     return f"{_boot()}/{os.getpid()}/{start(os.getpid())}"
 
 

@@ -70,7 +70,7 @@ class ReadableDirectory:
         self._opened = OpenDirectories(self.path)
 
     def hold(self) -> None:
-        """Work in the present directory, whatever its path names later.
+        """Keep the present directory, even if its path names another later.
 
         :raises AccessDenied: when a symbolic link on the way belongs neither
             to this user nor to root.
@@ -95,7 +95,7 @@ class ReadableDirectory:
 
     @named
     def status(self, path: str) -> os.stat_result | None:
-        """Of the entry itself; None when there is none."""
+        """The status of the entry itself; None when there is none."""
         try:
             above, name = self._split(path)
             return os.stat(

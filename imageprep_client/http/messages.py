@@ -10,7 +10,8 @@ from imageprep_client import errors
 from imageprep_client.http import urls
 
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?\r\n")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)\r\n")
+# It never backtracks: a head could otherwise take very long to parse.
+_FIELDS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[^\r\n\0]*+\r\n)*+")
 # A longer number is no length, and slow to convert.
 LENGTH = re.compile(r"[0-9]{1,18}")
 # Scheme and authority, and the request target; a fragment is not sent.
@@ -131,10 +132,8 @@ class ResponseHead:
 
 def _fields(data: bytes, position: int) -> Iterator[tuple[str, str]]:
     end = len(data) - 2
-    while position < end:
-        field = _FIELD.match(data, position)
-        if not field:
-            raise Broken("an answer with a malformed head")
-        position = field.end()
-        value = field[2].strip(b" \t")
-        yield field[1].decode("ascii"), value.decode("latin-1")
+    if position < end and not _FIELDS.fullmatch(data, position, end):
+        raise Broken("an answer with a malformed head")
+    for line in data[position:end].decode("latin-1").split("\r\n")[:-1]:
+        name, _, value = line.partition(":")
+        yield name, value.strip(" \t")

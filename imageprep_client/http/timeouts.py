@@ -1,4 +1,4 @@
-"""How long the answers of one server are waited for."""
+"""The timeouts for responses of one server."""
 
 from __future__ import annotations
 

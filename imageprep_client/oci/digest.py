@@ -14,7 +14,7 @@ from imageprep_client.oci.redaction import redacted
 _LENGTHS = {"sha256": 64, "sha512": 128}
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")
 
-#: The same grammar for those who embed it in a larger pattern.
+#: The same grammar, to be embedded in a larger pattern.
 PATTERN = _DIGEST.pattern
 
 

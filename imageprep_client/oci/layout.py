@@ -108,7 +108,7 @@ class Index:
         entry["annotations"] = {**_annotations(entry), REF_NAME: tag}
 
     def add(self, descriptor: Descriptor, name: str | None = None) -> None:
-        """Add a root, whatever entries there are.
+        """Add a root, regardless of other entries.
 
         :param name: its reference name.
         """

@@ -1,4 +1,4 @@
-"""Where images are: a registry, a directory of layouts, a tree, an archive.
+"""Locations of images: registries, directories of layouts, trees, archives.
 
 One spelling for sources and destinations::
 

@@ -23,7 +23,7 @@ _SECRETS = (
 # The password of a URL, https://user:password@host/.
 _URL_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
-# The digest behind the @ of a name, be it a wrong one.
+# The digest after the @ of a name, possibly an invalid one.
 _DIGEST = re.compile(r"@(sha[0-9]+:[^@]*|[a-z0-9+._-]+:[0-9a-fA-F]{32,})")
 
 

@@ -80,7 +80,7 @@ class History:
 
         :raises PlanError: when the plan cannot be read.
         """
-        # One more than is shown: what the oldest changed is told as well.
+        # One more than is shown, for the changes of the oldest one.
         numbers = self._numbers()[-self._kept - 1 :]
         together = document.DocumentBudget()
         found = {

@@ -118,7 +118,7 @@ def _head(content: bytes) -> bytes:
 
 
 def _shown(name: str, value: Any) -> str:
-    """A value as it is shown, masked unless it is an image."""
+    """A printable value, masked unless it is an image."""
     if is_image(name, value) and value:
         return printable(value)
     # Others may have put anything into the file, passwords as well.

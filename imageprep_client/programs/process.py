@@ -338,7 +338,7 @@ class Program:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and those of its session, whatever they do."""
+    """Kill a process and those of its session."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)

@@ -30,7 +30,7 @@ _MAX_IMAGES = 1_000_000
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One layer: its digest and its size in bytes, compressed as it is."""
+    """One layer: its digest and its compressed size in bytes."""
 
     digest: str
     size: int
@@ -209,7 +209,7 @@ class _Image:
 
     @classmethod
     def read(cls, store: base.ReadableStore, identifier: str) -> _Image:
-        """Read it.
+        """Read an image.
 
         :raises StoreError: when it is not there, or cannot be read.
         """
@@ -234,7 +234,7 @@ class _Image:
 
 
 def inspect(store: base.ReadableStore, reference: Reference) -> Details:
-    """Look closely at an image.
+    """Describe an image in detail.
 
     :raises StoreError: when it is not there, or cannot be read.
     """

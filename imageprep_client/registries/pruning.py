@@ -39,7 +39,7 @@ class PruneRequest:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Deleted:
-    """One thing that is gone, or would be.
+    """A tag or content that is deleted, or would be.
 
     :ivar name: a tag; or the digest of what no tag led to.
     :ivar size: bytes that are free with it; what is shared with something
@@ -205,7 +205,7 @@ def _check_sanity(
     names: keep.Names,
     kept: Mapping[str, Closure],
 ) -> None:
-    """Refuse to delete everything because of, say, a wrong host name."""
+    """Refuse to delete everything, for example for a wrong host name."""
     if request.keep_last or any(
         closure.tags or closure.manifests for closure in kept.values()
     ):
@@ -259,7 +259,7 @@ def _deletable(
 def _warn_of_left(
     graphs: Iterable[RepositoryGraph], observer: Observer
 ) -> None:
-    """Name the tags of a registry that nothing can be done about."""
+    """Warn about tags of a registry that cannot be deleted."""
     for graph in graphs:
         for tag, digest in graph.tags.items():
             if digest not in graph.manifests:
@@ -283,7 +283,7 @@ def _roots(graph: RepositoryGraph) -> list[str]:
 
 
 def _height(graph: RepositoryGraph) -> Callable[[str], int]:
-    """How many levels of manifests are below one."""
+    """The number of levels of manifests below one."""
 
     @functools.cache
     def height(digest: str) -> int:
@@ -387,7 +387,7 @@ def _from_files(plan: _Plan, registry: KeepsFiles) -> None:
 
 
 def _from_registry(plan: _Plan, request: PruneRequest) -> PruneResult:
-    """Have a registry delete manifests, parents before their children."""
+    """Delete manifests of a registry, parents before their children."""
     if request.dry_run:
         return _result(plan, collected=False)
     done: set[tuple[str, str]] = set()

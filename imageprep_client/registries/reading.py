@@ -305,7 +305,7 @@ class _Reader:
 
 
 def tags(store: base.ReadableStore) -> list[str]:
-    """All tags, sorted; none where there is no repository any more."""
+    """All tags, sorted; none if the repository no longer exists."""
     if not isinstance(store, base.ListsTags):
         return []
     try:

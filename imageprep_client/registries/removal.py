@@ -1,4 +1,4 @@
-"""Deleting one image, and nothing that anything else still needs.
+"""Deletion of one image and of the content that only it needs.
 
 An index names images, an artefact names its subject, and cosign's artefacts
 are under tags made of a digest. What only the deleted image led to goes with

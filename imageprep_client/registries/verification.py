@@ -50,7 +50,7 @@ class BlobCheck(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One thing that is wrong.
+    """A problem of a registry.
 
     :ivar repository: empty for what concerns the whole registry.
     :ivar name: a digest, a tag, or a file below the repository.
@@ -152,7 +152,7 @@ class _Verification:
     def _look(
         self, names: Iterable[str], observer: Observer
     ) -> tuple[list[RepositoryGraph], set[Problem]]:
-        """Read repositories; what is wrong without a look into blobs."""
+        """Read repositories; their problems except those inside of blobs."""
         read = reading.read_all(self._registry, names, self._workers, observer)
         states_by_name: dict[str, dict[str, str]] = {
             graph.name: dict(graph.broken) for graph in read
@@ -233,7 +233,7 @@ class _Verification:
     def _hash(
         self, read: Sequence[RepositoryGraph]
     ) -> dict[tuple[str, str], str]:
-        """Read every blob once; what is wrong by repository and digest."""
+        """Read every blob once; problems by repository and digest."""
         jobs = _jobs(read)
         self._observer.phase(Phase.HASH, len(jobs))
         self._observer.bytes_expected(sum(job.blob.size for job in jobs))
@@ -258,7 +258,7 @@ class _Verification:
     def _compare(
         self, read: Sequence[RepositoryGraph], known: set[Problem]
     ) -> dict[tuple[str, str], str]:
-        """Compare layers with diff IDs; what is wrong, as `_hash` has it."""
+        """Compare layers with diff IDs; problems as from `_hash`."""
         check = DiffIdCheck()
         broken = {(problem.repository, problem.name) for problem in known}
         images = [
@@ -363,7 +363,7 @@ def _problems(
 def _unreferenced(graph: RepositoryGraph) -> list[str]:
     """The blobs that no manifest of the repository names.
 
-    As long as a manifest is there that cannot be read, nobody knows.
+    Unknown, and so none, while a manifest cannot be read.
     """
     if any(problem != MISSING for problem in graph.broken.values()):
         return []
@@ -376,7 +376,7 @@ def _unreferenced(graph: RepositoryGraph) -> list[str]:
 
 
 def _state(graph: RepositoryGraph, blob: Descriptor) -> str:
-    """The problem of a blob that shows without reading it, or nothing."""
+    """The problem of a blob that is visible without reading it, or empty."""
     sizes = graph.file_sizes.get(blob.digest, ())
     if blob.size in sizes or graph.store.exists(blob):
         return ""

@@ -18,7 +18,7 @@ _NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server listens.
+    """The address that a server listens on.
 
     :ivar host: a name or an address, without brackets; ``*`` is all.
     :ivar port: 0 lets the system choose.

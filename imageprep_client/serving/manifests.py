@@ -26,7 +26,7 @@ _Stamps = list[tuple[int, int, int] | None]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ServedManifest:
-    """A manifest as it is sent.
+    """A manifest to send.
 
     :ivar media_type: that of a manifest or an index.
     """
@@ -101,7 +101,7 @@ def _read(store: ImageServeStore, digest: str) -> ServedManifest | None:
         media_type = store.resolve(digest).media_type
     except errors.NotFound:
         return None
-    # A tree may hold whatever somebody put there, a web page for one.
+    # A tree may contain anything, such as a web page.
     if not mediatypes.is_manifest(media_type):
         return None
     file = store.open_manifest(digest)

@@ -1,1 +1,1 @@
-"""Where images are: registries, trees, layouts, memory - one interface."""
+"""Stores of images: registries, trees, layouts, memory; one interface."""

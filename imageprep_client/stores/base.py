@@ -15,7 +15,7 @@ from imageprep_client.oci.descriptor import Descriptor
 
 #: How much is read and written at a time; large enough that hashing and
 #: copying, which release the GIL, dwarf the Python around them.
-CHUNK = 128 * 1024
+CHUNK = 256 * 1024
 
 
 class Content(Protocol):

@@ -203,7 +203,7 @@ def _claimed(
 
 
 def _refuse_urls(manifest: Manifest, name: str) -> None:
-    """Refuse layers that whoever unpacks the image would fetch from URLs."""
+    """Refuse layers that clients would fetch from URLs."""
     document = json.loads(manifest.content)
     for part in (document["config"], *document["layers"]):
         if part.get("urls"):

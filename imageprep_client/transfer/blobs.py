@@ -27,7 +27,7 @@ from imageprep_client.transfer.workers import Workers
 
 # Streams of large blobs keep a link or a disk busy with few; small blobs
 # cost round trips, which only many at once hide.
-_LARGE = base.CHUNK
+_LARGE = 128 * 1024
 _LARGE_STREAMS = 12
 
 

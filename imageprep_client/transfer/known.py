@@ -33,7 +33,7 @@ class KeepsContent(Protocol):
 
 
 class KeepsChecks(Protocol):
-    """Knows the images of registries that were recently complete."""
+    """Records images of registries that were recently complete."""
 
     def is_fresh(self, image: str, digest: str) -> bool:
         """Whether that holds for this image.

@@ -1,7 +1,7 @@
 """Threads that work through a phase, stop together, and report each failure.
 
 Threads, not processes: what costs time - sockets, hashing, writing - releases
-the GIL in pieces of a megabyte.
+the GIL in pieces of `stores.base.CHUNK`.
 """
 
 from __future__ import annotations
@@ -130,16 +130,20 @@ class Workers:
                         self._stop.set()
                         return
 
-        self._run(drain, min(self._concurrency, queue.most))
+        self._run(drain, min(self._concurrency, queue.most), queue)
         if defects:
             raise defects[0]
         return failures
 
-    def _run(self, drain: Callable[[], None], count: int) -> None:
-        """Run it in so many threads, or as many as there may be."""
+    def _run(
+        self, drain: Callable[[], None], count: int, queue: _Queue[T]
+    ) -> None:
+        """Run it in so many threads, or as many as may be or are of use."""
         threads: list[threading.Thread] = []
         try:
             for _ in range(count):
+                if queue.is_done:
+                    break
                 # A thread that hangs in a read must not keep the process.
                 thread = threading.Thread(target=drain, daemon=True)
                 try:
@@ -148,7 +152,7 @@ class Workers:
                     # The user, or the container, may have no more of them.
                     break
                 threads.append(thread)
-            if count and not threads:
+            if not threads:
                 drain()
             for thread in threads:
                 thread.join()
@@ -200,6 +204,12 @@ class _Queue(Generic[T]):
                 large = self._is_large(item)
                 (self._large if large else self._small).append(item)
                 self._changed.notify()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all items are done, and none can be added."""
+        with self._changed:
+            return not (self._small or self._large or self._busy)
 
     @contextlib.contextmanager
     def next(self) -> Iterator[tuple[T] | tuple[()]]:

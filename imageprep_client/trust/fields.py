@@ -48,7 +48,7 @@ class Fields:
         return self._value.keys()
 
     def path(self, name: str) -> str:
-        """Where a field is in the document."""
+        """The path of a field in the document."""
         return f"{self.key}.{name}" if self.key else name
 
     def only(self, *names: str) -> None:

@@ -55,7 +55,7 @@ class Subject:
 
 
 def problem(transport: str, scope: str) -> str:
-    """Why a scope can match no image of a transport; empty: it can.
+    """The reason why a scope matches no image of a transport, or empty.
 
     :param scope: not the empty one, which matches all images.
     """

@@ -10,11 +10,10 @@ from imageprep_client import errors
 from imageprep_client.host import inputs
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.programs import gpg
 from imageprep_client.stores import base, verify
 from imageprep_client.trust import payload as payloads
 from imageprep_client.trust import policy as policies
-from imageprep_client.trust import signatures, sigstore
+from imageprep_client.trust import signatures
 from imageprep_client.trust.fields import Malformed
 from imageprep_client.trust.kept import KeptSignatures
 from imageprep_client.trust.lookaside import Lookasides
@@ -162,6 +161,9 @@ class Admission:
 
         :raises PolicyRefused: when it is not.
         """
+        # Not at the top, as sigstore: most policies would wait for them.
+        from imageprep_client.programs import gpg
+
         reasons: dict[str, None] = {}
         if not isinstance(requirement, SignedBy | SigstoreSigned):
             raise self._refused(requirement, manifest, _flat(requirement))
@@ -242,6 +244,8 @@ def _checker(
 ) -> Check:
     """The verifier of a signature, which tells its claim and key."""
     if isinstance(requirement, SigstoreSigned):
+        from imageprep_client.trust import sigstore
+
         loaded = []
         for name, content in keys:
             try:
@@ -257,6 +261,8 @@ def _checker(
             return sigstore.verify(signature.content, made, named)
 
         return of_sigstore
+
+    from imageprep_client.programs import gpg
 
     rings = [content for _, content in keys]
 

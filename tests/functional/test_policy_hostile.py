@@ -18,6 +18,7 @@ from imageprep_client.testing import content
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
 from tests.functional import base
+from tests.web import QuietServer
 
 _ANYTHING = '{"default": [{"type": "insecureAcceptAnything"}]}'
 _GPG = {"type": "signedBy", "keyType": "GPGKeys"}
@@ -313,7 +314,7 @@ def lookaside(
         def log_message(self, *args: object) -> None:
             """Keep the log of the tests free of requests."""
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = QuietServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -30,7 +30,7 @@ from tests.rpm_images import RpmImages
 from tests.rpm_packages import NEW, OLD, Package
 
 # Most of it is the first test's, in which everything happens.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,7 @@ from tests import rpm_packages, servers, sigstore_skopeo
 from tests.functional.base import OpenStack
 from tests.local_storage import local_storage
 from tests.servers import DockerRegistry
+from tests.web import QuietServer
 
 IMAGE = content.image("signed")
 OTHER = content.image("another")
@@ -636,7 +637,7 @@ def web(
         def log_message(self, *args: object) -> None:
             """Keep the log of the tests free of requests."""
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = QuietServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

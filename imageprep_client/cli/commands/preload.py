@@ -7,8 +7,6 @@ import collections
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from osc_lib.i18n import _
-
 from imageprep_client import errors, wording
 from imageprep_client.cli import base, columns, nodes, options, report
 
@@ -41,18 +39,14 @@ class _Preload(base.Lister):
     columns = _COLUMNS
     dry_run = False
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _add_demand(parser)
         _add_nodes(parser)
         options.add_registry_options(parser)
         options.add_policy_option(parser)
         options.add_concurrency_option(parser)
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import preload
 
         request = self._request(parsed_args)
@@ -174,16 +168,12 @@ class PreloadStatus(base.Lister):
 
     columns = _COLUMNS
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
-            "path", metavar="<report>", help=_("File of --report")
+            "path", metavar="<report>", help="File of --report"
         )
-        return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import preload
 
         result = preload.status(parsed_args.path)
@@ -267,22 +257,19 @@ def _add_demand(parser: argparse.ArgumentParser) -> None:
         "--inventory",
         metavar="<inventory>",
         required=True,
-        help=_("Inventory of ansible: a file, a directory or a program"),
+        help="Inventory of ansible: a file, a directory or a program",
     )
     parser.add_argument(
         "--hosts",
         metavar="<pattern>",
-        default=None,
-        help=_("Host pattern of ansible that selects some of the hosts"),
+        help="Host pattern of ansible that selects some of the hosts",
     )
     options.add_deployment_options(parser)
     options.add_plan_options(
         parser,
-        _(
-            "Deployment plan in the cloud's object store whose environments"
-            " and roles are read before the other files. Only with this"
-            " option authentication is needed"
-        ),
+        "Deployment plan in the cloud's object store whose environments"
+        " and roles are read before the other files. Only with this"
+        " option authentication is needed",
     )
     parser.add_argument(
         "--group",
@@ -290,21 +277,17 @@ def _add_demand(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="groups",
         default=[],
-        help=_(
-            "Role of the hosts of a group: they get the images of its"
-            " services (repeatable)"
-        ),
+        help="Role of the hosts of a group: they get the images of its"
+        " services (repeatable)",
     )
     parser.add_argument(
         "--images",
         metavar="<group>=<file>",
         action="append",
         default=[],
-        help=_(
-            "Images of a group, one a line (repeatable). A host in several of"
-            " the groups gets the images of all of them, a host in none of"
-            " them gets every image"
-        ),
+        help="Images of a group, one a line (repeatable). A host in several of"
+        " the groups gets the images of all of them, a host in none of"
+        " them gets every image",
     )
     parser.add_argument(
         "--site",
@@ -312,11 +295,9 @@ def _add_demand(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="sites",
         default=[],
-        help=_(
-            "Registry that is filled first, and that the hosts of a group"
-            " pull from (repeatable). Without it hosts pull from the"
-            " registries in the names of the images"
-        ),
+        help="Registry that is filled first, and that the hosts of a group"
+        " pull from (repeatable). Without it hosts pull from the"
+        " registries in the names of the images",
     )
 
 
@@ -328,26 +309,22 @@ def _add_nodes(parser: argparse.ArgumentParser) -> None:
         metavar="<number>",
         type=options.positive,
         default=preload.NODES_PER_REGISTRY,
-        help=_(
-            "Nodes that pull from one registry at once, at most (default:"
-            " %(default)s)"
-        ),
+        help="Nodes that pull from one registry at once, at most (default:"
+        " %(default)s)",
     )
     parser.add_argument(
         "--rate",
         metavar="<MiB>",
         type=options.positive,
         default=0,
-        help=_(
-            "MiB a second that the nodes of a registry take together, at most:"
-            " those that pull at once have equal shares"
-        ),
+        help="MiB a second that the nodes of a registry take together, at"
+        " most: those that pull at once have equal shares",
     )
     parser.add_argument(
         "--timeout",
         metavar="<seconds>",
         type=options.positive,
         default=preload.TIMEOUT,
-        help=_("Seconds that one image may take (default: %(default)s)"),
+        help="Seconds that one image may take (default: %(default)s)",
     )
     report.add_option(parser)

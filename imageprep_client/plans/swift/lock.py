@@ -96,7 +96,7 @@ class Lock:
                     "plan %s: waiting for another writer", self._container.name
                 )
                 told = True
-            # Not in step with others who wait.
+            # Not in step with other waiting writers.
             time.sleep(random.uniform(0.05, 0.15))  # noqa: S311 - no secret
 
     @property

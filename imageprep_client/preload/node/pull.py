@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import json
 import os
+import queue
 import re
 import shutil
 import signal
@@ -68,11 +69,11 @@ def say(**line):
     sys.stdout.flush()
 
 
-def podman(words, timeout, environment=None, watch=None):
+def podman(words, timeout, environment=None, watch=None, note=None):
     """The output of a podman command, and its log.
 
-    It is ended with all that it started when it takes longer, or a registry
-    that is watched is gone.
+    It is ended with all that it started when it says nothing for longer, or a
+    registry that is watched is gone. ``note`` is called with each line.
     """
     try:
         process = subprocess.Popen(
@@ -84,24 +85,51 @@ def podman(words, timeout, environment=None, watch=None):
         )
     except OSError as error:
         raise Failed("podman: %s" % error.strerror.lower()) from error
+    lines = queue.Queue()
+    log = []
+    readers = [
+        threading.Thread(target=read, args=(process.stdout, lines.put)),
+        threading.Thread(target=read, args=(process.stderr, log.append)),
+    ]
+    for reader in readers:
+        reader.daemon = True
+        reader.start()
+    out = []
     end = time.time() + timeout
     while True:
         try:
-            out, told = process.communicate(timeout=WATCH)
-            break
-        except subprocess.TimeoutExpired:
+            line = lines.get(timeout=WATCH)
+        except queue.Empty:
             reason = watch.lost if watch else ""
             if time.time() > end:
                 reason = "took longer than %d seconds" % timeout
             if reason:
                 kill(process)
                 raise Failed(reason) from None
+            continue
+        if line is None:
+            break
+        out.append(line)
+        end = time.time() + timeout
+        if note:
+            note(line.strip())
+    process.wait()
+    readers[1].join()
+    told = "".join(filter(None, log))
     if process.returncode:
-        lines = told.decode("utf-8", "replace").strip().splitlines()
+        lines = told.strip().splitlines()
         lines = [line for line in lines if not line.startswith("time=")]
         reason = lines[-1] if lines else "status %d" % process.returncode
         raise Failed(reason[:1000])
-    return out.decode("utf-8", "replace"), told.decode("utf-8", "replace")
+    return "".join(out), told
+
+
+def read(stream, put):
+    """Pass on the lines of a stream, and None at its end."""
+    with stream:
+        for line in stream:
+            put(line.decode("utf-8", "replace"))
+    put(None)
 
 
 def kill(process):
@@ -109,7 +137,7 @@ def kill(process):
     for number in [*children(process.pid), process.pid]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(number, signal.SIGKILL)
-    process.communicate()
+    process.wait()
 
 
 def children(parent):
@@ -138,7 +166,10 @@ class Watch:
         self.registry = registry
         self.ended = threading.Event()
         host, _, port = registry.rpartition(":")
-        self.address = (host.strip("[]"), int(port)) if host else None
+        # Without a port it may be either of two.
+        self.address = None
+        if host and port.isdigit():
+            self.address = (host.strip("[]"), int(port))
         self.thread = threading.Thread(target=self.run, daemon=True)
 
     def __enter__(self):
@@ -304,6 +335,8 @@ class Pull:
         self.watch = Watch(job["registry"])
         self.tags = Tags(directory, job["timeout"])
         self.environment = dict(os.environ)
+        # A pull is short: a tenth of its processor time collects garbage.
+        self.environment.setdefault("GOGC", "400")
         self.unreached = 0
         self.failed = False
         self.pulled = []
@@ -388,16 +421,22 @@ class Pull:
     def batch(self, images, words):
         """Pull some images by one process; those that fail, by their own."""
         began = time.time()
-        pulled = ""
+        pulled = set()
+
+        def note(identifier):
+            # Two names may be of one image.
+            for image in images:
+                if image["id"] == identifier and image["name"] not in pulled:
+                    pulled.add(image["name"])
+                    self.tag(image, identifier, began)
+
         if len(images) > 1 and not self.unreached:
             command = words + [image["pull"] for image in images]
             # The cause of a failure is told image by image.
             with contextlib.suppress(Failed):
-                pulled = self.podman(command, len(images))
+                self.podman(command, note)
         for image in images:
-            if image["id"] in pulled:
-                self.tag(image, image["id"], began)
-            else:
+            if image["name"] not in pulled:
                 self.bring(image, words)
 
     def pace(self, images):
@@ -442,17 +481,17 @@ class Pull:
                 seconds=round(time.time() - began, 3),
             )
 
-    def podman(self, words, images):
+    def podman(self, words, note=None):
         """Run podman with the files of the job."""
-        timeout = self.job["timeout"] * images
-        return podman(words, timeout, self.environment, self.watch)[0]
+        timeout = self.job["timeout"]
+        return podman(words, timeout, self.environment, self.watch, note)[0]
 
     def pull(self, image, words):
         """Pull one image; returns its identifier."""
         pause = PAUSE
         for attempt in range(ATTEMPTS):
             try:
-                out = self.podman([*words, image["pull"]], 1)
+                out = self.podman([*words, image["pull"]])
             except Failed as error:
                 told = str(error).lower()
                 permanent = any(text in told for text in PERMANENT)

@@ -84,7 +84,7 @@ class TarProcess:
         return status
 
     def end(self) -> None:
-        """End it, whatever it does; nothing when it has ended."""
+        """Kill it, unless it has ended."""
         if self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)

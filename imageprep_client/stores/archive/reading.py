@@ -75,7 +75,7 @@ class Archive:
 
     @property
     def blobs(self) -> Mapping[str, Member]:
-        """Where each blob and manifest is, by digest."""
+        """The members with blobs and manifests, by digest."""
         self.open()
         return self._blobs
 

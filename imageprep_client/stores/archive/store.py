@@ -27,7 +27,7 @@ class Home(Protocol):
 
     @property
     def blobs(self) -> Mapping[str, Member]:
-        """Where each blob and manifest is, by digest."""
+        """The members with blobs and manifests, by digest."""
         ...
 
     @property

@@ -23,7 +23,7 @@ Read = Callable[[int, int], bytes]
 
 
 class NotAsExpected(Exception):
-    """The bytes are no tar as it is expected; the text says why."""
+    """The bytes are not the expected tar; the text has the reason."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

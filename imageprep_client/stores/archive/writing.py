@@ -180,14 +180,14 @@ class NewArchive:
         return self._owners.get(digest, [])
 
     def own(self, digest: str, repository: str) -> None:
-        """Have a blob or manifest of the archive in a repository, too."""
+        """Add a blob or manifest of the archive to another repository."""
         with self._lock:
             owners = self._owners.setdefault(digest, [])
             if repository not in owners:
                 owners.append(repository)
 
     def add_root(self, repository: str, manifest: Manifest) -> None:
-        """Have a manifest in a repository; no tag names it yet."""
+        """Add a manifest to a repository; no tag names it yet."""
         with self._lock:
             self._manifests[manifest.descriptor.digest] = manifest
             roots = self.contents.roots.setdefault(repository, {})
@@ -327,7 +327,7 @@ class NewArchive:
             yield
 
     def close(self) -> None:
-        """Keep nothing open; what is not finished can be gone on with."""
+        """Close all files; an unfinished archive can be continued."""
         self._stack.close()
         self._parts.close()
         self._directory.close()

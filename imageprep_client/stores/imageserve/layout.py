@@ -89,15 +89,15 @@ class RepositoryPaths:
         self.no_referrers = f"{self.referrers}/{MANIFEST}"
 
     def blob(self, digest: str) -> str:
-        """Where a blob is written."""
+        """The path that a blob is written to."""
         return f"{self.blobs}/{digest}"
 
     def blob_candidates(self, digest: str) -> tuple[str, str]:
-        """Where a blob may be, in order of preference."""
+        """The possible paths of a blob, in order of preference."""
         return self.blob(digest), self.blob(f"{digest}{LAYER_SUFFIX}")
 
     def manifest_directory(self, digest: str) -> str:
-        """Where a manifest and its headers are."""
+        """The directory of a manifest and its headers."""
         return f"{self.manifests}/{digest}"
 
     def manifest(self, digest: str) -> str:
@@ -113,7 +113,7 @@ class RepositoryPaths:
         return f"{self.manifests}/{tag}{TYPE_MAP_SUFFIX}"
 
     def tag_link(self, tag: str) -> str:
-        """Where the older form of the tree has a symbolic link."""
+        """The symbolic link in the older form of the tree."""
         return f"{self.manifests}/{tag}"
 
     def referrers_of(self, digest: str) -> str:

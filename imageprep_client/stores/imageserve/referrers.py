@@ -36,7 +36,7 @@ class Referrers:
         return _parse(content, str(self._tree.path / path))
 
     def prepare(self) -> None:
-        """Write the files by which a web server answers "no referrers"."""
+        """Write the files with which a web server answers "no referrers"."""
         for path, content in (
             (self._paths.no_referrers, referrers.index(())),
             (self._paths.referrers_headers, htaccess.REFERRERS),
@@ -50,7 +50,7 @@ class Referrers:
         self._write(subject, [*others, referrer])
 
     def remove(self, subject: str, digest: str) -> None:
-        """Remove one; the file goes with the last."""
+        """Remove one; the file is removed with the last one."""
         self._write(subject, self._others(subject, digest))
 
     def _others(self, subject: str, digest: str) -> list[Descriptor]:

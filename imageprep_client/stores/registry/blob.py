@@ -171,12 +171,14 @@ class Upload:
         return self._size
 
     def __iter__(self) -> Iterator[bytes]:
+        left = self._size
         try:
-            held = self._content.read(CHUNK)
-            while held:
-                following = self._content.read(CHUNK)
-                yield held
-                held = following
+            while data := self._content.read(CHUNK):
+                left -= len(data)
+                if left <= 0:
+                    # The end of content that is not as expected is an error.
+                    self._content.read(1)
+                yield data
         except GeneratorExit:
             raise
         except BaseException as error:

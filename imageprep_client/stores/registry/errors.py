@@ -35,6 +35,8 @@ _TOO_LARGE = (
     " request, as client_max_body_size of nginx does; raise its limit"
 )
 _DIGEST_CODES = frozenset({"DIGEST_INVALID"})
+#: Keys of a reason in answers that have no list of errors.
+_OTHER_FORMS = ("error_description", "details", "message", "error")
 _READS = frozenset({"GET", "HEAD"})
 _SIZE_CODES = frozenset({"SIZE_INVALID"})
 #: Codes about the content that was sent. distribution answers 500 with one of
@@ -117,11 +119,17 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 def _reason(response: Response) -> tuple[str, str]:
     """Code and message of the most specific error in an answer.
 
-    OCI distribution spec, "Error Codes". Both are empty without one. The
-    message is one short line of printable characters.
+    OCI distribution spec, "Error Codes"; token servers and gateways have other
+    forms. Both are empty without one. The message is one short line of
+    printable characters.
     """
     try:
-        listed = json.loads(response.body(MAX_ERROR))["errors"]
+        document = json.loads(response.body(MAX_ERROR))
+        listed = document.get("errors") or [
+            {"message": document[key]}
+            for key in _OTHER_FORMS
+            if key in document
+        ]
         known = (entry for entry in listed if entry.get("code") != "UNKNOWN")
         chosen = next(known, listed[0])
         code, message = chosen.get("code"), chosen.get("message")
@@ -134,5 +142,7 @@ def _reason(response: Response) -> tuple[str, str]:
         RecursionError,
     ):
         return "", ""
-    text = "".join(c if c.isprintable() else " " for c in str(message or ""))
+    if not isinstance(message, str):
+        message = ""
+    text = "".join(c if c.isprintable() else " " for c in message)
     return str(code or ""), " ".join(text.split())[:_MAX_MESSAGE]

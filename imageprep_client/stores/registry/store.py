@@ -32,15 +32,15 @@ from imageprep_client.stores.registry.uploads import Uploads
 _ACCEPT = {"Accept": ", ".join(mediatypes.ACCEPT)}
 #: Content up to this size is read before it is sent, so that the request can
 #: be repeated. Larger content is streamed.
-_SMALL = base.CHUNK
+_SMALL = 128 * 1024
 
 
 class RegistryStore:
     """One repository of a registry; no request is sent before it is used.
 
-    Content that is larger than `stores.base.CHUNK` is streamed and cannot be
-    sent a second time: its push raises a temporary error, and the caller reads
-    the content again. All other requests are repeated here.
+    Content that is larger than 128 KiB is streamed and cannot be sent a second
+    time: its push raises a temporary error, and the caller reads the content
+    again. All other requests are repeated here.
 
     :param host: the physical registry.
     :param places: the replicas of the repository.

@@ -42,6 +42,22 @@ def test_registry_that_goes_away(pull: types.ModuleType, slow: Path) -> None:
     assert not Path(f"/proc/{slow.read_text().strip()}").exists()
 
 
+def test_time_of_one_image(
+    pull: types.ModuleType, tmp_path: Path, slow: Path
+) -> None:
+    """The time is that of one line, and each line is told as it comes."""
+    told: list[str] = []
+    program = "#!/bin/sh\necho one\necho two\nexec sleep 600\n"
+    (tmp_path / "podman").write_text(program)
+    with pytest.raises(pull.Failed, match="longer than 1 seconds"):
+        pull.podman(["pull"], 1, None, None, told.append)
+    assert told == ["one", "two"]
+    program = "#!/bin/sh\necho log >&2\necho Error: x >&2\nexit 5\n"
+    (tmp_path / "podman").write_text(program)
+    with pytest.raises(pull.Failed, match=r"^Error: x$"):
+        pull.podman(["pull"], 60)
+
+
 def test_registry_is_lost_within_seconds(pull: types.ModuleType) -> None:
     """Looks at a registry name it in less than half a minute."""
     # A connection takes as long as the time before it, at most; podman is
@@ -54,6 +70,7 @@ def test_registry_is_lost_within_seconds(pull: types.ModuleType) -> None:
     [
         ("", {}),
         ("registry.example.com", {}),
+        ("[::1]", {}),
         ("127.0.0.1:1", {"http_proxy": "http://127.0.0.1:1"}),
     ],
 )

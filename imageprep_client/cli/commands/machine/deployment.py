@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from imageprep_client import errors, wording
 from imageprep_client.cli import base, columns, report
@@ -65,9 +65,7 @@ class _Deployment(base.Lister):
             parsed_args.hosts,
         )
 
-    def table(
-        self, rows: Sequence[ContainerRow]
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def table(self, rows: Sequence[ContainerRow]) -> base.Table:
         """The result, which is also that of the report."""
         self.report = {"containers": [dataclasses.asdict(row) for row in rows]}
         self.finish(rows, "container", lambda row: row.name)
@@ -202,9 +200,7 @@ class MachinePreload(_Deployment):
             rows = machine_deployment.preload(request, told.row)
         return self.table(rows)
 
-    def _caches(
-        self, rows: Sequence[CacheRow]
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    def _caches(self, rows: Sequence[CacheRow]) -> base.Table:
         self.report = {"hosts": [dataclasses.asdict(row) for row in rows]}
         self.finish(rows, "host", lambda row: row.host)
         return self.columns, [

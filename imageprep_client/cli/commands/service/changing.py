@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from imageprep_client import wording
@@ -52,7 +52,7 @@ class _ServiceCommand(base.Lister):
 
     def result(
         self, changes: Sequence[ServiceChange], done: str, **more: object
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+    ) -> base.Table:
         """Sum up and report changes; the table of them.
 
         :param done: what was done with services, in the summary.

@@ -186,14 +186,17 @@ def _document(what: str, response: Response, data: bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
+        message = (
+            f"{what}: answer is no JSON object"
+            f" (GET {urls.shown(response.url)})"
+        )
+        hint = description.page_hint(response)
         # Another media type is a page that another attempt gets as well.
         kind = mediatypes.essence(response.headers.get("Content-Type", ""))
-        refused = bool(kind) and "json" not in kind
-        raise (errors.Refused if refused else errors.ServerFault)(
-            f"{what}: answer is no JSON object"
-            f" (GET {urls.shown(response.url)})",
-            hint=description.page_hint(response),
-        )
+        if kind and "json" not in kind:
+            raise errors.Refused(message, hint=hint)
+        # Damage on the way is seldom the same a few times.
+        raise errors.InvalidContent(message, hint=hint, temporary=True)
     return document
 
 

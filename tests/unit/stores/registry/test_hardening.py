@@ -347,6 +347,25 @@ def test_error_pages_are_bounded_and_plain(
 
 @pytest.mark.parametrize(
     "body",
+    [
+        b'{"details": "wrong password"}',
+        b'{"error": "x", "error_description": "wrong password"}',
+        b'{"message": "wrong password"}',
+        b'{"errors": [], "error": "wrong password"}',
+    ],
+)
+def test_reasons_in_other_forms(
+    guarded: RegistryServer, trusted: RegistryClient, body: bytes
+) -> None:
+    """Token servers and gateways tell their reasons in other forms."""
+    guarded.faults.add(Fault("GET", "/blobs/", status=403, body=body))
+    store = trusted.store(guarded.host, "ns/name")
+    with pytest.raises(errors.AccessDenied, match="wrong password"):
+        store.fetch(BLOB.descriptor)
+
+
+@pytest.mark.parametrize(
+    "body",
     [b"<html>", b"{}", b'{"errors": []}', b'{"errors": [7]}', b"7" * 70_000],
 )
 def test_odd_error_pages(

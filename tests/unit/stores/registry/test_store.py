@@ -10,6 +10,7 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import mediatypes, referrers
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
@@ -340,8 +341,20 @@ def test_lists_that_are_none(
 ) -> None:
     """A page that is no list is an error."""
     server.faults.add(Fault(path="/tags/", body=body, times=None))
-    with pytest.raises(errors.ServerFault, match="no JSON object"):
+    with pytest.raises(errors.InvalidContent, match="no JSON object"):
         client.store(server.host, "ns/name").tags()
+
+
+def test_lists_that_stay_wrong(
+    server: RegistryServer, make_client: Callable[..., RegistryClient]
+) -> None:
+    """The same wrong answer is asked for a few times only."""
+    server.faults.add(Fault(path="/tags/", body=b"", times=None))
+    policy = RetryPolicy(base=0.001, cap=0.001, same=3)
+    store = make_client(policy=policy).store(server.host, "ns/name")
+    with pytest.raises(errors.InvalidContent, match="no JSON object"):
+        store.tags()
+    assert len(server.requests("GET", "/tags/")) == policy.same
 
 
 @pytest.mark.parametrize(

@@ -58,8 +58,7 @@ def test_several_places(site: Site, tmp_path: Path) -> None:
 
 
 def test_air_gap(site: Site, local_storage: LocalStorage) -> None:
-    """Without a network an image of an archive is modified, and the rest is
-    as outside."""
+    """Without a network, images are modified and copied as outside."""
     entries = modified(site)
     site.configure(*entries)
     site.run("--carry", "carried.tar")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
+from imageprep_client import retry
 from imageprep_client.testing.faults import Fault
 from tests import mixed_faults
 from tests.functional import base
@@ -30,9 +33,14 @@ def test_all_kinds_at_once(openstack: base.OpenStack, seed: int) -> None:
     ("method", "path"), [("GET", "/current"), ("PUT", "/manifests/")]
 )
 def test_an_image_that_takes_too_long(
-    openstack: base.OpenStack, method: str, path: str
+    openstack: base.OpenStack,
+    method: str,
+    path: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An image fails at its timeout, with the last cause; others do not."""
+    # Shortened pauses would end the attempts before the timeout.
+    monkeypatch.setattr(retry, "random", random)
     with mixed_faults.site(rate=0, stall=0, seed=0, images=2) as site:
         prepare(openstack, site)
         for server in site.servers:

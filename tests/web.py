@@ -21,6 +21,27 @@ class QuietServer(http.server.ThreadingHTTPServer):
         """Print nothing."""
 
 
+class QuietHandler(http.server.BaseHTTPRequestHandler):
+    """A handler that logs no requests."""
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@contextlib.contextmanager
+def running(handler: type[QuietHandler]) -> Iterator[str]:
+    """A server with this handler, on loopback; gives its URL."""
+    server = QuietServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
 @dataclasses.dataclass
 class WebSite:
     """A directory that is served.
@@ -52,25 +73,14 @@ def served(directory: Path) -> Iterator[WebSite]:
     """A server of a directory, on loopback."""
     site = WebSite(directory)
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
             _answer(self, site)
 
-        def log_message(self, *_: object) -> None:
-            """Print nothing."""
-
-    server = QuietServer(("127.0.0.1", 0), Handler)
-    site.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with running(Handler) as site.url:
         yield site
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _answer(

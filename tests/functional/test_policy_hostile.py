@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import json
 import os
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +16,7 @@ from imageprep_client.testing import content
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
 from tests.functional import base
-from tests.web import QuietServer
+from tests.web import QuietHandler, running
 
 _ANYTHING = '{"default": [{"type": "insecureAcceptAnything"}]}'
 _GPG = {"type": "signedBy", "keyType": "GPGKeys"}
@@ -297,10 +295,10 @@ def lookaside(
     """A web server with these answers; gives its URL and what it was asked."""
     asked: list[str] = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:
+        def do_GET(self) -> None:  # noqa: N802
             asked.append(self.path)
             status, headers, body = answer(self.path)
             self.send_response(status)
@@ -311,18 +309,8 @@ def lookaside(
             with contextlib.suppress(OSError):
                 self.wfile.write(body)
 
-        def log_message(self, *args: object) -> None:
-            """Keep the log of the tests free of requests."""
-
-    server = QuietServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with running(Handler) as url:
+        yield url, asked
 
 
 #: The beginning of an OpenPGP message.

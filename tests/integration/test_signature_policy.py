@@ -5,12 +5,10 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
-import http.server
 import json
 import os
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +37,7 @@ from tests import rpm_packages, servers, sigstore_skopeo
 from tests.functional.base import OpenStack
 from tests.local_storage import local_storage
 from tests.servers import DockerRegistry
-from tests.web import QuietServer
+from tests.web import QuietHandler, running
 
 IMAGE = content.image("signed")
 OTHER = content.image("another")
@@ -612,8 +610,8 @@ def web(
     """
     asked: list[str] = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(QuietHandler):
+        def do_GET(self) -> None:  # noqa: N802
             asked.append(self.path)
             moved = self.path.removeprefix("/moved")
             file = directory / moved.lstrip("/")
@@ -634,18 +632,8 @@ def web(
             self.end_headers()
             self.wfile.write(content)
 
-        def log_message(self, *args: object) -> None:
-            """Keep the log of the tests free of requests."""
-
-    server = QuietServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with running(Handler) as url:
+        yield url, asked
 
 
 def test_signature_without_end(

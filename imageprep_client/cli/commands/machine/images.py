@@ -13,6 +13,16 @@ from imageprep_client import wording
 from imageprep_client.cli import base, columns, confirmation, options, report
 
 
+def _add_source_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--from",
+        metavar="<source>",
+        required=True,
+        dest="source",
+        help="Image or archive to take",
+    )
+
+
 class MachineExport(base.ShowOne):
     """Export the root of a machine as an image or an archive.
 
@@ -161,13 +171,7 @@ class MachineImport(base.ShowOne):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         options.add_machine_argument(parser)
-        parser.add_argument(
-            "--from",
-            metavar="<source>",
-            required=True,
-            dest="source",
-            help="Image or archive to take",
-        )
+        _add_source_option(parser)
         options.add_machine_store_option(parser)
         options.add_verification_options(parser)
         parser.add_argument(
@@ -233,13 +237,7 @@ class MachineCache(base.ShowOne):
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "--from",
-            metavar="<source>",
-            required=True,
-            dest="source",
-            help="Image or archive to take",
-        )
+        _add_source_option(parser)
         options.add_verification_options(parser)
         options.add_registry_options(parser)
         options.add_policy_option(parser)

@@ -255,7 +255,7 @@ def _load(
 
 
 def _advice(release: str) -> str:
-    """What may be meant by a release that does not exist."""
+    """A hint at the release that a mistyped name may mean."""
     meant = _PRODUCTS.get(release.partition(".")[0], release.lower())
     if meant in _RELEASES:
         return f"did you mean {meant}?"

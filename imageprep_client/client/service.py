@@ -261,7 +261,7 @@ class ServiceNode:
         return "\n".join(texts)
 
     def _kept(self, declaration: str | None = None) -> NodeDeclaration:
-        """What is declared; nothing before the first time."""
+        """The declared services; none before the first time."""
         if declaration is None and not self._state.declaration.exists():
             return NodeDeclaration(str(self._state.declaration), {})
         return self._declaration(ServiceInputs(declaration=declaration))

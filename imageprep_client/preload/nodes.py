@@ -33,7 +33,7 @@ _FAILED = (NodeState.FAILED, NodeState.UNREACHABLE)
 #: Characters of what a node says about an image, and the largest number that
 #: it may give.
 _REASON, _MOST = 1000, 1 << 62
-#: What a node says when it was looked at.
+#: The answer of a node to a look.
 _NUMBERS = ("lacking", "untagged", "missing", "free")
 
 
@@ -253,7 +253,7 @@ class _Progress(JobObserver):
         }
 
     def pulls(self) -> None:
-        """What follows is about the pulls."""
+        """Pulling begins."""
         self._looks = False
 
     def started(self, job: HostJob) -> None:

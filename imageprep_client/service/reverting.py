@@ -195,7 +195,7 @@ class Reverter:
         found: dict[str, InspectedContainer],
         failures: list[errors.ImagePrepError],
     ) -> dict[str, _Undoing]:
-        """What is to be done, by service; what cannot be is a failure."""
+        """The steps by service; an impossible one is a failure."""
         images = self._podman.images(
             {
                 found[one.holder].image_id
@@ -244,7 +244,7 @@ class Reverter:
         """Start the services that ran before and do not now."""
         found = self._podman.inspected(names)
         for name, container in found.items():
-            # What is lost is made again afterwards.
+            # A lost container is made again afterwards.
             if container.is_alive or container.is_lost:
                 continue
             try:

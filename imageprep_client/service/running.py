@@ -169,7 +169,7 @@ class RunningServices:
         return [name for name in names if name in {*removed, *settled}]
 
     def _settle_one(self, name: str, container: InspectedContainer) -> str:
-        """What was done with a container; empty for nothing."""
+        """The action on a container; empty for none."""
         if container.is_lost:
             return self._renew(name, container)
         if container.state == "stopping":

@@ -78,7 +78,7 @@ class ServiceSwap:
 
 
 class SwapOutcome(enum.StrEnum):
-    """What became of a service that was to be changed."""
+    """The outcome of the change of one service."""
 
     UNTOUCHED = "untouched"
     DONE = "done"

@@ -28,7 +28,7 @@ from imageprep_client.service.swapping import (
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class UpgradeOptions:
-    """What an upgrade may do.
+    """The permissions of an upgrade.
 
     :ivar dry_run: nothing is pulled or changed.
     :ivar kill_survivors: end processes that ought to survive.

@@ -312,7 +312,7 @@ def _rate(work: pathlib.Path) -> tuple[float, float]:
     return abs(measured / _RATE - 1), 0.05
 
 
-#: What happens when the first node pulls.
+#: The faults that begin when the first node pulls.
 _DEATHS = (
     ("a registry that is killed", "kill -KILL {registry}"),
     ("a program that is killed", inventory_nodes.KILL),

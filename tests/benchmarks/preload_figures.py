@@ -68,7 +68,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _controller(work: pathlib.Path) -> dict[str, float]:
-    """What commands cost this host; a look is one, and so is a start."""
+    """The cost of commands on this host; a look is one, as a start is."""
     names = [f"n{number}" for number in range(_HOSTS)]
     local = {"ansible_connection": "local"}
     inventory = work / "hosts.yaml"
@@ -95,7 +95,7 @@ def _controller(work: pathlib.Path) -> dict[str, float]:
 
 
 def _registry(work: pathlib.Path, size: int) -> dict[str, float]:
-    """What a registry sends, and a node takes and unpacks, in a second."""
+    """Bytes per second that a registry sends and a node unpacks."""
     found = site.one_layer(size)
     with (
         site.filled(work / "large", found) as source,
@@ -117,7 +117,7 @@ def _registry(work: pathlib.Path, size: int) -> dict[str, float]:
 
 
 def _node(work: pathlib.Path) -> dict[str, float]:
-    """What a node takes for a small image."""
+    """The time of a node for a small image."""
     found: images.ImageSet = site.overcloud(_IMAGES, 1_000_000)
     with (
         site.filled(work / "small", found) as source,

@@ -157,8 +157,8 @@ def children(parent):
 class Watch:
     """Sees whether a registry takes connections.
 
-    ``lost`` is why it is given up, or empty. What runs through a proxy of the
-    site's is not watched.
+    ``lost`` is why it is given up, or empty. A registry
+    behind a proxy of the site is not watched.
     """
 
     def __init__(self, registry):

@@ -65,7 +65,7 @@ def manifest_type(response: Response, data: bytes) -> str:
 
 
 def page_hint(response: Response) -> str | None:
-    """What may help if an answer that makes no sense is a web page."""
+    """A hint for a senseless answer that is a web page."""
     kind = mediatypes.essence(response.headers.get("Content-Type", ""))
     if kind not in ("text/html", "application/xhtml+xml"):
         return None

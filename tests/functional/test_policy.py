@@ -76,7 +76,7 @@ def test_longest_scope(
     [
         ({}, "default: missing"),
         ([], "not a JSON object"),
-        ({"default": []}, "default: not a list with any requirement"),
+        ({"default": []}, "default: not a non-empty list of requirements"),
         ({"default": [REJECT], "more": 1}, "more: unknown key"),
         ({"default": [{"type": "x"}]}, "unknown type 'x'"),
         ({"default": [{**REJECT, "keyPath": "k"}]}, "keyPath: unknown key"),

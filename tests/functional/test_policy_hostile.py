@@ -341,7 +341,7 @@ _MESSAGE = b"\x90" + bytes(100)
         ),
         (
             lambda path: (200, {}, _MESSAGE[:1] + bytes(4 << 20)),
-            "an answer of over 4194304 bytes",
+            "a response of over 4194304 bytes",
             1,
         ),
         (

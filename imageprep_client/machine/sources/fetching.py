@@ -22,7 +22,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 5
 _RANGE = re.compile(r"bytes (?P<start>[0-9]{1,18})-[0-9]{1,18}/[0-9*]{1,18}")
 _WHOLE = re.compile(r"bytes \*/(?P<size>[0-9]{1,18})")
-_POLICY = RetryPolicy(attempts=6, cap=10.0)
+_POLICY = RetryPolicy(attempts=6, cap=10.0, few=3)
 
 
 class Fetcher:
@@ -45,6 +45,7 @@ class Fetcher:
         self._limit = limit
         self._policy = policy
         self._sleep = sleep
+        self._answered = False
 
     def small(self, url: str, limit: int) -> bytes:
         """The whole of a small file.
@@ -80,7 +81,11 @@ class Fetcher:
     def _retried(
         self, url: str, work: Callable[[], _T], advanced: Callable[[], bool]
     ) -> _T:
-        attempts = self._policy.begin()
+        policy = self._policy
+        # A server that refuses connections is named soon.
+        attempts = (
+            policy if self._answered else policy.at_first_contact()
+        ).begin()
         while True:
             try:
                 return work()
@@ -88,10 +93,15 @@ class Fetcher:
                 if advanced():
                     attempts.progressed()
                 pause = attempts.pause(error)
+                text, shown = str(error), urls.shown(url)
+                if shown not in text:
+                    text = f"{shown}: {text}"
                 if pause is None:
-                    raise
+                    if text == str(error):
+                        raise
+                    raise errors.StoreError(text, hint=error.hint) from error
                 self._observer.retrying(
-                    f"{urls.shown(url)}: {error}",
+                    text,
                     attempts.failed,
                     pause,
                     attempts.limit,
@@ -175,6 +185,7 @@ class Fetcher:
         timeout = Timeouts().pair
         for _ in range(_MAX_REDIRECTS + 1):
             response = self._transport.send("GET", url, headers, None, timeout)
+            self._answered = True
             if response.status not in _REDIRECTS:
                 return response
             location = response.headers.get("Location", "")

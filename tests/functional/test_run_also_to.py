@@ -173,7 +173,6 @@ def test_registry_killed_in_the_middle(
 ) -> None:
     """The failure is that of the dead registry alone, until it runs again."""
     with servers.docker_registry(tmp_path / "dying") as dying:
-        # Discovery has read the configs before, so these are layers.
         site.registry.faults = KillingAt(dying.process, 2)
         words = [*into(site, places[:2]), "--also-to", dying.host]
         result = site.run(

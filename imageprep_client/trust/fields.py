@@ -82,7 +82,7 @@ class Fields:
         """A field that is a non-empty string."""
         value = self._value.get(name)
         if not isinstance(value, str) or not value:
-            raise Malformed(self.path(name), "not a non-empty string")
+            raise Malformed(self.path(name), "not a string, or empty")
         return value
 
     def texts(self, name: str) -> Sequence[str]:

@@ -168,7 +168,7 @@ def parse(content: bytes, path: str) -> Policy:
 def _requirements(fields: Fields, name: str) -> Sequence[Requirement]:
     value, key = fields.value(name), fields.path(name)
     if not isinstance(value, list) or not value:
-        raise Malformed(key, "not a non-empty list of requirements")
+        raise Malformed(key, "not a list of requirements, or empty")
     return [
         _requirement(Fields(one, f"{key}[{number}]"))
         for number, one in enumerate(value)

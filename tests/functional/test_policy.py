@@ -76,7 +76,7 @@ def test_longest_scope(
     [
         ({}, "default: missing"),
         ([], "not a JSON object"),
-        ({"default": []}, "default: not a non-empty list of requirements"),
+        ({"default": []}, "default: not a list of requirements, or empty"),
         ({"default": [REJECT], "more": 1}, "more: unknown key"),
         ({"default": [{"type": "x"}]}, "unknown type 'x'"),
         ({"default": [{**REJECT, "keyPath": "k"}]}, "keyPath: unknown key"),

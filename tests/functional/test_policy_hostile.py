@@ -332,8 +332,8 @@ _MESSAGE = b"\x90" + bytes(100)
         ),
         (lambda path: (302, {}, b""), "HTTP status 302", 1),
         (lambda path: (204, {}, b""), "HTTP status 204", 1),
-        (lambda path: (200, {}, b"<html>"), "a kind that is unknown", 1),
-        (lambda path: (200, {}, b""), "a kind that is unknown", 1),
+        (lambda path: (200, {}, b"<html>"), "an unknown format", 1),
+        (lambda path: (200, {}, b""), "an unknown format", 1),
         (
             lambda path: (200, {}, b"\0sigstore-json\n{}"),
             "a signature: ",

@@ -77,20 +77,16 @@ def times(
         for manifest in graph.manifests.values():
             if manifest.config:
                 configs.setdefault(manifest.config.digest, (graph, manifest))
-    made: dict[str, str] = {}
 
-    def one(digest: str) -> None:
+    def made(digest: str) -> str:
         graph, manifest = configs[digest]
         try:
             config = images.fetch_config(graph.store, manifest)
         except (errors.NotFound, errors.InvalidContent):
-            made[digest] = ""
-        else:
-            made[digest] = _sortable(config.created)
+            return ""
+        return _sortable(config.created)
 
-    for _, error in workers.each(one, configs):
-        raise error
-    return made
+    return dict(zip(configs, workers.map(made, configs), strict=True))
 
 
 def newest(

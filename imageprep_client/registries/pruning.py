@@ -333,16 +333,16 @@ def _weigh_names(
 ) -> None:
     """Count the bytes that no kept manifest of any repository names."""
     told: set[str] = set()
-    for each, manifests in zip(doomed, kept, strict=True):
-        told |= manifests | each.graph.names(manifests)
-    for each in doomed:
-        sizes = {b.digest: b.size for b in each.graph.blobs}
-        for digest, manifest in each.graph.manifests.items():
+    for part, manifests in zip(doomed, kept, strict=True):
+        told |= manifests | part.graph.names(manifests)
+    for part in doomed:
+        sizes = {b.digest: b.size for b in part.graph.blobs}
+        for digest, manifest in part.graph.manifests.items():
             sizes[digest] = manifest.descriptor.size
-        for row, digests in each.rows.items():
+        for row, digests in part.rows.items():
             fresh = [d for d in digests if d not in told]
             told.update(fresh)
-            each.sizes[row] = sum(sizes.get(d, 0) for d in fresh)
+            part.sizes[row] = sum(sizes.get(d, 0) for d in fresh)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

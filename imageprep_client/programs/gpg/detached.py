@@ -45,20 +45,14 @@ def verify_detached(
     if signature.lstrip().startswith(_INLINE):
         raise BadSignature("signed inline, not by a detached signature")
     with tempfile.TemporaryDirectory(prefix="image-prepare-") as directory:
-        ring, signed, message, told = (
-            Path(directory, name)
-            for name in ("keys.gpg", "signature", "content", "status")
+        signed, message = (
+            Path(directory, name) for name in ("signature", "content")
         )
-        ring.write_bytes(b"".join(map(verifying.binary, keyrings)))
         signed.write_bytes(signature)
         message.write_bytes(content)
-        good = verifying.run(
-            *("--homedir", directory, "--status-fd", "1"),
-            *("--keyring", str(ring), "--", str(signed), str(message)),
-            status=told,
+        lines, fields = verifying.run(
+            Path(directory), keyrings, "--", str(signed), str(message)
         )
-        lines = verifying.status_lines(told.read_text(errors="replace"))
-    fields = verifying.valid_signature(lines, good=good)
     if len(fields) < 10 or any(word == "PLAINTEXT" for word, *_ in lines):
         raise BadSignature("no detached signature")
     if weak := _WEAK.get(fields[7]):

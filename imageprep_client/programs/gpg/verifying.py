@@ -25,7 +25,6 @@ _LIMITS = confined.Limits(
 )
 # Each of these words of gpgv says why a signature does not count.
 _BAD = {
-    "BADSIG": "the signature is wrong",
     "EXPSIG": "the signature has expired",
     "EXPKEYSIG": "the key {} has expired",
     "REVKEYSIG": "the key {} was revoked",
@@ -39,6 +38,10 @@ class GpgError(errors.StoreError):
 
 class BadSignature(errors.InvalidContent):
     """A signature does not count."""
+
+
+class WrongSignature(BadSignature):
+    """A signature is one of other content."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,43 +64,54 @@ def verify(message: bytes, keyrings: Sequence[bytes]) -> Signed:
     :raises GpgError: when gpgv cannot be run.
     """
     with tempfile.TemporaryDirectory(prefix="image-prepare-") as directory:
-        ring, signed, content, told = (
-            Path(directory, name)
-            for name in ("keys.gpg", "message", "content", "status")
+        signed, content = (
+            Path(directory, "message"),
+            Path(directory, "content"),
         )
-        ring.write_bytes(b"".join(map(binary, keyrings)))
         signed.write_bytes(message)
-        good = run(
-            *("--homedir", directory, "--status-fd", "1"),
-            *("--keyring", str(ring), "--output", str(content)),
-            *("--", str(signed)),
-            status=told,
+        _, fields = run(
+            Path(directory),
+            keyrings,
+            *("--output", str(content), "--", str(signed)),
         )
-        lines = status_lines(told.read_text(errors="replace"))
-        fingerprint = valid_signature(lines, good=good)[-1]
         try:
-            return Signed(content.read_bytes(), fingerprint)
+            return Signed(content.read_bytes(), fields[-1])
         except FileNotFoundError:
             raise BadSignature("a signature without a message") from None
 
 
-def run(*words: str, status: Path) -> bool:
-    """Run gpgv; whether the signature counts.
+def run(
+    directory: Path, keyrings: Sequence[bytes], *words: str
+) -> tuple[list[list[str]], list[str]]:
+    """Run gpgv; its status lines, and the fields of VALIDSIG.
 
-    :param status: a new file for its status lines.
+    :param directory: for its files.
+    :raises BadSignature: when the signature does not count.
+    :raises GpgError: when gpgv cannot be run.
     """
+    ring, status = directory / "keys.gpg", directory / "status"
+    ring.write_bytes(b"".join(map(binary, keyrings)))
+    options = (
+        *("--homedir", str(directory), "--status-fd", "1"),
+        *("--keyring", str(ring)),
+    )
+    good = True
     try:
         confined.run(
-            ["gpgv", *words], _LIMITS, package="gpgv", destination=status
+            ["gpgv", *options, *words],
+            _LIMITS,
+            package="gpgv",
+            destination=status,
         )
     except confined.ProgramFailed:
         # The reason is in the status lines.
-        return False
+        good = False
     except confined.Exceeded as error:
         raise BadSignature(str(error)) from error
     except errors.InvalidArgument as error:
         raise GpgError(str(error), hint=error.hint) from error
-    return True
+    lines = status_lines(status.read_text(errors="replace"))
+    return lines, valid_signature(lines, good=good)
 
 
 def binary(keyring: bytes) -> bytes:
@@ -138,12 +152,14 @@ def valid_signature(lines: list[list[str]], *, good: bool) -> list[str]:
     :raises BadSignature: when it does not count.
     """
     for word, *rest in lines:
+        if word == "BADSIG":
+            raise WrongSignature("the signature is wrong")
         if reason := _BAD.get(word):
             raise BadSignature(reason.format(rest[0] if rest else "?"))
     by_word = {
         kind: [rest for word, *rest in lines if word == kind]
         for kind in ("NEWSIG", "GOODSIG", "VALIDSIG")
     }
-    if any(len(found) != 1 for found in by_word.values()) or not good:
+    if any(len(fields) != 1 for fields in by_word.values()) or not good:
         raise BadSignature("not a message with exactly one signature")
     return by_word["VALIDSIG"][0]

@@ -78,11 +78,11 @@ def load(inventory: str, pattern: str | None = None) -> HostGroups:
         raise errors.InvalidArgument(
             f"{inventory}: ansible-inventory printed no JSON"
         ) from None
-    found = _groups(document)
-    if not found.hosts:
+    groups = _groups(document)
+    if not groups.hosts:
         wanted = f" matches {pattern!r}" if pattern else ""
         raise errors.InvalidArgument(f"{inventory}: no host{wanted}")
-    return found
+    return groups
 
 
 def _groups(document: Mapping[str, Any]) -> HostGroups:

@@ -142,12 +142,14 @@ class ImageRpm:
         if not finished.status:
             return []
         lines = finished.stdout.splitlines()
-        found = [match for line in lines if (match := _DIFFERENCE.match(line))]
-        if not found:
+        differing = [
+            match for line in lines if (match := _DIFFERENCE.match(line))
+        ]
+        if not differing:
             raise self._refusal("cannot verify its packages", finished)
         return [
             f"{path} {'is missing' if how == 'missing' else 'differs'}"
-            for how, kind, path in (match.groups() for match in found)
+            for how, kind, path in (match.groups() for match in differing)
             if (kind or "-") not in _CHANGEABLE
             and (how == "missing" or {"5", "L"} & set(how))
         ]

@@ -68,12 +68,12 @@ class ServedManifests:
             return None
         files = self._manifest_files(store, digest)
         stamps += _stamps(files)
-        found = _read(store, digest)
-        if found and len(found.content) <= _MAX_SIZE:
+        served = _read(store, digest)
+        if served and len(served.content) <= _MAX_SIZE:
             if len(self._kept) >= _MAX_KEPT:
                 self._kept.clear()
-            self._kept[key] = ([*paths, *files], stamps, found)
-        return found
+            self._kept[key] = ([*paths, *files], stamps, served)
+        return served
 
     def _digest(
         self, store: ImageServeStore, reference: str, accept: str

@@ -197,9 +197,8 @@ def _staging(directory: Path) -> Iterator[tuple[Path, Path]]:
             stack.callback(shutil.rmtree, made, ignore_errors=True)
             staging = stack.enter_context(_locked(made))
         except OSError as error:
-            reason = (error.strerror or "unknown reason").lower()
             raise errors.InvalidArgument(
-                f"{directory}: cannot be written: {reason}"
+                f"{directory}: cannot be written: {errors.reason(error)}"
             ) from error
         yield staging, above
 

@@ -236,10 +236,9 @@ class Command(command.Command):
             raise
         except OSError as error:
             self._abandon()
-            reason = (error.strerror or str(error)).lower()
             raise errors.PartialFailure(
-                f"standard output: cannot be written: {reason}; all else is"
-                " done",
+                "standard output: cannot be written:"
+                f" {errors.reason(error)}; all else is done",
                 [],
             ) from error
 

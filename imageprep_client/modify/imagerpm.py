@@ -165,7 +165,7 @@ class ImageRpm:
                 except OSError as error:
                     raise errors.ModifyError(
                         f"{self.image}: {name}: cannot be removed:"
-                        f" {(error.strerror or str(error)).lower()}"
+                        f" {errors.reason(error)}"
                     ) from error
 
     def _upgrade(self, changes: Iterable[Change], *options: str) -> Finished:

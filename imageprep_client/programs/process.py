@@ -318,8 +318,7 @@ class Program:
                 hint=f"install the package {self._package}",
             ) from error
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise self.failure(words, reason.lower()) from None
+            raise self.failure(words, errors.reason(error)) from None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -175,8 +175,9 @@ class _Document:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
-            reason = (error.strerror or "unknown reason").lower()
-            raise self._error("", f"cannot be read: {reason}") from None
+            raise self._error(
+                "", f"cannot be read: {errors.reason(error)}"
+            ) from None
         except UnicodeDecodeError:
             raise self._error("", "is no TOML: not UTF-8") from None
         except RecursionError:

@@ -1,4 +1,4 @@
-"""Columns that are for people in tables, and as they are in JSON and YAML."""
+"""Columns that are formatted in tables, and unchanged in JSON and YAML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running other programs: with bounds, without leftovers, and one error.
+"""Run other programs within bounds, and raise one kind of error.
 
 A program package, such as `programs.buildah`, describes its program once, as
 a `Program` with its own kind of error, its hints and its secrets, and calls
@@ -14,7 +14,7 @@ a `Program` with its own kind of error, its hints and its secrets, and calls
     podman.run("stop", "--", name, timeout=60)
 
 No shell is involved. Others on the host can read the command line and, as
-the same user, the environment of a process: give secrets by `stdin`.
+the same user, the environment of a process: pass secrets through `stdin`.
 """
 
 from __future__ import annotations
@@ -110,10 +110,9 @@ class Program:
     :param package: what to install when there is no such program.
     :param error: makes the error of a failed command, with the last messages
         of the program.
-    :param hints: remedies, by a part of the messages they are for; the first
-        one that fits is shown.
-    :param secrets: texts that no error may show; passwords in URLs never
-        are.
+    :param hints: remedies, each after a part of the messages that it applies
+        to; the first that matches is shown.
+    :param secrets: texts to mask in errors; passwords in URLs always are.
     """
 
     def __init__(

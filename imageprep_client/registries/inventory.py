@@ -41,8 +41,8 @@ class RegistryImage:
     """One tag of a list.
 
     :ivar name: ``[registry/]repository:tag``.
-    :ivar digest, size, created: as in `Details`; None where nobody asked,
-        or the image cannot be read.
+    :ivar digest, size, created: as in `Details`; None if not requested, or
+        the image cannot be read.
     """
 
     name: str
@@ -117,7 +117,7 @@ def images(
 ) -> list[tuple[str, str]]:
     """Repository and tag of every image, sorted.
 
-    Tags are asked for concurrently. A repository that does not let us see
+    Tags are asked for concurrently. A repository that denies access to
     its tags is left out, and the observer is told.
 
     :param prefix: only repositories below this path; empty: all.

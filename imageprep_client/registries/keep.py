@@ -70,7 +70,7 @@ def times(
     Each config is read once, whatever the number of its tags. The times are
     texts that sort; one that is not known is empty.
 
-    :raises StoreError: when nothing can be found out.
+    :raises StoreError: if the times cannot be determined.
     """
     configs: dict[str, tuple[RepositoryGraph, Manifest]] = {}
     for graph in graphs:

@@ -26,8 +26,7 @@ class PruneRequest:
     :ivar environment_files: heat environments; what a parameter of any of
         them names is kept, also where a later one has another value for it:
         they may be those of several deployments.
-    :ivar keep_last: as many of the newest tags of each repository are kept;
-        0: only what the environments name.
+    :ivar keep_last: the number of newest tags to keep in each repository.
     :ivar dry_run: find out what would go, and delete nothing.
     """
 
@@ -42,8 +41,8 @@ class Deleted:
     """A tag or content that is deleted, or would be.
 
     :ivar name: a tag; or the digest of what no tag led to.
-    :ivar size: bytes that are free with it; what is shared with something
-        named later counts there.
+    :ivar size: bytes that its deletion frees; content that a later row
+        shares counts there.
     """
 
     repository: str
@@ -91,7 +90,7 @@ def prune(
 
     :param is_here: whether a registry is the one that a reference names.
     :raises InvalidArgument: when nothing would be kept.
-    :raises StoreError: nothing was deleted; also when another run writes.
+    :raises StoreError: nothing was deleted; also if another run writes.
     :raises PartialFailure: a tree could not be written to in the middle.
     """
     if not request.environment_files and not request.keep_last:

@@ -1,8 +1,8 @@
 """Deletion of one image and of the content that only it needs.
 
 An index names images, an artefact names its subject, and cosign's artefacts
-are under tags made of a digest. What only the deleted image led to goes with
-it.
+are under tags made of a digest. Content that only the deleted image led to is
+deleted with it.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def verify(
 
     :param diff_ids: decompress the layers of every image, and compare them
         with the diff IDs of its config.
-    :raises StoreError: when nothing can be found out.
+    :raises StoreError: if the content cannot be determined.
     """
     with Workers(concurrency, keep_going=True) as workers:
         work = _Verification(registry, workers, observer)
@@ -358,7 +358,7 @@ def _problems(
 def _unreferenced(graph: RepositoryGraph) -> list[str]:
     """The blobs that no manifest of the repository names.
 
-    Unknown, and so none, while a manifest cannot be read.
+    None if a manifest cannot be read, since they are not known then.
     """
     if any(problem != MISSING for problem in graph.broken.values()):
         return []

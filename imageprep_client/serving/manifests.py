@@ -20,7 +20,7 @@ from imageprep_client.stores.imageserve import (
 _MAX_KEPT = 1024
 _MAX_SIZE = 64 * 1024
 
-#: Of each file what differs when it was replaced; None when it is absent.
+#: For each file values that change with it; None if it is absent.
 _Stamps = list[tuple[int, int, int] | None]
 
 
@@ -60,7 +60,7 @@ class ServedManifests:
             if _stamps(paths) == stamps:
                 return manifest
             del self._kept[key]
-        # Stamps are older than what they are of: a change in between shows.
+        # Stamps are taken first, so that a change in between is noticed.
         paths = self._tag_files(store, reference)
         stamps = _stamps(paths)
         digest = self._digest(store, reference, accept)

@@ -19,8 +19,8 @@ from imageprep_client.serving import paging, ranges, route
 from imageprep_client.serving.manifests import ServedManifests
 from imageprep_client.stores.imageserve import ImageServeStore, ImageServeTree
 
-#: Sent with every response. Content is what somebody else wrote: no browser
-#: may take it for anything but its type.
+#: Sent with every response. Content is untrusted, and a browser must not
+#: interpret it as another type.
 _HEADERS = {
     "Docker-Distribution-Api-Version": "registry/2.0",
     "X-Content-Type-Options": "nosniff",

@@ -33,13 +33,13 @@ def verify_detached(
     keyrings: Sequence[bytes],
     signers: Collection[str],
 ) -> DetachedSignature:
-    """See that one of the listed keys has signed this content.
+    """Verify that one of the listed keys has signed this content.
 
-    gpgv accepts keys that were revoked or have expired, and hashes that are
-    broken: its status lines are judged, and its exit status does not count.
+    gpgv accepts revoked and expired keys and broken hashes, so its status
+    lines decide, and its exit status does not.
 
     :param signers: fingerprints of primary keys or of their subkeys.
-    :raises BadSignature: when the signature does not count.
+    :raises BadSignature: if the signature is not accepted.
     :raises GpgError: when gpgv cannot be run.
     """
     if signature.lstrip().startswith(_INLINE):

@@ -23,7 +23,7 @@ _ARMOR = re.compile(
 _LIMITS = confined.Limits(
     seconds=20, memory=512 * confined.MIB, written=confined.MIB
 )
-# Each of these words of gpgv says why a signature does not count.
+# Words of gpgv, each with the reason why a signature is not accepted.
 _BAD = {
     "EXPSIG": "the signature has expired",
     "EXPKEYSIG": "the key {} has expired",
@@ -37,7 +37,7 @@ class GpgError(errors.StoreError):
 
 
 class BadSignature(errors.InvalidContent):
-    """A signature does not count."""
+    """A signature is not accepted."""
 
 
 class WrongSignature(BadSignature):
@@ -60,7 +60,7 @@ def verify(message: bytes, keyrings: Sequence[bytes]) -> Signed:
     """The content of a message that exactly one accepted key has signed.
 
     :param keyrings: public keys, armored or not.
-    :raises BadSignature: when the signature does not count.
+    :raises BadSignature: if the signature is not accepted.
     :raises GpgError: when gpgv cannot be run.
     """
     with tempfile.TemporaryDirectory(prefix="image-prepare-") as directory:
@@ -86,7 +86,7 @@ def run(
     """Run gpgv; its status lines, and the fields of VALIDSIG.
 
     :param directory: for its files.
-    :raises BadSignature: when the signature does not count.
+    :raises BadSignature: if the signature is not accepted.
     :raises GpgError: when gpgv cannot be run.
     """
     ring, status = directory / "keys.gpg", directory / "status"
@@ -149,7 +149,7 @@ def valid_signature(lines: list[list[str]], *, good: bool) -> list[str]:
 
     The first is the fingerprint of the key, the last that of its primary key.
 
-    :raises BadSignature: when it does not count.
+    :raises BadSignature: if it is not accepted.
     """
     for word, *rest in lines:
         if word == "BADSIG":

@@ -149,7 +149,7 @@ class Podman:
         :param environment: values for options such as ``--env=KEY``.
         """
         program = self._with(environment)
-        # Pulling has its time before anything stops.
+        # Images are pulled before anything is stopped.
         told = program.run("create", "--pull=never", *words, timeout=_PATIENCE)
         return told.strip().rpartition("\n")[2]
 
@@ -211,7 +211,7 @@ class Podman:
     def _inspect(
         self, kind: str, names: Collection[str]
     ) -> list[Mapping[str, object]]:
-        """The objects of a kind that there are of these names."""
+        """The objects of a kind that have these names."""
         if not names:
             return []
         words = (kind, "inspect", "--", *names)
@@ -222,7 +222,7 @@ class Podman:
             complaints and all(map(_ABSENT.search, complaints))
         ):
             raise self._program.failure(words, lines[-1])
-        # podman prints what it has found, also when some are absent.
+        # podman prints the objects that exist even if others are absent.
         objects: list[Mapping[str, object]] = self._program.parsed(
             words, finished.stdout or "[]"
         )

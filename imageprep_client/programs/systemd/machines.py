@@ -34,7 +34,7 @@ def machine_unit(name: str) -> str:
 
 
 def machine_state(name: str) -> str:
-    """``running`` or ``stopped``, or another state of a machine.
+    """The state of a machine, such as ``running`` or ``stopped``.
 
     :raises SystemdError: when systemd cannot be asked.
     """
@@ -81,7 +81,7 @@ def is_read_only(path: Path) -> bool:
 def set_read_only(path: Path) -> None:
     """Mark a root read-only, as systemd does it.
 
-    :raises SystemdError: when its file system cannot.
+    :raises SystemdError: if its file system has no such mark.
     """
     reason = ""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

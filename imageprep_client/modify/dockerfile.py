@@ -168,13 +168,12 @@ def _heredocs(instruction: _Instruction) -> list[tuple[str, bool]]:
     if word.strip(_SPACE).upper() not in _WITH_HEREDOCS or _is_json(rest):
         return []
     words = list(_SHELL_WORD.finditer(text))
-    if any(found["open"] for found in words):
+    if any(word["open"] for word in words):
         return []  # a quote without its end
-    documents = (_HEREDOC.fullmatch(found[0]) for found in words)
     return [
-        (re.sub(r"""['"]|\\(.)""", r"\1", found["name"]), bool(found["chomp"]))
-        for found in documents
-        if found
+        (re.sub(r"""['"]|\\(.)""", r"\1", start["name"]), bool(start["chomp"]))
+        for word in words
+        if (start := _HEREDOC.fullmatch(word[0]))
     ]
 
 

@@ -90,31 +90,11 @@ class Resolver:
 
     def resolve(self, place: Replica, reference: str) -> Descriptor:
         """Resolve by HEAD, or by GET if the response to HEAD is incomplete."""
-        return self._resolve(place, reference, self._denial)
-
-    def resolve_pushed(self, place: Replica, tag: str) -> Descriptor:
-        """Resolve a tag that was just pushed; a denial is an error."""
-        return self._resolve(place, tag, Denial.ERROR)
-
-    def _resolve(
-        self, place: Replica, reference: str, denial: Denial
-    ) -> Descriptor:
-        request = place.requests.manifest("HEAD", reference)
-        request = dataclasses.replace(request, headers=_ACCEPT)
-        registry = place.connect(request)
-        response = registry.call(request, {200, *REFUSALS})
+        registry, request, response = self._head(place, reference)
         again = self.is_asked_twice(registry, request, response)
-        if _is_bad_login(response):
-            denial = Denial.ERROR
-        if response.status == 200:
-            response.discard()
-            manifest = description.described(request.what, reference, response)
-            if manifest:
-                self._unread[manifest.digest] = manifest.size
-                return manifest
-        elif again or denial is Denial.ERROR:
-            response.discard()
-        else:
+        descriptor = self._described(request, reference, response)
+        bad_login = _is_bad_login(response)
+        if response.status != 200 and not (again or bad_login):
             raise errors.NotFound(
                 str(
                     answers.from_response(
@@ -122,8 +102,36 @@ class Resolver:
                     )
                 )
             )
-        request = dataclasses.replace(request, method="GET")
-        return self._by_get(registry, request, reference, denial)
+        response.discard()
+        denial = Denial.ERROR if bad_login else self._denial
+        return descriptor or self._by_get(registry, request, reference, denial)
+
+    def resolve_pushed(self, place: Replica, tag: str) -> Descriptor:
+        """Resolve a tag that was just pushed, so that it is not absent."""
+        registry, request, response = self._head(place, tag)
+        descriptor = self._described(request, tag, response)
+        response.discard()
+        return descriptor or self._by_get(registry, request, tag, Denial.ERROR)
+
+    def _head(
+        self, place: Replica, reference: str
+    ) -> tuple[RegistrySession, Request, Response]:
+        request = place.requests.manifest("HEAD", reference)
+        request = dataclasses.replace(request, headers=_ACCEPT)
+        registry = place.connect(request)
+        response = registry.call(request, {200, *REFUSALS})
+        return registry, request, response
+
+    def _described(
+        self, request: Request, reference: str, response: Response
+    ) -> Descriptor | None:
+        """The descriptor in the headers of a response, if it is complete."""
+        if response.status != 200:
+            return None
+        descriptor = description.described(request.what, reference, response)
+        if descriptor:
+            self._unread[descriptor.digest] = descriptor.size
+        return descriptor
 
     def by_get(
         self, registry: RegistrySession, request: Request, reference: str
@@ -138,7 +146,7 @@ class Resolver:
         reference: str,
         denial: Denial,
     ) -> Descriptor:
-        request = dataclasses.replace(request, repeatable=False)
+        request = dataclasses.replace(request, method="GET", repeatable=False)
         try:
             return registry.retrier.retrying(
                 request.what,

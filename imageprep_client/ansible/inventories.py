@@ -16,6 +16,7 @@ from imageprep_client.ansible import configuration
 
 _TIMEOUT = 300.0
 _FAILED = re.compile(r"Failed to parse .* plugin: ")
+_PREFIX = re.compile(r"^\[?(ERROR|WARNING)\]?[:!] *")
 _AUTO = re.compile(r"with '?auto'? plugin:")
 
 
@@ -43,9 +44,7 @@ def load(inventory: str, pattern: str | None = None) -> HostGroups:
     :raises InvalidArgument: when ansible is not installed, or cannot read
         the inventory, or no host is selected.
     """
-    configuration.check_installed("the inventory cannot be read")
-    if not os.path.exists(inventory):
-        raise errors.InvalidArgument(f"{inventory}: no such inventory")
+    check(inventory)
     command = ["ansible-inventory", "--list", "-i", inventory]
     if pattern:
         command += [f"--limit={pattern}"]
@@ -71,7 +70,7 @@ def load(inventory: str, pattern: str | None = None) -> HostGroups:
         ) from None
     said = process.stderr.decode(errors="replace")
     if process.returncode:
-        raise errors.InvalidArgument(f"{inventory}: {_reason(said)}")
+        raise errors.InvalidArgument(f"{inventory}: {reason(said)}")
     try:
         document = json.loads(process.stdout)
     except ValueError:
@@ -80,9 +79,26 @@ def load(inventory: str, pattern: str | None = None) -> HostGroups:
         ) from None
     found = _groups(document)
     if not found.hosts:
-        wanted = f" matches {pattern!r}" if pattern else ""
-        raise errors.InvalidArgument(f"{inventory}: no host{wanted}")
+        raise without_hosts(inventory, pattern)
     return found
+
+
+def check(inventory: str) -> None:
+    """Check that an inventory and ansible are there.
+
+    :raises InvalidArgument: when one is not.
+    """
+    configuration.check_installed("the inventory cannot be read")
+    if not os.path.exists(inventory):
+        raise errors.InvalidArgument(f"{inventory}: no such inventory")
+
+
+def without_hosts(
+    inventory: str, pattern: str | None
+) -> errors.InvalidArgument:
+    """The error for an inventory of which no host is selected."""
+    wanted = f" matches {pattern!r}" if pattern else ""
+    return errors.InvalidArgument(f"{inventory}: no host{wanted}")
 
 
 def _groups(document: Mapping[str, Any]) -> HostGroups:
@@ -110,8 +126,8 @@ def _members(
             yield from _members(document, child, (*above, name))
 
 
-def _reason(said: str) -> str:
-    """The most informative line that ansible-inventory printed."""
+def reason(said: str) -> str:
+    """The most informative line of a program that read an inventory."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     lines = [line for line in lines if "[ERROR]: No inventory" not in line]
     # A plugin for configuration files of plugins says that it is none.
@@ -121,4 +137,4 @@ def _reason(said: str) -> str:
         if _FAILED.search(line) and not _AUTO.search(line)
     ]
     line = (failed or lines or ["it does not say why"])[0]
-    return line.partition("]: ")[2] or line
+    return _PREFIX.sub("", line)

@@ -95,10 +95,8 @@ def read_list(path: str) -> tuple[Reference, ...]:
     return tuple(images.values())
 
 
-def nodes(
-    request: PreloadRequest, hosts: HostGroups, selected: Sequence[str]
-) -> list[NodeDemand]:
-    """The selected hosts with what they need.
+def nodes(request: PreloadRequest, hosts: HostGroups) -> list[NodeDemand]:
+    """The hosts with what they need.
 
     :raises InvalidArgument: for groups that the inventory does not have, or
         a host that two sites have.
@@ -110,7 +108,7 @@ def nodes(
         for group in groups:
             if group not in hosts.groups:
                 raise errors.InvalidArgument(
-                    f"{option}: {request.inventory} has no group {group!r}"
+                    f"{option}: the inventory has no group {group!r}"
                     " with hosts",
                     hint=f"groups: {', '.join(sorted(hosts.groups))}",
                 )
@@ -118,7 +116,7 @@ def nodes(
         NodeDemand(
             host, _images(request, hosts, host), _site(request, hosts, host)
         )
-        for host in selected
+        for host in hosts.hosts
     ]
 
 

@@ -35,6 +35,8 @@ _FAILED = (NodeState.FAILED, NodeState.UNREACHABLE)
 _REASON, _MOST = 1000, 1 << 62
 #: The answer of a node to a look.
 _NUMBERS = ("lacking", "untagged", "missing", "free")
+#: Seconds that a look at a storage may take before it is asked for again.
+_LOOK = 20.0
 
 
 def run(
@@ -42,6 +44,7 @@ def run(
     nodes: Sequence[NodeDemand],
     images: Mapping[str, NodeImage],
     stores: PreloadStores,
+    session: ansible.Session,
     *,
     on_node: OnNode,
     only_look: bool,
@@ -51,7 +54,7 @@ def run(
     All of them are looked at first; credentials reach only those that lack
     an image.
     """
-    jobs = _Jobs(request, nodes, images, stores)
+    jobs = _Jobs(request, nodes, images, stores, session)
     progress = _Progress(nodes, images, on_node, only_look=only_look)
     jobs.run(nodes, progress, only_look=True)
     lacking = [node for node in nodes if node.host in progress.lacking]
@@ -70,16 +73,20 @@ class _Jobs:
         nodes: Sequence[NodeDemand],
         images: Mapping[str, NodeImage],
         stores: PreloadStores,
+        session: ansible.Session,
     ) -> None:
         self._request = request
         self._images = images
         self._stores = stores
-        self._inventory = request.inventory
-        programs = importlib.resources.files(__package__) / "node"
-        self._program = (programs / "pull.py").read_text("utf-8")
+        self._session = session
         self._modules = {
-            "pacing.py": (programs / "pacing.py").read_text("utf-8")
+            file.name: file.read_text("utf-8")
+            for file in (
+                importlib.resources.files(__package__) / "node"
+            ).iterdir()
+            if file.name.endswith(".py")
         }
+        self._program = self._modules.pop("program.py")
 
     def run(
         self,
@@ -101,9 +108,10 @@ class _Jobs:
                 for node in nodes
             ],
             self._program,
-            self._inventory,
+            self._session,
             window=len(nodes) if only_look else window,
             observer=observer,
+            grace=_LOOK if only_look else ansible.GRACE,
             modules=self._modules,
         )
 
@@ -260,6 +268,13 @@ class _Progress(JobObserver):
         if not self._looks:
             row = self.rows[job.host]
             self._set(dataclasses.replace(row, state=NodeState.PULLING))
+
+    def left(self, job: HostJob, age: float) -> float:
+        placed = len(self._placed[job.host])
+        lacking = len(self._needed[job.host]) - placed
+        # Before its first image it may take as long again.
+        left = age * lacking / placed if placed else age
+        return max(left, super().left(job, age))
 
     def line(self, job: HostJob, line: Mapping[str, Any]) -> None:
         row = self.rows[job.host]

@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import yaml
 
 from imageprep_client import ansible, errors
 from imageprep_client.ansible import (
+    HostGroups,
     HostJob,
     HostState,
     JobObserver,
@@ -84,6 +85,19 @@ def inventory(tmp_path: Path) -> str:
     return str(path)
 
 
+def run(
+    jobs: Sequence[HostJob],
+    inventory: str,
+    observer: JobObserver,
+    *,
+    window: int = 1,
+) -> dict[str, JobResult]:
+    with ansible.Session(inventory) as session:
+        return ansible.run_jobs(
+            jobs, _PROGRAM, session, window=window, observer=observer
+        )
+
+
 def test_results_and_lines(inventory: str) -> None:
     """Each host has its lines and its result; one failure is one host's."""
     told = Told()
@@ -97,9 +111,7 @@ def test_results_and_lines(inventory: str) -> None:
         ),
         HostJob(host="away", lane="y", document={"text": ""}),
     ]
-    results = ansible.run_jobs(
-        jobs, _PROGRAM, inventory, window=5, observer=told
-    )
+    results = run(jobs, inventory, told, window=5)
     assert {host: result.state for host, result in results.items()} == {
         "a": HostState.OK,
         "b": HostState.FAILED,
@@ -137,9 +149,7 @@ def test_window_and_killed_program(inventory: str, tmp_path: Path) -> None:
         HostJob(host="b", lane="x", document={"text": ""}),
         HostJob(host="c", lane="x", document={"text": ""}),
     ]
-    results = ansible.run_jobs(
-        jobs, _PROGRAM, inventory, window=1, observer=told
-    )
+    results = run(jobs, inventory, told)
     assert results["a"] == JobResult(
         "a", HostState.FAILED, "the program was killed before its end"
     )
@@ -176,9 +186,7 @@ def test_host_that_hangs(
     told = Leaving()
     wait = {"text": "", "wait": str(tmp_path / "never")}
     jobs = [HostJob(host="a", lane="x", document=wait)]
-    results = ansible.run_jobs(
-        jobs, _PROGRAM, str(inventory), window=1, observer=told
-    )
+    results = run(jobs, str(inventory), told)
     os.kill(told.first("a")["pid"], signal.SIGKILL)
     assert results["a"] == JobResult(
         "a", HostState.UNREACHABLE, "no answer within 2 seconds"
@@ -200,13 +208,8 @@ def test_what_others_left(inventory: str, tmp_path: Path) -> None:
         (path / "pid").write_text(str(process))
         os.utime(path, (0, 0))
     try:
-        ansible.run_jobs(
-            [HostJob(host="a", lane="x", document={"text": ""})],
-            _PROGRAM,
-            inventory,
-            window=1,
-            observer=Told(),
-        )
+        job = HostJob(host="a", lane="x", document={"text": ""})
+        run([job], inventory, Told())
         assert not stale.exists()
         assert running.exists()
     finally:
@@ -222,6 +225,15 @@ def test_bound_of_a_host_that_is_gone() -> None:
     assert background.pause(1000.0, 1000.0) == most
 
 
+def test_looks_are_frequent_before_an_end() -> None:
+    """The pause is half of what is left, and no more of this host's processor
+    goes into looks than a sixth.
+    """
+    assert background.pause(0.01, 16.0) == 8.0
+    assert background.pause(0.01, 0.5) == background.PERIOD[0]
+    assert background.pause(1.0, 0.5) == 5.0
+
+
 def test_interruption_ends_the_programs(
     inventory: str, tmp_path: Path
 ) -> None:
@@ -235,25 +247,37 @@ def test_interruption_ends_the_programs(
     told = Interrupting()
     wait = {"text": "", "wait": str(tmp_path / "never")}
     with pytest.raises(KeyboardInterrupt):
-        ansible.run_jobs(
-            [HostJob(host="a", lane="x", document=wait)],
-            _PROGRAM,
-            inventory,
-            window=1,
-            observer=told,
-        )
+        run([HostJob(host="a", lane="x", document=wait)], inventory, told)
     status = Path(f"/proc/{told.first('a')['pid']}/status")
     with contextlib.suppress(OSError):
         assert "State:\tZ" in status.read_text()
 
 
-def test_inventory(inventory: str) -> None:
+def groups(inventory: str, pattern: str | None = None) -> HostGroups:
+    with ansible.Session(inventory) as session:
+        return session.groups(pattern)
+
+
+@pytest.mark.parametrize("read", [ansible.load, groups])
+def test_inventory(read: Callable[..., HostGroups], inventory: str) -> None:
     """Groups have the hosts of their children; a pattern selects."""
-    hosts = ansible.load(inventory)
+    hosts = read(inventory)
     assert sorted(hosts.hosts) == ["a", "away", "b", "c"]
     assert hosts.groups["back"] == ["c"]
     assert hosts.of("a") == ["all", "front"]
-    assert list(ansible.load(inventory, "front:!b").hosts) == ["a"]
+    assert list(read(inventory, "front:!b").hosts) == ["a"]
+
+
+def test_groups_of_a_session(inventory: str) -> None:
+    """A pattern selects hosts, and neither groups nor later rounds; one that
+    is none fails alone.
+    """
+    with ansible.Session(inventory) as session:
+        some = session.groups("front:!b")
+        assert some.groups["front"] == ["a", "b"]
+        with pytest.raises(errors.InvalidArgument, match=r"[Ii]nvalid host"):
+            session.groups("~(")
+        assert len(session.groups().hosts) == 4
 
 
 _SCRIPT = """\
@@ -298,15 +322,20 @@ def test_kinds_of_inventories(tmp_path: Path, content: str, mode: int) -> None:
         ),
     ],
 )
+@pytest.mark.parametrize("read", [ansible.load, groups])
 def test_unusable_inventory(
-    tmp_path: Path, content: str | None, pattern: str | None, reason: str
+    tmp_path: Path,
+    read: Callable[..., HostGroups],
+    content: str | None,
+    pattern: str | None,
+    reason: str,
 ) -> None:
     """An inventory without hosts is refused in one line."""
     path = tmp_path / "hosts.yaml"
     if content is not None:
         path.write_text(content)
     with pytest.raises(errors.InvalidArgument, match=reason) as caught:
-        ansible.load(str(path), pattern)
+        read(str(path), pattern)
     assert "\n" not in str(caught.value)
 
 

@@ -100,6 +100,10 @@ class JobObserver:
     def ended(self, job: HostJob, result: JobResult) -> None:
         """The job has its result."""
 
+    def word(self, job: HostJob) -> str:
+        """A word for a program that runs, in a file beside it: ``told``."""
+        return ""
+
     def left(self, job: HostJob, age: float) -> float:
         """Estimate the seconds until the program of a job ends.
 
@@ -243,7 +247,9 @@ class _Jobs:
     def _look(self, looks: Sequence[_Running]) -> None:
         """Read the lines of programs that run."""
         commands = {
-            r.job.host: HostShell("/bin/sh", [_script(r, "tail")])
+            r.job.host: HostShell(
+                "/bin/sh", [_script(r, "tail", self._observer.word(r.job))]
+            )
             for r in looks
         }
         self._round(looks, commands, _LOOK, LOOK_TIMEOUT)
@@ -392,14 +398,15 @@ class _Jobs:
         )
 
 
-def _script(running: _Running, verb: str) -> str:
+def _script(running: _Running, verb: str, word: str = "") -> str:
     """The text for a shell that looks at a program, or ends it."""
     name = running.directory
     start = f"d=/run/{name}; [ -d $d ] || d=/tmp/{name}; p=$(cat $d/pid)"
     if verb == "kill":
         return f"{start} && kill -KILL -$p; rm -rf $d"
+    told = f" echo {shlex.quote(word)} > $d/told;" if word else ""
     return (
-        f"{start} || exit 1;"
+        f"{start} || exit 1;{told}"
         f" kill -0 $p 2>/dev/null && s={_RUNNING} || s={_ENDED};"
         f" echo {_BEGIN}; tail -n +{running.lines + 1} $d/lines;"
         f" echo; echo {_END}; echo $s; [ $s = {_RUNNING} ] || rm -rf $d"

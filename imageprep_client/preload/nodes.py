@@ -8,7 +8,7 @@ import dataclasses
 import importlib.resources
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from imageprep_client import ansible
@@ -54,14 +54,34 @@ def run(
     All of them are looked at first; credentials reach only those that lack
     an image.
     """
-    jobs = _Jobs(request, nodes, images, stores, session)
+    jobs = _Jobs(request, images, stores, session)
     progress = _Progress(nodes, images, on_node, only_look=only_look)
     jobs.run(nodes, progress, only_look=True)
     lacking = [node for node in nodes if node.host in progress.lacking]
     if lacking and not only_look:
-        progress.pulls()
+        progress.pulls(jobs.shares(lacking))
         jobs.run(lacking, progress, only_look=False)
     return [progress.rows[node.host] for node in nodes]
+
+
+class _Shares:
+    """Divides the rate of a registry among the nodes that pull from it.
+
+    :param lanes: of the nodes that are to pull.
+    """
+
+    def __init__(self, request: PreloadRequest, lanes: Iterable[str]) -> None:
+        self._rate = request.rate
+        self._window = request.nodes_per_registry
+        self._left = collections.Counter(lanes)
+
+    def ended(self, lane: str) -> None:
+        """A node does not pull any more."""
+        self._left[lane] -= 1
+
+    def of(self, lane: str) -> int:
+        """Bytes a second for each node of a registry; 0: any."""
+        return self._rate // max(1, min(self._window, self._left[lane]))
 
 
 class _Jobs:
@@ -70,7 +90,6 @@ class _Jobs:
     def __init__(
         self,
         request: PreloadRequest,
-        nodes: Sequence[NodeDemand],
         images: Mapping[str, NodeImage],
         stores: PreloadStores,
         session: ansible.Session,
@@ -97,13 +116,11 @@ class _Jobs:
     ) -> None:
         """Have some nodes do their jobs."""
         window = self._request.nodes_per_registry
-        lanes = collections.Counter(self._lane(node) for node in nodes)
+        shares = self.shares(nodes)
         ansible.run_jobs(
             [
                 self._job(
-                    node,
-                    self._rate(lanes[self._lane(node)]),
-                    only_look=only_look,
+                    node, shares.of(self._lane(node)), only_look=only_look
                 )
                 for node in nodes
             ],
@@ -115,11 +132,9 @@ class _Jobs:
             modules=self._modules,
         )
 
-    def _rate(self, nodes: int) -> int:
-        """The share of a node, of those of its registry, of the rate."""
-        return self._request.rate // min(
-            self._request.nodes_per_registry, nodes
-        )
+    def shares(self, nodes: Iterable[NodeDemand]) -> _Shares:
+        """The shares of nodes before one of them has ended."""
+        return _Shares(self._request, map(self._lane, nodes))
 
     def _registries(self, node: NodeDemand) -> list[str]:
         """The registries that a node pulls from."""
@@ -237,7 +252,7 @@ class _Progress(JobObserver):
     ) -> None:
         self._on_node = on_node
         self._only_look = only_look
-        self._looks = True
+        self._shares: _Shares | None = None
         self._began = time.monotonic()
         self._needed = {
             node.host: {
@@ -260,14 +275,23 @@ class _Progress(JobObserver):
             for node in nodes
         }
 
-    def pulls(self) -> None:
+    @property
+    def _looks(self) -> bool:
+        """Whether nothing is pulled yet."""
+        return self._shares is None
+
+    def pulls(self, shares: _Shares) -> None:
         """Pulling begins."""
-        self._looks = False
+        self._shares = shares
 
     def started(self, job: HostJob) -> None:
         if not self._looks:
             row = self.rows[job.host]
             self._set(dataclasses.replace(row, state=NodeState.PULLING))
+
+    def word(self, job: HostJob) -> str:
+        rate = self._shares.of(job.lane) if self._shares else 0
+        return str(rate) if rate else ""
 
     def left(self, job: HostJob, age: float) -> float:
         placed = len(self._placed[job.host])
@@ -312,6 +336,8 @@ class _Progress(JobObserver):
         self._set(row)
 
     def ended(self, job: HostJob, result: JobResult) -> None:
+        if self._shares:
+            self._shares.ended(job.lane)
         row = self.rows[job.host]
         state, error = _STATES[result.state], result.reason
         if row.failures:

@@ -74,8 +74,9 @@ class Pull:
         self.unreached = 0
         self.failed = False
         self.pulled = []
-        self.began = time.time()
-        self.taken = 0
+        told = os.path.join(os.path.dirname(directory), "told")
+        self.pacer = pacing.Pace(job["rate"], told)
+        self.due = time.time()
 
     def run(self, there):
         """Bring what is missing; returns the exit status."""
@@ -96,7 +97,7 @@ class Pull:
 
     def pull_all(self, images, words):
         """Pull images that are missing."""
-        self.began = time.time()
+        self.due = time.time()
         for first in range(0, len(images), BATCH):
             self.batch(images[first : first + BATCH], words)
             self.pace(images[first : first + BATCH])
@@ -105,7 +106,7 @@ class Pull:
         """Write the files that podman needs; returns its options."""
         words = ["pull", "--quiet"]
         if self.job["rate"]:
-            self.environment.update(pacing.Proxy(self.job["rate"]).variables)
+            self.environment.update(pacing.Proxy(self.pacer).variables)
         for name, option in (
             ("auth.json", "--authfile"),
             ("registries.conf", None),
@@ -154,12 +155,13 @@ class Pull:
 
         Programs use no proxy for a registry on their own host.
         """
+        if not self.job["rate"]:
+            return
         for image in images:
             for digest, _ in image["blobs"]:
-                self.taken += self.blobs.pop(digest, 0)
-        if self.job["rate"]:
-            due = self.began + self.taken / self.job["rate"]
-            time.sleep(max(0.0, due - time.time()))
+                self.due += self.blobs.pop(digest, 0) / self.pacer.rate
+        self.pacer.look()
+        time.sleep(max(0.0, self.due - time.time()))
 
     def bring(self, image, words):
         """Pull one image by its digest, and tag it."""

@@ -36,8 +36,13 @@ def say(**line):
 say(pid=os.getpid(), mode=mode, word=os.environ.get("WORD"), text=job["text"])
 if "wait" in job:
     end = time.time() + 120
-    while not os.path.exists(job["wait"]) and time.time() < end:
+    path = os.path.join(os.path.dirname(sys.argv[1]), job["wait"])
+    text = ""
+    while not text and time.time() < end:
         time.sleep(0.05)
+        if os.path.exists(path):
+            text = open(path).read()
+    say(read=text)
 say(done=True)
 if "fail" in job:
     sys.exit(job["fail"])
@@ -155,6 +160,20 @@ def test_window_and_killed_program(inventory: str, tmp_path: Path) -> None:
     )
     assert results["b"].state is results["c"].state is HostState.OK
     assert told.most == 1
+
+
+def test_words_for_a_program_that_runs(inventory: str) -> None:
+    """The observer's word reaches a program that runs, as it is."""
+
+    class Telling(Told):
+        def word(self, job: HostJob) -> str:
+            return f"it's \"$HOME\" {job.host}"
+
+    told = Telling()
+    job = HostJob(host="a", lane="x", document={"text": "", "wait": "told"})
+    results = run([job], inventory, told)
+    assert results["a"].state is HostState.OK
+    assert {"read": "it's \"$HOME\" a\n"} in [line for _, line in told.lines]
 
 
 _SSH = """\

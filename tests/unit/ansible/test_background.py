@@ -167,13 +167,13 @@ def test_words_for_a_program_that_runs(inventory: str) -> None:
 
     class Telling(Told):
         def word(self, job: HostJob) -> str:
-            return f"it's \"$HOME\" {job.host}"
+            return f'it\'s "$HOME" {job.host}'
 
     told = Telling()
     job = HostJob(host="a", lane="x", document={"text": "", "wait": "told"})
     results = run([job], inventory, told)
     assert results["a"].state is HostState.OK
-    assert {"read": "it's \"$HOME\" a\n"} in [line for _, line in told.lines]
+    assert {"read": 'it\'s "$HOME" a\n'} in [line for _, line in told.lines]
 
 
 _SSH = """\
@@ -297,6 +297,19 @@ def test_groups_of_a_session(inventory: str) -> None:
         with pytest.raises(errors.InvalidArgument, match=r"[Ii]nvalid host"):
             session.groups("~(")
         assert len(session.groups().hosts) == 4
+
+
+def test_several_inventories(inventory: str, tmp_path: Path) -> None:
+    """The hosts and groups of all inventories count; groups have names with
+    dashes, other groups and ranges, as those of kolla-ansible have.
+    """
+    second = tmp_path / "multinode"
+    second.write_text("[nova-api:children]\nfront\n[nova-api]\nz[01:03]\n")
+    with ansible.Session(inventory, str(second)) as session:
+        found = session.groups("nova-api:!a")
+    assert sorted(found.hosts) == ["b", "z01", "z02", "z03"]
+    assert sorted(found.groups["nova-api"]) == ["a", "b", "z01", "z02", "z03"]
+    assert found.groups["back"] == ["c"]
 
 
 _SCRIPT = """\

@@ -39,7 +39,7 @@ from imageprep_client.ansible.events import (
     HostState,
     RunResult,
 )
-from imageprep_client.ansible.inventories import HostGroups, load
+from imageprep_client.ansible.inventories import HostGroups, load, readable
 from imageprep_client.ansible.runner import run
 from imageprep_client.ansible.session import Session
 
@@ -61,6 +61,7 @@ __all__ = [
     "check_installed",
     "load",
     "pause",
+    "readable",
     "run",
     "run_jobs",
 ]

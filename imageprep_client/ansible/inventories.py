@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import re
+import shlex
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from imageprep_client import errors
 from imageprep_client.ansible import configuration
+from imageprep_client.host import inputs
 
 _TIMEOUT = 300.0
+_MAX_SIZE = 64 << 20
 _FAILED = re.compile(r"Failed to parse .* plugin: ")
 _PREFIX = re.compile(r"^\[?(ERROR|WARNING)\]?[:!] *")
 _AUTO = re.compile(r"with '?auto'? plugin:")
@@ -81,6 +86,37 @@ def load(inventory: str, pattern: str | None = None) -> HostGroups:
     if not found.hosts:
         raise without_hosts(inventory, pattern)
     return found
+
+
+@contextlib.contextmanager
+def readable(inventory: str) -> Iterator[str]:
+    """A path that ansible reads an inventory from.
+
+    OpenStack-Ansible keeps its inventory in the format that programs print,
+    which ansible does not read from a file.
+    """
+    content = b""
+    if os.path.isfile(inventory) and not os.access(inventory, os.X_OK):
+        content = inputs.load(inventory, _MAX_SIZE)
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        document = None
+        if inventory.endswith(".json") and content:
+            # Ansible would take each word of it for a host.
+            raise errors.InvalidFile(inventory, f"no JSON: {error}") from None
+    if not isinstance(document, dict) or "_meta" not in document:
+        yield inventory
+        return
+    with tempfile.TemporaryDirectory(prefix="image-prepare-") as directory:
+        printed = Path(directory, "inventory.json")
+        printed.write_bytes(content)
+        program = Path(directory, "inventory")
+        program.write_text(
+            f"#!/bin/sh\nexec cat {shlex.quote(str(printed))}\n"
+        )
+        program.chmod(0o700)
+        yield str(program)
 
 
 def check(inventory: str) -> None:

@@ -67,7 +67,8 @@ class Session:
 
     def __init__(self, *paths: str, forks: int = FORKS) -> None:
         self.processor = 0.0
-        self._paths = paths
+        self._given = paths
+        self._paths: list[str] = []
         self._forks = forks
         self._mark = f"session-{random.token_hex(8)}"
         self._stack = contextlib.ExitStack()
@@ -76,13 +77,16 @@ class Session:
         self._events: queue.SimpleQueue[Mapping[str, Any] | None]
 
     def __enter__(self) -> Self:
-        self._private = Path(
-            self._stack.enter_context(
-                tempfile.TemporaryDirectory(
-                    prefix="ansible-", ignore_cleanup_errors=True
-                )
+        with contextlib.ExitStack() as stack:
+            self._paths = [
+                stack.enter_context(inventories.readable(path))
+                for path in self._given
+            ]
+            directory = tempfile.TemporaryDirectory(
+                prefix="ansible-", ignore_cleanup_errors=True
             )
-        )
+            self._private = Path(stack.enter_context(directory))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -142,9 +146,9 @@ class Session:
         :raises InvalidArgument: when ansible is not installed, or cannot read
             the inventory, or no host is selected.
         """
-        for path in self._paths:
+        for path in self._given:
             inventories.check(path)
-        names = ", ".join(self._paths)
+        names = ", ".join(self._given)
         found: Mapping[str, Any] = {}
         log = []
         for event in self._round({"pattern": pattern}, 0):
@@ -153,6 +157,8 @@ class Session:
                 found = event
         if not found:
             reason = inventories.reason("".join(log))
+            for path, given in zip(self._paths, self._given, strict=True):
+                reason = reason.replace(path, given)
             raise errors.InvalidArgument(f"{names}: {reason}")
         if not found["selected"]:
             raise inventories.without_hosts(names, pattern)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -310,6 +311,24 @@ def test_several_inventories(inventory: str, tmp_path: Path) -> None:
     assert sorted(found.hosts) == ["b", "z01", "z02", "z03"]
     assert sorted(found.groups["nova-api"]) == ["a", "b", "z01", "z02", "z03"]
     assert found.groups["back"] == ["c"]
+
+
+def test_inventory_that_openstack_ansible_keeps(tmp_path: Path) -> None:
+    """The file that a program of OpenStack-Ansible prints and keeps, which
+    ansible does not read, is an inventory.
+    """
+    path = tmp_path / "openstack_inventory.json"
+    document = {
+        "_meta": {"hostvars": {"infra1": {"ansible_host": "192.0.2.1"}}},
+        "lxc_hosts": {"hosts": ["infra1"]},
+        "hosts": {"children": ["lxc_hosts"], "hosts": []},
+        "adjutant_all": {"children": [], "hosts": []},
+    }
+    path.write_text(json.dumps(document))
+    assert groups(str(path)).groups["hosts"] == ["infra1"]
+    path.write_text("{")
+    with pytest.raises(errors.InvalidFile, match="no JSON"):
+        groups(str(path))
 
 
 _SCRIPT = """\

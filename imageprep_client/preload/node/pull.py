@@ -17,8 +17,8 @@ import watch
 #: Attempts for an image, and seconds before the second one.
 ATTEMPTS, PAUSE = 3, 1.0
 #: Images that one process of podman pulls: its start takes as long as a small
-#: image.
-BATCH = 8
+#: image. With a rate it may have to pause between processes.
+BATCH, PACED = 32, 8
 #: Images in a row that fail for want of a connection before the rest is left.
 UNREACHED = 2
 #: Messages of errors that another attempt does not change.
@@ -98,9 +98,10 @@ class Pull:
     def pull_all(self, images, words):
         """Pull images that are missing."""
         self.due = time.time()
-        for first in range(0, len(images), BATCH):
-            self.batch(images[first : first + BATCH], words)
-            self.pace(images[first : first + BATCH])
+        size = PACED if self.job["rate"] else BATCH
+        for first in range(0, len(images), size):
+            self.batch(images[first : first + size], words)
+            self.pace(images[first : first + size])
 
     def files(self):
         """Write the files that podman needs; returns its options."""

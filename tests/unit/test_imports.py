@@ -250,7 +250,15 @@ RULES: dict[str, tuple[str, ...]] = {
         "stores.base",
         "transfer",
     ),
-    "preload.node": ("pacing", "subprocess"),
+    "preload.node": (
+        "pacing",
+        "podman",
+        "pull",
+        "storage",
+        "subprocess",
+        "tags",
+        "watch",
+    ),
     "client": (
         "trust",
         "ansible",

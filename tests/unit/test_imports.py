@@ -228,7 +228,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "observer",
         "retry",
     ),
-    "machine.nspawn": ("errors", "heat.document"),
+    "machine.nspawn": ("errors", "heat.document", "heat.value"),
     "service": (
         "errors",
         "heat",

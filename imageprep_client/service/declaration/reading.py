@@ -187,12 +187,7 @@ def _mapping(value: Value) -> dict[str, str]:
 
 
 def _scalar(value: Value) -> str:
-    data = value.data
-    if isinstance(data, bool):
-        raise value.expected("a string", "put the value in quotes")
-    if isinstance(data, int | float):
-        return str(data)
-    text = value.text()
+    text = value.scalar()
     if "\0" in text:
         raise value.error("has a zero byte in it")
     return text

@@ -31,8 +31,8 @@ def place(site: Deployment, request: pytest.FixtureRequest) -> str:
 
 
 def test_run_from_a_directory(site: Deployment, place: str) -> None:
-    """What a run wrote into a directory, another run takes to a registry
-    that is on the other side; labels are read there, too.
+    """A directory that one run wrote is what another run takes to a registry
+    on the other side; labels are read there, too.
     """
     with RegistryServer() as inside:
         site.environment(

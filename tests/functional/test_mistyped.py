@@ -1,4 +1,4 @@
-"""What users mistype or mistake: one line each, and what may be meant.
+"""Mistyped and mistaken words: one line each, with the likely meaning.
 
 The exit status is 2, and nothing is done.
 """

@@ -632,8 +632,8 @@ def test_tag_skips_discovery(site: Deployment) -> None:
 
 
 def test_listed_registry_that_is_silent(site: Deployment) -> None:
-    """What the user lists as insecure, and a parameter names, is listed for
-    the nodes, too, though it does not answer here.
+    """A registry that is listed as insecure, and that a parameter names, is
+    listed for the nodes, too, though it does not answer here.
     """
     site.environment(
         site.entry(

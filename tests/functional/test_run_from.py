@@ -65,7 +65,7 @@ def isolated(
 
 
 def facts(site: Deployment, name: str = "report.json") -> list[Any]:
-    """What the reports of both sides have to agree in."""
+    """The parts that the reports of both sides have in common."""
     rows = json.loads((site.home / name).read_text())["images"]
     keys = ("image", "source", "destination", "digest")
     return [[row[key] for key in keys] for row in rows]
@@ -428,7 +428,7 @@ def test_since(site: Deployment, since: str, destination: str) -> None:
 
 
 def test_since_several(site: Deployment) -> None:
-    """What any of several archives has is left out of the next one."""
+    """Content of any of several archives is left out of the next one."""
     carry(site, "first.tar")
     entry = site.entry(excludes=["/openstack-keystone:"])
     layer = next_release(site)

@@ -1,4 +1,4 @@
-"""Who may import whom: the dependency direction of the package.
+"""The dependency direction of the package: which part may import which.
 
 A module without a rule fails, so a new part of the package begins with a
 decision about what it may know.

@@ -50,7 +50,7 @@ def test_pauses_grow_to_the_cap() -> None:
     ],
 )
 def test_attempts(error: errors.ImagePrepError, expected: int) -> None:
-    """What seldom changes is tried less often than what passes."""
+    """A usually permanent error is tried less often than a passing one."""
     assert attempts_at(error, FAST.begin()) == expected
     assert attempts_at(error, ONE_ATTEMPT.begin()) == 1
 
@@ -82,7 +82,7 @@ def test_progress_counts_anew() -> None:
     ],
 )
 def test_permanent_causes_are_told_soon(error: errors.StoreError) -> None:
-    """What seldom changes is told within fifteen seconds."""
+    """A usually permanent error is raised within fifteen seconds."""
     attempts = RetryPolicy().begin()
     pauses = iter(lambda: attempts.pause(error), None)
     assert sum(pause for pause in pauses if pause) < 15

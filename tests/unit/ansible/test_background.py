@@ -312,5 +312,5 @@ def test_unusable_inventory(
 
 @pytest.mark.parametrize("path", sorted(_NODE.glob("*.py")), ids=str)
 def test_programs_are_for_old_pythons(path: Path) -> None:
-    """What runs on nodes has the syntax of Python 3.6."""
+    """Programs that run on nodes have the syntax of Python 3.6."""
     ast.parse(path.read_text(), feature_version=(3, 6))

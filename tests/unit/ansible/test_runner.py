@@ -93,7 +93,7 @@ def test_timeout(tmp_path: Path) -> None:
 
 
 def test_no_ansible(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is missing is named, with the remedy."""
+    """A missing program is named, with the remedy."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(errors.InvalidArgument, match="ansible-core") as raised:
         ansible.run([], Inventory(groups={}))

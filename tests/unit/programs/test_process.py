@@ -133,7 +133,7 @@ def test_stream(shell: Program) -> None:
 
 
 def test_reader_that_gives_up(shell: Program) -> None:
-    """What the reader of lines raises ends the program."""
+    """An exception of the reader of lines ends the program."""
 
     def read(line: str) -> None:
         raise ZeroDivisionError(line)

@@ -90,7 +90,7 @@ def test_address_in_use(tree: ImageServeTree) -> None:
 
 
 def test_new_images_are_served(tree: ImageServeTree) -> None:
-    """What is stored while it serves is there at once."""
+    """An image that is stored while it serves is there at once."""
     with server.running(tree.path) as url:
         ask(url, "/v2/_catalog")
         store = ImageServeTree(tree.path).store("ns/new")

@@ -101,7 +101,7 @@ def test_defects_are_raised():
 
 
 def test_work_gives_more_work():
-    """What a piece of work gives is done after what was given first."""
+    """Work that comes out of other work is done after earlier work."""
     seen: list[int] = []
 
     def work(number: int) -> list[int]:
@@ -114,7 +114,7 @@ def test_work_gives_more_work():
 
 
 def test_idle_threads_wait_for_more_work():
-    """What one piece of work gives is done by several at once."""
+    """Work that comes out of one piece is done by several at once."""
 
     barrier = threading.Barrier(3, timeout=10)
 

@@ -89,7 +89,7 @@ def test_proxies_that_refuse(
     login: str,
     status: int,
 ) -> None:
-    """What the proxy says is told, its password is not."""
+    """The refusal of a proxy is reported, the proxy's password is not."""
     with Proxy({}, login) as proxy:
         monkeypatch.setenv("https_proxy", f"http://me:wrong@{proxy.host}")
         with pytest.raises(errors.Unreachable) as caught:
@@ -140,7 +140,7 @@ def test_direct(
 def test_other_networks_are_not_direct(
     make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, listed: str
 ) -> None:
-    """What is in none of them goes through the proxy."""
+    """A host in none of the listed networks goes through the proxy."""
     monkeypatch.setenv(
         "HTTPS_PROXY", f"http://127.0.0.1:{servers.free_port()}"
     )

@@ -68,7 +68,7 @@ def test_slow_bodies(
 def test_slow_beginnings_are_waited_for(
     server: RegistryServer, make_client: MakeClient
 ) -> None:
-    """What comes in time is read, however little it is."""
+    """An answer that arrives in time is read, however slowly it comes."""
     server.content.store("ns/name").push(BLOB.descriptor, BLOB.open())
     server.faults.add(Fault("GET", "/blobs/", drip=0.02, times=None))
     store = make_client(timeouts=Timeouts(2, 3)).store(server.host, "ns/name")

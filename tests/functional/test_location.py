@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,13 +11,6 @@ from tests.functional import base, deployment
 from tests.functional.deployment import PLAIN, Deployment
 
 IMAGE = "ns/openstack-keystone"
-
-
-@pytest.fixture
-def site(openstack: base.OpenStack) -> Iterator[Deployment]:
-    """A deployment."""
-    with deployment.deployed(openstack) as found:
-        yield found
 
 
 @pytest.fixture(params=["oci", "image-serve"])

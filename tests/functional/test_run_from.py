@@ -26,13 +26,6 @@ TREE = ("--image-serve", "tree")
 OUTPUT = ("--output-env-file", "out.yaml", "--report", "report.json")
 
 
-@pytest.fixture
-def site(openstack: base.OpenStack) -> Iterator[Deployment]:
-    """A registry with three images, and an environment that wants them."""
-    with deployment.deployed(openstack) as found:
-        yield found
-
-
 @pytest.fixture(params=["tree", "layouts", "registry", "archive", "parts"])
 def place(request: pytest.FixtureRequest, site: Deployment) -> Iterator[str]:
     """A place for the images of a run, below a path where that can be."""

@@ -63,7 +63,7 @@ def test_limit_bounds_the_threads():
     """
 
     names: set[str] = set()
-    barrier = threading.Barrier(2, timeout=10)
+    barrier = threading.Barrier(2, timeout=60)
 
     def work(number: int) -> None:
         names.add(threading.current_thread().name)
@@ -116,7 +116,7 @@ def test_work_gives_more_work():
 def test_idle_threads_wait_for_more_work():
     """Work that comes out of one piece is done by several at once."""
 
-    barrier = threading.Barrier(3, timeout=10)
+    barrier = threading.Barrier(3, timeout=60)
 
     def work(number: int) -> list[int]:
         if number:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,25 +22,6 @@ from tests.proxy import Proxy
 
 MakeClient = Callable[..., RegistryClient]
 BLOB = content.blob("proxies", 3_000_000)
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with ca.crt, server.crt and server.key."""
-    directory = tmp_path_factory.mktemp("certificates")
-    servers.make_certificate(directory)
-    return directory
-
-
-@pytest.fixture
-def secure(certificates: Path) -> Iterator[RegistryServer]:
-    """A registry that speaks TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(
-        certificates / "server.crt", certificates / "server.key"
-    )
-    with RegistryServer(tls=context) as server:
-        yield server
 
 
 def test_plain_http(
@@ -167,7 +147,7 @@ def test_trickled_heads(
         begin = time.monotonic()
         with pytest.raises(errors.Unreachable, match="timed out"):
             client.store("registry.test", "ns/name").resolve("latest")
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 15
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_trickled_heads(
     begin = time.monotonic()
     with pytest.raises(errors.Unreachable, match="timed out"):
         store.resolve("latest")
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 15
 
 
 @pytest.mark.parametrize("path", ["/v2/", "/token"])

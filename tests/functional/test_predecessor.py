@@ -51,9 +51,11 @@ def test_predecessor_that_is_installed() -> None:
 
 def test_options(openstack: base.OpenStack) -> None:
     """An option that is gone names what is used instead; exit status 2."""
-    words = [(option, "value") for option in predecessor.RUN]
-    words += [("--namespace=value",), ("--namespace",)]
-    for given in words:
+    for given in (
+        *((option, "value") for option in predecessor.RUN),
+        ("--namespace=value",),
+        ("--namespace",),
+    ):
         openstack(
             *("image-prepare", "run", *given),
             status=2,

@@ -110,6 +110,7 @@ def labelled(site: Deployment) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("place", ["registry"], indirect=True)
 def test_versioned_tags(site: Deployment, place: str) -> None:
     """The floating tag that the place lacks leads to the versioned one."""
     copy_to(site, place, **labelled(site))
@@ -385,8 +386,10 @@ def next_release(site: Deployment) -> content.Piece:
     return layer
 
 
-@pytest.mark.parametrize("since", ["first.tar", "report.json"])
-@pytest.mark.parametrize("destination", ["tree", "registry"])
+@pytest.mark.parametrize(
+    ("since", "destination"),
+    [("first.tar", "tree"), ("report.json", "registry")],
+)
 def test_since(site: Deployment, since: str, destination: str) -> None:
     """The second archive has what is new, and a run from it gives it all."""
     first = carry(site, "first.tar")

@@ -65,7 +65,13 @@ class Told(JobObserver):
 
 
 @pytest.fixture
-def inventory(tmp_path: Path) -> str:
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs are looked at again almost at once."""
+    monkeypatch.setattr(background, "PERIOD", (0.1, 0.3))
+
+
+@pytest.fixture
+def inventory(tmp_path: Path, eager: None) -> str:
     local = {
         "ansible_connection": "local",
         "ansible_python_interpreter": "/usr/bin/python3",
@@ -156,6 +162,7 @@ exec /bin/sh -c "$word"
 """
 
 
+@pytest.mark.usefixtures("eager")
 def test_host_that_hangs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

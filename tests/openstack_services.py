@@ -295,8 +295,10 @@ def _initial_state(home: Path) -> Path:
         _bootstrap("admin", PASSWORD, "admin"),
         _bootstrap("swift", _SWIFT_PASSWORD, "service"),
     )
-    made_by = hashlib.sha256(repr((commands, "glance, quick")).encode())
-    state = home / f"keystone-{made_by.hexdigest()[:8]}"
+    made_by = hashlib.sha256(
+        repr((commands, "glance", "rounds 4")).encode()
+    ).hexdigest()
+    state = home / f"keystone-{made_by[:8]}"
     if state.exists():
         return state
     with tempfile.TemporaryDirectory(dir=home) as name:
@@ -353,11 +355,13 @@ connection = sqlite:///{home}/keystone.db
 key_repository = {home}/fernet
 [credential]
 key_repository = {home}/credential
-[cache]
-enabled = false
+# As cheap as they can be: a login, and the look at a token that swift takes
+# at each request.
 [identity]
-# Passwords of tests need no protection, and a usual hash takes 0.3 s.
 password_hash_rounds = 4
+[cache]
+enabled = true
+backend = dogpile.cache.memory
 """
     )
     _write_gunicorn(home, "keystone", ports)

@@ -226,7 +226,7 @@ def add_machine_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_machine_store_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that says where roots of machines are."""
+    """Add the option for the location of the roots of machines."""
     parser.add_argument(
         "--store",
         metavar="lxc|machines|<directory>",
@@ -236,7 +236,7 @@ def add_machine_store_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_verification_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what a source of a machine is verified by."""
+    """Add the options for the verification of a source of a machine."""
     parser.add_argument(
         "--checksum",
         metavar="<sha256>",

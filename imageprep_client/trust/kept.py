@@ -33,10 +33,10 @@ class KeptSignatures:
             return []
 
     def put(
-        self, repository: str, digest: str, found: Sequence[Signature]
+        self, repository: str, digest: str, own: Sequence[Signature]
     ) -> None:
         """Cache signatures, if this user may write there."""
-        self._cache.add(_name(repository, digest), signatures.dump(found))
+        self._cache.add(_name(repository, digest), signatures.dump(own))
 
     def close(self) -> None:
         """Remove the oldest signatures over the limit."""

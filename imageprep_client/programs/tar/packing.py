@@ -51,9 +51,9 @@ class Packing:
         self.sockets = 0
 
     def finish(self) -> None:
-        """See that all went well, when the archive has been read.
+        """Check the result, after the archive has been read.
 
-        :raises TarError: when not.
+        :raises TarError: if tar failed.
         """
         status = self._process.wait()
         failed = []

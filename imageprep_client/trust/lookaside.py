@@ -94,7 +94,7 @@ def load(directory: str, default: str) -> Lookasides:
                 if scope in namespaces:
                     raise errors.InvalidFile(
                         path,
-                        "another file in this directory configures this scope, too",
+                        "another file here configures this scope, too",
                         key=f"docker.{scope[:200]}"
                         if scope
                         else "default-docker",

@@ -99,7 +99,9 @@ def test_check_of_collections(home: Path) -> None:
 @pytest.mark.parametrize("name", ["x", "x.yml", "author.x"])
 def test_no_role(home: Path, name: str) -> None:
     """All places are named."""
-    with pytest.raises(errors.InvalidArgument, match=f"no ansible role '{name}' in"):
+    with pytest.raises(
+        errors.InvalidArgument, match=f"no ansible role '{name}' in"
+    ):
         check(home, name)
 
 

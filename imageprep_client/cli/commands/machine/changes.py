@@ -74,7 +74,10 @@ class MachineReplace(base.Lister):
     again, 2 when nothing was done.
     """
 
-    columns = ("Name", "State", "Outage", "Carried", "Kept", "Detail")
+    columns = (
+        *("Name", "State", "Digest", "Outage", "Carried", "Kept"),
+        "Detail",
+    )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         from imageprep_client.client import machine_changes
@@ -192,8 +195,11 @@ class MachineReplace(base.Lister):
         self.summary = f"{source.name}: {what} replaced"
         self.next_step = "undo it with machine rollback" if done else ""
         return self.columns, [
-            (name, state, columns.Duration(away), *rest)
-            for name, state, away, *rest in map(_row, outcomes)
+            (
+                *(name, state, columns.Digest(digest) if digest else ""),
+                *(columns.Duration(away), *rest),
+            )
+            for name, state, digest, away, *rest in map(_row, outcomes)
         ]
 
 
@@ -204,7 +210,7 @@ def _count(text: str) -> int:
 
 def _reported(outcome: ReplaceOutcome) -> Mapping[str, Any]:
     """One machine in a report: its row, and the figures in full."""
-    keys = ("name", "state", "outage", "carried", "kept", "detail")
+    keys = ("name", "state", "digest", "outage", "carried", "kept", "detail")
     fields = dict(zip(keys, _row(outcome), strict=True))
     replaced = outcome.replaced
     return {
@@ -218,10 +224,14 @@ def _row(outcome: ReplaceOutcome) -> Sequence[Any]:
     replaced = outcome.replaced
     if replaced is None:
         state = "failed" if outcome.failure else "present"
-        return outcome.name, state, None, 0, "", str(outcome.failure or "")
+        detail = str(outcome.failure or "")
+        return outcome.name, state, outcome.digest, None, 0, "", detail
     swap = replaced.swap
     kept = swap.archived.name if swap.archived else ""
-    return outcome.name, "replaced", swap.outage, replaced.carried, kept, ""
+    return (
+        *(outcome.name, "replaced", outcome.digest),
+        *(swap.outage, replaced.carried, kept, ""),
+    )
 
 
 class MachineRollback(base.ShowOne):

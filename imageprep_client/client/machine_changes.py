@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -60,10 +61,12 @@ class ReplaceOutcome:
     """The outcome of one machine.
 
     :ivar replaced: None when it failed, or had the image already.
+    :ivar digest: of the image that its root is of now; empty when it failed.
     """
 
     name: str
     replaced: Replaced | None
+    digest: str = ""
     failure: errors.ImagePrepError | None = None
 
 
@@ -83,12 +86,13 @@ def replace(
     :param skip_present: leave machines alone that have this image.
     """
 
-    def fill(directory: Path) -> None:
+    def fill(place: Path, directory: Path) -> None:
         with source.open() as content:
             unpack(
                 content,
                 directory,
                 name=source.name,
+                place=place,
                 limits=limits,
                 declared=declared,
             )
@@ -97,14 +101,18 @@ def replace(
     for root in machines:
         changing = changes(root, observer)
         if skip_present and changing.image() == source.digest:
-            yield ReplaceOutcome(root.name, None)
+            yield ReplaceOutcome(root.name, None, source.digest)
             continue
         try:
-            replaced = changing.replace(fill, request, image=source.digest)
+            replaced = changing.replace(
+                functools.partial(fill, root.path),
+                request,
+                image=source.digest,
+            )
         except errors.ImagePrepError as error:
-            yield ReplaceOutcome(root.name, None, error)
+            yield ReplaceOutcome(root.name, None, failure=error)
         else:
-            yield ReplaceOutcome(root.name, replaced)
+            yield ReplaceOutcome(root.name, replaced, source.digest)
 
 
 def have(machines: Sequence[MachineRoot], digest: str) -> bool:

@@ -188,6 +188,11 @@ def _fetched(
     folder, _, last = parts.path.rpartition("/")
     name = urllib.parse.unquote(last)
     urls.origin(url)
+    if "@" in parts.netloc:
+        raise errors.InvalidArgument(
+            f"{shown}: a user in a URL is not supported",
+            hint="fetch it by another program, and give the file",
+        )
     if not name or "/" in name or not name.isprintable():
         raise errors.InvalidArgument(f"{shown}: names no file")
     place = urllib.parse.urlunsplit(parts._replace(path=folder, query=""))
@@ -200,7 +205,7 @@ def _fetched(
         yield _unopened(shown, f"sha256:{expected.hex}", expected.origin)
         return
     key = f"sha256-{expected.hex}" if expected.hex else _key(url)
-    with quarantine.file(key, observer.waiting) as file:
+    with quarantine.file(key, shown, observer.waiting) as file:
         resumed = file.size > 0
         fetcher.into(url, file, known=bool(expected.hex))
         try:
@@ -267,7 +272,7 @@ def _image(
                 hint="allow more with --max-size",
             )
         key = layer.digest.replace(":", "-")
-        with quarantine.file(key, observer.waiting) as file:
+        with quarantine.file(key, source, observer.waiting) as file:
             _take(store, layer, file)
             digest = layer.digest.partition(":")[2]
             checked = _checked(file, digest, source, "digest")

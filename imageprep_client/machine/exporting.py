@@ -22,7 +22,7 @@ from imageprep_client.machine.archives.packing import (
     pack,
 )
 from imageprep_client.machine.image import LAYERS, MachineFacts, MachineImage
-from imageprep_client.machine.roots import MachineRoot, overlays
+from imageprep_client.machine.roots import MachineRoot
 from imageprep_client.machine.scrub import Category, Scrub, ScrubbedPath
 from imageprep_client.observer import Observer
 from imageprep_client.programs import btrfs, lxc, systemd, tar
@@ -147,7 +147,12 @@ def to_store(
         try:
             exported = _export(root, file, options, observer, scratch)
         except OSError as error:
-            raise _unwritable(Path(file.name), error) from error
+            raise errors.StoreError(
+                f"{root.name}: cannot be packed in {scratch}:"
+                f" {errors.reason(error)}",
+                hint=f"make room in {scratch}: its layer is there until it is"
+                " sent",
+            ) from error
         image = MachineImage(
             Path(file.name),
             exported.packed,
@@ -228,9 +233,7 @@ def _readable(root: MachineRoot, *, live: bool) -> Iterator[_Readable]:
     """A directory where the root can be read, as it is at one moment."""
     with contextlib.ExitStack() as stack:
         state = root.state()
-        path, reading = root.path, "live"
-        if root.lower is not None:
-            path = stack.enter_context(overlays.merged(root.lower, path))
+        path, reading = stack.enter_context(root.files()), "live"
         if state == "stopped":
             reading = "stopped"
         elif root.is_subvolume and not btrfs.nested(root.path):

@@ -97,21 +97,26 @@ def import_root(
 
     :param archive: its name, for messages.
     :raises BadArchive: when it may not be unpacked; nothing of it is left.
+    :raises NoSpace: likewise, when there is no room for it.
     """
-    with _staged(place) as staged, open_archive() as content:
+    with (
+        disk.reported(place.path),
+        _staged(place) as staged,
+        open_archive() as content,
+    ):
         unpacked = unpack(
-            content, staged, name=archive, limits=limits, declared=declared
+            content,
+            staged,
+            name=archive,
+            place=place.path,
+            limits=limits,
+            declared=declared,
         )
         check_root(staged, archive)
         disk.synchronise(staged)
-        try:
-            if place.path.exists():
-                place.path.rmdir()
-            staged.rename(place.path)
-        except OSError as error:
-            raise errors.StoreError(
-                f"{place.path}: {errors.reason(error)}"
-            ) from error
+        if place.path.exists():
+            place.path.rmdir()
+        staged.rename(place.path)
     if read_only:
         systemd.set_read_only(place.path)
     return find(place.name, str(place.store.path)), unpacked

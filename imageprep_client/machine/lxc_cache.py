@@ -95,7 +95,12 @@ def fill(
         root.mkdir()
         with open_archive() as content:
             unpack(
-                content, root, name=archive, limits=limits, declared=declared
+                content,
+                root,
+                name=archive,
+                place=cache,
+                limits=limits,
+                declared=declared,
             )
         importing.check_root(root, archive)
         with contextlib.closing(Directory(root)) as directory:

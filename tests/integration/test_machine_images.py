@@ -386,6 +386,58 @@ def test_hostile_archive(
     assert os.listdir(pool) == []
 
 
+@pytest.mark.parametrize(
+    ("room", "told"),
+    [
+        ("size=64k", "has room for [0-9]+ bytes, [^\n]*/a.tar needs more"),
+        ("nr_inodes=8", "no inodes are left [^\n]* bytes free"),
+    ],
+)
+def test_no_room(
+    tmp_path: Path, openstack: base.OpenStack, room: str, told: str
+) -> None:
+    """The place that was named has no room, and not a hidden one in it."""
+    files = [
+        machines.member(f"etc/{n}", content=bytes(20_000)) for n in range(9)
+    ]
+    etc = machines.member("etc", tarfile.DIRTYPE)
+    source = tmp_path / "a.tar"
+    source.write_bytes(machines.archive(machines.ROOT, etc, *files))
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    machines.run("mount", "-t", "tmpfs", "-o", room, "tmpfs", pool)
+    try:
+        openstack(
+            *("image-prepare", "machine", "import", "m1", "--no-verify"),
+            *("--store", str(pool), "--from", str(source)),
+            status=2,
+            stderr=rf"{pool}/m1: {told}(\nhint: [^\n]*)?",
+        )
+        assert os.listdir(pool) == []
+    finally:
+        machines.run("umount", pool)
+
+
+def test_clone_without_room(
+    tmp_path: Path, openstack: base.OpenStack
+) -> None:
+    """The clone has no room, and not a hidden directory."""
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    machines.run("mount", "-t", "tmpfs", "-o", "nr_inodes=9", "tmpfs", pool)
+    try:
+        machines.tree(pool, [f"base/etc/{n}" for n in range(4)])
+        openstack(
+            *("image-prepare", "machine", "clone", "base", "new"),
+            *("--store", str(pool)),
+            status=2,
+            stderr=f"{pool}/new: no inodes are left [^\n]*",
+        )
+        assert os.listdir(pool) == ["base"]
+    finally:
+        machines.run("umount", pool)
+
+
 def test_killed_import_is_tidied(tmp_path: Path) -> None:
     """The next import removes what a killed one left in the pool."""
     left = tmp_path / "pool/.#m1.import.4194305"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.client import machine_settings
@@ -14,8 +13,7 @@ from imageprep_client.client.machine_sources import (
     open_source,
     state_directory,
 )
-from imageprep_client.machine import cloning, importing
-from imageprep_client.machine.archives import UnpackLimits, unpack
+from imageprep_client.machine import cloning
 from imageprep_client.machine.cloning import ClonedMachine
 from imageprep_client.machine.replacement import versions
 from imageprep_client.machine.replacement.replacing import (
@@ -39,7 +37,6 @@ __all__ = [
     "Replaced",
     "RootChanges",
     "SwapResult",
-    "UnpackLimits",
     "changes",
     "clone",
     "have",
@@ -72,47 +69,31 @@ class ReplaceOutcome:
 
 def replace(
     machines: Sequence[MachineRoot],
-    source: VerifiedArchive,
+    archive: VerifiedArchive,
     request: ReplaceRequest,
     observer: Observer = _SILENT,
     *,
-    limits: UnpackLimits | None = None,
-    declared: frozenset[str] = frozenset(),
     skip_present: bool = False,
 ) -> Iterator[ReplaceOutcome]:
     """Replace the roots of machines by one image, one after the other.
 
-    :param declared: see `machine.archives.unpack`.
     :param skip_present: leave machines alone that have this image.
     """
-
-    def fill(place: Path, directory: Path) -> None:
-        with source.open() as content:
-            unpack(
-                content,
-                directory,
-                name=source.name,
-                place=place,
-                limits=limits,
-                declared=declared,
-            )
-        importing.check_root(directory, source.name)
-
     for root in machines:
         changing = changes(root, observer)
-        if skip_present and changing.image() == source.digest:
-            yield ReplaceOutcome(root.name, None, source.digest)
+        if skip_present and changing.image() == archive.digest:
+            yield ReplaceOutcome(root.name, None, archive.digest)
             continue
         try:
             replaced = changing.replace(
-                functools.partial(fill, root.path),
+                functools.partial(archive.unpack, root.path),
                 request,
-                image=source.digest,
+                image=archive.digest,
             )
         except errors.ImagePrepError as error:
             yield ReplaceOutcome(root.name, None, failure=error)
         else:
-            yield ReplaceOutcome(root.name, replaced, source.digest)
+            yield ReplaceOutcome(root.name, replaced, archive.digest)
 
 
 def have(machines: Sequence[MachineRoot], digest: str) -> bool:

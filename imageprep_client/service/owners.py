@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from imageprep_client import errors
+from imageprep_client.observer import Observer
 from imageprep_client.programs.podman import (
     ContainerImage,
     InspectedContainer,
@@ -124,6 +125,19 @@ class Owner(Protocol):
 #: The owner of a service's container; given its name, its container, and the
 #: unit that it is known to have had.
 FindOwner = Callable[[str, InspectedContainer | None, str], Owner]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NodeAccess:
+    """What the services of this host are changed with.
+
+    :ivar find_owner: for the containers that recovery finds.
+    """
+
+    podman: Podman
+    state: StateDirectory
+    observer: Observer
+    find_owner: FindOwner
 
 
 class PlainOwner:

@@ -20,23 +20,20 @@ from collections.abc import (
 )
 
 from imageprep_client import errors
-from imageprep_client.observer import Observer
 from imageprep_client.programs.podman import (
     InspectedContainer,
     ListedContainer,
-    Podman,
 )
 from imageprep_client.service import holding
 from imageprep_client.service.journal import (
     HistoryEntry,
-    StateDirectory,
     SwapJournal,
     SwapRecord,
     SwapState,
     now,
 )
 from imageprep_client.service.owners import (
-    FindOwner,
+    NodeAccess,
     Owner,
     TargetContainer,
     old_target,
@@ -99,22 +96,10 @@ class _Undoing:
 
 
 class Reverter:
-    """Puts services back, after a failure as well as after a crash.
+    """Puts services back, after a failure as well as after a crash."""
 
-    :param find_owner: for the containers that it finds.
-    """
-
-    def __init__(
-        self,
-        podman: Podman,
-        state: StateDirectory,
-        observer: Observer,
-        find_owner: FindOwner,
-    ) -> None:
-        self._podman = podman
-        self._state = state
-        self._observer = observer
-        self._find_owner = find_owner
+    def __init__(self, node: NodeAccess) -> None:
+        self._node = node
 
     def revert(self, journal: SwapJournal, reason: str) -> list[str]:
         """Put back what was not finished.
@@ -165,8 +150,8 @@ class Reverter:
         # A holder is needed until the journal says that it is not.
         dropped = [one.holder for one in undone if one.holder in found]
         if dropped:
-            self._podman.discard(*dropped)
-        self._state.close_journal()
+            self._node.podman.discard(*dropped)
+        self._node.state.close_journal()
         return reverted
 
     def _found(
@@ -179,7 +164,7 @@ class Reverter:
             for name in (record.service, record.holder)
             if name
         }
-        containers = self._podman.containers()
+        containers = self._node.podman.containers()
         self.remove_leftovers(containers, names)
         there = {
             name
@@ -187,7 +172,7 @@ class Reverter:
             if one.state not in holding.HALF
             for name in one.names
         }
-        return self._podman.inspected(names & there)
+        return self._node.podman.inspected(names & there)
 
     def _undoings(
         self,
@@ -196,7 +181,7 @@ class Reverter:
         failures: list[errors.ImagePrepError],
     ) -> dict[str, _Undoing]:
         """The steps by service; an impossible one is a failure."""
-        images = self._podman.images(
+        images = self._node.podman.images(
             {
                 found[one.holder].image_id
                 for one in changed
@@ -215,7 +200,9 @@ class Reverter:
                     holder = found.get(record.holder)
                     old = holding.held(record.holder, holder, images)
                     target = old_target(old, runs=record.old_running)
-                owner = self._find_owner(record.service, current, record.unit)
+                owner = self._node.find_owner(
+                    record.service, current, record.unit
+                )
             except errors.ImagePrepError as error:
                 failures.append(error)
                 continue
@@ -232,8 +219,8 @@ class Reverter:
             journal = journal.with_swap(
                 dataclasses.replace(record, state=SwapState.REVERTED)
             )
-        self._state.write_journal(journal)
-        self._state.record(
+        self._node.state.write_journal(journal)
+        self._node.state.record(
             [entry(journal, record, "reverted", reason) for record in back]
         )
         return journal
@@ -242,13 +229,13 @@ class Reverter:
         self, names: Sequence[str], failures: list[errors.ImagePrepError]
     ) -> None:
         """Start the services that ran before and do not now."""
-        found = self._podman.inspected(names)
+        found = self._node.podman.inspected(names)
         for name, container in found.items():
             # A lost container is made again afterwards.
             if container.is_alive or container.is_lost:
                 continue
             try:
-                owner = self._find_owner(name, container, "")
+                owner = self._node.find_owner(name, container, "")
                 owner.stop(container)
                 owner.start(name)
             except errors.ImagePrepError as error:
@@ -270,7 +257,7 @@ class Reverter:
             and not set(names).isdisjoint(one.names)
         ]
         if half:
-            self._podman.remove(*(one.id for one in half), seconds=0)
+            self._node.podman.remove(*(one.id for one in half), seconds=0)
         return [name for one in half for name in one.names]
 
 

@@ -20,6 +20,7 @@ from imageprep_client.service.declaration import (
 from imageprep_client.service.images import ImageRegistries, ResolvedImage
 from imageprep_client.service.journal import StateDirectory
 from imageprep_client.service.owners import (
+    NodeAccess,
     Owner,
     TargetContainer,
     same_target,
@@ -93,7 +94,9 @@ class RunningServices:
         self._state = state
         self._registries = registries
         self._observer = observer
-        self._swapper = Swapper(podman, state, observer, self._owner)
+        self._swapper = Swapper(
+            NodeAccess(podman, state, observer, self._owner)
+        )
         self.changes: list[ServiceChange] = []
         #: The services that `changing` has put right.
         self.recovered: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from imageprep_client.client import machine_images
 from imageprep_client.client.machine_images import (
     ExportedMachine,
 )
-from imageprep_client.client.machine_sources import Verification
+from imageprep_client.client.machine_sources import (
+    MachineSource,
+    Verification,
+)
 from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.observer import Observer
 from imageprep_client.programs import lxc
@@ -81,16 +85,12 @@ def load(
 ) -> machine_images.ImportedMachine:
     settings: dict[str, Any] = {
         "store": str(store),
-        "max_size": 1 << 30,
-        "declared": frozenset(),
         "read_only": False,
         **changes,
     }
     return machine_images.import_machine(
         name,
-        source,
-        verification or Verification(),
-        RegistryOptions(),
+        MachineSource(source, verification or Verification()),
         Observer(),
         **settings,
     )
@@ -418,9 +418,7 @@ def test_no_room(
         machines.run("umount", pool)
 
 
-def test_clone_without_room(
-    tmp_path: Path, openstack: base.OpenStack
-) -> None:
+def test_clone_without_room(tmp_path: Path, openstack: base.OpenStack) -> None:
     """The clone has no room, and not a hidden directory."""
     pool = tmp_path / "pool"
     pool.mkdir()

@@ -15,8 +15,10 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.client import machine_images, machine_sources
-from imageprep_client.client.machine_sources import Verification
-from imageprep_client.client.registry_options import RegistryOptions
+from imageprep_client.client.machine_sources import (
+    MachineSource,
+    Verification,
+)
 from imageprep_client.observer import Observer
 from tests import hostile_sources, machines, web
 from tests.functional import base
@@ -71,11 +73,7 @@ def read(source: str, verification: Verification) -> bytes:
     """The content of a source."""
     with (
         machine_sources.open_source(
-            source,
-            verification,
-            RegistryOptions(),
-            Observer(),
-            max_size=1 << 24,
+            MachineSource(source, verification, max_size=1 << 24), Observer()
         ) as opened,
         opened.open() as content,
     ):
@@ -148,9 +146,7 @@ def test_older_list(
     keys.listed(site.directory)
     # The key must have been made before.
     old = (site.directory / "SHA256SUMS.gpg").read_bytes()
-    keys.listed(
-        site.directory, "--faked-system-time", "20400101T000000!"
-    )
+    keys.listed(site.directory, "--faked-system-time", "20400101T000000!")
     pool = tmp_path / "pool"
     pool.mkdir()
 
@@ -207,7 +203,7 @@ def test_file_that_changed_meanwhile(site: web.WebSite) -> None:
 
     with (
         machine_sources.open_source(
-            url, NONE, RegistryOptions(), Changing()
+            MachineSource(url, NONE), Changing()
         ) as opened,
         opened.open() as content,
     ):

@@ -90,7 +90,8 @@ def unpack(
     except BadArchive as error:
         if judge.judged.size > free:
             raise errors.NoSpace(
-                f"{place or directory}: has room for {free} bytes, {name} needs more",
+                f"{place or directory}: has room for {free} bytes, {name}"
+                " needs more",
                 free=free,
                 hint="make room, or keep the machine elsewhere",
             ) from error

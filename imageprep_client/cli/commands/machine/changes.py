@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from imageprep_client import errors, wording
 from imageprep_client.cli import base, columns, confirmation, options, report
+from imageprep_client.cli.commands.machine import arguments
 
 if TYPE_CHECKING:
     from imageprep_client.client.machine_changes import (
@@ -88,15 +89,10 @@ class MachineReplace(base.Lister):
             nargs="+",
             help="Name of the machine",
         )
-        options.add_machine_store_option(parser)
-        parser.add_argument(
-            "--from",
-            metavar="<source>",
-            dest="source",
-            required=True,
-            help="Image or archive to take, verified as for machine import",
+        arguments.add_source_options(
+            parser, "Image or archive to take, verified as for machine import"
         )
-        options.add_verification_options(parser)
+        arguments.add_store_option(parser)
         parser.add_argument(
             "--keep",
             metavar="<number>",
@@ -128,8 +124,6 @@ class MachineReplace(base.Lister):
             action="store_true",
             help="Leave machines alone whose roots are of this image",
         )
-        options.add_registry_options(parser)
-        options.add_policy_option(parser)
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
@@ -149,12 +143,9 @@ class MachineReplace(base.Lister):
         with (
             self.observing() as observer,
             machine_changes.open_source(
-                parsed_args.source,
-                options.verification(parsed_args),
-                options.registry_options(parsed_args),
+                arguments.source(parsed_args),
                 observer,
-                max_size=parsed_args.max_size << 30,
-                is_needed=lambda digest: (
+                lambda digest: (
                     not (
                         parsed_args.skip_present
                         and machine_changes.have(roots, digest)
@@ -168,10 +159,6 @@ class MachineReplace(base.Lister):
                     source,
                     request,
                     observer,
-                    limits=machine_changes.UnpackLimits(
-                        size=4 * (parsed_args.max_size << 30)
-                    ),
-                    declared=options.privileged(parsed_args),
                     skip_present=parsed_args.skip_present,
                 )
             )
@@ -246,8 +233,8 @@ class MachineRollback(base.ShowOne):
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        options.add_machine_argument(parser)
-        options.add_machine_store_option(parser)
+        arguments.add_name(parser)
+        arguments.add_store_option(parser)
         parser.add_argument(
             "--to",
             metavar="<version>",
@@ -288,8 +275,8 @@ class MachineDelete(base.Command):
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        options.add_machine_argument(parser)
-        options.add_machine_store_option(parser)
+        arguments.add_name(parser)
+        arguments.add_store_option(parser)
         parser.add_argument(
             "--version",
             metavar="<version>",
@@ -337,7 +324,7 @@ class MachineClone(base.Lister):
             nargs="+",
             help="Names of the new machines",
         )
-        options.add_machine_store_option(parser)
+        arguments.add_store_option(parser)
         parser.add_argument(
             "--settings",
             metavar="<file>",

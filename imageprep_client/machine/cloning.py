@@ -99,7 +99,7 @@ class Cloning:
         if base.is_lxc:
             return self._clone_container(name)
         path = base.store.path / name
-        with disk.reported(path), _temporary(base.store.path) as temporary:
+        with _temporary(base.store.path) as temporary, disk.reported(path):
             if base.kind is RootKind.SUBVOLUME:
                 method = CopyMethod.SNAPSHOT
                 btrfs.snapshot(base.path, temporary)

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
@@ -108,7 +108,10 @@ def to_archive(
             directory.staged() as temporary,
             directory.create(temporary, 0o600) as file,
         ):
-            exported = _export(root, file, options, observer, path.parent)
+            written = disk.Writeback(file.fileno(), observer.bytes_copied)
+            exported = _export(
+                root, file, options, observer, path.parent, written
+            )
             os.fsync(file.fileno())
             directory.rename(temporary, path.name)
     except OSError as error:
@@ -145,7 +148,9 @@ def to_store(
         prefix="image-prepare-", dir=scratch, buffering=0
     ) as file:
         try:
-            exported = _export(root, file, options, observer, scratch)
+            exported = _export(
+                root, file, options, observer, scratch, observer.bytes_copied
+            )
         except OSError as error:
             raise errors.StoreError(
                 f"{root.name}: cannot be packed in {scratch}:"
@@ -183,6 +188,7 @@ def _export(
     options: ExportOptions,
     observer: Observer,
     scratch: Path,
+    advanced: Callable[[int], None],
 ) -> ExportedMachine:
     _check_owner(root)
     with _readable(root, live=options.live) as readable:
@@ -199,7 +205,7 @@ def _export(
             compression_name=options.compression,
             scrubbed=scrubbed,
             scratch=scratch,
-            advanced=observer.bytes_copied,
+            advanced=advanced,
         )
     for line in packed.changed[:5]:
         observer.warning(f"{root.name}: {line}")

@@ -92,7 +92,8 @@ def import_root(
     :raises BadArchive: when it may not be unpacked; nothing of it is left.
     :raises NoSpace: likewise, when there is no room for it.
     """
-    with disk.reported(place.path), _staged(place) as staged:
+    # Told while what has no room is there.
+    with _staged(place) as staged, disk.reported(place.path):
         unpacked = fill(place.path, staged)
         disk.synchronise(staged)
         if place.path.exists():
@@ -133,10 +134,11 @@ def _staged(place: ImportTarget) -> Iterator[Path]:
         ) from error
     root = staging / "root"
     try:
-        if btrfs.is_btrfs(staging):
-            btrfs.create(root)
-        else:
-            root.mkdir(mode=0o700)
+        with disk.reported(place.path):
+            if btrfs.is_btrfs(staging):
+                btrfs.create(root)
+            else:
+                root.mkdir(mode=0o700)
         yield root
     finally:
         remove(staging)

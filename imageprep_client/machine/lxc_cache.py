@@ -87,7 +87,7 @@ def fill(
     :raises BadArchive: when it may not be unpacked.
     :raises InvalidContent: when it is no root for this host.
     """
-    with disk.reported(cache), _staging(cache, observer) as staging:
+    with _staging(cache, observer) as staging, disk.reported(cache):
         root = staging / "root"
         root.mkdir()
         unpack(cache, root)

@@ -418,6 +418,25 @@ def test_no_room(
         machines.run("umount", pool)
 
 
+@pytest.mark.parametrize("ending", ["tar", "tar.gz"])
+def test_export_without_room(tmp_path: Path, ending: str) -> None:
+    """The archive that was to be written is named, and nothing is left."""
+    machines.container(tmp_path)
+    place = tmp_path / "place"
+    place.mkdir()
+    machines.run("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place)
+    path = place / f"a.{ending}"
+    try:
+        with pytest.raises(errors.InvalidFile) as caught:
+            export(tmp_path, str(path))
+        assert str(caught.value) == (
+            f"{path}: cannot be written: no space left on device"
+        )
+        assert os.listdir(place) == []
+    finally:
+        machines.run("umount", place)
+
+
 def test_clone_without_room(tmp_path: Path, openstack: base.OpenStack) -> None:
     """The clone has no room, and not a hidden directory."""
     pool = tmp_path / "pool"

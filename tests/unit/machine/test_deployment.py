@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
-from imageprep_client import errors
+from imageprep_client import ansible, errors
 from imageprep_client.ansible import HostJob, HostState, JobResult
 from imageprep_client.machine.deployment import changing, hosts
 from imageprep_client.machine.deployment.containers import (
@@ -167,7 +167,7 @@ def test_options_of_one_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """An option that only one command has is given to no other one."""
     jobs: list[HostJob] = []
     monkeypatch.setattr(
-        hosts.ansible, "run_jobs", lambda given, *_, **__: jobs.extend(given)
+        ansible, "run_jobs", lambda given, *_, **__: jobs.extend(given)
     )
     variables = {
         "image_prepare_options": ["--max-size", "1"],

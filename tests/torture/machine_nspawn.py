@@ -35,7 +35,8 @@ rm -rf "$1"/root/etc/systemd/system/*.wants "$1"/root/etc/systemd/nspawn
 rm -rf "$1/root/var/lib/image-prepare"
 : > "$1/root/etc/machine-id"
 : > "$1/root/etc/fstab"
-exec script --quiet --flush --return --command "systemd-nspawn \
+exec script --quiet --flush --return --command "\
+    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn \
     --register=no --keep-unit --private-network --machine=$3 \
     --capability=all --system-call-filter=@keyring \
     --bind=$2:/var/lib/machines --boot --directory=$1/root" "$1/log"
@@ -176,7 +177,7 @@ def test_running_machine(host: Host, subvolume: bool) -> None:
     assert host.answer("www") == f"1 {KEY}"
     image = "oci:/srv/images//machines/www:1"
     exported = host.machine("export", "www", "--to", image)
-    assert exported["read"] == ("snapshot" if subvolume else "live")
+    assert exported["read"] == ("snapshot" if subvolume else "frozen")
     (row,) = host.machine("list")
     kind = "subvolume" if subvolume else "directory"
     assert (row["Name"], row["Kind"]) == ("www", kind)

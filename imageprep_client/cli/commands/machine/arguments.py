@@ -90,12 +90,10 @@ def add_source_options(
         " bits or capabilities, beside those of distributions"
         " (repeatable)",
     )
-    options.add_registry_options(parser)
-    options.add_policy_option(parser)
 
 
 def source(parsed_args: argparse.Namespace) -> MachineSource:
-    """The values of `add_source_options`."""
+    """The values of `add_source_options`, and about registries."""
     from imageprep_client.client import machine_sources
 
     return machine_sources.MachineSource(

@@ -89,10 +89,10 @@ class MachineReplace(base.Lister):
             nargs="+",
             help="Name of the machine",
         )
+        arguments.add_store_option(parser)
         arguments.add_source_options(
             parser, "Image or archive to take, verified as for machine import"
         )
-        arguments.add_store_option(parser)
         parser.add_argument(
             "--keep",
             metavar="<number>",
@@ -124,6 +124,8 @@ class MachineReplace(base.Lister):
             action="store_true",
             help="Leave machines alone whose roots are of this image",
         )
+        options.add_registry_options(parser)
+        options.add_policy_option(parser)
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
@@ -180,6 +182,8 @@ class MachineReplace(base.Lister):
         if len(done) == len(outcomes) == 1:
             what = f"{roots[0].name} {outage(done[0].swap)},"
         self.summary = f"{source.name}: {what} replaced"
+        if present := len(outcomes) - len(done) - len(failures):
+            self.summary += f", {present} had it"
         self.next_step = "undo it with machine rollback" if done else ""
         return self.columns, [
             (

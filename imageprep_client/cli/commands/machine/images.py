@@ -162,13 +162,15 @@ class MachineImport(base.ShowOne):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         arguments.add_name(parser)
-        arguments.add_source_options(parser)
         arguments.add_store_option(parser)
+        arguments.add_source_options(parser)
         parser.add_argument(
             "--read-only",
             action="store_true",
             help="Mark the root read-only, such as one to make clones of",
         )
+        options.add_registry_options(parser)
+        options.add_policy_option(parser)
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
@@ -222,6 +224,8 @@ class MachineCache(base.ShowOne):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         arguments.add_source_options(parser)
+        options.add_registry_options(parser)
+        options.add_policy_option(parser)
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:

@@ -276,7 +276,9 @@ def _initial_state(home: Path) -> Path:
         _bootstrap("admin", PASSWORD, "admin"),
         _bootstrap("swift", _SWIFT_PASSWORD, "service"),
     )
-    made_by = hashlib.sha256(repr((commands, "glance")).encode()).hexdigest()
+    made_by = hashlib.sha256(
+        repr((commands, "glance", "rounds 4")).encode()
+    ).hexdigest()
     state = home / f"keystone-{made_by[:8]}"
     if state.exists():
         return state
@@ -334,8 +336,13 @@ connection = sqlite:///{home}/keystone.db
 key_repository = {home}/fernet
 [credential]
 key_repository = {home}/credential
+# As cheap as they can be: a login, and the look at a token that swift takes
+# at each request.
+[identity]
+password_hash_rounds = 4
 [cache]
-enabled = false
+enabled = true
+backend = dogpile.cache.memory
 """
     )
     _write_gunicorn(home, "keystone", ports)

@@ -135,15 +135,15 @@ class MountPoint:
 
 def mounts() -> Sequence[MountPoint]:
     """All mounts, in their order: the last one at a place counts."""
-    found = []
+    mounted = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         left, _, right = line.partition(" - ")
         # proc(5): blanks and similar characters are written in octal.
         point = re.sub(
             r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), left.split(" ")[4]
         )
-        found.append(MountPoint(point, right.split(" ")[0]))
-    return found
+        mounted.append(MountPoint(point, right.split(" ")[0]))
+    return mounted
 
 
 def synchronise_directory(path: str | Path, dir_fd: int | None = None) -> None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from imageprep_client import errors
-from imageprep_client.observer import Observer
 from imageprep_client.programs.podman import (
     ContainerImage,
     InspectedContainer,
@@ -120,24 +119,6 @@ class Owner(Protocol):
     def start(self, name: str) -> None: ...
 
     def stop(self, container: InspectedContainer) -> None: ...
-
-
-#: The owner of a service's container; given its name, its container, and the
-#: unit that it is known to have had.
-FindOwner = Callable[[str, InspectedContainer | None, str], Owner]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class NodeAccess:
-    """What the services of this host are changed with.
-
-    :ivar find_owner: for the containers that recovery finds.
-    """
-
-    podman: Podman
-    state: StateDirectory
-    observer: Observer
-    find_owner: FindOwner
 
 
 class PlainOwner:

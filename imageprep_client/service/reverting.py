@@ -33,16 +33,16 @@ from imageprep_client.service.journal import (
     now,
 )
 from imageprep_client.service.owners import (
-    NodeAccess,
     Owner,
     TargetContainer,
     old_target,
 )
+from imageprep_client.service.units import ServiceHost
 
 #: Seconds that a container which is given up has before SIGKILL.
 _GIVEN_UP = 1
 #: Services that are put back at once, at most.
-_AT_ONCE = 8
+_WORKERS = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,8 +98,10 @@ class _Undoing:
 class Reverter:
     """Puts services back, after a failure as well as after a crash."""
 
-    def __init__(self, node: NodeAccess) -> None:
-        self._node = node
+    def __init__(self, host: ServiceHost) -> None:
+        self._podman = host.podman
+        self._state = host.state
+        self._find_owner = host.owner
 
     def revert(self, journal: SwapJournal, reason: str) -> list[str]:
         """Put back what was not finished.
@@ -119,17 +121,17 @@ class Reverter:
             for record in undone
             if record.state in (SwapState.SWAPPING, SwapState.DONE)
         ]
-        found = self._found(undone)
+        containers = self._containers(undone)
         failures: list[errors.ImagePrepError] = []
-        undoings = self._undoings(changed, found, failures)
+        undoings = self._undoings(changed, containers, failures)
         waves = [
             [undoings[one.service] for one in wave if one.service in undoings]
             for wave in in_waves(changed)
         ]
         reverted = []
-        with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+        with concurrent.futures.ThreadPoolExecutor(_WORKERS) as pool:
             for wave in reversed(waves):
-                failed = _each(pool, _Undoing.take_down, wave, failures)
+                failed = _at_once(pool, _Undoing.take_down, wave, failures)
                 for one in failed:
                     del undoings[one.record.service]
             for wave in waves:
@@ -138,7 +140,7 @@ class Reverter:
                     for one in wave
                     if undoings.get(one.record.service) is one
                 ]
-                failed = _each(pool, _Undoing.put_back, left, failures)
+                failed = _at_once(pool, _Undoing.put_back, left, failures)
                 back = [one.record for one in left if one not in failed]
                 journal = self._reverted(journal, back, reason)
                 reverted += [record.service for record in back]
@@ -148,13 +150,13 @@ class Reverter:
                 f"{reason}; not everything could be put back", failures
             )
         # A holder is needed until the journal says that it is not.
-        dropped = [one.holder for one in undone if one.holder in found]
+        dropped = [one.holder for one in undone if one.holder in containers]
         if dropped:
-            self._node.podman.discard(*dropped)
-        self._node.state.close_journal()
+            self._podman.discard(*dropped)
+        self._state.close_journal()
         return reverted
 
-    def _found(
+    def _containers(
         self, undone: Sequence[SwapRecord]
     ) -> dict[str, InspectedContainer]:
         """The containers and holders of services, without half ones."""
@@ -164,45 +166,43 @@ class Reverter:
             for name in (record.service, record.holder)
             if name
         }
-        containers = self._node.podman.containers()
+        containers = self._podman.containers()
         self.remove_leftovers(containers, names)
-        there = {
+        known = {
             name
             for one in containers
             if one.state not in holding.HALF
             for name in one.names
         }
-        return self._node.podman.inspected(names & there)
+        return self._podman.inspected(names & known)
 
     def _undoings(
         self,
         changed: Sequence[SwapRecord],
-        found: dict[str, InspectedContainer],
+        containers: dict[str, InspectedContainer],
         failures: list[errors.ImagePrepError],
     ) -> dict[str, _Undoing]:
         """The steps by service; an impossible one is a failure."""
-        images = self._node.podman.images(
+        images = self._podman.images(
             {
-                found[one.holder].image_id
+                containers[one.holder].image_id
                 for one in changed
-                if one.holder in found
+                if one.holder in containers
             }
         )
         undoings = {}
         for record in changed:
-            current = found.get(record.service)
+            current = containers.get(record.service)
             try:
                 target = None
                 is_old = current and current.id == record.old_id
                 if record.holder and not (
                     current and is_old and not current.is_lost
                 ):
-                    holder = found.get(record.holder)
+                    holder = containers.get(record.holder)
                     old = holding.held(record.holder, holder, images)
                     target = old_target(old, runs=record.old_running)
-                owner = self._node.find_owner(
-                    record.service, current, record.unit
-                )
+                owner = self._find_owner(record.service, current, record.unit)
             except errors.ImagePrepError as error:
                 failures.append(error)
                 continue
@@ -219,8 +219,8 @@ class Reverter:
             journal = journal.with_swap(
                 dataclasses.replace(record, state=SwapState.REVERTED)
             )
-        self._node.state.write_journal(journal)
-        self._node.state.record(
+        self._state.write_journal(journal)
+        self._state.record(
             [entry(journal, record, "reverted", reason) for record in back]
         )
         return journal
@@ -229,13 +229,13 @@ class Reverter:
         self, names: Sequence[str], failures: list[errors.ImagePrepError]
     ) -> None:
         """Start the services that ran before and do not now."""
-        found = self._node.podman.inspected(names)
-        for name, container in found.items():
+        containers = self._podman.inspected(names)
+        for name, container in containers.items():
             # A lost container is made again afterwards.
             if container.is_alive or container.is_lost:
                 continue
             try:
-                owner = self._node.find_owner(name, container, "")
+                owner = self._find_owner(name, container)
                 owner.stop(container)
                 owner.start(name)
             except errors.ImagePrepError as error:
@@ -257,7 +257,7 @@ class Reverter:
             and not set(names).isdisjoint(one.names)
         ]
         if half:
-            self._node.podman.remove(*(one.id for one in half), seconds=0)
+            self._podman.remove(*(one.id for one in half), seconds=0)
         return [name for one in half for name in one.names]
 
 
@@ -277,7 +277,7 @@ def in_waves(records: Sequence[SwapRecord]) -> list[list[SwapRecord]]:
     return waves
 
 
-def _each(
+def _at_once(
     pool: concurrent.futures.Executor,
     act: Callable[[_Undoing], None],
     wave: Sequence[_Undoing],

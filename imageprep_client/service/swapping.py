@@ -25,9 +25,10 @@ from imageprep_client.service.journal import (
     SwapRecord,
     SwapState,
 )
-from imageprep_client.service.owners import NodeAccess, Owner, TargetContainer
+from imageprep_client.service.owners import Owner, TargetContainer
 from imageprep_client.service.probing import HealthWatch
 from imageprep_client.service.reverting import Reverter, entry, named
+from imageprep_client.service.units import ServiceHost
 
 
 class OnFailure(enum.StrEnum):
@@ -89,9 +90,11 @@ class Swapper:
     :ivar outcomes: of the swaps that were begun, by service.
     """
 
-    def __init__(self, node: NodeAccess) -> None:
-        self._node = node
-        self._reverter = Reverter(node)
+    def __init__(self, host: ServiceHost) -> None:
+        self._podman = host.podman
+        self._state = host.state
+        self._observer = host.observer
+        self._reverter = Reverter(host)
         self.outcomes: dict[str, SwapOutcome] = {}
 
     def run(
@@ -110,13 +113,13 @@ class Swapper:
         """
         if not swaps:
             return
-        containers = self._node.podman.containers()
+        containers = self._podman.containers()
         generations = self._generations(containers)
         records = tuple(_planned(swap, generations) for swap in swaps)
         journal = SwapJournal(
             action=action, swaps=records, running=tuple(running)
         )
-        self._node.state.write_journal(journal)
+        self._state.write_journal(journal)
         try:
             for place, swap in enumerate(swaps):
                 try:
@@ -130,28 +133,25 @@ class Swapper:
         except (KeyboardInterrupt, Exception):
             self._interrupted()
             raise
-        self._node.state.close_journal()
+        self._state.close_journal()
         self.trim(policy.keep)
 
     def renew(self, action: str, swap: ServiceSwap) -> None:
         """Make a container again; nothing is watched or kept of it."""
-        generations = self._generations(self._node.podman.containers())
+        generations = self._generations(self._podman.containers())
         record = _planned(swap, generations)
         journal = SwapJournal(action=action, swaps=(record,))
         self._begin(journal, swap)
         swap.owner.replace(swap.current, swap.target)
-        self._node.podman.discard(record.holder)
-        self._node.state.close_journal()
+        self._podman.discard(record.holder)
+        self._state.close_journal()
 
     def _generations(
         self, containers: Sequence[ListedContainer]
     ) -> dict[str, int]:
         """The highest number that a generation of each service had."""
         known = [
-            *(
-                (one.service, one.generation)
-                for one in self._node.state.history()
-            ),
+            *((one.service, one.generation) for one in self._state.history()),
             *(
                 (one.service, one.generation)
                 for one in holding.holders(containers)
@@ -169,7 +169,7 @@ class Swapper:
         attached: Sequence[ServiceSwap],
         policy: SwapPolicy,
     ) -> SwapJournal:
-        self._node.observer.note(f"{swap.name}: swapping")
+        self._observer.note(f"{swap.name}: swapping")
         record = journal.swap(swap.name)
         removed = record.state is SwapState.SWAPPING
         if not removed:
@@ -190,10 +190,10 @@ class Swapper:
             journal.swap(swap.name), state=SwapState.DONE
         )
         journal = journal.with_swap(record)
-        self._node.state.write_journal(journal)
-        self._node.state.record([entry(journal, record, "done")])
+        self._state.write_journal(journal)
+        self._state.record([entry(journal, record, "done")])
         self.outcomes[swap.name] = SwapOutcome.DONE
-        self._node.observer.note(f"{swap.name}: runs {record.new_digest}")
+        self._observer.note(f"{swap.name}: runs {record.new_digest}")
         return journal
 
     def _begin(self, journal: SwapJournal, swap: ServiceSwap) -> SwapJournal:
@@ -201,22 +201,19 @@ class Swapper:
         record = journal.swap(swap.name)
         if swap.current:
             holding.hold(
-                self._node.podman,
-                self._node.state,
-                swap.current,
-                record.holder,
+                self._podman, self._state, swap.current, record.holder
             )
         journal = journal.with_swap(
             dataclasses.replace(record, state=SwapState.SWAPPING)
         )
-        self._node.state.write_journal(journal)
+        self._state.write_journal(journal)
         self.outcomes[swap.name] = SwapOutcome.FAILED
         return journal
 
     def _fault(self, swap: ServiceSwap, policy: SwapPolicy) -> str:
         """Why a service that was started is not as it should be."""
         reason = HealthWatch(
-            self._node.podman,
+            self._podman,
             swap.name,
             swap.health,
             minimum=policy.min_healthy,
@@ -224,7 +221,7 @@ class Swapper:
         ).wait()
         if reason:
             return reason
-        container = self._node.podman.container(swap.name)
+        container = self._podman.container(swap.name)
         if container and container.digests & swap.target.digests:
             return ""
         digest = container.digest if container else ""
@@ -241,7 +238,7 @@ class Swapper:
         untouched: bool,
     ) -> NoReturn:
         """Follow the policy, and raise what a swap failed for."""
-        journal = self._node.state.journal()
+        journal = self._state.journal()
         if journal is None:
             raise error
         record = journal.swap(swap.name)
@@ -249,10 +246,8 @@ class Swapper:
             self.revert(journal, str(error))
             raise error
         if policy.on_failure is OnFailure.STOP:
-            self._node.state.record(
-                [entry(journal, record, "failed", str(error))]
-            )
-            self._node.state.close_journal()
+            self._state.record([entry(journal, record, "failed", str(error))])
+            self._state.close_journal()
             raise errors.PartialFailure(
                 f"{error}; it was left as it is, and the services after it"
                 " were not touched",
@@ -260,7 +255,7 @@ class Swapper:
             ) from error
         everything = policy.on_failure is OnFailure.REVERT_ALL
         journal = dataclasses.replace(journal, revert_all=everything)
-        self._node.state.write_journal(journal)
+        self._state.write_journal(journal)
         reverted = self.revert(journal, str(error))
         told = ", ".join(reverted) or "nothing"
         raise errors.PartialFailure(
@@ -269,14 +264,12 @@ class Swapper:
 
     def _interrupted(self) -> None:
         """Put back what is not finished when the user ends the command."""
-        journal = self._node.state.journal()
+        journal = self._state.journal()
         if journal is None:
             return
-        self._node.observer.warning(
-            "stopped; what is not finished is put back"
-        )
+        self._observer.warning("stopped; what is not finished is put back")
         for name in self.revert(journal, f"the {journal.action} was stopped"):
-            self._node.observer.warning(f"{name}: the old container is back")
+            self._observer.warning(f"{name}: the old container is back")
 
     def revert(self, journal: SwapJournal, reason: str) -> list[str]:
         """Put back what was not finished; see `Reverter.revert`."""
@@ -293,11 +286,11 @@ class Swapper:
     def trim(self, keep: int) -> None:
         """Remove the oldest holders, but for so many of each service."""
         kept: dict[str, int] = {}
-        for holder in holding.holders(self._node.podman.containers()):
+        for holder in holding.holders(self._podman.containers()):
             kept[holder.service] = kept.get(holder.service, 0) + 1
             if kept[holder.service] > keep:
                 with contextlib.suppress(errors.LocalStorageError):
-                    self._node.podman.discard(holder.name)
+                    self._podman.discard(holder.name)
 
 
 def _planned(swap: ServiceSwap, generations: Mapping[str, int]) -> SwapRecord:

@@ -170,9 +170,9 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 
 @pytest.mark.parametrize("subvolume", [False, True])
 def test_running_machine(host: Host, subvolume: bool) -> None:
-    """It is exported frozen or from a snapshot and goes on, its root is replaced by
-    the image and keeps its key, a root that is not well is taken back, and a
-    rollback has the earlier root run again.
+    """It is exported frozen or from a snapshot and goes on, its root is
+    replaced by the image and keeps its key, a root that is not well is taken
+    back, and a rollback has the earlier root run again.
     """
     root = host.add("www", subvolume=subvolume)
     assert host.answer("www") == f"1 {KEY}"

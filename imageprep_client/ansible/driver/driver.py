@@ -2,12 +2,14 @@
 
 ::
 
-    python driver.py INVENTORY FORKS
+    python driver.py FORKS INVENTORY...
 
 A round is a line of JSON on standard input: ``texts`` by key, and for each of
 the ``hosts`` a ``command`` for its shell and the keys of its ``input``; with
 ``timeout`` in seconds, and ``hidden``, whether results are kept from logs. The
-results are lines of JSON on standard output; an empty line ends the round.
+results are lines of JSON on standard output. The last one of a round has its
+seconds of ``processor`` time, and an empty line ends it. A line with a
+``pattern`` asks for the groups, and for the hosts that a pattern selects.
 
 The start of ansible costs a second of processor time, and a round without it
 a few hundredths for each host. Connections stay open between rounds.
@@ -57,7 +59,11 @@ current = {}
 
 def emit(event, **data):
     """Write a result, as an event of ansible-runner looks."""
-    document = {"event": event, "event_data": data}
+    write({"event": event, "event_data": data})
+
+
+def write(document):
+    """Write a line."""
     _results.write(json.dumps(document, default=str) + "\n")
     _results.flush()
 
@@ -85,26 +91,41 @@ class Driver(AdHocCLI):
         for line in _rounds:
             current.clear()
             current.update(json.loads(line))
+            before = sum(os.times()[:4])
             try:
-                play = Play.load(
-                    _play(), variable_manager=variables, loader=loader
-                )
-                # By position: names have changed between releases.
-                manager = TaskQueueManager(
-                    *(inventory, variables, loader, passwords),
-                    *(_CALLBACK, False, False, forks),
-                )
-                try:
-                    manager.run(play)
-                finally:
-                    manager.cleanup()
+                if "pattern" in current:
+                    write(_selected(inventory, current["pattern"]))
+                else:
+                    play = Play.load(
+                        _play(), variable_manager=variables, loader=loader
+                    )
+                    # By position: names have changed between releases.
+                    manager = TaskQueueManager(
+                        *(inventory, variables, loader, passwords),
+                        *(_CALLBACK, False, False, forks),
+                    )
+                    try:
+                        manager.run(play)
+                    finally:
+                        manager.cleanup()
             except AnsibleError as error:
-                sys.stderr.write(f"ERROR: {error}\n")
+                write({"event": "verbose", "stdout": f"ERROR: {error}\n"})
             current.clear()
+            write({"processor": sum(os.times()[:4]) - before})
             _results.write("\n")
             _results.flush()
         loader.cleanup_all_tmp_files()
         return 0
+
+
+def _selected(inventory, pattern):
+    """The hosts of each group, and those that a pattern selects."""
+    inventory.subset(pattern)
+    try:
+        hosts = [host.name for host in inventory.get_hosts("all")]
+    finally:
+        inventory.subset(None)
+    return {"groups": inventory.get_groups_dict(), "selected": hosts}
 
 
 def _play():
@@ -133,6 +154,5 @@ def _play():
 
 
 if __name__ == "__main__":
-    Driver.cli_executor(
-        ["ansible", "all", "-i", sys.argv[1], "-f", sys.argv[2]]
-    )
+    options = [word for path in sys.argv[2:] for word in ("-i", path)]
+    Driver.cli_executor(["ansible", "all", "-f", sys.argv[1], *options])

@@ -89,16 +89,17 @@ def _run(
     observer: JobObserver,
 ) -> None:
     program = importlib.resources.files(__package__) / "node" / "commands.py"
-    ansible.run_jobs(
-        [
-            HostJob(host=host, lane="", document=document)
-            for host, document in documents.items()
-        ],
-        program.read_text("utf-8"),
-        deployment.inventory,
-        window=WINDOW,
-        observer=observer,
-    )
+    with ansible.Session(deployment.inventory) as session:
+        ansible.run_jobs(
+            [
+                HostJob(host=host, lane="", document=document)
+                for host, document in documents.items()
+            ],
+            program.read_text("utf-8"),
+            session,
+            window=WINDOW,
+            observer=observer,
+        )
 
 
 def _document(

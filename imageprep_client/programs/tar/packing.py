@@ -63,10 +63,10 @@ class Packing:
         return self._process.has_ended()
 
     def finish(self) -> None:
-        """See that all went well, when the archive has been read.
+        """Check the result, after the archive has been read.
 
-        :raises TarError: when not.
-        :raises OSError: when there is no room for it.
+        :raises TarError: if tar failed.
+        :raises OSError: if there is no room for the archive.
         """
         status = self._process.wait()
         failed = []

@@ -100,7 +100,7 @@ class TarProcess:
 
 
 def widen(stream: IO[bytes]) -> None:
-    """Let a pipe hold more, so that its two ends wait less."""
+    """Enlarge the buffer of a pipe, so that its two ends wait less."""
     import fcntl
 
     # Without the right to exceed the limit of the host, it stays smaller.

@@ -36,8 +36,8 @@ def unpacking(directory: Path) -> Iterator[IO[bytes]]:
     """Unpack what is written to a stream, as root.
 
     GNU tar runs in mount, network and IPC namespaces of its own, where all
-    but `directory` is read-only. Everything that it says is a failure: it
-    warns of attributes that the file system cannot keep.
+    but `directory` is read-only. Any message of it is a failure, because it
+    only warns of attributes that the file system cannot store.
 
     :param directory: empty; nobody else can reach it.
     :raises TarError: at the end of the block, when tar failed; what is

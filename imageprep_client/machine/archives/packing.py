@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import os
 import queue
-import subprocess
 import tempfile
 import threading
 import time
@@ -84,7 +83,7 @@ def pack(
             root,
             excluded=excluded,
             copies=Path(directory) if kept else None,
-            output=file.fileno() if plain else subprocess.PIPE,
+            output=file.fileno() if plain else None,
         ) as packing:
             if plain:
                 unpacked, diff_id = _follow(packing, file.fileno(), advanced)

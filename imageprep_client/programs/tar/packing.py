@@ -91,14 +91,15 @@ def packing(
     *,
     excluded: Sequence[str] = (),
     copies: Path | None = None,
-    output: int = subprocess.PIPE,
+    output: int | None = None,
 ) -> Iterator[Packing]:
     """Pack a directory; the archive is the output of the process.
 
     :param excluded: paths relative to the root, with all that is below them.
     :param copies: a directory whose only entry, made by `copies_in`, has what
         is packed in place of what is excluded.
-    :param output: the descriptor of a file for the archive.
+    :param output: the descriptor of a file for the archive, in place of the
+        output of the process.
     """
     words = [
         *("tar", *_OPTIONS),
@@ -109,6 +110,8 @@ def packing(
         top = copies_in(copies)
         paths = _members(top, frozenset(excluded))
         words += ["-C", str(copies), *(f"{_COPIES}/{path}" for path in paths)]
+    if output is None:
+        output = subprocess.PIPE
     process = TarProcess(words, stdin=subprocess.DEVNULL, stdout=output)
     try:
         yield Packing(process)

@@ -133,7 +133,7 @@ def prepare_export(
     as_is: bool,
     live: bool,
 ) -> Export:
-    """See that a machine can be exported; nothing is written.
+    """Check that a machine can be exported; nothing is written.
 
     :param compression: None: what the name of an archive says, else gzip.
     :raises InvalidArgument: when it cannot.

@@ -22,7 +22,7 @@ class ActionModule(ActionBase):
     """Takes the command from the round of the driver."""
 
     _supports_check_mode = True
-    _VALID_ARGS = frozenset(("environment", "python"))
+    _VALID_ARGS = frozenset()
 
     def run(self, tmp=None, task_vars=None):
         """Run the command of this host."""
@@ -34,7 +34,8 @@ class ActionModule(ActionBase):
             return dict(result, skipped=True)
         lines = [current["texts"][key] for key in order["input"]]
         if order["environment"]:
-            given = self._task.args.get("environment") or {}
+            given = self._variable(task_vars, "image_prepare_environment")
+            given = {} if given is None else given
             if not isinstance(given, Mapping):
                 return {
                     "failed": True,
@@ -42,10 +43,12 @@ class ActionModule(ActionBase):
                 }
             values = {str(key): str(value) for key, value in given.items()}
             lines.insert(1, json.dumps(values) + "\n")
-        python = str(self._task.args.get("python") or "")
-        if not _PATH.fullmatch(python):
-            python = ""  # it is to be found
-        command = order["command"].replace("{python}", python)
+        command = order["command"]
+        if "{python}" in command:
+            python = self._variable(task_vars, "ansible_python_interpreter")
+            if not isinstance(python, str) or not _PATH.fullmatch(python):
+                python = ""  # it is to be found
+            command = command.replace("{python}", python)
         _bound_memory()
         result.update(self._command(command, "".join(lines), task_vars))
         if len(result.get("stdout") or "") > _ANSWER:
@@ -58,6 +61,14 @@ class ActionModule(ActionBase):
             result["failed"] = True
             result["msg"] = said[-1] if said else "non-zero return code"
         return result
+
+    def _variable(self, task_vars, name):
+        """The value of a variable of the host, or None.
+
+        A template in the task would be compiled by each worker, which takes
+        longer than all else that it does.
+        """
+        return self._templar.template(task_vars.get(name))
 
     def _command(self, command, text, task_vars):
         become = self._connection.become

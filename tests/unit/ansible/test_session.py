@@ -51,7 +51,8 @@ def inventory(tmp_path: Path) -> str:
         "odd": {**local, "image_prepare_environment": "no map"},
         "other-python": {
             **local,
-            "ansible_python_interpreter": sys.executable,
+            "ansible_python_interpreter": "{{ virtualenv }}/bin/python",
+            "virtualenv": sys.prefix,
         },
     }
     path = tmp_path / "hosts.yaml"
@@ -128,11 +129,14 @@ def test_failures(session: Session) -> None:
 
 
 def test_interpreter_of_the_inventory(session: Session) -> None:
-    """A command has the interpreter that the inventory names."""
+    """A command has the interpreter that the inventory names, also by a
+    template.
+    """
     command = HostShell("echo python {python}", [])
     answers, _ = run(session, {"here": command, "other-python": command})
     assert answers["here"].split() == ["python"]
-    assert answers["other-python"].split() == ["python", sys.executable]
+    python = f"{sys.prefix}/bin/python"
+    assert answers["other-python"].split() == ["python", python]
 
 
 def test_endless_answer(session: Session) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,6 +149,19 @@ def test_endless_answer(session: Session) -> None:
     answers, failures = run(session, commands)
     assert answers == {"other-python": "fine"}
     assert "answers more than" in failures["here"][1]
+
+
+def test_limits_of_a_host_that_is_this_one(session: Session) -> None:
+    """The bound for what a host sends is none of its programs."""
+    command = HostShell("ulimit -S -v; ulimit -H -v", [])
+    answers, _ = run(session, {"here": command})
+    own = subprocess.run(
+        ["/bin/sh", "-c", command.command],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert answers["here"].split() == own.stdout.split()
 
 
 def test_process_that_dies(session: Session) -> None:

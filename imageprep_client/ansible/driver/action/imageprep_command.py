@@ -5,15 +5,19 @@ log of a host, and in no variable of ansible.
 """
 
 import json
+import os
 import re
-import resource
+import signal
 import sys
 from collections.abc import Mapping
 
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 #: Characters that a host may answer, and bytes of memory for what it sends.
 _ANSWER, _MEMORY = 4 << 20, 1 << 30
+#: Seconds of processor time between two looks at the memory.
+_LOOK = 0.1
 #: A path that a shell takes as it is.
 _PATH = re.compile(r"/[\w./+-]+")
 
@@ -91,8 +95,24 @@ class ActionModule(ActionBase):
 
 
 def _bound_memory():
-    """Fail in this worker alone when a host sends without end."""
+    """Fail in this worker alone when a host sends without end.
+
+    A limit of the process would be one of the programs that it starts, too,
+    such as podman on a host that is this one.
+    """
+    bound = _resident() + _MEMORY
+
+    def look(number, frame):
+        if _resident() > bound:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            raise AnsibleError("the host sends without end")
+
+    signal.signal(signal.SIGPROF, look)
+    # Children do not inherit it.
+    signal.setitimer(signal.ITIMER_PROF, _LOOK, _LOOK)
+
+
+def _resident():
+    """Bytes of memory that this process has."""
     with open("/proc/self/statm") as stream:
-        pages = int(stream.read().split()[0])
-    bound = pages * resource.getpagesize() + _MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
+        return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

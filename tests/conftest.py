@@ -124,9 +124,9 @@ def golden(request: pytest.FixtureRequest) -> Golden:
 @pytest.fixture(scope="session")
 def services() -> Iterator[openstack_services.Services]:
     """A keystone and a swift; each test uses containers of its own name."""
-    # Swift keeps extended attributes, which not every tmpfs can.
+    where = openstack_services.place()
     with (
-        tempfile.TemporaryDirectory(prefix="imageprep-", dir="/var/tmp") as d,
+        tempfile.TemporaryDirectory(prefix="imageprep-", dir=where) as d,
         openstack_services.running(pathlib.Path(d)) as found,
     ):
         yield found

@@ -82,10 +82,10 @@ def load(inventory: str, pattern: str | None = None) -> HostGroups:
         raise errors.InvalidArgument(
             f"{inventory}: ansible-inventory printed no JSON"
         ) from None
-    found = _groups(document)
-    if not found.hosts:
+    groups = _groups(document)
+    if not groups.hosts:
         raise without_hosts(inventory, pattern)
-    return found
+    return groups
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from typing import Generic, Self, TypeVar
 from imageprep_client import errors
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 #: Seconds that an interrupted run waits for threads that may be held up by
 #: a silent registry; what they hold is nothing that the next run minds.
@@ -81,6 +82,37 @@ class Workers:
         """
         self._stop.wait(seconds)
         self.check()
+
+    def map(
+        self,
+        work: Callable[[T], R],
+        items: Iterable[T],
+        *,
+        large: Callable[[T], bool] = lambda _: False,
+        limit: int = 0,
+    ) -> list[R]:
+        """The results of all items, in their order.
+
+        :param large, limit: as for `each`.
+        :raises ImagePrepError: that of the first item whose work failed.
+        """
+        wanted = list(items)
+        results: dict[int, R] = {}
+
+        def one(number: int) -> None:
+            results[number] = work(wanted[number])
+
+        failures = dict(
+            self.each(
+                one,
+                range(len(wanted)),
+                large=lambda number: large(wanted[number]),
+                limit=limit,
+            )
+        )
+        if failures:
+            raise failures[min(failures)]
+        return [results[number] for number in range(len(wanted))]
 
     def each(
         self,

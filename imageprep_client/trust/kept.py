@@ -33,10 +33,10 @@ class KeptSignatures:
             return []
 
     def put(
-        self, repository: str, digest: str, found: Sequence[Signature]
+        self, repository: str, digest: str, own: Sequence[Signature]
     ) -> None:
         """Keep them, where this user may."""
-        self._cache.add(_name(repository, digest), signatures.dump(found))
+        self._cache.add(_name(repository, digest), signatures.dump(own))
 
     def close(self) -> None:
         """Remove what is too much."""

@@ -216,7 +216,7 @@ def load(content: bytes) -> Sequence[Signature]:
     :raises InvalidContent: when it is none.
     """
     document = documents.parse(content, "kept signatures")
-    found = document.get("signatures")
-    if document.get("version") != 1 or not isinstance(found, list):
+    listed = document.get("signatures")
+    if document.get("version") != 1 or not isinstance(listed, list):
         raise errors.InvalidContent("kept signatures: of another version")
-    return [Signature.from_json(one) for one in found]
+    return [Signature.from_json(one) for one in listed]

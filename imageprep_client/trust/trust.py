@@ -133,19 +133,19 @@ class Admission:
             except errors.PolicyRefused:
                 # There may be others by now.
                 pass
-        found = self.signatures.find(source, manifest)
-        accepted = self._all(found, source, manifest)
-        self.kept.put(repository, manifest.digest, found)
+        candidates = self.signatures.find(source, manifest)
+        accepted = self._all(candidates, source, manifest)
+        self.kept.put(repository, manifest.digest, candidates)
         return accepted
 
     def _all(
         self,
-        found: Sequence[Signature],
+        candidates: Sequence[Signature],
         source: base.ReadableStore,
         manifest: Descriptor,
     ) -> Sequence[str]:
         return [
-            self._one(requirement, found, source, manifest)
+            self._one(requirement, candidates, source, manifest)
             for requirement in self.rule.requirements
             if not isinstance(requirement, AcceptAnything)
         ]
@@ -153,7 +153,7 @@ class Admission:
     def _one(
         self,
         requirement: Requirement,
-        found: Sequence[Signature],
+        candidates: Sequence[Signature],
         source: base.ReadableStore,
         manifest: Descriptor,
     ) -> str:
@@ -174,7 +174,7 @@ class Admission:
             raise self._refused(requirement, manifest, str(error)) from error
         kind = signatures.SIGNATURE_TYPE
         wanted = kind if isinstance(requirement, SigstoreSigned) else ""
-        for one in found:
+        for one in candidates:
             if one.media_type != wanted:
                 continue
             try:

@@ -30,7 +30,7 @@ _MEMORY = 150_000_000
 _EXTRACT = """
 import sys
 from imageprep_client.client import baremetal
-baremetal.BaremetalClient().extract(
+baremetal.extract(
     baremetal.ExtractRequest(image=sys.argv[1], output_directory=sys.argv[2])
 )
 """

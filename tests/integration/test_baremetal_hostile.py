@@ -20,13 +20,12 @@ from imageprep_client import errors
 from imageprep_client.client import baremetal
 from tests import hostile_disks
 
-client = baremetal.BaremetalClient()
 for number, path in enumerate(sys.argv[1:]):
     request = baremetal.ExtractRequest(
         image=path, output_directory=f"{path}.out"
     )
     try:
-        client.extract(request)
+        baremetal.extract(request)
     except errors.InvalidFile as error:
         print(error)
 """

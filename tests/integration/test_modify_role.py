@@ -170,7 +170,8 @@ def test_directory_of_a_project_stays(site: Site) -> None:
         ("update-type", "compare_host_packages.* to bool"),
         ("update-no-repo", f"{DNF}: Update .* Unknown repo: 'no-such'"),
         ("update-no-dnf", f"{RPM}: Update .*: the image has no dnf or yum"),
-        ("build-fails", rf"{RPM}: Build .*: cat: /none: No such file.*STEP"),
+        # The complaint of cat is lost by buildah 1.28 now and then.
+        ("build-fails", rf"{RPM}: Build .*STEP .RUN cat /none"),
         ("build-nothing", f"{RPM}: modify_dir_path: .*: no Dockerfile in"),
         ("dev-no-change", f"{DNF}: Fetch .*refs/changes/46/12346/1"),
         ("dev-nothing", f"{DNF}: give refspecs or python_dir"),

@@ -206,7 +206,7 @@ class Retrier:
         self.wait(pause)
 
     def hold(self, seconds: float | None) -> None:
-        """Let all users of the registry wait, as long as is sensible."""
+        """Make all users of the registry wait, within the patience."""
         if seconds is not None and seconds <= self._policy.patience:
             end = time.monotonic() + seconds
             self._held_until = max(self._held_until, end)

@@ -136,24 +136,12 @@ def golden(request: pytest.FixtureRequest) -> Golden:
 @pytest.fixture(scope="session")
 def services() -> Iterator[openstack_services.Services]:
     """A keystone and a swift; each test uses containers of its own name."""
+    where = openstack_services.place()
     with (
-        tempfile.TemporaryDirectory(prefix="imageprep-", dir=_quick()) as d,
+        tempfile.TemporaryDirectory(prefix="imageprep-", dir=where) as d,
         openstack_services.running(pathlib.Path(d)) as found,
     ):
         yield found
-
-
-def _quick() -> str:
-    """A directory of the host for who waits until files are on the disk.
-
-    Swift keeps extended attributes, which not every tmpfs can.
-    """
-    try:
-        with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:
-            os.setxattr(file.name, "user.imageprep", b"")
-    except OSError:
-        return "/var/tmp"  # noqa: S108
-    return "/dev/shm"  # noqa: S108
 
 
 @pytest.fixture

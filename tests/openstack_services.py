@@ -34,6 +34,8 @@ BARE_REGION = "RegionTwo"
 _SWIFT_PASSWORD = "of-swift"
 _KINDS = ("account", "container", "object")
 _TIMEOUT = 90
+#: Bytes that have to be free where the files of the servers are.
+_ROOM = 4 << 30
 
 
 class Services:
@@ -184,6 +186,23 @@ class Services:
             for line in lines
         ]
         return [text for text in texts if re.search(pattern, text)]
+
+
+def place() -> Path:
+    """A directory for the files of the servers: in memory if that will do.
+
+    Swift waits for the disk after each write, and keeps extended attributes,
+    which not every tmpfs can.
+    """
+    memory = Path("/dev/shm")  # noqa: S108 # the files have names of their own
+    try:
+        if shutil.disk_usage(memory).free > _ROOM:
+            with tempfile.NamedTemporaryFile(dir=memory) as file:
+                os.setxattr(file.name, "user.swift.metadata", b"x" * 1000)
+            return memory
+    except OSError:
+        pass
+    return Path("/var/tmp")  # noqa: S108
 
 
 @contextlib.contextmanager

@@ -107,7 +107,7 @@ class Glance:
         return answer.status_code != 409
 
     def upload(self, identity: str, data: UploadData, size: int) -> None:
-        """Give an image its data.
+        """Upload the data of an image.
 
         :param size: of the data: Glance refuses data that end early.
         """

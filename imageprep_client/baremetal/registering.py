@@ -274,7 +274,7 @@ class _Registrar:
         }
 
     def _upload(self, part: Part, identity: str) -> None:
-        """Give the image its data; without all of them it is deleted."""
+        """Upload the data of the image; it is deleted if that fails."""
         try:
             with formats.open_image(part.path) as file:
                 reader = _HashingReader(file, self._observer, part.size)

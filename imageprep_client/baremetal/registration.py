@@ -173,7 +173,7 @@ def _manifest(kernel: str) -> tuple[str | None, str | None]:
         with open(kernel, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if document["files"][Path(kernel).name]["sha256"] == digest:
-            architecture = document["architecture"]
+            architecture = str(document["architecture"])
             return str(document["command_line"]), architecture or None
     return None, None
 

@@ -348,9 +348,7 @@ class _Terminated(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM, and a terminal that goes away, end a command as cleanly
-    as Ctrl-C does.
-    """
+    """End a command on SIGTERM or SIGHUP as cleanly as on Ctrl-C."""
 
     def terminate(number: int, _: object) -> None:
         raise _Terminated(number)

@@ -285,7 +285,7 @@ class _Redirected:
                 self._handlers.append(handler)
 
     def stop(self) -> None:
-        """Give the stream back to the handlers."""
+        """Return the stream to the handlers."""
         for handler in self._handlers:
             handler.removeFilter(_is_not_shown)
             handler.setStream(self._stream)

@@ -172,7 +172,7 @@ def _policy(
 
 
 def _check_owner(path: pathlib.Path) -> None:
-    """See that nobody but root and this user can have written a policy.
+    """Check that nobody but root and this user can have written a policy.
 
     One in the home of another user is not taken unasked, as ``sudo -E`` and
     the like would have it.

@@ -122,7 +122,7 @@ class ServiceNode:
         policy: SwapPolicy,
         options: UpgradeOptions = _USUAL,
     ) -> list[ServiceChange]:
-        """Let services be as they are declared; see `Node.upgrade`."""
+        """Bring services into their declared state; see `Node.upgrade`."""
         with self._applied(inputs_) as (node, applied):
             if options.dry_run:
                 return node.upgrade(applied, names, policy, options)

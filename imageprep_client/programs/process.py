@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -386,6 +387,16 @@ def _users(word: bytes) -> list[int]:
             if word in path.read_bytes().split(b"\0"):
                 users.append(int(path.parent.name))
     return users
+
+
+def raise_full(told: str) -> None:
+    """Turn the message of a program that has no room into an error.
+
+    :raises OSError: when it says that a file system or a quota is full.
+    """
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        if os.strerror(number) in told:
+            raise OSError(number, os.strerror(number))
 
 
 def _tail(stderr: str) -> str:

@@ -164,7 +164,7 @@ def try_out(
     image: str,
     environment: Mapping[str, str],
 ) -> None:
-    """See that podman takes a specification; the container never starts.
+    """Check that podman takes a specification; the container never starts.
 
     :raises LocalStorageError: when it does not.
     """

@@ -72,7 +72,7 @@ class _Undoing:
                 self.owner.stop(current)
 
     def put_back(self) -> None:
-        """Let the old container be there, and run if it did."""
+        """Restore the old container, and start it if it ran before."""
         with named(self.record.service):
             self._put_back()
 
@@ -212,7 +212,7 @@ class Reverter:
     def _reverted(
         self, journal: SwapJournal, back: Sequence[SwapRecord], reason: str
     ) -> SwapJournal:
-        """Say that these are back."""
+        """Record that these are back."""
         if not back:
             return journal
         for record in back:
@@ -297,7 +297,7 @@ def _at_once(
 
 @contextlib.contextmanager
 def named(service: str) -> Iterator[None]:
-    """Let errors of programs name the service that they are about."""
+    """Prefix errors of programs with the name of a service."""
     try:
         yield
     except errors.StoreError as error:

@@ -90,7 +90,7 @@ class RunningServices:
 
     @contextlib.contextmanager
     def changing(self, names: Collection[str]) -> Iterator[None]:
-        """Have the node for this command; first repair what one left.
+        """Lock the node for a command, and repair what an earlier one left.
 
         :param names: all services that are known.
         """
@@ -273,7 +273,7 @@ class RunningServices:
 
     @contextlib.contextmanager
     def _partial(self, change: ServiceChange) -> Iterator[None]:
-        """Tell a failure after the first change as such.
+        """Report a failure after the first change as a partial one.
 
         :param change: what may be begun in the block; it counts.
         """
@@ -342,7 +342,7 @@ class RunningServices:
     def _pulled(
         self, prepared: Sequence[PreparedService]
     ) -> list[PreparedService]:
-        """Have the images of services on this host.
+        """Pull the images of services.
 
         :raises ImagePrepError: when one cannot be had.
         """

@@ -122,7 +122,7 @@ def _is_for(quadlet: Path, name: str, stem: str) -> bool:
 
 
 def _check_starts(name: str, unit: str) -> None:
-    """See that a unit starts a container that exists.
+    """Check that a unit starts a container that exists.
 
     :raises InvalidArgument: when it makes one of its own at each start.
     """

@@ -50,7 +50,7 @@ class Node(RunningServices):
         policy: SwapPolicy,
         options: UpgradeOptions,
     ) -> list[ServiceChange]:
-        """Let services be as they are declared.
+        """Bring services into their declared state.
 
         :returns: what was done, or with `dry_run` would be done.
         :raises PartialFailure: when something failed after the first stop.
@@ -137,7 +137,7 @@ class Node(RunningServices):
         replaced: Collection[InspectedContainer],
         known: Mapping[str, InspectedContainer],
     ) -> None:
-        """See that no other container keeps one from being removed.
+        """Check that no other container keeps one from being removed.
 
         :raises InvalidArgument: when one does.
         """
@@ -335,7 +335,7 @@ class Node(RunningServices):
             )
 
     def _try_out(self, one: PreparedService) -> None:
-        """See that podman takes the specification."""
+        """Check that podman takes the specification."""
         owner = self._owner(one.service.name, one.current)
         if not owner.declares_options:
             holding.try_out(

@@ -12,16 +12,10 @@ import pytest
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
 from tests import servers
-from tests.functional import base, deployment
+from tests.functional import deployment
 from tests.functional.deployment import Deployment
 
 COUNT = len(deployment.NAMES)
-
-
-@pytest.fixture
-def site(openstack: base.OpenStack) -> Iterator[Deployment]:
-    with deployment.deployed(openstack) as site:
-        yield site
 
 
 @pytest.fixture

@@ -181,21 +181,20 @@ def test_files_with_passwords_are_private(
 
 
 @pytest.mark.parametrize(
-    "value",
+    ("option", "value"),
     [
-        f"!{READ}",
-        f"!!int {READ}",
-        f"!!float {READ}",
-        f"!!python/object:{READ} {{}}",
-        f"!!binary {READ}",
-        f"*{READ}",
-        f"@{READ}",
-        f"%{READ}",
-        f"{READ}: {READ}",
-        f'"{READ}',
+        ("-e", f"!{READ}"),
+        ("-e", f"!!int {READ}"),
+        ("-e", f"!!python/object:{READ} {{}}"),
+        ("-e", f"!!binary {READ}"),
+        ("-e", f"*{READ}"),
+        ("-e", f"@{READ}"),
+        ("-r", f"%{READ}"),
+        ("-r", f"{READ}: {READ}"),
+        ("--template-file", f"!!float {READ}"),
+        ("--template-file", f'"{READ}'),
     ],
 )
-@pytest.mark.parametrize("option", ["-e", "-r", "--template-file"])
 def test_value_that_yaml_cannot_read(
     openstack: base.OpenStack, option: str, value: str
 ) -> None:

@@ -203,7 +203,7 @@ class NewParts:
             os.fsync(file)
 
     def publish(self) -> None:
-        """Give the files their names, the first one last.
+        """Rename the files to their names, the first one last.
 
         What is there under these names is replaced.
         """

@@ -205,7 +205,7 @@ class NewArchive:
         return manifest.manifests if manifest else ()
 
     def tag(self, repository: str, descriptor: Descriptor, tag: str) -> None:
-        """Let a tag name a manifest."""
+        """Point a tag at a manifest."""
         with self._lock:
             tags = self.contents.tags.setdefault(repository, {})
             old = tags.get(tag)

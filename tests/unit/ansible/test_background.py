@@ -72,7 +72,13 @@ class Told(JobObserver):
 
 
 @pytest.fixture
-def inventory(tmp_path: Path) -> str:
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs are looked at again almost at once."""
+    monkeypatch.setattr(background, "PERIOD", (0.1, 0.3))
+
+
+@pytest.fixture
+def inventory(tmp_path: Path, eager: None) -> str:
     local = {
         "ansible_connection": "local",
         "ansible_python_interpreter": "/usr/bin/python3",
@@ -186,6 +192,7 @@ exec /bin/sh -c "$word"
 """
 
 
+@pytest.mark.usefixtures("eager")
 def test_host_that_hangs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,5 +399,5 @@ def test_unusable_inventory(
 
 @pytest.mark.parametrize("path", sorted(_NODE.glob("*.py")), ids=str)
 def test_programs_are_for_old_pythons(path: Path) -> None:
-    """What runs on nodes has the syntax of Python 3.6."""
+    """Programs that run on nodes have the syntax of Python 3.6."""
     ast.parse(path.read_text(), feature_version=(3, 6))

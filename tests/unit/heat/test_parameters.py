@@ -10,7 +10,7 @@ from imageprep_client.heat import environment, parameters
 
 
 def parse(**values):
-    """What these parameter defaults say."""
+    """The typed parameters of these parameter defaults."""
     layer = environment.from_data({"parameter_defaults": values}, "env.yaml")
     return parameters.parse(environment.merge([layer]))
 
@@ -245,7 +245,7 @@ def test_set_parts_of_names(name):
 @pytest.mark.parametrize("key", ["includes", "excludes"])
 @pytest.mark.parametrize("pattern", ["*nova*", "(", "a{1,99999999999999}"])
 def test_invalid_pattern(key, pattern):
-    """What does not compile is named by its index."""
+    """An expression that does not compile is named by its index."""
     error = entry_refused(f"{key}[1]", **{key: ["ok", pattern]})
     assert "is no regular expression: " in error.problem
     assert "not shell patterns" in error.hint

@@ -1,4 +1,4 @@
-"""What nodes say, which need not be true."""
+"""Reports of nodes, which need not be true."""
 
 from __future__ import annotations
 

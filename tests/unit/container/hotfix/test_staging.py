@@ -63,7 +63,7 @@ def fetched(temporary: pathlib.Path, *names: str) -> list[staging.Fetched]:
 
 
 def test_image_is_in_a_layout(temporary: pathlib.Path) -> None:
-    """What is fetched has its manifest and blobs where it says."""
+    """A fetched image has its manifest and blobs in the layout it names."""
     (found,) = fetched(temporary, "x.io/ns/a:1")
     assert found.error is None
     assert pathlib.Path(found.layout, "index.json").exists()

@@ -31,7 +31,7 @@ def server() -> Iterator[RegistryServer]:
 
 
 def repositories(server: RegistryServer) -> list[str]:
-    """What the client is told."""
+    """The warnings that the client gives."""
     with RegistryClient(policy=ONE_ATTEMPT) as client:
         return client.catalog(server.host).repositories()
 
@@ -59,7 +59,7 @@ def test_nothing(server: RegistryServer, document: object) -> None:
 
 
 def test_bad_names(server: RegistryServer) -> None:
-    """What cannot be a repository never becomes a URL or a path."""
+    """A name that cannot be a repository never becomes a URL or a path."""
     names = ["ok", "../../etc", "UPPER", 7, None, "a/../b", "x" * 300]
     body = json.dumps({"repositories": names}).encode()
     server.faults.add(Fault(path="_catalog", body=body, headers={"Link": ""}))

@@ -48,7 +48,11 @@ def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
     """Report a mistake in the command line, and exit with status 2."""
     hint = f"{parser.prog} --help lists the options"
     unknown = _UNKNOWN.match(message)
-    known = [name for name in parser._option_string_actions if len(name) > 2]
+    known = [
+        name
+        for name in parser._option_string_actions
+        if len(name) > 2 and name != "--help"
+    ]
     near = difflib.get_close_matches(unknown[1], known, 1) if unknown else []
     if near:
         hint = f"did you mean {near[0]}? {hint}"

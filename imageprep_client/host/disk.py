@@ -8,13 +8,14 @@ import dataclasses
 import errno
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _RESERVE = 1 << 30
+_WRITEBACK = 8 << 20
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
@@ -156,6 +157,34 @@ def synchronise_directory(path: str | Path, dir_fd: int | None = None) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class Writeback:
+    """Has a file written to the disk while it grows.
+
+    What is left for fsync, at the end, is little.
+
+    :param advanced: is told the bytes that the file grew by.
+    """
+
+    def __init__(self, file: int, advanced: Callable[[int], None]) -> None:
+        self._file = file
+        self._advanced = advanced
+        self._size = self._begun = 0
+
+    def __call__(self, count: int) -> None:
+        """Take note of bytes at the end of the file."""
+        self._size += count
+        if self._size - self._begun >= _WRITEBACK:
+            # Linux begins to write what it cannot forget yet.
+            os.posix_fadvise(
+                self._file,
+                self._begun,
+                self._size - self._begun,
+                os.POSIX_FADV_DONTNEED,
+            )
+            self._begun = self._size
+        self._advanced(count)
 
 
 def synchronise(path: Path) -> None:

@@ -77,6 +77,10 @@ class TarProcess:
                     text = line.decode(errors="replace").strip()
                     self.lines.append(text.removeprefix("tar: "))
 
+    def has_ended(self) -> bool:
+        """Whether it has ended."""
+        return self._process.poll() is not None
+
     def wait(self) -> int:
         """The exit status, when it has ended."""
         status = self._process.wait()

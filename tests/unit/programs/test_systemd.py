@@ -1,6 +1,7 @@
 """Freezing units, by a systemctl that notes what it is told.
 
-Hosts with the old hierarchies of cgroups, as in CI, can freeze none.
+Hosts with the old hierarchies of cgroups, as in CI, can freeze none;
+``tests/torture/machine_nspawn.py`` freezes one on a host that can.
 """
 
 from __future__ import annotations

@@ -264,11 +264,7 @@ class Program:
                     watch,
                 )
             except Ended as error:
-                _end(process)
                 raise self.failure(words, str(error)) from None
-            except BaseException:
-                _end(process)
-                raise
         if self._stopped and process.returncode and not options.get("last"):
             raise self.failure(words, "stopped")
         return process.returncode, complaints.decode(errors="replace")
@@ -277,20 +273,30 @@ class Program:
     def _started(
         self, words: Sequence[str], options: RunOptions
     ) -> Iterator[subprocess.Popen[bytes]]:
-        with self._lock:
-            if self._stopped and not options.get("last"):
-                raise self.failure(words, "stopped")
-            process = self._start(words, options)
-            self._running.add(process)
+        """A process, which is ended when the block fails."""
+        process = None
         try:
+            with self._lock, _uninterrupted():
+                if self._stopped and not options.get("last"):
+                    raise self.failure(words, "stopped")
+                process = self._start(words, options)
+                self._running.add(process)
             yield process
+        except BaseException:
+            if process is not None:
+                _end(process)
+            raise
         finally:
-            with self._lock:
-                self._running.discard(process)
-            for stream in (process.stdin, process.stdout, process.stderr):
-                with contextlib.suppress(BrokenPipeError):
-                    if stream:
-                        stream.close()
+            if process is not None:
+                self._forget_process(process)
+
+    def _forget_process(self, process: subprocess.Popen[bytes]) -> None:
+        with self._lock:
+            self._running.discard(process)
+        for stream in (process.stdin, process.stdout, process.stderr):
+            with contextlib.suppress(BrokenPipeError):
+                if stream:
+                    stream.close()
 
     def _start(
         self, words: Sequence[str], options: RunOptions
@@ -319,6 +325,35 @@ class Program:
             ) from error
         except (OSError, ValueError) as error:
             raise self.failure(words, errors.reason(error)) from None
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Handle signals that came in the block at its end.
+
+    Their handlers may raise, and a process that runs before anything knows
+    of it would stay.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+
+    def catch(number: int, _: object) -> None:
+        caught.append(number)
+
+    before = {
+        number: signal.signal(number, catch)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if callable(signal.getsignal(number))
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for came in caught:
+            signal.raise_signal(came)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,6 +118,25 @@ def test_output_left_open(shell: Program, tmp_path: Path) -> None:
     assert shell.run("-c", script) == "told\n"
     assert time.monotonic() - begun < 60
     os.kill(int((tmp_path / "id").read_text()), 9)
+
+
+def test_interrupt_of_a_start(
+    shell: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program is ended though the interrupt comes while it is started."""
+    started = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *words: Any, **options: Any) -> None:
+            super().__init__(*words, **options)
+            started.append(self.pid)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        shell.run("-c", "exec sleep 1000")
+    with pytest.raises(ProcessLookupError):
+        os.kill(started[0], 0)
 
 
 def test_stream(shell: Program) -> None:

@@ -250,7 +250,7 @@ class _Verification:
         on_disk = isinstance(self._registry, KeepsFiles)
         _raise_first(
             self._workers.each(
-                one, jobs, large=lambda _: on_disk, limit=_HASHERS
+                one, jobs, most=_HASHERS if on_disk else len(jobs)
             )
         )
         return broken

@@ -85,9 +85,7 @@ class RegistryStore:
             references.check_tag(reference)
 
         def get(place: Replica) -> Descriptor:
-            request = dataclasses.replace(
-                place.requests.manifest("GET", reference), headers=_ACCEPT
-            )
+            request = place.requests.manifest("GET", reference, _ACCEPT)
             registry = place.connect(request)
             return self._resolver.by_get(registry, request, reference)
 
@@ -233,6 +231,7 @@ class RegistryStore:
                 "GET",
                 f"referrers/{subject.digest}",
                 place.requests.what(subject),
+                headers=listing.REFERRERS,
             )
             return listing.referrers(registry, request)
 
@@ -264,9 +263,7 @@ class RegistryStore:
 
     def digest_of(self, tag: str) -> str:
         references.check_tag(tag)
-        request = dataclasses.replace(
-            self._requests.manifest("HEAD", tag), headers=_ACCEPT
-        )
+        request = self._requests.manifest("HEAD", tag, _ACCEPT)
         response = self._connect().call(request, {200, *resolving.REFUSALS})
         response.discard()
         if response.status != 200:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 import urllib.parse
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import TypeVar, overload
+from collections.abc import Iterable, Iterator, Mapping
 
 from imageprep_client import errors
 from imageprep_client.http import urls
-
-_T = TypeVar("_T")
 
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?\r\n")
 # It never backtracks: a head could otherwise take very long to parse.
@@ -71,29 +68,19 @@ class Headers(Mapping[str, str]):
     """The fields of a head; their names are case-insensitive."""
 
     def __init__(self, fields: Iterable[tuple[str, str]]) -> None:
-        known: dict[str, str] = {}
+        self._fields: dict[str, str] = {}
         for name, value in fields:
             key = name.lower()
-            if key not in known:
-                known[key] = value
+            known = self._fields.get(key)
+            if known is None:
+                self._fields[key] = value
             elif key != "content-length":
-                known[key] = f"{known[key]}, {value}"
-            elif known[key] != value:
+                self._fields[key] = f"{known}, {value}"
+            elif known != value:
                 raise Broken("an answer of two lengths")
-        self._fields = known
 
     def __getitem__(self, name: str) -> str:
         return self._fields[name.lower()]
-
-    @overload
-    def get(self, name: str, /) -> str | None: ...
-
-    @overload
-    def get(self, name: str, /, default: str | _T) -> str | _T: ...
-
-    def get(self, name: str, /, default: object = None) -> object:
-        """The value, or the default; each answer is asked often."""
-        return self._fields.get(name.lower(), default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._fields)
@@ -118,10 +105,8 @@ class ResponseHead:
             raise Broken("what came is no answer in HTTP")
         self.status = int(status[2])
         self.headers = Headers(_fields(data, status.end()))
-        given = self.headers.get("connection")
-        options: Collection[str] = ()
-        if given is not None:
-            options = {option.strip() for option in given.lower().split(",")}
+        given = self.headers.get("connection", "").lower()
+        options = {option.strip() for option in given.split(",")}
         self.keeps_alive = "close" not in options and (
             status[1] == b"1" or "keep-alive" in options
         )
@@ -145,10 +130,10 @@ class ResponseHead:
         return int(text)
 
 
-def _fields(data: bytes, position: int) -> list[tuple[str, str]]:
+def _fields(data: bytes, position: int) -> Iterator[tuple[str, str]]:
     end = len(data) - 2
     if position < end and not _FIELDS.fullmatch(data, position, end):
         raise Broken("an answer with a malformed head")
-    lines = data[position:end].decode("latin-1").split("\r\n")[:-1]
-    parts = [line.partition(":") for line in lines]
-    return [(name, value.strip(" \t")) for name, _, value in parts]
+    for line in data[position:end].decode("latin-1").split("\r\n")[:-1]:
+        name, _, value = line.partition(":")
+        yield name, value.strip(" \t")

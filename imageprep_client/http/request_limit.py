@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 #: Seconds between two looks at whether the run ends.
 _PERIOD = 0.2
@@ -12,8 +13,6 @@ _PERIOD = 0.2
 
 class RequestLimit:
     """Bounds the requests that are under way to one server.
-
-    One is under way in a ``with`` block.
 
     An answer that limits the rate (429) halves the bound, and as many answers
     as the bound is large raise it by one. Safe for use by several threads.
@@ -41,21 +40,22 @@ class RequestLimit:
         """The number of requests that may be under way now."""
         return int(self._size)
 
-    def __enter__(self) -> None:
+    @contextlib.contextmanager
+    def slot(self) -> Iterator[None]:
         """Wait until another request may be sent, and count it."""
         with self._changed:
             while self._busy >= self.size and not self._stop.is_set():
                 # Whoever sets the event does not notify this condition.
                 self._changed.wait(_PERIOD)
             self._busy += 1
-
-    def __exit__(self, *exc_info: object) -> None:
-        with self._changed:
-            self._busy -= 1
-            if self._size < self._most:
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._busy -= 1
                 grown = self._size + 1 / self._size
                 self._size = min(float(self._most), grown)
-            self._changed.notify(max(1, self.size - self._busy))
+                self._changed.notify(max(1, self.size - self._busy))
 
     def limited(self, begin: float) -> None:
         """Halve the bound after a request that was sent at `begin`.

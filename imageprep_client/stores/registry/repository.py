@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import types
-from collections.abc import Mapping
+import dataclasses
 
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.registry.session import Request
-
-_NONE: Mapping[str, str] = types.MappingProxyType({})
 
 
 class RepositoryRequests:
@@ -30,12 +27,7 @@ class RepositoryRequests:
         return f"{self.name}@{descriptor.digest}"
 
     def request(
-        self,
-        method: str,
-        path: str,
-        what: str,
-        unknown: str = "",
-        headers: Mapping[str, str] = _NONE,
+        self, method: str, path: str, what: str, unknown: str = ""
     ) -> Request:
         actions = "pull,push" if self.writes else "pull"
         return Request(
@@ -44,29 +36,24 @@ class RepositoryRequests:
             what,
             repository=self.path,
             scopes=(f"repository:{self.path}:{actions}",),
-            headers=headers,
             unknown=unknown,
         )
 
     def content(self, method: str, descriptor: Descriptor) -> Request:
         """A request about this manifest or blob."""
-        kind, headers = "blobs", _NONE
-        if descriptor.is_manifest:
-            kind, headers = "manifests", {"Accept": descriptor.media_type}
-        return self.request(
+        kind = "manifests" if descriptor.is_manifest else "blobs"
+        request = self.request(
             method,
             f"{kind}/{descriptor.digest}",
             self.what(descriptor),
             f"{kind[:-1]} unknown",
-            headers,
         )
+        if descriptor.is_manifest:
+            headers = {"Accept": descriptor.media_type}
+            request = dataclasses.replace(request, headers=headers)
+        return request
 
-    def manifest(
-        self,
-        method: str,
-        reference: str,
-        headers: Mapping[str, str] = _NONE,
-    ) -> Request:
+    def manifest(self, method: str, reference: str) -> Request:
         """A request about the manifest behind a tag or a digest."""
         mark = "@" if digests.is_valid(reference) else ":"
         return self.request(
@@ -74,5 +61,4 @@ class RepositoryRequests:
             f"manifests/{reference}",
             f"{self.name}{mark}{reference}",
             "manifest unknown",
-            headers,
         )

@@ -86,7 +86,8 @@ class Resolver:
 
         :param surely: whether the manifest was just pushed.
         """
-        request = place.requests.manifest("HEAD", reference, _ACCEPT)
+        request = place.requests.manifest("HEAD", reference)
+        request = dataclasses.replace(request, headers=_ACCEPT)
         registry = place.connect(request)
         response = registry.call(request, {200, *REFUSALS})
         again = self.is_asked_twice(registry, request, response)

@@ -268,7 +268,7 @@ class RegistrySession:
         Streams do not count: the copy engine bounds their number.
         """
         if isinstance(request.body, bytes | None):
-            return self._limit
+            return self._limit.slot()
         return contextlib.nullcontext()
 
     def _send_token_request(

@@ -85,7 +85,9 @@ class RegistryStore:
             references.check_tag(reference)
 
         def get(place: Replica) -> Descriptor:
-            request = place.requests.manifest("GET", reference, _ACCEPT)
+            request = dataclasses.replace(
+                place.requests.manifest("GET", reference), headers=_ACCEPT
+            )
             registry = place.connect(request)
             return self._resolver.by_get(registry, request, reference)
 
@@ -231,7 +233,6 @@ class RegistryStore:
                 "GET",
                 f"referrers/{subject.digest}",
                 place.requests.what(subject),
-                headers=listing.REFERRERS,
             )
             return listing.referrers(registry, request)
 
@@ -263,7 +264,9 @@ class RegistryStore:
 
     def digest_of(self, tag: str) -> str:
         references.check_tag(tag)
-        request = self._requests.manifest("HEAD", tag, _ACCEPT)
+        request = dataclasses.replace(
+            self._requests.manifest("HEAD", tag), headers=_ACCEPT
+        )
         response = self._connect().call(request, {200, *resolving.REFUSALS})
         response.discard()
         if response.status != 200:

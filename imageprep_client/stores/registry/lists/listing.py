@@ -26,8 +26,6 @@ MAX_PAGES = 1000
 #: Bounds of names, and of referrers of one manifest, far above real ones.
 MAX_NAMES = 250_000
 MAX_REFERRERS = 10_000
-#: The headers of requests for referrers.
-REFERRERS = {"Accept": mediatypes.OCI_INDEX}
 MAX_BODY = 4 * 1024 * 1024
 #: All pages of a list together.
 MAX_TOTAL = 64 * 1024 * 1024
@@ -68,9 +66,11 @@ def referrers(
 ) -> list[Descriptor] | None:
     """The referrers of a subject; None without the referrers API.
 
-    :param request: with the headers `REFERRERS`.
     :raises Refused: if the registry refuses the request other than by 404.
     """
+    request = dataclasses.replace(
+        request, headers={"Accept": mediatypes.OCI_INDEX}
+    )
     found: dict[str, Descriptor] = {}
     try:
         for document in _pages(registry, request, None):
@@ -114,11 +114,11 @@ def _pages(
     path, _, query = request.url.partition("?")
     fallback: str | None = None
     sizes = iter(_SMALLER_PAGES if query.startswith("n=") else ())
-    request = dataclasses.replace(request, repeatable=False)
     for _ in range(MAX_PAGES):
+        once = dataclasses.replace(request, repeatable=False)
         try:
             response, size, document = registry.retrier.retrying(
-                request.what, functools.partial(_page, registry, request)
+                request.what, functools.partial(_page, registry, once)
             )
         except errors.Refused as error:
             smaller = None

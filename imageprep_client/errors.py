@@ -339,6 +339,8 @@ class PlanError(ImagePrepError):
 class PlanConflict(PlanError):
     """A file of a plan is not what was to be replaced."""
 
+    temporary = True
+
 
 class CombinedFailure(ImagePrepError):
     """Several images failed, and nothing was changed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import random
 import socket
 import threading
@@ -14,6 +15,7 @@ from imageprep_client import deadlines, errors
 from imageprep_client.observer import Observer
 
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 #: The longest pause, in seconds, after content that is wrong.
 _WRONG_CAP = 1.0
 #: Errors of a resolver for names that do not exist.
@@ -45,6 +47,29 @@ class RetryPolicy:
     def begin(self) -> Attempts:
         """The attempts at one piece of work."""
         return Attempts(self)
+
+    def repeat(
+        self, work: Callable[[], _T], on: type[errors.ImagePrepError]
+    ) -> _T:
+        """Do the work again while it fails for now with errors of a class.
+
+        For work that shares no limits with other work; see `Retrier`.
+        """
+        attempts = self.begin()
+        while True:
+            try:
+                return work()
+            except on as error:
+                pause = attempts.pause(error)
+                if pause is None:
+                    raise
+                _log.info(
+                    "%s; attempt %d of %d",
+                    error,
+                    attempts.failed + 1,
+                    attempts.limit,
+                )
+            time.sleep(pause)
 
     def at_first_contact(self) -> RetryPolicy:
         """The same for a server that nothing was heard of yet."""
@@ -181,7 +206,7 @@ class Retrier:
         self.wait(pause)
 
     def hold(self, seconds: float | None) -> None:
-        """Let all users of the registry wait, as long as is sensible."""
+        """Make all users of the registry wait, within the patience."""
         if seconds is not None and seconds <= self._policy.patience:
             end = time.monotonic() + seconds
             self._held_until = max(self._held_until, end)

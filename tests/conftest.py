@@ -73,6 +73,18 @@ class _ByServers(LoadScopeScheduling):  # type: ignore[misc]  # untyped
             return "services"
         return module if _TOGETHER.match(module) else nodeid
 
+    def mark_test_complete(
+        self, node: Any, item_index: int, duration: float = 0
+    ) -> None:
+        """Forget what is done: each test looks through the rest."""
+        super().mark_test_complete(node, item_index, duration)
+        scope = self._split_scope(
+            self.registered_collections[node][item_index]
+        )
+        unit = self.assigned_work[node][scope]
+        if all(unit.values()):
+            del self.assigned_work[node][scope]
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByServers:
@@ -124,9 +136,9 @@ def golden(request: pytest.FixtureRequest) -> Golden:
 @pytest.fixture(scope="session")
 def services() -> Iterator[openstack_services.Services]:
     """A keystone and a swift; each test uses containers of its own name."""
-    # Swift keeps extended attributes, which not every tmpfs can.
+    where = openstack_services.place()
     with (
-        tempfile.TemporaryDirectory(prefix="imageprep-", dir="/var/tmp") as d,
+        tempfile.TemporaryDirectory(prefix="imageprep-", dir=where) as d,
         openstack_services.running(pathlib.Path(d)) as found,
     ):
         yield found
@@ -139,13 +151,20 @@ def local_storage(tmp_path: pathlib.Path) -> Iterator[LocalStorage]:
         yield storage
 
 
-@pytest.fixture(scope="module")
-def podman_site(
+@pytest.fixture(scope="session")
+def _podman(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[PodmanHost]:
-    """Podman of a test module's own; see tests/podman_host.py."""
-    with podman_hosts.podman_host(tmp_path_factory.mktemp("podman")) as host:
+    """Podman of the session's own, whose images are made once."""
+    with podman_hosts.kept(tmp_path_factory.mktemp("podman")) as host:
         yield host
+
+
+@pytest.fixture(scope="module")
+def podman_site(_podman: PodmanHost) -> Iterator[PodmanHost]:
+    """The same while a module uses it; see tests/podman_host.py."""
+    with podman_hosts.used(_podman):
+        yield _podman
 
 
 @pytest.fixture

@@ -16,10 +16,12 @@ directories behind; an image may stay, it goes with the storage.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import functools
 import io
+import json
 import os
 import re
 import shutil
@@ -31,12 +33,18 @@ from pathlib import Path
 
 import pytest
 
-from imageprep_client.programs.buildah import PREFIX, Buildah, own_name
+from imageprep_client.programs.buildah import (
+    PREFIX,
+    Buildah,
+    Container,
+    own_name,
+)
 
 _NOTHING: Mapping[str, bytes] = {}
 _NO_LABELS: Mapping[str, str] = {}
 #: The name of the image that `LocalStorage.base` makes.
 BASE = "localhost/base:latest"
+_TEMPORARY = tempfile.gettempdir()
 _PASSWD = b"root:x:0:0::/:/bin/sh\nnova:x:42:42::/:/bin/sh\n"
 
 
@@ -75,44 +83,73 @@ class LocalStorage:
         :param links: symbolic links, by their absolute path.
         :returns: its ID.
         """
-        with self.buildah.container(base) as container:
-            path = self.directory / f"{container.name}.tar"
-            path.write_bytes(archive(files, links))
-            self.buildah.run("add", "--quiet", container.name, str(path))
-            path.unlink()
-            container.config(user=user)
-            return container.commit(name, **labels)
+        if not files and not links:
+            # Of FROM alone "build" leaves a container.
+            with self.buildah.container(base) as container:
+                container.config(user=user)
+                return container.commit(name, **labels)
+        lines = [f"FROM {base}", "ADD files.tar /"]
+        if user is not None:
+            lines.append(f"USER {user}")
+        lines += [f"LABEL {key}={json.dumps(labels[key])}" for key in labels]
+        with tempfile.TemporaryDirectory(dir=self.directory) as context:
+            Path(context, "files.tar").write_bytes(archive(files, links))
+            Path(context, "Dockerfile").write_text("\n".join(lines))
+            told = self.buildah.run(
+                *("build", "--quiet", "--pull-never", "--tag", name, context)
+            )
+        return told.split()[-1]
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was ever put into it."""
+        return not (self.directory / "images").exists()
+
+    def become(self, other: LocalStorage) -> None:
+        """Have all that another one has; it has to be new."""
+        assert self.is_new
+        words = ("cp", "-a", "--reflink=auto")
+        images = (other.directory / "images", self.directory / "images")
+        subprocess.run([*words, *images], check=True)
 
     def base(self) -> str:
         """An image with a shell, the usual commands and a user nova.
 
         :returns: its name, `BASE`.
         """
-        if self.buildah.image(BASE) is None:
-            path = shutil.which("busybox")
-            assert path, "busybox is not installed; see tools/check"
-            listed = subprocess.run(
-                [path, "--list"], check=True, capture_output=True, text=True
-            )
-            names = set(listed.stdout.split()) - {"busybox"}
-            self.build(
-                BASE,
-                {
-                    "/bin/busybox": Path(path).read_bytes(),
-                    "/etc/passwd": _PASSWD,
-                },
-                links={f"/bin/{name}": "busybox" for name in names},
-                labels={"name": "base"},
-            )
+        if self.is_new:
+            self.become(_with_base())
+        elif self.buildah.image(BASE) is None:
+            _build_base(self)
         return BASE
+
+    def told(self, image: str, *command: str, user: str | None = None) -> str:
+        """The output of a command in a container of an image.
+
+        :param user: by default that of the image.
+        """
+        with self.buildah.container(image) as container:
+            return told_in(container, *command, user=user)
 
     def names(self) -> set[str]:
         """The names of all images."""
         return {name for i in self.buildah.images() for name in i.names}
 
+    def empty(self) -> None:
+        """Remove all containers and images."""
+        if any("container " in one for one in self.leftovers()):
+            self.buildah.run("rm", "--all")
+        for name in ("images", "run"):
+            shutil.rmtree(self.directory / name, ignore_errors=True)
+
     def leftovers(self) -> list[str]:
         """Containers, mounts and temporary directories that are there."""
-        told = self.buildah.run("containers", "--quiet").split()
+        told = [
+            container["id"]
+            for place in ("images", "run")
+            for path in (self.directory / place).glob("*/*containers.json")
+            for container in json.loads(path.read_text())
+        ]
         mounts = Path("/proc/self/mounts").read_text().splitlines()
         here = os.path.realpath(self.directory)
         return [
@@ -122,12 +159,39 @@ class LocalStorage:
         ]
 
 
+def told_in(
+    container: Container, *command: str, user: str | None = None
+) -> str:
+    """The output of a command in a container, by way of a file.
+
+    On a busy host buildah 1.28 now and then loses what is printed.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o777)  # for the user of the image
+        container.run(
+            *("sh", "-c", '"$@" >/mnt/told', "sh", *command),
+            volumes=[f"{directory}:/mnt"],
+            user=user,
+        )
+        return Path(directory, "told").read_text()
+
+
 @contextlib.contextmanager
 def local_storage(directory: Path) -> Iterator[LocalStorage]:
     """Local storage below `directory`, which is made; no leftovers.
 
     Until the end of the block the environment leads programs there.
     """
+    storage = make(directory)
+    with used(storage):
+        yield storage
+        leftovers = storage.leftovers()
+        storage.empty()
+    assert not leftovers, leftovers
+
+
+def make(directory: Path) -> LocalStorage:
+    """Local storage below `directory`, which is made."""
     assert shutil.which("buildah"), "buildah is not installed; see tools/check"
     temporary = directory / "tmp"
     temporary.mkdir(parents=True)
@@ -138,17 +202,45 @@ def local_storage(directory: Path) -> Iterator[LocalStorage]:
         "CONTAINERS_STORAGE_CONF": str(configuration),
         "TMPDIR": str(temporary),
     }
-    storage = LocalStorage(directory, temporary, environment)
+    return LocalStorage(directory, temporary, environment)
+
+
+@functools.cache
+def _with_base() -> LocalStorage:
+    """Local storage with nothing but the base, for this process."""
+    # Not in that of a test, which ends.
+    directory = tempfile.mkdtemp(prefix="imageprep-", dir=_TEMPORARY)
+    atexit.register(shutil.rmtree, directory)
+    storage = make(Path(directory, "base"))
+    with used(storage):
+        _build_base(storage)
+    return storage
+
+
+def _build_base(storage: LocalStorage) -> None:
+    path = shutil.which("busybox")
+    assert path, "busybox is not installed; see tools/check"
+    listed = subprocess.run(
+        [path, "--list"], check=True, capture_output=True, text=True
+    )
+    names = set(listed.stdout.split()) - {"busybox"}
+    storage.build(
+        BASE,
+        {"/bin/busybox": Path(path).read_bytes(), "/etc/passwd": _PASSWD},
+        links={f"/bin/{name}": "busybox" for name in names},
+        labels={"name": "base"},
+    )
+
+
+@contextlib.contextmanager
+def used(storage: LocalStorage) -> Iterator[None]:
+    """Until the end of the block the environment leads programs there."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
+        for name, value in storage.environment.items():
             patch.setenv(name, value)
         patch.delenv("STORAGE_DRIVER", raising=False)
         patch.setattr(tempfile, "tempdir", None)
-        yield storage
-        leftovers = storage.leftovers()
-        storage.buildah.run("rm", "--all")
-        storage.buildah.run("rmi", "--all", "--force")
-    assert not leftovers, leftovers
+        yield
 
 
 def _configuration(directory: Path, driver: str) -> str:

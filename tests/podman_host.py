@@ -34,7 +34,7 @@ import yaml
 from imageprep_client.client.service import ServiceInputs, ServiceNode
 from imageprep_client.observer import Observer
 from tests import local_storage, servers
-from tests.local_storage import LocalStorage
+from tests.local_storage import BASE, LocalStorage
 
 #: A service that answers with its version, and with $SECRET; $BROKEN is the
 #: version that never answers. It takes no time to stop.
@@ -65,6 +65,7 @@ class PodmanHost:
     directory: Path
     storage: LocalStorage
     environment: Mapping[str, str]
+    _made: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def podman(self, *words: str, check: bool = True) -> str:
         """Run podman; what it prints."""
@@ -77,18 +78,19 @@ class PodmanHost:
     def image(
         self, name: str, version: str, *, script: str = "", begin: str = ""
     ) -> str:
-        """Build an image in local storage; its reference.
+        """Build an image in local storage, once; its reference.
 
         :param script: in place of the web server.
         :param begin: a line before it listens.
         """
         reference = f"localhost/{name}:{version}"
         text = script or _SERVE.format(version=version, begin=begin)
-        self.storage.build(
-            reference,
-            {"/serve": text.encode()},
-            base=self.storage.base(),
-        )
+        if BASE not in self._made:
+            self._made[self.storage.base()] = ""
+        if self._made.get(reference) != text:
+            files = {"/serve": text.encode()}
+            self.storage.build(reference, files, base=BASE)
+            self._made[reference] = text
         return reference
 
     def idle(self, name: str, version: str) -> str:
@@ -100,7 +102,13 @@ class PodmanHost:
         remote = reference.replace("localhost", registry.host)
         self.podman("push", "--quiet", "--tls-verify=false", reference, remote)
         self.podman("rmi", "--force", reference)
+        del self._made[reference]
         return remote
+
+    def prune(self) -> None:
+        """Remove the images that no container uses."""
+        self.podman("image", "prune", "--all", "--force")
+        self._made.clear()
 
     def declare(
         self, services: Mapping[str, Mapping[str, Any]], name: str = "d.yaml"
@@ -162,7 +170,7 @@ class PodmanHost:
         )
 
 
-def answer(port: int, seconds: float = 10.0) -> str:
+def answer(port: int, seconds: float = 60.0) -> str:
     """The answer of a service on the port; fails when there is none."""
     end = time.monotonic() + seconds
     while True:
@@ -191,30 +199,63 @@ def service(image: str, port: int, **more: Any) -> dict[str, Any]:
     }
 
 
+def mute(image: str, port: int, **more: Any) -> dict[str, Any]:
+    """The declaration of a service that never answers, which is soon seen."""
+    health = {"http": f"http://127.0.0.1:{port}/", "retries": 2}
+    return service(image, port, health={**health, "interval": 0.1}, **more)
+
+
 @contextlib.contextmanager
 def podman_host(directory: Path) -> Iterator[PodmanHost]:
     """Podman below `directory`; the environment leads programs there."""
+    with kept(directory) as host, used(host):
+        yield host
+
+
+@contextlib.contextmanager
+def kept(directory: Path) -> Iterator[PodmanHost]:
+    """Podman below `directory`, for who says when it is used."""
+    host = _make(directory)
+    yield host
+    with used(host):
+        leftovers = host.storage.leftovers()
+        host.storage.empty()
+    assert not leftovers, leftovers
+
+
+def _make(directory: Path) -> PodmanHost:
     for program in ("podman", "buildah", "busybox"):
         assert shutil.which(program), f"{program} is not installed"
-    with local_storage.local_storage(directory / "storage") as storage:
-        configuration = directory / "containers.conf"
-        configuration.write_text(_configuration())
-        registries = directory / "registries.conf"
-        registries.write_text("unqualified-search-registries = []\n")
-        environment = {
-            **storage.environment,
-            "CONTAINERS_CONF": str(configuration),
-            "CONTAINERS_REGISTRIES_CONF": str(registries),
-            "IMAGE_PREPARE_STATE": str(directory / "state"),
-        }
-        host = PodmanHost(directory, storage, environment)
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            try:
-                yield host
-            finally:
-                host.clear()
+    storage = local_storage.make(directory / "storage")
+    configuration = directory / "containers.conf"
+    configuration.write_text(_configuration())
+    registries = directory / "registries.conf"
+    registries.write_text("unqualified-search-registries = []\n")
+    environment = {
+        **storage.environment,
+        "CONTAINERS_CONF": str(configuration),
+        "CONTAINERS_REGISTRIES_CONF": str(registries),
+        "IMAGE_PREPARE_STATE": str(directory / "state"),
+    }
+    return PodmanHost(directory, storage, environment)
+
+
+@contextlib.contextmanager
+def used(host: PodmanHost) -> Iterator[None]:
+    """Until the end of the block the environment leads programs there.
+
+    No container is left.
+    """
+    with (
+        local_storage.used(host.storage),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name, value in host.environment.items():
+            patch.setenv(name, value)
+        try:
+            yield
+        finally:
+            host.clear()
 
 
 def _configuration() -> str:

@@ -90,8 +90,21 @@ class RpmImages:
         layout = self._directory / kind
         with self._lock(kind):
             self._make_layout(layout, kind, root)
+            if storage.is_new and name == BASE:
+                storage.become(self._pulled(kind))
+                return name
         storage.buildah.pull(str(layout), kind, name)
         return name
+
+    def _pulled(self, kind: str) -> LocalStorage:
+        """Local storage that has pulled the image, as BASE."""
+        directory = self._directory / f"{kind}-pulled"
+        if directory.exists():
+            return LocalStorage(directory, directory / "tmp", {})
+        storage = local_storages.make(directory)
+        with local_storages.used(storage):
+            storage.buildah.pull(str(self._directory / kind), kind, BASE)
+        return storage
 
     @contextlib.contextmanager
     def _lock(self, kind: str) -> Iterator[None]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import http.client
+import itertools
 import os
+import random
 import re
 import shutil
 import socket
@@ -14,14 +17,44 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _PATIENCE = 90.0
+#: Ports that no connection and no server is given that does not ask for one
+#: of them, and how many of them a process takes at once.
+_PORTS = range(10_240, 32_640)
+_TAKEN = 100
+#: A path that nobody asks for but who reads the log.
+_PROBE = "/v2/is-the-log-whole"
+#: Tell other processes which ports are taken, until this one ends.
+_marks: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that nobody listens on.
+
+    No other process that asks here is given the same one.
+    """
+    while True:
+        port = next(_own_ports)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def _reserved() -> Iterator[int]:
+    """All ports, some of them at a time for this process alone."""
+    starts = list(_PORTS[::_TAKEN])
+    random.SystemRandom().shuffle(starts)
+    for start in itertools.cycle(starts):
+        mark = socket.socket(socket.AF_UNIX)
+        try:
+            mark.bind(f"\0imageprep-tests-{start}")
+        except OSError:
+            mark.close()
+            continue
+        _marks.append(mark)
+        yield from range(start, start + _TAKEN)
+
+
+_own_ports = _reserved()
 
 
 def wait_for(
@@ -100,6 +133,10 @@ class DockerRegistry:
         user, system = stat.rpartition(")")[2].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
+    def empty(self) -> None:
+        """Have it hold nothing; it remembers nothing of what it held."""
+        shutil.rmtree(self.directory / "data", ignore_errors=True)
+
     @contextlib.contextmanager
     def again(self) -> Iterator[None]:
         """Run it anew, after it was killed, as it was."""
@@ -114,9 +151,31 @@ class DockerRegistry:
 
         Only with an access log.
         """
-        lines = (self.directory / "log").read_text().splitlines()
-        requests = [line.split('"')[1] for line in lines if '"' in line]
+        requests = [line.split('"')[1] for line in self._log() if '"' in line]
         return [text for text in requests if re.search(pattern, text)]
+
+    def _log(self) -> list[str]:
+        """The lines of the log; they are written after the answers.
+
+        It is whole when a request that comes later was answered, and nothing
+        was added beside it.
+        """
+        lines: list[str] | None = None
+        while True:
+            text = (self.directory / "log").read_text()
+            found = [x for x in text.splitlines() if _PROBE not in x]
+            if found == lines:
+                return found
+            lines = found
+            connection = http.client.HTTPConnection(self.host, timeout=30)
+            with (
+                contextlib.closing(connection),
+                # It was killed, or speaks TLS.
+                contextlib.suppress(OSError, http.client.HTTPException),
+            ):
+                connection.request("GET", _PROBE)
+                connection.getresponse().read()
+            time.sleep(0.05)
 
 
 @contextlib.contextmanager

@@ -49,6 +49,7 @@ class WebSite:
     :ivar etags: whether answers have an ETag.
     :ivar ranges: whether parts of a file are given.
     :ivar cut: bytes of a body after which the connection ends, once.
+    :ivar cutting: is waited for before that.
     :ivar shift: added to where a range begins, as a broken server does.
     :ivar claimed: the length that an answer says it has, if not its own.
     :ivar sent: bytes of all bodies.
@@ -60,6 +61,7 @@ class WebSite:
     etags: bool = True
     ranges: bool = True
     cut: int = 0
+    cutting: threading.Event | None = None
     shift: int = 0
     redirect: str = ""
     status: int = 0
@@ -113,12 +115,15 @@ def _answer(
     _head(handler, status, site.claimed or len(body), headers)
     if site.claimed:
         handler.close_connection = True
-    if site.cut and len(body) > site.cut:
+    cut = bool(site.cut and len(body) > site.cut)
+    if cut:
         body, site.cut = body[: site.cut], 0
         handler.close_connection = True
     site.sent += len(body)
     with contextlib.suppress(OSError):
         handler.wfile.write(body)
+    if cut and site.cutting is not None:
+        site.cutting.wait(60)
 
 
 def _head(

@@ -23,6 +23,7 @@ show belong into tasks with ``no_log``, and into `secrets`.
 """
 
 from imageprep_client.ansible.background import (
+    GRACE,
     HostJob,
     JobObserver,
     JobResult,
@@ -38,10 +39,12 @@ from imageprep_client.ansible.events import (
     HostState,
     RunResult,
 )
-from imageprep_client.ansible.inventories import HostGroups, load
+from imageprep_client.ansible.inventories import HostGroups, load, readable
 from imageprep_client.ansible.runner import run
+from imageprep_client.ansible.session import Session
 
 __all__ = [
+    "GRACE",
     "LOCAL",
     "Event",
     "HostFailure",
@@ -53,10 +56,12 @@ __all__ = [
     "JobObserver",
     "JobResult",
     "RunResult",
+    "Session",
     "Unsafe",
     "check_installed",
     "load",
     "pause",
+    "readable",
     "run",
     "run_jobs",
 ]

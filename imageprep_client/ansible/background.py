@@ -18,22 +18,23 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from imageprep_client.ansible import configuration
 from imageprep_client.ansible.events import Event, HostState
 from imageprep_client.ansible.session import HostShell, Session
 from imageprep_client.host import processes
 
 #: Seconds that a program may take to be reported by the task that starts it.
-_GRACE = 1.5
-#: Seconds between two looks at programs, within bounds: this multiple of what
-#: a look takes, and this part of the time since a program started or ended.
-PERIOD, _MULTIPLE, _PART = (1.0, 10.0), 5.0, 0.1
+GRACE = 1.5
+#: Seconds between two looks at programs, within bounds: this multiple of the
+#: processor time of a look, and this part of the time until one ends.
+PERIOD, _MULTIPLE, _PART = (1.0, 15.0), 5.0, 0.5
+#: The part of its time until now that a program needs in addition, where
+#: nothing is known.
+_LEFT = 0.2
 #: Seconds that one host may take to start a program, and to be looked at.
 _START_TIMEOUT, LOOK_TIMEOUT = 60, 15
 #: Looks in a row that may fail before a host is given up; the second one does
 #: not wait. So a host that is gone is known within a minute.
 LOOKS = 2
-_FORKS = 50
 _LOOK, _START = "look at the program", "start the program"
 #: Characters of what a program says about its failure.
 _REASON = 1000
@@ -42,7 +43,7 @@ _BEGIN, _END, _RUNNING, _ENDED = "@begin", "@end", "@running", "@ended"
 _PYTHON = (
     "for p in {python} /usr/bin/python3 /usr/libexec/platform-python"
     ' "$(command -v python3)"; do [ -x "$p" ] && break; done;'
-    ' exec "$p" -c \'import json, sys; text = sys.stdin.readline();'
+    ' exec "$p" -BESs -c \'import json, sys; text = sys.stdin.readline();'
     " exec(json.loads(text))'"
 )
 
@@ -77,14 +78,14 @@ class JobResult:
     reason: str = ""
 
 
-def pause(spent: float, age: float) -> float:
+def pause(spent: float, left: float) -> float:
     """Seconds between a look at programs and the next one.
 
-    :param spent: seconds that the last one took.
-    :param age: seconds since a program started or ended.
+    :param spent: seconds of processor time that the last one took.
+    :param left: seconds until a program will end, as far as is known.
     """
     least, most = PERIOD
-    return min(max(least, _MULTIPLE * spent, _PART * age), most)
+    return min(max(least, _MULTIPLE * spent, _PART * left), most)
 
 
 class JobObserver:
@@ -99,6 +100,17 @@ class JobObserver:
     def ended(self, job: HostJob, result: JobResult) -> None:
         """The job has its result."""
 
+    def word(self, job: HostJob) -> str:
+        """A word for a program that runs, in a file beside it: ``told``."""
+        return ""
+
+    def left(self, job: HostJob, age: float) -> float:
+        """Estimate the seconds until the program of a job ends.
+
+        :param age: seconds since its start.
+        """
+        return _LEFT * age
+
     def looked(self) -> None:
         """All programs that run were looked at."""
 
@@ -106,11 +118,11 @@ class JobObserver:
 def run_jobs(
     jobs: Sequence[HostJob],
     program: str,
-    inventory: str,
+    session: Session,
     *,
     window: int,
     observer: JobObserver,
-    forks: int = _FORKS,
+    grace: float = GRACE,
     modules: Mapping[str, str] = types.MappingProxyType({}),
 ) -> dict[str, JobResult]:
     """Run a program on hosts, each with its job, and wait for all.
@@ -122,16 +134,16 @@ def run_jobs(
     When this is interrupted, the programs are ended.
 
     :param jobs: one per host.
-    :param inventory: the path of the inventory that has the hosts.
+    :param session: of the inventory that has the hosts.
     :param window: jobs of one lane that run at the same time, at most.
+    :param grace: seconds in which programs are expected to end: the command
+        that starts one waits for it so long.
     :param modules: the sources of modules that the program imports, by the
         names of their files.
     :returns: the result of each host.
-    :raises InvalidArgument: when ansible is not installed.
     """
-    configuration.check_installed("hosts cannot be reached")
     files = {**modules, "program.py": program}
-    return _Jobs(jobs, files, inventory, window, observer, forks).run()
+    return _Jobs(jobs, files, session, window, observer, grace).run()
 
 
 @dataclasses.dataclass(slots=True)
@@ -139,6 +151,7 @@ class _Running:
     """A job whose program was started.
 
     :ivar directory: the name of the directory of the program.
+    :ivar began: when it was started, by the monotonic clock.
     :ivar lines: the lines that were read.
     :ivar missed: looks in a row that failed.
     :ivar end: what the supervisor wrote at the end.
@@ -146,6 +159,7 @@ class _Running:
 
     job: HostJob
     directory: str
+    began: float
     lines: int = 0
     missed: int = 0
     has_started: bool = False
@@ -158,10 +172,10 @@ class _Jobs:
         self,
         jobs: Sequence[HostJob],
         files: Mapping[str, str],
-        inventory: str,
+        session: Session,
         window: int,
         observer: JobObserver,
-        forks: int,
+        grace: float,
     ) -> None:
         node = importlib.resources.files(__package__) / "node"
         self._launch = (node / "launch.py").read_text("utf-8")
@@ -169,10 +183,10 @@ class _Jobs:
             **files,
             "supervise.py": (node / "supervise.py").read_text("utf-8"),
         }
-        self._inventory = inventory
+        self._session = session
         self._window = window
         self._observer = observer
-        self._forks = forks
+        self._grace = grace
         self._waiting: dict[str, collections.deque[HostJob]] = {}
         for job in jobs:
             lane = self._waiting.setdefault(job.lane, collections.deque())
@@ -181,35 +195,37 @@ class _Jobs:
         self._results: dict[str, JobResult] = {}
 
     def run(self) -> dict[str, JobResult]:
-        with Session(self._inventory, self._forks) as session:
-            try:
-                self._run(session)
-            finally:
-                if self._running:
-                    # It may be in the middle of a round.
-                    session.end()
-                    self._stop(session)
+        try:
+            self._run()
+        finally:
+            if self._running:
+                # It may be in the middle of a round.
+                self._session.end()
+                self._stop()
         return self._results
 
-    def _run(self, session: Session) -> None:
-        changed = time.monotonic()
+    def _run(self) -> None:
         while True:
             looks = list(self._running.values())
             starts = list(self._next())
             if not looks and not starts:
                 return
-            began = time.monotonic()
-            self._start(session, starts)
-            self._look(session, looks)
-            now = time.monotonic()
+            self._start(starts)
+            before = self._session.processor
+            self._look(looks)
             self._observer.looked()
-            if starts or len(self._running) != len(looks):
-                changed = now
-            if not self._running or any(self._room()):
-                continue
-            missed = any(r.missed for r in self._running.values())
-            age = 0.0 if missed else now - changed
-            time.sleep(pause(now - began if not missed else 0.0, age))
+            if self._running and not any(self._room()):
+                self._pause(self._session.processor - before)
+
+    def _pause(self, spent: float) -> None:
+        """Wait until the next look."""
+        now = time.monotonic()
+        running = self._running.values()
+        if any(one.missed for one in running):
+            time.sleep(pause(0.0, 0.0))
+            return
+        left = [self._observer.left(r.job, now - r.began) for r in running]
+        time.sleep(pause(spent, min(left)))
 
     def _room(self) -> Iterator[str]:
         """The lanes that have a job to start, and room in their window."""
@@ -224,26 +240,28 @@ class _Jobs:
             for lane in lanes:
                 job = self._waiting[lane].popleft()
                 name = f"image-prepare-{random.token_hex(16)}"
-                running = _Running(job, name)
+                running = _Running(job, name, time.monotonic())
                 self._running[job.host] = running
                 yield running
 
-    def _look(self, session: Session, looks: Sequence[_Running]) -> None:
+    def _look(self, looks: Sequence[_Running]) -> None:
         """Read the lines of programs that run."""
         commands = {
-            r.job.host: HostShell("/bin/sh", [_script(r, "tail")])
+            r.job.host: HostShell(
+                "/bin/sh", [_script(r, "tail", self._observer.word(r.job))]
+            )
             for r in looks
         }
-        self._round(session, looks, commands, _LOOK, LOOK_TIMEOUT)
+        self._round(looks, commands, _LOOK, LOOK_TIMEOUT)
 
-    def _start(self, session: Session, starts: Sequence[_Running]) -> None:
+    def _start(self, starts: Sequence[_Running]) -> None:
         """Start programs; those whose jobs have secrets by themselves."""
         common = json.dumps({"files": self._files, "mark": processes.MARK})
         launch = json.dumps(self._launch)
         for is_secret in (False, True):
             own = [r for r in starts if r.job.is_secret is is_secret]
             # The output of a hidden task is not known here.
-            grace = 0.0 if is_secret else _GRACE
+            grace = 0.0 if is_secret else self._grace
             commands = {
                 start.job.host: HostShell(
                     f"/bin/sh -c {shlex.quote(_PYTHON)}",
@@ -258,13 +276,11 @@ class _Jobs:
                 for start in own
             }
             self._round(
-                *(session, own, commands, _START, _START_TIMEOUT),
-                is_secret=is_secret,
+                *(own, commands, _START, _START_TIMEOUT), is_secret=is_secret
             )
 
     def _round(
         self,
-        session: Session,
         jobs: Sequence[_Running],
         commands: Mapping[str, HostShell],
         name: str,
@@ -291,7 +307,7 @@ class _Jobs:
             if running := waiting.pop(event.host, None):
                 self._take(running, answer)
 
-        result = session.run(
+        result = self._session.run(
             commands,
             name=name,
             timeout=timeout,
@@ -369,10 +385,10 @@ class _Jobs:
         self._results[job.host] = result
         self._observer.ended(job, result)
 
-    def _stop(self, session: Session) -> None:
+    def _stop(self) -> None:
         """End the programs, as far as their hosts can be reached."""
         running = list(self._running.values())
-        session.run(
+        self._session.run(
             {
                 r.job.host: HostShell("/bin/sh", [_script(r, "kill")])
                 for r in running
@@ -382,14 +398,15 @@ class _Jobs:
         )
 
 
-def _script(running: _Running, verb: str) -> str:
+def _script(running: _Running, verb: str, word: str = "") -> str:
     """The text for a shell that looks at a program, or ends it."""
     name = running.directory
     start = f"d=/run/{name}; [ -d $d ] || d=/tmp/{name}; p=$(cat $d/pid)"
     if verb == "kill":
         return f"{start} && kill -KILL -$p; rm -rf $d"
+    told = f" echo {shlex.quote(word)} > $d/told;" if word else ""
     return (
-        f"{start} || exit 1;"
+        f"{start} || exit 1;{told}"
         f" kill -0 $p 2>/dev/null && s={_RUNNING} || s={_ENDED};"
         f" echo {_BEGIN}; tail -n +{running.lines + 1} $d/lines;"
         f" echo; echo {_END}; echo $s; [ $s = {_RUNNING} ] || rm -rf $d"

@@ -85,10 +85,10 @@ def variables(private: Path, environment: Mapping[str, str]) -> dict[str, str]:
     :param private: the directory for its temporary files.
     :param environment: further ones.
     """
-    found = configuration(os.environ, Path.cwd())
+    settings = configuration(os.environ, Path.cwd())
     return {
         **_SETTINGS,
-        **({"ANSIBLE_CONFIG": str(found)} if found else {}),
+        **({"ANSIBLE_CONFIG": str(settings)} if settings else {}),
         "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),
         **environment,
         "PATH": path(os.environ),

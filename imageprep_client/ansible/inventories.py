@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import re
+import shlex
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from imageprep_client import errors
 from imageprep_client.ansible import configuration
+from imageprep_client.host import inputs
 
 _TIMEOUT = 300.0
+_MAX_SIZE = 64 << 20
 _FAILED = re.compile(r"Failed to parse .* plugin: ")
+_PREFIX = re.compile(r"^\[?(ERROR|WARNING)\]?[:!] *")
 _AUTO = re.compile(r"with '?auto'? plugin:")
 
 
@@ -43,9 +49,7 @@ def load(inventory: str, pattern: str | None = None) -> HostGroups:
     :raises InvalidArgument: when ansible is not installed, or cannot read
         the inventory, or no host is selected.
     """
-    configuration.check_installed("the inventory cannot be read")
-    if not os.path.exists(inventory):
-        raise errors.InvalidArgument(f"{inventory}: no such inventory")
+    check(inventory)
     command = ["ansible-inventory", "--list", "-i", inventory]
     if pattern:
         command += [f"--limit={pattern}"]
@@ -71,18 +75,66 @@ def load(inventory: str, pattern: str | None = None) -> HostGroups:
         ) from None
     said = process.stderr.decode(errors="replace")
     if process.returncode:
-        raise errors.InvalidArgument(f"{inventory}: {_reason(said)}")
+        raise errors.InvalidArgument(f"{inventory}: {reason(said)}")
     try:
         document = json.loads(process.stdout)
     except ValueError:
         raise errors.InvalidArgument(
             f"{inventory}: ansible-inventory printed no JSON"
         ) from None
-    found = _groups(document)
-    if not found.hosts:
-        wanted = f" matches {pattern!r}" if pattern else ""
-        raise errors.InvalidArgument(f"{inventory}: no host{wanted}")
-    return found
+    groups = _groups(document)
+    if not groups.hosts:
+        raise without_hosts(inventory, pattern)
+    return groups
+
+
+@contextlib.contextmanager
+def readable(inventory: str) -> Iterator[str]:
+    """A path that ansible reads an inventory from.
+
+    OpenStack-Ansible keeps its inventory in the format that programs print,
+    which ansible does not read from a file.
+    """
+    content = b""
+    if os.path.isfile(inventory) and not os.access(inventory, os.X_OK):
+        content = inputs.load(inventory, _MAX_SIZE)
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        document = None
+        if inventory.endswith(".json") and content:
+            # Ansible would take each word of it for a host.
+            raise errors.InvalidFile(inventory, f"no JSON: {error}") from None
+    if not isinstance(document, dict) or "_meta" not in document:
+        yield inventory
+        return
+    with tempfile.TemporaryDirectory(prefix="image-prepare-") as directory:
+        printed = Path(directory, "inventory.json")
+        printed.write_bytes(content)
+        program = Path(directory, "inventory")
+        program.write_text(
+            f"#!/bin/sh\nexec cat {shlex.quote(str(printed))}\n"
+        )
+        program.chmod(0o700)
+        yield str(program)
+
+
+def check(inventory: str) -> None:
+    """Check that an inventory and ansible are there.
+
+    :raises InvalidArgument: when one is not.
+    """
+    configuration.check_installed("the inventory cannot be read")
+    if not os.path.exists(inventory):
+        raise errors.InvalidArgument(f"{inventory}: no such inventory")
+
+
+def without_hosts(
+    inventory: str, pattern: str | None
+) -> errors.InvalidArgument:
+    """The error for an inventory of which no host is selected."""
+    wanted = f" matches {pattern!r}" if pattern else ""
+    return errors.InvalidArgument(f"{inventory}: no host{wanted}")
 
 
 def _groups(document: Mapping[str, Any]) -> HostGroups:
@@ -110,8 +162,8 @@ def _members(
             yield from _members(document, child, (*above, name))
 
 
-def _reason(said: str) -> str:
-    """The most informative line that ansible-inventory printed."""
+def reason(said: str) -> str:
+    """The most informative line of a program that read an inventory."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     lines = [line for line in lines if "[ERROR]: No inventory" not in line]
     # A plugin for configuration files of plugins says that it is none.
@@ -121,4 +173,4 @@ def _reason(said: str) -> str:
         if _FAILED.search(line) and not _AUTO.search(line)
     ]
     line = (failed or lines or ["it does not say why"])[0]
-    return line.partition("]: ")[2] or line
+    return _PREFIX.sub("", line)

@@ -15,14 +15,17 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
-from imageprep_client.ansible import configuration
+from imageprep_client import errors
+from imageprep_client.ansible import configuration, inventories
 from imageprep_client.ansible.events import Event, Events, RunResult
 from imageprep_client.host import processes
 
+#: The hosts that ansible works with at once.
+FORKS = 50
 #: Seconds that ansible may take for a round beside its commands: it reads
 #: the inventory in the first one.
 _GRACE = 300.0
@@ -57,12 +60,15 @@ class Session:
     died. The user's configuration of ansible applies. All processes that were
     started on this host have ended when the block does.
 
-    :param inventory: the path of an inventory.
+    :param paths: of inventories, one at least.
     :param forks: the maximum number of hosts at once.
+    :ivar processor: seconds of processor time that its rounds have taken.
     """
 
-    def __init__(self, inventory: str, forks: int) -> None:
-        self._inventory = os.path.abspath(inventory)
+    def __init__(self, *paths: str, forks: int = FORKS) -> None:
+        self.processor = 0.0
+        self._given = paths
+        self._paths: list[str] = []
         self._forks = forks
         self._mark = f"session-{random.token_hex(8)}"
         self._stack = contextlib.ExitStack()
@@ -71,13 +77,16 @@ class Session:
         self._events: queue.SimpleQueue[Mapping[str, Any] | None]
 
     def __enter__(self) -> Self:
-        self._private = Path(
-            self._stack.enter_context(
-                tempfile.TemporaryDirectory(
-                    prefix="ansible-", ignore_cleanup_errors=True
-                )
+        with contextlib.ExitStack() as stack:
+            self._paths = [
+                stack.enter_context(inventories.readable(path))
+                for path in self._given
+            ]
+            directory = tempfile.TemporaryDirectory(
+                prefix="ansible-", ignore_cleanup_errors=True
             )
-        )
+            self._private = Path(stack.enter_context(directory))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -122,9 +131,48 @@ class Session:
             },
             "texts": {key: text for text, key in texts.items()},
         }
-        self._send(json.dumps(document) + "\n")
         turns = math.ceil(len(commands) / self._forks)
-        end = time.monotonic() + turns * timeout + _GRACE
+        for event in self._round(document, turns * timeout):
+            if not event:
+                return events.result(complete=True)
+            events.take(event)
+        # It took too long, or has ended by itself; its log says why.
+        return events.result(complete=False)
+
+    def groups(self, pattern: str | None = None) -> inventories.HostGroups:
+        """The groups of the inventory, and the hosts without variables.
+
+        :param pattern: a host pattern of ansible that selects some hosts.
+        :raises InvalidArgument: when ansible is not installed, or cannot read
+            the inventory, or no host is selected.
+        """
+        for path in self._given:
+            inventories.check(path)
+        names = ", ".join(self._given)
+        found: Mapping[str, Any] = {}
+        log = []
+        for event in self._round({"pattern": pattern}, 0):
+            log.append(str(event.get("stdout", "")))
+            if "groups" in event:
+                found = event
+        if not found:
+            reason = inventories.reason("".join(log))
+            for path, given in zip(self._paths, self._given, strict=True):
+                reason = reason.replace(path, given)
+            raise errors.InvalidArgument(f"{names}: {reason}")
+        if not found["selected"]:
+            raise inventories.without_hosts(names, pattern)
+        return inventories.HostGroups(
+            {host: {} for host in found["selected"]},
+            {name: hosts for name, hosts in found["groups"].items() if hosts},
+        )
+
+    def _round(
+        self, document: Mapping[str, Any], seconds: float
+    ) -> Iterator[Mapping[str, Any]]:
+        """The results of a round; the last one is empty, or it failed."""
+        self._send(json.dumps(document) + "\n")
+        end = time.monotonic() + seconds + _GRACE
         while time.monotonic() < end:
             try:
                 event = self._events.get(timeout=_PERIOD)
@@ -135,12 +183,11 @@ class Session:
                 event = None
             if event is None:
                 break
+            self.processor += event.get("processor", 0.0)
+            yield event
             if not event:
-                return events.result(complete=True)
-            events.take(event)
-        # It took too long, or has ended by itself; its log says why.
+                return
         self.end()
-        return events.result(complete=False)
 
     def end(self) -> None:
         """End the process, and all that it has started."""
@@ -174,6 +221,7 @@ class Session:
             {
                 "ANSIBLE_CALLBACKS_ENABLED": "imageprep_results",
                 "ANSIBLE_DEPRECATION_WARNINGS": "False",
+                "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True",
                 # The input of commands.
                 "ANSIBLE_PIPELINING": "True",
                 processes.MARK: self._mark,
@@ -183,7 +231,7 @@ class Session:
             # Without -B it would write beside the plugins.
             [
                 *(sys.executable, "-B", str(driver)),
-                *(self._inventory, str(self._forks)),
+                *(str(self._forks), *map(os.path.abspath, self._paths)),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -46,13 +46,12 @@ class ArtifactFile:
     """A file to push.
 
     :ivar kind: ``disk``, ``kernel`` or ``ramdisk``.
-    :ivar architecture: as the user says it; empty: what a kernel says, else
-        x86_64.
+    :ivar architecture: None: that of a kernel, else x86_64.
     """
 
     kind: str
     path: str
-    architecture: str = ""
+    architecture: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,7 +103,7 @@ def push(
     for file in files:
         # A ramdisk does not say what it is for: it is for its kernel's.
         kernels = [p.architecture for p in pieces if p.kind == "kernel"]
-        pieces.append(_piece(file, kernels[-1] if kernels else ""))
+        pieces.append(_piece(file, kernels[-1] if kernels else None))
     places = [(piece.kind, piece.architecture) for piece in pieces]
     for place in places:
         if places.count(place) > 1:
@@ -215,7 +214,7 @@ class _Piece:
         )
 
 
-def _piece(file: ArtifactFile, default: str) -> _Piece:
+def _piece(file: ArtifactFile, default: str | None) -> _Piece:
     kind, architecture = file.kind, file.architecture
     if kind == "disk":
         with opened(file.path, formats.MAX_SIZE) as (_, format):

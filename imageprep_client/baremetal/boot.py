@@ -60,7 +60,7 @@ def kernels(trees: list[tuple[FileTree, str]]) -> list[Kernel]:
     :param trees: the file systems that may have them, each with the path of
         its ``/boot``: ``/boot`` in a root file system, else empty.
     """
-    found: list[Kernel] = []
+    bootable: list[Kernel] = []
     for tree, boot in trees:
         variables = _grubenv(tree, boot)
         entries = [
@@ -68,15 +68,14 @@ def kernels(trees: list[tuple[FileTree, str]]) -> list[Kernel]:
             *_from_grub(tree, boot, variables),
         ]
         known = {kernel.path for kernel in entries}
-        found += entries
-        found += [
+        bootable += entries
+        bootable += [
             kernel
             for kernel in _from_files(tree, boot)
             if kernel.path not in known
         ]
-    unique = {(k.tree.name, k.path, k.options): k for k in reversed(found)}
-    ordered = sorted(unique.values(), key=_newest, reverse=True)
-    return ordered
+    unique = {(k.tree.name, k.path, k.options): k for k in reversed(bootable)}
+    return sorted(unique.values(), key=_newest, reverse=True)
 
 
 def _newest(kernel: Kernel) -> tuple[bool, bool, list[tuple[int, int, str]]]:

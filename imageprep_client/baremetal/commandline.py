@@ -40,7 +40,7 @@ class CommandLine:
 
 
 def of(
-    system: System, kernel: Kernel, append: str = "", *, image: str = ""
+    system: System, kernel: Kernel, append: str | None = None, *, image: str
 ) -> CommandLine:
     """The command line for a kernel whose root is extracted.
 
@@ -78,7 +78,7 @@ def of(
         words.append(f"ostree={_ostree(system, image)}")
     masks = [_mask(mount) for mount in _elsewhere(system)]
     words += [mask for mask in masks if mask not in words]
-    for word in boot.split(append):
+    for word in boot.split(append or ""):
         if not _is_option(word):
             raise errors.InvalidArgument(
                 f"--append: {word!r} is no option that Ironic takes",

@@ -40,6 +40,7 @@ PARTS: Mapping[str, str] = {
     "root": ROOT,
 }
 _STAGING = ".imageprep-extract-"
+_SILENT = Observer()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,7 @@ class ExtractRequest:
     :ivar image: the file of the disk.
     :ivar output_directory: is made when it is not there; files of the same
         names are replaced.
-    :ivar kernel: the version to take; empty: the newest.
+    :ivar kernel: the version to take; None: the newest.
     :ivar root_lv: the logical volume of the root, ``vg/lv``, where several
         volumes may be it.
     :ivar only: of `PARTS`, what to write; empty: all.
@@ -59,10 +60,10 @@ class ExtractRequest:
 
     image: str
     output_directory: str
-    kernel: str = ""
-    root_lv: str = ""
+    kernel: str | None = None
+    root_lv: str | None = None
     only: Sequence[str] = ()
-    append: str = ""
+    append: str | None = None
     max_size: int = formats.MAX_SIZE
 
 
@@ -103,7 +104,9 @@ def opened(path: str, max_size: int) -> Iterator[tuple[QemuDisk, DiskFormat]]:
         yield disk, format
 
 
-def extract(request: ExtractRequest, observer: Observer) -> ExtractResult:
+def extract(
+    request: ExtractRequest, observer: Observer = _SILENT
+) -> ExtractResult:
     """Write the files, a list of their checksums and a manifest.
 
     All of them are renamed into place at the end.
@@ -194,9 +197,8 @@ def _staging(directory: Path) -> Iterator[tuple[Path, Path]]:
             stack.callback(shutil.rmtree, made, ignore_errors=True)
             staging = stack.enter_context(_locked(made))
         except OSError as error:
-            reason = (error.strerror or "unknown reason").lower()
             raise errors.InvalidArgument(
-                f"{directory}: cannot be written: {reason}"
+                f"{directory}: cannot be written: {errors.reason(error)}"
             ) from error
         yield staging, above
 
@@ -238,7 +240,7 @@ def _result(
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             written.append(ExtractedFile(name, file.tell(), digest))
     notes = list(line.notes) if line else []
-    architecture = ""
+    architecture = None
     if KERNEL in names:
         architecture = ramdisk.architecture(staging / KERNEL)
     if RAMDISK in names and ramdisk.host_only(staging / RAMDISK) == "yes":
@@ -246,7 +248,7 @@ def _result(
     return ExtractResult(
         tuple(written),
         kernel.version if kernel else "",
-        architecture,
+        architecture or "",
         line.text if line else "",
         tuple(notes),
     )

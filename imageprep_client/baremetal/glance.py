@@ -79,18 +79,18 @@ class Glance:
 
     def images(self, **properties: str) -> list[GlanceImage]:
         """The images of the project that have these properties."""
-        found = []
+        listed = []
         query = {"owner": self.project, "limit": "100", **properties}
         url, parameters = "/images", query
         for _ in range(_MAX_PAGES):
             answer = self._ask("GET", url, params=parameters)
             document = answer.json()
-            found += [_image(entry) for entry in document["images"]]
+            listed += [_image(entry) for entry in document["images"]]
             following = document.get("next")
             if not following:
                 break
             url, parameters = str(following).removeprefix("/v2"), {}
-        return found
+        return listed
 
     def get(self, identity: str) -> GlanceImage | None:
         """One image; None when there is none."""
@@ -107,7 +107,7 @@ class Glance:
         return answer.status_code != 409
 
     def upload(self, identity: str, data: UploadData, size: int) -> None:
-        """Give an image its data.
+        """Upload the data of an image.
 
         :param size: of the data: Glance refuses data that end early.
         """

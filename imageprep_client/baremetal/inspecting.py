@@ -30,8 +30,7 @@ class Inspection:
     :ivar kernels: versions, the one that is taken by default first.
     :ivar host_only: whether the ramdisk is for one host: ``yes``, ``no`` or
         ``unknown``.
-    :ivar extractable: whether `extracting.extract` can use it; else
-        `problem` says why not.
+    :ivar problem: why `extracting.extract` cannot use it; None: it can.
     :ivar advice: what Glance and Ironic will say, in sentences.
     """
 
@@ -42,18 +41,18 @@ class Inspection:
     firmware: tuple[str, ...] = ()
     distribution: str = ""
     root: str = ""
-    boot: str = ""
+    boot: str | None = None
     deployment: str = ""
     kernels: tuple[str, ...] = ()
     command_line: str = ""
-    architecture: str = ""
+    architecture: str | None = None
     host_only: str = "unknown"
-    problem: str = ""
+    problem: str | None = None
     advice: tuple[str, ...] = ()
 
     @property
     def extractable(self) -> bool:
-        return not self.problem
+        return self.problem is None
 
 
 def inspect(path: str, max_size: int = formats.MAX_SIZE) -> Inspection:
@@ -79,13 +78,13 @@ def inspect(path: str, max_size: int = formats.MAX_SIZE) -> Inspection:
                 problem=error.problem,
                 advice=tuple(_whole_disk(format, "mbr", ())),
             )
-        found = tuple(volumes.find(disk, table))
+        content = tuple(volumes.find(disk, table))
         firmware = systems.firmware(table)
         inspection = Inspection(
             format,
             table.kind,
             table.sector_size,
-            found,
+            content,
             firmware,
             advice=tuple(_whole_disk(format, table.kind, firmware)),
         )
@@ -101,7 +100,8 @@ def _with_system(
     inspection: Inspection, system: System, path: str, directory: Path
 ) -> Inspection:
     kernel = next(iter(system.kernels), None)
-    architecture, host_only, line, problem = "", "unknown", "", ""
+    architecture, problem = None, None
+    host_only, line = "unknown", ""
     if kernel is None:
         problem = "has no kernel"
     else:
@@ -118,7 +118,7 @@ def _with_system(
         inspection,
         distribution=names.get("PRETTY_NAME") or names.get("NAME", ""),
         root=system.root.name,
-        boot=system.boot.name if system.boot else "",
+        boot=system.boot.name if system.boot else None,
         deployment=system.deployment,
         kernels=tuple(dict.fromkeys(k.version for k in system.kernels)),
         command_line=line,

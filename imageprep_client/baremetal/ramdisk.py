@@ -35,8 +35,8 @@ _ARM64 = b"ARM\x64"
 _RISCV = b"RSC\x05"
 
 
-def architecture(kernel: Path) -> str:
-    """The processor that a kernel is for; empty when it does not say."""
+def architecture(kernel: Path) -> str | None:
+    """The processor that a kernel is for, where its header tells it."""
     with kernel.open("rb") as file:
         head = file.read(4096)
     if head[0x202:0x206] == b"HdrS":
@@ -49,10 +49,10 @@ def architecture(kernel: Path) -> str:
         (machine,) = struct.unpack_from("<H", head, 18)
         (swapped,) = struct.unpack_from(">H", head, 18)
         machines = {62: "x86_64", 183: "aarch64", 21: "ppc64le", 22: "s390x"}
-        return machines.get(machine) or machines.get(swapped) or ""
+        return machines.get(machine) or machines.get(swapped)
     if head[:2] == b"MZ" and head[4:8] == b"zimg":
         return "aarch64"
-    return ""
+    return None
 
 
 def host_only(ramdisk: Path) -> str:

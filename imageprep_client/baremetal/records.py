@@ -84,7 +84,7 @@ class BaremetalImages:
     def problems(self) -> tuple[str, ...]:
         """The reasons why it cannot be deployed, and leftover images."""
         known = {image.id for image in self.images}
-        found = [
+        problems = [
             f"{image.properties[ROLE]} {image.id} is {image.status}"
             for image in self.images
             if image.status != "active"
@@ -93,12 +93,12 @@ class BaremetalImages:
             for key in ("kernel_id", "ramdisk_id"):
                 other = image.properties.get(key)
                 if other and other not in known:
-                    found.append(f"{key} of {image.id} is gone: {other}")
+                    problems.append(f"{key} of {image.id} is gone: {other}")
         for one, other in _PAIRS.items():
             present = [bool(self.role(one)), bool(self.role(other))]
             if sum(present) == 1:
                 lost = other if present[0] else one
-                found.append(f"there is no {lost}")
+                problems.append(f"there is no {lost}")
         for role in sorted({i.properties[ROLE] for i in self.images}):
             whole = [
                 i
@@ -106,8 +106,8 @@ class BaremetalImages:
                 if i.properties[ROLE] == role and i.status == "active"
             ]
             if len(whole) > 1:
-                found.append(f"there are {len(whole)} images as {role}")
-        return tuple(found)
+                problems.append(f"there are {len(whole)} images as {role}")
+        return tuple(problems)
 
 
 #: A kernel and a ramdisk alone: for Ironic's ramdisk deploy interface.
@@ -157,10 +157,10 @@ def delete(service: ImageService, name: str) -> Sequence[GlanceImage]:
     :raises NotFound: when there is none.
     :raises PartialFailure: when some could not be deleted.
     """
-    found = find(service, name)
     order = {DISK: 0, ROOT: 0}
     images = sorted(
-        found.images, key=lambda i: order.get(i.properties[ROLE], 1)
+        find(service, name).images,
+        key=lambda i: order.get(i.properties[ROLE], 1),
     )
     failures: list[errors.ImagePrepError] = []
     deleted = []

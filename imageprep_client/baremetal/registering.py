@@ -166,10 +166,10 @@ class _Registrar:
                 self._service.delete(image.id)
 
     def _own(self, part: Part) -> list[GlanceImage]:
-        found = self._service.images(
+        images = self._service.images(
             **{records.NAME: self._request.name, records.ROLE: part.role}
         )
-        known = {image.status for image in found} - {"active"}
+        known = {image.status for image in images} - {"active"}
         # Others, such as deactivated ones, are the operator's business.
         passing = {"queued", "saving", "uploading", "importing", "killed"}
         if stray := known - passing - {"deleted", "pending_delete"}:
@@ -177,7 +177,7 @@ class _Registrar:
                 f"{part.name}: there is an image that is {sorted(stray)[0]}",
                 hint="reactivate or delete it first",
             )
-        return [i for i in found if i.status in passing | {"active"}]
+        return [i for i in images if i.status in passing | {"active"}]
 
     def _is_same(
         self, part: Part, image: GlanceImage, fields: Mapping[str, str]
@@ -274,7 +274,7 @@ class _Registrar:
         }
 
     def _upload(self, part: Part, identity: str) -> None:
-        """Give the image its data; without all of them it is deleted."""
+        """Upload the data of the image; it is deleted if that fails."""
         try:
             with formats.open_image(part.path) as file:
                 reader = _HashingReader(file, self._observer, part.size)

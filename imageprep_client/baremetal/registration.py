@@ -37,14 +37,14 @@ class RegisterRequest:
     """
 
     name: str
-    whole_disk: str = ""
-    partition: str = ""
-    kernel: str = ""
-    ramdisk: str = ""
+    whole_disk: str | None = None
+    partition: str | None = None
+    kernel: str | None = None
+    ramdisk: str | None = None
     deploy: bool = False
     visibility: str = "private"
     properties: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    architecture: str = ""
+    architecture: str | None = None
     existing: str = "keep"
     dry_run: bool = False
     max_size: int = formats.MAX_SIZE
@@ -102,7 +102,7 @@ def parts_of(request: RegisterRequest, observer: Observer) -> list[Part]:
     """The images to register, each file checked, in the order of uploads."""
     common = dict(request.properties)
     parts = []
-    if request.kernel:
+    if request.kernel and request.ramdisk:
         line, architecture = _manifest(request.kernel)
         own = ramdisk.architecture(Path(request.kernel)) or architecture
         wanted = request.architecture
@@ -130,20 +130,22 @@ def parts_of(request: RegisterRequest, observer: Observer) -> list[Part]:
             name = f"{request.name}-{kind}"
             size = _size(path)
             parts.append(Part(prefix + kind, name, path, size, fields))
-    if path := request.whole_disk or request.partition:
+    if disk := request.whole_disk or request.partition:
         whole = bool(request.whole_disk)
         fields = {
             **_described(common, request.architecture),
-            "disk_format": _checked_disk(request, path, whole=whole),
+            "disk_format": _checked_disk(request, disk, whole=whole),
             "container_format": "bare",
             "img_type": "whole-disk" if whole else "partition",
         }
         role = records.DISK if whole else records.ROOT
-        parts.append(Part(role, request.name, path, _size(path), fields))
+        parts.append(Part(role, request.name, disk, _size(disk), fields))
     return parts
 
 
-def _described(fields: dict[str, str], architecture: str) -> dict[str, str]:
+def _described(
+    fields: dict[str, str], architecture: str | None
+) -> dict[str, str]:
     if architecture:
         fields.setdefault("hw_architecture", architecture)
     return fields
@@ -157,26 +159,23 @@ def _size(path: str) -> int:
     return size
 
 
-def _manifest(kernel: str) -> tuple[str, str]:
+def _manifest(kernel: str) -> tuple[str | None, str | None]:
     """Command line and architecture from the manifest beside a kernel.
 
-    Empty where `baremetal.extracting` did not write this very kernel.
+    None where `baremetal.extracting` did not write this very kernel.
     """
     _size(kernel)
     path = Path(kernel).with_name(MANIFEST)
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
         if not stat.S_ISREG(path.stat().st_mode):
-            return "", ""
+            return None, None
         document: Any = json.loads(path.read_bytes()[: 1024 * 1024])
         with open(kernel, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if document["files"][Path(kernel).name]["sha256"] == digest:
-            line, architecture = (
-                document["command_line"],
-                document["architecture"],
-            )
-            return str(line), str(architecture)
-    return "", ""
+            architecture = str(document["architecture"])
+            return str(document["command_line"]), architecture or None
+    return None, None
 
 
 def _checked_disk(request: RegisterRequest, path: str, *, whole: bool) -> str:

@@ -117,7 +117,7 @@ def firmware(table: PartitionTable) -> tuple[str, ...]:
     return tuple(name for name, kind in modes.items() if kind in types)
 
 
-def find(disk: Disk, slices: Slices, root_lv: str = "") -> System:
+def find(disk: Disk, slices: Slices, root_lv: str | None = None) -> System:
     """The system on a disk.
 
     :param root_lv: the logical volume of its root, ``vg/lv``, where several
@@ -125,9 +125,9 @@ def find(disk: Disk, slices: Slices, root_lv: str = "") -> System:
     :raises InvalidFile: when there is none that can be read, or several.
     """
     table = partitions.read(disk)
-    found = volumes.find(disk, table)
-    readable = [v for v in found if v.kind in volumes.READABLE and v.extents]
-    root = _root(disk, slices, found, readable, root_lv)
+    present = volumes.find(disk, table)
+    readable = [v for v in present if v.kind in volumes.READABLE and v.extents]
+    root = _root(disk, slices, present, readable, root_lv)
     tree = slices.tree(root)
     trees = [(tree, "/boot")]
     boot_volume = None
@@ -139,7 +139,7 @@ def find(disk: Disk, slices: Slices, root_lv: str = "") -> System:
     deployment = _deployment(tree, kernels)
     return System(
         table,
-        tuple(found),
+        tuple(present),
         root,
         tree,
         boot_volume,
@@ -153,12 +153,12 @@ def find(disk: Disk, slices: Slices, root_lv: str = "") -> System:
 def _root(
     disk: Disk,
     slices: Slices,
-    found: Sequence[Volume],
+    present: Sequence[Volume],
     readable: Sequence[Volume],
-    root_lv: str,
+    root_lv: str | None,
 ) -> Volume:
     if root_lv:
-        return _named(disk, found, root_lv)
+        return _named(disk, present, root_lv)
     roots = [v for v in readable if _is_root(slices.tree(v))]
     typed = [
         v
@@ -176,7 +176,7 @@ def _root(
             f"has several root file systems: {names}",
             hint="choose a logical volume with --root-lv VG/LV",
         )
-    reasons = [reason for volume in found if (reason := _reason(volume))]
+    reasons = [reason for volume in present if (reason := _reason(volume))]
     raise NoSystem(
         disk.path,
         "has no root file system that can be read"
@@ -185,8 +185,8 @@ def _root(
     )
 
 
-def _named(disk: Disk, found: Sequence[Volume], name: str) -> Volume:
-    logical = [v for v in found if v.partition is None]
+def _named(disk: Disk, present: Sequence[Volume], name: str) -> Volume:
+    logical = [v for v in present if v.partition is None]
     for volume in logical:
         if volume.name == name:
             reason = _reason(volume)

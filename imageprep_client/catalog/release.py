@@ -175,12 +175,14 @@ class Catalog:
         bare = self._merge({"name_prefix": "", "name_suffix": ""})
         suffix = str(self._merge({}).get("name_suffix") or "")
         name = name.removesuffix(suffix)
-        found: dict[str, list[str]] = {}
+        parameters: dict[str, list[str]] = {}
         for image, names in self._release_table.filled(bare).items():
             own = image.rpartition("/")[2].partition(":")[0]
             if own and f"-{name}".endswith(f"-{own}"):
-                found.setdefault(own, []).extend(names)
-        return tuple(found[max(found, key=len)]) if found else ()
+                parameters.setdefault(own, []).extend(names)
+        return (
+            tuple(parameters[max(parameters, key=len)]) if parameters else ()
+        )
 
     def with_template(self, path: str) -> Self:
         """The same values, over an image table of the user's own.

@@ -108,7 +108,7 @@ class ReleaseTable:
         are there only when a variable of their name has a value, where it
         has none.
         """
-        found: dict[str, list[str]] = {}
+        parameters: dict[str, list[str]] = {}
         later: list[tuple[Sequence[str], str, str]] = []
         for group in reversed(self._groups):
             optional = set(group.when[1:]) & set(_VARIABLE.findall(group.name))
@@ -125,10 +125,10 @@ class ReleaseTable:
                         for when, taken, image in later
                     )
                 ]
-                names = found.setdefault(entry.image, [])
+                names = parameters.setdefault(entry.image, [])
                 names[:0] = [name for name in own if name not in names]
                 later += [(group.when, n, entry.image) for n in own]
-        return found
+        return parameters
 
     def render_absent(
         self, values: Mapping[str, object]

@@ -41,7 +41,7 @@ _NAMES = 3
 
 
 class Command(command.Command):
-    """A command that needs no cloud and tells errors in plain words.
+    """A command that needs no cloud and reports an error in one line.
 
     Exit status: 0 all done, 1 something failed after work had begun, 2
     nothing was changed. Messages go to the log and so to stderr, at every
@@ -82,9 +82,9 @@ class Command(command.Command):
         """Add the arguments of the command; the base has none."""
 
     def run(self, parsed_args: argparse.Namespace) -> int:
-        """Run the action, tell its errors and sum up what it did."""
-        # The modules that were imported stay: looking for garbage in them
-        # takes, with the last look of all, a tenth of a second.
+        """Run the action, report its errors and print a summary."""
+        # Imported modules are never garbage: to scan them takes a tenth of a
+        # second in all.
         if not gc.get_freeze_count():
             gc.freeze()
         self._failures: list[errors.ImagePrepError] = []
@@ -148,7 +148,7 @@ class Command(command.Command):
     def _write_reports(
         self, parsed_args: argparse.Namespace, status: int, seconds: float
     ) -> int:
-        """Write the reports that are asked for; the exit status.
+        """Write the requested reports; return the exit status.
 
         A command that was refused has nothing to report.
         """
@@ -212,7 +212,7 @@ class Command(command.Command):
         return f"openstack {command_line(words)}"
 
     def tell(self, line: str) -> None:
-        """Write a line that is no data to stderr, if that is open."""
+        """Write a message to stderr, if that is open."""
         if self.app.stderr is not None:
             with contextlib.suppress(OSError):
                 self.app.stderr.write(f"{line}\n")
@@ -236,18 +236,17 @@ class Command(command.Command):
             raise
         except OSError as error:
             self._abandon()
-            reason = (error.strerror or str(error)).lower()
             raise errors.PartialFailure(
-                f"standard output: cannot be written: {reason}; all else is"
-                " done",
+                "standard output: cannot be written:"
+                f" {errors.reason(error)}; all else is done",
                 [],
             ) from error
 
     @contextlib.contextmanager
     def showing(self) -> Iterator[None]:
-        """As `writing`, and escape the control characters of what is shown.
+        """As `writing`, with control characters in the output escaped.
 
-        Images, disks and registries give much of it.
+        Much of it comes from images, disks and registries.
         """
         stream = self.app.stdout
         with self.writing():
@@ -288,7 +287,7 @@ class Command(command.Command):
     def _tell_error(
         self, error: errors.ImagePrepError, *, status: int = 2
     ) -> int:
-        """Tell the error, and what may help; the exit status.
+        """Log the error and its hints; return the exit status.
 
         :param status: where nothing else says that work had begun.
         """
@@ -349,9 +348,7 @@ class _Terminated(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM, and a terminal that goes away, end a command as cleanly
-    as Ctrl-C does.
-    """
+    """End a command on SIGTERM or SIGHUP as cleanly as on Ctrl-C."""
 
     def terminate(number: int, _: object) -> None:
         raise _Terminated(number)
@@ -364,7 +361,7 @@ def _terminable() -> Iterator[None]:
     before = {
         number: signal.signal(number, terminate)
         for number in (signal.SIGTERM, signal.SIGHUP)
-        # Under nohup it is to go on.
+        # Under nohup the command continues.
         if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
@@ -424,7 +421,7 @@ def command_line(words: Sequence[str]) -> str:
 
 
 def _quote(word: str) -> str:
-    """For a shell; a line break may not end the line it is shown in."""
+    """A word for a shell, without line breaks."""
     if word.isprintable():
         return shlex.quote(word)
     escaped = (

@@ -1,4 +1,4 @@
-"""Columns that are for people in tables, and as they are in JSON and YAML."""
+"""Columns that are formatted in tables, and unchanged in JSON and YAML."""
 
 from __future__ import annotations
 
@@ -21,9 +21,6 @@ class Sentences(columns.FormattableColumn[list[str]]):
     def human_readable(self) -> str:
         return "\n".join(self._value)
 
-    def machine_readable(self) -> list[str]:
-        return self._value
-
 
 class Rows(columns.FormattableColumn[list[dict[str, Any]]]):
     """Objects: one a line for people, with sizes that they can read."""
@@ -38,18 +35,12 @@ class Rows(columns.FormattableColumn[list[dict[str, Any]]]):
             for row in self._value
         )
 
-    def machine_readable(self) -> list[dict[str, Any]]:
-        return self._value
-
 
 class Pairs(columns.FormattableColumn[dict[str, str]]):
     """A dictionary: a line for each key for people."""
 
     def human_readable(self) -> str:
         return "\n".join(f"{k}={v}" for k, v in self._value.items())
-
-    def machine_readable(self) -> dict[str, str]:
-        return self._value
 
 
 class Size(columns.FormattableColumn[int]):
@@ -58,18 +49,12 @@ class Size(columns.FormattableColumn[int]):
     def human_readable(self) -> str:
         return wording.size(self._value)
 
-    def machine_readable(self) -> int:
-        return self._value
-
 
 class Duration(columns.FormattableColumn[float | None]):
     """Seconds, with a unit for people."""
 
     def human_readable(self) -> str:
         return "" if self._value is None else wording.duration(self._value)
-
-    def machine_readable(self) -> float | None:
-        return self._value
 
 
 class Brief(columns.FormattableColumn[str | None]):

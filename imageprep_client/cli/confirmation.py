@@ -20,7 +20,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 
 def check_terminal(what: str) -> None:
-    """See that somebody can be asked.
+    """Check that there is a terminal to ask at.
 
     :param what: what was not done, for the error.
     :raises InvalidArgument: when stdin is no terminal.

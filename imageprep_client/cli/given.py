@@ -1,9 +1,8 @@
-"""Mistakes of the command line, above all values that are empty.
+"""Checks of the command line, above all for empty values.
 
-A value is empty as ``"$PLAN"`` is when unset. Without an option, something
-else is done than with it. So an empty value may not count as none: a run would
-leave the plan that it was to write, and prune would look after another
-registry.
+An unset variable, as in ``--plan "$PLAN"``, gives an empty value. It must not
+be treated as a missing option: a run would not write the plan, and prune would
+delete from another registry.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _UNKNOWN = re.compile(r"unrecognized arguments: (--[\w-]+)")
 
 
 def watch(parser: argparse.ArgumentParser) -> None:
-    """Note the empty values of what is added to the parser from now on.
+    """Record the empty values of arguments that are added afterwards.
 
     The default of a positional that can be left out must not be empty, since
     argparse does not tell it from a value.
@@ -46,10 +45,14 @@ def watch(parser: argparse.ArgumentParser) -> None:
 
 
 def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
-    """Tell a mistake of the command line; exit status 2."""
+    """Report a mistake in the command line, and exit with status 2."""
     hint = f"{parser.prog} --help lists the options"
     unknown = _UNKNOWN.match(message)
-    known = [name for name in parser._option_string_actions if len(name) > 2]
+    known = [
+        name
+        for name in parser._option_string_actions
+        if len(name) > 2 and name != "--help"
+    ]
     near = difflib.get_close_matches(unknown[1], known, 1) if unknown else []
     if near:
         hint = f"did you mean {near[0]}? {hint}"
@@ -58,7 +61,7 @@ def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
 
 
 def check(parsed_args: argparse.Namespace) -> None:
-    """See that nothing that was given is empty.
+    """Check that no value is empty.
 
     :raises InvalidArgument: for the first that is.
     """
@@ -69,7 +72,7 @@ def check(parsed_args: argparse.Namespace) -> None:
 def check_columns(
     parsed_args: argparse.Namespace, columns: Sequence[str]
 ) -> None:
-    """See that the columns to show exist, before anything is done.
+    """Check that the columns to show exist.
 
     :param columns: all that there are; empty when that is not known.
     :raises InvalidArgument: for the first that does not exist.

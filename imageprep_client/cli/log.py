@@ -29,10 +29,10 @@ _CHANGES = (ImageOutcome.COPIED, ImageOutcome.CHANGED, ImageOutcome.HOTFIXED)
 
 
 class Log(Observer):
-    """Logs what a run does, and tells another observer.
+    """Logs the events of a run, and passes them to another observer.
 
-    Levels are INFO and DEBUG: what the user has to see now is the other
-    observer's to show.
+    The levels are INFO and DEBUG, since the other observer shows what the user
+    has to see.
     """
 
     def __init__(self, inner: Observer) -> None:
@@ -93,8 +93,8 @@ class Log(Observer):
 class Work(Log):
     """A `Log` that knows whether anything was changed.
 
-    :ivar began: whether bytes travelled or an image was made; then a command
-        that fails has not left everything as it was.
+    :ivar began: whether bytes were transferred or an image was made, so that
+        a failure is a partial one.
     """
 
     def __init__(self, inner: Observer) -> None:
@@ -140,7 +140,7 @@ class _Record(logging.Formatter):
 
 
 class _File(logging.StreamHandler):  # type: ignore[type-arg] # of text
-    """Appends to a file until that fails, which is told once."""
+    """Appends to a file until that fails, which is reported once."""
 
     def __init__(self, path: str) -> None:
         # Every `openstack` command imports this module.

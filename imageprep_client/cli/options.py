@@ -10,7 +10,6 @@ from imageprep_client.oci import redaction
 
 if TYPE_CHECKING:
     from imageprep_client.client.images import Credential
-    from imageprep_client.client.machine_sources import Verification
     from imageprep_client.client.plans import Plan
     from imageprep_client.client.registry_options import RegistryOptions
 
@@ -218,93 +217,6 @@ def add_tree_option(
         help=f"Directory tree that a web server serves{use}. By default,"
         f" {TREE} is used {default} port {PORT} of this host",
     )
-
-
-def add_machine_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the argument that names a machine."""
-    parser.add_argument("name", metavar="<name>", help="Name of the machine")
-
-
-def add_machine_store_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that says where roots of machines are."""
-    parser.add_argument(
-        "--store",
-        metavar="lxc|machines|<directory>",
-        help="Where roots are: those of LXC, those in /var/lib/machines, or an"
-        " lxcpath or directory of machines (default: the first two)",
-    )
-
-
-def add_verification_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what a source of a machine is verified by."""
-    parser.add_argument(
-        "--checksum",
-        metavar="<sha256>",
-        default="",
-        help="SHA-256 that the archive has to have",
-    )
-    parser.add_argument(
-        "--keyring",
-        metavar="<file>",
-        default="",
-        help="Public keys; SHA256SUMS beside the archive has to have a"
-        " detached signature of a --signer",
-    )
-    parser.add_argument(
-        "--signer",
-        metavar="<fingerprint>",
-        action="append",
-        dest="signers",
-        default=[],
-        help="Fingerprint of a key that may sign (repeatable)",
-    )
-    parser.add_argument(
-        "--no-verify",
-        action="store_true",
-        help="Use an archive although nothing says what it has to be",
-    )
-    parser.add_argument(
-        "--allow-older",
-        action="store_true",
-        help="Use a signed SHA256SUMS although a newer one was seen, or its"
-        " BEST-BEFORE date has passed",
-    )
-    parser.add_argument(
-        "--max-size",
-        metavar="<GiB>",
-        type=positive,
-        default=64,
-        help="Largest archive that is accepted (default: %(default)s); its"
-        " files may have four times as much",
-    )
-    parser.add_argument(
-        "--allow-privileged",
-        metavar="<path>",
-        action="append",
-        dest="privileged",
-        default=[],
-        help="Program in the root, such as opt/x/helper, that may have set-id"
-        " bits or capabilities, beside those of distributions"
-        " (repeatable)",
-    )
-
-
-def verification(parsed_args: argparse.Namespace) -> Verification:
-    """The values of `add_verification_options`."""
-    from imageprep_client.client.machine_sources import Verification
-
-    return Verification(
-        checksum=parsed_args.checksum,
-        keyring=parsed_args.keyring,
-        signers=tuple(parsed_args.signers),
-        none=parsed_args.no_verify,
-        allow_older=parsed_args.allow_older,
-    )
-
-
-def privileged(parsed_args: argparse.Namespace) -> frozenset[str]:
-    """The paths of ``--allow-privileged``, as archives have them."""
-    return frozenset(path.lstrip("./") for path in parsed_args.privileged)
 
 
 def add_concurrency_option(parser: argparse.ArgumentParser) -> None:

@@ -96,7 +96,7 @@ def add_options(
 
 
 def check(parsed_args: argparse.Namespace) -> None:
-    """See that no option of the predecessor's was given.
+    """Check that no option of the predecessor's was given.
 
     :raises InvalidArgument: for the first one.
     """

@@ -31,7 +31,7 @@ _AFTER_BYTES = (Phase.MANIFESTS, Phase.TAGS)
 
 
 class Progress(Observer):
-    """Shows what a run does; use it as a context manager.
+    """Shows the progress of a run; use it as a context manager.
 
     :param details: gives lines for a width and a height, which are shown
         above the line on a terminal.
@@ -230,7 +230,7 @@ class Progress(Observer):
 
 
 class _Lasting:
-    """A stream whose failures end nothing.
+    """A stream whose failures are ignored.
 
     A terminal that was closed, or a full disk under a log, must not stop the
     command that reports to it.
@@ -285,7 +285,7 @@ class _Redirected:
                 self._handlers.append(handler)
 
     def stop(self) -> None:
-        """Give the stream back to the handlers."""
+        """Return the stream to the handlers."""
         for handler in self._handlers:
             handler.removeFilter(_is_not_shown)
             handler.setStream(self._stream)

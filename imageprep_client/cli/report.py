@@ -1,4 +1,4 @@
-"""``--report``: a file that tells programs what a command did."""
+"""``--report``: the outcome of a command in a file, for programs."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def check(parsed_args: argparse.Namespace, log_file: str | None) -> None:
 
 
 def _words(given: Mapping[str, Any]) -> Iterator[str]:
-    """All that may be a file among the values of a command line."""
+    """The values of a command line that may be names of files."""
     for value in given.values():
         for word in value if isinstance(value, list | tuple) else [value]:
             if isinstance(word, str) and word:
@@ -79,9 +79,9 @@ def write(
     failures: Sequence[errors.ImagePrepError],
     page: str | None,
 ) -> Iterator[errors.ImagePrepError]:
-    """Write the reports that are asked for.
+    """Write the requested reports.
 
-    :param fields: what the command and its life cycle tell.
+    :param fields: those of the command and of its life cycle.
     :param page: the report as HTML, if the command makes one.
     :returns: an error for each report that cannot be written.
     """

@@ -77,8 +77,8 @@ class BaremetalUploads:
 
         :raises NotFound: when there is none.
         """
-        found = records.find(self._glance(), name)
-        return found, records.settings(found)
+        images = records.find(self._glance(), name)
+        return images, records.settings(images)
 
     def metal3(
         self, name: str, options: RegistryOptions, architecture: str

@@ -38,9 +38,7 @@ def hotfix_images(
     with Stores(options, observer) as stores:
         return installation.hotfix(
             request,
-            source=stores.source,
-            destination=stores.destination,
-            admission=stores.admission,
+            stores=stores,
             undercloud_registry=undercloud.registry,
             observer=observer,
             now=datetime.datetime.now(),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.client import machine_settings
@@ -13,8 +13,7 @@ from imageprep_client.client.machine_sources import (
     open_source,
     state_directory,
 )
-from imageprep_client.machine import cloning, importing
-from imageprep_client.machine.archives import UnpackLimits, unpack
+from imageprep_client.machine import cloning
 from imageprep_client.machine.cloning import ClonedMachine
 from imageprep_client.machine.replacement import versions
 from imageprep_client.machine.replacement.replacing import (
@@ -38,7 +37,6 @@ __all__ = [
     "Replaced",
     "RootChanges",
     "SwapResult",
-    "UnpackLimits",
     "changes",
     "clone",
     "have",
@@ -60,51 +58,42 @@ class ReplaceOutcome:
     """The outcome of one machine.
 
     :ivar replaced: None when it failed, or had the image already.
+    :ivar digest: of the image that its root is of now; empty when it failed.
     """
 
     name: str
     replaced: Replaced | None
+    digest: str = ""
     failure: errors.ImagePrepError | None = None
 
 
 def replace(
     machines: Sequence[MachineRoot],
-    source: VerifiedArchive,
+    archive: VerifiedArchive,
     request: ReplaceRequest,
     observer: Observer = _SILENT,
     *,
-    limits: UnpackLimits | None = None,
-    declared: frozenset[str] = frozenset(),
     skip_present: bool = False,
 ) -> Iterator[ReplaceOutcome]:
     """Replace the roots of machines by one image, one after the other.
 
-    :param declared: see `machine.archives.unpack`.
     :param skip_present: leave machines alone that have this image.
     """
-
-    def fill(directory: Path) -> None:
-        with source.open() as content:
-            unpack(
-                content,
-                directory,
-                name=source.name,
-                limits=limits,
-                declared=declared,
-            )
-        importing.check_root(directory, source.name)
-
     for root in machines:
         changing = changes(root, observer)
-        if skip_present and changing.image() == source.digest:
-            yield ReplaceOutcome(root.name, None)
+        if skip_present and changing.image() == archive.digest:
+            yield ReplaceOutcome(root.name, None, archive.digest)
             continue
         try:
-            replaced = changing.replace(fill, request, image=source.digest)
+            replaced = changing.replace(
+                functools.partial(archive.unpack, root.path),
+                request,
+                image=archive.digest,
+            )
         except errors.ImagePrepError as error:
-            yield ReplaceOutcome(root.name, None, error)
+            yield ReplaceOutcome(root.name, None, failure=error)
         else:
-            yield ReplaceOutcome(root.name, replaced)
+            yield ReplaceOutcome(root.name, replaced, archive.digest)
 
 
 def have(machines: Sequence[MachineRoot], digest: str) -> bool:

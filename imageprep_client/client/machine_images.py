@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.client import machine_sources
 from imageprep_client.client.locations import tagged
-from imageprep_client.client.machine_sources import MAX_SIZE, Verification
+from imageprep_client.client.machine_sources import MachineSource, open_source
 from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.client.stores import Stores
 from imageprep_client.machine import (
@@ -21,11 +20,7 @@ from imageprep_client.machine import (
     publishing,
     roots,
 )
-from imageprep_client.machine.archives import (
-    UnpackedRoot,
-    UnpackLimits,
-    sums,
-)
+from imageprep_client.machine.archives import UnpackedRoot, sums
 from imageprep_client.machine.exporting import (
     ExportedMachine,
     ExportOptions,
@@ -37,7 +32,6 @@ from imageprep_client.stores import base
 
 __all__ = [
     "COMPRESSIONS",
-    "MAX_SIZE",
     "SCRATCH",
     "CachedBase",
     "Export",
@@ -139,7 +133,7 @@ def prepare_export(
     as_is: bool,
     live: bool,
 ) -> Export:
-    """See that a machine can be exported; nothing is written.
+    """Check that a machine can be exported; nothing is written.
 
     :param compression: None: what the name of an archive says, else gzip.
     :raises InvalidArgument: when it cannot.
@@ -193,76 +187,52 @@ class ImportedMachine:
 
 def import_machine(
     name: str,
-    source: str,
-    verification: Verification,
-    options: RegistryOptions,
+    source: MachineSource,
     observer: Observer,
     *,
     store: str | None,
-    max_size: int,
-    declared: frozenset[str],
     read_only: bool,
 ) -> ImportedMachine:
     """Verify a source and make a new machine of it.
 
     :param store: see `machine.roots.open_store`.
-    :param max_size: bytes of the archive, and four times of its files.
     :raises InvalidArgument: when nothing was fetched.
     :raises StoreError: when no machine was made.
     """
     _check_root()
     place = importing.target(name, roots.open_store(store or "machines"))
-    with machine_sources.open_source(
-        source, verification, options, observer, max_size=max_size
-    ) as archive:
+    with open_source(source, observer) as archive:
         root, unpacked = importing.import_root(
-            place,
-            archive.open,
-            archive=archive.name,
-            limits=UnpackLimits(size=4 * max_size),
-            declared=declared,
-            read_only=read_only,
+            place, archive.unpack, read_only=read_only
         )
     return ImportedMachine(
-        root, source, archive.digest, archive.verified_by, unpacked
+        root, source.location, archive.digest, archive.verified_by, unpacked
     )
 
 
 def fill_cache(
-    source: str,
-    verification: Verification,
-    options: RegistryOptions,
-    observer: Observer,
-    *,
-    max_size: int,
-    declared: frozenset[str],
+    source: MachineSource, observer: Observer
 ) -> tuple[CachedBase, bool]:
     """Verify a source and make containers of LXC of it from now on.
 
-    :param max_size: bytes of the archive, and four times of its files.
     :returns: the base in the cache, and whether it was there before.
     :raises StoreError: when the cache is as it was.
     """
     _check_root()
     cache = Path(os.environ.get("LXC_CACHE_PATH") or LXC_CACHE)
-    with machine_sources.open_source(
+    with open_source(
         source,
-        verification,
-        options,
         observer,
-        max_size=max_size,
-        is_needed=lambda digest: lxc_cache.find(cache, digest) is None,
+        lambda digest: lxc_cache.find(cache, digest) is None,
     ) as archive:
         known = lxc_cache.find(cache, archive.digest)
         if known is not None:
             return known, True
         filled = lxc_cache.fill(
             cache,
-            archive.open,
+            archive.unpack,
             digest=archive.digest,
             archive=archive.name,
-            limits=UnpackLimits(size=4 * max_size),
-            declared=declared,
             observer=observer,
         )
     return filled, False

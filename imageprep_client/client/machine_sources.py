@@ -19,7 +19,12 @@ from imageprep_client.client.stores import Stores
 from imageprep_client.host import inputs
 from imageprep_client.http import urls
 from imageprep_client.http.transport import TLS, Transport
-from imageprep_client.machine import exporting
+from imageprep_client.machine import exporting, importing
+from imageprep_client.machine.archives import (
+    UnpackedRoot,
+    UnpackLimits,
+    unpack,
+)
 from imageprep_client.machine.image import layer_of
 from imageprep_client.machine.sources.fetching import Fetcher
 from imageprep_client.machine.sources.quarantine import (
@@ -27,6 +32,7 @@ from imageprep_client.machine.sources.quarantine import (
     QuarantinedFile,
 )
 from imageprep_client.machine.sources.verification import (
+    ExpectedChecksum,
     SignedLists,
     Verification,
 )
@@ -39,6 +45,7 @@ from imageprep_client.stores import base, verify
 
 __all__ = [
     "MAX_SIZE",
+    "MachineSource",
     "Verification",
     "VerifiedArchive",
     "open_source",
@@ -51,19 +58,59 @@ _SCHEMES = ("http://", "https://")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class MachineSource:
+    """Where the files of a root are taken from, and on which terms.
+
+    :ivar location: of an image, a path or an HTTP URL.
+    :ivar max_size: bytes of the archive, and four times of its files.
+    :ivar declared: see `machine.archives.unpack`.
+    """
+
+    location: str
+    verification: Verification = dataclasses.field(
+        default_factory=Verification
+    )
+    registries: RegistryOptions = dataclasses.field(
+        default_factory=RegistryOptions
+    )
+    max_size: int = MAX_SIZE
+    declared: frozenset[str] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class VerifiedArchive:
     """An archive that is what it has to be.
 
+    :ivar source: what it was taken from.
     :ivar name: for messages.
     :ivar digest: of the archive; of an image, that of its manifest.
     :ivar verified_by: such as ``digest`` or ``signature of FINGERPRINT``.
     :ivar open: the content, which is verified once more while it is read.
     """
 
+    source: MachineSource
     name: str
     digest: str
     verified_by: str
     open: Callable[[], base.Content]
+
+    def unpack(self, place: Path, directory: Path) -> UnpackedRoot:
+        """Unpack it; see `machine.archives.unpack`.
+
+        :param place: where the root will be, for messages.
+        :raises InvalidContent: when it is no root of a machine.
+        """
+        with self.open() as content:
+            unpacked = unpack(
+                content,
+                directory,
+                name=self.name,
+                place=place,
+                limits=UnpackLimits(size=4 * self.source.max_size),
+                declared=self.source.declared,
+            )
+        importing.check_root(directory, self.name)
+        return unpacked
 
 
 def state_directory() -> Path:
@@ -77,59 +124,37 @@ def state_directory() -> Path:
 
 @contextlib.contextmanager
 def open_source(
-    source: str,
-    verification: Verification,
-    options: RegistryOptions,
+    source: MachineSource,
     observer: Observer,
-    *,
-    max_size: int = MAX_SIZE,
     is_needed: Callable[[str], bool] = lambda _: True,
 ) -> Iterator[VerifiedArchive]:
     """Verify a source; what was fetched of it is removed after the block.
 
-    :param source: a location of an image, a path or an HTTP URL.
     :param is_needed: is given the digest where it is known before the content
         is; otherwise nothing is fetched, and the archive cannot be opened.
     :raises InvalidArgument: when it is none, or nothing verifies it.
     :raises StoreError: when it cannot be had, or is not what it has to be.
     """
-    verification = verification.check()
+    source = dataclasses.replace(
+        source, verification=source.verification.check()
+    )
     state = state_directory()
     quarantine = Quarantine(state / "quarantine")
     lists = SignedLists(state / "seen")
     with contextlib.ExitStack() as stack:
-        if source.startswith(_SCHEMES):
-            transport = _transport(options)
+        if source.location.startswith(_SCHEMES):
+            cacert = source.registries.cacert
+            transport = Transport(TLS(ca_files=(cacert,) if cacert else ()), 1)
             stack.callback(transport.close)
-            fetcher = Fetcher(transport, observer, limit=max_size)
-            archive = stack.enter_context(
-                _fetched(
-                    source,
-                    verification,
-                    quarantine,
-                    lists,
-                    fetcher,
-                    observer,
-                    is_needed,
-                )
+            fetcher = Fetcher(transport, observer, limit=source.max_size)
+            archive = _fetched(
+                source, quarantine, lists, fetcher, observer, is_needed
             )
-        elif _is_path(source):
-            archive = stack.enter_context(
-                _local(Path(source).absolute(), verification, lists)
-            )
+        elif _is_path(source.location):
+            archive = _local(source, lists)
         else:
-            archive = stack.enter_context(
-                _image(
-                    source,
-                    verification,
-                    quarantine,
-                    options,
-                    observer,
-                    max_size,
-                    is_needed,
-                )
-            )
-        yield archive
+            archive = _image(source, quarantine, observer, is_needed)
+        yield stack.enter_context(archive)
 
 
 def _is_path(source: str) -> bool:
@@ -140,15 +165,12 @@ def _is_path(source: str) -> bool:
     )
 
 
-def _transport(options: RegistryOptions) -> Transport:
-    files = (options.cacert,) if options.cacert else ()
-    return Transport(TLS(ca_files=files), 1)
-
-
 @contextlib.contextmanager
 def _local(
-    path: Path, verification: Verification, lists: SignedLists
+    source: MachineSource, lists: SignedLists
 ) -> Iterator[VerifiedArchive]:
+    path = Path(source.location).absolute()
+
     def read(name: str, limit: int) -> bytes:
         beside = path.parent / name
         if not beside.exists():
@@ -166,28 +188,33 @@ def _local(
         if not path.is_file():
             raise errors.InvalidFile(str(path), "is not a regular file")
         expected = lists.expected(
-            verification, str(path.parent), path.name, read
+            source.verification, str(path.parent), path.name, read
         )
-        yield _checked(file, expected.hex, str(path), expected.origin)
+        yield _checked(source, file, expected, str(path))
     finally:
         os.close(descriptor)
 
 
 @contextlib.contextmanager
 def _fetched(
-    url: str,
-    verification: Verification,
+    source: MachineSource,
     quarantine: Quarantine,
     lists: SignedLists,
     fetcher: Fetcher,
     observer: Observer,
     is_needed: Callable[[str], bool],
 ) -> Iterator[VerifiedArchive]:
+    url = source.location
     shown = urls.shown(url)
     parts = urllib.parse.urlsplit(url)
     folder, _, last = parts.path.rpartition("/")
     name = urllib.parse.unquote(last)
     urls.origin(url)
+    if "@" in parts.netloc:
+        raise errors.InvalidArgument(
+            f"{shown}: a user in a URL is not supported",
+            hint="fetch it by another program, and give the file",
+        )
     if not name or "/" in name or not name.isprintable():
         raise errors.InvalidArgument(f"{shown}: names no file")
     place = urllib.parse.urlunsplit(parts._replace(path=folder, query=""))
@@ -195,16 +222,19 @@ def _fetched(
     def read(name: str, limit: int) -> bytes:
         return fetcher.small(f"{place}/{name}", limit)
 
-    expected = lists.expected(verification, urls.shown(place), name, read)
+    expected = lists.expected(
+        source.verification, urls.shown(place), name, read
+    )
     if expected.hex and not is_needed(f"sha256:{expected.hex}"):
-        yield _unopened(shown, f"sha256:{expected.hex}", expected.origin)
+        digest = f"sha256:{expected.hex}"
+        yield _unopened(source, shown, digest, expected.origin)
         return
     key = f"sha256-{expected.hex}" if expected.hex else _key(url)
-    with quarantine.file(key, observer.waiting) as file:
+    with quarantine.file(key, shown, observer.waiting) as file:
         resumed = file.size > 0
         fetcher.into(url, file, known=bool(expected.hex))
         try:
-            archive = _checked(file, expected.hex, shown, expected.origin)
+            archive = _checked(source, file, expected, shown)
         except errors.DigestMismatch:
             file.clear()
             if not resumed:
@@ -213,7 +243,7 @@ def _fetched(
             # The file of an earlier run may not be the beginning of it.
             fetcher.into(url, file, known=True)
             try:
-                archive = _checked(file, expected.hex, shown, expected.origin)
+                archive = _checked(source, file, expected, shown)
             except errors.DigestMismatch:
                 file.remove()
                 raise
@@ -229,27 +259,25 @@ def _key(url: str) -> str:
 
 @contextlib.contextmanager
 def _image(
-    source: str,
-    verification: Verification,
+    source: MachineSource,
     quarantine: Quarantine,
-    options: RegistryOptions,
     observer: Observer,
-    max_size: int,
     is_needed: Callable[[str], bool],
 ) -> Iterator[VerifiedArchive]:
-    if verification.checksum or verification.keyring:
+    shown = source.location
+    if source.verification.checksum or source.verification.keyring:
         raise errors.InvalidArgument(
-            f"{source}: an image is verified by its digest, not by --checksum"
+            f"{shown}: an image is verified by its digest, not by --checksum"
             " or --keyring",
             hint="pin it: HOST/REPOSITORY@sha256:...; a signature policy is"
             " --signature-policy",
         )
-    place, name = located(source)
-    with Stores(options, observer) as stores:
+    place, name = located(shown)
+    with Stores(source.registries, observer) as stores:
         store = stores.reading(place, name.repository)
         root = store.resolve(name.digest or name.tag or "latest")
         if not name.digest:
-            observer.note(f"{source}: is {root.digest}")
+            observer.note(f"{shown}: is {root.digest}")
         # The policy is about the name as it was given: a signature for one
         # tag says nothing about another one.
         reference = Reference(place, name.repository, name.tag, name.digest)
@@ -259,18 +287,20 @@ def _image(
             if admission is not None:
                 admission.admit(store, [manifest])
         if not is_needed(root.digest):
-            yield _unopened(source, root.digest, "digest")
+            yield _unopened(source, shown, root.digest, "digest")
             return
-        if layer.size > max_size:
+        if layer.size > source.max_size:
             raise errors.StoreError(
-                f"{source}: its layer has {layer.size} bytes",
+                f"{shown}: its layer has {layer.size} bytes",
                 hint="allow more with --max-size",
             )
         key = layer.digest.replace(":", "-")
-        with quarantine.file(key, observer.waiting) as file:
+        with quarantine.file(key, shown, observer.waiting) as file:
             _take(store, layer, file)
-            digest = layer.digest.partition(":")[2]
-            checked = _checked(file, digest, source, "digest")
+            expected = ExpectedChecksum(
+                layer.digest.partition(":")[2], "digest"
+            )
+            checked = _checked(source, file, expected, shown)
             try:
                 yield dataclasses.replace(checked, digest=root.digest)
             finally:
@@ -297,36 +327,41 @@ def _take(
 
 
 def _checked(
-    file: QuarantinedFile, expected: str, name: str, origin: str
+    source: MachineSource,
+    file: QuarantinedFile,
+    expected: ExpectedChecksum,
+    name: str,
 ) -> VerifiedArchive:
     """The archive in a file.
 
-    :param expected: its SHA-256, in hexadecimal; empty: any.
-    :raises DigestMismatch: when it has another one.
+    :raises DigestMismatch: when it has another checksum.
     """
     actual = file.digest()
-    if expected and actual != expected:
+    if expected.hex and actual != expected.hex:
         raise errors.DigestMismatch(
-            f"{name}: has the SHA-256 {actual}, it has to have {expected}",
+            f"{name}: has the SHA-256 {actual}, it has to have {expected.hex}",
             actual=f"sha256:{actual}",
             temporary=False,
         )
     descriptor = Descriptor("", f"sha256:{actual}", file.size)
     return VerifiedArchive(
+        source,
         name,
         descriptor.digest,
-        origin,
+        expected.origin,
         functools.partial(_content, file.descriptor, descriptor, name),
     )
 
 
-def _unopened(name: str, digest: str, origin: str) -> VerifiedArchive:
+def _unopened(
+    source: MachineSource, name: str, digest: str, origin: str
+) -> VerifiedArchive:
     """A source whose content is not needed, and was not fetched."""
 
     def refuse() -> base.Content:
         raise errors.NotFound(f"{name}: was not fetched")
 
-    return VerifiedArchive(name, digest, origin, refuse)
+    return VerifiedArchive(source, name, digest, origin, refuse)
 
 
 def _content(

@@ -51,11 +51,11 @@ def show_rule(image: str, path: str | None = None) -> AppliedRule:
     subject = Subject.of(Reference.parse(image))
     opening = Opening(path)
     rule = opening.trust.rule(subject)
-    found = opening.trust.policy
+    applied = opening.trust.policy
     lookasides = opening.lookasides()
     return AppliedRule(
         str(subject.reference or image),
-        found.path if found else "",
+        applied.path if applied else "",
         rule.scope,
         [str(one) for one in rule.requirements],
         lookasides.location(subject) if subject.reference else "",
@@ -172,7 +172,7 @@ def _policy(
 
 
 def _check_owner(path: pathlib.Path) -> None:
-    """See that nobody but root and this user can have written a policy.
+    """Check that nobody but root and this user can have written a policy.
 
     One in the home of another user is not taken unasked, as ``sudo -E`` and
     the like would have it.
@@ -182,7 +182,7 @@ def _check_owner(path: pathlib.Path) -> None:
     with disk.reported(path):
         directory, name = owners.open_parent(path)
         try:
-            found = (
+            statuses = (
                 os.stat(name, dir_fd=directory, follow_symlinks=False),
                 os.fstat(directory),
             )
@@ -191,7 +191,7 @@ def _check_owner(path: pathlib.Path) -> None:
             return
         finally:
             os.close(directory)
-    for status in found:
+    for status in statuses:
         if not owners.is_trusted(status.st_uid):
             raise errors.InvalidFile(
                 str(path),

@@ -73,7 +73,7 @@ class RegistryOptions:
         return Location.parse(registry_url or undercloud.registry())
 
     def check_destinations(self, parameters: PrepareParameters) -> None:
-        """See that no entry has a directory where a tree takes everything.
+        """Check that no entry has a directory where a tree takes everything.
 
         :raises InvalidFile: when one has.
         """

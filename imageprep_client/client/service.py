@@ -43,6 +43,7 @@ from imageprep_client.service.swapping import (
     SwapOutcome,
     SwapPolicy,
 )
+from imageprep_client.service.units import ServiceHost
 from imageprep_client.service.upgrading import Node, UpgradeOptions
 
 __all__ = [
@@ -121,7 +122,7 @@ class ServiceNode:
         policy: SwapPolicy,
         options: UpgradeOptions = _USUAL,
     ) -> list[ServiceChange]:
-        """Let services be as they are declared; see `Node.upgrade`."""
+        """Bring services into their declared state; see `Node.upgrade`."""
         with self._applied(inputs_) as (node, applied):
             if options.dry_run:
                 return node.upgrade(applied, names, policy, options)
@@ -161,12 +162,12 @@ class ServiceNode:
         kill_survivors: bool = False,
     ) -> list[ServiceChange]:
         """Stop services; see `Node.stop`."""
-        found = self._declaration(ServiceInputs(declaration=declaration))
+        declared = self._declaration(ServiceInputs(declaration=declaration))
         with (
             self._stores(self._options) as node,
-            node.changing(self._known(found)),
+            node.changing(self._known(declared)),
         ):
-            return node.stop(found, names, kill_survivors=kill_survivors)
+            return node.stop(declared, names, kill_survivors=kill_survivors)
 
     def statuses(
         self, names: Sequence[str] = (), declaration: str | None = None
@@ -183,8 +184,8 @@ class ServiceNode:
         self,
         names: Sequence[str],
         *,
-        paunch: str = "",
-        quadlet: str = "",
+        paunch: str | None = None,
+        quadlet: str | None = None,
     ) -> AdoptedServices:
         """A declaration of containers, or of what a file has.
 
@@ -192,19 +193,19 @@ class ServiceNode:
         :param quadlet: a file of Quadlet.
         :raises NotFound: when there is no such container.
         """
-        if paunch or quadlet:
-            found = (
-                paunches.load(paunch)
+        if path := paunch or quadlet:
+            definitions = (
+                paunches.load(path)
                 if paunch
-                else {one.name: one for one in [quadlets.load(quadlet)]}
+                else {one.name: one for one in [quadlets.load(path)]}
             )
-            lacking = [name for name in names if name not in found]
+            lacking = [name for name in names if name not in definitions]
             if lacking:
                 raise errors.NotFound(
-                    f"{paunch or quadlet}: has no container {lacking[0]}",
-                    hint="it has: " + ", ".join(found),
+                    f"{path}: has no container {lacking[0]}",
+                    hint="it has: " + ", ".join(definitions),
                 )
-            services = [found[name] for name in names or found]
+            services = [definitions[name] for name in names or definitions]
         else:
             services = [self._adopted(name) for name in names]
         return AdoptedServices(
@@ -281,12 +282,12 @@ class ServiceNode:
         ):
             return list(node.recovered)
 
-    def history(self, name: str = "") -> list[HistoryEntry]:
-        """The history, the newest entry first."""
+    def history(self, name: str | None = None) -> list[HistoryEntry]:
+        """The history of one service or all, the newest entry first."""
         return [
             entry
             for entry in reversed(self._state.history())
-            if name in ("", entry.service)
+            if name in (None, entry.service)
         ]
 
     def _keep(self, inputs_: ServiceInputs) -> None:
@@ -323,10 +324,8 @@ class ServiceNode:
             tempfile.TemporaryDirectory(prefix="image-prepare-") as directory,
         ):
             self._node = Node(
-                self._podman,
-                self._state,
+                ServiceHost(self._podman, self._state, self._observer),
                 ServiceRegistries(stores, options, Path(directory)),
-                self._observer,
             )
             yield self._node
 
@@ -364,16 +363,16 @@ def _usable_podman() -> PodmanInformation:
 
     :raises LocalStorageError: when it is too old.
     """
-    found = Podman().information()
-    if found.version < _OLDEST:
+    podman = Podman().information()
+    if podman.version < _OLDEST:
         version, oldest = (
-            ".".join(map(str, v)) for v in (found.version, _OLDEST)
+            ".".join(map(str, v)) for v in (podman.version, _OLDEST)
         )
         raise errors.LocalStorageError(
             f"podman: version {version} is too old",
             hint=f"install podman {oldest} or later",
         )
-    return found
+    return podman
 
 
 def _state_directory(podman: PodmanInformation) -> Path:

@@ -58,10 +58,10 @@ class ServiceRegistries:
             cert_dir=self._certificates(),
         )
 
-    def _authfile(self) -> str:
+    def _authfile(self) -> str | None:
         """A file with the credentials that only the options have."""
         if not self._options.credentials:
-            return self._options.authfile or ""
+            return self._options.authfile
         path = self._directory / "auth.json"
         auths = {
             registry: {
@@ -78,9 +78,9 @@ class ServiceRegistries:
         path.write_text(json.dumps({"auths": auths}))
         return str(path)
 
-    def _certificates(self) -> str:
+    def _certificates(self) -> str | None:
         if not self._options.cacert:
-            return ""
+            return None
         directory = self._directory / "certificates"
         directory.mkdir(exist_ok=True)
         content = inputs.load(self._options.cacert)

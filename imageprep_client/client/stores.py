@@ -158,7 +158,7 @@ class Stores:
         return home or _Remote(self._registries, place)
 
     def check_place(self, location: Location) -> None:
-        """See that the directory or archive to read from exists.
+        """Check that the directory or archive to read from exists.
 
         :raises InputError: when there is none.
         """
@@ -282,7 +282,7 @@ class Stores:
 
 
 def _check(home: _Home | None) -> None:
-    """See that a directory is one, and an archive whole."""
+    """Check that a directory is one, and an archive whole."""
     if home is None or isinstance(home, MemoryRegistry):
         return
     if not isinstance(home, ImageServeTree | LayoutRoot):

@@ -20,6 +20,7 @@ from openstack.exceptions import SDKException
 
 from imageprep_client import errors
 from imageprep_client.cloud import answers, failures
+from imageprep_client.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -34,8 +35,8 @@ _TIMEOUT = (10.0, 30.0)
 #: Entries of a page, and pages, of a list.
 _PAGE = 1000
 _MAX_PAGES = 100
-#: Attempts to read an object that arrives damaged.
-_READS = 3
+#: For an object that arrives damaged.
+_READS = RetryPolicy(attempts=3, base=0.0)
 #: No retries, nor a new token by the SDK.
 _ONCE = {
     "connect_retries": 0,
@@ -53,6 +54,12 @@ _NEWEST = {"X-Newest": "true"}
 
 class Unsettled(errors.PlanError):
     """A request failed for now; it may have succeeded, or still succeed."""
+
+    temporary = True
+
+
+class _Damaged(errors.PlanError):
+    """An object did not arrive as it is."""
 
     temporary = True
 
@@ -219,16 +226,20 @@ class ObjectContainer:
         :param newest: compare the copies of all servers.
         """
         headers = _NEWEST if newest else {}
-        for _ in range(_READS):
+
+        def read() -> tuple[bytes, str]:
             with self._ask("GET", path, headers, stream=True) as answer:
                 if answer.status_code == requests.codes.not_found:
                     return b"", ""
                 self._check(answer, path)
                 content = answers.body(answer)
-            if content is not None:
-                return content, answer.headers.get("ETag", "")
-            _log.info("plan %s: %s: arrived broken", self.name, path)
-        raise self.error(path, "arrives broken from the object store")
+            if content is None:
+                raise _Damaged(
+                    f"{self._what(path)}: arrives broken from the object store"
+                )
+            return content, answer.headers.get("ETag", "")
+
+        return _READS.repeat(read, _Damaged)
 
     def head(self, path: str) -> ObjectStatus | None:
         """The description of an object; None when there is none."""

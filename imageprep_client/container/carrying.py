@@ -155,14 +155,16 @@ class Carriage:
             manifest = verify.manifest(store, todo.pop())
             digest = manifest.descriptor.digest
             try:
-                found = self._stores.signatures(reference, manifest.descriptor)
+                signatures = self._stores.signatures(
+                    reference, manifest.descriptor
+                )
             except errors.StoreError as error:
                 self._observer.warning(
                     f"{reference}: its signatures stay behind: {error}"
                 )
                 return
-            if found:
-                self._archive.sign(store.repository, digest, found)
+            if signatures:
+                self._archive.sign(store.repository, digest, signatures)
             todo += filter(store.exists, manifest.manifests)
 
     def _leave_out(self, path: str) -> None:

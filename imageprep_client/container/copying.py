@@ -9,7 +9,7 @@ from imageprep_client.container.additional import Additional
 from imageprep_client.container.discovery.queries import DestinationTags
 from imageprep_client.container.request import ImageStores, PrepareRequest, Row
 from imageprep_client.container.worklist import WorkItem
-from imageprep_client.observer import Observer
+from imageprep_client.observer import ImageOutcome, Observer
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
@@ -148,6 +148,24 @@ class Copying:
             known=self._content,
             checks=self._checks,
         )
+
+
+def uncopied(
+    item: WorkItem,
+    outcome: ImageOutcome,
+    *,
+    digest: str | None = None,
+    error: str | None = None,
+) -> Row:
+    """The row of an item that was not copied."""
+    return Row(
+        image=item.image,
+        source=str(item.source),
+        destination=item.target if item.push_destination else None,
+        digest=digest,
+        outcome=outcome,
+        error=error,
+    )
 
 
 def row(item: WorkItem, result: engine.CopyResult) -> Row:

@@ -12,7 +12,7 @@ from typing import Any
 from imageprep_client import errors
 from imageprep_client.container import deployment, notices, worklist
 from imageprep_client.container.carrying import Carriage, Carrying
-from imageprep_client.container.copying import Copying, row
+from imageprep_client.container.copying import Copying, row, uncopied
 from imageprep_client.container.deployment import Inputs
 from imageprep_client.container.discovery import queries, versioned
 from imageprep_client.container.discovery.availability import (
@@ -206,15 +206,7 @@ class _Run:
 
     def leave(self, work: worklist.Worklist) -> PrepareResult:
         """The result without any copy, as some tags were not discovered."""
-        rows = [
-            Row(
-                image=item.image,
-                source=str(item.source),
-                destination=item.target if item.push_destination else None,
-                outcome=ImageOutcome.LEFT,
-            )
-            for item in work.images
-        ]
+        rows = [uncopied(item, ImageOutcome.LEFT) for item in work.images]
         return self._result(work, rows, [])
 
     def carry_out(self, work: worklist.Worklist) -> PrepareResult:
@@ -301,10 +293,6 @@ class _Run:
         rows, failures = look(
             unknown, availability, pinned=self._request.pin_digests
         )
-        rows = [
-            dataclasses.replace(row, destination=item.target)
-            for row, item in zip(rows, unknown, strict=True)
-        ]
         copies = [
             self._copying.copy(item, availability.found(item.read_from))
             for item in known

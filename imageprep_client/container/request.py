@@ -193,8 +193,8 @@ class PrepareResult:
         )
 
 
-class ImageStores(Protocol):
-    """Opens stores; the composition root implements it."""
+class CopyStores(Protocol):
+    """Opens the stores of copies; the composition root implements it."""
 
     def source(self, reference: Reference) -> base.ReadableStore:
         """The repository that an image is read from."""
@@ -204,21 +204,25 @@ class ImageStores(Protocol):
         """The check whether an image may be copied; None: it may."""
         ...
 
-    def signatures(
-        self, reference: Reference, manifest: Descriptor
-    ) -> Sequence[bytes]:
-        """The signatures of a manifest that are kept beside its registry.
-
-        :raises StoreError: when one cannot be read.
-        """
-        ...
-
     def destination(
         self, push_destination: str, repository: str
     ) -> base.Store:
         """The repository below a push destination.
 
         :raises StoreError: when the destination cannot be written to.
+        """
+        ...
+
+
+class ImageStores(CopyStores, Protocol):
+    """All that a preparation needs of stores."""
+
+    def signatures(
+        self, reference: Reference, manifest: Descriptor
+    ) -> Sequence[bytes]:
+        """The signatures of a manifest that are kept beside its registry.
+
+        :raises StoreError: when one cannot be read.
         """
         ...
 

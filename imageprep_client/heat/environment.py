@@ -76,9 +76,8 @@ def collect(files: Sequence[str], directories: Sequence[str]) -> list[str]:
         try:
             names = os.listdir(os.path.expanduser(directory))
         except OSError as error:
-            reason = (error.strerror or "cannot be listed").lower()
             raise errors.InvalidArgument(
-                f"environment directory {directory}: {reason}"
+                f"environment directory {directory}: {errors.reason(error)}"
             ) from error
         for name in sorted(names):
             path = os.path.join(os.path.expanduser(directory), name)

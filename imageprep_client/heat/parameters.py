@@ -142,8 +142,10 @@ def _entry(entry: Value) -> PrepareEntry:
     for name, value in entry.items():
         if name not in _KEYS:
             raise _unknown_key(name, value)
-        field, read = _KEYS[name]
-        given[field] = read(value)
+        # Null is the default, but the predecessor appends nothing for it.
+        if value.data is not None or name == "modify_append_tag":
+            field, read = _KEYS[name]
+            given[field] = read(value)
     return PrepareEntry(path=entry.path, key=entry.key, **given)
 
 
@@ -165,6 +167,17 @@ def _text(value: Value) -> str:
 
 def _name(value: Value) -> str | None:
     return _text(value) or None
+
+
+def _role(value: Value) -> str | None:
+    """The name of an ansible role, or its absolute path."""
+    name = _name(value)
+    if name and not name.startswith("/") and {".", ".."} & {*name.split("/")}:
+        raise value.error(
+            "is a relative path, expected the name of an ansible role",
+            "put the directory above the role into ANSIBLE_ROLES_PATH",
+        )
+    return name
 
 
 def _label(value: Value) -> str | None:
@@ -197,10 +210,6 @@ def _is_name(text: str) -> bool:
     return text[:1].isalpha() and all(map(_PART.fullmatch, parts))
 
 
-def _texts(value: Value) -> tuple[str, ...]:
-    return () if value.data is None else value.texts()
-
-
 def _delimited(value: Value) -> tuple[str, ...]:
     return () if value.data is None else value.delimited()
 
@@ -220,18 +229,12 @@ def _mechanism_drivers(value: Value) -> tuple[str, ...] | None:
     return drivers
 
 
-def _flag(value: Value) -> bool | None:
-    return None if value.data is None else value.flag()
-
-
 def _mapping(value: Value) -> dict[str, Any]:
-    if value.data is None:
-        return {}
     return {name: part.data for name, part in value.items()}
 
 
 def _push_destination(value: Value) -> bool | str:
-    if value.data is None or value.data == "":
+    if value.data == "":
         return False
     if isinstance(value.data, bool):
         return value.data
@@ -246,8 +249,6 @@ def _push_destination(value: Value) -> bool | str:
 
 
 def _values(value: Value) -> dict[str, Scalar]:
-    if value.data is None:
-        return {}
     for name, part in value.items():
         if part.data is None and name not in _NULLABLE:
             raise part.expected("a string", "write '' for an empty value")
@@ -259,8 +260,6 @@ def _values(value: Value) -> dict[str, Scalar]:
 
 
 def _patterns(value: Value) -> tuple[str, ...]:
-    if value.data is None:
-        return ()
     for element in value.elements():
         try:
             re.compile(element.text())
@@ -281,13 +280,12 @@ _KEYS: Mapping[str, tuple[str, Callable[[Value], Any]]] = {
     "tag_from_label": ("tag_from_label", _label),
     "includes": ("includes", _patterns),
     "excludes": ("excludes", _patterns),
-    "multi_arch": ("multi_arch", _flag),
-    "modify_role": ("modify_role", _name),
-    # The predecessor appends nothing for null, too.
+    "multi_arch": ("multi_arch", Value.flag),
+    "modify_role": ("modify_role", _role),
     "modify_append_tag": ("modify_append_tag", _text),
     "modify_vars": ("modify_vars", _mapping),
-    "modify_only_with_labels": ("modify_only_with_labels", _texts),
-    "modify_only_with_source": ("modify_only_with_source", _texts),
+    "modify_only_with_labels": ("modify_only_with_labels", Value.texts),
+    "modify_only_with_source": ("modify_only_with_source", Value.texts),
 }
 
 

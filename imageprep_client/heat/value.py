@@ -95,6 +95,14 @@ class Value:
         hint = "put the value in quotes" if scalar else None
         raise self.expected("a string", hint)
 
+    def scalar(self) -> str:
+        """A string, or a number as a string."""
+        if isinstance(self.data, int | float) and not isinstance(
+            self.data, bool
+        ):
+            return str(self.data)
+        return self.text()
+
     def flag(self) -> bool:
         """A boolean; a string such as "true" is refused."""
         if isinstance(self.data, bool):

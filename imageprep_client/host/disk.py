@@ -8,7 +8,7 @@ import dataclasses
 import errno
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
@@ -17,6 +17,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _RESERVE = 1 << 30
 #: SYNC_FILE_RANGE_WRITE of Linux.
 _WRITE = 2
+_WRITEBACK = 8 << 20
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
@@ -136,15 +137,15 @@ class MountPoint:
 
 def mounts() -> Sequence[MountPoint]:
     """All mounts, in their order: the last one at a place counts."""
-    found = []
+    mounted = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         left, _, right = line.partition(" - ")
         # proc(5): blanks and similar characters are written in octal.
         point = re.sub(
             r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), left.split(" ")[4]
         )
-        found.append(MountPoint(point, right.split(" ")[0]))
-    return found
+        mounted.append(MountPoint(point, right.split(" ")[0]))
+    return mounted
 
 
 def synchronise_directory(path: str | Path, dir_fd: int | None = None) -> None:
@@ -184,6 +185,34 @@ class FileSystem:
         elif syncfs(self._descriptor) != 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), str(self._path))
+
+
+class Writeback:
+    """Has a file written to the disk while it grows.
+
+    What is left for fsync, at the end, is little.
+
+    :param advanced: is told the bytes that the file grew by.
+    """
+
+    def __init__(self, file: int, advanced: Callable[[int], None]) -> None:
+        self._file = file
+        self._advanced = advanced
+        self._size = self._begun = 0
+
+    def __call__(self, count: int) -> None:
+        """Take note of bytes at the end of the file."""
+        self._size += count
+        if self._size - self._begun >= _WRITEBACK:
+            # Linux begins to write what it cannot forget yet.
+            os.posix_fadvise(
+                self._file,
+                self._begun,
+                self._size - self._begun,
+                os.POSIX_FADV_DONTNEED,
+            )
+            self._begun = self._size
+        self._advanced(count)
 
 
 def synchronise(path: Path) -> None:

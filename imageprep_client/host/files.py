@@ -253,7 +253,7 @@ def _replace(
 
 
 def _dress(descriptor: int, old: os.stat_result, directory: int) -> None:
-    """Give a file owner and mode of the old one, as far as that is safe.
+    """Set owner and mode to those of the old file where that is safe.
 
     With sudo, a user's file stays that user's. A stranger's does not: it may
     have been put there to be filled.

@@ -87,7 +87,7 @@ def read(path: str | os.PathLike[str], limit: int = MAX_SIZE) -> bytes:
 
 
 def check(path: str | os.PathLike[str]) -> None:
-    """See that `read` would open it, for libraries that open it themselves.
+    """Check that `read` would open it, for libraries that open it themselves.
 
     :raises OSError: as `read` does; for pipes, too.
     """

@@ -34,12 +34,12 @@ def end_marked(token: str, directory: Path) -> None:
     :raises LocalStorageError: when some cannot be ended.
     """
     end = time.monotonic() + _PATIENCE
-    while found := _marked(token, directory):
+    while marked := _marked(token, directory):
         if time.monotonic() > end:
             raise errors.LocalStorageError(
-                f"{directory}: processes {sorted(found)} cannot be ended"
+                f"{directory}: processes {sorted(marked)} cannot be ended"
             )
-        for process in found:
+        for process in marked:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(process, signal.SIGKILL)
         # Another process reaps them: there is nothing to wait on.
@@ -61,13 +61,13 @@ def wait_for_marked(
     """
     end = time.monotonic() + _LENIENCE
     told = False
-    while found := _of_program(_marked(token, None), program):
+    while running := _of_program(_marked(token, None), program):
         if not told:
-            numbers = ", ".join(map(str, sorted(found)))
+            numbers = ", ".join(map(str, sorted(running)))
             waiting(f"processes {numbers} of an interrupted command")
             told = True
         if time.monotonic() > end:
-            for process in found:
+            for process in running:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(process, signal.SIGKILL)
         # They are children of others: there is nothing to wait on.
@@ -77,7 +77,7 @@ def wait_for_marked(
 def _marked(token: str, directory: Path | None) -> set[int]:
     mark = f"{MARK}={token}".encode()
     children: dict[int, list[int]] = {}
-    found = []
+    marked = []
     for path in Path("/proc").iterdir():
         if not path.name.isdigit():
             continue
@@ -93,20 +93,20 @@ def _marked(token: str, directory: Path | None) -> set[int]:
                 directory
                 and Path(os.readlink(path / "root")).is_relative_to(directory)
             ):
-                found.append(process)
+                marked.append(process)
     if directory is None:
-        return set(found)
-    return _with_children(found, children)
+        return set(marked)
+    return _with_children(marked, children)
 
 
 def _of_program(processes: set[int], program: str) -> list[int]:
-    found = []
+    running = []
     for process in processes:
         with contextlib.suppress(OSError):
             name = Path(f"/proc/{process}/comm").read_text().rstrip("\n")
             if name == program:
-                found.append(process)
-    return found
+                running.append(process)
+    return running
 
 
 def _status(path: Path) -> tuple[str, int]:
@@ -117,12 +117,12 @@ def _status(path: Path) -> tuple[str, int]:
 
 
 def _with_children(
-    found: list[int], children: Mapping[int, list[int]]
+    processes: list[int], children: Mapping[int, list[int]]
 ) -> set[int]:
-    everybody = set(found)
-    while found:
-        below = children.get(found.pop(), [])
-        found.extend(child for child in below if child not in everybody)
+    everybody = set(processes)
+    while processes:
+        below = children.get(processes.pop(), [])
+        processes.extend(child for child in below if child not in everybody)
         everybody.update(below)
     return everybody
 

@@ -39,7 +39,7 @@ class Kind(enum.Enum):
 def named(
     method: Callable[Concatenate[_D, str, _P], _R],
 ) -> Callable[Concatenate[_D, str, _P], _R]:
-    """Give an `OSError` the absolute path; the system knows only a name."""
+    """Set the path of an `OSError`, which has only a name."""
 
     @functools.wraps(method)
     def call(

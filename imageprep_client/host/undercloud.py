@@ -18,12 +18,12 @@ def registry() -> str:
     """
     name = f"{socket.gethostname().partition('.')[0]}.ctlplane"
     try:
-        found = socket.getaddrinfo(
+        addresses = socket.getaddrinfo(
             name, None, type=socket.SOCK_STREAM, flags=socket.AI_CANONNAME
         )
     except OSError:
         return f"localhost:{PORT}"
-    return f"{found[0][3] or name}:{PORT}"
+    return f"{addresses[0][3] or name}:{PORT}"
 
 
 @functools.cache
@@ -34,12 +34,12 @@ def is_this_host(host: str) -> bool:
     host's when a socket can be bound to it.
     """
     try:
-        found = socket.getaddrinfo(
+        addresses = socket.getaddrinfo(
             host.strip("[]"), None, type=socket.SOCK_DGRAM
         )
     except OSError:
         return False
-    return any(_binds(family, address) for family, *_, address in found)
+    return any(_binds(family, address) for family, *_, address in addresses)
 
 
 def are_one(registry: str, other: str) -> bool:

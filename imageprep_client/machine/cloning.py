@@ -17,16 +17,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.host import disk
 from imageprep_client.host.directory import Directory
 from imageprep_client.machine import identity, roots
-from imageprep_client.machine.replacement import overlay
 from imageprep_client.machine.roots import (
     MachineRoot,
     RootKind,
     check_name,
+    overlays,
 )
 from imageprep_client.programs import btrfs, lxc
-from imageprep_client.programs.process import Program
+from imageprep_client.programs.process import Program, raise_full
 
 _TEMPORARY = ".#image-prepare-clone-"
 
@@ -98,7 +99,7 @@ class Cloning:
         if base.is_lxc:
             return self._clone_container(name)
         path = base.store.path / name
-        with _temporary(base.store.path) as temporary:
+        with _temporary(base.store.path) as temporary, disk.reported(path):
             if base.kind is RootKind.SUBVOLUME:
                 method = CopyMethod.SNAPSHOT
                 btrfs.snapshot(base.path, temporary)
@@ -142,14 +143,13 @@ def _view(root: MachineRoot) -> Iterator[Path]:
     if root.lower is None:
         yield root.path
         return
-    with tempfile.TemporaryDirectory(
-        prefix=_TEMPORARY, dir=root.path.parent
-    ) as work:
-        place = Path(work, "view")
-        with overlay.mounted(
-            (root.lower,), place, upper=root.path, work=Path(work, "work")
-        ):
-            yield place
+    with (
+        tempfile.TemporaryDirectory(
+            prefix=_TEMPORARY, dir=root.path.parent
+        ) as work,
+        overlays.merged(root.lower, root.path, Path(work)) as path,
+    ):
+        yield path
 
 
 @contextlib.contextmanager
@@ -169,8 +169,10 @@ def _temporary(directory: Path) -> Iterator[Path]:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a root with all attributes; blocks are shared where they can be."""
-    program = Program("cp", package="coreutils", error=CloneError)
-    program.run(
+    program = Program(
+        "cp", {"LC_ALL": "C.UTF-8"}, package="coreutils", error=CloneError
+    )
+    words = (
         "--archive",
         "--reflink=auto",
         "--sparse=always",
@@ -180,3 +182,7 @@ def _copy(source: Path, target: Path) -> None:
         str(source),
         str(target),
     )
+    done = program.attempt(*words)
+    if done.status:
+        raise_full(done.stderr)
+        raise program.failure(words, done.stderr.strip()[-1000:])

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
@@ -22,7 +22,7 @@ from imageprep_client.machine.archives.packing import (
     pack,
 )
 from imageprep_client.machine.image import LAYERS, MachineFacts, MachineImage
-from imageprep_client.machine.roots import MachineRoot, overlays
+from imageprep_client.machine.roots import MachineRoot
 from imageprep_client.machine.scrub import Category, Scrub, ScrubbedPath
 from imageprep_client.observer import Observer
 from imageprep_client.programs import btrfs, lxc, systemd, tar
@@ -108,7 +108,10 @@ def to_archive(
             directory.staged() as temporary,
             directory.create(temporary, 0o600) as file,
         ):
-            exported = _export(root, file, options, observer, path.parent)
+            written = disk.Writeback(file.fileno(), observer.bytes_copied)
+            exported = _export(
+                root, file, options, observer, path.parent, written
+            )
             os.fsync(file.fileno())
             directory.rename(temporary, path.name)
     except OSError as error:
@@ -145,9 +148,16 @@ def to_store(
         prefix="image-prepare-", dir=scratch, buffering=0
     ) as file:
         try:
-            exported = _export(root, file, options, observer, scratch)
+            exported = _export(
+                root, file, options, observer, scratch, observer.bytes_copied
+            )
         except OSError as error:
-            raise _unwritable(Path(file.name), error) from error
+            raise errors.StoreError(
+                f"{root.name}: cannot be packed in {scratch}:"
+                f" {errors.reason(error)}",
+                hint=f"make room in {scratch}: its layer is there until it is"
+                " sent",
+            ) from error
         image = MachineImage(
             Path(file.name),
             exported.packed,
@@ -178,6 +188,7 @@ def _export(
     options: ExportOptions,
     observer: Observer,
     scratch: Path,
+    advanced: Callable[[int], None],
 ) -> ExportedMachine:
     _check_owner(root)
     with _readable(root, live=options.live) as readable:
@@ -194,7 +205,7 @@ def _export(
             compression_name=options.compression,
             scrubbed=scrubbed,
             scratch=scratch,
-            advanced=observer.bytes_copied,
+            advanced=advanced,
         )
     for line in packed.changed[:5]:
         observer.warning(f"{root.name}: {line}")
@@ -228,9 +239,7 @@ def _readable(root: MachineRoot, *, live: bool) -> Iterator[_Readable]:
     """A directory where the root can be read, as it is at one moment."""
     with contextlib.ExitStack() as stack:
         state = root.state()
-        path, reading = root.path, "live"
-        if root.lower is not None:
-            path = stack.enter_context(overlays.merged(root.lower, path))
+        path, reading = stack.enter_context(root.files()), "live"
         if state == "stopped":
             reading = "stopped"
         elif root.is_subvolume and not btrfs.nested(root.path):

@@ -12,11 +12,7 @@ from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.host import disk
-from imageprep_client.machine.archives import (
-    UnpackedRoot,
-    UnpackLimits,
-    unpack,
-)
+from imageprep_client.machine.archives import UnpackedRoot
 from imageprep_client.machine.roots import (
     MachineRoot,
     RootStore,
@@ -26,7 +22,6 @@ from imageprep_client.machine.roots import (
 )
 from imageprep_client.machine.roots.lxc_config import LxcConfig
 from imageprep_client.programs import btrfs, systemd
-from imageprep_client.stores import base
 
 _STAGING = re.compile(r"\.#(?P<name>.+)\.import\.(?P<process>[0-9]{1,10})")
 
@@ -86,32 +81,24 @@ def _is_empty(path: Path) -> bool:
 
 def import_root(
     place: ImportTarget,
-    open_archive: Callable[[], base.Content],
+    fill: Callable[[Path, Path], UnpackedRoot],
     *,
-    archive: str,
-    limits: UnpackLimits,
-    declared: frozenset[str],
     read_only: bool,
 ) -> tuple[MachineRoot, UnpackedRoot]:
-    """Unpack a verified archive, and let the machine appear when it is whole.
+    """Make a new root, and let the machine appear when it is whole.
 
-    :param archive: its name, for messages.
+    :param fill: is given the path of the root, for messages, and unpacks it
+        into an empty directory elsewhere.
     :raises BadArchive: when it may not be unpacked; nothing of it is left.
+    :raises NoSpace: likewise, when there is no room for it.
     """
-    with _staged(place) as staged, open_archive() as content:
-        unpacked = unpack(
-            content, staged, name=archive, limits=limits, declared=declared
-        )
-        check_root(staged, archive)
+    # Told while what has no room is there.
+    with _staged(place) as staged, disk.reported(place.path):
+        unpacked = fill(place.path, staged)
         disk.synchronise(staged)
-        try:
-            if place.path.exists():
-                place.path.rmdir()
-            staged.rename(place.path)
-        except OSError as error:
-            raise errors.StoreError(
-                f"{place.path}: {errors.reason(error)}"
-            ) from error
+        if place.path.exists():
+            place.path.rmdir()
+        staged.rename(place.path)
     if read_only:
         systemd.set_read_only(place.path)
     return find(place.name, str(place.store.path)), unpacked
@@ -147,10 +134,11 @@ def _staged(place: ImportTarget) -> Iterator[Path]:
         ) from error
     root = staging / "root"
     try:
-        if btrfs.is_btrfs(staging):
-            btrfs.create(root)
-        else:
-            root.mkdir(mode=0o700)
+        with disk.reported(place.path):
+            if btrfs.is_btrfs(staging):
+                btrfs.create(root)
+            else:
+                root.mkdir(mode=0o700)
         yield root
     finally:
         remove(staging)

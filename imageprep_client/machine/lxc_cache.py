@@ -22,12 +22,10 @@ from imageprep_client import errors
 from imageprep_client.host import disk, locks
 from imageprep_client.host.directory import Directory
 from imageprep_client.machine import identity, importing
-from imageprep_client.machine.archives import UnpackLimits, unpack
 from imageprep_client.machine.archives.packing import pack
 from imageprep_client.machine.image import ARCHITECTURES, MachineFacts
 from imageprep_client.machine.replacement.exchange import exchange
 from imageprep_client.observer import Observer
-from imageprep_client.stores import base
 
 _DOWNLOAD, _VARIANT = "download", "default"
 _ROOT, _BUILD_ID, _EXPIRY = "rootfs.tar.xz", "build_id", "expiry"
@@ -74,30 +72,25 @@ def find(cache: Path, digest: str) -> CachedBase | None:
 
 def fill(
     cache: Path,
-    open_archive: Callable[[], base.Content],
+    unpack: Callable[[Path, Path], object],
     *,
     digest: str,
     archive: str,
-    limits: UnpackLimits,
-    declared: frozenset[str],
     observer: Observer,
 ) -> CachedBase:
     """Put a base into the cache, in place of the one that it has.
 
     Containers made of it have an identity of their own.
 
+    :param unpack: see `importing.import_root`.
     :param archive: its name, for messages.
     :raises BadArchive: when it may not be unpacked.
     :raises InvalidContent: when it is no root for this host.
     """
-    with disk.reported(cache), _staging(cache, observer) as staging:
+    with _staging(cache, observer) as staging, disk.reported(cache):
         root = staging / "root"
         root.mkdir()
-        with open_archive() as content:
-            unpack(
-                content, root, name=archive, limits=limits, declared=declared
-            )
-        importing.check_root(root, archive)
+        unpack(cache, root)
         with contextlib.closing(Directory(root)) as directory:
             facts = MachineFacts.of(directory)
             path = cache / _DOWNLOAD / _place(facts, archive)

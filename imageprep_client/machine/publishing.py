@@ -117,7 +117,8 @@ def _copied(
         yield temporary, PublishedFile(path.name, size, digest.hexdigest())
     except OSError as error:
         raise errors.InvalidFile(
-            str(path), f"cannot be published: {errors.reason(error)}"
+            str(path),
+            f"cannot be published in {directory}: {errors.reason(error)}",
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

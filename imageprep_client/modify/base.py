@@ -10,8 +10,6 @@ from imageprep_client import errors
 from imageprep_client.observer import Observer
 from imageprep_client.oci import redaction
 
-#: Parts of the names of variables whose values must not be logged.
-
 
 class InvalidVariable(errors.InvalidArgument):
     """A variable of a role cannot be used.

@@ -73,14 +73,14 @@ def modified(
         lines.insert(first, f"FROM {image}")
     else:
         line = lines[begin.line].strip(_SPACE)
-        found = _FROM.fullmatch(line)
-        if found is None or begin.goes_on:
+        base = _FROM.fullmatch(line)
+        if base is None or begin.goes_on:
             raise errors.InvalidArgument(
                 f"Dockerfile: line {begin.line + 1}: not FROM IMAGE [AS NAME]:"
                 f" {line!r}",
                 hint="write it on one line",
             )
-        lines[begin.line] = f"FROM {image}{found['name'] or ''}"
+        lines[begin.line] = f"FROM {image}{base['name'] or ''}"
     lines += [f'LABEL "{key}"="{value}"' for key, value in labels.items()]
     return "\n".join((*lines, f'USER "{user}"', ""))
 
@@ -143,11 +143,11 @@ def _directives(lines: Sequence[str]) -> tuple[str, int]:
     """The escape character, and the number of the line after directives."""
     escape = "\\"
     for number, line in enumerate(lines):
-        found = _DIRECTIVE.fullmatch(line.strip(_SPACE))
-        if found is None:
+        directive = _DIRECTIVE.fullmatch(line.strip(_SPACE))
+        if directive is None:
             return escape, number
-        if found["key"].lower() == "escape":
-            escape = found["value"]
+        if directive["key"].lower() == "escape":
+            escape = directive["value"]
             if escape not in ("\\", "`"):
                 raise errors.InvalidArgument(
                     f"Dockerfile: line {number + 1}: escape is {escape!r},"
@@ -168,13 +168,12 @@ def _heredocs(instruction: _Instruction) -> list[tuple[str, bool]]:
     if word.strip(_SPACE).upper() not in _WITH_HEREDOCS or _is_json(rest):
         return []
     words = list(_SHELL_WORD.finditer(text))
-    if any(found["open"] for found in words):
+    if any(word["open"] for word in words):
         return []  # a quote without its end
-    documents = (_HEREDOC.fullmatch(found[0]) for found in words)
     return [
-        (re.sub(r"""['"]|\\(.)""", r"\1", found["name"]), bool(found["chomp"]))
-        for found in documents
-        if found
+        (re.sub(r"""['"]|\\(.)""", r"\1", start["name"]), bool(start["chomp"]))
+        for word in words
+        if (start := _HEREDOC.fullmatch(word[0]))
     ]
 
 

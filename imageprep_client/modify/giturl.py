@@ -27,10 +27,10 @@ def credentials(url: str) -> str:
     Both lines are empty if the URL has no password, or git does not ask for
     one, as with ssh.
     """
-    found = _CREDENTIALS.search(url)
-    if found is None or not _asks(found):
+    match = _CREDENTIALS.search(url)
+    if match is None or not _asks(match):
         return "\n"
-    return "\n".join(map(parse.unquote, found.group(2, 3)))
+    return "\n".join(map(parse.unquote, match.group(2, 3)))
 
 
 def _without_password(match: re.Match[str]) -> str:

@@ -60,9 +60,8 @@ def reported(home: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
         raise errors.LocalStorageError(
-            f"{error.filename or home}: {reason}",
+            f"{error.filename or home}: {errors.reason(error)}",
             hint="run it as root"
             if isinstance(error, PermissionError)
             else None,

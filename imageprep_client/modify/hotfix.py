@@ -95,14 +95,14 @@ class Hotfixer:
 
     def _install(self, container: Container, image: str) -> tuple[Change, ...]:
         with self._rpm(container, image) as rpm:
-            found = rpms.applicability(self.rpms, rpm.installed())
-            self._tell(image, found)
-            if not found.changes:
+            applicable = rpms.applicability(self.rpms, rpm.installed())
+            self._tell(image, applicable)
+            if not applicable.changes:
                 raise errors.ModifyError(
-                    f"{image}: no package applies: {_reasons(found)}",
+                    f"{image}: no package applies: {_reasons(applicable)}",
                     hint="a package applies if the image has an older version",
                 )
-            changes = rpm.resolve(found.changes, found.absent)
+            changes = rpm.resolve(applicable.changes, applicable.absent)
             self.observer.note(f"{image}: {', '.join(map(str, changes))}")
             for warning in rpm.upgrade(changes):
                 self.observer.warning(f"{image}: {warning}")

@@ -142,12 +142,14 @@ class ImageRpm:
         if not finished.status:
             return []
         lines = finished.stdout.splitlines()
-        found = [match for line in lines if (match := _DIFFERENCE.match(line))]
-        if not found:
+        differing = [
+            match for line in lines if (match := _DIFFERENCE.match(line))
+        ]
+        if not differing:
             raise self._refusal("cannot verify its packages", finished)
         return [
             f"{path} {'is missing' if how == 'missing' else 'differs'}"
-            for how, kind, path in (match.groups() for match in found)
+            for how, kind, path in (match.groups() for match in differing)
             if (kind or "-") not in _CHANGEABLE
             and (how == "missing" or {"5", "L"} & set(how))
         ]
@@ -163,7 +165,7 @@ class ImageRpm:
                 except OSError as error:
                     raise errors.ModifyError(
                         f"{self.image}: {name}: cannot be removed:"
-                        f" {(error.strerror or str(error)).lower()}"
+                        f" {errors.reason(error)}"
                     ) from error
 
     def _upgrade(self, changes: Iterable[Change], *options: str) -> Finished:

@@ -77,12 +77,12 @@ class _Objects:
         self._keys += len(pairs)
         if self._keys > MAX_KEYS:
             raise _Unreadable(f"has over {MAX_KEYS} keys")
-        found = dict(pairs)
-        if len(found) != len(pairs):
+        members = dict(pairs)
+        if len(members) != len(pairs):
             names = [name for name, _ in pairs]
             twice = next(n for n in names if names.count(n) > 1)
             raise _Unreadable(f"has the key {twice[:50]!r} twice")
-        return found
+        return members
 
 
 class _Unreadable(ValueError):

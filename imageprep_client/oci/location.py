@@ -90,7 +90,7 @@ class Location:
         )
 
     def check_whole(self) -> None:
-        """See that it is a registry or a directory, and not a part of one.
+        """Check that it is a registry or a directory, and not a part of one.
 
         :raises InvalidArgument: when it is not.
         """

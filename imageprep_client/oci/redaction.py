@@ -51,8 +51,8 @@ def redacted(text: str) -> str:
     if not _DIGEST.fullmatch(digest):
         digest = ""
     name = text.removesuffix(digest)
-    found = _SCHEME.match(name)
-    scheme = found.group() if found else ""
+    match = _SCHEME.match(name)
+    scheme = match.group() if match else ""
     owner, at, host = name.removeprefix(scheme).rpartition("@")
     user, colon, _ = owner.partition(":")
     if colon:

@@ -25,7 +25,7 @@ def index(descriptors: Iterable[Descriptor]) -> bytes:
         {
             "schemaVersion": 2,
             "mediaType": mediatypes.OCI_INDEX,
-            "manifests": [each.to_json() for each in descriptors],
+            "manifests": [descriptor.to_json() for descriptor in descriptors],
         }
     ).encode()
 

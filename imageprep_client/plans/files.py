@@ -165,13 +165,13 @@ def one_by_one(
 
 def failures(steps: Iterable[Callable[[], None]]) -> list[errors.PlanError]:
     """Run all steps and collect the errors of those that fail."""
-    found = []
+    failed = []
     for step in steps:
         try:
             step()
         except errors.PlanError as failure:
-            found.append(failure)
-    return found
+            failed.append(failure)
+    return failed
 
 
 def error(

@@ -83,23 +83,23 @@ class History:
         # One more than is shown, for the changes of the oldest one.
         numbers = self._numbers()[-self._kept - 1 :]
         together = document.DocumentBudget()
-        found = {
+        states = {
             number: State(stored.content, together)
             if isinstance(stored, PlanFile)
             else State.broken(stored)
             for number, stored in self._read(numbers).items()
         }
         if present is None:
-            return States(found)
-        last = max(found, default=0)
+            return States(states)
+        last = max(states, default=0)
         # It is kept already when a write began and then failed.
-        kept = last and found[last].content == present.content
+        kept = last and states[last].content == present.content
         number = last if kept else last + 1
-        return States({**found, number: State(present.content)}, number)
+        return States({**states, number: State(present.content)}, number)
 
     def revisions(self, states: States) -> Sequence[base.Revision]:
         """Describe these states, the newest first, without the oldest."""
-        found = [
+        revisions = [
             base.Revision(
                 number,
                 number == states.present,
@@ -110,7 +110,7 @@ class History:
             )
             for number, state in reversed([*states.by_number.items()])
         ]
-        return found[: self._kept + bool(states.present)]
+        return revisions[: self._kept + bool(states.present)]
 
     def _read(self, numbers: Sequence[int]) -> dict[int, PlanFile | str]:
         """Read revisions; the reason for those that cannot be read."""
@@ -122,9 +122,12 @@ class History:
             # Another look, to find out which of them it is.
             total = files.Total(self._files)
             stored = {name: self._read_one(name, total) for name in paths}
-        found = zip(numbers, map(stored.get, paths), strict=True)
-        # Somebody else may have dropped one in between.
-        return {number: each for number, each in found if each is not None}
+        # Another writer may have dropped one in between.
+        return {
+            number: revision
+            for number, name in zip(numbers, paths, strict=True)
+            if (revision := stored.get(name)) is not None
+        }
 
     def _read_one(
         self, name: str, total: files.Total
@@ -138,8 +141,8 @@ class History:
         """The numbers of the kept revisions, in order."""
         numbers = []
         for name in self._files.names(base.HISTORY):
-            found = _NAME.fullmatch(name)
-            number = int(found[1]) if found else 0
+            match = _NAME.fullmatch(name)
+            number = int(match[1]) if match else 0
             if number and name == path(number):
                 numbers.append(number)
         return sorted(numbers)
@@ -155,5 +158,5 @@ class History:
 
     def _has(self, number: int, present: PlanFile) -> bool:
         """Whether this is what is kept under a number."""
-        found = self._read_one(path(number), files.Total(self._files))
-        return isinstance(found, PlanFile) and found.content == present.content
+        kept = self._read_one(path(number), files.Total(self._files))
+        return isinstance(kept, PlanFile) and kept.content == present.content

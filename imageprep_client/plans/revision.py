@@ -98,8 +98,8 @@ class State:
         return "\n".join([*lines, "", ""]).encode() + body
 
     def _section(self) -> Any:
-        found = self._document.get("parameter_defaults")
-        return {} if found is None else found
+        section = self._document.get("parameter_defaults")
+        return {} if section is None else section
 
 
 def is_image(parameter: object, value: object) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from imageprep_client import errors
 from imageprep_client.heat import parameters as heat_parameters
@@ -13,12 +13,13 @@ from imageprep_client.plans.files import PlanFiles
 from imageprep_client.plans.history import History, States
 from imageprep_client.plans.history import path as history_path
 from imageprep_client.plans.revision import State
+from imageprep_client.retry import RetryPolicy
 
 #: Attempts of a write while other writers are faster.
 ATTEMPTS = 5
+_WRITES = RetryPolicy(attempts=ATTEMPTS, base=0.0)
 
 _log = logging.getLogger(__name__)
-_Result = TypeVar("_Result")
 
 
 class StoredPlan:
@@ -72,7 +73,9 @@ class StoredPlan:
         :raises PlanError: as `write_parameters`.
         """
         with self._files.locked(exclusive=True):
-            return _again(lambda: self._list(path))
+            return _WRITES.repeat(
+                lambda: self._list(path), errors.PlanConflict
+            )
 
     def history(self) -> Sequence[base.Revision]:
         with self._files.locked(exclusive=False):
@@ -126,8 +129,12 @@ class StoredPlan:
     def _write(self, text: bytes) -> base.Written:
         """Write the parameters and list their file."""
         wanted = State(text)
-        changes = _again(lambda: self._replace(wanted))
-        listed = _again(lambda: self._list(base.PARAMETERS))
+        changes = _WRITES.repeat(
+            lambda: self._replace(wanted), errors.PlanConflict
+        )
+        listed = _WRITES.repeat(
+            lambda: self._list(base.PARAMETERS), errors.PlanConflict
+        )
         # In any case: an earlier write may have failed before this.
         for error in self._files.forget_cached():
             _log.warning(
@@ -169,13 +176,3 @@ class StoredPlan:
         if path not in self._environment().paths:
             raise files.conflict(self._files, base.PLAN_ENVIRONMENT)
         return True
-
-
-def _again(step: Callable[[], _Result]) -> _Result:
-    """Repeat a step while other writers are faster, a few times."""
-    for attempt in range(1, ATTEMPTS):
-        try:
-            return step()
-        except errors.PlanConflict as error:
-            _log.info("%s; attempt %d", error, attempt + 1)
-    return step()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Mapping, Sequence
 
 from imageprep_client import errors
@@ -17,6 +18,8 @@ from imageprep_client.transfer.known import KnownContent
 from imageprep_client.transfer.workers import Workers
 
 _MAX_LIST = 4 * 1024 * 1024
+#: Groups of an inventory that a hint names.
+_NAMED = 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,10 +98,8 @@ def read_list(path: str) -> tuple[Reference, ...]:
     return tuple(images.values())
 
 
-def nodes(
-    request: PreloadRequest, hosts: HostGroups, selected: Sequence[str]
-) -> list[NodeDemand]:
-    """The selected hosts with what they need.
+def nodes(request: PreloadRequest, hosts: HostGroups) -> list[NodeDemand]:
+    """The hosts with what they need.
 
     :raises InvalidArgument: for groups that the inventory does not have, or
         a host that two sites have.
@@ -110,16 +111,25 @@ def nodes(
         for group in groups:
             if group not in hosts.groups:
                 raise errors.InvalidArgument(
-                    f"{option}: {request.inventory} has no group {group!r}"
+                    f"{option}: the inventory has no group {group!r}"
                     " with hosts",
-                    hint=f"groups: {', '.join(sorted(hosts.groups))}",
+                    hint=_groups(group, hosts),
                 )
     return [
         NodeDemand(
             host, _images(request, hosts, host), _site(request, hosts, host)
         )
-        for host in selected
+        for host in hosts.hosts
     ]
+
+
+def _groups(group: str, hosts: HostGroups) -> str:
+    """The groups that may be meant; inventories have hundreds."""
+    if near := difflib.get_close_matches(group, hosts.groups, 1):
+        return f"did you mean {near[0]}?"
+    names = sorted(hosts.groups)
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"groups: {', '.join(names[:_NAMED])}{more}"
 
 
 def _images(

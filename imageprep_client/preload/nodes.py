@@ -8,7 +8,7 @@ import dataclasses
 import importlib.resources
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from imageprep_client import ansible
@@ -35,6 +35,8 @@ _FAILED = (NodeState.FAILED, NodeState.UNREACHABLE)
 _REASON, _MOST = 1000, 1 << 62
 #: The answer of a node to a look.
 _NUMBERS = ("lacking", "untagged", "missing", "free")
+#: Seconds that a look at a storage may take before it is asked for again.
+_LOOK = 20.0
 
 
 def run(
@@ -42,6 +44,7 @@ def run(
     nodes: Sequence[NodeDemand],
     images: Mapping[str, NodeImage],
     stores: PreloadStores,
+    session: ansible.Session,
     *,
     on_node: OnNode,
     only_look: bool,
@@ -51,14 +54,34 @@ def run(
     All of them are looked at first; credentials reach only those that lack
     an image.
     """
-    jobs = _Jobs(request, nodes, images, stores)
+    jobs = _Jobs(request, images, stores, session)
     progress = _Progress(nodes, images, on_node, only_look=only_look)
     jobs.run(nodes, progress, only_look=True)
     lacking = [node for node in nodes if node.host in progress.lacking]
     if lacking and not only_look:
-        progress.pulls()
+        progress.pulls(jobs.shares(lacking))
         jobs.run(lacking, progress, only_look=False)
     return [progress.rows[node.host] for node in nodes]
+
+
+class _Shares:
+    """Divides the rate of a registry among the nodes that pull from it.
+
+    :param lanes: of the nodes that are to pull.
+    """
+
+    def __init__(self, request: PreloadRequest, lanes: Iterable[str]) -> None:
+        self._rate = request.rate
+        self._window = request.nodes_per_registry
+        self._left = collections.Counter(lanes)
+
+    def ended(self, lane: str) -> None:
+        """A node does not pull any more."""
+        self._left[lane] -= 1
+
+    def of(self, lane: str) -> int:
+        """Bytes a second for each node of a registry; 0: any."""
+        return self._rate // max(1, min(self._window, self._left[lane]))
 
 
 class _Jobs:
@@ -67,19 +90,22 @@ class _Jobs:
     def __init__(
         self,
         request: PreloadRequest,
-        nodes: Sequence[NodeDemand],
         images: Mapping[str, NodeImage],
         stores: PreloadStores,
+        session: ansible.Session,
     ) -> None:
         self._request = request
         self._images = images
         self._stores = stores
-        self._inventory = request.inventory
-        programs = importlib.resources.files(__package__) / "node"
-        self._program = (programs / "pull.py").read_text("utf-8")
+        self._session = session
         self._modules = {
-            "pacing.py": (programs / "pacing.py").read_text("utf-8")
+            file.name: file.read_text("utf-8")
+            for file in (
+                importlib.resources.files(__package__) / "node"
+            ).iterdir()
+            if file.name.endswith(".py")
         }
+        self._program = self._modules.pop("program.py")
 
     def run(
         self,
@@ -90,28 +116,25 @@ class _Jobs:
     ) -> None:
         """Have some nodes do their jobs."""
         window = self._request.nodes_per_registry
-        lanes = collections.Counter(self._lane(node) for node in nodes)
+        shares = self.shares(nodes)
         ansible.run_jobs(
             [
                 self._job(
-                    node,
-                    self._rate(lanes[self._lane(node)]),
-                    only_look=only_look,
+                    node, shares.of(self._lane(node)), only_look=only_look
                 )
                 for node in nodes
             ],
             self._program,
-            self._inventory,
+            self._session,
             window=len(nodes) if only_look else window,
             observer=observer,
+            grace=_LOOK if only_look else ansible.GRACE,
             modules=self._modules,
         )
 
-    def _rate(self, nodes: int) -> int:
-        """The share of a node, of those of its registry, of the rate."""
-        return self._request.rate // min(
-            self._request.nodes_per_registry, nodes
-        )
+    def shares(self, nodes: Iterable[NodeDemand]) -> _Shares:
+        """The shares of nodes before one of them has ended."""
+        return _Shares(self._request, map(self._lane, nodes))
 
     def _registries(self, node: NodeDemand) -> list[str]:
         """The registries that a node pulls from."""
@@ -229,7 +252,7 @@ class _Progress(JobObserver):
     ) -> None:
         self._on_node = on_node
         self._only_look = only_look
-        self._looks = True
+        self._shares: _Shares | None = None
         self._began = time.monotonic()
         self._needed = {
             node.host: {
@@ -252,14 +275,30 @@ class _Progress(JobObserver):
             for node in nodes
         }
 
-    def pulls(self) -> None:
+    @property
+    def _looks(self) -> bool:
+        """Whether nothing is pulled yet."""
+        return self._shares is None
+
+    def pulls(self, shares: _Shares) -> None:
         """Pulling begins."""
-        self._looks = False
+        self._shares = shares
 
     def started(self, job: HostJob) -> None:
         if not self._looks:
             row = self.rows[job.host]
             self._set(dataclasses.replace(row, state=NodeState.PULLING))
+
+    def word(self, job: HostJob) -> str:
+        rate = self._shares.of(job.lane) if self._shares else 0
+        return str(rate) if rate else ""
+
+    def left(self, job: HostJob, age: float) -> float:
+        placed = len(self._placed[job.host])
+        lacking = len(self._needed[job.host]) - placed
+        # Before its first image it may take as long again.
+        left = age * lacking / placed if placed else age
+        return max(left, super().left(job, age))
 
     def line(self, job: HostJob, line: Mapping[str, Any]) -> None:
         row = self.rows[job.host]
@@ -297,6 +336,8 @@ class _Progress(JobObserver):
         self._set(row)
 
     def ended(self, job: HostJob, result: JobResult) -> None:
+        if self._shares:
+            self._shares.ended(job.lane)
         row = self.rows[job.host]
         state, error = _STATES[result.state], result.reason
         if row.failures:

@@ -51,38 +51,36 @@ def preload(
     began = time.monotonic()
     if request.report_file:
         files.check(request.report_file)
-    hosts = ansible.load(request.inventory)
-    selected = hosts.hosts
-    if request.hosts:
-        selected = ansible.load(request.inventory, request.hosts).hosts
-    wanted = demand.nodes(request, hosts, list(selected))
     known = KnownContent()
     concurrency = request.concurrency or engine.CONCURRENCY
-    images, absent = demand.resolve(wanted, stores, known, concurrency)
-    if not images:
-        raise errors.CombinedFailure(
-            "none of the images can be brought", list(absent.values())
+    with ansible.Session(*request.inventories) as session:
+        wanted = demand.nodes(request, session.groups(request.hosts))
+        images, absent = demand.resolve(wanted, stores, known, concurrency)
+        if not images:
+            raise errors.CombinedFailure(
+                "none of the images can be brought", list(absent.values())
+            )
+        site_rows = sites.fill(
+            wanted,
+            images,
+            stores,
+            observer=observer,
+            known=known,
+            concurrency=concurrency,
+            dry_run=dry_run,
         )
-    site_rows = sites.fill(
-        wanted,
-        images,
-        stores,
-        observer=observer,
-        known=known,
-        concurrency=concurrency,
-        dry_run=dry_run,
-    )
-    rows = _nodes(
-        request,
-        wanted,
-        images,
-        absent,
-        site_rows,
-        stores,
-        observer=observer,
-        on_node=on_node,
-        dry_run=dry_run,
-    )
+        rows = _nodes(
+            request,
+            wanted,
+            images,
+            absent,
+            site_rows,
+            stores,
+            session,
+            observer=observer,
+            on_node=on_node,
+            dry_run=dry_run,
+        )
     result = PreloadResult(
         rows,
         site_rows,
@@ -127,6 +125,7 @@ def _nodes(
     absent: Mapping[str, errors.ImagePrepError],
     site_rows: Sequence[SiteRow],
     stores: PreloadStores,
+    session: ansible.Session,
     *,
     observer: Observer,
     on_node: OnNode,
@@ -165,6 +164,7 @@ def _nodes(
                 ready,
                 images,
                 stores,
+                session,
                 on_node=note,
                 only_look=dry_run,
             )

@@ -23,7 +23,7 @@ TIMEOUT = 1800
 class PreloadRequest:
     """One preload of an inventory.
 
-    :ivar inventory: a path.
+    :ivar inventories: paths; what a later one says counts.
     :ivar hosts: a host pattern; None: all hosts.
     :ivar lists: the images of groups of the inventory. A host in several of
         these groups needs the images of all of them; one in none needs every
@@ -37,7 +37,7 @@ class PreloadRequest:
     :ivar report_file: where a JSON report goes; empty: nowhere.
     """
 
-    inventory: str
+    inventories: Sequence[str]
     hosts: str | None = None
     lists: Mapping[str, Sequence[Reference]]
     others: Sequence[Reference]

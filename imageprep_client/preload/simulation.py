@@ -43,9 +43,9 @@ class Figures:
     image: float = 0.4
     begin: float = 2.0
     setup: float = 1.5
-    cycle: float = 0.1
-    start: float = 0.05
-    look: float = 0.04
+    cycle: float = 0.05
+    start: float = 0.04
+    look: float = 0.03
     processors: int = 2
     together: float = 0.0
 
@@ -126,7 +126,6 @@ def simulate(
     count = sum(map(len, waiting))
     processor = figures.setup + count * figures.start if count else 0.0
     now = processor / figures.processors
-    idle = changed = 0.0
     cycles = 0
     while running or any(waiting):
         busy = [0] * len(sites)
@@ -143,26 +142,21 @@ def simulate(
         spent = figures.cycle + (used - figures.cycle) / figures.processors
         processor += used
         cycles += 1
-        if started:
-            changed = now
-        pause = ansible.pause(spent, now - changed)
+        left = min(_left(node, busy, figures) for node in running)
+        pause = ansible.pause(figures.cycle + looks * figures.look, left)
         if any(
             nodes and busy[number] < window
             for number, nodes in enumerate(waiting)
         ):
             pause = 0.0
-        left, worked = _work(running, spent + pause, figures)
-        if not left and not any(waiting):
+        running, worked = _work(running, spent + pause, figures)
+        if not running and not any(waiting):
             # The last look comes after the last node.
             now += min(worked, spent + pause)
             processor += figures.cycle
             now += figures.cycle
         else:
-            if len(left) < len(running):
-                changed = now + spent + pause
             now += spent + pause
-            idle += max(0.0, spent + pause - worked)
-        running = left
     most = max((len(site.nodes) for site in sites), default=0)
     return Simulation(
         filling=filling,
@@ -174,6 +168,16 @@ def simulate(
         node_bytes=node_bytes,
         limit=_limit(sites, window, figures, filling, now, processor),
     )
+
+
+def _left(node: _Node, busy: Sequence[int], figures: Figures) -> float:
+    """Seconds until a node is done, if nothing else changes."""
+    link = figures.site_link / busy[node.site]
+    speed = 1.0
+    if figures.together:
+        speed = min(1.0, figures.together / sum(busy))
+    rate = min(figures.node_rate * speed, link)
+    return max(0.0, node.seconds) / speed + node.bytes / rate
 
 
 def _work(

@@ -1,4 +1,4 @@
-"""A command that runs at the end of a block, whatever ends it."""
+"""Run a command at the end of a block, however the block ends."""
 
 from __future__ import annotations
 

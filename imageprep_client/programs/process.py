@@ -1,4 +1,4 @@
-"""Running other programs: with bounds, without leftovers, and one error.
+"""Run other programs within bounds, and raise one kind of error.
 
 A program package, such as `programs.buildah`, describes its program once, as
 a `Program` with its own kind of error, its hints and its secrets, and calls
@@ -14,13 +14,14 @@ a `Program` with its own kind of error, its hints and its secrets, and calls
     podman.run("stop", "--", name, timeout=60)
 
 No shell is involved. Others on the host can read the command line and, as
-the same user, the environment of a process: give secrets by `stdin`.
+the same user, the environment of a process: pass secrets through `stdin`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -31,7 +32,7 @@ import time
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict, Unpack
 
 from imageprep_client import errors
 from imageprep_client.oci import redaction
@@ -63,6 +64,26 @@ class MakeError(Protocol):
     ) -> errors.ImagePrepError: ...
 
 
+class RunOptions(TypedDict, total=False):
+    """The options of one command.
+
+    :ivar stdin: standard input of the program; empty by default.
+    :ivar directory: its working directory, which also has its temporary
+        files.
+    :ivar timeout: seconds after which it is ended, with an error.
+    :ivar limit: bytes that it may write to standard output; with more it is
+        ended, with an error. `Program.stream` has no limit.
+    :ivar last: whether it is run after `Program.stop` as well, because it
+        removes something.
+    """
+
+    stdin: bytes | None
+    directory: str | os.PathLike[str] | None
+    timeout: float | None
+    limit: int
+    last: bool
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finished:
     """The result of a command.
@@ -90,10 +111,9 @@ class Program:
     :param package: what to install when there is no such program.
     :param error: makes the error of a failed command, with the last messages
         of the program.
-    :param hints: remedies, by a part of the messages they are for; the first
-        one that fits is shown.
-    :param secrets: texts that no error may show; passwords in URLs never
-        are.
+    :param hints: remedies, each after a part of the messages that it applies
+        to; the first that matches is shown.
+    :param secrets: texts to mask in errors; passwords in URLs always are.
     """
 
     def __init__(
@@ -122,51 +142,29 @@ class Program:
         """All variables that the program is started with."""
         return {**os.environ, **self._added}
 
-    def run(
-        self,
-        *words: str,
-        stdin: bytes | None = None,
-        directory: str | os.PathLike[str] | None = None,
-        timeout: float | None = None,
-        limit: int = OUTPUT,
-        last: bool = False,
-    ) -> str:
+    def run(self, *words: str, **options: Unpack[RunOptions]) -> str:
         """Run the program with these arguments and wait.
 
-        :param stdin: what it reads; nothing by default.
-        :param directory: where it works, and has its temporary files.
-        :param timeout: seconds after which it is ended, with an error.
-        :param limit: bytes that it may print; it is ended when it prints
-            more, with an error.
-        :param last: run it after `stop` as well: it removes something.
-        :returns: what it printed.
+        :returns: its output.
         :raises ImagePrepError: that of the program, when it cannot be
             started or fails.
         """
-        finished = self.attempt(
-            *words,
-            stdin=stdin,
-            directory=directory,
-            timeout=timeout,
-            limit=limit,
-            last=last,
-        )
+        finished = self.attempt(*words, **options)
         if finished.status:
             raise self.failure(words, _tail(finished.stderr))
         return finished.stdout
 
-    def json(self, *words: str, **options: Any) -> Any:
-        """Run the program, and parse what it prints as JSON.
+    def json(self, *words: str, **options: Unpack[RunOptions]) -> Any:
+        """Run the program, and parse its output as JSON.
 
-        :param options: as for `run`.
-        :raises ImagePrepError: also when it prints anything else.
+        :raises ImagePrepError: also when the output is not JSON.
         """
         return self.parsed(words, self.run(*words, **options))
 
     def parsed(self, words: Sequence[str], told: str) -> Any:
-        """The JSON that a command printed.
+        """Parse the output of a command as JSON.
 
-        :raises ImagePrepError: when it is anything else.
+        :raises ImagePrepError: when it is not JSON.
         """
         try:
             return json.loads(told)
@@ -176,49 +174,40 @@ class Program:
     def attempt(
         self,
         *words: str,
-        stdin: bytes | None = None,
-        directory: str | os.PathLike[str] | None = None,
-        timeout: float | None = None,
-        limit: int = OUTPUT,
-        last: bool = False,
         watch: Callable[[], object] = _ignore,
+        **options: Unpack[RunOptions],
     ) -> Finished:
         """As `run`, for a command whose failure the caller judges.
 
         :param watch: is called about twice a second while the program runs;
             an exception of it ends the program and is passed on.
         :raises ImagePrepError: that of the program, when it cannot be
-            started, takes or prints too much, or `stop` ended it.
+            started, exceeds a limit, or `stop` ended it.
         """
         collected = bytearray()
+        limit = options.get("limit", OUTPUT)
 
         def collect(data: bytes) -> None:
             collected.extend(data)
             if len(collected) > limit:
                 raise Ended(f"prints more than {limit} bytes")
 
-        status, stderr = self._attempt(
-            words, collect, stdin, directory, timeout, last=last, watch=watch
-        )
+        status, stderr = self._attempt(words, collect, watch, options)
         return Finished(status, collected.decode(errors="replace"), stderr)
 
     def stream(
         self,
         *words: str,
         on_line: Callable[[str], None],
-        stdin: bytes | None = None,
-        directory: str | os.PathLike[str] | None = None,
-        timeout: float | None = None,
+        **options: Unpack[RunOptions],
     ) -> Finished:
-        """As `attempt`, and take each line of standard output as it comes.
+        """As `attempt`, with each line of standard output as it is written.
 
         :param on_line: is called in this thread, with lines without their
-            ends. What it raises ends the program.
+            ends. An exception of it ends the program and is passed on.
         """
         lines = Lines(on_line)
-        status, stderr = self._attempt(
-            words, lines.take, stdin, directory, timeout, last=False
-        )
+        status, stderr = self._attempt(words, lines.take, _ignore, options)
         lines.end()
         return Finished(status, "", stderr)
 
@@ -255,12 +244,8 @@ class Program:
         self,
         words: Sequence[str],
         on_output: Callable[[bytes], None],
-        stdin: bytes | None,
-        directory: str | os.PathLike[str] | None,
-        timeout: float | None,
-        *,
-        last: bool,
-        watch: Callable[[], object] = _ignore,
+        watch: Callable[[], object],
+        options: RunOptions,
     ) -> tuple[int, str]:
         complaints = bytearray()
 
@@ -268,58 +253,64 @@ class Program:
             complaints.extend(data)
             del complaints[:-COMPLAINTS]
 
-        with self._started(words, stdin, directory, last=last) as process:
+        with self._started(words, options) as process:
             try:
                 communicate(
-                    process, stdin, on_output, complain, timeout, watch
+                    process,
+                    options.get("stdin"),
+                    on_output,
+                    complain,
+                    options.get("timeout"),
+                    watch,
                 )
             except Ended as error:
-                _end(process)
                 raise self.failure(words, str(error)) from None
-            except BaseException:
-                _end(process)
-                raise
-        if self._stopped and process.returncode and not last:
+        if self._stopped and process.returncode and not options.get("last"):
             raise self.failure(words, "stopped")
         return process.returncode, complaints.decode(errors="replace")
 
     @contextlib.contextmanager
     def _started(
-        self,
-        words: Sequence[str],
-        stdin: bytes | None,
-        directory: str | os.PathLike[str] | None,
-        *,
-        last: bool,
+        self, words: Sequence[str], options: RunOptions
     ) -> Iterator[subprocess.Popen[bytes]]:
-        with self._lock:
-            if self._stopped and not last:
-                raise self.failure(words, "stopped")
-            process = self._start(words, stdin, directory)
-            self._running.add(process)
+        """A process, which is ended when the block fails."""
+        process = None
         try:
+            with self._lock, _uninterrupted():
+                if self._stopped and not options.get("last"):
+                    raise self.failure(words, "stopped")
+                process = self._start(words, options)
+                self._running.add(process)
             yield process
+        except BaseException:
+            if process is not None:
+                _end(process)
+            raise
         finally:
-            with self._lock:
-                self._running.discard(process)
-            for stream in (process.stdin, process.stdout, process.stderr):
-                with contextlib.suppress(BrokenPipeError):
-                    if stream:
-                        stream.close()
+            if process is not None:
+                self._forget_process(process)
+
+    def _forget_process(self, process: subprocess.Popen[bytes]) -> None:
+        with self._lock:
+            self._running.discard(process)
+        for stream in (process.stdin, process.stdout, process.stderr):
+            with contextlib.suppress(BrokenPipeError):
+                if stream:
+                    stream.close()
 
     def _start(
-        self,
-        words: Sequence[str],
-        stdin: bytes | None,
-        directory: str | os.PathLike[str] | None,
+        self, words: Sequence[str], options: RunOptions
     ) -> subprocess.Popen[bytes]:
         environment = self.environment
+        directory = options.get("directory")
         if directory is not None:
             environment["TMPDIR"] = str(directory)
         try:
             return subprocess.Popen(  # noqa: S603 - no shell is involved
                 [self._program, *words],
-                stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+                stdin=subprocess.DEVNULL
+                if options.get("stdin") is None
+                else subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=directory,
@@ -333,8 +324,36 @@ class Program:
                 hint=f"install the package {self._package}",
             ) from error
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise self.failure(words, reason.lower()) from None
+            raise self.failure(words, errors.reason(error)) from None
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Handle signals that came in the block at its end.
+
+    Their handlers may raise, and a process that runs before anything knows
+    of it would stay.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+
+    def catch(number: int, _: object) -> None:
+        caught.append(number)
+
+    before = {
+        number: signal.signal(number, catch)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if callable(signal.getsignal(number))
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for came in caught:
+            signal.raise_signal(came)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -352,8 +371,8 @@ def end_users(name: str) -> None:
     They are programs of a killed run; SIGTERM lets them end what they run.
     """
     end = time.monotonic() + _PATIENCE
-    while (found := _users(name.encode())) and time.monotonic() < end:
-        for process in found:
+    while (users := _users(name.encode())) and time.monotonic() < end:
+        for process in users:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(process, signal.SIGTERM)
         # They are children of others: there is nothing to wait on.
@@ -361,13 +380,23 @@ def end_users(name: str) -> None:
 
 
 def _users(word: bytes) -> list[int]:
-    found = []
+    users = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         # Processes end, and others' may not be looked at.
         with contextlib.suppress(OSError):
             if word in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
-    return found
+                users.append(int(path.parent.name))
+    return users
+
+
+def raise_full(told: str) -> None:
+    """Turn the message of a program that has no room into an error.
+
+    :raises OSError: when it says that a file system or a quota is full.
+    """
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        if os.strerror(number) in told:
+            raise OSError(number, os.strerror(number))
 
 
 def _tail(stderr: str) -> str:

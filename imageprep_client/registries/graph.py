@@ -19,7 +19,7 @@ CORRUPT = "corrupt"
 WRONG_SIZE = "wrong size"
 UNREADABLE = "unreadable"
 
-#: Errors that keep anything from being found out, not one thing.
+#: Errors that say nothing about the requested content.
 _ACCESS = (
     errors.AccessDenied,
     errors.Unreachable,

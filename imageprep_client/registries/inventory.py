@@ -41,8 +41,8 @@ class RegistryImage:
     """One tag of a list.
 
     :ivar name: ``[registry/]repository:tag``.
-    :ivar digest, size, created: as in `Details`; None where nobody asked,
-        or the image cannot be read.
+    :ivar digest, size, created: as in `Details`; None if not requested, or
+        the image cannot be read.
     """
 
     name: str
@@ -117,7 +117,7 @@ def images(
 ) -> list[tuple[str, str]]:
     """Repository and tag of every image, sorted.
 
-    Tags are asked for concurrently. A repository that does not let us see
+    Tags are asked for concurrently. A repository that denies access to
     its tags is left out, and the observer is told.
 
     :param prefix: only repositories below this path; empty: all.
@@ -150,9 +150,7 @@ def images(
             listed.extend((repository, tag) for tag in tags)
 
     with Workers(concurrency, keep_going=False) as workers:
-        failures = workers.each(ask, names)
-    if failures:
-        raise failures[0][1]
+        workers.map(ask, names)
     return sorted(listed)
 
 
@@ -168,29 +166,24 @@ def sized(
     An image that cannot be read is in the list without it, and the observer
     is told.
     """
-    read: dict[tuple[str, str], RegistryImage] = {}
 
-    def ask(image: tuple[str, str]) -> None:
-        repository, tag = image
-        name = f"{repository}:{tag}"
+    def ask(name: tuple[str, str]) -> RegistryImage:
+        repository, tag = name
+        listed = RegistryImage(name=f"{repository}:{tag}")
         try:
-            looked = _Image.read(open_store(repository), tag)
+            image = _Image.read(open_store(repository), tag)
         except errors.StoreError as error:
-            observer.warning(f"{name}: no size and age: {error}")
-            read[image] = RegistryImage(name=name)
-            return
-        read[image] = RegistryImage(
-            name=name,
-            digest=looked.manifest.descriptor.digest,
-            size=looked.size,
-            created=looked.config.created,
+            observer.warning(f"{listed.name}: no size and age: {error}")
+            return listed
+        return dataclasses.replace(
+            listed,
+            digest=image.manifest.descriptor.digest,
+            size=image.size,
+            created=image.config.created,
         )
 
     with Workers(concurrency, keep_going=False) as workers:
-        failures = workers.each(ask, names)
-    if failures:
-        raise failures[0][1]
-    return [read[image] for image in names]
+        return workers.map(ask, names)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

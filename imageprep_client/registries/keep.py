@@ -70,27 +70,23 @@ def times(
     Each config is read once, whatever the number of its tags. The times are
     texts that sort; one that is not known is empty.
 
-    :raises StoreError: when nothing can be found out.
+    :raises StoreError: if the times cannot be determined.
     """
     configs: dict[str, tuple[RepositoryGraph, Manifest]] = {}
     for graph in graphs:
         for manifest in graph.manifests.values():
             if manifest.config:
                 configs.setdefault(manifest.config.digest, (graph, manifest))
-    made: dict[str, str] = {}
 
-    def one(digest: str) -> None:
+    def made(digest: str) -> str:
         graph, manifest = configs[digest]
         try:
             config = images.fetch_config(graph.store, manifest)
         except (errors.NotFound, errors.InvalidContent):
-            made[digest] = ""
-        else:
-            made[digest] = _sortable(config.created)
+            return ""
+        return _sortable(config.created)
 
-    for _, error in workers.each(one, configs):
-        raise error
-    return made
+    return dict(zip(configs, workers.map(made, configs), strict=True))
 
 
 def newest(

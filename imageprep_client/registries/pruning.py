@@ -26,8 +26,7 @@ class PruneRequest:
     :ivar environment_files: heat environments; what a parameter of any of
         them names is kept, also where a later one has another value for it:
         they may be those of several deployments.
-    :ivar keep_last: as many of the newest tags of each repository are kept;
-        0: only what the environments name.
+    :ivar keep_last: the number of newest tags to keep in each repository.
     :ivar dry_run: find out what would go, and delete nothing.
     """
 
@@ -42,8 +41,8 @@ class Deleted:
     """A tag or content that is deleted, or would be.
 
     :ivar name: a tag; or the digest of what no tag led to.
-    :ivar size: bytes that are free with it; what is shared with something
-        named later counts there.
+    :ivar size: bytes that its deletion frees; content that a later row
+        shares counts there.
     """
 
     repository: str
@@ -91,7 +90,7 @@ def prune(
 
     :param is_here: whether a registry is the one that a reference names.
     :raises InvalidArgument: when nothing would be kept.
-    :raises StoreError: nothing was deleted; also when another run writes.
+    :raises StoreError: nothing was deleted; also if another run writes.
     :raises PartialFailure: a tree could not be written to in the middle.
     """
     if not request.environment_files and not request.keep_last:
@@ -333,16 +332,16 @@ def _weigh_names(
 ) -> None:
     """Count the bytes that no kept manifest of any repository names."""
     told: set[str] = set()
-    for each, manifests in zip(doomed, kept, strict=True):
-        told |= manifests | each.graph.names(manifests)
-    for each in doomed:
-        sizes = {b.digest: b.size for b in each.graph.blobs}
-        for digest, manifest in each.graph.manifests.items():
+    for part, manifests in zip(doomed, kept, strict=True):
+        told |= manifests | part.graph.names(manifests)
+    for part in doomed:
+        sizes = {b.digest: b.size for b in part.graph.blobs}
+        for digest, manifest in part.graph.manifests.items():
             sizes[digest] = manifest.descriptor.size
-        for row, digests in each.rows.items():
+        for row, digests in part.rows.items():
             fresh = [d for d in digests if d not in told]
             told.update(fresh)
-            each.sizes[row] = sum(sizes.get(d, 0) for d in fresh)
+            part.sizes[row] = sum(sizes.get(d, 0) for d in fresh)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

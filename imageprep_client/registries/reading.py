@@ -33,7 +33,7 @@ MAX_BYTES = 512 * 1024 * 1024
 class Reading(enum.Enum):
     """Which manifests are read."""
 
-    #: All: what each of them needs has to be known.
+    #: All manifests, since all their content has to be known.
     ALL = enum.auto()
     #: All that the store lists, else only indexes, which name others. An
     #: error that another attempt may not meet ends the reading.
@@ -49,7 +49,7 @@ def read_all(
     """Read tags and manifests of repositories; blobs are not opened.
 
     :returns: one graph per repository, sorted by name.
-    :raises StoreError: when nothing can be found out.
+    :raises StoreError: if the content cannot be determined.
     """
     budget = images.Budget(MAX_BYTES, str(registry))
     readers = [

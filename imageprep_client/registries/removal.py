@@ -1,8 +1,8 @@
 """Deletion of one image and of the content that only it needs.
 
 An index names images, an artefact names its subject, and cosign's artefacts
-are under tags made of a digest. What only the deleted image led to goes with
-it.
+are under tags made of a digest. Content that only the deleted image led to is
+deleted with it.
 """
 
 from __future__ import annotations
@@ -190,13 +190,13 @@ class _Known:
         :param detached: a manifest that its subject does not lead to.
         """
         graph = self._graph
-        found: set[str] = set()
+        reached: set[str] = set()
         todo = list(digests)
         while todo:
             digest = todo.pop()
-            if digest in found:
+            if digest in reached:
                 continue
-            found.add(digest)
+            reached.add(digest)
             todo += graph.below([digest])
             artefacts = graph.artefacts.get(digest, ())
             todo += [name for name in artefacts if name != detached]
@@ -206,7 +206,7 @@ class _Known:
                 for tag in attached
                 if tag in tags and tag in self.tags
             ]
-        return found
+        return reached
 
     def tags_of(self, digest: str) -> set[str]:
         """The tags that name a manifest."""

@@ -7,7 +7,6 @@ import enum
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from imageprep_client import errors
 from imageprep_client.observer import Observer, Phase
@@ -104,7 +103,7 @@ def verify(
 
     :param diff_ids: decompress the layers of every image, and compare them
         with the diff IDs of its config.
-    :raises StoreError: when nothing can be found out.
+    :raises StoreError: if the content cannot be determined.
     """
     with Workers(concurrency, keep_going=True) as workers:
         work = _Verification(registry, workers, observer)
@@ -165,7 +164,7 @@ class _Verification:
                     states_by_name[graph.name][blob.digest] = state
 
         steps = [(graph, blob) for graph in read for blob in graph.blobs]
-        _raise_first(self._workers.each(one, steps))
+        self._workers.map(one, steps)
         problems: set[Problem] = set()
         for graph in read:
             states = states_by_name[graph.name]
@@ -248,11 +247,8 @@ class _Verification:
             self._observer.advanced(Phase.HASH)
 
         on_disk = isinstance(self._registry, KeepsFiles)
-        _raise_first(
-            self._workers.each(
-                one, jobs, most=_HASHERS if on_disk else len(jobs)
-            )
-        )
+        most = _HASHERS if on_disk else len(jobs)
+        self._workers.map(one, jobs, most=most)
         return broken
 
     def _compare(
@@ -282,7 +278,7 @@ class _Verification:
                     wrong[graph.name, digest] = OTHER_DIFF_ID
             self._observer.advanced(Phase.DIFF_IDS)
 
-        _raise_first(self._workers.each(one, images))
+        self._workers.map(one, images)
         return wrong
 
 
@@ -363,7 +359,7 @@ def _problems(
 def _unreferenced(graph: RepositoryGraph) -> list[str]:
     """The blobs that no manifest of the repository names.
 
-    Unknown, and so none, while a manifest cannot be read.
+    None if a manifest cannot be read, since they are not known then.
     """
     if any(problem != MISSING for problem in graph.broken.values()):
         return []
@@ -397,13 +393,6 @@ def _tags_by_name(graph: RepositoryGraph) -> dict[str, list[str]]:
         for name in {tag, digest, *below, *graph.names(below)}:
             needed.setdefault(name, []).append(tag)
     return needed
-
-
-def _raise_first(
-    failures: Sequence[tuple[Any, errors.ImagePrepError]],
-) -> None:
-    for _, error in failures:
-        raise error
 
 
 def _verdict(

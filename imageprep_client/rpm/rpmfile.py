@@ -102,8 +102,9 @@ def read(path: str) -> RpmFile:
         with open(path, "rb") as file:
             return _read(path, _Source(file))
     except OSError as error:
-        reason = (error.strerror or "unknown reason").lower()
-        raise errors.InvalidFile(path, f"cannot be read: {reason}") from error
+        raise errors.InvalidFile(
+            path, f"cannot be read: {errors.reason(error)}"
+        ) from error
     except _Damaged as error:
         raise errors.InvalidFile(path, str(error), hint=_AGAIN) from error
 

@@ -176,9 +176,8 @@ def _paths(directory: str) -> list[str]:
                 if entry.name.endswith(".rpm") and entry.name[0] != "."
             )
     except OSError as error:
-        reason = (error.strerror or "unknown reason").lower()
         raise errors.InvalidArgument(
-            f"{directory}: {reason}",
+            f"{directory}: {errors.reason(error)}",
             hint="name a directory with RPM files in it",
         ) from error
     if not names:

@@ -93,19 +93,19 @@ def half_holders(containers: Iterable[ListedContainer]) -> list[Holder]:
 
 
 def holders(
-    containers: Iterable[ListedContainer], service: str = ""
+    containers: Iterable[ListedContainer], service: str | None = None
 ) -> list[Holder]:
     """The holders, of one service or of all, the newest first."""
-    found = [
+    matching = [
         holder
         for container in containers
         if container.state not in HALF
         for name in container.names
         if (holder := Holder.of(name))
-        and service in ("", holder.service)
+        and service in (None, holder.service)
         and container.labels.get(_SERVICE) == holder.service
     ]
-    return sorted(found, key=lambda one: -one.generation)
+    return sorted(matching, key=lambda one: -one.generation)
 
 
 def hold(
@@ -164,7 +164,7 @@ def try_out(
     image: str,
     environment: Mapping[str, str],
 ) -> None:
-    """See that podman takes a specification; the container never starts.
+    """Check that podman takes a specification; the container never starts.
 
     :raises LocalStorageError: when it does not.
     """

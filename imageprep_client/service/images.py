@@ -48,7 +48,7 @@ class ImageRegistries(Protocol):
         ...
 
     def admit(self, reference: Reference, digest: str) -> None:
-        """See that the signature policy of this host accepts an image.
+        """Check that the signature policy of this host accepts an image.
 
         :param reference: as it was declared.
         :param digest: of what is to be pulled.
@@ -125,7 +125,7 @@ def _with_digest(
 
 
 def check_space(images: Sequence[ResolvedImage], storage: Path) -> None:
-    """See that there is room for the images that have to be pulled.
+    """Check that there is room for the images that have to be pulled.
 
     :raises NoSpace: when there is not.
     """
@@ -148,7 +148,7 @@ def pull(
     registries: ImageRegistries,
     observer: Observer,
 ) -> ResolvedImage:
-    """Have the image on this host, with the right digest.
+    """Pull an image unless this host has it, with the right digest.
 
     :raises StoreError: when it cannot be had.
     """

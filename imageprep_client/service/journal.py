@@ -207,7 +207,7 @@ class StateDirectory:
         files.write(str(self.path / _JOURNAL), f"{text}\n", mode=0o600)
 
     def close_journal(self) -> None:
-        """Say that nothing is unfinished."""
+        """Remove the journal, as nothing is unfinished."""
         with disk.reported(self.path):
             (self.path / _JOURNAL).unlink(missing_ok=True)
             disk.synchronise_directory(self.path)

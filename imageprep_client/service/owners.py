@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from imageprep_client import errors
@@ -113,17 +113,12 @@ class Owner(Protocol):
         ...
 
     def create(self, target: TargetContainer) -> None:
-        """Let the target be what is started next."""
+        """Make the target the container that is started next."""
         ...
 
     def start(self, name: str) -> None: ...
 
     def stop(self, container: InspectedContainer) -> None: ...
-
-
-#: The owner of a service's container; given its name, its container, and the
-#: unit that it is known to have had.
-FindOwner = Callable[[str, InspectedContainer | None, str], Owner]
 
 
 class PlainOwner:

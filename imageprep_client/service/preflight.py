@@ -39,7 +39,7 @@ def check_host(
     requirements: HostRequirements,
     is_active: Callable[[str], bool],
 ) -> None:
-    """See that the host is as a service needs it.
+    """Check that the host is as a service needs it.
 
     :param is_active: whether a unit of systemd runs.
     :raises InvalidArgument: when it is not.
@@ -79,7 +79,7 @@ def _has_module(name: str) -> bool:
 def check_ports(
     service: Service, container: InspectedContainer | None
 ) -> None:
-    """See that nothing else listens on the ports of a service.
+    """Check that nothing else listens on the ports of a service.
 
     These are the published ones, and those that the declaration names for a
     service in the network of the host.
@@ -197,7 +197,7 @@ def _told(processes: Sequence[int]) -> str:
 
 
 def check_survivors(service: Service, container: InspectedContainer) -> None:
-    """See that a stop of the container leaves its survivors alone.
+    """Check that a stop of the container leaves its survivors alone.
 
     podman signals the processes in the container's control group, and the
     kernel ends a PID namespace with its first process. What has left only
@@ -272,7 +272,7 @@ def check_downgrade(
     new: ContainerImage,
     podman: Podman,
 ) -> None:
-    """See that an image is not older than the one that runs.
+    """Check that an image is not older than the one that runs.
 
     Compared are the versions in the labels of the images and, for libvirt,
     what its daemon says: guests that a newer one has started may be lost to

@@ -169,12 +169,12 @@ def _connect(address: str) -> str:
         ):
             return ""
     except OSError as error:
-        return (error.strerror or str(error) or "no answer").lower()
+        return errors.reason(error) or "no answer"
 
 
 def _request(url: str) -> str:
     try:
         status = answering.status(url, _ATTEMPT)
     except OSError as error:
-        return (error.strerror or str(error) or "no answer").lower()
+        return errors.reason(error) or "no answer"
     return f"status {status}" if status >= 400 else ""

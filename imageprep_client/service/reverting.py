@@ -20,32 +20,29 @@ from collections.abc import (
 )
 
 from imageprep_client import errors
-from imageprep_client.observer import Observer
 from imageprep_client.programs.podman import (
     InspectedContainer,
     ListedContainer,
-    Podman,
 )
 from imageprep_client.service import holding
 from imageprep_client.service.journal import (
     HistoryEntry,
-    StateDirectory,
     SwapJournal,
     SwapRecord,
     SwapState,
     now,
 )
 from imageprep_client.service.owners import (
-    FindOwner,
     Owner,
     TargetContainer,
     old_target,
 )
+from imageprep_client.service.units import ServiceHost
 
 #: Seconds that a container which is given up has before SIGKILL.
 _GIVEN_UP = 1
 #: Services that are put back at once, at most.
-_AT_ONCE = 8
+_WORKERS = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,7 +72,7 @@ class _Undoing:
                 self.owner.stop(current)
 
     def put_back(self) -> None:
-        """Let the old container be there, and run if it did."""
+        """Restore the old container, and start it if it ran before."""
         with named(self.record.service):
             self._put_back()
 
@@ -99,22 +96,12 @@ class _Undoing:
 
 
 class Reverter:
-    """Puts services back, after a failure as well as after a crash.
+    """Puts services back, after a failure as well as after a crash."""
 
-    :param find_owner: for the containers that it finds.
-    """
-
-    def __init__(
-        self,
-        podman: Podman,
-        state: StateDirectory,
-        observer: Observer,
-        find_owner: FindOwner,
-    ) -> None:
-        self._podman = podman
-        self._state = state
-        self._observer = observer
-        self._find_owner = find_owner
+    def __init__(self, host: ServiceHost) -> None:
+        self._podman = host.podman
+        self._state = host.state
+        self._find_owner = host.owner
 
     def revert(self, journal: SwapJournal, reason: str) -> list[str]:
         """Put back what was not finished.
@@ -134,17 +121,17 @@ class Reverter:
             for record in undone
             if record.state in (SwapState.SWAPPING, SwapState.DONE)
         ]
-        found = self._found(undone)
+        containers = self._containers(undone)
         failures: list[errors.ImagePrepError] = []
-        undoings = self._undoings(changed, found, failures)
+        undoings = self._undoings(changed, containers, failures)
         waves = [
             [undoings[one.service] for one in wave if one.service in undoings]
             for wave in in_waves(changed)
         ]
         reverted = []
-        with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+        with concurrent.futures.ThreadPoolExecutor(_WORKERS) as pool:
             for wave in reversed(waves):
-                failed = _each(pool, _Undoing.take_down, wave, failures)
+                failed = _at_once(pool, _Undoing.take_down, wave, failures)
                 for one in failed:
                     del undoings[one.record.service]
             for wave in waves:
@@ -153,7 +140,7 @@ class Reverter:
                     for one in wave
                     if undoings.get(one.record.service) is one
                 ]
-                failed = _each(pool, _Undoing.put_back, left, failures)
+                failed = _at_once(pool, _Undoing.put_back, left, failures)
                 back = [one.record for one in left if one not in failed]
                 journal = self._reverted(journal, back, reason)
                 reverted += [record.service for record in back]
@@ -163,13 +150,13 @@ class Reverter:
                 f"{reason}; not everything could be put back", failures
             )
         # A holder is needed until the journal says that it is not.
-        dropped = [one.holder for one in undone if one.holder in found]
+        dropped = [one.holder for one in undone if one.holder in containers]
         if dropped:
             self._podman.discard(*dropped)
         self._state.close_journal()
         return reverted
 
-    def _found(
+    def _containers(
         self, undone: Sequence[SwapRecord]
     ) -> dict[str, InspectedContainer]:
         """The containers and holders of services, without half ones."""
@@ -181,38 +168,38 @@ class Reverter:
         }
         containers = self._podman.containers()
         self.remove_leftovers(containers, names)
-        there = {
+        known = {
             name
             for one in containers
             if one.state not in holding.HALF
             for name in one.names
         }
-        return self._podman.inspected(names & there)
+        return self._podman.inspected(names & known)
 
     def _undoings(
         self,
         changed: Sequence[SwapRecord],
-        found: dict[str, InspectedContainer],
+        containers: dict[str, InspectedContainer],
         failures: list[errors.ImagePrepError],
     ) -> dict[str, _Undoing]:
         """The steps by service; an impossible one is a failure."""
         images = self._podman.images(
             {
-                found[one.holder].image_id
+                containers[one.holder].image_id
                 for one in changed
-                if one.holder in found
+                if one.holder in containers
             }
         )
         undoings = {}
         for record in changed:
-            current = found.get(record.service)
+            current = containers.get(record.service)
             try:
                 target = None
                 is_old = current and current.id == record.old_id
                 if record.holder and not (
                     current and is_old and not current.is_lost
                 ):
-                    holder = found.get(record.holder)
+                    holder = containers.get(record.holder)
                     old = holding.held(record.holder, holder, images)
                     target = old_target(old, runs=record.old_running)
                 owner = self._find_owner(record.service, current, record.unit)
@@ -225,7 +212,7 @@ class Reverter:
     def _reverted(
         self, journal: SwapJournal, back: Sequence[SwapRecord], reason: str
     ) -> SwapJournal:
-        """Say that these are back."""
+        """Record that these are back."""
         if not back:
             return journal
         for record in back:
@@ -242,13 +229,13 @@ class Reverter:
         self, names: Sequence[str], failures: list[errors.ImagePrepError]
     ) -> None:
         """Start the services that ran before and do not now."""
-        found = self._podman.inspected(names)
-        for name, container in found.items():
+        containers = self._podman.inspected(names)
+        for name, container in containers.items():
             # A lost container is made again afterwards.
             if container.is_alive or container.is_lost:
                 continue
             try:
-                owner = self._find_owner(name, container, "")
+                owner = self._find_owner(name, container)
                 owner.stop(container)
                 owner.start(name)
             except errors.ImagePrepError as error:
@@ -290,7 +277,7 @@ def in_waves(records: Sequence[SwapRecord]) -> list[list[SwapRecord]]:
     return waves
 
 
-def _each(
+def _at_once(
     pool: concurrent.futures.Executor,
     act: Callable[[_Undoing], None],
     wave: Sequence[_Undoing],
@@ -310,7 +297,7 @@ def _each(
 
 @contextlib.contextmanager
 def named(service: str) -> Iterator[None]:
-    """Let errors of programs name the service that they are about."""
+    """Prefix errors of programs with the name of a service."""
     try:
         yield
     except errors.StoreError as error:

@@ -8,22 +8,16 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from imageprep_client import errors
-from imageprep_client.observer import Observer
 from imageprep_client.programs import systemd
-from imageprep_client.programs.podman import InspectedContainer, Podman
-from imageprep_client.service import holding, images, preflight, probing, units
+from imageprep_client.programs.podman import InspectedContainer
+from imageprep_client.service import holding, images, preflight, probing
 from imageprep_client.service.declaration import (
     AppliedDeclaration,
     NodeDeclaration,
     Service,
 )
 from imageprep_client.service.images import ImageRegistries, ResolvedImage
-from imageprep_client.service.journal import StateDirectory
-from imageprep_client.service.owners import (
-    Owner,
-    TargetContainer,
-    same_target,
-)
+from imageprep_client.service.owners import TargetContainer, same_target
 from imageprep_client.service.reverting import named
 from imageprep_client.service.swapping import (
     ServiceSwap,
@@ -31,6 +25,7 @@ from imageprep_client.service.swapping import (
     Swapper,
     SwapPolicy,
 )
+from imageprep_client.service.units import ServiceHost
 
 #: Restart policies by which podman starts again what has ended.
 _RESTARTED = ("always", "unless-stopped")
@@ -78,29 +73,24 @@ class PreparedService:
 class RunningServices:
     """The services of this host, which can be started and stopped.
 
-    :param state: is made when something is about to be changed.
+    :param host: its state is made when something is about to be changed.
     :ivar changes: those of the last command, as far as it came.
     """
 
-    def __init__(
-        self,
-        podman: Podman,
-        state: StateDirectory,
-        registries: ImageRegistries,
-        observer: Observer,
-    ) -> None:
-        self._podman = podman
-        self._state = state
+    def __init__(self, host: ServiceHost, registries: ImageRegistries) -> None:
+        self._podman = host.podman
+        self._state = host.state
+        self._observer = host.observer
+        self._owner = host.owner
         self._registries = registries
-        self._observer = observer
-        self._swapper = Swapper(podman, state, observer, self._owner)
+        self._swapper = Swapper(host)
         self.changes: list[ServiceChange] = []
         #: The services that `changing` has put right.
         self.recovered: list[str] = []
 
     @contextlib.contextmanager
     def changing(self, names: Collection[str]) -> Iterator[None]:
-        """Have the node for this command; first repair what one left.
+        """Lock the node for a command, and repair what an earlier one left.
 
         :param names: all services that are known.
         """
@@ -150,12 +140,12 @@ class RunningServices:
             self._observer.warning(
                 f"{name}: a half-made container was removed"
             )
-        there = {name for one in containers for name in one.names}
+        known = {name for one in containers for name in one.names}
         settled = []
-        found = self._podman.inspected(
-            [name for name in names if name in there and name not in removed]
+        present = self._podman.inspected(
+            [name for name in names if name in known and name not in removed]
         )
-        for name, container in found.items():
+        for name, container in present.items():
             try:
                 told = self._settle_one(name, container)
             except errors.InputError:
@@ -206,22 +196,22 @@ class RunningServices:
         :raises ImagePrepError: when nothing was started.
         """
         services = applied.declaration.select(names)
-        found = self._podman.inspected(list(applied.declaration.services))
+        containers = self._podman.inspected(list(applied.declaration.services))
         # No registry is needed for a container that exists, or that its unit
         # makes.
         absent = [
             self._prepare(applied, one, None)
             for one in services
-            if one.name not in found
+            if one.name not in containers
             and not self._owner(one.name, None).declares_options
         ]
         for service in services:
-            current = found.get(service.name)
+            current = containers.get(service.name)
             if current is None or not current.is_alive:
                 self._check_host(service, current)
         pulled = {one.service.name: one for one in self._pulled(absent)}
         for service in services:
-            current = found.get(service.name)
+            current = containers.get(service.name)
             prepared = pulled.get(service.name)
             digest = current.digest if current else ""
             digest = prepared.image.digest if prepared else digest
@@ -283,7 +273,7 @@ class RunningServices:
 
     @contextlib.contextmanager
     def _partial(self, change: ServiceChange) -> Iterator[None]:
-        """Tell a failure after the first change as such.
+        """Report a failure after the first change as a partial one.
 
         :param change: what may be begun in the block; it counts.
         """
@@ -309,16 +299,16 @@ class RunningServices:
         :raises PartialFailure: when one could not be stopped.
         """
         services = declaration.select(names)
-        found = self._podman.inspected([one.name for one in services])
+        containers = self._podman.inspected([one.name for one in services])
         owners = {
             name: self._owner(name, container)
-            for name, container in found.items()
+            for name, container in containers.items()
         }
         for service in services:
-            current = found.get(service.name)
+            current = containers.get(service.name)
             if current and not kill_survivors:
                 preflight.check_survivors(service, current)
-        for name, current in reversed(found.items()):
+        for name, current in reversed(containers.items()):
             runs = current.is_alive or current.state == "stopping"
             change = ServiceChange(
                 service=name,
@@ -352,7 +342,7 @@ class RunningServices:
     def _pulled(
         self, prepared: Sequence[PreparedService]
     ) -> list[PreparedService]:
-        """Have the images of services on this host.
+        """Pull the images of services.
 
         :raises ImagePrepError: when one cannot be had.
         """
@@ -390,8 +380,3 @@ class RunningServices:
             raise errors.StoreError(
                 f"{service.name}: what it waits for is not there: {reason}"
             )
-
-    def _owner(
-        self, name: str, current: InspectedContainer | None, unit: str = ""
-    ) -> Owner:
-        return units.find_owner(name, current, self._podman, self._state, unit)

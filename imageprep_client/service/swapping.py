@@ -14,23 +14,21 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from imageprep_client import errors
-from imageprep_client.observer import Observer
 from imageprep_client.programs.podman import (
     InspectedContainer,
     ListedContainer,
-    Podman,
 )
 from imageprep_client.service import holding
 from imageprep_client.service.declaration import Probe
 from imageprep_client.service.journal import (
-    StateDirectory,
     SwapJournal,
     SwapRecord,
     SwapState,
 )
-from imageprep_client.service.owners import FindOwner, Owner, TargetContainer
+from imageprep_client.service.owners import Owner, TargetContainer
 from imageprep_client.service.probing import HealthWatch
 from imageprep_client.service.reverting import Reverter, entry, named
+from imageprep_client.service.units import ServiceHost
 
 
 class OnFailure(enum.StrEnum):
@@ -89,21 +87,14 @@ class SwapOutcome(enum.StrEnum):
 class Swapper:
     """Does swaps, and has them undone.
 
-    :param find_owner: for containers that recovery finds.
     :ivar outcomes: of the swaps that were begun, by service.
     """
 
-    def __init__(
-        self,
-        podman: Podman,
-        state: StateDirectory,
-        observer: Observer,
-        find_owner: FindOwner,
-    ) -> None:
-        self._podman = podman
-        self._state = state
-        self._observer = observer
-        self._reverter = Reverter(podman, state, observer, find_owner)
+    def __init__(self, host: ServiceHost) -> None:
+        self._podman = host.podman
+        self._state = host.state
+        self._observer = host.observer
+        self._reverter = Reverter(host)
         self.outcomes: dict[str, SwapOutcome] = {}
 
     def run(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.host import files, inputs
+from imageprep_client.observer import Observer
 from imageprep_client.programs import systemd
 from imageprep_client.programs.podman import InspectedContainer, Podman
 from imageprep_client.service.journal import StateDirectory
@@ -41,6 +43,24 @@ _WITHOUT_DROP_INS = ((4, 4), (5, 0))
 _IMAGE = re.compile(rb"^[ \t]*Image[ \t]*=.*$", re.MULTILINE)
 _KOLLA = re.compile(r"kolla-(?P<name>.+)-container\.service")
 _CREATES = re.compile(rb"^ExecStart=.*podman.* run ", re.MULTILINE)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServiceHost:
+    """The host whose services are changed.
+
+    :ivar state: the journal and the other files of these commands.
+    """
+
+    podman: Podman
+    state: StateDirectory
+    observer: Observer
+
+    def owner(
+        self, name: str, container: InspectedContainer | None, unit: str = ""
+    ) -> Owner:
+        """The owner of a container; see `find_owner`."""
+        return find_owner(name, container, self.podman, self.state, unit)
 
 
 def find_owner(
@@ -102,7 +122,7 @@ def _is_for(quadlet: Path, name: str, stem: str) -> bool:
 
 
 def _check_starts(name: str, unit: str) -> None:
-    """See that a unit starts a container that exists.
+    """Check that a unit starts a container that exists.
 
     :raises InvalidArgument: when it makes one of its own at each start.
     """

@@ -50,20 +50,20 @@ class Node(RunningServices):
         policy: SwapPolicy,
         options: UpgradeOptions,
     ) -> list[ServiceChange]:
-        """Let services be as they are declared.
+        """Bring services into their declared state.
 
         :returns: what was done, or with `dry_run` would be done.
         :raises PartialFailure: when something failed after the first stop.
         :raises ImagePrepError: when nothing was stopped.
         """
         declaration = applied.declaration
-        found = self._podman.inspected(list(declaration.services))
+        containers = self._podman.inspected(list(declaration.services))
         prepared = [
-            self._prepare(applied, one, found.get(one.name))
+            self._prepare(applied, one, containers.get(one.name))
             for one in declaration.select(names)
         ]
         changes = {one.service.name: self._change(one) for one in prepared}
-        self._add_attached(applied, found, prepared, changes)
+        self._add_attached(applied, containers, prepared, changes)
         self.changes = [changes[one.service.name] for one in prepared]
         changed = [
             one
@@ -71,7 +71,7 @@ class Node(RunningServices):
             if changes[one.service.name].action != "keep"
         ]
         replaced = [one.current for one in changed if one.current]
-        self._check_attached(replaced, found)
+        self._check_attached(replaced, containers)
         for one in changed:
             self._check(one, options)
         if options.dry_run:
@@ -94,7 +94,9 @@ class Node(RunningServices):
             self._swap(one, declaration, policy, options) for one in pulled
         ]
         running = [
-            name for name in declaration.ordered(found) if found[name].is_alive
+            name
+            for name in declaration.ordered(containers)
+            if containers[name].is_alive
         ]
         self._run("upgrade", swaps, running, policy)
         return self.changes
@@ -102,14 +104,14 @@ class Node(RunningServices):
     def _add_attached(
         self,
         applied: AppliedDeclaration,
-        found: Mapping[str, InspectedContainer],
+        containers: Mapping[str, InspectedContainer],
         prepared: list[PreparedService],
         changes: dict[str, ServiceChange],
     ) -> None:
         """Replace what shares namespaces with what is replaced, too."""
         for service in applied.declaration.select([]):
             name = service.name
-            current = found.get(name)
+            current = containers.get(name)
             bases = [
                 other
                 for other in service.shares
@@ -135,7 +137,7 @@ class Node(RunningServices):
         replaced: Collection[InspectedContainer],
         known: Mapping[str, InspectedContainer],
     ) -> None:
-        """See that no other container keeps one from being removed.
+        """Check that no other container keeps one from being removed.
 
         :raises InvalidArgument: when one does.
         """
@@ -190,19 +192,23 @@ class Node(RunningServices):
         :raises NotFound: when none is kept.
         """
         kept = self._kept(names, generation)
-        found = self._podman.inspected(
+        containers = self._podman.inspected(
             {*names, *declaration.services, *(one.name for one in kept)}
         )
-        images = self._podman.images({one.image_id for one in found.values()})
+        images = self._podman.images(
+            {one.image_id for one in containers.values()}
+        )
         targets = {}
         reasons = {}
         for holder in kept:
-            old = holding.held(holder.name, found.get(holder.name), images)
+            old = holding.held(
+                holder.name, containers.get(holder.name), images
+            )
             targets[holder.service] = old_target(old)
             reasons[holder.service] = f"back to generation {holder.generation}"
-        replaced = [found[name] for name in names if name in found]
+        replaced = [containers[name] for name in names if name in containers]
         for service in declaration.select([]):
-            current = found.get(service.name)
+            current = containers.get(service.name)
             bases = [
                 base.name
                 for base in replaced
@@ -216,10 +222,10 @@ class Node(RunningServices):
                 )
                 reasons[service.name] = f"shares namespaces of {bases[0]}"
                 replaced.append(current)
-        self._check_attached(replaced, found)
+        self._check_attached(replaced, containers)
         swaps = []
         for name in declaration.ordered(targets):
-            current = found.get(name)
+            current = containers.get(name)
             declared = declaration.services.get(name)
             if declared:
                 if current:
@@ -245,7 +251,9 @@ class Node(RunningServices):
                     new_digest=targets[name].digest,
                 )
             )
-        running = [n for n in targets if n in found and found[n].is_alive]
+        running = [
+            n for n in targets if n in containers and containers[n].is_alive
+        ]
         self._run("rollback", swaps, running, policy)
         return self.changes
 
@@ -327,7 +335,7 @@ class Node(RunningServices):
             )
 
     def _try_out(self, one: PreparedService) -> None:
-        """See that podman takes the specification."""
+        """Check that podman takes the specification."""
         owner = self._owner(one.service.name, one.current)
         if not owner.declares_options:
             holding.try_out(

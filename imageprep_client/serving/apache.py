@@ -34,12 +34,12 @@ def virtual_host(tree: str, listen: str) -> str:
     """The configuration of a virtual host that serves this tree.
 
     It answers the pull category of the OCI distribution spec, lists tags and
-    repositories, and answers for referrers. It holds for trees that
-    tripleo-common wrote, too.
+    repositories, and answers for referrers. It also serves trees that
+    tripleo-common wrote.
 
     :param tree: the absolute path of the tree.
     :param listen: ``host:port``; ``*`` is every address.
-    :raises InvalidArgument: when either cannot stand in a configuration.
+    :raises InvalidArgument: if either cannot be written into a configuration.
     """
     if not _PATH.fullmatch(tree):
         raise errors.InvalidArgument(

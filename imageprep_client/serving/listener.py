@@ -1,8 +1,8 @@
 """The socket of a server, and its limits for clients.
 
-A connection ends when its client sends no complete request, or takes nothing
-of a response, for `IDLE` seconds. There are no more connections than the
-process has file descriptors for, so accepting one does not fail.
+A connection is closed if its client sends no complete request, or reads
+nothing of a response, for `IDLE` seconds. File descriptors limit the number
+of connections, so that accepting one does not fail.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def bind(address: Address, idle: float = IDLE) -> list[socket.socket]:
     The sockets are for `serving`; the caller closes them.
 
     :param idle: seconds without progress after which a connection is closed.
-    :raises InvalidArgument: when nobody can listen there.
+    :raises InvalidArgument: if the address cannot be used.
     """
     host = None if address.host == "*" else address.host
     bound: list[socket.socket] = []
@@ -67,8 +67,8 @@ def bind(address: Address, idle: float = IDLE) -> list[socket.socket]:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            # Connections inherit it. It ends one whose client is gone, and
-            # one whose client takes nothing, whoever waits for that.
+            # Connections inherit it. It ends those whose clients are gone, or
+            # read nothing.
             listener.setsockopt(
                 socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(idle * 1000)
             )

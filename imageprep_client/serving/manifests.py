@@ -20,7 +20,7 @@ from imageprep_client.stores.imageserve import (
 _MAX_KEPT = 1024
 _MAX_SIZE = 64 * 1024
 
-#: Of each file what differs when it was replaced; None when it is absent.
+#: For each file values that change with it; None if it is absent.
 _Stamps = list[tuple[int, int, int] | None]
 
 
@@ -60,7 +60,7 @@ class ServedManifests:
             if _stamps(paths) == stamps:
                 return manifest
             del self._kept[key]
-        # Stamps are older than what they are of: a change in between shows.
+        # Stamps are taken first, so that a change in between is noticed.
         paths = self._tag_files(store, reference)
         stamps = _stamps(paths)
         digest = self._digest(store, reference, accept)
@@ -68,12 +68,12 @@ class ServedManifests:
             return None
         files = self._manifest_files(store, digest)
         stamps += _stamps(files)
-        found = _read(store, digest)
-        if found and len(found.content) <= _MAX_SIZE:
+        served = _read(store, digest)
+        if served and len(served.content) <= _MAX_SIZE:
             if len(self._kept) >= _MAX_KEPT:
                 self._kept.clear()
-            self._kept[key] = ([*paths, *files], stamps, found)
-        return found
+            self._kept[key] = ([*paths, *files], stamps, served)
+        return served
 
     def _digest(
         self, store: ImageServeStore, reference: str, accept: str

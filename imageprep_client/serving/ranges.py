@@ -13,7 +13,7 @@ def requested(request: web.BaseRequest, size: int) -> tuple[int, int] | None:
     :param size: of the whole content.
     :returns: None for all of it: without a range, and with several or a
         malformed one, which RFC 9110 lets servers ignore.
-    :raises Refusal: when the range has no byte of it.
+    :raises Refusal: if the range contains no byte of it.
     """
     try:
         part = request.http_range

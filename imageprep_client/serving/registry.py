@@ -19,8 +19,8 @@ from imageprep_client.serving import paging, ranges, route
 from imageprep_client.serving.manifests import ServedManifests
 from imageprep_client.stores.imageserve import ImageServeStore, ImageServeTree
 
-#: Sent with every response. Content is what somebody else wrote: no browser
-#: may take it for anything but its type.
+#: Sent with every response. Content is untrusted, and a browser must not
+#: interpret it as another type.
 _HEADERS = {
     "Docker-Distribution-Api-Version": "registry/2.0",
     "X-Content-Type-Options": "nosniff",
@@ -106,27 +106,33 @@ class TreeHandler:
         names: list[str],
     ) -> web.Response:
         query = request.query
-        found, following = paging.page(
+        shown, following = paging.page(
             names, query.get("n"), query.get("last")
         )
         headers = dict(_HEADERS)
         if following:
             headers["Link"] = f'<{request.path}?{following}>; rel="next"'
-        return _json({**document, key: found}, headers)
+        return _json({**document, key: shown}, headers)
 
     def _referrers(
         self, request: web.BaseRequest, store: ImageServeStore, digest: str
     ) -> web.Response:
-        found = store.referrers(Descriptor(mediatypes.OCI_MANIFEST, digest, 0))
+        descriptors = store.referrers(
+            Descriptor(mediatypes.OCI_MANIFEST, digest, 0)
+        )
         headers = dict(_HEADERS)
         wanted = request.query.get("artifactType")
         if wanted:
-            found = [each for each in found if each.artifact_type == wanted]
+            descriptors = [
+                descriptor
+                for descriptor in descriptors
+                if descriptor.artifact_type == wanted
+            ]
             headers["OCI-Filters-Applied"] = "artifactType"
         index = {
             "schemaVersion": 2,
             "mediaType": mediatypes.OCI_INDEX,
-            "manifests": [each.to_json() for each in found],
+            "manifests": [descriptor.to_json() for descriptor in descriptors],
         }
         return _json(index, headers, media_type=mediatypes.OCI_INDEX)
 

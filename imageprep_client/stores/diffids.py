@@ -85,7 +85,7 @@ class DiffIdCheck:
         config = manifest.config
         if config is None or not manifest.layers:
             return []
-        found: list[errors.InvalidContent] = []
+        differing: list[errors.InvalidContent] = []
         try:
             claimed = _claimed(store, config, manifest.layers, str(store))
         except errors.InvalidContent as error:
@@ -97,8 +97,8 @@ class DiffIdCheck:
             try:
                 self._compare(store, layer, diff_id, str(store))
             except errors.InvalidContent as error:
-                found.append(error)
-        return found
+                differing.append(error)
+        return differing
 
     def _compare(
         self, store: ReadableStore, layer: Descriptor, diff_id: str, name: str
@@ -122,8 +122,8 @@ class DiffIdCheck:
         with lock:
             if key not in self._known:
                 with contextlib.closing(store.fetch(layer)) as content:
-                    found = self._hash(content, layer, like, name)
-                self._known[key] = f"{key[1]}:{found}"
+                    diff_id = self._hash(content, layer, like, name)
+                self._known[key] = f"{key[1]}:{diff_id}"
             return self._known[key]
 
     def _hash(

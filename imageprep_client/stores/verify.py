@@ -146,6 +146,6 @@ def holds(store: ReadableStore, descriptor: Descriptor) -> bool:
         if not store.exists(part):
             return False
         if part.is_manifest:
-            found = manifest(store, part)
-            todo += [*found.blobs, *found.manifests]
+            child = manifest(store, part)
+            todo += [*child.blobs, *child.manifests]
     return True

@@ -18,9 +18,10 @@ from typing import Generic, Self, TypeVar
 from imageprep_client import errors
 
 T = TypeVar("T")
+R = TypeVar("R")
 
-#: Seconds that an interrupted run waits for threads that may be held up by
-#: a silent registry; what they hold is nothing that the next run minds.
+#: Seconds that an interrupted run waits for its threads, which a silent
+#: registry may block. Abandoned threads do not affect the next run.
 _GRACE = 0.8
 #: Threads for work on files of this host: it has no round trips to hide, and
 #: more threads would wait for each other and for the interpreter.
@@ -28,7 +29,7 @@ LOCAL = 4
 #: The lane of items that any number of threads may work at.
 _OPEN = ""
 _LANES: Mapping[str, int] = {_OPEN: sys.maxsize}
-#: Descriptors of the process itself, and those that a thread may need: of
+#: Descriptors of the process itself, and those that a thread may need for
 #: connections to both sides, a file, and directories.
 _OWN_DESCRIPTORS = 24
 _DESCRIPTORS_EACH = 8
@@ -41,8 +42,8 @@ class Cancelled(errors.ImagePrepError):
 class Workers:
     """The threads of one run.
 
-    :param concurrency: how many pieces of work are done at once, at most.
-    :param keep_going: whether the others go on when a piece of work failed.
+    :param concurrency: the maximum number of threads.
+    :param keep_going: whether a failure does not stop the other work.
     :param parent: the workers that these stop with.
     """
 
@@ -73,20 +74,43 @@ class Workers:
             child.stop()
 
     def check(self) -> None:
-        """Abandon the current piece of work if the run stops.
+        """Abandon the current piece of work if the run is stopping.
 
-        :raises Cancelled: then.
+        :raises Cancelled: if it is.
         """
         if self._stop.is_set():
             raise Cancelled("stopped")
 
     def pause(self, seconds: float) -> None:
-        """Wait that long.
+        """Pause for `seconds`.
 
         :raises Cancelled: as soon as the run is stopping.
         """
         self._stop.wait(seconds)
         self.check()
+
+    def map(
+        self,
+        work: Callable[[T], R],
+        items: Iterable[T],
+        *,
+        most: int = sys.maxsize,
+    ) -> list[R]:
+        """The results of all items, in their order.
+
+        :param most: as for `each`.
+        :raises ImagePrepError: that of the first item whose work failed.
+        """
+        wanted = list(items)
+        results: dict[int, R] = {}
+
+        def one(number: int) -> None:
+            results[number] = work(wanted[number])
+
+        failures = dict(self.each(one, range(len(wanted)), most=most))
+        if failures:
+            raise failures[min(failures)]
+        return [results[number] for number in range(len(wanted))]
 
     def each(
         self,
@@ -98,12 +122,12 @@ class Workers:
         most: int = sys.maxsize,
         tolerate: type[errors.ImagePrepError] | None = None,
     ) -> list[tuple[T, errors.ImagePrepError]]:
-        """Call `work` with each item, started in order, several at once.
+        """Call `work` with each item, in order, in several threads.
 
-        When the caller is interrupted the threads are told to stop and get
-        a moment to do so.
+        When the caller is interrupted, the threads are stopped and get a
+        moment to end.
 
-        :param work: may give further items, which are done after the others.
+        :param work: may return further items, which follow the others.
         :param lane: the lane of an item, one of `lanes`. Items of one lane
             are started in order, and need not wait for those of others.
         :param lanes: how many items of each lane are done at once, at most.
@@ -149,7 +173,7 @@ class Workers:
     def _run(
         self, drain: Callable[[], None], count: int, queue: _Queue[T]
     ) -> None:
-        """Run it in so many threads, or as many as may be or are of use."""
+        """Run it in `count` threads, or fewer if more cannot start or help."""
         threads: list[threading.Thread] = []
         try:
             for _ in range(count):
@@ -160,7 +184,7 @@ class Workers:
                 try:
                     thread.start()
                 except RuntimeError:
-                    # The user, or the container, may have no more of them.
+                    # The user or the container has reached its limit.
                     break
                 threads.append(thread)
             if not threads:
@@ -193,7 +217,7 @@ def _affordable() -> int:
 class _Queue(Generic[T]):
     """The pending work of one `Workers.each`.
 
-    :ivar most: how many threads can be of use.
+    :ivar most: the number of threads that can be used.
     """
 
     def __init__(

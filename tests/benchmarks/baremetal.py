@@ -1,4 +1,4 @@
-"""What extracting costs, beside ``qemu-img convert`` and ``sha256sum``::
+"""The cost of extracting, beside ``qemu-img convert`` and ``sha256sum``::
 
     python -m tests.benchmarks.baremetal [--data 400] [--runs 3]
 
@@ -30,7 +30,7 @@ _MEMORY = 150_000_000
 _EXTRACT = """
 import sys
 from imageprep_client.client import baremetal
-baremetal.BaremetalClient().extract(
+baremetal.extract(
     baremetal.ExtractRequest(image=sys.argv[1], output_directory=sys.argv[2])
 )
 """

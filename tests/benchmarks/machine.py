@@ -29,7 +29,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imageprep_client.client import machine_changes, machine_images
-from imageprep_client.client.machine_sources import Verification
+from imageprep_client.client.machine_sources import (
+    MachineSource,
+    Verification,
+)
 from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.machine import roots
 from imageprep_client.machine.replacement.replacing import (
@@ -99,13 +102,9 @@ def _run(program: str, *words: str | Path) -> None:
 def _import(archive: Path, pool: Path) -> None:
     machine_images.import_machine(
         "i",
-        str(archive),
-        Verification(none=True),
-        RegistryOptions(),
+        MachineSource(str(archive), Verification(none=True)),
         Observer(),
         store=str(pool),
-        max_size=64 << 30,
-        declared=frozenset(),
         read_only=False,
     )
 

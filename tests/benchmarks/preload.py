@@ -1,17 +1,23 @@
 """Twenty nodes that are this host, against a play with a task per image.
 
-As root, with podman, docker-registry and ansible. Prints a table with bars;
-see doc/source/contributor/benchmarks.rst::
+As root, with podman, docker-registry and ansible. Prints a table with bars,
+each row as soon as it is known; see doc/source/contributor/benchmarks.rst::
 
     python -m tests.benchmarks.preload [--nodes 20] [--images 86]
+    python -m tests.benchmarks.preload --part preload --measured FILE
+    python -m tests.benchmarks.preload --part play --measured FILE
 
-Exit status 1 when a bar is not met.
+The two parts are the whole, one after the other: what the first one measures
+goes by way of the file. Exit status 1 when a bar is not met.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
+import dataclasses
+import json
 import os
 import pathlib
 import resource
@@ -20,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import yaml
 
@@ -39,12 +45,47 @@ from imageprep_client.preload.simulation import (
     SimulatedSite,
     simulate,
 )
+from imageprep_client.testing import images
 from tests import inventory_nodes, proxy, servers
 from tests.benchmarks import site
 from tests.inventory_nodes import Nodes
 
 _UNIQUE = 4_000_000
 _WINDOW = 8
+#: Images of the nodes that the figures of the simulation are those of.
+_FEW = 24
+#: Connections of podman on one node: six blobs at once, and one before them;
+#: and the one by which the program of a node sees that the registry is there.
+_CONNECTIONS = 8
+
+
+class Rows:
+    """The rows so far.
+
+    :ivar is_met: whether all bars are met.
+    """
+
+    def __init__(self) -> None:
+        self.is_met = True
+
+    def add(self, name: str, value: float, bar: float) -> None:
+        """Print a row."""
+        met = "yes" if value <= bar else "NO"
+        self.is_met = self.is_met and value <= bar
+        print(f"{name:<52}{value:9.3f}{bar:9.3f}  {met}", flush=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """A preload of all nodes.
+
+    :ivar processor: seconds of the controller's.
+    """
+
+    nodes: int
+    images: int
+    seconds: float
+    processor: float
 
 
 def main() -> int:
@@ -52,29 +93,50 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, default=20)
     parser.add_argument("--images", type=int, default=86)
+    parser.add_argument("--part", choices=("preload", "play"))
+    parser.add_argument("--measured", type=pathlib.Path)
     wanted = parser.parse_args()
+    if wanted.part and not wanted.measured:
+        parser.error("--part: --measured names the file of what is measured")
+    rows = Rows()
     with tempfile.TemporaryDirectory() as name:
-        return _measure(pathlib.Path(name), wanted.nodes, wanted.images)
+        work = pathlib.Path(name)
+        inventory = [f"n{n:02}" for n in range(wanted.nodes)]
+        half = wanted.nodes // 2
+        groups = {"one": inventory[:half], "two": inventory[half:]}
+        found = site.overcloud(wanted.images, _UNIQUE)
+        if wanted.part == "play":
+            ours = Measured(**json.loads(wanted.measured.read_text()))
+            if (ours.nodes, ours.images) != (wanted.nodes, wanted.images):
+                parser.error(f"{wanted.measured} is of other nodes or images")
+        else:
+            ours = _measure(work, found, groups, rows)
+            if wanted.measured:
+                text = json.dumps(dataclasses.asdict(ours))
+                wanted.measured.write_text(text)
+            rows.add("rate of a registry : --rate, off by", *_rate(work))
+            for name, command in _DEATHS:
+                row = f"{name}: seconds until named"
+                rows.add(row, *_death(work, command))
+        if wanted.part != "preload":
+            _compare(work, found, groups, ours, rows)
+    return int(not rows.is_met)
 
 
-def _measure(work: pathlib.Path, count: int, number: int) -> int:
-    found = site.overcloud(number, _UNIQUE)
-    names = [f"n{n:02}" for n in range(count)]
-    groups = {"one": names[: count // 2], "two": names[count // 2 :]}
-    unmet = False
-
-    def row(name: str, value: float, bar: float) -> None:
-        nonlocal unmet
-        unmet = unmet or value > bar
-        met = "yes" if value <= bar else "NO"
-        print(f"{name:<52}{value:9.3f}{bar:9.3f}  {met}", flush=True)
-
+def _measure(
+    work: pathlib.Path,
+    found: images.ImageSet,
+    groups: Mapping[str, Sequence[str]],
+    rows: Rows,
+) -> Measured:
+    """Preload the nodes, and others for the figures of the simulation."""
+    count, number = sum(map(len, groups.values())), len(found.images)
     with (
         site.filled(work / "source", found) as source,
         servers.docker_registry(work / "one", access_log=True) as one,
         servers.docker_registry(work / "two", access_log=True) as two,
     ):
-        images = [
+        names = [
             Reference.parse(f"{source.host}/{image.repository}:current")
             for image in found.images
         ]
@@ -85,20 +147,19 @@ def _measure(work: pathlib.Path, count: int, number: int) -> int:
         }
         before = len(source.blob_requests())
 
-        def request(nodes: Nodes) -> PreloadRequest:
-            return PreloadRequest(
-                inventory=str(nodes.inventory),
-                lists={"all": images},
-                others=(),
-                sites={
-                    "one": Location.parse(one.host),
-                    "two": Location.parse(two.host),
-                },
-                nodes_per_registry=_WINDOW,
+        def run(nodes: Nodes, most: int = number) -> PreloadResult:
+            result = Preloading().preload(
+                PreloadRequest(
+                    inventories=[str(nodes.inventory)],
+                    lists={"all": names[:most]},
+                    others=(),
+                    sites={
+                        "one": Location.parse(one.host),
+                        "two": Location.parse(two.host),
+                    },
+                    nodes_per_registry=_WINDOW,
+                )
             )
-
-        def run(nodes: Nodes) -> PreloadResult:
-            result = Preloading().preload(request(nodes))
             bad = [r for r in result.nodes if r.state not in _GOOD]
             if bad:
                 raise site.NotMeasured(str(bad[0]))
@@ -106,17 +167,20 @@ def _measure(work: pathlib.Path, count: int, number: int) -> int:
 
         # For the figures of the simulation: one node of each registry alone,
         # looked at again, and then two.
+        few = min(_FEW, number)
         alone = {"one": ["x"], "two": ["y"]}
         with inventory_nodes.nodes(work / "alone", alone) as nodes:
-            single, _, _ = _take(lambda: run(nodes))
-            idle, _, _ = _take(lambda: run(nodes))
+            single = run(nodes, few)
+            idle = run(nodes, few)
         pairs = {"one": ["p", "q"], "two": ["r", "s"]}
         with inventory_nodes.nodes(work / "pairs", pairs) as nodes:
-            double, _, _ = _take(lambda: run(nodes))
+            double = run(nodes, few)
         with inventory_nodes.nodes(work / "nodes", groups) as nodes:
-            result, ours, ours_processor = _take(lambda: run(nodes))
+            with _counted(one.host, two.host) as connections:
+                result, seconds, processor = _take(lambda: run(nodes))
+            print(f"preload {seconds:.1f} s, processor {processor:.1f} s")
             asked = collections.Counter(source.blob_requests()[before:])
-            row(
+            rows.add(
                 "bytes of the source : unique bytes",
                 sum(sizes[d] * n for d, n in asked.items())
                 / sum(sizes.values()),
@@ -132,33 +196,62 @@ def _measure(work: pathlib.Path, count: int, number: int) -> int:
                 for one in (result, single, double)
                 for row in one.nodes
             )
-            row("bytes of the sites : what nodes lacked", sent / lacked, 1.02)
+            rows.add(
+                "bytes of the sites : what nodes lacked", sent / lacked, 1.02
+            )
+            rows.add(
+                "connections at a registry",
+                max(connections.values()),
+                _WINDOW * _CONNECTIONS,
+            )
             seen = [len(r.requests(r"/blobs/")) for r in (one, two)]
             _, again, again_processor = _take(lambda: run(nodes))
-            row("nothing to do: seconds a node", again / count, 0.4)
+            rows.add("nothing to do: seconds a node", again / count, 0.4)
             print(f"processor for that {again_processor / count:.3f} s a node")
             more = [len(r.requests(r"/blobs/")) for r in (one, two)]
-            row("nothing to do: blob requests", sum(more) - sum(seen), 0)
-        with inventory_nodes.nodes(work / "play", groups) as nodes:
-            playbook = _playbook(work, one.host, two.host, images)
-            _, theirs, theirs_processor = _take(lambda: _play(nodes, playbook))
-            theirs_processor -= _of_podman(work)
-        row(
-            "processor of the controller : play",
-            ours_processor / theirs_processor,
-            0.08,
-        )
-        row("time : play", ours / theirs, 0.5)
-        print(
-            f"ours {ours:.1f} s, processor {ours_processor:.1f} s; play"
-            f" {theirs:.1f} s, processor {theirs_processor:.1f} s"
-        )
-        figures = _figures(single, double, idle, number)
-        row("simulation : nodes", *_simulated(figures, result, number))
-    row("rate of a registry : --rate, off by", *_rate(work))
-    for name, command in _DEATHS:
-        row(f"{name}: seconds until named", *_death(work, command))
-    return int(unmet)
+            rows.add("nothing to do: blob requests", sum(more) - sum(seen), 0)
+        figures = _figures(single, double, idle, few)
+        rows.add("simulation : nodes", *_simulated(figures, result, number))
+    return Measured(count, number, seconds, processor)
+
+
+def _compare(
+    work: pathlib.Path,
+    found: images.ImageSet,
+    groups: Mapping[str, Sequence[str]],
+    ours: Measured,
+    rows: Rows,
+) -> None:
+    """Have a play bring the same images to other nodes."""
+    with (
+        site.filled(work / "play-one", found) as one,
+        site.filled(work / "play-two", found) as two,
+        inventory_nodes.nodes(work / "play", groups) as nodes,
+    ):
+        playbook = _playbook(work, one.host, two.host, found)
+        _, seconds, processor = _take(lambda: _play(nodes, playbook))
+        processor -= _of_podman(work)
+    print(f"play {seconds:.1f} s, processor {processor:.1f} s")
+    rows.add(
+        "processor of the controller : play", ours.processor / processor, 0.08
+    )
+    rows.add("time : play", ours.seconds / seconds, 0.5)
+
+
+@contextlib.contextmanager
+def _counted(*hosts: str) -> Iterator[dict[str, int]]:
+    """The connections of registries, at most; known at the end."""
+    ports = [host.rpartition(":")[2] for host in hosts]
+    module = "tests.benchmarks.connections"
+    counted: dict[str, int] = {}
+    with subprocess.Popen(
+        [sys.executable, "-m", module, *ports],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        yield counted
+        told, _ = process.communicate()
+    counted.update(json.loads(told))
 
 
 _GOOD = (NodeState.DONE, NodeState.PRESENT)
@@ -194,7 +287,7 @@ TIMEFORMAT='%U %S'
 
 
 def _playbook(
-    work: pathlib.Path, one: str, two: str, images: Sequence[Reference]
+    work: pathlib.Path, one: str, two: str, found: images.ImageSet
 ) -> pathlib.Path:
     """A play that has one task for each image, as other tools do."""
     wrapper = work / "bin" / "podman"
@@ -219,9 +312,9 @@ def _playbook(
             "name": f"pull {image.repository}",
             "ansible.builtin.command": "podman pull --quiet"
             f" {{{{ ('one' in group_names) | ternary('{one}', '{two}') }}}}"
-            f"/{image.repository}:{image.tag}",
+            f"/{image.repository}:current",
         }
-        for image in images
+        for image in found.images
     ]
     play = {
         "hosts": "all",
@@ -279,7 +372,7 @@ def _rate(work: pathlib.Path) -> tuple[float, float]:
                 RegistryOptions(insecure_registries=(_AWAY,))
             ).preload(
                 PreloadRequest(
-                    inventory=str(nodes.inventory),
+                    inventories=[str(nodes.inventory)],
                     lists={
                         "all": [
                             Reference.parse(
@@ -343,7 +436,7 @@ def _death(work: pathlib.Path, command: str) -> tuple[float, float]:
 
         result = Preloading().preload(
             PreloadRequest(
-                inventory=str(nodes.inventory),
+                inventories=[str(nodes.inventory)],
                 lists={
                     "all": [
                         Reference.parse(

@@ -76,7 +76,7 @@ def _controller(work: pathlib.Path) -> dict[str, float]:
     inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
 
     def run(rounds: int, count: int) -> None:
-        with Session(str(inventory), count) as session:
+        with Session(str(inventory), forks=count) as session:
             for _ in range(rounds):
                 session.run(
                     {

@@ -6,13 +6,14 @@ import json
 import pathlib
 import subprocess
 import types
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from imageprep_client import retry
 from imageprep_client.catalog import rendering, template
-from tests.functional import base
+from tests.functional import base, deployment
 
 
 @pytest.fixture(autouse=True)
@@ -44,3 +45,10 @@ def openstack(tmp_path: pathlib.Path) -> base.OpenStack:
     home = tmp_path / "home"
     home.mkdir()
     return base.OpenStack(home)
+
+
+@pytest.fixture
+def site(openstack: base.OpenStack) -> Iterator[deployment.Deployment]:
+    """A registry with three images, and an environment that wants them."""
+    with deployment.deployed(openstack) as found:
+        yield found

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
-import threading
+import time
+import types
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from imageprep_client.client import stores as opening
-from imageprep_client.host import undercloud
+from imageprep_client.host import locks, undercloud
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base as stores
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content, store_suite
-from imageprep_client.testing.gate import Basic, Bearer, Open
+from imageprep_client.testing.gate import Basic, Bearer
 from imageprep_client.testing.registry import Behaviour, RegistryServer
 from imageprep_client.testing.streams import put
 from tests.functional import base
@@ -52,15 +54,6 @@ def tree(openstack: base.OpenStack) -> ImageServeTree:
     found = ImageServeTree(openstack.home / "tree")
     fill(found.store(NAME))
     return found
-
-
-@pytest.fixture(params=[Basic, Bearer])
-def guarded(request: pytest.FixtureRequest) -> Iterator[RegistryServer]:
-    """The same in a registry that wants a password."""
-    gate: Open = request.param("operator", CANARY)
-    with RegistryServer(gate=gate) as server:
-        fill(server.content.store(NAME))
-        yield server
 
 
 def rows(result: base.Result) -> list[str]:
@@ -377,85 +370,83 @@ def test_delete_beside_what_is_not_understood(
 
 
 def test_delete_waits_for_a_run(
-    openstack: base.OpenStack, tree: ImageServeTree
+    openstack: base.OpenStack,
+    tree: ImageServeTree,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A deletion waits for the run that writes to the tree."""
-    release = threading.Event()
-    locked = threading.Event()
-
-    def hold() -> None:
-        with tree.lock(lambda _: None):
-            locked.set()
-            release.wait(60)
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    locked.wait(60)
-    timer = threading.Timer(3, release.set)
-    timer.start()
-    openstack(
-        *DELETE, *TREE, NAME, "-y", stderr="waiting: another run has [^\n]*"
-    )
-    holder.join()
+    with contextlib.ExitStack() as run:
+        run.enter_context(tree.lock(lambda _: None))
+        clock = types.SimpleNamespace(
+            monotonic=time.monotonic, sleep=lambda _: run.close()
+        )
+        monkeypatch.setattr(locks, "time", clock)
+        openstack(
+            *(*DELETE, *TREE, NAME, "-y"),
+            stderr="waiting: another run has [^\n]*",
+        )
+    assert list(tree.store(NAME).tags()) == ["17.1"]
 
 
 # --- passwords
 
 
-@pytest.mark.parametrize("command", [LIST, SHOW, DELETE])
-@pytest.mark.parametrize("file", [True, False])
-@pytest.mark.parametrize("before", [(), ("--debug",)])
+@pytest.mark.parametrize(
+    ("gate", "command", "given", "before"),
+    [
+        (Basic, LIST, ("--password-file", "password"), ()),
+        (Bearer, LIST, ("--password", CANARY), ("--debug",)),
+        (Bearer, SHOW, ("--password-file", "password"), ("--debug",)),
+        (Basic, SHOW, ("--password", CANARY), ()),
+        (Bearer, DELETE, ("--password-file", "password"), ()),
+        (Basic, DELETE, ("--password", CANARY), ("--debug",)),
+    ],
+)
 def test_password(
     openstack: base.OpenStack,
-    guarded: RegistryServer,
+    gate: type[Basic] | type[Bearer],
     command: tuple[str, ...],
-    file: bool,
+    given: tuple[str, ...],
     before: tuple[str, ...],
 ) -> None:
     """A password opens the registry and is in no output at any verbosity."""
     (openstack.home / "password").write_text(f"{CANARY}\n")
-    words = [
-        *command,
-        "--registry-url",
-        guarded.host,
-        "--username",
-        "operator",
-    ]
-    words += (
-        ["--password-file", "password"] if file else ["--password", CANARY]
-    )
-    if command != LIST:
-        words.append(f"{NAME}:17.1")
+    words = [] if command == LIST else [f"{NAME}:17.1"]
     if command == DELETE:
         words.append("-y")
-    done = openstack(*before, "--log-file", "shell.log", *words, stderr=".*")
+    with RegistryServer(gate=gate("operator", CANARY)) as server:
+        fill(server.content.store(NAME))
+        done = openstack(
+            *(*before, "--log-file", "shell.log", *command),
+            *("--registry-url", server.host, "--username", "operator"),
+            *(*given, *words),
+            stderr=".*",
+        )
     assert NAME in f"{done.stdout}{done.stderr}"
+    log = (openstack.home / "shell.log").read_text()
     pair = base64.b64encode(f"operator:{CANARY}".encode()).decode()
-    for text in (
-        done.stdout,
-        done.stderr,
-        (openstack.home / "shell.log").read_text(),
-    ):
+    for text in (done.stdout, done.stderr, log):
         assert CANARY not in text
         assert pair not in text
 
 
+@pytest.mark.parametrize("gate", [Basic, Bearer])
 def test_wrong_password(
-    openstack: base.OpenStack, guarded: RegistryServer
+    openstack: base.OpenStack, gate: type[Basic] | type[Bearer]
 ) -> None:
     """A wrong password is one line, exit 2, and not repeated.
 
     The hint says where it came from.
     """
-    done = openstack(
-        *LIST,
-        *("--registry-url", guarded.host),
-        *("--username", "operator", "--password", "Qq7Wrong"),
-        status=2,
-        stderr=PLAIN
-        + "[^\n]* 401\\)\nhint: used the credentials of operator for"
-        f" {guarded.host} from the options[^\n]*",
-    )
+    with RegistryServer(gate=gate("operator", CANARY)) as server:
+        done = openstack(
+            *(*LIST, "--registry-url", server.host),
+            *("--username", "operator", "--password", "Qq7Wrong"),
+            status=2,
+            stderr=PLAIN
+            + "[^\n]* 401\\)\nhint: used the credentials of operator for"
+            f" {server.host} from the options[^\n]*",
+        )
     assert "Qq7Wrong" not in done.stderr
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,13 +11,6 @@ from tests.functional import base, deployment
 from tests.functional.deployment import PLAIN, Deployment
 
 IMAGE = "ns/openstack-keystone"
-
-
-@pytest.fixture
-def site(openstack: base.OpenStack) -> Iterator[Deployment]:
-    """A deployment."""
-    with deployment.deployed(openstack) as found:
-        yield found
 
 
 @pytest.fixture(params=["oci", "image-serve"])
@@ -31,8 +23,8 @@ def place(site: Deployment, request: pytest.FixtureRequest) -> str:
 
 
 def test_run_from_a_directory(site: Deployment, place: str) -> None:
-    """What a run wrote into a directory, another run takes to a registry
-    that is on the other side; labels are read there, too.
+    """A directory that one run wrote is what another run takes to a registry
+    on the other side; labels are read there, too.
     """
     with RegistryServer() as inside:
         site.environment(

@@ -40,7 +40,7 @@ _POLICY = RetryPolicy(attempts=12, base=0.001, cap=0.01)
 SAMPLE = images.ImageSet(
     (
         *images.overcloud(
-            {f"ns/image-{number:02}": [_TAG] for number in range(12)},
+            {f"ns/image-{number:02}": [_TAG] for number in range(6)},
             unique_bytes=3_000_000,
             signed=True,
         ).images,

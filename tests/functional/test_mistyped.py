@@ -1,28 +1,25 @@
-"""What users mistype or mistake: one line each, and what may be meant.
+"""Mistyped and mistaken words: one line each, with the likely meaning.
 
 The exit status is 2, and nothing is done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import yaml
 
-from tests.functional import base, deployment
+from tests.functional import deployment
 from tests.functional.deployment import Deployment
 
 PREFIX = "image-prepare"
 
 
 @pytest.fixture
-def site(openstack: base.OpenStack) -> Iterator[Deployment]:
+def site(site: Deployment) -> Deployment:
     """A deployment beside a directory and an empty file."""
-    with deployment.deployed(openstack) as found:
-        (found.home / "directory").mkdir()
-        found.write("empty", "")
-        yield found
+    (site.home / "directory").mkdir()
+    site.write("empty", "")
+    return site
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,9 @@ def prepare(openstack: base.OpenStack, site: mixed_faults.Site) -> None:
     (openstack.home / "table.j2").write_text(site.table)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_all_kinds_at_once(openstack: base.OpenStack, seed: int) -> None:
+def test_all_kinds_at_once(openstack: base.OpenStack) -> None:
     """All images arrive whole through faults of all kinds on both sides."""
-    with mixed_faults.site(rate=0.03, stall=60, seed=seed, images=3) as site:
+    with mixed_faults.site(rate=0.03, stall=60, seed=1, images=3) as site:
         prepare(openstack, site)
         openstack(*RUN, stderr=r"[\s\S]*")
         assert not site.lacking()

@@ -71,35 +71,13 @@ def test_longest_scope(
     assert shown["Requirements"] == list(requirements)
 
 
-@pytest.mark.parametrize(
-    ("document", "reason"),
-    [
-        ({}, "default: missing"),
-        ([], "not a JSON object"),
-        ({"default": []}, "default: not a list with any requirement"),
-        ({"default": [REJECT], "more": 1}, "more: unknown key"),
-        ({"default": [{"type": "x"}]}, "unknown type 'x'"),
-        ({"default": [{**REJECT, "keyPath": "k"}]}, "keyPath: unknown key"),
-        (
-            {"default": [{**KEY, "keyData": "eA=="}]},
-            "not exactly one of keyPath, keyPaths, keyData",
-        ),
-        ({"default": [{**KEY, "keyType": "x"}]}, "unknown type 'x'"),
-        (
-            {"default": [{**KEY, "signedIdentity": {"type": "x"}}]},
-            "unknown type 'x'",
-        ),
-    ],
-)
-def test_broken_policies(
-    openstack: base.OpenStack, document: object, reason: str
-) -> None:
-    """A policy that is not as specified is refused as a whole."""
-    path = write(openstack, document)
+def test_broken_policy(openstack: base.OpenStack) -> None:
+    """A policy that is not as specified is shown to nobody."""
+    path = write(openstack, {"default": [REJECT], "more": 1})
     openstack(
         *(*SHOW, "a/b", "--signature-policy", path),
         status=2,
-        stderr=f"(?s).*policy.json.*{reason}.*",
+        stderr=".*policy.json: more: unknown key.*",
     )
 
 

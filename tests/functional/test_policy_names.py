@@ -10,7 +10,7 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.client import machine_sources
-from imageprep_client.client.machine_sources import Verification
+from imageprep_client.client.machine_sources import MachineSource
 from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.observer import Observer
 from imageprep_client.oci.platform import Platform
@@ -71,10 +71,11 @@ def test_machine_of_another_tag(
         IMAGE.descriptor.digest,
     )
     opened = machine_sources.open_source(
-        f"{name}:{tag}",
-        Verification(),
-        options=RegistryOptions(signature_policy=str(site.policy)),
-        observer=Observer(),
+        MachineSource(
+            f"{name}:{tag}",
+            registries=RegistryOptions(signature_policy=str(site.policy)),
+        ),
+        Observer(),
     )
     if tag == "1":
         with opened as archive:

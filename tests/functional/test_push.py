@@ -133,8 +133,9 @@ def test_local_image_without_buildah(openstack: base.OpenStack) -> None:
     )
 
 
-@pytest.mark.parametrize("file", [True, False])
-@pytest.mark.parametrize("before", [(), ("-vv",), ("--debug",)])
+@pytest.mark.parametrize(
+    ("file", "before"), [(True, ("-vv",)), (False, ("--debug",))]
+)
 def test_passwords(
     openstack: base.OpenStack, file: bool, before: tuple[str, ...]
 ) -> None:

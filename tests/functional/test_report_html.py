@@ -7,17 +7,13 @@ import re
 import struct
 import subprocess
 import zlib
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-
-import pytest
 
 from imageprep_client.container.request import PrepareResult, Row
 from imageprep_client.container.results import html
 from imageprep_client.observer import ImageOutcome
 from imageprep_client.testing.faults import Fault
-from tests.functional import base, deployment
 from tests.functional.deployment import Deployment
 
 TREE = ("--image-serve", "tree")
@@ -47,13 +43,6 @@ class Elements(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
-
-
-@pytest.fixture
-def site(openstack: base.OpenStack) -> Iterator[Deployment]:
-    """A registry with the images of a deployment."""
-    with deployment.deployed(openstack) as found:
-        yield found
 
 
 def colours(path: Path) -> int:

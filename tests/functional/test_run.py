@@ -31,13 +31,6 @@ TREE = ("--image-serve", "tree")
 OUTPUT = ("--output-env-file", "out.yaml")
 
 
-@pytest.fixture
-def site(openstack: base.OpenStack) -> Iterator[Deployment]:
-    """A registry with three images, and an environment that wants them."""
-    with deployment.deployed(openstack) as found:
-        yield found
-
-
 @pytest.fixture(params=["basic", "bearer"])
 def guarded(
     request: pytest.FixtureRequest, openstack: base.OpenStack
@@ -368,12 +361,14 @@ def test_log_on_a_full_disk(site: Deployment) -> None:
     assert site.defaults()
 
 
-@pytest.mark.parametrize("name", ["pipe", "no/log", "."])
-@pytest.mark.parametrize("command", ["run", "default"])
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [("run", "pipe"), ("default", "pipe"), ("run", "no/log"), ("run", ".")],
+)
 def test_log_to_a_pipe(site: Deployment, command: str, name: str) -> None:
     """A log that cannot be written is one line, before anything is done."""
     os.mkfifo(site.home / "pipe")
-    done = site.openstack.installed(
+    done = site.openstack(
         *("image-prepare", command, "--log-file", name),
         status=2,
         stderr=rf"{re.escape(name)}: [^\n]*(\nhint: [^\n]*)?",
@@ -632,8 +627,8 @@ def test_tag_skips_discovery(site: Deployment) -> None:
 
 
 def test_listed_registry_that_is_silent(site: Deployment) -> None:
-    """What the user lists as insecure, and a parameter names, is listed for
-    the nodes, too, though it does not answer here.
+    """A registry that is listed as insecure, and that a parameter names, is
+    listed for the nodes, too, though it does not answer here.
     """
     site.environment(
         site.entry(
@@ -845,7 +840,7 @@ def test_wrong_password(guarded: Deployment) -> None:
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [((), ()), (("-vv",), ()), (("--debug",), ()), ((), ("--dry-run",))],
+    [(("-vv",), ()), (("--debug",), ()), ((), ("--dry-run",))],
 )
 def test_password_is_nowhere(
     guarded: Deployment, before: tuple[str, ...], after: tuple[str, ...]

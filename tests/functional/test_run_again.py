@@ -14,18 +14,11 @@ from imageprep_client.oci.digest import of as digest_of
 from imageprep_client.oci.manifest import parse
 from imageprep_client.testing import images
 from imageprep_client.testing.registry import RegistryServer
-from tests.functional import base, deployment
+from tests.functional import deployment
 from tests.functional.deployment import Deployment
 
 COUNT = len(deployment.NAMES)
 TREE = ("--image-serve", "tree")
-
-
-@pytest.fixture
-def site(openstack: base.OpenStack) -> Iterator[Deployment]:
-    """A deployment whose tags are discovered, into another registry."""
-    with deployment.deployed(openstack) as site:
-        yield site
 
 
 @pytest.fixture

@@ -26,13 +26,6 @@ TREE = ("--image-serve", "tree")
 OUTPUT = ("--output-env-file", "out.yaml", "--report", "report.json")
 
 
-@pytest.fixture
-def site(openstack: base.OpenStack) -> Iterator[Deployment]:
-    """A registry with three images, and an environment that wants them."""
-    with deployment.deployed(openstack) as found:
-        yield found
-
-
 @pytest.fixture(params=["tree", "layouts", "registry", "archive", "parts"])
 def place(request: pytest.FixtureRequest, site: Deployment) -> Iterator[str]:
     """A place for the images of a run, below a path where that can be."""
@@ -65,7 +58,7 @@ def isolated(
 
 
 def facts(site: Deployment, name: str = "report.json") -> list[Any]:
-    """What the reports of both sides have to agree in."""
+    """The parts that the reports of both sides have in common."""
     rows = json.loads((site.home / name).read_text())["images"]
     keys = ("image", "source", "destination", "digest")
     return [[row[key] for key in keys] for row in rows]
@@ -117,6 +110,7 @@ def labelled(site: Deployment) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("place", ["registry"], indirect=True)
 def test_versioned_tags(site: Deployment, place: str) -> None:
     """The floating tag that the place lacks leads to the versioned one."""
     copy_to(site, place, **labelled(site))
@@ -392,8 +386,10 @@ def next_release(site: Deployment) -> content.Piece:
     return layer
 
 
-@pytest.mark.parametrize("since", ["first.tar", "report.json"])
-@pytest.mark.parametrize("destination", ["tree", "registry"])
+@pytest.mark.parametrize(
+    ("since", "destination"),
+    [("first.tar", "tree"), ("report.json", "registry")],
+)
 def test_since(site: Deployment, since: str, destination: str) -> None:
     """The second archive has what is new, and a run from it gives it all."""
     first = carry(site, "first.tar")
@@ -428,7 +424,7 @@ def test_since(site: Deployment, since: str, destination: str) -> None:
 
 
 def test_since_several(site: Deployment) -> None:
-    """What any of several archives has is left out of the next one."""
+    """Content of any of several archives is left out of the next one."""
     carry(site, "first.tar")
     entry = site.entry(excludes=["/openstack-keystone:"])
     layer = next_release(site)

@@ -173,9 +173,9 @@ class Site:
     def installed(self, name: str, package: str = OLD.name) -> str:
         """The answer of rpm in an image pulled from the destination."""
         buildah = self.pull(name)
-        with buildah.container("localhost/pulled:1") as container:
-            told = container.run("rpm", "-q", package, user="root")
-        buildah.remove("localhost/pulled:1")
+        pulled = "localhost/pulled:1"
+        told = self.storage.told(pulled, "rpm", "-q", package, user="root")
+        buildah.remove(pulled)
         return told.strip()
 
     def pull(self, name: str) -> Buildah:

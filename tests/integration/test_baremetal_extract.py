@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -112,6 +113,45 @@ class Baremetal(base.OpenStack):
         return super().__call__(*command, status=status, stderr=stderr)
 
 
+@dataclasses.dataclass
+class Extracted:
+    """A disk of which all was extracted, and what it was before.
+
+    :ivar told: the command line that was printed.
+    """
+
+    disk: SampleDisk
+    image: Path
+    output: Path
+    told: str
+    digest: bytes
+    time: int
+
+
+@pytest.fixture(scope="module")
+def extracted(
+    disks: Callable[[str], SampleDisk],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], Extracted]:
+    """Extracts the disk of a layout, once."""
+
+    @functools.cache
+    def extract(layout: str) -> Extracted:
+        disk = disks(layout)
+        image = disk.qcow2()
+        digest = hashlib.sha256(image.read_bytes()).digest()
+        time = image.stat().st_mtime_ns
+        openstack = Baremetal(tmp_path_factory.mktemp("extracted"))
+        done = openstack(
+            *("extract", str(image), "--output-dir", "out"),
+            *("--append", "ipa-debug=1", "-f", "value", "-c", "command_line"),
+        )
+        output = openstack.home / "out"
+        return Extracted(disk, image, output, done.stdout, digest, time)
+
+    return extract
+
+
 @pytest.fixture
 def openstack(tmp_path: Path) -> Baremetal:
     """The command, with an empty home."""
@@ -173,13 +213,9 @@ def test_formats(
     _check(disk, openstack.home / "out")
 
 
-def test_little_is_written(
-    disks: Callable[[str], SampleDisk], openstack: Baremetal
-) -> None:
+def test_little_is_written(extracted: Callable[[str], Extracted]) -> None:
     """Not more than the volumes is ever on the disk, and nothing is left."""
-    disk = disks("ext4")
-    openstack("extract", str(disk.qcow2()), "--output-dir", "out")
-    output = openstack.home / "out"
+    output = extracted("ext4").output
     used = sum(f.stat().st_blocks for f in output.iterdir()) * 512
     assert used < 8 * disk_images.MIB + 3 * disk_images.MIB * 8
     assert sorted(f.name for f in output.iterdir()) == [
@@ -191,32 +227,21 @@ def test_little_is_written(
     ]
 
 
-def test_source_is_untouched(
-    disks: Callable[[str], SampleDisk], openstack: Baremetal
-) -> None:
+def test_source_is_untouched(extracted: Callable[[str], Extracted]) -> None:
     """The image has the same bytes and times afterwards."""
-    image = disks("atomic").qcow2()
-    before = hashlib.sha256(image.read_bytes()).digest()
-    time = image.stat().st_mtime_ns
-    openstack("extract", str(image), "--output-dir", "out")
-    assert hashlib.sha256(image.read_bytes()).digest() == before
-    assert image.stat().st_mtime_ns == time
+    found = extracted("atomic")
+    assert hashlib.sha256(found.image.read_bytes()).digest() == found.digest
+    assert found.image.stat().st_mtime_ns == found.time
 
 
-def test_command_line(
-    disks: Callable[[str], SampleDisk], openstack: Baremetal
-) -> None:
+def test_command_line(extracted: Callable[[str], Extracted]) -> None:
     """It names the root by its UUID and the deployment, and masks what does
     not come along.
     """
-    disk = disks("atomic")
-    done = openstack(
-        *("extract", str(disk.qcow2()), "--output-dir", "out"),
-        *("--append", "ipa-debug=1", "-f", "value", "-c", "command_line"),
-    )
-    assert done.stdout.split() == [
+    found = extracted("atomic")
+    assert found.told.split() == [
         "no_timer_check",
-        f"root=UUID={disk.uuid}",
+        f"root=UUID={found.disk.uuid}",
         f"ostree={disk_images.OSTREE}",
         "console=ttyS0",
         "net.ifnames=0",
@@ -224,26 +249,18 @@ def test_command_line(
         "systemd.mask=boot.mount",
         "ipa-debug=1",
     ]
-    manifest = json.loads((openstack.home / "out/manifest.json").read_text())
-    assert manifest["command_line"] == done.stdout.strip()
+    manifest = json.loads((found.output / "manifest.json").read_text())
+    assert manifest["command_line"] == found.told.strip()
     assert manifest["dropped_options"] == [
         f"rd.lvm.lv={disk_images.GROUP}/root"
     ]
 
 
-def test_checksums(
-    disks: Callable[[str], SampleDisk], openstack: Baremetal
-) -> None:
+def test_checksums(extracted: Callable[[str], Extracted]) -> None:
     """The list has bare names, and ``sha256sum -c`` takes it."""
-    openstack(
-        "extract",
-        str(disks("ext4").qcow2()),
-        "--output-dir",
-        "out",
-    )
     done = subprocess.run(
         ["sha256sum", "-c", "SHA256SUMS"],
-        cwd=openstack.home / "out",
+        cwd=extracted("ext4").output,
         capture_output=True,
         text=True,
         check=True,

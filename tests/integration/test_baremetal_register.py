@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
 
-from tests import disk_bytes, glance_cloud, openstack_services
+from tests import glance_cloud, openstack_services
 from tests.glance_cloud import MIB, PAIR, REGISTER, ROW, Cloud
+from tests.relay import Relay
+
+#: A disk of 8 MiB.
+LARGE = ("--whole-disk", "disk.raw")
 
 
 @pytest.fixture
@@ -138,56 +142,62 @@ def test_refused(cloud: Cloud, words: tuple[str, ...], told: str) -> None:
     assert not cloud.images()
 
 
-def _large(cloud: Cloud) -> None:
-    """A disk whose upload takes a moment."""
-    disk = disk_bytes.gpt(512 * MIB, [(2048, 4095)])
-    (cloud.home / "large.raw").write_bytes(disk)
+@pytest.fixture
+def relay(cloud: Cloud) -> Iterator[Relay]:
+    """Stands before Glance, and holds back what uploads 8 MiB."""
+    target = cloud.services.image.removeprefix("http://")
+    with Relay(target, MIB) as relay:
+        yield relay
 
 
-def _wait(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+def _begun(cloud: Cloud, relay: Relay) -> subprocess.Popen[str]:
+    """A run in the middle of its upload, where the relay holds it back."""
+    cloud.environment["OS_IMAGE_ENDPOINT_OVERRIDE"] = f"http://{relay.host}"
+    process = cloud.start(*REGISTER, cloud.name, *LARGE, *ROW)
+    del cloud.environment["OS_IMAGE_ENDPOINT_OVERRIDE"]
+    assert relay.held.wait(100), process.communicate()
+    while [image["status"] for image in cloud.images()] != ["saving"]:
+        # What was sent waits for Glance, which tells nobody.
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    return process
 
 
-def test_killed(cloud: Cloud) -> None:
+def test_killed(cloud: Cloud, relay: Relay) -> None:
     """After a kill in the middle the next call ends with one image."""
-    _large(cloud)
-    words = (*REGISTER, cloud.name, "--whole-disk", "large.raw")
-    process = cloud.start(*words)
-    _wait(lambda: [i for i in cloud.images() if i["status"] == "saving"])
+    process = _begun(cloud, relay)
     process.kill()
     process.communicate()
-    (row,) = cloud.register("--whole-disk", "large.raw")
+    relay.release()
+    (row,) = cloud.register(*LARGE)
     assert row["Outcome"] == "uploaded"
     (image,) = cloud.images()
     assert (image["id"], image["status"]) == (row["ID"], "active")
 
 
-def test_interrupted(cloud: Cloud) -> None:
+def test_interrupted(cloud: Cloud, relay: Relay) -> None:
     """After an interrupt nothing is left."""
-    _large(cloud)
-    words = (*REGISTER, cloud.name, "--whole-disk", "large.raw")
-    process = cloud.start(*words)
-    _wait(lambda: [i for i in cloud.images() if i["status"] == "saving"])
-    os.kill(process.pid, signal.SIGINT)
+    process = _begun(cloud, relay)
+    process.send_signal(signal.SIGINT)
     process.communicate()
     assert process.returncode == 130
     assert not cloud.images()
 
 
-def test_two_at_once(cloud: Cloud) -> None:
+def test_two_at_once(cloud: Cloud, relay: Relay) -> None:
     """Of two runs at once one uploads, and both show the same image."""
-    _large(cloud)
-    words = (*REGISTER, cloud.name, "--whole-disk", "large.raw", *ROW)
-    processes = [cloud.start(*words) for _ in range(2)]
+    first = _begun(cloud, relay)
+    second = cloud.start(*REGISTER, cloud.name, *LARGE, *ROW)
+    assert second.stderr
+    for line in second.stderr:
+        if line.startswith("waiting: another run uploads"):
+            relay.release()
     rows = []
-    for process in processes:
+    for process in (first, second):
         stdout, stderr = process.communicate()
         assert process.returncode == 0, stderr
         rows += json.loads(stdout)
-    assert sorted(row["Outcome"] for row in rows) == ["present", "uploaded"]
+    assert [row["Outcome"] for row in rows] == ["uploaded", "present"]
     assert len({row["ID"] for row in rows}) == 1
     (image,) = cloud.images()
     assert image["status"] == "active"

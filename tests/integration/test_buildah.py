@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import random
 import shutil
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -65,12 +66,16 @@ def test_a_command_is_run(container: Container, tmp_path: Path) -> None:
     """With the volumes, the user and the variables that were named."""
     (tmp_path / "in").mkdir(mode=0o755)
     (tmp_path / "in" / "file").write_text("here")
-    told = container.run(
-        *("sh", "-c", "id -un; cat /in/file; echo; echo $WORD"),
-        volumes=[f"{tmp_path}/in:/in:ro"],
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out").chmod(0o777)
+    # On a busy host buildah 1.28 now and then loses what is printed.
+    container.run(
+        *("sh", "-c", "(id -un; cat /in/file; echo; echo $WORD) >/out/told"),
+        volumes=[f"{tmp_path}/in:/in:ro", f"{tmp_path}/out:/out"],
         user="nova",
         env={"WORD": "of mine"},
     )
+    told = (tmp_path / "out/told").read_text()
     assert told == "nova\nhere\nof mine\n"
 
 
@@ -181,6 +186,19 @@ def test_interrupt(local_storage: LocalStorage) -> None:
     assert not sleeping()
 
 
+def when_it_sleeps(act: Callable[[], object]) -> threading.Thread:
+    """Act once the command runs."""
+
+    def wait() -> None:
+        while not sleeping():
+            time.sleep(0.01)
+        act()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
 def test_interrupt_of_this_process(container: Container) -> None:
     """An interrupt of the caller ends the command first."""
 
@@ -188,14 +206,14 @@ def test_interrupt_of_this_process(container: Container) -> None:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGUSR1, interrupt)
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR1))
-    timer.start()
+    number = os.getpid(), signal.SIGUSR1
+    thread = when_it_sleeps(functools.partial(os.kill, *number))
     try:
         with pytest.raises(KeyboardInterrupt):
             container.run(*SLEEP)
         assert not sleeping()
     finally:
-        timer.join()
+        thread.join()
         signal.signal(signal.SIGUSR1, before)
 
 
@@ -214,13 +232,12 @@ def test_stop(local_storage: LocalStorage) -> None:
     """Another thread can end all that runs, and no more is started."""
     local_storage.base()
     buildah = Buildah()
-    stopper = threading.Timer(0.5, buildah.stop)
-    stopper.start()
+    stopper = when_it_sleeps(buildah.stop)
     with (
         pytest.raises(errors.LocalStorageError, match="run: stopped"),
         buildah.container(BASE) as container,
     ):
-        container.run("sleep", "1000")
+        container.run(*SLEEP)
     stopper.join()
     with pytest.raises(errors.LocalStorageError, match="info: stopped"):
         buildah.info()

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,18 +131,8 @@ class Site:
 
     def installed(self, image: str, *names: str) -> list[str]:
         """The packages that the rpm of an image lists."""
-        # With isolation chroot, buildah now and then loses what is printed.
-        with (
-            self.buildah.container(image) as container,
-            tempfile.TemporaryDirectory() as directory,
-        ):
-            container.run(
-                *("sh", "-c", 'rpm -q "$@" >/mnt/told', "sh"),
-                *(names or [OLD.name]),
-                volumes=[f"{directory}:/mnt"],
-                user="root",
-            )
-            return Path(directory, "told").read_text().split()
+        words = ("rpm", "-q", *(names or [OLD.name]))
+        return self.storage.told(image, *words, user="root").split()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import contextlib
 import os
 import pathlib
 import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -51,12 +50,9 @@ def test_snapshots_take_no_room_and_turn_no_quota_on(
     write_identity(base)
     (base / "usr/lib/data").write_bytes(os.urandom(64 << 20))
     before = pool.used()
-    started = time.monotonic()
     names = [f"m{number}" for number in range(32)]
     clones = clone(store, "base", *names)
-    each = (time.monotonic() - started) / 32
     assert pool.used() <= 1.05 * before
-    assert each < 0.5
     assert {str(made.method) for made in clones} == {"snapshot"}
     ids = {(store / name / "etc/machine-id").read_text() for name in names}
     assert len(ids) == 32

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from imageprep_client.client import machine_images
 from imageprep_client.client.machine_images import (
     ExportedMachine,
 )
-from imageprep_client.client.machine_sources import Verification
+from imageprep_client.client.machine_sources import (
+    MachineSource,
+    Verification,
+)
 from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.observer import Observer
 from imageprep_client.programs import lxc
@@ -81,16 +85,12 @@ def load(
 ) -> machine_images.ImportedMachine:
     settings: dict[str, Any] = {
         "store": str(store),
-        "max_size": 1 << 30,
-        "declared": frozenset(),
         "read_only": False,
         **changes,
     }
     return machine_images.import_machine(
         name,
-        source,
-        verification or Verification(),
-        RegistryOptions(),
+        MachineSource(source, verification or Verification()),
         Observer(),
         **settings,
     )
@@ -384,6 +384,75 @@ def test_hostile_archive(
     )
     assert told in result.stderr
     assert os.listdir(pool) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "told"),
+    [
+        ("size=64k", "has room for [0-9]+ bytes, [^\n]*/a.tar needs more"),
+        ("nr_inodes=8", "no inodes are left [^\n]* bytes free"),
+    ],
+)
+def test_no_room(
+    tmp_path: Path, openstack: base.OpenStack, room: str, told: str
+) -> None:
+    """The place that was named has no room, and not a hidden one in it."""
+    files = [
+        machines.member(f"etc/{n}", content=bytes(20_000)) for n in range(9)
+    ]
+    etc = machines.member("etc", tarfile.DIRTYPE)
+    source = tmp_path / "a.tar"
+    source.write_bytes(machines.archive(machines.ROOT, etc, *files))
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    machines.run("mount", "-t", "tmpfs", "-o", room, "tmpfs", pool)
+    try:
+        openstack(
+            *("image-prepare", "machine", "import", "m1", "--no-verify"),
+            *("--store", str(pool), "--from", str(source)),
+            status=2,
+            stderr=rf"{pool}/m1: {told}(\nhint: [^\n]*)?",
+        )
+        assert os.listdir(pool) == []
+    finally:
+        machines.run("umount", pool)
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.gz"])
+def test_export_without_room(tmp_path: Path, ending: str) -> None:
+    """The archive that was to be written is named, and nothing is left."""
+    machines.container(tmp_path)
+    place = tmp_path / "place"
+    place.mkdir()
+    machines.run("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place)
+    path = place / f"a.{ending}"
+    try:
+        with pytest.raises(errors.InvalidFile) as caught:
+            export(tmp_path, str(path))
+        assert str(caught.value) == (
+            f"{path}: cannot be written: no space left on device"
+        )
+        assert os.listdir(place) == []
+    finally:
+        machines.run("umount", place)
+
+
+def test_clone_without_room(tmp_path: Path, openstack: base.OpenStack) -> None:
+    """The clone has no room, and not a hidden directory."""
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    machines.run("mount", "-t", "tmpfs", "-o", "nr_inodes=9", "tmpfs", pool)
+    try:
+        machines.tree(pool, [f"base/etc/{n}" for n in range(4)])
+        openstack(
+            *("image-prepare", "machine", "clone", "base", "new"),
+            *("--store", str(pool)),
+            status=2,
+            stderr=f"{pool}/new: no inodes are left [^\n]*",
+        )
+        assert os.listdir(pool) == ["base"]
+    finally:
+        machines.run("umount", pool)
 
 
 def test_killed_import_is_tidied(tmp_path: Path) -> None:

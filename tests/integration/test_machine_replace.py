@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import pathlib
@@ -29,6 +30,7 @@ from imageprep_client.machine.replacement.replacing import (
 )
 from imageprep_client.machine.replacement.swap import Patience
 from imageprep_client.observer import Observer
+from tests import sampling
 from tests.functional.base import OpenStack
 from tests.lxc_containers import KEY, BtrfsPool, Containers, write_root
 
@@ -197,8 +199,10 @@ class _Killed(Journal):
         super().clear()
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("step", list(Step))
+@pytest.mark.parametrize(
+    ("step", "after"),
+    sampling.some(itertools.product(Step, [False, True]), 3),
+)
 def test_killed_replacement_is_brought_to_an_end(
     containers: Containers,
     tmp_path: pathlib.Path,
@@ -250,7 +254,7 @@ def test_no_room_for_what_is_carried_over(
 
     monkeypatch.setattr(RootChanges, "_carry", carry_until_full)
     kind = errors.NoSpace if call == 1 else errors.PartialFailure
-    with pytest.raises(kind, match=f"{root.parent}: no space left"):
+    with pytest.raises(kind, match=f"{root}: no space left"):
         changes(containers, tmp_path).replace(fill, ReplaceRequest())
     assert (root / "release").read_text() == "1"
     assert not list(root.parent.glob(".#*"))

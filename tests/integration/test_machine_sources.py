@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import subprocess
-import sys
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from imageprep_client import errors
 from imageprep_client.client import machine_images, machine_sources
-from imageprep_client.client.machine_sources import Verification
-from imageprep_client.client.registry_options import RegistryOptions
+from imageprep_client.client.machine_sources import (
+    MachineSource,
+    Verification,
+)
 from imageprep_client.observer import Observer
 from tests import hostile_sources, machines, web
 from tests.functional import base
@@ -70,11 +73,7 @@ def read(source: str, verification: Verification) -> bytes:
     """The content of a source."""
     with (
         machine_sources.open_source(
-            source,
-            verification,
-            RegistryOptions(),
-            Observer(),
-            max_size=1 << 24,
+            MachineSource(source, verification, max_size=1 << 24), Observer()
         ) as opened,
         opened.open() as content,
     ):
@@ -139,23 +138,35 @@ def test_hostile_source(
     assert os.listdir(pool) == []
 
 
-def test_older_list(site: web.WebSite, keys: Keys) -> None:
-    """After a newer one was seen, an older list needs --allow-older."""
+def test_older_list(
+    tmp_path: Path, site: web.WebSite, keys: Keys, openstack: base.OpenStack
+) -> None:
+    """After a newer list was seen, an older one needs --allow-older."""
     url = f"{site.url}/a.tar"
     keys.listed(site.directory)
-    read(url, accepting(keys))
     # The key must have been made before.
     old = (site.directory / "SHA256SUMS.gpg").read_bytes()
-    future = ("--faked-system-time", "20400101T000000!")
-    try:
-        keys.listed(site.directory, *future)
-        read(url, accepting(keys))
-    except errors.InvalidContent:
-        pytest.fail("a signature of tomorrow is good today")
+    keys.listed(site.directory, "--faked-system-time", "20400101T000000!")
+    pool = tmp_path / "pool"
+    pool.mkdir()
+
+    def load(name: str, *words: str, **expected: Any) -> None:
+        openstack(
+            *("image-prepare", "machine", "import", name, "--from", url),
+            *("--store", str(pool), *keys.words(), *words),
+            **expected,
+        )
+
+    load("m1")
     (site.directory / "SHA256SUMS.gpg").write_bytes(old)
-    with pytest.raises(errors.InvalidContent, match="has been seen"):
-        read(url, accepting(keys))
-    assert read(url, accepting(keys, allow_older=True)) == CONTENT
+    load(
+        "m2",
+        status=2,
+        stderr=r"\S+/SHA256SUMS: was signed [^\n]* has been seen\n"
+        r"hint: [^\n]* give --allow-older",
+    )
+    load("m3", "--allow-older")
+    assert sorted(os.listdir(pool)) == ["m1", "m3"]
 
 
 @pytest.mark.parametrize("etags", [True, False])
@@ -192,7 +203,7 @@ def test_file_that_changed_meanwhile(site: web.WebSite) -> None:
 
     with (
         machine_sources.open_source(
-            url, NONE, RegistryOptions(), Changing()
+            MachineSource(url, NONE), Changing()
         ) as opened,
         opened.open() as content,
     ):
@@ -209,31 +220,62 @@ def test_wrong_beginning_is_fetched_again(
     assert read(f"{site.url}/a.tar", Verification(checksum=SUM)) == CONTENT
 
 
+@pytest.mark.parametrize("etags", [True, False])
 def test_killed_fetch_goes_on(
-    site: web.WebSite, state: Path, tmp_path: Path
+    tmp_path: Path,
+    site: web.WebSite,
+    state: Path,
+    openstack: base.OpenStack,
+    etags: bool,
 ) -> None:
-    """After a kill at half, the next run fetches the other half."""
-    site.cut = len(CONTENT) // 2 + 1000
-    code = (
-        "import os, signal, sys\n"
-        "from imageprep_client.client import machine_sources as s\n"
-        "from imageprep_client.client.registry_options"
-        " import RegistryOptions\n"
-        "from imageprep_client.observer import Observer\n"
-        "class Killing(Observer):\n"
-        "    def retrying(self, *_):\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "v = s.Verification(checksum=sys.argv[2])\n"
-        "with s.open_source(sys.argv[1], v, RegistryOptions(), Killing()):\n"
-        "    pass\n"
+    """After a kill at half, the same command fetches the other half."""
+    half = len(CONTENT) // 2 + 1000
+    site.etags, site.cut, site.cutting = etags, half, threading.Event()
+    (tmp_path / "pool").mkdir()
+    words = (
+        *("image-prepare", "machine", "import", "m1", "--checksum", SUM),
+        *("--from", f"{site.url}/a.tar", "--store", str(tmp_path / "pool")),
     )
-    url = f"{site.url}/a.tar"
-    killed = subprocess.run([sys.executable, "-c", code, url, SUM])
-    assert killed.returncode == -signal.SIGKILL
+    partial = state / f"quarantine/sha256-{SUM}.part"
+    process = openstack.start(*words)
+    while not partial.exists() or partial.stat().st_size < half:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    site.cutting.set()
     site.sent = 0
-    assert read(url, Verification(checksum=SUM)) == CONTENT
+    openstack(*words)
     assert site.sent < 0.55 * len(CONTENT)
-    assert not list((state / "quarantine").glob("*.part"))
+    assert not partial.exists()
+    assert os.listdir(tmp_path / "pool") == ["m1"]
+
+
+def test_server_that_is_away(
+    tmp_path: Path, openstack: base.OpenStack
+) -> None:
+    """A refused connection is told at once, with the URL."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # nobody listens
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}/x/a.tar"
+        openstack(
+            *("image-prepare", "machine", "import", "m1", "--no-verify"),
+            *("--from", f"{url}?secret=1", "--store", str(tmp_path)),
+            status=2,
+            stderr=f"{url}: connection refused",
+        )
+
+
+def test_password_in_a_url(tmp_path: Path, openstack: base.OpenStack) -> None:
+    """It is not used, and so it is refused, and not shown."""
+    openstack(
+        *("image-prepare", "machine", "import", "m1", "--no-verify"),
+        *("--from", "http://me:secret@127.0.0.1:1/a.tar"),
+        *("--store", str(tmp_path)),
+        status=2,
+        stderr=r"http://127.0.0.1:1/a.tar: a user in a URL is not supported\n"
+        r"hint: [^\n]*",
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests import role_site, rpm_images
+from tests import role_site, rpm_images, sampling
 from tests.role_site import (
     BARE,
     DNF,
@@ -20,6 +21,7 @@ from tests.role_site import (
     NUMBER,
     OTHER,
     OTHER_NEW,
+    RARE,
     ROOT,
     RPM,
     TAG,
@@ -31,6 +33,11 @@ from tests.rpm_packages import NEW, OLD, Package
 
 # Most of it is the first test's, in which everything happens.
 pytestmark = pytest.mark.timeout(600)
+
+
+def tried(*cases: tuple[str, Any]) -> list[tuple[str, Any]]:
+    """Cases of changes without those that are not made."""
+    return [case for case in cases if sampling.ALL or case[0] not in RARE]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +52,7 @@ def site(
 
 @pytest.mark.parametrize(
     ("change", "packages"),
-    [
+    tried(
         ("install-rpm", [NEW]),
         ("install-dnf", [NEW, OTHER]),
         ("install-number", [NEW]),
@@ -55,7 +62,7 @@ def site(
         ("update-both", [OLD, OTHER]),
         ("update-none", [NEW, OTHER]),
         ("update-cache", [NEW, LIBRARY, OTHER_NEW]),
-    ],
+    ),
 )
 def test_packages(site: Site, change: str, packages: list[Package]) -> None:
     """Afterwards an image has these packages, and their files."""
@@ -151,7 +158,7 @@ def test_directory_of_a_project_stays(site: Site) -> None:
 
 @pytest.mark.parametrize(
     ("change", "complaint"),
-    [
+    tried(
         ("install-broken", rf"{RPM}: Install .* does not verify: .*digest"),
         ("install-foreign", rf"{RPM}: Install .* different architecture"),
         ("install-empty", rf"{RPM}: Install .* no file \*.rpm in rpms_path"),
@@ -163,12 +170,13 @@ def test_directory_of_a_project_stays(site: Site) -> None:
         ("update-type", "compare_host_packages.* to bool"),
         ("update-no-repo", f"{DNF}: Update .* Unknown repo: 'no-such'"),
         ("update-no-dnf", f"{RPM}: Update .*: the image has no dnf or yum"),
-        ("build-fails", rf"{RPM}: Build .*: cat: /none: No such file.*STEP"),
+        # The complaint of cat is lost by buildah 1.28 now and then.
+        ("build-fails", rf"{RPM}: Build .*STEP .RUN cat /none"),
         ("build-nothing", f"{RPM}: modify_dir_path: .*: no Dockerfile in"),
         ("dev-no-change", f"{DNF}: Fetch .*refs/changes/46/12346/1"),
         ("dev-nothing", f"{DNF}: give refspecs or python_dir"),
         ("nothing", "tasks_from is one of"),
-    ],
+    ),
 )
 def test_failure(site: Site, change: str, complaint: str) -> None:
     """A change that fails says which image it was, and why."""

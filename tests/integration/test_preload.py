@@ -69,7 +69,7 @@ class Site:
     def request(self, **changes: object) -> PreloadRequest:
         """Computes need all from their site, the edge two from its own."""
         values: dict[str, object] = {
-            "inventory": str(self.nodes.inventory),
+            "inventories": [str(self.nodes.inventory)],
             "lists": {"compute": self.all, "edge": self.all[:2]},
             "others": (),
             "sites": {

@@ -74,8 +74,7 @@ def test_to_a_registry_and_back(
     assert pulled is not None
     assert (pulled.id, pulled.diff_ids) == (built.id, built.diff_ids)
     assert pulled.digest == row["Digest"]
-    with buildah.container(name) as container:
-        assert container.run("cat", "/motd") == "hello"
+    assert local_storage.told(name, "cat", "/motd") == "hello"
 
 
 def test_changes_to_a_pulled_image(

@@ -14,7 +14,13 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.client.service import SwapOutcome, SwapPolicy
 from tests import servers
-from tests.podman_host import PodmanHost, answer, in_environment, service
+from tests.podman_host import (
+    PodmanHost,
+    answer,
+    in_environment,
+    mute,
+    service,
+)
 
 pytestmark = pytest.mark.needs_root
 
@@ -163,12 +169,11 @@ def test_half_started(
     """A start that fails names what it has started, and is no refusal."""
     declared = {
         "one": service(images[0], port),
-        "two": service(images[2], servers.free_port(), depends_on=["one"]),
+        "two": mute(images[2], servers.free_port(), depends_on=["one"]),
     }
     node = podman_host.node()
-    hasty = SwapPolicy(healthy_deadline=2)
     with pytest.raises(errors.PartialFailure, match="two: was started and"):
-        node.start(podman_host.inputs(declared), [], hasty)
+        node.start(podman_host.inputs(declared), [], QUICK)
     assert [(one.service, one.outcome) for one in node.changes] == [
         ("one", SwapOutcome.DONE),
         ("two", SwapOutcome.FAILED),

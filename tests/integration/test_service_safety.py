@@ -134,7 +134,7 @@ def test_rollback_without_registry_and_images(
         podman_host.inputs({"one": service(new, port, **more)}), [], QUICK
     )
     assert answer(port) == "2 after"
-    podman_host.podman("image", "prune", "--all", "--force")
+    podman_host.prune()
     node.rollback(["one"], 0, QUICK)
     assert answer(port) == "1 before"
 

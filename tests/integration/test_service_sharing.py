@@ -9,12 +9,11 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.client.service import SwapOutcome, SwapPolicy
 from tests import servers
-from tests.podman_host import PodmanHost, answer, service
+from tests.podman_host import PodmanHost, answer, mute, service
 
 pytestmark = pytest.mark.needs_root
 
 QUICK = SwapPolicy(min_healthy=0.1, healthy_deadline=30)
-HASTY = SwapPolicy(min_healthy=0.1, healthy_deadline=1)
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +71,10 @@ def test_both_are_put_back(
     old, new, broken = images
     node = podman_host.node()
     node.start(podman_host.inputs(pair((old, old), ports)), [], QUICK)
-    wanted = podman_host.inputs(pair((broken, new), ports))
+    wanted = pair((broken, new), ports)
+    wanted["side"] = mute(broken, ports[0], network="container:main")
     with pytest.raises(errors.PartialFailure, match=r"back: main, side"):
-        node.upgrade(wanted, [], HASTY)
+        node.upgrade(podman_host.inputs(wanted), [], QUICK)
     assert [answer(port) for port in ports] == ["1", "1"]
     assert {one.outcome for one in node.changes} == {SwapOutcome.REVERTED}
 

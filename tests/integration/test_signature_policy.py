@@ -44,6 +44,7 @@ OTHER = content.image("another")
 NAME = "ns/app"
 SIGNATURE = "dev.cosignproject.cosign/signature"
 ARTIFACT = "application/vnd.dev.cosign.artifact.sig.v1+json"
+_GPG = ("gpg", "--batch", "--no-tty", "--passphrase", "")
 SIMPLE = "application/vnd.dev.cosign.simplesigning.v1+json"
 KINDS: Mapping[str, Callable[[], Any]] = {
     "ecdsa": lambda: ec.generate_private_key(ec.SECP256R1()),
@@ -113,19 +114,26 @@ def attach(store: RegistryStore, key: Any, name: str, digest: str) -> None:
 
 
 class Site:
-    """A registry with one image, a home with keys, and both programs."""
+    """A registry with one image, a home with keys, and both programs.
 
-    def __init__(self, registry: DockerRegistry, home: Path) -> None:
+    :param keys: the home of gpg, by default one of the site's own.
+    """
+
+    def __init__(
+        self, registry: DockerRegistry, home: Path, keys: Path | None = None
+    ) -> None:
         self.registry = registry
         self.home = home
         self.name = f"{registry.host}/{NAME}:1"
         self.lookaside = home / "lookaside"
         self.lookaside.mkdir()
-        (home / "gnupg").mkdir(mode=0o700)
+        if keys is None:
+            keys = home / "gnupg"
+            keys.mkdir(mode=0o700)
         self.environment = {
             **os.environ,
             "HOME": str(home),
-            "GNUPGHOME": str(home / "gnupg"),
+            "GNUPGHOME": str(keys),
             "XDG_STATE_HOME": str(home / "state"),
         }
         self.configure(f"file://{self.lookaside}")
@@ -182,7 +190,7 @@ class Site:
 
     def gpg(self, *words: str, data: bytes = b"") -> bytes:
         done = subprocess.run(
-            ["gpg", "--batch", "--no-tty", "--passphrase", "", *words],
+            [*_GPG, *words],
             input=data,
             env=self.environment,
             check=True,
@@ -257,19 +265,52 @@ class Site:
         return not ours
 
 
+@pytest.fixture(scope="module")
+def registry(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[DockerRegistry]:
+    directory = tmp_path_factory.mktemp("registry")
+    with servers.docker_registry(directory, access_log=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home of gpg with the keys of a vendor and of another one."""
+    home = tmp_path_factory.mktemp("gnupg")
+    environment = {**os.environ, "GNUPGHOME": str(home)}
+    for name in ("vendor", "other"):
+        generate = ("--quick-gen-key", f"{name}@example.com")
+        subprocess.run(
+            [*_GPG, *generate, "rsa2048", "sign"],
+            env=environment,
+            check=True,
+            capture_output=True,
+        )
+    yield home
+    subprocess.run(
+        ["gpgconf", "--kill", "gpg-agent"], env=environment, check=True
+    )
+
+
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def site(
+    registry: DockerRegistry,
+    keys: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Site:
     """A registry with an image that nobody has signed yet."""
-    with servers.docker_registry(tmp_path / "registry") as registry:
-        home = tmp_path / "home"
-        home.mkdir()
-        made = Site(registry, home)
-        for name in ("HOME", "GNUPGHOME", "XDG_STATE_HOME"):
-            monkeypatch.setenv(name, made.environment[name])
-        with RegistryClient() as registries:
-            put(made.store(registries), IMAGE, "1")
-            put(made.store(registries), OTHER, "other")
-        yield made
+    registry.empty()
+    home = tmp_path / "home"
+    home.mkdir()
+    made = Site(registry, home, keys)
+    for name in ("HOME", "GNUPGHOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, made.environment[name])
+    with RegistryClient() as registries:
+        put(made.store(registries), IMAGE, "1")
+        put(made.store(registries), OTHER, "other")
+    return made
 
 
 def sigstore(path: Path, **fields: object) -> Mapping[str, object]:
@@ -437,8 +478,7 @@ def test_all_requirements_have_to_be_met(site: Site) -> None:
 
 @pytest.fixture
 def signer(site: Site) -> tuple[Site, Mapping[str, object]]:
-    """A GPG key, and the requirement of it."""
-    site.gpg("--quick-gen-key", "vendor@example.com", "rsa2048", "sign")
+    """The site, and the requirement of the vendor's key."""
     ring = site.home / "vendor.gpg"
     ring.write_bytes(site.gpg("--armor", "--export", "vendor@example.com"))
     return site, {
@@ -515,7 +555,6 @@ def test_expired_gpg_key(site: Site) -> None:
 def test_second_gpg_key(signer: tuple[Site, Mapping[str, object]]) -> None:
     """A key that is not in the keyring of the policy does not count."""
     site, requirement = signer
-    site.gpg("--quick-gen-key", "other@example.com", "rsa2048", "sign")
     text = claim(site.name, kind=ATOMIC)
     site.write(1, gpg_signed(site, text, "other@example.com"))
     assert not site.both(requirement)
@@ -540,9 +579,10 @@ def test_again_without_requests(site: Site) -> None:
     payload = claim(site.name)
     site.attach((payload, sign(key, payload)))
     assert site.both(sigstore(site.public(key)))
-    before = site.registry.requests(r"\.sig")
+    before = site.registry.requests(r"^GET .*\.sig")
+    assert before
     assert not site.refusal(site.home / "policy.json")
-    assert site.registry.requests(r"\.sig") == before
+    assert site.registry.requests(r"^GET .*\.sig") == before
 
 
 @pytest.mark.parametrize(
@@ -658,7 +698,6 @@ def test_lookaside_over_http(
     """Signatures in a lookaside of a web server count."""
     site, requirement = signer
     text = claim(site.name, kind=ATOMIC)
-    site.gpg("--quick-gen-key", "other@example.com", "rsa2048", "sign")
     site.write(1, gpg_signed(site, text, "other@example.com"))
     site.write(2, gpg_signed(site, text, "vendor@example.com"))
     with web(site.lookaside, redirects=redirects) as (url, asked):
@@ -817,7 +856,7 @@ def test_registries_d_is_read_first(
     for text, reason in (
         ("docker: [", "invalid YAML"),
         ("docker: {x: {lookaside: 1}}", "docker.x.lookaside: not a str"),
-        ("default-docker: {}", "configures it, too"),
+        ("default-docker: {}", "configures this scope"),
     ):
         (directory / "two.yaml").write_text(text)
         openstack(*run_words(policy), status=2, stderr=f".*{reason}.*")

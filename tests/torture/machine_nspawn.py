@@ -2,7 +2,8 @@
 
 The host is itself a machine of systemd-nspawn: the files of this host with
 nothing of its own, in its own network, and with a btrfs file system at
-/var/lib/machines.
+/var/lib/machines. It has the unified hierarchy of cgroups alone, whatever
+this host has, so that its systemd can freeze a unit.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ rm -rf "$1"/root/etc/systemd/system/*.wants "$1"/root/etc/systemd/nspawn
 rm -rf "$1/root/var/lib/image-prepare"
 : > "$1/root/etc/machine-id"
 : > "$1/root/etc/fstab"
-exec script --quiet --flush --return --command "systemd-nspawn \
+exec script --quiet --flush --return --command "\
+    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn \
     --register=no --keep-unit --private-network --machine=$3 \
     --capability=all --system-call-filter=@keyring \
     --bind=$2:/var/lib/machines --boot --directory=$1/root" "$1/log"
@@ -168,15 +170,18 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 
 @pytest.mark.parametrize("subvolume", [False, True])
 def test_running_machine(host: Host, subvolume: bool) -> None:
-    """It is exported as it runs or from a snapshot, its root is replaced by
-    the image and keeps its key, a root that is not well is taken back, and a
-    rollback has the earlier root run again.
+    """It is exported frozen or from a snapshot and goes on, its root is
+    replaced by the image and keeps its key, a root that is not well is taken
+    back, and a rollback has the earlier root run again.
     """
     root = host.add("www", subvolume=subvolume)
     assert host.answer("www") == f"1 {KEY}"
     image = "oci:/srv/images//machines/www:1"
     exported = host.machine("export", "www", "--to", image)
-    assert exported["read"] == ("snapshot" if subvolume else "live")
+    assert exported["read"] == ("snapshot" if subvolume else "frozen")
+    unit = "systemd-nspawn@www"
+    state = host.run("systemctl", "show", "-pFreezerState", "--value", unit)
+    assert state.strip() == "running"
     (row,) = host.machine("list")
     kind = "subvolume" if subvolume else "directory"
     assert (row["Name"], row["Kind"]) == ("www", kind)

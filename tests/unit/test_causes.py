@@ -5,11 +5,14 @@ from __future__ import annotations
 import ast
 import functools
 import pathlib
+import re
 from collections.abc import Iterator
 
 PACKAGE = pathlib.Path(__file__).parents[2] / "imageprep_client"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
+#: A module without this raises no error from another one.
+_FROM = re.compile(r"(?m)^ +(raise\b.*|\S*\)) from (?!None\b)")
 #: Others whose text has no input in it: those of the operating system, which
 #: may name a file, and an absent module.
 _HARMLESS = frozenset(
@@ -32,10 +35,9 @@ _HARMLESS = frozenset(
 def own() -> frozenset[str]:
     """The package's own errors, whose text is fit to be shown."""
     return frozenset(
-        node.name
+        name
         for path in MODULES
-        for node in ast.walk(ast.parse(path.read_bytes()))
-        if isinstance(node, ast.ClassDef)
+        for name in re.findall(r"(?m)^ *class (\w+)", path.read_text())
     )
 
 
@@ -75,7 +77,8 @@ def test_causes_are_harmless() -> None:
     wrong = [
         f"{path}:{line}: from {name}"
         for path in MODULES
-        for line, name in chained(ast.parse(path.read_bytes()))
+        if _FROM.search(text := path.read_text())
+        for line, name in chained(ast.parse(text))
         if not is_harmless(name)
     ]
     assert not wrong, "\n".join(wrong)

@@ -1,4 +1,4 @@
-"""What the documents say about the code."""
+"""Statements of the documents about the code."""
 
 from __future__ import annotations
 

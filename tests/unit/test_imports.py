@@ -1,4 +1,4 @@
-"""Who may import whom: the dependency direction of the package.
+"""The dependency direction of the package: which part may import which.
 
 A module without a rule fails, so a new part of the package begins with a
 decision about what it may know.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import functools
 import pathlib
 import sys
 from collections.abc import Iterator
@@ -52,7 +51,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "yaml",
     ),
     # It is a program that ansible is a part of.
-    "ansible.driver": ("ansible", "resource"),
+    "ansible.driver": ("ansible",),
     # It runs on nodes, which have the standard library alone.
     "ansible.node": ("subprocess",),
     "cloud": (
@@ -61,6 +60,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "openstack",
         "osc_lib",
         "requests",
+        "retry",
     ),
     "stores": (),
     "stores.base": ("oci", "errors"),
@@ -150,7 +150,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "rpm",
         "yaml",
     ),
-    "plans": ("errors", "host", "heat", "yaml"),
+    "plans": ("errors", "host", "heat", "retry", "yaml"),
     "plans.opening": ("cloud.object_store", "errors", "plans"),
     "plans.swift": ("cloud", "errors", "plans", "retry"),
     "plans.swift.at_once": ("transfer.workers",),
@@ -227,7 +227,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "observer",
         "retry",
     ),
-    "machine.nspawn": ("errors", "heat.document"),
+    "machine.nspawn": ("errors", "heat.document", "heat.value"),
     "service": (
         "errors",
         "heat",
@@ -249,7 +249,15 @@ RULES: dict[str, tuple[str, ...]] = {
         "stores.base",
         "transfer",
     ),
-    "preload.node": ("pacing", "subprocess"),
+    "preload.node": (
+        "pacing",
+        "podman",
+        "pull",
+        "storage",
+        "subprocess",
+        "tags",
+        "watch",
+    ),
     "client": (
         "trust",
         "ansible",
@@ -339,17 +347,14 @@ def modules() -> dict[str, pathlib.Path]:
 MODULES = modules()
 
 
-@functools.cache
-def trees() -> dict[str, ast.Module]:
-    """The modules, parsed."""
-    return {
-        name: ast.parse(path.read_bytes()) for name, path in MODULES.items()
-    }
+def tree(module: str) -> ast.Module:
+    """A module, parsed."""
+    return ast.parse(MODULES[module].read_bytes())
 
 
-def imports(tree: ast.AST, in_function: bool = False) -> Iterator[Import]:
+def imports(within: ast.AST, in_function: bool = False) -> Iterator[Import]:
     """All imports of a module, also those inside functions."""
-    for node in ast.iter_child_nodes(tree):
+    for node in ast.iter_child_nodes(within):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
             line = node.lineno
@@ -365,7 +370,8 @@ def imports(tree: ast.AST, in_function: bool = False) -> Iterator[Import]:
         inside = in_function or isinstance(
             node, ast.FunctionDef | ast.AsyncFunctionDef
         )
-        yield from imports(node, inside)
+        if not isinstance(node, ast.expr):
+            yield from imports(node, inside)
 
 
 def is_below(name: str, part: str) -> bool:
@@ -402,8 +408,8 @@ def test_modules_import_only_what_their_rules_allow() -> None:
     wrong = [
         f"{MODULES[module].relative_to(TOP)}:{found.line}: {rule_of(module)}"
         f" may not import {found.name}"
-        for module, tree in trees().items()
-        for found in imports(tree)
+        for module in MODULES
+        for found in imports(tree(module))
         if not is_allowed(found, rule_of(module))
     ]
     assert not wrong, "\n".join(wrong)
@@ -453,9 +459,9 @@ def test_commands_are_imported_by_no_other_noun() -> None:
     commands = "cli.commands"
     wrong = [
         f"{module}: {imported.name}"
-        for module, tree in trees().items()
+        for module in MODULES
         if is_below(module, "cli")
-        for imported in imports(tree)
+        for imported in imports(tree(module))
         if is_below(imported.name, commands)
         and not (
             is_below(module, commands)
@@ -469,9 +475,9 @@ def test_only_commands_print() -> None:
     """Libraries return values and tell an observer."""
     calls = [
         f"{module}:{node.lineno}"
-        for module, tree in trees().items()
-        if not is_below(module, "cli")
-        for node in ast.walk(tree)
+        for module, path in MODULES.items()
+        if not is_below(module, "cli") and "print(" in path.read_text()
+        for node in ast.walk(tree(module))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id == "print"

@@ -174,7 +174,7 @@ def test_client() -> None:
     ],
 )
 def test_passwords_are_masked(line: str, shown: str) -> None:
-    """What the shell logs of our commands has no password in it."""
+    """The shell's log of our commands has no password in it."""
     args = (line, 1)
     record = logging.LogRecord("x", 20, "x", 1, "START %s %d", args, None)
     assert plugin.mask_passwords(record)

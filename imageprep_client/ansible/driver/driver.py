@@ -2,12 +2,14 @@
 
 ::
 
-    python driver.py INVENTORY FORKS
+    python driver.py FORKS INVENTORY...
 
 A round is a line of JSON on standard input: ``texts`` by key, and for each of
 the ``hosts`` a ``command`` for its shell and the keys of its ``input``; with
 ``timeout`` in seconds, and ``hidden``, whether results are kept from logs. The
-results are lines of JSON on standard output; an empty line ends the round.
+results are lines of JSON on standard output. The last one of a round has its
+seconds of ``processor`` time, and an empty line ends it. A line with a
+``pattern`` asks for the groups, and for the hosts that a pattern selects.
 
 The start of ansible costs a second of processor time, and a round without it
 a few hundredths for each host. Connections stay open between rounds.
@@ -25,7 +27,7 @@ _nowhere = os.open(os.devnull, os.O_RDONLY)
 os.dup2(_nowhere, 0)
 os.dup2(2, 1)
 
-from ansible import context  # noqa: E402
+from ansible import constants, context  # noqa: E402
 from ansible.cli.adhoc import AdHocCLI  # noqa: E402
 from ansible.errors import AnsibleError  # noqa: E402
 from ansible.executor.task_queue_manager import TaskQueueManager  # noqa: E402
@@ -37,15 +39,9 @@ from ansible.plugins.loader import (  # noqa: E402
     shell_loader,
 )
 
-try:
-    from ansible.template import trust_as_template
-except ImportError:  # before ansible-core 2.19
-
-    def trust_as_template(text):
-        """All texts are templates."""
-        return text
-
-
+#: Seconds between two looks of ansible at its workers. A round that waits for
+#: hosts takes a third of a processor with the default of a millisecond.
+_INTERVAL = 0.02
 _HERE = os.path.dirname(os.path.abspath(__file__))
 #: The names of the plugins beside this file.
 _ACTION, _CALLBACK = "imageprep_command", "imageprep_results"
@@ -57,7 +53,11 @@ current = {}
 
 def emit(event, **data):
     """Write a result, as an event of ansible-runner looks."""
-    document = {"event": event, "event_data": data}
+    write({"event": event, "event_data": data})
+
+
+def write(document):
+    """Write a line."""
     _results.write(json.dumps(document, default=str) + "\n")
     _results.flush()
 
@@ -80,31 +80,49 @@ class Driver(AdHocCLI):
             connection_loader.get(name, class_only=True)
         shell_loader.get("sh", class_only=True)
         action_loader.get(_ACTION, class_only=True)
+        constants.DEFAULT_INTERNAL_POLL_INTERVAL = max(
+            constants.DEFAULT_INTERNAL_POLL_INTERVAL, _INTERVAL
+        )
         gc.collect()
         gc.freeze()
         for line in _rounds:
             current.clear()
             current.update(json.loads(line))
+            before = sum(os.times()[:4])
             try:
-                play = Play.load(
-                    _play(), variable_manager=variables, loader=loader
-                )
-                # By position: names have changed between releases.
-                manager = TaskQueueManager(
-                    *(inventory, variables, loader, passwords),
-                    *(_CALLBACK, False, False, forks),
-                )
-                try:
-                    manager.run(play)
-                finally:
-                    manager.cleanup()
+                if "pattern" in current:
+                    write(_selected(inventory, current["pattern"]))
+                else:
+                    play = Play.load(
+                        _play(), variable_manager=variables, loader=loader
+                    )
+                    # By position: names have changed between releases.
+                    manager = TaskQueueManager(
+                        *(inventory, variables, loader, passwords),
+                        *(_CALLBACK, False, False, forks),
+                    )
+                    try:
+                        manager.run(play)
+                    finally:
+                        manager.cleanup()
             except AnsibleError as error:
-                sys.stderr.write(f"ERROR: {error}\n")
+                write({"event": "verbose", "stdout": f"ERROR: {error}\n"})
             current.clear()
+            write({"processor": sum(os.times()[:4]) - before})
             _results.write("\n")
             _results.flush()
         loader.cleanup_all_tmp_files()
         return 0
+
+
+def _selected(inventory, pattern):
+    """The hosts of each group, and those that a pattern selects."""
+    inventory.subset(pattern)
+    try:
+        hosts = [host.name for host in inventory.get_hosts("all")]
+    finally:
+        inventory.subset(None)
+    return {"groups": inventory.get_groups_dict(), "selected": hosts}
 
 
 def _play():
@@ -116,14 +134,7 @@ def _play():
         "tasks": [
             {
                 "name": current["name"],
-                _ACTION: {
-                    "environment": trust_as_template(
-                        "{{ image_prepare_environment | default({}) }}"
-                    ),
-                    "python": trust_as_template(
-                        "{{ ansible_python_interpreter | default('') }}"
-                    ),
-                },
+                _ACTION: {},
                 "timeout": current["timeout"],
                 "no_log": current["hidden"],
                 "check_mode": False,
@@ -133,6 +144,5 @@ def _play():
 
 
 if __name__ == "__main__":
-    Driver.cli_executor(
-        ["ansible", "all", "-i", sys.argv[1], "-f", sys.argv[2]]
-    )
+    options = [word for path in sys.argv[2:] for word in ("-i", path)]
+    Driver.cli_executor(["ansible", "all", "-f", sys.argv[1], *options])

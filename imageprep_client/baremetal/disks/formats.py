@@ -71,8 +71,8 @@ def inspect(file: io.BufferedReader, path: str, max_size: int) -> DiskFormat:
     size = os.fstat(file.fileno()).st_size
     if not size:
         raise errors.InvalidFile(path, "is empty")
-    found = _detect(file, path)
-    name = "raw" if found.NAME == "gpt" else found.NAME
+    inspector = _detect(file, path)
+    name = "raw" if inspector.NAME == "gpt" else inspector.NAME
     if name not in ("raw", "qcow2"):
         raise errors.InvalidFile(
             path,
@@ -88,7 +88,7 @@ def inspect(file: io.BufferedReader, path: str, max_size: int) -> DiskFormat:
         raise errors.InvalidFile(
             path, f"is named {expected} but its content is {name}"
         )
-    _check_safety(found, path)
+    _check_safety(inspector, path)
     virtual = _qcow2_size(head, path, size) if name == "qcow2" else size
     if virtual > max_size:
         raise errors.InvalidFile(
@@ -116,27 +116,29 @@ def _detect(
                     break
         finally:
             wrapper.close()
-        found = wrapper.format
+        inspector = wrapper.format
     except format_inspector.ImageFormatError as error:
         raise errors.InvalidFile(
             path, f"has no single format: {errors.reason(error)}"
         ) from None
-    if found is None:
+    if inspector is None:
         raise errors.InvalidFile(path, "has no format that is known")
-    return found
+    return inspector
 
 
-def _check_safety(found: format_inspector.FileInspector, path: str) -> None:
+def _check_safety(
+    inspector: format_inspector.FileInspector, path: str
+) -> None:
     try:
-        found.safety_check()
+        inspector.safety_check()
     except format_inspector.SafetyCheckFailed as error:
-        reasons = "; ".join(str(each) for each in error.failures.values())
+        reasons = "; ".join(str(reason) for reason in error.failures.values())
         raise errors.InvalidFile(
-            path, f"is not safe to open as {found.NAME}: {reasons}"
+            path, f"is not safe to open as {inspector.NAME}: {reasons}"
         ) from None
     except format_inspector.ImageFormatError as error:
         raise errors.InvalidFile(
-            path, f"is no whole {found.NAME}: {errors.reason(error)}"
+            path, f"is no whole {inspector.NAME}: {errors.reason(error)}"
         ) from None
 
 

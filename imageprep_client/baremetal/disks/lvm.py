@@ -82,12 +82,12 @@ def volumes(disk: Disk, extents: Sequence[Extent]) -> list[LogicalVolume]:
 
     :raises InvalidFile: when the metadata cannot be trusted.
     """
-    found = [_physical_volume(disk, extent) for extent in extents]
-    by_uuid = {pv.uuid: pv for pv in found}
-    if len(by_uuid) != len(found):
+    physical = [_physical_volume(disk, extent) for extent in extents]
+    by_uuid = {pv.uuid: pv for pv in physical}
+    if len(by_uuid) != len(physical):
         raise _wrong(disk, "two physical volumes have one UUID")
     groups: dict[str, str] = {}
-    for text in (pv.text for pv in found if pv.text):
+    for text in (pv.text for pv in physical if pv.text):
         root = _parse(disk, text)
         names = [k for k, v in root.items() if isinstance(v, Mapping)]
         if len(names) != 1:
@@ -177,7 +177,7 @@ class _Group:
         disk: Disk,
         name: str,
         section: Section,
-        found: Mapping[str, _PhysicalVolume],
+        physical: Mapping[str, _PhysicalVolume],
     ) -> None:
         self._disk = disk
         self._name = name
@@ -190,9 +190,9 @@ class _Group:
         for key in listed:
             pv = _section(disk, listed, key)
             identity = str(pv.get("id", "")).replace("-", "")
-            if identity in found:
+            if identity in physical:
                 start = _number(disk, pv, "pe_start") * _SECTOR
-                self._starts[key] = (found[identity].extent, start)
+                self._starts[key] = (physical[identity].extent, start)
 
     def volumes(self) -> Iterator[LogicalVolume]:
         if "logical_volumes" not in self._section:

@@ -208,7 +208,7 @@ def _all_failed(
 ) -> errors.ImagePrepError:
     if len(failures) == 1:
         return failures[0]
-    hints = dict.fromkeys(each.hint for each in failures if each.hint)
+    hints = dict.fromkeys(failure.hint for failure in failures if failure.hint)
     return errors.ModifyError(
         "; ".join(map(str, failures)), hint="; ".join(hints) or None
     )

@@ -93,7 +93,7 @@ class _Preload(base.Lister):
                 " lists by --images <group>=<file>"
             )
         return preload.PreloadRequest(
-            inventory=parsed_args.inventory,
+            inventories=parsed_args.inventories,
             hosts=parsed_args.hosts,
             lists=preload.lists(parsed_args.images),
             others=(),
@@ -256,8 +256,11 @@ def _add_demand(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--inventory",
         metavar="<inventory>",
+        action="append",
+        dest="inventories",
         required=True,
-        help="Inventory of ansible: a file, a directory or a program",
+        help="Inventory of ansible: a file, a directory or a program"
+        " (repeatable)",
     )
     parser.add_argument(
         "--hosts",

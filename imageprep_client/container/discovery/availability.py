@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from imageprep_client import errors
+from imageprep_client.container.copying import uncopied
 from imageprep_client.container.request import Row
 from imageprep_client.container.worklist import WorkItem
 from imageprep_client.observer import ImageOutcome, Observer
@@ -128,11 +129,10 @@ def look(
         elif missing is None:
             outcome = ImageOutcome.UNCHECKED
         rows.append(
-            Row(
-                image=item.image,
-                source=str(item.source),
+            uncopied(
+                item,
+                outcome,
                 digest=descriptor.digest if descriptor else None,
-                outcome=outcome,
                 error=str(missing) if missing else None,
             )
         )

@@ -17,12 +17,10 @@ from collections.abc import (
 from concurrent import futures
 from pathlib import Path
 
-from imageprep_client import (
-    catalog,
-    errors,
-)
+from imageprep_client import catalog, errors
 from imageprep_client.container.hotfix import staging, targets
 from imageprep_client.container.hotfix.targets import Target
+from imageprep_client.container.request import CopyStores
 from imageprep_client.heat import environment, parameters
 from imageprep_client.host import disk, files
 from imageprep_client.modify import imagerpm
@@ -46,9 +44,7 @@ from imageprep_client.programs.buildah import (
 from imageprep_client.rpm import rpms
 from imageprep_client.rpm.rpmfile import RpmFile
 from imageprep_client.rpm.rpms import Change
-from imageprep_client.stores import base
 from imageprep_client.stores.diffids import DiffIdCheck
-from imageprep_client.transfer.admission import Admits
 
 # Each image keeps programs and disks busy.
 _AT_ONCE = 4
@@ -132,9 +128,7 @@ def _release(request: HotfixRequest) -> str:
 def hotfix(
     request: HotfixRequest,
     *,
-    source: Callable[[Reference], base.ReadableStore],
-    destination: Callable[[str, str], base.Store],
-    admission: Callable[[Reference], Admits | None],
+    stores: CopyStores,
     undercloud_registry: Callable[[], str],
     observer: Observer,
     now: datetime.datetime,
@@ -147,7 +141,6 @@ def hotfix(
     used even if its registry has another one. A failed image does not stop
     the others. An interrupted run leaves only the images that were ready.
 
-    :param source, destination, admission: as for `staging.fetch`.
     :param undercloud_registry: as for `worklist.build`.
     :param header: comment lines for the file of the parameters.
     :raises InputError: when the packages or the names cannot be used, or a
@@ -169,15 +162,7 @@ def hotfix(
     with reserved(buildah, [target.result for target in wanted]):
         targets.check(wanted, buildah)
         done, failures = _change(
-            wanted,
-            packages,
-            buildah,
-            source=source,
-            destination=destination,
-            admission=admission,
-            observer=observer,
-            rpm_timeout=request.rpm_timeout,
-            image_timeout=request.image_timeout,
+            request, wanted, packages, buildah, stores, observer
         )
     images = [
         _hotfixed(target, done[target.result], table, place)
@@ -194,16 +179,12 @@ def hotfix(
 
 
 def _change(
+    request: HotfixRequest,
     wanted: Sequence[Target],
     packages: Sequence[RpmFile],
     buildah: Buildah,
-    *,
-    source: Callable[[Reference], base.ReadableStore],
-    destination: Callable[[str, str], base.Store],
-    admission: Callable[[Reference], Admits | None],
+    stores: CopyStores,
     observer: Observer,
-    rpm_timeout: float,
-    image_timeout: float | None,
 ) -> tuple[dict[str, tuple[Change, ...]], list[errors.ImagePrepError]]:
     """Fetch the images that are not local, and change all images."""
     with temporary() as directory:
@@ -213,15 +194,13 @@ def _change(
         fetched = staging.fetch(
             [target.reference for target in remote],
             scratch,
-            source=source,
-            destination=destination,
-            admission=admission,
-            observer=observer,
-            image_timeout=image_timeout,
+            stores,
+            observer,
+            request.image_timeout,
         )
         root = Path(str((buildah.info().get("store") or {}).get("GraphRoot")))
         reserve = disk.Reserve(root, directory)
-        bounds = Bounds(rpm_timeout, reserve.check)
+        bounds = Bounds(request.rpm_timeout, reserve.check)
         hotfixer = Hotfixer(buildah, packages, scratch, observer, bounds)
         return _Run(buildah, root, hotfixer, observer).all(
             wanted,
@@ -348,9 +327,9 @@ def _gather(packages: Sequence[RpmFile], scratch: str) -> None:
         try:
             shutil.copyfile(package.path, target)
         except OSError as error:
-            reason = (error.strerror or "unknown reason").lower()
             raise errors.InvalidFile(
-                package.path, f"cannot be copied to {scratch}: {reason}"
+                package.path,
+                f"cannot be copied to {scratch}: {errors.reason(error)}",
             ) from error
 
 

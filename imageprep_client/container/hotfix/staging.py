@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from imageprep_client import errors
+from imageprep_client.container.request import CopyStores
 from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
 from imageprep_client.transfer import engine, graph
-from imageprep_client.transfer.admission import Admits
 from imageprep_client.transfer.copies import Copy
 
 _TAG = "staged"
@@ -41,20 +41,13 @@ class Fetched:
 def fetch(
     references: Sequence[Reference],
     directory: str,
-    *,
-    source: Callable[[Reference], base.ReadableStore],
-    destination: Callable[[str, str], base.Store],
-    admission: Callable[[Reference], Admits | None],
+    stores: CopyStores,
     observer: Observer,
-    concurrency: int = engine.CONCURRENCY,
-    image_timeout: float | None = None,
+    timeout: float | None,
 ) -> list[Fetched]:
     """Copy images for this host's platform into layouts, each blob once.
 
     :param directory: an existing directory; the layouts are made below it.
-    :param source, destination: open the store of a reference, and of a
-        location and a repository.
-    :param admission: decides whether an image may be copied.
     :returns: one image for each reference, in order; a failed image does not
         stop the others.
     :raises NoSpace: when the disk is full.
@@ -63,24 +56,19 @@ def fetch(
     copies = [
         Copy(
             name=str(reference),
-            source=source(reference),
+            source=stores.source(reference),
             reference=reference.identifier,
-            destination=destination(f"oci:{root}", f"image{number}"),
+            destination=stores.destination(f"oci:{root}", f"image{number}"),
             tag=_TAG,
             platforms=graph.OnePlatform(graph.host_platform()),
-            admission=admission(reference),
-            timeout=image_timeout,
+            admission=stores.admission(reference),
+            timeout=timeout,
         )
         for number, reference in enumerate(references)
     ]
     if not copies:
         return []
-    outcomes = engine.copy_all(
-        copies,
-        observer=observer,
-        concurrency=concurrency,
-        keep_going=True,
-    )
+    outcomes = engine.copy_all(copies, observer=observer, keep_going=True)
     return [
         Fetched(
             reference=reference,

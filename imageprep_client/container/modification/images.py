@@ -12,7 +12,7 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 
 from imageprep_client import errors
-from imageprep_client.container.copying import Copying
+from imageprep_client.container.copying import Copying, uncopied
 from imageprep_client.container.modification import changes
 from imageprep_client.container.modification.workspace import (
     Workspace,
@@ -53,11 +53,11 @@ class Modified:
 
     def leave(self, item: WorkItem) -> None:
         """Record that the run ended before this image was changed."""
-        self.rows.append(_row(item, ImageOutcome.LEFT))
+        self.rows.append(uncopied(item, ImageOutcome.LEFT))
 
     def fail(self, item: WorkItem, error: errors.ImagePrepError) -> None:
         """Record that this image failed."""
-        self.rows.append(_row(item, ImageOutcome.FAILED, error=str(error)))
+        self.rows.append(uncopied(item, ImageOutcome.FAILED, error=str(error)))
         self.failures.append(error)
 
 
@@ -99,7 +99,7 @@ class Modifying:
             current = self._current(item)
             if current is not None:
                 present = ImageOutcome.PRESENT
-                row = _row(item, present, digest=current.digest)
+                row = uncopied(item, present, digest=current.digest)
                 modified.rows.append(row)
 
         with Workers(
@@ -316,20 +316,3 @@ class Modifying:
                     self._observer.warning(
                         f"{name}: not kept in local storage: {error}"
                     )
-
-
-def _row(
-    item: WorkItem,
-    outcome: ImageOutcome,
-    *,
-    digest: str | None = None,
-    error: str | None = None,
-) -> Row:
-    return Row(
-        image=item.image,
-        source=str(item.source),
-        destination=item.target,
-        digest=digest,
-        outcome=outcome,
-        error=error,
-    )

@@ -8,9 +8,10 @@ import os
 import queue
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, cast
 
 from imageprep_client.host.reading import ReadableDirectory
 from imageprep_client.machine.archives import compression, copies
@@ -19,11 +20,17 @@ from imageprep_client.machine.scrub import Scrub, ScrubbedPath
 from imageprep_client.programs import tar
 
 _AHEAD = 8
+#: Bytes that are hashed at a time, in the cache of a processor, and seconds
+#: until there are more.
+_PIECE = 1 << 18
+_PAUSE = 0.002
 _END = memoryview(b"")
 
 
 class Writable(Protocol):
-    """A file without a buffer."""
+    """An empty file without a buffer."""
+
+    def fileno(self) -> int: ...
 
     def write(self, data: memoryview, /) -> int: ...
 
@@ -71,20 +78,54 @@ def pack(
         reader.close()
         excluded = [entry.path for entry in scrubbed]
         kept = any(entry.action is not Scrub.REMOVE for entry in scrubbed)
+        plain = compression_name == "none"
         with tar.packing(
-            root, excluded=excluded, copies=Path(directory) if kept else None
+            root,
+            excluded=excluded,
+            copies=Path(directory) if kept else None,
+            output=file.fileno() if plain else None,
         ) as packing:
-            writer = _Writer(file, compression_name, advanced)
-            unpacked, diff_id = writer.run(packing.stdout)
+            if plain:
+                unpacked, diff_id = _follow(packing, file.fileno(), advanced)
+                size, digest = unpacked, diff_id
+            else:
+                writer = _Writer(file, compression_name, advanced)
+                unpacked, diff_id = writer.run(packing.stdout)
+                size, digest = writer.size, writer.digest
             packing.finish()
         return PackedRoot(
-            writer.digest,
-            writer.size,
+            digest,
+            size,
             diff_id,
             unpacked,
             tuple(packing.changed),
             packing.sockets,
         )
+
+
+def _follow(
+    packing: tar.Packing, file: int, advanced: Callable[[int], None]
+) -> tuple[int, str]:
+    """Hash an archive while it is written to a file; its size and digest.
+
+    A pipe in between would take as long as the hash does.
+    """
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(_PIECE))
+    size = 0
+    # The file may be open for writing alone.
+    with open(f"/proc/self/fd/{file}", "rb", buffering=0) as written:
+        while True:
+            has_ended = packing.has_ended()
+            count = written.readinto(buffer)
+            if count:
+                digest.update(buffer[:count])
+                size += count
+                advanced(count)
+            elif has_ended:
+                return size, f"sha256:{digest.hexdigest()}"
+            else:
+                time.sleep(_PAUSE)
 
 
 class _Writer:
@@ -105,11 +146,10 @@ class _Writer:
         """Read the archive to its end; its size and diff ID."""
         raw: queue.Queue[memoryview] = queue.Queue()
         packed: queue.Queue[memoryview] = queue.Queue(_AHEAD)
-        steps = [lambda: self._write(packed)]
-        if self._name == "none":
-            raw = packed
-        else:
-            steps.append(lambda: self._compress(raw, packed))
+        steps = [
+            lambda: self._write(packed),
+            lambda: self._compress(raw, packed),
+        ]
         # The buffers, used again and again, bound what is read ahead.
         for _ in range(_AHEAD):
             self._free.put(bytearray(CHUNK))
@@ -133,9 +173,7 @@ class _Writer:
                 thread.join()
         if self._failure:
             raise self._failure
-        diff_id = f"sha256:{digest.hexdigest()}"
-        self.digest = self.digest or diff_id
-        return unpacked, diff_id
+        return unpacked, f"sha256:{digest.hexdigest()}"
 
     def _compress(
         self, raw: queue.Queue[memoryview], packed: queue.Queue[memoryview]
@@ -151,7 +189,7 @@ class _Writer:
             compressor = compression.COMPRESSORS[self._name]()
             while piece := raw.get():
                 pass_on(compressor.compress(piece))
-                self._release(piece)
+                self._free.put(cast(bytearray, piece.obj))
             pass_on(compressor.flush())
             self.digest = f"sha256:{digest.hexdigest()}"
         except BaseException as error:  # raised by `run`
@@ -171,12 +209,6 @@ class _Writer:
                     self._failure = error
                 self.size += len(piece)
                 self._advanced(len(piece))
-            self._release(piece)
-
-    def _release(self, piece: memoryview) -> None:
-        """Let a buffer be used again, if the piece is in one."""
-        if isinstance(piece.obj, bytearray):
-            self._free.put(piece.obj)
 
 
 def _fill(stream: IO[bytes], buffer: bytearray) -> int:

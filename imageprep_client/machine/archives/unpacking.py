@@ -51,6 +51,7 @@ def unpack(
     directory: Path,
     *,
     name: str,
+    place: Path | None = None,
     limits: UnpackLimits | None = None,
     declared: frozenset[str] = frozenset(),
     advanced: Callable[[int], None] = lambda _: None,
@@ -64,6 +65,7 @@ def unpack(
     :param source: the content, verified; read to its end.
     :param directory: empty, in a directory that only root can enter.
     :param name: the archive, for messages.
+    :param place: where the root will be, for messages.
     :param limits: by default also the room of the file system.
     :param declared: paths that may have set-id bits or capabilities, beside
         the programs of distributions.
@@ -71,6 +73,7 @@ def unpack(
     :raises BadArchive: when a member may not be unpacked.
     :raises TarError: when tar fails, or the file system cannot keep what a
         member has.
+    :raises OSError: when the file system is full.
     """
     limits = limits or UnpackLimits()
     room = os.statvfs(directory)
@@ -87,7 +90,8 @@ def unpack(
     except BadArchive as error:
         if judge.judged.size > free:
             raise errors.NoSpace(
-                f"{directory}: has room for {free} bytes, {name} needs more",
+                f"{place or directory}: has room for {free} bytes, {name}"
+                " needs more",
                 free=free,
                 hint="make room, or keep the machine elsewhere",
             ) from error

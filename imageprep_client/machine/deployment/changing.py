@@ -134,7 +134,7 @@ def preload(
             row = told.get(name, {})
             state = _REPLACED.get(str(row.get("State")))
             if state is not None:
-                rows.set(name, state)
+                rows.set(name, state, digest=str(row.get("Digest") or ""))
                 continue
             reason = str(row.get("Detail") or outcome.failure)
             rows.fail(

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
-import os
 import re
-import shlex
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from imageprep_client import ansible, errors
-from imageprep_client.host import inputs
 from imageprep_client.machine import names
 
 #: Technologies of containers whose roots can be replaced.
 _TECHNOLOGIES = ("lxc", "nspawn")
-_LIMIT = 64 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SERVICE = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 
@@ -63,7 +56,7 @@ def deployment(
         a host selects its containers.
     :raises InvalidArgument: when there are none, or a name cannot be used.
     """
-    with _readable(inventory) as path:
+    with ansible.readable(inventory) as path:
         known = _load(inventory, path)
         selected = _load(inventory, path, pattern) if pattern else known
         containers = [
@@ -128,34 +121,3 @@ def _is_container(name: str, variables: Mapping[str, Any]) -> bool:
         and not variables.get("is_metal")
         and variables.get("container_tech", "lxc") in _TECHNOLOGIES
     )
-
-
-@contextlib.contextmanager
-def _readable(inventory: str) -> Iterator[str]:
-    """A path that ansible reads an inventory from.
-
-    OpenStack-Ansible keeps its inventory in the format that programs print,
-    which ansible does not read from a file.
-    """
-    content = b""
-    if os.path.isfile(inventory) and not os.access(inventory, os.X_OK):
-        content = inputs.load(inventory, _LIMIT)
-    try:
-        document = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        document = None
-        if inventory.endswith(".json") and content:
-            # Ansible would take each word of it for a host.
-            raise errors.InvalidFile(inventory, f"no JSON: {error}") from None
-    if not isinstance(document, dict) or "_meta" not in document:
-        yield inventory
-        return
-    with tempfile.TemporaryDirectory(prefix="image-prepare-") as directory:
-        printed = Path(directory, "inventory.json")
-        printed.write_bytes(content)
-        program = Path(directory, "inventory")
-        program.write_text(
-            f"#!/bin/sh\nexec cat {shlex.quote(str(printed))}\n"
-        )
-        program.chmod(0o700)
-        yield str(program)

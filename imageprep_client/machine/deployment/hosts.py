@@ -89,16 +89,17 @@ def _run(
     observer: JobObserver,
 ) -> None:
     program = importlib.resources.files(__package__) / "node" / "commands.py"
-    ansible.run_jobs(
-        [
-            HostJob(host=host, lane="", document=document)
-            for host, document in documents.items()
-        ],
-        program.read_text("utf-8"),
-        deployment.inventory,
-        window=WINDOW,
-        observer=observer,
-    )
+    with ansible.Session(deployment.inventory) as session:
+        ansible.run_jobs(
+            [
+                HostJob(host=host, lane="", document=document)
+                for host, document in documents.items()
+            ],
+            program.read_text("utf-8"),
+            session,
+            window=WINDOW,
+            observer=observer,
+        )
 
 
 def _document(
@@ -107,6 +108,10 @@ def _document(
     """A job; the host variables are those of the playbooks."""
     command = _words(host, variables, "image_prepare_command") or _COMMAND
     options = _words(host, variables, "image_prepare_options")
+    own = {
+        one.verb: _words(host, variables, f"image_prepare_{one.verb}_options")
+        for one in commands
+    }
     store = variables.get("image_prepare_store")
     program = [*command, "machine"]
     form = ("--format", "json")
@@ -127,6 +132,7 @@ def _document(
                     *(where if one.has_store else ()),
                     *form,
                     *options,
+                    *own[one.verb],
                 ],
             }
             for number, one in enumerate(commands)

@@ -23,10 +23,9 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from imageprep_client import errors
 from imageprep_client.heat import document
+from imageprep_client.heat.value import Value
 
 #: Bytes of the name of a network interface.
 MAX_NAME = 15
@@ -99,186 +98,155 @@ class Declaration:
     further: Mapping[str, Mapping[str, Sequence[str]]]
 
 
+#: The keys of a declaration.
+_KEYS = (
+    *("command", "private_users", "virtual_ethernet", "networks", "binds"),
+    *("environment", "limits", "exec", "files", "network"),
+)
+
+
 def read(path: str) -> Declaration:
     """Read a declaration.
 
     :raises InvalidFile: with the key whose value cannot be used.
     """
-    return _Reader(path).declaration(document.read(path))
+    top = Value(document.read(path), path)
+    parts = _parts(top, *_KEYS)
+
+    def part(name: str, default: object) -> Value:
+        return parts.get(name) or top.child(name, default)
+
+    return Declaration(
+        path=path,
+        command=list(map(_text, part("command", []).elements())),
+        private_users=_word(part("private_users", False)),
+        virtual_ethernet=part("virtual_ethernet", False).flag(),
+        networks=_networks(part("networks", [])),
+        binds=_binds(part("binds", [])),
+        environment=_environment(part("environment", {})),
+        limits=_limits(part("limits", {})),
+        further={
+            section.capitalize(): _further(part(section, {}))
+            for section in ("exec", "files", "network")
+        },
+    )
 
 
-class _Reader:
-    """Reads the parts of one file."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    def declaration(self, data: Any) -> Declaration:
-        fields = dict(self._mapping(data, ""))
-        declaration = Declaration(
-            path=self._path,
-            command=[
-                self._text(word, f"command[{number}]")
-                for number, word in enumerate(
-                    self._list(fields.pop("command", []), "command")
+def _networks(value: Value) -> list[MacvlanNetwork]:
+    networks: dict[str, MacvlanNetwork] = {}
+    for element in value.elements():
+        parts = _parts(_long_form(element, "host"), "host", "name")
+        host = _interface(parts.get("host") or element.child("host", None))
+        if "name" in parts:
+            name = _interface(parts["name"])
+        else:
+            name = PREFIX + host
+            if len(name) > MAX_NAME:
+                raise element.error(
+                    f"{name} is longer than {MAX_NAME} characters, and"
+                    " systemd would give it another name",
+                    f"give it a name, as in {{host: {host}, name: eth1}}",
                 )
-            ],
-            private_users=self._word(
-                fields.pop("private_users", False), "private_users"
-            ),
-            virtual_ethernet=self._boolean(
-                fields.pop("virtual_ethernet", False), "virtual_ethernet"
-            ),
-            networks=self._networks(fields.pop("networks", [])),
-            binds=self._binds(fields.pop("binds", [])),
-            environment=self._environment(fields.pop("environment", {})),
-            limits=self._limits(fields.pop("limits", {})),
-            further={
-                section.capitalize(): self._further(
-                    fields.pop(section, {}), section
-                )
-                for section in ("exec", "files", "network")
-            },
+        if name in networks:
+            raise element.error(
+                f"{name} is the name of two interfaces, on"
+                f" {networks[name].host} and {host}",
+                "give each a name of its own",
+            )
+        networks[name] = MacvlanNetwork(host, name)
+    return list(networks.values())
+
+
+def _binds(value: Value) -> list[BindMount]:
+    binds: dict[str, BindMount] = {}
+    for element in value.elements():
+        parts = _parts(
+            _long_form(element, "source"), "source", "target", "read_only"
         )
-        for key in fields:
-            raise self._invalid(str(key), "is not a key of a declaration")
-        return declaration
+        source = parts.get("source") or element.child("source", None)
+        target = _absolute(parts.get("target", source))
+        if target in binds:
+            raise element.error(f"{target} is bound twice")
+        read_only = "read_only" in parts and parts["read_only"].flag()
+        binds[target] = BindMount(_absolute(source), target, read_only)
+    return list(binds.values())
 
-    def _networks(self, data: Any) -> list[MacvlanNetwork]:
-        networks: dict[str, MacvlanNetwork] = {}
-        for number, item in enumerate(self._list(data, "networks")):
-            key = f"networks[{number}]"
-            if isinstance(item, str):
-                item = {"host": item}
-            fields = self._mapping(item, key, "host", "name")
-            host = self._interface(fields.get("host"), f"{key}.host")
-            if "name" in fields:
-                name = self._interface(fields["name"], f"{key}.name")
-            else:
-                name = PREFIX + host
-                if len(name) > MAX_NAME:
-                    raise self._invalid(
-                        key,
-                        f"{name} is longer than {MAX_NAME} characters, and"
-                        " systemd would give it another name",
-                        hint="give it a name, as in {host: "
-                        f"{host}, name: eth{number}}}",
-                    )
-            if name in networks:
-                raise self._invalid(
-                    key,
-                    f"{name} is the name of two interfaces, on"
-                    f" {networks[name].host} and {host}",
-                    hint="give each a name of its own",
-                )
-            networks[name] = MacvlanNetwork(host, name)
-        return list(networks.values())
 
-    def _binds(self, data: Any) -> list[BindMount]:
-        binds: dict[str, BindMount] = {}
-        for number, item in enumerate(self._list(data, "binds")):
-            key = f"binds[{number}]"
-            if isinstance(item, str):
-                item = {"source": item}
-            fields = self._mapping(item, key, "source", "target", "read_only")
-            source = self._absolute(fields.get("source"), f"{key}.source")
-            target = self._absolute(
-                fields.get("target", source), f"{key}.target"
+def _long_form(element: Value, key: str) -> Value:
+    """A mapping; a string is the value of one key."""
+    if not isinstance(element.data, str):
+        return element
+    return dataclasses.replace(element, data={key: element.data})
+
+
+def _environment(value: Value) -> dict[str, str]:
+    variables = {}
+    for name, part in value.items():
+        if not _VARIABLE.fullmatch(name):
+            raise part.error("is not the name of a variable")
+        variables[name] = _text(part)
+    return variables
+
+
+def _limits(value: Value) -> dict[str, str]:
+    limits = {}
+    for name, part in _parts(value, *_LIMITS).items():
+        key, pattern = _LIMITS[name]
+        text = _word(part)
+        if not pattern.fullmatch(text):
+            raise part.error(f"{text!r} is not a value of {key}")
+        limits[key] = text
+    return limits
+
+
+def _further(value: Value) -> dict[str, list[str]]:
+    return {
+        name: [
+            _word(dataclasses.replace(part, data=data))
+            for data in (
+                part.data if isinstance(part.data, list) else [part.data]
             )
-            if target in binds:
-                raise self._invalid(key, f"{target} is bound twice")
-            binds[target] = BindMount(
-                source,
-                target,
-                self._boolean(
-                    fields.get("read_only", False), f"{key}.read_only"
-                ),
-            )
-        return list(binds.values())
+        ]
+        for name, part in value.items()
+    }
 
-    def _environment(self, data: Any) -> dict[str, str]:
-        variables = {}
-        for name, value in self._mapping(data, "environment").items():
-            if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
-                raise self._invalid(
-                    f"environment.{name}", "is not the name of a variable"
-                )
-            variables[name] = self._text(value, f"environment.{name}")
-        return variables
 
-    def _limits(self, data: Any) -> dict[str, str]:
-        limits = {}
-        for name, value in self._mapping(data, "limits", *_LIMITS).items():
-            key, pattern = _LIMITS[name]
-            text = self._word(value, f"limits.{name}")
-            if not pattern.fullmatch(text):
-                raise self._invalid(
-                    f"limits.{name}", f"{text!r} is not a value of {key}"
-                )
-            limits[key] = text
-        return limits
+def _interface(value: Value) -> str:
+    text = _text(value)
+    if len(text) > MAX_NAME:
+        raise value.error(f"{text} is longer than {MAX_NAME} characters")
+    if not _INTERFACE.fullmatch(text) or text in (".", ".."):
+        raise value.error(f"{text!r} is not a name of an interface")
+    return text
 
-    def _further(self, data: Any, section: str) -> dict[str, list[str]]:
-        settings = {}
-        for name, value in self._mapping(data, section).items():
-            key = f"{section}.{name}"
-            values = value if isinstance(value, list) else [value]
-            settings[str(name)] = [self._word(item, key) for item in values]
-        return settings
 
-    def _interface(self, value: Any, key: str) -> str:
-        text = self._text(value, key)
-        if len(text) > MAX_NAME:
-            raise self._invalid(
-                key, f"{text} is longer than {MAX_NAME} characters"
-            )
-        if not _INTERFACE.fullmatch(text) or text in (".", ".."):
-            raise self._invalid(key, f"{text!r} is not a name of an interface")
-        return text
+def _absolute(value: Value) -> str:
+    text = _text(value)
+    if not text.startswith("/") or ".." in text.split("/"):
+        raise value.error(f"{text!r} is not an absolute path")
+    return text
 
-    def _absolute(self, value: Any, key: str) -> str:
-        text = self._text(value, key)
-        if not text.startswith("/") or ".." in text.split("/"):
-            raise self._invalid(key, f"{text!r} is not an absolute path")
-        return text
 
-    def _word(self, value: Any, key: str) -> str:
-        """A scalar as systemd writes it."""
-        if isinstance(value, bool):
-            return "yes" if value else "no"
-        return self._text(value, key)
+def _word(value: Value) -> str:
+    """A scalar as systemd writes it."""
+    if isinstance(value.data, bool):
+        return "yes" if value.data else "no"
+    return _text(value)
 
-    def _text(self, value: Any, key: str) -> str:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            value = str(value)
-        if not isinstance(value, str) or not value:
-            raise self._invalid(key, "is not a text")
-        if not value.isprintable():
-            raise self._invalid(key, "has control characters")
-        return value
 
-    def _boolean(self, value: Any, key: str) -> bool:
-        if not isinstance(value, bool):
-            raise self._invalid(key, "is neither true nor false")
-        return value
+def _text(value: Value) -> str:
+    text = value.scalar()
+    if not text:
+        raise value.error("is empty")
+    if not text.isprintable():
+        raise value.error("has control characters")
+    return text
 
-    def _list(self, value: Any, key: str) -> list[Any]:
-        if not isinstance(value, list):
-            raise self._invalid(key, "is not a list")
-        return value
 
-    def _mapping(self, value: Any, key: str, *known: str) -> Mapping[Any, Any]:
-        """:param known: the keys that it may have; all by default."""
-        if not isinstance(value, dict):
-            raise self._invalid(key, "is not a mapping")
-        for name in value:
-            if known and name not in known:
-                raise self._invalid(
-                    f"{key}.{name}", f"is none of: {', '.join(known)}"
-                )
-        return value
-
-    def _invalid(
-        self, key: str, problem: str, hint: str | None = None
-    ) -> errors.InvalidFile:
-        return errors.InvalidFile(self._path, problem, key=key, hint=hint)
+def _parts(value: Value, *known: str) -> dict[str, Value]:
+    """The values of a mapping that has only known keys."""
+    parts = dict(value.items())
+    for name, part in parts.items():
+        if name not in known:
+            raise part.error(f"is none of: {', '.join(known)}")
+    return parts

@@ -77,7 +77,7 @@ class CarriedFiles:
         :raises InvalidContent: when a link or a file of the new root has the
             place of a directory on the way.
         """
-        source = os.open(old, _DIRECTORY)
+        source = os.open(old, _DIRECTORY & ~os.O_NOFOLLOW)
         seen: set[str] = set()
         try:
             for carried in paths:

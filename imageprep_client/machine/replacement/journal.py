@@ -86,11 +86,10 @@ class Journal:
 
     def __init__(self, directory: Path, root: Path) -> None:
         self._directory = directory
-        #: The name of its files, without their suffixes.
-        self.name = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
-        self._path = directory / f"{self.name}.json"
-        self._lock = directory / f"{self.name}.lock"
-        self._images = directory / f"{self.name}.image"
+        name = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
+        self._path = directory / f"{name}.json"
+        self._lock = directory / f"{name}.lock"
+        self._images = directory / f"{name}.image"
         self._root = root
 
     @contextlib.contextmanager

@@ -13,12 +13,7 @@ from imageprep_client.host.directory import Directory
 from imageprep_client.host.reading import ReadableDirectory
 from imageprep_client.machine import identity as identities
 from imageprep_client.machine import roots, scrub
-from imageprep_client.machine.replacement import (
-    carrying,
-    overlay,
-    swap,
-    versions,
-)
+from imageprep_client.machine.replacement import carrying, swap, versions
 from imageprep_client.machine.replacement import runtime as runtimes
 from imageprep_client.machine.replacement.exchange import identity
 from imageprep_client.machine.replacement.journal import ChangeRecord, Journal
@@ -28,7 +23,7 @@ from imageprep_client.machine.replacement.swap import (
     Swap,
     SwapResult,
 )
-from imageprep_client.machine.roots import MachineRoot
+from imageprep_client.machine.roots import MachineRoot, overlays
 from imageprep_client.machine.scrub import Category, ScrubbedPath
 from imageprep_client.observer import Observer
 from imageprep_client.programs import btrfs, lxc
@@ -87,7 +82,6 @@ class RootChanges:
         self._root = root
         self._observer = observer
         self._journal = Journal(journals, root.path)
-        self._view = journals / "view" / self._journal.name
         self._runtime = runtime or runtimes.of(root)
 
     def image(self) -> str | None:
@@ -141,7 +135,7 @@ class RootChanges:
                     with contextlib.closing(Directory(path)) as new:
                         identities.forget(new, identities.paths(new))
                 if self._root.lower is not None:
-                    overlay.hide_lower(path, self._root.lower)
+                    overlays.hide_lower(path, self._root.lower)
 
             def carry_rest() -> None:
                 for files in carried:
@@ -211,7 +205,6 @@ class RootChanges:
     def _ready(self) -> Iterator[None]:
         """Have the lock, and nothing left of killed commands."""
         with self._journal.locked():
-            overlay.unmount(self._view)
             swap.recover(
                 self._journal, self._root.path, self._runtime, self._observer
             )
@@ -239,7 +232,7 @@ class RootChanges:
         request: ReplaceRequest,
         more: Sequence[ScrubbedPath],
     ) -> None:
-        with overlay.merged(self._root, self._view) as old:
+        with self._root.files() as old:
             paths = [
                 scrubbed
                 for scrubbed in _scan(old)

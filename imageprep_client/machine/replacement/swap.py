@@ -86,7 +86,7 @@ class Swap:
         self._journal.write(self._record)
         temporary = Path(self._record.temporary)
         try:
-            with disk.reported(self._root.parent):
+            with disk.reported(self._root):
                 # Nobody else may enter it while it is not judged as a whole.
                 temporary.mkdir(mode=0o700)
                 make(temporary / _NAME)
@@ -117,7 +117,7 @@ class Swap:
             if self._record.was_running:
                 self._runtime.stop(patience.stop)
             stopped = time.monotonic()
-            with disk.reported(self._root.parent):
+            with disk.reported(self._root):
                 last()
                 exchange(self._root, self._beside)
             exchanged = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,13 +51,34 @@ def list_roots(store: str | None = None) -> list[MachineRoot]:
 
     :param store: see `open_store`.
     """
-    roots = []
-    for place in _stores(store):
-        for folder in _folders(place.path):
-            root = _root(place, folder.name, strict=False)
-            if root is not None:
-                roots.append(root)
+    roots = _owned(
+        [root for place in _stores(store) for root in _roots(place)]
+    )
     return sorted(roots, key=lambda root: (root.name, root.store.path))
+
+
+def _roots(place: RootStore) -> list[MachineRoot]:
+    """Those of a store that can be used."""
+    roots = [
+        _root(place, folder.name, strict=False)
+        for folder in _folders(place.path)
+    ]
+    return [root for root in roots if root is not None]
+
+
+def _owned(roots: Sequence[MachineRoot]) -> list[MachineRoot]:
+    """Each root once, as that of the LXC container that it belongs to.
+
+    OpenStack-Ansible had them in the directory of systemd's machines.
+    """
+    owners: dict[Path, MachineRoot] = {}
+    if not all(root.is_lxc for root in roots):
+        place = RootStore(RootStoreKind.LXC, lxc.default_path())
+        # Whoever may not look into it cannot use its containers, either.
+        with contextlib.suppress(errors.InvalidArgument):
+            owners = {root.path.resolve(): root for root in _roots(place)}
+    paths = {root.path.resolve(): root for root in roots}
+    return [owners.get(path, root) for path, root in paths.items()]
 
 
 def find(name: str, store: str | None = None) -> MachineRoot:
@@ -68,11 +90,13 @@ def find(name: str, store: str | None = None) -> MachineRoot:
     """
     check_name(name)
     places = _stores(store)
-    roots = [
-        root
-        for place in places
-        if (root := _root(place, name, strict=True)) is not None
-    ]
+    roots = _owned(
+        [
+            root
+            for place in places
+            if (root := _root(place, name, strict=True)) is not None
+        ]
+    )
     if not roots:
         where = " or ".join(str(place.path) for place in places)
         raise errors.InvalidArgument(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import enum
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.host import inputs
 from imageprep_client.host.reading import ReadableDirectory
 from imageprep_client.machine.roots.lxc_config import LxcConfig
+from imageprep_client.machine.roots.overlays import merged
 from imageprep_client.programs import lxc, systemd
 
 #: Where systemd looks for settings.
@@ -118,6 +121,18 @@ class MachineRoot:
             for key, equals, value in pairs
             if equals and not key.lstrip().startswith(("#", ";"))
         ]
+
+    @contextlib.contextmanager
+    def files(self) -> Iterator[Path]:
+        """The files as the machine has them; those of an overlay read-only.
+
+        :raises StoreError: when its overlay cannot be mounted.
+        """
+        if self.lower is None:
+            yield self.path
+            return
+        with merged(self.lower, self.path) as path:
+            yield path
 
     def state(self) -> str:
         """The state of the machine: ``running``, ``stopped`` and the like.

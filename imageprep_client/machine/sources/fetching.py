@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
+import errno
 import re
+import socket
 import time
-from collections.abc import Callable
+import urllib.parse
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from imageprep_client import errors
+from imageprep_client import errors, retry
 from imageprep_client.host import disk
 from imageprep_client.http import urls
 from imageprep_client.http.transport import Response, Timeouts, Transport
@@ -23,6 +27,16 @@ _MAX_REDIRECTS = 5
 _RANGE = re.compile(r"bytes (?P<start>[0-9]{1,18})-[0-9]{1,18}/[0-9*]{1,18}")
 _WHOLE = re.compile(r"bytes \*/(?P<size>[0-9]{1,18})")
 _POLICY = RetryPolicy(attempts=6, cap=10.0)
+#: Reasons that a server which never answered does not begin to.
+_PERMANENT = frozenset(
+    {
+        errno.ECONNREFUSED,
+        errno.ENETUNREACH,
+        errno.EHOSTUNREACH,
+        socket.EAI_NONAME,
+        socket.EAI_NODATA,
+    }
+)
 
 
 class Fetcher:
@@ -45,6 +59,7 @@ class Fetcher:
         self._limit = limit
         self._policy = policy
         self._sleep = sleep
+        self._answered = False
 
     def small(self, url: str, limit: int) -> bytes:
         """The whole of a small file.
@@ -83,7 +98,8 @@ class Fetcher:
         attempts = self._policy.begin()
         while True:
             try:
-                return work()
+                with self._named(urls.shown(url)):
+                    return work()
             except errors.StoreError as error:
                 if advanced():
                     attempts.progressed()
@@ -91,12 +107,35 @@ class Fetcher:
                 if pause is None:
                     raise
                 self._observer.retrying(
-                    f"{urls.shown(url)}: {error}",
-                    attempts.failed,
-                    pause,
-                    attempts.limit,
+                    str(error), attempts.failed, pause, attempts.limit
                 )
                 self._sleep(pause)
+
+    @contextlib.contextmanager
+    def _named(self, shown: str) -> Iterator[None]:
+        """Give errors the URL, where they have only the host.
+
+        They are permanent where a server never answered and will not do so.
+        """
+        try:
+            yield
+        except errors.Unreachable as error:
+            told = str(error)
+            if told.startswith(shown):
+                raise
+            hint = error.hint
+            if isinstance(error, errors.Unverified):
+                hint = "give the certificate of its authority with --cacert"
+            elif hint:
+                hint = "the server speaks plain HTTP: give an http:// URL"
+            where = urllib.parse.urlsplit(shown).netloc
+            never = not self._answered and error.errno in _PERMANENT
+            raise type(error)(
+                f"{shown}: {told.removeprefix(f'{where}: ')}",
+                errno=error.errno,
+                hint=hint,
+                temporary=not never and retry.may_pass(error),
+            ) from error
 
     def _fetch(self, url: str, file: QuarantinedFile, known: bool) -> None:
         if file.size and not (known or file.validator):
@@ -158,8 +197,8 @@ class Fetcher:
         free = disk.free_space(file.path.parent)
         if left > free:
             raise errors.NoSpace(
-                f"{file.path.parent}: {left} bytes of {shown} are to come,"
-                f" {free} are free",
+                f"{shown}: {left} bytes are to come, and {free} are free in"
+                f" {file.path.parent}",
                 needed=left,
                 free=free,
                 hint="make room there; what has come is kept",
@@ -175,6 +214,7 @@ class Fetcher:
         timeout = Timeouts().pair
         for _ in range(_MAX_REDIRECTS + 1):
             response = self._transport.send("GET", url, headers, None, timeout)
+            self._answered = True
             if response.status not in _REDIRECTS:
                 return response
             location = response.headers.get("Location", "")

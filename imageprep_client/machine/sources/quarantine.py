@@ -80,11 +80,12 @@ class Quarantine:
 
     @contextlib.contextmanager
     def file(
-        self, name: str, waiting: Callable[[str], None]
+        self, name: str, source: str, waiting: Callable[[str], None]
     ) -> Iterator[QuarantinedFile]:
         """The file of a name, as an earlier run left it.
 
         :param name: such as ``sha256-<hexadecimal>``.
+        :param source: where its content comes from, for messages.
         :param waiting: is told when another run has the file.
         :raises StoreError: when the directory cannot be used.
         """
@@ -108,8 +109,8 @@ class Quarantine:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise errors.NoSpace(
-                    f"{self.path}: {errors.reason(error)}",
-                    hint=f"make room for the file in {self.path}",
+                    f"{source}: {self.path}: {errors.reason(error)}",
+                    hint=f"make room in {self.path}; what has come is kept",
                 ) from error
             raise
         finally:

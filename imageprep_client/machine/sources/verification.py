@@ -9,7 +9,6 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -104,16 +103,8 @@ class SignedLists:
     :param state: the directory of what was seen.
     """
 
-    def __init__(
-        self,
-        state: Path,
-        *,
-        sleep: Callable[[float], None] = time.sleep,
-        today: Callable[[], datetime.date] = datetime.date.today,
-    ) -> None:
+    def __init__(self, state: Path) -> None:
         self._state = state
-        self._sleep = sleep
-        self._today = today
 
     def expected(
         self,
@@ -161,10 +152,10 @@ class SignedLists:
                     signature, content, [keyring], verification.signers
                 )
             except gpg.BadSignature as error:
-                if attempt or "wrong" not in str(error):
+                if attempt or not isinstance(error, gpg.WrongSignature):
                     raise gpg.BadSignature(f"{where}: {error}") from None
                 # The two may have been replaced between the two reads.
-                self._sleep(_PAUSE)
+                time.sleep(_PAUSE)
         raise gpg.BadSignature(f"{where}: has no signature that fits")
 
     def _check_age(
@@ -190,7 +181,7 @@ class SignedLists:
                 f"was signed {_day(signature.made)}, and one that was signed"
                 f" {_day(seen)} has been seen"
             )
-        elif listed.best_before and self._today() > listed.best_before:
+        elif listed.best_before and datetime.date.today() > listed.best_before:
             problem = f"was to be used until {listed.best_before}"
         if problem and not verification.allow_older:
             raise errors.InvalidContent(

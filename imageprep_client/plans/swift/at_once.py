@@ -24,16 +24,7 @@ def each(
 
     :raises ImagePrepError: the first error of `ask`; the rest is abandoned.
     """
-    wanted = list(items)
-    found: dict[int, _Result] = {}
-
-    def one(number: int) -> None:
-        found[number] = ask(wanted[number])
-
     # Not a pool of concurrent.futures: its end, and that of Python, wait for
     # every thread, and a silent object store holds one for minutes.
     with Workers(CONCURRENCY, keep_going=False) as workers:
-        failures = dict(workers.each(one, range(len(wanted))))
-    if failures:
-        raise failures[min(failures)]
-    return [found[number] for number in range(len(wanted))]
+        return workers.map(ask, items)

@@ -7,7 +7,6 @@ import functools
 import itertools
 import logging
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from imageprep_client import errors
@@ -78,10 +77,10 @@ class SwiftFiles:
     def read_many(self, paths: Iterable[str]) -> Mapping[str, PlanFile | None]:
         names = list(dict.fromkeys(paths))
         total = files.Total(self)
-        found = at_once.each(
+        contents = at_once.each(
             lambda path: total.add(path, self._read(path)), names
         )
-        return dict(zip(names, found, strict=True))
+        return dict(zip(names, contents, strict=True))
 
     def write(
         self, path: str, content: bytes, *, replaces: PlanFile | None
@@ -152,17 +151,11 @@ class SwiftFiles:
         A failed request is not simply repeated: the lock may have ended and
         others may have written since, or the request may have succeeded.
         """
-        attempts = _SENDS.begin()
-        while True:
-            try:
-                self._send(path, content, version, again=attempts.failed > 0)
-                return
-            except Unsettled as error:
-                pause = attempts.pause(error)
-                if pause is None:
-                    raise
-                _log.info("%s; attempt %d", error, attempts.failed + 1)
-            time.sleep(pause)
+        sent = itertools.count()
+        _SENDS.repeat(
+            lambda: self._send(path, content, version, again=next(sent) > 0),
+            Unsettled,
+        )
 
     def _send(
         self, path: str, content: bytes, version: str, *, again: bool
@@ -232,5 +225,5 @@ def plans(store: ObjectStore) -> Sequence[SwiftFiles]:
         metadata = ObjectContainer(store, name).metadata()
         return metadata is not None and metadata.get(USAGE) == PLAN
 
-    found = sorted(itertools.compress(names, at_once.each(is_plan, names)))
-    return [SwiftFiles(store, name) for name in found]
+    marked = itertools.compress(names, at_once.each(is_plan, names))
+    return [SwiftFiles(store, name) for name in sorted(marked)]

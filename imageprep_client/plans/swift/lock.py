@@ -109,8 +109,9 @@ class Lock:
 
         :param timeout: seconds to connect and to read, for a single request;
             None retries as usual.
-        :raises PlanError: when the object store fails; the server deletes
-            the lock after some time.
+        :raises PlanError: when the object store fails, or there is no time
+            to find out whose an old lock is; the server deletes it after some
+            time.
         """
         token, self._token = self._token, b""
         if not token:
@@ -121,6 +122,10 @@ class Lock:
             not timeout and age < self._times.lifetime / 2 and self._is(token)
         ):
             self._container.delete(self._path, timeout)
+        elif timeout and age < self._times.lifetime:
+            raise self._container.error(
+                self._path, "is old, and may be another writer's by now"
+            )
 
     def _taken(self) -> bool:
         """Try once."""

@@ -18,6 +18,8 @@ import urllib.request
 
 #: Seconds of bytes that may come at once after a pause.
 BURST = 0.1
+#: Seconds between two looks at the file of the rate.
+LOOK = 1.0
 #: Bytes that are read at once, and that a connection may have in advance, at
 #: least: it has some of a second's.
 CHUNK, BUFFER, PART = 16 * 1024, 64 * 1024, 8
@@ -26,21 +28,36 @@ HEAD, TIMEOUT = 64 * 1024, 60
 
 
 class Pace:
-    """Has bytes come at a rate, over all connections together."""
+    """Has bytes come at a rate, over all connections together.
 
-    def __init__(self, rate):
+    The controller may write another rate into a file.
+    """
+
+    def __init__(self, rate, path=""):
         self.rate = float(rate)
+        self.path = path
         self.lock = threading.Lock()
-        self.due = time.monotonic()
+        self.due = self.looked = time.monotonic()
 
     def wait(self, count):
         """Return when that many further bytes may have come."""
         with self.lock:
             now = time.monotonic()
+            if self.path and now - self.looked >= LOOK:
+                self.looked = now
+                self.look()
             self.due = max(self.due, now - BURST) + count / self.rate
             pause = self.due - now
         if pause > 0:
             time.sleep(pause)
+
+    def look(self):
+        """Take the rate of the file, if it has one."""
+        with contextlib.suppress(OSError, ValueError):
+            with open(self.path) as stream:
+                rate = int(stream.read())
+            if rate > 0:
+                self.rate = float(rate)
 
 
 class Proxy(socketserver.ThreadingTCPServer):
@@ -52,10 +69,9 @@ class Proxy(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, rate):
+    def __init__(self, pace):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.pace = Pace(rate)
-        self.buffer = max(BUFFER, int(rate) // PART)
+        self.pace = pace
         password = base64.b16encode(os.urandom(16)).decode()
         self.login = basic("node:" + password)
         url = "http://node:%s@127.0.0.1:%d" % (
@@ -72,6 +88,11 @@ class Proxy(socketserver.ThreadingTCPServer):
 
     def handle_error(self, request, client_address):
         """Say nothing: the program tells of its failures."""
+
+    @property
+    def buffer(self):
+        """Bytes that a connection may have in advance."""
+        return max(BUFFER, int(self.pace.rate) // PART)
 
     def parent(self, scheme, host):
         """The proxy for a host, or None."""

@@ -122,8 +122,9 @@ class Container:
             except (FileNotFoundError, NotADirectoryError):
                 file = None
             except OSError as error:
-                reason = (error.strerror or str(error)).lower()
-                raise errors.LocalStorageError(f"{path}: {reason}") from error
+                raise errors.LocalStorageError(
+                    f"{path}: {errors.reason(error)}"
+                ) from error
             if file is None:
                 yield None
                 return

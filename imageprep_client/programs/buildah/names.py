@@ -52,11 +52,11 @@ def is_abandoned(name: str) -> bool:
     Nothing is known about processes of another PID namespace or host, which
     may share local storage or a directory for temporary files.
     """
-    found = _OWN.fullmatch(name)
+    own = _OWN.fullmatch(name)
     return (
-        found is not None
-        and found[1] == _namespace()
-        and processes.start(int(found[2])) != found[3]
+        own is not None
+        and own[1] == _namespace()
+        and processes.start(int(own[2])) != own[3]
     )
 
 
@@ -117,8 +117,8 @@ def _remove_if_abandoned(path: Path) -> None:
     locked it and it is old.
     """
     if not is_abandoned(path.name):
-        found = _OWN.fullmatch(path.name)
-        if found is None or found[1] == _namespace():
+        own = _OWN.fullmatch(path.name)
+        if own is None or own[1] == _namespace():
             return
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.lstat().st_ctime < _AGE:
@@ -135,8 +135,8 @@ def _remove_if_abandoned(path: Path) -> None:
 def _belongs_to_us(path: Path) -> bool:
     """Whether it is a directory of this user, and not a link to one."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except FileNotFoundError:
         # Another run removed it.
         return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()

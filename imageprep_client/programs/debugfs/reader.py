@@ -1,7 +1,7 @@
 """Reads files of an ext file system that is in a file; nothing is mounted.
 
-Files are named by inode only, so no name out of the file system becomes a
-word of a command.
+Files are named by inode, so that no name in the file system becomes an
+argument of a command.
 """
 
 from __future__ import annotations

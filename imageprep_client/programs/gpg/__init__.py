@@ -9,6 +9,7 @@ from imageprep_client.programs.gpg.verifying import (
     BadSignature,
     GpgError,
     Signed,
+    WrongSignature,
     verify,
 )
 
@@ -17,6 +18,7 @@ __all__ = [
     "DetachedSignature",
     "GpgError",
     "Signed",
+    "WrongSignature",
     "sign_detached",
     "verify",
     "verify_detached",

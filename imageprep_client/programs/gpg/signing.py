@@ -23,7 +23,7 @@ _GPG = Program(
 def sign_detached(content: bytes, key: str) -> bytes:
     """A binary signature of some content.
 
-    The agent of the user asks for a passphrase.
+    The user's agent may ask for a passphrase.
 
     :param key: a fingerprint or a user ID.
     :raises GpgError: when it cannot be made.

@@ -23,9 +23,8 @@ _ARMOR = re.compile(
 _LIMITS = confined.Limits(
     seconds=20, memory=512 * confined.MIB, written=confined.MIB
 )
-# Each of these words of gpgv says why a signature does not count.
+# Words of gpgv, each with the reason why a signature is not accepted.
 _BAD = {
-    "BADSIG": "the signature is wrong",
     "EXPSIG": "the signature has expired",
     "EXPKEYSIG": "the key {} has expired",
     "REVKEYSIG": "the key {} was revoked",
@@ -38,7 +37,11 @@ class GpgError(errors.StoreError):
 
 
 class BadSignature(errors.InvalidContent):
-    """A signature does not count."""
+    """A signature is not accepted."""
+
+
+class WrongSignature(BadSignature):
+    """A signature is one of other content."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,47 +60,58 @@ def verify(message: bytes, keyrings: Sequence[bytes]) -> Signed:
     """The content of a message that exactly one accepted key has signed.
 
     :param keyrings: public keys, armored or not.
-    :raises BadSignature: when the signature does not count.
+    :raises BadSignature: if the signature is not accepted.
     :raises GpgError: when gpgv cannot be run.
     """
     with tempfile.TemporaryDirectory(prefix="image-prepare-") as directory:
-        ring, signed, content, told = (
-            Path(directory, name)
-            for name in ("keys.gpg", "message", "content", "status")
+        signed, content = (
+            Path(directory, "message"),
+            Path(directory, "content"),
         )
-        ring.write_bytes(b"".join(map(binary, keyrings)))
         signed.write_bytes(message)
-        good = run(
-            *("--homedir", directory, "--status-fd", "1"),
-            *("--keyring", str(ring), "--output", str(content)),
-            *("--", str(signed)),
-            status=told,
+        _, fields = run(
+            Path(directory),
+            keyrings,
+            *("--output", str(content), "--", str(signed)),
         )
-        lines = status_lines(told.read_text(errors="replace"))
-        fingerprint = valid_signature(lines, good=good)[-1]
         try:
-            return Signed(content.read_bytes(), fingerprint)
+            return Signed(content.read_bytes(), fields[-1])
         except FileNotFoundError:
             raise BadSignature("a signature without a message") from None
 
 
-def run(*words: str, status: Path) -> bool:
-    """Run gpgv; whether the signature counts.
+def run(
+    directory: Path, keyrings: Sequence[bytes], *words: str
+) -> tuple[list[list[str]], list[str]]:
+    """Run gpgv; its status lines, and the fields of VALIDSIG.
 
-    :param status: a new file for its status lines.
+    :param directory: for its files.
+    :raises BadSignature: if the signature is not accepted.
+    :raises GpgError: when gpgv cannot be run.
     """
+    ring, status = directory / "keys.gpg", directory / "status"
+    ring.write_bytes(b"".join(map(binary, keyrings)))
+    options = (
+        *("--homedir", str(directory), "--status-fd", "1"),
+        *("--keyring", str(ring)),
+    )
+    good = True
     try:
         confined.run(
-            ["gpgv", *words], _LIMITS, package="gpgv", destination=status
+            ["gpgv", *options, *words],
+            _LIMITS,
+            package="gpgv",
+            destination=status,
         )
     except confined.ProgramFailed:
         # The reason is in the status lines.
-        return False
+        good = False
     except confined.Exceeded as error:
         raise BadSignature(str(error)) from error
     except errors.InvalidArgument as error:
         raise GpgError(str(error), hint=error.hint) from error
-    return True
+    lines = status_lines(status.read_text(errors="replace"))
+    return lines, valid_signature(lines, good=good)
 
 
 def binary(keyring: bytes) -> bytes:
@@ -135,15 +149,17 @@ def valid_signature(lines: list[list[str]], *, good: bool) -> list[str]:
 
     The first is the fingerprint of the key, the last that of its primary key.
 
-    :raises BadSignature: when it does not count.
+    :raises BadSignature: if it is not accepted.
     """
     for word, *rest in lines:
+        if word == "BADSIG":
+            raise WrongSignature("the signature is wrong")
         if reason := _BAD.get(word):
             raise BadSignature(reason.format(rest[0] if rest else "?"))
     by_word = {
         kind: [rest for word, *rest in lines if word == kind]
         for kind in ("NEWSIG", "GOODSIG", "VALIDSIG")
     }
-    if any(len(found) != 1 for found in by_word.values()) or not good:
+    if any(len(fields) != 1 for fields in by_word.values()) or not good:
         raise BadSignature("not a message with exactly one signature")
     return by_word["VALIDSIG"][0]

@@ -49,7 +49,7 @@ def default_path() -> Path:
     try:
         told = _program("lxc-config").run("lxc.lxcpath", timeout=60).strip()
     except LxcError:
-        # Without LXC there are no containers, or they are in its place.
+        # Without LXC there are no containers, or they are in the usual place.
         return _DEFAULT
     return Path(told) if told.startswith("/") else _DEFAULT
 
@@ -84,11 +84,11 @@ class LxcContainers:
         self._run("lxc-start", name, "--daemon")
 
     def stop(self, name: str, seconds: int = 60) -> None:
-        """Stop a container: cleanly if it does so in time, else killed."""
+        """Stop a container cleanly, or kill it after so many seconds."""
         self._run("lxc-stop", name, f"--timeout={seconds}")
 
     def copy(self, name: str, new: str) -> None:
-        """Make a stopped container another one, with a snapshot of its root.
+        """Copy a stopped container, with a snapshot of its root.
 
         A root in a directory is not copied: the new container has an overlay
         over it.
@@ -110,7 +110,7 @@ class LxcContainers:
     def frozen(self, name: str) -> Iterator[None]:
         """Freeze all processes of a running container in the block.
 
-        They go on at its end, and also when this process is killed.
+        They are thawed at its end, and also if this process is killed.
         """
         words = self._words(name)
         with afterwards("lxc-unfreeze", *words, error=LxcError) as keeper:

@@ -49,13 +49,13 @@ class PullOptions:
     """How a registry is reached.
 
     :ivar insecure: without TLS, or without verifying it.
-    :ivar authfile: a file of credentials, or empty for podman's own.
-    :ivar cert_dir: a directory of certificates, or empty.
+    :ivar authfile: a file of credentials; None: podman's own.
+    :ivar cert_dir: a directory of certificates beside the system's.
     """
 
     insecure: bool = False
-    authfile: str = ""
-    cert_dir: str = ""
+    authfile: str | None = None
+    cert_dir: str | None = None
 
 
 class Podman:
@@ -107,13 +107,13 @@ class Podman:
 
     def image(self, name: str) -> ContainerImage | None:
         """A local image by name, digest or ID; None when it is absent."""
-        found = self._inspect("image", [name])
-        return ContainerImage.of(found[0]) if found else None
+        images = self._inspect("image", [name])
+        return ContainerImage.of(images[0]) if images else None
 
     def images(self, ids: Collection[str]) -> dict[str, ContainerImage]:
         """The local images among these, by their ID."""
-        found = map(ContainerImage.of, self._inspect("image", ids))
-        return {image.id: image for image in found}
+        local = map(ContainerImage.of, self._inspect("image", ids))
+        return {image.id: image for image in local}
 
     def containers(self) -> list[ListedContainer]:
         """All containers, and storage that killed commands left."""
@@ -134,11 +134,11 @@ class Podman:
         podman takes the beginning of an ID for a container, too: a service
         may be called ``db``. Only whole names and IDs count here.
         """
-        found = {}
+        containers = {}
         for data in self._inspect("container", names):
             container = InspectedContainer(data)
-            found[container.name] = found[container.id] = container
-        return {name: found[name] for name in names if name in found}
+            containers[container.name] = containers[container.id] = container
+        return {name: containers[name] for name in names if name in containers}
 
     def create(
         self, words: Sequence[str], environment: Mapping[str, str]
@@ -149,7 +149,7 @@ class Podman:
         :param environment: values for options such as ``--env=KEY``.
         """
         program = self._with(environment)
-        # Pulling has its time before anything stops.
+        # Images are pulled before anything is stopped.
         told = program.run("create", "--pull=never", *words, timeout=_PATIENCE)
         return told.strip().rpartition("\n")[2]
 
@@ -211,7 +211,7 @@ class Podman:
     def _inspect(
         self, kind: str, names: Collection[str]
     ) -> list[Mapping[str, object]]:
-        """The objects of a kind that there are of these names."""
+        """The objects of a kind that have these names."""
         if not names:
             return []
         words = (kind, "inspect", "--", *names)
@@ -222,8 +222,8 @@ class Podman:
             complaints and all(map(_ABSENT.search, complaints))
         ):
             raise self._program.failure(words, lines[-1])
-        # podman prints what it has found, also when some are absent.
-        found: list[Mapping[str, object]] = self._program.parsed(
+        # podman prints the objects that exist even if others are absent.
+        objects: list[Mapping[str, object]] = self._program.parsed(
             words, finished.stdout or "[]"
         )
-        return found
+        return objects

@@ -76,13 +76,13 @@ class InspectedContainer:
 
     @property
     def digests(self) -> frozenset[str]:
-        """Both digests."""
+        """All digests that it may be known by."""
         own = str(self.data.get("ImageDigest") or "")
         return frozenset(filter(None, {own, self.digest}))
 
     @property
     def state(self) -> str:
-        """podman's word, which may be wrong; see `is_alive`."""
+        """The state as podman reports it; see `is_alive`."""
         return str(self.data["State"]["Status"])
 
     @property
@@ -142,7 +142,7 @@ class InspectedContainer:
 
     @property
     def restart_policy(self) -> str:
-        """podman's word for it, such as ``always``."""
+        """The name of the policy, such as ``always``."""
         policy = self.host_config.get("RestartPolicy") or {}
         return str(policy.get("Name") or "")
 
@@ -173,7 +173,7 @@ class InspectedContainer:
 
     @property
     def is_lost(self) -> bool:
-        """Whether podman takes what is gone for running, and ever will.
+        """Whether podman will always report an ended process as running.
 
         Its process has ended, and so has conmon, which would have noticed.
         podman can only remove it.

@@ -1,4 +1,4 @@
-"""Reads a disk through ``qemu-img``, which never guesses a format."""
+"""Read a disk with ``qemu-img``, which is always given the format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from imageprep_client import errors
 from imageprep_client.programs import confined
 
 _PACKAGE = "qemu-utils (Debian) or qemu-img (Fedora, CentOS)"
-#: More than this is no metadata.
+#: Metadata is never larger than this.
 _MAX_READ = 32 * confined.MIB
 _EDGE = 64 * 1024
 #: qemu-img reads whole sectors of this size.
@@ -109,7 +109,7 @@ class QemuDisk:
             )
 
     def check(self) -> None:
-        """See that the file has all that the tables of qcow2 name."""
+        """Check that the file has all clusters that qcow2 tables refer to."""
         if self._format == "raw":
             return
         try:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import fcntl
 import os
 from pathlib import Path
 
+from imageprep_client import errors
 from imageprep_client.programs.process import Program
 from imageprep_client.programs.systemd.units import SystemdError, is_running
 
@@ -16,12 +18,14 @@ _MACHINECTL = Program(
     package="systemd-container",
     error=SystemdError,
 )
-# FS_IOC_GETFLAGS and the flag of files that cannot be changed; of btrfs, the
-# flags of a subvolume, of which the second one is read-only.
-_GET_FLAGS, _SET_FLAGS = 0x80086601, 0x40086602
-_IMMUTABLE = 0x10
-_GET_SUBVOLUME_FLAGS, _SET_SUBVOLUME_FLAGS = 0x80089419, 0x4008941A
-_SUBVOLUME_READ_ONLY = 0x2
+#: For each kind of file system the calls of ioctl(2) that get and set flags,
+#: and the flag of a directory that cannot be changed.
+_READ_ONLY = (
+    # BTRFS_IOC_SUBVOL_GETFLAGS and BTRFS_SUBVOL_RDONLY.
+    (0x80089419, 0x4008941A, 0x2),
+    # FS_IOC_GETFLAGS and FS_IMMUTABLE_FL.
+    (0x80086601, 0x40086602, 0x10),
+)
 
 
 def machine_unit(name: str) -> str:
@@ -30,7 +34,7 @@ def machine_unit(name: str) -> str:
 
 
 def machine_state(name: str) -> str:
-    """``running`` or ``stopped``, or another state of a machine.
+    """The state of a machine, such as ``running`` or ``stopped``.
 
     :raises SystemdError: when systemd cannot be asked.
     """
@@ -60,45 +64,38 @@ def machine_leader(name: str) -> int | None:
 
 def is_read_only(path: Path) -> bool:
     """Whether a root is marked read-only, as systemd does it."""
-    for request, flag in (
-        (_GET_SUBVOLUME_FLAGS, _SUBVOLUME_READ_ONLY),
-        (_GET_FLAGS, _IMMUTABLE),
-    ):
-        flags = array.array("L", [0])
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.ioctl(descriptor, request, flags)
-        except OSError:
-            continue  # not of this kind of file system
-        finally:
-            os.close(descriptor)
-        if flags[0] & flag:
-            return True
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for get, _, flag in _READ_ONLY:
+            flags = array.array("L", [0])
+            # The other kind of file system has no such flags.
+            with contextlib.suppress(OSError):
+                fcntl.ioctl(descriptor, get, flags)
+                if flags[0] & flag:
+                    return True
+    finally:
+        os.close(descriptor)
     return False
 
 
 def set_read_only(path: Path) -> None:
     """Mark a root read-only, as systemd does it.
 
-    :raises SystemdError: when its file system cannot.
+    :raises SystemdError: if its file system has no such mark.
     """
-    last: OSError | None = None
-    for get, put, flag in (
-        (_GET_SUBVOLUME_FLAGS, _SET_SUBVOLUME_FLAGS, _SUBVOLUME_READ_ONLY),
-        (_GET_FLAGS, _SET_FLAGS, _IMMUTABLE),
-    ):
-        flags = array.array("L", [0])
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.ioctl(descriptor, get, flags)
-            flags[0] |= flag
-            fcntl.ioctl(descriptor, put, flags)
-        except OSError as error:
-            last = error  # not of this kind of file system
-        else:
-            return
-        finally:
-            os.close(descriptor)
-    raise SystemdError(
-        f"{path}: cannot be marked read-only: {last and last.strerror}"
-    )
+    reason = ""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for get, put, flag in _READ_ONLY:
+            flags = array.array("L", [0])
+            try:
+                fcntl.ioctl(descriptor, get, flags)
+                flags[0] |= flag
+                fcntl.ioctl(descriptor, put, flags)
+            except OSError as error:
+                reason = errors.reason(error)
+            else:
+                return
+    finally:
+        os.close(descriptor)
+    raise SystemdError(f"{path}: cannot be marked read-only: {reason}")

@@ -42,13 +42,13 @@ def is_running() -> bool:
 
 
 def reload() -> None:
-    """Let systemd read its files again, if it runs."""
+    """Reload the configuration of systemd, if it is running."""
     if is_running():
         _SYSTEMCTL.run("daemon-reload")
 
 
 def enable(unit: str) -> None:
-    """Let a unit start with the host."""
+    """Enable a unit, so that it starts with the host."""
     _SYSTEMCTL.run("enable", "--quiet", "--", unit)
 
 
@@ -70,8 +70,8 @@ def stop(unit: str, seconds: int) -> None:
 def frozen(unit: str) -> Iterator[bool]:
     """Freeze the processes of a unit in the block, where systemd can.
 
-    That needs the unified hierarchy of cgroups. They go on at the end of the
-    block, and also when this process is killed.
+    That needs the unified hierarchy of cgroups. They are thawed at the end of
+    the block, and also if this process is killed.
 
     :returns: whether they are frozen.
     """
@@ -91,12 +91,12 @@ def restart(unit: str) -> None:
 
 
 def reload_files() -> None:
-    """Let systemd, and its generators, read their files again."""
+    """Reload the configuration of systemd, and run its generators."""
     _SYSTEMCTL.run("daemon-reload")
 
 
 def halt(unit: str) -> None:
-    """Stop a unit; it has the time that it gives itself."""
+    """Stop a unit, within the timeout of the unit."""
     _SYSTEMCTL.run("stop", "--", unit)
 
 

@@ -36,7 +36,7 @@ class _MountAttributes(ctypes.Structure):
 
 
 def close(directory: str) -> None:
-    """Give this process such namespaces, and work in the directory."""
+    """Enter such namespaces, and change to the directory."""
     flags = _CLONE_NEWNS | _CLONE_NEWNET | _CLONE_NEWIPC
     _check(_LIBC.unshare(flags), "unshare")
     _mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None)

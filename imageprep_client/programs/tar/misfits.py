@@ -1,4 +1,4 @@
-"""Files that an archive can have, and that nobody should unpack."""
+"""Files that an archive can have and that must not be unpacked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def misfits(root: Path) -> tuple[list[str], list[str]]:
 
     :returns: paths relative to the root.
     """
-    # Files that go away meanwhile are no failure.
+    # Files that vanish meanwhile are not an error.
     told = _FIND.attempt(
         *(
             "-H",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from imageprep_client.programs.process import raise_full
 from imageprep_client.programs.tar.process import (
     FAITHFUL,
     TarError,
@@ -33,12 +36,13 @@ _OPTIONS = (
 )
 _CHANGED = ("file changed as we read it", "File removed before we read it")
 _SOCKET = "socket ignored"
+#: The last bytes that a file system had room for.
+_CUT = ": Wrote only "
 
 
 class Packing:
     """A running GNU tar.
 
-    :ivar stdout: the archive.
     :ivar changed: messages about files that changed meanwhile; known at the
         end.
     :ivar sockets: how many were left out; known at the end.
@@ -46,14 +50,23 @@ class Packing:
 
     def __init__(self, process: TarProcess) -> None:
         self._process = process
-        self.stdout: IO[bytes] = process.stdout
         self.changed: list[str] = []
         self.sockets = 0
 
-    def finish(self) -> None:
-        """See that all went well, when the archive has been read.
+    @property
+    def stdout(self) -> IO[bytes]:
+        """The archive, unless it is written to a file."""
+        return self._process.stdout
 
-        :raises TarError: when not.
+    def has_ended(self) -> bool:
+        """Whether nothing more is written."""
+        return self._process.has_ended()
+
+    def finish(self) -> None:
+        """Check the result, after the archive has been read.
+
+        :raises TarError: if tar failed.
+        :raises OSError: if there is no room for the archive.
         """
         status = self._process.wait()
         failed = []
@@ -66,6 +79,9 @@ class Packing:
                 failed.append(line)
         if status > 1 or status < 0 or failed:
             told = "; ".join(failed[:3]) or f"ended with status {status}"
+            if _CUT in told:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise_full(told)
             raise TarError(f"tar: {told}")
 
 
@@ -75,12 +91,15 @@ def packing(
     *,
     excluded: Sequence[str] = (),
     copies: Path | None = None,
+    output: int | None = None,
 ) -> Iterator[Packing]:
     """Pack a directory; the archive is the output of the process.
 
     :param excluded: paths relative to the root, with all that is below them.
     :param copies: a directory whose only entry, made by `copies_in`, has what
         is packed in place of what is excluded.
+    :param output: the descriptor of a file for the archive, in place of the
+        output of the process.
     """
     words = [
         *("tar", *_OPTIONS),
@@ -91,9 +110,9 @@ def packing(
         top = copies_in(copies)
         paths = _members(top, frozenset(excluded))
         words += ["-C", str(copies), *(f"{_COPIES}/{path}" for path in paths)]
-    process = TarProcess(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
-    )
+    if output is None:
+        output = subprocess.PIPE
+    process = TarProcess(words, stdin=subprocess.DEVNULL, stdout=output)
     try:
         yield Packing(process)
     finally:

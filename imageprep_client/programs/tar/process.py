@@ -77,6 +77,10 @@ class TarProcess:
                     text = line.decode(errors="replace").strip()
                     self.lines.append(text.removeprefix("tar: "))
 
+    def has_ended(self) -> bool:
+        """Whether it has ended."""
+        return self._process.poll() is not None
+
     def wait(self) -> int:
         """The exit status, when it has ended."""
         status = self._process.wait()
@@ -96,7 +100,7 @@ class TarProcess:
 
 
 def widen(stream: IO[bytes]) -> None:
-    """Let a pipe hold more, so that its two ends wait less."""
+    """Enlarge the buffer of a pipe, so that its two ends wait less."""
     import fcntl
 
     # Without the right to exceed the limit of the host, it stays smaller.

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from imageprep_client.programs.process import raise_full
 from imageprep_client.programs.tar import closed
 from imageprep_client.programs.tar.process import (
     FAITHFUL,
@@ -35,12 +36,13 @@ def unpacking(directory: Path) -> Iterator[IO[bytes]]:
     """Unpack what is written to a stream, as root.
 
     GNU tar runs in mount, network and IPC namespaces of its own, where all
-    but `directory` is read-only. Everything that it says is a failure: it
-    warns of attributes that the file system cannot keep.
+    but `directory` is read-only. Any message of it is a failure, because it
+    only warns of attributes that the file system cannot store.
 
     :param directory: empty; nobody else can reach it.
     :raises TarError: at the end of the block, when tar failed; what is
         unpacked by then stays.
+    :raises OSError: likewise, when the file system is full.
     """
     process = TarProcess(
         [
@@ -62,4 +64,5 @@ def unpacking(directory: Path) -> Iterator[IO[bytes]]:
         process.end()
     if status or process.lines:
         told = "; ".join(process.lines[:3]) or f"ended with status {status}"
+        raise_full(told)
         raise TarError(f"tar: {told}")

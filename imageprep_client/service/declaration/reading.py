@@ -183,19 +183,11 @@ def _mapping(value: Value) -> dict[str, str]:
                 raise element.error("expected NAME=VALUE")
             pairs[name] = text
         return pairs
-    pairs = {}
-    for name, part in value.items():
-        pairs[name] = _scalar(part)
-    return pairs
+    return {name: _scalar(part) for name, part in value.items()}
 
 
 def _scalar(value: Value) -> str:
-    data = value.data
-    if isinstance(data, bool):
-        raise value.expected("a string", "put the value in quotes")
-    if isinstance(data, int | float):
-        return str(data)
-    text = value.text()
+    text = value.scalar()
     if "\0" in text:
         raise value.error("has a zero byte in it")
     return text
@@ -243,14 +235,7 @@ def _image(value: Value) -> str:
 
 def _words(value: Value) -> tuple[str, ...]:
     """A command: a list of words, since a string would need a shell."""
-    words = []
-    for element in value.elements():
-        data = element.data
-        word = _scalar(element) if not isinstance(data, bool) else None
-        if word is None:
-            raise element.expected("a string", "put the value in quotes")
-        words.append(word)
-    return tuple(words)
+    return tuple(map(_scalar, value.elements()))
 
 
 def _names(value: Value) -> tuple[str, ...]:
@@ -296,12 +281,18 @@ def _preflight(value: Value) -> HostRequirements:
         "inactive_units": _matching(_UNIT, "name of a unit of systemd"),
         "ports": _ports,
     }
-    given = {}
+    return HostRequirements(**_fields(value, readers))
+
+
+def _fields(
+    value: Value, readers: Mapping[str, Callable[[Value], Any]]
+) -> dict[str, Any]:
+    fields = {}
     for key, part in value.items():
         if key not in readers:
             raise _unknown(part, key, list(readers))
-        given[key] = readers[key](part)
-    return HostRequirements(**given)
+        fields[key] = readers[key](part)
+    return fields
 
 
 def _tcp(value: Value) -> str:
@@ -347,11 +338,7 @@ _PROBE: Mapping[str, Callable[[Value], Any]] = {
 
 
 def _probe(value: Value) -> Probe:
-    given = {}
-    for key, part in value.items():
-        if key not in _PROBE:
-            raise _unknown(part, key, list(_PROBE))
-        given[key] = _PROBE[key](part)
+    given = _fields(value, _PROBE)
     if len(_WAYS.keys() & given.keys()) != 1:
         raise value.error("expected one of tcp, http and command")
     return Probe(**given)

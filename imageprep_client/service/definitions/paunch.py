@@ -14,41 +14,31 @@ from typing import Any
 from imageprep_client import errors
 from imageprep_client.heat import document
 from imageprep_client.heat.value import Value
-from imageprep_client.service.declaration import Service, service_from
+from imageprep_client.service.declaration import (
+    OPTIONS,
+    OptionKind,
+    Service,
+    service_from,
+)
 
-#: Keys with the name that a declaration has for them.
+#: Keys whose name in a declaration is another one.
 _RENAMED = {
-    "image": "image",
-    "command": "command",
-    "environment": "environment",
-    "env_file": "env_file",
-    "privileged": "privileged",
     "net": "network",
-    "pid": "pid",
-    "ipc": "ipc",
-    "uts": "uts",
-    "cgroupns": "cgroupns",
-    "user": "user",
-    "group_add": "group_add",
-    "hostname": "hostname",
-    "extra_hosts": "extra_hosts",
-    "cap_add": "cap_add",
-    "cap_drop": "cap_drop",
-    "security_opt": "security_opt",
-    "devices": "devices",
     "ulimit": "ulimits",
     "mem_limit": "memory",
     "cpuset_cpus": "cpuset",
-    "tmpfs": "tmpfs",
-    "volumes": "volumes",
-    "volumes_from": "volumes_from",
-    "labels": "labels",
-    "log_driver": "log_driver",
-    "restart": "restart",
-    "stop_signal": "stop_signal",
     "stop_grace_period": "stop_timeout",
-    "conmon_pidfile": "conmon_pidfile",
-    "depends_on": "depends_on",
+}
+#: All keys, with the name that a declaration has for them.
+_KEYS = {
+    **{
+        key: key
+        for key in (
+            *("image", "command", "environment", "env_file", "depends_on"),
+            *(OPTIONS.keys() - {*_RENAMED.values(), "log_options"}),
+        )
+    },
+    **_RENAMED,
 }
 #: Keys that have no key in a declaration, with podman's option.
 _ARGUMENTS = {
@@ -76,18 +66,13 @@ _PAUNCHS = frozenset(
 )
 _LISTS = frozenset(
     {
-        "cap_add",
-        "cap_drop",
         "depends_on",
-        "devices",
         "env_file",
-        "extra_hosts",
-        "group_add",
-        "security_opt",
-        "tmpfs",
-        "ulimit",
-        "volumes",
-        "volumes_from",
+        *(
+            key
+            for key, name in _KEYS.items()
+            if name in OPTIONS and OPTIONS[name].kind is OptionKind.LIST
+        ),
     }
 )
 
@@ -129,9 +114,9 @@ def _service(name: str, value: Value) -> Service:
     for key, part in value.items():
         if part.data is None or part.data == []:
             continue
-        if key in _RENAMED:
+        if key in _KEYS:
             convert = _CONVERT.get(key, _plain)
-            data[_RENAMED[key]] = convert(part)
+            data[_KEYS[key]] = convert(part)
         elif key in _ARGUMENTS:
             arguments.append(f"--{_ARGUMENTS[key]}={_scalar(part)}")
         elif key in _SWITCHES:
@@ -150,7 +135,7 @@ def _service(name: str, value: Value) -> Service:
 
 
 def _unknown(value: Value, key: str) -> errors.InvalidFile:
-    known = [*_RENAMED, *_ARGUMENTS, *_SWITCHES, *_PAUNCHS, "healthcheck"]
+    known = [*_KEYS, *_ARGUMENTS, *_SWITCHES, *_PAUNCHS, "healthcheck"]
     near = difflib.get_close_matches(key, known, 1)
     hint = f"did you mean {near[0]}?" if near else None
     return value.error("unknown key", hint)
@@ -196,10 +181,6 @@ def _word(value: Value) -> Any:
     return str(value.data) if isinstance(value.data, bool) else value.data
 
 
-def _seconds(value: Value) -> int:
-    return value.whole()
-
-
 def _health(value: Value) -> list[str]:
     arguments = []
     for key, part in value.items():
@@ -222,5 +203,5 @@ _CONVERT: Mapping[str, Callable[[Value], Any]] = {
     "command": _command,
     "environment": _environment,
     "labels": _environment,
-    "stop_grace_period": _seconds,
+    "stop_grace_period": Value.whole,
 }

@@ -81,17 +81,17 @@ class Parts:
 
     def read(self, offset: int, size: int) -> bytes:
         """Bytes from an offset on, fewer only at the end."""
-        found = bytearray()
-        while len(found) < size and self._limit:
-            number, start = divmod(offset + len(found), self._limit)
+        content = bytearray()
+        while len(content) < size and self._limit:
+            number, start = divmod(offset + len(content), self._limit)
             if number >= len(self._files):
                 break
-            wanted = min(size - len(found), self._limit - start)
+            wanted = min(size - len(content), self._limit - start)
             chunk = os.pread(self._files[number], wanted, start)
             if not chunk:
                 break
-            found += chunk
-        return bytes(found)
+            content += chunk
+        return bytes(content)
 
     def close(self) -> None:
         for descriptor in self._files:
@@ -165,7 +165,7 @@ class NewParts:
 
     def read(self, offset: int, size: int) -> bytes:
         """Bytes from an offset on, fewer only at the end."""
-        found = bytearray()
+        content = bytearray()
         for number, start, length in self._places(offset, size):
             if number >= len(self._files):
                 break
@@ -173,11 +173,11 @@ class NewParts:
             while length:
                 chunk = os.pread(file, length, start)
                 if not chunk:
-                    return bytes(found)
-                found += chunk
+                    return bytes(content)
+                content += chunk
                 start += len(chunk)
                 length -= len(chunk)
-        return bytes(found)
+        return bytes(content)
 
     def write(self, offset: int, content: bytes) -> None:
         """Write all of it at an offset."""
@@ -203,7 +203,7 @@ class NewParts:
             os.fsync(file)
 
     def publish(self) -> None:
-        """Give the files their names, the first one last.
+        """Rename the files to their names, the first one last.
 
         What is there under these names is replaced.
         """

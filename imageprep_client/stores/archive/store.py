@@ -52,14 +52,14 @@ class ArchiveStore:
 
     def resolve(self, reference: str) -> Descriptor:
         if digests.is_valid(reference):
-            found = self._by_digest(reference)
+            named = self._by_digest(reference)
         else:
             references.check_tag(reference)
             tags = self._home.contents.tags.get(self.repository, {})
-            found = tags.get(reference)
-        if found is None or not self.exists(found):
+            named = tags.get(reference)
+        if named is None or not self.exists(named):
             raise errors.NotFound(f"{self}:{reference}: manifest unknown")
-        return Descriptor(found.media_type, found.digest, found.size)
+        return Descriptor(named.media_type, named.digest, named.size)
 
     def _by_digest(self, digest: str) -> Descriptor | None:
         for named in self._home.contents.named(self.repository):
@@ -114,12 +114,12 @@ class ArchiveStore:
         return iter(sorted(tags))
 
     def referrers(self, subject: Descriptor) -> Sequence[Descriptor]:
-        found = {}
+        artefacts = {}
         for named in list(self._home.contents.named(self.repository)):
             manifest = self._manifest(named)
             if manifest.subject and manifest.subject.digest == subject.digest:
-                found[named.digest] = manifest.referrer
-        return list(found.values())
+                artefacts[named.digest] = manifest.referrer
+        return list(artefacts.values())
 
     def _manifest(self, descriptor: Descriptor) -> Manifest:
         if descriptor.digest not in self._parsed:

@@ -65,10 +65,10 @@ def members(read: Read) -> Iterator[Member]:
     """
     start = 0
     for _ in range(_MAX_MEMBERS):
-        found = _next(read, start)
-        if found is None:
+        entry = _next(read, start)
+        if entry is None:
             return
-        member, is_directory = found
+        member, is_directory = entry
         if not is_directory:
             yield member
         start = member.end

@@ -131,15 +131,15 @@ class NewArchive:
             pass
 
     def _digest(self, member: Member, digest: str) -> str:
-        found = digests.hasher(digest)
+        hasher = digests.hasher(digest)
         offset, end = member.offset, member.offset + member.size
         while offset < end:
             chunk = self._parts.read(offset, min(base.CHUNK, end - offset))
             if not chunk:
                 break
-            found.update(chunk)
+            hasher.update(chunk)
             offset += len(chunk)
-        return f"{digest.partition(':')[0]}:{found.hexdigest()}"
+        return f"{digest.partition(':')[0]}:{hasher.hexdigest()}"
 
     def add(self, expected: Descriptor, content: base.Content) -> None:
         """Write a blob; `content` is verified and read to its end."""
@@ -205,7 +205,7 @@ class NewArchive:
         return manifest.manifests if manifest else ()
 
     def tag(self, repository: str, descriptor: Descriptor, tag: str) -> None:
-        """Let a tag name a manifest."""
+        """Point a tag at a manifest."""
         with self._lock:
             tags = self.contents.tags.setdefault(repository, {})
             old = tags.get(tag)

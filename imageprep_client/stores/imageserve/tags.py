@@ -72,7 +72,7 @@ class Tags:
         return (Variant(self._media_type(digest), digest),)
 
     def write(self, tag: str, variants: Sequence[Variant]) -> None:
-        """Let a tag name these; an older link is replaced."""
+        """Point a tag at these; an older link is replaced."""
         content = typemap.render(tag, variants)
         self._tree.put(self._paths.type_map(tag), content)
         self._unlink_older(tag)

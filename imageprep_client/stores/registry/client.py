@@ -7,7 +7,7 @@ import functools
 import logging
 import threading
 from collections.abc import Callable
-from typing import Self
+from typing import NoReturn, Self
 
 from imageprep_client import errors
 from imageprep_client.http import urls
@@ -21,10 +21,15 @@ from imageprep_client.stores.registry.endpoints import hosts as addresses
 from imageprep_client.stores.registry.endpoints import replicas
 from imageprep_client.stores.registry.endpoints.hosts import Endpoint, Hosts
 from imageprep_client.stores.registry.lists.catalog import RegistryCatalog
-from imageprep_client.stores.registry.repository import RepositoryRequests
+from imageprep_client.stores.registry.repository import (
+    Access,
+    RepositoryRequests,
+)
 from imageprep_client.stores.registry.store import RegistryStore
 
 _log = logging.getLogger(__name__)
+#: Registry, repository, whether mirrors are used, and the purpose.
+_StoreKey = tuple[str, str, bool, Access]
 
 
 class RegistryClient:
@@ -63,7 +68,7 @@ class RegistryClient:
         self._lock = threading.Lock()
         self._registries: dict[tuple[str, bool], session.RegistrySession] = {}
         self._servers: dict[tuple[str, bool], replicas.Server] = {}
-        self._stores: dict[tuple[str, str, bool, bool], RegistryStore] = {}
+        self._stores: dict[_StoreKey, RegistryStore] = {}
 
     def store(
         self, registry: str, repository: str, *, mirrored: bool = True
@@ -75,9 +80,7 @@ class RegistryClient:
             that the registry itself lacks.
         :raises InvalidReference: if a name is invalid.
         """
-        references.check_registry(registry)
-        references.check_repository(repository)
-        return self._known_store(registry, repository, mirrored, False)
+        return self._known_store(registry, repository, mirrored, Access.READ)
 
     def destination(self, registry: str, repository: str) -> RegistryStore:
         """The store of a repository to write to.
@@ -85,13 +88,12 @@ class RegistryClient:
         As `store` without mirrors, but all tokens permit writing, and content
         is absent if the registry denies access to it.
         """
+        return self._known_store(registry, repository, False, Access.WRITE)
+
+    def _known_store(self, *key: *_StoreKey) -> RegistryStore:
+        registry, repository, *_ = key
         references.check_registry(registry)
         references.check_repository(repository)
-        return self._known_store(registry, repository, False, True)
-
-    def _known_store(
-        self, *key: *tuple[str, str, bool, bool]
-    ) -> RegistryStore:
         with self._lock:
             if key not in self._stores:
                 self._stores[key] = self._make_store(*key)
@@ -113,7 +115,7 @@ class RegistryClient:
         registry: str,
         repository: str,
         mirrored: bool,
-        is_destination: bool,
+        access: Access,
     ) -> RegistryStore:
         name = f"{registry}/{repository}"
         route = self.hosts.route(registry, repository)
@@ -135,16 +137,14 @@ class RegistryClient:
         return RegistryStore(
             endpoints[0].host,
             replicas.Replicas(home, mirrors),
-            is_destination=is_destination,
+            access,
         )
 
     def _home(
         self, route: addresses.RepositoryLocations, name: str
     ) -> replicas.Server:
         if route.blocked_by:
-            return replicas.Server(
-                functools.partial(_refuse, name, route.blocked_by)
-            )
+            return replicas.Server(lambda _: _refuse(name, route.blocked_by))
         return self._server(route.location)
 
     def _server(self, place: addresses.RepositoryLocation) -> replicas.Server:
@@ -240,9 +240,7 @@ class RegistryClient:
             self._observer.warning(f"{host}: {how}")
 
 
-def _refuse(
-    name: str, file: str, first: session.Request | None = None
-) -> session.RegistrySession:
+def _refuse(name: str, file: str | None) -> NoReturn:
     raise errors.AccessDenied(
         f"{name}: blocked by {file}",
         hint=f"take blocked out of the [[registry]] of {name} in {file}",

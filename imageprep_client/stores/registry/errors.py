@@ -50,7 +50,7 @@ _ACCESS_CODES = frozenset({"DENIED", "UNAUTHORIZED"})
 
 
 def from_response(
-    response: Response, what: str, unknown: str = ""
+    response: Response, what: str, unknown: str | None = None
 ) -> errors.StoreError:
     """The error for a response, which is read and released.
 

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.registry.session import Request
+
+
+class Access(enum.Enum):
+    """The purpose for which a repository is opened."""
+
+    READ = ("pull",)
+    WRITE = ("pull", "push")
 
 
 class RepositoryRequests:
@@ -14,22 +22,22 @@ class RepositoryRequests:
 
     :ivar name: ``registry/repository`` as the user knows it.
     :ivar path: its name in the registry.
-    :ivar writes: whether tokens permit writing, too; from the first write on,
-        so that one token serves both.
+    :ivar access: what tokens permit; writing from the first write on, so that
+        one token serves both.
     """
 
     def __init__(self, name: str, path: str) -> None:
         self.name = name
         self.path = path
-        self.writes = False
+        self.access = Access.READ
 
     def what(self, descriptor: Descriptor) -> str:
         return f"{self.name}@{descriptor.digest}"
 
     def request(
-        self, method: str, path: str, what: str, unknown: str = ""
+        self, method: str, path: str, what: str, unknown: str | None = None
     ) -> Request:
-        actions = "pull,push" if self.writes else "pull"
+        actions = ",".join(self.access.value)
         return Request(
             method,
             f"/v2/{self.path}/{path}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Iterable
 
 from imageprep_client import errors
@@ -30,16 +31,24 @@ _ACCEPT = {"Accept": ", ".join(mediatypes.ACCEPT)}
 REFUSALS = frozenset({*range(400, 500), 501}) - answers.TEMPORARY | REDIRECTS
 
 
+class Denial(enum.Enum):
+    """The meaning of a denied request for content."""
+
+    ERROR = enum.auto()
+    #: Quay and Artifactory deny access to absent content. The push shows
+    #: whether writing is permitted.
+    ABSENT = enum.auto()
+
+
 class Resolver:
     """Resolves references to manifests of one repository.
 
     :param manifests: keeps the manifests that were read.
-    :param is_destination: whether content is absent if access is denied.
     """
 
-    def __init__(self, manifests: Recent, *, is_destination: bool) -> None:
+    def __init__(self, manifests: Recent, denial: Denial) -> None:
         self._manifests = manifests
-        self._is_destination = is_destination
+        self._denial = denial
         # The sizes of manifests that were not read, by digest.
         self._unread: dict[str, int] = {}
 
@@ -48,7 +57,7 @@ class Resolver:
 
         Google Artifact Registry lists wrong sizes of referrers.
         """
-        self._unread |= {each.digest: each.size for each in descriptors}
+        self._unread |= {one.digest: one.size for one in descriptors}
 
     def corrected(self, descriptor: Descriptor, data: bytes) -> Descriptor:
         """The descriptor, with the size of `data` if its own may be wrong.
@@ -77,32 +86,15 @@ class Resolver:
             return True
         if response.status == 404 and kind in registry.answers_head:
             return False
-        return not self._is_destination
+        return self._denial is Denial.ERROR
 
-    def resolve(
-        self, place: Replica, reference: str, *, surely: bool = False
-    ) -> Descriptor:
-        """Resolve by HEAD, or by GET if the response to HEAD is incomplete.
-
-        :param surely: whether the manifest was just pushed.
-        """
-        request = place.requests.manifest("HEAD", reference)
-        request = dataclasses.replace(request, headers=_ACCEPT)
-        registry = place.connect(request)
-        response = registry.call(request, {200, *REFUSALS})
+    def resolve(self, place: Replica, reference: str) -> Descriptor:
+        """Resolve by HEAD, or by GET if the response to HEAD is incomplete."""
+        registry, request, response = self._head(place, reference)
         again = self.is_asked_twice(registry, request, response)
-        if response.status == 200:
-            response.discard()
-            found = description.described(request.what, reference, response)
-            if found:
-                self._unread[found.digest] = found.size
-                return found
-        elif surely or again or _is_bad_login(response):
-            surely = surely or _is_bad_login(response)
-            response.discard()
-        else:
-            # Quay and Artifactory deny access to absent content. The push
-            # shows whether writing is permitted.
+        descriptor = self._described(request, reference, response)
+        bad_login = _is_bad_login(response)
+        if response.status != 200 and not (again or bad_login):
             raise errors.NotFound(
                 str(
                     answers.from_response(
@@ -110,26 +102,58 @@ class Resolver:
                     )
                 )
             )
-        request = dataclasses.replace(request, method="GET")
-        return self.by_get(registry, request, reference, surely=surely)
+        response.discard()
+        denial = Denial.ERROR if bad_login else self._denial
+        return descriptor or self._by_get(registry, request, reference, denial)
+
+    def resolve_pushed(self, place: Replica, tag: str) -> Descriptor:
+        """Resolve a tag that was just pushed, so that it is not absent."""
+        registry, request, response = self._head(place, tag)
+        descriptor = self._described(request, tag, response)
+        response.discard()
+        return descriptor or self._by_get(registry, request, tag, Denial.ERROR)
+
+    def _head(
+        self, place: Replica, reference: str
+    ) -> tuple[RegistrySession, Request, Response]:
+        request = place.requests.manifest("HEAD", reference)
+        request = dataclasses.replace(request, headers=_ACCEPT)
+        registry = place.connect(request)
+        response = registry.call(request, {200, *REFUSALS})
+        return registry, request, response
+
+    def _described(
+        self, request: Request, reference: str, response: Response
+    ) -> Descriptor | None:
+        """The descriptor in the headers of a response, if it is complete."""
+        if response.status != 200:
+            return None
+        descriptor = description.described(request.what, reference, response)
+        if descriptor:
+            self._unread[descriptor.digest] = descriptor.size
+        return descriptor
 
     def by_get(
+        self, registry: RegistrySession, request: Request, reference: str
+    ) -> Descriptor:
+        """Resolve by reading the manifest."""
+        return self._by_get(registry, request, reference, self._denial)
+
+    def _by_get(
         self,
         registry: RegistrySession,
         request: Request,
         reference: str,
-        *,
-        surely: bool = False,
+        denial: Denial,
     ) -> Descriptor:
-        """Resolve by reading the manifest; `surely` as for `resolve`."""
-        request = dataclasses.replace(request, repeatable=False)
+        request = dataclasses.replace(request, method="GET", repeatable=False)
         try:
             return registry.retrier.retrying(
                 request.what,
                 lambda: self._read_manifest(registry, request, reference),
             )
         except (errors.AccessDenied, errors.Refused) as error:
-            if self._is_destination and not surely:
+            if denial is Denial.ABSENT:
                 raise errors.NotFound(str(error)) from None
             raise
 
@@ -148,7 +172,7 @@ class Resolver:
                     actual=actual,
                 )
         try:
-            found = manifests.parse(
+            descriptor = manifests.parse(
                 data,
                 description.manifest_type(response, data),
                 wanted,
@@ -157,12 +181,13 @@ class Resolver:
         except errors.InvalidContent as error:
             error.hint = error.hint or description.page_hint(response)
             raise
-        self._manifests.add(found.digest, data)
-        return found
+        self._manifests.add(descriptor.digest, data)
+        return descriptor
 
 
 def _is_bad_login(response: Response) -> bool:
     """Whether a registry without tokens refused the credentials."""
-    header = response.headers.get("WWW-Authenticate", "")
-    schemes = {challenge.scheme for challenge in parse_challenges(header)}
-    return response.status == 401 and schemes == {"basic"}
+    if response.status != 401:
+        return False
+    challenges = parse_challenges(response.headers.get("WWW-Authenticate", ""))
+    return {challenge.scheme for challenge in challenges} == {"basic"}

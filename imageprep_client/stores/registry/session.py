@@ -44,7 +44,7 @@ class Request:
 
     :ivar url: absolute, or a path below the base of the registry.
     :ivar what: the object, as messages name it.
-    :ivar unknown: the meaning of 404.
+    :ivar unknown: the meaning of 404, where it is known.
     :ivar repository: the repository whose credentials are used.
     :ivar scopes: the scopes of the token.
     :ivar repeatable: whether it may be repeated; False for streams.
@@ -57,7 +57,7 @@ class Request:
     scopes: Sequence[str] = ()
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     body: bytes | Body | None = None
-    unknown: str = ""
+    unknown: str | None = None
     repeatable: bool = True
 
 

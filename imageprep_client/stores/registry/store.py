@@ -26,6 +26,8 @@ from imageprep_client.stores.registry.endpoints.replicas import (
 )
 from imageprep_client.stores.registry.lists import fallback, listing
 from imageprep_client.stores.registry.recent import Recent
+from imageprep_client.stores.registry.repository import Access
+from imageprep_client.stores.registry.resolving import Denial
 from imageprep_client.stores.registry.session import RegistrySession, Request
 from imageprep_client.stores.registry.uploads import Uploads
 
@@ -44,25 +46,25 @@ class RegistryStore:
 
     :param host: the physical registry.
     :param places: the replicas of the repository.
-    :param is_destination: whether it will be written to. Then all tokens
-        permit writing, as Quay denies reading of absent repositories, and
-        content is absent if access to it is denied.
+    :param access: if it is to be written to, all tokens permit writing, as
+        Quay denies reading of absent repositories, and content is absent if
+        access to it is denied.
     """
 
     def __init__(
-        self, host: str, places: Replicas, *, is_destination: bool = False
+        self, host: str, places: Replicas, access: Access = Access.READ
     ) -> None:
         self.registry = host
-        self._is_destination = is_destination
+        self._denial = (
+            Denial.ABSENT if access is Access.WRITE else Denial.ERROR
+        )
         self._requests = places.home.requests
-        self._requests.writes = is_destination
+        self._requests.access = access
         self.repository = self._requests.path
         self._connect = places.home.connect
         self._places = places
         self._manifests = Recent()
-        self._resolver = resolving.Resolver(
-            self._manifests, is_destination=is_destination
-        )
+        self._resolver = resolving.Resolver(self._manifests, self._denial)
         self._uploads = Uploads(self._requests)
         self._fallback = fallback.FallbackReferrers(self, self._put_index)
 
@@ -72,18 +74,12 @@ class RegistryStore:
     # Reading
 
     def resolve(self, reference: str) -> Descriptor:
-        digest = reference if digests.is_valid(reference) else ""
-        if not digest:
-            references.check_tag(reference)
         return self._places.read(
-            lambda place: self._resolver.resolve(place, reference), digest
+            lambda place: self._resolver.resolve(place, reference),
+            _digest(reference),
         )
 
     def resolve_ahead(self, reference: str) -> Descriptor:
-        digest = reference if digests.is_valid(reference) else ""
-        if not digest:
-            references.check_tag(reference)
-
         def get(place: Replica) -> Descriptor:
             request = dataclasses.replace(
                 place.requests.manifest("GET", reference), headers=_ACCEPT
@@ -91,7 +87,7 @@ class RegistryStore:
             registry = place.connect(request)
             return self._resolver.by_get(registry, request, reference)
 
-        return self._places.read(get, digest)
+        return self._places.read(get, _digest(reference))
 
     def exists(self, descriptor: Descriptor) -> bool:
         def look(place: Replica) -> bool:
@@ -118,7 +114,7 @@ class RegistryStore:
             headers["Range"] = "bytes=0-0"
         request = dataclasses.replace(request, method="GET", headers=headers)
         expected = {200, 206, 404, 416}
-        if self._is_destination:
+        if self._denial is Denial.ABSENT:
             expected |= resolving.REFUSALS
         response = registry.call(request, expected)
         response.discard()
@@ -150,7 +146,7 @@ class RegistryStore:
     # Writing
 
     def push(self, expected: Descriptor, content: base.Content) -> None:
-        self._requests.writes = True
+        self._requests.access = Access.WRITE
         verified = verify.verified(expected, content)
         if expected.is_manifest:
             if expected.size > manifests.MAX_SIZE:
@@ -172,7 +168,7 @@ class RegistryStore:
 
     def tag(self, descriptor: Descriptor, tag: str) -> None:
         references.check_tag(tag)
-        self._requests.writes = True
+        self._requests.access = Access.WRITE
         data = self._manifests.get(descriptor.digest)
         if data is None:
             data = self._fetch_manifest(self._places.home, descriptor)
@@ -189,7 +185,7 @@ class RegistryStore:
         if repository is None or descriptor.is_manifest:
             return False
         references.check_repository(repository)
-        self._requests.writes = True
+        self._requests.access = Access.WRITE
         return self._uploads.mount(self._connect(), descriptor, repository)
 
     def begin(self, descriptor: Descriptor) -> bool:
@@ -203,7 +199,7 @@ class RegistryStore:
         self, expected: Descriptor, content: base.Content, tag: str
     ) -> None:
         references.check_tag(tag)
-        self._requests.writes = True
+        self._requests.access = Access.WRITE
         data = _all(verify.verified(expected, content))
         response, digest = self._put_tagged(expected.media_type, data, tag)
         if digest == expected.digest and response is not None:
@@ -222,9 +218,9 @@ class RegistryStore:
             )
             return listing.tags(place.connect(), request)
 
-        found = self._places.read(list_them)
-        self._fallback.note(found)
-        return iter(found)
+        listed = self._places.read(list_them)
+        self._fallback.note(listed)
+        return iter(listed)
 
     def referrers(self, subject: Descriptor) -> Sequence[Descriptor]:
         def look(place: Replica) -> list[Descriptor] | None:
@@ -237,18 +233,20 @@ class RegistryStore:
             return listing.referrers(registry, request)
 
         try:
-            found = self._places.read(
-                look, subject.digest, lambda found: found is not None
+            descriptors = self._places.read(
+                look,
+                subject.digest,
+                lambda descriptors: descriptors is not None,
             )
         except errors.Refused:
             # The list may be under a tag, as in registries without the API.
             if listed := self._fallback.of(subject):
                 return listed
             raise
-        if found is None:
+        if descriptors is None:
             return self._fallback.of(subject)
-        self._resolver.note(found)
-        return found
+        self._resolver.note(descriptors)
+        return descriptors
 
     def delete(self, descriptor: Descriptor) -> None:
         self._manifests.drop(descriptor.digest)
@@ -375,7 +373,7 @@ class RegistryStore:
 
         def named() -> str:
             home = self._places.home
-            return self._resolver.resolve(home, tag, surely=True).digest
+            return self._resolver.resolve_pushed(home, tag).digest
 
         def put() -> tuple[Response | None, str]:
             try:
@@ -411,7 +409,7 @@ class RegistryStore:
         """Send a manifest once."""
         request = dataclasses.replace(
             request,
-            unknown="",
+            unknown=None,
             headers={"Content-Type": media_type},
             body=data,
             repeatable=False,
@@ -425,6 +423,14 @@ class RegistryStore:
             ) from None
         response.discard()
         return response
+
+
+def _digest(reference: str) -> str | None:
+    """The digest in a reference; None for a tag, which is checked."""
+    if digests.is_valid(reference):
+        return reference
+    references.check_tag(reference)
+    return None
 
 
 def _all(content: base.Content) -> bytes:

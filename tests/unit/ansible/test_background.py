@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import json
 import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import yaml
 
 from imageprep_client import ansible, errors
 from imageprep_client.ansible import (
+    HostGroups,
     HostJob,
     HostState,
     JobObserver,
@@ -35,8 +37,13 @@ def say(**line):
 say(pid=os.getpid(), mode=mode, word=os.environ.get("WORD"), text=job["text"])
 if "wait" in job:
     end = time.time() + 120
-    while not os.path.exists(job["wait"]) and time.time() < end:
+    path = os.path.join(os.path.dirname(sys.argv[1]), job["wait"])
+    text = ""
+    while not text and time.time() < end:
         time.sleep(0.05)
+        if os.path.exists(path):
+            text = open(path).read()
+    say(read=text)
 say(done=True)
 if "fail" in job:
     sys.exit(job["fail"])
@@ -65,7 +72,13 @@ class Told(JobObserver):
 
 
 @pytest.fixture
-def inventory(tmp_path: Path) -> str:
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs are looked at again almost at once."""
+    monkeypatch.setattr(background, "PERIOD", (0.1, 0.3))
+
+
+@pytest.fixture
+def inventory(tmp_path: Path, eager: None) -> str:
     local = {
         "ansible_connection": "local",
         "ansible_python_interpreter": "/usr/bin/python3",
@@ -84,6 +97,19 @@ def inventory(tmp_path: Path) -> str:
     return str(path)
 
 
+def run(
+    jobs: Sequence[HostJob],
+    inventory: str,
+    observer: JobObserver,
+    *,
+    window: int = 1,
+) -> dict[str, JobResult]:
+    with ansible.Session(inventory) as session:
+        return ansible.run_jobs(
+            jobs, _PROGRAM, session, window=window, observer=observer
+        )
+
+
 def test_results_and_lines(inventory: str) -> None:
     """Each host has its lines and its result; one failure is one host's."""
     told = Told()
@@ -97,9 +123,7 @@ def test_results_and_lines(inventory: str) -> None:
         ),
         HostJob(host="away", lane="y", document={"text": ""}),
     ]
-    results = ansible.run_jobs(
-        jobs, _PROGRAM, inventory, window=5, observer=told
-    )
+    results = run(jobs, inventory, told, window=5)
     assert {host: result.state for host, result in results.items()} == {
         "a": HostState.OK,
         "b": HostState.FAILED,
@@ -137,14 +161,26 @@ def test_window_and_killed_program(inventory: str, tmp_path: Path) -> None:
         HostJob(host="b", lane="x", document={"text": ""}),
         HostJob(host="c", lane="x", document={"text": ""}),
     ]
-    results = ansible.run_jobs(
-        jobs, _PROGRAM, inventory, window=1, observer=told
-    )
+    results = run(jobs, inventory, told)
     assert results["a"] == JobResult(
         "a", HostState.FAILED, "the program was killed before its end"
     )
     assert results["b"].state is results["c"].state is HostState.OK
     assert told.most == 1
+
+
+def test_words_for_a_program_that_runs(inventory: str) -> None:
+    """The observer's word reaches a program that runs, as it is."""
+
+    class Telling(Told):
+        def word(self, job: HostJob) -> str:
+            return f'it\'s "$HOME" {job.host}'
+
+    told = Telling()
+    job = HostJob(host="a", lane="x", document={"text": "", "wait": "told"})
+    results = run([job], inventory, told)
+    assert results["a"].state is HostState.OK
+    assert {"read": 'it\'s "$HOME" a\n'} in [line for _, line in told.lines]
 
 
 _SSH = """\
@@ -156,6 +192,7 @@ exec /bin/sh -c "$word"
 """
 
 
+@pytest.mark.usefixtures("eager")
 def test_host_that_hangs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,9 +213,7 @@ def test_host_that_hangs(
     told = Leaving()
     wait = {"text": "", "wait": str(tmp_path / "never")}
     jobs = [HostJob(host="a", lane="x", document=wait)]
-    results = ansible.run_jobs(
-        jobs, _PROGRAM, str(inventory), window=1, observer=told
-    )
+    results = run(jobs, str(inventory), told)
     os.kill(told.first("a")["pid"], signal.SIGKILL)
     assert results["a"] == JobResult(
         "a", HostState.UNREACHABLE, "no answer within 2 seconds"
@@ -200,13 +235,8 @@ def test_what_others_left(inventory: str, tmp_path: Path) -> None:
         (path / "pid").write_text(str(process))
         os.utime(path, (0, 0))
     try:
-        ansible.run_jobs(
-            [HostJob(host="a", lane="x", document={"text": ""})],
-            _PROGRAM,
-            inventory,
-            window=1,
-            observer=Told(),
-        )
+        job = HostJob(host="a", lane="x", document={"text": ""})
+        run([job], inventory, Told())
         assert not stale.exists()
         assert running.exists()
     finally:
@@ -222,6 +252,15 @@ def test_bound_of_a_host_that_is_gone() -> None:
     assert background.pause(1000.0, 1000.0) == most
 
 
+def test_looks_are_frequent_before_an_end() -> None:
+    """The pause is half of what is left, and no more of this host's processor
+    goes into looks than a sixth.
+    """
+    assert background.pause(0.01, 16.0) == 8.0
+    assert background.pause(0.01, 0.5) == background.PERIOD[0]
+    assert background.pause(1.0, 0.5) == 5.0
+
+
 def test_interruption_ends_the_programs(
     inventory: str, tmp_path: Path
 ) -> None:
@@ -235,25 +274,68 @@ def test_interruption_ends_the_programs(
     told = Interrupting()
     wait = {"text": "", "wait": str(tmp_path / "never")}
     with pytest.raises(KeyboardInterrupt):
-        ansible.run_jobs(
-            [HostJob(host="a", lane="x", document=wait)],
-            _PROGRAM,
-            inventory,
-            window=1,
-            observer=told,
-        )
+        run([HostJob(host="a", lane="x", document=wait)], inventory, told)
     status = Path(f"/proc/{told.first('a')['pid']}/status")
     with contextlib.suppress(OSError):
         assert "State:\tZ" in status.read_text()
 
 
-def test_inventory(inventory: str) -> None:
+def groups(inventory: str, pattern: str | None = None) -> HostGroups:
+    with ansible.Session(inventory) as session:
+        return session.groups(pattern)
+
+
+@pytest.mark.parametrize("read", [ansible.load, groups])
+def test_inventory(read: Callable[..., HostGroups], inventory: str) -> None:
     """Groups have the hosts of their children; a pattern selects."""
-    hosts = ansible.load(inventory)
+    hosts = read(inventory)
     assert sorted(hosts.hosts) == ["a", "away", "b", "c"]
     assert hosts.groups["back"] == ["c"]
     assert hosts.of("a") == ["all", "front"]
-    assert list(ansible.load(inventory, "front:!b").hosts) == ["a"]
+    assert list(read(inventory, "front:!b").hosts) == ["a"]
+
+
+def test_groups_of_a_session(inventory: str) -> None:
+    """A pattern selects hosts, and neither groups nor later rounds; one that
+    is none fails alone.
+    """
+    with ansible.Session(inventory) as session:
+        some = session.groups("front:!b")
+        assert some.groups["front"] == ["a", "b"]
+        with pytest.raises(errors.InvalidArgument, match=r"[Ii]nvalid host"):
+            session.groups("~(")
+        assert len(session.groups().hosts) == 4
+
+
+def test_several_inventories(inventory: str, tmp_path: Path) -> None:
+    """The hosts and groups of all inventories count; groups have names with
+    dashes, other groups and ranges, as those of kolla-ansible have.
+    """
+    second = tmp_path / "multinode"
+    second.write_text("[nova-api:children]\nfront\n[nova-api]\nz[01:03]\n")
+    with ansible.Session(inventory, str(second)) as session:
+        found = session.groups("nova-api:!a")
+    assert sorted(found.hosts) == ["b", "z01", "z02", "z03"]
+    assert sorted(found.groups["nova-api"]) == ["a", "b", "z01", "z02", "z03"]
+    assert found.groups["back"] == ["c"]
+
+
+def test_inventory_that_openstack_ansible_keeps(tmp_path: Path) -> None:
+    """The file that a program of OpenStack-Ansible prints and keeps, which
+    ansible does not read, is an inventory.
+    """
+    path = tmp_path / "openstack_inventory.json"
+    document = {
+        "_meta": {"hostvars": {"infra1": {"ansible_host": "192.0.2.1"}}},
+        "lxc_hosts": {"hosts": ["infra1"]},
+        "hosts": {"children": ["lxc_hosts"], "hosts": []},
+        "adjutant_all": {"children": [], "hosts": []},
+    }
+    path.write_text(json.dumps(document))
+    assert groups(str(path)).groups["hosts"] == ["infra1"]
+    path.write_text("{")
+    with pytest.raises(errors.InvalidFile, match="no JSON"):
+        groups(str(path))
 
 
 _SCRIPT = """\
@@ -298,19 +380,24 @@ def test_kinds_of_inventories(tmp_path: Path, content: str, mode: int) -> None:
         ),
     ],
 )
+@pytest.mark.parametrize("read", [ansible.load, groups])
 def test_unusable_inventory(
-    tmp_path: Path, content: str | None, pattern: str | None, reason: str
+    tmp_path: Path,
+    read: Callable[..., HostGroups],
+    content: str | None,
+    pattern: str | None,
+    reason: str,
 ) -> None:
     """An inventory without hosts is refused in one line."""
     path = tmp_path / "hosts.yaml"
     if content is not None:
         path.write_text(content)
     with pytest.raises(errors.InvalidArgument, match=reason) as caught:
-        ansible.load(str(path), pattern)
+        read(str(path), pattern)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("path", sorted(_NODE.glob("*.py")), ids=str)
 def test_programs_are_for_old_pythons(path: Path) -> None:
-    """What runs on nodes has the syntax of Python 3.6."""
+    """Programs that run on nodes have the syntax of Python 3.6."""
     ast.parse(path.read_text(), feature_version=(3, 6))

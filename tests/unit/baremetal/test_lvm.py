@@ -79,7 +79,7 @@ def test_volumes(ring: int) -> None:
     ],
 )
 def test_metadata_that_lies(changes: dict[str, Any], told: str) -> None:
-    """What is damaged, boundless or outside is refused in one line."""
+    """Damaged, boundless or outside metadata is refused in one line."""
     with pytest.raises(errors.InvalidFile, match=told):
         volumes(physical_volume(SIZE, **changes))
 

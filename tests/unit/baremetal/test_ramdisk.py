@@ -69,10 +69,10 @@ def test_damaged_ramdisks(content: bytes, tmp_path: Path) -> None:
         (bytes(56) + b"RSC\x05", "riscv64"),
         (b"\x7fELF" + bytes(14) + b"\x15\0\0", "ppc64le"),
         (b"MZ\0\0zimg", "aarch64"),
-        (b"noise", ""),
+        (b"noise", None),
     ],
 )
-def test_architectures(head: bytes, told: str, tmp_path: Path) -> None:
+def test_architectures(head: bytes, told: str | None, tmp_path: Path) -> None:
     """A kernel says what processor it is for."""
     path = tmp_path / "vmlinuz"
     path.write_bytes(head)

@@ -24,7 +24,7 @@ def _parsed(*words: str) -> argparse.Namespace:
 
 
 def test_values() -> None:
-    """What is given is there, and what is not is as it was."""
+    """Given values are there, and the others are their defaults."""
     found = _parsed("here", "--name", "x", "-f", "1", "--file", "2")
     given.check(found)
 
@@ -34,12 +34,12 @@ def test_values() -> None:
 
 
 def test_nothing_given() -> None:
-    """What is left out is not empty."""
+    """An option that is left out is not empty."""
     given.check(_parsed("--dry-run"))
 
 
 def test_empty_as_with_tripleoclient() -> None:
-    """What scripts for the predecessor may give is taken."""
+    """An empty value that scripts for the predecessor give is accepted."""
     found = _parsed("--append-tag", "")
     given.check(found)
     assert found.append_tag == ""

@@ -60,7 +60,7 @@ def test_bytes_are_not_logged(tmp_path: Path) -> None:
 
 
 def test_appends(tmp_path: Path) -> None:
-    """What is in the file stays."""
+    """Earlier content of the file stays."""
     path = tmp_path / "log"
     path.write_text("old\n")
     with log.to_file(str(path)):
@@ -157,7 +157,7 @@ def test_control_characters_of_tracebacks(tmp_path: Path) -> None:
 
 
 def test_handlers_of_others() -> None:
-    """What other handlers write meanwhile is printable, too."""
+    """Records that other handlers write meanwhile are printable, too."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     root = logging.getLogger()

@@ -1,4 +1,4 @@
-"""What commands print as their result."""
+"""The results that commands print."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def test_messages_are_above_the_line(terminal):
 def test_log_lines_are_above_the_line(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the shell logs to the terminal with -v is not drawn over."""
+    """The shell's log lines on the terminal, with -v, are not drawn over."""
     handler = logging.StreamHandler(terminal)
     monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
     clock = Clock()

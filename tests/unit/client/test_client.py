@@ -215,7 +215,7 @@ def test_served_names_are_insecure(open_stores: Open, home: Path) -> None:
 def test_transports_are_no_registries(
     open_stores: Open, home: Path, transport: str
 ) -> None:
-    """What nodes cannot pull from is not listed for them."""
+    """A registry that nodes cannot pull from is not listed for them."""
     stores = open_stores()
     place = f"{transport}:{home / 'place'}"
     stores.destination(place, "ns/a")

@@ -1,4 +1,4 @@
-"""What stands behind the name of a registry."""
+"""The stores that stand behind the name of a registry."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_missing_tree(tmp_path: Path) -> None:
 
 
 def test_bad_insecure_registry() -> None:
-    """What is no registry is told with the options to look at."""
+    """A name that is no registry is refused, with the options to look at."""
     with pytest.raises(errors.InvalidArgument) as caught:
         stores(RegistryOptions(insecure_registries=("a/b",)))
     assert "--insecure-registry" in str(caught.value.hint)

@@ -108,7 +108,7 @@ def test_list_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_malformed_list(content: bytes) -> None:
-    """What is no list of names is refused in one line."""
+    """An answer that is no list of names is refused in one line."""
     with (
         serving(lambda marker: content) as store,
         pytest.raises(errors.PlanError, match="object store gives no list"),

@@ -38,7 +38,7 @@ def test_header_is_comments() -> None:
 
 
 def test_file_has_the_text(tmp_path: pathlib.Path) -> None:
-    """What is returned is what is written."""
+    """The returned text is the text that is written."""
     path = tmp_path / "env.yaml"
 
     text = default.environment(output_env_file=str(path))

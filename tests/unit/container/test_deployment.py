@@ -95,7 +95,7 @@ def test_without_roles(tmp_path: Path) -> None:
 
 
 def test_parameters_name_images(tmp_path: Path) -> None:
-    """What a run has written goes before the entries; nothing is asked."""
+    """The images of a former run win over the entries; nothing is asked."""
     found, _ = images(
         tmp_path,
         ["Compute"],

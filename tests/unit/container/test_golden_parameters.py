@@ -27,7 +27,7 @@ def test_cases():
 
 @pytest.mark.parametrize("name", CASES)
 def test_parameters(name):
-    """What `about` in the file says."""
+    """The text under `about` in the file."""
     case = json.loads((GOLDEN / f"{name}.json").read_text())
     merged = environment.merge(
         [environment.from_data(case["environment"], "e")]

@@ -54,7 +54,7 @@ def test_file(tmp_path: Path, end: bytes) -> None:
     ],
 )
 def test_bad_file(tmp_path: Path, content: bytes, problem: str) -> None:
-    """What is no password file is refused without telling its content."""
+    """A malformed password file is refused without quoting it."""
     with pytest.raises(errors.InvalidFile, match=problem) as caught:
         login.parse("me", "", write(tmp_path, content))
     assert SECRET not in str(caught.value)

@@ -217,7 +217,7 @@ def test_report_of_failed_discovery(run, undiscovered, dry_run):
 
 
 def test_undiscovered_image_of_two_entries(run, undiscovered):
-    """What an earlier entry says does not hide that a later one failed."""
+    """A failure of a later entry is not hidden by an earlier one."""
     result = run(entry(push_destination="d.io"), undiscovered, keep_going=True)
     assert "ContainerNovaConductorImage" not in result.parameters
     assert [row.outcome for row in result.rows].count("failed") == 1
@@ -433,7 +433,7 @@ def test_pin_digests(run, registries, keys):
 
 @pytest.mark.parametrize("keys", [{}, {"push_destination": "d.io:5000"}])
 def test_pin_digests_of_digests(run, registries, keys):
-    """What is given by tag and digest is named by its digest alone."""
+    """An image given by tag and digest is named by its digest alone."""
     store = registries.registry("r.io").store("ns/openstack-nova-api")
     digest = store.resolve("1").digest
     given = {**BASE, "tag": f"1@{digest}"}
@@ -470,8 +470,8 @@ def by_digest(index: images.GeneratedImage, **keys: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("multi_arch", [False, True])
 def test_digest_of_an_index(run, registries, index, multi_arch):
-    """What is given by digest is named by the digest of what was stored,
-    in a dry run and where it is in place, too.
+    """An image given by digest is named by the digest of the stored one, in a
+    dry run and where it is present, too.
     """
     wanted = by_digest(index, multi_arch=multi_arch)
     named = []

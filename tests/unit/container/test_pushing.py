@@ -54,7 +54,7 @@ def push(
 
 
 def at_destination(registries: Registries, name: str, tag: str) -> str:
-    """What a tag names there."""
+    """The digest that a tag has at the destination."""
     store = registries.registry(PLACE).store(name)
     descriptor = store.resolve(tag)
     assert store.holds(descriptor)
@@ -73,7 +73,7 @@ def test_copy(registries: Registries) -> None:
 
 
 def test_again(registries: Registries) -> None:
-    """What is there is not copied again."""
+    """An image that is present is not copied again."""
     push(registries)
     assert push(registries).outcome == "present"
 
@@ -85,7 +85,7 @@ def test_append_tag(registries: Registries) -> None:
 
 
 def test_append_what_makes_no_tag(registries: Registries) -> None:
-    """What makes no tag is refused before anything is done."""
+    """A text that makes no tag is refused before anything is done."""
     with pytest.raises(errors.InvalidReference):
         push(registries, append_tag="/../x")
     assert registries.locks == 0
@@ -132,7 +132,7 @@ def test_platforms(registries: Registries, multi_arch: bool) -> None:
     "referrers", [ReferrersPolicy.LEAVE, ReferrersPolicy.COPY]
 )
 def test_referrers(registries: Registries, referrers: ReferrersPolicy) -> None:
-    """What is attached comes along, unless it shall not."""
+    """Attached artifacts are copied, unless they are to be left."""
     signature = content.artifact("signature", IMAGE.descriptor)
     registries.fill(f"{SOURCE}:signature", signature)
     push(registries, referrers=referrers)
@@ -177,7 +177,7 @@ def test_local_name(image: str, local: bool, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "[overlay@/x+/y]nova", "--all"])
 def test_what_is_no_local_name(name: str) -> None:
-    """What buildah would take for something else is refused."""
+    """A name that buildah would take for something else is refused."""
     request = pushing.PushRequest(image=f"containers-storage:{name}")
     with pytest.raises(errors.InvalidArgument, match="no name of an image"):
         assert request.local_name

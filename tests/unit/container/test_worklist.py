@@ -188,7 +188,7 @@ class TestSelect:
 
 
 class TestDiscovery:
-    """What has to be found out before the list can be made."""
+    """The images whose tags or labels are discovered first."""
 
     def test_nothing(self):
         """With a tag, and without labels, no registry is asked."""
@@ -356,7 +356,7 @@ class TestDestination:
 
     @pytest.mark.parametrize("text", ["p.io/NS", "http://p.io", "p.io:x"])
     def test_bad(self, text):
-        """What is no destination names the key."""
+        """A value that is no destination names the key."""
         with pytest.raises(errors.InvalidFile) as caught:
             build(entry(push_destination=text))
         assert caught.value.key.endswith("[0].push_destination")
@@ -390,7 +390,7 @@ class TestSource:
         assert item.target == f"{namespace}/aodh-api:t"
 
     def test_bad(self):
-        """What is no registry names the key."""
+        """A value that is no registry names the key."""
         with pytest.raises(errors.InvalidFile) as caught:
             build(entry(pull_source="M.io/X"))
         assert caught.value.key.endswith("[0].pull_source")
@@ -567,7 +567,7 @@ class TestLayers:
         ] == [(), ("ContainerAodhApiImage", "ContainerAodhConfigImage")]
 
     def test_same_image(self):
-        """What two entries want is done once."""
+        """An image that two entries want is handled once."""
         work = build(entry(), entry())
         assert len(work.images) == 3
 

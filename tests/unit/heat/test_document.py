@@ -21,7 +21,7 @@ def refused(content: bytes) -> errors.InvalidFile:
 
 
 def test_dates_stay_strings():
-    """What looks like a date is the text that was written."""
+    """A value that looks like a date is the text that was written."""
     assert document.parse(b"tag: 2024-05-01", "f") == {"tag": "2024-05-01"}
 
 
@@ -200,7 +200,7 @@ def test_syntax_error():
 
 
 def test_control_character():
-    """What YAML does not allow at all is named by its position."""
+    """Invalid YAML is named by its position."""
     assert "invalid YAML: character 4: " in str(refused(b"a: \x00"))
 
 
@@ -287,7 +287,7 @@ def test_impossible_path():
 
 
 def test_pipe():
-    """What a shell gives for `<(command)` can be read."""
+    """A file descriptor, which a shell gives for `<(command)`, can be read."""
     reader, writer = os.pipe()
     os.write(writer, b"a: 1")
     os.close(writer)

@@ -237,7 +237,7 @@ def test_value():
 
 
 def test_value_of_an_absent_parameter():
-    """What no file sets is None and from no file."""
+    """A parameter that no file sets is None and from no file."""
     value = merge().value("A")
     assert (value.data, value.path) == (None, "environment")
 

@@ -10,7 +10,7 @@ from imageprep_client.heat import environment, parameters
 
 
 def parse(**values):
-    """What these parameter defaults say."""
+    """The typed parameters of these parameter defaults."""
     layer = environment.from_data({"parameter_defaults": values}, "env.yaml")
     return parameters.parse(environment.merge([layer]))
 
@@ -207,6 +207,19 @@ def test_wrong_type(key, value):
     assert "expected" in entry_refused(key, **{key: value}).problem
 
 
+@pytest.mark.parametrize("name", ["..", "../x", "./x", "a/../../x"])
+def test_relative_path_of_a_role(name):
+    """A role is found by its name, not from the current directory."""
+    error = entry_refused("modify_role", modify_role=name)
+    assert "expected the name of an ansible role" in error.problem
+
+
+@pytest.mark.parametrize("name", ["/etc/roles/x", "site.images.x", "a.x"])
+def test_names_of_roles(name):
+    """Absolute paths and roles of collections are taken as they are."""
+    assert entry(modify_role=name).modify_role == name
+
+
 @pytest.mark.parametrize("value", ["16.2", 16.2, 17, True])
 def test_set_scalars(value):
     """Strings, numbers and booleans can be set."""
@@ -245,7 +258,7 @@ def test_set_parts_of_names(name):
 @pytest.mark.parametrize("key", ["includes", "excludes"])
 @pytest.mark.parametrize("pattern", ["*nova*", "(", "a{1,99999999999999}"])
 def test_invalid_pattern(key, pattern):
-    """What does not compile is named by its index."""
+    """An expression that does not compile is named by its index."""
     error = entry_refused(f"{key}[1]", **{key: ["ok", pattern]})
     assert "is no regular expression: " in error.problem
     assert "not shell patterns" in error.hint

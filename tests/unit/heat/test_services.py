@@ -13,7 +13,7 @@ CONTROLLER = Role("Controller", 0, ("B", "C"))
 
 
 def enabled(parameters=None, registry=None, roles=(COMPUTE, CONTROLLER)):
-    """What is enabled with these sections."""
+    """The services that these sections enable."""
     layer = environment.from_data(
         {"parameter_defaults": parameters, "resource_registry": registry},
         "env.yaml",
@@ -55,7 +55,7 @@ def test_services_of_a_role_without_nodes():
 
 
 def test_disabled_service():
-    """What is mapped to OS::Heat::None is left out, wherever it is named."""
+    """A service mapped to OS::Heat::None is left out, wherever it is named."""
     registry = {"A": "OS::Heat::None", "X": "OS::Heat::None", "B": "b.yaml"}
     found = enabled({"ControllerCount": 1, "ControllerServices": ["X", "C"]})
     assert found == {"A", "B", "C", "X"}

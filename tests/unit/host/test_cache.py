@@ -1,4 +1,4 @@
-"""What is kept between runs."""
+"""The cache that is kept between runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_directory(given: dict[str, str], expected: str) -> None:
 
 
 def test_content(tmp_path: Path) -> None:
-    """What was added is there for the next run, and for nobody else."""
+    """Added content is there for the next run, and for nobody else."""
     path = tmp_path / "a" / "content"
     cache.ContentCache(path).add(DIGEST, b"content")
 

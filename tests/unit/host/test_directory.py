@@ -45,7 +45,7 @@ def test_round_trip(top: Path) -> None:
 
 
 def test_links_on_the_way_are_not_read(top: Path, outside: Path) -> None:
-    """What is behind a linked directory does not exist."""
+    """Files behind a linked directory do not exist."""
     (top / "link").symlink_to(outside)
     directory = Directory(top)
     assert directory.read("link/precious", 100) is None
@@ -103,7 +103,7 @@ def test_special_files_are_not_read(top: Path) -> None:
 
 
 def test_refused_reading(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What may not be read is not the same as what is not there."""
+    """A file that may not be read is not taken for absent."""
 
     def refuse(*_: object, **__: object) -> int:
         raise PermissionError(13, "Permission denied")
@@ -138,7 +138,7 @@ def test_directory_replaced_on_the_way(top: Path, outside: Path) -> None:
 
 
 def test_swapped_while_it_is_written(top: Path, outside: Path) -> None:
-    """Whoever swaps a directory for a link again and again leads nothing
+    """Swapping a directory for a link again and again leads no write
     elsewhere.
     """
     done = threading.Event()

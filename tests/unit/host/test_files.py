@@ -239,7 +239,7 @@ def test_file_is_never_absent(
 
 
 def test_symbolic_link(path: pathlib.Path) -> None:
-    """What a link points to is replaced; the link stays."""
+    """The target of a link is replaced; the link stays."""
     (path.parent / "elsewhere").mkdir()
     link = path.parent / "elsewhere" / "link"
     link.symlink_to(path)
@@ -369,7 +369,7 @@ def test_check_of_what_can_be_written(path: pathlib.Path, name: str) -> None:
 def test_check_of_what_cannot_be_written(
     path: pathlib.Path, name: str, problem: str
 ) -> None:
-    """What `write` would say is known before."""
+    """The error that `write` would raise is known before."""
     with pytest.raises(errors.InvalidFile, match=problem):
         files.check(str(path.parent / name))
 
@@ -386,7 +386,7 @@ def test_check_without_rights(
 
 @pytest.mark.parametrize("link", [False, True])
 def test_open_file_is_not_replaced(path: pathlib.Path, link: bool) -> None:
-    """What is open elsewhere, as /dev/stdout is, is no file to replace."""
+    """A file that is open elsewhere, as /dev/stdout is, is not replaced."""
     with path.open("a") as stream:
         name = f"/dev/fd/{stream.fileno()}"
         if link:

@@ -181,7 +181,7 @@ def test_log_to_devices_and_streams(path: str) -> None:
 
 
 def test_zero_bytes() -> None:
-    """What can be no name is told as such."""
+    """A text that cannot be a name is reported as such."""
     for action in ACTIONS:
         with pytest.raises(errors.InvalidFile, match="no file name"):
             action("a\0b")

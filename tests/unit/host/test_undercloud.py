@@ -53,7 +53,7 @@ def test_registry_falls_back_to_localhost(names):
     ],
 )
 def test_advice(registry, advice):
-    """What may help is known of this host's registries only."""
+    """Advice is given about this host's registries only."""
     undercloud.is_this_host.cache_clear()
     found = undercloud.advice(registry)
     assert advice in found

@@ -21,7 +21,7 @@ TIMEOUT = (5.0, 5.0)
 
 
 class Servers:
-    """What is connected to: each connection has a script.
+    """A server with a script for each connection.
 
     A script has the answer to each request; after the last one the
     connection is closed.
@@ -233,7 +233,7 @@ def test_answer_without_reading() -> None:
 
 
 def test_failing_body() -> None:
-    """What ends a body early is raised, and ends the connection."""
+    """An exception in a body is raised, and ends the connection."""
 
     class Failing(Pieces):
         def __len__(self) -> int:
@@ -260,7 +260,7 @@ def test_closed_while_idle() -> None:
 
 
 def test_what_comes_unasked() -> None:
-    """What is behind an answer is never taken for the next one."""
+    """Bytes behind an answer are never taken for the next one."""
     with Servers([EMPTY + EMPTY[:5], EMPTY], [EMPTY]) as servers:
         servers.send()
         assert servers.send().status == 200
@@ -282,7 +282,7 @@ def test_closed_under_a_request(method: str) -> None:
     ("method", "answer"), [("POST", b""), ("PUT", b""), ("GET", b"HTTP/1.1")]
 )
 def test_not_sent_again(method: str, answer: bytes) -> None:
-    """What may have changed something, or was answered, is sent once."""
+    """A request that changes something, or was answered, is sent once."""
     with Servers([EMPTY, answer], [EMPTY]) as servers:
         servers.send()
         with pytest.raises(Broken):

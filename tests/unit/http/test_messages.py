@@ -77,7 +77,7 @@ def test_host(url: str, host: bytes) -> None:
     ],
 )
 def test_target(url: str, target: bytes) -> None:
-    """What cannot be in a URL is encoded, what can be is left alone."""
+    """Characters that a URL cannot have are encoded, the others are not."""
     assert messages.request_head("GET", url, {}, None).split(b" ")[1] == target
 
 
@@ -130,7 +130,7 @@ def test_answer() -> None:
     ],
 )
 def test_no_answer(data: bytes) -> None:
-    """What is malformed, or can be read in two ways, is refused."""
+    """A head that is malformed, or can be read in two ways, is refused."""
     with pytest.raises(messages.Broken):
         messages.ResponseHead(data)
 

@@ -49,7 +49,7 @@ def test_origin(url: str, expected: tuple[str, str, int]) -> None:
     ],
 )
 def test_origin_refuses_the_rest(url: str) -> None:
-    """What is no HTTP URL is refused."""
+    """A text that is no HTTP URL is refused."""
     with pytest.raises(errors.ServerFault):
         urls.origin(url)
 

@@ -79,7 +79,7 @@ def _judged(judge: Judge, content: bytes, step: int) -> bytes:
 
 
 def test_devices_are_left_out(target: Path) -> None:
-    """What is below /dev is made at a start, and not unpacked."""
+    """Members below /dev are made at a start, and not unpacked."""
     content = archive(
         ROOT,
         member("dev", tarfile.DIRTYPE),

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
-from imageprep_client import errors
-from imageprep_client.ansible import HostState, JobResult
+from imageprep_client import ansible, errors
+from imageprep_client.ansible import HostJob, HostState, JobResult
 from imageprep_client.machine.deployment import changing, hosts
 from imageprep_client.machine.deployment.containers import (
     DeployedContainer,
@@ -163,6 +163,31 @@ def test_unusable_variables_of_a_host(
         )
 
 
+def test_options_of_one_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An option that only one command has is given to no other one."""
+    jobs: list[HostJob] = []
+    monkeypatch.setattr(
+        ansible, "run_jobs", lambda given, *_, **__: jobs.extend(given)
+    )
+    variables = {
+        "image_prepare_options": ["--max-size", "1"],
+        "image_prepare_replace_options": ["--keep", "2"],
+    }
+    hosts.run(
+        Deployment("inventory", CONTAINERS, {"h1": variables}),
+        [
+            HostCommand("h1", "replace", ("c1",), ()),
+            HostCommand("h1", "cache", (), (), has_store=False),
+        ],
+        lambda outcome: None,
+    )
+    form = ["--format", "json"]
+    assert [command["after"] for command in jobs[0].document["commands"]] == [
+        [*form, "--max-size", "1", "--keep", "2"],
+        [*form, "--max-size", "1"],
+    ]
+
+
 def test_base_has_no_service() -> None:
     """The image of a cache is named by the host alone."""
     template = ImageTemplate.parse("r/base:{distro}", None, is_base=True)
@@ -240,7 +265,11 @@ def test_preload_asks_a_host_once_for_an_image(
         if command.host == "h2":
             return CommandOutcome(command, command.names, None, "no image")
         result = [
-            {"Name": command.names[0], "State": "replaced"},
+            {
+                "Name": command.names[0],
+                "State": "replaced",
+                "Digest": "sha256:1",
+            },
             {
                 "Name": command.names[1],
                 "State": "failed",
@@ -252,11 +281,11 @@ def test_preload_asks_a_host_once_for_an_image(
     asked = answering(monkeypatch, answer)
     rows = changing.preload(DEPLOYMENT, IMAGES, {}, lambda row: None)
     assert [command.host for command in asked] == ["h1", "h2"]
-    assert [(str(row.state), row.detail) for row in rows] == [
-        ("replaced", ""),
-        ("failed", "ill"),
-        ("failed", "no image"),
-        ("failed", "no image"),
+    assert [(str(row.state), row.digest, row.detail) for row in rows] == [
+        ("replaced", "sha256:1", ""),
+        ("failed", "", "ill"),
+        ("failed", "", "no image"),
+        ("failed", "", "no image"),
     ]
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.machine import roots
-from imageprep_client.machine.roots import RootKind
+from imageprep_client.machine.roots import RootKind, finding
+from imageprep_client.programs import lxc
 from tests import machines
 from tests.machines import NAME
 
@@ -91,6 +92,25 @@ def test_name(tmp_path: Path, name: str) -> None:
     """A name is neither a path nor an option."""
     with pytest.raises(errors.InvalidArgument, match="no name of a machine"):
         roots.find(name, str(tmp_path))
+
+
+@pytest.mark.parametrize("store", [None, "machines"])
+def test_container_among_the_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str | None
+) -> None:
+    """A directory of systemd's machines that is the root of an LXC container
+    is that of the container, which LXC starts and stops.
+    """
+    monkeypatch.setattr(lxc, "default_path", lambda: tmp_path / "lxc")
+    monkeypatch.setattr(finding, "MACHINES", tmp_path / "machines")
+    path = tmp_path / "machines" / NAME
+    machines.make_root(path)
+    (tmp_path / "machines/other").mkdir()
+    machines.container(tmp_path / "lxc", path=str(path))
+    root = roots.find(NAME, store)
+    assert (root.is_lxc, root.path) == (True, path)
+    listed = [(one.name, one.is_lxc) for one in roots.list_roots(store)]
+    assert listed == [(NAME, True), ("other", False)]
 
 
 def test_absent(tmp_path: Path) -> None:

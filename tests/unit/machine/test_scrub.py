@@ -59,7 +59,7 @@ def test_secret(tmp_path: Path, path: str) -> None:
     ],
 )
 def test_ordinary_file(tmp_path: Path, path: str) -> None:
-    """What has no secret, or is elsewhere, stays in an export."""
+    """Files without secrets, or in other places, stay in an export."""
     machines.tree(tmp_path, [path])
     assert not scrub.scan(ReadableDirectory(tmp_path))
 

@@ -78,8 +78,8 @@ def test_empty_declaration_says_what_the_unit_would_decide(
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("[]", "is not a mapping"),
-        ("nets: []", "nets: is not a key of a declaration"),
+        ("[]", "expected a mapping, found a list"),
+        ("nets: []", "nets: is none of: command, private_users"),
         ("networks: [br-management]", "mv-br-management is longer than 15"),
         ("networks: [sixteencharacter]", "is longer than 15 characters"),
         (
@@ -93,12 +93,15 @@ def test_empty_declaration_says_what_the_unit_would_decide(
         ),
         ("networks: ['a b']", "is not a name of an interface"),
         ("networks: [{host: a, label: b}]", "is none of: host, name"),
-        ("networks: [1.5.6, {name: a}]", "networks[1].host: is not a text"),
+        (
+            "networks: [1.5.6, {name: a}]",
+            "networks[1].host: expected a string, found nothing",
+        ),
         ("binds: [../a]", "is not an absolute path"),
         ("binds: [/a/../b]", "is not an absolute path"),
         ("binds: [/a, {source: /b, target: /a}]", "/a is bound twice"),
-        ("binds: [{source: /a, read_only: 1}]", "is neither true nor false"),
-        ("binds: /a", "is not a list"),
+        ("binds: [{source: /a, read_only: 1}]", "expected a boolean"),
+        ("binds: /a", "expected a list, found a string"),
         ("limits: {memory: lots}", "'lots' is not a value of MemoryMax"),
         ("limits: {ram: 1G}", "is none of: memory"),
         ("environment: {1A: b}", "is not the name of a variable"),

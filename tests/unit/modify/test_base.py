@@ -1,4 +1,4 @@
-"""What is asked of a modifier."""
+"""Requests to a modifier."""
 
 from __future__ import annotations
 

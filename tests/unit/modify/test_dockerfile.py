@@ -19,7 +19,7 @@ def modified(*lines: str, user: str = "nova") -> list[str]:
 
 
 def test_source_image() -> None:
-    """What the Dockerfile says it is built on is another image."""
+    """The image that the Dockerfile is built on is replaced."""
     given = modified("# Mine", "from  docker.io/ns/nova-api:master", "RUN x")
     assert given == ["# Mine", f"FROM {IMAGE}", "RUN x"]
 
@@ -124,14 +124,14 @@ def test_mark_of_byte_order() -> None:
     ],
 )
 def test_refused(lines: tuple[str, ...], message: str) -> None:
-    """What cannot be understood in one way is refused, with its line."""
+    """An ambiguous line is refused, with its number."""
     with pytest.raises(errors.InvalidArgument, match=message):
         modified(*lines)
 
 
 @pytest.mark.parametrize("last", ["RUN x \\", "COPY <<EOF /x"])
 def test_unfinished(last: str) -> None:
-    """What would take the labels for its own is refused."""
+    """A last line that would swallow the labels is refused."""
     with pytest.raises(errors.InvalidArgument, match="does not end"):
         modified("FROM x", last)
 

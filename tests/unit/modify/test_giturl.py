@@ -40,6 +40,6 @@ def test_password(url: str, public: str, told: str) -> None:
     ],
 )
 def test_no_password(url: str) -> None:
-    """What has none is used as it is."""
+    """A URL without a password is used as it is."""
     assert giturl.public(url) == url
     assert giturl.credentials(url) == "\n"

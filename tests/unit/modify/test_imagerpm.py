@@ -1,4 +1,4 @@
-"""What is made of the answers of an image's rpm.
+"""Reading the answers of an image's rpm.
 
 The answers are those of rpm 4.18, 4.14 or 4.11; what it does for real is in
 tests/integration/test_hotfix.py.
@@ -71,7 +71,7 @@ class Image:
         self.meddle: Callable[[pathlib.Path], object] = lambda place: None
 
     def answer(self, status: int, stderr: str = "", stdout: str = "") -> None:
-        """What rpm gives next."""
+        """Give rpm its next answer."""
         self.answers.append(Finished(status, stdout, stderr))
 
     def _attempt(self, *words: str, **more: object) -> Finished:
@@ -132,7 +132,7 @@ def test_output_that_is_no_file(image: Image, name: str, kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["stdout", "stderr"])
 def test_endless_output(image: Image, name: str) -> None:
-    """What is read of it has a limit."""
+    """The output that is read has a limit."""
     image.meddle = lambda place: os.truncate(place / name, 1 << 40)
     image.answer(0)
     with pytest.raises(
@@ -171,7 +171,7 @@ class TestInstalled:
         ids=["warning", "word", "empty", "digits", "foreign-digit"],
     )
     def test_odd_words(self, image: Image, line: str) -> None:
-        """What is no package is an error that names the image."""
+        """A line that names no package is an error that names the image."""
         image.answer(0, "", f"{line}\n")
         with pytest.raises(errors.ModifyError, match=r"^an image: its rpm"):
             image.rpm.installed()
@@ -190,7 +190,7 @@ class TestInstalled:
             image.rpm.installed()
 
     def test_nothing_can_be_run(self, image: Image) -> None:
-        """What buildah says is told where the shell did not start."""
+        """The message of buildah is raised where the shell did not start."""
         image.files.clear()
         image.container.has.side_effect = lambda path: True
         image.container.run.side_effect = errors.LocalStorageError("cgroup")
@@ -198,7 +198,7 @@ class TestInstalled:
             image.rpm.installed()
 
     def test_nothing_can_be_run_now(self, image: Image) -> None:
-        """What did not work and then works is an error all the same."""
+        """A command that failed is an error though the next one works."""
         image.files.clear()
         image.container.has.side_effect = lambda path: True
         with pytest.raises(errors.ModifyError, match="cannot run its rpm"):
@@ -224,7 +224,7 @@ class TestInstalled:
 
 
 class TestResolve:
-    """What comes along."""
+    """The packages that are added."""
 
     def test_nothing_is_needed(self, image: Image) -> None:
         """When rpm is content nothing is added."""
@@ -257,7 +257,7 @@ class TestResolve:
         )
 
     def test_needs_of_needs(self, image: Image) -> None:
-        """What comes along may need more."""
+        """Added packages may need more."""
         image.answer(1, "\tb is needed by nova-2-1.noarch\n")
         image.answer(1, "\tc is needed by b-2-1.noarch\n")
         image.answer(0)
@@ -280,7 +280,7 @@ class TestResolve:
         ]
 
     def test_unmet(self, image: Image) -> None:
-        """What nobody provides is named, each once it is known."""
+        """A need that no package provides is named, once it is known."""
         told = (
             "\tb >= 2 is needed by nova-2-1.noarch\n"
             "\tnova = 1 is needed by (installed) c-1-1.noarch\n"
@@ -335,7 +335,7 @@ class TestUpgrade:
         ]
 
     def test_failure(self, image: Image) -> None:
-        """What rpm says of a package that it could not install is told."""
+        """The message of a failed installation is raised."""
         image.answer(1, "error: nova-2-1.noarch: install failed\n")
         with pytest.raises(
             errors.ModifyError, match=r"an image: rpm fails: .*install failed"

@@ -38,7 +38,7 @@ class Events:
         self.take = self._events.take
 
     def results(self, *, ended: bool) -> Sequence[Changed]:
-        """What became of each image."""
+        """The result of each image."""
         return self._changes.of(self._events.result(complete=ended))
 
 
@@ -125,7 +125,7 @@ def test_failure(taken: Events) -> None:
     ],
 )
 def test_messages(taken: Events, result: Any, message: str) -> None:
-    """What says most is in the message."""
+    """The most telling part of a result is in the message."""
     taken.take(failed(**result))
     assert message in str(first(taken))
 

@@ -27,7 +27,7 @@ STORE = {
     ],
 )
 def test_toml(document: dict[str, Any]) -> None:
-    """What is written is read as it was."""
+    """Written records are read as they were."""
     assert tomllib.loads(storage.toml(document)) == document
 
 

@@ -33,7 +33,7 @@ def test_json_round_trip():
 
 
 def test_equality_is_about_the_content():
-    """What is said elsewhere about content does not make it another."""
+    """Annotations do not make a descriptor one of other content."""
     plain = Descriptor.from_json(JSON)
     assert plain == Descriptor.from_json({**JSON, "annotations": {"k": "v"}})
     assert plain != Descriptor.from_json({**JSON, "size": 4})

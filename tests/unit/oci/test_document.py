@@ -48,7 +48,7 @@ def test_object() -> None:
     ],
 )
 def test_refused(content: bytes, problem: str) -> None:
-    """What two readers could take differently is refused, and says why."""
+    """A document that can be read in two ways is refused with the reason."""
     with pytest.raises(errors.InvalidContent, match=problem) as caught:
         documents.parse(content, "thing")
     assert str(caught.value).startswith("thing: ")

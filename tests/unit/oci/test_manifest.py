@@ -128,7 +128,7 @@ def test_urls_that_are_no_list():
     ],
 )
 def test_refused(document, media_type, problem):
-    """What is not clearly what it says is refused."""
+    """An ambiguous or malformed manifest is refused."""
     with pytest.raises(errors.InvalidContent, match=problem):
         parse(document, media_type)
 

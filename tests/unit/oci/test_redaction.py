@@ -1,4 +1,4 @@
-"""What messages show of names that have a password in them."""
+"""Messages about names that contain a password."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_parse(text, registry, repository, tag, digest):
     ],
 )
 def test_parse_refuses(text):
-    """What breaks the grammar never becomes a URL or a path."""
+    """A name that breaks the grammar never becomes a URL or a path."""
     with pytest.raises(errors.InvalidReference):
         Reference.parse(text)
 

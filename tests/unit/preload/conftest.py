@@ -21,7 +21,14 @@ def pacing(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
 
 
 @pytest.fixture
-def pull(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    """The program that pulls."""
+def podman(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """The module that runs podman."""
     monkeypatch.syspath_prepend(_NODE)
-    return importlib.import_module("pull")
+    return importlib.import_module("podman")
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """The module that watches a registry."""
+    monkeypatch.syspath_prepend(_NODE)
+    return importlib.import_module("watch")

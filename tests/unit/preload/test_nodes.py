@@ -1,4 +1,4 @@
-"""What nodes say, which need not be true."""
+"""Reports of nodes, which need not be true."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.preload import nodes
 from imageprep_client.preload.demand import NodeDemand, NodeImage
-from imageprep_client.preload.request import NodeRow, NodeState
+from imageprep_client.preload.request import (
+    NodeRow,
+    NodeState,
+    PreloadRequest,
+)
 
 _NAMES = [f"example.com/ns/image{n}:1" for n in range(3)]
 _JOB = HostJob(host="h", lane="", document={})
@@ -53,12 +57,16 @@ class Progress:
 
     def pull(self, *lines: dict[str, Any], end: JobResult = _OK) -> NodeRow:
         """The node pulled, and said this."""
-        self._progress.pulls()
+        request = PreloadRequest(inventories=[], lists={}, others=())
+        self._progress.pulls(nodes._Shares(request, [""]))
         self._progress.started(_JOB)
         for line in lines:
             self._progress.line(_JOB, line)
         self._progress.ended(_JOB, end)
         return self.row
+
+    def left(self, age: float) -> float:
+        return self._progress.left(_JOB, age)
 
     @property
     def row(self) -> NodeRow:
@@ -156,3 +164,37 @@ def test_long_reason() -> None:
     row = progress.pull(line, end=JobResult("h", HostState.FAILED, "y"))
     assert len(json.dumps(row.failures)) < 2000
     assert row.state is NodeState.FAILED
+
+
+def test_shares_of_the_rate() -> None:
+    """The nodes that pull from a registry share its rate: those of the window
+    at first, and fewer when no other waits.
+    """
+    request = PreloadRequest(
+        inventories=[],
+        lists={},
+        others=(),
+        nodes_per_registry=2,
+        rate=100,
+    )
+    shares = nodes._Shares(request, ["a", "a", "a", "b"])
+    told = []
+    for _ in range(3):
+        told.append((shares.of("a"), shares.of("b")))
+        shares.ended("a")
+    assert told == [(50, 100), (50, 100), (100, 100)]
+    assert shares.of("a") == 100
+
+
+@pytest.mark.parametrize(
+    ("images", "age", "left"),
+    [(0, 10.0, 10.0), (1, 10.0, 20.0), (3, 9.0, 1.8)],
+)
+def test_time_that_is_left(images: int, age: float, left: float) -> None:
+    """The images that are there tell when a node will be done; looks do not
+    become frequent while a last image takes long.
+    """
+    progress = Progress()
+    progress.look(lacking=3)
+    progress.pull(*map(pulled, _NAMES[:images]))
+    assert progress.left(age) == pytest.approx(left)

@@ -7,6 +7,7 @@ import types
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -73,12 +74,38 @@ def test_bytes_come_at_the_rate(
         clock.now += 3600
 
 
+def test_rate_of_the_controller(
+    pacing: types.ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Another rate counts within a second, and what is none does not."""
+    clock = Clock()
+    monkeypatch.setattr(pacing, "time", clock)
+    told = tmp_path / "told"
+    pace = pacing.Pace(_RATE, str(told))
+    for text, rate in (
+        (None, _RATE),
+        ("4000000\n", 4 * _RATE),
+        ("", 4 * _RATE),
+        ("-1", 4 * _RATE),
+        ("x", 4 * _RATE),
+        ("2000000", 2 * _RATE),
+    ):
+        if text is not None:
+            told.write_text(text)
+        clock.now += 60
+        began = clock.now
+        for _ in range(500):
+            pace.wait(16_384)
+        left = 500 * 16_384 / rate - (clock.now - began)
+        assert -0.001 <= left <= 0.101
+
+
 def test_download_of_a_registry(
     pacing: types.ModuleType, server: RegistryServer, blob: content.Piece
 ) -> None:
     """A blob comes whole by a plain request, and its bytes are counted."""
     waited: list[int] = []
-    with pacing.Proxy(_RATE) as proxy:
+    with pacing.Proxy(pacing.Pace(_RATE)) as proxy:
         proxy.pace.wait = waited.append
         url = f"http://{server.host}/v2/ns/api/blobs/{blob.descriptor.digest}"
         assert get(url, proxy.variables) == blob.data
@@ -103,7 +130,7 @@ def test_proxy_of_the_site(
             monkeypatch.setenv(name, f"http://{at}{away.host}")
         monkeypatch.setenv("no_proxy", "")
         path = f"/v2/ns/api/blobs/{blob.descriptor.digest}"
-        with pacing.Proxy(1e9) as proxy:
+        with pacing.Proxy(pacing.Pace(1e9)) as proxy:
             url = f"http://{_AWAY}{path}"
             assert get(url, proxy.variables) == blob.data
             connection = http.client.HTTPConnection(
@@ -122,7 +149,7 @@ def test_proxy_of_the_site(
 
 def test_refusals(pacing: types.ModuleType, server: RegistryServer) -> None:
     """Others on the node cannot use it; a host that is not there is told."""
-    with pacing.Proxy(_RATE) as proxy:
+    with pacing.Proxy(pacing.Pace(_RATE)) as proxy:
         port = proxy.server_address[1]
         for user in ("", "node:wrong@"):
             stranger = {"http_proxy": f"http://{user}127.0.0.1:{port}"}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,19 +105,38 @@ def test_timeout(shell: Program) -> None:
     """A program that takes too long is ended, with what it started."""
     begun = time.monotonic()
     with pytest.raises(_Error, match=r"not done after 0\.2 seconds"):
-        shell.run("-c", "trap '' TERM; sleep 30; sleep 30", timeout=0.2)
-    assert time.monotonic() - begun < 5
+        shell.run("-c", "trap '' TERM; sleep 300; sleep 300", timeout=0.2)
+    assert time.monotonic() - begun < 60
 
 
 def test_output_left_open(shell: Program, tmp_path: Path) -> None:
     """A process that a program leaves behind is not waited for."""
     begun = time.monotonic()
     script = (
-        f"echo told; setsid sh -c 'echo $$ >{tmp_path}/id; exec sleep 30' &"
+        f"echo told; setsid sh -c 'echo $$ >{tmp_path}/id; exec sleep 300' &"
     )
     assert shell.run("-c", script) == "told\n"
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 60
     os.kill(int((tmp_path / "id").read_text()), 9)
+
+
+def test_interrupt_of_a_start(
+    shell: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program is ended though the interrupt comes while it is started."""
+    started = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *words: Any, **options: Any) -> None:
+            super().__init__(*words, **options)
+            started.append(self.pid)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        shell.run("-c", "exec sleep 1000")
+    with pytest.raises(ProcessLookupError):
+        os.kill(started[0], 0)
 
 
 def test_stream(shell: Program) -> None:
@@ -133,13 +155,13 @@ def test_stream(shell: Program) -> None:
 
 
 def test_reader_that_gives_up(shell: Program) -> None:
-    """What the reader of lines raises ends the program."""
+    """An exception of the reader of lines ends the program."""
 
     def read(line: str) -> None:
         raise ZeroDivisionError(line)
 
     with pytest.raises(ZeroDivisionError):
-        shell.stream("-c", "echo; exec sleep 30", on_line=read)
+        shell.stream("-c", "echo; exec sleep 300", on_line=read)
 
 
 def test_stop(shell: Program) -> None:
@@ -148,7 +170,7 @@ def test_stop(shell: Program) -> None:
 
     def run() -> None:
         try:
-            shell.run("-c", "exec sleep 30")
+            shell.run("-c", "exec sleep 300")
         except _Error as error:
             failures.append(error)
 
@@ -157,7 +179,7 @@ def test_stop(shell: Program) -> None:
     while not shell._running:
         time.sleep(0.01)
     shell.stop()
-    thread.join(5)
+    thread.join(60)
     assert [str(error) for error in failures] == ["sh -c: stopped"]
     with pytest.raises(_Error, match="stopped"):
         shell.run("-c", "true")

@@ -1,6 +1,7 @@
 """Freezing units, by a systemctl that notes what it is told.
 
-Hosts with the old hierarchies of cgroups, as in CI, can freeze none.
+Hosts with the old hierarchies of cgroups, as in CI, can freeze none;
+``tests/torture/machine_nspawn.py`` freezes one on a host that can.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from imageprep_client.programs import systemd
 def told(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> pathlib.Path:
-    """What systemctl was told; it fails when there is a file ``fails``."""
+    """A log of the calls of systemctl, which fails if ``fails`` exists."""
     program = tmp_path / "bin/systemctl"
     program.parent.mkdir()
     program.write_text(

@@ -88,7 +88,7 @@ def verify(
 
 
 def found(registry: Registry, **options: Any) -> set[tuple[str, ...]]:
-    """What a verification says, without the tags."""
+    """The problems that a verification names, without the tags."""
     return {
         (p.repository, p.name, p.problem)
         for p in verify(registry, **options).problems
@@ -219,7 +219,7 @@ class RandomSite:
         )
 
     def digests(self) -> dict[str, set[str]]:
-        """What is in each repository."""
+        """The content of each repository."""
         return {
             name: {h.digest for h in self.tree.stored_files(name).contents()}
             for name in self.tree.repositories_on_disk()

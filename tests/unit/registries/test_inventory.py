@@ -1,4 +1,4 @@
-"""What a registry holds, and one image of it."""
+"""The list of a registry's images, and one image of it."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_image(registry: MemoryRegistry) -> None:
 
 
 def test_image_of_a_tree(registry: MemoryRegistry) -> None:
-    """What is in no registry has a name without one."""
+    """An image that is in no registry has a name without one."""
     store = registry.store("ns/name")
     put(store, IMAGE, "1")
     reference = Reference("image-serve:/srv/images", "ns/name", "1")
@@ -176,7 +176,7 @@ def test_index_in_part(registry: MemoryRegistry) -> None:
 
 
 def test_artefact(registry: MemoryRegistry) -> None:
-    """What is no image has no labels, and its config is not read."""
+    """An artifact has no labels, and its config is not read."""
     store = registry.store("ns/name")
     put(store, content.artifact("sbom", IMAGE.descriptor), "1")
     found = inspect(store)

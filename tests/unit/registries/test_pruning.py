@@ -1,4 +1,4 @@
-"""What `registries.pruning` deletes and what it never does."""
+"""Images that `registries.pruning` deletes, and those that it never does."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_empty_repository_goes(filled: ImageServeTree, tmp_path: Path) -> None:
 
 
 def test_kept_by_digest(filled: ImageServeTree, tmp_path: Path) -> None:
-    """What is named by digest stays, without its tags."""
+    """An image named by digest stays, without its tags."""
     prune(filled, tmp_path, f"{HOST}/ns/a@{OLD.descriptor.digest}")
     store = filled.store("ns/a")
     assert store.holds(OLD.descriptor)
@@ -143,7 +143,7 @@ def _prune_with(registry, *paths: Path):
 
 
 def test_another_registry(tmp_path: Path) -> None:
-    """What is named of another registry keeps nothing of this one."""
+    """A name of another registry keeps nothing of this one."""
     registry = MemoryRegistry()
     for tag in ("1", "2"):
         add(registry.store("ns/a"), content.image(tag), tag)
@@ -204,7 +204,7 @@ def test_keep_last_ties(tree: ImageServeTree, tmp_path: Path) -> None:
 def test_keep_last_counts_images(
     tree: ImageServeTree, tmp_path: Path, algorithm: str
 ) -> None:
-    """What is attached to an image takes no other image's place."""
+    """Attachments of an image take no other image's place."""
     store = tree.store("ns/a")
     image = content.image("2", algorithm=algorithm)
     add(store, image, "2")
@@ -226,7 +226,7 @@ def test_keep_last_and_environment(
 
 
 def test_leftovers_go(filled: ImageServeTree, tmp_path: Path) -> None:
-    """What a killed run or a crash left goes, whole or broken."""
+    """Leftovers of a killed run or a crash go, whole or broken."""
     put(filled.store("gone"), [content.blob("stray")])
     paths = OnDisk(filled.store("ns/a"))
     (paths.manifests / f"sha256:{'0' * 64}").mkdir()
@@ -242,7 +242,7 @@ def test_leftovers_go(filled: ImageServeTree, tmp_path: Path) -> None:
 
 
 def test_referrers_go(filled: ImageServeTree, tmp_path: Path) -> None:
-    """What refers to an image that goes, goes and is listed no more."""
+    """Referrers of a deleted image go, and are listed no more."""
     artifact = content.artifact("sbom", OLD.descriptor)
     store = filled.store("ns/a")
     put(store, artifact.pieces)
@@ -480,7 +480,7 @@ def test_tag_that_stays_with_its_image(tmp_path: Path) -> None:
 
 
 def test_registry_that_stops(tmp_path: Path) -> None:
-    """What was deleted is told, and why the rest was not."""
+    """The deleted images are reported, and why the rest was not deleted."""
     registry = StubbornRegistry()
     add(registry.store("ns/a"), OLD, "1")
     add(registry.store("ns/a"), NEW, "2")

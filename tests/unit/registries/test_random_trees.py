@@ -1,4 +1,4 @@
-"""What holds for every tree, tried on random ones."""
+"""Properties of every tree, tried on random ones."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_blobs_are_read_once(site: RandomSite) -> None:
 
 @seeds
 def test_prune_keeps_what_is_named(site: RandomSite, tmp_path: Path) -> None:
-    """What is named stays whole, with all that is attached to it."""
+    """A named image stays whole, with all that is attached to it."""
     kept, names = choose(site)
     sites.prune(site.tree, tmp_path, *names)
 

@@ -233,7 +233,7 @@ def cosign(image: content.Image) -> str:
 def test_cosign_tags_go_with_their_image(
     store: base.Store, algorithm: str
 ) -> None:
-    """What cosign keeps under a tag made of the digest goes with it."""
+    """Tags that cosign makes of the digest go with the image."""
     image = content.image("signed", algorithm=algorithm)
     put(store, image, "1")
     put(store, TWO, cosign(image))
@@ -271,7 +271,7 @@ def test_cosign_tags_of_kept_images_stay(store: base.Store) -> None:
 
 
 def test_unknown(store: base.Store) -> None:
-    """What is not there cannot be deleted."""
+    """An image that is not there cannot be deleted."""
     put(store, ONE, "1")
     with pytest.raises(errors.NotFound):
         remove(store, ":2")
@@ -365,7 +365,7 @@ def test_registry_without_tags(registry: Registry) -> None:
 
 
 def test_failing_registry(registry: Registry) -> None:
-    """What a registry does not answer is not guessed."""
+    """A list that a registry does not answer with is not guessed."""
 
     def fail() -> Iterator[str]:
         raise errors.ServerFault("503")
@@ -412,7 +412,7 @@ class Schema1(Registry):
         return found
 
     def digest_of(self, tag: str) -> str:
-        """What the tag names, or nothing."""
+        """The digest that the tag names, or nothing."""
         self.inner.resolve(tag)
         return self._told
 
@@ -428,7 +428,7 @@ def schema1(request: pytest.FixtureRequest) -> Schema1:
 
 
 def test_tag_not_understood_stops_nothing(schema1: Schema1) -> None:
-    """What is asked for is deleted, and it is said what is not known."""
+    """The image is deleted, and a warning names the other tag."""
     observer = Recorder()
     assert remove(schema1, ":1", observer).manifests == 1
     assert list(schema1.tags()) == ["old"]
@@ -460,7 +460,7 @@ def test_tags_not_understood_keep_their_manifest(schema1: Schema1) -> None:
 
 
 def test_tag_not_understood_where_tags_stay(registry: Registry) -> None:
-    """What is neither known nor removed alone cannot be deleted."""
+    """A tag that is neither understood nor removed alone cannot be deleted."""
     store = Schema1(registry.inner, "", untags=False)
     put(store, TWO, "old")
     with pytest.raises(errors.InvalidContent, match="schema 1"):
@@ -469,7 +469,7 @@ def test_tag_not_understood_where_tags_stay(registry: Registry) -> None:
 
 
 def test_damaged_tag_is_not_guessed(registry: Registry) -> None:
-    """What came damaged may name what is to be deleted."""
+    """A tag read as damaged may name the image that is to be deleted."""
     put(registry, ONE, "1", "2")
     resolve = registry.resolve
 

@@ -1,4 +1,4 @@
-"""What is read of one repository, and what its errors mean."""
+"""Reading one repository, and the meaning of its errors."""
 
 from __future__ import annotations
 

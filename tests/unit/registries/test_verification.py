@@ -1,4 +1,4 @@
-"""What `registries.verification` finds."""
+"""The findings of `registries.verification`."""
 
 from __future__ import annotations
 
@@ -333,7 +333,7 @@ def test_each_defect_is_found(
     filled: ImageServeTree,
     plant: Callable[[ImageServeTree], set[tuple[str, ...]]],
 ) -> None:
-    """What is wrong is named, and nothing else is."""
+    """The damage is named, and nothing else is."""
     expected = plant(filled)
     assert sites.found(filled) == expected
 
@@ -411,7 +411,7 @@ def test_quick_reads_no_blob(filled: ImageServeTree) -> None:
 
 
 def test_while_a_run_writes(filled: ImageServeTree) -> None:
-    """What a run has not named yet is no problem; a word says so."""
+    """Content that a run will name is no problem; a warning says so."""
     add_stray_blob(filled)
     notes = Recorder()
     other = ImageServeTree(filled.path)

@@ -43,7 +43,7 @@ def header(values: Mapping[int, Value]) -> bytes:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Package:
-    """What goes into an RPM file.
+    """The tags and digests of an RPM file.
 
     :ivar more: further tags, over those that all packages have.
     :ivar digests: which digests it has: ``header``, ``payload``, ``all``.

@@ -14,7 +14,7 @@ def listing(*rows: str) -> str:
 
 
 def test_older() -> None:
-    """What the host has newer is named, in order."""
+    """Packages that are newer on the host are named, in order."""
     image = listing("b 0 1.9 1", "a 0 1 1", "same 0 1 1", "newer 0 2 1")
     host = listing("a 0 1 2", "b 0 1.10 1", "same 0 1 1", "newer 0 1 1")
     assert packages.older(image, host) == ["a", "b"]
@@ -26,7 +26,7 @@ def test_epoch() -> None:
 
 
 def test_only_one_has_it() -> None:
-    """What one of them has not is not compared."""
+    """A package that only one of them has is not compared."""
     assert packages.older(listing("a 0 1 1"), listing("b 0 2 1")) == []
 
 
@@ -53,6 +53,6 @@ def test_keys() -> None:
     ],
 )
 def test_other_lines(line: str) -> None:
-    """What is no package is not guessed at."""
+    """A line that names no package is not guessed at."""
     with pytest.raises(errors.InvalidArgument, match="not a package"):
         packages.older(line, "")

@@ -52,7 +52,7 @@ def test_no_epoch_is_zero(path: pathlib.Path) -> None:
 
 
 def test_provides(path: pathlib.Path) -> None:
-    """What others may require is read: names and files."""
+    """Names and files that others may require are read."""
     package = Package(
         provides=["libnova.so.1()(64bit)"], files=["/usr/bin/nova", "/etc/n"]
     )
@@ -76,7 +76,7 @@ def test_digests_that_will_do(
 
 @pytest.mark.parametrize("digests", [(), ("header",), ("payload",)])
 def test_unprotected(path: pathlib.Path, digests: tuple[str, ...]) -> None:
-    """What no digest covers cannot be told from what is damaged."""
+    """Content that no digest covers cannot be told from damage."""
     error = refused(path, Package(digests=digests).render())
     assert "no digest" in str(error)
 
@@ -102,7 +102,7 @@ def test_directory(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"PK\3\4" * 100])
 def test_something_else(path: pathlib.Path, content: bytes) -> None:
-    """What has not the magic number is no RPM file at all."""
+    """A file without the magic number is no RPM file at all."""
     assert "is no RPM file" in str(refused(path, content))
 
 

@@ -114,7 +114,7 @@ def test_one_name_of_two_architectures(tmp_path: pathlib.Path) -> None:
     ],
 )
 def test_architecture_that_runs(architecture: str, image: str) -> None:
-    """What an image can run is let through, and what nothing is known of."""
+    """A package of a suitable, or unknown, architecture is accepted."""
     rpms.check_architecture([rpm(architecture=architecture)], image)
 
 
@@ -131,7 +131,7 @@ def test_other_architecture(architecture: str, image: str) -> None:
 
 
 def test_newer_is_a_change() -> None:
-    """What is installed older is replaced, and shown with both versions."""
+    """An older installed package is replaced, and shown with both versions."""
     (change,) = rpms.applicability([rpm()], [installed()]).changes
     assert str(change) == "nova 1-1 -> 2-1"
 

@@ -84,7 +84,7 @@ def test_name_of_a_kept_container() -> None:
 
 
 def test_round_trip() -> None:
-    """What is written is read again as it was."""
+    """A written declaration is read again as it was."""
     service = parse(
         command=["/bin/x", "-y", 3],
         privileged=True,

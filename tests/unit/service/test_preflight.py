@@ -105,7 +105,7 @@ def test_port_of_the_host(listener: socket.socket) -> None:
     ],
 )
 def test_host(requirements: dict[str, Any], told: str, hint: str) -> None:
-    """What the host lacks, or runs too much, is named with the remedy."""
+    """Problems of the host are named with the remedy."""
     with pytest.raises(errors.InvalidArgument) as info:
         preflight.check_host(
             "one",

@@ -7,7 +7,7 @@ from imageprep_client.service.reverting import in_waves
 
 
 def test_waves() -> None:
-    """What does not depend on each other is in one wave."""
+    """Services that do not depend on each other are in one wave."""
     records = [
         SwapRecord(service="libvirt"),
         SwapRecord(service="agent"),

@@ -32,7 +32,7 @@ def test_choice(accept: str, chosen: Variant) -> None:
 
 @pytest.mark.parametrize("only", [INDEX, IMAGE])
 def test_no_choice(only: Variant) -> None:
-    """What there is is given, whatever is asked for."""
+    """The only variant is chosen, whatever is asked for."""
     assert negotiation.choose([only], "text/html") == only
 
 

@@ -36,6 +36,6 @@ def test_page(
 
 @pytest.mark.parametrize("n", ["", "-1", "x", "1.5", "²"])
 def test_refuses(n: str) -> None:
-    """What is no number is refused."""
+    """A count that is no number is refused."""
     with pytest.raises(Refusal, match="invalid number"):
         paging.page(NAMES, n, None)

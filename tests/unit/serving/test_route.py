@@ -50,7 +50,7 @@ def test_parse(path: str, asked: RequestTarget) -> None:
     ],
 )
 def test_refuses(path: str, status: int, code: str) -> None:
-    """What breaks the grammar is refused before a file is looked for."""
+    """A malformed path is refused before a file is looked for."""
     with pytest.raises(route.Refusal) as caught:
         route.parse(path)
     assert (caught.value.status, caught.value.code) == (status, code)

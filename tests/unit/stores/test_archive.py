@@ -240,7 +240,7 @@ def test_cut_in_another_way(tmp_path: Path) -> None:
 
 
 def test_leaves_no_waste(tmp_path: Path) -> None:
-    """What was begun for another run, or broke off, takes no room."""
+    """Blobs that belong to no image, or broke off, take no room."""
     path, clean = tmp_path / "images.tar", tmp_path / "clean.tar"
     images = {"ns/one": ONE, "ns/two": TWO}
     other = content.blob("other", 9000)

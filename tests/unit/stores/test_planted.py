@@ -1,4 +1,4 @@
-"""What somebody planted in a tree or a layout: nothing behind it changes."""
+"""Files planted in a tree or a layout: nothing behind them changes."""
 
 from __future__ import annotations
 

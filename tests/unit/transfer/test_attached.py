@@ -1,4 +1,4 @@
-"""What is attached to images."""
+"""Artifacts that are attached to images."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_lists_of_referrers_are_not_attached(store):
 
 
 def test_other_images_signatures_stay(store):
-    """What belongs to another image is not taken along."""
+    """Attachments of another image are not taken along."""
     other = content.image("other")
     put(store, other, "2")
     put(store, content.image("s"), cosign(other.descriptor, "sig"))
@@ -141,7 +141,7 @@ def test_one_artefact_with_many_tags(store):
 
 
 def test_artefact_with_a_subject_and_tags(store):
-    """What is found by its subject keeps the tags that it has beside."""
+    """An artefact found by its subject keeps its tags."""
     signature = content.artifact("sig", IMAGE.descriptor)
     tags = (cosign(IMAGE.descriptor, "att"), cosign(IMAGE.descriptor, "sig"))
     put(store, signature, *tags)

@@ -82,7 +82,7 @@ def run(
 
 
 def test_copies_images_unchanged(source, destination):
-    """What the destination's tags name has the source's digest, whole."""
+    """The destination's tags name whole images with the source's digests."""
     outcomes = run(copies(source, destination))
     assert [o.outcome for o in outcomes] == [ImageOutcome.COPIED] * 3
     for name in "abc":
@@ -163,7 +163,7 @@ def test_counts_bytes(source, destination):
 
 
 def test_blob_in_another_repository_is_not_moved(source, destination):
-    """What the destination has anywhere is mounted, not fetched."""
+    """A blob in any repository of the destination is mounted, not fetched."""
     run(copies(source, destination, "a"))
     source.calls.clear()
     run(copies(source, destination, "b"))
@@ -524,7 +524,7 @@ def test_other_platforms_follow_into_a_registry(source, more):
 
 
 def test_platform_that_the_index_lacks_is_never_present(source):
-    """What no image is for is missing from a registry with all images."""
+    """A platform that the index lacks does not count as present."""
     plain = stores.Registry("plain", Plain)
     sparse(source, plain, ())
     (outcome,) = sparse(source, plain, (Platform("linux", "s390x"),))
@@ -581,7 +581,7 @@ class Corrupt(stores.Recording):
 
 
 def test_the_same_wrong_digest_is_given_up(destination, monkeypatch):
-    """What comes in the same wrong way each time is told."""
+    """Content that is wrong in the same way each time is given up."""
     policy = RetryPolicy(base=0)
     monkeypatch.setattr(stream, "_POLICY", policy)
     corrupt = stores.Registry("corrupt", Corrupt)
@@ -611,7 +611,7 @@ def test_known_content_is_not_fetched(source, destination):
 
 
 def test_known_content_is_bounded():
-    """What does not fit is forgotten, not kept."""
+    """Content that does not fit is forgotten, not kept."""
     known = KnownContent(limit=4)
     first, second = (Descriptor.of(text, "x/y") for text in (b"abc", b"de"))
     known.add(first.digest, b"abc")

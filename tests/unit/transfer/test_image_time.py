@@ -69,13 +69,13 @@ def test_an_image_ends_in_time(source: MemoryRegistry) -> None:
     begin = time.monotonic()
     good, bad = engine.copy_all(
         [
-            copy(source.store("ns/good"), target.store("ns/good"), 1),
+            copy(source.store("ns/good"), target.store("ns/good"), 60),
             copy(source.store("ns/bad"), Failing(target, "ns/bad"), 1),
         ],
         observer=Observer(),
         keep_going=True,
     )
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 30
     assert good.error is None
     assert re.search(
         r"not done within 1 s \(--image-timeout\); the last failure: no luck",
@@ -152,7 +152,9 @@ def test_shared_work_has_the_longest_time(clock: Clock) -> None:
 
 def test_retries_end_in_time() -> None:
     """A pause that is longer than the time left is not begun."""
-    retrier = Retrier(RetryPolicy(base=10), Observer(), threading.Event())
+    retrier = Retrier(
+        RetryPolicy(base=200, cap=200), Observer(), threading.Event()
+    )
 
     def fail() -> None:
         raise errors.ServerFault("busy")
@@ -160,10 +162,10 @@ def test_retries_end_in_time() -> None:
     begin = time.monotonic()
     with (
         pytest.raises(errors.OutOfTime, match="busy"),
-        deadlines.limited(deadlines.Deadline(2, 2)),
+        deadlines.limited(deadlines.Deadline(60, 60)),
     ):
         retrier.retrying("x", fail)
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 30
 
 
 def test_timeouts_are_bounded() -> None:

@@ -29,7 +29,7 @@ def hint(store: MemoryStore, identifier: str) -> str | None:
 
 
 def test_tag_that_exists(store: MemoryStore) -> None:
-    """What exists is resolved."""
+    """A tag that exists is resolved."""
     assert nearest.resolve(store, "latest") == IMAGE.descriptor
 
 

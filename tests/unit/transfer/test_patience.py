@@ -86,6 +86,6 @@ def test_it_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_is_not_tried_for_ever() -> None:
-    """What the transport has given up is not tried again."""
+    """A request that the transport has given up is not tried again."""
     with pytest.raises(errors.CopyError, match="broke off"):
         copy(1, given_up=True)

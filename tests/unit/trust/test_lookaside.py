@@ -1,6 +1,8 @@
-"""Signatures beside a registry, in any number and size."""
+"""Signatures beside a registry, and the configuration of where they are."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +37,53 @@ def test_names() -> None:
     }
     read = lookaside.read("https://h/p", "ns/app", _DIGEST, found.get)
     assert list(read) == [b"1", b"2"]
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        (
+            {"a.yaml": "docker: {q.io: {}}", "b.yaml": "docker: {q.io: {}}"},
+            "too",
+        ),
+        (
+            {"a.yaml": "default-docker: {}", "b.yaml": "default-docker: {}"},
+            "too",
+        ),
+        (
+            {"a.yaml": "docker:\n  q.io: {}\n  q.io: {}\n"},
+            "the same key is already in line 2",
+        ),
+        ({"a.yaml": "docker: [q.io]"}, "docker: not a mapping"),
+        ({"a.yaml": "docker: {q.io: x}"}, r"docker.q.io: not a mapping"),
+        (
+            {"a.yaml": "docker: {q.io: {lookaside: [x]}}"},
+            "lookaside: not a str",
+        ),
+        (
+            {"a.yaml": "docker: {q.io: {use-sigstore-attachments: 'no'}}"},
+            "use-sigstore-attachments: not a bool",
+        ),
+        ({"a.yaml": "docker: {"}, "YAML"),
+        ({"a.yaml": "!!python/object:os.system x"}, "YAML"),
+        (
+            {
+                "a.yaml": "a: &a [x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\n"
+                + "".join(
+                    f"{two}: &{two} [{','.join([f'*{one}'] * 9)}]\n"
+                    for one, two in zip("bcdefghi", "cdefghij", strict=True)
+                )
+            },
+            "values once its aliases are followed",
+        ),
+    ],
+)
+def test_broken_configuration(
+    tmp_path: Path, files: dict[str, str], reason: str
+) -> None:
+    """A file that contradicts another one, or itself, is named."""
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(errors.InvalidFile, match=reason) as caught:
+        lookaside.load(str(tmp_path), "/default")
+    assert str(caught.value).startswith(f"{tmp_path}/")

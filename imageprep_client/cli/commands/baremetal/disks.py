@@ -43,9 +43,7 @@ class BaremetalInspect(base.ShowOne):
     def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
         from imageprep_client.client import baremetal
 
-        disk = baremetal.BaremetalClient().inspect(
-            parsed_args.file, parsed_args.max_size
-        )
+        disk = baremetal.inspect(parsed_args.file, parsed_args.max_size)
         fields = {
             "file": parsed_args.file,
             "format": disk.format.name,
@@ -69,14 +67,14 @@ class BaremetalInspect(base.ShowOne):
             "firmware": format_columns.ListColumn(list(disk.firmware)),
             "distribution": disk.distribution,
             "root": disk.root,
-            "boot": disk.boot,
+            "boot": disk.boot or "",
             "ostree_deployment": disk.deployment,
             "kernels": format_columns.ListColumn(list(disk.kernels)),
-            "architecture": disk.architecture,
+            "architecture": disk.architecture or "",
             "command_line": disk.command_line,
             "host_only_ramdisk": disk.host_only,
             "extractable": disk.extractable,
-            "problem": disk.problem,
+            "problem": disk.problem or "",
             "advice": columns.Sentences(list(disk.advice)),
         }
         usable = "can" if disk.extractable else "cannot"
@@ -109,13 +107,11 @@ class BaremetalExtract(base.ShowOne):
         parser.add_argument(
             "--kernel",
             metavar="<version>",
-            default="",
             help="Version of the kernel to extract (default: the newest)",
         )
         parser.add_argument(
             "--root-lv",
             metavar="<vg/lv>",
-            default="",
             help="Logical volume of the root file system, if there are"
             " several candidates",
         )
@@ -129,7 +125,6 @@ class BaremetalExtract(base.ShowOne):
         parser.add_argument(
             "--append",
             metavar="<options>",
-            default="",
             help="Options to append to the command line",
         )
         report.add_option(parser)
@@ -138,7 +133,7 @@ class BaremetalExtract(base.ShowOne):
         from imageprep_client.client import baremetal
 
         with self.observing() as observer:
-            result = baremetal.BaremetalClient().extract(
+            result = baremetal.extract(
                 baremetal.ExtractRequest(
                     image=parsed_args.file,
                     output_directory=parsed_args.output_dir,

@@ -47,9 +47,7 @@ class BaremetalRegister(base.Lister):
             ("kernel", "Kernel"),
             ("ramdisk", "Ramdisk"),
         ):
-            parser.add_argument(
-                f"--{option}", metavar="<file>", default="", help=text
-            )
+            parser.add_argument(f"--{option}", metavar="<file>", help=text)
         parser.add_argument(
             "--deploy",
             action="store_true",
@@ -76,7 +74,6 @@ class BaremetalRegister(base.Lister):
         parser.add_argument(
             "--architecture",
             metavar="<architecture>",
-            default="",
             help="Architecture, such as x86_64 or aarch64 (default: that of"
             " the kernel)",
         )
@@ -320,10 +317,10 @@ class BaremetalPush(base.Lister):
         )
 
 
-def _file_for(text: str) -> tuple[str, str]:
-    """A file and its architecture; empty if it is not given."""
+def _file_for(text: str) -> tuple[str, str | None]:
+    """A file, and its architecture if it is given."""
     path, comma, architecture = text.rpartition(",architecture=")
-    return (path, architecture) if comma else (text, "")
+    return (path, architecture) if comma else (text, None)
 
 
 def _property(text: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from imageprep_client import errors, wording
 from imageprep_client.cli import base, columns, confirmation, options, report
+from imageprep_client.cli.commands.machine import arguments
 
 if TYPE_CHECKING:
     from imageprep_client.client.machine_changes import (
@@ -74,7 +75,10 @@ class MachineReplace(base.Lister):
     again, 2 when nothing was done.
     """
 
-    columns = ("Name", "State", "Outage", "Carried", "Kept", "Detail")
+    columns = (
+        *("Name", "State", "Digest", "Outage", "Carried", "Kept"),
+        "Detail",
+    )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         from imageprep_client.client import machine_changes
@@ -85,15 +89,10 @@ class MachineReplace(base.Lister):
             nargs="+",
             help="Name of the machine",
         )
-        options.add_machine_store_option(parser)
-        parser.add_argument(
-            "--from",
-            metavar="<source>",
-            dest="source",
-            required=True,
-            help="Image or archive to take, verified as for machine import",
+        arguments.add_store_option(parser)
+        arguments.add_source_options(
+            parser, "Image or archive to take, verified as for machine import"
         )
-        options.add_verification_options(parser)
         parser.add_argument(
             "--keep",
             metavar="<number>",
@@ -146,12 +145,9 @@ class MachineReplace(base.Lister):
         with (
             self.observing() as observer,
             machine_changes.open_source(
-                parsed_args.source,
-                options.verification(parsed_args),
-                options.registry_options(parsed_args),
+                arguments.source(parsed_args),
                 observer,
-                max_size=parsed_args.max_size << 30,
-                is_needed=lambda digest: (
+                lambda digest: (
                     not (
                         parsed_args.skip_present
                         and machine_changes.have(roots, digest)
@@ -165,10 +161,6 @@ class MachineReplace(base.Lister):
                     source,
                     request,
                     observer,
-                    limits=machine_changes.UnpackLimits(
-                        size=4 * (parsed_args.max_size << 30)
-                    ),
-                    declared=options.privileged(parsed_args),
                     skip_present=parsed_args.skip_present,
                 )
             )
@@ -190,10 +182,15 @@ class MachineReplace(base.Lister):
         if len(done) == len(outcomes) == 1:
             what = f"{roots[0].name} {outage(done[0].swap)},"
         self.summary = f"{source.name}: {what} replaced"
+        if present := len(outcomes) - len(done) - len(failures):
+            self.summary += f", {present} had it"
         self.next_step = "undo it with machine rollback" if done else ""
         return self.columns, [
-            (name, state, columns.Duration(away), *rest)
-            for name, state, away, *rest in map(_row, outcomes)
+            (
+                *(name, state, columns.Digest(digest) if digest else ""),
+                *(columns.Duration(away), *rest),
+            )
+            for name, state, digest, away, *rest in map(_row, outcomes)
         ]
 
 
@@ -204,7 +201,7 @@ def _count(text: str) -> int:
 
 def _reported(outcome: ReplaceOutcome) -> Mapping[str, Any]:
     """One machine in a report: its row, and the figures in full."""
-    keys = ("name", "state", "outage", "carried", "kept", "detail")
+    keys = ("name", "state", "digest", "outage", "carried", "kept", "detail")
     fields = dict(zip(keys, _row(outcome), strict=True))
     replaced = outcome.replaced
     return {
@@ -218,10 +215,14 @@ def _row(outcome: ReplaceOutcome) -> Sequence[Any]:
     replaced = outcome.replaced
     if replaced is None:
         state = "failed" if outcome.failure else "present"
-        return outcome.name, state, None, 0, "", str(outcome.failure or "")
+        detail = str(outcome.failure or "")
+        return outcome.name, state, outcome.digest, None, 0, "", detail
     swap = replaced.swap
     kept = swap.archived.name if swap.archived else ""
-    return outcome.name, "replaced", swap.outage, replaced.carried, kept, ""
+    return (
+        *(outcome.name, "replaced", outcome.digest),
+        *(swap.outage, replaced.carried, kept, ""),
+    )
 
 
 class MachineRollback(base.ShowOne):
@@ -236,8 +237,8 @@ class MachineRollback(base.ShowOne):
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        options.add_machine_argument(parser)
-        options.add_machine_store_option(parser)
+        arguments.add_name(parser)
+        arguments.add_store_option(parser)
         parser.add_argument(
             "--to",
             metavar="<version>",
@@ -278,8 +279,8 @@ class MachineDelete(base.Command):
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        options.add_machine_argument(parser)
-        options.add_machine_store_option(parser)
+        arguments.add_name(parser)
+        arguments.add_store_option(parser)
         parser.add_argument(
             "--version",
             metavar="<version>",
@@ -327,7 +328,7 @@ class MachineClone(base.Lister):
             nargs="+",
             help="Names of the new machines",
         )
-        options.add_machine_store_option(parser)
+        arguments.add_store_option(parser)
         parser.add_argument(
             "--settings",
             metavar="<file>",

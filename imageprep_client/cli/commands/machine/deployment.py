@@ -115,7 +115,8 @@ class MachineArchive(_Deployment):
 
     The hosts need this command and their own access to registries. The host
     variable image_prepare_command is another way to call it,
-    image_prepare_options are further options of machine export, and
+    image_prepare_options are further options of machine export,
+    image_prepare_export_options those that no other command has, and
     image_prepare_store is the lxcpath.
 
     Exit status: 0 when all services have an image, 1 when one has none, 2
@@ -159,7 +160,8 @@ class MachinePreload(_Deployment):
     The hosts need this command and their own access to registries. The host
     variable image_prepare_command is another way to call it,
     image_prepare_options are further options of machine replace or machine
-    cache, and image_prepare_store is the lxcpath.
+    cache, image_prepare_replace_options and image_prepare_cache_options those
+    that only one of them has, and image_prepare_store is the lxcpath.
 
     Exit status: 0 when all containers or hosts have their images, 1 when one
     has not, 2 when nothing was done.

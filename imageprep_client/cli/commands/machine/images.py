@@ -11,16 +11,7 @@ from osc_lib.cli import format_columns
 
 from imageprep_client import wording
 from imageprep_client.cli import base, columns, confirmation, options, report
-
-
-def _add_source_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--from",
-        metavar="<source>",
-        required=True,
-        dest="source",
-        help="Image or archive to take",
-    )
+from imageprep_client.cli.commands.machine import arguments
 
 
 class MachineExport(base.ShowOne):
@@ -43,7 +34,7 @@ class MachineExport(base.ShowOne):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         from imageprep_client.client import machine_images
 
-        options.add_machine_argument(parser)
+        arguments.add_name(parser)
         parser.add_argument(
             "--to",
             metavar="<destination>",
@@ -51,7 +42,7 @@ class MachineExport(base.ShowOne):
             dest="destination",
             help="Image or archive to write",
         )
-        options.add_machine_store_option(parser)
+        arguments.add_store_option(parser)
         parser.add_argument(
             "--compression",
             choices=machine_images.COMPRESSIONS,
@@ -170,10 +161,9 @@ class MachineImport(base.ShowOne):
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        options.add_machine_argument(parser)
-        _add_source_option(parser)
-        options.add_machine_store_option(parser)
-        options.add_verification_options(parser)
+        arguments.add_name(parser)
+        arguments.add_store_option(parser)
+        arguments.add_source_options(parser)
         parser.add_argument(
             "--read-only",
             action="store_true",
@@ -189,13 +179,9 @@ class MachineImport(base.ShowOne):
         with self.observing() as observer:
             imported = machine_images.import_machine(
                 parsed_args.name,
-                parsed_args.source,
-                options.verification(parsed_args),
-                options.registry_options(parsed_args),
+                arguments.source(parsed_args),
                 observer,
                 store=parsed_args.store,
-                max_size=parsed_args.max_size << 30,
-                declared=options.privileged(parsed_args),
                 read_only=parsed_args.read_only,
             )
         unpacked = imported.unpacked
@@ -237,8 +223,7 @@ class MachineCache(base.ShowOne):
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        _add_source_option(parser)
-        options.add_verification_options(parser)
+        arguments.add_source_options(parser)
         options.add_registry_options(parser)
         options.add_policy_option(parser)
         report.add_option(parser)
@@ -248,12 +233,7 @@ class MachineCache(base.ShowOne):
 
         with self.observing() as observer:
             cached, is_present = machine_images.fill_cache(
-                parsed_args.source,
-                options.verification(parsed_args),
-                options.registry_options(parsed_args),
-                observer,
-                max_size=parsed_args.max_size << 30,
-                declared=options.privileged(parsed_args),
+                arguments.source(parsed_args), observer
             )
         state = "present" if is_present else "filled"
         fields = {

@@ -8,7 +8,8 @@ from typing import Any
 
 from osc_lib.cli import format_columns
 
-from imageprep_client.cli import base, columns, options
+from imageprep_client.cli import base, columns
+from imageprep_client.cli.commands.machine import arguments
 
 
 class MachineList(base.Lister):
@@ -25,7 +26,7 @@ class MachineList(base.Lister):
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        options.add_machine_store_option(parser)
+        arguments.add_store_option(parser)
         parser.add_argument(
             "--long",
             action="store_true",
@@ -64,8 +65,8 @@ class MachineShow(base.ShowOne):
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        options.add_machine_argument(parser)
-        options.add_machine_store_option(parser)
+        arguments.add_name(parser)
+        arguments.add_store_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
         from imageprep_client.client import machine, machine_changes

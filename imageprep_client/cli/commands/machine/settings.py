@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from imageprep_client.cli import base, options
+from imageprep_client.cli.commands.machine import arguments
 
 
 class MachineSettings(base.Command):
@@ -18,7 +19,7 @@ class MachineSettings(base.Command):
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        options.add_machine_argument(parser)
+        arguments.add_name(parser)
         parser.add_argument(
             "--settings",
             metavar="<file>",

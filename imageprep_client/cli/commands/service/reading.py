@@ -34,7 +34,7 @@ class ServiceList(base.Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client.service import ServiceNode
 
-        found = ServiceNode().statuses(declaration=parsed_args.declaration)
+        statuses = ServiceNode().statuses(declaration=parsed_args.declaration)
         return self.columns, [
             (
                 one.name,
@@ -48,7 +48,7 @@ class ServiceList(base.Lister):
                 columns.Hidden(one.since),
                 columns.Hidden(one.health),
             )
-            for one in found
+            for one in statuses
         ]
 
 
@@ -71,34 +71,34 @@ class ServiceShow(base.ShowOne):
         from imageprep_client.client.service import ServiceNode
 
         node = ServiceNode()
-        (found,) = node.statuses(
+        (status,) = node.statuses(
             [parsed_args.name], declaration=parsed_args.declaration
         )
         if parsed_args.rpm:
-            if not found.alive:
+            if not status.alive:
                 raise errors.InvalidArgument(
-                    f"{found.name}: does not run",
-                    hint=f"start it: service start {found.name}",
+                    f"{status.name}: does not run",
+                    hint=f"start it: service start {status.name}",
                 )
-            version = node.package_version(found.name, parsed_args.rpm)
+            version = node.package_version(status.name, parsed_args.rpm)
             return ("service", "digest", "package"), (
-                found.name,
-                found.digest,
+                status.name,
+                status.digest,
                 version,
             )
         fields = {
-            "service": found.name,
-            "declared": found.declared,
-            "image": found.image,
-            "digest": found.digest,
-            "state": found.state,
-            "alive": found.alive,
-            "pid": found.pid or "",
-            "since": found.since,
-            "health": found.health,
-            "owner": found.owner,
-            "previous": found.previous,
-            "generations": ", ".join(map(str, found.generations)),
+            "service": status.name,
+            "declared": status.declared,
+            "image": status.image,
+            "digest": status.digest,
+            "state": status.state,
+            "alive": status.alive,
+            "pid": status.pid or "",
+            "since": status.since,
+            "health": status.health,
+            "owner": status.owner,
+            "previous": status.previous,
+            "generations": ", ".join(map(str, status.generations)),
         }
         return tuple(fields), tuple(fields.values())
 
@@ -139,7 +139,7 @@ class ServiceHistory(base.Lister):
                 columns.Digest(one.new_digest),
                 columns.Hidden(one.reason),
             )
-            for one in ServiceNode().history(parsed_args.name or "")
+            for one in ServiceNode().history(parsed_args.name)
         ]
 
 
@@ -165,13 +165,11 @@ class ServiceAdopt(base.Command):
         origin.add_argument(
             "--from-paunch",
             metavar="<file>",
-            default="",
             help="Startup configuration of paunch or TripleO, in JSON",
         )
         origin.add_argument(
             "--from-quadlet",
             metavar="<file>",
-            default="",
             help="File of Quadlet, NAME.container",
         )
         report.add_option(parser)

@@ -76,21 +76,20 @@ def parse_challenges(header: str) -> list[Challenge]:
 
     The list ends at the first syntax error.
     """
-    found: list[Challenge] = []
+    challenges: list[Challenge] = []
     position = 0
     while match := _PART.match(header, position):
         position = match.end()
         if match["scheme"]:
-            found.append(Challenge(match["scheme"].lower(), {}))
-        elif found:
+            challenges.append(Challenge(match["scheme"].lower(), {}))
+        elif challenges:
             value = match["plain"]
             if value is None:
                 value = re.sub(r"\\(.)", r"\1", match["quoted"])
-            last = found[-1]
-            last.parameters[match["key"].lower()] = value
+            challenges[-1].parameters[match["key"].lower()] = value
         else:
             break
-    return found
+    return challenges
 
 
 def wanted_scopes(ours: Sequence[str], challenge: str) -> tuple[str, ...]:
@@ -158,7 +157,7 @@ class Authenticator:
         self._latest: Challenge | None = None
         self._tokens: dict[_Key, _Token] = {}
         self._locks: dict[_Key, threading.Lock] = {}
-        self._found: dict[str, RegistryCredential | None] = {}
+        self._known: dict[str, RegistryCredential | None] = {}
 
     def header(self, repository: str, scopes: Sequence[str]) -> str | None:
         """The Authorization to send after the first challenge of a registry.
@@ -258,11 +257,11 @@ class Authenticator:
     def _credential(self, repository: str) -> RegistryCredential | None:
         # Credential helpers are programs, which run once.
         with self._lock:
-            if repository not in self._found:
-                self._found[repository] = self._credentials.find(
+            if repository not in self._known:
+                self._known[repository] = self._credentials.find(
                     self._host, repository
                 )
-            return self._found[repository]
+            return self._known[repository]
 
     def _answer(
         self,
@@ -310,8 +309,8 @@ class Authenticator:
             return True
         if urls.origin(realm)[0] != "https":
             return False
-        named = {*self._token_servers, credential.token_server} - {""}
-        if any(urls.same_origin(url, realm) for url in named):
+        named = {*self._token_servers, credential.token_server}
+        if any(urls.same_origin(url, realm) for url in named if url):
             return True
         other = self._credentials.find(urls.authority(realm), repository)
         return other is not None and (

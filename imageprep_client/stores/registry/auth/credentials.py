@@ -34,14 +34,14 @@ class RegistryCredential:
     :ivar is_identity: whether the password is an OAuth2 refresh token, which
         only the token server receives, and there is no user.
     :ivar token_server: URL of a token server on another site that may have
-        it; empty: there is none.
+        it.
     """
 
     username: str
     password: str = dataclasses.field(repr=False)
     source: str
     is_identity: bool = False
-    token_server: str = ""
+    token_server: str | None = None
 
     @property
     def basic(self) -> str:
@@ -103,9 +103,8 @@ class Credentials:
             if key in self._explicit:
                 return self._explicit[key]
         for path in self._files:
-            found = self._in_file(path, keys)
-            if found:
-                return found
+            if credential := self._in_file(path, keys):
+                return credential
         return None
 
     def _in_file(
@@ -120,15 +119,14 @@ class Credentials:
             for key, value in _mapping(document, "auths").items()
         }
         for key in keys:
+            credential = None
             helper = helpers.get(key)
             if isinstance(helper, str):
-                found = _run_helper(helper, _server(key), path)
-                if found:
-                    return found
-            if key in auths:
-                found = _decode(path, *auths[key])
-                if found:
-                    return found
+                credential = _run_helper(helper, _server(key), path)
+            if credential is None and key in auths:
+                credential = _decode(path, *auths[key])
+            if credential:
+                return credential
         store = document.get("credsStore")
         if isinstance(store, str) and store:
             return _run_helper(store, _server(keys[-1]), path)
@@ -239,16 +237,14 @@ def _decode(
     """
     if not isinstance(entry, Mapping):
         return None
-    token_server = entry.get("tokenserver", "")
-    if token_server and not urls.is_https(token_server):
+    token_server = entry.get("tokenserver") or None
+    if token_server is not None and not urls.is_https(token_server):
         raise errors.InvalidFile(
             str(path), "expected https://...", key=f"auths.{key}.tokenserver"
         )
     identity = entry.get("identitytoken")
     if isinstance(identity, str) and identity:
-        return RegistryCredential(
-            "", identity, str(path), True, str(token_server)
-        )
+        return RegistryCredential("", identity, str(path), True, token_server)
     user, password = entry.get("username"), entry.get("password")
     auth = entry.get("auth")
     if isinstance(auth, str) and auth:
@@ -268,7 +264,7 @@ def _decode(
         password = password.rstrip("\0")
     if isinstance(user, str) and isinstance(password, str) and user:
         return RegistryCredential(
-            user, password, str(path), token_server=str(token_server)
+            user, password, str(path), token_server=token_server
         )
     return None
 

@@ -76,12 +76,12 @@ class RepositoryLocations:
     """All locations of a repository.
 
     :ivar mirrors: the locations that are read from first, in this order.
-    :ivar blocked_by: the file that blocks it, or empty.
+    :ivar blocked_by: the file that blocks it, or None.
     """
 
     location: RepositoryLocation
     mirrors: tuple[RepositoryLocation, ...] = ()
-    blocked_by: str = ""
+    blocked_by: str | None = None
 
 
 def certificates(home: Path) -> tuple[Path, ...]:
@@ -171,7 +171,7 @@ class Hosts:
         return RepositoryLocations(
             _place(table.located(name, table.location), table.insecure),
             tuple(mirrors),
-            table.file if table.blocked else "",
+            table.file if table.blocked else None,
         )
 
     def home(self, registry: str) -> RepositoryLocations:
@@ -187,7 +187,7 @@ class Hosts:
             registry if path else host, "", table.insecure
         )
         return RepositoryLocations(
-            place, (), table.file if table.blocked else ""
+            place, (), table.file if table.blocked else None
         )
 
     def candidates(

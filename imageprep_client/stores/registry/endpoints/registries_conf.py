@@ -34,13 +34,13 @@ class Source:
     :ivar location: ``host[:port][/path]``, in place of the prefix.
     :ivar insecure: whether no or unverified TLS is permitted.
     :ivar pull: the references that it is used for.
-    :ivar token_server: may have its credentials; empty: see `RegistryTable`.
+    :ivar token_server: see `RegistryTable`.
     """
 
     location: str
     insecure: bool = False
     pull: Pull = "all"
-    token_server: str = ""
+    token_server: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,20 +48,20 @@ class RegistryTable:
     """A ``[[registry]]``: settings for names that begin with `prefix`.
 
     :ivar prefix: ``host[:port][/path]`` or ``*.domain``.
-    :ivar location: replaces the prefix; empty to leave names unchanged.
+    :ivar location: replaces the prefix; None to leave names unchanged.
     :ivar file: the file of the table.
     :ivar token_server: URL of a token server on another site that may have
-        the credentials of the registry; empty: there is none. The key is
-        this program's own; others ignore it.
+        the credentials of the registry. The key is this program's own; others
+        ignore it.
     """
 
     prefix: str
-    location: str
+    location: str | None
     file: str
     insecure: bool = False
     blocked: bool = False
     mirrors: tuple[Source, ...] = ()
-    token_server: str = ""
+    token_server: str | None = None
 
     def rest(self, name: str) -> str | None:
         """The rest of a name after the prefix; None for other names.
@@ -78,7 +78,7 @@ class RegistryTable:
         matches = name.startswith(self.prefix) and rest[:1] in ("", "/")
         return rest if matches else None
 
-    def located(self, name: str, location: str) -> str:
+    def located(self, name: str, location: str | None) -> str:
         """The name with `location` in place of the prefix."""
         rest = self.rest(name)
         return f"{location}{rest}" if location and rest is not None else name
@@ -110,7 +110,7 @@ class RegistriesConf:
         for table in self._tables:
             places: list[RegistryTable | Source] = [table, *table.mirrors]
             for place in places:
-                if place.token_server:
+                if place.token_server and place.location:
                     host = place.location.partition("/")[0]
                     yield host, place.token_server
 
@@ -154,20 +154,20 @@ class _Document:
 
     def tables(self) -> list[RegistryTable]:
         """All tables of the file, each prefix once."""
-        found: dict[str, RegistryTable] = {}
+        tables: dict[str, RegistryTable] = {}
         for index, data in enumerate(self._list(self._data, "registry", "")):
             table = self._table(data, f"registry[{index}]")
-            if table.prefix in found:
+            if table.prefix in tables:
                 raise self._error(
                     f"registry[{index}]", f"a second {table.prefix}"
                 )
-            found[table.prefix] = table
-        first = self._version_1()
-        if first and found:
+            tables[table.prefix] = table
+        old_tables = self._version_1()
+        if old_tables and tables:
             raise self._error(
                 "registries", "is of version 1 of this file, beside version 2"
             )
-        return first or list(found.values())
+        return old_tables or list(tables.values())
 
     def _read(self, path: Path) -> Mapping[str, Any]:
         try:
@@ -175,8 +175,9 @@ class _Document:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
-            reason = (error.strerror or "unknown reason").lower()
-            raise self._error("", f"cannot be read: {reason}") from None
+            raise self._error(
+                "", f"cannot be read: {errors.reason(error)}"
+            ) from None
         except UnicodeDecodeError:
             raise self._error("", "is no TOML: not UTF-8") from None
         except RecursionError:
@@ -236,34 +237,34 @@ class _Document:
             self._token_server(data, key),
         )
 
-    def _token_server(self, data: Mapping[str, Any], key: str) -> str:
-        text = data.get(_TOKEN_SERVER, "")
-        if text and not urls.is_https(text):
+    def _token_server(self, data: Mapping[str, Any], key: str) -> str | None:
+        text = data.get(_TOKEN_SERVER) or None
+        if text is not None and not urls.is_https(text):
             raise self._error(f"{key}.{_TOKEN_SERVER}", "expected https://...")
-        return str(text)
+        return text
 
     def _version_1(self) -> list[RegistryTable]:
-        tables = self._data.get("registries") or {}
-        found: dict[str, RegistryTable] = {}
+        lists = self._data.get("registries") or {}
+        tables: dict[str, RegistryTable] = {}
         for name in ("insecure", "block"):
             key = f"registries.{name}"
-            part = tables.get(name, {}) if isinstance(tables, dict) else None
+            part = lists.get(name, {}) if isinstance(lists, dict) else None
             hosts = part.get("registries", []) if isinstance(part, dict) else 0
             if not isinstance(hosts, list):
                 raise self._error(key, "expected registries = [...]")
             for host in hosts:
                 place = self._checked(host, f"{key}.registries")
-                table = found.get(place) or RegistryTable(
+                table = tables.get(place) or RegistryTable(
                     place, place, self._path
                 )
-                found[place] = dataclasses.replace(
+                tables[place] = dataclasses.replace(
                     table,
                     insecure=table.insecure or name == "insecure",
                     blocked=name == "block",
                 )
-        return list(found.values())
+        return list(tables.values())
 
-    def _prefix(self, data: Mapping[str, Any], key: str) -> str:
+    def _prefix(self, data: Mapping[str, Any], key: str) -> str | None:
         text = data.get("prefix")
         if isinstance(text, str) and text.startswith("*."):
             if "/" in text or ":" in text:
@@ -273,10 +274,12 @@ class _Document:
             return f"*.{self._checked(text[2:], f'{key}.prefix')}"
         return self._place(data, "prefix", key)
 
-    def _place(self, data: Mapping[str, Any], name: str, key: str) -> str:
+    def _place(
+        self, data: Mapping[str, Any], name: str, key: str
+    ) -> str | None:
         text = data.get(name)
         if text is None or text == "":
-            return ""
+            return None
         return self._checked(text, f"{key}.{name}")
 
     def _checked(self, text: object, key: str) -> str:

@@ -67,21 +67,21 @@ class Replica:
         """The session; `first` is the first request, if it is known."""
         return self.server.connect(first)
 
-    def serves(self, reference: str) -> bool:
-        """Whether the replica is used for a reference.
+    def serves(self, digest: str | None) -> bool:
+        """Whether the replica is used for a digest, or for tags.
 
-        :param reference: a digest, or empty for tags. The content of an image
-            that was resolved by tag belongs to the pull of the tag.
+        :param digest: None for tags. The content of an image that was
+            resolved by tag belongs to the pull of the tag.
         """
-        if self.server.is_down or reference in self._bad:
+        if self.server.is_down or digest in self._bad:
             return False
-        if not reference:
+        if digest is None:
             return self._pull != "digest-only"
         return self._pull != "tag-only" or self._gave_tag
 
-    def gave(self, reference: str) -> None:
-        """Note that the replica served a reference."""
-        if not reference:
+    def gave(self, digest: str | None) -> None:
+        """Note that the replica served a digest, or a tag."""
+        if digest is None:
             self._gave_tag = True
 
     def content(
@@ -126,7 +126,7 @@ class Replicas:
     def read(
         self,
         work: Callable[[Replica], _T],
-        reference: str = "",
+        digest: str | None = None,
         satisfied: Callable[[_T], bool] = lambda _: True,
     ) -> _T:
         """Do the work at a mirror, or else at the home.
@@ -134,12 +134,12 @@ class Replicas:
         If the home is unreachable, the result of the last mirror counts, as
         some sites reach only mirrors.
 
-        :param reference: as for `Replica.serves`.
+        :param digest: as for `Replica.serves`.
         :param satisfied: whether the result of a mirror ends the search.
         """
         answer: _Answer[_T] | None = None
         for mirror in self._mirrors:
-            if not mirror.serves(reference):
+            if not mirror.serves(digest):
                 continue
             try:
                 result = work(mirror)
@@ -149,7 +149,7 @@ class Replicas:
                 if error.given_up:
                     mirror.server.failed(error)
             else:
-                mirror.gave(reference)
+                mirror.gave(digest)
                 if satisfied(result):
                     return result
                 answer = (result,)

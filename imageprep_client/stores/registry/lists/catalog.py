@@ -42,11 +42,11 @@ class RegistryCatalog:
             unknown="the registry keeps none",
         )
         try:
-            found = listing.names(self._connect(), request, "repositories")
+            names = listing.names(self._connect(), request, "repositories")
         except errors.NotFound as error:
             error.hint = _NO_CATALOG
             raise
         except errors.AccessDenied as error:
             error.hint = f"{error.hint}; {_NO_CATALOG}"
             raise
-        return sorted(filter(references.is_repository, found))
+        return sorted(filter(references.is_repository, names))

@@ -46,13 +46,13 @@ class FallbackReferrers:
         if self._tags is not None and tag not in self._tags:
             return []
         try:
-            found = self._store.resolve_ahead(tag)
+            index = self._store.resolve_ahead(tag)
         except errors.NotFound:
             return []
-        if found.digest == subject.digest:
+        if index.digest == subject.digest:
             # GitLab takes the tag for the digest, and gives the image itself.
             return []
-        return list(verify.manifest(self._store, found).manifests)
+        return list(verify.manifest(self._store, index).manifests)
 
     def add(self, subject: Descriptor, referrer: Descriptor) -> None:
         """Add a referrer to the list, which is created if necessary."""

@@ -50,15 +50,17 @@ def names(registry: RegistrySession, request: Request, key: str) -> list[str]:
     """The unique strings of a paginated list, in the order of the registry.
 
     :param key: the key of the list in each page.
+    :raises Refused: if its value is no list.
     """
-    found: dict[str, None] = {}
-    for document in _pages(registry, request, found):
-        entries = document.get(key) or ()
-        if isinstance(entries, list):
-            found.update((e, None) for e in entries if isinstance(e, str))
-        if len(found) > MAX_NAMES:
+    unique: dict[str, None] = {}
+    for document in _pages(registry, request, unique):
+        entries = document.get(key)
+        if not isinstance(entries, list | None):
+            raise _refused(f"{request.what}: {key} is not a list")
+        unique.update((e, None) for e in entries or () if isinstance(e, str))
+        if len(unique) > MAX_NAMES:
             raise _refused(f"{request.what}: over {MAX_NAMES} names")
-    return list(found)
+    return list(unique)
 
 
 def referrers(
@@ -71,7 +73,7 @@ def referrers(
     request = dataclasses.replace(
         request, headers={"Accept": mediatypes.OCI_INDEX}
     )
-    found: dict[str, Descriptor] = {}
+    descriptors: dict[str, Descriptor] = {}
     try:
         for document in _pages(registry, request, None):
             entries = document.get("manifests", False)
@@ -81,8 +83,8 @@ def referrers(
                 )
             for entry in entries or ():
                 descriptor = Descriptor.from_json(entry)
-                found[descriptor.digest] = descriptor
-            if len(found) > MAX_REFERRERS:
+                descriptors[descriptor.digest] = descriptor
+            if len(descriptors) > MAX_REFERRERS:
                 raise _refused(
                     f"{request.what}: over {MAX_REFERRERS} referrers"
                 )
@@ -92,7 +94,7 @@ def referrers(
         raise errors.InvalidContent(
             f"{request.what}: list of referrers: {error}"
         ) from None
-    return list(found.values())
+    return list(descriptors.values())
 
 
 def _pages(

@@ -64,7 +64,7 @@ def test_label_name_with_dots(store):
     "label", ["{version!r}", "{version:>10}", "{version", "}{"]
 )
 def test_bad_template(store, label):
-    """What a template may not have is refused, not evaluated."""
+    """An expression that a template may not have is refused, not evaluated."""
     with pytest.raises(errors.DiscoveryError, match="no label template"):
         discover(store, label)
 
@@ -263,7 +263,7 @@ def lossy() -> Lossy:
 
 
 def test_damaged_manifests_and_configs_are_read_again(lossy):
-    """What is damaged on its way does not end a run, as with blobs."""
+    """Content damaged on its way is read again, as blobs are."""
     lossy.damaged = 3
     assert discover(lossy) == "v1"
 

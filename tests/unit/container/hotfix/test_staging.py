@@ -8,8 +8,10 @@ import pathlib
 import pytest
 
 from imageprep_client.container.hotfix import staging
+from imageprep_client.container.request import CopyStores
 from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
+from imageprep_client.stores import base
 from imageprep_client.stores.layout import LayoutRoot
 from imageprep_client.stores.memory import MemoryRegistry
 from imageprep_client.testing import images
@@ -26,6 +28,25 @@ def temporary(
     return path
 
 
+class _Stores(CopyStores):
+    """One registry to read from and one root to write to; no policy."""
+
+    def __init__(self, registry: MemoryRegistry, root: LayoutRoot) -> None:
+        self._registry = registry
+        self._root = root
+
+    def source(self, reference: Reference) -> base.ReadableStore:
+        return self._registry.store(reference.repository)
+
+    def destination(
+        self, push_destination: str, repository: str
+    ) -> base.Store:
+        return self._root.store(repository)
+
+    def admission(self, reference: Reference) -> None:
+        return None
+
+
 def fetched(temporary: pathlib.Path, *names: str) -> list[staging.Fetched]:
     """These images of a registry that has ns/a:1 only."""
     registry = MemoryRegistry("source")
@@ -35,15 +56,14 @@ def fetched(temporary: pathlib.Path, *names: str) -> list[staging.Fetched]:
     return staging.fetch(
         [Reference.parse(name) for name in names],
         str(temporary),
-        source=lambda reference: registry.store(reference.repository),
-        destination=lambda place, repository: root.store(repository),
-        admission=lambda _: None,
-        observer=Observer(),
+        _Stores(registry, root),
+        Observer(),
+        timeout=None,
     )
 
 
 def test_image_is_in_a_layout(temporary: pathlib.Path) -> None:
-    """What is fetched has its manifest and blobs where it says."""
+    """A fetched image has its manifest and blobs in the layout it names."""
     (found,) = fetched(temporary, "x.io/ns/a:1")
     assert found.error is None
     assert pathlib.Path(found.layout, "index.json").exists()

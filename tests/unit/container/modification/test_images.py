@@ -52,7 +52,7 @@ def outcomes(result: PrepareResult) -> list[str]:
 
 
 def tags(run: Run) -> list[str]:
-    """What is at the destination."""
+    """The image at the destination."""
     registry = run.registries.registry(DESTINATION)
     return sorted(
         f"{name.rpartition('-')[2]}:{tag}"
@@ -111,7 +111,7 @@ def test_target_at_an_address_of_ipv6(run: Run) -> None:
 
 @pytest.mark.parametrize("keep_going", [False, True])
 def test_role_that_ends_early(run: Run, keep_going: bool) -> None:
-    """What nobody finished is a failure, and no parameter names it."""
+    """An unfinished image is a failure, and no parameter names it."""
     run.workspaces.ending = {"nova-api"}
     result = run(modify(), keep_going=keep_going)
     assert outcomes(result)[0] == "failed"
@@ -156,7 +156,7 @@ def test_role_that_makes_nothing(run: Run) -> None:
 
 
 def test_again(run: Run) -> None:
-    """What the destination has is not made again, nor is ansible needed."""
+    """An image at the destination is not made again, nor is ansible needed."""
     run(modify())
     before = run.written
     run.workspaces.missing = "ansible is gone"
@@ -281,7 +281,7 @@ def test_discovered_digest_is_modified(
     ],
 )
 def test_cleanup(run: Run, cleanup: str, kept: list[str]) -> None:
-    """What stays in local storage: nothing, results, or all."""
+    """Local storage keeps nothing, the results, or all."""
     run(modify(includes=["nova-api:"]), cleanup=cleanup)
     assert run.workspaces.kept == kept
 

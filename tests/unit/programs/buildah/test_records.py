@@ -1,4 +1,4 @@
-"""What is made of the records of containers/storage."""
+"""Reading the records of containers/storage."""
 
 from __future__ import annotations
 

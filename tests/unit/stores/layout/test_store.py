@@ -564,7 +564,7 @@ def test_mount_of_what_is_here(store: LayoutStore) -> None:
 def test_located_blob_that_is_gone(
     root: LayoutRoot, store: LayoutStore
 ) -> None:
-    """What another process deleted is not taken for there."""
+    """A blob that another process deleted has no location."""
     blob = content.blob("x")
     other = root.store("ns/other")
     push(other, blob)
@@ -577,7 +577,7 @@ def test_located_blob_that_is_gone(
 def test_locate_knows_what_came_later(
     root: LayoutRoot, store: LayoutStore
 ) -> None:
-    """What is pushed after the first look is found as well."""
+    """A blob pushed after the first look is found as well."""
     assert store.locate(content.blob("x").descriptor) is None
     push(root.store("ns/other"), content.blob("x"))
 
@@ -650,7 +650,7 @@ def test_full_disk(
 
 
 def test_a_file_grows_with_what_is_written(store: LayoutStore) -> None:
-    """What a power failure cut short shall not have the whole's length."""
+    """A file cut short by a power failure does not have the whole length."""
     blob = content.blob("x", 5000)
     lengths: list[int] = []
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from imageprep_client.http.transport import Timeouts
 from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing.registry import RegistryServer
+from tests import servers
 from tests.recorder import Recorder
 
 FAST = RetryPolicy(attempts=5, base=0.001, cap=0.01)
@@ -33,6 +36,25 @@ def observer() -> Recorder:
 def server() -> Iterator[RegistryServer]:
     with RegistryServer() as registry:
         yield registry
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with ca.crt, server.crt and server.key."""
+    directory = tmp_path_factory.mktemp("certificates")
+    servers.make_certificate(directory)
+    return directory
+
+
+@pytest.fixture
+def secure(certificates: Path) -> Iterator[RegistryServer]:
+    """A registry that speaks TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(
+        certificates / "server.crt", certificates / "server.key"
+    )
+    with RegistryServer(tls=context) as server:
+        yield server
 
 
 @pytest.fixture

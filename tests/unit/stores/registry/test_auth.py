@@ -406,7 +406,7 @@ def server_403() -> Iterator[RegistryServer]:
     ],
 )
 def test_unusable_tokens(make_client: MakeClient, body: bytes) -> None:
-    """What is no token is not sent; the answer is not quoted."""
+    """An answer without a usable token is neither used nor quoted."""
     with RegistryServer(gate=Bearer(anonymous=True)) as server:
         server.faults.add(Fault(path="/token", body=body, times=None))
         with pytest.raises(errors.ServerFault, match=server.host):

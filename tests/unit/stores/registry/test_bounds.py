@@ -1,4 +1,4 @@
-"""What a registry says at length does not exhaust who asks it."""
+"""Endless answers of a registry do not exhaust its client."""
 
 from __future__ import annotations
 

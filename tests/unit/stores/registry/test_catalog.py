@@ -31,7 +31,7 @@ def server() -> Iterator[RegistryServer]:
 
 
 def repositories(server: RegistryServer) -> list[str]:
-    """What the client is told."""
+    """The warnings that the client gives."""
     with RegistryClient(policy=ONE_ATTEMPT) as client:
         return client.catalog(server.host).repositories()
 
@@ -48,9 +48,7 @@ def test_next_page_elsewhere(server: RegistryServer) -> None:
     assert repositories(server) == sorted(NAMES)
 
 
-@pytest.mark.parametrize(
-    "document", [{}, {"repositories": None}, {"repositories": "abc"}]
-)
+@pytest.mark.parametrize("document", [{}, {"repositories": None}])
 def test_nothing(server: RegistryServer, document: object) -> None:
     """No list is an empty one."""
     body = json.dumps(document).encode()
@@ -58,8 +56,17 @@ def test_nothing(server: RegistryServer, document: object) -> None:
     assert repositories(server) == []
 
 
+@pytest.mark.parametrize("value", ["abc", {"a": "b"}, 7, True])
+def test_no_list(server: RegistryServer, value: object) -> None:
+    """Another type than a list is an error, as nothing is known then."""
+    body = json.dumps({"repositories": value}).encode()
+    server.faults.add(Fault(path="_catalog", body=body, headers={"Link": ""}))
+    with pytest.raises(errors.Refused, match="repositories is not a list"):
+        repositories(server)
+
+
 def test_bad_names(server: RegistryServer) -> None:
-    """What cannot be a repository never becomes a URL or a path."""
+    """A name that cannot be a repository never becomes a URL or a path."""
     names = ["ok", "../../etc", "UPPER", 7, None, "a/../b", "x" * 300]
     body = json.dumps({"repositories": names}).encode()
     server.faults.add(Fault(path="_catalog", body=body, headers={"Link": ""}))

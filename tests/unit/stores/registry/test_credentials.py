@@ -44,7 +44,7 @@ def test_no_secret_is_shown() -> None:
 
 
 def test_explicit_come_first(write: Any) -> None:
-    """What the user gave comes before any file."""
+    """The user's own credentials come before any file."""
     path = write({"auths": {"quay.io": auth("file", "x")}})
     found = Credentials({"quay.io": ("me", "pw")}, [path]).find("quay.io", "a")
     assert found == RegistryCredential(

@@ -1,4 +1,4 @@
-"""What a hostile registry, or one beside it, cannot make us do."""
+"""Attacks by a hostile registry, or by a host beside it, fail."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def test_another_digest_than_asked(
 def test_manifests_without_head_are_verified(
     guarded: RegistryServer, trusted: RegistryClient, reference: str
 ) -> None:
-    """What is resolved by GET is hashed before it is believed."""
+    """A manifest resolved by GET is hashed before it is believed."""
     guarded.behaviour.head = False
     guarded.faults.add(Fault("GET", "/manifests/", corrupt=2, times=None))
     with pytest.raises(errors.DigestMismatch):
@@ -394,7 +394,7 @@ def test_refused_uploads(
     code: str,
     expected: type[Exception],
 ) -> None:
-    """What the registry says of an upload is told as what it is."""
+    """A refused upload raises the error that fits the registry's answer."""
     body = f'{{"errors": [{{"code": "{code}"}}]}}'.encode()
     guarded.faults.add(Fault("PUT", status=status, body=body, times=None))
     blob = content.blob("new")
@@ -437,7 +437,7 @@ def test_cookies_are_not_kept(
 def test_names_are_checked_before_anything_is_asked(
     guarded: RegistryServer, trusted: RegistryClient
 ) -> None:
-    """What breaks the grammar never becomes a URL."""
+    """A name that breaks the grammar never becomes a URL."""
     store = trusted.store(guarded.host, "ns/name")
     for work in (
         lambda: store.resolve("../../x"),
@@ -493,7 +493,7 @@ def test_signed_urls_are_not_shown(
 def test_other_log_records_stay_as_they_are(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What urllib3 logs of other things is not touched."""
+    """Other log records of urllib3 are not touched."""
     caplog.set_level(logging.DEBUG)
     log = logging.getLogger("urllib3.connectionpool")
     log.debug("%(what)s", {"what": "why?"})

@@ -149,7 +149,7 @@ def test_settles_once() -> None:
         return True
 
     def select_endpoint(_: int) -> Endpoint:
-        everybody.wait(timeout=5)
+        everybody.wait(timeout=60)
         return hosts.select_endpoint("localhost:5000", probe)
 
     with ThreadPoolExecutor(4) as pool:

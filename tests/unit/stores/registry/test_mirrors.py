@@ -96,7 +96,7 @@ def test_reads_from_the_mirror(
 def test_writes_at_the_location(
     origin: RegistryServer, mirror: RegistryServer, make_client: MakeClient
 ) -> None:
-    """What is written goes to the location, and is looked for there."""
+    """Writes go to the location, and so do the checks before them."""
     fill(mirror, "copy/x")
     hosts = Hosts(registries=conf(origin.host, mirror.host))
     store = make_client(hosts).store(NAME, "ns/new", mirrored=False)
@@ -125,7 +125,7 @@ def test_every_mirror_gets_its_chance(
 def test_blobs_that_break(
     origin: RegistryServer, mirror: RegistryServer, make_client: MakeClient
 ) -> None:
-    """What was wrong at the mirror is read elsewhere the next time."""
+    """A blob that was damaged at a mirror is read elsewhere the next time."""
     fill(mirror, "copy/x")
     mirror.faults.add(Fault("GET", "/blobs/", corrupt=1, times=None))
     hosts = Hosts(registries=conf(origin.host, mirror.host))

@@ -1,4 +1,4 @@
-"""What registries of the field do that the specification does not say."""
+"""Behaviour of real registries that the specification does not describe."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_manifests_elsewhere(client: RegistryClient) -> None:
 def test_destinations_that_deny_what_is_absent(
     server: RegistryServer, client: RegistryClient, status: int
 ) -> None:
-    """What a destination lets nobody look up is absent; the push decides."""
+    """Content that a destination lets nobody look up counts as absent."""
     for method in ("HEAD", "GET"):
         server.faults.add(
             Fault(method, "/ns/name/", status=status, times=None)
@@ -354,7 +354,7 @@ def test_scopes_of_challenges(
 def token_headers(
     realm_user: tuple[str, str] | None, token_servers: dict[str, str]
 ) -> object:
-    """What the token server of a registry on another site is sent."""
+    """The Authorization sent to the token server on another site."""
     sent: list[object] = []
 
     class Answer:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,25 +22,6 @@ from tests.proxy import Proxy
 
 MakeClient = Callable[..., RegistryClient]
 BLOB = content.blob("proxies", 3_000_000)
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with ca.crt, server.crt and server.key."""
-    directory = tmp_path_factory.mktemp("certificates")
-    servers.make_certificate(directory)
-    return directory
-
-
-@pytest.fixture
-def secure(certificates: Path) -> Iterator[RegistryServer]:
-    """A registry that speaks TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(
-        certificates / "server.crt", certificates / "server.key"
-    )
-    with RegistryServer(tls=context) as server:
-        yield server
 
 
 def test_plain_http(
@@ -89,7 +69,7 @@ def test_proxies_that_refuse(
     login: str,
     status: int,
 ) -> None:
-    """What the proxy says is told, its password is not."""
+    """The refusal of a proxy is reported, the proxy's password is not."""
     with Proxy({}, login) as proxy:
         monkeypatch.setenv("https_proxy", f"http://me:wrong@{proxy.host}")
         with pytest.raises(errors.Unreachable) as caught:
@@ -140,7 +120,7 @@ def test_direct(
 def test_other_networks_are_not_direct(
     make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, listed: str
 ) -> None:
-    """What is in none of them goes through the proxy."""
+    """A host in none of the listed networks goes through the proxy."""
     monkeypatch.setenv(
         "HTTPS_PROXY", f"http://127.0.0.1:{servers.free_port()}"
     )
@@ -167,7 +147,7 @@ def test_trickled_heads(
         begin = time.monotonic()
         with pytest.raises(errors.Unreachable, match="timed out"):
             client.store("registry.test", "ns/name").resolve("latest")
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 15
 
 
 @pytest.mark.parametrize(

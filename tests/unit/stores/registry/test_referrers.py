@@ -90,7 +90,7 @@ def test_registry_without_lists_says_so(
 def test_list_of_referrers_that_is_no_index(
     client: RegistryClient, body: bytes
 ) -> None:
-    """What is JSON, but no index, is no list either."""
+    """JSON that is no index is no list of referrers."""
     fault = Fault(path="/referrers/", body=body)
     with RegistryServer(faults=[fault]) as registry:
         image = fill(registry, "a")
@@ -110,7 +110,7 @@ def test_empty_list_of_referrers(client: RegistryClient) -> None:
 def test_list_under_a_tag_where_the_api_is_refused(
     client: RegistryClient,
 ) -> None:
-    """What others keep in place of the API is read there, too."""
+    """Where the API is refused, the list under the fallback tag is read."""
     fault = Fault(path="/referrers/", status=405, times=None)
     with RegistryServer(faults=[fault], behaviour=OLD) as registry:
         image = fill(registry, "a")
@@ -123,7 +123,7 @@ def test_list_under_a_tag_where_the_api_is_refused(
 
 
 def test_own_referrers_are_seen(client: RegistryClient) -> None:
-    """What was pushed after the tags were listed is found."""
+    """A referrer pushed after the tags were listed is found."""
     with RegistryServer(behaviour=OLD) as registry:
         image = fill(registry, "a")
         store = client.store(registry.host, "a")

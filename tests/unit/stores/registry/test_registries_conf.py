@@ -1,4 +1,4 @@
-"""What registries.conf says, and where its files are."""
+"""The content of registries.conf, and the locations of its files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def parse(tmp_path: Path, text: str) -> RegistriesConf:
-    """What this file alone says."""
+    """The configuration that this file alone gives."""
     path = write(tmp_path / "only" / "registries.conf", text)
     return load({}, tmp_path / "nobody", path.parent)
 
@@ -110,7 +110,7 @@ def test_the_longest_prefix_counts(
 
 
 def test_prefix_or_location_will_do(tmp_path: Path) -> None:
-    """What is left out of the two is the same as the other."""
+    """A prefix or a location that is left out equals the other."""
     conf = parse(
         tmp_path,
         '[[registry]]\nlocation = "a.example"\n'
@@ -209,7 +209,7 @@ def test_what_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
 
 @pytest.mark.parametrize("data", [b"\xff", None])
 def test_files_that_cannot_be_read(tmp_path: Path, data: bytes | None) -> None:
-    """What is no text, or no file, is named."""
+    """A file that is no text, or no regular file, is named."""
     path = tmp_path / "registries.conf"
     if data is None:
         path.mkdir()
@@ -298,7 +298,7 @@ def test_routes(tmp_path: Path) -> None:
 
 
 def test_an_insecure_namespace_is_not_a_registry(tmp_path: Path) -> None:
-    """What one namespace allows, the rest of its registry does not."""
+    """An insecure namespace does not make its whole registry insecure."""
     conf = '[[registry]]\nprefix = "quay.io/ns"\ninsecure = true\n'
     hosts = Hosts(registries=parse(tmp_path, conf))
     endpoints = {
@@ -352,7 +352,7 @@ def test_homes(tmp_path: Path) -> None:
 
 
 def test_places_that_break_the_grammar() -> None:
-    """What a wild domain is rewritten to is checked, too."""
+    """The location that replaces a wildcard prefix is checked, too."""
     table = RegistryTable("*.a.example", "b.example/ns", "file")
     hosts = Hosts(registries=RegistriesConf([table]))
     with pytest.raises(errors.InvalidReference):

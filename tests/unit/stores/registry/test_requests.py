@@ -83,7 +83,7 @@ def test_length_of_a_head_is_not_relied_on(
 def test_resolve_ahead_finds_nothing(
     client: RegistryClient, registry: RegistryServer, reference: str
 ) -> None:
-    """What is not there is not found, in this way either."""
+    """An absent reference is not found, in this way either."""
     with pytest.raises(errors.NotFound):
         client.store(registry.host, "ns/a").resolve_ahead(reference)
 
@@ -111,7 +111,7 @@ def test_first_question(
 def test_first_answer_is_elsewhere(
     client: RegistryClient, registry: RegistryServer, how: str
 ) -> None:
-    """What redirects only what was asked for is a registry, too."""
+    """A server that redirects only the request itself is a registry, too."""
     found = registry.content.store("ns/a").resolve("1")
     elsewhere = f"{registry.url}/v2/ns/a/manifests/{found.digest}"
     registry.faults.add(
@@ -184,7 +184,7 @@ def test_copy_within_a_registry_that_does_not_mount(
 def test_second_tag_in_one_repository(
     client: RegistryClient, registry: RegistryServer
 ) -> None:
-    """What is there already is neither copied nor mounted."""
+    """Content that is there already is neither copied nor mounted."""
     counts, observer = within(client, registry, "a")
     assert counts == [(0, 0)]
     assert observer.expected == observer.copied == 0

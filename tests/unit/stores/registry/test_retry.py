@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.retry import ONE_ATTEMPT, Retrier, RetryPolicy
+from imageprep_client.retry import ONE_ATTEMPT, RetryPolicy
 from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
@@ -21,7 +21,6 @@ from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer
 from imageprep_client.testing.registry import RegistryServer
 from tests.recorder import Recorder
-from tests.unit.stores.registry.conftest import FAST
 
 MakeClient = Callable[..., RegistryClient]
 
@@ -144,23 +143,6 @@ def test_retry_after_is_kept(
     assert [seconds for _, _, seconds, _ in observer.retries] == [1.0]
 
 
-def test_all_workers_slow_down_together() -> None:
-    """A limit that one worker met holds the others, too."""
-    stop = threading.Event()
-    retrier = Retrier(FAST, Recorder(), stop)
-    limited = errors.TooManyRequests("x", retry_after=0.2)
-    start = time.monotonic()
-    worker = threading.Thread(
-        target=retrier.rest, args=("x", FAST.begin(), limited)
-    )
-    worker.start()
-    while not retrier.is_held:
-        assert time.monotonic() < start + 5
-    retrier.wait()
-    assert time.monotonic() - start >= 0.2
-    worker.join()
-
-
 def test_waiting_ends_with_the_run(
     server: RegistryServer, make_client: MakeClient, image: content.Image
 ) -> None:
@@ -185,9 +167,9 @@ def test_waiting_ends_with_the_run(
 
     worker = threading.Thread(target=work)
     worker.start()
-    assert told.wait(5)
+    assert told.wait(60)
     client.close()
-    worker.join(5)
+    worker.join(60)
     assert "the run ends" in str(failures[0])
 
 

@@ -33,7 +33,7 @@ def test_trickled_heads(
     begin = time.monotonic()
     with pytest.raises(errors.Unreachable, match="timed out"):
         store.resolve("latest")
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 15
 
 
 @pytest.mark.parametrize("path", ["/v2/", "/token"])
@@ -68,7 +68,7 @@ def test_slow_bodies(
 def test_slow_beginnings_are_waited_for(
     server: RegistryServer, make_client: MakeClient
 ) -> None:
-    """What comes in time is read, however little it is."""
+    """An answer that arrives in time is read, however slowly it comes."""
     server.content.store("ns/name").push(BLOB.descriptor, BLOB.open())
     server.faults.add(Fault("GET", "/blobs/", drip=0.02, times=None))
     store = make_client(timeouts=Timeouts(2, 3)).store(server.host, "ns/name")

@@ -1,4 +1,4 @@
-"""What a registry's store asks, and what it makes of the answers."""
+"""The requests of a registry's store, and its reading of the answers."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_resolves_with_one_head(
 def test_resolves_by_get_where_head_says_too_little(
     server: RegistryServer, client: RegistryClient, missing: str
 ) -> None:
-    """What HEAD leaves out is found in the manifest."""
+    """A header missing from the answer to HEAD is replaced by the manifest."""
     server.faults.add(
         Fault("HEAD", headers={missing: None, "Connection": "close"})
     )
@@ -157,7 +157,7 @@ def test_manifests_are_fetched_once(
 def test_few_manifests_are_kept(
     server: RegistryServer, client: RegistryClient
 ) -> None:
-    """What is kept is bounded, in number and in size."""
+    """The cache of manifests is bounded, in number and in size."""
     store = client.store(server.host, "ns/name")
     target = server.content.store("ns/name")
     images = [content.image(number, []) for number in range(20)]
@@ -247,7 +247,7 @@ def test_broken_push_is_cancelled(
 def test_cancelling_may_fail(
     server: RegistryServer, client: RegistryClient
 ) -> None:
-    """What broke is told, not that it could not be cleaned up."""
+    """The cause of a failed push is raised, not the failed clean-up."""
     server.faults.add(Fault("DELETE", status=500, times=None))
     blob = content.blob("broken", 3_000_000)
     with pytest.raises(streams.Interrupted):
@@ -330,7 +330,7 @@ def test_odd_tags(
     body: bytes,
     expected: list[str],
 ) -> None:
-    """What cannot be a tag is left out."""
+    """Names that cannot be tags are left out."""
     server.faults.add(Fault(path="/tags/", body=body))
     assert list(client.store(server.host, "ns/name").tags()) == expected
 
@@ -447,7 +447,7 @@ def test_mirror_first(server: RegistryServer, make_client: MakeClient) -> None:
 
 
 def test_mirror_without_content(make_client: MakeClient) -> None:
-    """What the mirror does not have is read from the registry."""
+    """Content that the mirror lacks is read from the registry."""
     with RegistryServer() as origin, RegistryServer() as mirror:
         target = origin.content.store("ns/name")
         store_suite.store_all(target, IMAGE)

@@ -8,7 +8,7 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -34,24 +34,11 @@ MakeClient = Callable[..., RegistryClient]
 BLOB = content.blob("tls")
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with ca.crt, server.crt and server.key."""
-    directory = tmp_path_factory.mktemp("certificates")
-    servers.make_certificate(directory)
-    return directory
-
-
 @pytest.fixture
-def secure(certificates: Path) -> Iterator[RegistryServer]:
-    """A registry that speaks TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(
-        certificates / "server.crt", certificates / "server.key"
-    )
-    with RegistryServer(tls=context) as server:
-        server.content.store("ns/name").push(BLOB.descriptor, BLOB.open())
-        yield server
+def secure(secure: RegistryServer) -> RegistryServer:
+    """The registry has the blob."""
+    secure.content.store("ns/name").push(BLOB.descriptor, BLOB.open())
+    return secure
 
 
 def test_cacert(

@@ -1,4 +1,4 @@
-"""The program of a node, without podman."""
+"""The programs of a node, without podman."""
 
 from __future__ import annotations
 
@@ -13,29 +13,35 @@ _SLOW = "#!/bin/sh\necho $$ > {pid}\nexec sleep 600\n"
 
 @pytest.fixture
 def slow(
-    pull: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    podman: types.ModuleType,
+    watch: types.ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
     """A podman that does not end; the file gets its process."""
     (tmp_path / "podman").write_text(_SLOW.format(pid=tmp_path / "pid"))
     (tmp_path / "podman").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(pull, "WATCH", 0.05)
+    monkeypatch.setattr(podman, "PERIOD", 0.05)
+    monkeypatch.setattr(watch, "WATCH", 0.05)
     return tmp_path / "pid"
 
 
-def test_registry_that_goes_away(pull: types.ModuleType, slow: Path) -> None:
+def test_registry_that_goes_away(
+    podman: types.ModuleType, watch: types.ModuleType, slow: Path
+) -> None:
     """A pull ends when its registry takes no connections any more, long
     before its own time.
     """
     with socket.create_server(("127.0.0.1", 0)) as server:
         host = f"127.0.0.1:{server.getsockname()[1]}"
-        with pull.Watch(host) as watch:
+        with watch.Watch(host) as watched:
             # It is there, so that only the time ends this one.
-            with pytest.raises(pull.Failed, match="longer than 1 seconds"):
-                pull.podman(["pull"], 1, None, watch)
+            with pytest.raises(podman.Failed, match="longer than 1 seconds"):
+                podman.run(["pull"], 1, None, watched)
             server.close()
-            with pytest.raises(pull.Failed) as caught:
-                pull.podman(["pull"], 3600, None, watch)
+            with pytest.raises(podman.Failed) as caught:
+                podman.run(["pull"], 3600, None, watched)
     assert str(caught.value) == (
         f"{host} takes no connections: connection refused"
     )
@@ -43,26 +49,28 @@ def test_registry_that_goes_away(pull: types.ModuleType, slow: Path) -> None:
 
 
 def test_time_of_one_image(
-    pull: types.ModuleType, tmp_path: Path, slow: Path
+    podman: types.ModuleType, tmp_path: Path, slow: Path
 ) -> None:
     """The time is that of one line, and each line is told as it comes."""
     told: list[str] = []
     program = "#!/bin/sh\necho one\necho two\nexec sleep 600\n"
     (tmp_path / "podman").write_text(program)
-    with pytest.raises(pull.Failed, match="longer than 1 seconds"):
-        pull.podman(["pull"], 1, None, None, told.append)
+    with pytest.raises(podman.Failed, match="longer than 1 seconds"):
+        podman.run(["pull"], 1, None, None, told.append)
     assert told == ["one", "two"]
     program = "#!/bin/sh\necho log >&2\necho Error: x >&2\nexit 5\n"
     (tmp_path / "podman").write_text(program)
-    with pytest.raises(pull.Failed, match=r"^Error: x$"):
-        pull.podman(["pull"], 60)
+    with pytest.raises(podman.Failed, match=r"^Error: x$"):
+        podman.run(["pull"], 60)
 
 
-def test_registry_is_lost_within_seconds(pull: types.ModuleType) -> None:
+def test_registry_is_lost_within_seconds(
+    podman: types.ModuleType, watch: types.ModuleType
+) -> None:
     """Looks at a registry name it in less than half a minute."""
     # A connection takes as long as the time before it, at most; podman is
     # ended at the next look.
-    assert (2 * pull.MISSED + 1) * pull.WATCH <= 40
+    assert 2 * watch.MISSED * watch.WATCH + podman.PERIOD <= 40
 
 
 @pytest.mark.parametrize(
@@ -75,7 +83,7 @@ def test_registry_is_lost_within_seconds(pull: types.ModuleType) -> None:
     ],
 )
 def test_registries_that_are_not_watched(
-    pull: types.ModuleType,
+    watch: types.ModuleType,
     monkeypatch: pytest.MonkeyPatch,
     registry: str,
     variables: dict[str, str],
@@ -83,5 +91,5 @@ def test_registries_that_are_not_watched(
     """Without an address, or behind a proxy, nothing is tried."""
     for name, value in {"no_proxy": "", **variables}.items():
         monkeypatch.setenv(name, value)
-    with pull.Watch(registry) as watch:
-        assert not watch.thread.is_alive()
+    with watch.Watch(registry) as watched:
+        assert not watched.thread.is_alive()

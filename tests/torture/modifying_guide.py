@@ -162,6 +162,6 @@ def test_patch(site: Site) -> None:
         assert server.command_lines
         assert not [x for x in server.command_lines if secret in x]
     assert secret not in result.stderr + (site.home / "log").read_text()
-    buildah = site.pull(f"ns/openstack-nova-api:{TAG}-change-12345-1")
-    with buildah.container("localhost/pulled:1") as container:
-        assert container.run("nova-demo").strip() == "patched"
+    site.pull(f"ns/openstack-nova-api:{TAG}-change-12345-1")
+    told = site.storage.told("localhost/pulled:1", "nova-demo")
+    assert told.strip() == "patched"

@@ -232,7 +232,7 @@ def _mkfs(kind: str, tree: Path, image: Path, sector_size: int) -> None:
 
 
 def _prototype(directory: Path) -> Iterator[str]:
-    """What a directory has, as mkfs.xfs(8) reads it."""
+    """The content of a directory, as mkfs.xfs(8) reads it."""
     for path in sorted(directory.iterdir()):
         if path.is_symlink():
             yield f"{path.name} l--777 0 0 {os.readlink(path)}"

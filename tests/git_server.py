@@ -80,7 +80,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.do_GET()
 
     def _backend(self) -> bytes:
-        """What the CGI program says, its headers first."""
+        """The answer of the CGI program, its headers first."""
         path, _, query = self.path.partition("?")
         length = self.headers.get("Content-Length", "0")
         told = subprocess.run(

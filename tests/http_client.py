@@ -15,7 +15,7 @@ Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a server answered."""
+    """The answer of a server."""
 
     status: int
     headers: http.client.HTTPMessage

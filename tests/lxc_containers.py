@@ -109,7 +109,7 @@ class Containers:
         )  # fmt: skip
 
     def answer(self, name: str) -> str:
-        """What the service of a container answers, once it does."""
+        """The answer of a container's service, once it gives one."""
         return self.attach(
             name, "/bin/sh", "-c",
             "until [ -s /tmp/answer ]; do sleep 0.05; done; cat /tmp/answer",

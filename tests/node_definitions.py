@@ -159,7 +159,7 @@ def quadlet(name: str, image: str) -> str:
 
 
 def _api(name: str, **more: Any) -> dict[str, Any]:
-    """What kolla-ansible asks podman's API to create."""
+    """The container that kolla-ansible asks podman's API to create."""
     return {
         "name": name,
         "command": ["kolla_start"],

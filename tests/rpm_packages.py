@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclasses.dataclass(frozen=True)
 class Package:
-    """What a package is to be.
+    """The properties of a package.
 
     It has one file, /usr/share/NAME/version, with its version in it: of
     another length and another time for each version, since what compares
@@ -31,7 +31,7 @@ class Package:
 
     @property
     def file_name(self) -> str:
-        """What its file is called."""
+        """The name of its file."""
         return f"{self}.rpm"
 
     @property
@@ -44,7 +44,7 @@ class Package:
 
     @property
     def content(self) -> str:
-        """What its file has in it, and the shell can print."""
+        """The content of its file, which the shell can print."""
         return f"{self} " + "x" * (sum(map(ord, str(self))) % 997)
 
     def spec(self) -> str:

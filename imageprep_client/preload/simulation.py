@@ -43,9 +43,9 @@ class Figures:
     image: float = 0.4
     begin: float = 2.0
     setup: float = 1.5
-    cycle: float = 0.1
-    start: float = 0.05
-    look: float = 0.04
+    cycle: float = 0.05
+    start: float = 0.04
+    look: float = 0.03
     processors: int = 2
     together: float = 0.0
 

@@ -1,4 +1,4 @@
-"""What extracting costs, beside ``qemu-img convert`` and ``sha256sum``::
+"""The cost of extracting, beside ``qemu-img convert`` and ``sha256sum``::
 
     python -m tests.benchmarks.baremetal [--data 400] [--runs 3]
 

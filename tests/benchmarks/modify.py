@@ -1,4 +1,4 @@
-"""What modifying many images costs, beside one ansible for each.
+"""The cost of modifying many images, beside one ansible for each.
 
 Prints the ratio, and what it is made of. See
 doc/source/contributor/benchmarks.rst::

@@ -1,4 +1,4 @@
-"""What a plan in Swift costs a run, beside fetching its objects by curl::
+"""The cost of a plan in Swift to a run, beside its objects by curl::
 
     tools/check services
     python -m tests.benchmarks.plan [--environments 100] [--runs 5]
@@ -73,7 +73,7 @@ def _files(count: int) -> dict[str, str]:
 
 
 class _Site:
-    """What is measured.
+    """A plan in Swift, and the commands that are measured.
 
     :param directory: where commands run.
     """

@@ -94,7 +94,7 @@ class Proxy:
     async def _counted(
         self, reader: asyncio.StreamReader
     ) -> AsyncIterator[bytes]:
-        """What a client sends: heads, counted, and their bodies."""
+        """The requests of a client: heads, counted, and their bodies."""
         while True:
             try:
                 head = await reader.readuntil(b"\r\n\r\n")

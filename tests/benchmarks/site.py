@@ -1,4 +1,4 @@
-"""What is measured: images in registries, and the commands over them."""
+"""Images in registries, and the commands over them that are measured."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class NotMeasured(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Taken:
-    """What a command took.
+    """The cost of a command.
 
     :ivar seconds: from its start to its end.
     :ivar processor: seconds of processor time.

@@ -1,4 +1,4 @@
-"""What the plugin adds to the start of every ``openstack`` command.
+"""The share of the plugin in the start of every ``openstack`` command.
 
 Runs ``openstack --version`` with and without the plugin, in pairs that
 alternate which goes first, and prints the median of the pairs' ratios::

@@ -1,4 +1,4 @@
-"""What copying costs, beside what it costs others on the same machine.
+"""The cost of copying, beside that of others on the same machine.
 
 Prints one table: each row a ratio or a number, with the bar that it is to
 meet. See doc/source/contributor/benchmarks.rst for what each row means::

@@ -184,16 +184,6 @@ BOTH = r"WARNING: env.yaml: [^\n]*name the release with --release\s*"
 LACKING = r"WARNING: tag_from_label rdo_version: 1 of 3 images [^\n]*\s*"
 
 
-def test_default_is_printed(openstack: base.OpenStack) -> None:
-    """The default environment has the documented values."""
-    text = openstack("image-prepare", "default").stdout
-    assert yaml.safe_load(text) == yaml.safe_load(DEFAULT)
-    text = openstack(
-        "image-prepare", "default", "--local-push-destination"
-    ).stdout
-    assert yaml.safe_load(text) == yaml.safe_load(LOCAL)
-
-
 def test_default_environment(site: Site) -> None:
     """The tag is where the label is read; the label gives the tag."""
     found = site.run(DEFAULT, stderr=BOTH + PLAIN + LACKING)

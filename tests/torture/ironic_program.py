@@ -30,7 +30,7 @@ from openstack.image.v2.image import Image
 
 
 def pick(reference: str) -> list[list[object]]:
-    """What is taken for a reference, ``oci://...``."""
+    """The values that are taken for a reference, ``oci://...``."""
     rows = []
     for source in ("http", "local"):
         for processor in ("x86_64", "aarch64"):

@@ -51,7 +51,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "yaml",
     ),
     # It is a program that ansible is a part of.
-    "ansible.driver": ("ansible", "resource"),
+    "ansible.driver": ("ansible",),
     # It runs on nodes, which have the standard library alone.
     "ansible.node": ("subprocess",),
     "cloud": (

@@ -27,7 +27,7 @@ _nowhere = os.open(os.devnull, os.O_RDONLY)
 os.dup2(_nowhere, 0)
 os.dup2(2, 1)
 
-from ansible import context  # noqa: E402
+from ansible import constants, context  # noqa: E402
 from ansible.cli.adhoc import AdHocCLI  # noqa: E402
 from ansible.errors import AnsibleError  # noqa: E402
 from ansible.executor.task_queue_manager import TaskQueueManager  # noqa: E402
@@ -39,15 +39,9 @@ from ansible.plugins.loader import (  # noqa: E402
     shell_loader,
 )
 
-try:
-    from ansible.template import trust_as_template
-except ImportError:  # before ansible-core 2.19
-
-    def trust_as_template(text):
-        """All texts are templates."""
-        return text
-
-
+#: Seconds between two looks of ansible at its workers. A round that waits for
+#: hosts takes a third of a processor with the default of a millisecond.
+_INTERVAL = 0.02
 _HERE = os.path.dirname(os.path.abspath(__file__))
 #: The names of the plugins beside this file.
 _ACTION, _CALLBACK = "imageprep_command", "imageprep_results"
@@ -86,6 +80,9 @@ class Driver(AdHocCLI):
             connection_loader.get(name, class_only=True)
         shell_loader.get("sh", class_only=True)
         action_loader.get(_ACTION, class_only=True)
+        constants.DEFAULT_INTERNAL_POLL_INTERVAL = max(
+            constants.DEFAULT_INTERNAL_POLL_INTERVAL, _INTERVAL
+        )
         gc.collect()
         gc.freeze()
         for line in _rounds:
@@ -137,14 +134,7 @@ def _play():
         "tasks": [
             {
                 "name": current["name"],
-                _ACTION: {
-                    "environment": trust_as_template(
-                        "{{ image_prepare_environment | default({}) }}"
-                    ),
-                    "python": trust_as_template(
-                        "{{ ansible_python_interpreter | default('') }}"
-                    ),
-                },
+                _ACTION: {},
                 "timeout": current["timeout"],
                 "no_log": current["hidden"],
                 "check_mode": False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,7 +52,8 @@ def inventory(tmp_path: Path) -> str:
         "odd": {**local, "image_prepare_environment": "no map"},
         "other-python": {
             **local,
-            "ansible_python_interpreter": sys.executable,
+            "ansible_python_interpreter": "{{ virtualenv }}/bin/python",
+            "virtualenv": sys.prefix,
         },
     }
     path = tmp_path / "hosts.yaml"
@@ -128,11 +130,14 @@ def test_failures(session: Session) -> None:
 
 
 def test_interpreter_of_the_inventory(session: Session) -> None:
-    """A command has the interpreter that the inventory names."""
+    """A command has the interpreter that the inventory names, also by a
+    template.
+    """
     command = HostShell("echo python {python}", [])
     answers, _ = run(session, {"here": command, "other-python": command})
     assert answers["here"].split() == ["python"]
-    assert answers["other-python"].split() == ["python", sys.executable]
+    python = f"{sys.prefix}/bin/python"
+    assert answers["other-python"].split() == ["python", python]
 
 
 def test_endless_answer(session: Session) -> None:
@@ -144,6 +149,19 @@ def test_endless_answer(session: Session) -> None:
     answers, failures = run(session, commands)
     assert answers == {"other-python": "fine"}
     assert "answers more than" in failures["here"][1]
+
+
+def test_limits_of_a_host_that_is_this_one(session: Session) -> None:
+    """The bound for what a host sends is none of its programs."""
+    command = HostShell("ulimit -S -v; ulimit -H -v", [])
+    answers, _ = run(session, {"here": command})
+    own = subprocess.run(
+        ["/bin/sh", "-c", command.command],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert answers["here"].split() == own.stdout.split()
 
 
 def test_process_that_dies(session: Session) -> None:

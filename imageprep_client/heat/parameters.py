@@ -169,6 +169,17 @@ def _name(value: Value) -> str | None:
     return _text(value) or None
 
 
+def _role(value: Value) -> str | None:
+    """The name of an ansible role, or its absolute path."""
+    name = _name(value)
+    if name and not name.startswith("/") and {".", ".."} & {*name.split("/")}:
+        raise value.error(
+            "is a relative path, expected the name of an ansible role",
+            "put the directory above the role into ANSIBLE_ROLES_PATH",
+        )
+    return name
+
+
 def _label(value: Value) -> str | None:
     """A label, or a template in which each pair of braces names one."""
     if isinstance(value.data, dict) and not any(value.data.values()):
@@ -270,7 +281,7 @@ _KEYS: Mapping[str, tuple[str, Callable[[Value], Any]]] = {
     "includes": ("includes", _patterns),
     "excludes": ("excludes", _patterns),
     "multi_arch": ("multi_arch", Value.flag),
-    "modify_role": ("modify_role", _name),
+    "modify_role": ("modify_role", _role),
     "modify_append_tag": ("modify_append_tag", _text),
     "modify_vars": ("modify_vars", _mapping),
     "modify_only_with_labels": ("modify_only_with_labels", Value.texts),

@@ -8,12 +8,12 @@ import urllib.parse
 
 
 def status(url: str, timeout: float) -> int:
-    """The status of the answer to GET; its certificate is not verified.
+    """The status of the response to GET; the certificate is not verified.
 
-    That is for the clients of the service to judge. Redirections are not
-    followed, and proxies are not used.
+    Clients of the service verify it. Redirections are not followed, and
+    proxies are not used.
 
-    :raises OSError: when there is no answer.
+    :raises OSError: when there is no response.
     """
     parts = urllib.parse.urlsplit(url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

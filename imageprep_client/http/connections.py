@@ -20,7 +20,7 @@ from typing import Protocol
 from imageprep_client.http import messages, urls
 from imageprep_client.http.messages import Broken, ResponseHead
 
-#: Bytes of an answer's head, and of what chunks have around them.
+#: Bytes of the head of a response, and of the framing of a chunk.
 _MAX_HEAD = 64 * 1024
 _MAX_LINE = 4096
 #: Interim responses, such as 103, before the final one; more are an attack.
@@ -131,7 +131,7 @@ class _Connection:
             head = ResponseHead(self._up_to(b"\r\n\r\n", _MAX_HEAD))
             if head.status >= 200:
                 return head
-        raise Broken("no final answer")
+        raise Broken("no final response")
 
     def read(self, size: int) -> bytes:
         """Read up to `size` bytes with one call; b"" at the end."""
@@ -157,7 +157,7 @@ class _Connection:
         data, start = self._rest, 0
         while (found := data.find(mark, start)) < 0:
             if len(data) > limit:
-                raise Broken("an answer with an endless head")
+                raise Broken("a response with an endless head")
             start = max(0, len(data) - len(mark) + 1)
             left = self._deadline - time.monotonic()
             if left <= 0:
@@ -165,7 +165,7 @@ class _Connection:
             self._wait_for(left)
             more = self._socket.recv(_RECEIVE)
             if not more:
-                raise Broken("closed without an answer")
+                raise Broken("closed without a response")
             self.heard = True
             data += more
         end = found + len(mark)

@@ -77,7 +77,7 @@ class Headers(Mapping[str, str]):
             elif key != "content-length":
                 self._fields[key] = f"{known}, {value}"
             elif known != value:
-                raise Broken("an answer of two lengths")
+                raise Broken("a response with two lengths")
 
     def __getitem__(self, name: str) -> str:
         return self._fields[name.lower()]
@@ -102,7 +102,7 @@ class ResponseHead:
     def __init__(self, data: bytes) -> None:
         status = _STATUS.match(data)
         if not status:
-            raise Broken("what came is no answer in HTTP")
+            raise Broken("not an HTTP response")
         self.status = int(status[2])
         self.headers = Headers(_fields(data, status.end()))
         given = self.headers.get("connection", "").lower()
@@ -112,7 +112,7 @@ class ResponseHead:
         )
         coding = self.headers.get("transfer-encoding")
         if coding is not None and coding.lower() != "chunked":
-            raise Broken("an answer in an unknown transfer coding")
+            raise Broken("a response in an unknown transfer coding")
         self.is_chunked = coding is not None
 
     def length(self, method: str) -> int | None:
@@ -126,14 +126,14 @@ class ResponseHead:
         if self.is_chunked or text is None:
             return None
         if not LENGTH.fullmatch(text):
-            raise Broken("an answer without a sound length")
+            raise Broken("a response with an invalid length")
         return int(text)
 
 
 def _fields(data: bytes, position: int) -> Iterator[tuple[str, str]]:
     end = len(data) - 2
     if position < end and not _FIELDS.fullmatch(data, position, end):
-        raise Broken("an answer with a malformed head")
+        raise Broken("a response with a malformed head")
     for line in data[position:end].decode("latin-1").split("\r\n")[:-1]:
         name, _, value = line.partition(":")
         yield name, value.strip(" \t")

@@ -7,18 +7,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-#: Seconds between two looks at whether the run ends.
+#: Seconds between two checks for the end of the run.
 _PERIOD = 0.2
 
 
 class RequestLimit:
-    """Bounds the requests that are under way to one server.
+    """Limits the concurrent requests to one server.
 
-    An answer that limits the rate (429) halves the bound, and as many answers
-    as the bound is large raise it by one. Safe for use by several threads.
+    A response of status 429 halves the limit, and each full set of other
+    responses raises it by one. Safe for use by several threads.
 
-    :param most: the bound at first; it is never larger.
-    :param stop: nobody waits once it is set.
+    :param most: the initial limit, which is also the highest.
+    :param stop: when it is set, no thread waits any longer.
     """
 
     def __init__(
@@ -37,12 +37,12 @@ class RequestLimit:
 
     @property
     def size(self) -> int:
-        """The number of requests that may be under way now."""
+        """The number of concurrent requests that are allowed now."""
         return int(self._size)
 
     @contextlib.contextmanager
     def slot(self) -> Iterator[None]:
-        """Wait until another request may be sent, and count it."""
+        """Wait until another request is allowed, and count it."""
         with self._changed:
             while self._busy >= self.size and not self._stop.is_set():
                 # Whoever sets the event does not notify this condition.
@@ -58,9 +58,9 @@ class RequestLimit:
                 self._changed.notify(max(1, self.size - self._busy))
 
     def limited(self, begin: float) -> None:
-        """Halve the bound after a request that was sent at `begin`.
+        """Halve the limit after a request that was sent at `begin`.
 
-        Of requests that were under way together, one halves it.
+        Concurrent requests halve it once.
         """
         with self._changed:
             if begin > self._limited_at:

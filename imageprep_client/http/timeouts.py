@@ -5,23 +5,23 @@ from __future__ import annotations
 import collections
 import threading
 
-#: A server is waited for at least so many seconds, and so many times as long
-#: as its answers take on average.
+#: The minimum timeout in seconds, and the timeout as a multiple of the average
+#: time of a response.
 _LEAST, _TIMES = 4.0, 20.0
-#: The average before there is an answer, and the weight of each answer.
+#: The average before the first response, and the weight of each response.
 _FIRST, _WEIGHT = 0.5, 1 / 8
-#: Bytes a second at which a server at least stores what it is sent.
+#: Bytes a second at which any server stores a request body.
 _STORING = 1024 * 1024
 
 
 class AdaptiveTimeout:
-    """Timeouts that follow the times which a server's answers take.
+    """Timeouts that adapt to the response times of a server.
 
-    A request without an answer is noticed soon where other answers are
-    prompt. Each timeout doubles the time that the same request gets next, so
-    that slow work comes to its end as well. Safe for use by several threads.
+    A missing response is detected soon where other responses are prompt. Each
+    timeout doubles the next one of the same request, so that slow requests
+    succeed as well. Safe for use by several threads.
 
-    :param longest: seconds; more are never waited.
+    :param longest: the maximum timeout in seconds.
     """
 
     def __init__(self, longest: float) -> None:
@@ -31,9 +31,9 @@ class AdaptiveTimeout:
         self._lock = threading.Lock()
 
     def of(self, request: str, size: int = 0) -> float:
-        """Seconds to wait for each part of an answer.
+        """Seconds to wait for each part of a response.
 
-        :param request: names the request, also when it is sent again.
+        :param request: the name of the request, the same for each attempt.
         :param size: bytes of its body.
         """
         seconds = max(_LEAST, _TIMES * self._average) + size / _STORING
@@ -41,11 +41,11 @@ class AdaptiveTimeout:
         return min(self._longest, doubled)
 
     def answered(self, seconds: float) -> None:
-        """Note the time that an answer took."""
+        """Record the time that a response took."""
         with self._lock:
             self._average += (seconds - self._average) * _WEIGHT
 
     def exceeded(self, request: str) -> None:
-        """Note that a request had no answer in time."""
+        """Record that a request had no response in time."""
         with self._lock:
             self._timeouts[request] += 1

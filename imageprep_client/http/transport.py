@@ -1,7 +1,7 @@
 """HTTP with TLS, proxies and raw bodies.
 
-Direct connections are made by `wire`, those behind a
-proxy by urllib3, which knows every kind of proxy.
+`connections` makes direct connections. urllib3 makes those through proxies, as
+it supports every kind of proxy.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Response:
         if len(data) > limit:
             self.close()
             raise errors.ServerFault(
-                f"{urls.shown(self.url)}: an answer of over {limit} bytes",
+                f"{urls.shown(self.url)}: a response of over {limit} bytes",
                 temporary=False,
             )
         return data
@@ -145,18 +145,18 @@ class Response:
             data = decoder.decompress(data, limit)
         except zlib.error:
             raise errors.ServerFault(
-                f"{urls.shown(self.url)}: an answer in damaged gzip"
+                f"{urls.shown(self.url)}: a response in damaged gzip"
             ) from None
         if not decoder.eof and len(data) < limit:
             raise errors.ServerFault(
-                f"{urls.shown(self.url)}: an answer in incomplete gzip"
+                f"{urls.shown(self.url)}: a response in incomplete gzip"
             )
         return data
 
     def encoded(self) -> errors.ServerFault:
         """The error for a body that must not be encoded."""
         return errors.ServerFault(
-            f"{urls.shown(self.url)}: the answer has Content-Encoding:"
+            f"{urls.shown(self.url)}: the response has Content-Encoding:"
             f" {str(self.coding)[:20]!r}, which was not asked for",
             hint="switch compression off in the registry, or in the proxy in"
             " front of it",

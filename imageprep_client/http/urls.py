@@ -139,7 +139,7 @@ def host_of(authority: str) -> str:
 
 
 def address(host: str) -> Address | None:
-    """The address that `host` is, in any notation that resolvers take."""
+    """The address in `host`, in any notation that resolvers accept."""
     try:
         parsed: Address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -156,7 +156,7 @@ def address(host: str) -> Address | None:
 def network(
     text: str,
 ) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    """The network that is written ``address/bits``; None for other text."""
+    """Parse a network, ``address/bits``; None for other text."""
     with contextlib.suppress(ValueError):
         return ipaddress.ip_network(text, strict=False)
     return None
@@ -173,7 +173,8 @@ def is_loopback(host: str) -> bool:
 def is_internal(host: str) -> bool:
     """Whether the host is this host, or on its link.
 
-    Clouds serve metadata on the link. Others have no reason to refer there.
+    Clouds serve metadata on the link. Other hosts have no reason to refer to
+    it.
     """
     found = address(host)
     return is_loopback(host) or (
@@ -183,10 +184,10 @@ def is_internal(host: str) -> bool:
 
 
 def with_tls_of(base: str, location: str) -> str:
-    """The `location`, as ``https:`` where it is on the server of `base`.
+    """The `location`, with ``https:`` if it is on the server of `base`.
 
-    A registry behind a proxy with TLS may not know that it is, and name its
-    own host without.
+    A registry behind a proxy that terminates TLS may name its own host with
+    ``http:``.
     """
     with contextlib.suppress(ValueError):
         parts = urllib.parse.urlsplit(location)
@@ -201,7 +202,7 @@ def with_tls_of(base: str, location: str) -> str:
 
 
 def follow(base: str, location: str, what: str) -> str:
-    """The absolute URL of a `location` that the answer to `base` named.
+    """The absolute URL of a `location` in the response from `base`.
 
     :param what: the object and what named it, such as
         ``"quay.io/ns/name: redirect"``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ _OURS = frozenset(
 _MOUNTED = frozenset(("rpms_path", "yum_repos_dir_path", "yum_cache"))
 #: A file that the directory must have.
 _CONTENT = {"rpms_path": "*.rpm", "modify_dir_path": "Dockerfile"}
+#: The name of a role of a collection: namespace, collection and role.
+_OF_COLLECTION = re.compile(r"[a-z_]\w*\.[a-z_]\w*\.[\w.]+")
 _DEFAULT = (
     "~/.ansible/roles",
     "/usr/share/ansible/roles",
@@ -73,7 +76,7 @@ def check(
     :raises InvalidArgument: when the role does not exist.
     :raises InvalidVariable: when the file does not exist.
     """
-    if "." in name:
+    if _OF_COLLECTION.fullmatch(name):
         return None
     places = search_path(environment, directory).split(os.pathsep)
     homes = [os.path.join(place, name) for place in places]

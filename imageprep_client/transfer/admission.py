@@ -10,7 +10,7 @@ from imageprep_client.stores import base
 
 
 class Admits(Protocol):
-    """Decides for one image; made for its name."""
+    """Decides whether one image may be stored."""
 
     def admit(
         self, source: base.ReadableStore, manifests: Sequence[Descriptor]
@@ -23,7 +23,7 @@ class Admits(Protocol):
         :param source: the repository that it is read from.
         :param manifests: the manifest that will be tagged and, where that is
             an index, those of its images that are copied.
-        :returns: why, such as the key that has signed it.
+        :returns: the reason, such as the key that signed it.
         :raises ImagePrepError: when it may not.
         """
         ...

@@ -22,7 +22,7 @@ from imageprep_client.transfer.powers import SourcePowers
 # materials; real chains end here.
 _MAX_DEPTH = 3
 _MAX_ATTACHED = 256
-_UNLISTED = "{}: lists no {}; what is attached to images there may stay behind"
+_UNLISTED = "{}: lists no {}; artefacts of images may stay behind"
 _HINT = "leave out --referrers require to copy the image without it"
 
 
@@ -41,7 +41,7 @@ class ReferrersPolicy(enum.StrEnum):
 class Attached:
     """One artefact.
 
-    :ivar tags: all tags that it is found by; none: by its subject only.
+    :ivar tags: the tags that name it; empty: only its subject leads to it.
     """
 
     graph: graphs.Graph
@@ -62,9 +62,8 @@ def find(
     """Everything attached to an image and to the images of an index.
 
     :param note: called for an artefact or a list that cannot be read; a
-        registry that has no such list at all is named in the same words for
-        all its repositories.
-    :raises StoreError: when more is attached than to any real image; with
+        registry without such lists gets the same note for all repositories.
+    :raises StoreError: when more is attached than any real image has; with
         REQUIRE also when something cannot be read.
     """
     if policy is ReferrersPolicy.LEAVE:
@@ -109,9 +108,9 @@ class _Search:
     def _take(
         self, subject: Descriptor, descriptor: Descriptor, tag: str
     ) -> Iterator[Descriptor]:
-        """Note an artefact; yields it if it is new.
+        """Record an artefact; yields it if it is new.
 
-        The same bytes may have several tags, and a subject beside.
+        One artefact may have several tags as well as a subject.
         """
         digest = descriptor.digest
         if digest in self._unreadable:

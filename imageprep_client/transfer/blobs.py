@@ -25,15 +25,15 @@ from imageprep_client.transfer.known import KnownContent
 from imageprep_client.transfer.stream import SideError, Streams
 from imageprep_client.transfer.workers import Workers
 
-# Streams of large blobs keep a link or a disk busy with few; small blobs
-# cost round trips, which only many at once hide.
+# A few streams of large blobs keep a link or disk busy. Small blobs cost round
+# trips, which only many concurrent transfers hide.
 _LARGE = 128 * 1024
 _LARGE_STREAMS = 12
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Bring:
-    """Bring a blob into one repository of the registry."""
+    """Transfer a blob to one repository of the registry."""
 
     copy: BlobCopy
 
@@ -45,7 +45,7 @@ class _Bring:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Spread:
-    """Bring a blob of the registry into the repository of an image."""
+    """Mount a blob of the registry into the repository of an image."""
 
     copy: BlobCopy
     image: ImageCopy
@@ -69,7 +69,7 @@ class _Send:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Later:
-    """Bring a blob after it was sent to the other destinations."""
+    """Transfer a blob after it was sent to the other destinations."""
 
     copy: BlobCopy
 
@@ -82,10 +82,10 @@ _Step = _Bring | _Spread | _Send | _Later
 
 
 class BlobTransfers:
-    """Moves the blobs of a run.
+    """Transfers the blobs of a run.
 
     :param known: content that need not be fetched.
-    :param fanout: the streams that other destinations use as well.
+    :param fanout: the streams that are shared with other destinations.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class BlobTransfers:
         self._streams = Streams(workers, observer, known, fanout)
 
     def run(self, blobs: Iterable[BlobCopy]) -> None:
-        """Bring each blob, and spread it to the repositories that need it.
+        """Transfer each blob once, and mount it where else it is needed.
 
         Failures are in the images' `error`.
         """
@@ -117,7 +117,7 @@ class BlobTransfers:
         )
 
     def _step(self, step: _Step) -> Sequence[_Step]:
-        """Take one step; returns those that it makes possible."""
+        """Perform a step; returns those that follow from it."""
         if isinstance(step, _Bring | _Later):
             return self._bring_shared(step)
         if not step.image.needs(step.copy.blob):
@@ -139,7 +139,7 @@ class BlobTransfers:
             raise error.cause from error
 
     def _bring_shared(self, step: _Bring | _Later) -> Sequence[_Step]:
-        """Bring a blob, by the stream of all destinations if there is one."""
+        """Transfer a blob, by the stream of all destinations if possible."""
         copy, fanout = step.copy, self._fanout
         if fanout is None:
             self._bring(copy)
@@ -160,7 +160,7 @@ class BlobTransfers:
         return self._spread(copy)
 
     def _bring(self, copy: BlobCopy) -> None:
-        """Bring a blob into one repository.
+        """Transfer a blob to one repository.
 
         If a repository refuses it, only the images of that repository fail,
         and the next repository is tried.
@@ -209,7 +209,7 @@ class BlobTransfers:
         return bool(artefacts)
 
     def _bring_to(self, copy: BlobCopy, image: ImageCopy) -> None:
-        """Bring a blob into the repository of this image."""
+        """Transfer a blob to the repository of this image."""
         repository = image.repository
         if isinstance(copy.state, MountFrom):
             if self._mount(copy, image, copy.state.repository):
@@ -232,7 +232,7 @@ class BlobTransfers:
     ) -> bool:
         """Whether the blob could be mounted from another repository.
 
-        Registries fail to mount what they take as an upload.
+        Some registries fail to mount a blob that they accept as an upload.
         """
         if image.powers.mounts is None:
             return False
@@ -243,7 +243,7 @@ class BlobTransfers:
                 return False
 
     def _begin(self, copy: BlobCopy, image: ImageCopy) -> bool:
-        """Begin a push; whether the destination has the blob already."""
+        """Begin a push; returns whether the destination has the blob."""
         if image.powers.begins_pushes is None:
             return False
         with _blamed("push blob"):

@@ -1,4 +1,4 @@
-"""Copies: what is asked for, and the state of each image and blob."""
+"""Copies: the requests, and the state of each image and blob."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from imageprep_client.transfer.powers import DestinationPowers, SourcePowers
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ResolvedTag:
-    """The answer of a destination that was asked for a tag.
+    """A tag that was looked up at a destination.
 
     :ivar descriptor: what the tag names; None: there is no such tag.
-    :ivar error: why it is not known, or None.
+    :ivar error: the reason why it is unknown, or None.
     """
 
     descriptor: Descriptor | None = None
@@ -34,7 +34,7 @@ class ResolvedTag:
 
     @classmethod
     def of(cls, store: base.ReadableStore, tag: str) -> Self:
-        """Ask for a tag."""
+        """Look up a tag."""
         try:
             return cls(store.resolve(tag))
         except errors.NotFound:
@@ -45,7 +45,7 @@ class ResolvedTag:
     def get(self) -> Descriptor | None:
         """The descriptor.
 
-        :raises StoreError: when it is not known.
+        :raises StoreError: when it is unknown.
         """
         if self.error is not None:
             raise self.error
@@ -59,14 +59,14 @@ class Copy:
     :ivar name: the image as the user calls it, for errors and progress.
     :ivar reference: the tag or digest in the source.
     :ivar tag: the tag at the destination; None: it is copied without one.
-    :ivar platforms: what is taken of an index.
+    :ivar platforms: the images that are copied of an index.
     :ivar referrers: what happens to artefacts that are attached to it.
     :ivar nondistributable: whether non-distributable layers with URLs are
         copied as well.
     :ivar descriptor: what `reference` resolved to, where that is known.
     :ivar admission: decides whether it may be copied; None: it may.
     :ivar current: what `tag` resolved to, where that is known.
-    :ivar timeout: seconds in which work on it may be under way; None: any.
+    :ivar timeout: seconds of work on it, at most; None: any.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Copy:
 class ImageCopy:
     """One copy and its state.
 
-    :ivar time: in which something was done for it, bounded.
+    :ivar time: the working time, bounded.
     :ivar current: what the destination's tag names so far, or None.
     :ivar graph: the content of the image; None until it is known, and for an
         image that is present already.
@@ -94,7 +94,7 @@ class ImageCopy:
     :ivar root: what the destination's tag will name.
     :ivar outcome: PRESENT or COPIED once the destination has it, else None.
     :ivar accepted: why the image may be copied; None: anything may.
-    :ivar sizes: bytes by the way they came. A blob that several images share
+    :ivar sizes: bytes by outcome. A blob that several images share
         counts as copied for one of them.
     :ivar error: the first failure, or None.
     """
@@ -149,7 +149,7 @@ class ImageCopy:
         origin: errors.Origin,
         cause: errors.ImagePrepError,
     ) -> Sequence[str]:
-        """Note that a blob cannot be had from the source.
+        """Note that the source cannot provide a blob.
 
         :returns: the digests of artefacts that stay behind; none: the image
             itself failed.
@@ -235,7 +235,7 @@ class Located:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Transferred:
-    """This run brought the blob into a repository of the registry."""
+    """This run transferred the blob to a repository of the registry."""
 
     repository: str
 
@@ -245,7 +245,7 @@ BlobState = Unprobed | Missing | MountFrom | Located | Transferred
 
 @dataclasses.dataclass(slots=True, eq=False)
 class BlobCopy:
-    """One blob that one destination registry has to have.
+    """One blob that a destination registry needs.
 
     :ivar images: those that need it.
     """
@@ -273,7 +273,7 @@ class BlobCopy:
 
     @property
     def travels(self) -> bool:
-        """Whether its bytes have to be sent, as far as is known."""
+        """Whether its bytes probably have to be sent."""
         return isinstance(self.state, Unprobed | Missing)
 
     @property

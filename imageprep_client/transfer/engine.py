@@ -1,9 +1,9 @@
-"""The engine: brings images from stores to stores.
+"""The engine: copies images from stores to stores.
 
-In this order, for all images of a run together: every blob once per
-destination (streamed, or mounted within the destination), one barrier,
-manifests with children first, one barrier, tags, one barrier. Whatever stops
-the run in between, no tag names an image that is not whole.
+All images of a run are copied together, in this order: every blob once per
+destination (streamed, or mounted within the destination), a barrier,
+manifests with children first, a barrier, tags, a barrier. However a run is
+interrupted, no tag names an incomplete image.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ from imageprep_client.transfer.known import (
 from imageprep_client.transfer.preflight import Preflight, Probing
 from imageprep_client.transfer.workers import Workers
 
-#: How many pieces of work are done at once, at most, where nothing else is
-#: said. Stores may let fewer through: those that are near need few.
+#: The default number of threads, at most.
 CONCURRENCY = 96
 _WHOLE_INDEXES = (
     "this registry may take only whole indexes; leave --platform out"
@@ -59,11 +58,11 @@ _NONDISTRIBUTABLE = (
 class CopyResult:
     """The result of one copy.
 
-    :ivar outcome: LEFT when another image's failure ended the run first.
+    :ivar outcome: LEFT when the failure of another image ended the run first.
     :ivar descriptor: what the destination's tag names; None when unknown.
-    :ivar copied: bytes that travelled; a blob that images share counts once.
-    :ivar mounted: bytes taken over within the destination.
-    :ivar kept: bytes that were in place.
+    :ivar copied: bytes that were sent; a blob that images share counts once.
+    :ivar mounted: bytes mounted within the destination.
+    :ivar kept: bytes that were present before.
     :ivar seconds: from the first request to the tag.
     :ivar accepted: why the image may be copied; None: anything may.
     """
@@ -93,17 +92,18 @@ def copy_all(
 
     Content that exists is skipped, what the destination can mount is
     mounted, the rest is streamed. Children are stored before the manifest
-    that names them and tags are written last, so an interrupted run shows
-    nothing half-made and is safe to repeat. Bytes are copied unchanged.
+    that names them and tags are written last, so an interrupted run leaves
+    no incomplete image visible and is safe to repeat. Bytes are copied
+    unchanged.
 
     An image that fails is a result, not an exception. Without `keep_going`
-    nothing is moved when an image cannot be resolved, and the first failure
-    later leaves the rest.
+    nothing is copied when an image cannot be resolved, and the first failure
+    after that ends the run.
 
-    :param dry_run: find out what would be moved, and write nothing.
+    :param dry_run: determine what would be copied, and write nothing.
     :param known: content that was read before and is not fetched again.
-    :param checks: see `Preflight`; told of the images that are copied.
-    :raises NoSpace: when the destination has no room; nothing was moved.
+    :param checks: see `Preflight`; copied images are recorded there.
+    :raises NoSpace: when the destination has no room; nothing was copied.
     """
     run = _Run(observer, known or KnownContent(), checks, dry_run=dry_run)
     with Workers(concurrency, keep_going=keep_going or dry_run) as workers:
@@ -122,11 +122,10 @@ def copy_to_several(
 ) -> list[CopyResult]:
     """Copy images to several registries, each independently of the others.
 
-    As `copy_all` with the copies to each registry, at the same time. What the
-    registries need is read from the sources once: a blob is sent to all of
-    them while it streams, and a registry that cannot keep up has it later
-    from another one. Without `keep_going` the first failure ends what is done
-    for its registry.
+    As `copy_all` for each registry, concurrently. Each blob is read from its
+    source once: it is streamed to all registries, and one that cannot keep up
+    gets it later from another registry. Without `keep_going` the first failure
+    ends the copies to its registry.
     """
     groups: dict[str, list[int]] = {}
     for number, copy in enumerate(copies):
@@ -193,7 +192,7 @@ def copy(
 
 
 class _Run:
-    """The common state of the copies of a run."""
+    """The state that all copies of a run share."""
 
     def __init__(
         self,
@@ -242,7 +241,7 @@ class _Run:
         return [_result(image, unfinished) for image in preflight.images]
 
     def _begin(self, preflight: Preflight) -> None:
-        """Tell the other destinations which blobs this one needs."""
+        """Declare the blobs of this destination to the others."""
         if self._fanout is not None and preflight.blobs:
             self._fanout.begin(
                 preflight.blobs[0].registry,
@@ -251,7 +250,7 @@ class _Run:
 
 
 class _FirstPhases(Forwarding):
-    """Passes on what several registries report, each phase once."""
+    """Passes on the reports of several registries, each phase once."""
 
     def __init__(self, inner: Observer, images: int) -> None:
         super().__init__(inner)
@@ -270,7 +269,7 @@ class _FirstPhases(Forwarding):
 
 
 class _Transfer:
-    """The part of a run that moves bytes."""
+    """The part of a run that writes to the destination."""
 
     def __init__(
         self,
@@ -295,7 +294,7 @@ class _Transfer:
         self._flush()
 
     def _images(self, phase: Phase, work: Callable[[ImageCopy], None]) -> None:
-        """One step of every image that is still on its way."""
+        """Perform a step for each image that has not failed."""
         images = [i for i in self._preflight.images if i.graphs]
         images = [i for i in images if not i.error]
         self._observer.phase(phase, len(images))
@@ -307,7 +306,7 @@ class _Transfer:
         self._workers.each(timed, images)
 
     def _push_manifests(self, image: ImageCopy) -> None:
-        """Push all, children first, but for the one pushed with its tag."""
+        """Push manifests, children first, except one pushed with its tag."""
         for graph in image.graphs:
             for manifest in graph.manifests:
                 is_root = image.graph and manifest is image.graph.root
@@ -361,7 +360,7 @@ class _Transfer:
         self._observer.image_finished(image.copy.name, ImageOutcome.COPIED)
 
     def _flush(self) -> None:
-        """One barrier per destination that keeps content on this host."""
+        """Flush each destination that keeps content on this host."""
         written = (
             i
             for i in self._preflight.images
@@ -379,7 +378,7 @@ def _content(manifest: Manifest) -> base.Content:
 def _tags_on_push(image: ImageCopy) -> base.PushesTagged | None:
     """The power to push the image's manifest with its tag, if it is used.
 
-    Artefacts of the image have to come between the two.
+    Artefacts of an image are pushed between its manifest and its tag.
     """
     if image.attached or image.copy.tag is None:
         return None

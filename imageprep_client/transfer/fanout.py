@@ -1,8 +1,8 @@
 """One stream of a blob for all destinations that need it.
 
 The fastest destination reads the source; the others read what it read from a
-bounded buffer. A destination that holds up the others is dropped from the
-stream, and has the blob later from a destination that has it.
+bounded buffer. A destination that delays the others is dropped from the
+stream, and gets the blob later from a destination that has it.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ from imageprep_client import errors
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base
 
-#: Bytes of one blob, and of all blobs, that wait for slower destinations.
+#: Bytes of one blob, and of all blobs, in buffers for slower destinations.
 _WINDOW = 8 * 1024 * 1024
 _BUFFER = 96 * 1024 * 1024
-#: A destination may hold up a stream for so many seconds, the less the more
-#: often it was dropped, and for this share of the duration of the stream.
+#: Seconds for which a destination may delay a stream, fewer after each time it
+#: was dropped, and the share of the stream's duration that is added to them.
 _GRACE = 1.0
 _SHARE = 0.25
-#: A destination that was dropped so often is not waited for any more.
+#: Drops after which streams do not wait for a destination any more.
 _DROPS = 3
 #: Seconds that destinations wait for each other before the first blob.
 _START = 5.0
 _PERIOD = 0.1
+#: The same for a destination that another one reads the source for.
+_IDLE = 1.0
 
 
 class Passed(errors.ImagePrepError):
@@ -41,7 +43,11 @@ class FanOut:
     """
 
     def __init__(self, destinations: Collection[str]) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        # Hundreds of threads wait for streams, so each stream has a condition
+        # of its own: one for all would wake all of them for every chunk.
+        self._begun = threading.Condition(self._lock)
+        self._freed = threading.Condition(self._lock)
         self._preparing = set(destinations)
         self._needs: dict[str, set[str]] = {}
         self._streams: dict[str, _Stream] = {}
@@ -53,52 +59,49 @@ class FanOut:
         """Declare the blobs that a destination needs.
 
         Waits a few seconds for the destinations that have not declared theirs,
-        since what one reads before it costs the others another reading.
+        since a blob that is read before has to be read again for them.
         """
         end = time.monotonic() + _START
-        with self._changed:
+        with self._lock:
             self._needs[destination] = set(digests)
-            self._preparing.discard(destination)
-            self._changed.notify_all()
+            self._prepared(destination)
             while self._preparing and time.monotonic() < end:
-                self._changed.wait(_PERIOD)
+                self._begun.wait(_PERIOD)
 
     def leave(self, destination: str) -> None:
-        """Expect nothing from a destination any more."""
-        with self._changed:
-            self._preparing.discard(destination)
+        """Stop waiting for a destination."""
+        with self._lock:
+            self._prepared(destination)
             for digest in self._needs.pop(destination, ()):
                 self._forget(digest, destination)
-            self._changed.notify_all()
 
     def settle(
         self, digest: str, destination: str, store: base.Store | None
     ) -> None:
-        """Note that a destination is done with a blob.
+        """Note that a destination needs a blob no longer.
 
-        :param store: the repository that has it now; None: it has none, or
-            had it before.
+        :param store: the repository that received it; None if it was not
+            transferred.
         """
-        with self._changed:
+        with self._lock:
             if store is not None:
                 self._holders.setdefault(digest, []).append(store)
             self._needs.get(destination, set()).discard(digest)
             self._forget(digest, destination)
-            self._changed.notify_all()
 
     def holders(self, digest: str) -> list[base.Store]:
-        """The repositories that have the blob from this run."""
-        with self._changed:
+        """The repositories that received the blob in this run."""
+        with self._lock:
             return list(self._holders.get(digest, ()))
 
     def wait(self, digest: str, check: Callable[[], None]) -> None:
-        """Return when no stream of the blob is under way.
+        """Wait until the stream of the blob has ended.
 
-        :param check: is called often; its exceptions are passed on.
+        :param check: called often; its exceptions are passed on.
         """
-        with self._changed:
-            while digest in self._streams:
-                self._changed.wait(_PERIOD)
+        with self._lock:
+            while stream := self._streams.get(digest):
+                stream.changed.wait(_PERIOD)
                 check()
 
     def open(
@@ -112,7 +115,7 @@ class FanOut:
         :param fetch: opens the source, if no stream is under way.
         :raises Passed: when the beginning of the stream has passed.
         """
-        with self._changed:
+        with self._lock:
             stream = self._streams.get(blob.digest)
             if stream is None:
                 expected = {
@@ -120,7 +123,7 @@ class FanOut:
                     for name, digests in self._needs.items()
                     if blob.digest in digests and self._drops[name] < _DROPS
                 }
-                stream = _Stream(blob.digest, fetch, expected)
+                stream = _Stream(blob.digest, fetch, expected, self._lock)
                 self._streams[blob.digest] = stream
             if destination not in stream.positions:
                 if stream.first:
@@ -130,11 +133,11 @@ class FanOut:
         return _Reader(self, stream, blob, destination)
 
     def next(self, stream: _Stream, destination: str) -> bytes:
-        """The next bytes of a stream for a destination; b"" at the end.
+        """The next chunk of a stream for a destination; b"" at the end.
 
         :raises Passed: when it was dropped.
         """
-        with self._changed:
+        with self._lock:
             while True:
                 position = stream.positions.get(destination)
                 if position is None:
@@ -149,18 +152,25 @@ class FanOut:
                 if stream.ended:
                     return b""
                 if stream.is_read:
-                    self._changed.wait(_PERIOD)
+                    stream.changed.wait(_IDLE)
                 elif self._has_room(stream):
                     self._read(stream)
                 else:
                     self._hold(stream)
 
     def detach(self, stream: _Stream, destination: str) -> None:
-        """Note that a destination does not read a stream any more."""
-        with self._changed:
+        """Note that a destination stopped reading a stream."""
+        with self._lock:
             stream.attached.discard(destination)
             self._remove(stream, destination)
-            self._changed.notify_all()
+            # Another destination may have to read the source now.
+            stream.changed.notify_all()
+
+    def _prepared(self, destination: str) -> None:
+        """Do not wait for what a destination declares any more."""
+        self._preparing.discard(destination)
+        if not self._preparing:
+            self._begun.notify_all()
 
     def _has_room(self, stream: _Stream) -> bool:
         alone = len(stream.positions) == 1 or not stream.buffered
@@ -169,9 +179,9 @@ class FanOut:
         )
 
     def _read(self, stream: _Stream) -> None:
-        """Read the source, while others use what was read before."""
+        """Read the source without the lock: others may use the buffer."""
         stream.is_read = True
-        self._changed.release()
+        self._lock.release()
         chunk, error = b"", None
         try:
             if stream.content is None:
@@ -180,7 +190,7 @@ class FanOut:
         except errors.ImagePrepError as caught:
             error = caught
         finally:
-            self._changed.acquire()
+            self._lock.acquire()
             stream.is_read = False
             stream.error = error
             stream.ended = not chunk
@@ -191,13 +201,13 @@ class FanOut:
             elif error is not None:
                 # The next attempt is another stream.
                 self._end(stream)
-            self._changed.notify_all()
+            stream.changed.notify_all()
 
     def _hold(self, stream: _Stream) -> None:
         """Wait for the slowest destinations, or drop them."""
         began = time.monotonic()
         stream.is_read = True
-        self._changed.wait(_PERIOD)
+        self._freed.wait(_PERIOD)
         stream.is_read = False
         now = time.monotonic()
         slowest = min(stream.positions.values(), default=0)
@@ -211,7 +221,7 @@ class FanOut:
                 self._remove(stream, name)
 
     def _trim(self, stream: _Stream) -> None:
-        """Forget the bytes that all destinations have."""
+        """Remove the chunks that all destinations have read."""
         first = min(stream.positions.values(), default=None)
         if first is None:
             first = stream.first + len(stream.chunks)
@@ -220,7 +230,7 @@ class FanOut:
             stream.first += 1
             stream.buffered -= size
             self._buffered -= size
-            self._changed.notify_all()
+            self._freed.notify_all()
 
     def _forget(self, digest: str, destination: str) -> None:
         """Do not wait for a destination that has not begun to read."""
@@ -240,17 +250,19 @@ class FanOut:
     def _end(self, stream: _Stream) -> None:
         if self._streams.get(stream.digest) is stream:
             del self._streams[stream.digest]
+            stream.changed.notify_all()
 
 
 class _Stream:
-    """One blob on its way.
+    """The stream of one blob.
 
     :ivar positions: the next chunk of each destination that reads it, or is
         expected to.
     :ivar attached: the destinations that read it.
     :ivar first: the number of the first chunk in `chunks`.
     :ivar is_read: whether a thread reads the source, or waits for room.
-    :ivar held: seconds that each destination held it up.
+    :ivar held: seconds for which each destination delayed it.
+    :ivar changed: notified of each chunk, and of the end.
     """
 
     def __init__(
@@ -258,6 +270,7 @@ class _Stream:
         digest: str,
         fetch: Callable[[], base.Content],
         expected: Collection[str],
+        lock: threading.Lock,
     ) -> None:
         self.digest = digest
         self.fetch = fetch
@@ -272,6 +285,7 @@ class _Stream:
         self.error: errors.ImagePrepError | None = None
         self.started = time.monotonic()
         self.held: dict[str, float] = collections.defaultdict(float)
+        self.changed = threading.Condition(lock)
 
 
 class _Reader(base.ClosingContent):
@@ -284,7 +298,7 @@ class _Reader(base.ClosingContent):
         blob: Descriptor,
         destination: str,
     ) -> None:
-        # Sources verify what they give, and all of it passes here.
+        # The source verifies its content, all of which is read here.
         self.verifies = blob
         self._fanout = fanout
         self._stream = stream

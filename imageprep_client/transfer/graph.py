@@ -26,12 +26,12 @@ from imageprep_client.transfer.known import KnownContent
 # these bounds keep a hostile one from exhausting memory.
 _MAX_DEPTH = 4
 _MAX_MANIFESTS = 1024
-#: Bytes of all manifests of an image, and of all that is attached to one:
-#: they are kept until they are written. Those of real images take some kilo-
-#: bytes each.
+#: Bytes of all manifests of an image, and of all artefacts that are attached
+#: to one. They are kept in memory until they are written; real ones have some
+#: kilobytes each.
 MAX_BYTES = 64 * 1024 * 1024
 
-# The transport tries answers again, and not what is wrong inside one.
+# The transport repeats failed requests; damaged content is read again here.
 _POLICY = RetryPolicy(attempts=6, base=0.1, cap=2.0)
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ _MACHINES = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AllPlatforms:
-    """An index is taken as it is, with all its images."""
+    """An index is copied unchanged, with all its images."""
 
     def wants(self, child: Descriptor) -> bool:
         """Whether a child of an index has to be taken with it."""
@@ -55,9 +55,9 @@ class AllPlatforms:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SomePlatforms:
-    """An index is taken as it is, with the images for these platforms.
+    """An index is copied unchanged, with the images for these platforms.
 
-    It goes on naming the other images.
+    It still names the other images.
     """
 
     platforms: tuple[Platform, ...]
@@ -75,7 +75,7 @@ class SomePlatforms:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OnePlatform:
-    """The image for this platform is taken in place of an index."""
+    """The image for this platform is copied in place of an index."""
 
     platform: Platform
 
@@ -91,10 +91,10 @@ ALL_PLATFORMS = AllPlatforms()
 class Budget:
     """Bytes of manifests that may be kept in memory together.
 
-    Each part that a stranger sends has a bound of its own; this is the bound
-    of their sum. Safe for use by several threads.
+    Each manifest is bounded by itself; this bounds their sum. Safe for use by
+    several threads.
 
-    :param what: what messages call the whole.
+    :param what: the name of the whole in messages.
     """
 
     def __init__(self, limit: int, what: str) -> None:
@@ -160,8 +160,8 @@ def fetch_manifest(
     """The manifest or index, verified and parsed.
 
     :param store: None: nothing is fetched.
-    :param known: is asked first, and told what was fetched.
-    :raises InvalidContent: when it is not what the descriptor says.
+    :param known: is asked first, and keeps what was fetched.
+    :raises InvalidContent: when the descriptor does not match.
     """
     content = known.get(descriptor) if known else None
     if content is not None:
@@ -184,7 +184,7 @@ def fetch_config(
 ) -> configs.ImageConfig:
     """The config of an image, verified; an empty one where it has none.
 
-    :param known: is asked first, and told what was fetched.
+    :param known: is asked first, and keeps what was fetched.
     :param nearby: a store of this host that may have the config, too.
     :raises InvalidContent: when it is no image config.
     """
@@ -209,7 +209,7 @@ def _config(store: base.ReadableStore, config: Descriptor) -> bytes:
 
 
 def _again(read: Callable[[], T]) -> T:
-    """Read something small; again where it was damaged on its way."""
+    """Read something small, again if it was damaged in transit."""
     attempts = _POLICY.begin()
     while True:
         try:
@@ -225,10 +225,10 @@ def _again(read: Callable[[], T]) -> T:
 def choose(index: Manifest, wanted: Platform) -> Descriptor:
     """The child of an index for this platform.
 
-    An index with a single child gives that one, whatever it is for.
+    The only child of an index is returned for any platform.
 
-    :raises NotFound: when no child is for the platform; the message lists
-        those that there are.
+    :raises NotFound: when no child is for the platform; the message lists the
+        platforms of the index.
     """
     children = index.manifests
     for child in children:
@@ -257,15 +257,15 @@ def walk(
     known: KnownContent | None = None,
     external: bool = False,
 ) -> Graph:
-    """Fetch the manifests below `descriptor` and list what they name.
+    """Fetch the manifests below `descriptor`, and list their content.
 
     :param store: None: nothing is fetched.
-    :param platforms: what is taken of an index.
+    :param platforms: the images that are wanted of an index.
     :param known: content that need not be fetched.
     :param external: list non-distributable layers with URLs as well.
     :raises NotFound: when an index has none of the images wanted.
     :raises InvalidContent: when the graph is deeper or larger than any real
-        one, or a manifest is not what its descriptor says.
+        one, or a manifest does not match its descriptor.
     """
     root = fetch_manifest(store, descriptor, known)
     if isinstance(platforms, OnePlatform):
@@ -296,8 +296,8 @@ def has_images(
 ) -> bool:
     """Whether the images of an index that are wanted are in the store.
 
-    Their parts are not looked at, nor children of a type that is unknown
-    here: where a registry keeps those is not known either.
+    Neither their content is checked, nor children of unknown types, since it
+    is not known where a registry keeps those.
 
     :param platforms: as for `walk`; False when the index has none of them.
     """

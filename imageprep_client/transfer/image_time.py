@@ -1,4 +1,4 @@
-"""The working time of an image."""
+"""The time that work on an image takes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ImageTime:
     Waiting for a thread does not count, and concurrent work counts once. Safe
     for use by several threads.
 
-    :param limit: seconds; None: any time.
+    :param limit: seconds; None: no limit.
     """
 
     def __init__(self, limit: float | None) -> None:

@@ -21,14 +21,14 @@ T = TypeVar("T")
 
 
 class KeepsContent(Protocol):
-    """Keeps small content between runs; it may lose or damage it."""
+    """Keeps small content between runs; it may be lost or damaged."""
 
     def get(self, digest: str) -> bytes | None:
         """The bytes kept under a digest, which may be any bytes."""
         ...
 
     def add(self, digest: str, content: bytes) -> None:
-        """Keep content, if that is possible."""
+        """Keep content, if possible."""
         ...
 
 
@@ -50,11 +50,10 @@ class KeepsChecks(Protocol):
 class KnownContent:
     """Verified manifests and configs by digest, within a bound on their sum.
 
-    Content over the bound is forgotten, and fetched again. Safe for use by
+    Content over the bound is not kept, and is fetched again. Safe for use by
     several threads.
 
-    :param cache: what earlier runs kept; its bytes are compared with their
-        digest.
+    :param cache: content of earlier runs; its digest is verified.
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class KnownContent:
         self._lock = threading.Lock()
 
     def add(self, digest: str, content: bytes) -> None:
-        """Keep content, which has this digest."""
+        """Keep content that has this digest."""
         if self._keep(digest, content) and self._cache:
             self._cache.add(digest, content)
 
@@ -102,7 +101,7 @@ class KnownContent:
         return content
 
     def open(self, descriptor: Descriptor) -> base.Content | None:
-        """The same as a stream."""
+        """The known content as a stream, or None."""
         content = self.get(descriptor)
         if content is None:
             return None
@@ -110,10 +109,10 @@ class KnownContent:
 
 
 class Answers:
-    """The answers of sources to the questions of several destinations.
+    """Results of requests to sources, shared by several destinations.
 
-    Each question is asked once, also where the answer is an error. Safe for
-    use by several threads.
+    Each request is made once, even if its result is an error. Safe for use by
+    several threads.
     """
 
     def __init__(self) -> None:
@@ -122,9 +121,9 @@ class Answers:
         self._answers: dict[Hashable, Any] = {}
 
     def get(self, question: Hashable, ask: Callable[[], T]) -> T:
-        """The answer.
+        """The result of `ask`, which is called once for each question.
 
-        :raises ImagePrepError: when that is the answer.
+        :raises ImagePrepError: if `ask` raised it.
         """
         with self._lock:
             lock = self._locks.setdefault(question, threading.Lock())

@@ -1,4 +1,4 @@
-"""The needs of a set of copies: resolved, walked and located, not moved."""
+"""The content that copies need: resolved, walked and located, not moved."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from imageprep_client.transfer.image_time import ImageTime
 from imageprep_client.transfer.known import Answers, KeepsChecks, KnownContent
 from imageprep_client.transfer.workers import Workers
 
-#: In how many repositories of a registry a blob is looked for before it is
-#: taken to be missing; each look is a request.
+#: Repositories of a registry that are asked for a blob before it counts as
+#: missing.
 _LOOKS = 3
 #: Bytes of the manifests of all images of a run: they are kept until they
 #: are written.
@@ -45,20 +45,20 @@ _MAX_BYTES = 256 * 1024 * 1024
 class Probing(enum.Enum):
     """When to ask a registry for blobs that it probably lacks."""
 
-    #: Now: nothing will be pushed.
+    #: At once: nothing will be pushed.
     AT_ONCE = enum.auto()
-    #: With the push, where that finds out on its way.
+    #: With the push, where that finds out anyway.
     WITH_THE_PUSH = enum.auto()
 
 
 class Preflight:
-    """Finds out, by several threads, which content copies need.
+    """Determines, in several threads, which content copies need.
 
     :param known: content that need not be fetched again.
-    :param checks: the images that were seen whole; of others that seem to be
-        present in a registry all content is looked at. None: no registry is
-        asked for the content of an image that it has.
-    :param answers: what other destinations have asked the sources.
+    :param checks: the images that were complete recently; of other images
+        that a registry seems to have, all content is checked. None: it is not
+        checked.
+    :param answers: of the sources, shared with other destinations.
     :ivar images: one per copy, in their order.
     :ivar blobs: the unique blobs per destination registry, largest and most
         shared first.
@@ -88,7 +88,7 @@ class Preflight:
         self._budget = graphs.Budget(_MAX_BYTES, "all images of this run")
 
     def run(self) -> None:
-        """Find out; failures are in the images' `error`."""
+        """Run the preflight; failures are in the images' `error`."""
         self._observer.phase(Phase.RESOLVE, len(self.images))
         # All missing images are reported together.
         failures = self._workers.each(
@@ -134,7 +134,7 @@ class Preflight:
                 )
 
     def estimate(self) -> None:
-        """Set the images' sizes to what a run would make of them."""
+        """Set the sizes of the images to those that a run would report."""
         for blob in self.blobs:
             by_repository = blob.by_repository()
             outcomes = dict.fromkeys(by_repository, BlobOutcome.MOUNTED)
@@ -146,7 +146,7 @@ class Preflight:
                 image.sizes[outcomes[repository]] += blob.blob.size
 
     def _resolve(self, image: ImageCopy) -> None:
-        """Find out what an image consists of, if it has to be copied."""
+        """Determine the content of an image that has to be copied."""
         self._observer.image_started(image.copy.name)
         with image.timed():
             self._find_out(image)
@@ -207,7 +207,7 @@ class Preflight:
             )
 
     def _note(self, text: str) -> None:
-        """Tell the observer once, however many images it is about."""
+        """Send a note once, however many images cause it."""
         with self._lock:
             told = text in self._noted
             self._noted.add(text)
@@ -217,7 +217,7 @@ class Preflight:
     def _admit(
         self, image: ImageCopy, manifests: Sequence[Descriptor]
     ) -> None:
-        """See that the image may be copied, before anything is written."""
+        """Check that the image may be copied, before anything is written."""
         admission, source = image.copy.admission, image.copy.source
         if admission is not None:
             asked = (id(admission), *(m.digest for m in manifests))
@@ -227,7 +227,7 @@ class Preflight:
                 )
 
     def _compare(self, image: ImageCopy, root: Descriptor) -> None:
-        """Note whether the destination's tag names `root`, complete."""
+        """Finish an image that the destination has, complete and tagged."""
         current = image.current
         if current is None or current.digest != root.digest:
             return
@@ -258,9 +258,9 @@ class Preflight:
     def _is_whole(self, image: ImageCopy, root: Descriptor) -> bool:
         """Whether the destination has all content of an image.
 
-        A registry that accepted the manifest once may have lost content
-        since, unless the image was seen whole lately. No store looks for
-        non-distributable layers.
+        A registry may have lost content after it accepted the manifest, so an
+        image that was not complete recently is checked. Stores do not check
+        non-distributable layers themselves.
         """
         checks = self._checks
         external = image.copy.nondistributable
@@ -346,7 +346,7 @@ def _holders(copy: BlobCopy) -> list[str]:
 
 
 def _mount_from(copy: BlobCopy) -> str | None:
-    """A source of the blob in the very registry that has to have it."""
+    """A source repository of the blob in the destination registry."""
     for image in copy.images:
         source = image.copy.source
         if (
@@ -361,7 +361,7 @@ def _mount_from(copy: BlobCopy) -> str | None:
 def _has(store: base.ReadableStore, blob: Descriptor) -> bool:
     """Whether a repository has a blob; False without permission.
 
-    If it is refused for good, the push of the blob will tell.
+    A permanent refusal shows when the blob is pushed.
     """
     try:
         return store.exists(blob)
@@ -372,7 +372,7 @@ def _has(store: base.ReadableStore, blob: Descriptor) -> bool:
 def _current(image: ImageCopy) -> Descriptor | None:
     """The manifest that the destination's tag names, or None.
 
-    A store of this host is asked again: other runs are kept from it now.
+    A store of this host is asked again, as it is locked only now.
     """
     copy = image.copy
     if copy.tag is None:
@@ -385,8 +385,8 @@ def _current(image: ImageCopy) -> Descriptor | None:
 def _root(image: ImageCopy) -> Descriptor:
     """The manifest to copy.
 
-    Where the destination has nothing to compare with, the manifest will be
-    needed: one request brings it with its digest.
+    If the destination has no such tag, the manifest is needed anyway, and one
+    request fetches it with its digest.
     """
     ahead = image.source_powers.reads_ahead
     source, reference = image.copy.source, image.copy.reference

@@ -15,12 +15,12 @@ def fetch(
     """The blob, verified; only what the destination lacks is fetched.
 
     The beginning that the destination keeps is read and hashed with the rest,
-    so a broken one is noticed at the end. It is used once: the next call
+    so damage to it is detected at the end. It is used once: the next call
     fetches the whole blob.
 
-    :param fetches_from: the power of the source to give the rest.
+    :param fetches_from: the power of the source to send the rest.
     :param keeps_partial: the power of the destination to keep a beginning.
-    :raises NotFound: when it is not in the source.
+    :raises NotFound: when the source does not have it.
     """
     if keeps_partial and fetches_from:
         kept = keeps_partial.partial(blob)

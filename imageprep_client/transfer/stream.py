@@ -17,19 +17,19 @@ from imageprep_client.transfer.fanout import FanOut, Passed
 from imageprep_client.transfer.known import KnownContent
 from imageprep_client.transfer.workers import Cancelled, Workers
 
-# A blob whose upload broke off is fetched again from its source: the
-# transport cannot send a stream twice, nor know before the end that what it
-# reads is wrong. What the transport itself has given up is not tried again.
+# A blob whose upload was interrupted is fetched again from its source: the
+# transport cannot send a stream twice, and learns only at the end whether its
+# content is right. Requests that the transport gave up are not repeated.
 _POLICY = RetryPolicy(base=0.1, cap=5.0, few=2)
 _SOURCES = 4
 
 
 class SideError(Exception):
-    """A failure with the side that it came from.
+    """A failure, and the side that it came from.
 
-    :ivar operation: what was being done.
+    :ivar operation: the operation that failed.
     :ivar origin: the side that failed.
-    :ivar cause: why.
+    :ivar cause: the reason.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Streams:
     """Transfers blobs, and repeats the transfer after an interruption.
 
     :param known: content that need not be fetched.
-    :param fanout: the streams that other destinations use as well.
+    :param fanout: the streams that are shared with other destinations.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class Streams:
     def move(self, copy: BlobCopy, image: ImageCopy) -> None:
         """Move a blob to the repository of an image.
 
-        The next source is tried where one fails. A destination that has the
-        blob from this run comes before its sources.
+        When a source fails, the next one is tried. Destinations that received
+        the blob in this run come before its sources.
 
         :raises SideError: from the last try.
         :raises Passed: when other destinations are being sent the blob, and
@@ -155,8 +155,8 @@ class Streams:
 class _Source:
     """A repository that has the blob.
 
-    :ivar fetches_from: its power to give the rest of a blob.
-    :ivar is_shared: whether other destinations read it, too.
+    :ivar fetches_from: its power to send the rest of a blob.
+    :ivar is_shared: whether other destinations read from it as well.
     """
 
     store: base.ReadableStore
@@ -168,7 +168,7 @@ class _Metered(base.ClosingContent):
     """Content that counts the bytes read, and ends when the run stops.
 
     :ivar count: bytes so far.
-    :ivar error: what the source raised, to tell it from the destination's.
+    :ivar error: the error of the source, as opposed to the destination.
     """
 
     def __init__(

@@ -20,10 +20,10 @@ from imageprep_client import errors
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: Seconds that an interrupted run waits for threads that may be held up by
-#: a silent registry; what they hold is nothing that the next run minds.
+#: Seconds that an interrupted run waits for its threads, which a silent
+#: registry may block. Abandoned threads do not affect the next run.
 _GRACE = 0.8
-#: Descriptors of the process itself, and those that a thread may need: of
+#: Descriptors of the process itself, and those that a thread may need for
 #: connections to both sides, a file, and directories.
 _OWN_DESCRIPTORS = 24
 _DESCRIPTORS_EACH = 8
@@ -36,8 +36,8 @@ class Cancelled(errors.ImagePrepError):
 class Workers:
     """The threads of one run.
 
-    :param concurrency: how many pieces of work are done at once, at most.
-    :param keep_going: whether the others go on when a piece of work failed.
+    :param concurrency: the maximum number of threads.
+    :param keep_going: whether a failure does not stop the other work.
     :param parent: the workers that these stop with.
     """
 
@@ -68,15 +68,15 @@ class Workers:
             child.stop()
 
     def check(self) -> None:
-        """Abandon the current piece of work if the run stops.
+        """Abandon the current piece of work if the run is stopping.
 
-        :raises Cancelled: then.
+        :raises Cancelled: if it is.
         """
         if self._stop.is_set():
             raise Cancelled("stopped")
 
     def pause(self, seconds: float) -> None:
-        """Wait that long.
+        """Pause for `seconds`.
 
         :raises Cancelled: as soon as the run is stopping.
         """
@@ -123,14 +123,14 @@ class Workers:
         limit: int = 0,
         tolerate: type[errors.ImagePrepError] | None = None,
     ) -> list[tuple[T, errors.ImagePrepError]]:
-        """Call `work` with each item, started in order, several at once.
+        """Call `work` with each item, in order, in several threads.
 
-        When the caller is interrupted the threads are told to stop and get
-        a moment to do so.
+        When the caller is interrupted, the threads are stopped and get a
+        moment to end.
 
-        :param work: may give further items, which are done after the others.
-        :param large: of which items no more than `limit` are done at once;
-            smaller ones that come after them need not wait for them.
+        :param work: may return further items, which follow the others.
+        :param large: selects items of which at most `limit` are processed at
+            once; they do not delay the others.
         :param tolerate: failures whose cause is of this kind do not stop
             the others, even without `keep_going`.
         :returns: the items whose work raised an `ImagePrepError`, with it;
@@ -170,7 +170,7 @@ class Workers:
     def _run(
         self, drain: Callable[[], None], count: int, queue: _Queue[T]
     ) -> None:
-        """Run it in so many threads, or as many as may be or are of use."""
+        """Run it in `count` threads, or fewer if more cannot start or help."""
         threads: list[threading.Thread] = []
         try:
             for _ in range(count):
@@ -181,7 +181,7 @@ class Workers:
                 try:
                     thread.start()
                 except RuntimeError:
-                    # The user, or the container, may have no more of them.
+                    # The user or the container has reached its limit.
                     break
                 threads.append(thread)
             if not threads:
@@ -214,7 +214,7 @@ def _affordable() -> int:
 class _Queue(Generic[T]):
     """The pending work of one `Workers.each`.
 
-    :ivar most: how many threads can be of use.
+    :ivar most: the number of threads that can be used.
     """
 
     def __init__(

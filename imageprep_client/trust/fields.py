@@ -1,4 +1,4 @@
-"""Objects of JSON documents, read strictly: nothing unknown, no doubt."""
+"""JSON objects, read strictly: each key and type must be the expected one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 def decoded(text: str) -> bytes:
-    """Bytes in base64; line ends in it do not count, as in Go.
+    """Decode base64; line ends in it are ignored, as in Go.
 
-    :raises ValueError: when it is none.
+    :raises ValueError: when the text is not base64.
     """
     text = text.replace("\r", "").replace("\n", "")
     return base64.b64decode(text.encode("ascii"), validate=True)
@@ -19,7 +19,7 @@ def decoded(text: str) -> bytes:
 class Malformed(Exception):
     """A part of a document is not as specified.
 
-    :param key: where it is, such as ``transports.docker``.
+    :param key: its path in the document, such as ``transports.docker``.
     """
 
     def __init__(self, key: str, reason: str) -> None:
@@ -31,7 +31,7 @@ class Malformed(Exception):
 class Fields:
     """The fields of one object.
 
-    :param key: where the object is in its document; empty for the root.
+    :param key: the path of the object in its document; empty for the root.
     """
 
     def __init__(self, value: object, key: str = "") -> None:
@@ -75,18 +75,18 @@ class Fields:
         return Fields(self._value.get(name), self.path(name))
 
     def value(self, name: str) -> Any:
-        """A field as it is; None when it is missing."""
+        """The value of a field of any type; None when it is missing."""
         return self._value.get(name)
 
     def text(self, name: str) -> str:
-        """A field that is a string, and not empty."""
+        """A field that is a non-empty string."""
         value = self._value.get(name)
         if not isinstance(value, str) or not value:
-            raise Malformed(self.path(name), "not a string with any content")
+            raise Malformed(self.path(name), "not a string, or empty")
         return value
 
     def texts(self, name: str) -> Sequence[str]:
-        """A field that is a list of strings, and not empty."""
+        """A field that is a non-empty list of non-empty strings."""
         value = self._value.get(name)
         if (
             not isinstance(value, list)

@@ -1,4 +1,4 @@
-"""Signed identities: whether a signature speaks of the image by its name."""
+"""Signed identities: whether the name in a signature matches the image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SignedIdentity(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MatchExact:
-    """Both names are equal, with their tag or digest."""
+    """Both names are equal, including the tag or digest."""
 
     def matches(self, image: Reference | None, signed: Reference) -> bool:
         return image is not None and _is_exact(image, signed)
@@ -50,7 +50,7 @@ class MatchRepository:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ExactReference:
-    """The signature has this name, whatever the image is called."""
+    """The name in the signature is this one, whatever the image is called."""
 
     reference: Reference
 
@@ -60,7 +60,7 @@ class ExactReference:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ExactRepository:
-    """The signature has a name in this repository."""
+    """The name in the signature belongs to this repository."""
 
     repository: Reference
 
@@ -70,7 +70,7 @@ class ExactRepository:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RemapIdentity:
-    """The image is from a mirror: its name is signed with another prefix."""
+    """The image comes from a mirror: its signed name has another prefix."""
 
     prefix: str
     signed_prefix: str
@@ -95,9 +95,9 @@ class RemapIdentity:
 
 
 def name(text: str) -> Reference:
-    """A name as policies and signatures have it.
+    """Parse the name of an image in a policy or signature.
 
-    :raises InvalidReference: when it breaks the grammar.
+    :raises InvalidReference: when it is not valid.
     """
     if references.is_transport(text) or text.startswith("docker://"):
         raise errors.InvalidReference(
@@ -109,7 +109,7 @@ def name(text: str) -> Reference:
 
 
 def parse(fields: Fields | None) -> SignedIdentity:
-    """From the JSON form; None: the default.
+    """Parse the JSON form; None means the default.
 
     :raises Malformed: when it is not as specified.
     """
@@ -152,7 +152,7 @@ def _name(fields: Fields, key: str) -> Reference:
 
 
 def _prefix(fields: Fields, key: str) -> str:
-    """A registry, or the beginning of a name in one."""
+    """A registry, or the beginning of the name of an image."""
     text = fields.text(key)
     registry, _, path = text.partition("/")
     try:

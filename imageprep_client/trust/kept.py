@@ -1,7 +1,7 @@
-"""Signatures of images that were accepted before, kept on this host.
+"""A cache of the signatures of accepted images.
 
-They are verified each time as if they came from the registry, so that
-keeping them trusts nothing; it only saves the requests.
+Cached signatures are verified like those that come from a registry. The cache
+is therefore not trusted; it only saves requests.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from imageprep_client.trust.signatures import Signature
 
 
 class KeptSignatures:
-    """A directory of signatures; the oldest make room for new ones."""
+    """A directory of signatures; the oldest are removed when it is full."""
 
     def __init__(self, directory: Path) -> None:
         self._cache = ContentCache(directory)
 
     def get(self, repository: str, digest: str) -> Sequence[Signature]:
-        """Those of a manifest; none where there are none that can be used."""
+        """The cached signatures of a manifest; empty if none can be used."""
         content = self._cache.get(_name(repository, digest))
         if content is None:
             return []
@@ -35,11 +35,11 @@ class KeptSignatures:
     def put(
         self, repository: str, digest: str, own: Sequence[Signature]
     ) -> None:
-        """Keep them, where this user may."""
+        """Cache signatures, if this user may write there."""
         self._cache.add(_name(repository, digest), signatures.dump(own))
 
     def close(self) -> None:
-        """Remove what is too much."""
+        """Remove the oldest signatures over the limit."""
         self._cache.trim()
 
 

@@ -1,4 +1,4 @@
-"""Lookasides: signatures beside a registry, containers-registries.d(5)."""
+"""Lookasides: signatures outside a registry, containers-registries.d(5)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imageprep_client.host import inputs
 from imageprep_client.oci import digest as digests
 from imageprep_client.trust.scopes import Subject
 
-#: More signatures of one image are not looked at.
+#: Signatures of one image; more are an error.
 MAX_SIGNATURES = 1024
 #: Bytes of one signature, and of all of one image.
 MAX_SIZE = 4 << 20
@@ -34,21 +34,21 @@ _NAMESPACE = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Lookasides:
-    """The configuration of all registries.
+    """The configuration of the lookasides of all registries.
 
     :ivar namespaces: by scope; the empty one is the default.
-    :ivar default: the directory where none is configured.
+    :ivar default: the directory for images without a configured lookaside.
     """
 
     namespaces: Mapping[str, Mapping[str, Any]]
     default: str
 
     def location(self, subject: Subject) -> str:
-        """The URL below which the signatures of an image are."""
+        """The base URL of the signatures of an image."""
         return self._configured(subject) or f"file://{self.default}"
 
     def is_configured(self, subject: Subject) -> bool:
-        """Whether the configuration says where they are."""
+        """Whether a lookaside is configured for an image."""
         return bool(self._configured(subject))
 
     def _configured(self, subject: Subject) -> str:
@@ -59,9 +59,9 @@ class Lookasides:
         return ""
 
     def uses_attachments(self, subject: Subject) -> bool:
-        """Whether sigstore's signatures in the registry are looked at.
+        """Whether sigstore signatures in the registry are used.
 
-        They are only where the configuration says so.
+        The configuration has to enable them.
         """
         for namespace in self._of(subject):
             value = namespace.get("use-sigstore-attachments")
@@ -76,9 +76,9 @@ class Lookasides:
 
 
 def load(directory: str, default: str) -> Lookasides:
-    """Read all files of a registries.d directory; it may be missing.
+    """Read all files of a registries.d directory, which need not exist.
 
-    :raises InvalidFile: when one cannot be used, or two contradict.
+    :raises InvalidFile: when a file is invalid, or two configure one scope.
     """
     try:
         names = sorted(os.listdir(directory))
@@ -94,7 +94,7 @@ def load(directory: str, default: str) -> Lookasides:
                 if scope in namespaces:
                     raise errors.InvalidFile(
                         path,
-                        "another file in this directory configures it, too",
+                        "another file here configures this scope, too",
                         key=f"docker.{scope[:200]}"
                         if scope
                         else "default-docker",
@@ -109,10 +109,10 @@ def read(
     digest: str,
     fetch: Callable[[str], bytes | None],
 ) -> Iterator[bytes]:
-    """All signatures of a manifest, in their order, each when it is read.
+    """Yield the signatures of a manifest in order, each read on demand.
 
-    :param fetch: gives the content of an http(s) URL, None for none.
-    :raises InvalidContent: when there are more than of any real image.
+    :param fetch: returns the content of an http(s) URL; None if it has none.
+    :raises InvalidContent: when there are more than any real image has.
     """
     algorithm, _, encoded = digests.check(digest).partition(":")
     base = f"{location}/{repository}@{algorithm}={encoded}"
@@ -158,7 +158,7 @@ def _read(path: str) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _mapping(path: str, key: str, value: object) -> Mapping[Any, Any]:
-    """A mapping, which is empty where there is nothing."""
+    """A mapping; a missing one is empty."""
     if value is None:
         return {}
     if not isinstance(value, dict):

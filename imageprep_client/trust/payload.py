@@ -20,7 +20,7 @@ class Payload:
     """The claim of a signature.
 
     :ivar digest: of the manifest that was signed.
-    :ivar name: of the image as it was signed; None when it is no name.
+    :ivar name: of the image as it was signed; None when it is invalid.
     :ivar text: that name as it was written.
     """
 
@@ -30,9 +30,9 @@ class Payload:
 
 
 def parse(content: bytes, kind: str) -> Payload:
-    """Read a claim whose signature was verified.
+    """Parse a claim whose signature was verified.
 
-    :param kind: SIMPLE or SIGSTORE; one is never taken for the other.
+    :param kind: the expected type, SIMPLE or SIGSTORE.
     :raises Malformed: when it is not as specified.
     """
     try:
@@ -54,9 +54,9 @@ def parse(content: bytes, kind: str) -> Payload:
         named.value("docker-reference"),
     )
     if not isinstance(digest, str) or not digests.is_valid(digest):
-        raise Malformed("critical.image", "no digest")
+        raise Malformed("critical.image", "not a digest")
     if not isinstance(text, str):
-        raise Malformed("critical.identity", "no name")
+        raise Malformed("critical.identity", "not a name")
     try:
         name = identity.name(text)
     except errors.InvalidReference:

@@ -1,4 +1,4 @@
-"""Policies: containers-policy.json(5), read and searched."""
+"""Policies: parsing and searching containers-policy.json(5)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REKOR = (
 class Keys:
     """The public keys of a requirement.
 
-    :ivar paths: the files that have them; empty: they are in `data`.
+    :ivar paths: the files that contain them; empty if they are in `data`.
     """
 
     paths: Sequence[str] = ()
@@ -69,7 +69,7 @@ class SignedBy:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SigstoreSigned:
-    """``sigstoreSigned``: signed by a key of sigstore's format."""
+    """``sigstoreSigned``: signed in the format of sigstore."""
 
     keys: Keys
     identity: SignedIdentity
@@ -98,9 +98,9 @@ Requirement = AcceptAnything | Reject | SignedBy | SigstoreSigned | Unsupported
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rule:
-    """The requirements for an image; all of them have to be met.
+    """The requirements for an image, all of which have to be met.
 
-    :ivar scope: where the policy has them, such as ``docker quay.io/ns``.
+    :ivar scope: the scope that they belong to, such as ``docker quay.io/ns``.
     """
 
     scope: str
@@ -116,7 +116,7 @@ ANYTHING = Rule("no policy file", (AcceptAnything(),))
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy file.
+    """The content of a policy file.
 
     :ivar transports: requirements by transport and scope.
     """
@@ -137,7 +137,7 @@ class Policy:
 
 
 def parse(content: bytes, path: str) -> Policy:
-    """Read a policy, as strictly as skopeo and podman.
+    """Parse a policy, as strictly as skopeo and podman do.
 
     :raises InvalidFile: when anything in it is not as specified.
     """
@@ -168,7 +168,7 @@ def parse(content: bytes, path: str) -> Policy:
 def _requirements(fields: Fields, name: str) -> Sequence[Requirement]:
     value, key = fields.value(name), fields.path(name)
     if not isinstance(value, list) or not value:
-        raise Malformed(key, "not a list with any requirement")
+        raise Malformed(key, "not a list of requirements, or empty")
     return [
         _requirement(Fields(one, f"{key}[{number}]"))
         for number, one in enumerate(value)
@@ -226,7 +226,7 @@ def _sigstore_signed(fields: Fields) -> Requirement:
 
 
 def _one(fields: Fields, names: Sequence[str]) -> str:
-    """The one of these fields that there is."""
+    """The one of these fields that is given."""
     given = [name for name in names if name in fields]
     if len(given) != 1:
         raise Malformed(fields.key, f"not exactly one of {', '.join(names)}")

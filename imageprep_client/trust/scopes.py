@@ -1,4 +1,4 @@
-"""Scopes: the names under which configuration files speak of an image."""
+"""Scopes: the names by which configuration files refer to an image."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Subject:
 
     @classmethod
     def of(cls, image: Reference) -> Self:
-        """The image of this name; the digest decides where it has both."""
+        """The image of this name; its digest takes precedence over its tag."""
         if references.is_transport(image.registry):
             return cls._in_directory(image)
         image = dataclasses.replace(
@@ -55,7 +55,7 @@ class Subject:
 
 
 def problem(transport: str, scope: str) -> str:
-    """The reason why a scope matches no image of a transport, or empty.
+    """The reason why a scope matches no image of a transport; empty if none.
 
     :param scope: not the empty one, which matches all images.
     """

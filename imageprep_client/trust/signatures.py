@@ -1,4 +1,4 @@
-"""The signatures of a manifest: where they are, and how they are written."""
+"""The signatures of a manifest: their locations and formats."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _SIGSTORE = b"sigstore-json"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Signature:
-    """One signature, not verified.
+    """An unverified signature.
 
-    :ivar media_type: empty: a message of GnuPG.
-    :ivar content: that message, or what sigstore signed.
+    :ivar media_type: empty for an OpenPGP message.
+    :ivar content: that message, or the payload that sigstore signed.
     """
 
     media_type: str
@@ -44,9 +44,9 @@ class Signature:
 
     @classmethod
     def of_blob(cls, blob: bytes) -> Self:
-        """From a lookaside.
+        """Parse a signature of a lookaside.
 
-        :raises InvalidContent: when it is of no kind that is known.
+        :raises InvalidContent: when its format is unknown.
         """
         if blob[:1] and blob[0] in _OPENPGP:
             return cls("", blob, {})
@@ -55,13 +55,13 @@ class Signature:
             return cls("", content, {})
         if blob[:1] == b"\0" and newline and kind == _SIGSTORE:
             return cls.from_json(documents.parse(content, "signature"))
-        raise errors.InvalidContent("a signature of a kind that is unknown")
+        raise errors.InvalidContent("a signature of an unknown format")
 
     @classmethod
     def from_json(cls, document: object) -> Self:
-        """From the form of `to_json`, which is that of lookasides.
+        """Parse the form of `to_json`, which lookasides use as well.
 
-        :raises InvalidContent: when it is not.
+        :raises InvalidContent: when it is malformed.
         """
         try:
             fields = Fields(document)
@@ -86,10 +86,10 @@ class Signature:
 class Signatures:
     """Finds the signatures of one image's manifests.
 
-    :param fetch: gives the content of an http(s) URL, None for none.
-    :param attached: whether to look at those in the registry, where the
-        configuration says so.
-    :ivar attached: whether they are looked at.
+    :param fetch: returns the content of an http(s) URL; None if it has none.
+    :param attached: whether to use signatures in the registry, if the
+        configuration enables them.
+    :ivar attached: whether they are used.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Signatures:
 def _attached(
     source: base.ReadableStore, subject: Descriptor
 ) -> Sequence[Signature]:
-    """Under the tag of cosign or, where there is none, by referrers."""
+    """The signatures under cosign's tag or, without it, by referrers."""
     try:
         tagged = _resolve(source, f"{tag_of(subject.digest)}.sig")
         artifacts: Sequence[Descriptor] = [tagged]
@@ -160,7 +160,7 @@ def _attached(
 
 
 def _resolve(source: base.ReadableStore, tag: str) -> Descriptor:
-    """The manifest of a tag; one request brings its bytes, too."""
+    """Resolve a tag; where possible, the request also fetches the manifest."""
     if isinstance(source, base.ReadsAhead):
         return source.resolve_ahead(tag)
     return source.resolve(tag)
@@ -181,7 +181,7 @@ def _referrers(
 def _layers(
     source: base.ReadableStore, manifest: Manifest
 ) -> Sequence[Signature]:
-    """Each content is read once, however often it is named."""
+    """The signatures that a manifest names; each blob is read once."""
     contents: dict[str, bytes] = {}
     left = lookaside.MAX_TOTAL
     for layer in manifest.layers:
@@ -204,16 +204,16 @@ def _layers(
 
 
 def dump(signatures: Sequence[Signature]) -> bytes:
-    """Signatures as one JSON document; see `load`."""
+    """Write signatures as one JSON document; see `load`."""
     return json.dumps(
         {"version": 1, "signatures": [s.to_json() for s in signatures]}
     ).encode()
 
 
 def load(content: bytes) -> Sequence[Signature]:
-    """The signatures of a document that `dump` made.
+    """Read the signatures of a document that `dump` wrote.
 
-    :raises InvalidContent: when it is none.
+    :raises InvalidContent: when it is another document.
     """
     document = documents.parse(content, "kept signatures")
     listed = document.get("signatures")

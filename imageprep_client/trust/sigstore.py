@@ -1,4 +1,4 @@
-"""Signatures of sigstore's format, verified by keys of the policy."""
+"""Verification of sigstore signatures with the keys of a policy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from imageprep_client.trust.payload import Payload
 
 _PEM = re.compile(rb"-----BEGIN ([A-Z ]+)-----.*?-----END \1-----", re.DOTALL)
 
-#: Those that skopeo and podman know.
+#: The curves that skopeo and podman support.
 _CURVES = (ec.SECP224R1, ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
 PublicKey = (
@@ -33,9 +33,9 @@ PublicKey = (
 
 @functools.lru_cache(maxsize=256)
 def load(content: bytes) -> PublicKey:
-    """The public key that is the first block of a PEM file.
+    """The public key in the first block of a PEM file.
 
-    :raises Malformed: when it is none that is supported.
+    :raises Malformed: when it is not a supported key.
     """
     block = _PEM.search(content)
     if block is None:
@@ -57,10 +57,10 @@ def load(content: bytes) -> PublicKey:
 def verify(
     content: bytes, signature: str, keys: Sequence[tuple[str, PublicKey]]
 ) -> tuple[Payload, str]:
-    """The claim of a signature, and the name of the key that made it.
+    """Verify a signature; returns its claim and the name of its key.
 
     :param signature: in base64.
-    :raises Malformed: when no key made it, or the claim cannot be read.
+    :raises Malformed: when no key verifies it, or the claim is malformed.
     """
     try:
         raw = fields.decoded(signature)
@@ -73,7 +73,7 @@ def verify(
 
 
 def fingerprint(key: PublicKey) -> str:
-    """A short name of a key: the digest of its DER form."""
+    """The name of a key in messages: the digest of its DER form."""
     der = key.public_bytes(
         serialization.Encoding.DER,
         serialization.PublicFormat.SubjectPublicKeyInfo,

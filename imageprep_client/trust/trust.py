@@ -1,4 +1,4 @@
-"""Trust: images held against the policy of this host."""
+"""Checks of images against the signature policy of this host."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from imageprep_client.trust.signatures import Signature, Signatures
 
 _MAX_KEY = 1 << 20
 _NO_SIGNATURE = "no signature"
-#: Reasons of single signatures that a refusal tells.
+#: Reasons that a refusal lists; each signature may have its own.
 _REASONS = 3
 
 
 class Trust:
-    """The policy of this host, and where it finds signatures.
+    """The policy of this host, and the locations of signatures.
 
     :param policy: None: there is no policy file.
-    :param lookasides: reads the configuration, at its first use.
-    :param fetch: gives the content of an http(s) URL, None for none.
+    :param lookasides: loads the configuration when it is first used.
+    :param fetch: returns the content of an http(s) URL; None if it has none.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Trust:
         return self.policy.rule(subject) if self.policy else policies.ANYTHING
 
     def admission(self, subject: Subject, name: str) -> Admission | None:
-        """The check of an image; None: anything is accepted.
+        """The check of an image; None if anything is accepted.
 
         :param name: of the image, for messages.
         """
@@ -83,9 +83,9 @@ class Trust:
     def beside(
         self, subject: Subject, manifest: Descriptor
     ) -> Sequence[bytes]:
-        """The signatures that a manifest has beside its registry.
+        """The unverified signatures of a manifest in its lookaside.
 
-        Only where a lookaside is configured; none are verified.
+        Empty where no lookaside is configured.
 
         :raises StoreError: when one cannot be read.
         """
@@ -98,7 +98,7 @@ class Trust:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Admission:
-    """Decides whether one image may be brought anywhere."""
+    """Decides whether one image may be copied."""
 
     name: str
     policy_path: str
@@ -122,7 +122,7 @@ class Admission:
     def _manifest(
         self, source: base.ReadableStore, manifest: Descriptor
     ) -> Sequence[str]:
-        """By what each requirement is met, from kept signatures if it is."""
+        """The keys that meet the requirements; cached signatures first."""
         for requirement in self.rule.requirements:
             if isinstance(requirement, Reject | Unsupported):
                 raise self._refused(requirement, manifest, _flat(requirement))
@@ -131,7 +131,7 @@ class Admission:
             try:
                 return self._all(kept, source, manifest)
             except errors.PolicyRefused:
-                # There may be others by now.
+                # The image may have other signatures by now.
                 pass
         candidates = self.signatures.find(source, manifest)
         accepted = self._all(candidates, source, manifest)
@@ -157,11 +157,11 @@ class Admission:
         source: base.ReadableStore,
         manifest: Descriptor,
     ) -> str:
-        """By which key a requirement is met.
+        """The requirement with the key that meets it.
 
-        :raises PolicyRefused: when it is not.
+        :raises PolicyRefused: when none does.
         """
-        # Not at the top, as sigstore: most policies would wait for them.
+        # As for sigstore, the import takes time that few policies need.
         from imageprep_client.programs import gpg
 
         reasons: dict[str, None] = {}
@@ -193,9 +193,9 @@ class Admission:
         source: base.ReadableStore,
         manifest: Descriptor,
     ) -> None:
-        """See that a signature speaks of this image.
+        """Check that a signature was made for this image.
 
-        :raises Malformed: when it speaks of another one.
+        :raises Malformed: when it was made for another one.
         """
         actual = manifest.digest
         algorithm = claim.digest.partition(":")[0]
@@ -225,11 +225,11 @@ class Admission:
             and not self.signatures.attached
         ):
             return (
-                "signatures in the registry are looked at only where"
-                " registries.d has use-sigstore-attachments: true"
+                "signatures in the registry are used only where registries.d"
+                " has use-sigstore-attachments: true"
             )
         if isinstance(requirement, SignedBy | SigstoreSigned):
-            return f"the image has to be signed by {requirement.keys}"
+            return f"the image must be signed by {requirement.keys}"
         return (
             "see which requirement applies with: openstack image-prepare"
             " policy show IMAGE"
@@ -242,7 +242,7 @@ Check = Callable[[Signature], tuple[Payload, str]]
 def _checker(
     requirement: SignedBy | SigstoreSigned, keys: Sequence[tuple[str, bytes]]
 ) -> Check:
-    """The verifier of a signature, which tells its claim and key."""
+    """The function that verifies a signature and returns claim and key."""
     if isinstance(requirement, SigstoreSigned):
         from imageprep_client.trust import sigstore
 

@@ -108,7 +108,7 @@ def test_no_file(
 def test_no_policy(site: Site) -> None:
     """A file that is no policy is refused as a whole."""
     site.policy.write_text('{"default": []}')
-    site.refused("policy.json: .*not a list with any requirement")
+    site.refused("policy.json: .*not a list of requirements, or empty")
 
 
 @pytest.mark.parametrize(
@@ -224,8 +224,8 @@ _MESSAGE = b"\x90" + bytes(100)
         ),
         (lambda path: (302, {}, b""), "HTTP status 302", 1),
         (lambda path: (204, {}, b""), "HTTP status 204", 1),
-        (lambda path: (200, {}, b"<html>"), "a kind that is unknown", 1),
-        (lambda path: (200, {}, b""), "a kind that is unknown", 1),
+        (lambda path: (200, {}, b"<html>"), "an unknown format", 1),
+        (lambda path: (200, {}, b""), "an unknown format", 1),
         (
             lambda path: (200, {}, b"\0sigstore-json\n{}"),
             "a signature: ",
@@ -233,7 +233,7 @@ _MESSAGE = b"\x90" + bytes(100)
         ),
         (
             lambda path: (200, {}, _MESSAGE[:1] + bytes(4 << 20)),
-            "an answer of over 4194304 bytes",
+            "a response of over 4194304 bytes",
             1,
         ),
         (

@@ -5,11 +5,15 @@ from __future__ import annotations
 import collections
 import contextlib
 import json
+import os
+import pathlib
+import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
 
-from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.faults import Fault, Faults
 from imageprep_client.testing.registry import RegistryServer
 from tests import servers
 from tests.functional import deployment
@@ -135,6 +139,55 @@ def test_destination_that_fails_in_the_middle(
     }
     # The layers have been there since the first run.
     assert len(site.registry.requests("GET", "/blobs/")) == asked
+
+
+class KillingAt(Faults):
+    """Kills a process when a blob is asked for.
+
+    :param number: the number of the request, from 1.
+    """
+
+    def __init__(self, process: int, number: int) -> None:
+        super().__init__()
+        self._process = process
+        self._left = number
+        self._counting = threading.Lock()
+
+    def of(self, method: str, path: str, size: int = 0) -> Fault | None:
+        if method == "GET" and "/blobs/sha256:" in path:
+            with self._counting:
+                self._left -= 1
+                if not self._left:
+                    os.kill(self._process, signal.SIGKILL)
+        return super().of(method, path, size)
+
+
+def test_registry_killed_in_the_middle(
+    site: Deployment, places: list[RegistryServer], tmp_path: pathlib.Path
+) -> None:
+    """The failure is that of the dead registry alone, until it runs again."""
+    with servers.docker_registry(tmp_path / "dying") as dying:
+        site.registry.faults = KillingAt(dying.process, 2)
+        words = [*into(site, places[:2]), "--also-to", dying.host]
+        result = site.run(
+            *(*words, "--keep-going", "--concurrency", "1"),
+            status=1,
+            stderr=r"[\s\S]*",
+        )
+        assert f"{COUNT} of {3 * COUNT} copies failed" in result.stderr
+        assert dying.host in result.stderr
+        assert [len(tags(place)) for place in places] == [COUNT, COUNT, 0]
+        assert len(site.defaults()) > COUNT - 1
+        with dying.again():
+            outcomes = collections.Counter(
+                (row["Destination"].partition("/")[0], row["Outcome"])
+                for row in site.rows(*words)
+            )
+    assert outcomes == {
+        (places[0].host, "present"): COUNT,
+        (places[1].host, "present"): COUNT,
+        (dying.host, "copied"): COUNT,
+    }
 
 
 def test_refused_image(site: Deployment, places: list[RegistryServer]) -> None:

@@ -856,7 +856,7 @@ def test_registries_d_is_read_first(
     for text, reason in (
         ("docker: [", "invalid YAML"),
         ("docker: {x: {lookaside: 1}}", "docker.x.lookaside: not a str"),
-        ("default-docker: {}", "configures it, too"),
+        ("default-docker: {}", "configures this scope"),
     ):
         (directory / "two.yaml").write_text(text)
         openstack(*run_words(policy), status=2, stderr=f".*{reason}.*")

@@ -30,6 +30,7 @@ class Uploads:
         self._repository = repository
         self._lock = threading.Lock()
         self._open: dict[str, str] = {}
+        self._not_whole: set[str] = set()
 
     def mount(
         self, registry: RegistrySession, descriptor: Descriptor, origin: str
@@ -79,11 +80,16 @@ class Uploads:
         """Open an upload, then PUT everything in one request.
 
         An upload that failed may contain a part of the content, so the next
-        attempt opens a new one. After a 413, large content is sent in chunks.
+        attempt opens a new one. After a 413, large content is sent in chunks,
+        and after a 404 any content: old releases of Artifactory accept no
+        other uploads.
 
-        :raises ServerFault: temporary after the first 413.
+        :raises ServerFault: temporary after the first 413 or 404.
         """
         limit = registry.body_limit
+        if expected.digest in self._not_whole:
+            self._send_chunks(registry, expected, body, limit or _CHUNK)
+            return
         if limit is not None and len(body) > limit:
             self._send_chunks(registry, expected, body, limit)
             return
@@ -108,10 +114,14 @@ class Uploads:
                 raise errors.ServerFault(
                     f"{error}; chunks are tried"
                 ) from None
-            if kept and isinstance(error, errors.NotFound):
-                # The upload that a mount opened is gone; another attempt
-                # opens a new one.
-                raise errors.ServerFault(str(error)) from None
+            if isinstance(error, errors.NotFound):
+                # An upload that a mount opened may be gone by now.
+                if kept:
+                    raise errors.ServerFault(str(error)) from None
+                self._not_whole.add(expected.digest)
+                raise errors.ServerFault(
+                    f"{error}; chunks are tried"
+                ) from None
             failure = getattr(body, "failure", None)
             if failure is None:
                 raise

@@ -207,6 +207,19 @@ def test_wrong_type(key, value):
     assert "expected" in entry_refused(key, **{key: value}).problem
 
 
+@pytest.mark.parametrize("name", ["..", "../x", "./x", "a/../../x"])
+def test_relative_path_of_a_role(name):
+    """A role is found by its name, not from the current directory."""
+    error = entry_refused("modify_role", modify_role=name)
+    assert "expected the name of an ansible role" in error.problem
+
+
+@pytest.mark.parametrize("name", ["/etc/roles/x", "site.images.x", "a.x"])
+def test_names_of_roles(name):
+    """Absolute paths and roles of collections are taken as they are."""
+    assert entry(modify_role=name).modify_role == name
+
+
 @pytest.mark.parametrize("value", ["16.2", 16.2, 17, True])
 def test_set_scalars(value):
     """Strings, numbers and booleans can be set."""

@@ -96,10 +96,13 @@ def test_check_of_collections(home: Path) -> None:
     check(home, "site.images.modify", "x.yml")
 
 
-def test_no_role(home: Path) -> None:
+@pytest.mark.parametrize("name", ["x", "x.yml", "author.x"])
+def test_no_role(home: Path, name: str) -> None:
     """All places are named."""
-    with pytest.raises(errors.InvalidArgument, match="no ansible role 'x' in"):
-        check(home, "x")
+    with pytest.raises(
+        errors.InvalidArgument, match=f"no ansible role '{name}' in"
+    ):
+        check(home, name)
 
 
 def test_no_tasks(home: Path) -> None:

@@ -45,7 +45,7 @@ def test_no_document(content: bytes, reason: str) -> None:
         ([], "not a JSON object"),
         ({}, "default: missing"),
         ({"default": None}, "default: not a list"),
-        ({"default": []}, "default: not a list with any requirement"),
+        ({"default": []}, "default: not a list of requirements, or empty"),
         ({"default": [["reject"]]}, r"default\[0\]: not an object"),
         ({"default": [{"type": "accept"}]}, "unknown type 'accept'"),
         ({"default": [{**_REJECT, "keyPath": "k"}]}, "keyPath: unknown key"),

@@ -50,12 +50,14 @@ def names(registry: RegistrySession, request: Request, key: str) -> list[str]:
     """The unique strings of a paginated list, in the order of the registry.
 
     :param key: the key of the list in each page.
+    :raises Refused: if its value is no list.
     """
     unique: dict[str, None] = {}
     for document in _pages(registry, request, unique):
-        entries = document.get(key) or ()
-        if isinstance(entries, list):
-            unique.update((e, None) for e in entries if isinstance(e, str))
+        entries = document.get(key)
+        if not isinstance(entries, list | None):
+            raise _refused(f"{request.what}: {key} is not a list")
+        unique.update((e, None) for e in entries or () if isinstance(e, str))
         if len(unique) > MAX_NAMES:
             raise _refused(f"{request.what}: over {MAX_NAMES} names")
     return list(unique)

@@ -92,6 +92,42 @@ def test_chunks_are_tried_once(
     assert len(server.requests("PUT")) == len(server.requests("PATCH")) == 1
 
 
+@pytest.mark.parametrize("size", [2000, 3_000_000])
+def test_registry_without_whole_uploads(
+    server: RegistryServer, client: RegistryClient, size: int
+) -> None:
+    """Content is sent in chunks where a PUT of the whole answers 404."""
+    server.faults.add(
+        Fault("PUT", "/uploads/", larger_than=0, status=404, times=None)
+    )
+    source = MemoryRegistry()
+    image = images.random_image(
+        "chunks", repository="ns/name", tags=("1",), layers=1, size=size
+    )
+    images.write([image], source.store)
+    engine.copy(
+        source.store("ns/name"),
+        "1",
+        client.destination(server.host, "ns/name"),
+        "1",
+        observer=Recorder(),
+    )
+    assert server.content.store("ns/name").resolve("1") == image.descriptor
+
+
+def test_chunks_are_tried_once_after_404(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """An upload that is not found in chunks either is given up."""
+    server.faults.add(
+        Fault(path="/uploads/", larger_than=0, status=404, times=None)
+    )
+    store = client.destination(server.host, "ns/name")
+    with pytest.raises(errors.NotFound):
+        store.push(SMALL.descriptor, SMALL.open())
+    assert len(server.requests("PUT")) == len(server.requests("PATCH")) == 1
+
+
 def test_broken_content_is_not_completed(
     server: RegistryServer, client: RegistryClient
 ) -> None:

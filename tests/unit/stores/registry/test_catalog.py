@@ -48,14 +48,21 @@ def test_next_page_elsewhere(server: RegistryServer) -> None:
     assert repositories(server) == sorted(NAMES)
 
 
-@pytest.mark.parametrize(
-    "document", [{}, {"repositories": None}, {"repositories": "abc"}]
-)
+@pytest.mark.parametrize("document", [{}, {"repositories": None}])
 def test_nothing(server: RegistryServer, document: object) -> None:
     """No list is an empty one."""
     body = json.dumps(document).encode()
     server.faults.add(Fault(path="_catalog", body=body, headers={"Link": ""}))
     assert repositories(server) == []
+
+
+@pytest.mark.parametrize("value", ["abc", {"a": "b"}, 7, True])
+def test_no_list(server: RegistryServer, value: object) -> None:
+    """Another type than a list is an error, as nothing is known then."""
+    body = json.dumps({"repositories": value}).encode()
+    server.faults.add(Fault(path="_catalog", body=body, headers={"Link": ""}))
+    with pytest.raises(errors.Refused, match="repositories is not a list"):
+        repositories(server)
 
 
 def test_bad_names(server: RegistryServer) -> None:

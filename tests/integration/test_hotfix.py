@@ -464,7 +464,7 @@ class TestEnds:
 
     def test_killed(self, site: Site) -> None:
         """The next run removes the rest of a killed run."""
-        site.build(SHELL, Package(version="1.1", post="sleep 2"))
+        site.build(SHELL, Package(version="1.1", post="sleep 5"))
         with started(site) as process:
             process.kill()
             process.wait()

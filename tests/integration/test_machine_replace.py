@@ -173,7 +173,7 @@ def test_check_that_fails_takes_the_new_root_back(
     containers.start(NAME)
     request = ReplaceRequest(
         check="echo no answer yet >&2; exit 7",
-        patience=Patience(stop=20, start=0.5),
+        patience=Patience(stop=20, start=3.0),
     )
     with pytest.raises(errors.PartialFailure) as caught:
         changes(containers, tmp_path).replace(fill, request)

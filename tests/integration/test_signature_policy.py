@@ -562,6 +562,23 @@ def test_second_gpg_key(signer: tuple[Site, Mapping[str, object]]) -> None:
     assert site.both(requirement)
 
 
+def test_many_gpg_signatures(
+    signer: tuple[Site, Mapping[str, object]],
+) -> None:
+    """The last of 127 signatures counts; with one more, none does."""
+    site, requirement = signer
+    text = claim(site.name, kind=ATOMIC)
+    other = gpg_signed(site, text, "other@example.com")
+    vendor = gpg_signed(site, text, "vendor@example.com")
+    for number in range(1, 127):
+        site.write(number, other)
+    site.write(127, vendor)
+    assert site.both(requirement)
+    site.forget()
+    site.write(128, vendor)
+    assert not site.both(requirement)
+
+
 def test_json_in_the_lookaside(
     signer: tuple[Site, Mapping[str, object]],
 ) -> None:

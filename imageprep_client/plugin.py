@@ -7,6 +7,7 @@ imports nothing but the standard library.
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import re
@@ -45,6 +46,8 @@ _SHOWN = frozenset(
         "username",
     )
 )
+#: Objects that are made before those that are left are looked through.
+_GARBAGE = 20_000
 # Words come joined by spaces, so a value ends where an option begins, or our
 # command.
 _OPTION = re.compile(
@@ -76,7 +79,18 @@ def _catch_early_interrupts() -> None:
         signal.signal(signal.SIGINT, stop_early)
 
 
+def _collect_garbage_rarely() -> None:
+    """Look for garbage less often while an ``image-prepare`` command runs.
+
+    The shell, and a command, make many objects that stay: looking through
+    them takes a twentieth of the processor time of a run.
+    """
+    if "image-prepare" in sys.argv[1:]:
+        gc.set_threshold(_GARBAGE)
+
+
 _catch_early_interrupts()
+_collect_garbage_rarely()
 
 
 def is_secret(option: str) -> bool:

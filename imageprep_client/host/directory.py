@@ -299,15 +299,18 @@ class Directory(ReadableDirectory):
         self._opened.forget(path)
 
     def link(self, path: str, new: str, *, staging: str) -> bool:
-        """Hard-link a file.
+        """Hard-link a file, and replace what has the new name.
 
         :param staging: a directory of the same file system.
         :returns: False where only a copy would do.
         """
         try:
-            with self.staged(staging) as temporary:
-                self.link_new(path, temporary)
-                self.rename(temporary, new)
+            try:
+                self.link_new(path, new)
+            except FileExistsError:
+                with self.staged(staging) as temporary:
+                    self.link_new(path, temporary)
+                    self.rename(temporary, new)
         except OSError as error:
             if error.errno in UNLINKABLE:
                 return False

@@ -247,7 +247,8 @@ class _Verification:
             self._observer.advanced(Phase.HASH)
 
         on_disk = isinstance(self._registry, KeepsFiles)
-        self._workers.map(one, jobs, large=lambda _: on_disk, limit=_HASHERS)
+        most = _HASHERS if on_disk else len(jobs)
+        self._workers.map(one, jobs, most=most)
         return broken
 
     def _compare(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -23,12 +24,13 @@ from imageprep_client.transfer.fanout import FanOut, Passed
 from imageprep_client.transfer.image_time import ImageTime
 from imageprep_client.transfer.known import KnownContent
 from imageprep_client.transfer.stream import SideError, Streams
-from imageprep_client.transfer.workers import Workers
+from imageprep_client.transfer.workers import LOCAL, Workers
 
 # A few streams of large blobs keep a link or disk busy. Small blobs cost round
 # trips, which only many concurrent transfers hide.
 _LARGE = 128 * 1024
-_LARGE_STREAMS = 12
+_STREAM, _REQUEST, _LINK = "stream", "request", "link"
+_LANES = {_STREAM: 12, _REQUEST: sys.maxsize, _LINK: LOCAL}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,9 +40,8 @@ class _Bring:
     copy: BlobCopy
 
     @property
-    def streams_much(self) -> bool:
-        copy = self.copy
-        return copy.location is None and copy.blob.size >= _LARGE
+    def lane(self) -> str:
+        return _lane(self.copy, streams=self.copy.location is None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,8 +52,8 @@ class _Spread:
     image: ImageCopy
 
     @property
-    def streams_much(self) -> bool:
-        return False
+    def lane(self) -> str:
+        return _LINK if self.image.powers.flushes else _REQUEST
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,8 +64,8 @@ class _Send:
     image: ImageCopy
 
     @property
-    def streams_much(self) -> bool:
-        return self.copy.blob.size >= _LARGE
+    def lane(self) -> str:
+        return _lane(self.copy)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,11 +75,15 @@ class _Later:
     copy: BlobCopy
 
     @property
-    def streams_much(self) -> bool:
-        return self.copy.blob.size >= _LARGE
+    def lane(self) -> str:
+        return _lane(self.copy)
 
 
 _Step = _Bring | _Spread | _Send | _Later
+
+
+def _lane(copy: BlobCopy, *, streams: bool = True) -> str:
+    return _STREAM if streams and copy.blob.size >= _LARGE else _REQUEST
 
 
 class BlobTransfers:
@@ -112,8 +117,8 @@ class BlobTransfers:
         self._workers.each(
             self._step,
             steps,
-            large=lambda step: step.streams_much,
-            limit=_LARGE_STREAMS,
+            lane=lambda step: step.lane,
+            lanes=_LANES,
         )
 
     def _step(self, step: _Step) -> Sequence[_Step]:

@@ -36,7 +36,7 @@ from imageprep_client.transfer.known import (
     KnownContent,
 )
 from imageprep_client.transfer.preflight import Preflight, Probing
-from imageprep_client.transfer.workers import Workers
+from imageprep_client.transfer.workers import LOCAL, Workers
 
 #: The default number of threads, at most.
 CONCURRENCY = 96
@@ -303,7 +303,9 @@ class _Transfer:
             with image.timed():
                 work(image)
 
-        self._workers.each(timed, images)
+        is_local = all(image.powers.flushes for image in images)
+        most = LOCAL if is_local else len(images)
+        self._workers.each(timed, images, most=most)
 
     def _push_manifests(self, image: ImageCopy) -> None:
         """Push manifests, children first, except one pushed with its tag."""

@@ -12,7 +12,7 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, Self, TypeVar
 
 from imageprep_client import errors
@@ -23,6 +23,12 @@ R = TypeVar("R")
 #: Seconds that an interrupted run waits for its threads, which a silent
 #: registry may block. Abandoned threads do not affect the next run.
 _GRACE = 0.8
+#: Threads for work on files of this host: it has no round trips to hide, and
+#: more threads would wait for each other and for the interpreter.
+LOCAL = 4
+#: The lane of items that any number of threads may work at.
+_OPEN = ""
+_LANES: Mapping[str, int] = {_OPEN: sys.maxsize}
 #: Descriptors of the process itself, and those that a thread may need for
 #: connections to both sides, a file, and directories.
 _OWN_DESCRIPTORS = 24
@@ -88,12 +94,11 @@ class Workers:
         work: Callable[[T], R],
         items: Iterable[T],
         *,
-        large: Callable[[T], bool] = lambda _: False,
-        limit: int = 0,
+        most: int = sys.maxsize,
     ) -> list[R]:
         """The results of all items, in their order.
 
-        :param large, limit: as for `each`.
+        :param most: as for `each`.
         :raises ImagePrepError: that of the first item whose work failed.
         """
         wanted = list(items)
@@ -102,14 +107,7 @@ class Workers:
         def one(number: int) -> None:
             results[number] = work(wanted[number])
 
-        failures = dict(
-            self.each(
-                one,
-                range(len(wanted)),
-                large=lambda number: large(wanted[number]),
-                limit=limit,
-            )
-        )
+        failures = dict(self.each(one, range(len(wanted)), most=most))
         if failures:
             raise failures[min(failures)]
         return [results[number] for number in range(len(wanted))]
@@ -119,8 +117,9 @@ class Workers:
         work: Callable[[T], Iterable[T] | None],
         items: Iterable[T],
         *,
-        large: Callable[[T], bool] = lambda _: False,
-        limit: int = 0,
+        lane: Callable[[T], str] = lambda _: _OPEN,
+        lanes: Mapping[str, int] = _LANES,
+        most: int = sys.maxsize,
         tolerate: type[errors.ImagePrepError] | None = None,
     ) -> list[tuple[T, errors.ImagePrepError]]:
         """Call `work` with each item, in order, in several threads.
@@ -129,15 +128,18 @@ class Workers:
         moment to end.
 
         :param work: may return further items, which follow the others.
-        :param large: selects items of which at most `limit` are processed at
-            once; they do not delay the others.
+        :param lane: the lane of an item, one of `lanes`. Items of one lane
+            are started in order, and need not wait for those of others.
+        :param lanes: how many items of each lane are done at once, at most.
+            Where several could be next, that of the first lane is.
+        :param most: how many items are done at once, at most.
         :param tolerate: failures whose cause is of this kind do not stop
             the others, even without `keep_going`.
         :returns: the items whose work raised an `ImagePrepError`, with it;
             items that were cancelled are not listed. Any other exception is
             a defect and is raised here.
         """
-        queue = _Queue(items, large, limit)
+        queue = _Queue(items, lane, lanes)
         failures: list[tuple[T, errors.ImagePrepError]] = []
         defects: list[BaseException] = []
 
@@ -162,7 +164,8 @@ class Workers:
                         self._stop.set()
                         return
 
-        self._run(drain, min(self._concurrency, queue.most), queue)
+        count = min(self._concurrency, most, queue.most)
+        self._run(drain, count, queue)
         if defects:
             raise defects[0]
         return failures
@@ -218,56 +221,74 @@ class _Queue(Generic[T]):
     """
 
     def __init__(
-        self, items: Iterable[T], large: Callable[[T], bool], limit: int
+        self,
+        items: Iterable[T],
+        lane: Callable[[T], str],
+        lanes: Mapping[str, int],
     ) -> None:
-        self._is_large = large
-        self._limit = limit
-        self._large: collections.deque[T] = collections.deque()
-        self._small: collections.deque[T] = collections.deque()
-        self._busy = self._busy_large = 0
+        self._lane_of = lane
+        self._lanes = [_Lane[T](name, limit) for name, limit in lanes.items()]
+        self._by_name = {lane.name: lane for lane in self._lanes}
+        self._busy = 0
         self._changed = threading.Condition()
         self.add(items)
-        # Large items are often followed by many small ones.
-        self.most = len(self._small) + len(self._large)
+        # Items of a narrow lane are often followed by many of others.
+        self.most = sum(len(lane.items) for lane in self._lanes)
 
     def add(self, items: Iterable[T]) -> None:
         with self._changed:
             for item in items:
-                large = self._is_large(item)
-                (self._large if large else self._small).append(item)
+                self._by_name[self._lane_of(item)].items.append(item)
                 self._changed.notify()
 
     @property
     def is_done(self) -> bool:
         """Whether all items are done, and none can be added."""
         with self._changed:
-            return not (self._small or self._large or self._busy)
+            return not self._busy and not any(
+                lane.items for lane in self._lanes
+            )
 
     @contextlib.contextmanager
     def next(self) -> Iterator[tuple[T] | tuple[()]]:
         """The next item, done at the end of the block; empty at the end."""
         with self._changed:
-            while True:
-                if self._large and self._busy_large < self._limit:
-                    item, large = self._large.popleft(), 1
-                    break
-                if self._small:
-                    item, large = self._small.popleft(), 0
-                    break
+            while (lane := self._free_lane()) is None:
                 if not self._busy:
                     yield ()
                     return
                 # Busy workers may add to the queue.
                 self._changed.wait()
+            item = lane.items.popleft()
             self._busy += 1
-            self._busy_large += large
+            lane.busy += 1
         try:
             yield (item,)
         finally:
             with self._changed:
                 self._busy -= 1
-                self._busy_large -= large
+                lane.busy -= 1
                 # A worker that finished an item takes the next one. The others
                 # are called for what is added, and for the end.
                 if not self._busy:
                     self._changed.notify_all()
+
+    def _free_lane(self) -> _Lane[T] | None:
+        """The first lane with an item that may be started."""
+        for lane in self._lanes:
+            if lane.items and lane.busy < lane.limit:
+                return lane
+        return None
+
+
+class _Lane(Generic[T]):
+    """Items of which only some may be worked at.
+
+    :ivar busy: how many are.
+    """
+
+    def __init__(self, name: str, limit: int) -> None:
+        self.name = name
+        self.limit = limit
+        self.busy = 0
+        self.items: collections.deque[T] = collections.deque()

@@ -17,8 +17,10 @@ from imageprep_client.host import inputs
 from imageprep_client.oci import digest as digests
 from imageprep_client.trust.scopes import Subject
 
-#: Signatures of one image; more are an error.
+#: Signatures of one image in a registry; more are an error.
 MAX_SIGNATURES = 1024
+#: The same in a lookaside, as for skopeo.
+_MAX_BESIDE = 127
 #: Bytes of one signature, and of all of one image.
 MAX_SIZE = 4 << 20
 MAX_TOTAL = 16 << 20
@@ -122,9 +124,9 @@ def read(
         if content is None:
             return
         left -= len(content)
-        if number > MAX_SIGNATURES or left < 0:
+        if number > _MAX_BESIDE or left < 0:
             raise errors.InvalidContent(
-                f"{location}: over {MAX_SIGNATURES} signatures or"
+                f"{location}: over {_MAX_BESIDE} signatures or"
                 f" {MAX_TOTAL} bytes of them for {digest}"
             )
         yield content

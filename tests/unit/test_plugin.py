@@ -84,6 +84,31 @@ def test_interrupt_during_the_start(
     assert done.stderr.startswith(stderr)
 
 
+_COLLECTS_AS_BEFORE = """
+import gc, sys
+sys.argv = sys.argv[1:]
+before = gc.get_threshold()
+import imageprep_client.plugin
+print(gc.isenabled() and gc.get_threshold() == before)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "as_before"),
+    [(["image-prepare", "run"], "False"), (["server", "list"], "True")],
+)
+def test_garbage_is_collected_rarely(words: list[str], as_before: str) -> None:
+    """Only our commands change how often garbage is looked for."""
+    output = subprocess.run(
+        [sys.executable, "-c", _COLLECTS_AS_BEFORE, "openstack", *words],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+    assert output.strip() == as_before
+
+
 def test_commands_load_nothing_that_they_do_not_use() -> None:
     """Every ``openstack`` command loads ours: what is behind them waits."""
     output = subprocess.run(

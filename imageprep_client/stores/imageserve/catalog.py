@@ -35,6 +35,7 @@ class TreeCatalog:
         self._prepared = False
         self._published = False
         self._written = False
+        self._file_system: disk.FileSystem | None = None
         self._repositories: set[str] | None = None
         self._blobs: dict[str, str] = {}
         self._indexes: dict[str, TagIndex] | None = None
@@ -57,6 +58,8 @@ class TreeCatalog:
             # the tree.
             self.tree.make_directory(layout.INCOMING, 0o700)
             self.tree.keep_private(layout.INCOMING)
+            # Before anything is written, so that all failures are told.
+            self._file_system = disk.FileSystem(self.path)
             self._prepared = True
             if self.tree.status(layout.ROOT):
                 self.publish()
@@ -79,6 +82,7 @@ class TreeCatalog:
     def close(self) -> None:
         """Close all descriptors of the tree."""
         self._prepared = self._published = False
+        self._file_system = None
         self.tree.close()
 
     def forget(self) -> None:
@@ -127,7 +131,8 @@ class TreeCatalog:
             self._write_lists()
         if self.path.exists():
             with disk.reported(self.path):
-                disk.synchronise(self.path)
+                opened = self._file_system or disk.FileSystem(self.path)
+                opened.synchronise()
 
     def free_space(self) -> int:
         """Bytes that can still be written."""

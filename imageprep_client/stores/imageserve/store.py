@@ -31,6 +31,8 @@ from imageprep_client.stores.imageserve.tags import Tags
 
 _DEFAULT_PLATFORM = Platform("linux", "amd64")
 _MAX_HEADERS = 64 * 1024
+#: Bytes that take the disk some time.
+_LARGE = 1024 * 1024
 
 
 class ImageServeStore:
@@ -161,6 +163,8 @@ class ImageServeStore:
                 while chunk := source.read(base.CHUNK):
                     with self._reported(expected.size):
                         write_all(file, chunk)
+                if expected.size >= _LARGE:
+                    disk.begin_writing(file.fileno())
             with self._reported():
                 self._make_blobs(expected)
                 self._tree.rename(temporary, path)

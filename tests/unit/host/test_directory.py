@@ -347,11 +347,17 @@ def test_parent_of_a_file(tmp_path: Path) -> None:
 
 
 def test_hard_link(top: Path) -> None:
-    """A file gets another name; a missing one is told as such."""
+    """A file gets another name, also one that another file had; a missing
+    file is told as such.
+    """
     directory = Directory(top)
     directory.write("file", b"content")
     assert directory.link("file", "other", staging="")
     assert (top / "other").samefile(top / "file")
+    directory.write("broken", b"cont")
+    assert directory.link("file", "broken", staging="")
+    assert (top / "broken").samefile(top / "file")
+    assert len(list(top.iterdir())) == 3
     assert not directory.link("missing", "another", staging="")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -87,6 +88,38 @@ def test_synchronise_that_fails(
 
     with pytest.raises(OSError, match="Input/output"):
         disk.synchronise(tmp_path)
+
+
+def test_file_system_held_open(tmp_path: Path) -> None:
+    """Its descriptor is open from the beginning, and closed in the end."""
+
+    def count() -> int:
+        found = 0
+        for link in Path("/proc/self/fd").iterdir():
+            # That of the directory itself is closed by now.
+            with contextlib.suppress(FileNotFoundError):
+                found += os.readlink(link) == str(tmp_path)
+        return found
+
+    opened = disk.FileSystem(tmp_path)
+    opened.synchronise()
+    assert count() == 1
+    del opened
+    assert count() == 0
+
+
+@pytest.mark.parametrize("library", [None, object()])
+def test_begin_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: object
+) -> None:
+    """A file stays as it is, also where the C library lacks the function."""
+    if library:
+        monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: library)
+    with (tmp_path / "file").open("wb", buffering=0) as file:
+        file.write(b"content")
+        disk.begin_writing(file.fileno())
+        file.write(b" and more")
+    assert (tmp_path / "file").read_bytes() == b"content and more"
 
 
 def test_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

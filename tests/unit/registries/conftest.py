@@ -13,7 +13,7 @@ from imageprep_client.stores.imageserve import ImageServeTree
 @pytest.fixture(autouse=True)
 def unsynchronised(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing here survives the test, so no disk is waited for."""
-    monkeypatch.setattr(disk, "synchronise", lambda path: None)
+    monkeypatch.setattr(disk.FileSystem, "synchronise", lambda self: None)
 
 
 @pytest.fixture

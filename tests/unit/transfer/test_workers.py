@@ -58,7 +58,7 @@ def test_first_failure_stops():
 
 
 def test_limit_bounds_the_threads():
-    """`limit` lets fewer pieces of work run at once than there are
+    """`most` lets fewer pieces of work run at once than there are
     threads.
     """
 
@@ -70,7 +70,7 @@ def test_limit_bounds_the_threads():
         barrier.wait()
 
     with Workers(8, keep_going=False) as workers:
-        workers.each(work, range(8), large=lambda _: True, limit=2)
+        workers.each(work, range(8), most=2)
     assert len(names) == 2
 
 
@@ -141,7 +141,10 @@ def test_small_items_pass_large_ones():
 
     with Workers(2, keep_going=False) as workers:
         workers.each(
-            work, [10, 11, 1, 2], large=lambda number: number >= 10, limit=1
+            work,
+            [10, 11, 1, 2],
+            lane=lambda number: "large" if number >= 10 else "small",
+            lanes={"large": 1, "small": 2},
         )
 
 

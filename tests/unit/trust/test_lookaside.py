@@ -14,7 +14,7 @@ _DIGEST = f"sha256:{'0' * 64}"
 
 @pytest.mark.parametrize(
     ("size", "requests"),
-    [(1, lookaside.MAX_SIGNATURES + 1), (lookaside.MAX_SIZE, 5)],
+    [(1, 128), (lookaside.MAX_SIZE, 5)],
 )
 def test_without_end(size: int, requests: int) -> None:
     """A server that always has one more is asked a bounded number of times."""
@@ -24,9 +24,17 @@ def test_without_end(size: int, requests: int) -> None:
         asked.append(url)
         return bytes(size)
 
-    with pytest.raises(errors.InvalidContent, match="over 1024 signatures"):
+    with pytest.raises(errors.InvalidContent, match="over 127 signatures"):
         list(lookaside.read("https://h/p", "ns/app", _DIGEST, fetch))
     assert len(asked) == requests
+
+
+def test_many() -> None:
+    """As many signatures as skopeo accepts are read."""
+    base = f"https://h/p/ns/app@sha256={'0' * 64}/signature-"
+    found = {f"{base}{n}": b"x" for n in range(1, 128)}
+    read = lookaside.read("https://h/p", "ns/app", _DIGEST, found.get)
+    assert len(list(read)) == 127
 
 
 def test_names() -> None:

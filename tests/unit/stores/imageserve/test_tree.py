@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -248,19 +249,40 @@ class TestLists:
         assert not (tree.path / "v2" / "ns" / "app" / "tags").exists()
 
 
+def _file_systems(path: Path) -> list[str]:
+    """The descriptors that hold a directory open for reading."""
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            flags = Path(f"/proc/self/fdinfo/{link.name}").read_text()
+            is_path = int(flags.split("flags:")[1].split()[0], 8) & os.O_PATH
+            if os.readlink(link) == str(path) and not is_path:
+                found.append(link.name)
+    return found
+
+
 class TestDisk:
     """Failures of the disk under a tree."""
 
     def test_one_barrier(
         self, tree: ImageServeTree, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Blobs are not synchronised one by one."""
+        """Blobs are not synchronised one by one, but by the file system
+        that was opened before they were written.
+        """
         monkeypatch.setattr(os, "fsync", unexpected)
+        tree.prepare()
+        (opened,) = _file_systems(tree.path)
         put(tree.store("ns/app"), IMAGE, "latest")
-        synchronised: list[Path] = []
-        monkeypatch.setattr(disk, "synchronise", synchronised.append)
+        synchronised: list[disk.FileSystem] = []
+        monkeypatch.setattr(
+            disk.FileSystem,
+            "synchronise",
+            lambda self: synchronised.append(self),
+        )
         tree.store("ns/app").flush()
-        assert synchronised == [tree.path]
+        assert len(synchronised) == 1
+        assert _file_systems(tree.path) == [opened]
 
     def test_flush_of_nothing(self, tree: ImageServeTree) -> None:
         """There is nothing to flush in a tree that is not there."""

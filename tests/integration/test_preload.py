@@ -227,7 +227,9 @@ def test_two_at_once(site: Site) -> None:
     with concurrent.futures.ThreadPoolExecutor() as pool:
         results = list(pool.map(lambda _: site.preload(hosts="e1"), range(2)))
     good = {NodeState.DONE, NodeState.PRESENT}
-    assert all(set(states(one).values()) <= good for one in results), results
+    assert all(set(states(one).values()) <= good for one in results), [
+        (one.nodes, one.sites) for one in results
+    ]
     assert site.nodes.images("e1") == site.digests(2)
 
 

@@ -377,7 +377,7 @@ class RegistryStore:
 
         def put() -> tuple[Response | None, str]:
             try:
-                response = self._send(request, media_type, data)
+                response = self._send(request, media_type, data, tag)
             except errors.Refused:
                 # The response to an earlier push of this tag may have been
                 # lost, and some registries have immutable tags.
@@ -400,11 +400,12 @@ class RegistryStore:
     ) -> Response:
         request = self._requests.manifest("PUT", reference)
         return self._connect().retrier.retrying(
-            request.what, lambda: self._send(request, media_type, data)
+            request.what,
+            lambda: self._send(request, media_type, data, reference),
         )
 
     def _send(
-        self, request: Request, media_type: str, data: bytes
+        self, request: Request, media_type: str, data: bytes, reference: str
     ) -> Response:
         """Send a manifest once."""
         request = dataclasses.replace(
@@ -417,9 +418,14 @@ class RegistryStore:
         try:
             response = self._connect().call(request, {200, 201, 202, 204})
         except errors.DigestMismatch as refused:
-            # The content is right, so the digest itself is refused.
+            # The content is right. distribution refuses it while it writes
+            # for another client the link to a blob that it names; an unknown
+            # algorithm stays unknown.
             raise errors.DigestMismatch(
-                str(refused), hint=refused.hint, temporary=False
+                str(refused),
+                hint=refused.hint,
+                temporary=not digests.is_valid(reference)
+                or reference.startswith("sha256:"),
             ) from None
         response.discard()
         return response

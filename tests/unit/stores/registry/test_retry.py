@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import email.utils
 import socket
@@ -12,6 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.oci import digest as digests
 from imageprep_client.retry import ONE_ATTEMPT, RetryPolicy
 from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.client import RegistryClient
@@ -331,18 +333,46 @@ _REFUSAL = Fault(
 )
 
 
-def test_refused_digests_of_manifests_stay(
+def test_unknown_algorithms_of_manifests_stay(
     server: RegistryServer, client: RegistryClient, image: content.Image
 ) -> None:
-    """A registry that does not like a manifest's digest never will."""
+    """A registry that does not know the algorithm of a digest never will."""
     server.faults.add(_REFUSAL)
-    store = client.store(server.host, "ns/name")
+    digest = digests.of(image.manifest.data, "sha512")
+    descriptor = dataclasses.replace(image.descriptor, digest=digest)
     with pytest.raises(errors.DigestMismatch) as caught:
-        store.push(image.descriptor, image.manifest.open())
+        client.store(server.host, "ns/name").push(
+            descriptor, image.manifest.open()
+        )
     assert not caught.value.temporary
-    with pytest.raises(errors.DigestMismatch):
+    assert len(server.requests("PUT")) == 1
+
+
+@pytest.mark.parametrize("refusals", [4, None])
+def test_refused_digests_of_manifests_are_tried_a_little(
+    server: RegistryServer,
+    make_client: MakeClient,
+    image: content.Image,
+    refusals: int | None,
+) -> None:
+    """Distribution refuses a manifest while it links a blob of it for another
+    client.
+    """
+    server.faults.add(
+        dataclasses.replace(_REFUSAL, path="/manifests/", times=refusals)
+    )
+    client = make_client(policy=RetryPolicy(attempts=12, base=0))
+    store = client.store(server.host, "ns/name")
+
+    def push() -> None:
         store.push_tagged(image.descriptor, image.manifest.open(), "new")
-    assert len(server.requests("PUT")) == 2
+
+    if refusals is None:
+        with pytest.raises(errors.DigestMismatch):
+            push()
+    else:
+        push()
+    assert len(server.requests("PUT", "/manifests/")) == 5
 
 
 def test_refused_digests_of_blobs_are_tried_a_little(

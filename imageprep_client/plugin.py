@@ -82,8 +82,8 @@ def _catch_early_interrupts() -> None:
 def _collect_garbage_rarely() -> None:
     """Look for garbage less often while an ``image-prepare`` command runs.
 
-    The shell, and a command, make many objects that stay: looking through
-    them takes a twentieth of the processor time of a run.
+    The shell, and a command, make many objects that stay, so most looks find
+    nothing.
     """
     if "image-prepare" in sys.argv[1:]:
         gc.set_threshold(_GARBAGE)

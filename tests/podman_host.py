@@ -214,7 +214,7 @@ def podman_host(directory: Path) -> Iterator[PodmanHost]:
 
 @contextlib.contextmanager
 def kept(directory: Path) -> Iterator[PodmanHost]:
-    """Podman below `directory`, for who says when it is used."""
+    """Podman below `directory`; the caller says when it is used."""
     host = _make(directory)
     yield host
     with used(host):

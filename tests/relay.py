@@ -13,7 +13,7 @@ _CHUNK = 1 << 16
 class Relay:
     """Listens until it is closed.
 
-    Who sends more than so many bytes on a connection is held back there,
+    A client that sends more than so many bytes on a connection is held there,
     until `release`.
 
     :param target: ``127.0.0.1:port`` of the server.

@@ -223,7 +223,7 @@ def synchronise(path: Path) -> None:
 def begin_writing(descriptor: int) -> None:
     """Have the kernel write a file to the disk from now on, where it can.
 
-    What synchronises the file system later has less to wait for.
+    A later synchronisation of the file system has less to write.
     """
     begin = getattr(ctypes.CDLL(None), "sync_file_range", None)
     if begin is not None:

@@ -157,7 +157,7 @@ def _begun(cloud: Cloud, relay: Relay) -> subprocess.Popen[str]:
     del cloud.environment["OS_IMAGE_ENDPOINT_OVERRIDE"]
     assert relay.held.wait(100), process.communicate()
     while [image["status"] for image in cloud.images()] != ["saving"]:
-        # What was sent waits for Glance, which tells nobody.
+        # The bytes in the socket wait for Glance, and no call shows it.
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     return process

@@ -74,7 +74,7 @@ def _owned(roots: Sequence[MachineRoot]) -> list[MachineRoot]:
     owners: dict[Path, MachineRoot] = {}
     if not all(root.is_lxc for root in roots):
         place = RootStore(RootStoreKind.LXC, lxc.default_path())
-        # Whoever may not look into it cannot use its containers, either.
+        # A user without access to it cannot use its containers, either.
         with contextlib.suppress(errors.InvalidArgument):
             owners = {root.path.resolve(): root for root in _roots(place)}
     paths = {root.path.resolve(): root for root in roots}

@@ -52,8 +52,6 @@ from tests.inventory_nodes import Nodes
 
 _UNIQUE = 4_000_000
 _WINDOW = 8
-#: Images of the nodes that the figures of the simulation are those of.
-_FEW = 24
 #: Connections of podman on one node: six blobs at once, and one before them;
 #: and the one by which the program of a node sees that the registry is there.
 _CONNECTIONS = 8
@@ -147,11 +145,11 @@ def _measure(
         }
         before = len(source.blob_requests())
 
-        def run(nodes: Nodes, most: int = number) -> PreloadResult:
+        def run(nodes: Nodes) -> PreloadResult:
             result = Preloading().preload(
                 PreloadRequest(
                     inventories=[str(nodes.inventory)],
-                    lists={"all": names[:most]},
+                    lists={"all": names},
                     others=(),
                     sites={
                         "one": Location.parse(one.host),
@@ -166,15 +164,15 @@ def _measure(
             return result
 
         # For the figures of the simulation: one node of each registry alone,
-        # looked at again, and then two.
-        few = min(_FEW, number)
+        # looked at again, and then two. The first one fills the registries,
+        # as those of the play are filled.
         alone = {"one": ["x"], "two": ["y"]}
         with inventory_nodes.nodes(work / "alone", alone) as nodes:
-            single = run(nodes, few)
-            idle = run(nodes, few)
+            single = run(nodes)
+            idle = run(nodes)
         pairs = {"one": ["p", "q"], "two": ["r", "s"]}
         with inventory_nodes.nodes(work / "pairs", pairs) as nodes:
-            double = run(nodes, few)
+            double = run(nodes)
         with inventory_nodes.nodes(work / "nodes", groups) as nodes:
             with _counted(one.host, two.host) as connections:
                 result, seconds, processor = _take(lambda: run(nodes))
@@ -210,7 +208,7 @@ def _measure(
             print(f"processor for that {again_processor / count:.3f} s a node")
             more = [len(r.requests(r"/blobs/")) for r in (one, two)]
             rows.add("nothing to do: blob requests", sum(more) - sum(seen), 0)
-        figures = _figures(single, double, idle, few)
+        figures = _figures(single, double, idle, number)
         rows.add("simulation : nodes", *_simulated(figures, result, number))
     return Measured(count, number, seconds, processor)
 

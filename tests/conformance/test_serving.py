@@ -19,10 +19,9 @@ import pytest
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import mediatypes
 from imageprep_client.serving import apache as printed
-from imageprep_client.serving import server as embedded
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content, store_suite
-from tests import apache, tripleo_tree
+from tests import apache, tree_server, tripleo_tree
 from tests.http_client import Answer, ask, follow
 from tests.trees import OnDisk
 
@@ -35,7 +34,7 @@ _SERVERS: dict[str, Open] = {
     "printed": functools.partial(
         apache.running, printed.virtual_host, hostile=True
     ),
-    "serve": embedded.running,
+    "serve": tree_server.running,
 }
 _COMPLETE = ("printed", "serve")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from imageprep_client.cli import options
 
 if TYPE_CHECKING:
-    from imageprep_client.client.machine_sources import MachineSource
+    from imageprep_client.client.machine.sources import MachineSource
 
 
 def add_name(parser: argparse.ArgumentParser) -> None:
@@ -95,11 +95,11 @@ def add_source_options(
 
 def source(parsed_args: argparse.Namespace) -> MachineSource:
     """The values of `add_source_options` and of the registry options."""
-    from imageprep_client.client import machine_sources
+    from imageprep_client.client.machine import sources
 
-    return machine_sources.MachineSource(
+    return sources.MachineSource(
         parsed_args.source,
-        machine_sources.Verification(
+        sources.Verification(
             checksum=parsed_args.checksum,
             keyring=parsed_args.keyring,
             signers=tuple(parsed_args.signers),

@@ -11,7 +11,7 @@ from imageprep_client.cli import base, columns, confirmation, options, report
 from imageprep_client.cli.commands.machine import arguments
 
 if TYPE_CHECKING:
-    from imageprep_client.client.machine_changes import (
+    from imageprep_client.client.machine.changes import (
         Patience,
         ReplaceOutcome,
         SwapResult,
@@ -46,9 +46,9 @@ def add_wait_options(parser: argparse.ArgumentParser) -> None:
 
 def patience(parsed_args: argparse.Namespace) -> Patience:
     """The values of `add_wait_options`."""
-    from imageprep_client.client import machine_changes
+    from imageprep_client.client.machine import changes
 
-    return machine_changes.Patience(
+    return changes.Patience(
         stop=parsed_args.stop_timeout, start=float(parsed_args.wait)
     )
 
@@ -80,7 +80,7 @@ class MachineReplace(base.Lister):
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        from imageprep_client.client import machine_changes
+        from imageprep_client.client.machine import changes
 
         parser.add_argument(
             "names",
@@ -96,7 +96,7 @@ class MachineReplace(base.Lister):
             "--keep",
             metavar="<number>",
             type=_count,
-            default=machine_changes.KEEP,
+            default=changes.KEEP,
             help="Number of earlier roots to keep for machine rollback"
             " (default: %(default)s)",
         )
@@ -129,12 +129,13 @@ class MachineReplace(base.Lister):
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
-        from imageprep_client.client import machine, machine_changes
+        from imageprep_client.client import machine
+        from imageprep_client.client.machine import changes
 
         roots = [
             machine.find(name, parsed_args.store) for name in parsed_args.names
         ]
-        request = machine_changes.ReplaceRequest(
+        request = changes.ReplaceRequest(
             keep=parsed_args.keep,
             check=parsed_args.check,
             patience=patience(parsed_args),
@@ -144,19 +145,19 @@ class MachineReplace(base.Lister):
         )
         with (
             self.observing() as observer,
-            machine_changes.open_source(
+            changes.open_source(
                 arguments.source(parsed_args),
                 observer,
                 lambda digest: (
                     not (
                         parsed_args.skip_present
-                        and machine_changes.have(roots, digest)
+                        and changes.have(roots, digest)
                     )
                 ),
             ) as source,
         ):
             outcomes = list(
-                machine_changes.replace(
+                changes.replace(
                     roots,
                     source,
                     request,
@@ -249,11 +250,12 @@ class MachineRollback(base.ShowOne):
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
-        from imageprep_client.client import machine, machine_changes
+        from imageprep_client.client import machine
+        from imageprep_client.client.machine import changes
 
         root = machine.find(parsed_args.name, parsed_args.store)
         with self.observing() as observer:
-            version, swap = machine_changes.changes(root, observer).rollback(
+            version, swap = changes.of(root, observer).rollback(
                 parsed_args.to, parsed_args.check, patience(parsed_args)
             )
         fields = {
@@ -291,7 +293,8 @@ class MachineDelete(base.Command):
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
-        from imageprep_client.client import machine, machine_changes
+        from imageprep_client.client import machine
+        from imageprep_client.client.machine import changes
 
         root = machine.find(parsed_args.name, parsed_args.store)
         what = f"the machine {root.name} with all kept versions"
@@ -300,7 +303,7 @@ class MachineDelete(base.Command):
         if not parsed_args.yes:
             confirmation.ask(f"Delete {what}", what)
         with self.observing() as observer:
-            machine_changes.changes(root, observer).delete(parsed_args.version)
+            changes.of(root, observer).delete(parsed_args.version)
         self.report = {"name": root.name, "version": parsed_args.version}
         self.summary = f"{what}: deleted"
         return 0
@@ -340,13 +343,12 @@ class MachineClone(base.Lister):
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
-        from imageprep_client.client import machine, machine_changes
+        from imageprep_client.client import machine
+        from imageprep_client.client.machine import changes
 
         root = machine.find(parsed_args.base, parsed_args.store)
         rows: list[Sequence[Any]] = []
-        clones = machine_changes.clone(
-            root, parsed_args.names, parsed_args.settings
-        )
+        clones = changes.clone(root, parsed_args.names, parsed_args.settings)
         try:
             for made in clones:
                 rows.append((made.name, str(made.method), str(made.path)))

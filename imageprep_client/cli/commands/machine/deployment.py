@@ -12,7 +12,7 @@ from imageprep_client import errors, wording
 from imageprep_client.cli import base, columns, report
 
 if TYPE_CHECKING:
-    from imageprep_client.client.machine_deployment import (
+    from imageprep_client.client.machine.deployment import (
         CacheRow,
         ContainerRow,
         DeploymentRequest,
@@ -56,9 +56,9 @@ class _Deployment(base.Lister):
         self, parsed_args: argparse.Namespace, template: str
     ) -> DeploymentRequest:
         """The request of a command line."""
-        from imageprep_client.client import machine_deployment
+        from imageprep_client.client.machine import deployment
 
-        return machine_deployment.DeploymentRequest(
+        return deployment.DeploymentRequest(
             parsed_args.inventory,
             template,
             parsed_args.release,
@@ -134,12 +134,12 @@ class MachineArchive(_Deployment):
         )
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
-        from imageprep_client.client import machine_deployment
+        from imageprep_client.client.machine import deployment
 
         request = self.request(parsed_args, parsed_args.destination)
         with self.observing() as observer:
             told = _Told(observer.note)
-            rows = machine_deployment.archive(request, told.row)
+            rows = deployment.archive(request, told.row)
         return self.table(rows)
 
 
@@ -189,16 +189,16 @@ class MachinePreload(_Deployment):
         )
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
-        from imageprep_client.client import machine_deployment
+        from imageprep_client.client.machine import deployment
 
         request = self.request(parsed_args, parsed_args.template)
         with self.observing() as observer:
             told = _Told(observer.note)
             if parsed_args.cache_only:
                 return self._caches(
-                    machine_deployment.preload_caches(request, told.cache)
+                    deployment.preload_caches(request, told.cache)
                 )
-            rows = machine_deployment.preload(request, told.row)
+            rows = deployment.preload(request, told.row)
         return self.table(rows)
 
     def _caches(self, rows: Sequence[CacheRow]) -> base.Table:

@@ -32,7 +32,7 @@ class MachineExport(base.ShowOne):
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        from imageprep_client.client import machine_images
+        from imageprep_client.client.machine import images
 
         arguments.add_name(parser)
         parser.add_argument(
@@ -45,7 +45,7 @@ class MachineExport(base.ShowOne):
         arguments.add_store_option(parser)
         parser.add_argument(
             "--compression",
-            choices=machine_images.COMPRESSIONS,
+            choices=images.COMPRESSIONS,
             help="Compression (default: according to the name of the archive;"
             " gz for an image)",
         )
@@ -71,9 +71,9 @@ class MachineExport(base.ShowOne):
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
-        from imageprep_client.client import machine_images
+        from imageprep_client.client.machine import images
 
-        export = machine_images.prepare_export(
+        export = images.prepare_export(
             parsed_args.name,
             parsed_args.destination,
             store=parsed_args.store,
@@ -174,10 +174,10 @@ class MachineImport(base.ShowOne):
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
-        from imageprep_client.client import machine_images
+        from imageprep_client.client.machine import images
 
         with self.observing() as observer:
-            imported = machine_images.import_machine(
+            imported = images.import_machine(
                 parsed_args.name,
                 arguments.source(parsed_args),
                 observer,
@@ -228,10 +228,10 @@ class MachineCache(base.ShowOne):
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
-        from imageprep_client.client import machine_images
+        from imageprep_client.client.machine import images
 
         with self.observing() as observer:
-            cached, is_present = machine_images.fill_cache(
+            cached, is_present = images.fill_cache(
                 arguments.source(parsed_args), observer
             )
         state = "present" if is_present else "filled"
@@ -288,9 +288,9 @@ class MachinePublish(base.Lister):
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
-        from imageprep_client.client import machine_images
+        from imageprep_client.client.machine import images
 
-        published = machine_images.publish(
+        published = images.publish(
             [pathlib.Path(file).absolute() for file in parsed_args.files],
             pathlib.Path(parsed_args.directory).absolute(),
             key=parsed_args.sign,

@@ -34,7 +34,8 @@ class MachineList(base.Lister):
         )
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
-        from imageprep_client.client import machine, machine_changes
+        from imageprep_client.client import machine
+        from imageprep_client.client.machine import changes
 
         names: Sequence[str] = self.columns
         if parsed_args.long:
@@ -49,7 +50,7 @@ class MachineList(base.Lister):
                 root.is_read_only(),
                 columns.Age(root.created()),
                 format_columns.ListColumn(
-                    [kept.version for kept in machine_changes.kept(root)]
+                    [kept.version for kept in changes.kept(root)]
                 ),
             )
             if parsed_args.long:
@@ -69,10 +70,11 @@ class MachineShow(base.ShowOne):
         arguments.add_store_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
-        from imageprep_client.client import machine, machine_changes
+        from imageprep_client.client import machine
+        from imageprep_client.client.machine import changes
 
         root = machine.find(parsed_args.name, parsed_args.store)
-        kept = machine_changes.kept(root)
+        kept = changes.kept(root)
         fields = {
             "name": root.name,
             "service": machine.service(root.name),

@@ -43,19 +43,19 @@ class MachineSettings(base.Command):
         )
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
-        from imageprep_client.client import machine_settings
+        from imageprep_client.client.machine import settings
 
-        rendered = machine_settings.render(
+        rendered = settings.render(
             parsed_args.name, parsed_args.settings, parsed_args.systemd
         )
         if parsed_args.write:
-            written = machine_settings.write(rendered)
+            written = settings.write(rendered)
             self.summary = f"{parsed_args.name}: {', '.join(written)} written"
             self.next_step = (
                 f"next: systemctl start {rendered.unit}, or restart"
             )
             return 0
-        for path, text in rendered.paths(machine_settings.SYSTEMD):
+        for path, text in rendered.paths(settings.SYSTEMD):
             if text:
                 self.write(f"# {path}\n{text}\n")
         return 0

@@ -129,6 +129,25 @@ def check(inventory: str) -> None:
         raise errors.InvalidArgument(f"{inventory}: no such inventory")
 
 
+def unreadable(
+    said: str, inventories: Mapping[str, str]
+) -> errors.InvalidArgument:
+    """The error for inventories that ansible could not read.
+
+    :param inventories: the names that the user gave them, by their paths.
+    """
+    failed = [
+        given
+        for path, given in inventories.items()
+        if f"inventory source {path}\n" in said
+    ]
+    why = reason(said)
+    for path, given in inventories.items():
+        why = why.replace(path, given)
+    names = ", ".join(failed or inventories.values())
+    return errors.InvalidArgument(f"{names}: {why}")
+
+
 def without_hosts(
     inventory: str, pattern: str | None
 ) -> errors.InvalidArgument:

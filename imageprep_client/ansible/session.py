@@ -148,7 +148,6 @@ class Session:
         """
         for path in self._given:
             inventories.check(path)
-        names = ", ".join(self._given)
         found: Mapping[str, Any] = {}
         log = []
         for event in self._round({"pattern": pattern}, 0):
@@ -156,12 +155,10 @@ class Session:
             if "groups" in event:
                 found = event
         if not found:
-            reason = inventories.reason("".join(log))
-            for path, given in zip(self._paths, self._given, strict=True):
-                reason = reason.replace(path, given)
-            raise errors.InvalidArgument(f"{names}: {reason}")
+            given = dict(zip(self._paths, self._given, strict=True))
+            raise inventories.unreadable("".join(log), given)
         if not found["selected"]:
-            raise inventories.without_hosts(names, pattern)
+            raise inventories.without_hosts(", ".join(self._given), pattern)
         return inventories.HostGroups(
             {host: {} for host in found["selected"]},
             {name: hosts for name, hosts in found["groups"].items() if hosts},
@@ -221,6 +218,10 @@ class Session:
             {
                 "ANSIBLE_CALLBACKS_ENABLED": "imageprep_results",
                 "ANSIBLE_DEPRECATION_WARNINGS": "False",
+                # A directory may have files that are no inventories.
+                "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": str(
+                    not any(map(os.path.isdir, self._paths))
+                ),
                 "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True",
                 # The input of commands.
                 "ANSIBLE_PIPELINING": "True",

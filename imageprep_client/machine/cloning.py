@@ -160,11 +160,7 @@ def _temporary(directory: Path) -> Iterator[Path]:
         yield path
     finally:
         if path.is_dir():
-            if btrfs.is_subvolume(path):
-                btrfs.delete(path)
-            else:
-                with contextlib.closing(Directory(directory)) as parent:
-                    parent.remove_tree(path.name)
+            roots.remove(path)
 
 
 def _copy(source: Path, target: Path) -> None:

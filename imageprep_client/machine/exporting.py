@@ -37,7 +37,6 @@ ENDINGS = {
     ".tar.zst": "zst",
     ".tar.xz": "xz",
 }
-_STOPPED = ("stopped", "unknown")
 _SNAPSHOT = re.compile(r"\.#(?P<name>.+)\.export\.(?P<process>[0-9]{1,10})")
 
 
@@ -224,8 +223,7 @@ def _export(
 
 
 def _check_owner(root: MachineRoot) -> None:
-    shifted = root.config is not None and root.config.is_shifted
-    if shifted or root.path.stat().st_uid != 0:
+    if root.is_shifted:
         raise errors.InvalidArgument(
             f"{root.name}: the users of its files are shifted, the root of"
             f" the machine is user {root.path.stat().st_uid} here",

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from imageprep_client.machine.roots import (
     RootStoreKind,
     check_name,
     find,
+    remove,
 )
 from imageprep_client.machine.roots.lxc_config import LxcConfig
 from imageprep_client.programs import btrfs, systemd
@@ -142,14 +142,3 @@ def _staged(place: ImportTarget) -> Iterator[Path]:
         yield root
     finally:
         remove(staging)
-
-
-def remove(path: Path) -> None:
-    """Remove a directory and all below it, subvolumes too."""
-    for below in path.iterdir():
-        if not below.is_symlink() and below.is_dir():
-            if btrfs.is_subvolume(below):
-                btrfs.delete(below)
-            else:
-                shutil.rmtree(below)
-    shutil.rmtree(path)

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.client import machine_images
-from imageprep_client.client.machine_images import (
+from imageprep_client.client.machine import images
+from imageprep_client.client.machine.images import (
     ExportedMachine,
 )
-from imageprep_client.client.machine_sources import (
+from imageprep_client.client.machine.sources import (
     MachineSource,
     Verification,
 )
@@ -72,7 +72,7 @@ def export(
         "live": False,
         **changes,
     }
-    prepared = machine_images.prepare_export(name, to, **settings)
+    prepared = images.prepare_export(name, to, **settings)
     return prepared.run(options or RegistryOptions(), Observer())
 
 
@@ -82,13 +82,13 @@ def load(
     store: Path,
     verification: Verification | None = None,
     **changes: object,
-) -> machine_images.ImportedMachine:
+) -> images.ImportedMachine:
     settings: dict[str, Any] = {
         "store": str(store),
         "read_only": False,
         **changes,
     }
-    return machine_images.import_machine(
+    return images.import_machine(
         name,
         MachineSource(source, verification or Verification()),
         Observer(),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.host import files, inputs
+from imageprep_client.host import files, inputs, locks
 from imageprep_client.observer import Observer
 
 NAME = "SHA256SUMS"
@@ -118,7 +117,7 @@ def locked(directory: Path) -> Iterator[None]:
     """Let no other run write to the list in the block."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        with locks.locked(descriptor):
+            yield
     finally:
         os.close(descriptor)

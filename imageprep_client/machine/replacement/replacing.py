@@ -290,8 +290,7 @@ def _check_movable(root: MachineRoot) -> None:
 
 def _check_replaceable(root: MachineRoot) -> None:
     _check_movable(root)
-    shifted = root.config is not None and root.config.is_shifted
-    if shifted or root.path.stat().st_uid != 0:
+    if root.is_shifted:
         raise errors.InvalidArgument(
             f"{root.name}: the users in its root are shifted, which is not"
             " supported"

@@ -18,8 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.host.directory import Directory
-from imageprep_client.programs import btrfs
+from imageprep_client.machine import roots
 
 _SEPARATOR = "~"
 _VERSION = re.compile(r"[0-9]{8}T[0-9]{6}Z(-[0-9]{1,4})?")
@@ -107,20 +106,7 @@ def delete(root: Path, path: Path) -> None:
         hidden = temporary(root)
         path.rename(hidden)
         path = hidden
-    for part in (*path.iterdir(), path):
-        if part.is_dir() and not part.is_symlink():
-            _delete(part)
-
-
-def _delete(path: Path) -> None:
-    if btrfs.is_subvolume(path):
-        btrfs.delete(path)
-        return
-    directory = Directory(path.parent)
-    try:
-        directory.remove_tree(path.name)
-    finally:
-        directory.close()
+    roots.remove(path)
 
 
 def remove_leftovers(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a service command finds half done, without a journal, and ends."""
+"""A service command ends changes that are half done, without a journal."""
 
 from __future__ import annotations
 

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
-from imageprep_client import errors
 from imageprep_client.ansible import configuration, inventories
 from imageprep_client.ansible.events import Event, Events, RunResult
 from imageprep_client.host import processes

@@ -45,7 +45,7 @@ def test_rollback_and_delete(openstack: base.OpenStack) -> None:
     assert row["Versions"] == ["20261129T174512Z"]
     openstack(
         *(*MACHINE, "rollback", "www", *where),
-        stderr="www: 20261129T174512Z is put back, the machine is stopped,"
+        stderr="www: 20261129T174512Z restored, the machine is stopped,"
         " as before, in .*; rollback again to undo it",
     )
     assert (store / "www/etc/release").read_text().startswith("www~")

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
-from imageprep_client import errors
 from imageprep_client.ansible import configuration, inventories
 from imageprep_client.ansible.events import Event, Events, RunResult
 from imageprep_client.host import processes
@@ -148,20 +147,20 @@ class Session:
         """
         for path in self._given:
             inventories.check(path)
-        found: Mapping[str, Any] = {}
+        answer: Mapping[str, Any] = {}
         log = []
         for event in self._round({"pattern": pattern}, 0):
             log.append(str(event.get("stdout", "")))
             if "groups" in event:
-                found = event
-        if not found:
+                answer = event
+        if not answer:
             given = dict(zip(self._paths, self._given, strict=True))
             raise inventories.unreadable("".join(log), given)
-        if not found["selected"]:
+        if not answer["selected"]:
             raise inventories.without_hosts(", ".join(self._given), pattern)
         return inventories.HostGroups(
-            {host: {} for host in found["selected"]},
-            {name: hosts for name, hosts in found["groups"].items() if hosts},
+            {host: {} for host in answer["selected"]},
+            {name: hosts for name, hosts in answer["groups"].items() if hosts},
         )
 
     def _round(

@@ -165,8 +165,8 @@ def synchronise_directory(path: str | Path, dir_fd: int | None = None) -> None:
 class FileSystem:
     """The file system of a directory, held open.
 
-    Linux tells of a write that failed whoever has the file system open at
-    that time, when he synchronises it.
+    Linux reports a failed write to every process that has the file system
+    open at that time, when the process synchronises it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -216,7 +216,7 @@ def synchronise(path: Path) -> None:
 
 
 def begin_writing(descriptor: int, offset: int = 0) -> None:
-    """Have the kernel write the end of a file to the disk, where it can.
+    """Start writing the end of a file to the disk, if the kernel can.
 
     A later synchronisation has less to write.
     """

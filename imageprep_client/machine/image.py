@@ -35,7 +35,7 @@ _PACKAGES = (
     "usr/lib/sysimage/rpm/rpmdb.sqlite",
     *_OS_RELEASE,
 )
-#: Programs that most roots have, to see for which processor they are.
+#: Programs that most roots have, which show the processor they are for.
 _PROGRAMS = (
     "usr/bin/env",
     "usr/bin/busybox",
@@ -63,7 +63,7 @@ class MachineFacts:
 
     @classmethod
     def of(cls, root: ReadableDirectory) -> MachineFacts:
-        """Look into a root; no symbolic link is followed."""
+        """Read the facts of a root; no symbolic link is followed."""
         fields: dict[str, str] = {}
         for path in _OS_RELEASE:
             text = (root.read(path, 65536) or b"").decode(errors="replace")
@@ -100,7 +100,7 @@ def _created(root: ReadableDirectory) -> str:
 
 
 class MachineImage:
-    """An image as a store that has nothing else.
+    """A store whose only content is the image.
 
     :param layer: the file with the packed root.
     :param labels: those of the config, beside what the root says of itself.

@@ -1,4 +1,4 @@
-"""The cache that the template ``download`` of LXC makes containers of.
+"""The cache from which the LXC template ``download`` makes containers.
 
 Each base is a directory, ``download/DISTRO/RELEASE/ARCHITECTURE/default`` with
 an archive of the root and a configuration. The role of OpenStack-Ansible that
@@ -79,7 +79,7 @@ def fill(
     archive: str,
     observer: Observer,
 ) -> CachedBase:
-    """Put a base into the cache, in place of the one that it has.
+    """Store a base in the cache, in place of the present one.
 
     Containers made of it have an identity of their own.
 
@@ -174,7 +174,7 @@ def _place(facts: MachineFacts, archive: str) -> str:
 
 
 def _describe(path: Path, digest: str) -> None:
-    """Write what LXC wants to know of a base."""
+    """Write the files that LXC needs beside a base."""
     files = {
         "config": "lxc.include = LXC_TEMPLATE_CONFIG/common.conf\n"
         f"lxc.arch = {platform.machine()}\n",

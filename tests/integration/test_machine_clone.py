@@ -124,8 +124,8 @@ def test_containers_of_lxc(
 @pytest.mark.parametrize(
     ("names", "problem"),
     [
-        (["base"], "is there already"),
-        (["a", "a"], "a: is named twice"),
+        (["base"], "already exists"),
+        (["a", "a"], "a: is given twice"),
         (["a", "../b"], "is no name of a machine"),
         (["-a"], "is no name of a machine"),
     ],

@@ -162,7 +162,7 @@ def test_older_list(
     load(
         "m2",
         status=2,
-        stderr=r"\S+/SHA256SUMS: was signed [^\n]* has been seen\n"
+        stderr=r"\S+/SHA256SUMS: was signed [^\n]* accepted earlier[^\n]*\n"
         r"hint: [^\n]* give --allow-older",
     )
     load("m3", "--allow-older")

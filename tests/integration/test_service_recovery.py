@@ -157,7 +157,7 @@ def test_ended_by_the_user(
         process.send_signal(number)
         _, told = process.communicate()
     assert process.returncode == status, told
-    assert "one: the old container is back" in told
+    assert "one: the old container was restored" in told
     assert answer(port) == "1"
     assert not list(podman_host.directory.glob("state/**/journal.json"))
     report = (podman_host.directory / "report.json").read_text()

@@ -184,7 +184,7 @@ class MachineReplace(base.Lister):
             what = f"{roots[0].name} {outage(done[0].swap)},"
         self.summary = f"{source.name}: {what} replaced"
         if present := len(outcomes) - len(done) - len(failures):
-            self.summary += f", {present} had it"
+            self.summary += f", {present} already had it"
         self.next_step = "undo it with machine rollback" if done else ""
         return self.columns, [
             (
@@ -265,7 +265,7 @@ class MachineRollback(base.ShowOne):
             "outage": swap.outage,
         }
         self.report = fields
-        self.summary = f"{root.name}: {version} is put back, {outage(swap)},"
+        self.summary = f"{root.name}: {version} restored, {outage(swap)},"
         self.next_step = "rollback again to undo it"
         shown = {**fields, "outage": columns.Duration(swap.outage)}
         return tuple(shown), tuple(shown.values())

@@ -201,7 +201,7 @@ class ServiceRollback(_ServiceCommand):
                 parsed_args.to,
                 service_options.policy(parsed_args),
             )
-        return self.result(changes, "put back")
+        return self.result(changes, "restored")
 
 
 class ServiceRecover(_ServiceCommand):
@@ -216,7 +216,7 @@ class ServiceRecover(_ServiceCommand):
         with self.changing() as node:
             names = node.recover()
         self.report = {"services": names}
-        self.summary = f"{wording.counted(len(names), 'service')} put right"
+        self.summary = f"{wording.counted(len(names), 'service')} repaired"
         return self.columns, ((name,) for name in names)
 
 

@@ -359,6 +359,17 @@ class PartialFailure(CombinedFailure):
     """Some images failed after work had begun; others may be complete."""
 
 
+def structure(error: Exception) -> str:
+    """The fault of a parsed document, by the error of reading its parts."""
+    if isinstance(error, KeyError):
+        return f"it has no {str(error.args[0])[:50]!r}"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    if isinstance(error, ImagePrepError | ValueError):
+        return str(error)[:200]
+    return "its parts are not of the expected types"
+
+
 def reason(error: BaseException) -> str:
     """The root cause of another library's error, in one line."""
     at: BaseException | None = error

@@ -14,6 +14,7 @@ import re
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from imageprep_client.oci import redaction
@@ -46,6 +47,8 @@ _SHOWN = frozenset(
         "username",
     )
 )
+#: The command that has an option of the shell's, ``--version``.
+_VERSIONED = ["image-prepare", "machine", "delete"]
 #: Objects that are made before those that are left are looked through.
 _GARBAGE = 20_000
 # Words come joined by spaces, so a value ends where an option begins, or our
@@ -153,24 +156,43 @@ def build_option_parser(
         help="Version of the image-prepare commands, default="
         f"{DEFAULT_API_VERSION} (Env: OS_IMAGE_PREPARE_API_VERSION)",
     )
-    _keep_log_file(parser)
+    _keep_options(parser)
     return parser
 
 
-def _keep_log_file(parser: argparse.ArgumentParser) -> None:
-    """Leave ``--log-file`` of an ``image-prepare`` command to the command.
+def _keep_options(parser: argparse.ArgumentParser) -> None:
+    """Leave options of ``image-prepare`` commands to the commands.
 
-    The shell takes the option wherever it is on the command line, and opens
-    the file at once: it would wait for the reader of a named pipe for ever,
-    and print a traceback for each record that does not fit on a disk.
+    The shell takes its own options wherever they are on the command line. For
+    ``--version`` it prints its own and does nothing else. The file of
+    ``--log-file`` it opens at once: it would wait for the reader of a named
+    pipe for ever, and print a traceback for each record that does not fit on
+    a disk.
     """
     parse = parser.parse_known_args
 
     def parse_known_args(*args: Any, **kwargs: Any) -> Any:
-        options, words = parse(*args, **kwargs)
+        known = parser._option_string_actions
+        hidden = known.get("--version")
+        if hidden and args and _has_version(args[0]):
+            del known["--version"]
+        try:
+            options, words = parse(*args, **kwargs)
+        finally:
+            if hidden:
+                known["--version"] = hidden
         if "image-prepare" in words:
             options.image_prepare_log_file = options.log_file
             options.log_file = None
         return options, words
 
     parser.parse_known_args = parse_known_args  # type: ignore[method-assign] # the shell offers no other way
+
+
+def _has_version(argv: Sequence[str]) -> bool:
+    """Whether the command is one with a ``--version`` of its own."""
+    if "image-prepare" not in argv:
+        return False
+    start = argv.index("image-prepare")
+    command = list(argv[start : start + len(_VERSIONED)])
+    return command == _VERSIONED and "--version" not in argv[:start]

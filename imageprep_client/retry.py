@@ -163,11 +163,6 @@ class Retrier:
         self._stop = stop
         self._held_until = 0.0
 
-    @property
-    def is_held(self) -> bool:
-        """Whether the registry's rate limit lets nobody send now."""
-        return self._held_until > time.monotonic()
-
     def begin(self) -> Attempts:
         """The attempts at one piece of work."""
         return self._policy.begin()

@@ -1,7 +1,8 @@
-"""What all tests share."""
+"""Fixtures of all tests, and their order."""
 
 from __future__ import annotations
 
+import gc
 import os
 import pathlib
 import re
@@ -58,6 +59,11 @@ def pytest_collection_modifyitems(
     others = [item for item in items if item.get_closest_marker("needs_root")]
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in others]
+
+
+def pytest_collection_finish() -> None:
+    """Let modules and tests, which are never garbage, not be looked at."""
+    gc.freeze()
 
 
 class _ByServers(LoadScopeScheduling):  # type: ignore[misc]  # untyped

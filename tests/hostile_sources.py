@@ -182,7 +182,7 @@ def prepare(
             told = "the signature is wrong"
         case "changed archive":
             (www / "a.tar").write_bytes(CONTENT[:-1] + b"x")
-            told = "has the SHA-256"
+            told = "the SHA-256 is"
         case "no signature":
             (www / "SHA256SUMS.gpg").unlink()
             told = "has no signature"
@@ -191,15 +191,15 @@ def prepare(
             told = "answered 404"
         case "longer":
             (www / "a.tar").write_bytes(CONTENT + b"x")
-            told = "has the SHA-256"
+            told = "the SHA-256 is"
         case "shorter":
             (www / "a.tar").write_bytes(CONTENT[:-1])
-            told = "has the SHA-256"
+            told = "the SHA-256 is"
         case "past its date":
             empty = hashlib.sha256().hexdigest()
             old = f"{LINE}{empty}  BEST-BEFORE-2020-01-31\n"
             keys.listed(www, text=old)
-            told = "was to be used until 2020-01-31"
+            told = "expired after 2020-01-31"
         case "not found":
             (www / "a.tar").unlink()
             told = "answered 404"
@@ -214,12 +214,12 @@ def prepare(
             told = "refused"
         case "checksum":
             words = ("--checksum", "0" * 64)
-            told = "has the SHA-256"
+            told = "the SHA-256 is"
         case "too large":
             words = ("--no-verify",)
             site.claimed = 2 << 30
             told = "has more than"
         case "endless redirects":
             site.redirect = f"{site.url}/a.tar"
-            told = "redirects again and again"
+            told = "too many redirects"
     return words, told

@@ -154,31 +154,31 @@ def hostile() -> dict[str, tuple[bytes, str]]:
     return {
         "member through a link": (
             archive(ROOT, link, member("etc/passwd")),
-            "is below something that is no directory",
+            "is below something that is not a directory",
         ),
         "link through a link": (
             archive(
                 ROOT, link, member("x", tarfile.LNKTYPE, linkname="etc/passwd")
             ),
-            "is a hard link to what is not in the archive",
+            "is a hard link to a file that does not precede it",
         ),
-        "parent": (archive(ROOT, member("../x")), "leads out of the root"),
+        "parent": (archive(ROOT, member("../x")), "leaves the root"),
         "parent inside": (
             archive(ROOT, member("a/../../x")),
-            "leads out of the root",
+            "leaves the root",
         ),
-        "absolute": (archive(ROOT, member("/x")), "is an absolute name"),
+        "absolute": (archive(ROOT, member("/x")), "has an absolute name"),
         "root is a link": (
             archive(member(".", tarfile.SYMTYPE, linkname="/")),
-            "the root is no directory",
+            "the root is not a directory",
         ),
         "root is a link later": (
             archive(ROOT, member("./", tarfile.SYMTYPE, linkname="/")),
-            "the root is no directory",
+            "the root is not a directory",
         ),
         "root is a file": (
             archive(member(".", content=b"x")),
-            "the root is no directory",
+            "the root is not a directory",
         ),
         "block device": (
             archive(ROOT, member("disk", tarfile.BLKTYPE, devmajor=8)),
@@ -190,11 +190,11 @@ def hostile() -> dict[str, tuple[bytes, str]]:
         ),
         "set-user-id": (
             archive(ROOT, member("usr/bin/helper", mode=0o4755)),
-            "has set-id bits and is no known program",
+            "has set-id bits and is not a known program",
         ),
         "set-user-id elsewhere": (
             archive(ROOT, member("home/x/su", mode=0o4755)),
-            "has set-id bits and is no known program",
+            "has set-id bits and is not a known program",
         ),
         "capabilities": (
             archive(
@@ -204,7 +204,7 @@ def hostile() -> dict[str, tuple[bytes, str]]:
                     pax_headers={"SCHILY.xattr.security.capability": "x"},
                 ),
             ),
-            "has capabilities and is no known program",
+            "has capabilities and is not a known program",
         ),
         "control characters": (
             archive(ROOT, member("a\x1b[2Jb")),
@@ -227,28 +227,28 @@ def hostile() -> dict[str, tuple[bytes, str]]:
             archive(
                 ROOT, member("x", tarfile.LNKTYPE, linkname="../../etc/shadow")
             ),
-            "leads out of the root",
+            "leaves the root",
         ),
         "path of a pax header": (
             archive(ROOT, member("x", pax_headers={"path": "../x"})),
-            "leads out of the root",
+            "leaves the root",
         ),
         "name of a sparse file": (
             archive(
                 ROOT, member("x", pax_headers={"GNU.sparse.name": "../x"})
             ),
-            "leads out of the root",
+            "leaves the root",
         ),
         "global header": (
             tarfile.TarInfo.create_pax_global_header({"path": "../x"})
             + archive(ROOT),
-            "has a global header for all its members",
+            "has a global header",
         ),
         "content of a directory": (
             archive(ROOT, end=False)
             + _with_size(tarfile.DIRTYPE)
             + bytes(1024),
-            "has content, and is no file",
+            "has content and is not a file",
         ),
         "unknown type": (
             archive(ROOT, member("x", b"V")),
@@ -262,9 +262,9 @@ def hostile() -> dict[str, tuple[bytes, str]]:
         "cut inside": (plain[:1100], "is cut short"),
         "one zero block": (
             _changed(plain + plain, len(plain) - 512, plain[:512]),
-            "has no proper end",
+            "is not properly terminated",
         ),
-        "content behind": (plain + plain, "has content behind its end"),
+        "content behind": (plain + plain, "has content after its end"),
         "too large": (bomb + bytes(1024), "has files of more than"),
         "attributes of an overlay": (
             archive(
@@ -278,7 +278,7 @@ def hostile() -> dict[str, tuple[bytes, str]]:
             "has attributes of an overlay file system",
         ),
         "empty": (bytes(10240), "is empty"),
-        "no archive": (b"text " * 300, "is no tar archive"),
+        "no archive": (b"text " * 300, "is not a tar archive"),
     }
 
 

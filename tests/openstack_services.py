@@ -238,6 +238,7 @@ def running(directory: Path) -> Iterator[Services]:
                 home / f"bin/swift-{kind}-server",
                 directory / f"{kind}.conf",
                 "-v",
+                PYTHONPATH=str(_TOP),
             )
         for name, process in processes.items():
             servers.wait_for(ports[name], process, directory / f"{name}.log")
@@ -497,8 +498,8 @@ def _write_swift(directory: Path, ports: Mapping[str, int]) -> None:
             f"[app:{kind}-server]\nuse = egg:swift#{kind}\n"
         )
     pipeline = (
-        *("catch_errors", "proxy-logging", "authtoken", "keystoneauth"),
-        *("slo", "proxy-server"),
+        *("catch_errors", "proxy-logging", "cache", "authtoken"),
+        *("keystoneauth", "slo", "proxy-server"),
     )
     url = f"http://127.0.0.1:{ports['keystone']}"
     (directory / "proxy.conf").write_text(
@@ -513,6 +514,8 @@ account_autocreate = true
 use = egg:swift#catch_errors
 [filter:proxy-logging]
 use = egg:swift#proxy_logging
+[filter:cache]
+paste.filter_factory = tests.swift_cache:filter_factory
 [filter:slo]
 use = egg:swift#slo
 [filter:keystoneauth]

@@ -65,12 +65,12 @@ class Site:
         return found
 
     def result(self, change: str) -> str:
-        """What the image that a change made is called."""
+        """The name of the image that a change made."""
         assert change not in self.failures, self.failures[change]
         return f"localhost/out/{change}:1.0{TAG}"
 
     def told(self, change: str, *command: str) -> str:
-        """What a command prints in the image that a change made."""
+        """The output of a command in the image that a change made."""
         return self.storage.told(self.result(change), *command).strip()
 
     def installed(self, change: str) -> list[str]:
@@ -81,7 +81,7 @@ class Site:
             return sorted(told.split())
 
     def layer(self, change: str) -> Mapping[str, tarfile.TarInfo]:
-        """What is in the highest layer of an image, but for directories."""
+        """The files in the highest layer of an image."""
         layout = self.directory / f"layout-{change}"
         self.storage.buildah.run(
             *("push", "--quiet", "--disable-compression"),
@@ -100,7 +100,7 @@ def _blob(layout: Path, descriptor: Mapping[str, str]) -> Path:
 
 
 def changes(site: Site) -> dict[str, dict[str, Any]]:
-    """What is done to images, by the names of the changes."""
+    """The variables of each change, by its name."""
     here = site.directory
     update = {"tasks": "yum_update.yml", "source_image": DNF}
     update["yum_repos_dir_path"] = str(here / "repos.d")

@@ -1,4 +1,4 @@
-"""The hosts of an inventory of the user's, as ansible reads it."""
+"""The hosts of a user's inventory, as ansible reads it."""
 
 from __future__ import annotations
 
@@ -127,6 +127,25 @@ def check(inventory: str) -> None:
     configuration.check_installed("the inventory cannot be read")
     if not os.path.exists(inventory):
         raise errors.InvalidArgument(f"{inventory}: no such inventory")
+
+
+def unreadable(
+    said: str, inventories: Mapping[str, str]
+) -> errors.InvalidArgument:
+    """The error for inventories that ansible could not read.
+
+    :param inventories: the names that the user gave them, by their paths.
+    """
+    failed = [
+        given
+        for path, given in inventories.items()
+        if f"inventory source {path}\n" in said
+    ]
+    why = reason(said)
+    for path, given in inventories.items():
+        why = why.replace(path, given)
+    names = ", ".join(failed or inventories.values())
+    return errors.InvalidArgument(f"{names}: {why}")
 
 
 def without_hosts(

@@ -1,4 +1,4 @@
-"""Commands on hosts, again and again, by one process of ansible."""
+"""Rounds of commands on hosts, by one ansible process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
-from imageprep_client import errors
 from imageprep_client.ansible import configuration, inventories
 from imageprep_client.ansible.events import Event, Events, RunResult
 from imageprep_client.host import processes
@@ -148,23 +147,20 @@ class Session:
         """
         for path in self._given:
             inventories.check(path)
-        names = ", ".join(self._given)
-        found: Mapping[str, Any] = {}
+        answer: Mapping[str, Any] = {}
         log = []
         for event in self._round({"pattern": pattern}, 0):
             log.append(str(event.get("stdout", "")))
             if "groups" in event:
-                found = event
-        if not found:
-            reason = inventories.reason("".join(log))
-            for path, given in zip(self._paths, self._given, strict=True):
-                reason = reason.replace(path, given)
-            raise errors.InvalidArgument(f"{names}: {reason}")
-        if not found["selected"]:
-            raise inventories.without_hosts(names, pattern)
+                answer = event
+        if not answer:
+            given = dict(zip(self._paths, self._given, strict=True))
+            raise inventories.unreadable("".join(log), given)
+        if not answer["selected"]:
+            raise inventories.without_hosts(", ".join(self._given), pattern)
         return inventories.HostGroups(
-            {host: {} for host in found["selected"]},
-            {name: hosts for name, hosts in found["groups"].items() if hosts},
+            {host: {} for host in answer["selected"]},
+            {name: hosts for name, hosts in answer["groups"].items() if hosts},
         )
 
     def _round(
@@ -221,6 +217,10 @@ class Session:
             {
                 "ANSIBLE_CALLBACKS_ENABLED": "imageprep_results",
                 "ANSIBLE_DEPRECATION_WARNINGS": "False",
+                # A directory may have files that are no inventories.
+                "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": str(
+                    not any(map(os.path.isdir, self._paths))
+                ),
                 "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True",
                 # The input of commands.
                 "ANSIBLE_PIPELINING": "True",

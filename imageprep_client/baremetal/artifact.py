@@ -22,7 +22,7 @@ from imageprep_client.baremetal import ramdisk
 from imageprep_client.baremetal.disks import formats
 from imageprep_client.baremetal.extracting import opened
 from imageprep_client.observer import Observer
-from imageprep_client.oci import mediatypes
+from imageprep_client.oci import mediatypes, platform
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.platform import Platform
@@ -36,8 +36,6 @@ _FILE = "application/octet-stream"
 _DISK_TYPE = "disktype"
 _TITLE = "org.opencontainers.image.title"
 _EMPTY = b"{}"
-#: The names that OCI has for processors, by those that users have.
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _TRIES = 5
 
 
@@ -165,7 +163,7 @@ def metal3(
     :param name: of the index, at the registry as nodes reach it.
     :raises NotFound: when it has no disk for the architecture.
     """
-    wanted = _ARCHITECTURES.get(architecture, architecture)
+    wanted = platform.architecture(architecture)
     entries = {
         _place(entry): entry for entry in _entries(store, name.identifier)
     }
@@ -227,7 +225,7 @@ def _piece(file: ArtifactFile, default: str | None) -> _Piece:
     elif not architecture:
         architecture = default
     architecture = architecture or "x86_64"
-    architecture = _ARCHITECTURES.get(architecture, architecture)
+    architecture = platform.architecture(architecture)
     Platform.parse(f"linux/{architecture}")
     with formats.open_image(file.path) as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
@@ -275,7 +273,7 @@ def _entries(store: base.ReadableStore, tag: str) -> tuple[Descriptor, ...]:
 
 def _place(entry: Descriptor) -> tuple[str, str]:
     architecture = entry.platform.architecture if entry.platform else ""
-    known = _ARCHITECTURES.get(architecture, architecture)
+    known = platform.architecture(architecture)
     return entry.annotations.get(_DISK_TYPE, ""), known
 
 

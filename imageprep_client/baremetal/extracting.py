@@ -1,7 +1,7 @@
-"""Kernel, ramdisk and root file system out of the image of a disk.
+"""Extracting kernel, ramdisk and root file system from a disk image.
 
-No root rights and no whole raw copy of the disk are needed, and the image is
-not changed. The root file system stays as it is, byte for byte.
+Neither root privileges nor a raw copy of the whole disk are needed, and the
+image is not changed. The root file system is copied byte for byte.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ExtractRequest:
     """A request for parts of a disk.
 
     :ivar image: the file of the disk.
-    :ivar output_directory: is made when it is not there; files of the same
+    :ivar output_directory: is made if it does not exist; files of the same
         names are replaced.
     :ivar kernel: the version to take; None: the newest.
     :ivar root_lv: the logical volume of the root, ``vg/lv``, where several
@@ -145,7 +145,7 @@ def extract(
 def _kernel(
     system: System, request: ExtractRequest, parts: set[str]
 ) -> Kernel | None:
-    """The kernel to take; None where none is wanted and none is there."""
+    """The kernel to extract; None if there is none and none is requested."""
     kernels = system.kernels
     if request.kernel:
         kernels = tuple(k for k in kernels if k.version == request.kernel)
@@ -154,7 +154,7 @@ def _kernel(
             raise errors.InvalidFile(
                 request.image,
                 f"has no ramdisk for the kernel {kernels[0].version}",
-                hint="take other parts with --only, or another kernel with"
+                hint="select other parts with --only, or another kernel with"
                 " --kernel",
             )
         return kernels[0]
@@ -170,7 +170,7 @@ def _kernel(
             request.image,
             f"has no kernel in {system.root.name}"
             + (f" or {system.boot.name}" if system.boot else ""),
-            hint="take the root file system alone with --only root",
+            hint="extract only the root file system with --only root",
         )
     return None
 
@@ -256,9 +256,8 @@ def _result(
 
 #: The warning for a ramdisk that was made for one host.
 HOST_ONLY = (
-    "the ramdisk has the drivers of the host that it was made on only: other"
-    " machines may not find their disk or network (dracut --no-hostonly makes"
-    " one for all)"
+    "the ramdisk has only the drivers of the host on which it was made: other"
+    " machines may not find their disk or network (use dracut --no-hostonly)"
 )
 
 

@@ -1,4 +1,4 @@
-"""The content of an image, and the answers of Glance and Ironic to it."""
+"""The content of an image, and how Glance and Ironic treat it."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Inspection:
     :ivar kernels: versions, the one that is taken by default first.
     :ivar host_only: whether the ramdisk is for one host: ``yes``, ``no`` or
         ``unknown``.
-    :ivar problem: why `extracting.extract` cannot use it; None: it can.
-    :ivar advice: what Glance and Ironic will say, in sentences.
+    :ivar problem: why `extracting.extract` cannot use it; None if it can.
+    :ivar advice: how Glance and Ironic will treat it, in sentences.
     """
 
     format: DiskFormat
@@ -138,42 +138,42 @@ def _whole_disk(
 ) -> Iterator[str]:
     if table == "none":
         yield (
-            "It has no partition table: register it as a partition image, not"
-            " as a whole disk."
+            "There is no partition table: register the image as a partition"
+            " image, not as a whole-disk image."
         )
         return
     yield (
-        f"As a whole disk (the kind that Ironic recommends): {format.name},"
-        " container bare, img_type=whole-disk; Glance and Ironic take it."
+        f"Whole-disk image (recommended by Ironic): {format.name}, container"
+        " bare, img_type=whole-disk; Glance and Ironic accept it."
     )
     if table == "mbr":
         yield (
-            "It has an MBR: nodes boot it in BIOS mode, or in UEFI mode where"
-            " one of its partitions is an EFI system partition."
+            "The partition table is an MBR: nodes boot it in BIOS mode, or in"
+            " UEFI mode if one of the partitions is an EFI system partition."
         )
         return
     if "uefi" not in firmware:
         yield (
-            "It has no EFI system partition: nodes in UEFI mode do not boot"
-            " it as a whole disk."
+            "There is no EFI system partition: nodes in UEFI mode do not boot"
+            " the whole-disk image."
         )
     if "bios" not in firmware:
         yield (
-            "It has no BIOS boot partition: nodes in BIOS mode most likely do"
-            " not boot it as a whole disk."
+            "There is no BIOS boot partition: nodes in BIOS mode most likely"
+            " do not boot the whole-disk image."
         )
 
 
 def _partition(system: System) -> Iterator[str]:
     yield (
-        "The root alone, as a partition image: raw, container bare,"
+        "Partition image with the root only: raw, container bare,"
         " img_type=partition. Ironic refuses the disk format ami for it, and"
-        " its agent installs no boot loader for BIOS any more."
+        " its agent no longer installs a boot loader for BIOS."
     )
     efi = f"{system.deployment}/boot/efi/EFI"
     if not system.tree.names(efi):
         yield (
-            f"Its root has no {efi}: nodes in UEFI mode do not boot it as a"
+            f"The root has no {efi}: nodes in UEFI mode do not boot the"
             " partition image."
         )
 
@@ -182,10 +182,10 @@ def _pair(kernel: Kernel | None, host_only: str) -> Iterator[str]:
     if kernel is None:
         return
     yield (
-        "Kernel and ramdisk: aki/aki and ari/ari (Glance takes a kernel that"
-        " is declared raw for a damaged disk), for the ramdisk deploy"
-        " interface; Ironic no longer boots instances over the network with"
-        " root= on the command line."
+        "Kernel and ramdisk, for the ramdisk deploy interface: aki/aki and"
+        " ari/ari. Glance rejects a kernel that is declared raw as a damaged"
+        " disk. Ironic no longer boots instances over the network with root="
+        " on the command line."
     )
     if host_only == "yes":
         yield f"Note: {extracting.HOST_ONLY}."

@@ -1,7 +1,7 @@
-"""Registering files in Glance, in the forms that Glance and Ironic take.
+"""Registering files in Glance, in the formats that Glance and Ironic accept.
 
-Every image has an id that is made from its project, name, role and a count.
-Glance refuses a second image of one id, so of two runs at once one uploads
+The ID of an image is computed from its project, name, role and a count. Glance
+refuses a second image with the same ID, so of two concurrent runs one uploads
 and the other waits for it.
 """
 
@@ -33,10 +33,10 @@ from imageprep_client.observer import Observer
 _HASH = "sha512"
 _CHUNK = 1024 * 1024
 _NAMESPACE = uuid.UUID("5d0b2f3a-6c1e-4f7b-9a84-2e9d7c51b360")
-#: Seconds between two looks at an image that another run uploads.
+#: Seconds between two checks of an image that another run uploads.
 _INTERVAL = 1.0
-#: Seconds after which an image without data is left over, if nobody is known
-#: to upload it.
+#: Seconds after which an image without data counts as abandoned, if no
+#: process is known to upload it.
 _PATIENCE = 60.0
 #: Seconds that another run may take in all.
 _LONGEST = 3600.0
@@ -92,7 +92,7 @@ def register(
             raise
         raise errors.PartialFailure(
             f"{request.name}: {len(done)} of {len(parts)} images are in place"
-            "; run it again to go on",
+            "; repeat the command to continue",
             [error],
         ) from error
     return done

@@ -35,7 +35,7 @@ def place(text: str) -> Location:
         return Location(f"oci-archive:{os.path.abspath(text)}")
     if ":" not in text and os.path.isdir(text):
         raise errors.InvalidArgument(
-            f"{text}: a directory, of which it is not said what is in it",
+            f"{text}: a directory whose kind of content is not given",
             hint=f"name a tree as image-serve:{text}, layouts as oci:{text}",
         )
     return Location.parse(text)

@@ -141,7 +141,9 @@ def sites(texts: Sequence[str]) -> dict[str, Location]:
         try:
             location = Location.parse(place)
         except errors.InvalidReference as error:
-            raise errors.InvalidArgument(f"--site {group}: {error}") from error
+            raise errors.InvalidArgument(
+                f"--site {group}: {error}", hint=error.hint
+            ) from error
         if not location.is_registry:
             raise errors.InvalidArgument(
                 f"--site {group}: {place} is no registry, and nodes can pull"

@@ -70,7 +70,7 @@ _USUAL = UpgradeOptions()
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ServiceInputs:
-    """The wanted services, as the user names them.
+    """The declared services, as the user names them.
 
     :ivar declaration: a file; None: the one that was applied last.
     :ivar environment_files: heat environments, later ones win.
@@ -84,7 +84,7 @@ class ServiceInputs:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AdoptedServices:
-    """A declaration that was made of what is there.
+    """A declaration that was derived from existing containers.
 
     :ivar declaration: YAML; it has the values of variables.
     """

@@ -12,14 +12,12 @@ from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.client.stores import Stores
 from imageprep_client.host import inputs
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.oci.platform import Platform
+from imageprep_client.oci.platform import Platform, architecture
 from imageprep_client.oci.reference import Reference
 from imageprep_client.programs.podman import PullOptions
 from imageprep_client.service.images import RemoteImage
 from imageprep_client.stores import verify
 from imageprep_client.stores.base import ReadableStore
-
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class ServiceRegistries:
@@ -99,9 +97,7 @@ def _for_this_host(
     manifest = verify.manifest(store, descriptor)
     if not manifest.is_index:
         return [descriptor]
-    here = Platform.parse(
-        f"linux/{_MACHINES.get(platform.machine(), platform.machine())}"
-    )
+    here = Platform("linux", architecture(platform.machine()))
     for child in manifest.manifests:
         if child.platform and child.platform.matches(here):
             return [descriptor, child]

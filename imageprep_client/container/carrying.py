@@ -214,14 +214,17 @@ def _rows(path: str) -> list[dict[str, Any]]:
         for row in rows:
             Reference.parse(row["source"])
             places.stored(row["image"])
+        return [row for row in rows if row["outcome"] in ("copied", "present")]
     except (
         ValueError,
         LookupError,
         TypeError,
+        AttributeError,
         RecursionError,
         errors.InvalidReference,
     ) as error:
         raise errors.InvalidFile(
-            path, f"neither an archive nor a report of run: {error!r}"
+            path,
+            "neither an archive nor a report of run:"
+            f" {errors.structure(error)}",
         ) from None
-    return [row for row in rows if row["outcome"] in ("copied", "present")]

@@ -60,7 +60,10 @@ def source(image: str, entry: PrepareEntry) -> Reference:
         return Reference.parse(references.join(place.registry, path))
     except errors.InvalidReference as error:
         raise errors.InvalidFile(
-            entry.path, str(error), key=f"{entry.key}.pull_source"
+            entry.path,
+            str(error),
+            key=f"{entry.key}.pull_source",
+            hint=error.hint,
         ) from error
 
 
@@ -104,7 +107,10 @@ def location(
         return Location.parse(undercloud_registry())
     except errors.InvalidReference as error:
         raise errors.InvalidFile(
-            entry.path, str(error), key=f"{entry.key}.push_destination"
+            entry.path,
+            str(error),
+            key=f"{entry.key}.push_destination",
+            hint=error.hint,
         ) from error
 
 

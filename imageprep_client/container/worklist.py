@@ -244,7 +244,8 @@ def _check_name(
             f"makes {redacted(image.image)[:300]!r}, which is no image:"
             f" {error}",
             key=f"{entry.key}.set",
-            hint=f"correct these values: {parts}" if parts else None,
+            hint=error.hint
+            or (f"correct these values: {parts}" if parts else None),
         ) from error
 
 

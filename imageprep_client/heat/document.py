@@ -231,7 +231,7 @@ def _invalid(
     place: str
     hint = (
         "check the indentation there, and quote values that begin with a"
-        " character such as ! * & % @ or {"
+        " character such as ! * & % @ [ or {"
     )
     if isinstance(error, yaml.MarkedYAMLError):
         parts = (error.context, error.problem)

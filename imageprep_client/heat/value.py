@@ -18,6 +18,7 @@ _NAMES = {
     int: "a number",
     float: "a number",
     str: "a string",
+    bytes: "binary data",
     list: "a list",
     dict: "a mapping",
 }

@@ -17,6 +17,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _RESERVE = 1 << 30
 #: SYNC_FILE_RANGE_WRITE of Linux.
 _WRITE = 2
+#: Bytes of a growing file that are written to the disk at once.
 _WRITEBACK = 8 << 20
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
@@ -164,8 +165,8 @@ def synchronise_directory(path: str | Path, dir_fd: int | None = None) -> None:
 class FileSystem:
     """The file system of a directory, held open.
 
-    Linux tells of a write that failed whoever has the file system open at
-    that time, when he synchronises it.
+    Linux reports a failed write to every process that has the file system
+    open at that time, when the process synchronises it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -188,9 +189,9 @@ class FileSystem:
 
 
 class Writeback:
-    """Has a file written to the disk while it grows.
+    """Writes a file to the disk while it grows.
 
-    What is left for fsync, at the end, is little.
+    Little is left for fsync at the end.
 
     :param advanced: is told the bytes that the file grew by.
     """
@@ -204,13 +205,7 @@ class Writeback:
         """Take note of bytes at the end of the file."""
         self._size += count
         if self._size - self._begun >= _WRITEBACK:
-            # Linux begins to write what it cannot forget yet.
-            os.posix_fadvise(
-                self._file,
-                self._begun,
-                self._size - self._begun,
-                os.POSIX_FADV_DONTNEED,
-            )
+            begin_writing(self._file, self._begun)
             self._begun = self._size
         self._advanced(count)
 
@@ -220,12 +215,12 @@ def synchronise(path: Path) -> None:
     FileSystem(path).synchronise()
 
 
-def begin_writing(descriptor: int) -> None:
-    """Have the kernel write a file to the disk from now on, where it can.
+def begin_writing(descriptor: int, offset: int = 0) -> None:
+    """Start writing the end of a file to the disk, if the kernel can.
 
-    A later synchronisation of the file system has less to write.
+    A later synchronisation has less to write.
     """
     begin = getattr(ctypes.CDLL(None), "sync_file_range", None)
     if begin is not None:
-        # Of bytes from 0 to the end.
-        begin(descriptor, ctypes.c_int64(0), ctypes.c_int64(0), _WRITE)
+        # A length of 0 is all up to the end.
+        begin(descriptor, ctypes.c_int64(offset), ctypes.c_int64(0), _WRITE)

@@ -77,10 +77,13 @@ class Headers(Mapping[str, str]):
             known = self._fields.get(key)
             if known is None:
                 self._fields[key] = value
-            elif key != "content-length":
-                self._fields[key] = f"{known}, {value}"
-            elif known != value:
+            elif known == value and key != "transfer-encoding":
+                # Proxies repeat what the server behind them sends as well.
+                continue
+            elif key == "content-length":
                 raise Broken("a response with two lengths")
+            else:
+                self._fields[key] = f"{known}, {value}"
 
     def __getitem__(self, name: str) -> str:
         return self._fields[name.lower()]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import ipaddress
 import logging
 import os
 import re
@@ -31,6 +29,7 @@ _SCHEMES = frozenset(
     {"http", "https", "socks4", "socks4a", "socks5", "socks5h"}
 )
 _UNSENDABLE = re.compile(r"[\x00-\x20\x7f]")
+_ENTRY = re.compile(r"[^\s,]+")
 
 
 class _WithoutQueries(logging.Filter):
@@ -92,7 +91,7 @@ class Proxies:
         origin = urls.origin(url)
         proxy = self._known.get(origin)
         if proxy is None:
-            proxy = "" if _is_direct(origin[1]) else _named(url)
+            proxy = "" if _is_direct(origin) else _named(url)
             self._known[origin] = proxy
         return proxy
 
@@ -231,19 +230,33 @@ def _socks(proxy: str, options: dict[str, Any]) -> PoolManager:
     return manager
 
 
-def _is_direct(host: str) -> bool:
-    """Whether a host is this host, or in an IPv6 network of NO_PROXY.
+def _is_direct(origin: urls.Origin) -> bool:
+    """Whether a server is this host, or NO_PROXY lists it.
 
-    The requests library evaluates everything else in NO_PROXY.
+    The requests library, which has the last word on all others, knows neither
+    IPv6 networks, nor a port behind an address, nor a wildcard before a
+    domain. podman and skopeo know them all.
     """
+    _, host, port = origin
     if urls.is_loopback(host):
         return True
-    address = urls.address(host)
-    if not isinstance(address, ipaddress.IPv6Address):
-        return False
     listed = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
-    for text in listed.split(","):
-        with contextlib.suppress(ValueError):
-            if address in ipaddress.IPv6Network(text.strip(), strict=False):
-                return True
-    return False
+    return any(_lists(entry, host, port) for entry in _ENTRY.findall(listed))
+
+
+def _lists(entry: str, host: str, port: int) -> bool:
+    """Whether an entry of NO_PROXY stands for this server."""
+    if entry == "*":
+        return True
+    address = urls.address(host)
+    if address and (network := urls.network(entry.strip("[]"))):
+        return address in network
+    name, colon, listed_port = entry.lower().rpartition(":")
+    if not colon or ":" in name.rpartition("]")[2]:
+        name, listed_port = entry.lower(), ""
+    if listed_port not in ("", str(port)):
+        return False
+    domain = name.strip("[]").removeprefix("*").removeprefix(".")
+    if address:
+        return urls.address(domain) == address
+    return bool(domain) and f".{host}".endswith(f".{domain}")

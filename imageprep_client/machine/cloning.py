@@ -33,7 +33,7 @@ _TEMPORARY = ".#image-prepare-clone-"
 
 
 class CopyMethod(enum.StrEnum):
-    """How a clone came to be."""
+    """The method by which a clone was made."""
 
     SNAPSHOT = "snapshot"
     OVERLAY = "overlay"
@@ -54,7 +54,7 @@ class ClonedMachine:
 
 
 def check(base: MachineRoot, names: Sequence[str]) -> None:
-    """See that the clones can be made.
+    """Check that the clones can be made.
 
     :raises InvalidArgument: when a name cannot be used or the base runs.
     """
@@ -62,10 +62,10 @@ def check(base: MachineRoot, names: Sequence[str]) -> None:
         check_name(name)
         path = base.store.path / name
         if os.path.lexists(path):
-            raise errors.InvalidArgument(f"{name}: {path} is there already")
+            raise errors.InvalidArgument(f"{name}: {path} already exists")
     doubled = [name for name in names if names.count(name) > 1]
     if doubled:
-        raise errors.InvalidArgument(f"{doubled[0]}: is named twice")
+        raise errors.InvalidArgument(f"{doubled[0]}: is given twice")
     if base.state() not in ("stopped", "unknown"):
         raise errors.InvalidArgument(
             f"{base.name}: is {base.state()}", hint="stop it first"
@@ -75,7 +75,7 @@ def check(base: MachineRoot, names: Sequence[str]) -> None:
         raise errors.InvalidArgument(
             f"{base.name}: subvolumes are nested in its root:"
             f" {', '.join(nested[:5])}",
-            hint="a snapshot would have empty directories in their places",
+            hint="a snapshot would have empty directories in their place",
         )
 
 
@@ -91,7 +91,7 @@ class Cloning:
             self._identity = identity.paths(seen)
 
     def clone(self, name: str) -> ClonedMachine:
-        """Make one clone; it is there with its own identity, or not at all.
+        """Make one clone, with its own identity or not at all.
 
         :raises StoreError: when it cannot be made.
         """
@@ -128,7 +128,7 @@ class Cloning:
         return ClonedMachine(name, method, root.path)
 
     def _give_identity(self, root: Path, name: str) -> None:
-        """Take the identity of the base away, and give one of its own."""
+        """Replace the identity of the base by one of its own."""
         with contextlib.closing(Directory(root)) as directory:
             identity.forget(directory, self._identity)
             directory.make_directory("etc")
@@ -160,11 +160,7 @@ def _temporary(directory: Path) -> Iterator[Path]:
         yield path
     finally:
         if path.is_dir():
-            if btrfs.is_subvolume(path):
-                btrfs.delete(path)
-            else:
-                with contextlib.closing(Directory(directory)) as parent:
-                    parent.remove_tree(path.name)
+            roots.remove(path)
 
 
 def _copy(source: Path, target: Path) -> None:

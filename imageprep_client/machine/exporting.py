@@ -37,7 +37,6 @@ ENDINGS = {
     ".tar.zst": "zst",
     ".tar.xz": "xz",
 }
-_STOPPED = ("stopped", "unknown")
 _SNAPSHOT = re.compile(r"\.#(?P<name>.+)\.export\.(?P<process>[0-9]{1,10})")
 
 
@@ -86,7 +85,7 @@ class _Readable:
 
 
 def archive_compression(path: str) -> str | None:
-    """The compression that the name of an archive says; None: no archive."""
+    """The compression in the name of an archive; None for other names."""
     endings = sorted(ENDINGS, key=len, reverse=True)
     return next((ENDINGS[e] for e in endings if path.endswith(e)), None)
 
@@ -141,7 +140,7 @@ def to_store(
     """
     if options.compression not in LAYERS:
         raise errors.InvalidArgument(
-            f"--compression {options.compression}: images have no such layers",
+            f"--compression {options.compression}: not supported for images",
             hint="choose gz, zst or none",
         )
     with tempfile.NamedTemporaryFile(
@@ -155,8 +154,8 @@ def to_store(
             raise errors.StoreError(
                 f"{root.name}: cannot be packed in {scratch}:"
                 f" {errors.reason(error)}",
-                hint=f"make room in {scratch}: its layer is there until it is"
-                " sent",
+                hint=f"free some space in {scratch}, where the layer is kept"
+                " until it is sent",
             ) from error
         image = MachineImage(
             Path(file.name),
@@ -224,13 +223,12 @@ def _export(
 
 
 def _check_owner(root: MachineRoot) -> None:
-    shifted = root.config is not None and root.config.is_shifted
-    if shifted or root.path.stat().st_uid != 0:
+    if root.is_shifted:
         raise errors.InvalidArgument(
-            f"{root.name}: the users of its files are shifted, the root of"
-            f" the machine is user {root.path.stat().st_uid} here",
-            hint="images have the users as the machine has them: export it"
-            " from a root without lxc.idmap or PrivateUsers",
+            f"{root.name}: the owners of its files are shifted; root of the"
+            f" machine is user {root.path.stat().st_uid} on this host",
+            hint="export a root without lxc.idmap or PrivateUsers, since an"
+            " image has the owners that the machine sees",
         )
 
 
@@ -256,7 +254,10 @@ def _readable(root: MachineRoot, *, live: bool) -> Iterator[_Readable]:
 
 @contextlib.contextmanager
 def _frozen(root: MachineRoot) -> Iterator[bool]:
-    """Freeze a running machine in the block; whether that can be done."""
+    """Freeze a running machine in the block.
+
+    :returns: whether it is frozen.
+    """
     if root.is_lxc:
         with lxc.LxcContainers(root.store.path).frozen(root.name):
             yield True
@@ -282,7 +283,7 @@ def _snapshot(root: MachineRoot) -> Iterator[Path]:
 
 
 def _mounted(root: Path) -> list[ScrubbedPath]:
-    """The mounts in the root on this host, which are no part of it."""
+    """The mounts below the root on this host, which are not part of it."""
     top = f"{root.resolve()}/"
     points = {
         mount.point.removeprefix(top)
@@ -299,10 +300,10 @@ def _mounted(root: Path) -> list[ScrubbedPath]:
 def _devices(
     name: str, root: Path, scrubbed: Sequence[ScrubbedPath]
 ) -> list[ScrubbedPath]:
-    """The devices that are left out, since no import takes them.
+    """The devices that are left out because an import refuses them.
 
-    :raises InvalidArgument: when a name has control characters, which no
-        import takes, either.
+    :raises InvalidArgument: when a name has control characters, which an
+        import refuses as well.
     """
     above = tuple(f"{entry.path}/" for entry in scrubbed)
     devices, odd = (
@@ -311,8 +312,8 @@ def _devices(
     )
     if odd:
         raise errors.InvalidArgument(
-            f"{name}: {odd[0]!r} has control characters in its name, which no"
-            " import takes",
+            f"{name}: {odd[0]!r} has control characters in its name, which an"
+            " import refuses",
             hint="rename or remove it, or export with --as-is",
         )
     return [

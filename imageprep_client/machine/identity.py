@@ -1,4 +1,4 @@
-"""The identity of a machine, taken away from a root."""
+"""Removing the identity of a machine from a root."""
 
 from __future__ import annotations
 

@@ -16,13 +16,14 @@ from imageprep_client.host.reading import ReadableDirectory
 from imageprep_client.machine.archives.packing import PackedRoot
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.platform import Platform, architecture
 from imageprep_client.stores import base, verify
 
 #: Media types of layers by their compression; OCI knows no other.
 LAYERS = {
-    "none": "application/vnd.oci.image.layer.v1.tar",
-    "gz": "application/vnd.oci.image.layer.v1.tar+gzip",
-    "zst": "application/vnd.oci.image.layer.v1.tar+zstd",
+    "none": mediatypes.OCI_LAYER,
+    "gz": mediatypes.OCI_LAYER_GZIP,
+    "zst": mediatypes.OCI_LAYER_ZSTD,
 }
 _OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
 _FIELD = re.compile(r"(?P<key>[A-Z_]+)=[\"']?(?P<value>[^\"']*)[\"']?\s*")
@@ -34,7 +35,7 @@ _PACKAGES = (
     "usr/lib/sysimage/rpm/rpmdb.sqlite",
     *_OS_RELEASE,
 )
-#: Programs that most roots have, to see for which processor they are.
+#: Programs that most roots have, which show the processor they are for.
 _PROGRAMS = (
     "usr/bin/env",
     "usr/bin/busybox",
@@ -45,8 +46,6 @@ _PROGRAMS = (
 )
 _MACHINES = {3: "386", 21: "ppc64le", 22: "s390x", 40: "arm", 62: "amd64"}
 _MACHINES |= {183: "arm64", 243: "riscv64"}
-#: Processors, as images name them.
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ class MachineFacts:
 
     @classmethod
     def of(cls, root: ReadableDirectory) -> MachineFacts:
-        """Look into a root; no symbolic link is followed."""
+        """Read the facts of a root; no symbolic link is followed."""
         fields: dict[str, str] = {}
         for path in _OS_RELEASE:
             text = (root.read(path, 65536) or b"").decode(errors="replace")
@@ -88,8 +87,7 @@ def _architecture(root: ReadableDirectory) -> str:
             )
             if number in _MACHINES:
                 return _MACHINES[number]
-    machine = platform.machine()
-    return ARCHITECTURES.get(machine, machine)
+    return architecture(platform.machine())
 
 
 def _created(root: ReadableDirectory) -> str:
@@ -102,7 +100,7 @@ def _created(root: ReadableDirectory) -> str:
 
 
 class MachineImage:
-    """An image as a store that has nothing else.
+    """A store whose only content is the image.
 
     :param layer: the file with the packed root.
     :param labels: those of the config, beside what the root says of itself.
@@ -181,19 +179,15 @@ def layer_of(
     """
     manifest = verify.manifest(store, root)
     if manifest.is_index:
-        here = platform.machine()
-        wanted = ARCHITECTURES.get(here, here)
+        here = Platform("linux", architecture(platform.machine()))
         images = [
             image
             for image in manifest.manifests
-            if image.platform is not None
-            and (image.platform.os, image.platform.architecture)
-            == ("linux", wanted)
+            if image.platform is not None and image.platform.matches(here)
         ]
         if len(images) != 1:
             raise errors.InvalidContent(
-                f"{store}@{root.digest}: has {len(images)} images for"
-                f" linux/{wanted}"
+                f"{store}@{root.digest}: has {len(images)} images for {here}"
             )
         (root,) = images
         manifest = verify.manifest(store, root)

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from imageprep_client.machine.roots import (
     RootStoreKind,
     check_name,
     find,
+    remove,
 )
 from imageprep_client.machine.roots.lxc_config import LxcConfig
 from imageprep_client.programs import btrfs, systemd
@@ -28,7 +28,7 @@ _STAGING = re.compile(r"\.#(?P<name>.+)\.import\.(?P<process>[0-9]{1,10})")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImportTarget:
-    """Where a new root will be.
+    """The place for a new root.
 
     :ivar path: nothing is there yet, or an empty directory.
     """
@@ -39,7 +39,7 @@ class ImportTarget:
 
 
 def target(name: str, store: RootStore) -> ImportTarget:
-    """Where the root of a new machine is to be; nothing is written.
+    """The place for the root of a new machine; nothing is written.
 
     An LXC container has to be defined already, as LXC keeps it when only its
     root is removed.
@@ -67,8 +67,8 @@ def target(name: str, store: RootStore) -> ImportTarget:
         path = Path(rest or scheme or path / "rootfs")
     if path.is_symlink() or (path.exists() and not _is_empty(path)):
         raise errors.InvalidArgument(
-            f"{name}: {path} is there already",
-            hint="exchange its root with: machine replace",
+            f"{name}: {path} already exists",
+            hint="replace its root with: machine replace",
         )
     if not path.parent.is_dir():
         raise errors.InvalidArgument(f"{path.parent}: no such directory")
@@ -85,7 +85,7 @@ def import_root(
     *,
     read_only: bool,
 ) -> tuple[MachineRoot, UnpackedRoot]:
-    """Make a new root, and let the machine appear when it is whole.
+    """Make a new root; the machine appears when it is complete.
 
     :param fill: is given the path of the root, for messages, and unpacks it
         into an empty directory elsewhere.
@@ -105,13 +105,13 @@ def import_root(
 
 
 def check_root(root: Path, archive: str) -> None:
-    """See that it may be the root of a machine.
+    """Check that a directory can be the root of a machine.
 
     :raises InvalidContent: when it is none.
     """
     if not any((root / name).exists() for name in ("usr", "bin", "etc")):
         raise errors.InvalidContent(
-            f"{archive}: has no root file system: neither /usr, /bin nor /etc"
+            f"{archive}: has no root file system: no /usr, /bin or /etc"
         )
 
 
@@ -142,14 +142,3 @@ def _staged(place: ImportTarget) -> Iterator[Path]:
         yield root
     finally:
         remove(staging)
-
-
-def remove(path: Path) -> None:
-    """Remove a directory and all below it, subvolumes too."""
-    for below in path.iterdir():
-        if not below.is_symlink() and below.is_dir():
-            if btrfs.is_subvolume(below):
-                btrfs.delete(below)
-            else:
-                shutil.rmtree(below)
-    shutil.rmtree(path)

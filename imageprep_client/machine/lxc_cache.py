@@ -1,4 +1,4 @@
-"""The cache that the template ``download`` of LXC makes containers of.
+"""The cache from which the LXC template ``download`` makes containers.
 
 Each base is a directory, ``download/DISTRO/RELEASE/ARCHITECTURE/default`` with
 an archive of the root and a configuration. The role of OpenStack-Ansible that
@@ -21,11 +21,12 @@ from pathlib import Path
 from imageprep_client import errors
 from imageprep_client.host import disk, locks
 from imageprep_client.host.directory import Directory
-from imageprep_client.machine import identity, importing
+from imageprep_client.machine import identity, roots
 from imageprep_client.machine.archives.packing import pack
-from imageprep_client.machine.image import ARCHITECTURES, MachineFacts
+from imageprep_client.machine.image import MachineFacts
 from imageprep_client.machine.replacement.exchange import exchange
 from imageprep_client.observer import Observer
+from imageprep_client.oci.platform import architecture
 
 _DOWNLOAD, _VARIANT = "download", "default"
 _ROOT, _BUILD_ID, _EXPIRY = "rootfs.tar.xz", "build_id", "expiry"
@@ -78,7 +79,7 @@ def fill(
     archive: str,
     observer: Observer,
 ) -> CachedBase:
-    """Put a base into the cache, in place of the one that it has.
+    """Store a base in the cache, in place of the present one.
 
     Containers made of it have an identity of their own.
 
@@ -140,13 +141,13 @@ def _staging(cache: Path, observer: Observer) -> Iterator[Path]:
     try:
         with locks.locked(descriptor, waiting=lambda: observer.waiting(told)):
             for left in top.glob(f"{_TEMPORARY}*"):
-                importing.remove(left)
+                roots.remove(left)
             staging = top / f"{_TEMPORARY}{secrets.token_hex(8)}"
             staging.mkdir(mode=0o700)
             try:
                 yield staging
             finally:
-                importing.remove(staging)
+                roots.remove(staging)
     finally:
         os.close(descriptor)
 
@@ -163,17 +164,17 @@ def _place(facts: MachineFacts, archive: str) -> str:
                 f"{archive}: its /etc/os-release has no {key} that the cache"
                 " of LXC can be filed under"
             )
-    here = ARCHITECTURES.get(platform.machine(), platform.machine())
+    here = architecture(platform.machine())
     if facts.architecture != here:
         raise errors.InvalidContent(
             f"{archive}: is for {facts.architecture}, and this host is {here}"
         )
-    architecture = _OTHER_NAMES.get(here, here)
-    return f"{facts.distro}/{release}/{architecture}/{_VARIANT}"
+    name = _OTHER_NAMES.get(here, here)
+    return f"{facts.distro}/{release}/{name}/{_VARIANT}"
 
 
 def _describe(path: Path, digest: str) -> None:
-    """Write what LXC wants to know of a base."""
+    """Write the files that LXC needs beside a base."""
     files = {
         "config": "lxc.include = LXC_TEMPLATE_CONFIG/common.conf\n"
         f"lxc.arch = {platform.machine()}\n",

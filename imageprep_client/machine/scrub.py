@@ -17,7 +17,7 @@ from imageprep_client.host.reading import Kind, ReadableDirectory
 
 
 class Category(enum.StrEnum):
-    """Why something is in no export."""
+    """The reason why a path is not exported."""
 
     IDENTITY = "identity"
     SECRET = "secret"  # noqa: S105 - a name
@@ -50,7 +50,7 @@ class Scrub(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ScrubbedPath:
-    """Something in a root that an export leaves out or changes.
+    """A path in a root that an export leaves out or changes.
 
     :ivar path: relative to the root.
     """
@@ -272,7 +272,7 @@ _RULES = (
 
 
 def scan(root: ReadableDirectory) -> list[ScrubbedPath]:
-    """All that an export of this root leaves out or changes, by path.
+    """The paths that an export of this root leaves out or changes.
 
     Symbolic links are neither followed nor left out: they have no secrets.
     """

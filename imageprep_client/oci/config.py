@@ -51,7 +51,11 @@ def parse(content: bytes, what: str) -> ImageConfig:
         raise _malformed(what, "rootfs.diff_ids")
     labels = _object(config, "Labels", what)
     return ImageConfig(
-        labels={key: str(value) for key, value in labels.items()},
+        # Null is an empty string, as for the decoder of Go.
+        labels={
+            key: "" if value is None else str(value)
+            for key, value in labels.items()
+        },
         created=_text(document, "created"),
         os=_text(document, "os"),
         architecture=_text(document, "architecture"),

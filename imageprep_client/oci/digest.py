@@ -11,7 +11,6 @@ from imageprep_client.oci.redaction import redacted
 
 # The registered algorithms of the OCI image spec, descriptor.md; anything
 # else is refused rather than trusted (CVE-2024-3727).
-_LENGTHS = {"sha256": 64, "sha512": 128}
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")
 
 #: The same grammar, to be embedded in a larger pattern.

@@ -67,7 +67,8 @@ class Index:
             errors.InvalidReference,
         ) as error:
             raise errors.InvalidContent(
-                f"{name}: is no index of an image layout: {error}",
+                f"{name}: is no index of an image layout:"
+                f" {errors.structure(error)}",
                 hint="move the directory away and copy the images again",
             ) from None
         return cls(document)

@@ -190,7 +190,8 @@ def _check_kind(name: str, document: dict[str, Any], media_type: str) -> None:
         raise errors.InvalidContent(
             f"{name}: manifest without schemaVersion 2"
         )
-    inner = document.get("mediaType", media_type)
+    # Encoders of Go write what they do not know as null or an empty string.
+    inner = document.get("mediaType") or media_type
     if inner != media_type:
         raise errors.InvalidContent(
             f"{name}: manifest says {str(inner)[:100]!r} but was served as"

@@ -10,6 +10,8 @@ from typing import Any, Self
 from imageprep_client import errors
 
 _PART = re.compile(r"[a-z0-9_.]+")
+#: Architectures as images name them, by the names of the kernel.
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,3 +58,12 @@ class Platform:
     def __str__(self) -> str:
         parts = (self.os, self.architecture, self.variant)
         return "/".join(part for part in parts if part)
+
+
+def architecture(machine: str) -> str:
+    """The name that images have for an architecture.
+
+    :param machine: the name of the kernel, such as ``aarch64``; the name that
+        images have is returned as it is.
+    """
+    return _ARCHITECTURES.get(machine, machine)

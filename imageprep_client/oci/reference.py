@@ -24,6 +24,7 @@ _REGISTRY = re.compile(
     r"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9]([a-zA-Z0-9._-]*[a-zA-Z0-9])?)"
     r"(:[0-9]{1,5})?"
 )
+_BARE_ADDRESS = re.compile(r"[0-9a-fA-F]*:[0-9a-fA-F]*:[0-9a-fA-F:.]*")
 # RFC 4007 and, in a URL, RFC 6874.
 _ZONE = re.compile(r"\[[0-9a-fA-F:.]+%")
 _MAX_NAME = 255
@@ -92,10 +93,13 @@ def check_registry(text: object) -> str:
             hint="use a name, or an address that nodes have a route to",
         )
     if not isinstance(text, str) or not _REGISTRY.fullmatch(text):
+        hint = _NO_URL if str(text).startswith(_URL) else None
+        if _BARE_ADDRESS.fullmatch(str(text)):
+            hint = f"put brackets around an IPv6 address: '[{text}]'"
         raise errors.InvalidReference(
             f"invalid registry {redacted(str(text))[:300]!r}: expected host or"
             " host:port",
-            hint=_NO_URL if str(text).startswith(_URL) else None,
+            hint=hint,
         )
     port = text.rpartition("]")[2].partition(":")[2]
     if port and not 0 < int(port) < 65536:

@@ -8,8 +8,8 @@ from typing import Any
 
 from imageprep_client import errors
 from imageprep_client.heat import parameters as heat_parameters
-from imageprep_client.plans import base, content, files
-from imageprep_client.plans.files import PlanFiles
+from imageprep_client.plans import base, content
+from imageprep_client.plans.files import PlanFiles, conflict
 from imageprep_client.plans.history import History, States
 from imageprep_client.plans.history import path as history_path
 from imageprep_client.plans.revision import State
@@ -62,20 +62,6 @@ class StoredPlan:
         text = heat_parameters.render(parameters, header).encode()
         with self._files.locked(exclusive=True):
             return self._write(text)
-
-    def add_environment(self, path: str) -> bool:
-        """Append a file to the environments that the plan lists.
-
-        It is safe while other writers do the same.
-
-        :param path: normalised, within the plan.
-        :returns: False when it is listed already.
-        :raises PlanError: as `write_parameters`.
-        """
-        with self._files.locked(exclusive=True):
-            return _WRITES.repeat(
-                lambda: self._list(path), errors.PlanConflict
-            )
 
     def history(self) -> Sequence[base.Revision]:
         with self._files.locked(exclusive=False):
@@ -132,9 +118,7 @@ class StoredPlan:
         changes = _WRITES.repeat(
             lambda: self._replace(wanted), errors.PlanConflict
         )
-        listed = _WRITES.repeat(
-            lambda: self._list(base.PARAMETERS), errors.PlanConflict
-        )
+        listed = list_environment(self._files, base.PARAMETERS)
         # In any case: an earlier write may have failed before this.
         for error in self._files.forget_cached():
             _log.warning(
@@ -161,18 +145,30 @@ class StoredPlan:
         self._files.write(base.PARAMETERS, wanted.content, replaces=present)
         written = self._files.read(base.PARAMETERS)
         if written is None or written.content != wanted.content:
-            raise files.conflict(self._files, base.PARAMETERS)
+            raise conflict(self._files, base.PARAMETERS)
         return wanted.changes(before)
 
-    def _list(self, path: str) -> bool:
-        """List a file; False when it is listed already."""
-        stored = self._files.read(base.PLAN_ENVIRONMENT)
-        environment = content.PlanEnvironment(self.name, stored)
-        text = environment.listing(path)
-        if text is None:
-            return False
-        self._files.write(base.PLAN_ENVIRONMENT, text, replaces=stored)
-        # Entries that others added since are kept.
-        if path not in self._environment().paths:
-            raise files.conflict(self._files, base.PLAN_ENVIRONMENT)
-        return True
+
+def list_environment(files: PlanFiles, path: str) -> bool:
+    """Append a file to the environments that a plan lists.
+
+    The caller has the exclusive lock.
+
+    :param path: normalised, within the plan.
+    :returns: False when it is listed already.
+    :raises PlanError: as `StoredPlan.write_parameters`.
+    """
+    return _WRITES.repeat(lambda: _list(files, path), errors.PlanConflict)
+
+
+def _list(files: PlanFiles, path: str) -> bool:
+    stored = files.read(base.PLAN_ENVIRONMENT)
+    text = content.PlanEnvironment(files.name, stored).listing(path)
+    if text is None:
+        return False
+    files.write(base.PLAN_ENVIRONMENT, text, replaces=stored)
+    # Entries that others added since are kept.
+    present = files.read(base.PLAN_ENVIRONMENT)
+    if path not in content.PlanEnvironment(files.name, present).paths:
+        raise conflict(files, base.PLAN_ENVIRONMENT)
+    return True

@@ -80,7 +80,7 @@ def read_list(path: str) -> tuple[Reference, ...]:
 
     :raises InvalidFile: when it cannot be read or a line is no image.
     """
-    text = inputs.load(path, _MAX_LIST).decode("utf-8", "replace")
+    text = inputs.load(path, _MAX_LIST).decode("utf-8-sig", "replace")
     images: dict[str, Reference] = {}
     for number, line in enumerate(text.splitlines(), 1):
         name = line.partition("#")[0].strip()
@@ -90,7 +90,7 @@ def read_list(path: str) -> tuple[Reference, ...]:
             reference = Reference.parse(name.removeprefix("docker://"))
         except errors.InvalidReference as error:
             raise errors.InvalidFile(
-                path, str(error), key=f"line {number}"
+                path, str(error), key=f"line {number}", hint=error.hint
             ) from error
         images[str(reference)] = reference
     if not images:

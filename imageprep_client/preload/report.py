@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import typing
 from typing import Any
 
 from imageprep_client import errors
@@ -17,6 +18,7 @@ from imageprep_client.preload.request import (
 
 #: Raised when a key changes its meaning or goes away.
 VERSION = 1
+_Row = typing.TypeVar("_Row", NodeRow, SiteRow)
 _MAX_SIZE = 256 * 1024 * 1024
 
 
@@ -54,15 +56,29 @@ def read(path: str) -> PreloadResult:
             raise ValueError(f"version {document['version']!r}")
         return PreloadResult(
             [_node(row) for row in document["nodes"]],
-            [SiteRow(**row) for row in document["sites"]],
+            [_checked(SiteRow(**row)) for row in document["sites"]],
             document["source_bytes"],
             document["seconds"],
         )
     except (KeyError, RecursionError, TypeError, ValueError) as error:
         raise errors.InvalidFile(
-            path, f"no report of preload: {str(error)[:200]}"
+            path, f"no report of preload: {errors.structure(error)}"
         ) from None
 
 
 def _node(row: dict[str, Any]) -> NodeRow:
-    return NodeRow(**{**row, "state": NodeState(row["state"])})
+    return _checked(NodeRow(**{**row, "state": NodeState(row["state"])}))
+
+
+def _checked(row: _Row) -> _Row:
+    """The row, whose values came from a file.
+
+    :raises TypeError: when one has another type than its field.
+    """
+    for name, hint in typing.get_type_hints(type(row)).items():
+        wanted = typing.get_origin(hint) or hint
+        if not isinstance(
+            getattr(row, name), (int, float) if wanted is float else wanted
+        ):
+            raise TypeError(name)
+    return row

@@ -1,7 +1,7 @@
-"""Run other programs within bounds, and raise one kind of error.
+"""Running other programs within bounds, with one kind of error each.
 
 A program package, such as `programs.buildah`, describes its program once, as
-a `Program` with its own kind of error, its hints and its secrets, and calls
+a `Program` with its own kind of error and its hints, and calls
 `run`, `attempt`, `json` or `stream` with the words of the command line::
 
     podman = Program(
@@ -30,7 +30,7 @@ import subprocess
 import threading
 import time
 import types
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypedDict, Unpack
 
@@ -113,7 +113,6 @@ class Program:
         of the program.
     :param hints: remedies, each after a part of the messages that it applies
         to; the first that matches is shown.
-    :param secrets: texts to mask in errors; passwords in URLs always are.
     """
 
     def __init__(
@@ -124,15 +123,12 @@ class Program:
         package: str | None = None,
         error: MakeError = errors.StoreError,
         hints: Sequence[tuple[str, str]] = (),
-        secrets: Collection[str] = (),
     ) -> None:
         self._program = program
         self._added = environment
         self._package = package or program
         self._error = error
         self._hints = hints
-        # The longest first: one may be a part of another.
-        self._secrets = sorted(filter(None, secrets), key=len, reverse=True)
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._stopped = False
@@ -226,19 +222,15 @@ class Program:
     def failure(
         self, words: Sequence[str], reason: str
     ) -> errors.ImagePrepError:
-        """The error of a failed command; secrets are masked.
+        """The error of a failed command; passwords in URLs are masked.
 
         :param words: those of the command line; the first one is shown.
         """
         hints = (hint for part, hint in self._hints if part in reason)
+        command = " ".join([self._program, *words[:1]])
         return self._error(
-            self.masked(" ".join([self._program, *words[:1]]) + f": {reason}"),
-            hint=next(hints, None),
+            redaction.masked(f"{command}: {reason}"), hint=next(hints, None)
         )
-
-    def masked(self, text: str) -> str:
-        """A text without the secrets, and the passwords of URLs, in it."""
-        return redaction.masked(text, self._secrets)
 
     def _attempt(
         self,

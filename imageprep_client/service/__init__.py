@@ -1,4 +1,4 @@
-"""Service containers on a node: declared, upgraded, put back.
+"""Service containers on a node: declared, upgraded and rolled back.
 
 A declaration (`declaration`) says which containers the node is to run.
 `definitions` translates between declarations, podman's command line, and the

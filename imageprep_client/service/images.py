@@ -1,4 +1,4 @@
-"""The images of services: found, pulled and verified before any change."""
+"""The images of services: resolved, pulled and verified before a change."""
 
 from __future__ import annotations
 

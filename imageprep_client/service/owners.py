@@ -1,4 +1,4 @@
-"""Whose containers are: nobody's but podman's, or a unit of systemd's.
+"""The owners of containers: podman alone, or a unit of systemd.
 
 A unit with ``Restart=always`` starts again what is stopped around it, so a
 container that has a unit is only changed through the unit.

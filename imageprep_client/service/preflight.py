@@ -166,7 +166,7 @@ def _published(service: Service) -> Iterator[tuple[str, int]]:
 def _owners(inode: str) -> list[int]:
     """The processes that have a socket open; none when it is not known."""
     wanted = f"socket:[{inode}]"
-    found = []
+    owners = []
     for path in _PROC.iterdir():
         if not path.name.isdigit():
             continue
@@ -174,8 +174,8 @@ def _owners(inode: str) -> list[int]:
             if any(
                 os.readlink(one) == wanted for one in (path / "fd").iterdir()
             ):
-                found.append(int(path.name))
-    return found
+                owners.append(int(path.name))
+    return owners
 
 
 def _is_own(processes: Sequence[int], container: InspectedContainer) -> bool:

@@ -1,4 +1,4 @@
-"""Finding out whether a service answers."""
+"""Health checks of services."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def wait(
     """Wait until a probe succeeds.
 
     :param deadline: of `time.monotonic`.
-    :param run: runs a command; why it failed, or empty.
-    :returns: why it did not succeed until then; empty when it did.
+    :param run: runs a command; returns the reason of a failure, or empty.
+    :returns: the reason why it did not succeed; empty if it did.
     """
     failures = 0
     begun = time.monotonic()
@@ -42,7 +42,7 @@ def wait(
 
 
 def attempt(probe: Probe, run: Callable[[tuple[str, ...]], str]) -> str:
-    """Why one attempt failed; empty when it succeeded."""
+    """The reason why one attempt failed; empty if it succeeded."""
     if probe.tcp:
         reason = _connect(probe.tcp)
     elif probe.http:
@@ -53,7 +53,7 @@ def attempt(probe: Probe, run: Callable[[tuple[str, ...]], str]) -> str:
 
 
 def on_host(words: tuple[str, ...]) -> str:
-    """Run a command on the host; why it failed, or empty."""
+    """Run a command on the host; the reason of a failure, or empty."""
     program, *arguments = words
     try:
         finished = Program(program).attempt(*arguments, timeout=_ATTEMPT)
@@ -89,7 +89,7 @@ class HealthWatch:
         self._deadline = deadline
 
     def wait(self) -> str:
-        """Why it did not get healthy; empty when it did."""
+        """The reason why it did not become healthy; empty if it did."""
         begun = time.monotonic()
         healthy_since: float | None = None
         failures = 0
@@ -135,7 +135,7 @@ class HealthWatch:
         time.sleep(max(0.01, min(pause, left)))
 
     def _look(self, container: InspectedContainer | None) -> tuple[str, bool]:
-        """Why it is not healthy now, and whether that will not change."""
+        """The reason why it is not healthy, and whether that is final."""
         if container is None:
             return "its container is gone", True
         if not container.is_alive:

@@ -1,8 +1,8 @@
-"""Putting back the containers that a command has replaced.
+"""Restoring the containers that a command has replaced.
 
-The containers that are given up go first, each before those that it depends
-on; then the old ones come back, each after those. Services that do not depend
-on each other are put back at once, as podman takes longer to start than to
+New containers are removed first, each before those that it depends on. Then
+the old ones are restored in the opposite order. Services that do not depend on
+each other are restored concurrently, as podman takes longer to start than to
 work.
 """
 
@@ -47,7 +47,7 @@ _WORKERS = 8
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Undoing:
-    """A service whose old container comes back.
+    """A service whose old container is restored.
 
     :ivar current: the container of its name; None when there is none.
     :ivar old: None when there was none, or when it can be started as it is.
@@ -96,7 +96,7 @@ class _Undoing:
 
 
 class Reverter:
-    """Puts services back, after a failure as well as after a crash."""
+    """Restores services after a failure or a crash."""
 
     def __init__(self, host: ServiceHost) -> None:
         self._podman = host.podman
@@ -104,7 +104,7 @@ class Reverter:
         self._find_owner = host.owner
 
     def revert(self, journal: SwapJournal, reason: str) -> list[str]:
-        """Put back what was not finished.
+        """Restore what was not finished.
 
         :param reason: for the history.
         :returns: the services whose old container is back.
@@ -147,7 +147,7 @@ class Reverter:
         self._revive(journal.running, failures)
         if failures:
             raise errors.PartialFailure(
-                f"{reason}; not everything could be put back", failures
+                f"{reason}; not everything could be restored", failures
             )
         # A holder is needed until the journal says that it is not.
         dropped = [one.holder for one in undone if one.holder in containers]

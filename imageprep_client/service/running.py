@@ -1,4 +1,4 @@
-"""Starting and stopping services, after what a killed command left."""
+"""Starting and stopping services, after repairs."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class RunningServices:
         self._registries = registries
         self._swapper = Swapper(host)
         self.changes: list[ServiceChange] = []
-        #: The services that `changing` has put right.
+        #: The services that `changing` has repaired.
         self.recovered: list[str] = []
 
     @contextlib.contextmanager
@@ -104,31 +104,31 @@ class RunningServices:
             yield
 
     def _recover(self) -> list[str]:
-        """Put back what a killed command left unfinished.
+        """Restore what a killed command left unfinished.
 
         :returns: the services that were put back.
         """
         journal = self._state.journal()
         if journal is None:
             return []
-        self._observer.note(f"an interrupted {journal.action} is put right")
+        self._observer.note(f"repairing an interrupted {journal.action}")
         reverted = self._swapper.revert(
             journal, f"the {journal.action} was interrupted"
         )
         for name in reverted:
             self._observer.warning(
                 f"{name}: its {journal.action} was interrupted; the old"
-                " container is back"
+                " container was restored"
             )
         return reverted
 
     def _settle(self, names: Collection[str]) -> list[str]:
-        """Put right what killed programs left without a journal.
+        """Repair what killed programs left without a journal.
 
         A half-made container is removed, a stop is finished, and a process
         that is gone is started again where podman would have done so.
 
-        :returns: the services that were put right.
+        :returns: the services that were repaired.
         """
         containers = self._podman.containers()
         trials = [one.id for one in containers if holding.is_trial(one)]
@@ -151,7 +151,7 @@ class RunningServices:
             except errors.InputError:
                 continue  # another program has it
             except errors.StoreError as error:
-                self._observer.warning(f"{name}: cannot be put right: {error}")
+                self._observer.warning(f"{name}: cannot be repaired: {error}")
                 continue
             if told:
                 settled.append(name)
@@ -378,5 +378,5 @@ class RunningServices:
         )
         if reason:
             raise errors.StoreError(
-                f"{service.name}: what it waits for is not there: {reason}"
+                f"{service.name}: wait_for did not succeed: {reason}"
             )

@@ -1,8 +1,8 @@
 """Replacing the containers of services, one after the other.
 
-Before anything of a service is stopped, the journal says so on the disk and
-a holder keeps what is needed to put the old container back. `Reverter` does
-that, after a failure as well as after a crash.
+Before a service is stopped, the journal on the disk records it, and a holder
+keeps what is needed to restore the old container. `Reverter` restores it after
+a failure or a crash.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class OnFailure(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class SwapPolicy:
-    """How long to wait, and what to do about failures.
+    """The time limits of replacements, and the treatment of failures.
 
     :ivar min_healthy: seconds that a service must be healthy.
     :ivar healthy_deadline: seconds after which it is given up.
@@ -85,7 +85,7 @@ class SwapOutcome(enum.StrEnum):
 
 
 class Swapper:
-    """Does swaps, and has them undone.
+    """Replaces containers, and reverts replacements.
 
     :ivar outcomes: of the swaps that were begun, by service.
     """
@@ -197,7 +197,7 @@ class Swapper:
         return journal
 
     def _begin(self, journal: SwapJournal, swap: ServiceSwap) -> SwapJournal:
-        """Keep the old container, and say that it may be stopped now."""
+        """Keep the old container, and record that it may be stopped."""
         record = journal.swap(swap.name)
         if swap.current:
             holding.hold(
@@ -211,7 +211,7 @@ class Swapper:
         return journal
 
     def _fault(self, swap: ServiceSwap, policy: SwapPolicy) -> str:
-        """Why a service that was started is not as it should be."""
+        """The fault of a started service; empty if there is none."""
         reason = HealthWatch(
             self._podman,
             swap.name,
@@ -237,7 +237,7 @@ class Swapper:
         *,
         untouched: bool,
     ) -> NoReturn:
-        """Follow the policy, and raise what a swap failed for."""
+        """Follow the policy, and raise the error of a swap."""
         journal = self._state.journal()
         if journal is None:
             raise error
@@ -250,7 +250,7 @@ class Swapper:
             self._state.close_journal()
             raise errors.PartialFailure(
                 f"{error}; it was left as it is, and the services after it"
-                " were not touched",
+                " were not changed",
                 [],
             ) from error
         everything = policy.on_failure is OnFailure.REVERT_ALL
@@ -259,17 +259,17 @@ class Swapper:
         reverted = self.revert(journal, str(error))
         told = ", ".join(reverted) or "nothing"
         raise errors.PartialFailure(
-            f"{error}; the old containers are back: {told}", []
+            f"{error}; the old containers were restored: {told}", []
         ) from error
 
     def _interrupted(self) -> None:
-        """Put back what is not finished when the user ends the command."""
+        """Restore what is not finished when the user ends the command."""
         journal = self._state.journal()
         if journal is None:
             return
-        self._observer.warning("stopped; what is not finished is put back")
+        self._observer.warning("stopped; restoring what is not finished")
         for name in self.revert(journal, f"the {journal.action} was stopped"):
-            self._observer.warning(f"{name}: the old container is back")
+            self._observer.warning(f"{name}: the old container was restored")
 
     def revert(self, journal: SwapJournal, reason: str) -> list[str]:
         """Put back what was not finished; see `Reverter.revert`."""

@@ -1,4 +1,4 @@
-"""Upgrading the services of a node, and putting earlier ones back."""
+"""Upgrading and rolling back the services of a node."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from imageprep_client.service.swapping import (
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class UpgradeOptions:
-    """The permissions of an upgrade.
+    """The options of an upgrade.
 
     :ivar dry_run: nothing is pulled or changed.
     :ivar kill_survivors: end processes that ought to survive.
@@ -41,7 +41,7 @@ class UpgradeOptions:
 
 
 class Node(RunningServices):
-    """The services of this host, which can be replaced, too."""
+    """The services of this host, with upgrades and rollbacks."""
 
     def upgrade(
         self,
@@ -108,7 +108,7 @@ class Node(RunningServices):
         prepared: list[PreparedService],
         changes: dict[str, ServiceChange],
     ) -> None:
-        """Replace what shares namespaces with what is replaced, too."""
+        """Also replace containers that share namespaces with replaced ones."""
         for service in applied.declaration.select([]):
             name = service.name
             current = containers.get(name)
@@ -184,7 +184,7 @@ class Node(RunningServices):
         generation: int,
         policy: SwapPolicy,
     ) -> list[ServiceChange]:
-        """Put the container of an earlier generation back.
+        """Restore the container of an earlier generation.
 
         :param declaration: services whose probes and survivors count, and
             what they wait for and depend on.
@@ -302,7 +302,7 @@ class Node(RunningServices):
     def _difference(
         self, one: PreparedService, current: InspectedContainer
     ) -> str:
-        """Why a container is not the declared one; empty when it is."""
+        """The difference of a container from its declaration, or empty."""
         if not current.digests & one.image.digests:
             return "another image"
         if not current.is_alive:

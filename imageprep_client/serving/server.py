@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import os
 import signal
 import socket
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
@@ -31,7 +29,7 @@ def serve(tree: str, listen: str, announce: Callable[[str], None]) -> None:
     :raises NotFound: when there is no tree.
     """
     listener.raise_descriptor_limit()
-    with _bound(tree, listen, listener.IDLE) as (sockets, url):
+    with bound(tree, listen) as (sockets, url):
         count = min(_MAX_PROCESSES, len(os.sched_getaffinity(0)))
         with _children(tree, sockets, count - 1):
             announce(f"serving {tree} on {url}")
@@ -89,45 +87,8 @@ async def _until_told(
 
 
 @contextlib.contextmanager
-def running(
-    tree: str | os.PathLike[str],
-    listen: str = "127.0.0.1:0",
-    *,
-    idle: float = listener.IDLE,
-) -> Iterator[str]:
-    """Serve a tree from a thread for the duration of the block.
-
-    :param idle: seconds without progress after which a connection is closed.
-    :returns: the URL, such as ``http://127.0.0.1:43210``.
-    """
-    started: concurrent.futures.Future[asyncio.AbstractEventLoop]
-    started = concurrent.futures.Future()
-    stop = asyncio.Event()
-
-    async def run(sockets: Sequence[socket.socket]) -> None:
-        handler = TreeHandler(ImageServeTree(tree))
-        async with listener.serving(handler, sockets, idle):
-            started.set_result(asyncio.get_running_loop())
-            await stop.wait()
-
-    with _bound(tree, listen, idle) as (sockets, url):
-        thread = threading.Thread(
-            target=lambda: asyncio.run(run(sockets)),
-            name="registry",
-            daemon=True,
-        )
-        thread.start()
-        loop = started.result()
-        try:
-            yield url
-        finally:
-            loop.call_soon_threadsafe(stop.set)
-            thread.join()
-
-
-@contextlib.contextmanager
-def _bound(
-    tree: str | os.PathLike[str], listen: str, idle: float
+def bound(
+    tree: str | os.PathLike[str], listen: str, idle: float = listener.IDLE
 ) -> Iterator[tuple[Sequence[socket.socket], str]]:
     """The sockets that listen for a tree, and the URL."""
     address = Address.parse(listen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from imageprep_client import errors
 from imageprep_client.observer import (
@@ -85,6 +85,8 @@ class Preflight:
         self._answers = answers or Answers()
         self._lock = threading.Lock()
         self._noted: set[str] = set()
+        # Repositories that have the blobs of images that are present.
+        self._present: dict[tuple[str, str], str] = {}
         self._budget = graphs.Budget(_MAX_BYTES, "all images of this run")
 
     def run(self) -> None:
@@ -237,14 +239,18 @@ class Preflight:
             ):
                 return
         image.root = current
-        image.sizes[BlobOutcome.PRESENT] = self._size(image, root)
+        for blob in self._known_blobs(image, root):
+            image.sizes[BlobOutcome.PRESENT] += blob.size
+            self._present[image.registry, blob.digest] = image.repository
         image.finish(ImageOutcome.PRESENT)
         self._observer.image_finished(image.copy.name, ImageOutcome.PRESENT)
 
-    def _size(self, image: ImageCopy, root: Descriptor) -> int:
-        """Bytes of the blobs of an image that is present.
+    def _known_blobs(
+        self, image: ImageCopy, root: Descriptor
+    ) -> Collection[Descriptor]:
+        """The blobs of an image that is present.
 
-        No registry is asked for them: 0 where they are not known.
+        No registry is asked for them: none where they are not known.
         """
         store = image.copy.destination if image.powers.flushes else None
         try:
@@ -252,8 +258,8 @@ class Preflight:
                 store, root, image.copy.platforms, known=self._known
             )
         except errors.StoreError:
-            return 0
-        return sum(blob.size for blob in content.blobs)
+            return ()
+        return content.blobs
 
     def _is_whole(self, image: ImageCopy, root: Descriptor) -> bool:
         """Whether the destination has all content of an image.
@@ -308,8 +314,22 @@ class Preflight:
         """Find out whether the destination has the blob, anywhere."""
         with ImageTime.shared([image.time for image in copy.images]):
             copy.state = self._probed(copy)
-        if copy.location is None and (repository := _mount_from(copy)):
+        if copy.location is None and (repository := self._mount_from(copy)):
             copy.state = MountFrom(repository)
+
+    def _mount_from(self, copy: BlobCopy) -> str | None:
+        """A repository of the destination registry that has the blob."""
+        for image in copy.images:
+            source = image.copy.source
+            if (
+                source.registry == image.registry
+                and source.repository != image.repository
+                and image.powers.mounts
+            ):
+                return source.repository
+        if copy.images[0].powers.mounts is None:
+            return None
+        return self._present.get((copy.registry, copy.blob.digest))
 
     def _probed(self, copy: BlobCopy) -> BlobState:
         powers = copy.images[0].powers
@@ -343,19 +363,6 @@ def _holders(copy: BlobCopy) -> list[str]:
             for name in leaves_out.left_out(copy.blob):
                 holders[f"{prefix}{name}"] = None
     return list(holders)
-
-
-def _mount_from(copy: BlobCopy) -> str | None:
-    """A source repository of the blob in the destination registry."""
-    for image in copy.images:
-        source = image.copy.source
-        if (
-            source.registry == image.registry
-            and source.repository != image.repository
-            and image.powers.mounts
-        ):
-            return source.repository
-    return None
 
 
 def _has(store: base.ReadableStore, blob: Descriptor) -> bool:

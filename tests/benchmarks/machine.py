@@ -28,8 +28,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from imageprep_client.client import machine_changes, machine_images
-from imageprep_client.client.machine_sources import (
+from imageprep_client.client.machine import changes, images
+from imageprep_client.client.machine.sources import (
     MachineSource,
     Verification,
 )
@@ -81,7 +81,7 @@ def in_turns(
 
 
 def _export(store: Path, to: Path) -> None:
-    machine_images.prepare_export(
+    images.prepare_export(
         "m", str(to), store=str(store), compression=None, as_is=True, live=True
     ).run(RegistryOptions(), Observer())
 
@@ -100,7 +100,7 @@ def _run(program: str, *words: str | Path) -> None:
 
 
 def _import(archive: Path, pool: Path) -> None:
-    machine_images.import_machine(
+    images.import_machine(
         "i",
         MachineSource(str(archive), Verification(none=True)),
         Observer(),
@@ -197,9 +197,7 @@ def clones(top: Path, size: int) -> None:
         before = pool.used()
         names = [f"m{number}" for number in range(_CLONES)]
         started = time.monotonic()
-        made = list(
-            machine_changes.clone(roots.find("base", str(pool.path)), names)
-        )
+        made = list(changes.clone(roots.find("base", str(pool.path)), names))
         each = (time.monotonic() - started) / len(made)
         ids = {(one.path / "etc/machine-id").read_text() for one in made}
         print(

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import contextlib
 import dataclasses
 import json
 import os
@@ -26,7 +25,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self
 
 import yaml
 
@@ -52,8 +52,6 @@ from tests.inventory_nodes import Nodes
 
 _UNIQUE = 4_000_000
 _WINDOW = 8
-#: Images of the nodes that the figures of the simulation are those of.
-_FEW = 24
 #: Connections of podman on one node: six blobs at once, and one before them;
 #: and the one by which the program of a node sees that the registry is there.
 _CONNECTIONS = 8
@@ -147,18 +145,21 @@ def _measure(
         }
         before = len(source.blob_requests())
 
-        def run(nodes: Nodes, most: int = number) -> PreloadResult:
+        def run(
+            nodes: Nodes, on_node: Callable[[NodeRow], object] = _ignore
+        ) -> PreloadResult:
             result = Preloading().preload(
                 PreloadRequest(
                     inventories=[str(nodes.inventory)],
-                    lists={"all": names[:most]},
+                    lists={"all": names},
                     others=(),
                     sites={
                         "one": Location.parse(one.host),
                         "two": Location.parse(two.host),
                     },
                     nodes_per_registry=_WINDOW,
-                )
+                ),
+                on_node=on_node,
             )
             bad = [r for r in result.nodes if r.state not in _GOOD]
             if bad:
@@ -166,18 +167,28 @@ def _measure(
             return result
 
         # For the figures of the simulation: one node of each registry alone,
-        # looked at again, and then two.
-        few = min(_FEW, number)
+        # looked at again, and then two. The first one fills the registries,
+        # as those of the play are filled.
         alone = {"one": ["x"], "two": ["y"]}
         with inventory_nodes.nodes(work / "alone", alone) as nodes:
-            single = run(nodes, few)
-            idle = run(nodes, few)
+            single = run(nodes)
+            idle = run(nodes)
         pairs = {"one": ["p", "q"], "two": ["r", "s"]}
         with inventory_nodes.nodes(work / "pairs", pairs) as nodes:
-            double = run(nodes, few)
+            double = run(nodes)
         with inventory_nodes.nodes(work / "nodes", groups) as nodes:
-            with _counted(one.host, two.host) as connections:
-                result, seconds, processor = _take(lambda: run(nodes))
+            with _Connections(one.host, two.host) as connections:
+                # Those of the copy that fills the registries end before the
+                # first node is told of.
+                fills: list[int] = []
+
+                def begin(row: NodeRow) -> None:
+                    if not fills:
+                        fills.append(connections.take())
+
+                result, seconds, processor = _take(lambda: run(nodes, begin))
+                most = connections.take()
+            print(f"connections of the copy that fills the sites: {fills[0]}")
             print(f"preload {seconds:.1f} s, processor {processor:.1f} s")
             asked = collections.Counter(source.blob_requests()[before:])
             rows.add(
@@ -200,8 +211,8 @@ def _measure(
                 "bytes of the sites : what nodes lacked", sent / lacked, 1.02
             )
             rows.add(
-                "connections at a registry",
-                max(connections.values()),
+                "connections of nodes at a registry",
+                most,
                 _WINDOW * _CONNECTIONS,
             )
             seen = [len(r.requests(r"/blobs/")) for r in (one, two)]
@@ -210,7 +221,7 @@ def _measure(
             print(f"processor for that {again_processor / count:.3f} s a node")
             more = [len(r.requests(r"/blobs/")) for r in (one, two)]
             rows.add("nothing to do: blob requests", sum(more) - sum(seen), 0)
-        figures = _figures(single, double, idle, few)
+        figures = _figures(single, double, idle, number)
         rows.add("simulation : nodes", *_simulated(figures, result, number))
     return Measured(count, number, seconds, processor)
 
@@ -238,20 +249,37 @@ def _compare(
     rows.add("time : play", ours.seconds / seconds, 0.5)
 
 
-@contextlib.contextmanager
-def _counted(*hosts: str) -> Iterator[dict[str, int]]:
-    """The connections of registries, at most; known at the end."""
-    ports = [host.rpartition(":")[2] for host in hosts]
-    module = "tests.benchmarks.connections"
-    counted: dict[str, int] = {}
-    with subprocess.Popen(
-        [sys.executable, "-m", module, *ports],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as process:
-        yield counted
-        told, _ = process.communicate()
-    counted.update(json.loads(told))
+class _Connections:
+    """Counts the connections of registries; use it as a context manager."""
+
+    def __init__(self, *hosts: str) -> None:
+        ports = [host.rpartition(":")[2] for host in hosts]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.benchmarks.connections", *ports],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._process.communicate()
+
+    def take(self) -> int:
+        """The most that a registry had at once since the last call."""
+        reader, writer = self._process.stdout, self._process.stdin
+        assert reader
+        assert writer
+        writer.write("\n")
+        writer.flush()
+        counts: dict[str, int] = json.loads(reader.readline())
+        return max(counts.values())
+
+
+def _ignore(row: NodeRow) -> None:
+    """Ignore a row."""
 
 
 _GOOD = (NodeState.DONE, NodeState.PRESENT)

@@ -49,7 +49,7 @@ class _InDirectory:
 
 class _Suite(plan_suite.PlanSuite):
     def test_cache_is_forgotten(self, host: plan_suite.PlanHost) -> None:
-        """What others worked out of the old parameters goes, no more."""
+        """The cache of the old parameters is deleted, and no other."""
         cached = {
             f"__cache__/__cache_overcloud_{name}": "x"
             for name in ("tripleo.parameters.get", "tripleo.roles.get")

@@ -1,4 +1,4 @@
-"""What the servers of a tree answer: one set of claims, three servers.
+"""One set of claims about the answers of three servers of a tree.
 
 ``undercloud`` is Apache with the virtual host of an undercloud, ``printed``
 Apache with what ``registry config`` prints, in a host whose other settings
@@ -19,10 +19,9 @@ import pytest
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import mediatypes
 from imageprep_client.serving import apache as printed
-from imageprep_client.serving import server as embedded
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content, store_suite
-from tests import apache, tripleo_tree
+from tests import apache, tree_server, tripleo_tree
 from tests.http_client import Answer, ask, follow
 from tests.trees import OnDisk
 
@@ -35,7 +34,7 @@ _SERVERS: dict[str, Open] = {
     "printed": functools.partial(
         apache.running, printed.virtual_host, hostile=True
     ),
-    "serve": embedded.running,
+    "serve": tree_server.running,
 }
 _COMPLETE = ("printed", "serve")
 
@@ -156,7 +155,7 @@ def url(request: pytest.FixtureRequest, tree: Path) -> Iterator[str]:
 
 @every
 class TestEveryServer:
-    """What clients of an undercloud rely on."""
+    """Answers that clients of an undercloud rely on."""
 
     def test_version(self, url: str) -> None:
         """The root says that this is a registry."""
@@ -275,7 +274,7 @@ class TestEveryServer:
 
 @complete
 class TestCompleteServers:
-    """What the distribution spec asks, and more than an undercloud gives."""
+    """Demands of the distribution spec that an undercloud does not meet."""
 
     @each_place
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -373,7 +372,7 @@ class TestCompleteServers:
         "digest", ["sha256:abc", "md5:" + "0" * 32, "sha256:" + "A" * 64]
     )
     def test_invalid_digests(self, url: str, kind: str, digest: str) -> None:
-        """What should be a digest and is none is 400."""
+        """A malformed digest is answered with 400."""
         answer = ask(url, f"/v2/ns/app/{kind}/{digest}")
         assert answer.status == 400
         assert answer.error_code == "DIGEST_INVALID"
@@ -489,7 +488,7 @@ class TestCompleteServers:
 
 @serve_only
 class TestServe:
-    """What only a program can answer."""
+    """Answers that only a program can give."""
 
     TAGS = "/v2/ns/app/tags/list"
 

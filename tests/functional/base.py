@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import gc
 import io
 import logging
 import os
@@ -11,10 +13,13 @@ import pathlib
 import re
 import subprocess
 import sys
+import types
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 
 import pytest
+import stevedore
+from cliff import commandmanager
 from openstackclient import shell
 
 #: What is kept of the caller's environment; above all no ``OS_*``.
@@ -24,6 +29,10 @@ _REPEATED = re.compile(r"(-\w) (<[^>]+>|[A-Z_]+), (--\S+ \2)")
 # What a command did, at the end of stderr.
 _SUMMARY = re.compile(r"[^\n]* in (\d+ min )?[\d.]+ s(;[^\n]*)?\Z")
 _SECTION = re.compile(r"\n(?=\S[^\n]*:\n)")
+#: Finds the commands of a group; the same ones in each shell of a process.
+_STEVEDORE = types.SimpleNamespace(
+    ExtensionManager=functools.cache(stevedore.ExtensionManager)
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +129,9 @@ class OpenStack:
         ):
             # By default it is the name of the program that runs the tests.
             patch.setattr(shell.OpenStackShell, "NAME", "openstack")
+            patch.setattr(commandmanager, "stevedore", _STEVEDORE)
+            # It looks at each object.
+            patch.setattr(gc, "get_freeze_count", lambda: 1)
             try:
                 status = shell.OpenStackShell().run(list(words))
             except SystemExit as stop:

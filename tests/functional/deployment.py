@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -65,12 +66,7 @@ class Deployment:
         self.openstack = openstack
         self.home = openstack.home
         self.registry = registry
-        self.images = images.overcloud(
-            {f"ns/openstack-{name}": TAGS for name in NAMES},
-            unique_bytes=200_000,
-            labels=LABELS,
-            platforms=platforms,
-        )
+        self.images = _images(tuple(platforms))
         images.write(self.images.images, registry.content.store)
         self.write("table.j2", _TABLE)
         self.environment()
@@ -158,6 +154,16 @@ class Deployment:
     def files(self) -> set[str]:
         """All that is below the home."""
         return {str(p.relative_to(self.home)) for p in self.home.rglob("*")}
+
+
+@functools.cache
+def _images(platforms: Sequence[Platform]) -> images.ImageSet:
+    return images.overcloud(
+        {f"ns/openstack-{name}": TAGS for name in NAMES},
+        unique_bytes=200_000,
+        labels=LABELS,
+        platforms=platforms,
+    )
 
 
 @contextlib.contextmanager

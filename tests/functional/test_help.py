@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 
 import pytest
+from openstackclient import shell
 
 from tests.conftest import Golden
 from tests.functional import base
@@ -28,3 +30,20 @@ def test_help(
         openstack.help("image-prepare", *words),
         normal=base.normal_help,
     )
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_options_of_the_shell(
+    openstack: base.OpenStack, words: list[str]
+) -> None:
+    """The shell takes no option of a command for one of its own.
+
+    It leaves those in ``plugin`` to commands; see `_keep_options` there.
+    """
+    parser = shell.OpenStackShell().parser
+    help_text = openstack.help("image-prepare", *words)
+    for option in re.findall(r"^  (?:-\w, )?(--[\w-]+)", help_text, re.M):
+        if option in ("--help", "--log-file", "--version"):
+            continue
+        assert option not in parser._option_string_actions
+        assert not parser._get_option_tuples(option)

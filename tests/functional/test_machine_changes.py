@@ -45,7 +45,7 @@ def test_rollback_and_delete(openstack: base.OpenStack) -> None:
     assert row["Versions"] == ["20261129T174512Z"]
     openstack(
         *(*MACHINE, "rollback", "www", *where),
-        stderr="www: 20261129T174512Z is put back, the machine is stopped,"
+        stderr="www: 20261129T174512Z restored, the machine is stopped,"
         " as before, in .*; rollback again to undo it",
     )
     assert (store / "www/etc/release").read_text().startswith("www~")
@@ -62,6 +62,20 @@ def test_rollback_and_delete(openstack: base.OpenStack) -> None:
     )
     openstack(*MACHINE, "delete", "www", "--yes", *where, stderr=".*deleted.*")
     assert not list(store.iterdir())
+
+
+@pytest.mark.parametrize("option", [("--version", "{}"), ("--version={}",)])
+def test_a_kept_version_is_deleted(
+    openstack: base.OpenStack, option: tuple[str, ...]
+) -> None:
+    """The option is the command's, though the shell has one of this name."""
+    store = machines(openstack)
+    words = [word.format("20261129T174512Z") for word in option]
+    openstack(
+        *(*MACHINE, "delete", "www", "--yes", "--store", str(store), *words),
+        stderr="www: the version 20261129T174512Z: deleted in .*",
+    )
+    assert [path.name for path in store.iterdir()] == ["www"]
 
 
 def test_nothing_to_put_back(openstack: base.OpenStack) -> None:

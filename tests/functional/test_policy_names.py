@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.client import machine_sources
-from imageprep_client.client.machine_sources import MachineSource
+from imageprep_client.client.machine import sources
+from imageprep_client.client.machine.sources import MachineSource
 from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.observer import Observer
 from imageprep_client.oci.platform import Platform
@@ -70,7 +70,7 @@ def test_machine_of_another_tag(
         f"{name}:1",
         IMAGE.descriptor.digest,
     )
-    opened = machine_sources.open_source(
+    opened = sources.open_source(
         MachineSource(
             f"{name}:{tag}",
             registries=RegistryOptions(signature_policy=str(site.policy)),

@@ -90,15 +90,27 @@ def test_status(openstack: base.OpenStack) -> None:
     assert json.loads(path.read_text())["nodes"] == [row, failed]
 
 
+_TEXT = '{"host": "a", "registry": "", "state": "done", "images": %s}'
+
+
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"version": 2}', '{"version": 1, "nodes": 1}']
+    ("content", "told"),
+    [
+        ("", "Expecting value"),
+        ("[]", "its parts are not of the expected types"),
+        ("{}", "it has no 'version'"),
+        ('{"version": 2}', "version 2"),
+        ('{"version": 1, "nodes": 1}', "its parts are not of"),
+        ('{"version": 1, "nodes": [%s]}' % (_TEXT % '"b"'), "its parts are"),
+        ('{"version": 1, "nodes": [%s]}' % (_TEXT % 1), "it has no 'sites'"),
+    ],
 )
-def test_no_report(openstack: base.OpenStack, content: str) -> None:
-    """A file that is no report is refused."""
+def test_no_report(openstack: base.OpenStack, content: str, told: str) -> None:
+    """A file that is no report is refused in plain words."""
     (openstack.home / "report.json").write_text(content)
     openstack(
         *PRELOAD,
         *("status", "report.json"),
         status=2,
-        stderr=r"report\.json: no report of preload: [^\n]*\s*",
+        stderr=rf"report\.json: no report of preload: {told}[^\n]*\s*",
     )

@@ -160,6 +160,27 @@ def test_cold(site: Deployment, target: RegistryServer) -> None:
     assert len(target.requests("HEAD", "/manifests/")) == COUNT
 
 
+def test_further_image(site: Deployment, target: RegistryServer) -> None:
+    """Layers of images that are present are mounted, not read again."""
+    entry = site.entry(
+        set=site.values(),
+        tag_from_label="version",
+        push_destination=target.host,
+        excludes=["keystone"],
+    )
+    site.environment(entry)
+    site.run()
+    discover(site, target.host)
+
+    assert outcomes(site) == {"present", "copied"}
+    asked = collections.Counter(
+        request.path.rpartition("/")[2]
+        for request in site.registry.requests("GET", "/blobs/")
+    )
+    assert set(asked) == set(site.images.blobs)
+    assert set(asked.values()) == {1}
+
+
 def test_moved_versioned_tag(site: Deployment, target: RegistryServer) -> None:
     """Where the destination has another image under the tag, the source's is
     copied.

@@ -459,9 +459,16 @@ def test_since_for_another_site(site: Deployment) -> None:
 def test_since_of_no_report(site: Deployment) -> None:
     """A file that is neither an archive nor a report is refused by name."""
     site.write("other.json", "{}")
+    row = {"digest": "sha256:x", "source": "a/b:1", "image": "a/b:1"}
+    for name, image in {"numbers": {**row, "source": 1}, "less": row}.items():
+        site.write(
+            f"{name}.json", json.dumps({"version": 1, "images": [image]})
+        )
     site.write("other.tar", "x" * 1000)
     for name, reason in (
-        ("other.json", "neither an archive nor a report of run"),
+        ("other.json", "neither an archive nor a report of run: it has no"),
+        ("numbers.json", "neither an archive nor a report of run: its parts"),
+        ("less.json", "neither an archive nor a report of run: it has no 'ou"),
         ("other.tar", "no tar"),
         ("nothing", "no such file"),
     ):

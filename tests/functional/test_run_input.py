@@ -79,7 +79,17 @@ BROKEN = {
     "bad destination": (
         _ENTRY % "{push_destination: 'http://uc:8787', set: {tag: x}}",
         rf"bad.yaml: {_KEY}push_destination: invalid[^\n]*",
-        "",
+        "hint: leave http:// or https:// out[^\n]*",
+    ),
+    "destination without brackets": (
+        _ENTRY % "{push_destination: 'fd00::1', set: {tag: x}}",
+        rf"bad.yaml: {_KEY}push_destination: invalid[^\n]*",
+        r"hint: [^\n]*'\[fd00::1\]'",
+    ),
+    "namespace with a scheme": (
+        _ENTRY % "{set: {namespace: 'https://127.0.0.1:1/ns'}}",
+        rf"bad.yaml: {_KEY}set: makes 'https://127[^\n]*",
+        "hint: leave http:// or https:// out[^\n]*",
     ),
     "bad tag": (
         _ENTRY % "{set: {namespace: 127.0.0.1:1/ns, tag: 'a b'}}",

@@ -100,7 +100,7 @@ def test_failed_upgrade(openstack: base.OpenStack, images: list[str]) -> None:
         *("--healthy-deadline", "1"),
         status=1,
         stderr=r"(?s).*one: not healthy within 1 s: http \S+: connection"
-        r" refused; the old containers are back: one",
+        r" refused; the old containers were restored: one",
     )
     assert answer(port) == "1"
 

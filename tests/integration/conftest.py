@@ -9,10 +9,30 @@ from collections.abc import Iterator
 import pytest
 
 from imageprep_client import retry
-from tests import servers
+from tests import sampling, servers
 from tests.functional.base import OpenStack
 from tests.local_storage import LocalStorage
 from tests.servers import DockerRegistry
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Try one case of each claim about all kinds of plans with Swift.
+
+    The other kinds, which need no server, have all cases.
+    """
+    seen: set[str] = set()
+    others: list[pytest.Item] = []
+    for item in () if sampling.ALL else items:
+        claim, _, case = item.nodeid.partition("[")
+        if "::TestSwift::" in claim and case:
+            others += [item] if claim in seen else []
+            seen.add(claim)
+    config.hook.pytest_deselected(items=others)
+    for item in others:
+        items.remove(item)
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from imageprep_client.programs.buildah import Buildah
+from tests.functional.base import OpenStack
 from tests.local_storage import LocalStorage
 from tests.rpm_images import RpmImages
 from tests.rpm_packages import OLD
@@ -22,9 +23,12 @@ from tests.servers import DockerRegistry
 
 KEYSTONE = "openstack-keystone"
 NOVA = "openstack-nova-api"
-#: Seconds that a run may take on a busy host.
-_PATIENCE = 280
 PROGRAM = Path(sys.executable).with_name("openstack")
+_RUN = (
+    *("image-prepare", "run", "-e", "env.yaml", "--release", "zed"),
+    *("-f", "json", "--output-env-file", "out.yaml"),
+    *("--report", "report.json"),
+)
 #: The key of the parameter of each image.
 PARAMETERS = {
     KEYSTONE: "ContainerKeystoneImage",
@@ -67,11 +71,9 @@ class Site:
         self.source = source
         self.destination = destination
         self.storage = storage
-        self.environment = {
-            **{key: os.environ[key] for key in _KEPT if key in os.environ},
-            **storage.environment,
-            "HOME": str(home),
-        }
+        self.openstack = OpenStack(home)
+        self.environment = self.openstack.environment
+        self.environment.update(storage.environment)
 
     def publish(self, image: str, *names: str, docker: bool = False) -> None:
         """Put a local image into the source, and take its local name away."""
@@ -94,31 +96,16 @@ class Site:
         }
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start a run over env.yaml."""
-        return subprocess.Popen(
-            [
-                *(str(PROGRAM), "image-prepare", "run", "-e", "env.yaml"),
-                *("--release", "zed", "-f", "json"),
-                *("--output-env-file", "out.yaml", "--report", "report.json"),
-                *words,
-            ],
-            env=self.environment,
-            cwd=self.home,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        """Start a run over env.yaml, as a process."""
+        return self.openstack.start(*_RUN, *words)
 
     def run(self, *words: str, status: int = 0) -> Result:
         """Run to the end."""
         for name in ("out.yaml", "report.json"):
             (self.home / name).unlink(missing_ok=True)
-        process = self.start(*words)
-        try:
-            _, stderr = process.communicate(timeout=_PATIENCE)
-        finally:
-            process.kill()
-        assert process.returncode == status, stderr
+        stderr = self.openstack(
+            *_RUN, *words, status=status, stderr="(?s).*"
+        ).stderr
         return Result(
             status,
             stderr,
@@ -219,6 +206,3 @@ def publish(
             *(image, f"docker://{registry.host}/{name}"),
         )
     storage.buildah.remove(image)
-
-
-_KEPT = ("PATH", "LANG", "COVERAGE_PROCESS_START")

@@ -23,7 +23,7 @@ WRONG = secrets.token_hex(16)
 
 @dataclasses.dataclass
 class Told:
-    """What came of changes from a Gerrit with a password.
+    """The outcome of changes from a Gerrit with a password.
 
     :ivar failures: by their host; there is no image to change, so that all
         fails in the end.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.client import machine_changes
+from imageprep_client.client.machine import changes
 from imageprep_client.machine import roots
 from tests.lxc_containers import KEY, BtrfsPool, Containers, run, write_root
 
@@ -33,9 +33,9 @@ def write_identity(root: pathlib.Path) -> None:
 
 def clone(
     store: pathlib.Path, base: str, *names: str
-) -> list[machine_changes.ClonedMachine]:
+) -> list[changes.ClonedMachine]:
     """Make clones."""
-    return list(machine_changes.clone(roots.find(base, str(store)), names))
+    return list(changes.clone(roots.find(base, str(store)), names))
 
 
 def test_snapshots_take_no_room_and_turn_no_quota_on(
@@ -124,8 +124,8 @@ def test_containers_of_lxc(
 @pytest.mark.parametrize(
     ("names", "problem"),
     [
-        (["base"], "is there already"),
-        (["a", "a"], "a: is named twice"),
+        (["base"], "already exists"),
+        (["a", "a"], "a: is given twice"),
         (["a", "../b"], "is no name of a machine"),
         (["-a"], "is no name of a machine"),
     ],

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.client import machine_images
-from imageprep_client.client.machine_images import (
+from imageprep_client.client.machine import images
+from imageprep_client.client.machine.images import (
     ExportedMachine,
 )
-from imageprep_client.client.machine_sources import (
+from imageprep_client.client.machine.sources import (
     MachineSource,
     Verification,
 )
@@ -72,7 +72,7 @@ def export(
         "live": False,
         **changes,
     }
-    prepared = machine_images.prepare_export(name, to, **settings)
+    prepared = images.prepare_export(name, to, **settings)
     return prepared.run(options or RegistryOptions(), Observer())
 
 
@@ -82,13 +82,13 @@ def load(
     store: Path,
     verification: Verification | None = None,
     **changes: object,
-) -> machine_images.ImportedMachine:
+) -> images.ImportedMachine:
     settings: dict[str, Any] = {
         "store": str(store),
         "read_only": False,
         **changes,
     }
-    return machine_images.import_machine(
+    return images.import_machine(
         name,
         MachineSource(source, verification or Verification()),
         Observer(),
@@ -313,7 +313,7 @@ def test_shifted_users(tmp_path: Path) -> None:
     """A root whose users are others on this host is refused."""
     root = machines.container(tmp_path)
     os.chown(root, 100000, 100000)
-    with pytest.raises(errors.InvalidArgument, match=r"users .* are shifted"):
+    with pytest.raises(errors.InvalidArgument, match=r"owners .* are shifted"):
         export(tmp_path, f"{tmp_path}/a.tar")
     assert not (tmp_path / "a.tar").exists()
 
@@ -335,7 +335,7 @@ def test_import_into_lxc(tmp_path: Path) -> None:
     """A container whose root was removed starts with the imported one."""
     root = machines.container(tmp_path)
     exported = export(tmp_path, f"{tmp_path}/a.tar.gz")
-    with pytest.raises(errors.InvalidArgument, match="is there already"):
+    with pytest.raises(errors.InvalidArgument, match="already exists"):
         load(NAME, f"{tmp_path}/a.tar.gz", tmp_path)
     machines.run("rm", "-rf", root)
     load(
@@ -389,7 +389,7 @@ def test_hostile_archive(
 @pytest.mark.parametrize(
     ("room", "told"),
     [
-        ("size=64k", "has room for [0-9]+ bytes, [^\n]*/a.tar needs more"),
+        ("size=64k", "[0-9]+ bytes are free, and [^\n]*/a.tar needs more"),
         ("nr_inodes=8", "no inodes are left [^\n]* bytes free"),
     ],
 )

@@ -155,7 +155,9 @@ def test_broken_root_is_taken_back(
     """The old root is back and running; nothing is left of the new one."""
     containers, root = container
     inode = root.stat().st_ino
-    with pytest.raises(errors.PartialFailure, match="the old root is back"):
+    with pytest.raises(
+        errors.PartialFailure, match="the old root was restored"
+    ):
         changes(containers, tmp_path).replace(
             fill_broken, ReplaceRequest(patience=PATIENCE)
         )
@@ -432,6 +434,6 @@ def test_export_and_replacement_by_commands(
     openstack(
         *(*machine, *replace_words, *failing),
         status=1,
-        stderr="(?s).*the old root is back.*",
+        stderr="(?s).*the old root was restored.*",
     )
     assert containers.answer(NAME) == f"1 {KEY}"

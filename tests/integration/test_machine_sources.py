@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.client import machine_images, machine_sources
-from imageprep_client.client.machine_sources import (
+from imageprep_client.client.machine import images, sources
+from imageprep_client.client.machine.sources import (
     MachineSource,
     Verification,
 )
@@ -72,7 +72,7 @@ def site(tmp_path: Path) -> Iterator[web.WebSite]:
 def read(source: str, verification: Verification) -> bytes:
     """The content of a source."""
     with (
-        machine_sources.open_source(
+        sources.open_source(
             MachineSource(source, verification, max_size=1 << 24), Observer()
         ) as opened,
         opened.open() as content,
@@ -162,7 +162,7 @@ def test_older_list(
     load(
         "m2",
         status=2,
-        stderr=r"\S+/SHA256SUMS: was signed [^\n]* has been seen\n"
+        stderr=r"\S+/SHA256SUMS: was signed [^\n]* accepted earlier[^\n]*\n"
         r"hint: [^\n]* give --allow-older",
     )
     load("m3", "--allow-older")
@@ -202,9 +202,7 @@ def test_file_that_changed_meanwhile(site: web.WebSite) -> None:
             (site.directory / "a.tar").write_bytes(new)
 
     with (
-        machine_sources.open_source(
-            MachineSource(url, NONE), Changing()
-        ) as opened,
+        sources.open_source(MachineSource(url, NONE), Changing()) as opened,
         opened.open() as content,
     ):
         assert content.read() == new
@@ -337,9 +335,7 @@ def test_publish_keeps_other_files(tmp_path: Path, keys: Keys) -> None:
     www.mkdir()
     for name in ("a.tar", "b.tar"):
         (tmp_path / name).write_bytes(name.encode())
-        machine_images.publish(
-            [tmp_path / name], www, key="", best_before=None
-        )
+        images.publish([tmp_path / name], www, key="", best_before=None)
     assert sorted(
         line.split()[1]
         for line in (www / "SHA256SUMS").read_text().split("\n")
@@ -356,7 +352,7 @@ def test_publish_without_the_key(tmp_path: Path) -> None:
     (tmp_path / "www").mkdir()
     (tmp_path / "a.tar").touch()
     with pytest.raises(errors.StoreError, match="gpg"):
-        machine_images.publish(
+        images.publish(
             [tmp_path / "a.tar"],
             tmp_path / "www",
             key="nobody@x.invalid",

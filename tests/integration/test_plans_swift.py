@@ -106,9 +106,10 @@ class TestSwift(plan_suite.PlanSuite):
 
         def one(host: _InSwift, side: str, barrier: threading.Barrier) -> None:
             for number in numbers:
-                plan = StoredPlan(host.open())
+                files = host.open()
                 barrier.wait()
-                assert plan.add_environment(f"environments/{number}{side}")
+                name = f"environments/{number}{side}"
+                assert plan_host.add_environment(files, name)
 
         with concurrent.futures.ThreadPoolExecutor(2 * PLANS) as pool:
             writers = []
@@ -145,11 +146,11 @@ def test_without_the_lock_entries_are_lost(
     put = slow._container.put
 
     def put_later(*arguments: Any) -> None:
-        assert StoredPlan(fast).add_environment("fast.yaml")
+        assert plan_host.add_environment(fast, "fast.yaml")
         put(*arguments)
 
     monkeypatch.setattr(slow._container, "put", put_later)
-    assert StoredPlan(slow).add_environment("slow.yaml")
+    assert plan_host.add_environment(slow, "slow.yaml")
     assert "slow.yaml" in plan_host.listed(host)
     assert "fast.yaml" not in plan_host.listed(host)
 
@@ -328,12 +329,12 @@ class _Failing(requests.adapters.HTTPAdapter):
 @contextlib.contextmanager
 def _failing(
     services: Services, host: _InSwift, meanwhile: Callable[[], bool]
-) -> Iterator[tuple[StoredPlan, _Failing]]:
+) -> Iterator[tuple[SwiftFiles, _Failing]]:
     with connect(services) as connection:
         adapter = _Failing(meanwhile)
         connection.session.session.mount("http://", adapter)
         store = ObjectStore.of(connection)
-        yield StoredPlan(SwiftFiles(store, host.name, ALONE)), adapter
+        yield SwiftFiles(store, host.name, ALONE), adapter
 
 
 def test_others_write_while_a_request_is_lost(
@@ -343,11 +344,11 @@ def test_others_write_while_a_request_is_lost(
 
     def others() -> bool:
         services.ask_swift("DELETE", f"{host.name}/{LOCK}")
-        assert StoredPlan(host.open()).add_environment("environments/b.yaml")
+        assert plan_host.add_environment(host.open(), "environments/b.yaml")
         return False
 
-    with _failing(services, host, others) as (plan, _):
-        assert plan.add_environment("environments/a.yaml")
+    with _failing(services, host, others) as (files, _):
+        assert plan_host.add_environment(files, "environments/a.yaml")
 
     added = {"environments/a.yaml", "environments/b.yaml"}
     assert added <= set(plan_host.listed(host))
@@ -355,8 +356,8 @@ def test_others_write_while_a_request_is_lost(
 
 def test_answer_is_lost(services: Services, host: _InSwift) -> None:
     """Present parameters are not sent again."""
-    with _failing(services, host, lambda: True) as (plan, adapter):
-        assert plan.add_environment("environments/a.yaml")
+    with _failing(services, host, lambda: True) as (files, adapter):
+        assert plan_host.add_environment(files, "environments/a.yaml")
 
     assert adapter.sent == 1
     assert plan_host.listed(host).count("environments/a.yaml") == 1
@@ -378,7 +379,7 @@ def test_lock_that_grew_old(
             return answer
 
     files = SwiftFiles(Slow(store._proxy), host.name, ALONE)
-    assert StoredPlan(files).add_environment("environments/a.yaml")
+    assert plan_host.add_environment(files, "environments/a.yaml")
 
     # Once more, if this host was busy.
     path = f"{host.name}/{re.escape(LOCK)}"

@@ -115,7 +115,7 @@ def states(result: PreloadResult) -> dict[str, NodeState]:
 
 def test_nodes_have_their_images(site: Site, tmp_path: Path) -> None:
     """Sites and nodes have what they need, and each blob left its source
-    once; a second call asks for no blob.
+    once; a second call asks for no blob, and sees what a node has lost.
     """
     planned = site.preload(dry_run=True)
     assert planned.estimate
@@ -144,6 +144,19 @@ def test_nodes_have_their_images(site: Site, tmp_path: Path) -> None:
     again = site.preload()
     assert set(states(again).values()) == {NodeState.PRESENT}
     assert len(site.central.requests(_BLOBS)) == before
+
+    site.nodes.podman("c1", "rmi", "--all", "--force")
+    site.nodes.podman("c2", "untag", str(site.all[1]))
+    layers = site.nodes.graph("e1") / "overlay-layers" / "layers.json"
+    layers.write_text("[]")
+    less = {row.host: row for row in site.preload(dry_run=True).nodes}
+    assert {host: row.state for host, row in less.items()} == {
+        "c1": NodeState.PLANNED,
+        "c2": NodeState.PLANNED,
+        "e1": NodeState.FAILED,
+    }
+    assert less["c1"].missing
+    assert (less["c1"].in_place, less["c2"].in_place) == (0, 3)
 
 
 def test_failures_are_of_one_node(site: Site) -> None:

@@ -139,7 +139,7 @@ def test_quadlet(
 
 
 def test_options_of_quadlet(tmp_path: Path) -> None:
-    """What Quadlet adds is not rendered; systemd waits longer than podman."""
+    """Options that Quadlet adds are left out; systemd outwaits podman."""
     service = Service(
         name="one",
         options={"stop_timeout": 60, "restart": "always"},

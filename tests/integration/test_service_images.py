@@ -196,7 +196,7 @@ def test_rollback_waits(podman_host: PodmanHost, old: str, port: int) -> None:
     hasty = SwapPolicy(min_healthy=0.1, healthy_deadline=0.5)
     with (
         untouched(podman_host),
-        pytest.raises(errors.StoreError, match="what it waits for is not"),
+        pytest.raises(errors.StoreError, match="wait_for did not succeed"),
     ):
         node.rollback(["one"], 0, hasty)
     assert answer(port) == "2"

@@ -109,7 +109,7 @@ def test_batches(
     status, told = upgrade(nodes, tmp_path, bad)
     assert status == 2, told
     assert told.count("fatal: [") == 1
-    assert "the old containers are back: nova_compute" in told
+    assert "the old containers were restored: nova_compute" in told
     assert versions(nodes) == ["new"] * 2
     form = "--format={{.Repository}}"
     pulled = ["/bad" in nodes.podman(n, "images", form) for n in _NODES]

@@ -1,4 +1,4 @@
-"""What a service command finds half done, without a journal, and ends."""
+"""A service command ends changes that are half done, without a journal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.client.service import SwapOutcome, SwapPolicy
-from tests import servers
+from tests import sampling, servers
 from tests.podman_host import (
     PodmanHost,
     answer,
@@ -121,7 +121,8 @@ def test_beginning_of_an_id(
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+    ("number", "status"),
+    sampling.some([(signal.SIGINT, 130), (signal.SIGTERM, 143)], 2),
 )
 def test_ended_by_the_user(
     podman_host: PodmanHost,
@@ -156,7 +157,7 @@ def test_ended_by_the_user(
         process.send_signal(number)
         _, told = process.communicate()
     assert process.returncode == status, told
-    assert "one: the old container is back" in told
+    assert "one: the old container was restored" in told
     assert answer(port) == "1"
     assert not list(podman_host.directory.glob("state/**/journal.json"))
     report = (podman_host.directory / "report.json").read_text()

@@ -233,7 +233,7 @@ def test_podman_refuses(
     more: dict[str, object],
     told: str,
 ) -> None:
-    """What podman does not take is found before anything stops."""
+    """Options that podman refuses are found before anything stops."""
     node = podman_host.node()
     node.start(
         podman_host.inputs({"one": service(images[0], port)}), [], QUICK

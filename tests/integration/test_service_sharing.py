@@ -67,13 +67,13 @@ def test_both_are_replaced(
 def test_both_are_put_back(
     podman_host: PodmanHost, images: list[str], ports: tuple[int, int]
 ) -> None:
-    """Both old containers are back when the second is never healthy."""
+    """Both old containers are restored when the second is never healthy."""
     old, new, broken = images
     node = podman_host.node()
     node.start(podman_host.inputs(pair((old, old), ports)), [], QUICK)
     wanted = pair((broken, new), ports)
     wanted["side"] = mute(broken, ports[0], network="container:main")
-    with pytest.raises(errors.PartialFailure, match=r"back: main, side"):
+    with pytest.raises(errors.PartialFailure, match=r"restored: main, side"):
         node.upgrade(podman_host.inputs(wanted), [], QUICK)
     assert [answer(port) for port in ports] == ["1", "1"]
     assert {one.outcome for one in node.changes} == {SwapOutcome.REVERTED}

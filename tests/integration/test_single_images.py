@@ -14,12 +14,11 @@ from imageprep_client.client.images import ContainerImages, PushRequest
 from imageprep_client.client.registries import Registries
 from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.heat.parameters import Credential
-from imageprep_client.serving import server
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content
 from imageprep_client.testing.streams import put
-from tests import servers
+from tests import servers, tree_server
 from tests.servers import DockerRegistry
 
 LABELS = {"version": "17.1.3"}
@@ -122,7 +121,7 @@ def test_tree_and_its_server(registry: DockerRegistry, tmp_path: Path) -> None:
         ContainerImages(options).push_image(
             PushRequest(image=f"{registry.host}/ns/one:{tag}", multi_arch=True)
         )
-    with server.running(tree) as url:
+    with tree_server.running(tree) as url:
         host = url.removeprefix("http://")
         remote = Registries()
         assert names(remote, host) == [

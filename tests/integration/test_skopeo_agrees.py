@@ -60,7 +60,7 @@ def site(
 
 
 class Comparison:
-    """What both programs say of cases.
+    """The verdicts of both programs on cases.
 
     :ivar asked: the cases so far.
     :ivar accepted: those that both accept.

@@ -15,10 +15,9 @@ import pytest
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci.platform import Platform
 from imageprep_client.serving import apache as printed
-from imageprep_client.serving import server as embedded
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import images
-from tests import apache, sampling
+from tests import apache, sampling, tree_server
 
 Open = Callable[[Path], contextlib.AbstractContextManager[str]]
 
@@ -29,7 +28,7 @@ _SERVERS: dict[str, Open] = {
     "printed": functools.partial(
         apache.running, printed.virtual_host, hostile=True
     ),
-    "serve": embedded.running,
+    "serve": tree_server.running,
 }
 _PLATFORMS = (Platform("linux", "amd64"), Platform("linux", "arm64"))
 IMAGES = {

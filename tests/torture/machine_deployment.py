@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 
 from imageprep_client import ansible
-from imageprep_client.client import machine_deployment
-from imageprep_client.client.machine_deployment import (
+from imageprep_client.client.machine import deployment
+from imageprep_client.client.machine.deployment import (
     ContainerRow,
     DeploymentRequest,
 )
@@ -181,13 +181,13 @@ def count(rows: list[ContainerRow]) -> dict[str, int]:
 def archive(inventory: str, image: str, hosts: str) -> list[ContainerRow]:
     """Archive some hosts."""
     request = DeploymentRequest(inventory, image, "1", hosts)
-    return machine_deployment.archive(request, lambda row: None)
+    return deployment.archive(request, lambda row: None)
 
 
 def preload(inventory: str, image: str, hosts: str) -> list[ContainerRow]:
     """Preload some hosts."""
     request = DeploymentRequest(inventory, image, "1", hosts)
-    return machine_deployment.preload(request, lambda row: None)
+    return deployment.preload(request, lambda row: None)
 
 
 def write_inventory(directory: pathlib.Path, hosts: list[str]) -> str:

@@ -200,7 +200,7 @@ def test_running_machine(host: Host, subvolume: bool) -> None:
         *("--check", "exit 1", "--wait", "1"),
     )
     assert failed.returncode == 1
-    assert "the old root is back" in failed.stderr
+    assert "the old root was restored" in failed.stderr
     assert host.answer("www") == f"1 {KEY}"
     back = host.machine("rollback", "www", "--stop-timeout", "10")
     assert kept.name == f"www~{back['version']}"

@@ -209,7 +209,13 @@ RULES: dict[str, tuple[str, ...]] = {
         "stores.verify",
         "transfer",
     ),
-    "machine.deployment": ("ansible", "errors", "host", "machine.names"),
+    "machine.deployment": (
+        "ansible",
+        "errors",
+        "host",
+        "machine.names",
+        "oci.platform",
+    ),
     "machine.deployment.node": ("platform", "subprocess"),
     "machine.archives.compression": (
         "machine.archives.judging",

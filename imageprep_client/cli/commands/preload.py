@@ -139,25 +139,25 @@ class _Preload(base.Lister):
 
 
 class PreloadRun(_Preload):
-    """Have the nodes of an inventory pull their images ahead of a deployment.
+    """Let the nodes of an inventory pull their images before a deployment.
 
-    The registries of sites are filled first: each blob is read from its
-    source once. Then each node pulls what it lacks by digest, from its site
-    or from the registries in the names, and tags it with the name that the
-    deployment uses. One command starts a program on a node, whatever
-    the number of images. A node whose disk has less than twice the missing
-    bytes pulls nothing. A site or a node that fails does not hold up the
-    others, and the next call does what is missing.
+    The registries of sites are filled first; each blob is read from its
+    source once. Then each node pulls missing images by digest, from its site
+    or from the registries in the names, and tags them with the names that the
+    deployment uses. One command starts a program on a node, regardless of the
+    number of images. A node pulls nothing unless twice the missing bytes are
+    free on its disk. A site or node that fails does not delay the others, and
+    the next call continues with what is missing.
 
-    Exit status: 0 when all nodes have their images, 1 when one has not, 2
-    when nothing was changed.
+    Exit status: 0 if all nodes have their images, 1 if a node does not, 2 if
+    nothing was changed.
     """
 
 
 class PreloadPlan(_Preload):
     """Show what a preload would copy to sites and nodes.
 
-    Sites and nodes are looked at, and nothing is changed.
+    Sites and nodes are checked, and nothing is changed.
     """
 
     dry_run = True
@@ -259,20 +259,20 @@ def _add_demand(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="inventories",
         required=True,
-        help="Inventory of ansible: a file, a directory or a program"
+        help="Ansible inventory: a file, a directory or a program"
         " (repeatable)",
     )
     parser.add_argument(
         "--hosts",
         metavar="<pattern>",
-        help="Host pattern of ansible that selects some of the hosts",
+        help="Ansible host pattern that selects some of the hosts",
     )
     options.add_deployment_options(parser)
     options.add_plan_options(
         parser,
-        "Deployment plan in the cloud's object store whose environments"
-        " and roles are read before the other files. Only with this"
-        " option authentication is needed",
+        "Deployment plan in the object store of the cloud: its environments"
+        " and roles are read before the other files. Only this option needs"
+        " authentication",
     )
     parser.add_argument(
         "--group",
@@ -280,7 +280,7 @@ def _add_demand(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="groups",
         default=[],
-        help="Role of the hosts of a group: they get the images of its"
+        help="Role of the hosts of a group; they get the images of its"
         " services (repeatable)",
     )
     parser.add_argument(
@@ -288,9 +288,9 @@ def _add_demand(parser: argparse.ArgumentParser) -> None:
         metavar="<group>=<file>",
         action="append",
         default=[],
-        help="Images of a group, one a line (repeatable). A host in several of"
-        " the groups gets the images of all of them, a host in none of"
-        " them gets every image",
+        help="Images of a group, one per line (repeatable). A host in several"
+        " groups gets the images of all of them; a host in no listed group"
+        " gets every image",
     )
     parser.add_argument(
         "--site",
@@ -298,9 +298,9 @@ def _add_demand(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="sites",
         default=[],
-        help="Registry that is filled first, and that the hosts of a group"
-        " pull from (repeatable). Without it hosts pull from the"
-        " registries in the names of the images",
+        help="Registry that is filled first and from which the hosts of a"
+        " group pull (repeatable). Other hosts pull from the registries in"
+        " the names of the images",
     )
 
 
@@ -312,22 +312,22 @@ def _add_nodes(parser: argparse.ArgumentParser) -> None:
         metavar="<number>",
         type=options.positive,
         default=preload.NODES_PER_REGISTRY,
-        help="Nodes that pull from one registry at once, at most (default:"
-        " %(default)s)",
+        help="Maximum number of nodes that pull from one registry at the same"
+        " time (default: %(default)s)",
     )
     parser.add_argument(
         "--rate",
         metavar="<MiB>",
         type=options.positive,
         default=0,
-        help="MiB a second that the nodes of a registry take together, at"
-        " most: those that pull at once have equal shares",
+        help="Maximum rate in MiB per second at which the nodes of a registry"
+        " pull together, in equal shares (default: no limit)",
     )
     parser.add_argument(
         "--timeout",
         metavar="<seconds>",
         type=options.positive,
         default=preload.TIMEOUT,
-        help="Seconds that one image may take (default: %(default)s)",
+        help="Maximum time for one image in seconds (default: %(default)s)",
     )
     report.add_option(parser)

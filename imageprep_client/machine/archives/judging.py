@@ -36,7 +36,7 @@ _IDLE = (b"", b".")
 
 
 class BadArchive(errors.InvalidContent):
-    """An archive is not unpacked."""
+    """An archive must not be unpacked."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class UnpackLimits:
 
 @dataclasses.dataclass(slots=True)
 class JudgedMembers:
-    """The counts of the members that passed.
+    """Counts of the members that were accepted.
 
     :ivar privileged: paths of programs with set-id bits or capabilities.
     :ivar devices: members below ``/dev``, which were left out.
@@ -67,7 +67,7 @@ class JudgedMembers:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Head:
-    """The headers of a member: their length, and that of what follows."""
+    """The length of the headers of a member and of its content."""
 
     length: int
     body: int
@@ -100,9 +100,10 @@ class Judge:
         self._ended = False
 
     def feed(self, data: bytes) -> list[memoryview]:
-        """Judge the next piece; what of it, and of earlier ones, may pass.
+        """Judge the next piece of the archive.
 
-        :raises BadArchive: nothing of this piece passes.
+        :returns: the accepted content of this and earlier pieces.
+        :raises BadArchive: and then nothing of this piece is accepted.
         """
         if self._rest:
             data = self._rest + data
@@ -117,7 +118,7 @@ class Judge:
                 at += step
             elif self._ended:
                 if data.count(0, at) != end - at:
-                    raise self._bad("has content behind its end")
+                    raise self._bad("has content after its end")
                 at = end
             else:
                 head = self._head(data, at)
@@ -152,9 +153,9 @@ class Judge:
         return BadArchive(f"{where}: {problem}")
 
     def _head(self, data: bytes, at: int) -> _Head | None:
-        """All headers of the next member; None when they are not all there.
+        """All headers of the next member; None while some are missing.
 
-        :raises BadArchive: when the member is not to be unpacked.
+        :raises BadArchive: when the member must not be unpacked.
         """
         records: dict[bytes, bytes] = {}
         first = at
@@ -196,13 +197,13 @@ class Judge:
         if len(second) < _BLOCK:
             return None
         if second != _ZERO or is_begun:
-            raise self._bad("has no proper end")
+            raise self._bad("is not properly terminated")
         self._ended = True
         return _Head(at + 2 * _BLOCK - first, 0, False)
 
     def _check_header(self, header: bytes) -> None:
         if header[257:262] != b"ustar":
-            raise self._bad("is no tar archive of the form ustar, pax or GNU")
+            raise self._bad("is not a tar archive in ustar, pax or GNU format")
         told = self._number(header[_CHECKSUM], "a checksum")
         if told != sum(header) - sum(header[_CHECKSUM]) + _SPACES:
             raise self._bad("has a header with a wrong checksum")
@@ -214,22 +215,22 @@ class Judge:
         try:
             return int(text, 8) if text else 0
         except ValueError:
-            raise self._bad(f"has no number as {what}") from None
+            raise self._bad(f"has an invalid number for {what}") from None
 
     def _read_extended(
         self, kind: int, content: bytes, records: dict[bytes, bytes]
     ) -> None:
-        """Add what an extended header says to `records`."""
+        """Add the records of an extended header to `records`."""
         if kind in (_LONG_NAME, _LONG_LINK):
             key = b"path" if kind == _LONG_NAME else b"linkpath"
-            found = [(key, content.rstrip(b"\0"))]
+            added = [(key, content.rstrip(b"\0"))]
         else:
-            found = self._pax_records(content)
-        for key, value in found:
+            added = self._pax_records(content)
+        for key, value in added:
             if kind == _GLOBAL and key != b"comment":
-                raise self._bad("has a global header for all its members")
+                raise self._bad("has a global header")
             if key in _TELLING and key in records:
-                raise self._bad("says twice what a member is called")
+                raise self._bad("has two names for one member")
             if key.startswith(_OVERLAY):
                 raise self._bad("has attributes of an overlay file system")
             records[key] = value
@@ -254,13 +255,16 @@ class Judge:
         if text is None:
             return self._number(header[124:136], "a size")
         if not text.isdigit() or len(text) > 18:
-            raise self._bad("has no number as a size")
+            raise self._bad("has an invalid size")
         return int(text)
 
     def _judge(
         self, header: bytes, records: Mapping[bytes, bytes], size: int
     ) -> bool:
-        """Judge a member; whether it is left out."""
+        """Judge a member.
+
+        :returns: whether it is left out.
+        """
         told = records.get(b"GNU.sparse.name") or records.get(b"path")
         if told is None:
             told = header[:100].partition(b"\0")[0]
@@ -277,7 +281,7 @@ class Judge:
             self.judged.devices += 1
             return True
         if size and kind not in (_FILE, _SPARSE):
-            raise self._bad("has content, and is no file", path)
+            raise self._bad("has content and is not a file", path)
         self._place(path, kind)
         if kind in (_FILE, _SPARSE):
             mode = self._number(header[100:108], "a mode")
@@ -299,13 +303,13 @@ class Judge:
         if path == b".":
             path = b""
         if told.startswith(b"/"):
-            raise self._bad("is an absolute name", told)
+            raise self._bad("has an absolute name", told)
         if len(path) > _MAX_PATH:
-            raise self._bad("is too long a name", told)
+            raise self._bad("has a name that is too long", told)
         if b".." in path or b"//" in path or b"/./" in path:
             parts = path.split(b"/")
             if b".." in parts:
-                raise self._bad("leads out of the root", told)
+                raise self._bad("leaves the root", told)
             path = b"/".join(part for part in parts if part not in _IDLE)
         if not path.isascii() or not path.decode().isprintable():
             self._check_characters(path)
@@ -326,11 +330,11 @@ class Judge:
             raise self._bad(f"has files of more than {limits.size} bytes")
 
     def _place(self, path: bytes, kind: int) -> None:
-        """See that a member is new, and that directories lead to it."""
+        """Check that a member is new and all its parents are directories."""
         types = self._types
         if not path:
             if kind != _FOLDER:
-                raise self._bad("the root is no directory")
+                raise self._bad("the root is not a directory")
             return
         before = types.get(path)
         if before is not None and (before, kind) != (_FOLDER, _FOLDER):
@@ -340,14 +344,14 @@ class Judge:
             types[above] = _FOLDER
             above = above.rpartition(b"/")[0]
         if types[above] != _FOLDER:
-            raise self._bad("is below something that is no directory", path)
+            raise self._bad("is below something that is not a directory", path)
         types[path] = kind
 
     def _check_link(self, path: bytes, target: bytes) -> None:
         kind = self._types.get(target)
         if target == path or kind in (None, _FOLDER, _LINK):
             raise self._bad(
-                "is a hard link to what is not in the archive before it", path
+                "is a hard link to a file that does not precede it", path
             )
         # A link to it is as good as the file itself.
         self._types[path] = kind
@@ -360,8 +364,8 @@ class Judge:
         text = path.decode(errors="backslashreplace")
         if text not in self._declared and not is_declared(text):
             what = "set-id bits" if mode & _SET_ID else "capabilities"
-            bad = self._bad(f"has {what} and is no known program", path)
-            bad.hint = f"if it may, give --allow-privileged {text}"
+            bad = self._bad(f"has {what} and is not a known program", path)
+            bad.hint = f"to permit it, give --allow-privileged {text}"
             raise bad
         self.judged.privileged.append(text)
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.host import files, inputs
+from imageprep_client.host import files, inputs, locks
 from imageprep_client.observer import Observer
 
 NAME = "SHA256SUMS"
@@ -20,7 +19,7 @@ SIGNATURE = "SHA256SUMS.gpg"
 MAX_SIZE = 4 << 20
 # Two spaces, a space and an asterisk, or one space, as some servers have it.
 _LINE = re.compile(r"(?P<sum>[0-9a-f]{64}) [ *]?(?P<name>[^/\0]{1,255})")
-# A line that sums a file which cannot be: systemd-sysupdate(8) has it, too.
+# The name of no file, with a checksum; see systemd-sysupdate(8).
 _BEST_BEFORE = re.compile(r"BEST-BEFORE-(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})")
 
 
@@ -28,7 +27,7 @@ class ChecksumList:
     """The lines of a SHA256SUMS.
 
     :ivar sums: the checksums, by the names of the files.
-    :ivar best_before: the day from which on the list is out of date.
+    :ivar best_before: the last day on which the list may be used.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ def _date(text: str, name: str) -> datetime.date:
 
 
 def note(path: Path, checksum: str, observer: Observer) -> None:
-    """Let the list beside an archive have its checksum.
+    """Record the checksum of an archive in the list beside it.
 
     :raises InvalidFile: when the list cannot be written.
     """
@@ -115,10 +114,10 @@ def read(directory: Path) -> ChecksumList:
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Let no other run write to the list in the block."""
+    """Exclude other writers of the list in the block."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        with locks.locked(descriptor):
+            yield
     finally:
         os.close(descriptor)

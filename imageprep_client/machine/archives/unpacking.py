@@ -7,7 +7,7 @@ import dataclasses
 import os
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -54,13 +54,12 @@ def unpack(
     place: Path | None = None,
     limits: UnpackLimits | None = None,
     declared: frozenset[str] = frozenset(),
-    advanced: Callable[[int], None] = lambda _: None,
 ) -> UnpackedRoot:
     """Unpack an archive, compressed or not, into an empty directory.
 
-    Every member is judged before GNU tar has it, which runs where nothing
-    but `directory` can be written to. The first one that may not pass ends
-    it; the caller then removes the directory.
+    Every member is judged before it is passed to GNU tar, which can write to
+    nothing but `directory`. The first unacceptable member ends the unpacking;
+    the caller then removes the directory.
 
     :param source: the content, verified; read to its end.
     :param directory: empty, in a directory that only root can enter.
@@ -69,7 +68,6 @@ def unpack(
     :param limits: by default also the room of the file system.
     :param declared: paths that may have set-id bits or capabilities, beside
         the programs of distributions.
-    :param advanced: is told the bytes that were read, as they are.
     :raises BadArchive: when a member may not be unpacked.
     :raises TarError: when tar fails, or the file system cannot keep what a
         member has.
@@ -84,16 +82,16 @@ def unpack(
     try:
         with (
             tar.unpacking(directory) as stream,
-            contextlib.closing(_pieces(source, name, advanced)) as pieces,
+            contextlib.closing(_pieces(source, name)) as pieces,
         ):
             _pass_on(pieces, judge, stream.fileno())
     except BadArchive as error:
         if judge.judged.size > free:
             raise errors.NoSpace(
-                f"{place or directory}: has room for {free} bytes, {name}"
+                f"{place or directory}: {free} bytes are free, and {name}"
                 " needs more",
                 free=free,
-                hint="make room, or keep the machine elsewhere",
+                hint="free some space, or keep the machine elsewhere",
             ) from error
         raise
     judged: JudgedMembers = judge.judged
@@ -114,9 +112,7 @@ def _pass_on(pieces: Iterator[bytes], judge: Judge, pipe: int) -> None:
     judge.finish()
 
 
-def _pieces(
-    source: _Readable, name: str, advanced: Callable[[int], None]
-) -> Generator[bytes]:
+def _pieces(source: _Readable, name: str) -> Generator[bytes]:
     """The decompressed content; another thread reads ahead."""
     ahead: queue.Queue[bytes | BaseException | None] = queue.Queue(_AHEAD)
     stopped = threading.Event()
@@ -125,7 +121,6 @@ def _pieces(
         while not stopped.is_set() and (
             chunk := source.read(compression.CHUNK)
         ):
-            advanced(len(chunk))
             yield chunk
 
     def read() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from imageprep_client.ansible import HostState, JobResult
 from imageprep_client.machine.deployment import hosts
@@ -105,7 +105,6 @@ def preload(
     images: Mapping[str, str],
     failures: Mapping[str, JobResult],
     on_row: OnRow,
-    options: Sequence[str] = (),
 ) -> list[ContainerRow]:
     """Replace the roots of all containers by their images.
 
@@ -114,7 +113,6 @@ def preload(
 
     :param images: the image of each container.
     :param failures: of hosts that cannot be used.
-    :param options: of ``machine replace``.
     """
     rows = ContainerRows(deployment.containers, images, failures, on_row)
     groups: dict[tuple[str, str], list[str]] = {}
@@ -150,7 +148,7 @@ def preload(
                 host,
                 "replace",
                 tuple(names),
-                ("--from", image, "--skip-present", *options),
+                ("--from", image, "--skip-present"),
             )
             for (host, image), names in groups.items()
         ],
@@ -165,7 +163,7 @@ def fill_caches(
     failures: Mapping[str, JobResult],
     on_row: OnCacheRow,
 ) -> list[CacheRow]:
-    """Have all hosts fill the caches that their containers are made of.
+    """Fill the caches of all hosts, from which containers are made.
 
     :param images: the image of each host.
     :param failures: of hosts that cannot be used.

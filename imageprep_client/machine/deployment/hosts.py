@@ -57,7 +57,7 @@ def run(
     commands: Sequence[HostCommand],
     on_outcome: Callable[[CommandOutcome], object],
 ) -> None:
-    """Have hosts run commands, each host one after the other.
+    """Run commands on hosts, on each host one after the other.
 
     :param on_outcome: is told each outcome as soon as it is known.
     """

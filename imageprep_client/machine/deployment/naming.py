@@ -7,13 +7,12 @@ import re
 import string
 
 from imageprep_client import errors
+from imageprep_client.oci.platform import architecture
 
 _SERVICE = "service"
 _FIELDS = (_SERVICE, "release", "distro", "arch")
 #: Fields that hosts have to be asked for.
 _FACTS = ("distro", "arch")
-#: Architectures as images name them.
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _WORD = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 
 
@@ -34,7 +33,7 @@ class HostFacts:
 
         :raises InvalidContent: when these cannot be in the name of an image.
         """
-        arch = _ARCHITECTURES.get(machine, machine)
+        arch = architecture(machine)
         for word in (distro, arch):
             if not _WORD.fullmatch(word):
                 raise errors.InvalidContent(

@@ -97,7 +97,7 @@ _OTHERWISE: Mapping[str, Callable[[str], object]] = {
 
 
 def check_version(version: int) -> None:
-    """See that the keys of this version of systemd are known.
+    """Check that the keys of this version of systemd are known.
 
     :raises InvalidArgument: when it is too old.
     """

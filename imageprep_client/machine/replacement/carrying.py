@@ -24,7 +24,7 @@ from imageprep_client.machine.scrub import Category, Scrub, ScrubbedPath
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-#: The kernel moves as much at once.
+#: Bytes that the kernel copies at once.
 _CHUNK = 1 << 30
 #: Reasons to copy through memory: another file system, or no such call.
 _UNSUPPORTED = frozenset(
@@ -66,7 +66,7 @@ class CarriedFiles:
         self.size = 0
 
     def close(self) -> None:
-        """Let the new root go."""
+        """Close the new root."""
         os.close(self._to)
 
     def update(self, old: Path, paths: Sequence[ScrubbedPath]) -> None:
@@ -114,7 +114,7 @@ class CarriedFiles:
     def _changed(
         self, path: str, directory: int, name: str, seen: set[str]
     ) -> bool:
-        """Whether something is there and is not what was copied last."""
+        """Whether the path exists and has changed since it was copied."""
         try:
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         except FileNotFoundError:
@@ -213,7 +213,7 @@ def _parents(old: int, new: int, path: str) -> Iterator[tuple[int, int]]:
 
 
 def _remove(directory: int, name: str) -> None:
-    """Remove whatever has a name, if anything."""
+    """Remove the file or directory of a name, if there is one."""
     if directory < 0:
         return
     try:
@@ -265,7 +265,7 @@ def _copy_content(source: int, target: int) -> int:
 
 
 def _dress(source: int, target: int) -> None:
-    """Give a file or directory all that the other one has."""
+    """Copy owner, mode, attributes and times of a file or directory."""
     status = os.fstat(source)
     os.fchown(target, status.st_uid, status.st_gid)
     # After the owner, whose change takes set-id bits and capabilities.
@@ -281,7 +281,7 @@ def _dress(source: int, target: int) -> None:
 
 
 def _give(old: int, new: int, name: str) -> None:
-    """Give a symbolic link the owner and times of the other one."""
+    """Copy owner and times of a symbolic link."""
     status = os.stat(name, dir_fd=old, follow_symlinks=False)
     os.chown(
         name, status.st_uid, status.st_gid, dir_fd=new, follow_symlinks=False

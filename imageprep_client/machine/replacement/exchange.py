@@ -19,9 +19,9 @@ _FIRST_FREE_OBJECT = 256
 
 
 def exchange(path: Path, other: Path) -> None:
-    """Exchange what two names of one file system stand for.
+    """Exchange two names in one file system.
 
-    There is no moment at which a name stands for nothing.
+    Both names exist at every moment.
 
     :raises StoreError: where the file system cannot do it.
     :raises OSError: for all other reasons.

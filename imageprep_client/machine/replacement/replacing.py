@@ -1,4 +1,4 @@
-"""Replace the root of a machine, put an earlier one back, delete roots."""
+"""Replacing, restoring and deleting the roots of machines."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ class RootChanges:
         return known.version, result
 
     def recover(self) -> None:
-        """Finish or undo what a killed command left."""
+        """Complete or revert the change of a killed command."""
         with self._ready():
             pass
 
@@ -203,7 +203,7 @@ class RootChanges:
 
     @contextlib.contextmanager
     def _ready(self) -> Iterator[None]:
-        """Have the lock, and nothing left of killed commands."""
+        """Hold the lock, after cleaning up what killed commands left."""
         with self._journal.locked():
             swap.recover(
                 self._journal, self._root.path, self._runtime, self._observer
@@ -254,7 +254,7 @@ def _scan(root: Path) -> list[ScrubbedPath]:
 
 
 def _check_movable(root: MachineRoot) -> None:
-    """See that the directory of a root can get another name.
+    """Check that the directory of a root can be renamed.
 
     :raises InvalidArgument: when it cannot.
     """
@@ -290,8 +290,7 @@ def _check_movable(root: MachineRoot) -> None:
 
 def _check_replaceable(root: MachineRoot) -> None:
     _check_movable(root)
-    shifted = root.config is not None and root.config.is_shifted
-    if shifted or root.path.stat().st_uid != 0:
+    if root.is_shifted:
         raise errors.InvalidArgument(
             f"{root.name}: the users in its root are shifted, which is not"
             " supported"

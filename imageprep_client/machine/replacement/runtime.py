@@ -1,4 +1,4 @@
-"""Stop and start machines, and find out whether they are well."""
+"""Stopping, starting and checking machines."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from imageprep_client.machine.roots import MachineRoot
 from imageprep_client.programs import lxc, systemd
 from imageprep_client.programs.process import Program
 
-#: Seconds between two looks at a machine.
+#: Seconds between two checks of a machine.
 _INTERVAL = 0.05
-#: Seconds that a machine has to run before it is taken for well.
+#: Seconds that a machine must run before it counts as healthy.
 _SETTLED = 2.0
 #: Seconds for one attempt of the check.
 _CHECK_TIMEOUT = 30.0
@@ -25,7 +25,7 @@ _OUTPUT = 1 << 20
 
 
 class MachineError(errors.StoreError):
-    """A machine does not do what it was told."""
+    """A machine cannot be stopped or started, or is not healthy."""
 
 
 class Runtime(Protocol):
@@ -104,7 +104,7 @@ def addresses(leader: int | None) -> Mapping[str, frozenset[str]]:
         interfaces = json.loads(finished.stdout or "[]")
     except ValueError:
         return {}
-    found: dict[str, frozenset[str]] = {}
+    by_interface: dict[str, frozenset[str]] = {}
     for interface in interfaces:
         own = frozenset(
             address["local"]
@@ -112,8 +112,8 @@ def addresses(leader: int | None) -> Mapping[str, frozenset[str]]:
             if address.get("scope") == "global" and "local" in address
         )
         if own:
-            found[str(interface.get("ifname"))] = own
-    return found
+            by_interface[str(interface.get("ifname"))] = own
+    return by_interface
 
 
 def _has_network_of_host(leader: int) -> bool:

@@ -1,7 +1,7 @@
 """Exchange two roots of a machine, and undo it when the machine is not well.
 
-Whatever kills the process, the path of the root stands for the old root or
-the new one, both whole. `recover` brings a killed change to an end.
+Whenever the process is killed, the path of the root is the complete old root
+or the complete new one. `recover` completes or reverts a killed change.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Swap:
     def run(
         self, check: str | None, patience: Patience, last: Callable[[], None]
     ) -> SwapResult:
-        """Exchange the roots; the old one is back when this raises.
+        """Exchange the roots; an error restores the old one.
 
         :param last: is called when the machine has stopped.
         :raises PartialFailure: when the machine was not well with the new
@@ -136,7 +136,7 @@ class Swap:
         except errors.ImagePrepError as error:
             undo(self._journal, self._record, self._runtime, self._observer)
             raise errors.PartialFailure(
-                f"{error}; the old root is back", [error]
+                f"{error}; the old root was restored", [error]
             ) from error
         except BaseException:
             undo(self._journal, self._record, self._runtime, self._observer)
@@ -155,10 +155,10 @@ def recover(
     if record is not None:
         if record.step is Step.KEPT:
             finish(journal, record)
-            observer.note(f"{record.machine}: an earlier change is finished")
+            observer.note(f"{record.machine}: completed an interrupted change")
         else:
             undo(journal, record, runtime, observer)
-            observer.note(f"{record.machine}: an earlier change is undone")
+            observer.note(f"{record.machine}: reverted an interrupted change")
     versions.remove_leftovers(root)
 
 
@@ -178,7 +178,7 @@ def undo(
         for path in (Path(record.temporary), beside):
             versions.delete(root, path)
     if record.was_running and runtime.leader() is None:
-        observer.note(f"{record.machine}: is started with its old root")
+        observer.note(f"{record.machine}: starting it with its old root")
         runtime.start()
     journal.clear()
 

@@ -1,4 +1,4 @@
-"""Roots that are kept: beside the present one, by the time they were put away.
+"""Kept roots, beside the present one and named by the time of their removal.
 
 The version ``20261129T174512Z`` of ``/var/lib/machines/www`` is
 ``/var/lib/machines/www~20261129T174512Z``. A name with a leading dot would not
@@ -18,8 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.host.directory import Directory
-from imageprep_client.programs import btrfs
+from imageprep_client.machine import roots
 
 _SEPARATOR = "~"
 _VERSION = re.compile(r"[0-9]{8}T[0-9]{6}Z(-[0-9]{1,4})?")
@@ -29,7 +28,7 @@ _TEMPORARY = ".#image-prepare-"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KeptVersion:
-    """A root that can be put back."""
+    """A root that can be restored."""
 
     version: str
     path: Path
@@ -70,7 +69,7 @@ def find(root: Path, version: str | None) -> KeptVersion:
 
 
 def new(root: Path) -> Path:
-    """The path for a root that is put away now."""
+    """The path for a root that is replaced now."""
     now = datetime.datetime.now(datetime.UTC)
     stem = f"{root.name}{_SEPARATOR}{now:%Y%m%dT%H%M%SZ}"
     for suffix in ("", *(f"-{number}" for number in range(2, 10000))):
@@ -81,7 +80,7 @@ def new(root: Path) -> Path:
 
 
 def temporary(root: Path) -> Path:
-    """A fresh name beside a root, which nothing takes for a root."""
+    """A temporary name beside a root, which is not listed as a machine."""
     return root.with_name(_prefix(root) + secrets.token_hex(8))
 
 
@@ -107,20 +106,7 @@ def delete(root: Path, path: Path) -> None:
         hidden = temporary(root)
         path.rename(hidden)
         path = hidden
-    for part in (*path.iterdir(), path):
-        if part.is_dir() and not part.is_symlink():
-            _delete(part)
-
-
-def _delete(path: Path) -> None:
-    if btrfs.is_subvolume(path):
-        btrfs.delete(path)
-        return
-    directory = Directory(path.parent)
-    try:
-        directory.remove_tree(path.name)
-    finally:
-        directory.close()
+    roots.remove(path)
 
 
 def remove_leftovers(root: Path) -> None:
@@ -131,6 +117,6 @@ def remove_leftovers(root: Path) -> None:
 
 
 def _prefix(root: Path) -> str:
-    """How the temporary names of one root begin."""
+    """The prefix of the temporary names of one root."""
     digest = hashlib.sha256(os.fsencode(root.name)).hexdigest()[:16]
     return f"{_TEMPORARY}{digest}-"

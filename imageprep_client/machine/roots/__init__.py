@@ -5,6 +5,7 @@ from imageprep_client.machine.roots.finding import (
     list_roots,
     open_store,
 )
+from imageprep_client.machine.roots.removal import remove
 from imageprep_client.machine.roots.root import (
     MachineRoot,
     RootKind,
@@ -22,4 +23,5 @@ __all__ = [
     "find",
     "list_roots",
     "open_store",
+    "remove",
 ]

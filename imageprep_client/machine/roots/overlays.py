@@ -81,7 +81,7 @@ def _call(number: int, *arguments: object) -> int:
 
 
 def hide_lower(upper: Path, lower: Path) -> None:
-    """Let an upper directory hide all that is in the lower one."""
+    """Make an upper directory hide everything in the lower one."""
     names = set(os.listdir(upper))
     for name in os.listdir(lower):
         if name not in names:

@@ -77,6 +77,13 @@ class MachineRoot:
         return self.kind in (RootKind.LXC_BTRFS, RootKind.SUBVOLUME)
 
     @property
+    def is_shifted(self) -> bool:
+        """Whether users of the machine are others on this host."""
+        config = self.config
+        shifted = config is not None and config.is_shifted
+        return shifted or self.path.stat().st_uid != 0
+
+    @property
     def settings(self) -> Path | None:
         """The file that configures the machine, or None.
 

@@ -65,7 +65,7 @@ class Fetcher:
         """The whole of a small file.
 
         :raises NotFound: when there is none.
-        :raises StoreError: when it cannot be had.
+        :raises StoreError: when it cannot be fetched.
         """
 
         def read() -> bytes:
@@ -76,12 +76,12 @@ class Fetcher:
         return self._retried(url, read, lambda: False)
 
     def into(self, url: str, file: QuarantinedFile, *, known: bool) -> None:
-        """Fetch what lacks of a file.
+        """Fetch the missing part of a file.
 
-        :param known: whether its digest is known: then what is here may be
-            continued although the server names no version of it.
+        :param known: whether its digest is known: then the present part may
+            be continued although the server names no version of it.
         :raises NotFound: when there is none.
-        :raises StoreError: when it cannot be had; what came is kept.
+        :raises StoreError: when it cannot be fetched; the present part stays.
         """
         before = file.size
 
@@ -197,11 +197,11 @@ class Fetcher:
         free = disk.free_space(file.path.parent)
         if left > free:
             raise errors.NoSpace(
-                f"{shown}: {left} bytes are to come, and {free} are free in"
-                f" {file.path.parent}",
+                f"{shown}: {left} more bytes are needed, and {free} are free"
+                f" in {file.path.parent}",
                 needed=left,
                 free=free,
-                hint="make room there; what has come is kept",
+                hint="free some space there; the downloaded part is kept",
             )
 
     def _too_large(self, shown: str) -> errors.StoreError:
@@ -221,7 +221,7 @@ class Fetcher:
             response.discard()
             url = urls.follow(url, location, f"{urls.shown(url)}: redirect")
         raise errors.ServerFault(
-            f"{urls.shown(url)}: redirects again and again", temporary=False
+            f"{urls.shown(url)}: too many redirects", temporary=False
         )
 
 
@@ -244,7 +244,7 @@ def _validator(response: Response) -> str:
 
 
 def _check(response: Response, url: str) -> None:
-    """Raise the error of an answer that is none of the file."""
+    """Raise the error of a response that is not the file."""
     status = response.status
     if status in (200, 206):
         return

@@ -1,4 +1,4 @@
-"""The directory of content that is not yet verified."""
+"""The directory of downloads that are not yet verified."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class QuarantinedFile:
 
     @property
     def size(self) -> int:
-        """The bytes that are here."""
+        """The present size."""
         return os.fstat(self.descriptor).st_size
 
     def clear(self, validator: str = "") -> None:
-        """Begin anew, with another version."""
+        """Start again with another version."""
         os.ftruncate(self.descriptor, 0)
         self.validator = validator
         self._note().write_text(json.dumps({"validator": validator}))
@@ -58,12 +58,12 @@ class QuarantinedFile:
         return self.path.with_suffix(".json")
 
     def remove(self) -> None:
-        """Keep nothing of it."""
+        """Remove the file and its note."""
         self.path.unlink(missing_ok=True)
         self._note().unlink(missing_ok=True)
 
     def digest(self) -> str:
-        """The SHA-256 of what is here, in hexadecimal."""
+        """The SHA-256 of the present content, in hexadecimal."""
         with open(os.dup(self.descriptor), "rb", buffering=0) as file:
             file.seek(0)
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -110,7 +110,7 @@ class Quarantine:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise errors.NoSpace(
                     f"{source}: {self.path}: {errors.reason(error)}",
-                    hint=f"make room in {self.path}; what has come is kept",
+                    hint=f"free some space in {self.path}; the part is kept",
                 ) from error
             raise
         finally:

@@ -1,4 +1,4 @@
-"""Checksums that an archive has to have, and who says so."""
+"""The expected checksums of archives and their origin."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ class Verification:
                 )
         if bool(self.keyring) != bool(signers):
             raise errors.InvalidArgument(
-                "--keyring and --signer are given together: the file of keys,"
-                " and which of them may sign"
+                "--keyring and --signer must be given together: a file of keys"
+                " and the keys of it that may sign"
             )
         if sum(map(bool, (self.checksum, self.keyring, self.none))) > 1:
             raise errors.InvalidArgument(
-                "--checksum, --keyring and --no-verify exclude each other"
+                "--checksum, --keyring and --no-verify are mutually exclusive"
             )
         checksum = match["hex"] if match else ""
         return dataclasses.replace(self, checksum=checksum, signers=signers)
@@ -88,9 +88,9 @@ class ReadsSmall(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ExpectedChecksum:
-    """The checksum of an archive; empty where nothing says it.
+    """The expected checksum of an archive; empty if it is unknown.
 
-    :ivar origin: who says so, for people.
+    :ivar origin: where it is from, for messages.
     """
 
     hex: str
@@ -113,13 +113,13 @@ class SignedLists:
         name: str,
         read: ReadsSmall,
     ) -> ExpectedChecksum:
-        """The checksum that an archive has to have.
+        """The expected checksum of an archive.
 
         :param place: the directory or URL that the archive is in.
         :param name: its name there.
         :param read: reads the files beside it.
-        :raises InvalidArgument: when nothing says what it has to be.
-        :raises StoreError: when the list does not count.
+        :raises InvalidArgument: when there is nothing to verify it with.
+        :raises StoreError: when the list is not accepted.
         """
         if verification.none:
             return ExpectedChecksum("", "nothing")
@@ -127,7 +127,7 @@ class SignedLists:
             return ExpectedChecksum(verification.checksum, "checksum")
         if not verification.keyring:
             raise errors.InvalidArgument(
-                f"{place}/{name}: nothing says what it has to be",
+                f"{place}/{name}: there is nothing to verify it with",
                 hint="give --checksum, or --keyring and --signer for a signed"
                 " SHA256SUMS beside it, or --no-verify",
             )
@@ -166,9 +166,9 @@ class SignedLists:
         signature: gpg.DetachedSignature,
         content: bytes,
     ) -> None:
-        """Refuse what is out of date; note what is not.
+        """Check that a list is not out of date, and record its time.
 
-        :raises InvalidContent: when it is, and that is not allowed.
+        :raises InvalidContent: when it is out of date and not allowed to be.
         """
         key = hashlib.sha256(f"{place}\n{signature.fingerprint}".encode())
         path = self._state / f"{key.hexdigest()}.json"
@@ -178,15 +178,15 @@ class SignedLists:
         problem = ""
         if signature.made < seen:
             problem = (
-                f"was signed {_day(signature.made)}, and one that was signed"
-                f" {_day(seen)} has been seen"
+                f"was signed {_day(signature.made)}, before a list that was"
+                f" accepted earlier, signed {_day(seen)}"
             )
         elif listed.best_before and datetime.date.today() > listed.best_before:
-            problem = f"was to be used until {listed.best_before}"
+            problem = f"expired after {listed.best_before}"
         if problem and not verification.allow_older:
             raise errors.InvalidContent(
                 f"{place}/{sums.NAME}: {problem}",
-                hint="if an old list is meant, give --allow-older",
+                hint="to accept an older list, give --allow-older",
             )
         if signature.made > seen:
             self._state.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -75,10 +75,6 @@ class LxcContainers:
         told = self._run("lxc-info", name, "--no-humanize", "--pid").strip()
         return int(told) if told.isdigit() and int(told) > 0 else None
 
-    def addresses(self, name: str) -> list[str]:
-        """The IP addresses of a running container."""
-        return self._run("lxc-info", name, "--no-humanize", "--ips").split()
-
     def start(self, name: str) -> None:
         """Start a container in the background."""
         self._run("lxc-start", name, "--daemon")
@@ -122,10 +118,8 @@ class LxcContainers:
                 hint=f"run: lxc-unfreeze {' '.join(words)}",
             )
 
-    def _run(
-        self, program: str, name: str, *words: str, last: bool = False
-    ) -> str:
-        return _program(program).run(*self._words(name), *words, last=last)
+    def _run(self, program: str, name: str, *words: str) -> str:
+        return _program(program).run(*self._words(name), *words)
 
     def _words(self, name: str) -> list[str]:
         return [f"--lxcpath={self._path}", f"--name={name}"]

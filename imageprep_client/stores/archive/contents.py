@@ -153,7 +153,8 @@ def parse(index: bytes, carried: bytes) -> Contents:
         AttributeError,
     ) as error:
         raise errors.InvalidContent(
-            f"{INDEX} or {CARRIED}: not as specified: {error}"
+            f"{INDEX} or {CARRIED}: not as specified:"
+            f" {errors.structure(error)}"
         ) from None
     return contents
 

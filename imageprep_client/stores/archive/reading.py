@@ -132,19 +132,19 @@ class Archive:
             )
             if size > contents.MAX_SIZE:
                 raise NotAsExpected(f"documents of {size} bytes")
-            found = {
+            texts = {
                 name: _document(parts, members, name)
                 for name in dict.fromkeys([*_DOCUMENTS, *members])
                 if ":" not in name
             }
-        _check_sums(members, found, found.pop(contents.SUMS))
+        _check_sums(members, texts, texts.pop(contents.SUMS))
         self._contents = contents.parse(
-            found[layout.INDEX], found[contents.CARRIED]
+            texts[layout.INDEX], texts[contents.CARRIED]
         )
-        for name in sorted(found, key=_number):
+        for name in sorted(texts, key=_number):
             if key := contents.signature_of(name):
                 self._contents.signatures.setdefault(key, []).append(
-                    found[name]
+                    texts[name]
                 )
         self._blobs = {d: m for d, m in members.items() if ":" in d}
 

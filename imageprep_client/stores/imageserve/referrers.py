@@ -77,6 +77,6 @@ def _parse(content: bytes, name: str) -> tuple[Descriptor, ...]:
         errors.InvalidReference,
     ) as error:
         raise errors.InvalidContent(
-            f"{name}: no list of referrers: {error}",
+            f"{name}: no list of referrers: {errors.structure(error)}",
             hint="delete the file and copy the referrers again",
         ) from None

@@ -35,6 +35,8 @@ MAX_REDIRECTS = 5
 _ANSWERS = 3
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAFE = frozenset({"GET", "HEAD"})
+#: The part of a path that all URLs of the API have.
+_API = "/v2/"
 _T = TypeVar("_T")
 
 
@@ -48,6 +50,8 @@ class Request:
     :ivar repository: the repository whose credentials are used.
     :ivar scopes: the scopes of the token.
     :ivar repeatable: whether it may be repeated; False for streams.
+    :ivar dispensable: whether the object counts as absent if the registry
+        redirects to another host, and that one refuses or does not answer.
     """
 
     method: str
@@ -59,6 +63,7 @@ class Request:
     body: bytes | Body | None = None
     unknown: str | None = None
     repeatable: bool = True
+    dispensable: bool = False
 
 
 class RegistrySession:
@@ -134,6 +139,8 @@ class RegistrySession:
             error = answers.from_response(
                 response, request.what, request.unknown
             )
+            if request.dispensable and response.redirected:
+                raise errors.NotFound(str(error))
             if renewed := self._renewed(request, response, error, header):
                 response = renewed
                 if response.status in expect:
@@ -223,21 +230,33 @@ class RegistrySession:
         """Send it and follow redirects.
 
         A redirect to another scheme, host or port is not authenticated, and
-        for HEAD it is the answer.
+        for HEAD it is the answer. Nor is one out of the API: Quay serves its
+        storage below another path, and that refuses tokens of the registry.
         """
         headers = {"User-Agent": USER_AGENT, **request.headers}
         start = url
         for _ in range(MAX_REDIRECTS + 1):
-            if authorization and urls.same_origin(url, start):
+            redirected = not urls.same_origin(url, start)
+            api = url == start or _API in url.partition("?")[0]
+            if authorization and not redirected and api:
                 headers["Authorization"] = authorization
             else:
                 headers.pop("Authorization", None)
                 authorization = None
-            with self._slot(request):
-                response = self._send(
-                    request.method, url, headers, request.body, request.what
-                )
-            response.redirected = not urls.same_origin(url, start)
+            try:
+                with self._slot(request):
+                    response = self._send(
+                        request.method,
+                        url,
+                        headers,
+                        request.body,
+                        request.what,
+                    )
+            except errors.Unreachable as error:
+                if request.dispensable and redirected:
+                    raise errors.NotFound(str(error)) from None
+                raise
+            response.redirected = redirected
             location = response.headers.get("Location")
             if (
                 response.status not in REDIRECTS

@@ -80,10 +80,10 @@ class Uploads:
 
         An upload that failed may contain a part of the content, so the next
         attempt opens a new one. After a 413, large content is sent in chunks,
-        and after a 404 any content: old releases of Artifactory accept no
-        other uploads.
+        and after a 404 or 416 any content: old releases of Artifactory accept
+        no other uploads, and registries of several processes lose some.
 
-        :raises ServerFault: temporary after the first 413 or 404.
+        :raises ServerFault: temporary after the first 413, 404 or 416.
         """
         limit = registry.body_limit
         if expected.digest in self._not_whole:
@@ -113,7 +113,7 @@ class Uploads:
                 raise errors.ServerFault(
                     f"{error}; chunks are tried"
                 ) from None
-            if isinstance(error, errors.NotFound):
+            if _is_lost(error):
                 # An upload that a mount opened may be gone by now.
                 if kept:
                     raise errors.ServerFault(str(error)) from None
@@ -215,6 +215,13 @@ class Uploads:
 def _quoted(text: str) -> str:
     """A digest or a repository in a query; each is in many requests."""
     return urllib.parse.quote_plus(text)
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether a registry has no upload where it said that it has one."""
+    return isinstance(error, errors.NotFound) or (
+        isinstance(error, errors.Refused) and error.status == 416
+    )
 
 
 def _is_too_large(

@@ -18,6 +18,7 @@ from imageprep_client.testing.plans.host import (
     FILES,
     PlanHost,
     Watched,
+    add_environment,
     listed,
     make,
     minimal,
@@ -270,9 +271,9 @@ class ConflictSuite:
 
         def one(side: str) -> None:
             for number in range(_PAIRS):
-                plan = StoredPlan(host.open())
+                files = host.open()
                 barrier.wait()
-                assert plan.add_environment(f"environments/{number}{side}")
+                assert add_environment(files, f"environments/{number}{side}")
 
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             for done in [pool.submit(one, side) for side in "ab"]:

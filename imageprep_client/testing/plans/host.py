@@ -11,7 +11,7 @@ import yaml
 from imageprep_client import errors
 from imageprep_client.plans import base
 from imageprep_client.plans.files import PlanFile, PlanFiles
-from imageprep_client.plans.stored import StoredPlan
+from imageprep_client.plans.stored import StoredPlan, list_environment
 
 #: A plan with everything in it.
 FILES: Mapping[str, str] = {
@@ -76,6 +76,12 @@ def listed(host: PlanHost) -> list[str]:
     data = yaml.safe_load(host.read(base.PLAN_ENVIRONMENT) or "")
     entries = data.get("environments") or []
     return [entry["path"] for entry in entries if "path" in entry]
+
+
+def add_environment(files: PlanFiles, path: str) -> bool:
+    """List one more environment, as a writer who takes the lock."""
+    with files.locked(exclusive=True):
+        return list_environment(files, path)
 
 
 def replace(files: PlanFiles, path: str, text: str) -> None:

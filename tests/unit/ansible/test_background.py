@@ -320,6 +320,17 @@ def test_several_inventories(inventory: str, tmp_path: Path) -> None:
     assert found.groups["back"] == ["c"]
 
 
+def test_one_inventory_that_is_none(inventory: str, tmp_path: Path) -> None:
+    """An inventory that cannot be read is an error, though others can."""
+    second = tmp_path / "second.yaml"
+    second.write_text("all: {hosts: [\n")
+    with (
+        ansible.Session(inventory, str(second)) as session,
+        pytest.raises(errors.InvalidArgument, match=r"^[^,]*second\.yaml: "),
+    ):
+        session.groups()
+
+
 def test_inventory_that_openstack_ansible_keeps(tmp_path: Path) -> None:
     """The file that a program of OpenStack-Ansible prints and keeps, which
     ansible does not read, is an inventory.

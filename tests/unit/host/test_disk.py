@@ -108,6 +108,21 @@ def test_file_system_held_open(tmp_path: Path) -> None:
     assert count() == 0
 
 
+def test_writeback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a file grew by is written from 8 MiB on, each byte once."""
+    begun: list[int] = []
+    grown: list[int] = []
+    monkeypatch.setattr(
+        disk, "begin_writing", lambda file, offset: begun.append(offset)
+    )
+    with (tmp_path / "file").open("wb") as file:
+        written = disk.Writeback(file.fileno(), grown.append)
+        for size in (4 << 20, 5 << 20, 7 << 20, 1 << 20):
+            written(size)
+    assert begun == [0, 9 << 20]
+    assert sum(grown) == 17 << 20
+
+
 @pytest.mark.parametrize("library", [None, object()])
 def test_begin_writing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: object
@@ -119,6 +134,7 @@ def test_begin_writing(
         file.write(b"content")
         disk.begin_writing(file.fileno())
         file.write(b" and more")
+        disk.begin_writing(file.fileno(), 7)
     assert (tmp_path / "file").read_bytes() == b"content and more"
 
 

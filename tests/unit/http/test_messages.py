@@ -105,6 +105,14 @@ def test_answer() -> None:
     assert head.headers.get("none") is None
 
 
+def test_repeated_fields() -> None:
+    """A value that is repeated unchanged counts once, as with proxies."""
+    head = messages.ResponseHead(
+        OK + b"Content-Type: a/b\r\nX: y\r\ncontent-type: a/b\r\n\r\n"
+    )
+    assert head.headers["Content-Type"] == "a/b"
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -127,6 +135,7 @@ def test_answer() -> None:
         OK + b"Transfer-Encoding: gzip\r\n\r\n",
         OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n",
         OK + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n",
+        OK + 2 * b"Transfer-Encoding: chunked\r\n" + b"\r\n",
     ],
 )
 def test_no_answer(data: bytes) -> None:

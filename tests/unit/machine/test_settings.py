@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.client import machine_settings
+from imageprep_client.client.machine import settings
 from imageprep_client.programs import systemd
 
 WHOLE = """
@@ -27,11 +27,11 @@ network: {Zone: osa}
 
 def render(
     directory: pathlib.Path, text: str, version: int = 255, name: str = "www"
-) -> machine_settings.SettingsFiles:
+) -> settings.SettingsFiles:
     """The settings of a declaration with this text."""
     path = directory / "settings.yaml"
     path.write_text(text)
-    return machine_settings.render(name, str(path), version)
+    return settings.render(name, str(path), version)
 
 
 def test_every_part_of_a_declaration(tmp_path: pathlib.Path) -> None:
@@ -159,10 +159,10 @@ def test_write_replaces_both_files(
     etc = tmp_path / "etc"
     unit = "systemd-nspawn@www.service"
     drop_in = etc / "system" / f"{unit}.d" / "50-image-prepare.conf"
-    first = machine_settings.write(render(tmp_path, WHOLE), etc)
+    first = settings.write(render(tmp_path, WHOLE), etc)
     assert first == [str(etc / "nspawn" / "www.nspawn"), str(drop_in)]
     assert "MemoryMax=4G" in drop_in.read_text()
-    second = machine_settings.write(render(tmp_path, "{}"), etc)
+    second = settings.write(render(tmp_path, "{}"), etc)
     assert second == first[:1]
     assert not drop_in.exists()
     assert enabled == [unit, unit]

@@ -119,6 +119,12 @@ def test_labels_that_differ_in_case_are_two() -> None:
     assert config.created is None
 
 
+def test_labels_that_are_null() -> None:
+    """A label that is null is empty, as for the decoder of Go."""
+    content = b'{"config": {"Labels": {"a": null}}}'
+    assert configs.parse(content, "x").labels == {"a": ""}
+
+
 @pytest.mark.parametrize(
     "content", [b"{}", b'{"config": null}', b'{"config": {"Labels": null}}']
 )

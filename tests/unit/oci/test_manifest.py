@@ -133,6 +133,13 @@ def test_refused(document, media_type, problem):
         parse(document, media_type)
 
 
+@pytest.mark.parametrize("inner", [None, ""])
+def test_empty_media_type(inner):
+    """A manifest may give its media type as null or an empty string."""
+    parsed = parse({**MANIFEST, "mediaType": inner}, mediatypes.OCI_MANIFEST)
+    assert parsed.descriptor.media_type == mediatypes.OCI_MANIFEST
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"{", b"\xff", b'{"a":' * 100_000, b" " * (4 << 20 | 1)]
 )

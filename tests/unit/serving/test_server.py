@@ -22,7 +22,7 @@ from imageprep_client import errors
 from imageprep_client.serving import server
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content, store_suite
-from tests import servers
+from tests import servers, tree_server
 from tests.http_client import ask
 from tests.trees import OnDisk
 
@@ -65,7 +65,7 @@ def test_serve_until_a_signal(tree: ImageServeTree, number: int) -> None:
 def test_all_addresses(tree: ImageServeTree) -> None:
     """With * it listens on every address."""
     port = servers.free_port()
-    with server.running(tree.path, f"*:{port}"):
+    with tree_server.running(tree.path, f"*:{port}"):
         assert ask(f"http://127.0.0.1:{port}", "/v2/").status == 200
 
 
@@ -73,7 +73,7 @@ def test_no_tree(tmp_path: Path) -> None:
     """A tree that is not there is not served."""
     with (
         pytest.raises(errors.NotFound, match="missing: no such directory"),
-        server.running(tmp_path / "missing"),
+        tree_server.running(tmp_path / "missing"),
     ):
         pass
 
@@ -84,14 +84,14 @@ def test_address_in_use(tree: ImageServeTree) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with (
             pytest.raises(errors.InvalidArgument, match=f"{address}: address"),
-            server.running(tree.path, address),
+            tree_server.running(tree.path, address),
         ):
             pass
 
 
 def test_new_images_are_served(tree: ImageServeTree) -> None:
     """An image that is stored while it serves is there at once."""
-    with server.running(tree.path) as url:
+    with tree_server.running(tree.path) as url:
         ask(url, "/v2/_catalog")
         store = ImageServeTree(tree.path).store("ns/new")
         store_suite.store_all(store, IMAGE)
@@ -104,7 +104,7 @@ def test_new_images_are_served(tree: ImageServeTree) -> None:
 def test_manifest_without_its_file(tree: ImageServeTree) -> None:
     """A tag of a manifest that is gone is unknown."""
     OnDisk(tree.store("ns/app")).manifest(DIGEST).unlink()
-    with server.running(tree.path) as url:
+    with tree_server.running(tree.path) as url:
         answer = ask(url, "/v2/ns/app/manifests/latest")
     assert answer.status == 404
     assert answer.error_code == "MANIFEST_UNKNOWN"
@@ -115,7 +115,7 @@ def test_linked_manifest(tree: ImageServeTree, tmp_path: Path) -> None:
     path = OnDisk(tree.store("ns/app")).manifest_directory(DIGEST)
     path.rename(tmp_path / "outside")
     path.symlink_to(tmp_path / "outside")
-    with server.running(tree.path) as url:
+    with tree_server.running(tree.path) as url:
         answer = ask(url, f"/v2/ns/app/manifests/{DIGEST}")
     assert answer.status == 404
     assert answer.error_code == "MANIFEST_UNKNOWN"
@@ -125,7 +125,7 @@ def test_broken_tree(tree: ImageServeTree) -> None:
     """A file that is not what it should be is the server's fault."""
     path = OnDisk(tree.store("ns/app")).referrers_of(DIGEST)
     path.write_text("no index")
-    with server.running(tree.path) as url:
+    with tree_server.running(tree.path) as url:
         answer = ask(url, f"/v2/ns/app/referrers/{DIGEST}")
     assert answer.status == 500
     assert answer.error_code == "UNKNOWN"
@@ -139,7 +139,7 @@ def test_unreadable_tree(
     def refuse(*arguments: object, **options: object) -> int:
         raise PermissionError(13, "Permission denied", "a file")
 
-    with server.running(tree.path) as url:
+    with tree_server.running(tree.path) as url:
         monkeypatch.setattr(os, "open", refuse)
         answer = ask(url, f"/v2/ns/app/manifests/{DIGEST}")
     assert answer.status == 403
@@ -150,7 +150,7 @@ def test_large_blob(tree: ImageServeTree) -> None:
     """Blobs larger than all buffers arrive whole."""
     blob = content.blob("large", 8 * 1024 * 1024 + 17)
     store_suite.push(tree.store("ns/app"), blob)
-    with server.running(tree.path) as url:
+    with tree_server.running(tree.path) as url:
         answer = ask(url, f"/v2/ns/app/blobs/{blob.descriptor.digest}")
     assert answer.body == blob.data
 
@@ -160,7 +160,7 @@ def test_client_that_leaves(tree: ImageServeTree) -> None:
     blob = content.blob("large", 8 * 1024 * 1024)
     store_suite.push(tree.store("ns/app"), blob)
     path = f"/v2/ns/app/blobs/{blob.descriptor.digest}"
-    with server.running(tree.path) as url:
+    with tree_server.running(tree.path) as url:
         port = urllib.parse.urlsplit(url).port
         with socket.create_connection(("127.0.0.1", port or 0)) as client:
             client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -187,7 +187,7 @@ def _connect(url: str, *, receive: int = 0) -> socket.socket:
 def test_idle_connections(tree: ImageServeTree, sent: bytes) -> None:
     """A connection without a complete request is closed after a while."""
     with (
-        server.running(tree.path, idle=0.5) as url,
+        tree_server.running(tree.path, idle=0.5) as url,
         _connect(url) as client,
     ):
         client.sendall(sent)
@@ -197,7 +197,7 @@ def test_idle_connections(tree: ImageServeTree, sent: bytes) -> None:
 def test_trickled_head(tree: ImageServeTree) -> None:
     """A head that comes byte by byte has no more time than another."""
     with (
-        server.running(tree.path, idle=1.0) as url,
+        tree_server.running(tree.path, idle=1.0) as url,
         _connect(url) as client,
     ):
         end = time.monotonic() + 60
@@ -211,7 +211,7 @@ def test_trickled_head(tree: ImageServeTree) -> None:
 def test_idle_between_requests(tree: ImageServeTree) -> None:
     """A connection that has had a response is closed after a while, too."""
     with (
-        server.running(tree.path, idle=0.5) as url,
+        tree_server.running(tree.path, idle=0.5) as url,
         _connect(url) as client,
     ):
         client.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -225,7 +225,7 @@ def test_client_that_takes_nothing(tree: ImageServeTree) -> None:
     store_suite.push(tree.store("ns/app"), blob)
     path = f"/v2/ns/app/blobs/{blob.descriptor.digest}"
     with (
-        server.running(tree.path, idle=1.0) as url,
+        tree_server.running(tree.path, idle=1.0) as url,
         _connect(url, receive=4096) as client,
     ):
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -326,7 +326,7 @@ def test_changed_manifest(tree: ImageServeTree) -> None:
     store = tree.store("ns/app")
     store_suite.store_all(store, other)
     path = "/v2/ns/app/manifests/latest"
-    with server.running(tree.path) as url:
+    with tree_server.running(tree.path) as url:
         for image in (IMAGE, other, IMAGE, other):
             store.tag(image.descriptor, "latest")
             for _ in range(2):

@@ -27,11 +27,11 @@ class CallbackModule(CallbackBase):
 
 def _emit(event, result):
     kept = ("stdout", "stderr", "msg", "reason", "censored", "rc")
-    found = {key: result._result[key] for key in kept if key in result._result}
-    found["timedout"] = bool(result._result.get("timedout"))
+    shown = {key: result._result[key] for key in kept if key in result._result}
+    shown["timedout"] = bool(result._result.get("timedout"))
     sys.modules["__main__"].emit(
         event,
         host=result._host.get_name(),
         task=result._task.get_name(),
-        res=found,
+        res=shown,
     )

@@ -51,7 +51,7 @@ class BaremetalRegister(base.Lister):
         parser.add_argument(
             "--deploy",
             action="store_true",
-            help="Register kernel and ramdisk as those of the agent of Ironic",
+            help="Register the kernel and the ramdisk of the Ironic agent",
         )
         visibility = parser.add_mutually_exclusive_group()
         for choice in baremetal_uploads.VISIBILITIES:
@@ -247,9 +247,9 @@ class BaremetalDelete(base.Command):
 
 
 class BaremetalPush(base.Lister):
-    """Push images of disks to a registry or a tree, as Ironic deploys them.
+    """Push disk images to a registry or a tree, from which Ironic deploys.
 
-    One tag can have raw and qcow2 images for several architectures, and
+    One tag can name raw and qcow2 images for several architectures, and
     kernels and ramdisks. A second call adds files, or replaces those for the
     same architecture. The image_source of a node is then oci://<location>; a
     deploy_kernel is oci://<repository>@<digest>.
@@ -267,7 +267,7 @@ class BaremetalPush(base.Lister):
         )
         for kind, text in (
             ("image", "Image of a whole disk, raw or qcow2 (repeatable)"),
-            ("kernel", "Kernel, such as that of the agent of Ironic"),
+            ("kernel", "Kernel, such as that of the Ironic agent"),
             ("ramdisk", "Ramdisk"),
         ):
             parser.add_argument(

@@ -1,4 +1,4 @@
-"""The arguments that several commands about machines have."""
+"""Arguments that several machine commands share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from imageprep_client.cli import options
 
 if TYPE_CHECKING:
-    from imageprep_client.client.machine_sources import MachineSource
+    from imageprep_client.client.machine.sources import MachineSource
 
 
 def add_name(parser: argparse.ArgumentParser) -> None:
@@ -17,19 +17,20 @@ def add_name(parser: argparse.ArgumentParser) -> None:
 
 
 def add_store_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that says where roots of machines are."""
+    """Add the option that selects the location of the machines."""
     parser.add_argument(
         "--store",
         metavar="lxc|machines|<directory>",
-        help="Where roots are: those of LXC, those in /var/lib/machines, or an"
-        " lxcpath or directory of machines (default: the first two)",
+        help="Location of the machines: the containers of LXC, the machines"
+        " in /var/lib/machines, or the path of another lxcpath or directory"
+        " of machines (default: the first two)",
     )
 
 
 def add_source_options(
-    parser: argparse.ArgumentParser, text: str = "Image or archive to take"
+    parser: argparse.ArgumentParser, text: str = "Image or archive to use"
 ) -> None:
-    """Add the options about the source of a root, and what verifies it.
+    """Add the options for the source of a root and its verification.
 
     :param text: the help of ``--from``.
     """
@@ -44,14 +45,14 @@ def add_source_options(
         "--checksum",
         metavar="<sha256>",
         default="",
-        help="SHA-256 that the archive has to have",
+        help="Expected SHA-256 of the archive",
     )
     parser.add_argument(
         "--keyring",
         metavar="<file>",
         default="",
-        help="Public keys; SHA256SUMS beside the archive has to have a"
-        " detached signature of a --signer",
+        help="File with public keys. SHA256SUMS beside the archive must have"
+        " a detached signature by a --signer",
     )
     parser.add_argument(
         "--signer",
@@ -59,26 +60,26 @@ def add_source_options(
         action="append",
         dest="signers",
         default=[],
-        help="Fingerprint of a key that may sign (repeatable)",
+        help="Fingerprint of a key that may sign the list (repeatable)",
     )
     parser.add_argument(
         "--no-verify",
         action="store_true",
-        help="Use an archive although nothing says what it has to be",
+        help="Use an archive without verifying it",
     )
     parser.add_argument(
         "--allow-older",
         action="store_true",
-        help="Use a signed SHA256SUMS although a newer one was seen, or its"
-        " BEST-BEFORE date has passed",
+        help="Accept a signed SHA256SUMS even if a newer one was seen before"
+        " or its BEST-BEFORE date has passed",
     )
     parser.add_argument(
         "--max-size",
         metavar="<GiB>",
         type=options.positive,
         default=64,
-        help="Largest archive that is accepted (default: %(default)s); its"
-        " files may have four times as much",
+        help="Maximum size of the archive (default: %(default)s); its files"
+        " may be four times as large",
     )
     parser.add_argument(
         "--allow-privileged",
@@ -87,18 +88,18 @@ def add_source_options(
         dest="privileged",
         default=[],
         help="Program in the root, such as opt/x/helper, that may have set-id"
-        " bits or capabilities, beside those of distributions"
+        " bits or capabilities, in addition to those that distributions ship"
         " (repeatable)",
     )
 
 
 def source(parsed_args: argparse.Namespace) -> MachineSource:
-    """The values of `add_source_options`, and about registries."""
-    from imageprep_client.client import machine_sources
+    """The values of `add_source_options` and of the registry options."""
+    from imageprep_client.client.machine import sources
 
-    return machine_sources.MachineSource(
+    return sources.MachineSource(
         parsed_args.source,
-        machine_sources.Verification(
+        sources.Verification(
             checksum=parsed_args.checksum,
             keyring=parsed_args.keyring,
             signers=tuple(parsed_args.signers),

@@ -11,7 +11,7 @@ from imageprep_client.cli import base, columns, confirmation, options, report
 from imageprep_client.cli.commands.machine import arguments
 
 if TYPE_CHECKING:
-    from imageprep_client.client.machine_changes import (
+    from imageprep_client.client.machine.changes import (
         Patience,
         ReplaceOutcome,
         SwapResult,
@@ -19,43 +19,42 @@ if TYPE_CHECKING:
 
 
 def add_wait_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options about a machine that is stopped and started."""
+    """Add the options for stopping and starting a machine."""
     parser.add_argument(
         "--wait",
         metavar="<seconds>",
         type=options.positive,
         default=60,
-        help="Time for the machine to run, have its addresses and pass the"
-        " check (default: %(default)s)",
+        help="Maximum time until the machine runs, has its addresses and"
+        " passes the check (default: %(default)s)",
     )
     parser.add_argument(
         "--check",
         metavar="<command>",
-        help="Command for the shell of this host that succeeds when the"
-        " machine, named in $MACHINE, is well; it is repeated until it"
-        " does",
+        help="Shell command, run on this host, that succeeds when the machine"
+        " named in $MACHINE is healthy; it is repeated until it succeeds",
     )
     parser.add_argument(
         "--stop-timeout",
         metavar="<seconds>",
         type=options.positive,
         default=60,
-        help="Time for the machine to stop cleanly before it is killed"
+        help="Maximum time for the machine to shut down before it is killed"
         " (default: %(default)s)",
     )
 
 
 def patience(parsed_args: argparse.Namespace) -> Patience:
     """The values of `add_wait_options`."""
-    from imageprep_client.client import machine_changes
+    from imageprep_client.client.machine import changes
 
-    return machine_changes.Patience(
+    return changes.Patience(
         stop=parsed_args.stop_timeout, start=float(parsed_args.wait)
     )
 
 
 def outage(swap: SwapResult) -> str:
-    """How long the machine was away, for the summary."""
+    """The outage of the machine, for the summary."""
     if swap.outage is None:
         return "the machine is stopped, as before"
     return f"stopped for {wording.duration(swap.outage)}"
@@ -64,15 +63,15 @@ def outage(swap: SwapResult) -> str:
 class MachineReplace(base.Lister):
     """Replace the root of a machine by an image.
 
-    The image is verified and unpacked beside the present root, and what an
-    export leaves out is carried over from there: identity, secrets, logs.
-    The machine is stopped, the roots are exchanged in one step, and the
-    machine is started. When it is not well then, its old root is put back.
-    Several machines are replaced one after the other, and their image is
-    fetched once.
+    The image is verified and unpacked beside the current root. Identity,
+    secrets, logs and data, which an export leaves out, are carried over from
+    the current root. The machine is stopped, the two roots are exchanged in
+    one step, and the machine is started. If it does not become healthy, the
+    old root is restored. Several machines are replaced one after the other,
+    and their image is fetched once.
 
-    Exit status: 0 when all run with the image, 1 when one has its old root
-    again, 2 when nothing was done.
+    Exit status: 0 if all machines run with the image, 1 if a machine has its
+    old root again, 2 if nothing was changed.
     """
 
     columns = (
@@ -81,7 +80,7 @@ class MachineReplace(base.Lister):
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        from imageprep_client.client import machine_changes
+        from imageprep_client.client.machine import changes
 
         parser.add_argument(
             "names",
@@ -91,15 +90,15 @@ class MachineReplace(base.Lister):
         )
         arguments.add_store_option(parser)
         arguments.add_source_options(
-            parser, "Image or archive to take, verified as for machine import"
+            parser, "Image or archive to use, verified as by machine import"
         )
         parser.add_argument(
             "--keep",
             metavar="<number>",
             type=_count,
-            default=machine_changes.KEEP,
-            help="Earlier roots to keep for machine rollback (default:"
-            " %(default)s)",
+            default=changes.KEEP,
+            help="Number of earlier roots to keep for machine rollback"
+            " (default: %(default)s)",
         )
         add_wait_options(parser)
         parser.add_argument(
@@ -107,34 +106,36 @@ class MachineReplace(base.Lister):
             metavar="<path>",
             action="append",
             default=[],
-            help="Path in the machine to carry over, too (repeatable)",
+            help="Additional path in the machine to carry over (repeatable)",
         )
         parser.add_argument(
             "--no-carry",
             action="store_true",
-            help="Carry nothing over",
+            help="Do not carry anything over",
         )
         parser.add_argument(
             "--fresh-identity",
             action="store_true",
-            help="Give the machine a new identity; secrets are carried over",
+            help="Give the machine a new identity; everything else is carried"
+            " over",
         )
         parser.add_argument(
             "--skip-present",
             action="store_true",
-            help="Leave machines alone whose roots are of this image",
+            help="Skip machines whose root is already this image",
         )
         options.add_registry_options(parser)
         options.add_policy_option(parser)
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
-        from imageprep_client.client import machine, machine_changes
+        from imageprep_client.client import machine
+        from imageprep_client.client.machine import changes
 
         roots = [
             machine.find(name, parsed_args.store) for name in parsed_args.names
         ]
-        request = machine_changes.ReplaceRequest(
+        request = changes.ReplaceRequest(
             keep=parsed_args.keep,
             check=parsed_args.check,
             patience=patience(parsed_args),
@@ -144,19 +145,19 @@ class MachineReplace(base.Lister):
         )
         with (
             self.observing() as observer,
-            machine_changes.open_source(
+            changes.open_source(
                 arguments.source(parsed_args),
                 observer,
                 lambda digest: (
                     not (
                         parsed_args.skip_present
-                        and machine_changes.have(roots, digest)
+                        and changes.have(roots, digest)
                     )
                 ),
             ) as source,
         ):
             outcomes = list(
-                machine_changes.replace(
+                changes.replace(
                     roots,
                     source,
                     request,
@@ -183,7 +184,7 @@ class MachineReplace(base.Lister):
             what = f"{roots[0].name} {outage(done[0].swap)},"
         self.summary = f"{source.name}: {what} replaced"
         if present := len(outcomes) - len(done) - len(failures):
-            self.summary += f", {present} had it"
+            self.summary += f", {present} already had it"
         self.next_step = "undo it with machine rollback" if done else ""
         return self.columns, [
             (
@@ -226,14 +227,14 @@ def _row(outcome: ReplaceOutcome) -> Sequence[Any]:
 
 
 class MachineRollback(base.ShowOne):
-    """Put an earlier root of a machine back.
+    """Restore an earlier root of a machine.
 
-    The machine is stopped, the roots are exchanged in one step, and the
-    machine is started. When it is not well then, the present root is put
-    back. The present root becomes a kept version.
+    The machine is stopped, the two roots are exchanged in one step, and the
+    machine is started. If it does not become healthy, the current root is
+    restored. Otherwise the current root is kept as a version.
 
-    Exit status: 0 when the earlier root runs, 1 when the present one had to
-    be put back, 2 when nothing was done.
+    Exit status: 0 if the machine runs with the earlier root, 1 if the current
+    root was restored, 2 if nothing was changed.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -242,18 +243,19 @@ class MachineRollback(base.ShowOne):
         parser.add_argument(
             "--to",
             metavar="<version>",
-            help="Kept version to put back, as machine list shows it (default:"
-            " the newest)",
+            help="Version to restore, as shown by machine list (default: the"
+            " newest)",
         )
         add_wait_options(parser)
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
-        from imageprep_client.client import machine, machine_changes
+        from imageprep_client.client import machine
+        from imageprep_client.client.machine import changes
 
         root = machine.find(parsed_args.name, parsed_args.store)
         with self.observing() as observer:
-            version, swap = machine_changes.changes(root, observer).rollback(
+            version, swap = changes.of(root, observer).rollback(
                 parsed_args.to, parsed_args.check, patience(parsed_args)
             )
         fields = {
@@ -263,19 +265,20 @@ class MachineRollback(base.ShowOne):
             "outage": swap.outage,
         }
         self.report = fields
-        self.summary = f"{root.name}: {version} is put back, {outage(swap)},"
+        self.summary = f"{root.name}: {version} restored, {outage(swap)},"
         self.next_step = "rollback again to undo it"
         shown = {**fields, "outage": columns.Duration(swap.outage)}
         return tuple(shown), tuple(shown.values())
 
 
 class MachineDelete(base.Command):
-    """Delete a machine with its kept versions, or one of these.
+    """Delete a machine with all its versions, or a single version.
 
-    A machine that runs is not deleted, nor a base that overlays of other
-    containers need.
+    A running machine is not deleted, and neither is a base that overlays of
+    other containers need.
 
-    Exit status: 0 when it is deleted, 2 when nothing was done.
+    Exit status: 0 if the machine or version was deleted, 2 if nothing was
+    changed.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -284,13 +287,14 @@ class MachineDelete(base.Command):
         parser.add_argument(
             "--version",
             metavar="<version>",
-            help="Kept version to delete, in place of the machine",
+            help="Version to delete instead of the machine",
         )
         confirmation.add_option(parser)
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
-        from imageprep_client.client import machine, machine_changes
+        from imageprep_client.client import machine
+        from imageprep_client.client.machine import changes
 
         root = machine.find(parsed_args.name, parsed_args.store)
         what = f"the machine {root.name} with all kept versions"
@@ -299,7 +303,7 @@ class MachineDelete(base.Command):
         if not parsed_args.yes:
             confirmation.ask(f"Delete {what}", what)
         with self.observing() as observer:
-            machine_changes.changes(root, observer).delete(parsed_args.version)
+            changes.of(root, observer).delete(parsed_args.version)
         self.report = {"name": root.name, "version": parsed_args.version}
         self.summary = f"{what}: deleted"
         return 0
@@ -308,12 +312,13 @@ class MachineDelete(base.Command):
 class MachineClone(base.Lister):
     """Make new machines with copies of a root.
 
-    A copy is a snapshot where the file system has them (btrfs), an overlay
-    over the root of an LXC container in a directory, and a full copy
-    elsewhere. Each clone has its own machine ID and host name, and nothing
-    else of the identity of the base. Quotas are not turned on.
+    A copy is a snapshot on btrfs, an overlay if the base is an LXC container
+    in a directory, and a full copy elsewhere. Each clone gets its own machine
+    ID and host name and nothing else of the identity of the base. Quotas are
+    not enabled.
 
-    Exit status: 0 when all are made, 1 when some are, 2 when none is.
+    Exit status: 0 if all clones were made, 1 if some were made, 2 if none was
+    made.
     """
 
     columns = ("Name", "Method", "Path")
@@ -332,18 +337,18 @@ class MachineClone(base.Lister):
         parser.add_argument(
             "--settings",
             metavar="<file>",
-            help="Declaration that the settings of each are written from",
+            help="Declaration from which the settings of each clone are"
+            " written",
         )
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
-        from imageprep_client.client import machine, machine_changes
+        from imageprep_client.client import machine
+        from imageprep_client.client.machine import changes
 
         root = machine.find(parsed_args.base, parsed_args.store)
         rows: list[Sequence[Any]] = []
-        clones = machine_changes.clone(
-            root, parsed_args.names, parsed_args.settings
-        )
+        clones = changes.clone(root, parsed_args.names, parsed_args.settings)
         try:
             for made in clones:
                 rows.append((made.name, str(made.method), str(made.path)))

@@ -12,7 +12,7 @@ from imageprep_client import errors, wording
 from imageprep_client.cli import base, columns, report
 
 if TYPE_CHECKING:
-    from imageprep_client.client.machine_deployment import (
+    from imageprep_client.client.machine.deployment import (
         CacheRow,
         ContainerRow,
         DeploymentRequest,
@@ -42,13 +42,13 @@ class _Deployment(base.Lister):
         parser.add_argument(
             "--hosts",
             metavar="<pattern>",
-            help="Host pattern of ansible that selects containers, or hosts"
-            " with all their containers",
+            help="Ansible host pattern that selects containers, or hosts with"
+            " all their containers",
         )
         parser.add_argument(
             "--release",
             metavar="<release>",
-            help="Value of {release} in the name of an image",
+            help="Value of {release} in the names of images",
         )
         report.add_option(parser)
 
@@ -56,9 +56,9 @@ class _Deployment(base.Lister):
         self, parsed_args: argparse.Namespace, template: str
     ) -> DeploymentRequest:
         """The request of a command line."""
-        from imageprep_client.client import machine_deployment
+        from imageprep_client.client.machine import deployment
 
-        return machine_deployment.DeploymentRequest(
+        return deployment.DeploymentRequest(
             parsed_args.inventory,
             template,
             parsed_args.release,
@@ -88,7 +88,7 @@ class _Deployment(base.Lister):
         noun: str,
         name: Callable[[_Row], str],
     ) -> None:
-        """Say how many rows have which state, and which failed why."""
+        """Summarise the states of the rows, and report the failures."""
         failed = [row for row in rows if row.is_failed]
         if failed:
             self.failure = errors.PartialFailure(
@@ -105,22 +105,21 @@ class _Deployment(base.Lister):
 
 
 class MachineArchive(_Deployment):
-    """Keep an image of each service of a deployment.
+    """Export an image of each service of a deployment.
 
-    The containers are the hosts of the inventory with the variables
-    physical_host and component, as OpenStack-Ansible has them. A running
-    container of each service is exported by the host that it is on, as
-    machine export does it, so that identity and secrets are left out. An
-    image that is there already is left alone.
+    The containers are the hosts of the inventory that have the variables
+    physical_host and component, as in OpenStack-Ansible. The host of a
+    running container of each service exports it as machine export does,
+    without identity and secrets. Existing images are skipped.
 
-    The hosts need this command and their own access to registries. The host
-    variable image_prepare_command is another way to call it,
-    image_prepare_options are further options of machine export,
-    image_prepare_export_options those that no other command has, and
-    image_prepare_store is the lxcpath.
+    The hosts need this command and their own access to registries. Host
+    variables adapt the call: image_prepare_command is another way to call
+    the command, image_prepare_options are further options of machine export,
+    image_prepare_export_options are options that only machine export has,
+    and image_prepare_store is the lxcpath.
 
-    Exit status: 0 when all services have an image, 1 when one has none, 2
-    when nothing was done.
+    Exit status: 0 if all services have an image, 1 if a service has none, 2
+    if nothing was changed.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -131,17 +130,16 @@ class MachineArchive(_Deployment):
             dest="destination",
             required=True,
             help="Image or archive of a service, as for machine export, with"
-            f" the fields {_FIELDS}; a file or directory is that of the"
-            " host",
+            f" the fields {_FIELDS}; paths refer to files of the host",
         )
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
-        from imageprep_client.client import machine_deployment
+        from imageprep_client.client.machine import deployment
 
         request = self.request(parsed_args, parsed_args.destination)
         with self.observing() as observer:
             told = _Told(observer.note)
-            rows = machine_deployment.archive(request, told.row)
+            rows = deployment.archive(request, told.row)
         return self.table(rows)
 
 
@@ -150,21 +148,22 @@ class MachinePreload(_Deployment):
 
     The containers are those of machine archive. Each host fetches an image
     once and replaces the containers of its service one after the other, as
-    machine replace does it: a container that is not well with the image has
-    its old root again. Containers that have their image are left alone, and
-    hosts work at the same time.
+    machine replace does; a container that does not become healthy gets its
+    old root back. Containers that already have their image are skipped. The
+    hosts work concurrently.
 
-    Before there are containers, --cache-only has each host keep one base
-    image that lxc-create makes them of, as machine cache does it.
+    With --cache-only, before any container exists, each host stores one base
+    image from which lxc-create makes containers, as machine cache does.
 
-    The hosts need this command and their own access to registries. The host
-    variable image_prepare_command is another way to call it,
-    image_prepare_options are further options of machine replace or machine
-    cache, image_prepare_replace_options and image_prepare_cache_options those
-    that only one of them has, and image_prepare_store is the lxcpath.
+    The hosts need this command and their own access to registries. Host
+    variables adapt the call: image_prepare_command is another way to call
+    the command, image_prepare_options are further options of machine replace
+    and machine cache, image_prepare_replace_options and
+    image_prepare_cache_options are options that only one of them has, and
+    image_prepare_store is the lxcpath.
 
-    Exit status: 0 when all containers or hosts have their images, 1 when one
-    has not, 2 when nothing was done.
+    Exit status: 0 if all containers or hosts have their images, 1 if one does
+    not, 2 if nothing was changed.
     """
 
     def run(self, parsed_args: argparse.Namespace) -> int:
@@ -185,21 +184,21 @@ class MachinePreload(_Deployment):
         parser.add_argument(
             "--cache-only",
             action="store_true",
-            help="Replace nothing; fill the cache of LXC on each host from one"
-            " base image, which has no {service}",
+            help="Replace nothing, and store one base image in the LXC cache"
+            " of each host; its name has no {service}",
         )
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
-        from imageprep_client.client import machine_deployment
+        from imageprep_client.client.machine import deployment
 
         request = self.request(parsed_args, parsed_args.template)
         with self.observing() as observer:
             told = _Told(observer.note)
             if parsed_args.cache_only:
                 return self._caches(
-                    machine_deployment.preload_caches(request, told.cache)
+                    deployment.preload_caches(request, told.cache)
                 )
-            rows = machine_deployment.preload(request, told.row)
+            rows = deployment.preload(request, told.row)
         return self.table(rows)
 
     def _caches(self, rows: Sequence[CacheRow]) -> base.Table:
@@ -219,16 +218,16 @@ class MachinePreload(_Deployment):
 
 
 class _Told:
-    """A line for each container or host that is done."""
+    """Reports each container or host that is done in one line."""
 
     def __init__(self, tell: Callable[[str], object]) -> None:
         self._tell = tell
 
     def row(self, row: ContainerRow) -> None:
-        """Tell of a container."""
+        """Report a container."""
         detail = f": {row.detail}" if row.detail else ""
         self._tell(f"{row.name} on {row.host}: {row.state}{detail}")
 
     def cache(self, row: CacheRow) -> None:
-        """Tell of a host."""
+        """Report a host."""
         self._tell(f"{row.host}: {row.state}: {row.detail or row.path}")

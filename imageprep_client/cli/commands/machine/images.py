@@ -20,19 +20,19 @@ class MachineExport(base.ShowOne):
     The destination is an image, <host>[:<port>]/<repository>:<tag>,
     oci:<directory>//<repository>:<tag> or
     image-serve:<directory>//<repository>:<tag>, or a file whose name ends in
-    .tar, .tar.gz, .tar.zst or .tar.xz. Beside a file, SHA256SUMS has its
-    checksum. The same root gives the same bytes.
+    .tar, .tar.gz, .tar.zst or .tar.xz. The checksum of a file is added to
+    SHA256SUMS beside it. The same root gives the same bytes.
 
-    Identity, secrets, logs and data of services are left out, and named. That
-    is a list and no proof: an archive can be read by its owner only, and a
-    registry beyond this host needs verified TLS. What is mounted into the
-    machine is in no export.
+    Identity, secrets, logs and data of services are left out and listed. The
+    list does not prove that no other secret is in the image: an archive is
+    readable by its owner only, and a registry on another host requires
+    verified TLS. Mounts of the machine are not exported.
 
-    Exit status: 0 when all is exported, 2 when nothing is.
+    Exit status: 0 if the machine was exported, 2 if nothing was written.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        from imageprep_client.client import machine_images
+        from imageprep_client.client.machine import images
 
         arguments.add_name(parser)
         parser.add_argument(
@@ -45,35 +45,35 @@ class MachineExport(base.ShowOne):
         arguments.add_store_option(parser)
         parser.add_argument(
             "--compression",
-            choices=machine_images.COMPRESSIONS,
-            help="Compression (default: what the name of the archive says, gz"
-            " for an image)",
+            choices=images.COMPRESSIONS,
+            help="Compression (default: according to the name of the archive;"
+            " gz for an image)",
         )
         parser.add_argument(
             "--as-is",
             action="store_true",
-            help="Leave nothing out; asks for confirmation where the"
-            " destination is a registry",
+            help="Leave nothing out; asks for confirmation if the destination"
+            " is a registry",
         )
         parser.add_argument(
             "--live",
             action="store_true",
-            help="Do not freeze a running container while it is read; files"
-            " may be caught half-written",
+            help="Do not freeze a running machine while it is read; files may"
+            " be half-written",
         )
         parser.add_argument(
             "--skip-present",
             action="store_true",
-            help="Do nothing when the destination has an image already",
+            help="Do nothing if the destination already has an image",
         )
         confirmation.add_option(parser)
         options.add_registry_options(parser)
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
-        from imageprep_client.client import machine_images
+        from imageprep_client.client.machine import images
 
-        export = machine_images.prepare_export(
+        export = images.prepare_export(
             parsed_args.name,
             parsed_args.destination,
             store=parsed_args.store,
@@ -149,15 +149,15 @@ class MachineImport(base.ShowOne):
 
     The source is an image as for machine export, a file, or a file at an
     http or https URL. It is verified before anything is unpacked, and the
-    machine is visible when it is whole. An image is pinned by @sha256:...; a
-    file needs --checksum, or a SHA256SUMS with a detached signature beside it
-    (--keyring, --signer), or --no-verify.
+    machine appears when it is complete. An image can be pinned with
+    @sha256:...; a file requires --checksum, a SHA256SUMS with a detached
+    signature beside it (--keyring, --signer), or --no-verify.
 
-    Members of the archive that could reach out of the root, devices, unknown
-    programs with privileges and the like are refused. What is below /dev is
-    left out. For a container of LXC, its definition has to be there.
+    Members that would leave the root, devices, and unknown programs with
+    privileges are refused. The content of /dev is left out. An LXC container
+    must already be defined.
 
-    Exit status: 0 when the machine is there, 2 when nothing is.
+    Exit status: 0 if the machine was made, 2 if nothing was changed.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -167,17 +167,17 @@ class MachineImport(base.ShowOne):
         parser.add_argument(
             "--read-only",
             action="store_true",
-            help="Mark the root read-only, such as one to make clones of",
+            help="Mark the root read-only, for example as a base of clones",
         )
         options.add_registry_options(parser)
         options.add_policy_option(parser)
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
-        from imageprep_client.client import machine_images
+        from imageprep_client.client.machine import images
 
         with self.observing() as observer:
-            imported = machine_images.import_machine(
+            imported = images.import_machine(
                 parsed_args.name,
                 arguments.source(parsed_args),
                 observer,
@@ -210,16 +210,15 @@ class MachineImport(base.ShowOne):
 
 
 class MachineCache(base.ShowOne):
-    """Let LXC make new containers of an image.
+    """Make an image the base of new LXC containers.
 
-    The cache of the template download of lxc-create gets the image as its
-    base for the image's distribution, release and architecture:
-    /var/cache/lxc/download/debian/12/amd64/default, for example. Below
-    $LXC_CACHE_PATH it is where that is set, as for LXC. The source is
-    verified and judged as for machine import. Each new container has an
-    identity of its own.
+    The image is stored in the cache of lxc-create -t download, by its
+    distribution, release and architecture, for example in
+    /var/cache/lxc/download/debian/12/amd64/default. $LXC_CACHE_PATH selects
+    another cache, as for LXC. The source is verified and checked as by
+    machine import. Each new container gets its own identity.
 
-    Exit status: 0 when the cache has the image, 2 when it is as it was.
+    Exit status: 0 if the cache has the image, 2 if it was not changed.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -229,10 +228,10 @@ class MachineCache(base.ShowOne):
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
-        from imageprep_client.client import machine_images
+        from imageprep_client.client.machine import images
 
         with self.observing() as observer:
-            cached, is_present = machine_images.fill_cache(
+            cached, is_present = images.fill_cache(
                 arguments.source(parsed_args), observer
             )
         state = "present" if is_present else "filled"
@@ -251,12 +250,12 @@ class MachineCache(base.ShowOne):
 class MachinePublish(base.Lister):
     """Publish archives in a directory that a web server serves.
 
-    SHA256SUMS and its detached signature, SHA256SUMS.gpg, are as machinectl
-    pull-tar and machine import verify them. The archives are in place first;
-    the list and the signature are replaced at once. Files that the list has
-    from before stay in it.
+    machinectl pull-tar and machine import can verify the archives with
+    SHA256SUMS and its detached signature, SHA256SUMS.gpg. The archives are
+    copied first; then the list and the signature are replaced in one step.
+    Files that are already in the list remain in it.
 
-    Exit status: 0 when all is published, 2 when nothing is.
+    Exit status: 0 if all archives were published, 2 if nothing was changed.
     """
 
     columns = ("File", "SHA-256", "Size")
@@ -278,20 +277,20 @@ class MachinePublish(base.Lister):
             "--sign",
             metavar="<key>",
             default="",
-            help="Key of the user's gpg that signs the list",
+            help="Key of the user's gpg with which to sign the list",
         )
         parser.add_argument(
             "--best-before",
             metavar="<YYYY-MM-DD>",
             type=_date,
-            help="Last day on which the list is to be used",
+            help="Last day on which the list may be used",
         )
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
-        from imageprep_client.client import machine_images
+        from imageprep_client.client.machine import images
 
-        published = machine_images.publish(
+        published = images.publish(
             [pathlib.Path(file).absolute() for file in parsed_args.files],
             pathlib.Path(parsed_args.directory).absolute(),
             key=parsed_args.sign,

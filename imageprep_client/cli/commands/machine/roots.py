@@ -13,11 +13,10 @@ from imageprep_client.cli.commands.machine import arguments
 
 
 class MachineList(base.Lister):
-    """List the roots of machines on this host.
+    """List the machines of this host.
 
-    They are those of LXC containers, and the directories and subvolumes in
-    /var/lib/machines. Containers whose roots are kept by LVM or ZFS are left
-    out.
+    These are the LXC containers, and the directories and subvolumes in
+    /var/lib/machines. Containers with roots on LVM or ZFS are not listed.
     """
 
     columns = (
@@ -30,11 +29,13 @@ class MachineList(base.Lister):
         parser.add_argument(
             "--long",
             action="store_true",
-            help="Show sizes and paths, too; all files are looked at",
+            help="Also show sizes and paths; this reads the attributes of all"
+            " files",
         )
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
-        from imageprep_client.client import machine, machine_changes
+        from imageprep_client.client import machine
+        from imageprep_client.client.machine import changes
 
         names: Sequence[str] = self.columns
         if parsed_args.long:
@@ -49,7 +50,7 @@ class MachineList(base.Lister):
                 root.is_read_only(),
                 columns.Age(root.created()),
                 format_columns.ListColumn(
-                    [kept.version for kept in machine_changes.kept(root)]
+                    [kept.version for kept in changes.kept(root)]
                 ),
             )
             if parsed_args.long:
@@ -59,9 +60,9 @@ class MachineList(base.Lister):
 
 
 class MachineShow(base.ShowOne):
-    """Show the root of a machine, and what is mounted into it.
+    """Show a machine, its root and its mounts.
 
-    Bind mounts are in no export: an export is no backup.
+    An export does not contain bind mounts and is therefore not a backup.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -69,10 +70,11 @@ class MachineShow(base.ShowOne):
         arguments.add_store_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Fields:
-        from imageprep_client.client import machine, machine_changes
+        from imageprep_client.client import machine
+        from imageprep_client.client.machine import changes
 
         root = machine.find(parsed_args.name, parsed_args.store)
-        kept = machine_changes.kept(root)
+        kept = changes.kept(root)
         fields = {
             "name": root.name,
             "service": machine.service(root.name),

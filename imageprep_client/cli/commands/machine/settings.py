@@ -9,13 +9,15 @@ from imageprep_client.cli.commands.machine import arguments
 
 
 class MachineSettings(base.Command):
-    """Print the settings of a machine for systemd-nspawn, or write them.
+    """Print or write the systemd-nspawn settings of a machine.
 
-    They are made from a declaration in YAML: MACVLAN networks, bind mounts,
-    an init or one application, environment and resource limits. A setting
-    that the version of systemd does not know is refused.
+    The settings are derived from a declaration in YAML, which has MACVLAN
+    networks, bind mounts, an init or one application, environment variables
+    and resource limits. A setting that the version of systemd does not
+    support is refused.
 
-    Exit status: 0 when all is printed or written, 2 when nothing is.
+    Exit status: 0 if the settings were printed or written, 2 if nothing was
+    written.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -30,30 +32,30 @@ class MachineSettings(base.Command):
             "--systemd",
             metavar="<version>",
             type=options.positive,
-            help="Version of systemd that will read them (default: the"
-            " installed one)",
+            help="Version of systemd that will read the settings (default:"
+            " the installed version)",
         )
         parser.add_argument(
             "--write",
             action="store_true",
-            help="Write below /etc/systemd, let systemd read its files again"
-            " and enable the machine's unit",
+            help="Write the files below /etc/systemd, reload systemd and"
+            " enable the unit of the machine",
         )
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
-        from imageprep_client.client import machine_settings
+        from imageprep_client.client.machine import settings
 
-        rendered = machine_settings.render(
+        rendered = settings.render(
             parsed_args.name, parsed_args.settings, parsed_args.systemd
         )
         if parsed_args.write:
-            written = machine_settings.write(rendered)
+            written = settings.write(rendered)
             self.summary = f"{parsed_args.name}: {', '.join(written)} written"
             self.next_step = (
                 f"next: systemctl start {rendered.unit}, or restart"
             )
             return 0
-        for path, text in rendered.paths(machine_settings.SYSTEMD):
+        for path, text in rendered.paths(settings.SYSTEMD):
             if text:
                 self.write(f"# {path}\n{text}\n")
         return 0

@@ -35,7 +35,7 @@ class _ServiceCommand(base.Lister):
     def changing(
         self, registries: RegistryOptions | None = None
     ) -> Iterator[ServiceNode]:
-        """The node that is changed; a failure has a report, too."""
+        """The node to change; a failure is reported as well."""
         from imageprep_client.client.service import ServiceNode, SwapOutcome
 
         with self.observing() as observer:
@@ -53,9 +53,9 @@ class _ServiceCommand(base.Lister):
     def result(
         self, changes: Sequence[ServiceChange], done: str, **more: object
     ) -> base.Table:
-        """Sum up and report changes; the table of them.
+        """Summarise and report changes.
 
-        :param done: what was done with services, in the summary.
+        :param done: the verb of the summary.
         :param more: further fields of the report.
         """
         self.summary = _counted(changes, done)
@@ -84,15 +84,15 @@ def _counted(changes: Sequence[ServiceChange], done: str) -> str:
 
 
 class ServiceUpgrade(_ServiceCommand):
-    """Let services of this node run as they are declared.
+    """Bring services of this node into their declared state.
 
-    All images are pulled and verified first. Then one service after the
-    other is stopped, replaced, started and watched, each after those that it
-    depends on. When one does not get healthy the old containers are put
-    back.
+    All images are pulled and verified first. Then one service after the other
+    is stopped, replaced, started and checked, after the services that it
+    depends on. If a service does not become healthy, the old containers are
+    restored.
 
-    Exit status: 0 when all run as declared, 1 when something failed after
-    the first stop, 2 when nothing was stopped.
+    Exit status: 0 if all services run as declared, 1 if something failed
+    after the first stop, 2 if nothing was stopped.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -103,12 +103,12 @@ class ServiceUpgrade(_ServiceCommand):
         parser.add_argument(
             "--dry-run",
             action="store_true",
-            help="Show what would be done; nothing is pulled or stopped",
+            help="Show what would be done, and pull and stop nothing",
         )
         parser.add_argument(
             "--allow-downgrade",
             action="store_true",
-            help="Take images whose version is older than the running one",
+            help="Accept images with an older version than the running one",
         )
         service_options.add_kill_survivors(parser)
         options.add_registry_options(parser)
@@ -136,11 +136,11 @@ class ServiceUpgrade(_ServiceCommand):
 class ServiceStart(_ServiceCommand):
     """Start services of this node in the order of their dependencies.
 
-    Each is started when what it waits for answers, and has to get healthy
-    before the next one. Containers that exist are started as they are.
+    A service is started when its wait_for succeeds, and must become healthy
+    before the next one is started. Existing containers are started unchanged.
 
-    Exit status: 0 when all run, 1 when one did not get healthy, 2 when
-    nothing was started.
+    Exit status: 0 if all services run, 1 if a service did not become healthy,
+    2 if nothing was started.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -152,8 +152,8 @@ class ServiceStart(_ServiceCommand):
             metavar="<seconds>",
             type=service_options.seconds,
             default=300.0,
-            help="Seconds for what a service waits for, and for it to get"
-            " healthy (default: %(default)g)",
+            help="Maximum time for wait_for of a service to succeed, and for"
+            " the service to become healthy (default: %(default)g)",
         )
         options.add_registry_options(parser)
         options.add_policy_option(parser)
@@ -172,13 +172,13 @@ class ServiceStart(_ServiceCommand):
 
 
 class ServiceRollback(_ServiceCommand):
-    """Put the containers back that services had before.
+    """Restore earlier containers of services.
 
-    With their options, their image and their environment of then; no
-    registry is needed.
+    A container is restored with its earlier image, options and environment.
+    No registry is needed.
 
-    Exit status: 0 when they run, 1 when something failed after the first
-    stop, 2 when nothing was stopped.
+    Exit status: 0 if the earlier containers run, 1 if something failed after
+    the first stop, 2 if nothing was stopped.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -189,8 +189,8 @@ class ServiceRollback(_ServiceCommand):
             metavar="<generation>",
             type=options.positive,
             default=0,
-            help="Generation that service history shows (default: the newest"
-            " that is kept)",
+            help="Generation to restore, as shown by service history"
+            " (default: the newest kept generation)",
         )
         service_options.add_policy(parser)
 
@@ -201,13 +201,13 @@ class ServiceRollback(_ServiceCommand):
                 parsed_args.to,
                 service_options.policy(parsed_args),
             )
-        return self.result(changes, "put back")
+        return self.result(changes, "restored")
 
 
 class ServiceRecover(_ServiceCommand):
-    """Put right what a killed command has left.
+    """Repair what a killed command left behind.
 
-    Every command that changes services begins with this.
+    Every command that changes services does this first.
     """
 
     columns = ("Service",)
@@ -216,15 +216,15 @@ class ServiceRecover(_ServiceCommand):
         with self.changing() as node:
             names = node.recover()
         self.report = {"services": names}
-        self.summary = f"{wording.counted(len(names), 'service')} put right"
+        self.summary = f"{wording.counted(len(names), 'service')} repaired"
         return self.columns, ((name,) for name in names)
 
 
 class ServiceStop(_ServiceCommand):
     """Stop services of this node, each before those that it depends on.
 
-    Exit status: 0 when none runs, 1 when one could not be stopped, 2 when
-    nothing was stopped.
+    Exit status: 0 if none of the services runs, 1 if a service could not be
+    stopped, 2 if nothing was stopped.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:

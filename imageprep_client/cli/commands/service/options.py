@@ -28,9 +28,9 @@ def add_names(parser: argparse.ArgumentParser, nargs: str = "*") -> None:
         "names",
         metavar="<service>",
         nargs=nargs,
-        help="Services, by name (default: all that are declared)"
+        help="Names of services (default: all declared services)"
         if nargs == "*"
-        else "Services, by name",
+        else "Names of services",
     )
 
 
@@ -39,22 +39,23 @@ def add_declaration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--declaration",
         metavar="<file>",
-        help="Declaration of the services (default: the last applied one)",
+        help="Declaration of the services (default: the declaration that was"
+        " applied last)",
     )
 
 
 def add_kill_survivors(parser: argparse.ArgumentParser) -> None:
-    """Add the option that ends what ought to survive."""
+    """Add the option that permits ending survivors."""
     parser.add_argument(
         "--kill-survivors",
         action="store_true",
-        help="Stop services even if that ends processes that the"
-        " declaration wants to survive",
+        help="Stop services even if this ends processes that are declared as"
+        " survivors",
     )
 
 
 def add_inputs(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what services are to be."""
+    """Add the options for the declared services."""
     add_declaration(parser)
     options.add_environment_option(
         parser,
@@ -67,7 +68,7 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
 
 
 def add_policy(parser: argparse.ArgumentParser) -> None:
-    """Add the options about waiting and failures."""
+    """Add the options for health checks and failures."""
     from imageprep_client.client.service import OnFailure, SwapPolicy
 
     usual = SwapPolicy()
@@ -76,32 +77,33 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
         metavar="<seconds>",
         type=seconds,
         default=usual.min_healthy,
-        help="Seconds that a service must be healthy before the next one is"
-        " touched (default: %(default)g)",
+        help="Time for which a service must be healthy before the next one"
+        " is replaced (default: %(default)g)",
     )
     parser.add_argument(
         "--healthy-deadline",
         metavar="<seconds>",
         type=seconds,
         default=usual.healthy_deadline,
-        help="Seconds after which a service that is not healthy is given up"
-        " (default: %(default)g)",
+        help="Maximum time for a service to become healthy (default:"
+        " %(default)g)",
     )
     parser.add_argument(
         "--on-failure",
         choices=[str(one) for one in OnFailure],
         default=str(usual.on_failure),
-        help="revert-all: put the old containers of all services back"
-        " (default); revert-one: only that of the one that failed; stop:"
-        " leave everything as it is then",
+        help="Action if a service does not become healthy: revert-all:"
+        " restore the old containers of all services (default); revert-one:"
+        " restore that of the failed service; stop: leave everything as it"
+        " is",
     )
     parser.add_argument(
         "--keep",
         metavar="<number>",
         type=options.positive,
         default=usual.keep,
-        help="Earlier containers of each service that stay for a rollback"
-        " (default: %(default)d)",
+        help="Number of earlier containers of each service to keep for"
+        " rollbacks (default: %(default)d)",
     )
 
 

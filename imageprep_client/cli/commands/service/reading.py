@@ -10,9 +10,9 @@ from imageprep_client.cli.commands.service import options
 
 
 class ServiceList(base.Lister):
-    """List the services of this node, as declared and as they run.
+    """List the declared services of this node and their state.
 
-    A service is alive when its process is, whatever podman says.
+    A service is alive if its process runs, regardless of what podman reports.
     """
 
     columns = (
@@ -55,15 +55,17 @@ class ServiceList(base.Lister):
 class ServiceShow(base.ShowOne):
     """Show a service of this node.
 
-    With --rpm, only the version of a package in its running container.
+    With --rpm, show only the version of a package in its running container.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("name", metavar="<service>", help="Its name")
+        parser.add_argument(
+            "name", metavar="<service>", help="Name of the service"
+        )
         parser.add_argument(
             "--rpm",
             metavar="<package>",
-            help="Package whose version in the container is shown",
+            help="Package whose version in the container to show",
         )
         options.add_declaration(parser)
 
@@ -104,7 +106,7 @@ class ServiceShow(base.ShowOne):
 
 
 class ServiceHistory(base.Lister):
-    """Show what was done with services of this node, the newest first."""
+    """Show the changes of services of this node, newest first."""
 
     columns = (
         "Time",
@@ -122,7 +124,7 @@ class ServiceHistory(base.Lister):
             "name",
             metavar="<service>",
             nargs="?",
-            help="Only this service",
+            help="Show only this service",
         )
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
@@ -146,12 +148,13 @@ class ServiceHistory(base.Lister):
 class ServiceAdopt(base.Command):
     """Print a declaration of containers of this node.
 
-    It is made of the command line that created a container, or, where
-    podman's API did, of what podman shows of it. An option without a key of
-    its own is in podman_args. Values of variables are printed.
+    The declaration is derived from the command line that created a container,
+    or, if it was created through the API of podman, from its configuration.
+    Options without a key of their own are in podman_args. The values of
+    environment variables are printed.
 
-    With --from-paunch or --from-quadlet, of what such a file has; by default
-    of all containers in it that stay running.
+    With --from-paunch or --from-quadlet, the declaration is derived from a
+    file, by default for all of its containers that keep running.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -159,18 +162,18 @@ class ServiceAdopt(base.Command):
             "names",
             metavar="<container>",
             nargs="*",
-            help="Containers, by name",
+            help="Names of containers",
         )
         origin = parser.add_mutually_exclusive_group()
         origin.add_argument(
             "--from-paunch",
             metavar="<file>",
-            help="Startup configuration of paunch or TripleO, in JSON",
+            help="Startup configuration of paunch or TripleO in JSON",
         )
         origin.add_argument(
             "--from-quadlet",
             metavar="<file>",
-            help="File of Quadlet, NAME.container",
+            help="Quadlet file, NAME.container",
         )
         report.add_option(parser)
 
@@ -196,10 +199,11 @@ class ServiceAdopt(base.Command):
 
 
 class ServiceRender(base.Command):
-    """Print the podman commands, or the units, of declared services.
+    """Print the podman commands or the units for declared services.
 
-    Nothing is changed. Units have only keys that podman 4.4 knows. Values of
-    env_from are not printed: they are in a file that upgrade and start write.
+    Nothing is changed. Units have only keys that podman 4.4 accepts. Values
+    of env_from are not printed; they are in a file that upgrade and start
+    write.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -209,7 +213,7 @@ class ServiceRender(base.Command):
             choices=("podman", "quadlet"),
             default="podman",
             dest="form",
-            help="What to print (default: podman)",
+            help="Format to print (default: podman)",
         )
         options.add_inputs(parser)
 

@@ -37,7 +37,7 @@ _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
 _PART = re.compile(
     r"""\s*+,?+\s*+(?:
         (?P<key>[\w!#$%&'*+.^`|~-]++)\s*+=\s*+
-          (?:"(?P<quoted>(?:[^"\\]|\\.)*+)"|(?P<plain>[^\s,"]++))
+          (?:"(?P<quoted>(?:[^"\\]|\\.)*+)"|(?P<plain>(?!")[^\s,"]*+))
         |(?P<scheme>[\w!#$%&'*+.^`|~-]++)(?=\s|,|$)
     )""",
     re.VERBOSE,
@@ -200,15 +200,23 @@ class Authenticator:
         challenges = {c.scheme: c for c in parse_challenges(header)}
         bearer, basic = challenges.get("bearer"), challenges.get("basic")
         credential = self._credential(repository)
+        if credential is None or credential.is_identity:
+            basic = None
+        chosen = basic
         if bearer is not None and bearer.parameters.get("realm"):
             self._realm(bearer)
             chosen = bearer
-        elif basic is not None and credential and not credential.is_identity:
-            chosen = basic
-        else:
+        if chosen is None:
             return None
         self._challenges[repository] = self._latest = chosen
-        answer = self._answer(chosen, repository, scopes, refused)
+        try:
+            answer = self._answer(chosen, repository, scopes, refused)
+        except errors.StoreError:
+            if chosen is basic or basic is None:
+                raise
+            # Frameworks of web servers offer tokens that nobody issues.
+            self._challenges[repository] = self._latest = basic
+            answer = self._answer(basic, repository, scopes, refused)
         return answer if answer != refused else None
 
     def renew(

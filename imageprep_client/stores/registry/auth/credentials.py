@@ -113,7 +113,10 @@ class Credentials:
         if path not in self._read:
             self._read[path] = _load(path)
         document = self._read[path]
-        helpers = _mapping(document, "credHelpers")
+        helpers = {
+            _normal(key): helper
+            for key, helper in _mapping(document, "credHelpers").items()
+        }
         auths = {
             _normal(key): (key, value)
             for key, value in _mapping(document, "auths").items()
@@ -170,7 +173,7 @@ def default_files(
 
 def _keys(registry: str, repository: str) -> Iterator[str]:
     """Keys from the longest to the registry alone."""
-    name = "docker.io" if registry in _HUB else registry
+    name = "docker.io" if registry in _HUB else registry.lower()
     parts = repository.split("/") if repository else []
     for count in range(len(parts), 0, -1):
         yield "/".join([name, *parts[:count]])
@@ -181,6 +184,7 @@ def _normal(key: str) -> str:
     """``https://index.docker.io/v1/`` and its like as a plain key."""
     text = key.partition("://")[2] or key
     host, slash, path = text.rstrip("/").partition("/")
+    host = host.lower()
     if "://" in key and path in ("v1", "v2"):
         slash = path = ""
     if host in _HUB:

@@ -34,7 +34,7 @@ MAX_TOTAL = 64 * 1024 * 1024
 _LINK = re.compile(
     r'<([^<>]*+)>((?:\s*+;\s*+[^,;="]++=(?:"[^"]*+"|[^,;"]*+))*+)'
 )
-_NEXT = re.compile(r';\s*rel\s*=\s*("next"|next)(\s|;|$)')
+_NEXT = re.compile(r""";\s*rel\s*=\s*(["']?)next\1\s*(?:;|$)""", re.IGNORECASE)
 
 
 def tags(registry: RegistrySession, request: Request) -> list[str]:
@@ -68,10 +68,15 @@ def referrers(
 ) -> list[Descriptor] | None:
     """The referrers of a subject; None without the referrers API.
 
+    GitHub's registry has none, and redirects to pages of another host that
+    limit the rate of requests.
+
     :raises Refused: if the registry refuses the request other than by 404.
     """
     request = dataclasses.replace(
-        request, headers={"Accept": mediatypes.OCI_INDEX}
+        request,
+        headers={"Accept": mediatypes.OCI_INDEX},
+        dispensable=True,
     )
     descriptors: dict[str, Descriptor] = {}
     try:
@@ -151,7 +156,11 @@ def _pages(
             last = urllib.parse.urlencode({"last": next(reversed(names))})
             fallback = f"{path}?{query}&{last}" if query else f"{path}?{last}"
         try:
-            url = urls.follow(response.url, link, f"{request.what}: next page")
+            url = urls.follow(
+                response.url,
+                urls.with_tls_of(response.url, link),
+                f"{request.what}: next page",
+            )
             if not urls.same_origin(url, registry.base):
                 raise _refused(
                     f"{request.what}: the next page is on another host,"

@@ -74,6 +74,14 @@ def fill(server: RegistryServer) -> None:
                 Challenge("bearer", {"realm": "r"}),
             ],
         ),
+        (
+            'Negotiate YII=, Bearer realm="r",scope=, Basic realm="b"',
+            [
+                Challenge("negotiate", {"yii": ""}),
+                Challenge("bearer", {"realm": "r", "scope": ""}),
+                Challenge("basic", {"realm": "b"}),
+            ],
+        ),
         ('realm="none"', []),
         ('Basic realm="open', [Challenge("basic", {})]),
     ],
@@ -470,6 +478,24 @@ def test_realm_with_a_query(make_client: MakeClient) -> None:
         make_client().store(server.host, "ns/name").resolve("latest")
         (token,) = server.requests("GET", "/token")
         assert token.path.startswith("/token?tenant=7&service=")
+
+
+def test_tokens_that_nobody_issues(make_client: MakeClient) -> None:
+    """Where the token server fails, a password that is taken as well is."""
+
+    class Both(Basic):
+        def challenge(self, base: str, scope: str) -> str:
+            return f'Bearer realm="{base}/none", Basic realm="x"'
+
+    with RegistryServer(gate=Both("me", PASSWORD)) as server:
+        server.faults.add(Fault(path="^/none", status=404, times=None))
+        fill(server)
+        store = with_password(make_client, server).store(
+            server.host, "ns/name"
+        )
+        store.resolve("latest")
+        store.resolve("latest")
+        assert len(server.requests("GET", "^/none")) == 1
 
 
 def test_challenge_without_realm(make_client: MakeClient) -> None:

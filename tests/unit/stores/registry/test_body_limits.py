@@ -92,13 +92,15 @@ def test_chunks_are_tried_once(
     assert len(server.requests("PUT")) == len(server.requests("PATCH")) == 1
 
 
-@pytest.mark.parametrize("size", [2000, 3_000_000])
+@pytest.mark.parametrize(
+    ("size", "status"), [(2000, 404), (3_000_000, 404), (2000, 416)]
+)
 def test_registry_without_whole_uploads(
-    server: RegistryServer, client: RegistryClient, size: int
+    server: RegistryServer, client: RegistryClient, size: int, status: int
 ) -> None:
-    """Content is sent in chunks where a PUT of the whole answers 404."""
+    """Content is sent in chunks where a PUT finds no upload to complete."""
     server.faults.add(
-        Fault("PUT", "/uploads/", larger_than=0, status=404, times=None)
+        Fault("PUT", "/uploads/", larger_than=0, status=status, times=None)
     )
     source = MemoryRegistry()
     image = images.random_image(

@@ -107,6 +107,14 @@ def test_url_keys(write: Any) -> None:
     assert Credentials(files=[path]).find("quay.io")
 
 
+def test_names_of_hosts_in_any_case(write: Any) -> None:
+    """Names of hosts are the same in any case."""
+    path = write({"auths": {"Registry.Test:5000/ns": auth("me", "x")}})
+    known = Credentials(files=[path])
+    assert known.find("registry.test:5000", "ns/x")
+    assert known.find("REGISTRY.test:5000", "ns/x")
+
+
 def test_plain_user_and_password(write: Any) -> None:
     """A file may have user and password in the open."""
     path = write({"auths": {"a.io": {"username": "me", "password": "x"}}})
@@ -210,6 +218,22 @@ def test_credential_helpers(write: Any, helper: str) -> None:
     assert not found.is_identity
     assert known.find("unknown.io") is None
     assert known.find("other.io") is None
+
+
+@pytest.mark.parametrize(
+    ("key", "registry"),
+    [
+        ("index.docker.io", "registry-1.docker.io"),
+        ("https://index.docker.io/v1/", "docker.io"),
+        ("https://quay.io", "quay.io"),
+    ],
+)
+def test_forms_of_credential_helper_keys(
+    write: Any, helper: str, key: str, registry: str
+) -> None:
+    """credHelpers has the same forms of names as auths."""
+    path = write({"credHelpers": {key: helper}})
+    assert Credentials(files=[path]).find(registry, "ns/name")
 
 
 def test_identity_token_of_a_helper(write: Any, helper: str) -> None:

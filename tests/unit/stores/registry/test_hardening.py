@@ -80,6 +80,22 @@ def test_redirect_targets_are_never_authenticated(
     assert [r.headers.get("Authorization") for r in other.log] == [None]
 
 
+def test_storage_of_the_registry_itself_gets_no_password(
+    guarded: RegistryServer, trusted: RegistryClient
+) -> None:
+    """Storage below another path may refuse tokens, as that of Quay does."""
+    elsewhere = {"Location": "/_storage_proxy/signed?to=/v2/"}
+    storage = "^/_storage_proxy/"
+    guarded.faults.add(
+        Fault("GET", "/blobs/", status=302, headers=elsewhere, skip=1)
+    )
+    guarded.faults.add(Fault(path=storage, status=200, body=BLOB.data))
+    store = trusted.store(guarded.host, "ns/name")
+    assert store_suite.read(store, BLOB.descriptor) == BLOB.data
+    (asked,) = guarded.requests("GET", storage)
+    assert "Authorization" not in asked.headers
+
+
 def test_redirects_back_stay_anonymous(
     guarded: RegistryServer, other: RegistryServer, trusted: RegistryClient
 ) -> None:

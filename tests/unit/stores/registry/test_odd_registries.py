@@ -232,6 +232,19 @@ def test_links_that_lead_elsewhere(
     assert tags == [*"abcde", "latest"]
 
 
+@pytest.mark.parametrize("relation", ["rel=NEXT", "REL='next'; title=\"x\""])
+def test_forms_of_links(
+    filled: RegistryServer, client: RegistryClient, relation: str
+) -> None:
+    """A relation is a next page in any case and quotes."""
+    link = {"Link": f"</v2/ns/name/tags/list?last=a>; {relation}"}
+    page = {"name": "ns/name", "tags": ["a"]}
+    filled.faults.add(
+        Fault(path="/tags/", body=json.dumps(page).encode(), headers=link)
+    )
+    assert list(client.store(filled.host, "ns/name").tags()) == ["a", "latest"]
+
+
 def test_useless_links_are_refusals(
     filled: RegistryServer, client: RegistryClient
 ) -> None:

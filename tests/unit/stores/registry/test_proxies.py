@@ -87,6 +87,10 @@ def test_proxies_that_refuse(
         ("registry.test:5000", ".test"),
         ("registry.test:5000", "registry.test"),
         ("192.0.2.7:5000", "*"),
+        ("192.0.2.7:5000", "x.example 192.0.2.7:5000"),
+        ("[2001:db8::7]:5000", "[2001:db8::7]:5000"),
+        ("[2001:db8::7]:5000", "[2001:db8::7]"),
+        ("registry.test:5000", "a.example,*.TEST:5000"),
     ],
 )
 def test_direct(
@@ -116,7 +120,10 @@ def test_direct(
     assert set(reached) == {(host, 5000)}
 
 
-@pytest.mark.parametrize("listed", ["2001:db8:1::/64", "192.0.2.0/24", "junk"])
+@pytest.mark.parametrize(
+    "listed",
+    ["2001:db8:1::/64", "192.0.2.0/24", "junk", "[2001:db8::7]:80", ".", "*."],
+)
 def test_other_networks_are_not_direct(
     make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, listed: str
 ) -> None:

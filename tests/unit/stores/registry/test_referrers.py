@@ -12,6 +12,7 @@ from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import Behaviour, RegistryServer
 from imageprep_client.testing.streams import put
+from tests import servers
 
 LISTS = "/(referrers|tags)/"
 OLD = Behaviour(referrers=False)
@@ -84,6 +85,32 @@ def test_registry_without_lists_says_so(
         with pytest.raises(errors.Refused):
             store.tags()
         assert len(registry.requests("GET", "/referrers/")) == 1
+
+
+@pytest.mark.parametrize("answer", ["limited", "silent"])
+def test_list_of_referrers_on_another_host(
+    client: RegistryClient, answer: str
+) -> None:
+    """A list that is elsewhere and refused there is none, as on ghcr.io."""
+    elsewhere = f"http://127.0.0.1:{servers.free_port()}"
+    limited = Fault(status=429, headers={"Retry-After": "90"}, times=None)
+    with (
+        RegistryServer(faults=[limited]) as pages,
+        RegistryServer(behaviour=OLD) as registry,
+    ):
+        target = pages.url if answer == "limited" else elsewhere
+        registry.faults.add(
+            Fault(
+                path="/referrers/",
+                status=303,
+                headers={"Location": f"{target}/pages"},
+                times=None,
+            )
+        )
+        image = fill(registry, "a")
+        store = client.store(registry.host, "a")
+        assert store.referrers(image.descriptor) == []
+        assert len(pages.log) == (answer == "limited")
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"manifests": 7}'])

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 
 from imageprep_client.ansible import JobResult
-from imageprep_client.client import machine_images
 from imageprep_client.client.locations import located, tagged
+from imageprep_client.client.machine.images import is_archive
 from imageprep_client.machine.deployment import changing, hosts
 from imageprep_client.machine.deployment.containers import (
     Deployment,
@@ -121,5 +121,5 @@ def _facts(
 
 def _check(images: Iterable[str], check: Callable[[str], object]) -> None:
     for image in sorted(set(images)):
-        if not machine_images.is_archive(image):
+        if not is_archive(image):
             check(image)

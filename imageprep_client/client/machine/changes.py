@@ -7,8 +7,8 @@ import functools
 from collections.abc import Iterator, Sequence
 
 from imageprep_client import errors
-from imageprep_client.client import machine_settings
-from imageprep_client.client.machine_sources import (
+from imageprep_client.client.machine import settings
+from imageprep_client.client.machine.sources import (
     VerifiedArchive,
     open_source,
     state_directory,
@@ -37,10 +37,10 @@ __all__ = [
     "Replaced",
     "RootChanges",
     "SwapResult",
-    "changes",
     "clone",
     "have",
     "kept",
+    "of",
     "open_source",
     "replace",
 ]
@@ -48,7 +48,7 @@ __all__ = [
 _SILENT = Observer()
 
 
-def changes(root: MachineRoot, observer: Observer = _SILENT) -> RootChanges:
+def of(root: MachineRoot, observer: Observer = _SILENT) -> RootChanges:
     """The changes of a root, with journals in the state directory."""
     return RootChanges(root, observer, journals=state_directory())
 
@@ -80,7 +80,7 @@ def replace(
     :param skip_present: leave machines alone that have this image.
     """
     for root in machines:
-        changing = changes(root, observer)
+        changing = of(root, observer)
         if skip_present and changing.image() == archive.digest:
             yield ReplaceOutcome(root.name, None, archive.digest)
             continue
@@ -98,7 +98,7 @@ def replace(
 
 def have(machines: Sequence[MachineRoot], digest: str) -> bool:
     """Whether the roots of all machines were made from an image."""
-    return all(changes(root).image() == digest for root in machines)
+    return all(of(root).image() == digest for root in machines)
 
 
 def kept(root: MachineRoot) -> list[KeptVersion]:
@@ -107,29 +107,27 @@ def kept(root: MachineRoot) -> list[KeptVersion]:
 
 
 def clone(
-    base: MachineRoot, names: Sequence[str], settings: str | None = None
+    base: MachineRoot, names: Sequence[str], declaration: str | None = None
 ) -> Iterator[ClonedMachine]:
     """Make clones of a root, one after the other.
 
-    :param settings: a declaration that the settings of each are written
-        from; see `client.machine_settings`.
+    :param declaration: that the settings of each clone are written from; see
+        `client.machine.settings`.
     :raises InvalidArgument: before anything is made, when one cannot be.
     """
     cloning.check(base, names)
     rendered = {}
-    if settings is not None:
+    if declaration is not None:
         if base.is_lxc:
             raise errors.InvalidArgument(
                 f"{base.name}: is a container of LXC, which has no settings"
                 " of systemd-nspawn",
                 hint="leave --settings out",
             )
-        rendered = {
-            name: machine_settings.render(name, settings) for name in names
-        }
+        rendered = {name: settings.render(name, declaration) for name in names}
     maker = cloning.Cloning(base)
     for name in names:
         made = maker.clone(name)
         if name in rendered:
-            machine_settings.write(rendered[name])
+            settings.write(rendered[name])
         yield made

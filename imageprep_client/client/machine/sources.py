@@ -59,7 +59,7 @@ _SCHEMES = ("http://", "https://")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MachineSource:
-    """Where the files of a root are taken from, and on which terms.
+    """The source of the files of a root, and how it is verified.
 
     :ivar location: of an image, a path or an HTTP URL.
     :ivar max_size: bytes of the archive, and four times of its files.
@@ -79,13 +79,13 @@ class MachineSource:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class VerifiedArchive:
-    """An archive that is what it has to be.
+    """An archive that was verified.
 
     :ivar source: what it was taken from.
     :ivar name: for messages.
     :ivar digest: of the archive; of an image, that of its manifest.
     :ivar verified_by: such as ``digest`` or ``signature of FINGERPRINT``.
-    :ivar open: the content, which is verified once more while it is read.
+    :ivar open: opens the content, which is verified again while it is read.
     """
 
     source: MachineSource
@@ -114,7 +114,7 @@ class VerifiedArchive:
 
 
 def state_directory() -> Path:
-    """The directory for the state of this family."""
+    """The directory for the state of machine commands."""
     state = os.environ.get("XDG_STATE_HOME")
     if not state and os.geteuid() == 0:
         return Path("/var/lib/image-prepare/machine")
@@ -128,12 +128,13 @@ def open_source(
     observer: Observer,
     is_needed: Callable[[str], bool] = lambda _: True,
 ) -> Iterator[VerifiedArchive]:
-    """Verify a source; what was fetched of it is removed after the block.
+    """Verify a source; a downloaded file is removed after the block.
 
-    :param is_needed: is given the digest where it is known before the content
-        is; otherwise nothing is fetched, and the archive cannot be opened.
-    :raises InvalidArgument: when it is none, or nothing verifies it.
-    :raises StoreError: when it cannot be had, or is not what it has to be.
+    :param is_needed: is called with the digest if it is known before the
+        content; if it returns False, nothing is fetched and the archive
+        cannot be opened.
+    :raises InvalidArgument: when it is no source or cannot be verified.
+    :raises StoreError: when it cannot be fetched or has another checksum.
     """
     source = dataclasses.replace(
         source, verification=source.verification.check()
@@ -339,7 +340,7 @@ def _checked(
     actual = file.digest()
     if expected.hex and actual != expected.hex:
         raise errors.DigestMismatch(
-            f"{name}: has the SHA-256 {actual}, it has to have {expected.hex}",
+            f"{name}: the SHA-256 is {actual}, expected {expected.hex}",
             actual=f"sha256:{actual}",
             temporary=False,
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.client.locations import tagged
-from imageprep_client.client.machine_sources import MachineSource, open_source
+from imageprep_client.client.machine.sources import MachineSource, open_source
 from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.client.stores import Stores
 from imageprep_client.machine import (

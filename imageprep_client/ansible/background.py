@@ -1,8 +1,8 @@
-"""Programs that run on hosts in the background, and are asked for news.
+"""Programs that run in the background on hosts, and are polled.
 
-One command starts a program on a host, whatever the program does; others look
-at the lines that it has written. They need no module of ansible, which would
-cost ten times as much of this host's processor.
+One command starts a program on a host, and later commands read the lines that
+it has written. They use no module of ansible, which would take ten times as
+much processor time on this host.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from imageprep_client.host import processes
 
 #: Seconds that a program may take to be reported by the task that starts it.
 GRACE = 1.5
-#: Seconds between two looks at programs, within bounds: this multiple of the
-#: processor time of a look, and this part of the time until one ends.
+#: Seconds between two polls of programs, within bounds: this multiple of the
+#: processor time of a poll, and this part of the time until one ends.
 PERIOD, _MULTIPLE, _PART = (1.0, 15.0), 5.0, 0.5
-#: The part of its time until now that a program needs in addition, where
-#: nothing is known.
+#: The further time that a program needs, as a part of its time until now, if
+#: nothing else is known.
 _LEFT = 0.2
-#: Seconds that one host may take to start a program, and to be looked at.
+#: Seconds that one host may take to start a program, and to answer a poll.
 _START_TIMEOUT, LOOK_TIMEOUT = 60, 15
-#: Looks in a row that may fail before a host is given up; the second one does
-#: not wait. So a host that is gone is known within a minute.
+#: Consecutive polls that may fail before a host is given up; the second one
+#: follows at once. A host that is gone is therefore known within a minute.
 LOOKS = 2
 _LOOK, _START = "look at the program", "start the program"
-#: Characters of what a program says about its failure.
+#: Characters of the message of a program about its failure.
 _REASON = 1000
-#: Lines that commands print beside those of a program.
+#: Lines that commands print in addition to those of a program.
 _BEGIN, _END, _RUNNING, _ENDED = "@begin", "@end", "@running", "@ended"
 _PYTHON = (
     "for p in {python} /usr/bin/python3 /usr/libexec/platform-python"
@@ -67,9 +67,9 @@ class HostJob:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class JobResult:
-    """How the program of a job ended.
+    """The result of the program of a job.
 
-    :ivar state: OK: it exited with status 0.
+    :ivar state: OK if it exited with status 0.
     :ivar reason: one line about a failure.
     """
 
@@ -79,7 +79,7 @@ class JobResult:
 
 
 def pause(spent: float, left: float) -> float:
-    """Seconds between a look at programs and the next one.
+    """Seconds between a poll of programs and the next one.
 
     :param spent: seconds of processor time that the last one took.
     :param left: seconds until a program will end, as far as is known.
@@ -89,7 +89,7 @@ def pause(spent: float, left: float) -> float:
 
 
 class JobObserver:
-    """Is told about jobs, by one thread; the base does nothing."""
+    """Observes jobs, in one thread; the base class does nothing."""
 
     def started(self, job: HostJob) -> None:
         """The program of this job was started."""
@@ -112,7 +112,7 @@ class JobObserver:
         return _LEFT * age
 
     def looked(self) -> None:
-        """All programs that run were looked at."""
+        """All running programs were polled."""
 
 
 def run_jobs(

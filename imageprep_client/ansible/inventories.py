@@ -1,4 +1,4 @@
-"""The hosts of an inventory of the user's, as ansible reads it."""
+"""The hosts of a user's inventory, as ansible reads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands on hosts, again and again, by one process of ansible."""
+"""Rounds of commands on hosts, by one ansible process."""
 
 from __future__ import annotations
 

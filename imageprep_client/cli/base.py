@@ -52,11 +52,11 @@ class Command(command.Command):
 
     #: Set by an action that has a result to show although a part failed.
     failure: errors.CombinedFailure | None = None
-    #: Set by an action: what it did, and what to do next, for the last line.
+    #: Set by an action: the result and the next step, for the last line.
     summary = ""
     next_step = ""
-    #: Options of the predecessor's that this command does not have, and what
-    #: to use now.
+    #: Options of the predecessor that this command does not have, and their
+    #: replacements.
     replaced = predecessor.NONE
     #: The columns of the result, where they are known before the action.
     columns: Sequence[str] = ()
@@ -83,8 +83,8 @@ class Command(command.Command):
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         """Run the action, report its errors and print a summary."""
-        # Imported modules are never garbage: to scan them takes a tenth of a
-        # second in all.
+        # Imported modules are never garbage; scanning them takes a tenth of a
+        # second in total.
         if not gc.get_freeze_count():
             gc.freeze()
         self._failures: list[errors.ImagePrepError] = []
@@ -186,14 +186,14 @@ class Command(command.Command):
     def get_epilog(self) -> str:
         """The end of the help, as cliff has it.
 
-        cliff reads the metadata of all installed packages, at every command,
-        to find out which of them this one is from: a tenth of a second.
+        To determine the package of a command, cliff reads the metadata of all
+        installed packages, which takes a tenth of a second.
         """
         added = (hook.obj.get_epilog() for hook in self._hooks if hook.obj)
         return "\n\n".join(filter(None, [self._epilog, *added, _PROVIDED]))
 
     def header(self) -> list[str]:
-        """When and by which command line a file was made.
+        """The time and the command line by which a file is written.
 
         For the comments at the top of what is written; passwords masked.
         """
@@ -311,7 +311,7 @@ class Command(command.Command):
     def _show_failures(
         self, failures: Sequence[errors.ImagePrepError]
     ) -> None:
-        """One line for each cause, with the number of its images."""
+        """Show one line for each cause, with the number of its images."""
         by_message = {str(failure): failure for failure in failures}
         for group in wording.alike(map(str, failures)):
             first, *others = group

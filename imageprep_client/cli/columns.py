@@ -16,14 +16,14 @@ _TAGS = 3
 
 
 class Sentences(columns.FormattableColumn[list[str]]):
-    """Sentences: one a line for people, a list in JSON and YAML."""
+    """Sentences: one per line in tables, a list in JSON and YAML."""
 
     def human_readable(self) -> str:
         return "\n".join(self._value)
 
 
 class Rows(columns.FormattableColumn[list[dict[str, Any]]]):
-    """Objects: one a line for people, with sizes that they can read."""
+    """Objects: one per line in tables, with units of sizes."""
 
     def human_readable(self) -> str:
         return "\n".join(
@@ -37,21 +37,21 @@ class Rows(columns.FormattableColumn[list[dict[str, Any]]]):
 
 
 class Pairs(columns.FormattableColumn[dict[str, str]]):
-    """A dictionary: a line for each key for people."""
+    """A dictionary: one key per line in tables."""
 
     def human_readable(self) -> str:
         return "\n".join(f"{k}={v}" for k, v in self._value.items())
 
 
 class Size(columns.FormattableColumn[int]):
-    """Bytes, with a unit for people."""
+    """Bytes, with a unit in tables."""
 
     def human_readable(self) -> str:
         return wording.size(self._value)
 
 
 class Duration(columns.FormattableColumn[float | None]):
-    """Seconds, with a unit for people."""
+    """Seconds, with a unit in tables."""
 
     def human_readable(self) -> str:
         return "" if self._value is None else wording.duration(self._value)
@@ -94,7 +94,7 @@ class ImageName(Brief):
 
 
 class Hidden(Brief):
-    """Text of a column that a default table does not have."""
+    """Text of a column that is not in a default table."""
 
 
 class Names(columns.FormattableColumn[Sequence[str]]):

@@ -10,7 +10,7 @@ from imageprep_client import errors
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that answers the question."""
+    """Add the option that skips the confirmation."""
     parser.add_argument(
         "-y",
         "--yes",

@@ -1,8 +1,8 @@
 """Checks of the command line, above all for empty values.
 
-An unset variable, as in ``--plan "$PLAN"``, gives an empty value. It must not
-be treated as a missing option: a run would not write the plan, and prune would
-delete from another registry.
+An unset variable, as in ``--plan "$PLAN"``, results in an empty value. It must
+not be treated like a missing option: a run would not write the plan, and prune
+would delete from another registry.
 """
 
 from __future__ import annotations

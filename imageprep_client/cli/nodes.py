@@ -1,4 +1,4 @@
-"""Nodes of an inventory while they work: lines, and a table on a terminal."""
+"""The progress of nodes: lines, and a table on a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WIDTHS = (12, 10)
 
 
 class Nodes:
-    """The nodes that pull, and a line for each node that is done.
+    """The pulling nodes, and a line for each finished node.
 
     :param tell: is called with the lines.
     """
@@ -25,7 +25,7 @@ class Nodes:
         self._pulling: dict[str, NodeRow] = {}
 
     def note(self, row: NodeRow) -> None:
-        """Take what is new about a node."""
+        """Record the new state of a node."""
         if row.state == "pulling":
             self._pulling[row.host] = row
             return
@@ -37,7 +37,7 @@ class Nodes:
         self._tell(f"{told} images in {row.seconds:.0f} s{reason}")
 
     def table(self, width: int, height: int) -> list[str]:
-        """The nodes that pull, as lines that fit."""
+        """The pulling nodes, as lines that fit the terminal."""
         # Another thread adds to them.
         rows = list(self._pulling.copy().values())
         if not rows or height < 3:

@@ -1,7 +1,7 @@
-"""Commands and options of the predecessor, and what to use now.
+"""Commands and options of the predecessor, and their replacements.
 
-Scripts and habits outlive a program. Its commands are answered only where
-python-tripleoclient, which has them, is not installed.
+The commands exist only if python-tripleoclient, which provides them, is not
+installed.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _COMMANDS = {
 
 
 class _Replaced(argparse.Action):
-    """Notes an option that is no more; `check` tells what is used now."""
+    """Records an option that was replaced; `check` names the replacement."""
 
     def __init__(self, *args: Any, instead: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -83,7 +83,7 @@ class _Replaced(argparse.Action):
 def add_options(
     parser: argparse.ArgumentParser, replaced: Mapping[str, str]
 ) -> None:
-    """Add the options that are answered by what to use now."""
+    """Add the options that have been replaced."""
     for name, instead in replaced.items():
         parser.add_argument(
             name,
@@ -114,7 +114,7 @@ class PredecessorCommand(command.Command):
     auth_required = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        # Which package's command of one name the shell takes is chance.
+        # The shell uses the command of either package.
         name = str(kwargs.get("cmd_name") or "").replace(" ", "_")
         for entry in importlib.metadata.entry_points(name=name):
             if name and entry.group.startswith(_GROUP):
@@ -137,10 +137,10 @@ class PredecessorCommand(command.Command):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        """Say what to use now."""
+        """Name the replacement."""
 
     def run(self, parsed_args: argparse.Namespace) -> int:
-        """Say what to use now; nothing is done."""
+        """Name the replacement; nothing is done."""
         name = str(self.cmd_name)
         self.log.error(
             "openstack %s: a command of the predecessor, python-tripleoclient,"

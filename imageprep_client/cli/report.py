@@ -31,7 +31,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 
 def check(parsed_args: argparse.Namespace, log_file: str | None) -> None:
-    """Check that the reports can be written, and replace nothing.
+    """Check that the reports can be written and replace no other file.
 
     :param log_file: the file that the command logs to.
     :raises InvalidFile: when one cannot be written.

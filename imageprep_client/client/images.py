@@ -109,7 +109,7 @@ class ContainerImages:
             checks = cache.CheckedImages(
                 directory / "checked.json", recheck=request.recheck
             )
-            stack.callback(content.trim)
+            stack.callback(content.save)
             stack.callback(checks.save)
             carrying = stack.enter_context(archives.opened(request))
             return preparing.prepare(

@@ -45,39 +45,49 @@ class ContentCache:
 
     Files appear whole. The oldest are removed when all together exceed the
     bound. Safe for use by several threads and processes.
+
+    :param limit: bytes of all files, and of all content that is added.
     """
 
     def __init__(self, path: Path, limit: int = _MAX_TOTAL) -> None:
         self._path = path
-        self._limit = limit
-        self._added = False
+        self._limit = self._left = limit
+        self._added: dict[str, bytes] = {}
+        self._lock = threading.Lock()
 
     def get(self, digest: str) -> bytes | None:
         """The bytes kept under a digest, which may be any bytes."""
         try:
-            return inputs.read(self._file(digest), _MAX_CONTENT)
+            return self._added.get(digest) or inputs.read(
+                self._path / _name(digest), _MAX_CONTENT
+            )
         except OSError:
             return None
 
     def add(self, digest: str, content: bytes) -> None:
-        """Keep content, if that is possible."""
-        if len(content) <= _MAX_CONTENT:
-            self._added = True
-            _write(self._file(digest), content)
+        """Keep content from `save` on, if that is possible."""
+        with self._lock:
+            if len(content) <= min(_MAX_CONTENT, self._left):
+                self._left -= len(content)
+                self._added[digest] = content
 
-    def trim(self) -> None:
-        """Remove the oldest files over the bound, if files were added."""
+    def save(self) -> None:
+        """Write what was added, and remove the oldest files over the bound.
+
+        To write while a run is busy takes four times as long.
+        """
         if not self._added:
             return
+        _write(
+            self._path,
+            {_name(digest): text for digest, text in self._added.items()},
+        )
         left = self._limit
         for _, size, path in sorted(self._files(), reverse=True):
             left -= size
             if left < 0:
                 with contextlib.suppress(OSError):
                     path.unlink()
-
-    def _file(self, digest: str) -> Path:
-        return self._path / digest.replace(":", "-")
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
         with contextlib.suppress(OSError), os.scandir(self._path) as entries:
@@ -119,7 +129,8 @@ class CheckedImages:
         """Write what was noted, beside what other runs have written."""
         if self._noted:
             record = {**self._read(), **self._noted}
-            _write(self._path, json.dumps(record).encode())
+            content = json.dumps(record).encode()
+            _write(self._path.parent, {self._path.name: content})
 
     def _read(self) -> dict[str, tuple[str, float]]:
         """The fresh entries; none when the file is damaged or another's."""
@@ -144,8 +155,12 @@ class CheckedImages:
             return {}
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Replace a file of this user, or leave it where that is impossible.
+def _name(digest: str) -> str:
+    return digest.replace(":", "-")
+
+
+def _write(path: Path, files: Mapping[str, bytes]) -> None:
+    """Replace files of this user in a directory, as far as that is possible.
 
     Nothing is made below a directory of a stranger, such as the home of
     another user that sudo kept, nor behind a link of one.
@@ -154,10 +169,14 @@ def _write(path: Path, content: bytes) -> None:
         contextlib.suppress(OSError, owners.Untrusted),
         contextlib.ExitStack() as stack,
     ):
-        parent = _own_directory(path.parent)
-        stack.callback(os.close, parent)
-        with replacing(parent, path.name, 0o600) as file:
-            write_all(file, content)
+        directory = _own_directory(path)
+        stack.callback(os.close, directory)
+        for name, content in files.items():
+            with (
+                contextlib.suppress(OSError),
+                replacing(directory, name, 0o600) as file,
+            ):
+                write_all(file, content)
 
 
 def _own_directory(path: Path) -> int:

@@ -217,15 +217,17 @@ def follow(base: str, location: str, what: str) -> str:
     except ValueError as error:
         raise _refused(what, f"to {error}") from None
     base_scheme, base_host, base_port = origin(base)
-    shown_target = shown(target)
     if "@" in urllib.parse.urlsplit(target).netloc:
-        raise _refused(what, f"to {shown_target} with a user in it")
+        raise _refused(what, f"to {shown(target)} with a user in it")
     if (base_scheme, scheme) == ("https", "http"):
-        raise _refused(what, f"from https to {shown_target}")
-    same = (host, port) == (base_host, base_port)
-    both_here = is_loopback(base_host) and is_loopback(host)
-    if is_internal(host) and not same and not both_here:
-        raise _refused(what, f"from {base_host} to {shown_target}")
+        raise _refused(what, f"from https to {shown(target)}")
+    elsewhere = (host, port) != (base_host, base_port)
+    if (
+        elsewhere
+        and is_internal(host)
+        and not (is_loopback(base_host) and is_loopback(host))
+    ):
+        raise _refused(what, f"from {base_host} to {shown(target)}")
     return target
 
 

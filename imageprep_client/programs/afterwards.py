@@ -17,7 +17,7 @@ _WAITING = 'cat >/dev/null; exec "$@"'
 def afterwards(
     *words: str, error: MakeError
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command after the block, also when this process is killed in it.
+    """Run a command after the block, even if this process is killed in it.
 
     :param error: makes the error when it cannot be run at all.
     :returns: its process, which has an exit status after the block.

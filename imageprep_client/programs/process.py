@@ -1,4 +1,4 @@
-"""Run other programs within bounds, and raise one kind of error.
+"""Running other programs within bounds, with one kind of error each.
 
 A program package, such as `programs.buildah`, describes its program once, as
 a `Program` with its own kind of error and its hints, and calls

@@ -13,12 +13,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from queue import SimpleQueue
 from typing import Generic, Self, TypeVar
 
 from imageprep_client import errors
 
 T = TypeVar("T")
 R = TypeVar("R")
+_Work = tuple[Callable[[], None], threading.Event]
 
 #: Seconds that an interrupted run waits for its threads, which a silent
 #: registry may block. Abandoned threads do not affect the next run.
@@ -174,29 +176,25 @@ class Workers:
         self, drain: Callable[[], None], count: int, queue: _Queue[T]
     ) -> None:
         """Run it in `count` threads, or fewer if more cannot start or help."""
-        threads: list[threading.Thread] = []
+        ends: list[threading.Event] = []
         try:
             for _ in range(count):
                 if queue.is_done:
                     break
-                # A thread that hangs in a read must not keep the process.
-                thread = threading.Thread(target=drain, daemon=True)
                 try:
-                    thread.start()
+                    ends.append(_threads.run(drain))
                 except RuntimeError:
                     # The user or the container has reached its limit.
                     break
-                threads.append(thread)
-            if not threads:
+            if not ends:
                 drain()
-            for thread in threads:
-                thread.join()
+            for end in ends:
+                end.wait()
         except BaseException:
             self.stop()
-            end = time.monotonic() + _GRACE
-            for thread in threads:
-                if thread.is_alive():
-                    thread.join(max(0.0, end - time.monotonic()))
+            limit = time.monotonic() + _GRACE
+            for end in ends:
+                end.wait(max(0.0, limit - time.monotonic()))
             raise
 
     def __enter__(self) -> Self:
@@ -204,6 +202,51 @@ class Workers:
 
     def __exit__(self, *exc_info: object) -> None:
         self._stop.set()
+
+
+class _Threads:
+    """Threads that wait for further work after they have done some.
+
+    To start one takes longer than a request, and a run has several phases.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle = 0
+        self._pending: SimpleQueue[_Work] = SimpleQueue()
+
+    def run(self, work: Callable[[], None]) -> threading.Event:
+        """Begin work that raises nothing, in a thread of its own.
+
+        :returns: set when the work has ended.
+        :raises RuntimeError: if no further thread can start.
+        """
+        ended = threading.Event()
+        with self._lock:
+            is_idle = self._idle > 0
+            if is_idle:
+                self._idle -= 1
+        if is_idle:
+            self._pending.put((work, ended))
+        else:
+            # A thread that hangs in a read must not keep the process.
+            threading.Thread(
+                target=self._loop, args=(work, ended), daemon=True
+            ).start()
+        return ended
+
+    def _loop(self, work: Callable[[], None], ended: threading.Event) -> None:
+        while True:
+            work()
+            # What it used may be large.
+            del work
+            with self._lock:
+                self._idle += 1
+            ended.set()
+            work, ended = self._pending.get()
+
+
+_threads = _Threads()
 
 
 def _affordable() -> int:

@@ -39,8 +39,8 @@ class KeptSignatures:
         self._cache.add(_name(repository, digest), signatures.dump(own))
 
     def close(self) -> None:
-        """Remove the oldest signatures over the limit."""
-        self._cache.trim()
+        """Write what is new; the oldest over the limit are removed."""
+        self._cache.save()
 
 
 def _name(repository: str, digest: str) -> str:

@@ -23,7 +23,7 @@ import yaml
 
 from imageprep_client.programs.buildah import LocalImage
 from tests import local_storage as local_storages
-from tests import rpm_packages
+from tests import rpm_packages, sampling
 from tests.functional.base import OpenStack, Result
 from tests.local_storage import LocalStorage, name_of_killed_run
 from tests.rpm_images import BASE, LABELS, USER, RpmImages
@@ -449,7 +449,9 @@ class TestEnds:
         ]
         assert site.storage.names() == {BASE}
 
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    @pytest.mark.parametrize(
+        "number", sampling.some([signal.SIGTERM, signal.SIGINT], 2)
+    )
     def test_stopped(self, site: Site, number: signal.Signals) -> None:
         """A run that is stopped while rpm works leaves nothing."""
         site.build(SHELL, ENDLESS)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from imageprep_client.stores.imageserve import ImageServeTree
-from tests import servers
+from tests import sampling, servers
 from tests.functional import base
 from tests.local_storage import LocalStorage
 from tests.servers import DockerRegistry
@@ -191,7 +191,9 @@ def test_name_in_use(
     assert ImageServeTree(openstack.home / "tree").store("ns/nova").tags()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", sampling.some([signal.SIGTERM, signal.SIGINT], 2)
+)
 def test_interrupt(
     openstack: base.OpenStack,
     local_storage: LocalStorage,

@@ -195,7 +195,9 @@ def test_registry(number: int, site: Site, tmp_path: Path) -> None:
         assert len(tagged) == len(IMAGES)
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "kind", sampling.some([signal.SIGINT, signal.SIGTERM], 2)
+)
 @pytest.mark.parametrize("number", KILLS[: max(1, len(KILLS) // 4)])
 def test_stopped(
     number: int, kind: int, site: Site, tree: Path, tmp_path: Path

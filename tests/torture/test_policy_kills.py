@@ -26,7 +26,7 @@ from imageprep_client.stores.base import ReadableStore
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import images
-from tests import servers
+from tests import sampling, servers
 from tests.integration import overcloud
 from tests.integration import test_signature_policy as signing
 from tests.integration.overcloud import TAG, UNDERCLOUD, Program
@@ -179,7 +179,7 @@ class Destination:
     store: Callable[[str], ReadableStore]
 
 
-@pytest.fixture(params=["tree", "registry"])
+@pytest.fixture(params=sampling.some(["registry", "tree"], 2))
 def destination(
     request: pytest.FixtureRequest, site: Site, tmp_path: Path
 ) -> Iterator[Destination]:

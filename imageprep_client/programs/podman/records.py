@@ -153,7 +153,7 @@ class InspectedContainer:
 
     @property
     def is_alive(self) -> bool:
-        """Whether its process runs, whatever podman says.
+        """Whether its process runs, regardless of the state in podman.
 
         podman does not notice the end of a process whose conmon was killed,
         and its number may belong to another process by now.

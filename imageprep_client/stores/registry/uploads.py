@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 import urllib.parse
 
@@ -39,9 +40,7 @@ class Uploads:
 
         A refusal is no failure: the push that follows reports its cause.
         """
-        query = urllib.parse.urlencode(
-            {"mount": descriptor.digest, "from": origin}
-        )
+        query = f"mount={_quoted(descriptor.digest)}&from={_quoted(origin)}"
         request = self._repository.request(
             "POST",
             f"blobs/uploads/?{query}",
@@ -133,7 +132,7 @@ class Uploads:
     ) -> Request:
         """The request that completes an upload with the rest of content."""
         joint = "&" if urllib.parse.urlsplit(location).query else "?"
-        query = urllib.parse.urlencode({"digest": expected.digest})
+        query = f"digest={_quoted(expected.digest)}"
         what = self._repository.what(expected)
         return dataclasses.replace(
             self._repository.request("PUT", "", what),
@@ -210,6 +209,12 @@ class Uploads:
             urls.with_tls_of(response.url, location),
             f"{self._repository.name}: upload location",
         )
+
+
+@functools.lru_cache(maxsize=2048)
+def _quoted(text: str) -> str:
+    """A digest or a repository in a query; each is in many requests."""
+    return urllib.parse.quote_plus(text)
 
 
 def _is_lost(error: BaseException) -> bool:

@@ -27,10 +27,17 @@ def test_directory(given: dict[str, str], expected: str) -> None:
     assert str(cache.directory(given, Path("/home/u"))) == expected
 
 
+def keep(path: Path, content: bytes = b"content") -> None:
+    """What a run does that adds something."""
+    kept = cache.ContentCache(path)
+    kept.add(DIGEST, content)
+    kept.save()
+
+
 def test_content(tmp_path: Path) -> None:
     """Added content is there for the next run, and for nobody else."""
     path = tmp_path / "a" / "content"
-    cache.ContentCache(path).add(DIGEST, b"content")
+    keep(path)
 
     assert cache.ContentCache(path).get(DIGEST) == b"content"
     (file,) = path.iterdir()
@@ -44,13 +51,22 @@ def test_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_unsaved(tmp_path: Path) -> None:
+    """Added content is there at once for the run that added it."""
+    kept = cache.ContentCache(tmp_path)
+    kept.add(DIGEST, b"content")
+
+    assert kept.get(DIGEST) == b"content"
+    assert cache.ContentCache(tmp_path).get(DIGEST) is None
+
+
 def test_bound(tmp_path: Path) -> None:
     """The oldest files go when all are over the bound."""
-    kept = cache.ContentCache(tmp_path, limit=250)
     for number in range(4):
+        kept = cache.ContentCache(tmp_path, limit=250)
         kept.add(f"sha256:{number}", bytes(100))
+        kept.save()
         os.utime(tmp_path / f"sha256-{number}", (number, number))
-    kept.trim()
 
     assert {file.name for file in tmp_path.iterdir()} == {
         "sha256-2",
@@ -58,9 +74,19 @@ def test_bound(tmp_path: Path) -> None:
     }
 
 
+def test_bound_of_one_run(tmp_path: Path) -> None:
+    """A run that adds more than the bound has no more than that in memory."""
+    kept = cache.ContentCache(tmp_path, limit=150)
+    kept.add("sha256:1", bytes(100))
+    kept.add("sha256:2", bytes(100))
+
+    assert kept.get("sha256:1") == bytes(100)
+    assert kept.get("sha256:2") is None
+
+
 def test_large_content(tmp_path: Path) -> None:
     """Content larger than real configs is not kept."""
-    cache.ContentCache(tmp_path).add(DIGEST, bytes(1024 * 1024 + 1))
+    keep(tmp_path, bytes(1024 * 1024 + 1))
 
     assert not list(tmp_path.iterdir())
 
@@ -69,7 +95,7 @@ def test_impossible(tmp_path: Path) -> None:
     """Where nothing can be written, nothing is kept and nothing fails."""
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / "c"
-    cache.ContentCache(path).add(DIGEST, b"content")
+    keep(path)
     checks = cache.CheckedImages(path)
     checks.note("r/i:t", DIGEST)
     checks.save()
@@ -159,6 +185,6 @@ def test_home_of_a_stranger(tmp_path: Path, as_link: bool) -> None:
         os.chown(home, 65534, 65534)
     path = cache.directory({}, home)
 
-    cache.ContentCache(path).add(DIGEST, b"x")
+    keep(path)
     assert not list(victim.iterdir())
     assert as_link or not list(home.iterdir())

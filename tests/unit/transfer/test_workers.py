@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,36 @@ def test_limit_bounds_the_threads():
     with Workers(8, keep_going=False) as workers:
         workers.each(work, range(8), most=2)
     assert len(names) == 2
+
+
+def test_threads_are_used_again():
+    """The threads of one phase do the work of the next, of any run."""
+    barrier = threading.Barrier(4, timeout=30)
+
+    def together(_: int) -> int:
+        barrier.wait()
+        return threading.get_ident()
+
+    with Workers(4, keep_going=False) as workers:
+        workers.map(together, range(4))
+    alive = {thread.ident for thread in threading.enumerate()}
+    with Workers(4, keep_going=False) as workers:
+        assert set(workers.map(together, range(4))) <= alive
+
+
+def test_threads_keep_nothing():
+    """A thread without work keeps nothing of the last one in memory."""
+    large = threading.Event()
+    kept = weakref.ref(large)
+
+    def work(_: int, used: threading.Event = large) -> None:
+        used.set()
+
+    with Workers(1, keep_going=False) as workers:
+        workers.each(work, range(1))
+    del workers, work, large
+    gc.collect()
+    assert kept() is None
 
 
 def test_cancelled_work_is_no_failure():

@@ -88,7 +88,7 @@ class _Deployment(base.Lister):
         noun: str,
         name: Callable[[_Row], str],
     ) -> None:
-        """Say how many rows have which state, and which failed why."""
+        """Summarise the states of the rows, and report the failures."""
         failed = [row for row in rows if row.is_failed]
         if failed:
             self.failure = errors.PartialFailure(
@@ -218,16 +218,16 @@ class MachinePreload(_Deployment):
 
 
 class _Told:
-    """A line for each container or host that is done."""
+    """Reports each container or host that is done in one line."""
 
     def __init__(self, tell: Callable[[str], object]) -> None:
         self._tell = tell
 
     def row(self, row: ContainerRow) -> None:
-        """Tell of a container."""
+        """Report a container."""
         detail = f": {row.detail}" if row.detail else ""
         self._tell(f"{row.name} on {row.host}: {row.state}{detail}")
 
     def cache(self, row: CacheRow) -> None:
-        """Tell of a host."""
+        """Report a host."""
         self._tell(f"{row.host}: {row.state}: {row.detail or row.path}")

@@ -35,7 +35,7 @@ class _ServiceCommand(base.Lister):
     def changing(
         self, registries: RegistryOptions | None = None
     ) -> Iterator[ServiceNode]:
-        """The node that is changed; a failure has a report, too."""
+        """The node to change; a failure is reported as well."""
         from imageprep_client.client.service import ServiceNode, SwapOutcome
 
         with self.observing() as observer:
@@ -53,9 +53,9 @@ class _ServiceCommand(base.Lister):
     def result(
         self, changes: Sequence[ServiceChange], done: str, **more: object
     ) -> base.Table:
-        """Sum up and report changes; the table of them.
+        """Summarise and report changes.
 
-        :param done: what was done with services, in the summary.
+        :param done: the verb of the summary.
         :param more: further fields of the report.
         """
         self.summary = _counted(changes, done)

@@ -455,7 +455,7 @@ def test_no_secret_leaves(plan: CloudPlan, site: Deployment) -> None:
 def test_plan_commands(
     services: Services, plan: CloudPlan, site: Deployment
 ) -> None:
-    """Plans are listed, shown and put back by name."""
+    """Plans are listed, shown and restored by name."""
     other = f"{plan.name}-no-plan"
     services.make_plan(other, {plans.PLAN_ENVIRONMENT: "{}"}, usage="")
     openstack = site.openstack

@@ -39,7 +39,7 @@ def declare(home: Path, **services: object) -> None:
 def test_life_of_a_service(
     openstack: base.OpenStack, images: list[str]
 ) -> None:
-    """A service is started, upgraded, looked at, put back and stopped."""
+    """A service is started, upgraded, looked at, rolled back and stopped."""
     old, new, _ = images
     port = servers.free_port()
     more = {"env_from": {"SECRET": {"parameter": "RpcPassword"}}}

@@ -39,7 +39,10 @@ ROOT = "localhost/ns/root:1.0"
 BARE = "localhost/ns/bare:1.0"
 TAG = "-changed"
 #: Changes that are tried when all are, see tests/sampling.py.
-RARE = ("update-both", "update-none", "update-no-repo")
+RARE = (
+    *("install-number", "build-root"),
+    *("update-both", "update-none", "update-no-repo"),
+)
 
 
 @dataclasses.dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imageprep_client import errors
 from imageprep_client.oci import reference as references
+from imageprep_client.oci.redaction import redacted
 from imageprep_client.oci.reference import Reference
 
 
@@ -14,8 +15,15 @@ def located(text: str) -> tuple[str, Reference]:
         below ``oci:DIRECTORY//`` or ``image-serve:DIRECTORY//``.
     :raises InvalidReference: when it is none of these.
     """
+    whole = text
     text, at, digest = text.removeprefix("docker://").partition("@")
     place, name = references.split(text)
+    if not name:
+        raise errors.InvalidReference(
+            f"{redacted(whole)[:300]!r}: names no image",
+            hint="write HOST/REPOSITORY:TAG, oci:DIRECTORY//REPOSITORY:TAG or"
+            " image-serve:DIRECTORY//REPOSITORY:TAG",
+        )
     if not references.is_transport(place):
         references.check_registry(place)
     return place, Reference.parse(f"localhost/{name}{at}{digest}")

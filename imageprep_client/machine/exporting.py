@@ -99,7 +99,9 @@ def to_archive(
     ``SHA256SUMS`` in the same directory has a line for it.
 
     :raises InvalidArgument: when the root cannot be exported.
+    :raises InvalidContent: when ``SHA256SUMS`` is no list of checksums.
     """
+    sums.read(path.parent)
     directory = Directory(path.parent)
     try:
         directory.hold()

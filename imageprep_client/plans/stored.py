@@ -97,7 +97,7 @@ class StoredPlan:
                 if revision.problem:
                     raise errors.PlanError(
                         f"plan {self.name}: number {number} of the history"
-                        f" cannot be put back: {revision.problem}",
+                        f" cannot be restored: {revision.problem}",
                         hint="choose another one",
                     )
                 return revision

@@ -24,7 +24,7 @@ class ServiceStatus:
     :ivar since: when it was started.
     :ivar health: what podman's own health check says; empty without one.
     :ivar owner: the unit of systemd that has the container, or ``podman``.
-    :ivar previous: the digest that a rollback would put back.
+    :ivar previous: the digest that a rollback would restore.
     """
 
     name: str

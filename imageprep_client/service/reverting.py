@@ -41,7 +41,7 @@ from imageprep_client.service.units import ServiceHost
 
 #: Seconds that a container which is given up has before SIGKILL.
 _GIVEN_UP = 1
-#: Services that are put back at once, at most.
+#: The maximum number of services that are restored at once.
 _WORKERS = 8
 
 
@@ -108,7 +108,7 @@ class Reverter:
 
         :param reason: for the history.
         :returns: the services whose old container is back.
-        :raises PartialFailure: when some could not be put back; the journal
+        :raises PartialFailure: when some could not be restored; the journal
             stays.
         """
         undone = [

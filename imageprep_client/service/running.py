@@ -106,7 +106,7 @@ class RunningServices:
     def _recover(self) -> list[str]:
         """Restore what a killed command left unfinished.
 
-        :returns: the services that were put back.
+        :returns: the services that were restored.
         """
         journal = self._state.journal()
         if journal is None:

@@ -100,6 +100,30 @@ def test_unknown_kind_of_archive(openstack: base.OpenStack, to: str) -> None:
     )
 
 
+def test_list_that_cannot_be_added_to(openstack: base.OpenStack) -> None:
+    """A SHA256SUMS that is none is told before an archive is written."""
+    store = machines(openstack)
+    (openstack.home / "SHA256SUMS").write_text("no list\n")
+    openstack(
+        *(*MACHINE, "export", "www", "--store", str(store)),
+        *("--to", "www.tar.gz"),
+        status=2,
+        stderr=".*/SHA256SUMS: no line of checksums: 'no list'",
+    )
+    assert not (openstack.home / "www.tar.gz").exists()
+
+
+@pytest.mark.parametrize("to", ["www.zip", "oci:", "oci:layout", "docker://h"])
+def test_export_to_no_image(openstack: base.OpenStack, to: str) -> None:
+    """A place without the name of an image is refused with its forms."""
+    openstack(
+        *(*MACHINE, "export", "www", "--store", str(machines(openstack))),
+        *("--to", to),
+        status=2,
+        stderr=f"'{to}': names no image\nhint: write HOST/REPOSITORY:TAG, .*",
+    )
+
+
 def test_clone(openstack: base.OpenStack) -> None:
     """The table says how each clone was made."""
     store = machines(openstack)

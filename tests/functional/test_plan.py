@@ -181,12 +181,12 @@ def test_unknown_changes(openstack: base.OpenStack, plan: Path) -> None:
 
 
 def test_restore(openstack: base.OpenStack, plan: Path) -> None:
-    """The parameters before the present are put back, and that is told."""
+    """The parameters before the present are restored, and that is told."""
     found = rows(
         openstack,
         *RESTORE,
         *HERE,
-        stderr="plan plans/overcloud: number 2 of the history is put back"
+        stderr="plan plans/overcloud: number 2 of the history restored"
         r": \d+ parameters? changed in [\d.]+ s",
     )
     assert found == [
@@ -205,7 +205,7 @@ def test_restore(openstack: base.OpenStack, plan: Path) -> None:
 
 def test_restore_to(openstack: base.OpenStack, plan: Path) -> None:
     """The history's number chooses."""
-    openstack(*RESTORE, *HERE, "--to", "1", stderr=".*number 1 .* put back:.*")
+    openstack(*RESTORE, *HERE, "--to", "1", stderr=".*number 1 .* restored:.*")
 
     text = (plan / plans.PARAMETERS).read_text()
     assert yaml.safe_load(text)["parameter_defaults"] == {
@@ -220,7 +220,7 @@ def test_restore_again(openstack: base.OpenStack, plan: Path) -> None:
         *RESTORE,
         *HERE,
         *("--to", "3"),
-        stderr=".*number 3 .* says what the plan has already; nothing is.*",
+        stderr=".*number 3 .* equals the present parameters; nothing was.*",
     )
     assert (plan / plans.PARAMETERS).read_bytes() == before
 
@@ -228,7 +228,7 @@ def test_restore_again(openstack: base.OpenStack, plan: Path) -> None:
 def test_bound(openstack: base.OpenStack, plan: Path) -> None:
     """The user chooses how much is kept."""
     words = (*HERE, "--plan-history", "1")
-    openstack(*RESTORE, *words, stderr=".*put back:.*")
+    openstack(*RESTORE, *words, stderr=".*restored:.*")
 
     found = rows(openstack, *SHOW, "--history", *words)
     assert [row["Number"] for row in found] == [4, 3]

@@ -27,16 +27,6 @@ def openstack(tmp_path: Path, podman_host: PodmanHost) -> base.OpenStack:
     return command
 
 
-@pytest.fixture(scope="module")
-def images(podman_site: PodmanHost) -> list[str]:
-    """Two versions of a service, and one that never answers."""
-    return [
-        podman_site.image("nova", "1"),
-        podman_site.image("nova", "2"),
-        podman_site.idle("nova", "broken"),
-    ]
-
-
 def declare(home: Path, **services: object) -> None:
     """Write the declaration d.yaml, and the environment e.yaml."""
     path = home / "d.yaml"
@@ -49,7 +39,7 @@ def declare(home: Path, **services: object) -> None:
 def test_life_of_a_service(
     openstack: base.OpenStack, images: list[str]
 ) -> None:
-    """A service is started, upgraded, looked at, put back and stopped."""
+    """A service is started, upgraded, looked at, rolled back and stopped."""
     old, new, _ = images
     port = servers.free_port()
     more = {"env_from": {"SECRET": {"parameter": "RpcPassword"}}}

@@ -1,4 +1,4 @@
-"""Roots of running LXC containers are replaced and put back."""
+"""Roots of running LXC containers are replaced and restored."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_files_of_a_package(site: Site) -> None:
 
 @pytest.mark.parametrize(
     ("change", "source"),
-    [
+    tried(
         ("install-rpm", RPM),
         ("install-dnf", DNF),
         ("install-number", NUMBER),
@@ -89,7 +89,7 @@ def test_files_of_a_package(site: Site) -> None:
         ("build", RPM),
         ("build-root", ROOT),
         ("dev", DNF),
-    ],
+    ),
 )
 def test_what_stays(site: Site, change: str, source: str) -> None:
     """The user stays, the layers stay, and there is one layer more."""
@@ -111,7 +111,7 @@ def test_labels(site: Site, change: str, source: str) -> None:
 
 @pytest.mark.parametrize(
     ("change", "kind"),
-    [("install-number", "docker"), ("install-rpm", "oci")],
+    tried(("install-number", "docker"), ("install-rpm", "oci")),
 )
 def test_media_types_stay(site: Site, change: str, kind: str) -> None:
     """An image of the older kind is not made one of the newer."""

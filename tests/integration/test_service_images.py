@@ -183,7 +183,7 @@ def test_start_without_registry(
 
 
 def test_rollback_waits(podman_host: PodmanHost, old: str, port: int) -> None:
-    """Nothing is put back while what a service waits for is not there."""
+    """Nothing is restored while wait_for does not succeed."""
     new = podman_host.image("new", "2")
     node = podman_host.node()
     node.start(podman_host.inputs({"one": service(old, port)}), [], QUICK)

@@ -155,9 +155,9 @@ class PlanRestore(_OnePlan):
         what = f"plan {plan.name}: number {revision.number} of the history"
         count = wording.counted(len(written.changes), "parameter")
         self.summary = (
-            f"{what} is put back: {count} changed"
+            f"{what} restored: {count} changed"
             if written.changed
-            else f"{what} says what the plan has already; nothing is written"
+            else f"{what} equals the present parameters; nothing was written"
         )
         return self.columns, (
             (change.parameter, change.old, change.new)

@@ -18,7 +18,10 @@ SIGNATURE = "SHA256SUMS.gpg"
 #: A list of some ten thousand archives.
 MAX_SIZE = 4 << 20
 # Two spaces, a space and an asterisk, or one space, as some servers have it.
-_LINE = re.compile(r"(?P<sum>[0-9a-f]{64}) [ *]?(?P<name>[^/\0]{1,255})")
+# ``sha256sum ./*`` writes the directory as well.
+_LINE = re.compile(
+    r"(?P<sum>[0-9a-f]{64}) [ *]?(?:\./)?(?P<name>[^/\0]{1,255})"
+)
 # The name of no file, with a checksum; see systemd-sysupdate(8).
 _BEST_BEFORE = re.compile(r"BEST-BEFORE-(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})")
 

@@ -160,6 +160,11 @@ def _networks(value: Value) -> list[MacvlanNetwork]:
 def _binds(value: Value) -> list[BindMount]:
     binds: dict[str, BindMount] = {}
     for element in value.elements():
+        if isinstance(element.data, str) and ":" in element.data:
+            raise element.error(
+                "is a path with a colon in it",
+                "write {source: /here, target: /in/the/machine}",
+            )
         parts = _parts(
             _long_form(element, "source"), "source", "target", "read_only"
         )

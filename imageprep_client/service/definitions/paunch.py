@@ -91,11 +91,18 @@ def load(path: str) -> dict[str, Service]:
     if isinstance(top.data, dict) and "image" in top.data:
         name, _ = os.path.splitext(os.path.basename(path))
         containers = {name.removeprefix("hashed-"): top}
-    return {
+    services = {
         name: _service(name, value)
         for name, value in containers.items()
         if _stays(value)
     }
+    if not services:
+        raise errors.InvalidFile(
+            path,
+            "has no container that keeps running",
+            hint="name the file of one step, or of one container",
+        )
+    return services
 
 
 def _stays(value: Value) -> bool:

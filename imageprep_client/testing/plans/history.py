@@ -279,7 +279,7 @@ class HistorySuite:
         assert present(host) == {"ContainerXImage": "r/x:2"}
 
     def test_restore_of_deleted_parameters(self, host: PlanHost) -> None:
-        """A file that somebody has deleted is put back from the history."""
+        """A file that somebody has deleted is restored from the history."""
         plan = make(host, FILES)
         write(plan, "2020-01-01", "run", A="1")
         write(plan, "2020-01-02", "run", A="2")
@@ -291,7 +291,7 @@ class HistorySuite:
         assert [each.number for each in plan.history()] == [2, 1]
 
     def test_restore_of_what_is_there(self, host: PlanHost) -> None:
-        """The present parameters need not be put back."""
+        """The present parameters need not be restored."""
         plan = make(host, FILES)
         write(plan, "2020-01-01", "run", A="1")
         write(plan, "2020-01-02", "run", A="2")
@@ -321,7 +321,7 @@ class HistorySuite:
     def test_broken_revision(
         self, host: PlanHost, text: str, problem: str
     ) -> None:
-        """It is told, it is not put back, and all else goes on."""
+        """It is reported, it is not restored, and all else goes on."""
         plan = make(host, FILES)
         write(plan, "2020-01-01", "run", A="1")
         write(plan, "2020-01-02", "run", A="2")
@@ -333,7 +333,7 @@ class HistorySuite:
         assert oldest.changes is None
         assert newest.changes is None
         with pytest.raises(
-            errors.PlanError, match=rf"number 1 .* put back: .*{problem}"
+            errors.PlanError, match=rf"number 1 .* restored: .*{problem}"
         ):
             plan.restore(None, [])
         assert write(plan, "2020-01-03", "run", A="3").changed

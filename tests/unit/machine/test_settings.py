@@ -99,6 +99,7 @@ def test_empty_declaration_says_what_the_unit_would_decide(
         ),
         ("binds: [../a]", "is not an absolute path"),
         ("binds: [/a/../b]", "is not an absolute path"),
+        ("binds: [/a:/b]", "is a path with a colon"),
         ("binds: [/a, {source: /b, target: /a}]", "/a is bound twice"),
         ("binds: [{source: /a, read_only: 1}]", "expected a boolean"),
         ("binds: /a", "expected a list, found a string"),

@@ -1,4 +1,4 @@
-"""The order in which services are put back."""
+"""The order in which services are restored."""
 
 from __future__ import annotations
 

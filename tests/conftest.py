@@ -180,6 +180,16 @@ def podman_host(podman_site: PodmanHost) -> PodmanHost:
     return podman_site
 
 
+@pytest.fixture(scope="module")
+def images(podman_site: PodmanHost) -> list[str]:
+    """Two versions of a service, and one that never answers."""
+    return [
+        podman_site.image("nova", "1"),
+        podman_site.image("nova", "2"),
+        podman_site.idle("nova", "broken"),
+    ]
+
+
 @pytest.fixture(scope="session")
 def rpm_images(
     tmp_path_factory: pytest.TempPathFactory, worker_id: str

@@ -398,17 +398,30 @@ def _start_web(
     )
 
 
+def _authtoken(ports: Mapping[str, int]) -> str:
+    """How swift and glance have a token checked."""
+    url = f"http://127.0.0.1:{ports.get('keystone', 0)}"
+    return f"""\
+www_authenticate_uri = {url}
+auth_url = {url}
+auth_type = password
+username = swift
+password = {_SWIFT_PASSWORD}
+project_name = service
+user_domain_id = default
+project_domain_id = default
+"""
+
+
 # --- glance
 
 
 def _write_glance(
     venv: Path, directory: Path, ports: Mapping[str, int]
 ) -> None:
-    """The configuration; that of a token's check is as swift has it."""
     home = directory / "glance"
     for name in ("images", "staging", "tasks"):
         (home / name).mkdir(parents=True, exist_ok=True)
-    url = f"http://127.0.0.1:{ports.get('keystone', 0)}"
     (home / "glance-api.conf").write_text(
         f"""\
 [DEFAULT]
@@ -428,15 +441,7 @@ filesystem_store_datadir = {home}/tasks
 flavor = keystone
 config_file = {venv}/etc/glance/glance-api-paste.ini
 [keystone_authtoken]
-www_authenticate_uri = {url}
-auth_url = {url}
-auth_type = password
-username = swift
-password = {_SWIFT_PASSWORD}
-project_name = service
-user_domain_id = default
-project_domain_id = default
-"""
+{_authtoken(ports)}"""
     )
     _write_gunicorn(home, "glance", ports)
 
@@ -501,7 +506,6 @@ def _write_swift(directory: Path, ports: Mapping[str, int]) -> None:
         *("catch_errors", "proxy-logging", "cache", "authtoken"),
         *("keystoneauth", "slo", "proxy-server"),
     )
-    url = f"http://127.0.0.1:{ports['keystone']}"
     (directory / "proxy.conf").write_text(
         _server(directory, ports["proxy"])
         + f"""\
@@ -524,15 +528,7 @@ operator_roles = admin, member
 [filter:authtoken]
 paste.filter_factory = keystonemiddleware.auth_token:filter_factory
 delay_auth_decision = true
-www_authenticate_uri = {url}
-auth_url = {url}
-auth_type = password
-username = swift
-password = {_SWIFT_PASSWORD}
-project_name = service
-user_domain_id = default
-project_domain_id = default
-"""
+{_authtoken(ports)}"""
     )
 
 

@@ -536,21 +536,6 @@ def test_who_may_write_to_the_plan_only(
     }
 
 
-def test_quota_is_found_out_before(
-    faulty: FaultProxy, plan: CloudPlan, site: Deployment
-) -> None:
-    """Where nothing can be written, nothing is copied."""
-    fault = Fault("PUT", "probe", status=413, times=None)
-    faulty.faults.add(fault)
-    site.openstack(
-        *plan.words(),
-        status=2,
-        stderr=rf"plan {plan.name}: [^\n]*quota is reached \(PUT 413\)",
-    )
-
-    assert not site.registry.log
-
-
 # --- what goes wrong
 
 
@@ -661,18 +646,30 @@ def test_lock_that_stays(
     assert plan.images() == clouds.wanted()
 
 
-def test_always_cut_within(
-    faulty: FaultProxy, plan: CloudPlan, site: Deployment
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (
+            Fault("GET", "roles", truncate=20, times=None),
+            r"roles_data\.yaml: arrives broken[^\n]*",
+        ),
+        (
+            Fault("PUT", "probe", status=413, times=None),
+            r"[^\n]*quota is reached \(PUT 413\)",
+        ),
+    ],
+    ids=["always cut", "quota"],
+)
+def test_found_out_before(
+    faulty: FaultProxy,
+    plan: CloudPlan,
+    site: Deployment,
+    fault: Fault,
+    told: str,
 ) -> None:
-    """An object that never arrives whole is not used."""
-    fault = Fault("GET", "roles", truncate=20, times=None)
+    """Nothing is copied for a plan that cannot be read whole or written."""
     faulty.faults.add(fault)
-    site.openstack(
-        *plan.words(),
-        status=2,
-        stderr=rf"plan {plan.name}: roles_data\.yaml: arrives broken[^\n]*",
-    )
-
+    site.openstack(*plan.words(), status=2, stderr=f"plan {plan.name}: {told}")
     assert not site.registry.log
 
 

@@ -27,16 +27,6 @@ def openstack(tmp_path: Path, podman_host: PodmanHost) -> base.OpenStack:
     return command
 
 
-@pytest.fixture(scope="module")
-def images(podman_site: PodmanHost) -> list[str]:
-    """Two versions of a service, and one that never answers."""
-    return [
-        podman_site.image("nova", "1"),
-        podman_site.image("nova", "2"),
-        podman_site.idle("nova", "broken"),
-    ]
-
-
 def declare(home: Path, **services: object) -> None:
     """Write the declaration d.yaml, and the environment e.yaml."""
     path = home / "d.yaml"

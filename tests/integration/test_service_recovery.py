@@ -33,21 +33,6 @@ while true; do sleep 1; done
 """
 
 
-@pytest.fixture(scope="module")
-def images(podman_site: PodmanHost) -> list[str]:
-    """Two versions of a service, and one that never answers."""
-    return [
-        podman_site.image("nova", "1"),
-        podman_site.image("nova", "2"),
-        podman_site.idle("nova", "broken"),
-    ]
-
-
-@pytest.fixture
-def port() -> int:
-    return servers.free_port()
-
-
 def test_interrupted_stop(podman_host: PodmanHost, port: int) -> None:
     """A stop that was killed is finished by the next command."""
     image = podman_host.image("stubborn", "1", script=_STUBBORN)

@@ -16,16 +16,6 @@ pytestmark = pytest.mark.needs_root
 QUICK = SwapPolicy(min_healthy=0.1, healthy_deadline=30)
 
 
-@pytest.fixture(scope="module")
-def images(podman_site: PodmanHost) -> list[str]:
-    """Two versions of a service, and one that never answers."""
-    return [
-        podman_site.image("nova", "1"),
-        podman_site.image("nova", "2"),
-        podman_site.idle("nova", "broken"),
-    ]
-
-
 @pytest.fixture
 def ports() -> tuple[int, int]:
     return servers.free_port(), servers.free_port()

@@ -34,6 +34,12 @@ MAX_BYTES = 64 * 1024 * 1024
 # The transport repeats failed requests; damaged content is read again here.
 _POLICY = RetryPolicy(attempts=6, base=0.1, cap=2.0)
 
+_ATTESTATION = (
+    "it is no image but an attestation, which a registry that copies images on"
+    " demand may lack; leave multi_arch out, or name platforms, to copy only"
+    " images"
+)
+
 T = TypeVar("T")
 
 _MACHINES = {
@@ -347,11 +353,13 @@ class _Visit:
             if child.digest in self.ordered or not self.platforms.wants(child):
                 continue
             self._check(name, child, path)
-            self.add(
-                fetch_manifest(self.store, child, self.known),
-                [*path, name],
-                depth=depth + 1,
-            )
+            try:
+                below = fetch_manifest(self.store, child, self.known)
+            except errors.NotFound as error:
+                if child.platform and child.platform.os == "unknown":
+                    error.hint = error.hint or _ATTESTATION
+                raise
+            self.add(below, [*path, name], depth=depth + 1)
         self.ordered[name] = manifest
 
     def _check(

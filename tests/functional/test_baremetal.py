@@ -22,12 +22,14 @@ BAREMETAL = ("image-prepare", "baremetal")
         ("pipe", "is not a regular file"),
         ("empty", "is empty"),
         ("text", "has no root file system that can be read"),
+        ("short", "has a qcow2 header that is cut short"),
     ],
 )
 def test_no_image(openstack: base.OpenStack, name: str, told: str) -> None:
     """A file that is no disk image is refused; nothing hangs."""
     (openstack.home / "empty").touch()
     (openstack.home / "text").write_text("text " * 1000)
+    (openstack.home / "short").write_bytes(b"QFI\xfb\0\0\0\3")
     os.mkfifo(openstack.home / "pipe")
     openstack(
         *(*BAREMETAL, "extract", name, "--output-dir", "out"),

@@ -173,9 +173,13 @@ def test_source(source: RegistryServer, kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_destination(source: RegistryServer, kind: str) -> None:
     """The destination misbehaves; it has everything in the end."""
+    copy_to_faults(source, kind)
+
+
+def copy_to_faults(source: RegistryServer, kind: str, seed: int = 0) -> None:
     observer = Recorder()
     with (
-        RegistryServer(faults=KINDS[kind]()) as target,
+        RegistryServer(faults=KINDS[kind](), seed=seed) as target,
         RegistryClient(
             policy=_POLICY, observer=observer, concurrency=opening.CONCURRENCY
         ) as registries,
@@ -193,19 +197,7 @@ def test_both(source: RegistryServer) -> None:
     """Both misbehave in every way at once."""
     for fault in KINDS["all of it"]():
         source.faults.add(fault)
-    observer = Recorder()
-    with (
-        RegistryServer(faults=KINDS["all of it"](), seed=1) as target,
-        RegistryClient(
-            policy=_POLICY, observer=observer, concurrency=opening.CONCURRENCY
-        ) as registries,
-    ):
-
-        def store(repository: str) -> base.Store:
-            return registries.store(target.host, repository)
-
-        outcomes = copy(source.host, store, registries, observer)
-        check(outcomes, target.content.store)
+    copy_to_faults(source, "all of it", seed=1)
 
 
 class Forgetful(Bearer):

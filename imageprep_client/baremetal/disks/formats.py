@@ -22,8 +22,8 @@ GIB = 1024**3
 #: GiB that a disk may have where nothing else is said.
 MAX_SIZE = 128
 
-# Its warnings are told in the error that follows.
-format_inspector.LOG.setLevel(logging.ERROR)
+# Its messages are told in the error that follows.
+format_inspector.LOG.setLevel(logging.CRITICAL)
 
 _CHUNK = 64 * 1024
 #: No format has its headers further inside than this.

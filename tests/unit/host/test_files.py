@@ -102,11 +102,9 @@ def test_secrets_are_never_readable(
     assert modes == [0o600]
 
 
-def test_owner_of_the_old_file_is_kept(
-    path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Root gives the new file to the owner of the old one."""
-    given = []
+@pytest.fixture
+def of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files belong to another user."""
     stat_of = os.fstat
 
     def other(descriptor: int) -> os.stat_result:
@@ -115,6 +113,14 @@ def test_owner_of_the_old_file_is_kept(
         return os.stat_result(values)
 
     monkeypatch.setattr(os, "fstat", other)
+
+
+@pytest.mark.usefixtures("of_another")
+def test_owner_of_the_old_file_is_kept(
+    path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root gives the new file to the owner of the old one."""
+    given: list[tuple[int, ...]] = []
     monkeypatch.setattr(os, "fchown", lambda _, *ids: given.append(ids))
     files.write(str(path), "new")
 
@@ -122,18 +128,11 @@ def test_owner_of_the_old_file_is_kept(
     assert given == [(old.st_uid, old.st_gid)]
 
 
+@pytest.mark.usefixtures("of_another")
 def test_owner_that_may_not_be_kept(
     path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A user who may not give files away writes an own file."""
-    stat_of = os.fstat
-
-    def other(descriptor: int) -> os.stat_result:
-        values = list(stat_of(descriptor))
-        values[stat.ST_UID] += 1
-        return os.stat_result(values)
-
-    monkeypatch.setattr(os, "fstat", other)
     monkeypatch.setattr(os, "fchown", _fails(errno.EPERM))
     files.write(str(path), "new")
 

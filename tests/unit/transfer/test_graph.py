@@ -209,3 +209,18 @@ def test_only_platforms_of_a_plain_image(store):
         graph.SomePlatforms((Platform("linux", "s390x"),)),
     )
     assert found.root.descriptor == image.descriptor
+
+
+def test_missing_attestations(store: memory.MemoryStore) -> None:
+    """An attestation that is not there is told as such, with what to do."""
+    absent = Descriptor(
+        mediatypes.OCI_MANIFEST,
+        f"sha256:{'a' * 64}",
+        500,
+        Platform("unknown", "unknown"),
+    )
+    index = index_of(absent)
+    push(store, index)
+    with pytest.raises(errors.NotFound) as caught:
+        graph.walk(store, index.descriptor)
+    assert "an attestation" in str(caught.value.hint)

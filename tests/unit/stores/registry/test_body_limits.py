@@ -31,14 +31,11 @@ def limit(server: RegistryServer, size: int) -> None:
     )
 
 
-def test_layers_are_sent_in_chunks(
-    server: RegistryServer, client: RegistryClient
+def copy(
+    image: images.GeneratedImage,
+    server: RegistryServer,
+    client: RegistryClient,
 ) -> None:
-    """Layers over the limit of a proxy arrive whole, in smaller requests."""
-    limit(server, LIMIT)
-    image = images.random_image(
-        "limits", repository="ns/name", tags=("1",), layers=3, size=9_000_000
-    )
     source = MemoryRegistry()
     images.write([image], source.store)
     engine.copy(
@@ -48,6 +45,17 @@ def test_layers_are_sent_in_chunks(
         "1",
         observer=Recorder(),
     )
+
+
+def test_layers_are_sent_in_chunks(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """Layers over the limit of a proxy arrive whole, in smaller requests."""
+    limit(server, LIMIT)
+    image = images.random_image(
+        "limits", repository="ns/name", tags=("1",), layers=3, size=9_000_000
+    )
+    copy(image, server, client)
     store = server.content.store("ns/name")
     assert store.resolve("1") == image.descriptor
     assert all(store.exists(blob.descriptor) for blob in image.blobs)
@@ -102,18 +110,10 @@ def test_registry_without_whole_uploads(
     server.faults.add(
         Fault("PUT", "/uploads/", larger_than=0, status=status, times=None)
     )
-    source = MemoryRegistry()
     image = images.random_image(
         "chunks", repository="ns/name", tags=("1",), layers=1, size=size
     )
-    images.write([image], source.store)
-    engine.copy(
-        source.store("ns/name"),
-        "1",
-        client.destination(server.host, "ns/name"),
-        "1",
-        observer=Recorder(),
-    )
+    copy(image, server, client)
     assert server.content.store("ns/name").resolve("1") == image.descriptor
 
 

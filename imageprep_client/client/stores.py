@@ -249,6 +249,10 @@ class Stores:
                 stack.enter_context(self._trees[path].lock(waiting))
             yield
 
+    def release(self) -> None:
+        """See `RegistryClient.release`."""
+        self._registries.release()
+
     def close(self) -> None:
         """End what still goes on, and close all connections and files."""
         self._registries.close()

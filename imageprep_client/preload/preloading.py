@@ -69,6 +69,8 @@ def preload(
             concurrency=concurrency,
             dry_run=dry_run,
         )
+        # Nodes may pull for hours, and need connections themselves.
+        stores.release()
         rows = _nodes(
             request,
             wanted,

@@ -161,6 +161,10 @@ class PreloadStores(Protocol):
         """Authorities that nodes have to trust, in PEM; may be empty."""
         ...
 
+    def release(self) -> None:
+        """Close the connections to registries that are idle."""
+        ...
+
 
 #: Is told each row as soon as it is known.
 OnNode = Callable[[NodeRow], object]

@@ -162,6 +162,10 @@ class RegistryClient:
             f" same: {error}"
         )
 
+    def release(self) -> None:
+        """Close the connections that are idle; later requests make others."""
+        self._transports.close()
+
     def close(self) -> None:
         """End all waiting and close all connections.
 

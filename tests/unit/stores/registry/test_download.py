@@ -190,3 +190,15 @@ def test_connections_are_kept(
         assert store.exists(BLOB.descriptor)
         fetch(client, server)
     assert server.connections <= 2
+
+
+def test_connections_are_released(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """After a release a request makes a connection of its own."""
+    store = client.store(server.host, "ns/name")
+    assert store.exists(BLOB.descriptor)
+    before = server.connections
+    client.release()
+    assert store.exists(BLOB.descriptor)
+    assert server.connections == before + 1

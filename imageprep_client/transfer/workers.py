@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import os
 import resource
 import sys
 import threading
@@ -211,6 +212,11 @@ class _Threads:
     """
 
     def __init__(self) -> None:
+        self._reset()
+        # A fork has none of these threads.
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
         self._lock = threading.Lock()
         self._idle = 0
         self._pending: SimpleQueue[_Work] = SimpleQueue()

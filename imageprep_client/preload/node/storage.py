@@ -20,8 +20,8 @@ class Storage:
     def has_all(self, images):
         """Whether all these images are there for sure, with their names.
 
-        Podman takes ten times as long to list its images as the file that has
-        them: False where that alone does not tell.
+        The file of the storage is read: podman takes 0.3 s to list the images
+        of a deployment. False also means that the file does not tell.
         """
         name = images[0]["name"] if images else ""
         words = ["--log-level=debug", "image", "exists", name]

@@ -106,6 +106,28 @@ def test_threads_keep_nothing():
     assert kept() is None
 
 
+_FORK = """
+import os, threading
+from imageprep_client.transfer.workers import Workers
+
+def run():
+    barrier = threading.Barrier(2)
+    with Workers(2, keep_going=False) as workers:
+        workers.map(lambda number: barrier.wait(), range(2))
+
+run()
+process = os.fork()
+run()
+if process:
+    assert os.waitpid(process, 0)[1] == 0
+"""
+
+
+def test_threads_of_a_fork():
+    """A fork, which has none of the threads, starts its own."""
+    subprocess.run([sys.executable, "-c", _FORK], check=True, timeout=120)
+
+
 def test_cancelled_work_is_no_failure():
     """Work that gives up because the run stops is not listed."""
 

@@ -39,9 +39,11 @@ def end_marked(token: str, directory: Path) -> None:
             raise errors.LocalStorageError(
                 f"{directory}: processes {sorted(marked)} cannot be ended"
             )
-        for process in marked:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(process, signal.SIGKILL)
+        # A shell whose command is killed before it goes on to the next one.
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for process in marked:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(process, number)
         # Another process reaps them: there is nothing to wait on.
         time.sleep(0.01)
 

@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from imageprep_client import errors
@@ -39,11 +39,7 @@ def end_marked(token: str, directory: Path) -> None:
             raise errors.LocalStorageError(
                 f"{directory}: processes {sorted(marked)} cannot be ended"
             )
-        # A shell whose command is killed before it goes on to the next one.
-        for number in (signal.SIGSTOP, signal.SIGKILL):
-            for process in marked:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(process, number)
+        _kill(marked)
         # Another process reaps them: there is nothing to wait on.
         time.sleep(0.01)
 
@@ -69,11 +65,20 @@ def wait_for_marked(
             waiting(f"processes {numbers} of an interrupted command")
             told = True
         if time.monotonic() > end:
-            for process in running:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(process, signal.SIGKILL)
+            _kill(running)
         # They are children of others: there is nothing to wait on.
         time.sleep(0.02)
+
+
+def _kill(processes: Iterable[int]) -> None:
+    """Kill processes, none of which goes on when another one has ended.
+
+    A shell would continue with its next command.
+    """
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, number)
 
 
 def _marked(token: str, directory: Path | None) -> set[int]:

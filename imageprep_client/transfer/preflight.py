@@ -319,16 +319,15 @@ class Preflight:
 
     def _mount_from(self, copy: BlobCopy) -> str | None:
         """A repository of the destination registry that has the blob."""
+        if copy.images[0].powers.mounts is None:
+            return None
         for image in copy.images:
             source = image.copy.source
             if (
                 source.registry == image.registry
                 and source.repository != image.repository
-                and image.powers.mounts
             ):
                 return source.repository
-        if copy.images[0].powers.mounts is None:
-            return None
         return self._present.get((copy.registry, copy.blob.digest))
 
     def _probed(self, copy: BlobCopy) -> BlobState:

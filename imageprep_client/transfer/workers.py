@@ -244,7 +244,7 @@ class _Threads:
     def _loop(self, work: Callable[[], None], ended: threading.Event) -> None:
         while True:
             work()
-            # What it used may be large.
+            # The work may hold large objects.
             del work
             with self._lock:
                 self._idle += 1

@@ -28,7 +28,7 @@ def test_directory(given: dict[str, str], expected: str) -> None:
 
 
 def keep(path: Path, content: bytes = b"content") -> None:
-    """What a run does that adds something."""
+    """Add content to the cache, as a run does, and save it."""
     kept = cache.ContentCache(path)
     kept.add(DIGEST, content)
     kept.save()

@@ -109,7 +109,7 @@ def test_file_system_held_open(tmp_path: Path) -> None:
 
 
 def test_writeback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a file grew by is written from 8 MiB on, each byte once."""
+    """The new bytes of a file are written from 8 MiB on, each once."""
     begun: list[int] = []
     grown: list[int] = []
     monkeypatch.setattr(

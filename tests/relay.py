@@ -28,6 +28,9 @@ class Relay:
         self._released = threading.Event()
         self.held = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
+        # What is held back stays with the client: buffers of megabytes would
+        # take the end of a message.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _CHUNK)
         self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._listen, daemon=True).start()
 

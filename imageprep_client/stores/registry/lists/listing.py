@@ -110,10 +110,11 @@ def _pages(
     """The pages of a list; links are followed verbatim, on the same origin.
 
     A page that breaks off or makes no sense is asked for again. Where a link
-    leads elsewhere, or its page is refused, the next page is asked for by the
-    last name, as the specification has it.
+    leads elsewhere or in a circle, or its page is refused or does not exist,
+    the next page is asked for by the last name, as the specification has it.
 
     :param names: those of the list so far; None where it has none.
+    :raises NotFound: when the list does not exist.
     :raises Refused: when links lead elsewhere, in a circle, or too far.
     """
     seen: set[str] = set()
@@ -127,9 +128,9 @@ def _pages(
             response, size, document = registry.retrier.retrying(
                 request.what, functools.partial(_page, registry, once)
             )
-        except errors.Refused as error:
+        except (errors.Refused, errors.NotFound) as error:
             smaller = None
-            if not seen and error.status == 400:
+            if not seen and getattr(error, "status", None) == 400:
                 smaller = next(sizes, None)
             if smaller is not None:
                 query = smaller
@@ -138,6 +139,9 @@ def _pages(
                 )
                 continue
             if fallback is None:
+                if seen and isinstance(error, errors.NotFound):
+                    # The list exists, and must not look absent.
+                    raise errors.Refused(str(error)) from None
                 raise
             request = dataclasses.replace(request, url=fallback)
             fallback = None
@@ -151,7 +155,6 @@ def _pages(
         link = _next(response.headers.get("Link", ""))
         if link is None:
             return
-        fallback = None
         if names and len(names) > known:
             last = urllib.parse.urlencode({"last": next(reversed(names))})
             fallback = f"{path}?{query}&{last}" if query else f"{path}?{last}"

@@ -213,6 +213,8 @@ def test_page_sizes(
     "link",
     [
         "/repository/proxy/v2/ns/name/tags/list?n=2&last=b",
+        "/v2/name/tags/list?n=2&last=b",
+        "/v2/ns/name/tags/list?x=again",
         "http://127.0.0.2:1/v2/ns/name/tags/list?n=2&last=b",
         "http://[bad/",
     ],
@@ -226,8 +228,10 @@ def test_links_that_lead_elsewhere(
         store.tag(IMAGE.descriptor, tag)
     filled.behaviour.page = 2
     wrong = {"Link": f'<{link}>; rel="next"'}
-    filled.faults.add(Fault(path="tags/list[?]n=1000$", headers=wrong))
+    first = "tags/list[?](n=1000|x=again)$"
+    filled.faults.add(Fault(path=first, headers=wrong, times=None))
     filled.faults.add(Fault(path="^/repository/", status=400, times=None))
+    filled.faults.add(Fault(path="^/v2/name/", status=404, times=None))
     tags = list(client.store(filled.host, "ns/name").tags())
     assert tags == [*"abcde", "latest"]
 
@@ -243,6 +247,18 @@ def test_forms_of_links(
         Fault(path="/tags/", body=json.dumps(page).encode(), headers=link)
     )
     assert list(client.store(filled.host, "ns/name").tags()) == ["a", "latest"]
+
+
+def test_absent_pages_are_refusals(
+    filled: RegistryServer, client: RegistryClient
+) -> None:
+    """A list whose next page is not found is not taken for absent."""
+    absent = {"Link": '</v2/name/tags/list>; rel="next"'}
+    filled.faults.add(Fault(path="^/v2/name/", status=404, times=None))
+    filled.faults.add(Fault(path="last=", status=404, times=None))
+    filled.faults.add(Fault(path="/tags/", headers=absent, times=None))
+    with pytest.raises(errors.Refused, match="404"):
+        client.store(filled.host, "ns/name").tags()
 
 
 def test_useless_links_are_refusals(

@@ -92,6 +92,9 @@ class Observer:
     def bytes_copied(self, count: int) -> None:
         """That many bytes have travelled since the last call."""
 
+    def bytes_refused(self, count: int) -> None:
+        """A destination refused a blob of which that many were read."""
+
     def blob_finished(self, blob: Descriptor, outcome: BlobOutcome) -> None:
         """A blob is in place."""
 
@@ -137,6 +140,9 @@ class Forwarding(Observer):
 
     def bytes_copied(self, count: int) -> None:
         self._inner.bytes_copied(count)
+
+    def bytes_refused(self, count: int) -> None:
+        self._inner.bytes_refused(count)
 
     def blob_finished(self, blob: Descriptor, outcome: BlobOutcome) -> None:
         self._inner.blob_finished(blob, outcome)

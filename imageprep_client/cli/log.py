@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,10 @@ class Log(Observer):
     def bytes_copied(self, count: int) -> None:
         self._inner.bytes_copied(count)
 
+    def bytes_refused(self, count: int) -> None:
+        _log.debug("bytes refused: %d", count)
+        self._inner.bytes_refused(count)
+
     def blob_finished(self, blob: Descriptor, outcome: BlobOutcome) -> None:
         _log.debug("%s, %d bytes: %s", blob.digest, blob.size, outcome)
         self._inner.blob_finished(blob, outcome)
@@ -91,28 +96,41 @@ class Log(Observer):
 
 
 class Work(Log):
-    """A `Log` that knows whether anything was changed.
-
-    :ivar began: whether bytes were transferred or an image was made, so that
-        a failure is a partial one.
-    """
+    """A `Log` that knows whether anything was changed."""
 
     def __init__(self, inner: Observer) -> None:
         super().__init__(inner)
-        self.began = False
+        self._lock = threading.Lock()
+        self._changed = False
+        self._bytes = 0
+
+    @property
+    def began(self) -> bool:
+        """Whether bytes were transferred or an image was made.
+
+        A failure is a partial one then. Bytes that were read for a
+        destination that refused them do not count.
+        """
+        return self._changed or self._bytes > 0
 
     def bytes_copied(self, count: int) -> None:
-        self.began = True
+        with self._lock:
+            self._bytes += max(count, 0)
         super().bytes_copied(count)
+
+    def bytes_refused(self, count: int) -> None:
+        with self._lock:
+            self._bytes -= count
+        super().bytes_refused(count)
 
     def blob_finished(self, blob: Descriptor, outcome: BlobOutcome) -> None:
         if outcome is not BlobOutcome.PRESENT:
-            self.began = True
+            self._changed = True
         super().blob_finished(blob, outcome)
 
     def image_finished(self, image: str, outcome: ImageOutcome) -> None:
         if outcome in _CHANGES:
-            self.began = True
+            self._changed = True
         super().image_finished(image, outcome)
 
 

@@ -22,6 +22,8 @@ from imageprep_client.transfer.workers import Cancelled, Workers
 # content is right. Requests that the transport gave up are not repeated.
 _POLICY = RetryPolicy(base=0.1, cap=5.0, few=2)
 _SOURCES = 4
+#: After these a destination has nothing of the blob.
+_REFUSALS = (errors.AccessDenied, errors.NotFound, errors.Refused)
 
 
 class SideError(Exception):
@@ -133,6 +135,8 @@ class Streams:
                     raise SideError(
                         "fetch blob", "source", metered.error
                     ) from error
+                if isinstance(error, _REFUSALS):
+                    self._observer.bytes_refused(metered.count)
                 raise SideError("push blob", "destination", error) from error
 
     def _open(

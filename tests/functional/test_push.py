@@ -13,6 +13,7 @@ from imageprep_client.client import stores as opening
 from imageprep_client.host import undercloud
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content
+from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
@@ -98,6 +99,29 @@ def test_push_to_a_registry(
         assert row["Destination"] == f"{other.host}/{NAME}:17.1-new"
         store = other.content.store(NAME)
         assert store.resolve("17.1-new") == IMAGE.descriptor
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [
+        (403, "\nhint: no credentials .*"),
+        (404, ""),
+        (405, "\nhint: the registry may be read-only, .*"),
+    ],
+)
+def test_refused(
+    openstack: base.OpenStack, source: RegistryServer, status: int, hint: str
+) -> None:
+    """A registry that takes nothing was not changed."""
+    with RegistryServer() as other:
+        other.faults.add(Fault("POST", status=status, times=None))
+        openstack(
+            *("image-prepare", "push", "--registry-url", other.host),
+            f"{source.host}/{NAME}:17.1",
+            status=2,
+            stderr=rf".* {status}\){hint}",
+        )
+        assert not other.requests("PUT", "")
 
 
 def test_dry_run(openstack: base.OpenStack, source: RegistryServer) -> None:

@@ -30,10 +30,12 @@ _WORDS = {
     429: "too many requests",
     507: "the registry has no space left",
 }
-_TOO_LARGE = (
-    "usually a reverse proxy in front of the registry limits the size of a"
-    " request, as client_max_body_size of nginx does; raise its limit"
-)
+#: Remedies for refusals of what was sent.
+_HINTS = {
+    405: "the registry may be read-only, or a cache of another one",
+    413: "usually a reverse proxy in front of the registry limits the size of"
+    " a request, as client_max_body_size of nginx does; raise its limit",
+}
 _DIGEST_CODES = frozenset({"DIGEST_INVALID"})
 #: Keys of a reason in answers that have no list of errors.
 _OTHER_FORMS = ("error_description", "details", "message", "error")
@@ -87,7 +89,7 @@ def from_response(
     if sent and (code in _VERDICTS or _REFUSED_LAYER in said):
         return errors.Refused(message, status=status)
     if (400 <= status < 500 or status == 501) and status not in TEMPORARY:
-        hint = _TOO_LARGE if status == 413 else None
+        hint = _HINTS.get(status) if sent else None
         return errors.Refused(message, hint=hint, status=status)
     return errors.ServerFault(
         message, temporary=status in TEMPORARY, status=status

@@ -200,6 +200,7 @@ class _Run:
             stored=self._request.images_from is not None,
             destination=destination,
             timeout=self._request.image_timeout,
+            platforms=self._request.platforms,
         )
         self._descriptors.update(discovery.descriptors)
         return discovery.pins

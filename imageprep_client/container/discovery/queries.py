@@ -13,6 +13,7 @@ from imageprep_client.container.discovery import versioned
 from imageprep_client.heat.parameters import PrepareParameters
 from imageprep_client.observer import Observer, Phase
 from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.platform import Platform
 from imageprep_client.oci.reference import Reference
 from imageprep_client.stores import base
 from imageprep_client.transfer.copies import ResolvedTag
@@ -133,6 +134,7 @@ def discover(
         [worklist.Key], versioned.Destination | None
     ] = lambda key: None,
     timeout: float | None = None,
+    platforms: Sequence[Platform] = (),
 ) -> Discovery:
     """Discover all images; a failed one does not stop the others.
 
@@ -141,6 +143,7 @@ def discover(
     :param known: keeps the manifests and configs that are read.
     :param destination: the repository that an image is copied to, if any.
     :param timeout: the maximum seconds for one image; None: no limit.
+    :param platforms: as in `versioned.discover`.
     """
     discovery = Discovery()
     lacking: dict[str, list[str]] = {}
@@ -157,6 +160,7 @@ def discover(
                 stored=stored,
                 known=known,
                 destination=destination(query.key),
+                platforms=platforms,
             )
         pinned = dataclasses.replace(query.read_from, tag=discovered.tag)
         with lock:

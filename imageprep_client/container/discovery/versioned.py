@@ -102,20 +102,26 @@ def _image(
     store: base.ReadableStore,
     descriptor: Descriptor,
     known: KnownContent | None,
+    platforms: Sequence[Platform] = (),
 ) -> manifests.Manifest:
-    """The manifest of an image; of an index, that for this host."""
+    """The manifest of an image; of an index, that for one platform.
+
+    It is the first of `platforms` that the index has, or that of this host.
+    """
     manifest = graph.fetch_manifest(store, descriptor, known)
     if manifest.is_index:
-        child = _choose(manifest)
+        child = _choose(manifest, platforms)
         manifest = graph.fetch_manifest(store, child, known)
     return manifest
 
 
-def _choose(index: manifests.Manifest) -> Descriptor:
-    try:
-        return graph.choose(index, graph.host_platform())
-    except errors.NotFound:
-        return graph.choose(index, Platform("linux", "amd64"))
+def _choose(
+    index: manifests.Manifest, platforms: Sequence[Platform]
+) -> Descriptor:
+    for platform in (*platforms, graph.host_platform()):
+        with contextlib.suppress(errors.NotFound):
+            return graph.choose(index, platform)
+    return graph.choose(index, Platform("linux", "amd64"))
 
 
 def discover(
@@ -128,6 +134,7 @@ def discover(
     stored: bool = False,
     known: KnownContent | None = None,
     destination: Destination | None = None,
+    platforms: Sequence[Platform] = (),
 ) -> Discovered:
     """The versioned tag behind `tag`.
 
@@ -145,12 +152,16 @@ def discover(
     :param known: is told what was fetched, and asked first.
     :param destination: where the image is copied to. If the versioned tag
         names the same image there, the source is not asked for the tag.
+    :param platforms: those that are copied of an index, whose labels count;
+        empty: that of this host.
     :raises DiscoveryError: when no tag comes out, or it does not exist.
     """
     try:
         descriptor = _resolve(store, tag)
     except errors.NotFound as error:
-        newest = _version(store, name, label, known) if stored else None
+        newest = None
+        if stored:
+            newest = _version(store, name, label, known, platforms)
         if newest is None and fallback and label:
             newest = _newest(store)
         if newest is None:
@@ -158,7 +169,7 @@ def discover(
             raise
         tag, descriptor = newest, _resolve(store, newest)
         fallback = False
-    image = _image(store, descriptor, known)
+    image = _image(store, descriptor, known, platforms)
     nearby = destination.nearby if destination else None
     labels = graph.fetch_config(store, image, known, nearby).labels
     if not label:
@@ -212,6 +223,7 @@ def _version(
     name: str,
     label: str | None,
     known: KnownContent | None,
+    platforms: Sequence[Platform],
 ) -> str | None:
     """The newest tag that the labels of its own image give.
 
@@ -226,7 +238,7 @@ def _version(
         with contextlib.suppress(
             errors.NotFound, errors.InvalidContent, errors.DiscoveryError
         ):
-            image = _image(store, _resolve(store, tag), known)
+            image = _image(store, _resolve(store, tag), known, platforms)
             config = graph.fetch_config(store, image, known)
             if _tag_of(name, config.labels, label) == tag:
                 newest = max(newest, (config.created or "", tag))

@@ -11,6 +11,7 @@ from imageprep_client.container.discovery import versioned
 from imageprep_client.observer import Observer
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.platform import Platform
 from imageprep_client.stores import memory, verify
 from imageprep_client.testing import content
 from imageprep_client.testing.streams import put
@@ -164,6 +165,37 @@ def test_labels_on_a_host_of_another_platform(store, monkeypatch):
     }
     put(store, content.index(children), "multi")
     assert discover(store, tag="multi") == "v1"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "tag"),
+    [
+        (("linux/arm64", "linux/amd64"), "v2"),
+        (("linux/s390x", "linux/arm64"), "v2"),
+        (("linux/s390x",), "v1"),
+        ((), "v1"),
+    ],
+)
+def test_labels_of_the_platform_that_is_copied(
+    store, monkeypatch, wanted, tag
+):
+    """Of an index, the labels of what a run copies count."""
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    labels = {"linux/amd64": "v1", "linux/arm64": "v2"}
+    children = {
+        p: content.image(p, labels={"rdo_version": v})
+        for p, v in labels.items()
+    }
+    put(store, content.index(children), "multi", "v2")
+    found = versioned.discover(
+        store,
+        "n",
+        "multi",
+        "rdo_version",
+        fallback=False,
+        platforms=tuple(map(Platform.parse, wanted)),
+    )
+    assert found.tag == tag
 
 
 def test_huge_config_is_not_read(store):

@@ -131,6 +131,11 @@ class Command(command.Command):
             if self.failure:
                 self._tell_error(self.failure)
             return self._tell_error(error)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            # A path of the user that nothing nearer knew to expect there.
+            return self._tell_error(_unusable(error))
         except MemoryError:
             self.log.error(
                 "out of memory; what was not finished is not visible"
@@ -401,6 +406,14 @@ class ShowOne(Command, command.ShowOne):
         given.check_columns(parsed_args, column_names)
         with self.showing():
             return super().produce_output(parsed_args, column_names, data)
+
+
+def _unusable(error: OSError) -> errors.ImagePrepError:
+    """The error of the system in one line, with the path if it has one."""
+    where = ""
+    if isinstance(error.filename, str | bytes):
+        where = f"{os.fsdecode(error.filename)}: "
+    return errors.ImagePrepError(f"{where}{errors.reason(error)}")
 
 
 def command_line(words: Sequence[str]) -> str:

@@ -120,7 +120,8 @@ class Opening:
         """
         own = self._home / ".config/containers/registries.d"
         return lookaside.load(
-            str(own if own.exists() else f"{_SYSTEM}/registries.d"),
+            # Unlike Path, os.path returns False without permission.
+            str(own if os.path.exists(own) else f"{_SYSTEM}/registries.d"),
             "/var/lib/containers/sigstore"
             if os.geteuid() == 0
             else str(self._home / ".local/share/containers/sigstore"),

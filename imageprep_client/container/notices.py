@@ -46,6 +46,13 @@ def notices(
     :param release_named: whether the user or a file names the release.
     :param names: those of the parameters that are set.
     """
+    for name in sorted(names):
+        if name.endswith(_PREPARE) and name != _PREPARE:
+            yield (
+                f"{errors.printable(name)}: it has no effect, as {_PREPARE}"
+                " is for all roles; for the images of one role, run again"
+                f" with its entries as {_PREPARE}"
+            )
     if parameters.entries is None:
         # A name that is mistyped is one of another parameter.
         near = difflib.get_close_matches(

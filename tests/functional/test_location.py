@@ -135,3 +135,26 @@ def test_no_image(openstack: base.OpenStack, name: str) -> None:
         status=2,
         stderr=PLAIN + "invalid .*",
     )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("image", "list", "--image-serve", "{path}"),
+        ("image", "list", "--registry-url", "oci:{path}"),
+        ("image", "list", "--registry-url", "a:1", "--authfile", "{path}"),
+        ("verify", "--image-serve", "{path}/tree"),
+        ("prune", "--keep-last", "1", "--image-serve", "{path}"),
+    ],
+)
+def test_unusable_path(
+    openstack: base.OpenStack, words: tuple[str, ...]
+) -> None:
+    """A path that the system refuses is told in one line."""
+    path = openstack.home / ("x" * 300)
+    openstack(
+        "image-prepare",
+        *(word.format(path=path) for word in words),
+        status=2,
+        stderr=rf"{path}(/tree)?: file name too long",
+    )

@@ -8,6 +8,7 @@ version 1.
 from __future__ import annotations
 
 import dataclasses
+import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -134,7 +135,8 @@ def load(
                 hint="CONTAINERS_REGISTRIES_CONF names it",
             )
         files, drop_ins = [Path(named)], [etc, own]
-    elif (own / _NAME).exists():
+    # Unlike Path, os.path returns False without permission.
+    elif os.path.exists(own / _NAME):
         files, drop_ins = [own / _NAME], [own]
     else:
         files, drop_ins = [etc / _NAME], [etc, own]

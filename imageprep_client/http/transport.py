@@ -41,6 +41,11 @@ _SOCKET_OPTIONS: list[tuple[int, int, int | bytes]] = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 ]
 
+#: Remedies by the codes of OpenSSL for certificates of known authorities.
+_REMEDIES = dict.fromkeys(
+    (9, 10), "renew the certificate, or correct the clock of this host"
+) | dict.fromkeys((62, 64), "use a name that is in the certificate")
+
 #: The error of the standard library if a proxy refuses CONNECT.
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 
@@ -298,7 +303,9 @@ def make_context(tls: TLS) -> ssl.SSLContext:
             inputs.check(path)
             context.load_verify_locations(path)
         except OSError as error:  # which ssl.SSLError is
-            raise _bad_file(path, "CA certificates", error) from None
+            raise _bad_file(
+                path, "CA certificates in PEM format", error
+            ) from None
     if tls.cert and tls.key:
         try:
             inputs.check(tls.cert)
@@ -323,6 +330,8 @@ def _no_password() -> str:
 
 def _bad_file(path: str, what: str, error: Exception) -> errors.InvalidFile:
     reason = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, ssl.SSLError) and error.reason:
+        reason = error.reason.replace("_", " ")
     return errors.InvalidFile(path, f"no usable {what} ({_plain(reason)})")
 
 
@@ -339,7 +348,7 @@ def _unreachable(url: str, error: Exception) -> errors.Unreachable:
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return _unverified(where, _plain(cause.verify_message))
+            return _unverified(where, cause)
     via = where
     if any(isinstance(c, urllib3.exceptions.ProxyError) for c in causes):
         via = f"{where} through the proxy"
@@ -372,14 +381,19 @@ def _unreachable(url: str, error: Exception) -> errors.Unreachable:
     )
 
 
-def _unverified(where: str, reason: str) -> errors.Unverified:
+def _unverified(
+    where: str, error: ssl.SSLCertVerificationError
+) -> errors.Unverified:
+    reason = _plain(error.verify_message)
+    remedy = _REMEDIES.get(
+        error.verify_code,
+        "give the certificate of its authority with --cacert or as"
+        f" /etc/containers/certs.d/{where}/ca.crt",
+    )
     return errors.Unverified(
         f"{where}: certificate cannot be verified ({reason})",
-        hint=(
-            "give the certificate of its authority with --cacert or in"
-            f" /etc/containers/certs.d/{where}/, or, if anyone may read and"
-            f" change what travels, --insecure-registry {where}"
-        ),
+        hint=f"{remedy}, or, if anyone may read and change what travels,"
+        f" --insecure-registry {where}",
     )
 
 

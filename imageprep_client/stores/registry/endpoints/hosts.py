@@ -134,7 +134,7 @@ class Hosts:
         networks = {name: urls.network(name) for name in names if "/" in name}
         self._networks = [known for known in networks.values() if known]
         self._insecure = frozenset(
-            references.check_registry(name)
+            references.check_registry(name).lower()
             for name in names
             if not networks.get(name)
         )
@@ -324,6 +324,7 @@ class Hosts:
 
     def is_listed(self, host: str) -> bool:
         """Whether the user lists this ``host[:port]`` as insecure."""
+        host = host.lower()
         name = host.removesuffix(_port(host))
         if host in self._insecure or name in self._insecure:
             return True

@@ -65,6 +65,12 @@ def test_listed_registries(listed: str) -> None:
     ]
 
 
+def test_names_have_no_case() -> None:
+    """A name is listed however it is written."""
+    hosts = Hosts(insecure=["Undercloud.ctlplane:8787"])
+    assert hosts.is_listed("undercloud.CTLPLANE:8787")
+
+
 def test_listed_ports_are_meant() -> None:
     """Another port of a listed registry is another registry."""
     hosts = Hosts(insecure=["10.0.0.1:8787"])

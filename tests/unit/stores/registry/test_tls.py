@@ -89,6 +89,50 @@ def test_wrong_authority(
         assert remedy in got.value.hint
 
 
+@pytest.mark.parametrize(
+    ("name", "days", "remedy"),
+    [
+        ("IP:127.0.0.1", "0", "renew the certificate"),
+        ("IP:192.0.2.1", "2", "a name that is in the certificate"),
+    ],
+)
+def test_certificates_of_no_use(
+    make_client: MakeClient,
+    certificates: Path,
+    tmp_path: Path,
+    name: str,
+    days: str,
+    remedy: str,
+) -> None:
+    """Where the authority is known, its certificate is no remedy."""
+    authority, key = certificates / "ca.crt", certificates / "server.key"
+    made = tmp_path / "made.crt"
+    request = ["req", "-new", "-key", str(key), "-subj", "/CN=other"]
+    sign = ["x509", "-req", "-copy_extensions", "copy", "-days", days]
+    sign += ["-CA", str(authority), "-CAkey", str(certificates / "ca.key")]
+    asked = subprocess.run(
+        ["openssl", *request, "-addext", f"subjectAltName={name}"],
+        check=True,
+        capture_output=True,
+    )
+    subprocess.run(
+        ["openssl", *sign, "-out", str(made)],
+        input=asked.stdout,
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made, key)
+    client = make_client(Hosts(cacert=str(authority)))
+    with (
+        RegistryServer(tls=context) as server,
+        pytest.raises(errors.Unverified) as caught,
+    ):
+        client.store(server.host, "ns/name").exists(BLOB.descriptor)
+    assert remedy in str(caught.value.hint)
+    assert "authority" not in str(caught.value.hint)
+
+
 def test_failure_is_no_reason_for_plain_http(
     server: RegistryServer, observer: Recorder
 ) -> None:
@@ -160,8 +204,9 @@ def test_bad_cacert(make_client: MakeClient, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("none")
     for name in ("ca.pem", "missing.pem"):
         client = make_client(Hosts(cacert=str(tmp_path / name)))
-        with pytest.raises(errors.InvalidFile, match=name):
+        with pytest.raises(errors.InvalidFile, match=name) as caught:
             client.store("127.0.0.1:1", "ns/x").resolve("latest")
+        assert ".c:" not in str(caught.value)
 
 
 def test_client_certificate(

@@ -146,7 +146,7 @@ class Opening:
             if response.status == 404:
                 return None
             target = response.headers.get("Location", "")
-            if response.status not in (301, 302, 303, 307, 308) or not target:
+            if response.status not in urls.REDIRECTS or not target:
                 raise errors.ServerFault(
                     f"{urls.shown(url)}: HTTP status {response.status}",
                     status=response.status,

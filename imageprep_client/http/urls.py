@@ -17,6 +17,8 @@ import urllib.parse
 from imageprep_client import errors
 
 PORTS = {"http": 80, "https": 443}
+#: The status codes of responses with a ``Location`` to follow.
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 #: Longer URLs are refused, as they fill the memory.
 MAX_URL = 8192
 _MAX_SHOWN = 300

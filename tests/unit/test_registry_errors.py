@@ -232,6 +232,11 @@ SCENARIOS: dict[str, Callable[[pathlib.Path], errors.ImagePrepError]] = {
     ),
     "the credentials for <registry> were not given to its token server"
     " <server>": lambda _: token_server(),
+    "gave no usable token": lambda _: error_of(
+        resolve,
+        Fault(path="/token", body=b"<html>", times=None),
+        gate=Bearer(anonymous=True),
+    ),
     "Your Authorization Token is invalid": lambda _: error_of(
         resolve,
         lasting("HEAD", 400, "/manifests/"),

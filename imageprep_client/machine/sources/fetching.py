@@ -22,7 +22,6 @@ from imageprep_client.retry import RetryPolicy
 
 _T = TypeVar("_T")
 _CHUNK = 1 << 20
-_REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 5
 _RANGE = re.compile(r"bytes (?P<start>[0-9]{1,18})-[0-9]{1,18}/[0-9*]{1,18}")
 _WHOLE = re.compile(r"bytes \*/(?P<size>[0-9]{1,18})")
@@ -215,7 +214,7 @@ class Fetcher:
         for _ in range(_MAX_REDIRECTS + 1):
             response = self._transport.send("GET", url, headers, None, timeout)
             self._answered = True
-            if response.status not in _REDIRECTS:
+            if response.status not in urls.REDIRECTS:
                 return response
             location = response.headers.get("Location", "")
             response.discard()

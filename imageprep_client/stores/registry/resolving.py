@@ -7,6 +7,7 @@ import enum
 from collections.abc import Iterable
 
 from imageprep_client import errors
+from imageprep_client.http import urls
 from imageprep_client.http.transport import Response
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
@@ -19,16 +20,14 @@ from imageprep_client.stores.registry.auth.authenticator import (
 )
 from imageprep_client.stores.registry.endpoints.replicas import Replica
 from imageprep_client.stores.registry.recent import Recent
-from imageprep_client.stores.registry.session import (
-    REDIRECTS,
-    RegistrySession,
-    Request,
-)
+from imageprep_client.stores.registry.session import RegistrySession, Request
 
 _ACCEPT = {"Accept": ", ".join(mediatypes.ACCEPT)}
 #: Answers to HEAD that do not tell the answer to GET. Redirects that lead
 #: elsewhere are among them: storage signs URLs for one method.
-REFUSALS = frozenset({*range(400, 500), 501}) - answers.TEMPORARY | REDIRECTS
+REFUSALS = (
+    frozenset({*range(400, 500), 501}) - answers.TEMPORARY | urls.REDIRECTS
+)
 
 
 class Denial(enum.Enum):
@@ -82,7 +81,7 @@ class Resolver:
         if response.status == 200:
             registry.answers_head.add(kind)
             return False
-        if response.status == 405 or response.status in REDIRECTS:
+        if response.status == 405 or response.status in urls.REDIRECTS:
             return True
         if response.status == 404 and kind in registry.answers_head:
             return False

@@ -33,7 +33,6 @@ MAX_REDIRECTS = 5
 #: Challenges that one request answers: a new token may expire while the
 #: request waits for others.
 _ANSWERS = 3
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAFE = frozenset({"GET", "HEAD"})
 #: The part of a path that all URLs of the API have.
 _API = "/v2/"
@@ -259,7 +258,7 @@ class RegistrySession:
             response.redirected = redirected
             location = response.headers.get("Location")
             if (
-                response.status not in REDIRECTS
+                response.status not in urls.REDIRECTS
                 or request.method not in _SAFE
                 or not location
             ):
@@ -358,7 +357,7 @@ def probe(
         None,
         (min(timeouts.connect, 3.0), min(timeouts.read, 10.0)),
     )
-    no_registry = response.status == 400 or response.status in REDIRECTS
+    no_registry = response.status == 400 or response.status in urls.REDIRECTS
     if no_registry and first is not None:
         # Some registries answer so for this object only.
         no_registry = probe(endpoint, transports, timeouts) is None

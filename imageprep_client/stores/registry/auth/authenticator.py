@@ -19,6 +19,7 @@ from typing import Protocol
 from imageprep_client import errors
 from imageprep_client.http import urls
 from imageprep_client.http.transport import Response
+from imageprep_client.stores.registry import description
 from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.auth.credentials import (
     Credentials,
@@ -30,6 +31,8 @@ MAX_TOKEN = 1024 * 1024
 _LIFETIME = 60.0
 #: The part of its lifetime after which a token is replaced.
 _FRESH = 0.8
+#: Requests for one token, and the redirects between them.
+_REDIRECTS = 3
 
 #: Servers refuse longer headers, and each repository has a token.
 _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
@@ -334,7 +337,7 @@ class Authenticator:
         """The URL of the token server, checked against the registry's."""
         return urls.follow(
             f"{self._base}/v2/",
-            challenge.parameters["realm"],
+            urls.with_tls_of(self._base, challenge.parameters["realm"]),
             f"{self._host}: token realm",
         )
 
@@ -355,9 +358,8 @@ class Authenticator:
             joint = "&" if urllib.parse.urlsplit(realm).query else "?"
             url = f"{realm}{joint}{urllib.parse.urlencode(query)}"
             headers = {"Authorization": credential.basic} if credential else {}
-            response = self._send(url, headers)
+            response = self._get(url, headers)
         if response.status != 200:
-            # Redirects of token servers are not followed.
             error = answers.from_response(response, f"{self._host}: no token")
             if isinstance(error, errors.NotFound | errors.Refused):
                 error = errors.ServerFault(
@@ -365,6 +367,25 @@ class Authenticator:
                 )
             raise error
         return self._read(response, realm)
+
+    def _get(self, url: str, headers: Mapping[str, str]) -> Response:
+        """Get a token; redirects on the server, or to its TLS, are followed.
+
+        Any other redirect is the response.
+        """
+        for _ in range(_REDIRECTS):
+            response = self._send(url, headers)
+            if response.status not in urls.REDIRECTS or not (
+                location := response.headers.get("Location")
+            ):
+                break
+            target = urls.follow(url, location, f"{self._host}: token server")
+            secured = urls.origin(target)[:2] == ("https", urls.origin(url)[1])
+            if not secured and not urls.same_origin(url, target):
+                break
+            response.discard()
+            url = target
+        return response
 
     def _refresh(
         self,
@@ -409,9 +430,12 @@ class Authenticator:
             or not _TOKEN.fullmatch(token)
             or not math.isfinite(lifetime)
         ):
+            hint = description.page_hint(response)
             raise errors.ServerFault(
                 f"{self._host}: token server {urls.shown(realm)} gave no"
-                " usable token"
+                " usable token",
+                hint=hint,
+                temporary=hint is None,
             )
         return _Token(
             f"Bearer {token}", self._clock() + max(lifetime, 0.0) * _FRESH

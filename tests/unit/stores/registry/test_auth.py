@@ -434,7 +434,10 @@ def test_unusable_tokens(make_client: MakeClient, body: bytes) -> None:
 def test_failing_token_servers(
     make_client: MakeClient, status: int, expected: type[Exception]
 ) -> None:
-    """A token server's failure is not the image's; redirects are none."""
+    """A token server's failure is not the image's.
+
+    Redirects to another server are none.
+    """
     with (
         RegistryServer(gate=Bearer(anonymous=True)) as server,
         RegistryServer() as elsewhere,
@@ -459,6 +462,42 @@ def test_token_server_is_tried_again(make_client: MakeClient) -> None:
         server.faults.add(Fault(path="/token", status=429, times=2))
         store = make_client().store(server.host, "ns/name")
         assert store.resolve("latest") == IMAGE.descriptor
+
+
+@pytest.mark.parametrize("status", [301, 302, 307])
+def test_redirects_of_token_servers(
+    make_client: MakeClient, status: int
+) -> None:
+    """A token server may have another path, such as one with a slash."""
+    gate = Bearer(user="me", password="secret")
+    with RegistryServer(gate=gate) as server:
+        fill(server)
+        users = Credentials({server.host: ("me", "secret")})
+        other = "/token?scope=repository:ns/name:pull"
+        server.faults.add(
+            Fault(path="/token", status=status, headers={"Location": other})
+        )
+        store = make_client(Hosts(credentials=users)).store(
+            server.host, "ns/name"
+        )
+        assert store.resolve("latest") == IMAGE.descriptor
+
+
+def test_pages_in_place_of_tokens(make_client: MakeClient) -> None:
+    """A page that asks for a login is told as such, and once."""
+    with RegistryServer(gate=Bearer(anonymous=True)) as server:
+        server.faults.add(
+            Fault(
+                path="/token",
+                body=b"<html>Login</html>",
+                headers={"Content-Type": "text/html"},
+                times=None,
+            )
+        )
+        with pytest.raises(errors.ServerFault) as caught:
+            make_client().store(server.host, "ns/name").resolve("latest")
+        assert "a web page" in str(caught.value.hint)
+        assert len(server.requests("GET", "/token")) == 1
 
 
 def test_relative_realm(make_client: MakeClient) -> None:
@@ -543,7 +582,7 @@ def realm_of(realm: str, base: str, known: Credentials) -> list[object]:
 @pytest.mark.parametrize(
     "realm",
     [
-        "http://quay.io/token",
+        "http://auth.quay.io/token",
         "https://169.254.169.254/latest/meta-data",
         "https://[::1]/token",
         "https://0.0.0.0/token",

@@ -21,6 +21,7 @@ from imageprep_client.stores.registry.endpoints.hosts import Endpoint, Hosts
 from imageprep_client.stores.registry.session import probe
 from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.gate import Bearer
 from imageprep_client.testing.registry import RegistryServer
 from tests import servers
 from tests.recorder import Recorder
@@ -391,6 +392,23 @@ def test_uploads_stay_with_tls(
     with pytest.raises(errors.ServerFault, match="from https"):
         store.push(blob.descriptor, blob.open())
     assert not server.log
+
+
+def test_token_servers_stay_with_tls(
+    certificates: Path, make_client: MakeClient
+) -> None:
+    """Behind a proxy that ends TLS, a registry names itself without it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(
+        certificates / "server.crt", certificates / "server.key"
+    )
+    gate = Bearer(anonymous=True)
+    with RegistryServer(tls=context, gate=gate) as server:
+        gate.realm = f"http://{server.host}/token"
+        server.content.store("ns/name").push(BLOB.descriptor, BLOB.open())
+        hosts = Hosts(cacert=str(certificates / "ca.crt"))
+        store = make_client(hosts).store(server.host, "ns/name")
+        assert store.exists(BLOB.descriptor)
 
 
 @pytest.mark.parametrize(

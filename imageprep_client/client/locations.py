@@ -15,6 +15,7 @@ def located(text: str) -> tuple[str, Reference]:
         below ``oci:DIRECTORY//`` or ``image-serve:DIRECTORY//``.
     :raises InvalidReference: when it is none of these.
     """
+    references.check_complete(text)
     whole = text
     text, at, digest = text.removeprefix("docker://").partition("@")
     place, name = references.split(text)

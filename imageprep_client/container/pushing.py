@@ -69,7 +69,8 @@ class PushRequest:
         if not name or name.startswith(("[", "-")):
             raise errors.InvalidArgument(
                 f"{self.image}: no name of an image in local storage",
-                hint="where the storage is, CONTAINERS_STORAGE_CONF says",
+                hint=f"write {_LOCAL}NAME:TAG; where the storage is,"
+                " CONTAINERS_STORAGE_CONF says",
             )
         Reference.parse(name)
         if self.source_credential is not None:

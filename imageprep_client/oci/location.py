@@ -40,6 +40,7 @@ class Location:
 
         :raises InvalidReference: when it is no place for images.
         """
+        references.check_complete(text, image=False)
         text = text.removeprefix("docker://").rstrip("/")
         registry, path = references.split(text)
         if not references.is_transport(registry):

@@ -34,6 +34,14 @@ _TRANSPORT = re.compile(
 )
 
 DOCKER_HUB = "docker.io"
+#: The transports of users, and what comes next.
+_PLACES = {
+    "oci": "DIRECTORY",
+    "image-serve": "DIRECTORY",
+    "oci-archive": "FILE",
+}
+_LOCAL = "containers-storage:"
+_PATH = "REPOSITORY[:TAG|@DIGEST]"
 _URL = ("http:", "https:")
 _NO_URL = (
     "leave http:// or https:// out; one without TLS is named with"
@@ -142,6 +150,76 @@ def join(registry: str, path: str) -> str:
     return f"{registry}{'//' if is_transport(registry) else '/'}{path}"
 
 
+def check_complete(text: str, *, image: bool = True) -> None:
+    """Check that no part of a name is missing.
+
+    :param image: whether it names an image; otherwise only a place.
+    :raises InvalidReference: telling the part, and a name with it.
+    """
+    name = _safe(text.removeprefix("docker://"))
+    if not image:
+        name = name.rstrip("/")
+    if name.startswith(_LOCAL):
+        raise errors.InvalidReference(
+            f"{name[:300]!r}: only push and hotfix read local storage",
+            hint=f"name an image in it as {_LOCAL}NAME:TAG there",
+        )
+    missing = _missing_place(name, image) or (image and _missing_part(name))
+    if missing:
+        part, whole = missing
+        raise errors.InvalidReference(
+            f"{_safe(text)[:300]!r}: no {part}; write {whole[:300]}"
+        )
+
+
+def _safe(text: str) -> str:
+    """A name without the password that may be in it."""
+    place, path = split(text) if is_transport(text) else ("", "")
+    return f"{place}//{redacted(path)}" if path else redacted(text)
+
+
+def _missing_place(name: str, image: bool) -> tuple[str, str] | None:
+    """The first part if it is missing, and the name with it."""
+    transport, _, place = name.partition(":")
+    if transport in _PLACES and (not place or is_transport(name)):
+        directory, slashes, path = place.rpartition("//")
+        if directory or (place and not slashes):
+            return None
+        what = _PLACES[transport]
+        path = f"//{path or _PATH}" if image else ""
+        return what.lower(), f"{transport}:{what}{path}"
+    registry, slash, path = name.partition("/")
+    if is_transport(name) or "://" in name or _BARE_ADDRESS.match(registry):
+        return None
+    path = f"/{path or _PATH}" if image else ""
+    if not registry:
+        return "registry", f"HOST[:PORT]{path}"
+    # A plain word without a slash may be an image that lacks its tag.
+    is_host = slash or not image or is_registry(registry[:-1])
+    if registry.endswith(":") and is_host:
+        return "port", f"{registry}PORT{path}"
+    return None
+
+
+def _missing_part(name: str) -> tuple[str, str] | None:
+    """The part of an image that is missing, and the name with it."""
+    begin = ""
+    if is_transport(name):
+        begin, name = split(name)
+        begin += "//"
+    path, at, digest = name.partition("@")
+    head, slash, last = path.rpartition("/")
+    repository, colon, tag = last.partition(":")
+    if not repository:
+        rest = f"REPOSITORY{colon}{tag}{at}{digest}" if colon or at else _PATH
+        return "repository", f"{begin}{head}{slash}{rest}"
+    if colon and not tag:
+        return "tag", f"{begin}{path}TAG{at}{digest}"
+    if at and (not digest or digest.endswith(":")):
+        return "digest", f"{begin}{path}@sha256:DIGITS"
+    return None
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reference:
     """One image by name.
@@ -169,6 +247,7 @@ class Reference:
         :raises InvalidReference: when a part breaks the grammar; nothing of
             it has then been used.
         """
+        check_complete(text)
         text = text.removeprefix("docker://")
         if is_transport(text):
             return cls._in_directory(text)
@@ -200,12 +279,6 @@ class Reference:
     @classmethod
     def _in_directory(cls, text: str) -> Self:
         directory, path = split(text)
-        if not path:
-            raise errors.InvalidReference(
-                f"invalid image name {redacted(text)[:300]!r}: it names a"
-                " directory and no image in it",
-                hint="name the image as oci:DIRECTORY//REPOSITORY:TAG",
-            )
         name, at, digest = path.partition("@")
         if at:
             digests.check(digest)

@@ -96,6 +96,7 @@ def named(image: str, find_place: Callable[[], Location]) -> Reference:
         registry.
     :raises InvalidReference: when a part breaks the grammar.
     """
+    references.check_complete(image)
     image = image.removeprefix("docker://")
     first, slash, _ = image.partition("/")
     if references.is_transport(image) or (

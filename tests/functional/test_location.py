@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -125,9 +126,7 @@ def test_not_there(site: Deployment) -> None:
     assert not (site.home / "none").exists()
 
 
-@pytest.mark.parametrize(
-    "name", ["oci:images", "oci:images//", "oci:images//A:1", "oci:i//a:.b"]
-)
+@pytest.mark.parametrize("name", ["oci:images//A:1", "oci:i//a:.b"])
 def test_no_image(openstack: base.OpenStack, name: str) -> None:
     """A name that has no image in it is refused."""
     openstack(
@@ -157,4 +156,78 @@ def test_unusable_path(
         *(word.format(path=path) for word in words),
         status=2,
         stderr=rf"{path}(/tree)?: file name too long",
+    )
+
+
+#: Names that are cut short, and the part that they lack.
+IMAGES = {
+    "oci:": "directory",
+    "image-serve:/x": "repository",
+    "docker://": "registry",
+    "docker://r.io/": "repository",
+    "r.io:": "port",
+    "r.io/a:": "tag",
+    "r.io/a@": "digest",
+    "r.io/a@sha256:": "digest",
+}
+PLACES = {"oci:": "directory", "docker://": "registry", "r.io:": "port"}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize(
+    "command",
+    [
+        "image show NAME",
+        "image delete NAME --yes",
+        "push NAME",
+        "tag discover --image NAME --tag-from-label x",
+        "policy show NAME",
+        "baremetal push NAME --kernel file",
+        "machine import x --from NAME",
+    ],
+)
+def test_images_that_are_cut_short(
+    openstack: base.OpenStack, command: str, name: str
+) -> None:
+    """One line tells what is missing and how the name goes on."""
+    (openstack.home / "file").write_text("x")
+    words = command.replace("NAME", name).split()
+    openstack(
+        *("image-prepare", *words),
+        status=2,
+        stderr=re.escape(f"{name!r}: no {IMAGES[name]}; write ") + r"[^\n]+",
+    )
+
+
+@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize(
+    "words",
+    [
+        "image list --registry-url",
+        "image show a:1 --registry-url",
+        "verify --registry-url",
+        "prune --keep-last 1 --yes --registry-url",
+        "push r.io/a:1 --registry-url",
+        "run -e env.yaml --template-file table.j2 --from",
+        "run -e env.yaml --template-file table.j2 --also-to",
+    ],
+)
+def test_places_that_are_cut_short(
+    site: Deployment, words: str, name: str
+) -> None:
+    """The same for registries and directories."""
+    told = re.escape(f"{name!r}: no {PLACES[name]}; write ") + r"[^\n]+"
+    site.openstack(
+        *("image-prepare", *words.split(), name),
+        status=2,
+        stderr=rf"(--also-to: )?{told}",
+    )
+
+
+def test_local_storage_elsewhere(openstack: base.OpenStack) -> None:
+    """Only two commands read local storage; others say so."""
+    openstack(
+        *("image-prepare", "image", "show", "containers-storage:a:1"),
+        status=2,
+        stderr="'containers-storage:a:1': only push and hotfix .*\nhint: .*",
     )

@@ -113,7 +113,7 @@ def test_list_that_cannot_be_added_to(openstack: base.OpenStack) -> None:
     assert not (openstack.home / "www.tar.gz").exists()
 
 
-@pytest.mark.parametrize("to", ["www.zip", "oci:", "oci:layout", "docker://h"])
+@pytest.mark.parametrize("to", ["www.zip", "docker://h"])
 def test_export_to_no_image(openstack: base.OpenStack, to: str) -> None:
     """A place without the name of an image is refused with its forms."""
     openstack(

@@ -57,6 +57,25 @@ def test_bad(text):
 
 
 @pytest.mark.parametrize(
+    ("text", "part", "whole"),
+    [
+        ("", "registry", "HOST[:PORT]"),
+        ("docker://", "registry", "HOST[:PORT]"),
+        ("host:", "port", "host:PORT"),
+        ("host:/a", "port", "host:PORT"),
+        ("oci:", "directory", "oci:DIRECTORY"),
+        ("image-serve:/", "directory", "image-serve:DIRECTORY"),
+        ("oci://a", "directory", "oci:DIRECTORY"),
+    ],
+)
+def test_cut_short(text: str, part: str, whole: str) -> None:
+    """The part that is missing is named, and shown in its place."""
+    with pytest.raises(errors.InvalidReference) as caught:
+        Location.parse(text)
+    assert str(caught.value) == f"{text!r}: no {part}; write {whole}"
+
+
+@pytest.mark.parametrize(
     ("address", "registry"),
     [
         ("192.168.24.1", "192.168.24.1:8787"),

@@ -76,6 +76,56 @@ def test_parse_refuses(text):
 
 
 @pytest.mark.parametrize(
+    ("text", "part", "whole"),
+    [
+        ("", "registry", "HOST[:PORT]/REPOSITORY[:TAG|@DIGEST]"),
+        ("docker://", "registry", "HOST[:PORT]/REPOSITORY[:TAG|@DIGEST]"),
+        ("/ns/a:1", "registry", "HOST[:PORT]/ns/a:1"),
+        ("q.io/", "repository", "q.io/REPOSITORY[:TAG|@DIGEST]"),
+        ("docker://q/", "repository", "q/REPOSITORY[:TAG|@DIGEST]"),
+        ("q.io/:1", "repository", "q.io/REPOSITORY:1"),
+        (f"@{DIGEST}", "repository", f"REPOSITORY@{DIGEST}"),
+        ("q.io:", "port", "q.io:PORT/REPOSITORY[:TAG|@DIGEST]"),
+        ("host:/a:1", "port", "host:PORT/a:1"),
+        ("a:", "tag", "a:TAG"),
+        ("q.io/a:", "tag", "q.io/a:TAG"),
+        (f"q.io/a:@{DIGEST}", "tag", f"q.io/a:TAG@{DIGEST}"),
+        ("q.io/a@", "digest", "q.io/a@sha256:DIGITS"),
+        ("q.io/a@sha256:", "digest", "q.io/a@sha256:DIGITS"),
+        ("oci:", "directory", "oci:DIRECTORY//REPOSITORY[:TAG|@DIGEST]"),
+        ("oci://a:1", "directory", "oci:DIRECTORY//a:1"),
+        (
+            "image-serve:/x",
+            *("repository", "image-serve:/x//REPOSITORY[:TAG|@DIGEST]"),
+        ),
+        ("oci:x//", "repository", "oci:x//REPOSITORY[:TAG|@DIGEST]"),
+        ("oci:x//:1", "repository", "oci:x//REPOSITORY:1"),
+        ("oci:x//a:", "tag", "oci:x//a:TAG"),
+        ("oci:x//a@", "digest", "oci:x//a@sha256:DIGITS"),
+        ("oci-archive:", "file", "oci-archive:FILE//REPOSITORY[:TAG|@DIGEST]"),
+    ],
+)
+def test_cut_short(text: str, part: str, whole: str) -> None:
+    """The part that is missing is named, and shown in its place."""
+    with pytest.raises(errors.InvalidReference) as caught:
+        Reference.parse(text)
+    assert str(caught.value) == f"{text!r}: no {part}; write {whole}"
+
+
+def test_cut_short_after_a_password() -> None:
+    """What may be a password is not shown."""
+    with pytest.raises(errors.InvalidReference) as caught:
+        Reference.parse("me:secret@")
+    assert "secret" not in str(caught.value)
+
+
+def test_local_storage_is_no_place() -> None:
+    """Two commands alone read what is there, by names of its own."""
+    with pytest.raises(errors.InvalidReference, match="only push and hotfix"):
+        Reference.parse("containers-storage:a:1")
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "q.io/a",

@@ -176,9 +176,11 @@ class ServerFault(StoreError):
     """The other side failed or broke the protocol.
 
     :ivar status: of its answer, None where that is not the reason.
+    :ivar isolated: whether it answered another request right afterwards.
     """
 
     temporary = True
+    isolated = False
 
     def __init__(
         self, message: str, *, status: int | None = None, **more: Unpack[_More]

@@ -16,8 +16,8 @@ from imageprep_client.observer import Observer
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
-#: The longest pause, in seconds, after content that is wrong.
-_WRONG_CAP = 1.0
+#: The longest pause, in seconds, after an error that waiting seldom helps.
+_SHORT_CAP = 1.0
 #: Errors of a resolver for names that do not exist.
 _NO_SUCH_NAME = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
 
@@ -34,7 +34,8 @@ class RetryPolicy:
     :ivar patience: a registry that asks for a longer pause is given up.
     :ivar few: attempts at what is temporary by its kind but seldom changes,
         such as a host name that does not exist.
-    :ivar same: attempts at content that is wrong in the same way each time.
+    :ivar same: attempts at content that is wrong in the same way each time,
+        and at a request that alone fails while the registry answers others.
     """
 
     attempts: int = 12
@@ -91,7 +92,7 @@ class Attempts:
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
-        self._wrong = ""
+        self._last = ""
         self._same = 0
         self.failed = 0
         self.limit = policy.attempts
@@ -116,13 +117,12 @@ class Attempts:
         if not may_pass(error) or error.given_up or self.failed >= limit:
             return None
         cap = policy.cap
-        if isinstance(error, errors.InvalidContent):
-            # Damage on the way is seldom the same again, and waiting does not
-            # help against it.
-            cap = min(cap, _WRONG_CAP)
-            self._same = self._same + 1 if str(error) == self._wrong else 1
-            self._wrong = str(error)
-            if self._same >= policy.same:
+        if _is_local(error):
+            cap = min(cap, _SHORT_CAP)
+            self._same = self._same + 1 if str(error) == self._last else 1
+            self._last = str(error)
+            self.limit = min(limit, self.failed + policy.same - self._same)
+            if self.failed >= self.limit:
                 return None
         longest = min(cap, policy.base * 2.0 ** (self.failed - 1))
         # Jitter spreads the load; no secret depends on it.
@@ -147,6 +147,16 @@ def _seldom_changes(error: errors.ImagePrepError) -> bool:
         # it does not know the algorithm.
         return error.actual is None
     return False
+
+
+def _is_local(error: errors.ImagePrepError) -> bool:
+    """Whether an error is about one object, so that waiting seldom helps.
+
+    Damage on the way is seldom the same again.
+    """
+    if isinstance(error, errors.ServerFault):
+        return error.isolated
+    return isinstance(error, errors.InvalidContent)
 
 
 class Retrier:

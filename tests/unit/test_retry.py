@@ -15,6 +15,13 @@ from imageprep_client.retry import ONE_ATTEMPT, Attempts, Retrier, RetryPolicy
 FAST = RetryPolicy(attempts=12, base=0)
 
 
+def isolated() -> errors.ServerFault:
+    """The error of a request that alone fails."""
+    error = errors.ServerFault("x")
+    error.isolated = True
+    return error
+
+
 def attempts_at(error: errors.ImagePrepError, attempts: Attempts) -> int:
     """How often something that always fails so is tried."""
     while attempts.pause(error) is not None:
@@ -42,6 +49,7 @@ def test_pauses_grow_to_the_cap() -> None:
         (errors.DigestMismatch("x"), 5),
         (errors.DigestMismatch("x", actual="sha256:a"), 7),
         (errors.SizeMismatch("x"), 7),
+        (isolated(), 7),
         (errors.NotFound("x"), 1),
         (errors.Unverified("x"), 1),
         (errors.Refused("x"), 1),
@@ -78,6 +86,7 @@ def test_progress_counts_anew() -> None:
         errors.Unreachable("x", errno=socket.EAI_NONAME),
         errors.DigestMismatch("x", actual="sha256:a"),
         errors.SizeMismatch("x"),
+        isolated(),
     ],
 )
 def test_permanent_causes_are_told_soon(error: errors.StoreError) -> None:

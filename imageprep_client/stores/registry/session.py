@@ -92,6 +92,7 @@ class RegistrySession:
         self.answers_head: set[str] = set()
         self.body_limit: int | None = None
         self._answered: dict[tuple[str, str], Response] = {}
+        self._heard: Request | None = None
         self._tls = endpoint.tls
         self._limit = limit
         self._hosts = hosts
@@ -133,6 +134,8 @@ class RegistrySession:
         begin = time.monotonic()
         try:
             response, header = self._authenticated(request)
+            if response.status < 500 and _is_small(request):
+                self._heard = request
             if response.status in expect:
                 return response
             error = answers.from_response(
@@ -158,6 +161,16 @@ class RegistrySession:
         if isinstance(error, errors.AccessDenied) and not response.redirected:
             error.hint = self._authenticator.explain(request.repository)
         raise error
+
+    def is_well(self) -> bool:
+        """Whether it answers the request now that it answered last."""
+        request = self._heard or Request("GET", _API, self.name)
+        try:
+            response, _ = self._authenticated(request)
+        except errors.StoreError:
+            return False
+        response.discard()
+        return response.status < 500
 
     def _renewed(
         self,
@@ -332,6 +345,11 @@ class RegistrySession:
         self._timeout.answered(time.monotonic() - begin)
         response.timed_out = functools.partial(self._timeout.exceeded, name)
         return response
+
+
+def _is_small(request: Request) -> bool:
+    """Whether it reads, and its answer is no blob."""
+    return request.method in _SAFE and "/blobs/" not in request.url
 
 
 def probe(

@@ -182,7 +182,13 @@ def _pages(
 def _page(
     registry: RegistrySession, request: Request
 ) -> tuple[Response, int, Mapping[str, Any]]:
-    response = registry.call(request, {200})
+    try:
+        response = registry.call(request, {200})
+    except errors.ServerFault as error:
+        # Some registries fail to make the list of one repository.
+        if error.temporary and not isinstance(error, errors.TooManyRequests):
+            error.isolated = registry.is_well()
+        raise
     data = response.body(MAX_BODY)
     return response, len(data), _document(request.what, response, data)
 

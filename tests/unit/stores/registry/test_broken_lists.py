@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from imageprep_client import errors
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
@@ -27,3 +31,31 @@ def test_tags(
 
     assert list(client.store(server.host, "ns/name").tags()) == ["latest"]
     assert len(server.requests("GET", "/tags/")) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "down", "asked"),
+    [(500, "/tags/", 3), (504, "/tags/", 3), (500, "", 6), (429, "/tags/", 6)],
+)
+def test_lists_that_alone_fail(
+    server: RegistryServer,
+    make_client: Callable[..., RegistryClient],
+    status: int,
+    down: str,
+    asked: int,
+) -> None:
+    """A registry that answers all else soon counts as unable to list; one
+    that answers nothing, or limits the rate, is waited for.
+    """
+    image = content.image("lists")
+    store = server.content.store("ns/name")
+    store_suite.store_all(store, image)
+    store.tag(image.descriptor, "latest")
+    policy = RetryPolicy(attempts=6, base=0.001, cap=0.01, same=3)
+    reading = make_client(policy=policy).store(server.host, "ns/name")
+    assert reading.resolve("latest") == image.descriptor
+    server.faults.add(Fault(path=down, status=status, times=None))
+
+    with pytest.raises(errors.ServerFault, match=str(status)):
+        list(reading.tags())
+    assert len(server.requests("GET", "/tags/")) == asked

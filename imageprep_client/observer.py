@@ -90,13 +90,13 @@ class Observer:
         """That many more bytes will have to travel."""
 
     def bytes_copied(self, count: int) -> None:
-        """That many bytes have travelled since the last call."""
+        """That many bytes have travelled since the last call.
 
-    def bytes_refused(self, count: int) -> None:
-        """A destination refused a blob of which that many were read."""
+        Less than none: so many of them were not stored.
+        """
 
     def blob_finished(self, blob: Descriptor, outcome: BlobOutcome) -> None:
-        """A blob is in place."""
+        """A blob, or a manifest without its tag, is in place."""
 
     def retrying(
         self, what: str, attempt: int, seconds: float, limit: int
@@ -140,9 +140,6 @@ class Forwarding(Observer):
 
     def bytes_copied(self, count: int) -> None:
         self._inner.bytes_copied(count)
-
-    def bytes_refused(self, count: int) -> None:
-        self._inner.bytes_refused(count)
 
     def blob_finished(self, blob: Descriptor, outcome: BlobOutcome) -> None:
         self._inner.blob_finished(blob, outcome)

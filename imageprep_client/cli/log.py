@@ -61,10 +61,6 @@ class Log(Observer):
     def bytes_copied(self, count: int) -> None:
         self._inner.bytes_copied(count)
 
-    def bytes_refused(self, count: int) -> None:
-        _log.debug("bytes refused: %d", count)
-        self._inner.bytes_refused(count)
-
     def blob_finished(self, blob: Descriptor, outcome: BlobOutcome) -> None:
         _log.debug("%s, %d bytes: %s", blob.digest, blob.size, outcome)
         self._inner.blob_finished(blob, outcome)
@@ -101,27 +97,22 @@ class Work(Log):
     def __init__(self, inner: Observer) -> None:
         super().__init__(inner)
         self._lock = threading.Lock()
-        self._changed = False
         self._bytes = 0
+        self._changed = False
 
     @property
     def began(self) -> bool:
-        """Whether bytes were transferred or an image was made.
+        """Whether a failure is a partial one.
 
-        A failure is a partial one then. Bytes that were read for a
-        destination that refused them do not count.
+        Something was stored or made, or bytes travelled and were not taken
+        back because their destination did not store them.
         """
         return self._changed or self._bytes > 0
 
     def bytes_copied(self, count: int) -> None:
         with self._lock:
-            self._bytes += max(count, 0)
+            self._bytes += count
         super().bytes_copied(count)
-
-    def bytes_refused(self, count: int) -> None:
-        with self._lock:
-            self._bytes -= count
-        super().bytes_refused(count)
 
     def blob_finished(self, blob: Descriptor, outcome: BlobOutcome) -> None:
         if outcome is not BlobOutcome.PRESENT:

@@ -319,6 +319,9 @@ class _Transfer:
                     image.copy.destination.push(
                         manifest.descriptor, _content(manifest)
                     )
+                self._observer.blob_finished(
+                    manifest.descriptor, BlobOutcome.COPIED
+                )
 
     @staticmethod
     @contextlib.contextmanager

@@ -22,8 +22,6 @@ from imageprep_client.transfer.workers import Cancelled, Workers
 # content is right. Requests that the transport gave up are not repeated.
 _POLICY = RetryPolicy(base=0.1, cap=5.0, few=2)
 _SOURCES = 4
-#: After these a destination has nothing of the blob.
-_REFUSALS = (errors.AccessDenied, errors.NotFound, errors.Refused)
 
 
 class SideError(Exception):
@@ -127,16 +125,14 @@ class Streams:
             metered = _Metered(content, blob, self._workers, self._observer)
             try:
                 image.copy.destination.push(blob, metered)
-            except Cancelled:
-                raise
             except errors.ImagePrepError as error:
                 self._observer.bytes_copied(-metered.count)
+                if isinstance(error, Cancelled):
+                    raise
                 if metered.error is not None:
                     raise SideError(
                         "fetch blob", "source", metered.error
                     ) from error
-                if isinstance(error, _REFUSALS):
-                    self._observer.bytes_refused(metered.count)
                 raise SideError("push blob", "destination", error) from error
 
     def _open(

@@ -15,7 +15,7 @@ class Push(base.Lister):
     the destination. Content that is present already is not copied again.
 
     Exit status: 0 if the image is in place, 1 if a failure occurred after
-    copying had begun, or --cleanup failed, 2 if nothing was changed.
+    something was stored, or --cleanup failed, 2 if nothing was changed.
     """
 
     columns = output.COPIES

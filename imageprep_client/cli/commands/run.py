@@ -20,7 +20,7 @@ class Run(base.Lister):
     Parameters are written only when every image that they name is in place.
 
     Exit status: 0 if all images are in place, 1 if a failure occurred after
-    copying or modifying had begun, 2 if nothing was changed.
+    something was stored or modified, 2 if nothing was changed.
     """
 
     replaced = predecessor.RUN

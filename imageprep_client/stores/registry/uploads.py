@@ -21,6 +21,10 @@ _MOUNTING = RetryPolicy(attempts=2)
 #: The default limit of nginx for a body, and so the largest chunk.
 _CHUNK = 1024 * 1024
 _BINARY = "application/octet-stream"
+_NO_UPLOADS = (
+    "the path may be that of no registry, or of one to read from only; or its"
+    " project has to be created first"
+)
 _SENT = frozenset({200, 201, 202, 204})
 
 
@@ -99,9 +103,13 @@ class Uploads:
         if location is None:
             begin = self._repository.request("POST", "blobs/uploads/", what)
             repeatable = isinstance(body, blob.Upload)
-            response = registry.call(
-                dataclasses.replace(begin, repeatable=repeatable), {202}
-            )
+            try:
+                response = registry.call(
+                    dataclasses.replace(begin, repeatable=repeatable), {202}
+                )
+            except errors.NotFound as error:
+                error.hint = error.hint or _NO_UPLOADS
+                raise
             response.discard()
             location = self._location(response)
         request = self._closing(location, expected, body)

@@ -29,7 +29,7 @@ from imageprep_client.container.request import (
     Row,
 )
 from imageprep_client.container.results import ceph, naming, outputs
-from imageprep_client.heat import parameters
+from imageprep_client.heat import parameters, services
 from imageprep_client.observer import ImageOutcome, Observer
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
@@ -104,9 +104,13 @@ def prepare(
         images_from=request.images_from,
     )
     if not work.images and not work.undiscovered:
-        observer.warning(
-            "no image is wanted: look at includes, excludes and the roles"
-        )
+        reason = "look at includes, excludes and the roles"
+        if services.enabled(inputs.environment, inputs.roles) == frozenset():
+            reason = (
+                "no node has a service: look at <Role>Count, CountDefault and"
+                " ServicesDefault"
+            )
+        observer.warning(f"no image is wanted: {reason}")
     stops = work.undiscovered and not request.keep_going
     for warning in notices.unreachable(work):
         observer.warning(warning)

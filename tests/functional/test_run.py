@@ -577,6 +577,16 @@ def test_nothing_wanted(site: Deployment) -> None:
     assert site.defaults() == {}
 
 
+def test_no_nodes(site: Deployment) -> None:
+    """Roles without nodes, by their defaults, are told as the reason."""
+    site.write("roles.yaml", "- {name: A, ServicesDefault: [a]}")
+    site.run(
+        *(*TREE, "-r", "roles.yaml"),
+        stderr="WARNING: no image is wanted: no node has a service: look at"
+        " <Role>Count, [^\n]*",
+    )
+
+
 @pytest.mark.parametrize("name", ["empty", "windows", "marked", "twice"])
 def test_odd_files(site: Deployment, name: str) -> None:
     """Empty files, CRLF, a byte order mark, and a file named twice."""

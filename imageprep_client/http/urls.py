@@ -213,7 +213,8 @@ def follow(base: str, location: str, what: str) -> str:
     """
     target = location  # the next lines report what is wrong with it
     with contextlib.suppress(ValueError):
-        target = urllib.parse.urljoin(base, location)
+        # A query is appended to some, and no fragment is ever sent.
+        target = urllib.parse.urljoin(base, location).partition("#")[0]
     try:
         scheme, host, port = _origin(target)
     except ValueError as error:

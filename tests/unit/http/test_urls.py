@@ -136,6 +136,12 @@ def test_locations_keep_the_tls_of_their_server(
     assert urls.with_tls_of(base, location) == (expected or location)
 
 
+def test_follow_has_no_fragments() -> None:
+    """A query can be appended to what is followed."""
+    place = "https://registry.example.com/v2/x?state=1"
+    assert urls.follow(HTTPS, "/v2/x?state=1#part", "x") == place
+
+
 def test_follow_keeps_tls() -> None:
     """Nothing leads from https to http."""
     with pytest.raises(errors.ServerFault, match="from https") as caught:

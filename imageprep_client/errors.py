@@ -372,6 +372,11 @@ def structure(error: Exception) -> str:
     return "its parts are not of the expected types"
 
 
+def as_root(error: OSError) -> str | None:
+    """The hint for an error of the system that is one of permissions."""
+    return "run it as root" if isinstance(error, PermissionError) else None
+
+
 def reason(error: BaseException) -> str:
     """The root cause of another library's error, in one line."""
     at: BaseException | None = error

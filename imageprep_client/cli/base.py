@@ -220,7 +220,7 @@ class Command(command.Command):
         """Write a message to stderr, if that is open."""
         if self.app.stderr is not None:
             with contextlib.suppress(OSError):
-                self.app.stderr.write(f"{line}\n")
+                self.app.stderr.write(f"{errors.printable(line)}\n")
                 self.app.stderr.flush()
 
     def write(self, text: str) -> None:

@@ -26,7 +26,10 @@ _DIGEST = re.compile(r"(@sha(?:256|512):[0-9a-f]{12})[0-9a-f]*")
 
 
 class PrintableStream:
-    """Writes to another stream, lines with control characters escaped."""
+    """Writes to another stream what that can show.
+
+    Control characters are escaped, and those that its encoding lacks.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -34,7 +37,9 @@ class PrintableStream:
     def write(self, text: str) -> None:
         """Write text, whose line breaks stay."""
         lines = (errors.printable(line) for line in text.split("\n"))
-        self._stream.write("\n".join(lines))
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        shown = "\n".join(lines).encode(encoding, "backslashreplace")
+        self._stream.write(shown.decode(encoding))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

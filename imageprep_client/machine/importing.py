@@ -130,7 +130,7 @@ def _staged(place: ImportTarget) -> Iterator[Path]:
     except OSError as error:
         raise errors.InvalidArgument(
             f"{above}: cannot be written: {errors.reason(error)}",
-            hint="run it as root",
+            hint=errors.as_root(error),
         ) from error
     root = staging / "root"
     try:

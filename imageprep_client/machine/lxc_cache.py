@@ -135,7 +135,7 @@ def _staging(cache: Path, observer: Observer) -> Iterator[Path]:
     except OSError as error:
         raise errors.InvalidArgument(
             f"{top}: cannot be used: {errors.reason(error)}",
-            hint="run it as root",
+            hint=errors.as_root(error),
         ) from error
     told = f"{top}: another run fills it"
     try:

@@ -84,7 +84,8 @@ def _check(paths: Sequence[Path], directory: Path) -> None:
             raise errors.InvalidFile(str(path), "is not a regular file")
         if names.count(path.name) > 1:
             raise errors.InvalidArgument(f"{path.name}: two files of the name")
-        if path.name.startswith((".", sums.NAME)) or "\n" in path.name:
+        reserved = path.name.startswith((".", sums.NAME))
+        if reserved or not path.name.isprintable():
             raise errors.InvalidFile(str(path), "cannot be published as this")
 
 

@@ -100,6 +100,28 @@ def test_unknown_kind_of_archive(openstack: base.OpenStack, to: str) -> None:
     )
 
 
+def test_names_that_no_list_has(openstack: base.OpenStack) -> None:
+    """A line break in a name would break the list of checksums for good."""
+    store = machines(openstack)
+    openstack(
+        *(*MACHINE, "export", "www", "--store", str(store)),
+        *("--to", "a\nb.tar.gz"),
+        status=2,
+        stderr=r"a\\nb.tar.gz: SHA256SUMS cannot .*\nhint: .*characters.*",
+    )
+    assert not (openstack.home / "SHA256SUMS").exists()
+
+
+def test_store_that_is_no_directory(openstack: base.OpenStack) -> None:
+    """To run it as root is advice for errors of permissions only."""
+    (openstack.home / "file").write_text("x")
+    openstack(
+        *(*MACHINE, "list", "--store", str(openstack.home / "file")),
+        status=2,
+        stderr=".*/file: cannot be read: not a directory",
+    )
+
+
 def test_list_that_cannot_be_added_to(openstack: base.OpenStack) -> None:
     """A SHA256SUMS that is none is told before an archive is written."""
     store = machines(openstack)

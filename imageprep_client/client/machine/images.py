@@ -146,6 +146,11 @@ def prepare_export(
                 f"--compression {compression}: {destination} is the name of"
                 " another kind of archive",
             )
+        if not destination.rpartition("/")[2].isprintable():
+            raise errors.InvalidArgument(
+                f"{destination}: SHA256SUMS cannot have a name like this",
+                hint="leave control characters out of the name",
+            )
         compression = said
         registry = False
     else:

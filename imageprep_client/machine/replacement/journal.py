@@ -106,7 +106,7 @@ class Journal:
             raise errors.InvalidFile(
                 str(self._directory),
                 f"cannot be used for journals: {errors.reason(error)}",
-                hint="run it as root",
+                hint=errors.as_root(error),
             ) from error
         try:
             with locks.locked(descriptor, timeout=_PATIENCE):

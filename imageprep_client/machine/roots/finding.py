@@ -147,7 +147,7 @@ def _folders(path: Path) -> list[Path]:
     except OSError as error:
         raise errors.InvalidArgument(
             f"{path}: cannot be read: {errors.reason(error)}",
-            hint="run it as root",
+            hint=errors.as_root(error),
         ) from error
 
 

@@ -98,7 +98,7 @@ class Quarantine:
         except OSError as error:
             raise errors.StoreError(
                 f"{self.path}: cannot be used: {errors.reason(error)}",
-                hint="run it as root",
+                hint=errors.as_root(error),
             ) from error
         file = QuarantinedFile(self.path / f"{name}.part", descriptor)
         try:

@@ -32,15 +32,10 @@ class _Listed(base.Lister):
         return ("Name", "Problems"), [(HOSTILE, columns.Sentences([HOSTILE]))]
 
 
-@pytest.mark.parametrize("kind", [_Shown, _Listed])
-@pytest.mark.parametrize(
-    "format", ["table", "value", "json", "yaml", "csv", "shell"]
-)
-def test_control_characters(
-    kind: type[_Shown] | type[_Listed], format: str
+def _shown(
+    kind: type[_Shown] | type[_Listed], format: str, stdout: io.TextIOBase
 ) -> None:
-    """No name of an image or a disk moves the cursor of a terminal."""
-    stdout = io.StringIO()
+    """Run a command that prints in this format, or as a table."""
     app = types.SimpleNamespace(
         interactive_mode=False,
         command_options=[],
@@ -54,6 +49,31 @@ def test_control_characters(
     if format not in (known or ()):
         format = "table"
     command.run(parser.parse_args(["-f", format]))
+
+
+@pytest.mark.parametrize("kind", [_Shown, _Listed])
+@pytest.mark.parametrize(
+    "format", ["table", "value", "json", "yaml", "csv", "shell"]
+)
+def test_control_characters(
+    kind: type[_Shown] | type[_Listed], format: str
+) -> None:
+    """No name of an image or a disk moves the cursor of a terminal."""
+    stdout = io.StringIO()
+    _shown(kind, format, stdout)
     text = stdout.getvalue()
     assert "Fedora" in text
     assert all(line.isprintable() for line in text.split("\n"))
+
+
+@pytest.mark.parametrize("format", ["table", "value", "csv", "shell"])
+def test_characters_that_the_locale_lacks(
+    monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
+    """What an image calls itself is shown in any locale."""
+    monkeypatch.setattr("tests.unit.cli.test_output.HOSTILE", "Fedora \u5357")
+    written = io.BytesIO()
+    stdout = io.TextIOWrapper(written, encoding="latin-1")
+    for kind in (_Shown, _Listed):
+        _shown(kind, format, stdout)
+    assert b"Fedora \\u5357" in written.getvalue()

@@ -75,6 +75,7 @@ def read(request: PrepareRequest, plan: Plan | None) -> Inputs:
         selections,
         release_named=release is not None,
         names=merged.parameter_defaults,
+        misplaced=merged.parameters,
     )
     return Inputs(
         merged,

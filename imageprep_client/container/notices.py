@@ -13,6 +13,14 @@ from imageprep_client.heat.parameters import PrepareEntry, PrepareParameters
 from imageprep_client.oci import reference as references
 
 _PREPARE = "ContainerImagePrepare"
+#: Parameters that are often written into the wrong section.
+_READ = frozenset(
+    {
+        _PREPARE,
+        "ContainerImageRegistryCredentials",
+        "DockerInsecureRegistryAddress",
+    }
+)
 _LOOPBACK = re.compile(r"127\.|\[(::1|0(:0){6}:1)\]")
 
 
@@ -40,12 +48,19 @@ def notices(
     *,
     release_named: bool,
     names: Iterable[str] = (),
+    misplaced: Iterable[str] = (),
 ) -> Iterator[str]:
     """Warnings, at most one for each entry or parameter.
 
     :param release_named: whether the user or a file names the release.
     :param names: those of the parameters that are set.
+    :param misplaced: those of the parameters of the stack alone.
     """
+    for name in sorted(_READ.intersection(misplaced)):
+        yield (
+            f"parameters.{name}: it has no effect: write it under"
+            " parameter_defaults"
+        )
     for name in sorted(names):
         if name.endswith(_PREPARE) and name != _PREPARE:
             yield (

@@ -100,6 +100,18 @@ def test_mistyped_parameters(site: Deployment) -> None:
     )
 
 
+def test_parameters_of_the_stack(site: Deployment) -> None:
+    """A section that is not read is told before a default is used."""
+    parameters = {"ContainerImagePrepare": [site.entry()]}
+    site.write("more.yaml", yaml.safe_dump({"parameters": parameters}))
+    site.environment()
+    site.run(
+        *("-e", "more.yaml", "--dry-run"),
+        stderr="WARNING: parameters.ContainerImagePrepare: it has no effect:"
+        r" write it under parameter_defaults[\s\S]*",
+    )
+
+
 def test_entries_of_one_role(site: Deployment) -> None:
     """A list of entries that is not read is not passed over in silence."""
     site.environment(ComputeContainerImagePrepare=[site.entry()])

@@ -315,13 +315,17 @@ class _Transfer:
                 is_root = image.graph and manifest is image.graph.root
                 if is_root and _tags_on_push(image):
                     continue
+                destination = image.copy.destination
                 with self._pushing(image, manifest, graph):
-                    image.copy.destination.push(
-                        manifest.descriptor, _content(manifest)
+                    # Only a store of this host is asked without a request.
+                    present = image.powers.flushes and destination.exists(
+                        manifest.descriptor
                     )
-                self._observer.blob_finished(
-                    manifest.descriptor, BlobOutcome.COPIED
-                )
+                    destination.push(manifest.descriptor, _content(manifest))
+                if not present:
+                    self._observer.blob_finished(
+                        manifest.descriptor, BlobOutcome.COPIED
+                    )
 
     @staticmethod
     @contextlib.contextmanager

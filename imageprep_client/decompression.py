@@ -5,7 +5,7 @@ from __future__ import annotations
 import lzma
 import sys
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 if sys.version_info >= (3, 14):
@@ -76,11 +76,43 @@ FORMATS: Formats = {
 LONGEST = max(map(len, FORMATS))
 
 
-def maker(
-    first: bytes, formats: Formats = FORMATS
-) -> Callable[[], Decompressor] | None:
+def maker(first: bytes, formats: Formats) -> Callable[[], Decompressor] | None:
     """The maker for content that begins so; None where no format does."""
     found = (
         make for magic, make in formats.items() if first.startswith(magic)
     )
     return next(found, None)
+
+
+def streams(
+    make: Callable[[], Decompressor],
+    data: bytes,
+    chunks: Iterator[bytes],
+    size: int,
+    *,
+    padding: bytes = b"",
+) -> Iterator[bytes]:
+    """The content of one or more streams, one after the other.
+
+    :param data: their first bytes, which `chunks` follow.
+    :param size: bytes of a piece, at most.
+    :param padding: the bytes that may be between streams.
+    :raises EOFError: when the last one is cut off.
+    """
+    current = make()
+    while True:
+        if piece := current.decompress(data, size):
+            yield piece
+        data = b""
+        if current.eof:
+            data = current.unused_data.lstrip(padding)
+            while not data:
+                more = next(chunks, b"")
+                if not more:
+                    return
+                data = more.lstrip(padding)
+            current = make()
+        elif current.needs_input:
+            data = next(chunks, b"")
+            if not data:
+                raise EOFError("it is cut off")

@@ -154,29 +154,16 @@ def unpacked(content: Content) -> Iterator[bytes]:
 
     :raises EOFError: when it is cut off.
     """
+    chunks = iter(lambda: content.read(CHUNK), b"")
     data = b""
-    while len(data) < decompression.LONGEST and (more := content.read(CHUNK)):
+    while len(data) < decompression.LONGEST and (more := next(chunks, b"")):
         data += more
     new = decompression.maker(data, _FORMATS)
     if new is None:
-        while data:
-            yield data
-            data = content.read(CHUNK)
+        yield data
+        yield from chunks
         return
-    stream = new()
-    while True:
-        yield stream.decompress(data, CHUNK)
-        data = b""
-        if stream.eof:
-            # A file may have several members.
-            data = stream.unused_data or content.read(CHUNK)
-            if not data:
-                return
-            stream = new()
-        elif stream.needs_input:
-            data = content.read(CHUNK)
-            if not data:
-                raise EOFError("it is cut off")
+    yield from decompression.streams(new, data, chunks, CHUNK)
 
 
 def _claimed(

@@ -67,43 +67,13 @@ def decompressed(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
         yield from chunks
         return
     try:
-        yield from _unpacked(make, first, chunks)
+        yield from decompression.streams(
+            make, first, chunks, CHUNK, padding=b"\0"
+        )
+    except EOFError:
+        raise BadArchive(f"{name}: is cut short") from None
     except _DAMAGED as error:
         raise BadArchive(f"{name}: is damaged: {error}") from None
-    except _CutShort:
-        raise BadArchive(f"{name}: is cut short") from None
-
-
-class _CutShort(Exception):
-    """The content ends inside a stream."""
-
-
-def _unpacked(
-    make: Callable[[], Decompressor], data: bytes, chunks: Iterator[bytes]
-) -> Iterator[bytes]:
-    """The content of one or more streams, one after the other."""
-    current: Decompressor | None = None
-    while True:
-        if current is None:
-            # Streams may be padded with zeros.
-            data = data.lstrip(b"\0")
-            if not data:
-                data = next(chunks, b"")
-                if not data:
-                    return
-                continue
-            current = make()
-        piece = current.decompress(data, CHUNK)
-        data = b""
-        if piece:
-            yield piece
-        if current.eof:
-            data = current.unused_data
-            current = None
-        elif current.needs_input:
-            data = next(chunks, b"")
-            if not data:
-                raise _CutShort
 
 
 def _gzip() -> Compressor:

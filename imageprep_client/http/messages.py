@@ -38,11 +38,10 @@ def request_head(
     :raises ServerFault: if a header contains a line end. Registries determine
         the values of some headers.
     """
-    scheme, host, port = urls.origin(url)
-    authority = f"[{host}]" if ":" in host else host
-    if port != urls.PORTS[scheme]:
-        authority = f"{authority}:{port}"
-    lines = [f"{method} {_target(url)} HTTP/1.1", f"Host: {authority}"]
+    lines = [
+        f"{method} {_target(url)} HTTP/1.1",
+        f"Host: {urls.authority(url)}",
+    ]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     if length is not None or method in _WITH_BODY:
         lines.append(f"Content-Length: {length or 0}")

@@ -269,9 +269,7 @@ def _site(host: str) -> str | None:
     if len(labels) > 2 and labels[-2] in _GENERIC_LABELS:
         count = 3
     site = ".".join(labels[-count:])
-    if len(labels) < count or count < 2 or "." not in site:
-        return None
-    if site in _SHARED_SUFFIXES:
+    if len(labels) == 1 or site in _SHARED_SUFFIXES:
         return None
     return site
 

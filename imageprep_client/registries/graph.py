@@ -48,7 +48,7 @@ class RepositoryGraph:
     :ivar stored_files: its files; None where only names can be asked for.
     :ivar tags: the digest that each tag names; empty where it names none.
     :ivar descriptors: all manifests that are of use, by digest; with
-        `reading.Reading.PARENTS` those that were not read, too.
+        `reading.read_parents` those that were not read, too.
     :ivar manifests: all that were read, by digest, without their bytes.
     :ivar broken: the manifests and tags that could not be read, and why: a
         problem such as `MISSING`, or a message.

@@ -168,12 +168,12 @@ def _plan(
         wanted = {*names.get(graph.name, ()), *newest}
         kept[graph.name] = keep.closure(graph, wanted)
     _check_sanity(request, registry, graphs, names, kept)
-    policy = _TREE if isinstance(registry, KeepsFiles) else _REGISTRY
-    policy.tell(graphs.values(), observer)
-    doomed = [
-        _doomed(graph, kept[name], policy) for name, graph in graphs.items()
-    ]
-    policy.weigh(doomed, [kept[d.graph.name].manifests for d in doomed])
+    doomed = [_doomed(graph, kept[name]) for name, graph in graphs.items()]
+    if isinstance(registry, KeepsFiles):
+        _weigh_files(doomed)
+    else:
+        _warn_of_left(graphs.values(), observer)
+        _weigh_names(doomed, [kept[d.graph.name].manifests for d in doomed])
     left = sum(len(d.graph.tags) - len(d.tags) for d in doomed)
     return _Plan(doomed, left)
 
@@ -219,11 +219,13 @@ def _check_sanity(
         )
 
 
-def _doomed(graph: RepositoryGraph, kept: Closure, policy: _Policy) -> _Doomed:
+def _doomed(graph: RepositoryGraph, kept: Closure) -> _Doomed:
     """The content to delete from a repository of which `kept` stays."""
-    going = policy.removable(
-        graph, [tag for tag in graph.tags if tag not in kept.tags], kept
-    )
+    going = [tag for tag in graph.tags if tag not in kept.tags]
+    if graph.stored_files is None:
+        # Registries have no way, or no common one, to remove a tag alone.
+        deletable = graph.manifests.keys() - kept.manifests
+        going = [tag for tag in going if graph.tags[tag] in deletable]
     roots = [graph.tags[tag] for tag in going]
     order = graph.below([*roots, *_roots(graph)])
     doomed = [digest for digest in order if digest not in kept.manifests]
@@ -242,17 +244,6 @@ def _doomed(graph: RepositoryGraph, kept: Closure, policy: _Policy) -> _Doomed:
             told.add(stored.digest)
             rows[stored.digest] = [stored.digest]
     return _Doomed(graph, going, doomed, files, rows)
-
-
-def _deletable(
-    graph: RepositoryGraph, tags: list[str], kept: Closure
-) -> list[str]:
-    """The tags whose manifests go.
-
-    Registries have no way, or no common one, to remove a tag alone.
-    """
-    deletable = graph.manifests.keys() - kept.manifests
-    return [tag for tag in tags if graph.tags[tag] in deletable]
 
 
 def _warn_of_left(
@@ -310,9 +301,7 @@ def _row(
     return digests
 
 
-def _weigh_files(
-    doomed: Sequence[_Doomed], kept: Sequence[frozenset[str]]
-) -> None:
+def _weigh_files(doomed: Sequence[_Doomed]) -> None:
     """Count the bytes of files with the row that has their last link."""
     going: collections.Counter[Hashable] = collections.Counter()
     for part in doomed:
@@ -342,24 +331,6 @@ def _weigh_names(
             fresh = [d for d in digests if d not in told]
             told.update(fresh)
             part.sizes[row] = sum(sizes.get(d, 0) for d in fresh)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Policy:
-    """The differences between pruning a tree and a registry.
-
-    :ivar tell: warns of tags that stay although nothing keeps them.
-    :ivar removable: of tags that are not kept, those that can go.
-    :ivar weigh: sets the bytes of each row.
-    """
-
-    tell: Callable[[Iterable[RepositoryGraph], Observer], None]
-    removable: Callable[[RepositoryGraph, list[str], Closure], list[str]]
-    weigh: Callable[[Sequence[_Doomed], Sequence[frozenset[str]]], None]
-
-
-_TREE = _Policy(lambda *_: None, lambda _, tags, __: tags, _weigh_files)
-_REGISTRY = _Policy(_warn_of_left, _deletable, _weigh_names)
 
 
 def _from_files(plan: _Plan, registry: KeepsFiles) -> None:

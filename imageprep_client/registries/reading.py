@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 import threading
 from collections.abc import Iterable, Sequence
 
@@ -30,16 +29,6 @@ _MAX_MANIFESTS = 100_000
 MAX_BYTES = 512 * 1024 * 1024
 
 
-class Reading(enum.Enum):
-    """Which manifests are read."""
-
-    #: All manifests, since all their content has to be known.
-    ALL = enum.auto()
-    #: All that the store lists, else only indexes, which name others. An
-    #: error that another attempt may not meet ends the reading.
-    PARENTS = enum.auto()
-
-
 def read_all(
     registry: Registry,
     names: Iterable[str],
@@ -53,7 +42,7 @@ def read_all(
     """
     budget = images.Budget(MAX_BYTES, str(registry))
     readers = [
-        _Reader(registry, name, registry.store(name), budget, Reading.ALL)
+        _Reader(registry, name, registry.store(name), budget)
         for name in sorted(set(names))
     ]
     observer.phase(Phase.READ, len(readers))
@@ -61,20 +50,16 @@ def read_all(
     return [reader.graph() for reader in readers]
 
 
-def read(
-    store: base.Store,
-    name: str,
-    workers: Workers,
-    *,
-    registry: Registry | None = None,
-    reading: Reading = Reading.ALL,
-) -> RepositoryGraph:
-    """Read one repository, as `read_all` does.
+def read_parents(store: base.Store, workers: Workers) -> RepositoryGraph:
+    """Read one repository, with manifests that name others alone.
 
-    :param registry: the registry of the store, where its files matter.
+    These are all that the store lists, else indexes.
+
+    :raises StoreError: also for an error that another attempt may not meet.
     """
+    name = store.repository
     budget = images.Budget(MAX_BYTES, name)
-    reader = _Reader(registry, name, store, budget, reading)
+    reader = _Reader(None, name, store, budget, parents=True)
     _run([reader], workers, Observer())
     return reader.graph()
 
@@ -107,7 +92,10 @@ class _Step:
 
 
 class _Reader:
-    """Reads one repository, step by step."""
+    """Reads one repository, step by step.
+
+    :param parents: as for `read_parents`.
+    """
 
     def __init__(
         self,
@@ -115,7 +103,8 @@ class _Reader:
         name: str,
         store: base.Store,
         budget: images.Budget,
-        reading: Reading,
+        *,
+        parents: bool = False,
     ) -> None:
         self._name = name
         self._store = store
@@ -133,8 +122,8 @@ class _Reader:
             if isinstance(store, base.ListsReferrers) and not self._lists
             else None
         )
-        self._reading = reading
-        if reading is Reading.PARENTS:
+        self._parents = parents
+        if parents:
             self._ahead = self._referrers = None
         self._lock = threading.Lock()
         self._open = 1
@@ -191,7 +180,7 @@ class _Reader:
         :param lasting: whether wrong content is known to stay wrong.
         :raises StoreError: the error, when it says nothing about the content.
         """
-        if self._reading is Reading.ALL or isinstance(error, errors.NotFound):
+        if not self._parents or isinstance(error, errors.NotFound):
             return problem(error)
         lasting = lasting or not retry.may_pass(error)
         if isinstance(error, errors.InvalidContent) and lasting:
@@ -217,7 +206,7 @@ class _Reader:
         """Read a manifest; the steps for its children and referrers."""
         digest = descriptor.digest
         parent = self._lists or descriptor.media_type in mediatypes.INDEXES
-        if self._reading is Reading.PARENTS and not parent:
+        if self._parents and not parent:
             return []
         try:
             manifest = images.fetch_manifest(self._store, descriptor)
@@ -238,7 +227,7 @@ class _Reader:
                     children.append(child)
                 else:
                     self._broken[child.digest] = CORRUPT
-        if self._reading is Reading.PARENTS:
+        if self._parents:
             # Children of an index need not be here, and tags name the others.
             return []
         return self._new([*children, *self._referring_to(descriptor)])
@@ -272,10 +261,7 @@ class _Reader:
                 digest: descriptor
                 for digest, descriptor in sorted(self._descriptors.items())
                 if digest not in self._broken
-                or (
-                    self._reading is Reading.PARENTS
-                    and self._broken[digest] != MISSING
-                )
+                or (self._parents and self._broken[digest] != MISSING)
             },
             manifests=dict(sorted(self._manifests.items())),
             broken=broken,

@@ -19,7 +19,6 @@ from imageprep_client.oci.reference import Reference
 from imageprep_client.oci.referrers import subject_tag, tag_of
 from imageprep_client.registries import reading
 from imageprep_client.registries.graph import MISSING
-from imageprep_client.registries.reading import Reading
 from imageprep_client.stores import base
 from imageprep_client.transfer import nearest
 from imageprep_client.transfer.workers import Workers
@@ -159,9 +158,7 @@ class _Known:
         self, store: base.Store, observer: Observer, concurrency: int
     ) -> None:
         with Workers(concurrency, keep_going=False) as workers:
-            self._graph = graph = reading.read(
-                store, store.repository, workers, reading=Reading.PARENTS
-            )
+            self._graph = graph = reading.read_parents(store, workers)
         self.tags = {tag: d for tag, d in graph.tags.items() if d}
         self.dangling = {
             tag

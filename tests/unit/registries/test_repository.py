@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.observer import Observer
 from imageprep_client.oci import config as configs
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.registries import graph as graphs
@@ -25,8 +26,8 @@ from tests.unit.registries import sites
 def read(registry: Registry) -> RepositoryGraph:
     """The graph of the only repository."""
     with Workers(4, keep_going=False) as workers:
-        store = registry.store("ns/a")
-        return reading.read(store, "ns/a", workers, registry=registry)
+        (graph,) = reading.read_all(registry, ["ns/a"], workers, Observer())
+        return graph
 
 
 def newest(graph: RepositoryGraph) -> list[str]:

@@ -26,7 +26,7 @@ from imageprep_client.heat.parameters import Credential, PrepareParameters
 from imageprep_client.host import cache, undercloud
 from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
-from imageprep_client.plans.base import Plan
+from imageprep_client.plans.stored import Plan
 from imageprep_client.retry import ONE_ATTEMPT, PATIENT, RetryPolicy
 from imageprep_client.transfer.attached import ReferrersPolicy
 from imageprep_client.transfer.known import KnownContent

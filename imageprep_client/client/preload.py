@@ -15,7 +15,7 @@ from imageprep_client.host import undercloud
 from imageprep_client.observer import Observer
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
-from imageprep_client.plans.base import Plan
+from imageprep_client.plans.stored import Plan
 from imageprep_client.preload import demand, preloading, report
 from imageprep_client.preload.request import (
     NODES_PER_REGISTRY,

@@ -21,7 +21,7 @@ from imageprep_client.heat.value import Value
 from imageprep_client.host import inputs
 from imageprep_client.host.processes import MARK
 from imageprep_client.observer import Observer
-from imageprep_client.plans.base import Plan
+from imageprep_client.plans.stored import Plan
 from imageprep_client.programs.podman import (
     Podman,
     PodmanInformation,

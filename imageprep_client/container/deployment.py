@@ -17,7 +17,7 @@ from imageprep_client.heat import environment, parameters, roles, services
 from imageprep_client.heat.environment import Environment
 from imageprep_client.observer import Observer
 from imageprep_client.oci.reference import Reference
-from imageprep_client.plans.base import Plan
+from imageprep_client.plans.stored import Plan
 from imageprep_client.stores import base
 
 

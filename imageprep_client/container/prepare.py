@@ -33,7 +33,7 @@ from imageprep_client.heat import parameters, services
 from imageprep_client.observer import ImageOutcome, Observer
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
-from imageprep_client.plans.base import Plan
+from imageprep_client.plans.stored import Plan
 from imageprep_client.retry import ONE_ATTEMPT, PATIENT
 from imageprep_client.transfer import engine, nearest
 from imageprep_client.transfer.known import KeepsChecks, KnownContent

@@ -1,10 +1,10 @@
-"""The plan interface: a deployment plan as image preparation sees it."""
+"""The content and the history of a deployment plan."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 #: Every plan has this file.
 PLAN_ENVIRONMENT = "plan-environment.yaml"
@@ -79,80 +79,3 @@ class Revision:
     command: str = ""
     changes: Sequence[ParameterChange] | None = None
     problem: str = ""
-
-
-class Plan(Protocol):
-    """One deployment plan.
-
-    :ivar name: its name in errors.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    def read(self) -> PlanContent:
-        """Read the whole plan; each file is fetched once.
-
-        The content is from one moment where the store has locks. The file
-        that `write_parameters` writes may be listed and absent; no other
-        file may.
-
-        :raises PlanError: when it is not a plan, lists files that are absent
-            or outside of it, or has invalid YAML.
-        """
-        ...
-
-    def check_writable(self) -> None:
-        """Check that `write_parameters` can write; nothing is left behind.
-
-        :raises PlanError: when it is no plan.
-        :raises PlanError, NoSpace: when it could not, as far as can be known.
-        """
-        ...
-
-    def write_parameters(
-        self, parameters: Mapping[str, Any], header: Sequence[str]
-    ) -> Written:
-        """Replace the image parameters of the plan.
-
-        The present parameters are kept in the history, `PARAMETERS` is
-        written, and the file is appended to the plan's environments unless
-        it is listed already. A reader sees the old plan or the new one.
-        After a crash between two steps the plan still deploys, and another
-        call completes the work. Nothing is written when the plan has these
-        parameters already, whatever their header says.
-
-        A file is compared with its earlier content before it is replaced.
-        When another writer changed it, the work starts again from the new
-        content, a few times. The result is read back. Values and their order
-        in the plan environment are kept, comments are not.
-
-        :param parameters: heat parameters.
-        :param header: comment lines above them.
-        :raises PlanError: when it is not a plan; nothing is written.
-        :raises PlanConflict: when other writers are faster each time.
-        :raises NoSpace: when there is no room for it.
-        """
-        ...
-
-    def history(self) -> Sequence[Revision]:
-        """The present parameters and the earlier ones, newest first.
-
-        :raises PlanError: when it is not a plan, or cannot be read.
-        """
-        ...
-
-    def restore(
-        self, number: int | None, header: Sequence[str]
-    ) -> tuple[Revision, Written]:
-        """Restore the parameters of a revision.
-
-        Like any other write it makes a new revision and can be undone.
-
-        :param number: of the revision; None for the one before the present.
-        :param header: comment lines, in place of the earlier ones.
-        :returns: the revision that was restored, and the changes.
-        :raises PlanError: when there is no such revision or it is broken,
-            and as `write_parameters`.
-        """
-        ...

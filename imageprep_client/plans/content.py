@@ -51,7 +51,7 @@ class PlanEnvironment:
         """The content of the whole plan.
 
         :param files: those of `paths`, and `base.ROLES`.
-        :raises PlanError: see `base.Plan.read`.
+        :raises PlanError: see `stored.Plan.read`.
         """
         absent = [
             f"{where}.path: no such file in the plan: {path}"

@@ -24,7 +24,6 @@ from imageprep_client.host.reading import Kind
 from imageprep_client.plans import base
 from imageprep_client.plans import files as plan_files
 from imageprep_client.plans.files import PlanFile
-from imageprep_client.plans.stored import StoredPlan
 
 #: Seconds to wait for a lock that another process has.
 PATIENCE = 120.0
@@ -33,15 +32,6 @@ _MAX_LINKS = 40
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _log = logging.getLogger(__name__)
-
-
-class PlanDirectory(StoredPlan):
-    """The plan in a directory."""
-
-    def __init__(
-        self, path: str | os.PathLike[str], kept: int = base.KEPT
-    ) -> None:
-        super().__init__(DirectoryFiles(path), kept)
 
 
 class DirectoryFiles:

@@ -8,9 +8,10 @@ from imageprep_client.errors import printable
 from imageprep_client.heat import environment
 from imageprep_client.plans import base
 from imageprep_client.plans.revision import is_image
+from imageprep_client.plans.stored import Plan
 
 
-def images(plan: base.Plan) -> dict[str, str]:
+def images(plan: Plan) -> dict[str, str]:
     """The image of each image parameter, sorted by parameter.
 
     All environments of the plan are merged as for a deployment: one after
@@ -25,7 +26,7 @@ def images(plan: base.Plan) -> dict[str, str]:
     )
 
 
-def difference(plan: base.Plan, path: str) -> list[base.ParameterChange]:
+def difference(plan: Plan, path: str) -> list[base.ParameterChange]:
     """The changes that an environment file would make to the plan.
 
     A parameter that the file does not set keeps its value, so it is no

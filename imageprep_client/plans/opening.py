@@ -9,9 +9,10 @@ from typing import Any
 
 from imageprep_client import errors
 from imageprep_client.plans import base
-from imageprep_client.plans.directory import DirectoryFiles, PlanDirectory
+from imageprep_client.plans.directory import DirectoryFiles
 from imageprep_client.plans.files import PlanFiles
 from imageprep_client.plans.revision import State
+from imageprep_client.plans.stored import Plan
 
 #: Makes the connection to the cloud, an ``openstack.connection.Connection``,
 #: when it is first needed.
@@ -38,7 +39,7 @@ def open_plan(
     directory: str | None = None,
     connect: Connect | None = None,
     kept: int = base.KEPT,
-) -> base.Plan:
+) -> Plan:
     """Open a plan, which need not exist.
 
     :param name: a plan in the cloud.
@@ -51,7 +52,7 @@ def open_plan(
     :raises CloudError: when the cloud has no object store.
     """
     if directory and not name:
-        return PlanDirectory(directory, kept)
+        return Plan(DirectoryFiles(directory), kept)
     if directory or not name:
         raise errors.InvalidArgument(
             "which plan is not said"
@@ -69,7 +70,7 @@ def open_plan(
     from imageprep_client.plans.swift import files
 
     store = object_store.ObjectStore.of(connect())
-    return files.SwiftPlan(store, name, kept)
+    return Plan(files.SwiftFiles(store, name), kept)
 
 
 def find_plans(

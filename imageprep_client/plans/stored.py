@@ -1,4 +1,4 @@
-"""The plan, however its files are kept."""
+"""A deployment plan, however its files are kept."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _WRITES = RetryPolicy(attempts=ATTEMPTS, base=0.0)
 _log = logging.getLogger(__name__)
 
 
-class StoredPlan:
-    """A `base.Plan` over files.
+class Plan:
+    """One deployment plan.
 
     :param kept: the number of earlier parameters to keep, at least 1.
     """
@@ -34,9 +34,19 @@ class StoredPlan:
 
     @property
     def name(self) -> str:
+        """Its name in errors."""
         return self._files.name
 
     def read(self) -> base.PlanContent:
+        """Read the whole plan; each file is fetched once.
+
+        The content is from one moment where the store has locks. The file
+        that `write_parameters` writes may be listed and absent; no other
+        file may.
+
+        :raises PlanError: when it is not a plan, lists files that are absent
+            or outside of it, or has invalid YAML.
+        """
         with self._files.locked(exclusive=False):
             environment = self._environment()
             stored = self._files.read_many([*environment.paths, base.ROLES])
@@ -50,6 +60,11 @@ class StoredPlan:
         return environment.content(stored)
 
     def check_writable(self) -> None:
+        """Check that `write_parameters` can write; nothing is left behind.
+
+        :raises PlanError: when it is no plan.
+        :raises PlanError, NoSpace: when it could not, as far as can be known.
+        """
         with self._files.locked(exclusive=False):
             paths = [base.PARAMETERS, history_path(1)]
             if base.PARAMETERS not in self._environment().paths:
@@ -59,11 +74,35 @@ class StoredPlan:
     def write_parameters(
         self, parameters: Mapping[str, Any], header: Sequence[str]
     ) -> base.Written:
+        """Replace the image parameters of the plan.
+
+        The present parameters are kept in the history, `base.PARAMETERS` is
+        written, and the file is appended to the plan's environments unless
+        it is listed already. A reader sees the old plan or the new one.
+        After a crash between two steps the plan still deploys, and another
+        call completes the work. Nothing is written when the plan has these
+        parameters already, whatever their header says.
+
+        A file is compared with its earlier content before it is replaced.
+        When another writer changed it, the work starts again from the new
+        content, a few times. The result is read back. Values and their order
+        in the plan environment are kept, comments are not.
+
+        :param parameters: heat parameters.
+        :param header: comment lines above them.
+        :raises PlanError: when it is not a plan; nothing is written.
+        :raises PlanConflict: when other writers are faster each time.
+        :raises NoSpace: when there is no room for it.
+        """
         text = heat_parameters.render(parameters, header).encode()
         with self._files.locked(exclusive=True):
             return self._write(text)
 
     def history(self) -> Sequence[base.Revision]:
+        """The present parameters and the earlier ones, newest first.
+
+        :raises PlanError: when it is not a plan, or cannot be read.
+        """
         with self._files.locked(exclusive=False):
             self._environment()
             return self._history.revisions(self._states())
@@ -71,6 +110,16 @@ class StoredPlan:
     def restore(
         self, number: int | None, header: Sequence[str]
     ) -> tuple[base.Revision, base.Written]:
+        """Restore the parameters of a revision.
+
+        Like any other write it makes a new revision and can be undone.
+
+        :param number: of the revision; None for the one before the present.
+        :param header: comment lines, in place of the earlier ones.
+        :returns: the revision that was restored, and the changes.
+        :raises PlanError: when there is no such revision or it is broken,
+            and as `write_parameters`.
+        """
         with self._files.locked(exclusive=True):
             self._environment()
             states = self._states()
@@ -156,7 +205,7 @@ def list_environment(files: PlanFiles, path: str) -> bool:
 
     :param path: normalised, within the plan.
     :returns: False when it is listed already.
-    :raises PlanError: as `StoredPlan.write_parameters`.
+    :raises PlanError: as `Plan.write_parameters`.
     """
     return _WRITES.repeat(lambda: _list(files, path), errors.PlanConflict)
 

@@ -24,7 +24,7 @@ from imageprep_client.cloud.object_store import (
 )
 from imageprep_client.heat import document
 from imageprep_client.plans import base
-from imageprep_client.plans.stored import StoredPlan
+from imageprep_client.plans.stored import Plan
 from imageprep_client.plans.swift.files import LOCK, PROBE, SwiftFiles, plans
 from imageprep_client.plans.swift.lock import TIMES, Lock, Times
 from imageprep_client.testing.plans import host as plan_host
@@ -176,7 +176,7 @@ def host(services: Services, store: ObjectStore) -> _InSwift:
 
 def test_nothing_to_write(services: Services, host: _InSwift) -> None:
     """Where nothing changes the lock is not taken, either."""
-    plan = StoredPlan(host.open())
+    plan = Plan(host.open())
     plan.write_parameters({"A": "1"}, [])
     before = len(services.log(rf"^PUT {host.name}/"))
     plan.write_parameters({"A": "1"}, ["another"])
@@ -189,7 +189,7 @@ def test_lock_of_who_was_killed(store: ObjectStore, host: _InSwift) -> None:
     times = dataclasses.replace(ALONE, lifetime=2)
     Lock(ObjectContainer(store, host.name), LOCK, times).take()
     assert host.read(LOCK)
-    StoredPlan(SwiftFiles(store, host.name, times)).write_parameters({}, [])
+    Plan(SwiftFiles(store, host.name, times)).write_parameters({}, [])
 
     assert plan_host.listed(host)[-1] == base.PARAMETERS
 
@@ -200,7 +200,7 @@ def test_lock_of_others(
     """A wait that is too long ends, and nothing is written."""
     services.ask_swift("PUT", f"{host.name}/{LOCK}", b"theirs")
     times = dataclasses.replace(ALONE, patience=0.1)
-    plan = StoredPlan(SwiftFiles(store, host.name, times))
+    plan = Plan(SwiftFiles(store, host.name, times))
     with pytest.raises(errors.PlanError, match=f"{LOCK}.*others") as caught:
         plan.write_parameters({"A": "1"}, [])
 
@@ -216,7 +216,7 @@ def test_patience_is_not_multiplied(
     services.ask_swift("PUT", f"{host.name}/{LOCK}", b"theirs")
     services.make_plan(host.name, {base.PARAMETERS: "parameter_defaults: {}"})
     times = dataclasses.replace(ALONE, patience=0.5)
-    plan = StoredPlan(SwiftFiles(store, host.name, times))
+    plan = Plan(SwiftFiles(store, host.name, times))
     with pytest.raises(errors.PlanError, match="others"):
         plan.write_parameters({"A": "1"}, [])
 
@@ -243,7 +243,7 @@ def test_lock_that_is_taken_over(
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         others = pool.submit(take_over)
-        StoredPlan(files).write_parameters({"A": "1"}, [])
+        Plan(files).write_parameters({"A": "1"}, [])
         others.result(timeout=20)
     # Theirs, one that was taken over, one that is refused, at least.
     assert len(services.log(rf"^PUT {re.escape(path)}")) > 3
@@ -261,7 +261,7 @@ def test_lock_is_taken_anew(
             time.sleep(ALONE.section)
 
     watched = plan_host.Watched(files, before)
-    StoredPlan(watched).write_parameters({"A": "1"}, [])
+    Plan(watched).write_parameters({"A": "1"}, [])
 
     # Once more, if this host was busy.
     assert len(services.log(rf"^PUT {host.name}/{re.escape(LOCK)}")) >= 2
@@ -273,7 +273,7 @@ def test_lock_is_taken_anew(
 def test_check_leaves_nothing(services: Services, host: _InSwift) -> None:
     """Not even for a moment: the store refuses what is sent."""
     before = services.objects(host.name)
-    StoredPlan(host.open()).check_writable()
+    Plan(host.open()).check_writable()
 
     assert services.log(rf"^PUT {host.name}/\.") == [
         f"PUT {host.name}/{PROBE}"
@@ -295,7 +295,7 @@ def test_check_by_a_careless_store(services: Services, host: _InSwift) -> None:
     with connect(services) as connection:
         connection.session.session.mount("http://", _Careless())
         store = ObjectStore.of(connection)
-        StoredPlan(SwiftFiles(store, host.name, ALONE)).check_writable()
+        Plan(SwiftFiles(store, host.name, ALONE)).check_writable()
 
     assert services.log(rf"^DELETE {host.name}/{re.escape(PROBE)}")
     assert host.read(PROBE) is None
@@ -423,7 +423,7 @@ def test_large_environment(services: Services, host: _InSwift) -> None:
     size = document.MAX_SIZE + 1
     assert services.ask_swift("PUT", path, b"#" * size).ok
     with pytest.raises(errors.PlanError, match=r"site\.yaml: is larger than"):
-        StoredPlan(host.open()).read()
+        Plan(host.open()).read()
 
 
 def test_segmented_object(services: Services, host: _InSwift) -> None:
@@ -459,7 +459,7 @@ def test_names_of_plans(
 ) -> None:
     """Whatever the name of the container, it is that one."""
     services.make_plan(name, plan_suite.FILES)
-    plan = StoredPlan(SwiftFiles(store, name, ALONE))
+    plan = Plan(SwiftFiles(store, name, ALONE))
     plan.write_parameters({"A": "1"}, [])
 
     assert "A: '1'" in (services.read(name, base.PARAMETERS) or "")

@@ -168,6 +168,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "observer",
         "oci",
         "plans.base",
+        "plans.stored",
         "programs",
         "retry",
         "rpm",

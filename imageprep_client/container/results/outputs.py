@@ -12,7 +12,7 @@ from imageprep_client.host import files
 from imageprep_client.observer import Observer
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.reference import Reference
-from imageprep_client.plans.base import Plan
+from imageprep_client.plans.stored import Plan
 
 _DEFAULTS = "parameter_defaults"
 

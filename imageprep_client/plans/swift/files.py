@@ -17,9 +17,8 @@ from imageprep_client.cloud.object_store import (
     Unsettled,
     can_be_plan,
 )
-from imageprep_client.plans import base, files
+from imageprep_client.plans import files
 from imageprep_client.plans.files import PlanFile
-from imageprep_client.plans.stored import StoredPlan
 from imageprep_client.plans.swift import at_once
 from imageprep_client.plans.swift.lock import TIMES, Lock, Times
 from imageprep_client.retry import RetryPolicy
@@ -36,15 +35,6 @@ _SENDS = RetryPolicy(attempts=5)
 _HURRY = (0.3, 0.6)
 
 _log = logging.getLogger(__name__)
-
-
-class SwiftPlan(StoredPlan):
-    """The plan in a container."""
-
-    def __init__(
-        self, store: ObjectStore, name: str, kept: int = base.KEPT
-    ) -> None:
-        super().__init__(SwiftFiles(store, name), kept)
 
 
 class SwiftFiles:

@@ -13,7 +13,7 @@ from imageprep_client import errors
 from imageprep_client.plans import base
 from imageprep_client.plans.files import PlanFile, PlanFiles
 from imageprep_client.plans.history import path
-from imageprep_client.plans.stored import ATTEMPTS, StoredPlan
+from imageprep_client.plans.stored import ATTEMPTS, Plan
 from imageprep_client.testing.plans.host import (
     FILES,
     PlanHost,
@@ -30,7 +30,7 @@ _PAIRS = 50
 
 def _interfering(
     host: PlanHost, step: str, of: str, do: Callable[[PlanFiles], None]
-) -> StoredPlan:
+) -> Plan:
     """A plan in which somebody does something before the first such step.
 
     Who does it takes no lock.
@@ -43,7 +43,7 @@ def _interfering(
             done.append(True)
             do(others)
 
-    return StoredPlan(Watched(host.open(), before))
+    return Plan(Watched(host.open(), before))
 
 
 def _append(files: PlanFiles, name: str) -> None:
@@ -182,7 +182,7 @@ class ConflictSuite:
                 if steps.count("write") == 1 and operation == "read":
                     replace(others, name, FILES[name] + "theirs: 1\n")
 
-        plan = StoredPlan(Watched(host.open(), before))
+        plan = Plan(Watched(host.open(), before))
         plan.write_parameters({"A": "1"}, [])
 
         text = host.read(base.PLAN_ENVIRONMENT) or ""
@@ -241,7 +241,7 @@ class ConflictSuite:
                 replace(others, name, "theirs: 1")
 
         with pytest.raises(errors.PlanConflict, match=base.HISTORY):
-            StoredPlan(Watched(host.open(), before)).write_parameters({}, [])
+            Plan(Watched(host.open(), before)).write_parameters({}, [])
         assert host.read(base.PARAMETERS) == "first: 1"
 
     @pytest.mark.parametrize("of", [base.PARAMETERS, base.PLAN_ENVIRONMENT])
@@ -258,7 +258,7 @@ class ConflictSuite:
                 replace(others, of, f"{text}\n# {len(times)}")
 
         with pytest.raises(errors.PlanConflict, match=of) as caught:
-            StoredPlan(Watched(host.open(), before)).write_parameters({}, [])
+            Plan(Watched(host.open(), before)).write_parameters({}, [])
         assert caught.value.hint
         assert len(times) == ATTEMPTS
         assert (host.read(of) or "").endswith(f"# {ATTEMPTS}")
@@ -333,5 +333,5 @@ class ConflictSuite:
 
         broken = Broken(host.open(), lambda *_: None)
         with pytest.raises(errors.PlanConflict, match=base.PARAMETERS):
-            StoredPlan(broken).write_parameters({"A": "1"}, [])
+            Plan(broken).write_parameters({"A": "1"}, [])
         assert base.PARAMETERS not in listed(host)

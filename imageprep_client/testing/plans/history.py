@@ -11,7 +11,7 @@ import yaml
 from imageprep_client import errors
 from imageprep_client.plans import base
 from imageprep_client.plans.history import path
-from imageprep_client.plans.stored import StoredPlan
+from imageprep_client.plans.stored import Plan
 from imageprep_client.testing.plans.host import (
     FILES,
     PlanHost,
@@ -20,11 +20,11 @@ from imageprep_client.testing.plans.host import (
     minimal,
 )
 
-#: The command's header for `base.Plan.write_parameters`.
+#: The command's header for `stored.Plan.write_parameters`.
 HEADER = ("Generated on {}T00:00:00+00:00 by:", "openstack image-prepare {}")
 
 
-def write(plan: base.Plan, day: str, word: str, **images: Any) -> base.Written:
+def write(plan: Plan, day: str, word: str, **images: Any) -> base.Written:
     """Write parameters with the header that a command has."""
     header = [HEADER[0].format(day), HEADER[1].format(word)]
     return plan.write_parameters(images, header)
@@ -62,7 +62,7 @@ class HistorySuite:
         )
         reads: list[str] = []
         watched = Watched(host.open(), lambda _, name: reads.append(name))
-        StoredPlan(watched, 3).history()
+        Plan(watched, 3).history()
 
         expected = [path(number) for number in (56, 57, 58, 59)]
         assert [name for name in reads if "history" in name] == expected
@@ -75,7 +75,7 @@ class HistorySuite:
             f" b: [{', '.join(['*a'] * 150)}]}}"
         )
         host.keep({**minimal(), path(1): bomb, path(2): bomb})
-        newest, oldest = StoredPlan(host.open()).history()
+        newest, oldest = Plan(host.open()).history()
 
         assert not oldest.problem
         assert "is too large" in newest.problem
@@ -367,13 +367,13 @@ class HistorySuite:
         make(host, FILES)
 
         def one(number: int) -> None:
-            plan = StoredPlan(host.open(), kept=20)
+            plan = Plan(host.open(), kept=20)
             write(plan, "2020-01-01", "run", ContainerXImage=f"r/x:{number}")
 
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             for done in [pool.submit(one, number) for number in range(12)]:
                 done.result(timeout=60)
-        found = StoredPlan(host.open(), kept=20).history()
+        found = Plan(host.open(), kept=20).history()
         assert [each.number for each in found] == [*range(12, 0, -1)]
         news = [change.new for each in found for change in each.changes or ()]
         assert sorted(news) == sorted(f"r/x:{n}" for n in range(12))

@@ -11,7 +11,7 @@ import yaml
 from imageprep_client import errors
 from imageprep_client.plans import base
 from imageprep_client.plans.files import PlanFile, PlanFiles
-from imageprep_client.plans.stored import StoredPlan, list_environment
+from imageprep_client.plans.stored import Plan, list_environment
 
 #: A plan with everything in it.
 FILES: Mapping[str, str] = {
@@ -59,10 +59,10 @@ class PlanHost(Protocol):
 
 def make(
     host: PlanHost, files: Mapping[str, str], kept: int = base.KEPT
-) -> StoredPlan:
+) -> Plan:
     """A plan with these files."""
     host.keep(files)
-    return StoredPlan(host.open(), kept)
+    return Plan(host.open(), kept)
 
 
 def minimal(**sections: Any) -> dict[str, str]:

@@ -12,7 +12,7 @@ from imageprep_client import errors
 from imageprep_client.plans import base
 from imageprep_client.plans import files as plan_files
 from imageprep_client.plans.files import PlanFile
-from imageprep_client.plans.stored import StoredPlan
+from imageprep_client.plans.stored import Plan
 
 
 class MemoryFiles:
@@ -68,7 +68,7 @@ class MemoryFiles:
         return ()
 
 
-class MemoryPlan(StoredPlan):
+class MemoryPlan(Plan):
     """A plan in memory.
 
     :ivar kept_in: its files.

@@ -1,6 +1,6 @@
 """The conformance suite: what every plan must do, told as tests.
 
-A plan is a `StoredPlan` over files that are kept somewhere, a `PlanFiles`. A
+A plan is a `Plan` over files that are kept somewhere, a `PlanFiles`. A
 test module subclasses `PlanSuite` and gives a fixture ``host``, which keeps
 the files of a plan and shows what they are later::
 
@@ -22,7 +22,7 @@ import yaml
 from imageprep_client import errors
 from imageprep_client.heat import document
 from imageprep_client.plans import base, content
-from imageprep_client.plans.stored import StoredPlan
+from imageprep_client.plans.stored import Plan
 from imageprep_client.testing.plans.conflicts import ConflictSuite
 from imageprep_client.testing.plans.history import HistorySuite
 from imageprep_client.testing.plans.host import (
@@ -344,7 +344,7 @@ class PlanSuite(HistorySuite, ConflictSuite):
         entries = [{"path": "a"}, {"path": "./a"}, {"path": "b"}]
         host.keep({**minimal(environments=entries), "a": "", "b": ""})
         reads: list[str] = []
-        plan = StoredPlan(Watched(host.open(), lambda _, n: reads.append(n)))
+        plan = Plan(Watched(host.open(), lambda _, n: reads.append(n)))
         plan.read()
 
         assert reads[0] == base.PLAN_ENVIRONMENT

@@ -23,7 +23,7 @@ from imageprep_client import errors
 from imageprep_client.host import locks
 from imageprep_client.host.directory import Directory
 from imageprep_client.plans import base, directory
-from imageprep_client.plans.stored import StoredPlan
+from imageprep_client.plans.stored import Plan
 from imageprep_client.testing.plans import suite as plan_suite
 
 MAIN = base.PLAN_ENVIRONMENT
@@ -41,6 +41,10 @@ def home(tmp_path: pathlib.Path) -> pathlib.Path:
     return home
 
 
+def plan_in(path: str | os.PathLike[str]) -> Plan:
+    return Plan(directory.DirectoryFiles(path))
+
+
 def _fails(number: int) -> Callable[..., int]:
     def fails(*_: object, **__: object) -> int:
         raise OSError(number, os.strerror(number))
@@ -50,7 +54,7 @@ def _fails(number: int) -> Callable[..., int]:
 
 def test_name_is_the_path_as_given(home: pathlib.Path) -> None:
     """Errors call the plan what the user calls it."""
-    assert directory.PlanDirectory(home).name == str(home)
+    assert plan_in(home).name == str(home)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +63,7 @@ def test_name_is_the_path_as_given(home: pathlib.Path) -> None:
 )
 def test_no_directory(home: pathlib.Path, name: str, reason: str) -> None:
     """The error names the path, the hint what it should have in it."""
-    plan = directory.PlanDirectory(home.parent / name)
+    plan = plan_in(home.parent / name)
 
     with pytest.raises(errors.PlanError, match=reason) as caught:
         plan.read()
@@ -71,7 +75,7 @@ def test_file_through_a_link_inside(home: pathlib.Path) -> None:
     (home / "environments/site.yaml").unlink()
     (home / "environments/site.yaml").symlink_to("unused.yaml")
 
-    (_, data) = directory.PlanDirectory(home).read().environments[2]
+    (_, data) = plan_in(home).read().environments[2]
     assert data == {"parameter_defaults": {"Unused": 4}}
 
 
@@ -82,7 +86,7 @@ def test_link_out_of_the_plan(home: pathlib.Path) -> None:
     (home / "user-environment.yaml").symlink_to("../secret")
 
     with pytest.raises(errors.PlanError, match=r"user-environment\.yaml: a s"):
-        directory.PlanDirectory(home).read()
+        plan_in(home).read()
 
 
 def test_nothing_is_written_through_a_link(home: pathlib.Path) -> None:
@@ -94,7 +98,7 @@ def test_nothing_is_written_through_a_link(home: pathlib.Path) -> None:
     (home / "environments").symlink_to("../elsewhere")
 
     with pytest.raises(errors.PlanError, match="leads out of the plan"):
-        directory.PlanDirectory(home).write_parameters({}, [])
+        plan_in(home).write_parameters({}, [])
     assert not [*(home.parent / "elsewhere").iterdir()]
     assert (home / MAIN).read_text() == plan_suite.FILES[MAIN]
 
@@ -102,7 +106,7 @@ def test_nothing_is_written_through_a_link(home: pathlib.Path) -> None:
 def test_file_where_a_directory_should_be(tmp_path: pathlib.Path) -> None:
     """A plan that cannot be written is found out before."""
     (tmp_path / MAIN).write_text(plan_suite.FILES[MAIN])
-    plan = directory.PlanDirectory(tmp_path)
+    plan = plan_in(tmp_path)
     plan.check_writable()
     (tmp_path / "environments").write_text("")
     with pytest.raises(errors.PlanError, match="not a directory"):
@@ -121,7 +125,7 @@ def test_what_has_to_be_writable(
         real(self, path, *rest)
 
     monkeypatch.setattr(Directory, "write", write)
-    plan = directory.PlanDirectory(home)
+    plan = plan_in(home)
     plan.check_writable()
     plan.write_parameters({}, [])
     plan.check_writable()
@@ -132,7 +136,7 @@ def test_what_has_to_be_writable(
 def test_check_leaves_nothing(home: pathlib.Path) -> None:
     """The check writes an empty file and removes it."""
     before = sorted(home.rglob("*"))
-    directory.PlanDirectory(home).check_writable()
+    plan_in(home).check_writable()
     assert sorted(home.rglob("*")) == before
 
 
@@ -142,7 +146,7 @@ def test_directory_that_cannot_be_written(
     """A full disk is found out before anything is done."""
     monkeypatch.setattr(Directory, "create", _fails(errno.ENOSPC))
     with pytest.raises(errors.NoSpace, match="cannot be written: no space"):
-        directory.PlanDirectory(home).check_writable()
+        plan_in(home).check_writable()
 
 
 def test_links_in_a_circle(home: pathlib.Path) -> None:
@@ -151,7 +155,7 @@ def test_links_in_a_circle(home: pathlib.Path) -> None:
     (home / "user-environment.yaml").symlink_to("user-environment.yaml")
 
     with pytest.raises(errors.PlanError, match="too many levels"):
-        directory.PlanDirectory(home).read()
+        plan_in(home).read()
 
 
 def test_plan_behind_a_link(home: pathlib.Path) -> None:
@@ -159,7 +163,7 @@ def test_plan_behind_a_link(home: pathlib.Path) -> None:
     link = home.parent / "link"
     link.symlink_to(home)
 
-    directory.PlanDirectory(link).write_parameters({}, [])
+    plan_in(link).write_parameters({}, [])
     assert (home / base.PARAMETERS).exists()
 
 
@@ -169,7 +173,7 @@ def test_pipe(home: pathlib.Path) -> None:
     os.mkfifo(home / base.ROLES)
 
     with pytest.raises(errors.PlanError, match="is not a regular file"):
-        directory.PlanDirectory(home).read()
+        plan_in(home).read()
 
 
 def test_listed_directory(home: pathlib.Path) -> None:
@@ -178,7 +182,7 @@ def test_listed_directory(home: pathlib.Path) -> None:
     (home / "user-environment.yaml").mkdir()
 
     with pytest.raises(errors.PlanError, match=r"user-environment\.yaml: "):
-        directory.PlanDirectory(home).read()
+        plan_in(home).read()
 
 
 def test_file_that_cannot_be_read(
@@ -197,7 +201,7 @@ def test_file_that_cannot_be_read(
     with pytest.raises(
         errors.PlanError, match=r"roles_data\.yaml: cannot be read: permission"
     ):
-        directory.PlanDirectory(home).read()
+        plan_in(home).read()
 
 
 def test_directory_that_cannot_be_made(
@@ -210,7 +214,7 @@ def test_directory_that_cannot_be_made(
     with pytest.raises(
         errors.PlanError, match=f"{base.PARAMETERS}: cannot be written"
     ):
-        directory.PlanDirectory(tmp_path).write_parameters({}, [])
+        plan_in(tmp_path).write_parameters({}, [])
 
 
 def test_directory_that_cannot_be_locked(
@@ -220,14 +224,14 @@ def test_directory_that_cannot_be_locked(
     monkeypatch.setattr(fcntl, "flock", _fails(errno.ENOLCK))
 
     with pytest.raises(errors.PlanError, match="no locks available"):
-        directory.PlanDirectory(home).read()
+        plan_in(home).read()
 
 
 def test_missing_environments_directory(tmp_path: pathlib.Path) -> None:
     """A plan without ``environments`` gets it."""
     (tmp_path / MAIN).write_text("name: small")
 
-    directory.PlanDirectory(tmp_path).write_parameters({}, [])
+    plan_in(tmp_path).write_parameters({}, [])
     assert (tmp_path / base.PARAMETERS).exists()
 
 
@@ -235,7 +239,7 @@ def test_crash_between_the_files(
     home: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whole parameters are there first; the plan is the old one."""
-    before = directory.PlanDirectory(home).read()
+    before = plan_in(home).read()
     real = Directory.rename
 
     def crashes(self: Directory, path: str, new: str) -> None:
@@ -245,9 +249,9 @@ def test_crash_between_the_files(
 
     monkeypatch.setattr(Directory, "rename", crashes)
     with pytest.raises(KeyboardInterrupt):
-        directory.PlanDirectory(home).write_parameters({"A": "1"}, [])
+        plan_in(home).write_parameters({"A": "1"}, [])
 
-    assert directory.PlanDirectory(home).read() == before
+    assert plan_in(home).read() == before
     assert "A: '1'" in (home / base.PARAMETERS).read_text()
 
 
@@ -258,7 +262,7 @@ def test_full_disk(
     monkeypatch.setattr(os, "fsync", _fails(errno.ENOSPC))
 
     with pytest.raises(errors.NoSpace):
-        directory.PlanDirectory(home).write_parameters({}, [])
+        plan_in(home).write_parameters({}, [])
     assert not (home / base.PARAMETERS).exists()
     assert (home / MAIN).read_text() == plan_suite.FILES[MAIN]
     assert len([*home.rglob("*.yaml")]) == len(plan_suite.FILES)
@@ -268,13 +272,13 @@ def test_mode_of_the_plan_is_kept(home: pathlib.Path) -> None:
     """It has passwords: who could not read it still cannot."""
     (home / MAIN).chmod(0o600)
 
-    directory.PlanDirectory(home).write_parameters({}, [])
+    plan_in(home).write_parameters({}, [])
     assert (home / MAIN).stat().st_mode & 0o777 == 0o600
 
 
 def test_new_files_are_as_private(home: pathlib.Path) -> None:
     """Older parameters are not readable for more users than the new ones."""
-    plan = directory.PlanDirectory(home)
+    plan = plan_in(home)
     plan.write_parameters({"A": "1"}, [])
     (home / base.PARAMETERS).chmod(0o600)
     plan.write_parameters({"A": "2"}, [])
@@ -289,7 +293,7 @@ def test_umask_of_zero(
     """Others never get to write to a plan that names passwords."""
     request.addfinalizer(functools.partial(os.umask, os.umask(0)))
 
-    plan = directory.PlanDirectory(home)
+    plan = plan_in(home)
     plan.write_parameters({"A": "1"}, [])
     plan.write_parameters({"A": "2"}, [])
     written = [home / base.PARAMETERS, home / base.HISTORY]
@@ -301,7 +305,7 @@ def test_files_belong_to_the_owner(home: pathlib.Path) -> None:
     """With sudo a user's plan stays the user's."""
     for path in (home, *home.rglob("*")):
         os.chown(path, USER, USER)
-    plan = directory.PlanDirectory(home)
+    plan = plan_in(home)
     plan.write_parameters({"A": "1"}, [])
     plan.write_parameters({"A": "2"}, [])
 
@@ -311,7 +315,7 @@ def test_files_belong_to_the_owner(home: pathlib.Path) -> None:
 
 def test_history_through_a_link(home: pathlib.Path) -> None:
     """Nothing of it is put elsewhere, and the plan stays."""
-    plan = directory.PlanDirectory(home)
+    plan = plan_in(home)
     plan.write_parameters({"A": "1"}, [])
     (home.parent / "elsewhere").mkdir()
     (home / ".image-prepare").symlink_to("../elsewhere")
@@ -327,14 +331,14 @@ def test_file_in_the_place_of_the_history(home: pathlib.Path) -> None:
     (home / ".image-prepare").touch()
 
     with pytest.raises(errors.PlanError, match="not a directory"):
-        directory.PlanDirectory(home).check_writable()
+        plan_in(home).check_writable()
 
 
 def test_history_that_cannot_be_read(
     home: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is told of the one file; the others are there, and writes go on."""
-    plan = directory.PlanDirectory(home)
+    plan = plan_in(home)
     for number in "123":
         plan.write_parameters({"A": number}, [])
     real = os.open
@@ -360,7 +364,7 @@ def test_history_that_cannot_be_listed(
     monkeypatch.setattr(os, "scandir", _fails(errno.EACCES))
 
     with pytest.raises(errors.PlanError, match=f"{base.HISTORY}: cannot be"):
-        directory.PlanDirectory(home).history()
+        plan_in(home).history()
 
 
 def test_file_that_cannot_be_deleted(
@@ -391,7 +395,7 @@ def test_cache_that_cannot_be_deleted(
 
     monkeypatch.setattr(os, "unlink", denied)
 
-    written = directory.PlanDirectory(home).write_parameters({"A": "1"}, [])
+    written = plan_in(home).write_parameters({"A": "1"}, [])
     assert written.changed
     (message,) = caplog.messages
     assert f"{cached.name}: cannot be deleted: permission denied" in message
@@ -400,7 +404,7 @@ def test_cache_that_cannot_be_deleted(
 
 def test_leftovers_of_a_crash(home: pathlib.Path) -> None:
     """A temporary file is no part of the history."""
-    plan = directory.PlanDirectory(home)
+    plan = plan_in(home)
     plan.write_parameters({"A": "1"}, [])
     plan.write_parameters({"A": "2"}, [])
     (home / base.HISTORY / ".imageprep-12.tmp").touch()
@@ -420,7 +424,7 @@ def test_locks(home: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
         yield
 
     monkeypatch.setattr(locks, "locked", locked)
-    plan = directory.PlanDirectory(home)
+    plan = plan_in(home)
 
     plan.read()
     plan.write_parameters({}, [])
@@ -440,7 +444,7 @@ def test_lock_of_another_process(home: pathlib.Path) -> None:
     try:
         while locks.owner(home.stat()) is None:
             time.sleep(0.01)
-        plan = StoredPlan(directory.DirectoryFiles(home, patience=0.2))
+        plan = Plan(directory.DirectoryFiles(home, patience=0.2))
         user = pwd.getpwuid(os.getuid()).pw_name
         with pytest.raises(
             errors.PlanError,
@@ -456,7 +460,7 @@ def test_pipe_in_the_place_of_the_plan(tmp_path: pathlib.Path) -> None:
     """A pipe in place of a directory is not waited for."""
     os.mkfifo(tmp_path / "plan")
     with pytest.raises(errors.PlanError, match="not a directory"):
-        directory.PlanDirectory(tmp_path / "plan").read()
+        plan_in(tmp_path / "plan").read()
 
 
 # --- others who rename and plant while it is at work
@@ -481,7 +485,7 @@ def test_folder_that_is_swapped(
 
     monkeypatch.setattr(os, "mkdir", swapped)
     with pytest.raises(errors.PlanError, match="is not followed"):
-        directory.PlanDirectory(home).write_parameters({}, [])
+        plan_in(home).write_parameters({}, [])
     assert not [*victim.iterdir()]
     assert victim.stat().st_mode & 0o777 == 0o700
     assert victim.stat().st_uid == os.getuid()
@@ -504,7 +508,7 @@ def test_plan_that_is_swapped(home: pathlib.Path) -> None:
 def test_folder_of_a_stranger(home: pathlib.Path) -> None:
     """Nothing is written where another user could lead it elsewhere."""
     os.chown(home / "environments", USER, USER)
-    plan = directory.PlanDirectory(home)
+    plan = plan_in(home)
     for act in (
         plan.check_writable,
         lambda: plan.write_parameters({"A": "1"}, []),
@@ -518,7 +522,7 @@ def test_file_of_a_stranger(home: pathlib.Path) -> None:
     """A planted file does not keep its owner when it is replaced."""
     (home / base.PARAMETERS).write_text("parameter_defaults: {}")
     os.chown(home / base.PARAMETERS, USER, USER)
-    directory.PlanDirectory(home).write_parameters({"A": "1"}, [])
+    plan_in(home).write_parameters({"A": "1"}, [])
     assert (home / base.PARAMETERS).stat().st_uid == os.getuid()
 
 
@@ -540,7 +544,7 @@ def test_links_that_lead_out(home: pathlib.Path, target: str) -> None:
     (home / "user-environment.yaml").unlink()
     (home / "user-environment.yaml").symlink_to(target)
     with pytest.raises(errors.PlanError, match="leads out of the plan"):
-        directory.PlanDirectory(home).read()
+        plan_in(home).read()
 
 
 def test_absolute_link_inside(home: pathlib.Path) -> None:
@@ -549,5 +553,5 @@ def test_absolute_link_inside(home: pathlib.Path) -> None:
     (home / "environments/site.yaml").symlink_to(
         home / "environments/unused.yaml"
     )
-    (_, data) = directory.PlanDirectory(home).read().environments[2]
+    (_, data) = plan_in(home).read().environments[2]
     assert data == {"parameter_defaults": {"Unused": 4}}

@@ -22,7 +22,6 @@
     |   |-- NoSpace                the destination's disk is full
     |   `-- LocalStorageError      buildah, or what it works on, failed
     |-- CopyError                  a copy failed: which side, which image
-    |-- AnsibleError               a run of ansible did not end
     |-- ModifyError                an image could not be changed
     |-- DiscoveryError             a tag could not be discovered
     |-- CloudError                 a cloud or its service cannot be used
@@ -290,10 +289,6 @@ class CopyError(ImagePrepError):
         self.origin = origin
         self.reference = reference
         self.__cause__ = cause
-
-
-class AnsibleError(ImagePrepError):
-    """A run of ansible did not come to its end."""
 
 
 class PreloadError(ImagePrepError):

@@ -4,18 +4,16 @@
 
     result = ansible.run(
         [{"hosts": "all", "tasks": [{"ansible.builtin.ping": None}]}],
-        "inventory.yaml",
+        ansible.Inventory(groups={"controllers": {"a": dict(LOCAL)}}),
         on_event=lambda event: print(event.host, event.task),
         forks=50,
-        timeout=600,
     )
     for host in result.hosts.values():
         if host.state is not HostState.OK:
             print(host.name, host.state.value, host.failure)
 
-`run` takes plays or the path of a playbook, and an `Inventory` or the path of
-an inventory. The inventory tells how to reach the hosts: by ssh, or locally.
-No process that was started is left when `run` returns or raises.
+The inventory tells how to reach the hosts: by ssh, or locally. No process
+that was started is left when `run` returns or raises.
 
 Texts from images, registries or hosts must not be evaluated as templates:
 write them as `Unsafe` into plays and inventories. Values that the log must not

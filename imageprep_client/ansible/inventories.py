@@ -29,23 +29,21 @@ _AUTO = re.compile(r"with '?auto'? plugin:")
 class HostGroups:
     """Hosts, and the groups that they are in, also by way of other groups.
 
-    :ivar hosts: the variables of each host, as ansible-inventory prints
-        them; templates are not evaluated.
     :ivar groups: the hosts of each group, in the order of the inventory.
     """
 
-    hosts: Mapping[str, Mapping[str, Any]]
+    hosts: Sequence[str]
     groups: Mapping[str, Sequence[str]]
 
-    def of(self, host: str) -> list[str]:
-        """The groups of a host, sorted."""
-        return sorted(n for n, hosts in self.groups.items() if host in hosts)
 
-
-def load(inventory: str, pattern: str | None = None) -> HostGroups:
+def load(
+    inventory: str, pattern: str | None = None
+) -> Mapping[str, Mapping[str, Any]]:
     """Read an inventory: a file, a directory or a program.
 
     :param pattern: a host pattern of ansible that selects some hosts.
+    :returns: the variables of each host, as ansible-inventory prints them;
+        templates are not evaluated.
     :raises InvalidArgument: when ansible is not installed, or cannot read
         the inventory, or no host is selected.
     """
@@ -82,10 +80,15 @@ def load(inventory: str, pattern: str | None = None) -> HostGroups:
         raise errors.InvalidArgument(
             f"{inventory}: ansible-inventory printed no JSON"
         ) from None
-    groups = _groups(document)
-    if not groups.hosts:
+    variables = document.pop("_meta", {}).get("hostvars", {})
+    hosts = {
+        host: variables.get(host, {})
+        for group in document.values()
+        for host in group.get("hosts", ())
+    }
+    if not hosts:
         raise without_hosts(inventory, pattern)
-    return groups
+    return hosts
 
 
 @contextlib.contextmanager
@@ -154,31 +157,6 @@ def without_hosts(
     """The error for an inventory of which no host is selected."""
     wanted = f" matches {pattern!r}" if pattern else ""
     return errors.InvalidArgument(f"{inventory}: no host{wanted}")
-
-
-def _groups(document: Mapping[str, Any]) -> HostGroups:
-    groups = {
-        name: list(dict.fromkeys(_members(document, name, ())))
-        for name in document
-        if name != "_meta"
-    }
-    variables = document.get("_meta", {}).get("hostvars", {})
-    hosts = {
-        host: variables.get(host, {})
-        for members in groups.values()
-        for host in members
-    }
-    return HostGroups(hosts, groups)
-
-
-def _members(
-    document: Mapping[str, Any], name: str, above: Sequence[str]
-) -> Iterator[str]:
-    group = document.get(name, {})
-    yield from group.get("hosts", ())
-    for child in group.get("children", ()):
-        if child not in above:
-            yield from _members(document, child, (*above, name))
 
 
 def reason(said: str) -> str:

@@ -139,7 +139,7 @@ class Session:
         return events.result(complete=False)
 
     def groups(self, pattern: str | None = None) -> inventories.HostGroups:
-        """The groups of the inventory, and the hosts without variables.
+        """The hosts and groups of the inventory.
 
         :param pattern: a host pattern of ansible that selects some hosts.
         :raises InvalidArgument: when ansible is not installed, or cannot read
@@ -159,7 +159,7 @@ class Session:
         if not answer["selected"]:
             raise inventories.without_hosts(", ".join(self._given), pattern)
         return inventories.HostGroups(
-            {host: {} for host in answer["selected"]},
+            answer["selected"],
             {name: hosts for name, hosts in answer["groups"].items() if hosts},
         )
 

@@ -85,7 +85,7 @@ def _load(
 ) -> Mapping[str, Mapping[str, Any]]:
     """The hosts of an inventory, by a path that ansible reads it from."""
     try:
-        return ansible.load(path, pattern).hosts
+        return ansible.load(path, pattern)
     except errors.InvalidArgument as error:
         raise errors.InvalidArgument(
             str(error).replace(path, inventory), hint=error.hint

@@ -254,13 +254,8 @@ def divide(
     environment: Mapping[str, str],
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Variables that a file can have, and those that it cannot."""
-    in_file = {
-        name: value
-        for name, value in environment.items()
-        if _PLAIN.fullmatch(value)
-    }
-    return in_file, {
-        name: value
-        for name, value in environment.items()
-        if name not in in_file
-    }
+    in_file: dict[str, str] = {}
+    others: dict[str, str] = {}
+    for name, value in environment.items():
+        (in_file if _PLAIN.fullmatch(value) else others)[name] = value
+    return in_file, others

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Mapping
-from typing import Protocol
 
 from imageprep_client import errors
 from imageprep_client.programs.podman import (
@@ -79,50 +78,13 @@ def same_target(
     )
 
 
-class Owner(Protocol):
-    """Changes containers of one kind.
+class Owner:
+    """Changes containers that only podman knows; others are subclasses.
 
     :ivar unit: the unit of systemd, or empty.
     :ivar declares_options: whether the options of its containers are written
         in a file of the owner's; then only their image is changed.
     """
-
-    @property
-    def unit(self) -> str: ...
-
-    @property
-    def declares_options(self) -> bool: ...
-
-    def replace(
-        self,
-        current: InspectedContainer | None,
-        target: TargetContainer,
-        seconds: int | None = None,
-    ) -> None:
-        """Put the target in the place of a container, and start it.
-
-        :param seconds: for the current one, between its stop signal and
-            SIGKILL; None for its own.
-        """
-        ...
-
-    def remove(
-        self, current: InspectedContainer, seconds: int | None = None
-    ) -> None:
-        """Stop and remove a container; see `replace`."""
-        ...
-
-    def create(self, target: TargetContainer) -> None:
-        """Make the target the container that is started next."""
-        ...
-
-    def start(self, name: str) -> None: ...
-
-    def stop(self, container: InspectedContainer) -> None: ...
-
-
-class PlainOwner:
-    """Changes containers that only podman knows."""
 
     unit = ""
     declares_options = False
@@ -132,18 +94,17 @@ class PlainOwner:
         self._state = state
 
     def replace(
-        self,
-        current: InspectedContainer | None,
-        target: TargetContainer,
-        seconds: int | None = None,
+        self, current: InspectedContainer | None, target: TargetContainer
     ) -> None:
+        """Put the target in the place of a container, and start it."""
         if current:
-            self.remove(current, seconds)
+            self.remove(current)
         self.create(target)
         if target.runs:
             self.start(target.service.name)
 
     def create(self, target: TargetContainer) -> None:
+        """Make the target the container that is started next."""
         holding.create(
             self._podman,
             self._state,
@@ -155,6 +116,10 @@ class PlainOwner:
     def remove(
         self, current: InspectedContainer, seconds: int | None = None
     ) -> None:
+        """Stop and remove a container.
+
+        :param seconds: between its stop signal and SIGKILL; None for its own.
+        """
         if seconds is None:
             seconds = current.stop_timeout
         if not current.is_alive:

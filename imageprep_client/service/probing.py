@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import time
 from collections.abc import Callable
@@ -43,12 +44,15 @@ def wait(
 
 def attempt(probe: Probe, run: Callable[[tuple[str, ...]], str]) -> str:
     """The reason why one attempt failed; empty if it succeeded."""
-    if probe.tcp:
-        reason = _connect(probe.tcp)
-    elif probe.http:
-        reason = _request(probe.http)
-    else:
-        reason = run(probe.command)
+    try:
+        if probe.tcp:
+            reason = _connect(probe.tcp)
+        elif probe.http:
+            reason = _request(probe.http)
+        else:
+            reason = run(probe.command)
+    except OSError as error:
+        reason = errors.reason(error) or "no answer"
     return f"{probe}: {reason}" if reason else ""
 
 
@@ -62,6 +66,7 @@ def on_host(words: tuple[str, ...]) -> str:
     return f"exit status {finished.status}" if finished.status else ""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
 class HealthWatch:
     """Watches a container that was just started until it is healthy.
 
@@ -69,24 +74,15 @@ class HealthWatch:
     has succeeded for some seconds. Without a probe the health check counts
     that the container was created with, if there is one.
 
-    :param minimum: these seconds.
-    :param deadline: seconds from now after which it is given up.
+    :ivar minimum: these seconds.
+    :ivar deadline: seconds after which it is given up.
     """
 
-    def __init__(
-        self,
-        podman: Podman,
-        name: str,
-        probe: Probe | None,
-        *,
-        minimum: float,
-        deadline: float,
-    ) -> None:
-        self._podman = podman
-        self._name = name
-        self._probe = probe
-        self._minimum = minimum
-        self._deadline = deadline
+    podman: Podman
+    name: str
+    probe: Probe | None
+    minimum: float
+    deadline: float
 
     def wait(self) -> str:
         """The reason why it did not become healthy; empty if it did."""
@@ -95,7 +91,7 @@ class HealthWatch:
         failures = 0
         process: tuple[int, int] | None = None
         while True:
-            container = self._podman.container(self._name)
+            container = self.podman.container(self.name)
             reason, final = self._look(container)
             if container and (container.pid, container.restarts) != process:
                 # It was started again meanwhile.
@@ -104,34 +100,34 @@ class HealthWatch:
             now = time.monotonic()
             if reason:
                 healthy_since = None
-                counts = self._probe and now - begun >= (
-                    self._probe.start_period
+                counts = self.probe and now - begun >= (
+                    self.probe.start_period
                 )
                 failures += bool(counts)
-                limit = self._probe.retries if self._probe else 0
+                limit = self.probe.retries if self.probe else 0
                 if final or (limit and failures >= limit):
                     return reason
             else:
                 failures = 0
                 healthy_since = now if healthy_since is None else healthy_since
-                if now - healthy_since >= self._minimum:
+                if now - healthy_since >= self.minimum:
                     return ""
-            if now - begun >= self._deadline:
-                limit_text = f"{self._deadline:g} s"
+            if now - begun >= self.deadline:
+                limit_text = f"{self.deadline:g} s"
                 return f"not healthy within {limit_text}: " + (
-                    reason or f"not for {self._minimum:g} s without a break"
+                    reason or f"not for {self.minimum:g} s without a break"
                 )
             self._pause(begun, now, healthy_since)
 
     def _pause(
         self, begun: float, now: float, healthy_since: float | None
     ) -> None:
-        interval = self._probe.interval if self._probe else 1.0
+        interval = self.probe.interval if self.probe else 1.0
         if healthy_since is None:
             pause = min(interval, _EAGER)
         else:
-            pause = min(interval, healthy_since + self._minimum - now)
-        left = begun + self._deadline - now
+            pause = min(interval, healthy_since + self.minimum - now)
+        left = begun + self.deadline - now
         time.sleep(max(0.01, min(pause, left)))
 
     def _look(self, container: InspectedContainer | None) -> tuple[str, bool]:
@@ -140,10 +136,10 @@ class HealthWatch:
             return "its container is gone", True
         if not container.is_alive:
             return self._ended(container)
-        if self._probe:
-            return attempt(self._probe, self._run), False
+        if self.probe:
+            return attempt(self.probe, self._run), False
         if container.has_healthcheck:
-            finished = self._podman.check_health(self._name, _ATTEMPT)
+            finished = self.podman.check_health(self.name, _ATTEMPT)
             if finished.status:
                 return "its health check fails", False
         return "", False
@@ -157,24 +153,17 @@ class HealthWatch:
         return reason, restarted in ("", "no")
 
     def _run(self, words: tuple[str, ...]) -> str:
-        finished = self._podman.exec(self._name, words, _ATTEMPT)
+        finished = self.podman.exec(self.name, words, _ATTEMPT)
         return f"exit status {finished.status}" if finished.status else ""
 
 
 def _connect(address: str) -> str:
     host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection(
-            (host.strip("[]"), int(port)), timeout=_ATTEMPT
-        ):
-            return ""
-    except OSError as error:
-        return errors.reason(error) or "no answer"
+    to = host.strip("[]"), int(port)
+    with socket.create_connection(to, timeout=_ATTEMPT):
+        return ""
 
 
 def _request(url: str) -> str:
-    try:
-        status = answering.status(url, _ATTEMPT)
-    except OSError as error:
-        return errors.reason(error) or "no answer"
+    status = answering.status(url, _ATTEMPT)
     return f"status {status}" if status >= 400 else ""

@@ -23,6 +23,7 @@ from imageprep_client import errors
 from imageprep_client.programs.podman import (
     InspectedContainer,
     ListedContainer,
+    Podman,
 )
 from imageprep_client.service import holding
 from imageprep_client.service.journal import (
@@ -73,21 +74,18 @@ class _Undoing:
 
     def put_back(self) -> None:
         """Restore the old container, and start it if it ran before."""
-        with named(self.record.service):
-            self._put_back()
-
-    def _put_back(self) -> None:
         current = self.current
-        if self.old:
-            self.owner.create(self.old)
-            if self.old.runs:
+        with named(self.record.service):
+            if self.old:
+                self.owner.create(self.old)
+                if self.old.runs:
+                    self.owner.start(self.record.service)
+            elif (
+                current
+                and current.id == self.record.old_id
+                and self._is_unsettled(current)
+            ):
                 self.owner.start(self.record.service)
-        elif (
-            current
-            and current.id == self.record.old_id
-            and self._is_unsettled(current)
-        ):
-            self.owner.start(self.record.service)
 
     def _is_unsettled(self, old: InspectedContainer) -> bool:
         """Whether the old container was about to be stopped."""
@@ -167,7 +165,7 @@ class Reverter:
             if name
         }
         containers = self._podman.containers()
-        self.remove_leftovers(containers, names)
+        remove_leftovers(self._podman, containers, names)
         known = {
             name
             for one in containers
@@ -241,24 +239,26 @@ class Reverter:
             except errors.ImagePrepError as error:
                 failures.append(error)
 
-    def remove_leftovers(
-        self, containers: Iterable[ListedContainer], names: Collection[str]
-    ) -> list[str]:
-        """Remove what a killed ``podman create`` or ``podman rm`` left.
 
-        :param containers: all that there are.
-        :param names: those of services and holders.
-        :returns: the names of what was removed.
-        """
-        half = [
-            one
-            for one in containers
-            if one.state in holding.HALF
-            and not set(names).isdisjoint(one.names)
-        ]
-        if half:
-            self._podman.remove(*(one.id for one in half), seconds=0)
-        return [name for one in half for name in one.names]
+def remove_leftovers(
+    podman: Podman,
+    containers: Iterable[ListedContainer],
+    names: Collection[str],
+) -> list[str]:
+    """Remove what a killed ``podman create`` or ``podman rm`` left.
+
+    :param containers: all that there are.
+    :param names: those of services and holders.
+    :returns: the names of what was removed.
+    """
+    half = [
+        one
+        for one in containers
+        if one.state in holding.HALF and not set(names).isdisjoint(one.names)
+    ]
+    if half:
+        podman.remove(*(one.id for one in half), seconds=0)
+    return [name for one in half for name in one.names]
 
 
 def in_waves(records: Sequence[SwapRecord]) -> list[list[SwapRecord]]:

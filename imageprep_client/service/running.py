@@ -18,7 +18,7 @@ from imageprep_client.service.declaration import (
 )
 from imageprep_client.service.images import ImageRegistries, ResolvedImage
 from imageprep_client.service.owners import TargetContainer, same_target
-from imageprep_client.service.reverting import named
+from imageprep_client.service.reverting import named, remove_leftovers
 from imageprep_client.service.swapping import (
     ServiceSwap,
     SwapOutcome,
@@ -135,7 +135,7 @@ class RunningServices:
         if trials:
             self._podman.discard(*trials)
         kept = (one.name for one in holding.half_holders(containers))
-        removed = self._swapper.remove_leftovers(containers, {*names, *kept})
+        removed = remove_leftovers(self._podman, containers, {*names, *kept})
         for name in removed:
             self._observer.warning(
                 f"{name}: a half-made container was removed"

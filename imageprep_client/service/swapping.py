@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from imageprep_client import errors
@@ -276,12 +276,6 @@ class Swapper:
         reverted = self._reverter.revert(journal, reason)
         self.outcomes |= dict.fromkeys(reverted, SwapOutcome.REVERTED)
         return reverted
-
-    def remove_leftovers(
-        self, containers: Iterable[ListedContainer], names: Collection[str]
-    ) -> list[str]:
-        """Remove half-made containers; see `Reverter.remove_leftovers`."""
-        return self._reverter.remove_leftovers(containers, names)
 
     def trim(self, keep: int) -> None:
         """Remove the oldest holders, but for so many of each service."""

@@ -12,11 +12,7 @@ from imageprep_client.observer import Observer
 from imageprep_client.programs import systemd
 from imageprep_client.programs.podman import InspectedContainer, Podman
 from imageprep_client.service.journal import StateDirectory
-from imageprep_client.service.owners import (
-    Owner,
-    PlainOwner,
-    TargetContainer,
-)
+from imageprep_client.service.owners import Owner, TargetContainer
 
 _UNITS = tuple(
     Path(directory)
@@ -95,13 +91,13 @@ def find_owner(
         stem = candidate.removesuffix(".service")
         quadlet = _file(_QUADLETS, f"{stem}.container")
         if quadlet and _is_for(quadlet, name, stem):
-            return QuadletOwner(candidate, quadlet, podman)
+            return QuadletOwner(candidate, quadlet, podman, state)
         named = candidate in (unit, labelled)
         ours = candidate.startswith(("tripleo_", "edpm_"))
         if named or (ours and _exists(candidate)):
             _check_starts(name, candidate)
             return UnitOwner(candidate, podman, state)
-    return PlainOwner(podman, state)
+    return Owner(podman, state)
 
 
 def _file(directories: tuple[Path, ...], name: str) -> Path | None:
@@ -134,7 +130,7 @@ def _check_starts(name: str, unit: str) -> None:
         )
 
 
-class UnitOwner(PlainOwner):
+class UnitOwner(Owner):
     """Changes containers that a unit starts and stops, as TripleO's are."""
 
     def __init__(
@@ -161,25 +157,23 @@ class UnitOwner(PlainOwner):
         return self._podman.container(container.id) or container
 
 
-class QuadletOwner:
+class QuadletOwner(UnitOwner):
     """Changes containers of Quadlet files, as EDPM's are, by a drop-in.
 
     The drop-in has the image by its digest; the file stays as it is, unless
-    podman is too old for drop-ins.
+    podman is too old for drop-ins. The container is gone when its unit stops.
     """
 
     declares_options = True
 
-    def __init__(self, unit: str, path: Path, podman: Podman) -> None:
-        self.unit = unit
+    def __init__(
+        self, unit: str, path: Path, podman: Podman, state: StateDirectory
+    ) -> None:
+        super().__init__(unit, podman, state)
         self._path = path
-        self._podman = podman
 
     def replace(
-        self,
-        current: InspectedContainer | None,
-        target: TargetContainer,
-        seconds: int | None = None,
+        self, current: InspectedContainer | None, target: TargetContainer
     ) -> None:
         self.create(target)
         if target.runs:
@@ -207,9 +201,6 @@ class QuadletOwner:
         self, current: InspectedContainer, seconds: int | None = None
     ) -> None:
         systemd.halt(self.unit)
-
-    def start(self, name: str) -> None:
-        systemd.start(self.unit)
 
     def stop(self, container: InspectedContainer) -> None:
         systemd.halt(self.unit)

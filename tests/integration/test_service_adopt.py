@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import http.client
 import json
 import socket
@@ -233,4 +234,5 @@ def test_drift_of_nothing(podman_host: PodmanHost, image: str) -> None:
     parsed = commandline.parse(
         ["podman", "create", *rendering.words(service, image)], "one"
     )
-    assert parsed.with_image() == service
+    found = dataclasses.replace(parsed.service, image=parsed.image)
+    assert found == service

@@ -17,8 +17,14 @@ from imageprep_client.service.declaration import OptionValue, Service
 from imageprep_client.service.definitions import commandline, inspected
 
 _NOTHING: Mapping[str, str] = {}
-#: Variables that podman sets.
-_PODMANS = frozenset({"container", "TERM", "HOSTNAME", "HOME"})
+#: Variables that podman sets, with the values that are the same everywhere.
+_PODMANS: Mapping[str, tuple[str, ...]] = {
+    "container": ("podman", "oci"),
+    "TERM": ("xterm",),
+    "HOSTNAME": (),
+    "HOME": ("/", "/root"),
+}
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def adopt(
@@ -80,37 +86,12 @@ def own_environment(
 
     :param image: that of the container: what it sets itself is left out.
     """
-    inherited: Mapping[str, str] = image.environment if image else {}
-    given = {}
-    for name, value in container.environment.items():
-        if name in _PODMANS and value in _values(name, container):
-            continue
-        if inherited.get(name) != value and (name, value) not in _DEFAULTS:
-            given[name] = value
-    return given
-
-
-_DEFAULTS = {
-    (
-        "PATH",
-        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    )
-}
-
-
-def _values(name: str, container: InspectedContainer) -> set[str]:
-    """The values that podman itself gives a variable."""
     hostname = str(container.config.get("Hostname") or "")
-    return _values_of(name) | {hostname, container.id[:12]}
-
-
-def _values_of(name: str) -> set[str]:
-    values = {
-        "container": {"podman", "oci"},
-        "TERM": {"xterm"},
-        "HOME": {"/", "/root"},
+    return {
+        name: value
+        for name, value in visible(container.environment, image).items()
+        if name not in _PODMANS or value not in (hostname, container.id[:12])
     }
-    return values.get(name, set())
 
 
 def _image(named: str, container: InspectedContainer) -> str:
@@ -148,8 +129,8 @@ def visible(
         name: value
         for name, value in variables.items()
         if inherited.get(name) != value
-        and (name, value) not in _DEFAULTS
-        and not (name in _PODMANS and value in _values_of(name))
+        and (name, value) != ("PATH", _PATH)
+        and value not in _PODMANS.get(name, ())
     }
 
 

@@ -15,32 +15,12 @@ from imageprep_client.service.declaration import (
 
 #: Options that take no value, beside those that `OPTIONS` has.
 _FLAGS = frozenset(
-    {
-        "detach",
-        "disable-content-trust",
-        "env-host",
-        "help",
-        "http-proxy",
-        "init",
-        "interactive",
-        "no-healthcheck",
-        "no-hostname",
-        "no-hosts",
-        "oom-kill-disable",
-        "passwd",
-        "publish-all",
-        "quiet",
-        "read-only",
-        "read-only-tmpfs",
-        "replace",
-        "rm",
-        "rmi",
-        "rootfs",
-        "sig-proxy",
-        "tls-verify",
-        "tty",
-        "unsetenv-all",
-    }
+    str.split("""
+    detach disable-content-trust env-host help http-proxy init interactive
+    no-healthcheck no-hostname no-hosts oom-kill-disable passwd publish-all
+    quiet read-only read-only-tmpfs replace rm rmi rootfs sig-proxy tls-verify
+    tty unsetenv-all
+""")
 )
 _SHORT = {
     "a": "attach",
@@ -62,21 +42,10 @@ _SHORT = {
 _ALIASES = {"net": "network", "healthcheck-command": "health-cmd"}
 #: Options that do not make the container another one.
 _WITHOUT_EFFECT = frozenset(
-    {
-        "attach",
-        "authfile",
-        "cidfile",
-        "detach",
-        "detach-keys",
-        "disable-content-trust",
-        "name",
-        "pull",
-        "quiet",
-        "replace",
-        "rm",
-        "sig-proxy",
-        "tls-verify",
-    }
+    str.split("""
+    attach authfile cidfile detach detach-keys disable-content-trust name pull
+    quiet replace rm sig-proxy tls-verify
+""")
 )
 #: Options whose value may be several, with commas.
 _DELIMITED = frozenset({"cap-add", "cap-drop"})
@@ -95,10 +64,6 @@ class CreateCommand:
     service: Service
     image: str
     inherited: tuple[str, ...]
-
-    def with_image(self) -> Service:
-        """The service with its image."""
-        return dataclasses.replace(self.service, image=self.image)
 
 
 def parse(words: Sequence[str], name: str) -> CreateCommand:
@@ -193,9 +158,8 @@ class _Reader:
 
 def _is_flag(name: str) -> bool:
     key = _KEYS.get(name)
-    return name in _FLAGS or (
-        key is not None and OPTIONS[key].kind is OptionKind.FLAG
-    )
+    is_known_flag = key and OPTIONS[key].kind is OptionKind.FLAG
+    return name in _FLAGS or bool(is_known_flag)
 
 
 def _word(option: str, value: str) -> str:

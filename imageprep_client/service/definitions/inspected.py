@@ -7,6 +7,7 @@ out.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -73,12 +74,8 @@ def _command(
     container: InspectedContainer, defaults: Mapping[str, Any]
 ) -> tuple[str, ...]:
     command = container.config.get("Cmd") or []
-    own_entrypoint = _entrypoint(container) != (
-        defaults.get("Entrypoint") or []
-    )
-    if command == (defaults.get("Cmd") or []) and not own_entrypoint:
-        return ()
-    return tuple(command)
+    usual = defaults.get("Cmd") or [], defaults.get("Entrypoint") or []
+    return () if (command, _entrypoint(container)) == usual else tuple(command)
 
 
 def _entrypoint(container: InspectedContainer) -> list[str]:
@@ -148,15 +145,12 @@ def _networks(container: InspectedContainer) -> tuple[str, ...]:
 
 def _ipc(container: InspectedContainer) -> str:
     """podman shows ``shareable`` for the host's namespace, too."""
-    mode = str(container.host_config.get("IpcMode") or "")
     if container.is_alive:
-        try:
+        with contextlib.suppress(OSError):
             theirs = os.readlink(f"/proc/{container.pid}/ns/ipc")
-        except OSError:
-            return _unless(mode, "shareable")
-        if theirs == os.readlink("/proc/self/ns/ipc"):
-            return "host"
-    return _unless(mode, "shareable")
+            if theirs == os.readlink("/proc/self/ns/ipc"):
+                return "host"
+    return _unless(container.host_config.get("IpcMode") or "", "shareable")
 
 
 def _hostname(container: InspectedContainer) -> str:
@@ -249,12 +243,8 @@ def _others(
     entrypoint = _entrypoint(container)
     if entrypoint != (defaults.get("Entrypoint") or []):
         yield f"--entrypoint={json.dumps(entrypoint)}"
-    if config.get("WorkingDir") not in (
-        "/",
-        "",
-        None,
-        defaults.get("WorkingDir"),
-    ):
+    usual_directories = ("/", "", None, defaults.get("WorkingDir"))
+    if config.get("WorkingDir") not in usual_directories:
         yield f"--workdir={config['WorkingDir']}"
     for flag, given in (
         ("tty", config.get("Tty")),

@@ -50,19 +50,12 @@ _ARGUMENTS = {
     "entrypoint": "entrypoint",
     "workdir": "workdir",
 }
-_SWITCHES = {"interactive": "interactive", "tty": "tty", "init": "init"}
+_SWITCHES = ("interactive", "tty", "init")
 #: Keys about how and when paunch starts a container.
 _PAUNCHS = frozenset(
-    {
-        "action",
-        "config_id",
-        "detach",
-        "exit_codes",
-        "managed_by",
-        "part_of",
-        "remove",
-        "start_order",
-    }
+    str.split("""
+    action config_id detach exit_codes managed_by part_of remove start_order
+""")
 )
 _LISTS = frozenset(
     {
@@ -128,7 +121,7 @@ def _service(name: str, value: Value) -> Service:
             arguments.append(f"--{_ARGUMENTS[key]}={_scalar(part)}")
         elif key in _SWITCHES:
             if part.flag():
-                arguments.append(f"--{_SWITCHES[key]}")
+                arguments.append(f"--{key}")
         elif key == "log_tag":
             data["log_options"] = {"tag": part.text()}
         elif key == "healthcheck":
@@ -149,9 +142,8 @@ def _unknown(value: Value, key: str) -> errors.InvalidFile:
 
 
 def _plain(value: Value) -> Any:
-    if value.key.rpartition(".")[2] in _LISTS and not isinstance(
-        value.data, list
-    ):
+    is_list = value.key.rpartition(".")[2] in _LISTS
+    if is_list and not isinstance(value.data, list):
         return [value.data]
     return value.data
 
@@ -177,26 +169,19 @@ def _environment(value: Value) -> dict[str, Any]:
             variables[name] = text
         return variables
     return {
-        name: _word(part)
+        # podman is given Python's word for a boolean.
+        name: str(part.data) if isinstance(part.data, bool) else part.data
         for name, part in value.items()
         if part.data is not None
     }
-
-
-def _word(value: Value) -> Any:
-    """A value of a variable; podman is given Python's word for a boolean."""
-    return str(value.data) if isinstance(value.data, bool) else value.data
 
 
 def _health(value: Value) -> list[str]:
     arguments = []
     for key, part in value.items():
         if key == "test":
-            words = (
-                part.data
-                if isinstance(part.data, str)
-                else " ".join(part.texts())
-            )
+            is_text = isinstance(part.data, str)
+            words = part.data if is_text else " ".join(part.texts())
             arguments.append(f"--health-cmd={words}")
         elif key in ("interval", "timeout", "retries", "start_period"):
             name = key.replace("_", "-")

@@ -5,6 +5,7 @@ Written are only keys that podman 4.4 knows; all else is in ``PodmanArgs``.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shlex
@@ -12,10 +13,7 @@ from collections.abc import Iterator, Mapping
 
 from imageprep_client import errors
 from imageprep_client.host import inputs
-from imageprep_client.service.declaration import (
-    OPTIONS,
-    Service,
-)
+from imageprep_client.service.declaration import OPTIONS, Service
 from imageprep_client.service.definitions import commandline, rendering
 
 _SECTION = re.compile(r"\[(?P<name>[^\]]+)\]")
@@ -138,10 +136,13 @@ def _service(
     if last.get("User"):
         group = f":{last['Group']}" if last.get("Group") else ""
         words.append(f"--user={last['User']}{group}")
-    words += _of_unit(dict(sections.get("Service", [])))
+    restart = dict(sections.get("Service", [])).get("Restart")
+    if restart in ("always", "on-failure"):
+        # podman does without systemd what the unit does with it.
+        words.append(f"--restart={restart}")
     command = _split(path, "Exec", last.get("Exec", ""))
     parsed = commandline.parse([*words, last["Image"], *command], name)
-    return parsed.with_image()
+    return dataclasses.replace(parsed.service, image=parsed.image)
 
 
 def _words(path: str, key: str, value: str) -> Iterator[str]:
@@ -183,13 +184,6 @@ def _split(path: str, key: str, value: str) -> list[str]:
         ) from None
     # A percent sign begins a specifier of systemd, twice it is one.
     return [word.replace("%%", "%") for word in words]
-
-
-def _of_unit(unit: Mapping[str, str]) -> list[str]:
-    """Options that do without systemd what the unit does with it."""
-    restart = unit.get("Restart", "")
-    known = restart in ("always", "on-failure")
-    return [f"--restart={restart}"] if known else []
 
 
 def render(service: Service, image: str, environment_files: list[str]) -> str:
@@ -237,8 +231,9 @@ def render(service: Service, image: str, environment_files: list[str]) -> str:
             lines.append(f"PodmanArgs={_quoted(word)}")
     if service.command:
         lines.append("Exec=" + " ".join(map(_quoted, service.command)))
-    restart = service.text("restart") or "no"
-    lines += ["", "[Service]", f"Restart={_restart(restart)}"]
+    restart = (service.text("restart") or "no").partition(":")[0]
+    restart = "always" if restart == "unless-stopped" else restart
+    lines += ["", "[Service]", f"Restart={restart}"]
     if isinstance(timeout, int):
         # systemd may not end what podman still gives time to.
         lines.append(f"TimeoutStopSec={timeout + 10}")
@@ -248,11 +243,6 @@ def render(service: Service, image: str, environment_files: list[str]) -> str:
 
 def _is_plain_user(text: str) -> bool:
     return re.fullmatch(r"[\w.-]+(:[\w.-]+)?", text) is not None
-
-
-def _restart(policy: str) -> str:
-    name = policy.partition(":")[0]
-    return "always" if name == "unless-stopped" else name
 
 
 def _escaped(text: str) -> str:

@@ -29,7 +29,7 @@ def words(
     if environment is None:
         environment = [
             *(f"--env-file={path}" for path in service.env_file),
-            *(f"--env={key}={value}" for key, value in _items(service)),
+            *(f"--env={k}={v}" for k, v in service.environment.items()),
         ]
     return [
         *given,
@@ -57,14 +57,6 @@ def command_line(service: Service, image: str, files: Sequence[str]) -> str:
 
     :param files: files with values that are given nowhere else.
     """
-    command = [
-        "podman create",
-        *(shlex.quote(word) for word in words(service, image)),
-    ]
-    place = 2
-    command[place:place] = [f"--env-file={shlex.quote(one)}" for one in files]
-    return " \\\n    ".join(command) + "\n"
-
-
-def _items(service: Service) -> list[tuple[str, str]]:
-    return list(service.environment.items())
+    name, *others = words(service, image)
+    given = [name, *(f"--env-file={path}" for path in files), *others]
+    return " \\\n    ".join(["podman create", *map(shlex.quote, given)]) + "\n"

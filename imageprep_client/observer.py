@@ -117,6 +117,10 @@ class Observer:
         """A warning to the user; nothing has failed."""
 
 
+#: Tells nothing to anybody.
+SILENT = Observer()
+
+
 class Forwarding(Observer):
     """Forwards all calls to another observer; a base for subclasses."""
 

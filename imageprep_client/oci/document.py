@@ -50,6 +50,11 @@ def parse(content: bytes, what: str) -> dict[str, Any]:
     return document
 
 
+def dump(document: Mapping[str, Any]) -> bytes:
+    """A document in its shortest form, whose digest may become its name."""
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
 def misreadable(document: Mapping[str, Any], names: Iterable[str]) -> str:
     """The problem of a field that differs from these in case only.
 

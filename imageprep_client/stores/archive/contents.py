@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -90,7 +89,7 @@ class Contents:
         return index.render()
 
     def carried(self) -> bytes:
-        return _render(
+        return documents.dump(
             {
                 "version": _VERSION,
                 "images": [
@@ -194,7 +193,3 @@ def _left_out(document: Mapping[str, Any]) -> LeftOut:
     if not isinstance(size, int) or not isinstance(names, list):
         raise TypeError("left_out")
     return LeftOut(size, tuple(map(references.check_repository, names)))
-
-
-def _render(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, separators=(",", ":")).encode()

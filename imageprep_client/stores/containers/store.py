@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from imageprep_client import errors
 from imageprep_client.oci import digest as digests
+from imageprep_client.oci import document as documents
 from imageprep_client.oci import manifest as manifests
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci import reference as references
@@ -142,4 +143,4 @@ def _with_layers(stored: Manifest, layers: Sequence[Descriptor]) -> bytes:
         entry["mediaType"] = layer.media_type
         entry["digest"] = layer.digest
         entry["size"] = layer.size
-    return json.dumps(document, separators=(",", ":")).encode()
+    return documents.dump(document)

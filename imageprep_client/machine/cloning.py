@@ -70,13 +70,7 @@ def check(base: MachineRoot, names: Sequence[str]) -> None:
         raise errors.InvalidArgument(
             f"{base.name}: is {base.state()}", hint="stop it first"
         )
-    nested = btrfs.nested(base.path) if base.is_subvolume else []
-    if nested:
-        raise errors.InvalidArgument(
-            f"{base.name}: subvolumes are nested in its root:"
-            f" {', '.join(nested[:5])}",
-            hint="a snapshot would have empty directories in their place",
-        )
+    base.check_nested("a snapshot would have empty directories in their place")
 
 
 class Cloning:
@@ -87,8 +81,8 @@ class Cloning:
 
     def __init__(self, base: MachineRoot) -> None:
         self._base = base
-        with _view(base) as root, contextlib.closing(Directory(root)) as seen:
-            self._identity = identity.paths(seen)
+        with _view(base) as root:
+            self._identity = identity.paths(Directory(root))
 
     def clone(self, name: str) -> ClonedMachine:
         """Make one clone, with its own identity or not at all.
@@ -112,14 +106,14 @@ class Cloning:
 
     def _clone_container(self, name: str) -> ClonedMachine:
         """By LXC, which gives the clone its own name and MAC addresses."""
-        containers = lxc.LxcContainers(self._base.store.path)
-        containers.copy(self._base.name, name)
+        store = self._base.store.path
+        lxc.LxcContainer(store, self._base.name).copy(name)
         try:
-            root = roots.find(name, str(self._base.store.path))
+            root = roots.find(name, str(store))
             with _view(root) as path:
                 self._give_identity(path, name)
         except BaseException:
-            containers.destroy(name)
+            lxc.LxcContainer(store, name).destroy()
             raise
         method = {
             RootKind.LXC_BTRFS: CopyMethod.SNAPSHOT,
@@ -129,12 +123,12 @@ class Cloning:
 
     def _give_identity(self, root: Path, name: str) -> None:
         """Replace the identity of the base by one of its own."""
-        with contextlib.closing(Directory(root)) as directory:
-            identity.forget(directory, self._identity)
-            directory.make_directory("etc")
-            machine_id = f"{uuid.uuid4().hex}\n"
-            directory.replace("etc/machine-id", machine_id.encode(), 0o444)
-            directory.replace("etc/hostname", f"{name}\n".encode(), 0o644)
+        directory = Directory(root)
+        identity.forget(directory, self._identity)
+        directory.make_directory("etc")
+        machine_id = f"{uuid.uuid4().hex}\n"
+        directory.replace("etc/machine-id", machine_id.encode(), 0o444)
+        directory.replace("etc/hostname", f"{name}\n".encode(), 0o644)
 
 
 @contextlib.contextmanager

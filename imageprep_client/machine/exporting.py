@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from imageprep_client.machine.archives.packing import (
     pack,
 )
 from imageprep_client.machine.image import LAYERS, MachineFacts, MachineImage
-from imageprep_client.machine.roots import MachineRoot
+from imageprep_client.machine.roots import MachineRoot, temporary
 from imageprep_client.machine.scrub import Category, Scrub, ScrubbedPath
 from imageprep_client.observer import Observer
 from imageprep_client.programs import btrfs, lxc, systemd, tar
@@ -37,7 +36,6 @@ ENDINGS = {
     ".tar.zst": "zst",
     ".tar.xz": "xz",
 }
-_SNAPSHOT = re.compile(r"\.#(?P<name>.+)\.export\.(?P<process>[0-9]{1,10})")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,12 +76,6 @@ class ExportedMachine:
     copied: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Readable:
-    path: Path
-    reading: str
-
-
 def archive_compression(path: str) -> str | None:
     """The compression in the name of an archive; None for other names."""
     endings = sorted(ENDINGS, key=len, reverse=True)
@@ -116,7 +108,9 @@ def to_archive(
             os.fsync(file.fileno())
             directory.rename(temporary, path.name)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise errors.InvalidFile(
+            str(path), f"cannot be written: {errors.reason(error)}"
+        ) from error
     finally:
         directory.close()
     sums.note(path, exported.packed.digest.partition(":")[2], observer)
@@ -192,16 +186,16 @@ def _export(
     advanced: Callable[[int], None],
 ) -> ExportedMachine:
     _check_owner(root)
-    with _readable(root, live=options.live) as readable:
+    with _readable(root, live=options.live) as (path, reading):
         scrubbed = _mounted(root.path)
-        reader = ReadableDirectory(readable.path)
+        reader = ReadableDirectory(path)
         facts = MachineFacts.of(reader)
         if not options.as_is:
             scrubbed = [*scrub.scan(reader), *scrubbed]
-            scrubbed += _devices(root.name, readable.path, scrubbed)
+            scrubbed += _devices(root.name, path, scrubbed)
         reader.close()
         packed = pack(
-            readable.path,
+            path,
             file,
             compression_name=options.compression,
             scrubbed=scrubbed,
@@ -217,7 +211,7 @@ def _export(
         digest=packed.digest,
         facts=facts,
         packed=packed,
-        reading=readable.reading,
+        reading=reading,
         scrubbed=tuple(scrubbed),
         bind_mounts=tuple(root.bind_mounts),
         copied=packed.size,
@@ -235,8 +229,11 @@ def _check_owner(root: MachineRoot) -> None:
 
 
 @contextlib.contextmanager
-def _readable(root: MachineRoot, *, live: bool) -> Iterator[_Readable]:
-    """A directory where the root can be read, as it is at one moment."""
+def _readable(root: MachineRoot, *, live: bool) -> Iterator[tuple[Path, str]]:
+    """A directory where the root can be read, as it is at one moment.
+
+    :returns: the directory, and how it is read; see `ExportedMachine`.
+    """
     with contextlib.ExitStack() as stack:
         state = root.state()
         path, reading = stack.enter_context(root.files()), "live"
@@ -251,7 +248,7 @@ def _readable(root: MachineRoot, *, live: bool) -> Iterator[_Readable]:
             and stack.enter_context(_frozen(root))
         ):
             reading = "frozen"
-        yield _Readable(path, reading)
+        yield path, reading
 
 
 @contextlib.contextmanager
@@ -261,7 +258,7 @@ def _frozen(root: MachineRoot) -> Iterator[bool]:
     :returns: whether it is frozen.
     """
     if root.is_lxc:
-        with lxc.LxcContainers(root.store.path).frozen(root.name):
+        with lxc.LxcContainer(root.store.path, root.name).frozen():
             yield True
         return
     with systemd.frozen(systemd.machine_unit(root.name)) as is_frozen:
@@ -270,13 +267,7 @@ def _frozen(root: MachineRoot) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def _snapshot(root: MachineRoot) -> Iterator[Path]:
-    above = root.path.parent
-    for left in above.iterdir():
-        # Those of exports that were killed.
-        match = _SNAPSHOT.fullmatch(left.name)
-        if match and not Path("/proc", match["process"]).exists():
-            btrfs.delete(left)
-    path = above / f".#{root.name}.export.{os.getpid()}"
+    path = temporary(root.path.parent, root.name, "export")
     btrfs.snapshot(root.path, path, read_only=True)
     try:
         yield path
@@ -321,9 +312,3 @@ def _devices(
     return [
         ScrubbedPath(path, Category.VOLATILE, Scrub.REMOVE) for path in devices
     ]
-
-
-def _unwritable(path: Path, error: OSError) -> errors.InvalidFile:
-    return errors.InvalidFile(
-        str(path), f"cannot be written: {errors.reason(error)}"
-    )

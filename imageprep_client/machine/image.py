@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 import platform
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from imageprep_client import errors
 from imageprep_client.host.reading import ReadableDirectory
 from imageprep_client.machine.archives.packing import PackedRoot
+from imageprep_client.oci import document as documents
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.platform import Platform, architecture
@@ -122,7 +121,7 @@ class MachineImage:
         self.layer = Descriptor(media_type, packed.digest, packed.size)
         self._path = layer
         known = {"distro": facts.distro, "release": facts.release, **labels}
-        config = _json(
+        config = documents.dump(
             {
                 "created": facts.created,
                 "architecture": facts.architecture,
@@ -134,7 +133,7 @@ class MachineImage:
             }
         )
         described = Descriptor.of(config, mediatypes.OCI_CONFIG)
-        manifest = _json(
+        manifest = documents.dump(
             {
                 "schemaVersion": 2,
                 "mediaType": mediatypes.OCI_MANIFEST,
@@ -202,7 +201,3 @@ def layer_of(
             f"{store}@{root.digest}: its layer has no SHA-256"
         )
     return root, layer
-
-
-def _json(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, separators=(",", ":")).encode()

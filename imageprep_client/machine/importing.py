@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,11 +17,10 @@ from imageprep_client.machine.roots import (
     check_name,
     find,
     remove,
+    temporary,
 )
 from imageprep_client.machine.roots.lxc_config import LxcConfig
 from imageprep_client.programs import btrfs, systemd
-
-_STAGING = re.compile(r"\.#(?P<name>.+)\.import\.(?P<process>[0-9]{1,10})")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,12 +116,7 @@ def check_root(root: Path, archive: str) -> None:
 def _staged(place: ImportTarget) -> Iterator[Path]:
     """An empty directory that only root can reach, beside the target."""
     above = place.path.parent
-    for left in above.iterdir():
-        # Those of imports that were killed.
-        match = _STAGING.fullmatch(left.name)
-        if match and not Path("/proc", match["process"]).exists():
-            remove(left)
-    staging = above / f".#{place.name}.import.{os.getpid()}"
+    staging = temporary(above, place.name, "import")
     try:
         staging.mkdir(mode=0o700)
     except OSError as error:

@@ -92,12 +92,12 @@ def fill(
         root = staging / "root"
         root.mkdir()
         unpack(cache, root)
-        with contextlib.closing(Directory(root)) as directory:
-            facts = MachineFacts.of(directory)
-            path = cache / _DOWNLOAD / _place(facts, archive)
-            identity.forget(directory, identity.paths(directory))
-            for name, text in _TEMPLATES.items():
-                directory.replace(name, text.encode(), 0o644)
+        directory = Directory(root)
+        facts = MachineFacts.of(directory)
+        path = cache / _DOWNLOAD / _place(facts, archive)
+        identity.forget(directory, identity.paths(directory))
+        for name, text in _TEMPLATES.items():
+            directory.replace(name, text.encode(), 0o644)
         new = staging / _VARIANT
         new.mkdir(mode=0o755)
         with open(new / _ROOT, "xb", buffering=0) as file:
@@ -182,6 +182,6 @@ def _describe(path: Path, digest: str) -> None:
         _BUILD_ID: f"{digest}\n",
         _EXPIRY: f"{int(time.time()) + _VALID}\n",
     }
-    with contextlib.closing(Directory(path)) as directory:
-        for name, text in files.items():
-            directory.write(name, text.encode(), 0o644)
+    directory = Directory(path)
+    for name, text in files.items():
+        directory.write(name, text.encode(), 0o644)

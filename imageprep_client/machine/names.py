@@ -31,19 +31,15 @@ SERVICES = frozenset(
 _NUMBERED = re.compile(r".*[0-9]")
 
 
-def service(
-    name: str,
-    variables: Mapping[str, object] | None = None,
-    host: str | None = None,
-) -> str:
+def service(name: str, variables: Mapping[str, object] | None = None) -> str:
     """The service of a container, such as ``nova_api``; empty: unknown.
 
     Underscores are in it where the name of the container may have dashes, so
     that a deployment with names of both forms has one name for a service.
 
     :param variables: those of the container in an inventory; its
-        ``component`` is the service, and ``physical_host`` begins its name.
-    :param host: the host that the container runs on; by default, this one.
+        ``component`` is the service, and ``physical_host`` begins its name,
+        as this host may.
     """
     variables = variables or {}
     component = variables.get("component")
@@ -54,10 +50,10 @@ def service(
         return ""
     text = match["name"]
     physical = variables.get("physical_host")
-    hosts = [host or socket.gethostname().partition(".")[0]]
-    if isinstance(physical, str):
-        hosts.insert(0, physical)
-    for known in filter(None, hosts):
+    hosts = physical, socket.gethostname().partition(".")[0]
+    for known in hosts:
+        if not known or not isinstance(known, str):
+            continue
         rest = text.removeprefix(known)
         if rest != text and rest[:1] in ("_", "-") and rest[1:]:
             return rest[1:].replace("-", "_")

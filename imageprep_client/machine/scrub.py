@@ -11,7 +11,7 @@ import dataclasses
 import enum
 import fnmatch
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from imageprep_client.host.reading import Kind, ReadableDirectory
 
@@ -63,7 +63,7 @@ class ScrubbedPath:
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Rule:
     category: Category
-    patterns: tuple[str, ...]
+    patterns: Sequence[str]
     action: Scrub = Scrub.REMOVE
 
 
@@ -86,187 +86,85 @@ _KINDS = {
     stat.S_IFLNK: Kind.LINK,
 }
 
+_IDENTITY = str.split("""
+    etc/hostname etc/hosts etc/iscsi/initiatorname.iscsi etc/machine-info
+    etc/netplan/* etc/network/interfaces etc/network/interfaces.d/*
+    etc/NetworkManager/system-connections/* etc/nvme/hostid
+    etc/nvme/hostnqn etc/resolv.conf etc/ssh/ssh_host_*
+    etc/sysconfig/network-scripts/ifcfg-*
+    etc/sysconfig/network-scripts/route-* etc/systemd/network/*
+    etc/udev/rules.d/70-persistent-net.rules var/lib/cloud
+    var/lib/dbus/machine-id var/lib/dhcp/* var/lib/dhclient/*
+    var/lib/NetworkManager/* var/lib/systemd/credential.secret
+    var/lib/systemd/network/* var/lib/systemd/random-seed
+""")
+#: Secrets in home directories.
+_HOME_SECRETS = str.split("""
+    .ansible .aws .bash_history .config/openstack .config/pip/pip.conf
+    .config/rclone .docker/config.json .git-credentials .gnupg .kube
+    .lesshst .my.cnf .mylogin.cnf .mysql_history .netrc .pgpass
+    .pip/pip.conf .psql_history .python_history .ssh .viminfo .zsh_history
+    openrc *openrc.sh *-openrc *.openrc clouds.yaml secure.yaml
+""")
+_SECRETS = str.split("""
+    etc/apt/auth.conf etc/apt/auth.conf.d/* etc/ceph/*.keyring
+    etc/ceph/*.secret etc/containers/auth.json etc/corosync/authkey
+    etc/etcd/* etc/group- etc/gshadow- etc/haproxy/*.cfg etc/haproxy/*.pem
+    etc/haproxy/conf.d/* etc/haproxy/ssl/* etc/horizon/local_settings.py
+    etc/ipsec.secrets etc/keepalived/*.conf etc/keystone/credential-keys
+    etc/keystone/fernet-keys etc/keystone/ssl etc/krb5.keytab
+    etc/ldap.secret etc/letsencrypt etc/libvirt/passwd.db
+    etc/libvirt/secrets etc/libvirt/qemu/*.xml etc/my.cnf etc/my.cnf.d/*
+    etc/mysql/*.cnf etc/mysql/*/*.cnf etc/mysql/*.pem
+    etc/neutron/plugins/*/*.ini etc/octavia/certs etc/openstack
+    etc/openstack_deploy etc/openstack-dashboard/local_settings*
+    etc/openvswitch/*.key etc/openvswitch/*.pem etc/passwd- etc/pip.conf
+    etc/pki/libvirt/private etc/pki/nova*/*key* etc/pki/qemu/*key*
+    etc/pki/tls/private/* etc/pki/*/private etc/ppp/*-secrets etc/rabbitmq
+    etc/rsyncd.secrets etc/shadow- etc/ssl/private/* etc/sssd/sssd.conf
+    etc/ssl/*.key etc/sasl2/*.db etc/sasldb2 etc/uwsgi/*.key etc/wireguard
+    var/lib/ceph/*/*/keyring var/lib/keystone/credential-keys
+    var/lib/keystone/fernet-keys var/lib/rabbitmq/.erlang.cookie
+    var/lib/sss/db/* var/lib/sss/secrets
+    var/lib/openstack-dashboard/secret*
+    var/lib/openstack-dashboard/.secret_key_store var/www/.ssh
+""")
+_DATA = str.split("""
+    var/lib/cinder/volumes var/lib/etcd var/lib/glance/images
+    var/lib/gnocchi/* var/lib/mysql var/lib/nova/instances
+    var/lib/postgresql var/lib/rabbitmq/mnesia var/lib/zookeeper
+""")
+_VOLATILE = str.split("""
+    dev proc run sys tmp var/cache/apt/archives var/cache/dnf var/cache/yum
+    var/cache/man var/lib/apt/lists var/run var/tmp
+""")
+
 _RULES = (
-    _Rule(
-        Category.IDENTITY,
-        (
-            "etc/hostname",
-            "etc/hosts",
-            "etc/iscsi/initiatorname.iscsi",
-            "etc/machine-info",
-            "etc/netplan/*",
-            "etc/network/interfaces",
-            "etc/network/interfaces.d/*",
-            "etc/NetworkManager/system-connections/*",
-            "etc/nvme/hostid",
-            "etc/nvme/hostnqn",
-            "etc/resolv.conf",
-            "etc/ssh/ssh_host_*",
-            "etc/sysconfig/network-scripts/ifcfg-*",
-            "etc/sysconfig/network-scripts/route-*",
-            "etc/systemd/network/*",
-            "etc/udev/rules.d/70-persistent-net.rules",
-            "var/lib/cloud",
-            "var/lib/dbus/machine-id",
-            "var/lib/dhcp/*",
-            "var/lib/dhclient/*",
-            "var/lib/NetworkManager/*",
-            "var/lib/systemd/credential.secret",
-            "var/lib/systemd/network/*",
-            "var/lib/systemd/random-seed",
-        ),
-    ),
+    _Rule(Category.IDENTITY, _IDENTITY),
     _Rule(Category.IDENTITY, ("etc/machine-id",), Scrub.EMPTY),
     _Rule(
         Category.SECRET,
-        (
+        [
             *(
                 f"{home}/{name}"
                 for home in ("root", "home/*", "var/lib/*")
-                for name in (
-                    ".ansible",
-                    ".aws",
-                    ".bash_history",
-                    ".config/openstack",
-                    ".config/pip/pip.conf",
-                    ".config/rclone",
-                    ".docker/config.json",
-                    ".git-credentials",
-                    ".gnupg",
-                    ".kube",
-                    ".lesshst",
-                    ".my.cnf",
-                    ".mylogin.cnf",
-                    ".mysql_history",
-                    ".netrc",
-                    ".pgpass",
-                    ".pip/pip.conf",
-                    ".psql_history",
-                    ".python_history",
-                    ".ssh",
-                    ".viminfo",
-                    ".zsh_history",
-                    "openrc",
-                    "*openrc.sh",
-                    "*-openrc",
-                    "*.openrc",
-                    "clouds.yaml",
-                    "secure.yaml",
-                )
+                for name in _HOME_SECRETS
             ),
             *(
                 f"etc/{service}/{name}"
                 for service in SERVICES
                 for name in _CONFIGURATION
             ),
-            "etc/apt/auth.conf",
-            "etc/apt/auth.conf.d/*",
-            "etc/ceph/*.keyring",
-            "etc/ceph/*.secret",
-            "etc/containers/auth.json",
-            "etc/corosync/authkey",
-            "etc/etcd/*",
-            "etc/group-",
-            "etc/gshadow-",
-            "etc/haproxy/*.cfg",
-            "etc/haproxy/*.pem",
-            "etc/haproxy/conf.d/*",
-            "etc/haproxy/ssl/*",
-            "etc/horizon/local_settings.py",
-            "etc/ipsec.secrets",
-            "etc/keepalived/*.conf",
-            "etc/keystone/credential-keys",
-            "etc/keystone/fernet-keys",
-            "etc/keystone/ssl",
-            "etc/krb5.keytab",
-            "etc/ldap.secret",
-            "etc/letsencrypt",
-            "etc/libvirt/passwd.db",
-            "etc/libvirt/secrets",
-            "etc/libvirt/qemu/*.xml",
-            "etc/my.cnf",
-            "etc/my.cnf.d/*",
-            "etc/mysql/*.cnf",
-            "etc/mysql/*/*.cnf",
-            "etc/mysql/*.pem",
-            "etc/neutron/plugins/*/*.ini",
-            "etc/octavia/certs",
-            "etc/openstack",
-            "etc/openstack_deploy",
-            "etc/openstack-dashboard/local_settings*",
-            "etc/openvswitch/*.key",
-            "etc/openvswitch/*.pem",
-            "etc/passwd-",
-            "etc/pip.conf",
-            "etc/pki/libvirt/private",
-            "etc/pki/nova*/*key*",
-            "etc/pki/qemu/*key*",
-            "etc/pki/tls/private/*",
-            "etc/pki/*/private",
-            "etc/ppp/*-secrets",
-            "etc/rabbitmq",
-            "etc/rsyncd.secrets",
-            "etc/shadow-",
-            "etc/ssl/private/*",
-            "etc/sssd/sssd.conf",
-            "etc/ssl/*.key",
-            "etc/sasl2/*.db",
-            "etc/sasldb2",
-            "etc/uwsgi/*.key",
-            "etc/wireguard",
-            "var/lib/ceph/*/*/keyring",
-            "var/lib/keystone/credential-keys",
-            "var/lib/keystone/fernet-keys",
-            "var/lib/rabbitmq/.erlang.cookie",
-            "var/lib/sss/db/*",
-            "var/lib/sss/secrets",
-            "var/lib/openstack-dashboard/secret*",
-            "var/lib/openstack-dashboard/.secret_key_store",
-            "var/www/.ssh",
-        ),
+            *_SECRETS,
+        ],
     ),
     _Rule(Category.SECRET, ("etc/shadow", "etc/gshadow"), Scrub.LOCK),
-    _Rule(
-        Category.DATA,
-        (
-            "var/lib/cinder/volumes",
-            "var/lib/etcd",
-            "var/lib/glance/images",
-            "var/lib/gnocchi/*",
-            "var/lib/mysql",
-            "var/lib/nova/instances",
-            "var/lib/postgresql",
-            "var/lib/rabbitmq/mnesia",
-            "var/lib/zookeeper",
-        ),
-        Scrub.CLEAR,
-    ),
+    _Rule(Category.DATA, _DATA, Scrub.CLEAR),
     _Rule(Category.LOG, ("var/log",), Scrub.KEEP_DIRECTORIES),
+    _Rule(Category.VOLATILE, _VOLATILE, Scrub.CLEAR),
     _Rule(
         Category.VOLATILE,
-        (
-            "dev",
-            "proc",
-            "run",
-            "sys",
-            "tmp",
-            "var/cache/apt/archives",
-            "var/cache/dnf",
-            "var/cache/yum",
-            "var/cache/man",
-            "var/lib/apt/lists",
-            "var/run",
-            "var/tmp",
-        ),
-        Scrub.CLEAR,
-    ),
-    _Rule(
-        Category.VOLATILE,
-        (
-            "root/.cache",
-            "home/*/.cache",
-            "var/cache/apt/*.bin",
-        ),
+        ("root/.cache", "home/*/.cache", "var/cache/apt/*.bin"),
     ),
 )
 

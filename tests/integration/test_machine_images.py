@@ -171,7 +171,7 @@ def test_there_and_back(tmp_path: Path, ending: str) -> None:
         pool,
         Verification(checksum=exported[0].digest),
     )
-    assert imported.unpacked.privileged == ("bin/busybox",)
+    assert imported.unpacked.privileged == ["bin/busybox"]
     assert os.listdir(pool) == ["m1"]
     changes = {line.partition(" ")[0] for line in look(root)}
     assert changes == {line.partition(" ")[0] for line in look(pool / "m1")}
@@ -194,13 +194,13 @@ def test_read_by_systemd(tmp_path: Path) -> None:
 def test_running_container_is_frozen(tmp_path: Path) -> None:
     """Its processes stand still while it is read, and go on after it."""
     machines.container(tmp_path)
-    containers = lxc.LxcContainers(tmp_path)
+    container = lxc.LxcContainer(tmp_path, NAME)
     with machines.started(tmp_path):
-        with containers.frozen(NAME):
-            assert containers.state(NAME) is lxc.LxcState.FROZEN
+        with container.frozen():
+            assert container.state() is lxc.LxcState.FROZEN
         exported = export(tmp_path, f"{tmp_path}/a.tar")
         assert exported.reading == "frozen"
-        assert containers.state(NAME) is lxc.LxcState.RUNNING
+        assert container.state() is lxc.LxcState.RUNNING
         live = export(tmp_path, f"{tmp_path}/b.tar", live=True)
         assert live.reading == "live"
 
@@ -208,18 +208,18 @@ def test_running_container_is_frozen(tmp_path: Path) -> None:
 def test_container_goes_on_when_the_export_is_killed(tmp_path: Path) -> None:
     """It is not left frozen."""
     machines.container(tmp_path)
-    containers = lxc.LxcContainers(tmp_path)
+    container = lxc.LxcContainer(tmp_path, NAME)
     with machines.started(tmp_path):
         child = os.fork()
         if not child:
-            with containers.frozen(NAME):
+            with container.frozen():
                 os.kill(os.getpid(), 9)
         os.waitpid(child, 0)
         machines.run(
             *("lxc-wait", "-P", tmp_path, "-n", NAME),
             *("-s", "RUNNING", "-t", "60"),
         )
-        assert containers.state(NAME) is lxc.LxcState.RUNNING
+        assert container.state() is lxc.LxcState.RUNNING
 
 
 def test_snapshot_of_a_running_container(tmp_path: Path) -> None:
@@ -345,7 +345,7 @@ def test_import_into_lxc(tmp_path: Path) -> None:
         Verification(checksum=exported.digest),
     )
     with machines.started(tmp_path):
-        assert lxc.LxcContainers(tmp_path).state(NAME) == "running"
+        assert lxc.LxcContainer(tmp_path, NAME).state() == "running"
 
 
 def test_import_onto_btrfs(tmp_path: Path) -> None:

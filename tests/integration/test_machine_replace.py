@@ -227,7 +227,8 @@ def test_killed_replacement_is_brought_to_an_end(
     assert os.WIFSIGNALED(status)
     assert os.WTERMSIG(status) == signal.SIGKILL
     assert (root / "sbin/init").exists()
-    changes(containers, tmp_path).recover()
+    with pytest.raises(errors.InvalidArgument, match="kept"):
+        changes(containers, tmp_path).delete("a version")
     assert containers.answer(NAME) in (f"1 {KEY}", f"2 {KEY}")
     replace(containers, tmp_path, keep=5)
     assert containers.answer(NAME) == f"2 {KEY}"
@@ -383,7 +384,7 @@ def test_another_command_has_the_lock(
     containers.add(NAME)
     first = Journal(tmp_path / "journals", containers.path / NAME / "rootfs")
     with first.locked(), pytest.raises(errors.StoreError, match="another"):
-        changes(containers, tmp_path).recover()
+        changes(containers, tmp_path).delete(None)
 
 
 def test_delete(containers: Containers, tmp_path: pathlib.Path) -> None:

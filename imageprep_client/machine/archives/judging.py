@@ -52,9 +52,10 @@ class UnpackLimits:
 
 
 @dataclasses.dataclass(slots=True)
-class JudgedMembers:
-    """Counts of the members that were accepted.
+class UnpackedRoot:
+    """Counts of the members that were accepted and unpacked.
 
+    :ivar size: bytes of all files.
     :ivar privileged: paths of programs with set-id bits or capabilities.
     :ivar devices: members below ``/dev``, which were left out.
     """
@@ -88,7 +89,7 @@ class Judge:
         limits: UnpackLimits,
         declared: frozenset[str] = frozenset(),
     ) -> None:
-        self.judged = JudgedMembers()
+        self.judged = UnpackedRoot()
         self._name = name
         self._limits = limits
         self._declared = declared

@@ -73,15 +73,12 @@ def pack(
         prefix="image-prepare-", dir=scratch
     ) as directory:
         top = tar.copies_in(Path(directory))
-        reader = ReadableDirectory(root)
-        copies.make(reader, scrubbed, top)
-        reader.close()
-        excluded = [entry.path for entry in scrubbed]
+        copies.make(ReadableDirectory(root), scrubbed, top)
         kept = any(entry.action is not Scrub.REMOVE for entry in scrubbed)
         plain = compression_name == "none"
         with tar.packing(
             root,
-            excluded=excluded,
+            excluded=[entry.path for entry in scrubbed],
             copies=Path(directory) if kept else None,
             output=file.fileno() if plain else None,
         ) as packing:
@@ -93,13 +90,9 @@ def pack(
                 unpacked, diff_id = writer.run(packing.stdout)
                 size, digest = writer.size, writer.digest
             packing.finish()
+        changed = tuple(packing.changed)
         return PackedRoot(
-            digest,
-            size,
-            diff_id,
-            unpacked,
-            tuple(packing.changed),
-            packing.sockets,
+            digest, size, diff_id, unpacked, changed, packing.sockets
         )
 
 

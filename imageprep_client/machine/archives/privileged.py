@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 #: Where programs of a distribution are.
-_FOLDERS = (
-    "bin/",
-    "lib/",
-    "lib64/",
-    "libexec/",
-    "sbin/",
-    "usr/bin/",
-    "usr/lib/",
-    "usr/lib64/",
-    "usr/libexec/",
-    "usr/sbin/",
+_FOLDERS = tuple(
+    f"{top}{folder}/"
+    for top in ("", "usr/")
+    for folder in ("bin", "lib", "lib64", "libexec", "sbin")
 )
 _PROGRAMS = frozenset(
     str.split("""

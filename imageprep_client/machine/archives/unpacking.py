@@ -16,7 +16,7 @@ from imageprep_client.machine.archives import compression
 from imageprep_client.machine.archives.judging import (
     BadArchive,
     Judge,
-    JudgedMembers,
+    UnpackedRoot,
     UnpackLimits,
 )
 from imageprep_client.programs import tar
@@ -29,21 +29,6 @@ _AHEAD = 4
 
 class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class UnpackedRoot:
-    """The result of unpacking.
-
-    :ivar size: bytes of all files.
-    :ivar devices: members below ``/dev`` that were left out.
-    :ivar privileged: paths with set-id bits or capabilities.
-    """
-
-    members: int
-    size: int
-    devices: int
-    privileged: tuple[str, ...]
 
 
 def unpack(
@@ -94,13 +79,7 @@ def unpack(
                 hint="free some space, or keep the machine elsewhere",
             ) from error
         raise
-    judged: JudgedMembers = judge.judged
-    return UnpackedRoot(
-        judged.members,
-        judged.size,
-        judged.devices,
-        tuple(judged.privileged),
-    )
+    return judge.judged
 
 
 def _pass_on(pieces: Iterator[bytes], judge: Judge, pipe: int) -> None:

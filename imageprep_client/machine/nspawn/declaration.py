@@ -33,17 +33,12 @@ MAX_NAME = 15
 PREFIX = "mv-"
 _INTERFACE = re.compile(r"[A-Za-z0-9_.-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SIZE = re.compile(r"[0-9]+[KMGT]?|[0-9]+%|infinity")
 #: Resource limits, with their keys in [Service] and their values.
 _LIMITS: Mapping[str, tuple[str, re.Pattern[str]]] = {
-    "memory": ("MemoryMax", re.compile(r"[0-9]+[KMGT]?|[0-9]+%|infinity")),
-    "memory_high": (
-        "MemoryHigh",
-        re.compile(r"[0-9]+[KMGT]?|[0-9]+%|infinity"),
-    ),
-    "memory_swap": (
-        "MemorySwapMax",
-        re.compile(r"[0-9]+[KMGT]?|[0-9]+%|infinity"),
-    ),
+    "memory": ("MemoryMax", _SIZE),
+    "memory_high": ("MemoryHigh", _SIZE),
+    "memory_swap": ("MemorySwapMax", _SIZE),
     "cpu": ("CPUQuota", re.compile(r"[0-9]+%")),
     "cpu_weight": ("CPUWeight", re.compile(r"[0-9]+|idle")),
     "cpus": ("AllowedCPUs", re.compile(r"[0-9]+([-, ][0-9]+)*")),

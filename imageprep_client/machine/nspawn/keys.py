@@ -7,7 +7,7 @@ it does not know and only logs it, so an unknown key is an error here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from imageprep_client import errors
 
@@ -50,6 +50,10 @@ SINCE: Mapping[str, Mapping[str, int]] = {
     },
 }
 _BOOLEAN = "yes no true false on off 1 0"
+_BOOLEANS = (
+    "Boot Ephemeral ProcessTwo NoNewPrivileges NotifyReady SuppressSync"
+    " ReadOnly Private VirtualEthernet"
+)
 #: The version that added each value of keys that have only some values.
 _VALUES: Mapping[str, Mapping[str, int]] = {
     "PrivateUsers": {
@@ -77,23 +81,11 @@ _VALUES: Mapping[str, Mapping[str, int]] = {
     ),
     **{
         key: dict.fromkeys(_BOOLEAN.split(), OLDEST)
-        for key in [
-            "Boot",
-            "Ephemeral",
-            "ProcessTwo",
-            "NoNewPrivileges",
-            "NotifyReady",
-            "SuppressSync",
-            "ReadOnly",
-            "Private",
-            "VirtualEthernet",
-        ]
+        for key in _BOOLEANS.split()
     },
 }
-#: Values that are not words of a list.
-_OTHERWISE: Mapping[str, Callable[[str], object]] = {
-    "PrivateUsers": re.compile(r"[0-9]{1,10}(:[0-9]{1,10})?").fullmatch
-}
+#: A value of ``PrivateUsers`` that is not a word of its list.
+_USERS = re.compile(r"[0-9]{1,10}(:[0-9]{1,10})?")
 
 
 def check_version(version: int) -> None:
@@ -122,14 +114,10 @@ def check(section: str, key: str, value: str, version: int) -> str:
     if version < since:
         return f"is known from systemd {since} on, not to {version}"
     values = _VALUES.get(key)
-    if values is None or _OTHERWISE.get(key, _never)(value):
+    if values is None or (key == "PrivateUsers" and _USERS.fullmatch(value)):
         return ""
     if value not in values:
         return f"{value!r} is none of: {', '.join(values)}"
     if version < values[value]:
         return f"{value!r} is known from systemd {values[value]} on"
     return ""
-
-
-def _never(_: str) -> None:
-    return None

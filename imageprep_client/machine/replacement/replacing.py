@@ -108,15 +108,10 @@ class RootChanges:
         more = [carrying.added(path) for path in request.carry]
         _check_replaceable(self._root)
         with self._ready(), contextlib.ExitStack() as stack:
-            swapped = Swap(
-                self._journal,
-                self._record(
-                    request.keep,
-                    beside=versions.new(self._root.path),
-                    temporary=versions.temporary(self._root.path),
-                ),
-                self._runtime,
-                self._observer,
+            swapped = self._swap(
+                request.keep,
+                beside=versions.new(self._root.path),
+                temporary=versions.temporary(self._root.path),
             )
             carried: list[carrying.CarriedFiles] = []
 
@@ -132,8 +127,8 @@ class RootChanges:
                     stack.callback(carried[0].close)
                     self._carry(carried[0], request, more)
                 if request.fresh_identity:
-                    with contextlib.closing(Directory(path)) as new:
-                        identities.forget(new, identities.paths(new))
+                    new = Directory(path)
+                    identities.forget(new, identities.paths(new))
                 if self._root.lower is not None:
                     overlays.hide_lower(path, self._root.lower)
 
@@ -161,21 +156,10 @@ class RootChanges:
         with self._ready():
             _check_movable(self._root)
             known = versions.find(self._root.path, version)
-            swapped = Swap(
-                self._journal,
-                self._record(
-                    len(versions.kept(self._root.path)), beside=known.path
-                ),
-                self._runtime,
-                self._observer,
-            )
+            keep = len(versions.kept(self._root.path))
+            swapped = self._swap(keep, beside=known.path)
             result = swapped.run(check, patience, lambda: None)
         return known.version, result
-
-    def recover(self) -> None:
-        """Complete or revert the change of a killed command."""
-        with self._ready():
-            pass
 
     def delete(self, version: str | None) -> None:
         """Delete a kept version, or the machine with all versions.
@@ -195,9 +179,9 @@ class RootChanges:
             for known in versions.kept(path):
                 versions.delete(path, known.path)
             if self._root.is_lxc:
-                lxc.LxcContainers(self._root.store.path).destroy(
-                    self._root.name
-                )
+                lxc.LxcContainer(
+                    self._root.store.path, self._root.name
+                ).destroy()
             else:
                 versions.delete(path, path)
 
@@ -210,12 +194,12 @@ class RootChanges:
             )
             yield
 
-    def _record(
+    def _swap(
         self, keep: int, *, beside: Path, temporary: Path | None = None
-    ) -> ChangeRecord:
+    ) -> Swap:
         root = self._root.path
         archived = versions.new(root) if temporary is None else beside
-        return ChangeRecord(
+        record = ChangeRecord(
             machine=self._root.name,
             root=str(root),
             beside=str(beside),
@@ -225,6 +209,7 @@ class RootChanges:
             was_running=self._runtime.leader() is not None,
             keep=keep,
         )
+        return Swap(self._journal, record, self._runtime, self._observer)
 
     def _carry(
         self,
@@ -235,7 +220,7 @@ class RootChanges:
         with self._root.files() as old:
             paths = [
                 scrubbed
-                for scrubbed in _scan(old)
+                for scrubbed in scrub.scan(ReadableDirectory(old))
                 if scrubbed.category.is_carried
                 and not (
                     request.fresh_identity
@@ -243,14 +228,6 @@ class RootChanges:
                 )
             ]
             files.update(old, [*paths, *more])
-
-
-def _scan(root: Path) -> list[ScrubbedPath]:
-    directory = ReadableDirectory(root)
-    try:
-        return scrub.scan(directory)
-    finally:
-        directory.close()
 
 
 def _check_movable(root: MachineRoot) -> None:
@@ -279,13 +256,7 @@ def _check_movable(root: MachineRoot) -> None:
             f"{name}: its root is marked read-only",
             hint=f"chattr -i {root.path}",
         )
-    nested = btrfs.nested(root.path) if root.is_subvolume else []
-    if nested:
-        raise errors.InvalidArgument(
-            f"{name}: subvolumes are nested in its root:"
-            f" {', '.join(nested[:5])}",
-            hint="move them out of it first",
-        )
+    root.check_nested("move them out of it first")
 
 
 def _check_replaceable(root: MachineRoot) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Protocol
 
 from imageprep_client import errors
@@ -44,23 +43,6 @@ class Runtime(Protocol):
         ...
 
 
-class LxcRuntime:
-    """An LXC container."""
-
-    def __init__(self, directory: Path, name: str) -> None:
-        self._containers = lxc.LxcContainers(directory)
-        self._name = name
-
-    def leader(self) -> int | None:
-        return self._containers.leader(self._name)
-
-    def stop(self, seconds: int) -> None:
-        self._containers.stop(self._name, seconds)
-
-    def start(self) -> None:
-        self._containers.start(self._name)
-
-
 class UnitRuntime:
     """A machine that systemd runs by its template unit for containers."""
 
@@ -83,7 +65,7 @@ class UnitRuntime:
 def of(root: MachineRoot) -> Runtime:
     """The runtime of the machine that has a root."""
     if root.is_lxc:
-        return LxcRuntime(root.store.path, root.name)
+        return lxc.LxcContainer(root.store.path, root.name)
     return UnitRuntime(root.name)
 
 

@@ -5,7 +5,7 @@ from imageprep_client.machine.roots.finding import (
     list_roots,
     open_store,
 )
-from imageprep_client.machine.roots.removal import remove
+from imageprep_client.machine.roots.removal import remove, temporary
 from imageprep_client.machine.roots.root import (
     MachineRoot,
     RootKind,
@@ -24,4 +24,5 @@ __all__ = [
     "list_roots",
     "open_store",
     "remove",
+    "temporary",
 ]

@@ -1,7 +1,9 @@
-"""Removing the directories of roots."""
+"""Removing the directories of roots, and naming those that do not stay."""
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from pathlib import Path
 
@@ -17,3 +19,18 @@ def remove(path: Path) -> None:
         if not below.is_symlink() and btrfs.is_subvolume(below):
             btrfs.delete(below)
     shutil.rmtree(path)
+
+
+def temporary(above: Path, name: str, verb: str) -> Path:
+    """The name of a root that this process makes and removes.
+
+    Those that killed processes left are removed.
+
+    :param verb: what is done with the root, such as ``import``.
+    """
+    made = re.compile(rf"\.#.+\.{verb}\.(?P<process>[0-9]{{1,10}})")
+    for left in above.iterdir():
+        match = made.fullmatch(left.name)
+        if match and not Path("/proc", match["process"]).exists():
+            remove(left)
+    return above / f".#{name}.{verb}.{os.getpid()}"

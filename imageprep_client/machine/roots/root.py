@@ -15,7 +15,7 @@ from imageprep_client.host import inputs
 from imageprep_client.host.reading import ReadableDirectory
 from imageprep_client.machine.roots.lxc_config import LxcConfig
 from imageprep_client.machine.roots.overlays import merged
-from imageprep_client.programs import lxc, systemd
+from imageprep_client.programs import btrfs, lxc, systemd
 
 #: Where systemd looks for settings.
 _NSPAWN = (Path("/etc/systemd/nspawn"), Path("/run/systemd/nspawn"))
@@ -75,6 +75,19 @@ class MachineRoot:
     def is_subvolume(self) -> bool:
         """Whether it is a subvolume, of which snapshots can be made."""
         return self.kind in (RootKind.LXC_BTRFS, RootKind.SUBVOLUME)
+
+    def check_nested(self, hint: str) -> None:
+        """Check that no subvolume is nested in the root.
+
+        :raises InvalidArgument: when there is one, with the hint.
+        """
+        nested = btrfs.nested(self.path) if self.is_subvolume else []
+        if nested:
+            raise errors.InvalidArgument(
+                f"{self.name}: subvolumes are nested in its root:"
+                f" {', '.join(nested[:5])}",
+                hint=hint,
+            )
 
     @property
     def is_shifted(self) -> bool:
@@ -148,7 +161,7 @@ class MachineRoot:
         """
         try:
             if self.is_lxc:
-                return lxc.LxcContainers(self.store.path).state(self.name)
+                return lxc.LxcContainer(self.store.path, self.name).state()
             return systemd.machine_state(self.name)
         except (lxc.LxcError, systemd.SystemdError):
             return "unknown"
@@ -188,7 +201,6 @@ class MachineRoot:
                 total += status.st_blocks * 512
                 if directory.is_directory(path):
                     waiting.append(path)
-        directory.close()
         return total
 
 

@@ -9,8 +9,8 @@ import hashlib
 import json
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from imageprep_client import errors
 from imageprep_client.host import files, inputs
@@ -75,15 +75,9 @@ class Verification:
         return dataclasses.replace(self, checksum=checksum, signers=signers)
 
 
-class ReadsSmall(Protocol):
-    """Reads a file beside an archive."""
-
-    def __call__(self, name: str, limit: int) -> bytes:
-        """The content of the file of this name.
-
-        :raises NotFound: when there is none.
-        """
-        ...
+#: Reads the file of a name beside an archive, of at most so many bytes; it
+#: raises `errors.NotFound` when there is none.
+ReadsSmall = Callable[[str, int], bytes]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

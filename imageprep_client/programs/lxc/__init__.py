@@ -1,10 +1,10 @@
 """LXC, by its programs."""
 
 from imageprep_client.programs.lxc.containers import (
-    LxcContainers,
+    LxcContainer,
     LxcError,
     LxcState,
     default_path,
 )
 
-__all__ = ["LxcContainers", "LxcError", "LxcState", "default_path"]
+__all__ = ["LxcContainer", "LxcError", "LxcState", "default_path"]

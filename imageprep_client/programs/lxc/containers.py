@@ -1,4 +1,4 @@
-"""The containers of one lxcpath, by ``lxc-info`` and its kin."""
+"""Containers, by ``lxc-info`` and its kin."""
 
 from __future__ import annotations
 
@@ -54,72 +54,66 @@ def default_path() -> Path:
     return Path(told) if told.startswith("/") else _DEFAULT
 
 
-class LxcContainers:
-    """The containers of an lxcpath."""
+class LxcContainer:
+    """A container of an lxcpath."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = str(path)
+    def __init__(self, path: Path, name: str) -> None:
+        self._name = name
+        self._words = [f"--lxcpath={path}", f"--name={name}"]
 
-    def state(self, name: str) -> LxcState:
-        """The state of a container."""
-        told = self._run("lxc-info", name, "--no-humanize", "--state")
+    def state(self) -> LxcState:
+        """The state of the container."""
+        told = self._run("lxc-info", "--no-humanize", "--state")
         try:
             return LxcState(told.strip().lower())
         except ValueError:
             raise LxcError(
-                f"lxc-info: {name}: unknown state {told.strip()[:60]!r}"
+                f"lxc-info: {self._name}: unknown state {told.strip()[:60]!r}"
             ) from None
 
-    def leader(self, name: str) -> int | None:
-        """The init of a container; None unless it runs."""
-        told = self._run("lxc-info", name, "--no-humanize", "--pid").strip()
+    def leader(self) -> int | None:
+        """The init of the container; None unless it runs."""
+        told = self._run("lxc-info", "--no-humanize", "--pid").strip()
         return int(told) if told.isdigit() and int(told) > 0 else None
 
-    def start(self, name: str) -> None:
-        """Start a container in the background."""
-        self._run("lxc-start", name, "--daemon")
+    def start(self) -> None:
+        """Start it in the background."""
+        self._run("lxc-start", "--daemon")
 
-    def stop(self, name: str, seconds: int = 60) -> None:
-        """Stop a container cleanly, or kill it after so many seconds."""
-        self._run("lxc-stop", name, f"--timeout={seconds}")
+    def stop(self, seconds: int) -> None:
+        """Stop it cleanly, or kill it after so many seconds."""
+        self._run("lxc-stop", f"--timeout={seconds}")
 
-    def copy(self, name: str, new: str) -> None:
-        """Copy a stopped container, with a snapshot of its root.
+    def copy(self, new: str) -> None:
+        """Copy the stopped container, with a snapshot of its root.
 
         A root in a directory is not copied: the new container has an overlay
         over it.
         """
         self._run(
-            "lxc-copy",
-            name,
-            f"--newname={new}",
-            "--snapshot",
-            "--logfile=/dev/stderr",
-            "--logpriority=ERROR",
+            *("lxc-copy", f"--newname={new}", "--snapshot"),
+            *("--logfile=/dev/stderr", "--logpriority=ERROR"),
         )
 
-    def destroy(self, name: str) -> None:
-        """Delete a stopped container with its root."""
-        self._run("lxc-destroy", name)
+    def destroy(self) -> None:
+        """Delete the stopped container with its root."""
+        self._run("lxc-destroy")
 
     @contextlib.contextmanager
-    def frozen(self, name: str) -> Iterator[None]:
-        """Freeze all processes of a running container in the block.
+    def frozen(self) -> Iterator[None]:
+        """Freeze all processes of the running container in the block.
 
         They are thawed at its end, and also if this process is killed.
         """
-        words = self._words(name)
-        with afterwards("lxc-unfreeze", *words, error=LxcError) as keeper:
-            self._run("lxc-freeze", name)
+        thaw = ("lxc-unfreeze", *self._words)
+        with afterwards(*thaw, error=LxcError) as keeper:
+            self._run("lxc-freeze")
             yield
         if keeper.returncode:
             raise LxcError(
-                f"{name}: lxc-unfreeze failed",
-                hint=f"run: lxc-unfreeze {' '.join(words)}",
+                f"{self._name}: lxc-unfreeze failed",
+                hint=f"run: {' '.join(thaw)}",
             )
 
-    def _run(self, program: str, name: str, *words: str) -> str:
-        return _program(program).run(*self._words(name), *words)
-
-    def _words(self, name: str) -> list[str]:
-        return [f"--lxcpath={self._path}", f"--name={name}"]
+    def _run(self, program: str, *words: str) -> str:
+        return _program(program).run(*self._words, *words)

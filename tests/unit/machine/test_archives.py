@@ -107,7 +107,7 @@ def test_privileges_are_named(target: Path) -> None:
         name="a.tar",
         declared=frozenset({"opt/helper"}),
     )
-    assert unpacked.privileged == ("usr/bin/sudo", "opt/helper")
+    assert unpacked.privileged == ["usr/bin/sudo", "opt/helper"]
     assert stat.S_IMODE((target / "usr/bin/sudo").stat().st_mode) == 0o4755
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from imageprep_client.machine import names
@@ -27,7 +29,7 @@ from imageprep_client.machine import names
 )
 def test_service(name: str, service: str) -> None:
     """Old and new names, of hosts with and without dashes, say it."""
-    assert names.service(name, host="elsewhere") == service
+    assert names.service(name) == service
 
 
 def test_service_of_an_inventory() -> None:
@@ -38,7 +40,7 @@ def test_service_of_an_inventory() -> None:
     assert names.service(name, variables) == "api"
 
 
-def test_service_on_this_host() -> None:
+def test_service_on_this_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """The name of the host that it runs on is taken off first."""
-    name = "a-1-nova-api-container-cbd7b73e"
-    assert names.service(name, host="a-1-nova") == "api"
+    monkeypatch.setattr(socket, "gethostname", lambda: "a-1-nova.site")
+    assert names.service("a-1-nova-api-container-cbd7b73e") == "api"

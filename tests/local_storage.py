@@ -86,7 +86,9 @@ class LocalStorage:
         if not files and not links:
             # Of FROM alone "build" leaves a container.
             with self.buildah.container(base) as container:
-                container.config(user=user)
+                if user is not None:
+                    words = (f"--user={user}", container.name)
+                    self.buildah.run("config", *words)
                 return container.commit(name, **labels)
         lines = [f"FROM {base}", "ADD files.tar /"]
         if user is not None:

@@ -208,10 +208,10 @@ def _make_images(site: Site, images: RpmImages) -> None:
         container.run("rm", "/usr/bin/rpm", user="root")
         container.commit(BARE)
     with storage.buildah.container(RPM) as container:
-        container.config(user="")
+        storage.buildah.run("config", "--user=", container.name)
         container.commit(ROOT)
     with storage.buildah.container(RPM) as container:
-        container.config(user="42425:42425")
+        storage.buildah.run("config", "--user=42425:42425", container.name)
         storage.buildah.run(
             *("commit", "--quiet", "--format=docker"),
             *("--", container.name, NUMBER),

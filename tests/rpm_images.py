@@ -146,7 +146,7 @@ def _make(
             volumes=[f"{packages}:/mnt:ro"],
             user="root",
         )
-        container.config(user=USER)
+        storage.buildah.run("config", f"--user={USER}", container.name)
         container.commit(BASE, **LABELS)
 
 

@@ -1,13 +1,14 @@
 """Private local storage in which images are changed.
 
-A part of the composition root, `client`, as `opening` is.
+A part of the composition root, `client`, as `stores` is.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from imageprep_client.host import disk
@@ -17,7 +18,6 @@ from imageprep_client.stores import base
 # The others are imported where they are used: most runs change no image, and
 # would wait for them.
 if TYPE_CHECKING:
-    from imageprep_client.modify.base import Changed, ImageChange
     from imageprep_client.modify.storage import PrivateStorage
     from imageprep_client.programs.buildah import Buildah
     from imageprep_client.stores.containers import ContainersStorage
@@ -48,7 +48,7 @@ class LocalWorkspace:
         self._diff_ids = DiffIdCheck(
             disk.free_space(storage.directory), str(storage.directory)
         )
-        self._modifier = ansible.AnsibleModifier(storage)
+        self.modify = functools.partial(ansible.modify, storage)
 
     def landing(self, name: str) -> tuple[base.Store, str]:
         return self._layouts.store(_path(name)), _TAG
@@ -58,21 +58,6 @@ class LocalWorkspace:
         layers = self._diff_ids.check_stored(layout, _TAG, name)
         self._storage.buildah.pull(str(layout.home), _TAG, name)
         self._containers.know(layers, layout)
-
-    def modify(
-        self,
-        changes: Sequence[ImageChange],
-        *,
-        concurrency: int,
-        keep_going: bool,
-        observer: Observer,
-    ) -> Sequence[Changed]:
-        return self._modifier.modify(
-            changes,
-            concurrency=concurrency,
-            keep_going=keep_going,
-            observer=observer,
-        )
 
     def names(self) -> Collection[str]:
         images = self._storage.buildah.images()

@@ -98,11 +98,9 @@ class Carriage:
             copy = self._copy(item)
             key = (copy.destination.repository, copy.tag)
             if copies.setdefault(key, copy).name != copy.name:
-                raise errors.InvalidFile(
-                    item.entry.path,
+                raise item.entry.error(
                     f"{copy.name} and {copies[key].name} have the same name"
                     " at a place that has the images of a run",
-                    key=item.entry.key,
                     hint="carry one of them in a run of its own",
                 )
         results = self._copier.run(list(copies.values()))

@@ -33,11 +33,10 @@ def check_variables(parameters: PrepareParameters, catalog: Catalog) -> None:
     for entry in parameters.entries or ():
         for name in entry.values:
             if not catalog.knows(name):
-                raise errors.InvalidFile(
-                    entry.path,
+                raise entry.error(
                     "unknown variable",
-                    key=f"{entry.key}.set.{errors.printable(name)[:100]}",
-                    hint=catalog.advice(name),
+                    f"set.{errors.printable(name)[:100]}",
+                    catalog.advice(name),
                 )
 
 

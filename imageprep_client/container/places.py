@@ -59,12 +59,7 @@ def source(image: str, entry: PrepareEntry) -> Reference:
         path = f"{place.path}/{rest}" if place.path else rest
         return Reference.parse(references.join(place.registry, path))
     except errors.InvalidReference as error:
-        raise errors.InvalidFile(
-            entry.path,
-            str(error),
-            key=f"{entry.key}.pull_source",
-            hint=error.hint,
-        ) from error
+        raise entry.error(str(error), "pull_source", error.hint) from error
 
 
 def read_from(
@@ -83,9 +78,7 @@ def read_from(
     try:
         return place.image(below(path) + image.removeprefix(path))
     except errors.InvalidReference as error:
-        raise errors.InvalidFile(
-            entry.path, f"{image}: {error}", key=f"{entry.key}.set"
-        ) from error
+        raise entry.error(f"{image}: {error}", "set") from error
 
 
 def location(
@@ -106,11 +99,8 @@ def location(
             return Location.of_host(parameters.local_registry, undercloud.PORT)
         return Location.parse(undercloud_registry())
     except errors.InvalidReference as error:
-        raise errors.InvalidFile(
-            entry.path,
-            str(error),
-            key=f"{entry.key}.push_destination",
-            hint=error.hint,
+        raise entry.error(
+            str(error), "push_destination", error.hint
         ) from error
 
 

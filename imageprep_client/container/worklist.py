@@ -239,13 +239,12 @@ def _check_name(
             else f"{name} is not given"
             for name in image.variables
         )
-        raise errors.InvalidFile(
-            entry.path,
+        hint = f"correct these values: {parts}" if parts else None
+        raise entry.error(
             f"makes {redacted(image.image)[:300]!r}, which is no image:"
             f" {error}",
-            key=f"{entry.key}.set",
-            hint=error.hint
-            or (f"correct these values: {parts}" if parts else None),
+            "set",
+            error.hint or hint,
         ) from error
 
 
@@ -329,16 +328,19 @@ def build(
                 continue
             modification = _modification(entry, image, pin, now)
             if modification and multi_arch:
-                raise errors.InvalidFile(
-                    entry.path,
+                raise entry.error(
                     "images cannot be modified and copied for every platform",
-                    key=f"{entry.key}.modify_role",
-                    hint="put multi_arch: false into this entry",
+                    "modify_role",
+                    "put multi_arch: false into this entry",
                 )
-            item = _item(entry, image, pin, place, modification, multi_arch)
-            item = dataclasses.replace(
-                item,
-                read_from=places.read_from(item.image, entry, images_from),
+            item = _item(
+                entry,
+                image,
+                pin,
+                place,
+                modification,
+                multi_arch=multi_arch,
+                images_from=images_from,
             )
             items[item.target] = item
             values.update(dict.fromkeys(image.parameters, item.target))
@@ -361,7 +363,9 @@ def _item(
     pin: Pin,
     place: Location | None,
     modification: Modification | None,
+    *,
     multi_arch: bool,
+    images_from: Location | None,
 ) -> WorkItem:
     reference = Reference.parse(image.image)
     path = places.path_of(image.image, reference)
@@ -378,16 +382,13 @@ def _item(
             repository = places.repository(path, place)
             path = references.join(place.registry, repository)
     except errors.InvalidReference as error:
-        raise errors.InvalidFile(
-            entry.path,
-            f"{image.image} cannot be stored: {error}",
-            key=entry.key,
+        raise entry.error(
+            f"{image.image} cannot be stored: {error}"
         ) from error
-    source = places.source(name, entry)
     return WorkItem(
         image=name,
-        source=source,
-        read_from=source,
+        source=places.source(name, entry),
+        read_from=places.read_from(name, entry, images_from),
         push_destination=place.registry if place else None,
         target=f"{path}:{stored}{digest}",
         repository=repository,

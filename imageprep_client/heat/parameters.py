@@ -74,6 +74,13 @@ class PrepareEntry:
     modify_only_with_labels: tuple[str, ...] = ()
     modify_only_with_source: tuple[str, ...] = ()
 
+    def error(
+        self, problem: str, key: str = "", hint: str | None = None
+    ) -> errors.InvalidFile:
+        """The error to raise for a key, or for the whole entry."""
+        where = f"{self.key}.{key}" if key else self.key
+        return errors.InvalidFile(self.path, problem, key=where, hint=hint)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class PrepareParameters:

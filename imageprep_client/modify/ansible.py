@@ -48,50 +48,42 @@ def check(ansible_role: str, variables: Mapping[str, Any]) -> None:
         ansible_roles.check_variables(variables)
 
 
-class AnsibleModifier:
-    """Changes images by ansible roles; see `modify.base.Modifier`.
+def modify(
+    storage: PrivateStorage,
+    changes: Sequence[ImageChange],
+    *,
+    concurrency: int,
+    keep_going: bool,
+    observer: Observer,
+) -> Sequence[Changed]:
+    """Change images in a storage; see `Workspace.modify`."""
+    results = Changes(changes, observer)
+    try:
+        run = ansible.run(
+            playbook.plays(changes, keep_going=keep_going),
+            playbook.inventory(changes),
+            on_event=results.note,
+            forks=concurrency,
+            environment=_environment(storage),
+            secrets=[text for c in changes for text in c.secrets],
+            directory=storage.directory,
+            watch=disk.Reserve(storage.directory).check,
+        )
+    except errors.NoSpace as error:
+        raise errors.ModifyError(
+            f"ansible: {error}",
+            hint="make room there, or look for an image or a role that writes"
+            " without end",
+        ) from error
+    return results.of(run)
 
-    :param storage: the storage of the images.
-    """
 
-    def __init__(self, storage: PrivateStorage) -> None:
-        self._storage = storage
-
-    def modify(
-        self,
-        changes: Sequence[ImageChange],
-        *,
-        concurrency: int,
-        keep_going: bool,
-        observer: Observer,
-    ) -> Sequence[Changed]:
-        results = Changes(changes, observer)
-        try:
-            run = ansible.run(
-                playbook.plays(changes, keep_going=keep_going),
-                playbook.inventory(changes),
-                on_event=results.note,
-                forks=concurrency,
-                environment=self._variables(),
-                secrets=[text for c in changes for text in c.secrets],
-                directory=self._storage.directory,
-                watch=disk.Reserve(self._storage.directory).check,
-            )
-        except errors.NoSpace as error:
-            raise errors.ModifyError(
-                f"ansible: {error}",
-                hint="make room there, or look for an image or a role that"
-                " writes without end",
-            ) from error
-        return results.of(run)
-
-    def _variables(self) -> Mapping[str, str]:
-        """Variables to add to the environment of ansible."""
-        return {
-            **_SETTINGS,
-            **self._storage.environment,
-            "ANSIBLE_REMOTE_TEMP": self._storage.environment["TMPDIR"],
-            "ANSIBLE_ROLES_PATH": ansible_roles.search_path(
-                os.environ, Path.cwd()
-            ),
-        }
+def _environment(storage: PrivateStorage) -> Mapping[str, str]:
+    """Variables to add to the environment of ansible."""
+    roles = ansible_roles.search_path(os.environ, Path.cwd())
+    return {
+        **_SETTINGS,
+        **storage.environment,
+        "ANSIBLE_REMOTE_TEMP": storage.environment["TMPDIR"],
+        "ANSIBLE_ROLES_PATH": roles,
+    }

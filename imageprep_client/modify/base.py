@@ -1,13 +1,12 @@
-"""The vocabulary of changed images: requests, results and the interface."""
+"""The vocabulary of changed images: requests and results."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 from imageprep_client import errors
-from imageprep_client.observer import Observer
 from imageprep_client.oci import redaction
 
 
@@ -75,28 +74,6 @@ class Changed:
     change: ImageChange
     done: bool
     error: errors.ModifyError | None = None
-
-
-class Modifier(Protocol):
-    """Changes images in local storage."""
-
-    def modify(
-        self,
-        changes: Sequence[ImageChange],
-        *,
-        concurrency: int,
-        keep_going: bool,
-        observer: Observer,
-    ) -> Sequence[Changed]:
-        """Make all changes; return a result for each, in their order.
-
-        No process that was started is left when this returns or raises.
-
-        :param concurrency: the maximum number of images at once.
-        :param keep_going: whether to continue after a failed image.
-        :raises ModifyError: when no image could be changed.
-        """
-        ...
 
 
 def _secrets(value: object, secret: bool) -> list[str]:

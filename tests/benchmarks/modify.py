@@ -23,8 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from imageprep_client.host.processes import MARK
-from imageprep_client.modify import ansible_roles
-from imageprep_client.modify.ansible import AnsibleModifier
+from imageprep_client.modify import ansible, ansible_roles
 from imageprep_client.modify.base import ImageChange
 from imageprep_client.modify.storage import PrivateStorage
 from imageprep_client.observer import Observer
@@ -100,7 +99,8 @@ class Bench:
         own = PrivateStorage(
             storage.temporary, environment, storage.buildah, ""
         )
-        results = AnsibleModifier(own).modify(
+        results = ansible.modify(
+            own,
             self._changes("-all"),
             concurrency=2 * (os.cpu_count() or 1),
             keep_going=False,

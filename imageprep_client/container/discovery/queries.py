@@ -47,32 +47,27 @@ class DestinationTags:
         return _Repository(store, (push_destination, repository), self._tags)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
 class _Repository:
     """One repository that an image will be copied to."""
 
-    def __init__(
-        self,
-        store: base.Store,
-        names: tuple[str, str],
-        tags: dict[tuple[str, str, str], ResolvedTag],
-    ) -> None:
-        self._store = store
-        self._names = names
-        self._tags = tags
+    store: base.Store
+    names: tuple[str, str]
+    tags: dict[tuple[str, str, str], ResolvedTag]
 
     @property
     def nearby(self) -> base.ReadableStore | None:
         # Only stores of this host have something to flush.
-        return self._store if isinstance(self._store, base.Flushes) else None
+        return self.store if isinstance(self.store, base.Flushes) else None
 
     def digest_of(self, tag: str) -> str | None:
         """The digest that a tag names; None when there is none known.
 
         An error is cached: the copy reports it.
         """
-        key = (*self._names, tag)
-        answer = self._tags.get(key) or ResolvedTag.of(self._store, tag)
-        self._tags[key] = answer
+        key = (*self.names, tag)
+        answer = self.tags.get(key) or ResolvedTag.of(self.store, tag)
+        self.tags[key] = answer
         return answer.descriptor.digest if answer.descriptor else None
 
 

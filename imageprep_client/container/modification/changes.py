@@ -19,11 +19,10 @@ def check(items: Iterable[WorkItem]) -> None:
     """
     for item in items:
         if item.modification and not item.push_destination:
-            raise errors.InvalidFile(
-                item.entry.path,
+            raise item.entry.error(
                 "modified images have no destination",
-                key=f"{item.entry.key}.modify_role",
-                hint="put a push_destination into this entry",
+                "modify_role",
+                "put a push_destination into this entry",
             )
 
 
@@ -80,10 +79,8 @@ def by_source(items: Sequence[WorkItem]) -> dict[str, list[WorkItem]]:
     for item in items:
         same = groups.setdefault(_local(item.source), [])
         if same and same[0].source != item.source:
-            raise errors.InvalidFile(
-                item.entry.path,
+            raise item.entry.error(
                 f"{item.source} and {same[0].source} have the same name",
-                key=item.entry.key,
                 hint="modify one of them in a run of its own",
             )
         same.append(item)

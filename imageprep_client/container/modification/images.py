@@ -178,12 +178,7 @@ class Modifying:
             except errors.InvalidArgument as error:
                 if isinstance(error, InvalidVariable):
                     key = f"modify_vars.{error.name}"
-                raise errors.InvalidFile(
-                    item.entry.path,
-                    str(error),
-                    key=f"{item.entry.key}.{key}",
-                    hint=error.hint,
-                ) from error
+                raise item.entry.error(str(error), key, error.hint) from error
 
     def _bring_in(
         self,

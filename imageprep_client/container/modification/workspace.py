@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from imageprep_client.modify.base import Modifier
+from imageprep_client.modify.base import Changed, ImageChange
+from imageprep_client.observer import Observer
 from imageprep_client.stores import base
 
 
-class Workspace(Modifier, Protocol):
+class Workspace(Protocol):
     """Local storage of one run; empty at first, removed at the end.
 
     Images have the names of local storage, ``registry/repository:tag``.
@@ -24,6 +25,24 @@ class Workspace(Modifier, Protocol):
         """Import the image from its `landing` into local storage.
 
         :raises StoreError: when that fails.
+        """
+        ...
+
+    def modify(
+        self,
+        changes: Sequence[ImageChange],
+        *,
+        concurrency: int,
+        keep_going: bool,
+        observer: Observer,
+    ) -> Sequence[Changed]:
+        """Make all changes; return a result for each, in their order.
+
+        No process that was started is left when this returns or raises.
+
+        :param concurrency: the maximum number of images at once.
+        :param keep_going: whether to continue after a failed image.
+        :raises ModifyError: when no image could be changed.
         """
         ...
 

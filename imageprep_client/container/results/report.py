@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -25,14 +26,12 @@ def copies(rows: Sequence[Row], *, dry_run: bool) -> dict[str, Any]:
     """``dry_run``, ``images`` (the rows), and ``totals`` in bytes and images
     per outcome.
     """
-    outcomes: dict[str, int] = {}
-    for row in rows:
-        outcomes[row.outcome] = outcomes.get(row.outcome, 0) + 1
+    outcomes = collections.Counter(str(row.outcome) for row in rows)
     return {
         "dry_run": dry_run,
         "images": [dataclasses.asdict(row) for row in rows],
         "totals": {
-            "outcomes": outcomes,
+            "outcomes": dict(outcomes),
             "copied": sum(row.copied for row in rows),
             "mounted": sum(row.mounted for row in rows),
             "kept": sum(row.kept for row in rows),

@@ -131,28 +131,14 @@ class Container:
             with file:
                 yield file
 
-    def config(
-        self,
-        *,
-        user: str | None = None,
-        labels: Mapping[str, str] = _NOTHING,
-    ) -> None:
-        """Set the configuration of the image that is made of it.
-
-        :param user: the default user; empty for root.
-        """
-        words = [f"--label={key}={value}" for key, value in labels.items()]
-        if user is not None:
-            words.append(f"--user={user}")
-        if words:
-            self._buildah.run("config", *words, self.name)
-
     def commit(self, name: str, /, **labels: str) -> str:
         """Make an image with one more layer and with these labels.
 
         :returns: the ID of the image.
         """
-        self.config(labels=labels)
+        if labels:
+            words = [f"--label={key}={value}" for key, value in labels.items()]
+            self._buildah.run("config", *words, self.name)
         told = self._buildah.run("commit", "--quiet", "--", self.name, name)
         return told.split()[-1]
 

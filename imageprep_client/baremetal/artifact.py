@@ -13,15 +13,15 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from imageprep_client import errors
 from imageprep_client.baremetal import ramdisk
 from imageprep_client.baremetal.disks import formats
 from imageprep_client.baremetal.extracting import opened
 from imageprep_client.observer import Observer
+from imageprep_client.oci import document as documents
 from imageprep_client.oci import mediatypes, platform
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
@@ -247,11 +247,9 @@ def _piece(file: ArtifactFile, default: str | None) -> _Piece:
         "layers": [layer.to_json()],
         "annotations": {_DISK_TYPE: kind},
     }
-    return _Piece(kind, architecture, file.path, layer, _json(manifest))
-
-
-def _json(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, separators=(",", ":")).encode()
+    return _Piece(
+        kind, architecture, file.path, layer, documents.dump(manifest)
+    )
 
 
 def _entries(store: base.ReadableStore, tag: str) -> tuple[Descriptor, ...]:
@@ -282,7 +280,7 @@ def _index(pieces: Sequence[_Piece], existing: Sequence[Descriptor]) -> bytes:
     entries = [entry for entry in existing if _place(entry) not in new]
     entries += [piece.descriptor for piece in pieces]
     entries.sort(key=lambda entry: (*_place(entry)[::-1], entry.digest))
-    return _json(
+    return documents.dump(
         {
             "schemaVersion": 2,
             "mediaType": mediatypes.OCI_INDEX,

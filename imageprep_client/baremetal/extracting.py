@@ -25,7 +25,7 @@ from imageprep_client.baremetal.disks import formats
 from imageprep_client.baremetal.disks.disk import DiskFormat
 from imageprep_client.baremetal.system import Slices, System
 from imageprep_client.host import locks
-from imageprep_client.observer import Observer
+from imageprep_client.observer import SILENT, Observer
 from imageprep_client.programs.qemu import QemuDisk
 
 KERNEL = "vmlinuz"
@@ -40,7 +40,6 @@ PARTS: Mapping[str, str] = {
     "root": ROOT,
 }
 _STAGING = ".imageprep-extract-"
-_SILENT = Observer()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +104,7 @@ def opened(path: str, max_size: int) -> Iterator[tuple[QemuDisk, DiskFormat]]:
 
 
 def extract(
-    request: ExtractRequest, observer: Observer = _SILENT
+    request: ExtractRequest, observer: Observer = SILENT
 ) -> ExtractResult:
     """Write the files, a list of their checksums and a manifest.
 

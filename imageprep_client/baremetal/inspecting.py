@@ -15,9 +15,6 @@ from imageprep_client.baremetal.disks.disk import DiskFormat
 from imageprep_client.baremetal.disks.volumes import Volume
 from imageprep_client.baremetal.system import System
 
-_KERNEL = "vmlinuz"
-_RAMDISK = "initramfs"
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Inspection:
@@ -105,11 +102,11 @@ def _with_system(
     if kernel is None:
         problem = "has no kernel"
     else:
-        kernel.tree.save(kernel.path, directory / _KERNEL)
-        architecture = ramdisk.architecture(directory / _KERNEL)
+        kernel.tree.save(kernel.path, directory / extracting.KERNEL)
+        architecture = ramdisk.architecture(directory / extracting.KERNEL)
         if kernel.ramdisk:
-            kernel.tree.save(kernel.ramdisk, directory / _RAMDISK)
-            host_only = ramdisk.host_only(directory / _RAMDISK)
+            kernel.tree.save(kernel.ramdisk, directory / extracting.RAMDISK)
+            host_only = ramdisk.host_only(directory / extracting.RAMDISK)
         else:
             problem = f"has no ramdisk for the kernel {kernel.version}"
         line = commandline.of(system, kernel, image=path).text

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 from imageprep_client import errors
-from imageprep_client.baremetal.glance import GlanceImage, UploadData
+from imageprep_client.baremetal.glance import Glance, GlanceImage
 
 #: The properties that identify images.
 NAME = "image_prepare_name"
@@ -23,28 +22,6 @@ DISK, ROOT = "disk", "root"
 KERNEL, RAMDISK = "kernel", "ramdisk"
 DEPLOY_KERNEL, DEPLOY_RAMDISK = "deploy-kernel", "deploy-ramdisk"
 _PAIRS = {KERNEL: RAMDISK, DEPLOY_KERNEL: DEPLOY_RAMDISK}
-
-
-class ImageService(Protocol):
-    """Glance, as the use cases need it; see `baremetal.glance.Glance`."""
-
-    @property
-    def project(self) -> str: ...
-
-    @property
-    def endpoint(self) -> str: ...
-
-    def images(self, **properties: str) -> list[GlanceImage]: ...
-
-    def get(self, identity: str) -> GlanceImage | None: ...
-
-    def create(self, fields: Mapping[str, str]) -> bool: ...
-
-    def upload(self, identity: str, data: UploadData, size: int) -> None: ...
-
-    def update(self, identity: str, changes: Mapping[str, str]) -> None: ...
-
-    def delete(self, identity: str) -> None: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,7 +97,7 @@ def generation(image: GlanceImage) -> int:
     return int(value) if value.isascii() and value.isdigit() else 0
 
 
-def sets(service: ImageService) -> list[BaremetalImages]:
+def sets(service: Glance) -> list[BaremetalImages]:
     """All sets of the project, sorted by name."""
     grouped: dict[str, list[GlanceImage]] = {}
     for image in service.images():
@@ -132,7 +109,7 @@ def sets(service: ImageService) -> list[BaremetalImages]:
     ]
 
 
-def find(service: ImageService, name: str) -> BaremetalImages:
+def find(service: Glance, name: str) -> BaremetalImages:
     """The set of a name.
 
     :raises NotFound: when there is none.
@@ -150,7 +127,7 @@ def find(service: ImageService, name: str) -> BaremetalImages:
     return BaremetalImages(name, tuple(images))
 
 
-def delete(service: ImageService, name: str) -> Sequence[GlanceImage]:
+def delete(service: Glance, name: str) -> Sequence[GlanceImage]:
     """Delete the images of a name, those that name others first.
 
     :returns: what was deleted.

@@ -19,8 +19,7 @@ from typing import IO
 from imageprep_client import errors
 from imageprep_client.baremetal import records
 from imageprep_client.baremetal.disks import formats
-from imageprep_client.baremetal.glance import GlanceImage
-from imageprep_client.baremetal.records import ImageService
+from imageprep_client.baremetal.glance import Glance, GlanceImage
 from imageprep_client.baremetal.registration import (
     Part,
     RegisterRequest,
@@ -59,7 +58,7 @@ class RegisteredImage:
 
 def register(
     request: RegisterRequest,
-    service: Callable[[], ImageService],
+    service: Callable[[], Glance],
     observer: Observer,
     *,
     sleep: Callable[[float], None] = time.sleep,
@@ -104,7 +103,7 @@ class _Registrar:
     def __init__(
         self,
         request: RegisterRequest,
-        service: ImageService,
+        service: Glance,
         observer: Observer,
         sleep: Callable[[float], None],
     ) -> None:

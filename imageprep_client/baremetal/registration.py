@@ -47,7 +47,6 @@ class RegisterRequest:
     architecture: str | None = None
     existing: str = "keep"
     dry_run: bool = False
-    max_size: int = formats.MAX_SIZE
 
     def check(self) -> None:
         """Find out whether the options fit together.
@@ -134,7 +133,7 @@ def parts_of(request: RegisterRequest, observer: Observer) -> list[Part]:
         whole = bool(request.whole_disk)
         fields = {
             **_described(common, request.architecture),
-            "disk_format": _checked_disk(request, disk, whole=whole),
+            "disk_format": _checked_disk(disk, whole=whole),
             "container_format": "bare",
             "img_type": "whole-disk" if whole else "partition",
         }
@@ -178,9 +177,9 @@ def _manifest(kernel: str) -> tuple[str | None, str | None]:
     return None, None
 
 
-def _checked_disk(request: RegisterRequest, path: str, *, whole: bool) -> str:
+def _checked_disk(path: str, *, whole: bool) -> str:
     """The disk format, when the image is of the kind that is declared."""
-    with opened(path, request.max_size) as (disk, format):
+    with opened(path, formats.MAX_SIZE) as (disk, format):
         try:
             table = partitions.read(disk)
         except partitions.MbrOnly:

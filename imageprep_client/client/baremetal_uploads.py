@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from imageprep_client import errors
-from imageprep_client.baremetal import (
-    artifact,
-    records,
-    registering,
-)
-from imageprep_client.baremetal.artifact import (
-    ArtifactFile,
-    PushedIndex,
-)
+from imageprep_client.baremetal import artifact, records, registering
+from imageprep_client.baremetal.artifact import ArtifactFile, PushedIndex
 from imageprep_client.baremetal.glance import Glance, GlanceImage
 from imageprep_client.baremetal.records import BaremetalImages
 from imageprep_client.baremetal.registering import RegisteredImage
@@ -28,9 +20,8 @@ from imageprep_client.baremetal.registration import (
 from imageprep_client.client.locations import tagged
 from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.client.stores import Stores
-from imageprep_client.observer import Observer
+from imageprep_client.observer import SILENT, Observer
 from imageprep_client.oci import reference as references
-from imageprep_client.stores import base
 from imageprep_client.transfer.engine import CONCURRENCY
 
 __all__ = [
@@ -48,8 +39,6 @@ __all__ = [
 #: Makes the connection to the cloud when it is first needed.
 Connect = Callable[[], Any]
 
-_SILENT = Observer()
-
 
 class BaremetalUploads:
     """Registers, pushes, lists, shows and deletes bare-metal images.
@@ -61,7 +50,7 @@ class BaremetalUploads:
         self._connect = connect
 
     def register(
-        self, request: RegisterRequest, observer: Observer = _SILENT
+        self, request: RegisterRequest, observer: Observer = SILENT
     ) -> list[RegisteredImage]:
         """Upload to Glance; see `baremetal.registering.register`."""
         return registering.register(request, self._glance, observer)
@@ -100,7 +89,7 @@ class BaremetalUploads:
                 hint="name the registry that serves it: HOST/REPOSITORY:TAG",
             )
         reference = dataclasses.replace(image, registry=place)
-        with Stores(options, _SILENT) as stores:
+        with Stores(options, SILENT) as stores:
             return artifact.metal3(
                 stores.source(reference), reference, architecture
             )
@@ -114,7 +103,7 @@ class BaremetalUploads:
         files: Sequence[ArtifactFile],
         location: str,
         options: RegistryOptions,
-        observer: Observer = _SILENT,
+        observer: Observer = SILENT,
         *,
         concurrency: int = CONCURRENCY,
     ) -> PushedIndex:
@@ -123,25 +112,13 @@ class BaremetalUploads:
         :param location: ``HOST/REPOSITORY:TAG``, ``oci:DIR//REPOSITORY:TAG``
             or ``image-serve:DIR//REPOSITORY:TAG``.
         """
-        with self._store(location, options, observer, concurrency) as opened:
-            stores, store, tag = opened
+        place, name = tagged(location)
+        with Stores(options, observer, concurrency=concurrency) as stores:
+            store = stores.destination(place, name.repository)
             with stores.locked(observer.waiting):
                 return artifact.push(
-                    files, store, tag, observer, concurrency=concurrency
+                    files, store, name.tag, observer, concurrency=concurrency
                 )
-
-    @contextlib.contextmanager
-    def _store(
-        self,
-        location: str,
-        options: RegistryOptions,
-        observer: Observer,
-        concurrency: int,
-    ) -> Iterator[tuple[Stores, base.Store, str]]:
-        place, name = tagged(location)
-        stores = Stores(options, observer, concurrency=concurrency)
-        with stores:
-            yield stores, stores.destination(place, name.repository), name.tag
 
     def _glance(self) -> Glance:
         if self._connect is None:

@@ -7,9 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 
 from imageprep_client import ansible, errors
-from imageprep_client.host import files
 from imageprep_client.observer import Observer, Phase
-from imageprep_client.preload import demand, nodes, report, sites
+from imageprep_client.preload import demand, nodes, sites
 from imageprep_client.preload.demand import NodeDemand, NodeImage
 from imageprep_client.preload.request import (
     NodeRow,
@@ -49,8 +48,6 @@ def preload(
         signature policy.
     """
     began = time.monotonic()
-    if request.report_file:
-        files.check(request.report_file)
     known = KnownContent()
     concurrency = request.concurrency or engine.CONCURRENCY
     with ansible.Session(*request.inventories) as session:
@@ -83,17 +80,13 @@ def preload(
             on_node=on_node,
             dry_run=dry_run,
         )
-    result = PreloadResult(
+    return PreloadResult(
         rows,
         site_rows,
         demand.unique_bytes(images),
         round(time.monotonic() - began, 3),
         _estimate(request, rows, site_rows) if dry_run else None,
     )
-    if request.report_file:
-        text = report.render(result, dry_run=dry_run)
-        files.write(request.report_file, text)
-    return result
 
 
 def _estimate(

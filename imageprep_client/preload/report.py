@@ -39,11 +39,6 @@ def fields(result: PreloadResult, *, dry_run: bool) -> dict[str, Any]:
     return found
 
 
-def render(result: PreloadResult, *, dry_run: bool) -> str:
-    """The fields as JSON."""
-    return json.dumps(fields(result, dry_run=dry_run), indent=2) + "\n"
-
-
 def read(path: str) -> PreloadResult:
     """The result that a report has.
 

@@ -34,7 +34,6 @@ class PreloadRequest:
     :ivar rate: bytes a second that the nodes of a registry take together, at
         most; 0: any.
     :ivar timeout: seconds for one image.
-    :ivar report_file: where a JSON report goes; empty: nowhere.
     """
 
     inventories: Sequence[str]
@@ -45,7 +44,6 @@ class PreloadRequest:
     nodes_per_registry: int = NODES_PER_REGISTRY
     rate: int = 0
     timeout: int = TIMEOUT
-    report_file: str = ""
     concurrency: int = 0
 
 

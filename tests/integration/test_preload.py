@@ -19,6 +19,7 @@ from imageprep_client.client.preload import (
     Preloading,
     PreloadRequest,
     PreloadResult,
+    report_fields,
     status,
 )
 from imageprep_client.client.registry_options import RegistryOptions
@@ -125,7 +126,8 @@ def test_nodes_have_their_images(site: Site, tmp_path: Path) -> None:
     assert not site.nodes.images("c1")
 
     report = tmp_path / "report.json"
-    result = site.preload(report_file=str(report))
+    result = site.preload()
+    report.write_text(json.dumps(report_fields(result, dry_run=False)))
     assert set(states(result).values()) == {NodeState.DONE}, result.nodes
     assert site.nodes.images("c1") == site.digests(4)
     assert site.nodes.images("c2") == site.digests(4)

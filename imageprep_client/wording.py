@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import re
 from collections.abc import Iterable
 
@@ -51,6 +52,12 @@ def counted(number: int, one: str, many: str = "") -> str:
     :param many: the plural, where it is not `one` and an s.
     """
     return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
+def tally(states: Iterable[object]) -> str:
+    """Each state with its number, the most frequent one first."""
+    counts = collections.Counter(map(str, states))
+    return ", ".join(f"{n} {state}" for state, n in counts.most_common())
 
 
 def alike(messages: Iterable[str]) -> list[list[str]]:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+import dataclasses
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from imageprep_client.cli import base, confirmation
 from imageprep_client.oci import redaction
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from imageprep_client.client.images import Credential
     from imageprep_client.client.plans import Plan
     from imageprep_client.client.registry_options import RegistryOptions
+
+_Request = TypeVar("_Request", bound="DataclassInstance")
 
 
 def add_registry_options(parser: argparse.ArgumentParser) -> None:
@@ -347,6 +352,18 @@ class _Secret(str):
 
     def __repr__(self) -> str:
         return redaction.MASK
+
+
+def request(
+    kind: type[_Request], parsed_args: argparse.Namespace, **others: Any
+) -> _Request:
+    """A request whose fields have the values of the options of their names.
+
+    :param others: the fields that have other values.
+    """
+    names = {field.name for field in dataclasses.fields(kind)} - others.keys()
+    given = {name: getattr(parsed_args, name) for name in names}
+    return kind(**given, **others)
 
 
 def positive(text: str) -> int:

@@ -117,16 +117,13 @@ def copies(
 
 def summary(rows: Sequence[Row], *, dry_run: bool) -> str:
     """The images by outcome, and their bytes."""
-    outcomes = collections.Counter(str(row.outcome) for row in rows)
-    counts = ", ".join(
-        f"{number} {outcome}" for outcome, number in outcomes.most_common()
-    )
+    counts = wording.tally(row.outcome for row in rows)
     copied = sum(row.copied for row in rows)
     shared = sum(row.mounted + row.kept for row in rows)
     images = wording.counted(len(rows), "image")
     done = "to copy" if dry_run else "copied"
     parts = [f"{images}: {counts or 'none'}; {wording.size(copied)} {done}"]
     # The size of an image that is present may not be known.
-    if shared or not outcomes[ImageOutcome.PRESENT]:
+    if shared or ImageOutcome.PRESENT not in [row.outcome for row in rows]:
         parts.append(f"{wording.size(shared)} already there or shared")
     return ", ".join(parts)

@@ -14,17 +14,15 @@ from imageprep_client.container.hotfix.installation import (
     HotfixResult,
 )
 from imageprep_client.host import undercloud
-from imageprep_client.observer import Observer
+from imageprep_client.observer import SILENT, Observer
 
 __all__ = ["HotfixRequest", "HotfixResult", "hotfix_images"]
-
-_SILENT = Observer()
 
 
 def hotfix_images(
     request: HotfixRequest,
     options: RegistryOptions | None = None,
-    observer: Observer = _SILENT,
+    observer: Observer = SILENT,
     *,
     header: Sequence[str] = (),
 ) -> HotfixResult:

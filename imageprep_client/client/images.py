@@ -24,7 +24,7 @@ from imageprep_client.container.results.report import copies as copies_report
 from imageprep_client.container.results.report import fields as report
 from imageprep_client.heat.parameters import Credential, PrepareParameters
 from imageprep_client.host import cache, undercloud
-from imageprep_client.observer import Observer
+from imageprep_client.observer import SILENT, Observer
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.stored import Plan
 from imageprep_client.retry import ONE_ATTEMPT, PATIENT, RetryPolicy
@@ -47,7 +47,6 @@ __all__ = [
     "report_page",
 ]
 
-_SILENT = Observer()
 _ENVIRONMENTS = "~/.tripleo/environments"
 
 
@@ -72,7 +71,7 @@ class ContainerImages:
         *,
         plan: Plan | None = None,
         header: Sequence[str] = (),
-        observer: Observer = _SILENT,
+        observer: Observer = SILENT,
     ) -> PrepareResult:
         """Bring images into place and write the parameters.
 
@@ -127,7 +126,7 @@ class ContainerImages:
             )
 
     def push_image(
-        self, request: PushRequest, observer: Observer = _SILENT
+        self, request: PushRequest, observer: Observer = SILENT
     ) -> Row:
         """Copy one image; see `container.pushing.push`.
 
@@ -178,7 +177,7 @@ class ContainerImages:
             return row
 
     def discover_tag(
-        self, image: str, label: str | None, observer: Observer = _SILENT
+        self, image: str, label: str | None, observer: Observer = SILENT
     ) -> str:
         """The versioned tag behind the tag of an image.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from imageprep_client import errors
 from imageprep_client.client import policies
@@ -12,11 +11,13 @@ from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.client.stores import CONCURRENCY, Stores
 from imageprep_client.container.request import PrepareRequest
 from imageprep_client.host import undercloud
-from imageprep_client.observer import Observer
+from imageprep_client.observer import SILENT, Observer
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
 from imageprep_client.plans.stored import Plan
-from imageprep_client.preload import demand, preloading, report
+from imageprep_client.preload import demand, preloading
+from imageprep_client.preload.report import fields as report_fields
+from imageprep_client.preload.report import read as status
 from imageprep_client.preload.request import (
     NODES_PER_REGISTRY,
     TIMEOUT,
@@ -39,14 +40,9 @@ __all__ = [
     "Preloading",
     "SiteRow",
     "pairs",
+    "report_fields",
     "status",
 ]
-
-_SILENT = Observer()
-
-
-def _ignore(row: NodeRow) -> None:
-    """Do nothing with a row."""
 
 
 class Preloading:
@@ -65,7 +61,7 @@ class Preloading:
         *,
         groups: Mapping[str, str],
         plan: Plan | None = None,
-        observer: Observer = _SILENT,
+        observer: Observer = SILENT,
     ) -> tuple[Preloading, PreloadRequest]:
         """A request for the images of a deployment.
 
@@ -99,8 +95,8 @@ class Preloading:
         self,
         request: PreloadRequest,
         *,
-        observer: Observer = _SILENT,
-        on_node: OnNode = _ignore,
+        observer: Observer = SILENT,
+        on_node: OnNode = lambda _: None,
         dry_run: bool = False,
     ) -> PreloadResult:
         """See `preload.preloading.preload`."""
@@ -169,16 +165,3 @@ def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
             raise errors.InvalidArgument(f"{option} {name}: given twice")
         found[name] = value
     return found
-
-
-def status(path: str) -> PreloadResult:
-    """The result that a report has.
-
-    :raises InvalidFile: when it is none.
-    """
-    return report.read(path)
-
-
-def report_fields(result: PreloadResult, *, dry_run: bool) -> dict[str, Any]:
-    """The fields of a result in a report; see `status`."""
-    return report.fields(result, dry_run=dry_run)

@@ -11,7 +11,7 @@ from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.client.stores import CONCURRENCY, Stores
 from imageprep_client.heat.parameters import Credential, PrepareParameters
 from imageprep_client.host import undercloud
-from imageprep_client.observer import Observer
+from imageprep_client.observer import SILENT, Observer
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
 from imageprep_client.registries import (
@@ -40,8 +40,6 @@ __all__ = [
     "Verdict",
 ]
 
-_SILENT = Observer()
-
 
 class Registries:
     """Lists, shows and deletes images; verifies and prunes whole places.
@@ -62,7 +60,7 @@ class Registries:
         attached: bool = False,
         details: bool = False,
         credential: Credential | None = None,
-        observer: Observer = _SILENT,
+        observer: Observer = SILENT,
     ) -> list[RegistryImage]:
         """All images of a place, sorted by name.
 
@@ -105,7 +103,7 @@ class Registries:
         registry_url: str | None = None,
         *,
         credential: Credential | None = None,
-        observer: Observer = _SILENT,
+        observer: Observer = SILENT,
     ) -> Details:
         """One image, closely.
 
@@ -137,7 +135,7 @@ class Registries:
         registry_url: str | None = None,
         *,
         credential: Credential | None = None,
-        observer: Observer = _SILENT,
+        observer: Observer = SILENT,
     ) -> Removed:
         """Delete one image; see `registries.removal.remove`."""
         opened = self._image(image, registry_url, credential, observer)
@@ -159,7 +157,7 @@ class Registries:
         blobs: BlobCheck = BlobCheck.DIGESTS,
         diff_ids: bool = False,
         concurrency: int = CONCURRENCY,
-        observer: Observer = _SILENT,
+        observer: Observer = SILENT,
     ) -> Verdict:
         """Check a whole place; see `registries.verification.verify`."""
         place = self._options.location(registry_url)
@@ -178,7 +176,7 @@ class Registries:
         request: PruneRequest,
         registry_url: str | None = None,
         *,
-        observer: Observer = _SILENT,
+        observer: Observer = SILENT,
     ) -> PruneResult:
         """Delete unnamed images; see `registries.pruning.prune`.
 
@@ -246,5 +244,7 @@ class Registries:
                     f" {registry_url}"
                 )
             stores.check_tree()
-            store = stores.unmirrored(place.registry, reference.repository)
+            store = stores.reading(
+                place.registry, reference.repository, mirrored=False
+            )
             yield stores, store, reference

@@ -84,11 +84,10 @@ class RegistryOptions:
                 and isinstance(place, str)
                 and references.is_transport(references.split(place)[0])
             ):
-                raise errors.InvalidFile(
-                    entry.path,
+                raise entry.error(
                     f"{place}: a directory, and --image-serve names another",
-                    key=f"{entry.key}.push_destination",
-                    hint="name the registry that serves the tree, or leave"
+                    "push_destination",
+                    "name the registry that serves the tree, or leave"
                     " --image-serve out",
                 )
 

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
@@ -16,11 +16,10 @@ from imageprep_client.client.service_registries import ServiceRegistries
 from imageprep_client.client.stores import Stores
 from imageprep_client.heat import environment as environments
 from imageprep_client.heat import parameters
-from imageprep_client.heat.environment import EnvironmentFile
-from imageprep_client.heat.value import Value
+from imageprep_client.heat.environment import Environment, EnvironmentFile
 from imageprep_client.host import inputs
 from imageprep_client.host.processes import MARK
-from imageprep_client.observer import Observer
+from imageprep_client.observer import SILENT, Observer
 from imageprep_client.plans.stored import Plan
 from imageprep_client.programs.podman import (
     Podman,
@@ -64,7 +63,6 @@ _STATE = Path("/var/lib/image-prepare/service")
 _STORAGE = Path("/var/lib/containers/storage")
 #: The oldest podman that has all that is used.
 _OLDEST = (4, 3)
-_SILENT = Observer()
 _USUAL = UpgradeOptions()
 
 
@@ -102,7 +100,7 @@ class ServiceNode:
     def __init__(
         self,
         options: RegistryOptions | None = None,
-        observer: Observer = _SILENT,
+        observer: Observer = SILENT,
     ) -> None:
         self._options = options or RegistryOptions()
         self._observer = observer
@@ -242,10 +240,8 @@ class ServiceNode:
         as_quadlet: bool = False,
     ) -> str:
         """Commands or units for services; nothing is changed."""
-        layers = environments.merge(_layers(inputs_))
-        applied = AppliedDeclaration(
-            self._declaration(inputs_), _Parameters(layers)
-        )
+        merged = environments.merge(_layers(inputs_))
+        applied = self._with_values(inputs_, merged)
         texts = []
         for one in applied.declaration.select(names):
             files = (
@@ -299,14 +295,19 @@ class ServiceNode:
         self, inputs_: ServiceInputs
     ) -> Iterator[tuple[Node, AppliedDeclaration]]:
         """The node, and what is declared for it."""
-        layers = _layers(inputs_)
-        merged = environments.merge(layers)
-        applied = AppliedDeclaration(
-            self._declaration(inputs_), _Parameters(merged)
-        )
+        merged = environments.merge(_layers(inputs_))
+        applied = self._with_values(inputs_, merged)
         options = self._options.with_parameters(parameters.parse(merged))
         with self._stores(options) as node:
             yield node, applied
+
+    def _with_values(
+        self, inputs_: ServiceInputs, merged: Environment
+    ) -> AppliedDeclaration:
+        values = {
+            name: merged.value(name) for name in merged.parameter_defaults
+        }
+        return AppliedDeclaration(self._declaration(inputs_), values)
 
     def _declaration(self, inputs_: ServiceInputs) -> NodeDeclaration:
         path = inputs_.declaration or str(self._state.declaration)
@@ -328,24 +329,6 @@ class ServiceNode:
                 ServiceRegistries(stores, options, Path(directory)),
             )
             yield self._node
-
-
-class _Parameters(Mapping[str, Value]):
-    """The parameters that are set, with the place of each."""
-
-    def __init__(self, merged: environments.Environment) -> None:
-        self._merged = merged
-
-    def __getitem__(self, name: str) -> Value:
-        if name not in self._merged.parameter_defaults:
-            raise KeyError(name)
-        return self._merged.value(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._merged.parameter_defaults)
-
-    def __len__(self) -> int:
-        return len(self._merged.parameter_defaults)
 
 
 def _layers(inputs_: ServiceInputs) -> list[EnvironmentFile]:

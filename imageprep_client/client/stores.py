@@ -121,31 +121,22 @@ class Stores:
             return self._registries.destination(place, repository)
         return self.destination(place, repository)
 
-    def unmirrored(self, place: str, repository: str) -> base.Store:
-        """A repository as the registry itself has it."""
-        home = self._home(place)
-        if home is None:
-            return self._registries.store(place, repository, mirrored=False)
-        if references.is_transport(place):
-            _check(home)
-        return home.store(repository)
+    def reading(
+        self, place: str, repository: str, *, mirrored: bool = True
+    ) -> base.Store:
+        """A repository to read only.
 
-    def reading(self, place: str, repository: str) -> base.Store:
-        """A repository to read only: its mirrors will do."""
-        home = self._home(place)
+        :param mirrored: whether its mirrors will do.
+        """
+        home = self._readable(place)
         if home is None:
-            return self._registries.store(place, repository)
-        if references.is_transport(place):
-            _check(home)
+            return self._registries.store(place, repository, mirrored=mirrored)
         return home.store(repository)
 
     def catalog(self, place: str) -> base.ListsRepositories:
         """The repositories of a registry or a transport."""
         self.check_tree()
-        home = self._home(place)
-        if references.is_transport(place):
-            _check(home)
-        return home or self._registries.catalog(place)
+        return self._readable(place) or self._registries.catalog(place)
 
     def registry(self, place: str) -> Registry:
         """All of a registry or a tree.
@@ -201,6 +192,13 @@ class Stores:
             real = os.path.realpath(path)
             return self._archives.setdefault(real, Archive(path))
         return self._tree(path)
+
+    def _readable(self, place: str) -> _Home | None:
+        """As `_home`, where a directory or archive exists."""
+        home = self._home(place)
+        if references.is_transport(place):
+            _check(home)
+        return home
 
     def insecure(self, registries: Iterable[str]) -> frozenset[str]:
         hosts = self._registries.hosts

@@ -78,17 +78,7 @@ class Hotfix(base.Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import hotfixes
 
-        request = hotfixes.HotfixRequest(
-            images=parsed_args.images,
-            rpms_path=parsed_args.rpms_path,
-            tag=parsed_args.tag,
-            registry_url=parsed_args.registry_url,
-            release=parsed_args.release,
-            environment_files=parsed_args.environment_files,
-            output_env_file=parsed_args.output_env_file,
-            rpm_timeout=parsed_args.rpm_timeout,
-            image_timeout=parsed_args.image_timeout,
-        )
+        request = options.request(hotfixes.HotfixRequest, parsed_args)
         with self.observing() as observer:
             result = hotfixes.hotfix_images(
                 request,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import collections
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -92,16 +91,13 @@ class _Preload(base.Lister):
                 "no images: name a deployment by -e, --plan or --plan-dir, or"
                 " lists by --images <group>=<file>"
             )
-        return preload.PreloadRequest(
-            inventories=parsed_args.inventories,
-            hosts=parsed_args.hosts,
+        return options.request(
+            preload.PreloadRequest,
+            parsed_args,
             lists=preload.lists(parsed_args.images),
             others=(),
             sites=preload.sites(parsed_args.sites),
-            nodes_per_registry=parsed_args.nodes_per_registry,
             rate=parsed_args.rate * _MEBIBYTE,
-            timeout=parsed_args.timeout,
-            concurrency=parsed_args.concurrency,
         )
 
     def _of_deployment(
@@ -241,8 +237,7 @@ def _site(row: SiteRow) -> str:
 
 
 def _summary(result: PreloadResult) -> str:
-    states = collections.Counter(str(row.state) for row in result.nodes)
-    counts = ", ".join(f"{n} {state}" for state, n in states.most_common())
+    counts = wording.tally(row.state for row in result.nodes)
     copied = sum(row.copied for row in result.sites)
     missing = sum(row.missing for row in result.nodes)
     sites = wording.counted(len(result.sites), "site")

@@ -66,12 +66,7 @@ class Prune(base.Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client.registries import PruneRequest, Registries
 
-        request = PruneRequest(
-            environment_files=parsed_args.environment_files,
-            keep_last=parsed_args.keep_last,
-            dry_run=parsed_args.dry_run,
-            concurrency=parsed_args.concurrency,
-        )
+        request = options.request(PruneRequest, parsed_args)
         registries = Registries(options.registry_options(parsed_args))
         place = parsed_args.registry_url
         if not parsed_args.yes and not parsed_args.dry_run:

@@ -52,17 +52,10 @@ class Push(base.Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import images
 
-        request = images.PushRequest(
-            image=parsed_args.image,
-            registry_url=parsed_args.registry_url,
-            append_tag=parsed_args.append_tag,
-            multi_arch=parsed_args.multi_arch,
+        request = options.request(
+            images.PushRequest,
+            parsed_args,
             referrers=images.ReferrersPolicy(parsed_args.referrers),
-            nondistributable=parsed_args.nondistributable,
-            dry_run=parsed_args.dry_run,
-            local=parsed_args.local,
-            cleanup=parsed_args.cleanup,
-            image_timeout=parsed_args.image_timeout,
             source_credential=options.credential(parsed_args, "source-"),
             credential=options.credential(parsed_args),
         )

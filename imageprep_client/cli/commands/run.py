@@ -37,29 +37,16 @@ class Run(base.Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import images
 
-        request = images.PrepareRequest(
+        request = options.request(
+            images.PrepareRequest,
+            parsed_args,
             **options.deployment(parsed_args),
-            output_env_file=parsed_args.output_env_file,
-            output_images_file=parsed_args.output_images_file,
-            ceph_vars_file=parsed_args.ceph_vars_file,
             images_from=images.place(parsed_args.images_from)
             if parsed_args.images_from
             else None,
-            carry=parsed_args.carry,
             part_size=parsed_args.split_size << 20,
-            since=tuple(parsed_args.since),
-            dry_run=parsed_args.dry_run,
-            also_to=parsed_args.also_to,
-            pin_digests=parsed_args.pin_digests,
             platforms=[Platform.parse(p) for p in parsed_args.platforms],
             referrers=images.ReferrersPolicy(parsed_args.referrers),
-            nondistributable=parsed_args.nondistributable,
-            keep_going=parsed_args.keep_going,
-            recheck=parsed_args.recheck,
-            image_timeout=parsed_args.image_timeout,
-            concurrency=parsed_args.concurrency,
-            modify_concurrency=parsed_args.modify_concurrency,
-            cleanup=parsed_args.cleanup,
         )
         header = self.header()
         with self.observing() as observer:

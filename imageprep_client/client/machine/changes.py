@@ -25,7 +25,7 @@ from imageprep_client.machine.replacement.replacing import (
 from imageprep_client.machine.replacement.swap import Patience, SwapResult
 from imageprep_client.machine.replacement.versions import KeptVersion
 from imageprep_client.machine.roots import MachineRoot
-from imageprep_client.observer import Observer
+from imageprep_client.observer import SILENT, Observer
 
 __all__ = [
     "KEEP",
@@ -45,10 +45,8 @@ __all__ = [
     "replace",
 ]
 
-_SILENT = Observer()
 
-
-def of(root: MachineRoot, observer: Observer = _SILENT) -> RootChanges:
+def of(root: MachineRoot, observer: Observer = SILENT) -> RootChanges:
     """The changes of a root, with journals in the state directory."""
     return RootChanges(root, observer, journals=state_directory())
 
@@ -71,7 +69,7 @@ def replace(
     machines: Sequence[MachineRoot],
     archive: VerifiedArchive,
     request: ReplaceRequest,
-    observer: Observer = _SILENT,
+    observer: Observer = SILENT,
     *,
     skip_present: bool = False,
 ) -> Iterator[ReplaceOutcome]:

@@ -134,14 +134,11 @@ class BaremetalExtract(base.ShowOne):
 
         with self.observing() as observer:
             result = baremetal.extract(
-                baremetal.ExtractRequest(
+                options.request(
+                    baremetal.ExtractRequest,
+                    parsed_args,
                     image=parsed_args.file,
                     output_directory=parsed_args.output_dir,
-                    kernel=parsed_args.kernel,
-                    root_lv=parsed_args.root_lv,
-                    only=parsed_args.only,
-                    append=parsed_args.append,
-                    max_size=parsed_args.max_size,
                 ),
                 observer,
             )

@@ -95,18 +95,10 @@ class BaremetalRegister(base.Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
         from imageprep_client.client import baremetal_uploads
 
-        request = baremetal_uploads.RegisterRequest(
-            name=parsed_args.name,
-            whole_disk=parsed_args.whole_disk,
-            partition=parsed_args.partition,
-            kernel=parsed_args.kernel,
-            ramdisk=parsed_args.ramdisk,
-            deploy=parsed_args.deploy,
-            visibility=parsed_args.visibility,
+        request = options.request(
+            baremetal_uploads.RegisterRequest,
+            parsed_args,
             properties=dict(parsed_args.property),
-            architecture=parsed_args.architecture,
-            existing=parsed_args.existing,
-            dry_run=parsed_args.dry_run,
         )
         with self.observing() as observer:
             images = open_uploads(self).register(request, observer)

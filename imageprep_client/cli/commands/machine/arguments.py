@@ -99,12 +99,11 @@ def source(parsed_args: argparse.Namespace) -> MachineSource:
 
     return sources.MachineSource(
         parsed_args.source,
-        sources.Verification(
-            checksum=parsed_args.checksum,
-            keyring=parsed_args.keyring,
+        options.request(
+            sources.Verification,
+            parsed_args,
             signers=tuple(parsed_args.signers),
             none=parsed_args.no_verify,
-            allow_older=parsed_args.allow_older,
         ),
         options.registry_options(parsed_args),
         parsed_args.max_size << 30,

@@ -135,13 +135,11 @@ class MachineReplace(base.Lister):
         roots = [
             machine.find(name, parsed_args.store) for name in parsed_args.names
         ]
-        request = changes.ReplaceRequest(
-            keep=parsed_args.keep,
-            check=parsed_args.check,
+        request = options.request(
+            changes.ReplaceRequest,
+            parsed_args,
             patience=patience(parsed_args),
-            carry=parsed_args.carry,
             carries=not parsed_args.no_carry,
-            fresh_identity=parsed_args.fresh_identity,
         )
         with (
             self.observing() as observer,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import collections
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from imageprep_client import errors, wording
-from imageprep_client.cli import base, columns, report
+from imageprep_client.cli import base, columns, options, report
 
 if TYPE_CHECKING:
     from imageprep_client.client.machine.deployment import (
@@ -58,11 +57,8 @@ class _Deployment(base.Lister):
         """The request of a command line."""
         from imageprep_client.client.machine import deployment
 
-        return deployment.DeploymentRequest(
-            parsed_args.inventory,
-            template,
-            parsed_args.release,
-            parsed_args.hosts,
+        return options.request(
+            deployment.DeploymentRequest, parsed_args, template=template
         )
 
     def table(self, rows: Sequence[ContainerRow]) -> base.Table:
@@ -99,8 +95,7 @@ class _Deployment(base.Lister):
                 ],
             )
             self.next_step = "the next call does what is missing"
-        states = collections.Counter(str(row.state) for row in rows)
-        counts = ", ".join(f"{n} {state}" for state, n in states.most_common())
+        counts = wording.tally(row.state for row in rows)
         self.summary = f"{wording.counted(len(rows), noun)}: {counts}"
 
 

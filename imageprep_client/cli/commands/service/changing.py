@@ -123,11 +123,7 @@ class ServiceUpgrade(_ServiceCommand):
                 service_options.inputs(self, parsed_args),
                 parsed_args.names,
                 service_options.policy(parsed_args),
-                UpgradeOptions(
-                    dry_run=parsed_args.dry_run,
-                    kill_survivors=parsed_args.kill_survivors,
-                    allow_downgrade=parsed_args.allow_downgrade,
-                ),
+                options.request(UpgradeOptions, parsed_args),
             )
         done = "would be replaced" if parsed_args.dry_run else "replaced"
         return self.result(changes, done, dry_run=parsed_args.dry_run)

@@ -111,11 +111,8 @@ def policy(parsed_args: argparse.Namespace) -> SwapPolicy:
     """The values of `add_policy`."""
     from imageprep_client.client.service import OnFailure, SwapPolicy
 
-    return SwapPolicy(
-        min_healthy=parsed_args.min_healthy,
-        healthy_deadline=parsed_args.healthy_deadline,
-        on_failure=OnFailure(parsed_args.on_failure),
-        keep=parsed_args.keep,
+    return options.request(
+        SwapPolicy, parsed_args, on_failure=OnFailure(parsed_args.on_failure)
     )
 
 
@@ -125,8 +122,6 @@ def inputs(
     """The values of `add_inputs`."""
     from imageprep_client.client.service import ServiceInputs
 
-    return ServiceInputs(
-        declaration=parsed_args.declaration,
-        environment_files=parsed_args.environment_files,
-        plan=options.plan(command, parsed_args),
+    return options.request(
+        ServiceInputs, parsed_args, plan=options.plan(command, parsed_args)
     )

@@ -189,7 +189,6 @@ class _Connection:
             self.close()
 
     def close(self) -> None:
-        """Close the connection immediately."""
         self._socket.close()
 
 

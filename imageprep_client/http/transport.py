@@ -337,10 +337,7 @@ def _bad_file(path: str, what: str, error: Exception) -> errors.InvalidFile:
 
 def _unreachable(url: str, error: Exception) -> errors.Unreachable:
     """One short line in place of the messages of the libraries."""
-    scheme, host, port = urls.origin(url)
-    if ":" in host:
-        host = f"[{host}]"
-    where = host if port in (80, 443) else f"{host}:{port}"
+    where, scheme = urls.authority(url), urls.origin(url)[0]
     if isinstance(error, TooSlow):
         return errors.Unreachable(f"{where}: {error}", errno=errno.ETIMEDOUT)
     if isinstance(error, Broken):

@@ -97,7 +97,6 @@ class SwapJournal:
     revert_all: bool = False
 
     def swap(self, service: str) -> SwapRecord:
-        """The swap of a service."""
         return next(one for one in self.swaps if one.service == service)
 
     def with_swap(self, swap: SwapRecord) -> SwapJournal:

@@ -170,7 +170,6 @@ async def _send(
     digest: str,
     headers: Mapping[str, str],
 ) -> web.StreamResponse:
-    """Send a file, or the requested range of it."""
     if isinstance(file, io.BytesIO):
         size = len(file.getbuffer())
     else:

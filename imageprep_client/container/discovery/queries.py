@@ -42,7 +42,6 @@ class DestinationTags:
     def repository(
         self, push_destination: str, repository: str
     ) -> _Repository:
-        """A repository to query."""
         store = self._open(push_destination, repository)
         return _Repository(store, (push_destination, repository), self._tags)
 

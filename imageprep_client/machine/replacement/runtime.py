@@ -38,9 +38,7 @@ class Runtime(Protocol):
         """Stop it: cleanly within these seconds, else by force."""
         ...
 
-    def start(self) -> None:
-        """Start it."""
-        ...
+    def start(self) -> None: ...
 
 
 class UnitRuntime:

@@ -62,7 +62,6 @@ class LxcContainer:
         self._words = [f"--lxcpath={path}", f"--name={name}"]
 
     def state(self) -> LxcState:
-        """The state of the container."""
         told = self._run("lxc-info", "--no-humanize", "--state")
         try:
             return LxcState(told.strip().lower())
@@ -77,7 +76,6 @@ class LxcContainer:
         return int(told) if told.isdigit() and int(told) > 0 else None
 
     def start(self) -> None:
-        """Start it in the background."""
         self._run("lxc-start", "--daemon")
 
     def stop(self, seconds: int) -> None:

@@ -154,7 +154,6 @@ class Podman:
         return told.strip().rpartition("\n")[2]
 
     def start(self, name: str) -> None:
-        """Start a container."""
         self._program.run("start", "--", name, timeout=_PATIENCE)
 
     def stop(self, name: str, seconds: int | None = None) -> None:
@@ -211,7 +210,6 @@ class Podman:
     def _inspect(
         self, kind: str, names: Collection[str]
     ) -> list[Mapping[str, object]]:
-        """The objects of a kind that have these names."""
         if not names:
             return []
         words = (kind, "inspect", "--", *names)

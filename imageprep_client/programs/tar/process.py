@@ -78,7 +78,6 @@ class TarProcess:
                     self.lines.append(text.removeprefix("tar: "))
 
     def has_ended(self) -> bool:
-        """Whether it has ended."""
         return self._process.poll() is not None
 
     def wait(self) -> int:

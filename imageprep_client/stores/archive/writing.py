@@ -59,7 +59,6 @@ class NewArchive:
         self._prepared = False
 
     def store(self, repository: str) -> NewArchiveStore:
-        """The store of one repository."""
         return NewArchiveStore(self, repository)
 
     def read(self, offset: int, size: int) -> bytes:

@@ -101,7 +101,6 @@ class RepositoryPaths:
         return f"{self.manifests}/{digest}"
 
     def manifest(self, digest: str) -> str:
-        """The manifest itself."""
         return f"{self.manifests}/{digest}/{MANIFEST}"
 
     def htaccess(self, digest: str) -> str:

@@ -35,7 +35,6 @@ class ImageServeTree(TreeCatalog):
         return ImageServeStore(self, repository)
 
     def stored_files(self, repository: str) -> files.ImageServeFiles:
-        """The files of one repository."""
         return files.ImageServeFiles(self, repository)
 
     def repositories_on_disk(self) -> list[str]:

@@ -323,14 +323,11 @@ class RegistrySession:
         """
         if answer := self._answered.pop((method, url), None):
             return answer
-        _, host, port = urls.origin(url)
+        _, host, _ = urls.origin(url)
         _, home, _ = urls.origin(self.base)
         tls = self._tls
         if host != home:
-            authority = f"[{host}]" if ":" in host else host
-            if port not in (80, 443):
-                authority += f":{port}"
-            tls = self._hosts.tls_of(authority)
+            tls = self._hosts.tls_of(urls.authority(url))
         transport = self._transports.of(tls)
         name = f"{method} {what}"
         seconds = self._timeout.of(name, len(body or b""))

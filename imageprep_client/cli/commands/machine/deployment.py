@@ -219,7 +219,6 @@ class _Told:
         self._tell = tell
 
     def row(self, row: ContainerRow) -> None:
-        """Report a container."""
         detail = f": {row.detail}" if row.detail else ""
         self._tell(f"{row.name} on {row.host}: {row.state}{detail}")
 

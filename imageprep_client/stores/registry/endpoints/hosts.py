@@ -67,7 +67,6 @@ class RepositoryLocation:
 
     @property
     def key(self) -> tuple[str, bool]:
-        """The key of the registry."""
         return self.registry, self.insecure
 
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 from imageprep_client import errors
 
-#: The oldest supported version, and the newest whose keys are known.
-OLDEST, NEWEST = 252, 262
+#: The oldest supported version; keys are known up to version 262.
+OLDEST = 252
 #: The first version that takes ``MACVLAN=host:inside``.
 RENAMES_MACVLAN = 254
 

@@ -1,4 +1,4 @@
-"""Reads files of an ext file system that is in a file; nothing is mounted.
+"""Reads files of an ext file system by ``debugfs``; nothing is mounted.
 
 Files are named by inode, so that no name in the file system becomes an
 argument of a command.

@@ -1,4 +1,4 @@
-"""Subvolumes: made, copied and deleted in constant time."""
+"""Subvolumes of btrfs: made, copied and deleted in constant time."""
 
 from __future__ import annotations
 

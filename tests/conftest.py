@@ -114,11 +114,7 @@ class Golden:
         self._update = update
 
     def check(
-        self,
-        name: str,
-        text: str,
-        *,
-        normal: Callable[[str], str] = str,
+        self, name: str, text: str, *, normal: Callable[[str], str] = str
     ) -> None:
         """`text` is what tests/golden/`name` holds.
 
@@ -158,9 +154,7 @@ def local_storage(tmp_path: pathlib.Path) -> Iterator[LocalStorage]:
 
 
 @pytest.fixture(scope="session")
-def _podman(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[PodmanHost]:
+def _podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodmanHost]:
     """Podman of the session's own, whose images are made once."""
     with podman_hosts.kept(tmp_path_factory.mktemp("podman")) as host:
         yield host

@@ -55,8 +55,7 @@ def _qemu(*words: str) -> Callable[[Path], None]:
 
 
 def _tree(
-    fill: Callable[[Path], None],
-    after: Callable[[Path], None] | None = None,
+    fill: Callable[[Path], None], after: Callable[[Path], None] | None = None
 ) -> Callable[[Path], None]:
     """A disk whose only partition is an ext4 that has these files.
 
@@ -200,9 +199,7 @@ createType="monolithicFlat"
 RW 20480 FLAT "outside-of-images" 0
 """.ljust(4096, b"\0")
 
-MAKERS["backing file"] = _qemu(
-    *("-f", "qcow2", "-b", SECRET, "-F", "raw"),
-)
+MAKERS["backing file"] = _qemu(*("-f", "qcow2", "-b", SECRET, "-F", "raw"))
 MAKERS["data file"] = _qemu(
     "-f", "qcow2", "-o", f"data_file={SECRET}.data,data_file_raw=on"
 )

@@ -34,10 +34,7 @@ class Answer:
 
 
 def ask(
-    url: str,
-    path: str,
-    headers: Headers = (),
-    method: str = "GET",
+    url: str, path: str, headers: Headers = (), method: str = "GET"
 ) -> Answer:
     """Ask for a path of the server at `url`."""
     parts = urllib.parse.urlsplit(url)

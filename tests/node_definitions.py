@@ -63,10 +63,7 @@ TRIPLEO: dict[str, dict[str, Any]] = {
         depends_on=[],
     ),
     "ovn_metadata_agent": _kolla(
-        "/run:/run/netns:shared",
-        pid="host",
-        privileged=True,
-        cgroupns="host",
+        "/run:/run/netns:shared", pid="host", privileged=True, cgroupns="host"
     ),
     "neutron_dhcp": _kolla(
         pid="host", privileged=True, ulimit=["nofile=1024"]
@@ -86,9 +83,7 @@ TRIPLEO: dict[str, dict[str, Any]] = {
     "haproxy": _kolla(log_tag="haproxy", hostname="balancer"),
     "redis": _kolla(tmpfs=["/run"], stop_signal="SIGINT"),
     "mysql": _kolla(
-        cap_drop=["MKNOD"],
-        extra_hosts=["db:192.0.2.7"],
-        group_add=["5"],
+        cap_drop=["MKNOD"], extra_hosts=["db:192.0.2.7"], group_add=["5"]
     ),
     "rabbitmq": _kolla(
         security_opt=["label=disable", "seccomp=unconfined"],

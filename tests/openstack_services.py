@@ -118,11 +118,7 @@ class Services:
         return name, f"{self.project}:{user}"
 
     def ask_swift(
-        self,
-        method: str,
-        path: str,
-        data: bytes | None = None,
-        **headers: str,
+        self, method: str, path: str, data: bytes | None = None, **headers: str
     ) -> requests.Response:
         """Ask swift as the administrator, with no client between.
 
@@ -312,10 +308,7 @@ def _initial_state(home: Path) -> Path:
         ]
         for words in commands:
             done = subprocess.run(
-                [*manage, *words],
-                capture_output=True,
-                text=True,
-                check=False,
+                [*manage, *words], capture_output=True, text=True, check=False
             )
             assert done.returncode == 0, done.stderr
         _write_glance(home, directory, {})

@@ -97,10 +97,7 @@ class _Job:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.cancelled = threading.Event()
-        self._options = {
-            **options,
-            "cancel_callback": self.cancelled.is_set,
-        }
+        self._options = {**options, "cancel_callback": self.cancelled.is_set}
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._status = ""
         self._defect: BaseException | None = None

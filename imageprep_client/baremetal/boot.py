@@ -16,12 +16,7 @@ from imageprep_client.baremetal.disks.filetree import FileTree
 _ENTRIES = "/loader/entries"
 _GRUB = ("/grub2", "/grub", "/EFI/redhat")
 _KERNEL = re.compile(r"(?:vmlinuz|vmlinux|linux)-(?P<version>\d\S*)")
-_RAMDISKS = (
-    "initramfs-{}.img",
-    "initrd.img-{}",
-    "initrd-{}",
-    "initramfs-{}",
-)
+_RAMDISKS = ("initramfs-{}.img", "initrd.img-{}", "initrd-{}", "initramfs-{}")
 _RESCUE = re.compile(r"rescue|recovery|kdump|debug", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 _LINUX = re.compile(r"linux(?:efi|16)?")

@@ -34,11 +34,7 @@ ROOT = "root.raw"
 CHECKSUMS = "SHA256SUMS"
 MANIFEST = "manifest.json"
 #: The parts that can be extracted, and their files.
-PARTS: Mapping[str, str] = {
-    "kernel": KERNEL,
-    "ramdisk": RAMDISK,
-    "root": ROOT,
-}
+PARTS: Mapping[str, str] = {"kernel": KERNEL, "ramdisk": RAMDISK, "root": ROOT}
 _STAGING = ".imageprep-extract-"
 
 

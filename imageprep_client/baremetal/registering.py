@@ -255,11 +255,7 @@ class _Registrar:
         return str(uuid.uuid5(_NAMESPACE, json.dumps(words)))
 
     def _new(
-        self,
-        part: Part,
-        fields: Mapping[str, str],
-        identity: str,
-        count: int,
+        self, part: Part, fields: Mapping[str, str], identity: str, count: int
     ) -> dict[str, str]:
         return {
             **fields,

@@ -230,8 +230,7 @@ def load(release: str) -> Catalog:
     """
     if release not in _RELEASES:
         raise errors.InvalidArgument(
-            f"{release[:100]!r}: no such release",
-            hint=_advice(release),
+            f"{release[:100]!r}: no such release", hint=_advice(release)
         )
     table, values, prepare = _load(release)
     return Catalog(release, values, prepare, table, table)

@@ -12,10 +12,7 @@ from imageprep_client import errors
 def add_option(parser: argparse.ArgumentParser) -> None:
     """Add the option that skips the confirmation."""
     parser.add_argument(
-        "-y",
-        "--yes",
-        action="store_true",
-        help="Do not ask for confirmation",
+        "-y", "--yes", action="store_true", help="Do not ask for confirmation"
     )
 
 

@@ -297,9 +297,7 @@ def add_nondistributable_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_login_options(
-    parser: argparse.ArgumentParser,
-    prefix: str = "",
-    of: str = "the registry",
+    parser: argparse.ArgumentParser, prefix: str = "", of: str = "the registry"
 ) -> None:
     """Add the options for a user and a password.
 

@@ -44,9 +44,7 @@ RUN: Mapping[str, str] = {
     "--plan-environment-file": "--plan or --plan-dir",
 }
 #: Options of ``overcloud container image tag discover``.
-TAG: Mapping[str, str] = {
-    "--label": "--tag-from-label",
-}
+TAG: Mapping[str, str] = {"--label": "--tag-from-label"}
 
 _COMMANDS = {
     "tripleo container image prepare": "image-prepare run",

@@ -21,10 +21,7 @@ from imageprep_client.host import inputs
 from imageprep_client.host.processes import MARK
 from imageprep_client.observer import SILENT, Observer
 from imageprep_client.plans.stored import Plan
-from imageprep_client.programs.podman import (
-    Podman,
-    PodmanInformation,
-)
+from imageprep_client.programs.podman import Podman, PodmanInformation
 from imageprep_client.service import declaration as declarations
 from imageprep_client.service import listing
 from imageprep_client.service.declaration import (
@@ -214,8 +211,7 @@ class ServiceNode:
         container = self._podman.container(name)
         if container is None:
             raise errors.NotFound(
-                f"{name}: no such container",
-                hint="list them: podman ps --all",
+                f"{name}: no such container", hint="list them: podman ps --all"
             )
         image = self._podman.image(container.image_id)
         shared = self._podman.inspected(container.dependencies).values()

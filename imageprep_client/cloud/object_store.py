@@ -38,11 +38,7 @@ _MAX_PAGES = 100
 #: For an object that arrives damaged.
 _READS = RetryPolicy(attempts=3, base=0.0)
 #: No retries, nor a new token by the SDK.
-_ONCE = {
-    "connect_retries": 0,
-    "status_code_retries": 0,
-    "allow_reauth": False,
-}
+_ONCE = {"connect_retries": 0, "status_code_retries": 0, "allow_reauth": False}
 #: Headers of an object that are kept when it is replaced.
 _KEPT = ("content-type", "x-object-meta-")
 # A type whose content keystoneauth does not log.

@@ -59,10 +59,7 @@ class Copying:
         :param descriptor: of the source, where it is known.
         """
         return dataclasses.replace(
-            self.read(
-                item,
-                self._stores.destination(*item.stored_in),
-            ),
+            self.read(item, self._stores.destination(*item.stored_in)),
             descriptor=descriptor or self.known(item.read_from),
             current=self._tags.known(*item.stored_in, item.tag),
             timeout=self._request.image_timeout,

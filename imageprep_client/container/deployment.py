@@ -78,12 +78,7 @@ def read(request: PrepareRequest, plan: Plan | None) -> Inputs:
         misplaced=merged.parameters,
     )
     return Inputs(
-        merged,
-        deployment_roles,
-        wanted,
-        catalog,
-        selections,
-        tuple(warnings),
+        merged, deployment_roles, wanted, catalog, selections, tuple(warnings)
     )
 
 

@@ -175,9 +175,7 @@ class Worklist:
 
 
 def select(
-    parameters: PrepareParameters,
-    catalog: Catalog,
-    services: Set[str] | None,
+    parameters: PrepareParameters, catalog: Catalog, services: Set[str] | None
 ) -> tuple[Selection, ...]:
     """Render and filter the table for every entry.
 

@@ -251,9 +251,7 @@ def _invalid(
     # YAML, and quoted in what it says.
     problem = re.sub(r" '[^']{2,}'", "", problem)
     return errors.InvalidFile(
-        name,
-        f"invalid YAML: {place}{problem}",
-        hint=hint,
+        name, f"invalid YAML: {place}{problem}", hint=hint
     )
 
 

@@ -83,10 +83,7 @@ def check(path: str) -> None:
     """
     with _reported(path), _placed(path) as place:
         if not os.access(
-            ".",
-            os.W_OK | os.X_OK,
-            dir_fd=place.directory,
-            effective_ids=True,
+            ".", os.W_OK | os.X_OK, dir_fd=place.directory, effective_ids=True
         ):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
@@ -173,9 +170,7 @@ def _check_log(path: str, status: os.stat_result, directory: int) -> None:
         raise errors.InvalidFile(path, "is not a regular file")
     if status.st_nlink != 1:
         raise errors.InvalidFile(
-            path,
-            "the file has other names, too",
-            hint="name a new file",
+            path, "the file has other names, too", hint="name a new file"
         )
     if not _is_familiar(status, directory):
         raise errors.InvalidFile(

@@ -22,11 +22,7 @@ import urllib3.util.connection
 
 from imageprep_client import errors
 from imageprep_client.host import inputs
-from imageprep_client.http import (
-    connections,
-    proxies,
-    urls,
-)
+from imageprep_client.http import connections, proxies, urls
 from imageprep_client.http.connections import Body, RawResponse, Timeout
 from imageprep_client.http.limits import Pace, TooSlow
 from imageprep_client.http.messages import LENGTH, Broken

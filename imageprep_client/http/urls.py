@@ -155,9 +155,7 @@ def address(host: str) -> Address | None:
     return parsed
 
 
-def network(
-    text: str,
-) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
     """Parse a network, ``address/bits``; None for other text."""
     with contextlib.suppress(ValueError):
         return ipaddress.ip_network(text, strict=False)

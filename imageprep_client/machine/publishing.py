@@ -129,10 +129,7 @@ def _replace(directory: Path, listed: bytes, signature: bytes) -> None:
     """Put a list and its signature in place, both at once."""
     new = directory / f"{_PREFIX}{secrets.token_hex(8)}"
     new.mkdir(mode=0o755)
-    for name, content in (
-        (sums.NAME, listed),
-        (sums.SIGNATURE, signature),
-    ):
+    for name, content in ((sums.NAME, listed), (sums.SIGNATURE, signature)):
         if content:
             with (new / name).open("xb") as file:
                 file.write(content)

@@ -63,10 +63,7 @@ def search_path(environment: Mapping[str, str], directory: Path) -> str:
 
 
 def check(
-    name: str,
-    tasks_from: str,
-    environment: Mapping[str, str],
-    directory: Path,
+    name: str, tasks_from: str, environment: Mapping[str, str], directory: Path
 ) -> Path | None:
     """Check that a role exists and has a file with these tasks.
 
@@ -130,8 +127,7 @@ def check_variables(variables: Mapping[str, Any]) -> None:
     if tasks not in choices:
         names = sorted(n for n in choices if n.endswith(".yml"))
         raise InvalidVariable(
-            "tasks_from",
-            f"{tasks!r} is not one of {', '.join(names)}",
+            "tasks_from", f"{tasks!r} is not one of {', '.join(names)}"
         )
     for name, option in choices[tasks].items():
         if name in _OURS:

@@ -24,14 +24,13 @@ _FROM = re.compile(
 _WORD = re.compile(r"[^\t\v\f\r ]+")
 # Comments at the very top that have a meaning.
 _DIRECTIVE = re.compile(
-    r"#\s*(?P<key>escape|syntax|check)\s*=\s*(?P<value>.+?)\s*",
-    re.IGNORECASE,
+    r"#\s*(?P<key>escape|syntax|check)\s*=\s*(?P<value>.+?)\s*", re.IGNORECASE
 )
 _HEREDOC = re.compile(r"[0-9]*<<(?P<chomp>-?)(?P<name>[^<]+)")
 _WITH_HEREDOCS = frozenset({"ADD", "COPY", "RUN"})
 # A shell word: quoted parts, escaped characters, and others.
 _SHELL_WORD = re.compile(
-    r"""(?:'[^']*'|"(?:[^"\\]|\\.)*"|\\.|[^\s'"\\])+|(?P<open>\S)""",
+    r"""(?:'[^']*'|"(?:[^"\\]|\\.)*"|\\.|[^\s'"\\])+|(?P<open>\S)"""
 )
 # Names and numbers without characters that a Dockerfile interprets.
 _USER = re.compile(r"[\w.@+-]*(?::[\w.@+-]*)?", re.ASCII)

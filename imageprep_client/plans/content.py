@@ -159,8 +159,7 @@ class PlanEnvironment:
         self, problem: str, hint: str | None = None
     ) -> errors.PlanError:
         return errors.PlanError(
-            f"plan {self._name}: {base.PLAN_ENVIRONMENT}: {problem}",
-            hint=hint,
+            f"plan {self._name}: {base.PLAN_ENVIRONMENT}: {problem}", hint=hint
         )
 
     def _load(self, path: str, content: bytes) -> Any:

@@ -186,10 +186,7 @@ def resolve(
             # It holds for all sites and nodes: they get this digest.
             admission.admit(store, [found.root.descriptor])
         images[name] = NodeImage(
-            reference,
-            found.root.descriptor,
-            found.root.config,
-            found.blobs,
+            reference, found.root.descriptor, found.root.config, found.blobs
         )
 
     with Workers(concurrency, keep_going=True) as workers:

@@ -112,11 +112,7 @@ def simulate(
     )
     waiting = [
         [
-            _Node(
-                number,
-                figures.begin + images * figures.image,
-                float(size),
-            )
+            _Node(number, figures.begin + images * figures.image, float(size))
             for size, images in reversed(site.nodes)
         ]
         for number, site in enumerate(sites)

@@ -18,10 +18,7 @@ class BtrfsError(errors.StoreError):
 
 
 _BTRFS = Program(
-    "btrfs",
-    {"LC_ALL": "C.UTF-8"},
-    package="btrfs-progs",
-    error=BtrfsError,
+    "btrfs", {"LC_ALL": "C.UTF-8"}, package="btrfs-progs", error=BtrfsError
 )
 
 

@@ -151,10 +151,5 @@ class QemuDisk:
             },
             "read-only": True,
         }
-        part = {
-            "driver": "raw",
-            "offset": offset,
-            "size": size,
-            "file": image,
-        }
+        part = {"driver": "raw", "offset": offset, "size": size, "file": image}
         return f"json:{json.dumps(part)}"

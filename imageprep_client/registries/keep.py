@@ -11,11 +11,7 @@ from imageprep_client.heat.environment import Environment
 from imageprep_client.oci.manifest import Manifest
 from imageprep_client.oci.reference import Reference
 from imageprep_client.oci.referrers import subject_tag
-from imageprep_client.registries.graph import (
-    MISSING,
-    Closure,
-    RepositoryGraph,
-)
+from imageprep_client.registries.graph import MISSING, Closure, RepositoryGraph
 from imageprep_client.transfer import graph as images
 from imageprep_client.transfer.workers import Workers
 

@@ -35,9 +35,7 @@ _PATIENCE = 30.0
 
 
 def check_host(
-    name: str,
-    requirements: HostRequirements,
-    is_active: Callable[[str], bool],
+    name: str, requirements: HostRequirements, is_active: Callable[[str], bool]
 ) -> None:
     """Check that the host is as a service needs it.
 
@@ -280,9 +278,7 @@ def check_downgrade(
 
     :raises InvalidArgument: when it is.
     """
-    versions = [
-        ("the image", _label(old), _label(new)),
-    ]
+    versions = [("the image", _label(old), _label(new))]
     if _is_libvirt(service, new) and container.is_alive:
         words = ("libvirtd", "--version")
         versions.append(

@@ -11,13 +11,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import dataclasses
-from collections.abc import (
-    Callable,
-    Collection,
-    Iterable,
-    Iterator,
-    Sequence,
-)
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from imageprep_client import errors
 from imageprep_client.programs.podman import (
@@ -33,11 +27,7 @@ from imageprep_client.service.journal import (
     SwapState,
     now,
 )
-from imageprep_client.service.owners import (
-    Owner,
-    TargetContainer,
-    old_target,
-)
+from imageprep_client.service.owners import Owner, TargetContainer, old_target
 from imageprep_client.service.units import ServiceHost
 
 #: Seconds that a container which is given up has before SIGKILL.

@@ -159,9 +159,7 @@ def overcloud(
         make = functools.partial(_layers, f"{seed}/{platform}", form)
         base = make("base", _BASE_LAYERS, unique_bytes * _BASE_SHARE)
         shared = make(
-            "family",
-            _FAMILIES * _FAMILY_LAYERS,
-            unique_bytes * _FAMILY_SHARE,
+            "family", _FAMILIES * _FAMILY_LAYERS, unique_bytes * _FAMILY_SHARE
         )
         rest = unique_bytes * (1 - _BASE_SHARE - _FAMILY_SHARE)
         own = make("own", len(order), rest)

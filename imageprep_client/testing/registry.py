@@ -271,9 +271,7 @@ class _Handler(Answering):
             for part in parts:
                 if not store.exists(part):
                     self.fail(
-                        404,
-                        f"{part.digest} unknown",
-                        "MANIFEST_BLOB_UNKNOWN",
+                        404, f"{part.digest} unknown", "MANIFEST_BLOB_UNKNOWN"
                     )
         self._push(store, parsed.descriptor, body)
         if given is None:

@@ -115,10 +115,7 @@ class BlobTransfers:
         self._observer.phase(Phase.BLOBS, len(copies))
         steps: list[_Step] = [_Bring(copy) for copy in copies]
         self._workers.each(
-            self._step,
-            steps,
-            lane=lambda step: step.lane,
-            lanes=_LANES,
+            self._step, steps, lane=lambda step: step.lane, lanes=_LANES
         )
 
     def _step(self, step: _Step) -> Sequence[_Step]:

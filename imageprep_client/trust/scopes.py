@@ -33,8 +33,7 @@ class Subject:
         if references.is_transport(image.registry):
             return cls._in_directory(image)
         image = dataclasses.replace(
-            image,
-            tag="" if image.digest else image.tag or "latest",
+            image, tag="" if image.digest else image.tag or "latest"
         )
         return cls("docker", [str(image), *_parents(image.name)], image)
 

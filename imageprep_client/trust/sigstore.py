@@ -8,12 +8,7 @@ from collections.abc import Sequence
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import (
-    ec,
-    ed25519,
-    padding,
-    rsa,
-)
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from imageprep_client.oci import digest as digests
 from imageprep_client.trust import fields

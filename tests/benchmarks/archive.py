@@ -52,8 +52,7 @@ def _measure(work: pathlib.Path, size: int, runs: int) -> bool:
             *("--carry", "first.tar"),
         )
         bench.run(
-            *("bring", first, source.host, str(tree)),
-            *("--from", "first.tar"),
+            *("bring", first, source.host, str(tree)), *("--from", "first.tar")
         )
     seconds: dict[str, list[float]] = {kind: [] for kind in trees}
     with site.filled(work / "second", second) as source:

@@ -29,10 +29,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imageprep_client.client.machine import changes, images
-from imageprep_client.client.machine.sources import (
-    MachineSource,
-    Verification,
-)
+from imageprep_client.client.machine.sources import MachineSource, Verification
 from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.machine import roots
 from imageprep_client.machine.replacement.replacing import (
@@ -110,10 +107,7 @@ def _import(archive: Path, pool: Path) -> None:
 
 
 def _their_import(archive: Path, pool: Path) -> None:
-    _run(
-        *("systemd-import", "tar", f"--image-root={pool}"),
-        *(archive, "i"),
-    )
+    _run(*("systemd-import", "tar", f"--image-root={pool}"), *(archive, "i"))
 
 
 def compare(top: Path, size: int, files: int, rounds: int) -> None:

@@ -349,11 +349,7 @@ class Groups:
                             kind = "tree" if place == tree else "registry"
                             name = f"distant, {kind}, {when}"
                             taken = self._bench.run(
-                                name,
-                                found,
-                                host,
-                                place,
-                                again=when == "again",
+                                name, found, host, place, again=when == "again"
                             )
                             own.setdefault(name, []).append(taken)
                 with self._empty() as target:

@@ -12,10 +12,7 @@ from imageprep_client.testing import store_suite
 
 
 class TestImageServe(store_suite.StoreSuite):
-    powers = store_suite.ALL_POWERS - {
-        base.BeginsPushes,
-        base.PushesTagged,
-    }
+    powers = store_suite.ALL_POWERS - {base.BeginsPushes, base.PushesTagged}
 
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> store_suite.MakeStore:

@@ -14,10 +14,7 @@ from tests.functional.deployment import Deployment
 from tests.openstack_services import Services
 
 #: Passwords that the plan has.
-CANARIES = {
-    "AdminPassword": "Zz9AdminCanary",
-    "NovaPassword": "Zz9NovaCanary",
-}
+CANARIES = {"AdminPassword": "Zz9AdminCanary", "NovaPassword": "Zz9NovaCanary"}
 REGISTRY_PASSWORD = "Zz9RegistryCanary"
 
 

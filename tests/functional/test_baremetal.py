@@ -49,8 +49,7 @@ def test_metal3_of_what_was_pushed(
         location = f"{server.host}/os/base:v1"
         image = ("--image", "disk.raw,architecture=aarch64")
         pushed = openstack(
-            *(*BAREMETAL, "push", location, *image, "-f", "json"),
-            stderr=".*",
+            *(*BAREMETAL, "push", location, *image, "-f", "json"), stderr=".*"
         )
         words = (*BAREMETAL, "show", location, "--metal3", "-f", "json")
         shown = openstack(*words, "--architecture", "aarch64")

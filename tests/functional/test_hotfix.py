@@ -76,9 +76,7 @@ def test_missing_directory(openstack: base.OpenStack) -> None:
 
 
 def test_no_buildah(
-    openstack: base.OpenStack,
-    rpms: pathlib.Path,
-    tmp_path: pathlib.Path,
+    openstack: base.OpenStack, rpms: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     """Without buildah the error names the package that has it."""
     openstack.environment["PATH"] = str(tmp_path)

@@ -313,9 +313,7 @@ def test_delete_from_a_registry(
     assert list(registry.content.store(NAME).tags()) == []
 
 
-def test_delete_where_tags_cannot_go_alone(
-    openstack: base.OpenStack,
-) -> None:
+def test_delete_where_tags_cannot_go_alone(openstack: base.OpenStack) -> None:
     """The other tags are named, and nothing is deleted."""
     with RegistryServer(behaviour=Behaviour(untags=False)) as server:
         store = server.content.store(NAME)

@@ -134,10 +134,7 @@ def check(
     for image in SAMPLE.images:
         store = destination(image.repository)
         assert store.resolve(_TAG).digest == image.descriptor.digest
-        parts: list[images.Blob | Manifest] = [
-            *image.blobs,
-            *image.manifests,
-        ]
+        parts: list[images.Blob | Manifest] = [*image.blobs, *image.manifests]
         for part in parts:
             digest = hashlib.sha256()
             with store.fetch(part.descriptor) as content:

@@ -241,10 +241,7 @@ MISTAKES = {
         (*SHOW, "x", *HERE),
         "plan x: it is given by name and by directory\nhint: [^\n]*",
     ),
-    "empty name": (
-        (*SHOW, ""),
-        "<plan>: its value is empty\nhint: [^\n]*",
-    ),
+    "empty name": ((*SHOW, ""), "<plan>: its value is empty\nhint: [^\n]*"),
     "empty name beside a directory": (
         (*RESTORE, "", *HERE),
         "<plan>: its value is empty\nhint: [^\n]*",

@@ -696,10 +696,7 @@ def interrupt(
 
 @pytest.mark.parametrize(
     ("number", "path"),
-    [
-        (signal.SIGINT, "images.yaml"),
-        (signal.SIGTERM, plans.PLAN_ENVIRONMENT),
-    ],
+    [(signal.SIGINT, "images.yaml"), (signal.SIGTERM, plans.PLAN_ENVIRONMENT)],
 )
 def test_interrupted_reading(
     faulty: FaultProxy,

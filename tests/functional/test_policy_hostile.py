@@ -226,11 +226,7 @@ _MESSAGE = b"\x90" + bytes(100)
         (lambda path: (204, {}, b""), "HTTP status 204", 1),
         (lambda path: (200, {}, b"<html>"), "an unknown format", 1),
         (lambda path: (200, {}, b""), "an unknown format", 1),
-        (
-            lambda path: (200, {}, b"\0sigstore-json\n{}"),
-            "a signature: ",
-            1,
-        ),
+        (lambda path: (200, {}, b"\0sigstore-json\n{}"), "a signature: ", 1),
         (
             lambda path: (200, {}, _MESSAGE[:1] + bytes(4 << 20)),
             "a response of over 4194304 bytes",

@@ -123,9 +123,7 @@ def test_tree_has_the_config(site: Deployment) -> None:
     ],
 )
 def test_damaged_cache(
-    site: Deployment,
-    target: RegistryServer,
-    spoil: Callable[[bytes], bytes],
+    site: Deployment, target: RegistryServer, spoil: Callable[[bytes], bytes]
 ) -> None:
     """Content of the cache that has another digest is fetched again."""
     site.run()

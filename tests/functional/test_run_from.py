@@ -134,8 +134,7 @@ def test_without_a_network(site: Deployment, place: str) -> None:
     copy_to(site, place, **labelled(site))
 
     done = isolated(
-        *(site, *TREE, *OUTPUT),
-        *("--from", place, "--release", "master"),
+        *(site, *TREE, *OUTPUT), *("--from", place, "--release", "master")
     )
 
     assert done.returncode == 0, done.stderr
@@ -195,7 +194,7 @@ def test_archive_is_read_by_other_commands(site: Deployment) -> None:
     for name in deployment.NAMES:
         assert f"ns/openstack-{name}:17.1" in listed.stdout
     verified = openstack(
-        *(prefix, "verify", "--registry-url", "oci-archive:carried.tar"),
+        *(prefix, "verify", "--registry-url", "oci-archive:carried.tar")
     )
     assert "3 repositories, 3 tags, 3 manifests" in verified.summary
     openstack(prefix, "push", image, "--image-serve", "pushed")

@@ -221,14 +221,8 @@ OPTIONS = {
         ("--insecure-registry", "http://x"),
         "[^\n]*invalid registry 'http://x'[^\n]*",
     ),
-    "missing certificates": (
-        ("--cacert", "no.crt"),
-        "no.crt: [^\n]*",
-    ),
-    "missing credentials": (
-        ("--authfile", "no.json"),
-        "no.json: [^\n]*",
-    ),
+    "missing certificates": (("--cacert", "no.crt"), "no.crt: [^\n]*"),
+    "missing credentials": (("--authfile", "no.json"), "no.json: [^\n]*"),
     "no ceph credentials": (
         ("--ceph-vars-file", "ceph.yaml"),
         "no credentials for the registry of ceph_namespace[^\n]*",

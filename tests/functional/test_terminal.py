@@ -120,8 +120,7 @@ def test_nodes_that_pull(
     ):
         images.write(found.images, source.content.store)
         nodes.once(
-            groups["compute"][0],
-            f"while [ ! -e {gate} ]; do sleep 0.1; done",
+            groups["compute"][0], f"while [ ! -e {gate} ]; do sleep 0.1; done"
         )
         (openstack.home / "list").write_text(f"{source.host}/ns/api:1\n")
         words = [str(PROGRAM), "image-prepare", "preload", "run"]

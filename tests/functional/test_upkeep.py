@@ -367,10 +367,7 @@ def test_layouts(
 ) -> None:
     """A directory of layouts has to be there, and is not pruned."""
     openstack(
-        *command,
-        *("--registry-url", "oci:layouts"),
-        status=2,
-        stderr=problem,
+        *command, *("--registry-url", "oci:layouts"), status=2, stderr=problem
     )
 
 

@@ -336,14 +336,7 @@ def test_left_by_a_kill(
     left.mkdir(parents=True)
     (left / "volume-0.raw").write_bytes(b"half")
     image = disks("ext4").qcow2()
-    openstack(
-        "extract",
-        str(image),
-        "--output-dir",
-        "out",
-        "--only",
-        "kernel",
-    )
+    openstack("extract", str(image), "--output-dir", "out", "--only", "kernel")
     assert not left.exists()
 
 

@@ -34,9 +34,7 @@ for number, path in enumerate(sys.argv[1:]):
 
 
 @pytest.fixture(scope="module")
-def images(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[str], Path]:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Makes the image of a name, once."""
 
     @functools.cache

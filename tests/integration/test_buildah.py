@@ -93,11 +93,7 @@ def test_commit(container: Container, buildah: Buildah) -> None:
     assert (found.id, found.names) == (identity, (NAME,))
     assert (
         found.labels.items()
-        >= {
-            "one.two": "3",
-            "four-five": "6",
-            "name": "base",
-        }.items()
+        >= {"one.two": "3", "four-five": "6", "name": "base"}.items()
     )
     assert found.diff_ids[:-1] == base.diff_ids
 

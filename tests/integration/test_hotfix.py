@@ -175,8 +175,7 @@ def prepared(directory: Path, images: RpmImages) -> Iterator[Hotfixed]:
 
 @pytest.fixture(scope="class")
 def fixed(
-    tmp_path_factory: pytest.TempPathFactory,
-    rpm_images: RpmImages,
+    tmp_path_factory: pytest.TempPathFactory, rpm_images: RpmImages
 ) -> Iterator[Hotfixed]:
     """An image that got a newer version of its package."""
     directory = tmp_path_factory.mktemp("fixed")
@@ -259,8 +258,7 @@ class TestOneImage:
 
 @pytest.fixture(scope="class")
 def odd(
-    tmp_path_factory: pytest.TempPathFactory,
-    rpm_images: RpmImages,
+    tmp_path_factory: pytest.TempPathFactory, rpm_images: RpmImages
 ) -> Iterator[Hotfixed]:
     """An image of another name that got these packages."""
     directory = tmp_path_factory.mktemp("odd")
@@ -392,10 +390,7 @@ class TestNothingDone:
         ids=["unmet dependency", "refusing package", "other content"],
     )
     def test_packages_fail(
-        self,
-        site: Site,
-        packages: tuple[Package, ...],
-        complaint: str,
+        self, site: Site, packages: tuple[Package, ...], complaint: str
     ) -> None:
         """The message says what is missing, what failed, or what differs."""
         site.build(*packages)

@@ -38,9 +38,7 @@ def clone(
     return list(changes.clone(roots.find(base, str(store)), names))
 
 
-def test_snapshots_take_no_room_and_turn_no_quota_on(
-    pool: BtrfsPool,
-) -> None:
+def test_snapshots_take_no_room_and_turn_no_quota_on(pool: BtrfsPool) -> None:
     """32 clones of a base need 1.05 times its space, and have 32 IDs."""
     store = pool.path / "machines"
     store.mkdir()

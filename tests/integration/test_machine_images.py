@@ -14,13 +14,8 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.client.machine import images
-from imageprep_client.client.machine.images import (
-    ExportedMachine,
-)
-from imageprep_client.client.machine.sources import (
-    MachineSource,
-    Verification,
-)
+from imageprep_client.client.machine.images import ExportedMachine
+from imageprep_client.client.machine.sources import MachineSource, Verification
 from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.observer import Observer
 from imageprep_client.programs import lxc

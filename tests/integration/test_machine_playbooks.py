@@ -64,10 +64,7 @@ def write_inventory(
                 containers.add(name)
                 containers.start(name)
                 names.append(name)
-                variables[name] = {
-                    "component": service,
-                    "physical_host": host,
-                }
+                variables[name] = {"component": service, "physical_host": host}
     document = directory / "inventory.json"
     document.write_text(
         json.dumps(

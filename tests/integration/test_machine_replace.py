@@ -202,8 +202,7 @@ class _Killed(Journal):
 
 
 @pytest.mark.parametrize(
-    ("step", "after"),
-    sampling.some(itertools.product(Step, [False, True]), 3),
+    ("step", "after"), sampling.some(itertools.product(Step, [False, True]), 3)
 )
 def test_killed_replacement_is_brought_to_an_end(
     containers: Containers,

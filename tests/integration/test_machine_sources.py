@@ -15,10 +15,7 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.client.machine import images, sources
-from imageprep_client.client.machine.sources import (
-    MachineSource,
-    Verification,
-)
+from imageprep_client.client.machine.sources import MachineSource, Verification
 from imageprep_client.observer import Observer
 from tests import hostile_sources, machines, web
 from tests.functional import base

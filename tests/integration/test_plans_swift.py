@@ -18,10 +18,7 @@ import requests
 from openstack.connection import Connection
 
 from imageprep_client import errors
-from imageprep_client.cloud.object_store import (
-    ObjectContainer,
-    ObjectStore,
-)
+from imageprep_client.cloud.object_store import ObjectContainer, ObjectStore
 from imageprep_client.heat import document
 from imageprep_client.plans import base
 from imageprep_client.plans.stored import Plan

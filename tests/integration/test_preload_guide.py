@@ -118,10 +118,7 @@ class Reader:
     @property
     def wanted(self) -> dict[str, set[str]]:
         """Those that they are to have."""
-        return {
-            "compute-0": {self.names[0]},
-            "control-0": set(self.names[1:]),
-        }
+        return {"compute-0": {self.names[0]}, "control-0": set(self.names[1:])}
 
     def forget(self) -> None:
         """Have no image on the nodes."""

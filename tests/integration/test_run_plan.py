@@ -35,11 +35,7 @@ OFF = 5
 
 def _entries(host: str) -> list[TableImage]:
     """The images of the release that the registry has."""
-    values = {
-        "namespace": f"{host}/ns",
-        "tag": TAG,
-        "neutron_driver": "ovn",
-    }
+    values = {"namespace": f"{host}/ns", "tag": TAG, "neutron_driver": "ovn"}
     return [
         entry
         for entry in catalog.load(RELEASE).render(values)

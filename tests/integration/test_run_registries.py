@@ -213,9 +213,7 @@ def test_authfile_with_an_address(
     is_whole(ImageServeTree(str(site.tree)).store(NAME), "oci")
 
 
-def test_client_certificates(
-    tmp_path: Path,
-) -> None:
+def test_client_certificates(tmp_path: Path) -> None:
     """certs.d has the authority and what a docker-registry asks of us."""
     authority = servers.make_certificate(tmp_path)
     with servers.docker_registry(

@@ -14,13 +14,7 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.client.service import SwapOutcome, SwapPolicy
 from tests import sampling, servers
-from tests.podman_host import (
-    PodmanHost,
-    answer,
-    in_environment,
-    mute,
-    service,
-)
+from tests.podman_host import PodmanHost, answer, in_environment, mute, service
 
 pytestmark = pytest.mark.needs_root
 

@@ -15,12 +15,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import (
-    ec,
-    ed25519,
-    padding,
-    rsa,
-)
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from imageprep_client import errors
 from imageprep_client.client.images import ContainerImages, PushRequest
@@ -228,8 +223,7 @@ class Site:
         try:
             row = ContainerImages(
                 RegistryOptions(
-                    image_serve=str(tree),
-                    signature_policy=str(policy),
+                    image_serve=str(tree), signature_policy=str(policy)
                 )
             ).push_image(PushRequest(image=name or self.name))
         except (errors.CopyError, errors.InvalidFile) as error:
@@ -255,9 +249,7 @@ class Site:
         policy = self.policy(
             {
                 "default": [{"type": "reject"}],
-                "transports": {
-                    "docker": {self.registry.host: requirements},
-                },
+                "transports": {"docker": {self.registry.host: requirements}},
             }
         )
         ours, theirs = self.refusal(policy), self.skopeo(policy)

@@ -222,12 +222,7 @@ def attach(
         "schemaVersion": 2,
         "mediaType": manifest_type,
         "config": config.to_json(),
-        "layers": [
-            {
-                **layer.to_json(),
-                "annotations": texts,
-            }
-        ],
+        "layers": [{**layer.to_json(), "annotations": texts}],
     }
     manifest = json.dumps(document).encode()
     root = Descriptor.of(manifest, manifest_type)
@@ -305,12 +300,10 @@ def test_claims(site: Site) -> None:
         ),
         "a digest in capitals": text.replace(digest, digest.upper()).encode(),
         "a name of a number": changed(
-            good,
-            critical={**critical, "identity": {"docker-reference": 1}},
+            good, critical={**critical, "identity": {"docker-reference": 1}}
         ),
         "no name": changed(
-            good,
-            critical={**critical, "identity": {"docker-reference": None}},
+            good, critical={**critical, "identity": {"docker-reference": None}}
         ),
         "no identity": changed(good, critical={**critical, "identity": named}),
         "another type": text.replace("cosign", "atomic").encode(),

@@ -92,9 +92,7 @@ def test_a_deployment_is_archived_and_preloaded(
     assert count(idle) == {"present": 8}
 
 
-def test_a_registry_running_targets_and_a_kill(
-    tmp_path: pathlib.Path,
-) -> None:
+def test_a_registry_running_targets_and_a_kill(tmp_path: pathlib.Path) -> None:
     """Containers of two hosts go by a registry into running ones of two
     others. The commands are killed in the middle; the next call does what is
     missing, all targets answer with their own keys, and a last call fetches
@@ -148,9 +146,7 @@ def test_a_registry_running_targets_and_a_kill(
 
 
 def kill(
-    openstack: OpenStack,
-    words: tuple[str, ...],
-    is_time: Callable[[], bool],
+    openstack: OpenStack, words: tuple[str, ...], is_time: Callable[[], bool]
 ) -> None:
     """Start a command, and kill it when it is time."""
     process = openstack.start("image-prepare", "machine", *words)

@@ -111,12 +111,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "host",
         "oci",
     ),
-    "trust.sigstore": (
-        "trust.fields",
-        "trust.payload",
-        "oci",
-        "cryptography",
-    ),
+    "trust.sigstore": ("trust.fields", "trust.payload", "oci", "cryptography"),
     "registries": (
         "errors",
         "heat",
@@ -194,12 +189,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "errors",
         "oslo_utils",
     ),
-    "baremetal.glance": (
-        "errors",
-        "keystoneauth1",
-        "openstack",
-        "requests",
-    ),
+    "baremetal.glance": ("errors", "keystoneauth1", "openstack", "requests"),
     "machine": (
         "errors",
         "host",

@@ -133,9 +133,7 @@ def test_version_defaults_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _default(monkeypatch, None) == plugin.DEFAULT_API_VERSION
 
 
-def test_empty_variable_is_no_version(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_empty_variable_is_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty variable counts as one that is not set."""
     assert _default(monkeypatch, "") == plugin.DEFAULT_API_VERSION
 

@@ -57,9 +57,7 @@ def test_another_seed_gives_other_layers(sample: images.ImageSet) -> None:
     assert not set(other.blobs) & set(sample.blobs)
 
 
-def test_blobs_are_what_their_descriptors_say(
-    sample: images.ImageSet,
-) -> None:
+def test_blobs_are_what_their_descriptors_say(sample: images.ImageSet) -> None:
     """Every blob has the digest and the size that manifests promise."""
     for blob in sample.blobs.values():
         content = bytes_of(blob)

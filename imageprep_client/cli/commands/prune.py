@@ -43,8 +43,7 @@ class Prune(base.Lister):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         options.add_place_options(parser)
         options.add_environment_option(
-            parser,
-            "Heat environment file whose images are kept (repeatable)",
+            parser, "Heat environment file whose images are kept (repeatable)"
         )
         parser.add_argument(
             "--keep-last",

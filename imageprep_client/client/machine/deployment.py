@@ -13,10 +13,7 @@ from imageprep_client.machine.deployment.containers import (
     Deployment,
     deployment,
 )
-from imageprep_client.machine.deployment.naming import (
-    HostFacts,
-    ImageTemplate,
-)
+from imageprep_client.machine.deployment.naming import HostFacts, ImageTemplate
 from imageprep_client.machine.deployment.rows import (
     CacheRow,
     CacheState,

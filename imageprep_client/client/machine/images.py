@@ -21,10 +21,7 @@ from imageprep_client.machine import (
     roots,
 )
 from imageprep_client.machine.archives import UnpackedRoot, sums
-from imageprep_client.machine.exporting import (
-    ExportedMachine,
-    ExportOptions,
-)
+from imageprep_client.machine.exporting import ExportedMachine, ExportOptions
 from imageprep_client.machine.lxc_cache import CachedBase
 from imageprep_client.machine.roots import MachineRoot
 from imageprep_client.observer import Observer
@@ -106,12 +103,7 @@ class Export:
                 )
             with stores.locked(observer.waiting):
                 exported = exporting.to_store(
-                    self.root,
-                    store,
-                    name.tag,
-                    self.options,
-                    observer,
-                    SCRATCH,
+                    self.root, store, name.tag, self.options, observer, SCRATCH
                 )
         return dataclasses.replace(exported, destination=self.destination)
 
@@ -144,7 +136,7 @@ def prepare_export(
         if compression is not None and compression != said:
             raise errors.InvalidArgument(
                 f"--compression {compression}: {destination} is the name of"
-                " another kind of archive",
+                " another kind of archive"
             )
         if not destination.rpartition("/")[2].isprintable():
             raise errors.InvalidArgument(
@@ -226,9 +218,7 @@ def fill_cache(
     _check_root()
     cache = Path(os.environ.get("LXC_CACHE_PATH") or LXC_CACHE)
     with open_source(
-        source,
-        observer,
-        lambda digest: lxc_cache.find(cache, digest) is None,
+        source, observer, lambda digest: lxc_cache.find(cache, digest) is None
     ) as archive:
         known = lxc_cache.find(cache, archive.digest)
         if known is not None:

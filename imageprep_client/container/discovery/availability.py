@@ -20,10 +20,7 @@ from imageprep_client.oci.reference import Reference
 from imageprep_client.transfer.workers import Workers
 
 #: Failures of one image that hold for all images of the registry.
-_SILENCING = (
-    errors.Unreachable,
-    errors.ServerFault,
-)
+_SILENCING = (errors.Unreachable, errors.ServerFault)
 
 Resolve = Callable[[Reference], Descriptor]
 

@@ -7,13 +7,7 @@ import dataclasses
 import datetime
 import os
 import shutil
-from collections.abc import (
-    Callable,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 from pathlib import Path
 
@@ -203,8 +197,7 @@ def _change(
         bounds = Bounds(request.rpm_timeout, reserve.check)
         hotfixer = Hotfixer(buildah, packages, scratch, observer, bounds)
         return _Run(buildah, root, hotfixer, observer).all(
-            wanted,
-            {t.result: f for t, f in zip(remote, fetched, strict=True)},
+            wanted, {t.result: f for t, f in zip(remote, fetched, strict=True)}
         )
 
 
@@ -224,9 +217,7 @@ class _Run:
         self._observer = observer
 
     def all(
-        self,
-        wanted: Sequence[Target],
-        places: Mapping[str, staging.Fetched],
+        self, wanted: Sequence[Target], places: Mapping[str, staging.Fetched]
     ) -> tuple[dict[str, tuple[Change, ...]], list[errors.ImagePrepError]]:
         """Change several images at once.
 

@@ -88,9 +88,7 @@ def by_source(items: Sequence[WorkItem]) -> dict[str, list[WorkItem]]:
 
 
 def made(
-    change: ImageChange,
-    changes: Sequence[ImageChange],
-    names: Collection[str],
+    change: ImageChange, changes: Sequence[ImageChange], names: Collection[str]
 ) -> str:
     """The name of the image that a role made; empty if there is none."""
     if change.result in names:

@@ -34,9 +34,7 @@ class ChecksumList:
     """
 
     def __init__(
-        self,
-        sums: Mapping[str, str],
-        best_before: datetime.date | None = None,
+        self, sums: Mapping[str, str], best_before: datetime.date | None = None
     ) -> None:
         self.sums = dict(sums)
         self.best_before = best_before

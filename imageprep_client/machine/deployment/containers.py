@@ -74,9 +74,7 @@ def deployment(
             )
         containers.sort(key=lambda one: (one.host, one.name))
         yield Deployment(
-            path,
-            containers,
-            {one.host: known[one.host] for one in containers},
+            path, containers, {one.host: known[one.host] for one in containers}
         )
 
 

@@ -1,10 +1,6 @@
 """Roots of machines: where they are, of which kind, and their state."""
 
-from imageprep_client.machine.roots.finding import (
-    find,
-    list_roots,
-    open_store,
-)
+from imageprep_client.machine.roots.finding import find, list_roots, open_store
 from imageprep_client.machine.roots.removal import remove, temporary
 from imageprep_client.machine.roots.root import (
     MachineRoot,

@@ -210,8 +210,7 @@ def _container(store: RootStore, name: str) -> MachineRoot:
     for part in filter(None, (path, lower)):
         if not part.is_dir() or part.is_symlink():
             raise errors.InvalidArgument(
-                f"{name}: its root {part} is no directory",
-                hint=_KINDS_TEXT,
+                f"{name}: its root {part} is no directory", hint=_KINDS_TEXT
             )
     if not scheme and btrfs.is_subvolume(path):
         kind = RootKind.LXC_BTRFS

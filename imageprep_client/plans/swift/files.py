@@ -197,9 +197,7 @@ class SwiftFiles:
         except errors.PlanError as error:
             # The write succeeded, or raises its own error.
             _log.warning(
-                "%s; others wait %d s before they write",
-                error,
-                TIMES.lifetime,
+                "%s; others wait %d s before they write", error, TIMES.lifetime
             )
 
 

@@ -137,8 +137,7 @@ class Buildah(Program):
             token = directory.name
             images.link(Path(layout), reference, directory / token, token)
             told = self.run(
-                *("pull", "--quiet", "--", f"oci:{token}"),
-                directory=directory,
+                *("pull", "--quiet", "--", f"oci:{token}"), directory=directory
             )
         identity = told.split()[-1]
         try:

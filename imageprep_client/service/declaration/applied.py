@@ -7,10 +7,7 @@ from collections.abc import Mapping
 
 from imageprep_client import errors
 from imageprep_client.heat.value import Value
-from imageprep_client.service.declaration.model import (
-    NodeDeclaration,
-    Service,
-)
+from imageprep_client.service.declaration.model import NodeDeclaration, Service
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -9,10 +9,7 @@ from collections.abc import Mapping
 from imageprep_client import errors
 from imageprep_client.host import inputs
 from imageprep_client.oci.reference import Reference
-from imageprep_client.programs.podman import (
-    ContainerImage,
-    InspectedContainer,
-)
+from imageprep_client.programs.podman import ContainerImage, InspectedContainer
 from imageprep_client.service.declaration import OptionValue, Service
 from imageprep_client.service.definitions import commandline, inspected
 

@@ -15,10 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from imageprep_client.programs.podman import (
-    ContainerImage,
-    InspectedContainer,
-)
+from imageprep_client.programs.podman import ContainerImage, InspectedContainer
 from imageprep_client.service.declaration import OptionValue, Service
 
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")

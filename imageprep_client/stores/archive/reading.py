@@ -18,12 +18,7 @@ from imageprep_client.stores.archive.parts import Parts
 from imageprep_client.stores.archive.store import ArchiveStore
 from imageprep_client.stores.archive.tar import Member, NotAsExpected
 
-_DOCUMENTS = (
-    layout.LAYOUT,
-    layout.INDEX,
-    contents.CARRIED,
-    contents.SUMS,
-)
+_DOCUMENTS = (layout.LAYOUT, layout.INDEX, contents.CARRIED, contents.SUMS)
 _BLOB = re.compile(r"blobs/(sha256|sha512)/([0-9a-f]+)")
 _SUM = re.compile(r"([0-9a-f]{64})  (\S+)")
 _HINT = "carry the file over again, or make it anew with run --carry"

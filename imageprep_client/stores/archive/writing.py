@@ -36,12 +36,7 @@ class NewArchive:
     :ivar path: the file, or the name that its parts begin with.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        part_size: int = 0,
-    ) -> None:
+    def __init__(self, path: str | Path, *, part_size: int = 0) -> None:
         self.path = Path(path).absolute()
         self.registry = f"oci-archive:{self.path}"
         self.contents = Contents()

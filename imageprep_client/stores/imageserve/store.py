@@ -16,15 +16,8 @@ from imageprep_client.oci import mediatypes
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.platform import Platform
-from imageprep_client.stores import (
-    base,
-    verify,
-)
-from imageprep_client.stores.imageserve import (
-    htaccess,
-    layout,
-    typemap,
-)
+from imageprep_client.stores import base, verify
+from imageprep_client.stores.imageserve import htaccess, layout, typemap
 from imageprep_client.stores.imageserve.catalog import TreeCatalog
 from imageprep_client.stores.imageserve.referrers import Referrers
 from imageprep_client.stores.imageserve.tags import Tags

@@ -111,11 +111,7 @@ class RegistryClient:
         return RegistryCatalog(registry, server.connect)
 
     def _make_store(
-        self,
-        registry: str,
-        repository: str,
-        mirrored: bool,
-        access: Access,
+        self, registry: str, repository: str, mirrored: bool, access: Access
     ) -> RegistryStore:
         name = f"{registry}/{repository}"
         route = self.hosts.route(registry, repository)
@@ -135,9 +131,7 @@ class RegistryClient:
         ]
         endpoints = self.hosts.candidates(*route.location.key)
         return RegistryStore(
-            endpoints[0].host,
-            replicas.Replicas(home, mirrors),
-            access,
+            endpoints[0].host, replicas.Replicas(home, mirrors), access
         )
 
     def _home(

@@ -74,9 +74,7 @@ def from_response(
         return errors.AccessDenied(message)
     if status == 429:
         return errors.TooManyRequests(
-            message,
-            retry_after=retry_after(response.headers),
-            status=status,
+            message, retry_after=retry_after(response.headers), status=status
         )
     if status == 507:
         return errors.NoSpace(message)

@@ -192,8 +192,7 @@ class PlanSuite(HistorySuite, ConflictSuite):
             plan.read()
 
     @pytest.mark.parametrize(
-        "path",
-        [base.PLAN_ENVIRONMENT, base.ROLES, "environments/site.yaml"],
+        "path", [base.PLAN_ENVIRONMENT, base.ROLES, "environments/site.yaml"]
     )
     def test_invalid_yaml(self, host: PlanHost, path: str) -> None:
         """The error names the file."""

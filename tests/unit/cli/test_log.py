@@ -26,10 +26,7 @@ EVENTS = {
         (BLOB, "mounted"),
         f"DEBUG {BLOB.digest}, 3 bytes: mounted",
     ),
-    "retrying": (
-        ("x: y", 1, 2.0, 5),
-        "INFO x: y; attempt 2 of 5 in 2.0 s",
-    ),
+    "retrying": (("x: y", 1, 2.0, 5), "INFO x: y; attempt 2 of 5 in 2.0 s"),
     "waiting": (("for it",), "INFO waiting: for it"),
     "note": (("so be it",), "INFO so be it"),
     "warning": (("mind",), "INFO warning: mind"),

@@ -15,10 +15,7 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.cloud import object_store
-from imageprep_client.cloud.object_store import (
-    ObjectContainer,
-    ObjectStore,
-)
+from imageprep_client.cloud.object_store import ObjectContainer, ObjectStore
 
 Page = Callable[[str], bytes]
 

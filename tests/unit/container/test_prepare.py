@@ -398,10 +398,7 @@ def test_variable_that_a_role_cannot_use(run):
 
 def test_dry_run_of_modified_images(run):
     """The parameters have the modified tag."""
-    run(
-        entry(push_destination="d.io", modify_role="r"),
-        dry_run=True,
-    )
+    run(entry(push_destination="d.io", modify_role="r"), dry_run=True)
     assert run.written["ContainerNovaApiImage"].endswith(
         "nova-api:1-modified-20260102030405"
     )
@@ -437,10 +434,7 @@ def test_pin_digests_of_digests(run, registries, keys):
     store = registries.registry("r.io").store("ns/openstack-nova-api")
     digest = store.resolve("1").digest
     given = {**BASE, "tag": f"1@{digest}"}
-    run(
-        {"includes": ["nova-api"], "set": given, **keys},
-        pin_digests=True,
-    )
+    run({"includes": ["nova-api"], "set": given, **keys}, pin_digests=True)
     place = keys.get("push_destination", "r.io")
     assert run.written["ContainerNovaApiImage"] == (
         f"{place}/ns/openstack-nova-api@{digest}"

@@ -144,10 +144,7 @@ class TestSelect:
 
     @pytest.mark.parametrize(
         ("values", "label", "default_tag"),
-        [
-            (SET, None, False),
-            ({"namespace": "r.io/ns"}, "version", True),
-        ],
+        [(SET, None, False), ({"namespace": "r.io/ns"}, "version", True)],
     )
     def test_label(self, values, label, default_tag):
         """A tag in set leaves nothing to discover."""

@@ -7,11 +7,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from imageprep_client import errors
-from imageprep_client.modify.base import (
-    Changed,
-    ImageChange,
-    InvalidVariable,
-)
+from imageprep_client.modify.base import Changed, ImageChange, InvalidVariable
 from imageprep_client.observer import Observer
 from imageprep_client.stores import base, memory, verify
 from imageprep_client.testing import content

@@ -282,8 +282,7 @@ def test_error_names_the_file_that_set_the_value():
     """With several files it is the last one that has the parameter."""
     layers = [
         environment.from_data(
-            {"parameter_defaults": {"ContainerImagePrepare": [{"a": 1}]}},
-            name,
+            {"parameter_defaults": {"ContainerImagePrepare": [{"a": 1}]}}, name
         )
         for name in ("a.yaml", "b.yaml")
     ]

@@ -125,10 +125,7 @@ def test_damaged_compression(target: Path, compress) -> None:
     """A stream that is cut short or damaged is refused."""
     content = compress(archive(ROOT, member("f", content=os.urandom(9000))))
     flipped = bytes([content[500] ^ 0xFF])
-    for damaged in (
-        content[:-9],
-        content[:500] + flipped + content[501:],
-    ):
+    for damaged in (content[:-9], content[:500] + flipped + content[501:]):
         with pytest.raises(BadArchive, match=r"^a: is (cut short|damaged)"):
             unpack(io.BytesIO(damaged), target, name="a")
 
@@ -175,8 +172,7 @@ def test_what_the_file_system_cannot_keep(target: Path) -> None:
     """A lost attribute is an error: the machine would not be the same."""
     machines.run("mount", "-t", "ramfs", "ramfs", target)
     content = archive(
-        ROOT,
-        member("f", pax_headers={"SCHILY.xattr.user.note": "text"}),
+        ROOT, member("f", pax_headers={"SCHILY.xattr.user.note": "text"})
     )
     try:
         with pytest.raises(tar.TarError, match=r"user\.note"):

@@ -20,10 +20,7 @@ from imageprep_client.machine.deployment.hosts import (
     CommandOutcome,
     HostCommand,
 )
-from imageprep_client.machine.deployment.naming import (
-    HostFacts,
-    ImageTemplate,
-)
+from imageprep_client.machine.deployment.naming import HostFacts, ImageTemplate
 
 CONTAINERS = [
     DeployedContainer(f"{host}-nova-{number}", host, "nova")

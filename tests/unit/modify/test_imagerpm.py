@@ -234,13 +234,7 @@ class TestResolve:
 
     @pytest.mark.parametrize(
         "need",
-        [
-            "b",
-            "b >= 2",
-            "b = 1:2-3.el9",
-            "libb.so.1()(64bit)",
-            "/usr/bin/b",
-        ],
+        ["b", "b >= 2", "b = 1:2-3.el9", "libb.so.1()(64bit)", "/usr/bin/b"],
     )
     def test_need(self, image: Image, need: str) -> None:
         """A name, with or without a version, a library or a file."""

@@ -11,11 +11,7 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.modify import storage
 
-STORE = {
-    "GraphDriverName": "overlay",
-    "GraphRoot": "/g",
-    "RunRoot": "/r",
-}
+STORE = {"GraphDriverName": "overlay", "GraphRoot": "/g", "RunRoot": "/r"}
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,7 @@ CONFIG = {
     "digest": "sha256:" + "a" * 64,
     "size": 2,
 }
-MANIFEST: dict[str, Any] = {
-    "schemaVersion": 2,
-    "config": CONFIG,
-    "layers": [],
-}
+MANIFEST: dict[str, Any] = {"schemaVersion": 2, "config": CONFIG, "layers": []}
 INDEX: dict[str, Any] = {"schemaVersion": 2, "manifests": []}
 
 

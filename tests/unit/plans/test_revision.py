@@ -74,8 +74,7 @@ def test_says(one: str, other: str, same: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
-    [("1", "2"), ("[1]", "[2]"), ("{a: 1}", "{}"), ("x", "")],
+    ("old", "new"), [("1", "2"), ("[1]", "[2]"), ("{a: 1}", "{}"), ("x", "")]
 )
 def test_secret_values(old: str, new: str) -> None:
     """A value that is no image is not shown, only that it differs."""

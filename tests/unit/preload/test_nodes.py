@@ -12,11 +12,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.oci.reference import Reference
 from imageprep_client.preload import nodes
 from imageprep_client.preload.demand import NodeDemand, NodeImage
-from imageprep_client.preload.request import (
-    NodeRow,
-    NodeState,
-    PreloadRequest,
-)
+from imageprep_client.preload.request import NodeRow, NodeState, PreloadRequest
 
 _NAMES = [f"example.com/ns/image{n}:1" for n in range(3)]
 _JOB = HostJob(host="h", lane="", document={})
@@ -171,11 +167,7 @@ def test_shares_of_the_rate() -> None:
     at first, and fewer when no other waits.
     """
     request = PreloadRequest(
-        inventories=[],
-        lists={},
-        others=(),
-        nodes_per_registry=2,
-        rate=100,
+        inventories=[], lists={}, others=(), nodes_per_registry=2, rate=100
     )
     shares = nodes._Shares(request, ["a", "a", "a", "b"])
     told = []

@@ -137,8 +137,7 @@ def test_proxy_of_the_site(
                 "127.0.0.1", proxy.server_address[1], timeout=60
             )
             connection.set_tunnel(
-                _AWAY,
-                headers={"Proxy-Authorization": proxy.login.decode()},
+                _AWAY, headers={"Proxy-Authorization": proxy.login.decode()}
             )
             connection.request("GET", path)
             assert connection.getresponse().read() == blob.data

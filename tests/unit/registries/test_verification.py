@@ -281,10 +281,7 @@ def false_referrers(tree: ImageServeTree) -> set[tuple[str, ...]]:
         lambda text: json.dumps(
             {
                 **json.loads(text),
-                "manifests": [
-                    ARTIFACT.descriptor.to_json(),
-                    gone.to_json(),
-                ],
+                "manifests": [ARTIFACT.descriptor.to_json(), gone.to_json()],
             }
         ),
     )

@@ -189,7 +189,7 @@ def test_names_that_multiply(path: pathlib.Path) -> None:
 def test_values_that_multiply(path: pathlib.Path) -> None:
     """Empty values take memory, too."""
     tags: dict[int, rpm_files.Value] = {
-        1117: (STRINGS, [""] * ((1 << 20) + 1)),
+        1117: (STRINGS, [""] * ((1 << 20) + 1))
     }
     assert "values of tag" in str(refused(path, Package(more=tags).render()))
 

@@ -17,9 +17,7 @@ from imageprep_client.service.declaration import HostRequirements, Service
 def service(*words: str, ports: tuple[int, ...] = ()) -> Service:
     """A service with these options of podman."""
     return Service(
-        name="one",
-        podman_args=words,
-        preflight=HostRequirements(ports=ports),
+        name="one", podman_args=words, preflight=HostRequirements(ports=ports)
     )
 
 

@@ -84,12 +84,7 @@ TREE = (
     f"v2/ns/app/manifests/{DIGEST}",
     "v2/ns/app/tags",
 )
-LAYOUT = (
-    "ns",
-    "ns/app",
-    "ns/app/blobs",
-    "ns/app/blobs/sha256",
-)
+LAYOUT = ("ns", "ns/app", "ns/app/blobs", "ns/app/blobs/sha256")
 PLACES = [
     *((into_tree, place) for place in TREE),
     *((into_layout, place) for place in LAYOUT),

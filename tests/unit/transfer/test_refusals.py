@@ -35,9 +35,7 @@ def copied(fault: faults.Fault, keep_going: bool = True) -> list[CopyResult]:
             for name in _NAMES
         ]
         return engine.copy_all(
-            copies,
-            observer=Observer(),
-            keep_going=keep_going,
+            copies, observer=Observer(), keep_going=keep_going
         )
 
 

@@ -88,17 +88,9 @@ def policy() -> dict[str, object]:
     ("image", "scope", "requirements"),
     [
         ("openshift/hello:1", "docker.io/openshift", ACCEPT),
-        (
-            "docker.io/openshift/origin",
-            "docker.io/openshift",
-            ACCEPT,
-        ),
+        ("docker.io/openshift/origin", "docker.io/openshift", ACCEPT),
         ("busybox", "docker.io/library/busybox", ACCEPT),
-        (
-            "docker.io/library/busybox:1",
-            "docker.io/library/busybox",
-            ACCEPT,
-        ),
+        ("docker.io/library/busybox:1", "docker.io/library/busybox", ACCEPT),
         ("docker.io/busybox/other", "default", "reject"),
         ("docker.io/library/alpine", "default", "reject"),
         (

@@ -13,8 +13,7 @@ _DIGEST = f"sha256:{'0' * 64}"
 
 
 @pytest.mark.parametrize(
-    ("size", "requests"),
-    [(1, 128), (lookaside.MAX_SIZE, 5)],
+    ("size", "requests"), [(1, 128), (lookaside.MAX_SIZE, 5)]
 )
 def test_without_end(size: int, requests: int) -> None:
     """A server that always has one more is asked a bounded number of times."""

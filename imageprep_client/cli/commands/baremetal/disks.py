@@ -15,9 +15,7 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
     from imageprep_client.client import baremetal
 
     parser.add_argument(
-        "file",
-        metavar="<file>",
-        help="Disk image, raw or qcow2",
+        "file", metavar="<file>", help="Disk image, raw or qcow2"
     )
     parser.add_argument(
         "--max-size",

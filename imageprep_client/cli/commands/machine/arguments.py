@@ -35,11 +35,7 @@ def add_source_options(
     :param text: the help of ``--from``.
     """
     parser.add_argument(
-        "--from",
-        metavar="<source>",
-        required=True,
-        dest="source",
-        help=text,
+        "--from", metavar="<source>", required=True, dest="source", help=text
     )
     parser.add_argument(
         "--checksum",

@@ -83,10 +83,7 @@ class MachineReplace(base.Lister):
         from imageprep_client.client.machine import changes
 
         parser.add_argument(
-            "names",
-            metavar="<name>",
-            nargs="+",
-            help="Name of the machine",
+            "names", metavar="<name>", nargs="+", help="Name of the machine"
         )
         arguments.add_store_option(parser)
         arguments.add_source_options(
@@ -354,8 +351,7 @@ class MachineClone(base.Lister):
             if not rows:
                 raise
             self.failure = errors.PartialFailure(
-                f"{len(rows)} of {len(parsed_args.names)} clones made",
-                [error],
+                f"{len(rows)} of {len(parsed_args.names)} clones made", [error]
             )
         keys = ("name", "method", "path")
         self.report = {

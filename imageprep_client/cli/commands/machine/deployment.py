@@ -79,10 +79,7 @@ class _Deployment(base.Lister):
         ]
 
     def finish(
-        self,
-        rows: Sequence[_Row],
-        noun: str,
-        name: Callable[[_Row], str],
+        self, rows: Sequence[_Row], noun: str, name: Callable[[_Row], str]
     ) -> None:
         """Summarise the states of the rows, and report the failures."""
         failed = [row for row in rows if row.is_failed]

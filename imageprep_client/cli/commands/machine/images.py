@@ -262,10 +262,7 @@ class MachinePublish(base.Lister):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
-            "files",
-            metavar="<file>",
-            nargs="+",
-            help="Archive to publish",
+            "files", metavar="<file>", nargs="+", help="Archive to publish"
         )
         parser.add_argument(
             "--directory",

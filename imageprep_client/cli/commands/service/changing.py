@@ -14,10 +14,7 @@ from imageprep_client.cli.commands.service import options as service_options
 
 if TYPE_CHECKING:
     from imageprep_client.client.registry_options import RegistryOptions
-    from imageprep_client.client.service import (
-        ServiceChange,
-        ServiceNode,
-    )
+    from imageprep_client.client.service import ServiceChange, ServiceNode
 
 
 _CHANGES = ("Service", "Action", "Reason", "Old digest", "New digest")

@@ -186,8 +186,7 @@ class ServiceAdopt(base.Command):
             or parsed_args.from_quadlet
         ):
             raise errors.InvalidArgument(
-                "no container is named",
-                hint="list them with: podman ps",
+                "no container is named", hint="list them with: podman ps"
             )
         adopted = ServiceNode().adopt(
             parsed_args.names,

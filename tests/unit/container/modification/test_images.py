@@ -12,12 +12,7 @@ from imageprep_client.container.request import PrepareResult
 from imageprep_client.oci.platform import Platform
 from imageprep_client.testing import content
 from tests.unit.container import stores
-from tests.unit.container.test_prepare import (
-    API,
-    CONDUCTOR,
-    Run,
-    entry,
-)
+from tests.unit.container.test_prepare import API, CONDUCTOR, Run, entry
 
 DESTINATION = "d.io:5000"
 MODIFIED = "d.io:5000/ns/openstack-nova-api:1-x"
@@ -274,11 +269,7 @@ def test_discovered_digest_is_modified(
 
 @pytest.mark.parametrize(
     ("cleanup", "kept"),
-    [
-        ("full", []),
-        ("partial", [MODIFIED]),
-        ("none", [MODIFIED, f"{API}:1"]),
-    ],
+    [("full", []), ("partial", [MODIFIED]), ("none", [MODIFIED, f"{API}:1"])],
 )
 def test_cleanup(run: Run, cleanup: str, kept: list[str]) -> None:
     """Local storage keeps nothing, the results, or all."""

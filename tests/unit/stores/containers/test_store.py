@@ -237,9 +237,7 @@ def test_layers_that_nobody_recorded(
 
 
 def test_no_temporary_directory(
-    storage: ContainersStorage,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    storage: ContainersStorage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Where nothing can be packed, the place is named."""
     monkeypatch.setenv("TMPDIR", str(tmp_path / "none"))

@@ -10,10 +10,7 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.host import locks
 from imageprep_client.host.directory import Directory
-from imageprep_client.stores.imageserve import (
-    ImageServeStore,
-    ImageServeTree,
-)
+from imageprep_client.stores.imageserve import ImageServeStore, ImageServeTree
 from imageprep_client.stores.stored_files import KeepsFiles, StoredFile
 from imageprep_client.testing import content
 from imageprep_client.testing.streams import put

@@ -18,10 +18,7 @@ from imageprep_client import errors
 from imageprep_client.host import disk
 from imageprep_client.host.directory import Directory, temporary_name
 from imageprep_client.host.reading import Kind
-from imageprep_client.stores.imageserve import (
-    ImageServeTree,
-    layout,
-)
+from imageprep_client.stores.imageserve import ImageServeTree, layout
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.streams import put
 from tests import tripleo_tree

@@ -90,10 +90,7 @@ def test_is_a_layout(root: LayoutRoot, store: LayoutStore) -> None:
         "schemaVersion": 2,
         "mediaType": mediatypes.OCI_INDEX,
         "manifests": [
-            {
-                **image.descriptor.to_json(),
-                "annotations": {REF_NAME: "latest"},
-            }
+            {**image.descriptor.to_json(), "annotations": {REF_NAME: "latest"}}
         ],
     }
     files = {path for path in home.rglob("*") if path.is_file()}

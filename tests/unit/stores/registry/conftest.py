@@ -58,9 +58,7 @@ def secure(certificates: Path) -> Iterator[RegistryServer]:
 
 
 @pytest.fixture
-def make_client(
-    observer: Recorder,
-) -> Iterator[Callable[..., RegistryClient]]:
+def make_client(observer: Recorder) -> Iterator[Callable[..., RegistryClient]]:
     """Clients with `FAST` retries; arguments are those of the class."""
     made = []
 

@@ -30,9 +30,7 @@ def fill(registry: RegistryServer, name: str) -> content.Image:
     return image
 
 
-def test_each_subject_is_asked_for(
-    client: RegistryClient,
-) -> None:
+def test_each_subject_is_asked_for(client: RegistryClient) -> None:
     """A 404 about one subject says nothing about others."""
     with RegistryServer(behaviour=OLD) as registry:
         for name in ("a", "b", "c"):

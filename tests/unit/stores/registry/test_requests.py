@@ -141,10 +141,7 @@ def within(
         for name in names
     ]
     outcomes = engine.copy_all(
-        copies,
-        observer=observer,
-        dry_run=dry_run,
-        concurrency=1,
+        copies, observer=observer, dry_run=dry_run, concurrency=1
     )
     assert not any(outcome.error for outcome in outcomes)
     return [(each.copied, each.mounted) for each in outcomes], observer

@@ -389,11 +389,7 @@ def test_refused_digests_of_blobs_are_tried_a_little(
 
 @pytest.mark.parametrize(
     ("number", "attempts"),
-    [
-        (socket.EAI_NONAME, 5),
-        (socket.EAI_NODATA, 5),
-        (socket.EAI_AGAIN, 12),
-    ],
+    [(socket.EAI_NONAME, 5), (socket.EAI_NODATA, 5), (socket.EAI_AGAIN, 12)],
 )
 @pytest.mark.parametrize("proxied", [True, False])
 def test_names_that_are_not_there(

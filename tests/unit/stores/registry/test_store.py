@@ -376,8 +376,7 @@ def test_pages_that_lead_astray(
 
 
 @pytest.mark.parametrize(
-    "link",
-    ['</x>; rel="prev"', "nonsense", '</a>; title="x, y"; rel="last"'],
+    "link", ['</x>; rel="prev"', "nonsense", '</a>; title="x, y"; rel="last"']
 )
 def test_other_links(
     server: RegistryServer, client: RegistryClient, link: str

@@ -63,15 +63,10 @@ class _Preload(base.Lister):
                 dry_run=self.dry_run,
             )
         self.report = preload.report_fields(result, dry_run=self.dry_run)
-        failures = _failures(result)
-        if failures:
-            count, total = len(result.failed), len(result.nodes)
-            kind = (
-                errors.CombinedFailure
-                if self.dry_run
-                else errors.PartialFailure
-            )
-            self.failure = kind(f"{count} of {total} nodes failed", failures)
+        self.failure = _failure(
+            result,
+            errors.CombinedFailure if self.dry_run else errors.PartialFailure,
+        )
         for row in result.sites:
             self.tell(_site(row))
         self.summary = _summary(result)
@@ -173,11 +168,7 @@ class PreloadStatus(base.Lister):
         from imageprep_client.client import preload
 
         result = preload.status(parsed_args.path)
-        if failures := _failures(result):
-            count, total = len(result.failed), len(result.nodes)
-            self.failure = errors.PartialFailure(
-                f"{count} of {total} nodes failed", failures
-            )
+        self.failure = _failure(result, errors.PartialFailure)
         return _table(result)
 
 
@@ -209,7 +200,9 @@ def _table(
     ]
 
 
-def _failures(result: PreloadResult) -> list[errors.ImagePrepError]:
+def _failure(
+    result: PreloadResult, kind: type[errors.CombinedFailure]
+) -> errors.CombinedFailure | None:
     """One error for each image of a site, and for each node."""
     sites = [
         errors.PreloadError(f"site {row.registry}: {name}: {reason}")
@@ -223,7 +216,10 @@ def _failures(result: PreloadResult) -> list[errors.ImagePrepError]:
             [*row.failures.values(), *filter(None, [row.error])]
         )
     ]
-    return [*sites, *nodes]
+    if not sites and not nodes:
+        return None
+    count, total = len(result.failed), len(result.nodes)
+    return kind(f"{count} of {total} nodes failed", [*sites, *nodes])
 
 
 def _site(row: SiteRow) -> str:

@@ -130,8 +130,9 @@ class MachineArchive(_Deployment):
 
         request = self.request(parsed_args, parsed_args.destination)
         with self.observing() as observer:
-            told = _Told(observer.note)
-            rows = deployment.archive(request, told.row)
+            rows = deployment.archive(
+                request, lambda row: observer.note(_told(row))
+            )
         return self.table(rows)
 
 
@@ -185,12 +186,15 @@ class MachinePreload(_Deployment):
 
         request = self.request(parsed_args, parsed_args.template)
         with self.observing() as observer:
-            told = _Told(observer.note)
             if parsed_args.cache_only:
                 return self._caches(
-                    deployment.preload_caches(request, told.cache)
+                    deployment.preload_caches(
+                        request, lambda row: observer.note(_cached(row))
+                    )
                 )
-            rows = deployment.preload(request, told.row)
+            rows = deployment.preload(
+                request, lambda row: observer.note(_told(row))
+            )
         return self.table(rows)
 
     def _caches(self, rows: Sequence[CacheRow]) -> base.Table:
@@ -209,16 +213,10 @@ class MachinePreload(_Deployment):
         ]
 
 
-class _Told:
-    """Reports each container or host that is done in one line."""
+def _told(row: ContainerRow) -> str:
+    detail = f": {row.detail}" if row.detail else ""
+    return f"{row.name} on {row.host}: {row.state}{detail}"
 
-    def __init__(self, tell: Callable[[str], object]) -> None:
-        self._tell = tell
 
-    def row(self, row: ContainerRow) -> None:
-        detail = f": {row.detail}" if row.detail else ""
-        self._tell(f"{row.name} on {row.host}: {row.state}{detail}")
-
-    def cache(self, row: CacheRow) -> None:
-        """Report a host."""
-        self._tell(f"{row.host}: {row.state}: {row.detail or row.path}")
+def _cached(row: CacheRow) -> str:
+    return f"{row.host}: {row.state}: {row.detail or row.path}"

@@ -16,18 +16,14 @@ from imageprep_client.machine.deployment.containers import (
 from imageprep_client.machine.deployment.naming import HostFacts, ImageTemplate
 from imageprep_client.machine.deployment.rows import (
     CacheRow,
-    CacheState,
     ContainerRow,
-    ContainerState,
     OnCacheRow,
     OnRow,
 )
 
 __all__ = [
     "CacheRow",
-    "CacheState",
     "ContainerRow",
-    "ContainerState",
     "DeploymentRequest",
     "archive",
     "preload",

@@ -16,18 +16,17 @@ from imageprep_client.machine.deployment.hosts import (
 )
 from imageprep_client.machine.deployment.rows import (
     CacheRow,
-    CacheState,
     ContainerRow,
     ContainerRows,
-    ContainerState,
     OnCacheRow,
     OnRow,
+    RowState,
 )
 
 #: The states that `machine replace` tells.
 _REPLACED = {
-    "replaced": ContainerState.REPLACED,
-    "present": ContainerState.PRESENT,
+    "replaced": RowState.REPLACED,
+    "present": RowState.PRESENT,
 }
 
 
@@ -65,9 +64,9 @@ def archive(
             return
         del pending[image]
         digest = str(result.get("digest", ""))
-        state = ContainerState.EXPORTED
+        state = RowState.EXPORTED
         if result.get("state") == "present":
-            state = ContainerState.PRESENT
+            state = RowState.PRESENT
         rows.set(outcome.names[0], state, digest=digest)
         exported[image] = outcome.names[0]
 
@@ -93,7 +92,7 @@ def archive(
         if source and source != name:
             rows.set(
                 name,
-                ContainerState.LEFT,
+                RowState.LEFT,
                 digest=rows.by_name[source].digest,
                 detail=f"its image is that of {source}",
             )
@@ -182,7 +181,7 @@ def fill_caches(
         host = outcome.command.host
         result = outcome.result if isinstance(outcome.result, dict) else {}
         told = str(result.get("state"))
-        if told not in (CacheState.FILLED, CacheState.PRESENT):
+        if told not in (RowState.FILLED, RowState.PRESENT):
             reason = outcome.failure or "it printed no result"
             set_row(
                 CacheRow.failed(
@@ -194,7 +193,7 @@ def fill_caches(
             CacheRow(
                 host,
                 images[host],
-                CacheState(told),
+                RowState(told),
                 digest=str(result.get("digest", "")),
                 path=str(result.get("path", "")),
             )

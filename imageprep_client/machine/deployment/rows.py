@@ -5,22 +5,35 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Callable, Iterable, Mapping
+from typing import Self
 
 from imageprep_client.ansible import HostState, JobResult
 from imageprep_client.machine.deployment.containers import DeployedContainer
 
 
-class ContainerState(enum.StrEnum):
-    """The outcome of a container."""
+class RowState(enum.StrEnum):
+    """The outcome of a container, or of the cache of a host."""
 
     EXPORTED = "exported"
     REPLACED = "replaced"
+    #: The cache has the base image now.
+    FILLED = "filled"
     #: Its image is where it has to be.
     PRESENT = "present"
     #: The image of its service is exported from another container, or not.
     LEFT = "left"
     FAILED = "failed"
     UNREACHABLE = "unreachable"
+
+    @classmethod
+    def failed(cls, *, is_unreachable: bool) -> Self:
+        """The state of what failed."""
+        return cls.UNREACHABLE if is_unreachable else cls.FAILED
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether something is not as it has to be."""
+        return self in (RowState.FAILED, RowState.UNREACHABLE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,17 +49,11 @@ class ContainerRow:
     host: str
     service: str
     image: str
-    state: ContainerState = ContainerState.LEFT
+    state: RowState = RowState.LEFT
     digest: str = ""
     detail: str = ""
 
-    @property
-    def is_failed(self) -> bool:
-        """Whether it is not as it has to be."""
-        return self.state in _FAILED
 
-
-_FAILED = (ContainerState.FAILED, ContainerState.UNREACHABLE)
 #: Is told each row as soon as it is known.
 OnRow = Callable[[ContainerRow], object]
 
@@ -81,7 +88,7 @@ class ContainerRows:
     def set(
         self,
         name: str,
-        state: ContainerState,
+        state: RowState,
         *,
         digest: str = "",
         detail: str = "",
@@ -94,19 +101,8 @@ class ContainerRows:
 
     def fail(self, name: str, reason: str, *, is_unreachable: bool) -> None:
         """Note why a container failed."""
-        states = ContainerState.FAILED, ContainerState.UNREACHABLE
-        detail = reason.removeprefix(f"{name}: ")
-        self.set(name, states[is_unreachable], detail=detail)
-
-
-class CacheState(enum.StrEnum):
-    """The outcome of the cache of a host."""
-
-    FILLED = "filled"
-    #: It has the image, and was left alone.
-    PRESENT = "present"
-    FAILED = "failed"
-    UNREACHABLE = "unreachable"
+        state = RowState.failed(is_unreachable=is_unreachable)
+        self.set(name, state, detail=reason.removeprefix(f"{name}: "))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,7 +116,7 @@ class CacheRow:
 
     host: str
     image: str
-    state: CacheState
+    state: RowState
     digest: str = ""
     path: str = ""
     detail: str = ""
@@ -130,13 +126,8 @@ class CacheRow:
         cls, host: str, image: str, reason: str, is_unreachable: bool
     ) -> CacheRow:
         """The row of a host that does not have the image."""
-        states = CacheState.FAILED, CacheState.UNREACHABLE
-        return cls(host, image, states[is_unreachable], detail=reason)
-
-    @property
-    def is_failed(self) -> bool:
-        """Whether it does not have the image."""
-        return self.state in (CacheState.FAILED, CacheState.UNREACHABLE)
+        state = RowState.failed(is_unreachable=is_unreachable)
+        return cls(host, image, state, detail=reason)
 
 
 #: Is told each row as soon as it is known.

@@ -295,4 +295,4 @@ def test_hosts_without_facts_fail(monkeypatch: pytest.MonkeyPatch) -> None:
         DEPLOYMENT, images, {"h1": failure}, lambda row: None
     )
     assert [row.detail for row in rows if row.host == "h1"] == ["no route"] * 2
-    assert all(row.is_failed for row in rows[:2])
+    assert all(row.state.is_failed for row in rows[:2])

@@ -82,7 +82,7 @@ class _Deployment(base.Lister):
         self, rows: Sequence[_Row], noun: str, name: Callable[[_Row], str]
     ) -> None:
         """Summarise the states of the rows, and report the failures."""
-        failed = [row for row in rows if row.is_failed]
+        failed = [row for row in rows if row.state.is_failed]
         if failed:
             self.failure = errors.PartialFailure(
                 f"{len(failed)} of {len(rows)} {noun}s failed",

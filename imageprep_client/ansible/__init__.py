@@ -33,7 +33,6 @@ from imageprep_client.ansible.documents import LOCAL, Inventory, Unsafe
 from imageprep_client.ansible.events import (
     Event,
     HostFailure,
-    HostResult,
     HostState,
     RunResult,
 )
@@ -48,7 +47,6 @@ __all__ = [
     "HostFailure",
     "HostGroups",
     "HostJob",
-    "HostResult",
     "HostState",
     "Inventory",
     "JobObserver",

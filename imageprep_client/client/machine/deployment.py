@@ -19,12 +19,14 @@ from imageprep_client.machine.deployment.rows import (
     ContainerRow,
     OnCacheRow,
     OnRow,
+    RowState,
 )
 
 __all__ = [
     "CacheRow",
     "ContainerRow",
     "DeploymentRequest",
+    "RowState",
     "archive",
     "preload",
     "preload_caches",

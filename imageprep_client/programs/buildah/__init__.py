@@ -11,7 +11,6 @@ process list: no secrets.
 from imageprep_client.programs.buildah.commands import Buildah
 from imageprep_client.programs.buildah.container import Container
 from imageprep_client.programs.buildah.images import (
-    ListedImage,
     LocalImage,
     image_id,
 )
@@ -29,7 +28,6 @@ __all__ = [
     "Buildah",
     "Container",
     "Finished",
-    "ListedImage",
     "LocalImage",
     "image_id",
     "is_abandoned",

@@ -7,8 +7,6 @@ from imageprep_client.programs.gpg.detached import (
 from imageprep_client.programs.gpg.signing import sign_detached
 from imageprep_client.programs.gpg.verifying import (
     BadSignature,
-    GpgError,
-    Signed,
     WrongSignature,
     verify,
 )
@@ -16,8 +14,6 @@ from imageprep_client.programs.gpg.verifying import (
 __all__ = [
     "BadSignature",
     "DetachedSignature",
-    "GpgError",
-    "Signed",
     "WrongSignature",
     "sign_detached",
     "verify",

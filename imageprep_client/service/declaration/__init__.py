@@ -6,7 +6,6 @@ from imageprep_client.service.declaration.model import (
     NodeDeclaration,
     Probe,
     Service,
-    unordered,
 )
 from imageprep_client.service.declaration.options import (
     OPTIONS,
@@ -38,5 +37,4 @@ __all__ = [
     "parse",
     "render",
     "service_from",
-    "unordered",
 ]

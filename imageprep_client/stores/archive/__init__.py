@@ -8,7 +8,6 @@ numbered parts.
 """
 
 from imageprep_client.stores.archive.reading import Archive
-from imageprep_client.stores.archive.store import ArchiveStore
 from imageprep_client.stores.archive.writing import NewArchive
 
-__all__ = ["Archive", "ArchiveStore", "NewArchive"]
+__all__ = ["Archive", "NewArchive"]

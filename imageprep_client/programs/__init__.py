@@ -1,1 +1,1 @@
-"""Other programs, one package each."""
+"""Other programs, each in a module or a package of its own."""

@@ -1,4 +1,4 @@
-"""Containers of LXC, by ``lxc-info`` and its kin."""
+"""Containers of LXC, by ``lxc-info`` and the like."""
 
 from __future__ import annotations
 

@@ -1,11 +1,10 @@
 """The program `buildah`: images in local storage, and changes to them.
 
-A thin layer: it starts the program, turns what it prints into values and
-what goes wrong into errors. Where images are kept and how containers are
-isolated is the program's own configuration, see its manual: the environment
-(``BUILDAH_ISOLATION``, ``CONTAINERS_STORAGE_CONF``, ``STORAGE_DRIVER``, ...)
-is passed on as it is. What is given on its command line can be seen in the
-process list: no secrets.
+A thin layer that starts the program and turns its output into values, and its
+failures into errors. The environment (``BUILDAH_ISOLATION``,
+``CONTAINERS_STORAGE_CONF``, ``STORAGE_DRIVER``, ...), which configures where
+images are stored and how containers are isolated, is passed on unchanged.
+Others on the host can read command lines: no secrets belong there.
 """
 
 from imageprep_client.programs.buildah.commands import Buildah

@@ -41,7 +41,7 @@ class BadSignature(errors.InvalidContent):
 
 
 class WrongSignature(BadSignature):
-    """A signature is one of other content."""
+    """A signature was made for other content."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

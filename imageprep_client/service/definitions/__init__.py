@@ -1,3 +1,4 @@
-"""Containers as podman's command line, and the files of other tools, have
-them: read as services of a declaration, and rendered from those.
+"""Definitions of containers: podman's command lines and files of other tools.
+
+They are read as services of a declaration, and written from these.
 """

@@ -1,4 +1,4 @@
-"""Services from containers."""
+"""Describe existing containers as services of a declaration."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def adopt(
     image: ContainerImage | None,
     names: Mapping[str, str] = _NOTHING,
 ) -> Service:
-    """The service that a container is.
+    """Describe a container as a service.
 
     :param image: that of the container; None where it is unknown.
     :param names: of the containers whose namespaces it shares, by ID; a

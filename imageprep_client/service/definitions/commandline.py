@@ -1,4 +1,4 @@
-"""Services from the command line that created their container."""
+"""Parse the command line that created a container."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _KEYS = {option.name: key for key, option in OPTIONS.items()}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CreateCommand:
-    """The meaning of a command line.
+    """A parsed command line of ``podman create`` or ``podman run``.
 
     :ivar service: without an image.
     :ivar image: as it is named there.

@@ -1,8 +1,7 @@
-"""Services from what podman shows of a container.
+"""Describe a container by the output of ``podman container inspect``.
 
-This is for containers that podman's API created: there is no command line
-to read. An option that has the value which podman gives by itself is left
-out.
+Containers that podman's API created have no command line to parse. Options
+with the default values of podman are left out.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ _LISTS = {"Dns": "dns", "DnsOptions": "dns-option", "DnsSearch": "dns-search"}
 def parse(
     container: InspectedContainer, image: ContainerImage | None
 ) -> Service:
-    """The service that a container is, without its image and environment.
+    """Describe a container as a service, without image and environment.
 
     :param image: that of the container; None where it is unknown.
     """

@@ -1,7 +1,7 @@
-"""Services from the startup configuration of paunch and TripleO.
+"""Read the startup configuration of paunch and TripleO.
 
-That is a JSON object with containers by name, or a file for one container,
-as below ``/var/lib/tripleo-config/container-startup-config``.
+It is a JSON object with containers by name, or a file for one container, as
+below ``/var/lib/tripleo-config/container-startup-config``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Services from Quadlet files, and as Quadlet files.
+"""Read and write services as Quadlet files.
 
-Written are only keys that podman 4.4 knows; all else is in ``PodmanArgs``.
+Only keys that podman 4.4 knows are written; other options are in
+``PodmanArgs``.
 """
 
 from __future__ import annotations

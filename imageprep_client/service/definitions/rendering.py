@@ -1,4 +1,4 @@
-"""Services as the command line that creates their containers."""
+"""Write services as command lines that create their containers."""
 
 from __future__ import annotations
 

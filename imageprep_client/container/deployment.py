@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 
 from imageprep_client import catalog as catalogs
 from imageprep_client import errors
@@ -27,7 +27,8 @@ class Inputs:
 
     :ivar environment: all environments, merged.
     :ivar roles: empty: there is no filtering by service.
-    :ivar selections: the images of the roles that have nodes.
+    :ivar selections: the images of the roles that have nodes; after those
+        for all roles, those of roles with entries of their own.
     """
 
     environment: Environment
@@ -68,7 +69,11 @@ def read(request: PrepareRequest, plan: Plan | None) -> Inputs:
     notices.check_variables(wanted, catalog)
     outputs.spare(request, own)
     enabled = services.enabled(merged, deployment_roles)
-    selections = worklist.select(wanted, catalog, enabled)
+    selections = [*worklist.select(wanted, catalog, enabled)]
+    for role in deployment_roles:
+        if role.name in wanted.role_entries:
+            enabled = services.enabled(merged, [role])
+            selections += worklist.select(wanted, catalog, enabled, role.name)
     warnings = notices.notices(
         wanted,
         catalog,
@@ -76,9 +81,15 @@ def read(request: PrepareRequest, plan: Plan | None) -> Inputs:
         release_named=release is not None,
         names=merged.parameter_defaults,
         misplaced=merged.parameters,
+        roles=[role.name for role in deployment_roles],
     )
     return Inputs(
-        merged, deployment_roles, wanted, catalog, selections, tuple(warnings)
+        merged,
+        deployment_roles,
+        wanted,
+        catalog,
+        tuple(selections),
+        tuple(warnings),
     )
 
 
@@ -94,7 +105,8 @@ def images_of_roles(
     """The images that nodes of these roles need, and those of all roles.
 
     An image is named by the parameters of the environments, as a run writes
-    them; where they have no value, by the entries of ContainerImagePrepare.
+    them, first by those of the role; where they have no value, by the entries
+    of ContainerImagePrepare.
 
     :param source: opens the repository that a tag is discovered in.
     :raises InvalidArgument: for a role that there is not.
@@ -109,13 +121,14 @@ def images_of_roles(
                 if by_name
                 else "name the roles by --roles-file",
             )
-    kinds: dict[str, Set[str] | None] = {
-        name: services.of_role(inputs.environment, by_name[name])
-        for name in wanted
-    }
     selections = {
-        name: worklist.select(inputs.parameters, inputs.catalog, kind)
-        for name, kind in kinds.items()
+        name: worklist.select(
+            inputs.parameters,
+            inputs.catalog,
+            services.of_role(inputs.environment, by_name[name]),
+            name if name in inputs.parameters.role_entries else None,
+        )
+        for name in wanted
     }
     names = _Names(inputs)
     every = [
@@ -133,7 +146,9 @@ def images_of_roles(
         concurrency=concurrency,
     )
 
-    def images(own: Sequence[Selection]) -> tuple[Reference, ...]:
+    def images(
+        own: Sequence[Selection], role: str = ""
+    ) -> tuple[Reference, ...]:
         work = worklist.build(
             own,
             pins=discovery.pins,
@@ -143,22 +158,28 @@ def images_of_roles(
         )
         if work.undiscovered:
             raise queries.together(work.undiscovered)
-        return tuple(map(Reference.parse, dict.fromkeys(names.of(work))))
+        return tuple(map(Reference.parse, dict.fromkeys(names.of(work, role))))
 
-    return {name: images(own) for name, own in selections.items()}, images(
-        inputs.selections
-    )
+    return {
+        name: images(own, name) for name, own in selections.items()
+    }, images(inputs.selections)
 
 
 class _Names:
     """The names of images that the environments give."""
 
     def __init__(self, inputs: Inputs) -> None:
-        self._given: Mapping[str, str] = {
+        defaults = inputs.environment.parameter_defaults
+        self._given: dict[str, str] = {
             name: value
-            for name, value in inputs.environment.parameter_defaults.items()
+            for name, value in defaults.items()
             if isinstance(value, str) and value
         }
+        for role in inputs.roles:
+            own = defaults.get(f"{role.name}Parameters")
+            for name, value in own.items() if isinstance(own, dict) else ():
+                if isinstance(value, str) and value:
+                    self._given[parameters.of_role(role.name, name)] = value
 
     def is_asked(self, image: str, selections: Sequence[Selection]) -> bool:
         """Whether the tag of an image is needed."""
@@ -171,10 +192,11 @@ class _Names:
         ]
         return not named or any(name not in self._given for name in named)
 
-    def of(self, work: worklist.Worklist) -> Iterator[str]:
-        """The names of the images of a worklist."""
+    def of(self, work: worklist.Worklist, role: str) -> Iterator[str]:
+        """The names of the images of a worklist, as a role names them."""
         for item in work.images:
             if not item.parameters:
                 yield item.target
         for parameter, target in work.parameters.items():
-            yield self._given.get(parameter, target)
+            own = parameters.of_role(role, parameter)
+            yield self._given.get(own) or self._given.get(parameter, target)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from imageprep_client import errors
 from imageprep_client.catalog import Catalog
@@ -30,7 +31,8 @@ def check_variables(parameters: PrepareParameters, catalog: Catalog) -> None:
     :raises InvalidFile: for the first variable that neither the release nor
         the table of the user knows.
     """
-    for entry in parameters.entries or ():
+    entries = [parameters.entries or (), *parameters.role_entries.values()]
+    for entry in itertools.chain(*entries):
         for name in entry.values:
             if not catalog.knows(name):
                 raise entry.error(
@@ -48,24 +50,25 @@ def notices(
     release_named: bool,
     names: Iterable[str] = (),
     misplaced: Iterable[str] = (),
+    roles: Collection[str] = (),
 ) -> Iterator[str]:
     """Warnings, at most one for each entry or parameter.
 
     :param release_named: whether the user or a file names the release.
     :param names: those of the parameters that are set.
     :param misplaced: those of the parameters of the stack alone.
+    :param roles: the names of those of the deployment.
     """
     for name in sorted(_READ.intersection(misplaced)):
         yield (
             f"parameters.{name}: it has no effect: write it under"
             " parameter_defaults"
         )
-    for name in sorted(names):
-        if name.endswith(_PREPARE) and name != _PREPARE:
+    for role in parameters.role_entries:
+        if role not in roles:
             yield (
-                f"{errors.printable(name)}: it has no effect, as {_PREPARE}"
-                " is for all roles; for the images of one role, run again"
-                f" with its entries as {_PREPARE}"
+                f"{errors.printable(role)}{_PREPARE}: it has no effect: no"
+                " file of --roles-file has this role"
             )
     if parameters.entries is None:
         # A name that is mistyped is one of another parameter.

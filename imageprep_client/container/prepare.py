@@ -268,7 +268,12 @@ class _Run:
         additional = self._copying.additional
         named_rows += additional.rows
         named_rows.sort(key=lambda row: (row.image, row.destination or ""))
-        return PrepareResult(named_rows, values, failures, additional.failures)
+        return PrepareResult(
+            named_rows,
+            parameters.nested(values),
+            failures,
+            additional.failures,
+        )
 
     def _available(self, items: Sequence[worklist.WorkItem]) -> Availability:
         """Query images that this host does not copy."""

@@ -17,6 +17,7 @@ from imageprep_client.container import places
 from imageprep_client.heat.parameters import (
     PrepareEntry,
     PrepareParameters,
+    of_role,
     parse_entries,
 )
 from imageprep_client.oci import reference as references
@@ -45,6 +46,17 @@ class Selection:
         entry = self.entry
         labels_wanted = entry.modify_role and entry.modify_only_with_labels
         return bool(self.label or labels_wanted)
+
+    def of_role(self, role: str) -> Selection:
+        """The same, whose parameters are those of one role."""
+        images = (
+            dataclasses.replace(
+                image,
+                parameters=tuple(of_role(role, n) for n in image.parameters),
+            )
+            for image in self.images
+        )
+        return dataclasses.replace(self, images=tuple(images))
 
     def keeps_tag(self, image: str) -> bool:
         """Whether an image without the label may keep its tag.
@@ -175,14 +187,25 @@ class Worklist:
 
 
 def select(
-    parameters: PrepareParameters, catalog: Catalog, services: Set[str] | None
+    parameters: PrepareParameters,
+    catalog: Catalog,
+    services: Set[str] | None,
+    role: str | None = None,
 ) -> tuple[Selection, ...]:
     """Render and filter the table for every entry.
 
     :param services: the enabled services; None: no filtering by service.
+    :param role: one with entries of its own, which are those that count, and
+        whose images are for parameters of this role alone.
     :raises InvalidArgument: when the release lacks values, see `Catalog`.
     :raises InvalidFile: when a selected image has no usable name.
     """
+    if role is not None:
+        selections = (
+            _select(entry, parameters, catalog, services)
+            for entry in parameters.role_entries[role]
+        )
+        return tuple(selection.of_role(role) for selection in selections)
     entries = parameters.entries or parse_entries(
         catalog.default_prepare,
         f"release {catalog.release}",

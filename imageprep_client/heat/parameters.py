@@ -17,7 +17,7 @@ from imageprep_client import errors
 from imageprep_client.heat import document
 from imageprep_client.heat.environment import Environment
 from imageprep_client.heat.value import Value, describe
-from imageprep_client.heat.verbatim import TEXT_VARIABLE
+from imageprep_client.heat.verbatim import PREPARE, TEXT_VARIABLE
 
 Scalar = str | int | float | bool | None
 
@@ -92,6 +92,8 @@ class PrepareParameters:
     :ivar docker_hub_mirror: a URL or a registry, or None.
     :ivar local_registry: the undercloud's address, or None.
     :ivar neutron_mechanism_drivers: None where the parameter is not set.
+    :ivar role_entries: by role, those of its ``<Role>ContainerImagePrepare``;
+        roles whose parameter is empty are left out.
     """
 
     entries: tuple[PrepareEntry, ...] | None
@@ -101,6 +103,9 @@ class PrepareParameters:
     additional_architectures: tuple[str, ...]
     local_registry: str | None
     neutron_mechanism_drivers: tuple[str, ...] | None
+    role_entries: Mapping[str, tuple[PrepareEntry, ...]] = dataclasses.field(
+        default_factory=dict
+    )
 
 
 def parse(environment: Environment) -> PrepareParameters:
@@ -109,12 +114,14 @@ def parse(environment: Environment) -> PrepareParameters:
     :raises InvalidFile: for the first invalid value; the error names
         the file that set the parameter and the key path.
     """
-    prepare = environment.value("ContainerImagePrepare")
+    role_entries = {
+        name.removesuffix(PREPARE): _entries(environment.value(name))
+        for name in environment.parameter_defaults
+        if name.endswith(PREPARE) and name != PREPARE
+    }
     return PrepareParameters(
-        # {} is what the heat templates have as default.
-        entries=None
-        if prepare.data in (None, [], {})
-        else tuple(_entry(element) for element in prepare.elements()),
+        entries=_entries(environment.value(PREPARE)),
+        role_entries={k: v for k, v in role_entries.items() if v},
         credentials=_credentials(
             environment.value("ContainerImageRegistryCredentials")
         ),
@@ -142,6 +149,13 @@ def parse_entries(
     return tuple(
         _entry(element) for element in Value(data, path, key).elements()
     )
+
+
+def _entries(prepare: Value) -> tuple[PrepareEntry, ...] | None:
+    # {} is what the heat templates have as default.
+    if prepare.data in (None, [], {}):
+        return None
+    return tuple(_entry(element) for element in prepare.elements())
 
 
 def _entry(entry: Value) -> PrepareEntry:
@@ -332,6 +346,20 @@ def _credential(users: Value) -> Credential:
             "write registry: {user: password}",
         )
     return Credential(username=username, password=password)
+
+
+def of_role(role: str, name: str) -> str:
+    """A parameter of one role alone, ``<Role>Parameters.<name>``."""
+    return f"{role}Parameters.{name}"
+
+
+def nested(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, with those of roles in the mappings that heat reads."""
+    values: dict[str, Any] = {}
+    for name, value in parameters.items():
+        group, _, own = name.rpartition(".")
+        (values.setdefault(group, {}) if group else values)[own] = value
+    return values
 
 
 def render(parameters: Mapping[str, Any], header: Sequence[str] = ()) -> str:

@@ -13,7 +13,8 @@ import yaml
 
 #: Variables of an image table that are a part of a name.
 TEXT_VARIABLE = re.compile(r"(.*_)?(tag|namespace|image|prefix|suffix)(_.*)?")
-_PREPARE = "ContainerImagePrepare"
+#: The parameter, which a role may have one of its own of.
+PREPARE = "ContainerImagePrepare"
 _APPEND_TAG = "modify_append_tag"
 _STRING = "tag:yaml.org,2002:str"
 _MERGE = "tag:yaml.org,2002:merge"
@@ -57,7 +58,8 @@ def _prepare_values(document: yaml.Node) -> Iterator[yaml.Node]:
             waiting += node.value
         elif isinstance(node, yaml.MappingNode):
             for key, value in node.value:
-                if key.value == _PREPARE:
+                name = key.value
+                if isinstance(name, str) and name.endswith(PREPARE):
                     yield value
                 waiting.append(value)
 

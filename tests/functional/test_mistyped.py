@@ -112,16 +112,6 @@ def test_parameters_of_the_stack(site: Deployment) -> None:
     )
 
 
-def test_entries_of_one_role(site: Deployment) -> None:
-    """A list of entries that is not read is not passed over in silence."""
-    site.environment(ComputeContainerImagePrepare=[site.entry()])
-    site.run(
-        "--dry-run",
-        stderr="WARNING: ComputeContainerImagePrepare: it has no effect,"
-        r" as ContainerImagePrepare is for all roles;[\s\S]*",
-    )
-
-
 def test_users_with_a_colon(site: Deployment) -> None:
     """A user and a password in one word are no user."""
     users = {"quay.io": {"me:secret": "x"}}

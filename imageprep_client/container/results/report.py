@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from imageprep_client.container.request import PrepareResult, Row
@@ -46,14 +46,12 @@ def _parameters(result: PrepareResult) -> dict[str, Any]:
         for row in result.rows
         if row.outcome in (ImageOutcome.FAILED, ImageOutcome.LEFT)
     }
-    left = {
-        name: value
-        for name, value in result.parameters.items()
-        if isinstance(value, list) or value not in absent
-    }
+    left = _without(result.parameters, absent)
     registries = {
         value.partition("/")[0]
-        for value in left.values()
+        for values in (left, *left.values())
+        if isinstance(values, dict)
+        for value in values.values()
         if isinstance(value, str)
     }
     insecure = [
@@ -63,4 +61,18 @@ def _parameters(result: PrepareResult) -> dict[str, Any]:
     ]
     if insecure:
         left[INSECURE_REGISTRIES] = insecure
+    return left
+
+
+def _without(
+    parameters: Mapping[str, Any], absent: Set[str]
+) -> dict[str, Any]:
+    """The parameters that name none of the images, those of roles as well."""
+    left = {}
+    for name, value in parameters.items():
+        if isinstance(value, Mapping):
+            if own := _without(value, absent):
+                left[name] = own
+        elif isinstance(value, list) or value not in absent:
+            left[name] = value
     return left

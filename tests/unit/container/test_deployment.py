@@ -44,7 +44,7 @@ def images(
     roles: bool = True,
     entry: dict[str, Any] | None = None,
     registries: stores.Registries | None = None,
-    **parameters: str,
+    **parameters: object,
 ) -> tuple[dict[str, list[str]], list[str]]:
     """The names of the images of roles, and of all."""
     values = {"namespace": "reg.example.com/ns", "tag": "1"}
@@ -105,6 +105,36 @@ def test_parameters_name_images(tmp_path: Path) -> None:
     )
     assert found["Compute"] == [
         "uc:8787/ns/compute:1-modified",
+        "uc:8787/ns/libvirt:2",
+    ]
+
+
+def test_entries_of_a_role(tmp_path: Path) -> None:
+    """A role with entries of its own has the images of these."""
+    own = {"set": {"namespace": "reg.example.com/own", "tag": "2"}}
+    found, every = images(
+        tmp_path,
+        ["Controller", "Compute"],
+        ComputeContainerImagePrepare=[own],
+    )
+    assert found == {
+        "Controller": ["uc:8787/ns/api:1"],
+        "Compute": ["reg.example.com/own/compute:2"],
+    }
+    assert every == ["uc:8787/ns/compute:1", *found["Compute"]]
+
+
+def test_parameters_of_a_role(tmp_path: Path) -> None:
+    """What a former run wrote for one role wins over what it wrote for all."""
+    found, _ = images(
+        tmp_path,
+        ["Compute"],
+        ContainerComputeImage="uc:8787/ns/compute:1",
+        ComputeParameters={"ContainerComputeImage": "uc:8787/own/compute:2"},
+        ContainerLibvirtImage="uc:8787/ns/libvirt:2",
+    )
+    assert found["Compute"] == [
+        "uc:8787/own/compute:2",
         "uc:8787/ns/libvirt:2",
     ]
 

@@ -1,0 +1,158 @@
+"""``image-prepare run`` with entries of one role's own."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.functional import deployment
+from tests.functional.deployment import Deployment
+
+ROLES = ("--roles-file", "roles.yaml", "--image-serve", "tree")
+OUTPUT = (*ROLES, "--output-env-file", "out.yaml")
+COMPUTE = f"{deployment.UNDERCLOUD}/ns/openstack-nova-compute"
+
+
+@pytest.fixture
+def site(site: Deployment) -> Deployment:
+    """The deployment, with two roles."""
+    roles = [
+        {
+            "name": name,
+            "CountDefault": 1,
+            "ServicesDefault": [deployment.SERVICES[i] for i in images],
+        }
+        for name, images in (
+            ("Controller", ("keystone", "nova-api")),
+            ("Compute", ("nova-compute",)),
+        )
+    ]
+    site.write("roles.yaml", yaml.safe_dump(roles))
+    return site
+
+
+def with_own(site: Deployment, **parameters: Any) -> None:
+    """Give the role Compute entries of its own."""
+    own = site.entry(set=site.values(tag="17.1.3"))
+    site.environment(ComputeContainerImagePrepare=[own], **parameters)
+
+
+def test_parameters_of_a_role(site: Deployment) -> None:
+    """Its images are in the parameters of the role, beside those of all."""
+    with_own(site)
+    for words in ((), ("-e", "out.yaml")):  # the result may be read again
+        site.run(*OUTPUT, *words)
+        found = site.defaults()
+        assert found.pop("ComputeParameters") == {
+            "ContainerNovaComputeImage": f"{COMPUTE}:17.1.3"
+        }
+        assert found.pop("DockerInsecureRegistryAddress")
+        assert found == deployment.expected()
+    store = site.tree().store("ns/openstack-nova-compute")
+    assert {"17.1", "17.1.3"} <= set(store.tags())
+
+
+def test_plan(site: Deployment) -> None:
+    """The plan gets them, and a second run finds them there."""
+    with_own(site)
+    plan = site.home / "plan"
+    plan.mkdir()
+    (site.home / "env.yaml").rename(plan / "env.yaml")
+    (site.home / "roles.yaml").rename(plan / "roles_data.yaml")
+    environments = [{"path": "env.yaml"}]
+    site.write(
+        "plan/plan-environment.yaml",
+        yaml.safe_dump(
+            {"template": "overcloud.yaml", "environments": environments}
+        ),
+    )
+    words = ("--template-file", "table.j2", "--plan-dir", "plan")
+    unchanged = ".*has these parameters already.*"
+    for told in ("", unchanged):
+        site.openstack(
+            *(*deployment.COMMAND, *words, "--image-serve", "tree"),
+            stderr=deployment.PLAIN + told,
+        )
+        found = site.defaults(
+            "plan/environments/containers-default-parameters.yaml"
+        )
+        assert found["ComputeParameters"] == {
+            "ContainerNovaComputeImage": f"{COMPUTE}:17.1.3"
+        }
+
+
+def test_digests(site: Deployment) -> None:
+    """They are pinned as others are."""
+    with_own(site)
+    site.run(*OUTPUT, "--pin-digests")
+    assert site.defaults()["ComputeParameters"] == {
+        "ContainerNovaComputeImage": f"{COMPUTE}@{site.digest('nova-compute')}"
+    }
+
+
+def test_tags_that_are_discovered(site: Deployment) -> None:
+    """The label of the role's entries counts for it."""
+    own = site.entry(
+        push_destination=None,
+        set=site.values(),
+        tag_from_label="{version}-{release}",
+    )
+    site.environment(ComputeContainerImagePrepare=[own])
+    site.run(*OUTPUT)
+    image = f"{site.registry.host}/ns/openstack-nova-compute"
+    (value,) = site.defaults()["ComputeParameters"].values()
+    assert value == f"{image}:17.1.3-9"
+
+
+def test_report(site: Deployment) -> None:
+    """The report has the parameters of the role, too."""
+    with_own(site)
+    site.run(*OUTPUT, "--report", "report.json")
+    report = json.loads((site.home / "report.json").read_text())
+    assert report["parameters"] == site.defaults()
+
+
+def test_tags_as_written(site: Deployment) -> None:
+    """An unquoted tag that YAML takes for a number stays as it is."""
+    defaults = yaml.safe_dump(
+        {"ComputeContainerImagePrepare": [site.entry()]}
+    ).replace("'17.1'", "17.10")
+    path = site.home / "env.yaml"
+    lines = "".join(f"  {line}\n" for line in defaults.splitlines())
+    path.write_text(path.read_text() + lines)
+    told = site.run(*OUTPUT, status=2, stderr=r"[\s\S]*").stderr
+    assert "nova-compute:17.10: " in told
+
+
+def test_roles_without_nodes(site: Deployment) -> None:
+    """They have no images."""
+    with_own(site, ComputeCount=0)
+    site.run(*OUTPUT)
+    assert "ComputeParameters" not in site.defaults()
+    assert "ContainerNovaComputeImage" not in site.defaults()
+
+
+def test_roles_that_are_not_there(site: Deployment) -> None:
+    """Entries of a role that nobody named are told to have no effect."""
+    with_own(site)
+    site.run(
+        *("--image-serve", "tree"),
+        stderr="WARNING: ComputeContainerImagePrepare: it has no effect: no"
+        r" file of --roles-file has this role\s*",
+    )
+
+
+def test_broken_entries(site: Deployment) -> None:
+    """The error names the role's parameter."""
+    own = {"set": {"namespase": "x"}}
+    site.environment(ComputeContainerImagePrepare=[own])
+    site.run(
+        *OUTPUT,
+        status=2,
+        stderr=r"env\.yaml: [\w.]*ComputeContainerImagePrepare\[0\]\.set"
+        r"\.namespase: unknown variable[^\n]*\s[^\n]*namespace[^\n]*\s*",
+    )
+    assert "tree" not in site.files()

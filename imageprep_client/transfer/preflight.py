@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import threading
 from collections.abc import Collection, Sequence
@@ -15,6 +16,8 @@ from imageprep_client.observer import (
 )
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
+from imageprep_client.oci.manifest import Manifest
+from imageprep_client.oci.platform import Platform
 from imageprep_client.stores import base
 from imageprep_client.transfer import attached as attachments
 from imageprep_client.transfer import graph as graphs
@@ -189,6 +192,7 @@ class Preflight:
             self._compare(image, image.root)
         if not image.outcome:
             self._note_external(image, image.graph)
+            self._note_platform(image, image.graph.root)
             with image.blame("read what is attached", "source"):
                 graph, policy = image.graph, copy.referrers
                 image.attached = ask(
@@ -207,6 +211,19 @@ class Preflight:
                 f"{image.copy.name}: non-distributable layers are left at"
                 f" their URLs ({len(left)}); --nondistributable copies them"
             )
+
+    def _note_platform(self, image: ImageCopy, root: Manifest) -> None:
+        """Tell of a single image that is not for a platform asked for."""
+        wanted = image.copy.platforms
+        if not isinstance(wanted, graphs.SomePlatforms) or root.is_index:
+            return
+        # What is no image has no platform.
+        with contextlib.suppress(errors.StoreError):
+            config = graphs.fetch_config(image.copy.source, root, self._known)
+            own = Platform(config.os or "", config.architecture or "")
+            asked = [Platform(p.os, p.architecture) for p in wanted.platforms]
+            if own.architecture and own not in asked:
+                self._note(f"{image.copy.name}: is for {own}, not {wanted}")
 
     def _note(self, text: str) -> None:
         """Send a note once, however many images cause it."""

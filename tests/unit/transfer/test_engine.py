@@ -501,6 +501,27 @@ def test_some_platforms_are_present_when_they_are_there(source, destination):
     assert mended.outcome is ImageOutcome.COPIED
 
 
+@pytest.mark.parametrize("variant", ["", "v8"])
+def test_images_for_another_platform_are_told(source, destination, variant):
+    """A single image is copied for any platform, and named if it is not
+    for one that was asked for.
+    """
+    source.fill("i", image("x"))
+    recorder = Recorder()
+    for architecture in ("amd64", "arm64"):
+        wanted = Platform("linux", architecture, variant)
+        one = Copy(
+            name="source/i:1",
+            source=source.store("i"),
+            reference="1",
+            destination=destination.store(architecture),
+            tag="1",
+            platforms=graph.SomePlatforms((wanted,)),
+        )
+        run([one], observer=recorder)
+    assert recorder.notes == [f"source/i:1: is for linux/amd64, not {wanted}"]
+
+
 def test_registry_that_takes_only_whole_indexes(source, destination):
     """The error says what to leave out."""
     children = {"linux/amd64": image("x"), "linux/arm64": image("y")}

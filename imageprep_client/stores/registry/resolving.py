@@ -103,14 +103,14 @@ class Resolver:
             )
         response.discard()
         denial = Denial.ERROR if bad_login else self._denial
-        return descriptor or self._by_get(registry, request, reference, denial)
+        return descriptor or self.by_get(registry, request, reference, denial)
 
     def resolve_pushed(self, place: Replica, tag: str) -> Descriptor:
         """Resolve a tag that was just pushed, so that it is not absent."""
         registry, request, response = self._head(place, tag)
         descriptor = self._described(request, tag, response)
         response.discard()
-        return descriptor or self._by_get(registry, request, tag, Denial.ERROR)
+        return descriptor or self.by_get(registry, request, tag, Denial.ERROR)
 
     def _head(
         self, place: Replica, reference: str
@@ -133,18 +133,13 @@ class Resolver:
         return descriptor
 
     def by_get(
-        self, registry: RegistrySession, request: Request, reference: str
-    ) -> Descriptor:
-        """Resolve by reading the manifest."""
-        return self._by_get(registry, request, reference, self._denial)
-
-    def _by_get(
         self,
         registry: RegistrySession,
         request: Request,
         reference: str,
-        denial: Denial,
+        denial: Denial | None = None,
     ) -> Descriptor:
+        """Resolve by reading the manifest."""
         request = dataclasses.replace(request, method="GET", repeatable=False)
         try:
             return registry.retrier.retrying(
@@ -152,7 +147,7 @@ class Resolver:
                 lambda: self._read_manifest(registry, request, reference),
             )
         except (errors.AccessDenied, errors.Refused) as error:
-            if denial is Denial.ABSENT:
+            if (denial or self._denial) is Denial.ABSENT:
                 raise errors.NotFound(str(error)) from None
             raise
 

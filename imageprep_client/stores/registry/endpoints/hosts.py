@@ -232,7 +232,7 @@ class Hosts:
                 if tls.ca_files
                 else (secure, unverified, plain)
             )
-        if len(endpoints) > 1 and _has_port(host):
+        if len(endpoints) > 1 and _port(host):
             # TLS servers answer a plain request at once, while plain servers
             # may wait for ever after the first bytes of TLS.
             endpoints = (plain, *endpoints[:-1])
@@ -346,10 +346,6 @@ def _port(authority: str) -> str:
     """``:port`` of an authority, or empty."""
     _, colon, port = authority.rpartition("]")[2].rpartition(":")
     return f"{colon}{port}" if colon else ""
-
-
-def _has_port(authority: str) -> bool:
-    return bool(_port(authority))
 
 
 def _mirror_url(mirror: str) -> str:

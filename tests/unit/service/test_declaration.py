@@ -24,7 +24,7 @@ def parse(**service: Any) -> declaration.Service:
     ("service", "told"),
     [
         ({"imagine": 1}, "imagine: unknown key"),
-        ({"image": ""}, "image: invalid"),
+        ({"image": ""}, "image: '': no registry"),
         ({"parameter": "X"}, ": has both an image and a parameter"),
         ({"image": "UPPER/case:1"}, "image: invalid"),
         ({"privileged": "yes"}, "privileged: expected a boolean"),

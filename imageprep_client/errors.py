@@ -36,6 +36,7 @@ secrets redacted. ``hint`` is what the user can do about it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from errno import ETIMEDOUT
 from typing import Literal, TypedDict, Unpack
@@ -362,6 +363,8 @@ def structure(error: Exception) -> str:
         return f"it has no {str(error.args[0])[:50]!r}"
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8"
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is no JSON (line {error.lineno})"
     if isinstance(error, ImagePrepError | ValueError):
         return str(error)[:200]
     return "its parts are not of the expected types"

@@ -273,9 +273,11 @@ class Node(RunningServices):
                 if generation in (0, one.generation)
             ]
             if not kept:
-                which = f"generation {generation}" if generation else "one"
+                problem = "no earlier container is kept"
+                if generation:
+                    problem = f"generation {generation} is not kept"
                 raise errors.NotFound(
-                    f"{name}: {which} of an earlier container is not kept",
+                    f"{name}: {problem}",
                     hint="look at: service history",
                 )
             chosen.append(kept[0])

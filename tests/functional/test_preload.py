@@ -96,7 +96,7 @@ _TEXT = '{"host": "a", "registry": "", "state": "done", "images": %s}'
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("", "Expecting value"),
+        ("", "it is no JSON"),
         ("[]", "its parts are not of the expected types"),
         ("{}", "it has no 'version'"),
         ('{"version": 2}', "version 2"),

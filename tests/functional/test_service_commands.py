@@ -126,7 +126,7 @@ def test_render_and_adopt(
         (("show", "absent"), "absent: neither declared nor a container"),
         (("adopt", "absent"), "absent: no such container"),
         (("adopt",), "no container is named"),
-        (("rollback", "absent"), "absent: one of an earlier container is not"),
+        (("rollback", "absent"), "absent: no earlier container is kept"),
         (("upgrade",), "no declaration was applied on this node yet"),
         (("upgrade", "--declaration", "x.yaml"), "x.yaml: no such file"),
         (

@@ -77,19 +77,19 @@ class _Connection:
         kept: int,
     ) -> None:
         self._socket = made
+        self._poll = select.poll()
+        self._poll.register(made, select.POLLIN)
         self._idle = idle
         self._kept = kept
         self._rest = b""
-        self._timeout: float | None = None
+        self._timeout = 0.0
         self._patience = self._deadline = 0.0
         self._is_whole = True
         self.heard = False
 
     def is_usable(self) -> bool:
         """Whether the server neither closed it nor sent more bytes."""
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return not poll.poll(0)
+        return not self._poll.poll(0)
 
     def send(
         self,
@@ -173,7 +173,8 @@ class _Connection:
         return data[:end]
 
     def _wait_for(self, timeout: float) -> None:
-        if timeout != self._timeout:
+        # To set it is a system call; a tenth more does no harm.
+        if not timeout <= self._timeout <= 1.1 * timeout:
             self._socket.settimeout(timeout)
             self._timeout = timeout
 

@@ -69,20 +69,18 @@ def _target(url: str) -> str:
 class Headers(Mapping[str, str]):
     """The fields of a head; their names are case-insensitive."""
 
-    def __init__(self, fields: Iterable[tuple[str, str]]) -> None:
-        self._fields: dict[str, str] = {}
-        for name, value in fields:
-            key = name.lower()
-            known = self._fields.get(key)
-            if known is None:
-                self._fields[key] = value
-            elif known == value and key != "transfer-encoding":
-                # Proxies repeat what the server behind them sends as well.
-                continue
-            elif key == "content-length":
-                raise Broken("a response with two lengths")
-            else:
-                self._fields[key] = f"{known}, {value}"
+    def __init__(self, lines: Iterable[str]) -> None:
+        fields = self._fields = dict[str, str]()
+        for line in lines:
+            name, _, value = line.partition(":")
+            key, value = name.lower(), value.strip(" \t")
+            if key not in fields:
+                fields[key] = value
+            # Proxies repeat what the server behind them sends as well.
+            elif fields[key] != value or key == "transfer-encoding":
+                if key == "content-length":
+                    raise Broken("a response with two lengths")
+                fields[key] = f"{fields[key]}, {value}"
 
     def __getitem__(self, name: str) -> str:
         return self._fields[name.lower()]
@@ -119,7 +117,7 @@ class ResponseHead:
         if not status:
             raise Broken("not an HTTP response")
         self.status = int(status[2])
-        self.headers = Headers(_fields(data, status.end()))
+        self.headers = Headers(_lines(data, status.end()))
         given = self.headers.get("connection", "").lower()
         options = {option.strip() for option in given.split(",")}
         self.keeps_alive = "close" not in options and (
@@ -145,10 +143,8 @@ class ResponseHead:
         return int(text)
 
 
-def _fields(data: bytes, position: int) -> Iterator[tuple[str, str]]:
+def _lines(data: bytes, position: int) -> list[str]:
     end = len(data) - 2
     if position < end and not _FIELDS.fullmatch(data, position, end):
         raise Broken("a response with a malformed head")
-    for line in data[position:end].decode("latin-1").split("\r\n")[:-1]:
-        name, _, value = line.partition(":")
-        yield name, value.strip(" \t")
+    return data[position:end].decode("latin-1").split("\r\n")[:-1]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 #: Seconds between two checks for the end of the run.
 _PERIOD = 0.2
 
 
 class RequestLimit:
-    """Limits the concurrent requests to one server.
+    """Limits the concurrent requests to one server: ``with limit``.
 
     A response of status 429 halves the limit, and each full set of other
     responses raises it by one. Safe for use by several threads.
@@ -40,22 +39,20 @@ class RequestLimit:
         """The number of concurrent requests that are allowed now."""
         return int(self._size)
 
-    @contextlib.contextmanager
-    def slot(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Wait until another request is allowed, and count it."""
         with self._changed:
             while self._busy >= self.size and not self._stop.is_set():
                 # Whoever sets the event does not notify this condition.
                 self._changed.wait(_PERIOD)
             self._busy += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._busy -= 1
-                grown = self._size + 1 / self._size
-                self._size = min(float(self._most), grown)
-                self._changed.notify(max(1, self.size - self._busy))
+
+    def __exit__(self, *exc_info: object) -> None:
+        with self._changed:
+            self._busy -= 1
+            grown = self._size + 1 / self._size
+            self._size = min(float(self._most), grown)
+            self._changed.notify(max(1, self.size - self._busy))
 
     def limited(self, begin: float) -> None:
         """Halve the limit after a request that was sent at `begin`.

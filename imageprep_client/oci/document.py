@@ -8,10 +8,11 @@ them could check a signature, and the other one run the image.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from imageprep_client import errors
@@ -55,7 +56,7 @@ def dump(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
 
 
-def misreadable(document: Mapping[str, Any], names: Iterable[str]) -> str:
+def misreadable(document: Mapping[str, Any], names: tuple[str, ...]) -> str:
     """The problem of a field that differs from these in case only.
 
     Decoders such as that of Go take ``Layers`` for ``layers``, and the last
@@ -64,12 +65,17 @@ def misreadable(document: Mapping[str, Any], names: Iterable[str]) -> str:
     :param names: the fields that are read.
     :returns: empty when there is no such field.
     """
-    known = {name.casefold(): name for name in names}
+    known = _folded(names)
     for key in document:
         name = known.get(key.casefold(), key)
         if name != key:
             return f"field {key[:50]!r} could be read as {name!r}"
     return ""
+
+
+@functools.cache
+def _folded(names: tuple[str, ...]) -> Mapping[str, str]:
+    return {name.casefold(): name for name in names}
 
 
 class _Objects:

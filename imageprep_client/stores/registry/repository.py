@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 
 from imageprep_client.oci import digest as digests
@@ -58,7 +57,7 @@ class RepositoryRequests:
         )
         if descriptor.is_manifest:
             headers = {"Accept": descriptor.media_type}
-            request = dataclasses.replace(request, headers=headers)
+            request = request._replace(headers=headers)
         return request
 
     def manifest(self, method: str, reference: str) -> Request:

@@ -116,7 +116,7 @@ class Resolver:
         self, place: Replica, reference: str
     ) -> tuple[RegistrySession, Request, Response]:
         request = place.requests.manifest("HEAD", reference)
-        request = dataclasses.replace(request, headers=_ACCEPT)
+        request = request._replace(headers=_ACCEPT)
         registry = place.connect(request)
         response = registry.call(request, {200, *REFUSALS})
         return registry, request, response
@@ -140,7 +140,7 @@ class Resolver:
         denial: Denial | None = None,
     ) -> Descriptor:
         """Resolve by reading the manifest."""
-        request = dataclasses.replace(request, method="GET", repeatable=False)
+        request = request._replace(method="GET", repeatable=False)
         try:
             return registry.retrier.retrying(
                 request.what,
@@ -158,7 +158,7 @@ class Resolver:
         data = response.body(manifests.MAX_SIZE)
         claimed = description.claimed_digest(request.what, response)
         wanted = reference if digests.is_valid(reference) else claimed
-        for digest in filter(None, (wanted, claimed)):
+        for digest in filter(None, dict.fromkeys((wanted, claimed))):
             actual = digests.of(data, digest.partition(":")[0])
             if actual != digest:
                 raise errors.DigestMismatch(

@@ -7,11 +7,11 @@ again.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import time
+import types
 from collections.abc import Collection, Mapping, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from imageprep_client import deadlines, errors
 from imageprep_client.http import urls
@@ -36,11 +36,11 @@ _ANSWERS = 3
 _SAFE = frozenset({"GET", "HEAD"})
 #: The part of a path that all URLs of the API have.
 _API = "/v2/"
+_NONE: Mapping[str, str] = types.MappingProxyType({})
 _T = TypeVar("_T")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A request to a registry.
 
     :ivar url: absolute, or a path below the base of the registry.
@@ -58,7 +58,7 @@ class Request:
     what: str
     repository: str = ""
     scopes: Sequence[str] = ()
-    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    headers: Mapping[str, str] = _NONE
     body: bytes | Body | None = None
     unknown: str | None = None
     repeatable: bool = True
@@ -299,7 +299,7 @@ class RegistrySession:
         Streams do not count: the copy engine bounds their number.
         """
         if isinstance(request.body, bytes | None):
-            return self._limit.slot()
+            return self._limit
         return contextlib.nullcontext()
 
     def _send_token_request(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator, Sequence
 
 from imageprep_client import errors
@@ -81,8 +80,8 @@ class RegistryStore:
 
     def resolve_ahead(self, reference: str) -> Descriptor:
         def get(place: Replica) -> Descriptor:
-            request = dataclasses.replace(
-                place.requests.manifest("GET", reference), headers=_ACCEPT
+            request = place.requests.manifest("GET", reference)._replace(
+                headers=_ACCEPT
             )
             registry = place.connect(request)
             return self._resolver.by_get(registry, request, reference)
@@ -112,7 +111,7 @@ class RegistryStore:
         headers = dict(request.headers)
         if size:
             headers["Range"] = "bytes=0-0"
-        request = dataclasses.replace(request, method="GET", headers=headers)
+        request = request._replace(method="GET", headers=headers)
         expected = {200, 206, 404, 416}
         if self._denial is Denial.ABSENT:
             expected |= resolving.REFUSALS
@@ -255,32 +254,32 @@ class RegistryStore:
 
     def untag(self, tag: str) -> bool:
         references.check_tag(tag)
-        request = dataclasses.replace(
-            self._requests.manifest("DELETE", tag), unknown="tag unknown"
+        request = self._requests.manifest("DELETE", tag)._replace(
+            unknown="tag unknown"
         )
         return deletion.untag(self._connect(), self._deleting(request))
 
     def digest_of(self, tag: str) -> str:
         references.check_tag(tag)
-        request = dataclasses.replace(
-            self._requests.manifest("HEAD", tag), headers=_ACCEPT
+        request = self._requests.manifest("HEAD", tag)._replace(
+            headers=_ACCEPT
         )
         response = self._connect().call(request, {200, *resolving.REFUSALS})
         response.discard()
         if response.status != 200:
-            request = dataclasses.replace(request, method="GET")
+            request = request._replace(method="GET")
             response = self._connect().call(request, {200})
             response.close()
         return description.claimed_digest(request.what, response) or ""
 
     def _deleting(self, request: Request) -> Request:
         # The scope for deletion differs between registries.
-        return dataclasses.replace(request, headers={}, scopes=())
+        return request._replace(headers={}, scopes=())
 
     def _fetch_manifest(self, place: Replica, descriptor: Descriptor) -> bytes:
         registry = place.connect()
-        request = dataclasses.replace(
-            place.requests.content("GET", descriptor), repeatable=False
+        request = place.requests.content("GET", descriptor)._replace(
+            repeatable=False
         )
 
         def get() -> bytes:
@@ -324,7 +323,7 @@ class RegistryStore:
             # Some registries refuse ranges without an end.
             wanted = {"Range": f"bytes={offset}-{descriptor.size - 1}"}
             return registry.call(
-                dataclasses.replace(request, headers=wanted), {200, 206, 416}
+                request._replace(headers=wanted), {200, 206, 416}
             )
 
         return blob.Download(
@@ -408,8 +407,7 @@ class RegistryStore:
         self, request: Request, media_type: str, data: bytes, reference: str
     ) -> Response:
         """Send a manifest once."""
-        request = dataclasses.replace(
-            request,
+        request = request._replace(
             unknown=None,
             headers={"Content-Type": media_type},
             body=data,

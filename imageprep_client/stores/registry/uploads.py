@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import threading
 import urllib.parse
@@ -51,7 +50,7 @@ class Uploads:
             self._repository.what(descriptor),
         )
         scopes = (*request.scopes, f"repository:{origin}:pull")
-        request = dataclasses.replace(request, scopes=scopes, repeatable=False)
+        request = request._replace(scopes=scopes, repeatable=False)
         faults = _MOUNTING.begin()
 
         def post() -> Response | None:
@@ -105,7 +104,7 @@ class Uploads:
             repeatable = isinstance(body, blob.Upload)
             try:
                 response = registry.call(
-                    dataclasses.replace(begin, repeatable=repeatable), {202}
+                    begin._replace(repeatable=repeatable), {202}
                 )
             except errors.NotFound as error:
                 error.hint = error.hint or _NO_UPLOADS
@@ -142,8 +141,7 @@ class Uploads:
         joint = "&" if urllib.parse.urlsplit(location).query else "?"
         query = f"digest={_quoted(expected.digest)}"
         what = self._repository.what(expected)
-        return dataclasses.replace(
-            self._repository.request("PUT", "", what),
+        return self._repository.request("PUT", "", what)._replace(
             url=f"{location}{joint}{query}",
             headers={"Content-Type": _BINARY},
             body=body,
@@ -174,8 +172,7 @@ class Uploads:
         try:
             for piece in blob.pieces(body, size):
                 end = start + len(piece)
-                request = dataclasses.replace(
-                    self._repository.request("PATCH", "", what),
+                request = self._repository.request("PATCH", "", what)._replace(
                     url=location,
                     headers={
                         "Content-Type": _BINARY,
@@ -196,8 +193,9 @@ class Uploads:
 
     def _cancel(self, registry: RegistrySession, location: str) -> None:
         """Cancel an upload; registries also remove old uploads."""
-        request = dataclasses.replace(
-            self._repository.request("DELETE", "", self._repository.name),
+        request = self._repository.request(
+            "DELETE", "", self._repository.name
+        )._replace(
             url=location,
             repeatable=False,
         )

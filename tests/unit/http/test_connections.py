@@ -20,6 +20,16 @@ EMPTY = OK + b"Content-Length: 0\r\n\r\n"
 TIMEOUT = (5.0, 5.0)
 
 
+class Counting(socket.socket):
+    """A socket that counts how often its timeout is set."""
+
+    count = 0
+
+    def settimeout(self, value: float | None) -> None:
+        self.count += 1
+        super().settimeout(value)
+
+
 class Servers:
     """A server with a script for each connection.
 
@@ -27,12 +37,14 @@ class Servers:
     connection is closed.
 
     :ivar asked: the requests, with their bodies.
+    :ivar sockets: the ends of the connections that the client has.
     :ivar reads: whether requests are read before they are answered.
     """
 
     def __init__(self, *scripts: list[bytes], reads: bool = True) -> None:
         self.reads = reads
         self.asked: list[bytes] = []
+        self.sockets: list[Counting] = []
         self.made = 0
         self._scripts = list(scripts)
         self._threads: list[threading.Thread] = []
@@ -55,7 +67,8 @@ class Servers:
         thread = threading.Thread(target=self._serve, args=(theirs, script))
         self._threads.append(thread)
         thread.start()
-        return ours
+        self.sockets.append(Counting(fileno=ours.detach()))
+        return self.sockets[-1]
 
     def _serve(self, connection: socket.socket, script: list[bytes]) -> None:
         with connection, contextlib.suppress(ConnectionError):
@@ -352,3 +365,12 @@ def test_trickled_framing(answer: bytes) -> None:
     stop.set()
     ours.close()
     thread.join()
+
+
+def test_timeout_is_set_once() -> None:
+    """Exchanges with the same timeout need no system call for it."""
+    with Servers([EMPTY] * 3) as server:
+        for _ in range(3):
+            server.send().close()
+        (used,) = server.sockets
+        assert used.count == 1

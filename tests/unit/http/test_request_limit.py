@@ -18,7 +18,7 @@ def taken(limit: RequestLimit, count: int) -> Iterator[None]:
     """So many slots."""
     with contextlib.ExitStack() as stack:
         for _ in range(count):
-            stack.enter_context(limit.slot())
+            stack.enter_context(limit)
         yield
 
 
@@ -49,10 +49,10 @@ def test_answers_raise_the_limit() -> None:
     for expected in range(8, 16):
         assert limit.size == expected
         for _ in range(expected + 1):
-            with limit.slot():
+            with limit:
                 pass
     for _ in range(100):
-        with limit.slot():
+        with limit:
             pass
     assert limit.size == 16
 
@@ -63,7 +63,7 @@ def test_a_slot_is_waited_for():
     entered = threading.Event()
 
     def enter() -> None:
-        with limit.slot():
+        with limit:
             entered.set()
 
     thread = threading.Thread(target=enter)
@@ -80,7 +80,7 @@ def test_nobody_waits_when_the_run_ends():
     limit = RequestLimit(1, stop)
     with taken(limit, 1):
         stop.set()
-        with limit.slot():
+        with limit:
             pass
 
 

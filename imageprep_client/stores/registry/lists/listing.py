@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import re
@@ -73,8 +72,7 @@ def referrers(
 
     :raises Refused: if the registry refuses the request other than by 404.
     """
-    request = dataclasses.replace(
-        request,
+    request = request._replace(
         headers={"Accept": mediatypes.OCI_INDEX},
         dispensable=True,
     )
@@ -123,7 +121,7 @@ def _pages(
     fallback: str | None = None
     sizes = iter(_SMALLER_PAGES if query.startswith("n=") else ())
     for _ in range(MAX_PAGES):
-        once = dataclasses.replace(request, repeatable=False)
+        once = request._replace(repeatable=False)
         try:
             response, size, document = registry.retrier.retrying(
                 request.what, functools.partial(_page, registry, once)
@@ -134,8 +132,8 @@ def _pages(
                 smaller = next(sizes, None)
             if smaller is not None:
                 query = smaller
-                request = dataclasses.replace(
-                    request, url=f"{path}?{query}" if query else path
+                request = request._replace(
+                    url=f"{path}?{query}" if query else path
                 )
                 continue
             if fallback is None:
@@ -143,7 +141,7 @@ def _pages(
                     # The list exists, and must not look absent.
                     raise errors.Refused(str(error)) from None
                 raise
-            request = dataclasses.replace(request, url=fallback)
+            request = request._replace(url=fallback)
             fallback = None
             continue
         seen.add(response.url)
@@ -175,7 +173,7 @@ def _pages(
             if fallback is None:
                 raise errors.Refused(str(error)) from None
             url, fallback = fallback, None
-        request = dataclasses.replace(request, url=url)
+        request = request._replace(url=url)
     raise _refused(f"{request.what}: over {MAX_PAGES} pages")
 
 

@@ -249,6 +249,9 @@ SCENARIOS: dict[str, Callable[[pathlib.Path], errors.ImagePrepError]] = {
     ),
     "certificate cannot be verified": unverified,
     "the server speaks plain HTTP": lambda _: plain_http(),
+    "no registry answers there": lambda _: error_of(
+        resolve, lasting("GET", 400), lasting("HEAD", 400)
+    ),
     "not found": lambda _: error_of(push, lasting("POST", 404)),
     "manifest unknown": lambda _: error_of(
         resolve, lasting("HEAD", 404), lasting("GET", 404)
@@ -256,6 +259,9 @@ SCENARIOS: dict[str, Callable[[pathlib.Path], errors.ImagePrepError]] = {
     "digest is <digest>, expected <digest>": lambda _: error_of(
         lambda store: store.fetch(BLOB.descriptor).read(),
         Fault("GET", "/blobs/", corrupt=5, times=None),
+    ),
+    "the path may be that of no registry": lambda _: error_of(
+        push, lasting("POST", 404)
     ),
     "too large for the registry, or for a proxy in front of it": lambda _: (
         error_of(push, *(lasting(m, 413) for m in ("PUT", "PATCH")))

@@ -289,18 +289,30 @@ class Hosts:
         if len(endpoints) == 1:
             return endpoints[0]
         failure: errors.Unreachable | None = None
+        answered = False
         for endpoint in endpoints:
             try:
                 if probe(endpoint):
                     return endpoint
+                answered = True
             except errors.Unreachable as error:
                 # The first error is about the network; what later
                 # ones say often only that they were the wrong one; but a
                 # certificate that was seen and refused is the reason.
                 if failure is None or isinstance(error, errors.Unverified):
                     failure = error
-        raise failure or errors.ServerFault(
-            f"{endpoints[0].host}: no registry answers there"
+        is_plain = (
+            failure is not None
+            and not failure.temporary
+            and not isinstance(failure, errors.Unverified)
+        )
+        if failure and not (answered and is_plain):
+            raise failure
+        raise errors.ServerFault(
+            f"{endpoints[0].host}: no registry answers there",
+            hint="another server does: look at the port, or at a proxy that"
+            " asks for a login",
+            temporary=False,
         )
 
     def token_servers(self, host: str) -> Collection[str]:

@@ -199,6 +199,29 @@ def test_tells_that_there_is_no_registry() -> None:
         Hosts().select_endpoint("localhost:5000", lambda _: False)
 
 
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        (errors.Unreachable("TLS", temporary=False), errors.ServerFault),
+        (errors.Unreachable("reset"), errors.Unreachable),
+        (errors.Unverified("expired"), errors.Unverified),
+    ],
+)
+def test_tells_that_another_server_answers(
+    failure: errors.Unreachable, expected: type[errors.StoreError]
+) -> None:
+    """To permit plain HTTP is no remedy where it was tried already."""
+
+    def probe(endpoint: Endpoint) -> bool:
+        if endpoint.base.startswith("https:"):
+            raise failure
+        return False
+
+    with pytest.raises(expected) as caught:
+        Hosts().select_endpoint("localhost:5000", probe)
+    assert type(caught.value) is expected
+
+
 def test_insecure_in_use() -> None:
     """Registries spoken to in the open are known afterwards, sorted."""
     hosts = Hosts(insecure=["b:1", "a:1"])

@@ -101,8 +101,9 @@ class ServiceNode:
     ) -> None:
         self._options = options or RegistryOptions()
         self._observer = observer
-        self._state = StateDirectory(_state_directory(_usable_podman()))
-        self._podman = Podman({MARK: self._state.mark})
+        podman = _usable_podman()
+        self._state = StateDirectory(_state_directory(podman))
+        self._podman = Podman({MARK: self._state.mark}, podman)
         self._node: Node | None = None
 
     @property

@@ -9,18 +9,30 @@ fail() {
     exit 1
 }
 
+# The Python of the environments: $PYTHON, or else the one of the distribution
+# if it can make them. A Python compiled by hand is often built without
+# optimizations, and a third slower.
+interpreter() {
+    local python=${PYTHON:-/usr/bin/python3}
+    "$python" -c '
+import ensurepip, sys, venv
+sys.exit(sys.version_info < (3, 11))' 2>/dev/null || python=${PYTHON:-python3}
+    echo "$python"
+}
+
 # Put a virtual environment on the PATH that has the project, editable and
 # with $EXTRAS, and the packages of the requirement files, for $PYTHON:
 # virtual_environment DIRECTORY FILE...
 # It is made anew when one of them, Python or the entry points changed.
 virtual_environment() {
-    local venv=$1 file stamp options=() python=${PYTHON:-python3}
+    local venv=$1 file stamp options=() python
+    python=$(interpreter)
     shift
     for file; do
         options+=(-r "$file")
     done
     stamp=$(
-        pwd
+        echo "$PWD $python"
         "$python" --version
         cat "$@" setup.cfg
     )

@@ -47,6 +47,7 @@ def pytest_configure() -> None:
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    gc.disable()  # until all tests are collected, as hardly anything goes
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -64,6 +65,7 @@ def pytest_collection_modifyitems(
 def pytest_collection_finish() -> None:
     """Let modules and tests, which are never garbage, not be looked at."""
     gc.freeze()
+    gc.enable()
 
 
 class _ByServers(LoadScopeScheduling):  # type: ignore[misc]  # untyped

@@ -103,7 +103,9 @@ def check_registry(text: object) -> str:
     if not isinstance(text, str) or not _REGISTRY.fullmatch(text):
         hint = _NO_URL if str(text).startswith(_URL) else None
         if _BARE_ADDRESS.fullmatch(str(text)):
-            hint = f"put brackets around an IPv6 address: '[{text}]'"
+            address, _, port = str(text).rpartition(":")
+            shown = f"[{address}]:{port}" if len(port) > 4 else f"[{text}]"
+            hint = f"put brackets around an IPv6 address: '{shown}'"
         raise errors.InvalidReference(
             f"invalid registry {redacted(str(text))[:300]!r}: expected host or"
             " host:port",

@@ -176,3 +176,14 @@ def test_check_gives_the_text_back():
     assert references.check_tag("v1.0_x-y") == "v1.0_x-y"
     assert references.check_repository("a/b__c--d.e") == "a/b__c--d.e"
     assert references.check_registry("[fe80::1]:80") == "[fe80::1]:80"
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("fd00::1", "[fd00::1]"), ("fd00::1:13000", "[fd00::1]:13000")],
+)
+def test_addresses_without_brackets(text: str, meant: str) -> None:
+    """The hint has the brackets where they belong, also beside a port."""
+    with pytest.raises(errors.InvalidReference) as caught:
+        references.check_registry(text)
+    assert f"'{meant}'" in str(caught.value.hint)

@@ -11,7 +11,7 @@ fail() {
 
 # The Python of the environments: $PYTHON, or else the one of the distribution
 # if it can make them. A Python compiled by hand is often built without
-# optimizations, and a third slower.
+# optimizations: with that of pyenv the tests take up to a tenth more time.
 interpreter() {
     local python=${PYTHON:-/usr/bin/python3}
     "$python" -c '

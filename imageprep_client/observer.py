@@ -92,7 +92,7 @@ class Observer:
     def bytes_copied(self, count: int) -> None:
         """That many bytes have travelled since the last call.
 
-        Less than none: so many of them were not stored.
+        :param count: negative: so many that were counted were not stored.
         """
 
     def blob_finished(self, blob: Descriptor, outcome: BlobOutcome) -> None:

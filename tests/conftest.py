@@ -47,7 +47,6 @@ def pytest_configure() -> None:
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    gc.disable()  # until all tests are collected, as hardly anything goes
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -62,10 +61,15 @@ def pytest_collection_modifyitems(
     items[:] = [item for item in items if item not in others]
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
     """Let modules and tests, which are never garbage, not be looked at."""
-    gc.freeze()
-    gc.enable()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 class _ByServers(LoadScopeScheduling):  # type: ignore[misc]  # untyped

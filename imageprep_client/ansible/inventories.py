@@ -29,7 +29,8 @@ _AUTO = re.compile(r"with '?auto'? plugin:")
 class HostGroups:
     """Hosts, and the groups that they are in, also by way of other groups.
 
-    :ivar groups: the hosts of each group, in the order of the inventory.
+    :ivar hosts: those that a pattern selects, or all.
+    :ivar groups: all hosts of each group, in the order of the inventory.
     """
 
     hosts: Sequence[str]

@@ -127,15 +127,16 @@ class Command(command.Command):
                 given.check(parsed_args)
                 given.check_columns(parsed_args, self.columns)
                 status = super().run(parsed_args)
-        except errors.ImagePrepError as error:
-            if self.failure:
-                self._tell_error(self.failure)
-            return self._tell_error(error)
         except BrokenPipeError:
             raise
-        except OSError as error:
-            # A path of the user that nothing nearer knew to expect there.
-            return self._tell_error(_unusable(error))
+        except (errors.ImagePrepError, OSError) as error:
+            if self.failure:
+                self._tell_error(self.failure)
+            # An OSError: at a path of the user's, and nothing closer to it
+            # expected one.
+            return self._tell_error(
+                _unusable(error) if isinstance(error, OSError) else error
+            )
         except MemoryError:
             self.log.error(
                 "out of memory; what was not finished is not visible"

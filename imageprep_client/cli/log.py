@@ -104,8 +104,8 @@ class Work(Log):
     def began(self) -> bool:
         """Whether a failure is a partial one.
 
-        Something was stored or made, or bytes travelled and were not taken
-        back because their destination did not store them.
+        Something was stored or made, or bytes were copied that no destination
+        has refused since.
         """
         return self._changed or self._bytes > 0
 

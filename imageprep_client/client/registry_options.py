@@ -77,7 +77,7 @@ class RegistryOptions:
 
         :raises InvalidFile: when one has.
         """
-        for entry in parameters.entries or ():
+        for entry in parameters.all_entries:
             place = entry.push_destination
             if (
                 self.image_serve

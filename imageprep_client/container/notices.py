@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import itertools
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
@@ -31,8 +30,7 @@ def check_variables(parameters: PrepareParameters, catalog: Catalog) -> None:
     :raises InvalidFile: for the first variable that neither the release nor
         the table of the user knows.
     """
-    entries = [parameters.entries or (), *parameters.role_entries.values()]
-    for entry in itertools.chain(*entries):
+    for entry in parameters.all_entries:
         for name in entry.values:
             if not catalog.knows(name):
                 raise entry.error(
@@ -67,14 +65,13 @@ def notices(
     for role in parameters.role_entries:
         if role not in roles:
             yield (
-                f"{errors.printable(role)}{_PREPARE}: it has no effect: no"
-                " file of --roles-file has this role"
+                f"{errors.printable(role)}{_PREPARE}: it has no effect: there"
+                " is no such role in --roles-file or the plan"
             )
     if parameters.entries is None:
         # A name that is mistyped is one of another parameter.
-        near = difflib.get_close_matches(
-            _PREPARE, {*names} - {_PREPARE}, 1, 0.9
-        )
+        others = {n for n in names if not n.endswith(_PREPARE)}
+        near = difflib.get_close_matches(_PREPARE, others, 1, 0.9)
         meant = (
             f"; is it meant by {errors.printable(near[0])}?" if near else ""
         )
@@ -82,10 +79,10 @@ def notices(
             f"{_PREPARE} is not given or empty: the default of"
             f" release {catalog.release} is used{meant}"
         )
-        return
+    given = [*parameters.all_entries]
     for selection in selections:
         entry = selection.entry
-        if not entry.tag_from_label:
+        if not entry.tag_from_label or entry not in given:
             continue
         if not selection.images:
             yield _about(entry, "it has no effect: no image is wanted")

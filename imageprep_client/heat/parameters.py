@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import re
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from imageprep_client import errors
@@ -106,6 +106,13 @@ class PrepareParameters:
     role_entries: Mapping[str, tuple[PrepareEntry, ...]] = dataclasses.field(
         default_factory=dict
     )
+
+    @property
+    def all_entries(self) -> Iterator[PrepareEntry]:
+        """The entries for all roles, and those of single ones."""
+        yield from self.entries or ()
+        for entries in self.role_entries.values():
+            yield from entries
 
 
 def parse(environment: Environment) -> PrepareParameters:
@@ -359,6 +366,17 @@ def nested(parameters: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in parameters.items():
         group, _, own = name.rpartition(".")
         (values.setdefault(group, {}) if group else values)[own] = value
+    return values
+
+
+def flat(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `nested`, for any parameters."""
+    values: dict[str, Any] = {}
+    for name, value in parameters.items():
+        if isinstance(value, Mapping) and str(name).endswith("Parameters"):
+            values.update({f"{name}.{own}": v for own, v in value.items()})
+        else:
+            values[name] = value
     return values
 
 

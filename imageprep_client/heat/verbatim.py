@@ -13,7 +13,7 @@ import yaml
 
 #: Variables of an image table that are a part of a name.
 TEXT_VARIABLE = re.compile(r"(.*_)?(tag|namespace|image|prefix|suffix)(_.*)?")
-#: The parameter, which a role may have one of its own of.
+#: The parameter; with the name of a role before it, that of this role alone.
 PREPARE = "ContainerImagePrepare"
 _APPEND_TAG = "modify_append_tag"
 _STRING = "tag:yaml.org,2002:str"

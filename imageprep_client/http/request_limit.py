@@ -11,8 +11,9 @@ _PERIOD = 0.2
 
 
 class RequestLimit:
-    """Limits the concurrent requests to one server: ``with limit``.
+    """Limits the concurrent requests to one server.
 
+    Each is made within ``with limit:``.
     A response of status 429 halves the limit, and each full set of other
     responses raises it by one. Safe for use by several threads.
 

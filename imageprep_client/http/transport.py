@@ -385,8 +385,8 @@ def _unverified(
     )
     return errors.Unverified(
         f"{where}: certificate cannot be verified ({reason})",
-        hint=f"{remedy}, or, if anyone may read and change what travels,"
-        f" --insecure-registry {where}",
+        hint=f"{remedy}; or, if anyone may read and change what travels,"
+        f" give --insecure-registry {where}",
     )
 
 

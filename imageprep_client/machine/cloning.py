@@ -123,12 +123,13 @@ class Cloning:
 
     def _give_identity(self, root: Path, name: str) -> None:
         """Replace the identity of the base by one of its own."""
-        directory = Directory(root)
-        identity.forget(directory, self._identity)
-        directory.make_directory("etc")
-        machine_id = f"{uuid.uuid4().hex}\n"
-        directory.replace("etc/machine-id", machine_id.encode(), 0o444)
-        directory.replace("etc/hostname", f"{name}\n".encode(), 0o644)
+        # An overlay that something is open in stays mounted.
+        with contextlib.closing(Directory(root)) as directory:
+            identity.forget(directory, self._identity)
+            directory.make_directory("etc")
+            machine_id = f"{uuid.uuid4().hex}\n"
+            directory.replace("etc/machine-id", machine_id.encode(), 0o444)
+            directory.replace("etc/hostname", f"{name}\n".encode(), 0o644)
 
 
 @contextlib.contextmanager

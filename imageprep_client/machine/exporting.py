@@ -21,7 +21,7 @@ from imageprep_client.machine.archives.packing import (
     pack,
 )
 from imageprep_client.machine.image import LAYERS, MachineFacts, MachineImage
-from imageprep_client.machine.roots import MachineRoot, temporary
+from imageprep_client.machine.roots import MachineRoot, clean_temporary
 from imageprep_client.machine.scrub import Category, Scrub, ScrubbedPath
 from imageprep_client.observer import Observer
 from imageprep_client.programs import btrfs, lxc, systemd, tar
@@ -267,7 +267,7 @@ def _frozen(root: MachineRoot) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def _snapshot(root: MachineRoot) -> Iterator[Path]:
-    path = temporary(root.path.parent, root.name, "export")
+    path = clean_temporary(root.path.parent, root.name, "export")
     btrfs.snapshot(root.path, path, read_only=True)
     try:
         yield path

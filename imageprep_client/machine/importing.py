@@ -15,9 +15,9 @@ from imageprep_client.machine.roots import (
     RootStore,
     RootStoreKind,
     check_name,
+    clean_temporary,
     find,
     remove,
-    temporary,
 )
 from imageprep_client.machine.roots.lxc_config import LxcConfig
 from imageprep_client.programs import btrfs, systemd
@@ -116,7 +116,7 @@ def check_root(root: Path, archive: str) -> None:
 def _staged(place: ImportTarget) -> Iterator[Path]:
     """An empty directory that only root can reach, beside the target."""
     above = place.path.parent
-    staging = temporary(above, place.name, "import")
+    staging = clean_temporary(above, place.name, "import")
     try:
         staging.mkdir(mode=0o700)
     except OSError as error:

@@ -38,8 +38,8 @@ def service(name: str, variables: Mapping[str, object] | None = None) -> str:
     that a deployment with names of both forms has one name for a service.
 
     :param variables: those of the container in an inventory; its
-        ``component`` is the service, and ``physical_host`` begins its name,
-        as this host may.
+        ``component`` is the service, and ``physical_host`` begins its name;
+        so may the name of this host.
     """
     variables = variables or {}
     component = variables.get("component")

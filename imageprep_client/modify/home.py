@@ -62,9 +62,7 @@ def reported(home: Path) -> Iterator[None]:
     except OSError as error:
         raise errors.LocalStorageError(
             f"{error.filename or home}: {errors.reason(error)}",
-            hint="run it as root"
-            if isinstance(error, PermissionError)
-            else None,
+            hint=errors.as_root(error),
         ) from error
 
 

@@ -103,9 +103,7 @@ def check_registry(text: object) -> str:
     if not isinstance(text, str) or not _REGISTRY.fullmatch(text):
         hint = _NO_URL if str(text).startswith(_URL) else None
         if _BARE_ADDRESS.fullmatch(str(text)):
-            address, _, port = str(text).rpartition(":")
-            shown = f"[{address}]:{port}" if len(port) > 4 else f"[{text}]"
-            hint = f"put brackets around an IPv6 address: '{shown}'"
+            hint = "put brackets around an IPv6 address: '[ADDRESS]:PORT'"
         raise errors.InvalidReference(
             f"invalid registry {redacted(str(text))[:300]!r}: expected host or"
             " host:port",
@@ -182,8 +180,8 @@ def _safe(text: str) -> str:
 
 def _missing_place(name: str, image: bool) -> tuple[str, str] | None:
     """The first part if it is missing, and the name with it."""
-    transport, _, place = name.partition(":")
-    if transport in _PLACES and (not place or is_transport(name)):
+    transport, colon, place = name.partition(":")
+    if transport in _PLACES and colon and (not place or is_transport(name)):
         directory, slashes, path = place.rpartition("//")
         if directory or (place and not slashes):
             return None

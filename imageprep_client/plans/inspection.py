@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from imageprep_client.errors import printable
-from imageprep_client.heat import environment
+from imageprep_client.heat import environment, parameters
 from imageprep_client.plans import base
 from imageprep_client.plans.revision import is_image
 from imageprep_client.plans.stored import Plan
@@ -13,6 +13,8 @@ from imageprep_client.plans.stored import Plan
 
 def images(plan: Plan) -> dict[str, str]:
     """The image of each image parameter, sorted by parameter.
+
+    Those of one role are named ``<Role>Parameters.<parameter>``.
 
     All environments of the plan are merged as for a deployment: one after
     the prepared parameters may override them.
@@ -48,7 +50,7 @@ def difference(plan: Plan, path: str) -> list[base.ParameterChange]:
 
 
 def _images(layers: Iterable[environment.EnvironmentFile]) -> dict[str, str]:
-    merged = environment.merge(layers).parameter_defaults
+    merged = parameters.flat(environment.merge(layers).parameter_defaults)
     return {
         name: printable(image)
         for name, image in sorted(merged.items())

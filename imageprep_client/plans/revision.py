@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from imageprep_client import errors
 from imageprep_client.errors import printable
-from imageprep_client.heat import document
+from imageprep_client.heat import document, parameters
 from imageprep_client.plans import base
 
 _IMAGE = re.compile(r"\w*(Container|Docker)\w*Image")
@@ -77,8 +77,8 @@ class State:
 
     def changes(self, old: State | None) -> list[base.ParameterChange]:
         """The changes from an older state; None stands for no file."""
-        before = old.values if old else {}
-        now = self.values
+        before = parameters.flat(old.values) if old else {}
+        now = parameters.flat(self.values)
         return [
             base.ParameterChange(
                 printable(str(name)),
@@ -107,7 +107,7 @@ def is_image(parameter: object, value: object) -> bool:
     return (
         isinstance(parameter, str)
         and isinstance(value, str)
-        and _IMAGE.fullmatch(parameter) is not None
+        and _IMAGE.fullmatch(parameter.rpartition(".")[2]) is not None
     )
 
 

@@ -50,7 +50,7 @@ class LxcContainer:
     def state(self) -> str:
         """Its state, such as ``stopped``, ``running`` or ``frozen``."""
         told = self._run("lxc-info", "--no-humanize", "--state")
-        return told.strip().lower()
+        return told.strip().lower() or "unknown"
 
     def leader(self) -> int | None:
         """The init of the container; None unless it runs."""

@@ -51,11 +51,12 @@ def read_all(
 
 
 def read_parents(store: base.Store, workers: Workers) -> RepositoryGraph:
-    """Read one repository, with manifests that name others alone.
+    """Read one repository, but only manifests that may name others.
 
-    These are all that the store lists, else indexes.
+    These are all if the store lists its manifests, otherwise only indexes.
 
-    :raises StoreError: also for an error that another attempt may not meet.
+    :raises StoreError: also when a manifest cannot be read for a reason that
+        may pass.
     """
     name = store.repository
     budget = images.Budget(MAX_BYTES, name)

@@ -49,10 +49,10 @@ def attempt(probe: Probe, run: Callable[[tuple[str, ...]], str]) -> str:
             reason = _connect(probe.tcp)
         elif probe.http:
             reason = _request(probe.http)
-        else:
-            reason = run(probe.command)
     except OSError as error:
         reason = errors.reason(error) or "no answer"
+    if not (probe.tcp or probe.http):
+        reason = run(probe.command)
     return f"{probe}: {reason}" if reason else ""
 
 

@@ -161,7 +161,8 @@ class QuadletOwner(UnitOwner):
     """Changes containers of Quadlet files, as EDPM's are, by a drop-in.
 
     The drop-in has the image by its digest; the file stays as it is, unless
-    podman is too old for drop-ins. The container is gone when its unit stops.
+    podman is too old for drop-ins. Stopping the unit removes the container, so
+    podman is not asked to.
     """
 
     declares_options = True

@@ -82,6 +82,12 @@ def test_plan(site: Deployment) -> None:
         assert found["ComputeParameters"] == {
             "ContainerNovaComputeImage": f"{COMPUTE}:17.1.3"
         }
+    show = ("image-prepare", "plan", "show", "--plan-dir", "plan")
+    rows = json.loads(site.openstack(*show, "-f", "json").stdout)
+    assert {
+        "Parameter": "ComputeParameters.ContainerNovaComputeImage",
+        "Image": f"{COMPUTE}:17.1.3",
+    } in rows
 
 
 def test_digests(site: Deployment) -> None:
@@ -140,9 +146,39 @@ def test_roles_that_are_not_there(site: Deployment) -> None:
     with_own(site)
     site.run(
         *("--image-serve", "tree"),
-        stderr="WARNING: ComputeContainerImagePrepare: it has no effect: no"
-        r" file of --roles-file has this role\s*",
+        stderr="WARNING: ComputeContainerImagePrepare: it has no effect:"
+        r" there is no such role in --roles-file or the plan\s*",
     )
+
+
+def test_directories(site: Deployment) -> None:
+    """An entry may not name a directory where a tree takes everything."""
+    own = site.entry(push_destination="oci:/x")
+    site.environment(ComputeContainerImagePrepare=[own])
+    site.run(
+        *OUTPUT,
+        status=2,
+        stderr=r"env\.yaml: [\w.]*ComputeContainerImagePrepare\[0\]"
+        r"\.push_destination: oci:/x: a directory[^\n]*\s[^\n]*\s*",
+    )
+
+
+def test_defaults_for_the_others(site: Deployment) -> None:
+    """Entries of a role alone are no mistyped name of those of all."""
+    site.write(
+        "env.yaml",
+        yaml.safe_dump(
+            {
+                "parameter_defaults": {
+                    "CephContainerImagePrepare": [site.entry()]
+                }
+            }
+        ),
+    )
+    told = site.run(
+        *("--dry-run", "--release", "zed"), status=(0, 2), stderr=r"[\s\S]*"
+    ).stderr
+    assert "the default of release zed is used\n" in told
 
 
 def test_broken_entries(site: Deployment) -> None:

@@ -260,7 +260,7 @@ SCENARIOS: dict[str, Callable[[pathlib.Path], errors.ImagePrepError]] = {
         lambda store: store.fetch(BLOB.descriptor).read(),
         Fault("GET", "/blobs/", corrupt=5, times=None),
     ),
-    "the path may be that of no registry": lambda _: error_of(
+    "this may be no registry, or one that is read-only": lambda _: error_of(
         push, lasting("POST", 404)
     ),
     "too large for the registry, or for a proxy in front of it": lambda _: (

@@ -66,7 +66,7 @@ def merged(
             raise errors.StoreError(
                 f"{upper}: its overlay cannot be mounted:"
                 f" {errors.reason(error)}",
-                hint="run it as root",
+                hint=errors.as_root(error),
             ) from error
         yield Path(f"/proc/{os.getpid()}/fd/{mount}")
 

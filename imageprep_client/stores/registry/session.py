@@ -134,7 +134,7 @@ class RegistrySession:
         begin = time.monotonic()
         try:
             response, header = self._authenticated(request)
-            if response.status < 500 and _is_small(request):
+            if _is_small(request) and not _is_unwell(response):
                 self._heard = request
             if response.status in expect:
                 return response
@@ -163,14 +163,14 @@ class RegistrySession:
         raise error
 
     def is_well(self) -> bool:
-        """Whether it answers the request now that it answered last."""
+        """Whether it still answers the request that it answered last."""
         request = self._heard or Request("GET", _API, self.name)
         try:
             response, _ = self._authenticated(request)
         except errors.StoreError:
             return False
         response.discard()
-        return response.status < 500
+        return not _is_unwell(response)
 
     def _renewed(
         self,
@@ -342,6 +342,10 @@ class RegistrySession:
         self._timeout.answered(time.monotonic() - begin)
         response.timed_out = functools.partial(self._timeout.exceeded, name)
         return response
+
+
+def _is_unwell(response: Response) -> bool:
+    return response.status >= 500 or response.status in answers.TEMPORARY
 
 
 def _is_small(request: Request) -> bool:

@@ -21,8 +21,8 @@ _MOUNTING = RetryPolicy(attempts=2)
 _CHUNK = 1024 * 1024
 _BINARY = "application/octet-stream"
 _NO_UPLOADS = (
-    "the path may be that of no registry, or of one to read from only; or its"
-    " project has to be created first"
+    "this may be no registry, or one that is read-only; or the project has to"
+    " be created first"
 )
 _SENT = frozenset({200, 201, 202, 204})
 

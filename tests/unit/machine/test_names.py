@@ -27,13 +27,17 @@ from imageprep_client.machine import names
         ("infra1-utility-container-cbd7b73", ""),
     ],
 )
-def test_service(name: str, service: str) -> None:
+def test_service(
+    monkeypatch: pytest.MonkeyPatch, name: str, service: str
+) -> None:
     """Old and new names, of hosts with and without dashes, say it."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
     assert names.service(name) == service
 
 
-def test_service_of_an_inventory() -> None:
+def test_service_of_an_inventory(monkeypatch: pytest.MonkeyPatch) -> None:
     """The inventory knows it, whatever the name is."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
     name = "infra1-own-api-container-cbd7b73e"
     assert names.service(name, {"component": "nova-api"}) == "nova_api"
     variables = {"physical_host": "infra1-own"}

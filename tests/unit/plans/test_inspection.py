@@ -22,7 +22,8 @@ parameter_defaults: {{ContainerZImage: "r/z:own", Secret: canary}}
 """,
             base.PARAMETERS: "parameter_defaults: {ContainerXImage: 'r/x:1',"
             " ContainerAImage: 'r/a:1', DockerInsecureRegistryAddress: [x]}",
-            "user.yaml": "parameter_defaults: {ContainerXImage: 'r/x:user'}",
+            "user.yaml": "parameter_defaults: {ContainerXImage: 'r/x:user',"
+            " ComputeParameters: {ContainerXImage: 'r/x:own', Secret: x}}",
         }
     )
 
@@ -30,6 +31,7 @@ parameter_defaults: {{ContainerZImage: "r/z:own", Secret: canary}}
 def test_images(plan: MemoryPlan) -> None:
     """Those that a deployment would use, and nothing else."""
     assert [*inspection.images(plan).items()] == [
+        ("ComputeParameters.ContainerXImage", "r/x:own"),
         ("ContainerAImage", "r/a:1"),
         ("ContainerXImage", "r/x:user"),
         ("ContainerZImage", "r/z:own"),
@@ -41,9 +43,13 @@ def test_difference(plan: MemoryPlan, tmp_path: pathlib.Path) -> None:
     file = tmp_path / "env.yaml"
     file.write_text(
         "parameter_defaults: {ContainerAImage: 'r/a:1', ContainerNewImage:"
-        " 'r/n:1', ContainerZImage: 'r/z:2', Secret: other}"
+        " 'r/n:1', ContainerZImage: 'r/z:2', Secret: other,"
+        " ComputeParameters: {ContainerXImage: 'r/x:1'}}"
     )
     assert inspection.difference(plan, str(file)) == [
+        base.ParameterChange(
+            "ComputeParameters.ContainerXImage", "r/x:own", "r/x:1"
+        ),
         base.ParameterChange("ContainerNewImage", "", "r/n:1"),
         base.ParameterChange("ContainerZImage", "r/z:own", "r/z:2"),
     ]

@@ -87,6 +87,20 @@ def test_secret_values(old: str, new: str) -> None:
     )
 
 
+def test_images_of_a_role() -> None:
+    """Each is a change of its own; other values of the role stay masked."""
+    text = (
+        "parameter_defaults: {ComputeParameters: {ContainerXImage: 'r/x:%s',"
+        " Secret: %s}}"
+    )
+    assert state(text % (2, "b")).changes(state(text % (1, "a"))) == [
+        base.ParameterChange(
+            "ComputeParameters.ContainerXImage", "r/x:1", "r/x:2"
+        ),
+        base.ParameterChange("ComputeParameters.Secret", "***", "***"),
+    ]
+
+
 def test_odd_names() -> None:
     """Names need not be strings, and cannot reach a terminal raw."""
     found = state('parameter_defaults: {1: a, "x\\e[0m": b}')

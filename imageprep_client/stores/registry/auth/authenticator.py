@@ -31,8 +31,8 @@ MAX_TOKEN = 1024 * 1024
 _LIFETIME = 60.0
 #: The part of its lifetime after which a token is replaced.
 _FRESH = 0.8
-#: Requests for one token, and the redirects between them.
-_REDIRECTS = 3
+#: The most requests for one token, those to where it redirects included.
+_REQUESTS = 3
 
 #: Servers refuse longer headers, and each repository has a token.
 _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
@@ -371,21 +371,27 @@ class Authenticator:
     def _get(self, url: str, headers: Mapping[str, str]) -> Response:
         """Get a token; redirects on the server, or to its TLS, are followed.
 
-        Any other redirect is the response.
+        Any other redirect is the response, if it is safe.
+
+        :raises ServerFault: for one that is not, or too many.
         """
-        for _ in range(_REDIRECTS):
+        what = f"{self._host}: token server"
+        for _ in range(_REQUESTS):
             response = self._send(url, headers)
             if response.status not in urls.REDIRECTS or not (
                 location := response.headers.get("Location")
             ):
-                break
-            target = urls.follow(url, location, f"{self._host}: token server")
+                return response
+            location = urls.with_tls_of(url, location)
+            target = urls.follow(url, location, what)
             secured = urls.origin(target)[:2] == ("https", urls.origin(url)[1])
             if not secured and not urls.same_origin(url, target):
-                break
+                return response
             response.discard()
             url = target
-        return response
+        raise errors.ServerFault(
+            f"{what}: redirects {_REQUESTS} times", temporary=False
+        )
 
     def _refresh(
         self,

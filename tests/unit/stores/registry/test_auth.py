@@ -483,6 +483,22 @@ def test_redirects_of_token_servers(
         assert store.resolve("latest") == IMAGE.descriptor
 
 
+def test_circles_of_token_servers(make_client: MakeClient) -> None:
+    """A token server that only redirects is told as such, and soon."""
+    with RegistryServer(gate=Bearer(anonymous=True)) as server:
+        server.faults.add(
+            Fault(
+                path="/token",
+                status=302,
+                headers={"Location": "/token?again"},
+                times=None,
+            )
+        )
+        with pytest.raises(errors.ServerFault, match="redirects 3 times"):
+            make_client().store(server.host, "ns/name").resolve("latest")
+        assert len(server.requests("GET", "/token")) == 3
+
+
 def test_pages_in_place_of_tokens(make_client: MakeClient) -> None:
     """A page that asks for a login is told as such, and once."""
     with RegistryServer(gate=Bearer(anonymous=True)) as server:

@@ -59,3 +59,16 @@ def test_lists_that_alone_fail(
     with pytest.raises(errors.ServerFault, match=str(status)):
         list(reading.tags())
     assert len(server.requests("GET", "/tags/")) == asked
+
+
+def test_lists_that_fail_where_all_is_limited(
+    server: RegistryServer, make_client: Callable[..., RegistryClient]
+) -> None:
+    """A registry that limits the rate of other requests is waited for."""
+    policy = RetryPolicy(attempts=6, base=0.001, cap=0.01, same=3)
+    reading = make_client(policy=policy).store(server.host, "ns/name")
+    server.faults.add(Fault(path="/tags/", status=500, times=None))
+    server.faults.add(Fault(status=429, times=None))
+    with pytest.raises(errors.ServerFault, match="500"):
+        list(reading.tags())
+    assert len(server.requests("GET", "/tags/")) == 6

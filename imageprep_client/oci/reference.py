@@ -7,6 +7,7 @@ behind it: ``oci:/var/images//repository:tag``.
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import re
 from typing import Self
 
@@ -103,7 +104,12 @@ def check_registry(text: object) -> str:
     if not isinstance(text, str) or not _REGISTRY.fullmatch(text):
         hint = _NO_URL if str(text).startswith(_URL) else None
         if _BARE_ADDRESS.fullmatch(str(text)):
-            hint = "put brackets around an IPv6 address: '[ADDRESS]:PORT'"
+            address, _, port = str(text).rpartition(":")
+            forms = [f"'[{text}]'"] if _is_ipv6(str(text)) else []
+            if port.isdigit() and _is_ipv6(address):
+                forms.append(f"'[{address}]:{port}'")
+            shown = " or ".join(forms) or "'[ADDRESS]:PORT'"
+            hint = f"put brackets around an IPv6 address: {shown}"
         raise errors.InvalidReference(
             f"invalid registry {redacted(str(text))[:300]!r}: expected host or"
             " host:port",
@@ -113,6 +119,14 @@ def check_registry(text: object) -> str:
     if port and not 0 < int(port) < 65536:
         raise errors.InvalidReference(f"invalid port in registry {text!r}")
     return text
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_registry(component: str) -> bool:

@@ -26,6 +26,8 @@ _Work = tuple[Callable[[], None], threading.Event]
 #: Seconds that an interrupted run waits for its threads, which a silent
 #: registry may block. Abandoned threads do not affect the next run.
 _GRACE = 0.8
+#: Seconds between two looks for signals.
+_PERIOD = 0.5
 #: Threads for work on files of this host: it has no round trips to hide, and
 #: more threads would wait for each other and for the interpreter.
 LOCAL = 4
@@ -190,7 +192,9 @@ class Workers:
             if not ends:
                 drain()
             for end in ends:
-                end.wait()
+                # A signal that comes just before a wait does not end it.
+                while not end.wait(_PERIOD):
+                    pass
         except BaseException:
             self.stop()
             limit = time.monotonic() + _GRACE

@@ -105,7 +105,7 @@ def test_push_to_a_registry(
     ("status", "hint"),
     [
         (403, "\nhint: no credentials .*"),
-        (404, "\nhint: the path may be .*"),
+        (404, "\nhint: this may be no registry, .*"),
         (405, "\nhint: the registry may be read-only, .*"),
     ],
 )

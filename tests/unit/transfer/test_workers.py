@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import subprocess
 import sys
 import threading
@@ -271,3 +272,25 @@ def test_too_few_descriptors(tmp_path: Path, descriptors: int) -> None:
             check=False,
         )
     assert (done.stdout, done.stderr) == ("{'copied'}\n", "")
+
+
+def test_signals_that_come_before_the_wait() -> None:
+    """A signal that did not end the wait for the threads is seen soon.
+
+    The kernel may also give a signal to another thread, as here.
+    """
+    stopped = threading.Event()
+
+    def work(_: int) -> None:
+        workers.pause(0.3)  # the main thread waits meanwhile
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        try:
+            workers.pause(50)
+        except Cancelled:
+            stopped.set()
+            raise
+
+    with Workers(1, keep_going=False) as workers:
+        with pytest.raises(KeyboardInterrupt):
+            workers.each(work, [1])
+        assert stopped.wait(20)

@@ -22,7 +22,11 @@ _TEXT = 1 << 18
 _FAILED = ("runner_on_failed", "runner_on_unreachable")
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 #: Messages of ansible for failed commands without information.
-_EMPTY = ("non-zero return code", "MODULE FAILURE")
+_EMPTY = (
+    "non-zero return code",
+    "The command exited with a non-zero return code",
+    "MODULE FAILURE",
+)
 
 
 class HostState(enum.Enum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from imageprep_client import catalog as catalogs
 from imageprep_client import errors
@@ -170,16 +170,11 @@ class _Names:
 
     def __init__(self, inputs: Inputs) -> None:
         defaults = inputs.environment.parameter_defaults
-        self._given: dict[str, str] = {
+        self._given: Mapping[str, str] = {
             name: value
-            for name, value in defaults.items()
+            for name, value in parameters.flat(defaults).items()
             if isinstance(value, str) and value
         }
-        for role in inputs.roles:
-            own = defaults.get(f"{role.name}Parameters")
-            for name, value in own.items() if isinstance(own, dict) else ():
-                if isinstance(value, str) and value:
-                    self._given[parameters.of_role(role.name, name)] = value
 
     def is_asked(self, image: str, selections: Sequence[Selection]) -> bool:
         """Whether the tag of an image is needed."""

@@ -9,16 +9,20 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from imageprep_client import errors
 from imageprep_client.catalog import Catalog
 from imageprep_client.container.worklist import Selection, Worklist
-from imageprep_client.heat.parameters import PrepareEntry, PrepareParameters
+from imageprep_client.heat.parameters import (
+    INSECURE_REGISTRIES,
+    PrepareEntry,
+    PrepareParameters,
+)
+from imageprep_client.heat.verbatim import PREPARE
 from imageprep_client.oci import reference as references
 
-_PREPARE = "ContainerImagePrepare"
 #: Parameters that are often written into the wrong section.
 _READ = frozenset(
     {
-        _PREPARE,
+        PREPARE,
         "ContainerImageRegistryCredentials",
-        "DockerInsecureRegistryAddress",
+        INSECURE_REGISTRIES,
     }
 )
 _LOOPBACK = re.compile(r"127\.|\[(::1|0(:0){6}:1)\]")
@@ -65,18 +69,18 @@ def notices(
     for role in parameters.role_entries:
         if role not in roles:
             yield (
-                f"{errors.printable(role)}{_PREPARE}: it has no effect: there"
+                f"{errors.printable(role)}{PREPARE}: it has no effect: there"
                 " is no such role in --roles-file or the plan"
             )
     if parameters.entries is None:
         # A name that is mistyped is one of another parameter.
-        others = {n for n in names if not n.endswith(_PREPARE)}
-        near = difflib.get_close_matches(_PREPARE, others, 1, 0.9)
+        others = {n for n in names if not n.endswith(PREPARE)}
+        near = difflib.get_close_matches(PREPARE, others, 1, 0.9)
         meant = (
             f"; is it meant by {errors.printable(near[0])}?" if near else ""
         )
         yield (
-            f"{_PREPARE} is not given or empty: the default of"
+            f"{PREPARE} is not given or empty: the default of"
             f" release {catalog.release} is used{meant}"
         )
     given = [*parameters.all_entries]

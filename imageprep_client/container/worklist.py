@@ -201,19 +201,17 @@ def select(
     :raises InvalidFile: when a selected image has no usable name.
     """
     if role is not None:
-        selections = (
-            _select(entry, parameters, catalog, services)
-            for entry in parameters.role_entries[role]
+        entries = parameters.role_entries[role]
+    else:
+        entries = parameters.entries or parse_entries(
+            catalog.default_prepare,
+            f"release {catalog.release}",
+            "ContainerImagePrepare",
         )
-        return tuple(selection.of_role(role) for selection in selections)
-    entries = parameters.entries or parse_entries(
-        catalog.default_prepare,
-        f"release {catalog.release}",
-        "ContainerImagePrepare",
-    )
-    return tuple(
+    selections = (
         _select(entry, parameters, catalog, services) for entry in entries
     )
+    return tuple(s.of_role(role) if role else s for s in selections)
 
 
 def _select(

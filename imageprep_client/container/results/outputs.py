@@ -73,13 +73,8 @@ def _is_result(layer: environment.EnvironmentFile) -> bool:
         return False
     values = layer.sections[_DEFAULTS]
     return isinstance(values, Mapping) and all(
-        name == parameters.INSECURE_REGISTRIES
-        or (
-            all(map(_is_image, value.values()))
-            if isinstance(value, Mapping)
-            else _is_image(value)
-        )
-        for name, value in values.items()
+        name == parameters.INSECURE_REGISTRIES or _is_image(value)
+        for name, value in parameters.flat(values).items()
     )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence
 from typing import Any
 
 from imageprep_client.container.request import PrepareResult, Row
-from imageprep_client.heat.parameters import INSECURE_REGISTRIES
+from imageprep_client.heat import parameters
 from imageprep_client.observer import ImageOutcome
 
 
@@ -46,33 +46,21 @@ def _parameters(result: PrepareResult) -> dict[str, Any]:
         for row in result.rows
         if row.outcome in (ImageOutcome.FAILED, ImageOutcome.LEFT)
     }
-    left = _without(result.parameters, absent)
+    left = {
+        name: value
+        for name, value in parameters.flat(result.parameters).items()
+        if isinstance(value, list) or value not in absent
+    }
     registries = {
         value.partition("/")[0]
-        for values in (left, *left.values())
-        if isinstance(values, dict)
-        for value in values.values()
+        for value in left.values()
         if isinstance(value, str)
     }
     insecure = [
         name
-        for name in left.pop(INSECURE_REGISTRIES, ())
+        for name in left.pop(parameters.INSECURE_REGISTRIES, ())
         if name in registries
     ]
     if insecure:
-        left[INSECURE_REGISTRIES] = insecure
-    return left
-
-
-def _without(
-    parameters: Mapping[str, Any], absent: Set[str]
-) -> dict[str, Any]:
-    """The parameters that name none of the images, those of roles as well."""
-    left = {}
-    for name, value in parameters.items():
-        if isinstance(value, Mapping):
-            if own := _without(value, absent):
-                left[name] = own
-        elif isinstance(value, list) or value not in absent:
-            left[name] = value
-    return left
+        left[parameters.INSECURE_REGISTRIES] = insecure
+    return parameters.nested(left)

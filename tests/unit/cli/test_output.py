@@ -70,7 +70,7 @@ def test_control_characters(
 def test_characters_that_the_locale_lacks(
     monkeypatch: pytest.MonkeyPatch, format: str
 ) -> None:
-    """What an image calls itself is shown in any locale."""
+    """The name in an image is shown in any locale."""
     monkeypatch.setattr("tests.unit.cli.test_output.HOSTILE", "Fedora \u5357")
     written = io.BytesIO()
     stdout = io.TextIOWrapper(written, encoding="latin-1")

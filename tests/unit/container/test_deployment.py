@@ -125,7 +125,7 @@ def test_entries_of_a_role(tmp_path: Path) -> None:
 
 
 def test_parameters_of_a_role(tmp_path: Path) -> None:
-    """What a former run wrote for one role wins over what it wrote for all."""
+    """A parameter of the role wins over the same one of all roles."""
     found, _ = images(
         tmp_path,
         ["Compute"],

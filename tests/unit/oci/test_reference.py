@@ -113,7 +113,7 @@ def test_cut_short(text: str, part: str, whole: str) -> None:
 
 
 def test_cut_short_after_a_password() -> None:
-    """What may be a password is not shown."""
+    """A text that may be a password is not shown."""
     with pytest.raises(errors.InvalidReference) as caught:
         Reference.parse("me:secret@")
     assert "secret" not in str(caught.value)

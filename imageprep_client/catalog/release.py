@@ -8,6 +8,7 @@ import difflib
 import functools
 import json
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -44,9 +45,16 @@ _DATA = pathlib.Path(__file__).with_name("data")
 # a deployment may not need, such as those of Ceph.
 _INDISPENSABLE = ("namespace", "tag")
 # Conditions of any release. An environment may have them for a release in
-# which they make no difference.
+# which they make no difference. default_tag never makes one: "default" of some
+# point releases in 2020 wrote it.
 _SWITCHES = frozenset(
-    {"ceph_images", "logging", "neutron_driver", "rhel_containers"}
+    {
+        "ceph_images",
+        "default_tag",
+        "logging",
+        "neutron_driver",
+        "rhel_containers",
+    }
 )
 
 
@@ -114,7 +122,10 @@ class Catalog:
         """A hint for a variable that is not known."""
         others = [name for name in _RELEASES if load(name).knows(variable)]
         if others:
-            return f"leave it out; it is a variable of {', '.join(others)}"
+            return (
+                f"it is a variable of {', '.join(others)}, not of"
+                f" {self.release}: leave it out, or choose another --release"
+            )
         known = sorted(
             {*self.values, *self._release_table.all_variables, *_SWITCHES}
         )
@@ -234,6 +245,22 @@ def load(release: str) -> Catalog:
         )
     table, values, prepare = _load(release)
     return Catalog(release, values, prepare, table, table)
+
+
+def probable(values: Mapping[str, object]) -> str | None:
+    """The release that the images of a ``set`` are probably of.
+
+    That is train for ``docker.io/tripleotraincentos8``, and for
+    ``registry.redhat.io/rhosp-rhel8`` with the tag ``16.2``.
+    """
+    namespace = str(values.get("namespace"))
+    for release in _RELEASES:
+        if f"tripleo{release}" in namespace:
+            return release
+    if product := re.search(r"\brhosp(\d*)\b", namespace):
+        version = product[1] or str(values.get("tag")).partition(".")[0]
+        return _PRODUCTS.get(version)
+    return None
 
 
 @functools.cache

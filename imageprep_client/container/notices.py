@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from imageprep_client import catalog as catalogs
 from imageprep_client import errors
 from imageprep_client.catalog import Catalog
 from imageprep_client.container.worklist import Selection, Worklist
@@ -86,24 +87,36 @@ def notices(
     given = [*parameters.all_entries]
     for selection in selections:
         entry = selection.entry
-        if not entry.tag_from_label or entry not in given:
+        if entry not in given:
             continue
-        if not selection.images:
-            yield _about(entry, "it has no effect: no image is wanted")
-        elif not entry.values.get("tag"):
-            continue
-        elif catalog.tag_wins:
+        probable = None if release_named else catalogs.probable(entry.values)
+        guess = f" (probably {probable})" if probable else ""
+        labelled = bool(entry.tag_from_label)
+        if labelled and not selection.images:
+            yield _about(
+                entry, "tag_from_label", "it has no effect: no image is wanted"
+            )
+        elif labelled and entry.values.get("tag") and catalog.tag_wins:
             yield _about(
                 entry,
+                "tag_from_label",
                 f"it has no effect: in release {catalog.release} the tag in"
                 " set wins; leave that out for versioned tags",
             )
-        elif not release_named:
+        elif labelled and entry.values.get("tag") and not release_named:
             yield _about(
                 entry,
+                "tag_from_label",
                 "with a tag in set, too, the label gives the versioned tag,"
                 " as up to ussuri and in master; from victoria on the tag"
-                " wins: name the release with --release",
+                f" wins: name the release with --release{guess}",
+            )
+        elif probable and probable != catalog.release:
+            yield _about(
+                entry,
+                "set.namespace",
+                f"the images are those of release {catalog.release}: name the"
+                f" release with --release{guess}",
             )
 
 
@@ -131,5 +144,5 @@ def _is_local(place: str) -> bool:
     return host == "localhost" or bool(_LOOPBACK.match(host))
 
 
-def _about(entry: PrepareEntry, text: str) -> str:
-    return f"{entry.path}: {entry.key}.tag_from_label: {text}"
+def _about(entry: PrepareEntry, key: str, text: str) -> str:
+    return f"{entry.path}: {entry.key}.{key}: {text}"

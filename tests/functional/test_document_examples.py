@@ -180,7 +180,10 @@ def site(openstack: base.OpenStack, registry: RegistryServer) -> Site:
     return Site(openstack, registry.host)
 
 
-BOTH = r"WARNING: env.yaml: [^\n]*name the release with --release\s*"
+BOTH = (
+    r"WARNING: env.yaml: [^\n]*name the release with --release \(probably"
+    r" master\)\s*"
+)
 LACKING = r"WARNING: tag_from_label rdo_version: 1 of 3 images [^\n]*\s*"
 
 

@@ -104,7 +104,8 @@ BROKEN = {
     "variable of another release": (
         _ENTRY % "{set: {openshift_tag: v3}}",
         rf"bad.yaml: {_KEY}set.openshift_tag: unknown variable",
-        "hint: leave it out; it is a variable of rocky, stein",
+        "hint: it is a variable of rocky, stein, not of master: leave it out,"
+        " or choose another --release",
     ),
     "two users": (
         "parameter_defaults:\n  ContainerImageRegistryCredentials:\n"
@@ -474,6 +475,28 @@ def test_missing_image(site: Deployment, push: str | bool) -> None:
 
     assert (site.home / "out.yaml").read_text() == OLD
     assert not {f for f in site.files() - before if "sha256" in f}
+
+
+def test_file_of_another_release(site: Deployment) -> None:
+    """A public namespace and tag name the release, where nobody else does.
+
+    The variable default_tag is one that ``default`` once wrote.
+    """
+    values = site.values(
+        namespace=f"{site.registry.host}/rhosp-rhel8", tag="16.2"
+    )
+    site.environment(site.entry(set={**values, "default_tag": True}))
+    probable = (
+        r"WARNING: env.yaml: [^\n]*set.namespace: the images are those of"
+        r" release master: name the release with --release \(probably"
+        r" train\)\n"
+    )
+    for named, warning in ((), probable), (("--release", "train"), ""):
+        site.run(
+            *(*TREE, *named),
+            status=2,
+            stderr=f"{warning}3 of 3 images failed\n  3 images: [^\n]*",
+        )
 
 
 def test_all_images_missing(site: Deployment) -> None:

@@ -466,7 +466,11 @@ def test_own_values_are_known(release):
 
 @pytest.mark.parametrize("release", catalog.releases())
 @pytest.mark.parametrize(
-    "name", ["ceph_images", "logging", "neutron_driver", "rhel_containers"]
+    "name",
+    [
+        *("ceph_images", "default_tag", "logging", "neutron_driver"),
+        "rhel_containers",
+    ],
 )
 def test_switches_are_known(release, name):
     """A condition of another release makes no difference and is known."""
@@ -491,10 +495,31 @@ def test_near_variable(release, name, near):
 
 def test_variable_of_another_release():
     """The advice names the releases that have the variable."""
-    assert (
-        catalog.load("queens").advice("namespace_stein")
-        == "leave it out; it is a variable of train"
+    assert catalog.load("queens").advice("namespace_stein") == (
+        "it is a variable of train, not of queens: leave it out, or choose"
+        " another --release"
     )
+
+
+@pytest.mark.parametrize(
+    ("namespace", "tag", "release"),
+    [
+        ("docker.io/tripleotraincentos8", "current-tripleo", "train"),
+        ("quay.io/tripleowallaby", None, "wallaby"),
+        ("docker.io/tripleomaster", "current-tripleo", "master"),
+        ("registry.redhat.io/rhosp-rhel8", "16.2.2", "train"),
+        ("registry.redhat.io/rhosp-rhel9", 17.1, "wallaby"),
+        ("registry.redhat.io/rhosp15-rhel8", "latest", "stein"),
+        ("registry.access.redhat.com/rhosp13", None, "queens"),
+        ("registry.redhat.io/rhosp-rhel8", "latest", None),
+        ("registry.example.com:5000", "16.2", None),
+        (None, None, None),
+    ],
+)
+def test_probable_release(namespace, tag, release):
+    """Public namespaces name their release, by its name or its product."""
+    values = {"namespace": namespace, "tag": tag}
+    assert catalog.probable(values) == release
 
 
 def test_strange_variable():

@@ -210,6 +210,10 @@ class _Handler(Answering):
             if path in ("/v2/", "/v2"):
                 self.answer(200, b"{}", {"Content-Type": "application/json"})
             self.fail(404, "no such page")
+        if elsewhere := self.registry.behaviour.redirect_writes.get(
+            self.command
+        ):
+            self.answer(307, b"", {"Location": f"{elsewhere}{self.path}"})
         store = self.registry.content.store(references.check_repository(name))
         rest = match["rest"]
         if rest.startswith("uploads/"):

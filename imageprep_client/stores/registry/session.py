@@ -34,6 +34,9 @@ MAX_REDIRECTS = 5
 #: request waits for others.
 _ANSWERS = 3
 _SAFE = frozenset({"GET", "HEAD"})
+_WRITES = frozenset({"POST", "PUT", "PATCH"})
+#: Redirects that keep the method and the body.
+_KEEPS_METHOD = frozenset({307, 308})
 #: The part of a path that all URLs of the API have.
 _API = "/v2/"
 _NONE: Mapping[str, str] = types.MappingProxyType({})
@@ -242,8 +245,9 @@ class RegistrySession:
         """Send it and follow redirects.
 
         A redirect to another scheme, host or port is not authenticated, and
-        for HEAD it is the answer. Nor is one out of the API: Quay serves its
-        storage below another path, and that refuses tokens of the registry.
+        for HEAD it is the answer, as for a write whose body is a stream. Nor
+        is one out of the API: Quay serves its storage below another path, and
+        that refuses tokens of the registry.
         """
         headers = {"User-Agent": USER_AGENT, **request.headers}
         start = url
@@ -270,11 +274,7 @@ class RegistrySession:
                 raise
             response.redirected = redirected
             location = response.headers.get("Location")
-            if (
-                response.status not in urls.REDIRECTS
-                or request.method not in _SAFE
-                or not location
-            ):
+            if not location or not _is_followed(request, response):
                 return response
             target = urls.follow(url, location, f"{request.what}: redirect")
             if request.method == "HEAD" and not urls.same_origin(
@@ -346,6 +346,17 @@ class RegistrySession:
 
 def _is_unwell(response: Response) -> bool:
     return response.status >= 500 or response.status in answers.TEMPORARY
+
+
+def _is_followed(request: Request, response: Response) -> bool:
+    """Whether the same request can be sent where a response redirects it."""
+    if request.method in _SAFE:
+        return response.status in urls.REDIRECTS
+    return (
+        request.method in _WRITES
+        and response.status in _KEEPS_METHOD
+        and isinstance(request.body, bytes | None)
+    )
 
 
 def _is_small(request: Request) -> bool:

@@ -84,9 +84,11 @@ class Uploads:
         An upload that failed may contain a part of the content, so the next
         attempt opens a new one. After a 413, large content is sent in chunks,
         and after a 404 or 416 any content: old releases of Artifactory accept
-        no other uploads, and registries of several processes lose some.
+        no other uploads, and registries of several processes lose some. A
+        redirect is followed with chunks, as a stream cannot be sent again.
 
-        :raises ServerFault: temporary after the first 413, 404 or 416.
+        :raises ServerFault: temporary after the first 413, 404, 416 or
+            redirect.
         """
         limit = registry.body_limit
         if expected.digest in self._not_whole:
@@ -120,10 +122,11 @@ class Uploads:
                 raise errors.ServerFault(
                     f"{error}; chunks are tried"
                 ) from None
-            if _is_lost(error):
-                # An upload that a mount opened may be gone by now.
-                if kept:
-                    raise errors.ServerFault(str(error)) from None
+            lost = _is_lost(error)
+            # An upload that a mount opened may be gone by now.
+            if lost and kept:
+                raise errors.ServerFault(str(error)) from None
+            if lost or _is_redirect(error):
                 self._not_whole.add(expected.digest)
                 raise errors.ServerFault(
                     f"{error}; chunks are tried"
@@ -227,6 +230,14 @@ def _is_lost(error: BaseException) -> bool:
     """Whether a registry has no upload where it said that it has one."""
     return isinstance(error, errors.NotFound) or (
         isinstance(error, errors.Refused) and error.status == 416
+    )
+
+
+def _is_redirect(error: BaseException) -> bool:
+    """Whether a registry named another place for what was sent."""
+    return (
+        isinstance(error, errors.ServerFault)
+        and error.status in urls.REDIRECTS
     )
 
 

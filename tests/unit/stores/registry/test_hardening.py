@@ -164,15 +164,41 @@ def test_bodies_of_redirects_are_not_read(
         store.fetch(BLOB.descriptor)
 
 
-def test_writes_follow_no_redirects(
+def test_redirected_writes_get_no_password(
     guarded: RegistryServer, other: RegistryServer, trusted: RegistryClient
 ) -> None:
-    """Only reads are redirected."""
-    guarded.faults.add(
-        Fault("POST", status=307, headers={"Location": f"{other.url}/v2/"})
+    """Content is sent where a registry redirects it, credentials not."""
+    guarded.behaviour.redirect_writes = dict.fromkeys(
+        ("POST", "PUT", "PATCH"), other.url
     )
     blob = content.blob("new")
+    trusted.store(guarded.host, "ns/new").push(blob.descriptor, blob.open())
+    assert other.content.store("ns/new").exists(blob.descriptor)
+    assert not any("Authorization" in r.headers for r in other.log)
+
+
+def test_deletions_follow_no_redirects(
+    guarded: RegistryServer, other: RegistryServer, trusted: RegistryClient
+) -> None:
+    """Nothing is deleted where a registry redirects the request."""
+    guarded.behaviour.redirect_writes = {"DELETE": other.url}
     with pytest.raises(errors.ServerFault, match="307"):
+        trusted.store(guarded.host, "ns/name").delete(IMAGE.descriptor)
+    assert not other.log
+
+
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_writes_keep_their_method(
+    guarded: RegistryServer,
+    other: RegistryServer,
+    trusted: RegistryClient,
+    status: int,
+) -> None:
+    """A redirect that makes a GET of a write is not followed."""
+    headers = {"Location": f"{other.url}/v2/"}
+    guarded.faults.add(Fault("POST", status=status, headers=headers))
+    blob = content.blob("new")
+    with pytest.raises(errors.ServerFault, match=str(status)):
         trusted.store(guarded.host, "ns/new").push(
             blob.descriptor, blob.open()
         )

@@ -1,0 +1,67 @@
+"""Registries that redirect writes to another server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.stores.memory import MemoryRegistry
+from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.testing import images
+from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.transfer import engine
+from tests.recorder import Recorder
+
+WRITES = ("POST", "PUT", "PATCH")
+IMAGE = images.random_image(
+    "redirected", repository="ns/name", tags=("1",), layers=2, size=3_000_000
+)
+
+
+@pytest.fixture
+def backend(server: RegistryServer) -> Iterator[RegistryServer]:
+    """The registry that has the content of the first one."""
+    with RegistryServer(server.content) as other:
+        other.uploads = server.uploads
+        yield other
+
+
+def copy(host: str, client: RegistryClient) -> None:
+    source = MemoryRegistry()
+    images.write([IMAGE], source.store)
+    engine.copy(
+        source.store("ns/name"),
+        "1",
+        client.destination(host, "ns/name"),
+        "1",
+        observer=Recorder(),
+    )
+
+
+@pytest.mark.parametrize("methods", [("POST",), ("PUT", "PATCH"), WRITES])
+def test_content_arrives(
+    server: RegistryServer,
+    backend: RegistryServer,
+    client: RegistryClient,
+    methods: tuple[str, ...],
+) -> None:
+    """Layers, configs and manifests are sent where a redirect leads."""
+    server.behaviour.redirect_writes = dict.fromkeys(methods, backend.url)
+    copy(server.host, client)
+    store = server.content.store("ns/name")
+    assert store.resolve("1") == IMAGE.descriptor
+    assert all(store.exists(blob.descriptor) for blob in IMAGE.blobs)
+
+
+def test_streams_that_are_never_received(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """A redirect in a circle ends the upload with its reason."""
+    server.behaviour.redirect_writes = {
+        "PUT": server.url,
+        "PATCH": server.url,
+    }
+    with pytest.raises(errors.ImagePrepError, match="over 5 redirects"):
+        copy(server.host, client)

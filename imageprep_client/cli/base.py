@@ -392,6 +392,8 @@ class Lister(Command, command.Lister):
                 column_names, data = output.for_people(
                     column_names, data, chosen=bool(parsed_args.columns)
                 )
+            elif parsed_args.formatter == "csv":
+                data = output.for_csv(data)
             return super().produce_output(parsed_args, column_names, data)
 
 

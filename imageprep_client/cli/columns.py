@@ -43,11 +43,11 @@ class Pairs(columns.FormattableColumn[dict[str, str]]):
         return "\n".join(f"{k}={v}" for k, v in self._value.items())
 
 
-class Size(columns.FormattableColumn[int]):
+class Size(columns.FormattableColumn[int | None]):
     """Bytes, with a unit in tables."""
 
     def human_readable(self) -> str:
-        return wording.size(self._value)
+        return "" if self._value is None else wording.size(self._value)
 
 
 class Duration(columns.FormattableColumn[float | None]):

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cliff.columns import FormattableColumn
+
 from imageprep_client import errors, wording
 from imageprep_client.cli import columns
 from imageprep_client.observer import ImageOutcome
@@ -77,6 +79,20 @@ def for_people(
         )
         for row in rows
     ]
+
+
+def for_csv(data: Iterable[Sequence[Any]]) -> Iterable[Sequence[Any]]:
+    """The same rows with unknown values as None, which cliff leaves empty."""
+    return (
+        tuple(
+            None
+            if isinstance(cell, FormattableColumn)
+            and cell.machine_readable() is None
+            else cell
+            for cell in row
+        )
+        for row in data
+    )
 
 
 def image_names(names: Sequence[str]) -> list[columns.ImageName]:

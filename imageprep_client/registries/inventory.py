@@ -47,7 +47,7 @@ class RegistryImage:
 
     name: str
     digest: str | None = None
-    size: int = 0
+    size: int | None = None
     created: str | None = None
 
 
@@ -61,7 +61,7 @@ class Details:
     :ivar name: without tag and digest, and in a tree without a registry.
     :ivar tag: None when it was asked for by digest.
     :ivar created: as its config says it, RFC 3339, or None.
-    :ivar platforms: the images of an index; empty for a single image.
+    :ivar platforms: the children of an index; empty for a single image.
     :ivar platform: of the image of an index that is shown.
     :ivar sized: platforms of the images that `size` is of.
     :ivar tags: all of the repository, sorted.
@@ -164,24 +164,25 @@ def sized(
 ) -> list[RegistryImage]:
     """The images of a list with what their manifests and configs say.
 
-    An image that cannot be read is in the list without it, and the observer
-    is told.
+    What cannot be read is None, and the observer is told.
     """
 
     def ask(name: tuple[str, str]) -> RegistryImage:
         repository, tag = name
         listed = RegistryImage(name=f"{repository}:{tag}")
+        missing = "size and age"
         try:
             image = _Image.read(open_store(repository), tag)
+            listed = dataclasses.replace(
+                listed,
+                digest=image.manifest.descriptor.digest,
+                size=image.size,
+            )
+            missing = "age"
+            return dataclasses.replace(listed, created=image.config().created)
         except errors.StoreError as error:
-            observer.warning(f"{listed.name}: no size and age: {error}")
+            observer.warning(f"{listed.name}: no {missing}: {error}")
             return listed
-        return dataclasses.replace(
-            listed,
-            digest=image.manifest.descriptor.digest,
-            size=image.size,
-            created=image.config.created,
-        )
 
     with Workers(concurrency, keep_going=False) as workers:
         return workers.map(ask, names)
@@ -189,17 +190,17 @@ def sized(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Image:
-    """An image by its manifests and its config.
+    """An image by its manifests.
 
     :ivar present: its images, where it is an index.
     :ivar shown: the one that is shown of an index, and its platform.
     """
 
+    store: base.ReadableStore
     manifest: Manifest
     present: Sequence[tuple[Descriptor, Manifest]]
     shown: Manifest | None
     platform: str | None
-    config: configs.ImageConfig
 
     @classmethod
     def read(cls, store: base.ReadableStore, identifier: str) -> _Image:
@@ -212,13 +213,20 @@ class _Image:
         present = _images(store, manifest)
         chosen = _representative(present)
         descriptor, shown = chosen or (None, None)
-        config = configs.ImageConfig()
-        if shown and shown.config and shown.config.media_type in _CONFIGS:
-            config = graph.fetch_config(store, shown)
         platform = None
         if manifest.is_index and descriptor:
             platform = str(descriptor.platform or "unknown")
-        return cls(manifest, present, shown, platform, config)
+        return cls(store, manifest, present, shown, platform)
+
+    def config(self) -> configs.ImageConfig:
+        """The config of the image that is shown; empty for an artefact.
+
+        :raises StoreError: when it cannot be read.
+        """
+        shown = self.shown
+        if shown and shown.config and shown.config.media_type in _CONFIGS:
+            return graph.fetch_config(self.store, shown)
+        return configs.ImageConfig()
 
     @property
     def size(self) -> int:
@@ -233,7 +241,8 @@ def inspect(store: base.ReadableStore, reference: Reference) -> Details:
     :raises StoreError: when it is not there, or cannot be read.
     """
     image = _Image.read(store, reference.identifier)
-    root, shown, config = image.manifest.descriptor, image.shown, image.config
+    root, shown = image.manifest.descriptor, image.shown
+    config = image.config()
     return Details(
         name=reference.name
         if Location(reference.registry).is_registry
@@ -267,7 +276,7 @@ def inspect(store: base.ReadableStore, reference: Reference) -> Details:
 def _images(
     store: base.ReadableStore, root: Manifest
 ) -> list[tuple[Descriptor, Manifest]]:
-    """The image itself, or those of an index that are in the repository.
+    """The image itself, or those below an index that are in the repository.
 
     Of a copy for some platforms the index goes on naming the others.
     """
@@ -275,10 +284,19 @@ def _images(
         return [(root.descriptor, root)]
     budget = graph.Budget(graph.MAX_BYTES, root.descriptor.digest)
     images = []
-    for child in root.manifests:
-        if child.media_type in mediatypes.MANIFESTS and store.exists(child):
+    todo = list(root.manifests)
+    seen = set()
+    while todo:
+        child = todo.pop(0)
+        known = child.is_manifest and child.digest not in seen
+        seen.add(child.digest)
+        if known and store.exists(child):
             budget.spend(child.size)
-            images.append((child, graph.fetch_manifest(store, child)))
+            manifest = graph.fetch_manifest(store, child)
+            if manifest.is_index:
+                todo += manifest.manifests
+            else:
+                images.append((child, manifest))
     return images
 
 

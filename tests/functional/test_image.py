@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import csv
 import io
 import json
 import time
@@ -126,6 +127,19 @@ def test_list_without_a_catalog(openstack: base.OpenStack) -> None:
 def test_list_of_no_tree(openstack: base.OpenStack) -> None:
     """A directory that does not exist is no empty tree."""
     openstack(*LIST, *TREE, status=2, stderr="tree: no such directory")
+
+
+def test_unknown_values_in_csv(
+    openstack: base.OpenStack, registry: RegistryServer
+) -> None:
+    """The age of an image whose config does not tell it is empty."""
+    listed = openstack(
+        *LIST,
+        *("--registry-url", registry.host, "--long", "-f", "csv"),
+        stderr=PLAIN,
+    )
+    (_, *lines) = csv.reader(io.StringIO(listed.stdout))
+    assert [line[3] for line in lines] == ["", ""]
 
 
 # --- show

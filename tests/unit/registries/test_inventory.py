@@ -6,6 +6,7 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.observer import Observer
+from imageprep_client.oci import config as configs
 from imageprep_client.oci.location import Location
 from imageprep_client.oci.reference import Reference
 from imageprep_client.registries import inventory
@@ -173,6 +174,47 @@ def test_index_in_part(registry: MemoryRegistry) -> None:
     store.delete(OTHER.descriptor)
     found = inspect(store)
     assert (found.layers, found.size) == ([], 0)
+
+
+def test_index_of_indexes(registry: MemoryRegistry) -> None:
+    """The images below an inner index count as well."""
+    store = registry.store("ns/name")
+    inner = content.index({HOST: IMAGE})
+    put(store, content.index({"linux/any": inner, "linux/mips": OTHER}), "1")
+    found = inspect(store)
+    assert sorted(found.sized) == sorted([HOST, "linux/mips"])
+    assert found.labels == {"a": "b"}
+    parts = {p.descriptor for p in (*IMAGE.parts, *OTHER.parts)}
+    assert found.size == sum(part.size for part in parts)
+
+
+def test_huge_config(registry: MemoryRegistry) -> None:
+    """Digest and size of an image are listed without its config."""
+    store = registry.store("ns/name")
+    huge = content.image("huge", labels={"a": "b" * configs.MAX_SIZE})
+    put(store, huge, "1")
+    recorder = Recorder()
+    (listed,) = inventory.sized(
+        [("ns/name", "1")],
+        registry.store,
+        concurrency=1,
+        observer=recorder,
+    )
+    assert listed.digest == huge.descriptor.digest
+    assert listed.size == sum(part.descriptor.size for part in huge.parts)
+    assert listed.created is None
+    assert "no age" in recorder.warnings[0]
+
+
+def test_unreadable_image(registry: MemoryRegistry) -> None:
+    """The size of an image that cannot be read is unknown, not 0."""
+    store = registry.store("ns/name")
+    put(store, IMAGE, "1")
+    store.delete(IMAGE.descriptor)
+    (listed,) = inventory.sized(
+        [("ns/name", "1")], registry.store, concurrency=1, observer=Observer()
+    )
+    assert (listed.digest, listed.size) == (None, None)
 
 
 def test_artefact(registry: MemoryRegistry) -> None:

@@ -269,17 +269,18 @@ def _load(
 ) -> tuple[ReleaseTable, Mapping[str, object], Sequence[Mapping[str, Any]]]:
     """The table, the values and the default of a release.
 
-    A release that is ``like`` another has its table, and its values where it
-    has none of its own.
+    A release that is ``like`` another has its values where it has none of its
+    own, and its table with the differences that the file lists.
     """
     path = _DATA / f"{release}.json"
     data = json.loads(path.read_text(encoding="utf-8"))
     prepare = data.get("prepare", [])
     own = prepare[0]["set"] if prepare else {}
+    table: ReleaseTable | None = None
+    values: Mapping[str, object] = {}
     if "like" in data:
         table, values, _ = _load(data["like"])
-        return table, {**values, **own}, prepare
-    return ReleaseTable.from_data(data), own, prepare
+    return ReleaseTable.from_data(data, table), {**values, **own}, prepare
 
 
 def _advice(release: str) -> str:

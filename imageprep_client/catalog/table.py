@@ -1,12 +1,16 @@
 """The image table of a release, as the files in ``data/`` have it.
 
-A table is a list of groups, and a group a list of images that share the
-``name`` (in which ``*`` stands for the image's own part and ``{x}`` for a
-variable), the ``source`` and the condition under which they exist (``when``).
-An image is its own part of the name, its heat parameters and its services;
-a service that does not start with ``OS::`` has the table's ``service_prefix``
-in front. The order of images is the table's: of two that fill one parameter,
-the later one wins.
+A file has groups of images that share the ``name`` (in which ``*`` stands for
+the image's own part and ``{x}`` for a variable), the ``source`` and the
+condition under which they exist (``when``). An image is its own part of the
+name, its heat parameters and its services; a service that does not start with
+``OS::`` has ``OS::TripleO::Services::`` in front. The order of images is the
+file's: of two that fill one parameter, the later one wins.
+
+A release that is ``like`` another one has its images, except those whose own
+part is in ``without``. An image of its own takes the place of that of the same
+name and condition and is in place of those of the same name; the others come
+last. Its ``source`` is that of images for which the other has none.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from typing import Any, Self
 
 from imageprep_client.catalog.table_image import TableImage
 
+_SERVICE_PREFIX = "OS::TripleO::Services::"
 _VARIABLE = re.compile(r"\{(\w+)\}")
 
 # What each condition of the data files asks of one variable. They are told
@@ -33,11 +38,13 @@ _CONDITIONS: Mapping[str, Callable[..., bool]] = {
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Group:
+class _Image:
     name: str
+    when: tuple[str, ...]
+    own: str
     source: str
-    when: Sequence[str]
-    images: Sequence[tuple[str, Sequence[str], Sequence[str]]]
+    parameters: Sequence[str]
+    services: Sequence[str]
 
     def exists(self, values: Mapping[str, object]) -> bool:
         if not self.when:
@@ -45,39 +52,62 @@ class _Group:
         condition, *operands = self.when
         return _CONDITIONS[condition](values, *operands)
 
+    @property
+    def variables(self) -> tuple[str, ...]:
+        return tuple(_VARIABLE.findall(self.name))
+
+    def render(self, values: Mapping[str, object]) -> TableImage:
+        head, _, tail = self.name.partition("*")
+        head, tail = _substitute(head, values), _substitute(tail, values)
+        return TableImage(
+            image=f"{head}{self.own}{tail}".removeprefix("docker://"),
+            source=self.source,
+            parameters=tuple(self.parameters),
+            services=frozenset(map(_service, self.services)),
+            variables=self.variables,
+        )
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ReleaseTable:
     """The images that a release has."""
 
-    _groups: Sequence[_Group]
-    _service_prefix: str
+    _images: Sequence[_Image]
 
     @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Self:
-        """From the content of a data file."""
-        groups = [
-            _Group(
-                name=group["name"],
-                source=group["source"],
-                when=group.get("when", ()),
-                images=group["images"],
-            )
-            for group in data["groups"]
-        ]
-        return cls(groups, data["service_prefix"])
+    def from_data(cls, data: Mapping[str, Any], like: Self | None) -> Self:
+        """From the content of a data file.
+
+        :param like: the table that it is like, if any.
+        """
+        own = {}
+        for group in data.get("groups", ()):
+            name, when = group["name"], tuple(group.get("when", ()))
+            source = group.get("source", "")
+            for part, *serves in group["images"]:
+                own[name, part, when] = _Image(
+                    name, when, part, source, *serves
+                )
+        names = {(name, part) for name, part, _ in own}
+        without, source = data.get("without", ()), data.get("source", "")
+        images = []
+        for image in like._images if like else ():
+            key = (image.name, image.own, image.when)
+            if key in own:
+                images.append(own.pop(key))
+            elif key[:2] not in names and image.own not in without:
+                images.append(
+                    dataclasses.replace(image, source=image.source or source)
+                )
+        return cls([*images, *own.values()])
 
     @property
     def variables(self) -> tuple[str, ...]:
         """The variables in the names of images without condition, sorted."""
+        unconditional = [image for image in self._images if not image.when]
         return tuple(
             sorted(
-                {
-                    name
-                    for group in self._groups
-                    if not group.when
-                    for name in _VARIABLE.findall(group.name)
-                }
+                {name for image in unconditional for name in image.variables}
             )
         )
 
@@ -90,14 +120,16 @@ class ReleaseTable:
         """The variables in names and conditions."""
         return frozenset(
             name
-            for group in self._groups
-            for name in (*_VARIABLE.findall(group.name), *group.when[1:2])
+            for image in self._images
+            for name in (*image.variables, *image.when[1:2])
         )
 
     def render(self, values: Mapping[str, object]) -> tuple[TableImage, ...]:
         """See `ImageTable.render`; a variable without a value is empty."""
-        return self._entries(
-            values, [group for group in self._groups if group.exists(values)]
+        return tuple(
+            image.render(values)
+            for image in self._images
+            if image.exists(values)
         )
 
     def filled(self, values: Mapping[str, object]) -> dict[str, list[str]]:
@@ -110,24 +142,24 @@ class ReleaseTable:
         """
         parameters: dict[str, list[str]] = {}
         later: list[tuple[Sequence[str], str, str]] = []
-        for group in reversed(self._groups):
-            optional = set(group.when[1:]) & set(_VARIABLE.findall(group.name))
-            if optional and not group.exists(values):
+        for image in reversed(self._images):
+            optional = set(image.when[1:]) & set(image.variables)
+            if optional and not image.exists(values):
                 continue
-            for entry in reversed(self._entries(values, [group])):
-                own = [
-                    name
-                    for name in entry.parameters
-                    if not any(
-                        name == taken
-                        and image != entry.image
-                        and (not group.when or when in ([], group.when))
-                        for when, taken, image in later
-                    )
-                ]
-                names = parameters.setdefault(entry.image, [])
-                names[:0] = [name for name in own if name not in names]
-                later += [(group.when, n, entry.image) for n in own]
+            name = image.render(values).image
+            own = [
+                parameter
+                for parameter in image.parameters
+                if not any(
+                    parameter == taken
+                    and name != other
+                    and (not image.when or when in ((), image.when))
+                    for when, taken, other in later
+                )
+            ]
+            names = parameters.setdefault(name, [])
+            names[:0] = [p for p in own if p not in names]
+            later += [(image.when, parameter, name) for parameter in own]
         return parameters
 
     def render_absent(
@@ -138,38 +170,16 @@ class ReleaseTable:
         Those whose name needs a variable that is not in `values` are left
         out: nothing can be said about them.
         """
-        return self._entries(
-            values,
-            [
-                group
-                for group in self._groups
-                if not group.exists(values)
-                and all(x in values for x in _VARIABLE.findall(group.name))
-            ],
+        return tuple(
+            image.render(values)
+            for image in self._images
+            if not image.exists(values)
+            and all(name in values for name in image.variables)
         )
 
-    def _entries(
-        self, values: Mapping[str, object], groups: Sequence[_Group]
-    ) -> tuple[TableImage, ...]:
-        entries = []
-        for group in groups:
-            head, _, tail = group.name.partition("*")
-            head, tail = _substitute(head, values), _substitute(tail, values)
-            variables = tuple(_VARIABLE.findall(group.name))
-            for own, parameters, services in group.images:
-                entries.append(
-                    TableImage(
-                        image=f"{head}{own}{tail}".removeprefix("docker://"),
-                        source=group.source,
-                        parameters=tuple(parameters),
-                        services=frozenset(map(self._service, services)),
-                        variables=variables,
-                    )
-                )
-        return tuple(entries)
 
-    def _service(self, name: str) -> str:
-        return name if name.startswith("OS::") else self._service_prefix + name
+def _service(name: str) -> str:
+    return name if name.startswith("OS::") else _SERVICE_PREFIX + name
 
 
 def _substitute(text: str, values: Mapping[str, object]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.programs.afterwards import afterwards
+from imageprep_client.programs.around import around
 from imageprep_client.programs.process import Program
 
 _DEFAULT = Path("/var/lib/lxc")
@@ -83,17 +83,16 @@ class LxcContainer:
     def frozen(self) -> Iterator[None]:
         """Freeze all processes of the running container in the block.
 
-        They are thawed at its end, and also if this process is killed.
+        They are thawed at its end, and also if this process is killed. A
+        container stays frozen when ``lxc-freeze`` is killed: ``lxc-unfreeze``
+        does nothing before the container is wholly frozen.
         """
+        freeze = ("lxc-freeze", *self._words)
         thaw = ("lxc-unfreeze", *self._words)
-        with afterwards(*thaw, error=LxcError) as keeper:
-            self._run("lxc-freeze")
+        with around(self._name, freeze, thaw, LxcError) as frozen:
+            if frozen.status:
+                raise _program(freeze[0]).failure(self._words, frozen.stderr)
             yield
-        if keeper.returncode:
-            raise LxcError(
-                f"{self._name}: lxc-unfreeze failed",
-                hint=f"run: {' '.join(thaw)}",
-            )
 
     def _run(self, program: str, *words: str) -> str:
         return _program(program).run(*self._words, *words)

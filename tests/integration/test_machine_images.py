@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import stat
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -215,6 +218,37 @@ def test_container_goes_on_when_the_export_is_killed(tmp_path: Path) -> None:
             *("-s", "RUNNING", "-t", "60"),
         )
         assert container.state() == "running"
+
+
+def test_container_goes_on_when_freezing_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not left frozen, even if lxc-freeze was still at work."""
+    machines.container(tmp_path)
+    container = lxc.LxcContainer(tmp_path, NAME)
+    slow = tmp_path / "bin/lxc-freeze"
+    slow.parent.mkdir()
+    real = shutil.which("lxc-freeze")
+    slow.write_text(
+        f'#!/bin/sh\n: > "$0.began"\nsleep 0.3\n{real} "$@"\n: > "$0.ended"\n'
+    )
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
+    with machines.started(tmp_path):
+        child = os.fork()
+        if not child:
+            with container.frozen():
+                os._exit(1)
+        for suffix in ("began", "ended"):
+            while not Path(f"{slow}.{suffix}").exists():
+                time.sleep(0.01)
+            if suffix == "began":
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+        machines.run(
+            *("lxc-wait", "-P", tmp_path, "-n", NAME),
+            *("-s", "RUNNING", "-t", "10"),
+        )
 
 
 def test_snapshot_of_a_running_container(tmp_path: Path) -> None:

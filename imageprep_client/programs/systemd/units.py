@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 
 from imageprep_client import errors
-from imageprep_client.programs.afterwards import afterwards
+from imageprep_client.programs.around import around
 from imageprep_client.programs.process import Program
 
 _VERSION = re.compile(r"systemd (?P<number>[0-9]{1,5})\b")
@@ -75,14 +75,10 @@ def frozen(unit: str) -> Iterator[bool]:
 
     :returns: whether they are frozen.
     """
-    words = ("systemctl", "thaw", "--", unit)
-    with afterwards(*words, error=SystemdError) as keeper:
-        is_frozen = _SYSTEMCTL.attempt("freeze", "--", unit).status == 0
-        yield is_frozen
-    if is_frozen and keeper.returncode:
-        raise SystemdError(
-            f"{unit}: cannot be thawed", hint=f"run: {' '.join(words)}"
-        )
+    freeze = ("systemctl", "freeze", "--", unit)
+    thaw = ("systemctl", "thaw", "--", unit)
+    with around(unit, freeze, thaw, SystemdError) as frozen:
+        yield frozen.status == 0
 
 
 def restart(unit: str) -> None:

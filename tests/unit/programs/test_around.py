@@ -1,0 +1,57 @@
+"""Commands around a block."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from imageprep_client import errors
+from imageprep_client.programs.around import around
+
+_SLOW = ("sh", "-c", 'echo begins; sleep 0.2; echo ended >> "$0"')
+_LAST = ("sh", "-c", 'echo last >> "$0"')
+
+
+def test_order(tmp_path: Path) -> None:
+    """The first one has ended before the block, the last one after it."""
+    log = tmp_path / "log"
+    words = (*_SLOW, str(log)), (*_LAST, str(log))
+    with around("x", *words, errors.StoreError) as first:
+        assert (first.status, first.stderr) == (0, "begins")
+        log.write_text(f"{log.read_text()}block\n")
+    assert log.read_text().split() == ["ended", "block", "last"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_signal(tmp_path: Path, number: signal.Signals) -> None:
+    """A signal ends neither of them, nor does it change their order."""
+    log = tmp_path / "log"
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), number))
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        words = (*_SLOW, str(log)), (*_LAST, str(log))
+        with around("x", *words, errors.StoreError):
+            os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == number
+    while not log.exists() or "last" not in log.read_text():
+        time.sleep(0.01)
+    assert log.read_text().split() == ["ended", "last"]
+
+
+def test_failures() -> None:
+    """That of the last one is an error unless the first one failed, too."""
+    with around("x", ["false"], ["false"], errors.StoreError) as first:
+        assert first.status == 1
+    with (
+        pytest.raises(
+            errors.StoreError, match="x: false now failed"
+        ) as caught,
+        around("x", ["true"], ["false", "now"], errors.StoreError),
+    ):
+        pass
+    assert caught.value.hint == "run: false now"

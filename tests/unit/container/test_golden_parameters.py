@@ -1,23 +1,26 @@
 """Parameters as deployments have always had them.
 
-Each file in ``tests/golden/parameters`` has an environment, roles, and the
-parameters that deployments of release zed got for them from the tool before
-this one (its version 18; the time was 2026-01-02 03:04:05, the undercloud's
-registry ``uc.ctlplane:8787``).
+Each case in ``tests/golden/parameters.yaml`` has an environment, roles, and
+the images of the parameters that deployments of release zed got for them from
+the tool before this one (its version 18; the time was 2026-01-02 03:04:05, the
+undercloud's registry ``uc.ctlplane:8787``).
 """
 
 import datetime
-import json
 import pathlib
 
 import pytest
+import yaml
 
 from imageprep_client import catalog
 from imageprep_client.container import worklist
 from imageprep_client.heat import environment, parameters, roles, services
 
-GOLDEN = pathlib.Path(__file__).parents[2] / "golden" / "parameters"
-CASES = sorted(path.stem for path in GOLDEN.glob("*.json"))
+GOLDEN = yaml.safe_load(
+    (pathlib.Path(__file__).parents[2] / "golden/parameters.yaml").read_text()
+)
+CASES = GOLDEN["cases"]
+ROLES = {role["name"]: role for role in GOLDEN["roles"]}
 
 
 def test_cases():
@@ -28,12 +31,13 @@ def test_cases():
 @pytest.mark.parametrize("name", CASES)
 def test_parameters(name):
     """The text under `about` in the file."""
-    case = json.loads((GOLDEN / f"{name}.json").read_text())
+    case = CASES[name]
     merged = environment.merge(
         [environment.from_data(case["environment"], "e")]
     )
     wanted = parameters.parse(merged)
-    enabled = services.enabled(merged, roles.parse(case["roles"], "r"))
+    deployed = roles.parse([ROLES[role] for role in case["roles"]], "r")
+    enabled = services.enabled(merged, deployed)
     work = worklist.build(
         worklist.select(wanted, catalog.load("zed"), enabled),
         pins={},
@@ -41,4 +45,8 @@ def test_parameters(name):
         undercloud_registry=lambda: "uc.ctlplane:8787",
         now=datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC),
     )
-    assert work.parameters == case["expected"]
+    assert work.parameters == {
+        parameter: image
+        for image, filled in case["images"].items()
+        for parameter in filled
+    }

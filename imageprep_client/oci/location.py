@@ -11,7 +11,6 @@ One spelling for sources and destinations::
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 from typing import Self
 
 from imageprep_client import errors
@@ -55,11 +54,8 @@ class Location:
 
         :raises InvalidReference: when it is no host.
         """
-        try:
-            if ipaddress.ip_address(address).version == 6:
-                address = f"[{address}]"
-        except ValueError:
-            pass  # a host name
+        if references.is_ipv6(address):
+            address = f"[{address}]"
         return cls.parse(f"{address}:{port}")
 
     @property

@@ -105,8 +105,8 @@ def check_registry(text: object) -> str:
         hint = _NO_URL if str(text).startswith(_URL) else None
         if _BARE_ADDRESS.fullmatch(str(text)):
             address, _, port = str(text).rpartition(":")
-            forms = [f"'[{text}]'"] if _is_ipv6(str(text)) else []
-            if port.isdigit() and _is_ipv6(address):
+            forms = [f"'[{text}]'"] if is_ipv6(str(text)) else []
+            if port.isdigit() and is_ipv6(address):
                 forms.append(f"'[{address}]:{port}'")
             shown = " or ".join(forms) or "'[ADDRESS]:PORT'"
             hint = f"put brackets around an IPv6 address: {shown}"
@@ -121,7 +121,8 @@ def check_registry(text: object) -> str:
     return text
 
 
-def _is_ipv6(text: str) -> bool:
+def is_ipv6(text: str) -> bool:
+    """Whether this is an address of version 6, without brackets."""
     try:
         ipaddress.IPv6Address(text)
     except ValueError:

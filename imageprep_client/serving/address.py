@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import re
 from typing import Self
 
 from imageprep_client import errors
 from imageprep_client.host import undercloud
+from imageprep_client.oci.reference import is_ipv6
 
 DEFAULT_LISTEN = f"127.0.0.1:{undercloud.PORT}"
 
@@ -36,7 +36,7 @@ class Address:
         match = _ADDRESS.fullmatch(text)
         if match and int(match[3]) < 65536:
             host = match[1] or match[2]
-            if _is_ipv6(match[1]) if match[1] else _is_host(match[2]):
+            if is_ipv6(match[1]) if match[1] else _is_host(match[2]):
                 return cls(host, int(match[3]))
         raise errors.InvalidArgument(
             f"invalid address {text[:300]!r}: expected host:port, such as"
@@ -46,14 +46,6 @@ class Address:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
-
-
-def _is_ipv6(text: str) -> bool:
-    try:
-        ipaddress.IPv6Address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_host(text: str) -> bool:

@@ -150,7 +150,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "plans.swift": ("cloud", "errors", "plans", "retry"),
     "plans.swift.at_once": ("transfer.workers",),
     "serving": ("stores.imageserve", "oci", "errors", "aiohttp"),
-    "serving.address": ("errors", "host"),
+    "serving.address": ("errors", "host", "oci.reference"),
     "serving.apache": ("serving.address", "oci", "errors"),
     "container.results.html": ("container.request", "wording"),
     "container": (

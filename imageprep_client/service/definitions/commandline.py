@@ -71,7 +71,8 @@ def parse(words: Sequence[str], name: str) -> CreateCommand:
 
     :param words: with ``podman`` at their beginning, or only the arguments.
     :param name: of the container.
-    :raises InvalidArgument: when there is no image in it.
+    :raises InvalidArgument: when there is no image in it, or no number where
+        one is expected.
     """
     reader = _Reader(_arguments(words))
     options: dict[str, OptionValue] = {}
@@ -175,6 +176,11 @@ def _add(options: dict[str, OptionValue], key: str, value: str) -> None:
     if kind is OptionKind.FLAG:
         options[key] = value.lower() in ("true", "1", "t")
     elif kind is OptionKind.NUMBER:
+        if not value.isdecimal():
+            raise errors.InvalidArgument(
+                f"--{OPTIONS[key].name}={errors.printable(value)[:50]}:"
+                " expected a number"
+            )
         options[key] = int(value)
     elif kind is OptionKind.TEXT:
         options[key] = value

@@ -9,15 +9,19 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 
 from imageprep_client import errors
-from imageprep_client.host import inputs
 from imageprep_client.service.declaration import OPTIONS, Service
-from imageprep_client.service.definitions import commandline, rendering
+from imageprep_client.service.definitions import (
+    commandline,
+    rendering,
+    unitfile,
+)
 
-_SECTION = re.compile(r"\[(?P<name>[^\]]+)\]")
+_Value = TypeVar("_Value")
+
 #: Keys of a container, with podman's option for each value.
 _OPTIONS = {
     "AddCapability": "cap-add",
@@ -33,11 +37,21 @@ _OPTIONS = {
     "Entrypoint": "entrypoint",
     "EnvironmentFile": "env-file",
     "ExposeHostPort": "expose",
+    "GIDMap": "gidmap",
+    "GroupAdd": "group-add",
     "HealthCmd": "health-cmd",
     "HealthInterval": "health-interval",
+    "HealthLogDestination": "health-log-destination",
+    "HealthMaxLogCount": "health-max-log-count",
+    "HealthMaxLogSize": "health-max-log-size",
     "HealthOnFailure": "health-on-failure",
     "HealthRetries": "health-retries",
     "HealthStartPeriod": "health-start-period",
+    "HealthStartupCmd": "health-startup-cmd",
+    "HealthStartupInterval": "health-startup-interval",
+    "HealthStartupRetries": "health-startup-retries",
+    "HealthStartupSuccess": "health-startup-success",
+    "HealthStartupTimeout": "health-startup-timeout",
     "HealthTimeout": "health-timeout",
     "HostName": "hostname",
     "IP": "ip",
@@ -50,14 +64,16 @@ _OPTIONS = {
     "NetworkAlias": "network-alias",
     "PidsLimit": "pids-limit",
     "PublishPort": "publish",
-    "SeccompProfile": "security-opt",
     "Secret": "secret",
     "ShmSize": "shm-size",
     "StopSignal": "stop-signal",
     "StopTimeout": "stop-timeout",
+    "SubGIDMap": "subgidname",
+    "SubUIDMap": "subuidname",
     "Sysctl": "sysctl",
     "Timezone": "tz",
     "Tmpfs": "tmpfs",
+    "UIDMap": "uidmap",
     "Ulimit": "ulimit",
     "UserNS": "userns",
     "Volume": "volume",
@@ -71,65 +87,53 @@ _FLAGS = {
     "RunInit": "--init",
     "SecurityLabelDisable": "--security-opt=label=disable",
 }
-_LABELS = {
-    "SecurityLabelFileType": "filetype",
-    "SecurityLabelLevel": "level",
-    "SecurityLabelType": "type",
+#: Keys with podman's security option for each value.
+_SECURITY = {
+    "Mask": "mask=",
+    "SeccompProfile": "seccomp=",
+    "SecurityLabelFileType": "label=filetype:",
+    "SecurityLabelLevel": "label=level:",
+    "SecurityLabelType": "label=type:",
+    "Unmask": "unmask=",
 }
 #: Keys that do not make the container another one.
 _WITHOUT_EFFECT = frozenset(
-    {"AutoUpdate", "ContainerName", "Notify", "Pull", "ServiceName"}
+    str.split("""
+    AutoUpdate ContainerName Notify Pull ReloadCmd ReloadSignal Retry
+    RetryDelay ServiceName StartWithPod
+""")
 )
 #: Options that Quadlet adds by itself.
 _OF_QUADLET = frozenset({"--cgroups=split", "--sdnotify=conmon"})
-_SHORT = {"yes", "true", "on", "1"}
+#: Keys that are true where they are not given.
+_ON_BY_DEFAULT = {
+    "HttpProxy": "--http-proxy",
+    "ReadOnlyTmpfs": "--read-only-tmpfs",
+}
+_TRUE = {"yes", "true", "on", "1"}
+#: Files that name what podman calls ``systemd-NAME``, or as a key in it says.
+_RESOURCES = {
+    "Network": (".network", "NetworkName"),
+    "Volume": (".volume", "VolumeName"),
+}
 
 
 def load(path: str) -> Service:
     """The service in a ``.container`` file.
 
+    Specifiers have the values that they have in a unit of the system.
+
     :raises InvalidFile: for the first mistake.
     """
-    text = inputs.load(path).decode(errors="replace")
-    sections: dict[str, list[tuple[str, str]]] = {}
-    current: list[tuple[str, str]] | None = None
-    for number, line in enumerate(_lines(text), 1):
-        if match := _SECTION.fullmatch(line):
-            current = sections.setdefault(match["name"], [])
-            continue
-        key, equals, value = line.partition("=")
-        if current is None or not equals:
-            raise errors.InvalidFile(
-                path, f"statement {number} is no Key=value of a section"
-            )
-        current.append((key.strip(), value.strip()))
+    sections = unitfile.load(path)
     if "Container" not in sections:
         raise errors.InvalidFile(path, "has no section [Container]")
-    return _service(path, sections)
-
-
-def _lines(text: str) -> Iterator[str]:
-    """Lines without comments; a backslash at the end joins two."""
-    joined = ""
-    for raw in text.splitlines():
-        line = raw.strip()
-        if not joined and (not line or line[0] in "#;"):
-            continue
-        if line.endswith("\\"):
-            joined += line[:-1] + " "
-            continue
-        yield (joined + line).strip()
-        joined = ""
-    if joined:
-        yield joined.strip()
-
-
-def _service(
-    path: str, sections: Mapping[str, list[tuple[str, str]]]
-) -> Service:
-    container = sections["Container"]
-    last = dict(container)
     stem, _ = os.path.splitext(os.path.basename(path))
+    container = [
+        (key, _read(path, key, unitfile.expand, value, stem))
+        for key, value in sections["Container"]
+    ]
+    last = dict(container)
     name = last.get("ContainerName") or f"systemd-{stem}"
     if not last.get("Image"):
         raise errors.InvalidFile(path, "is missing", key="Container.Image")
@@ -141,9 +145,26 @@ def _service(
     if restart in ("always", "on-failure"):
         # podman does without systemd what the unit does with it.
         words.append(f"--restart={restart}")
-    command = _split(path, "Exec", last.get("Exec", ""))
-    parsed = commandline.parse([*words, last["Image"], *command], name)
+    command = _read(path, "Exec", unitfile.split, last.get("Exec", ""))
+    try:
+        parsed = commandline.parse(
+            ["podman", "create", *words, last["Image"], *command], name
+        )
+    except errors.InvalidArgument as error:
+        raise errors.InvalidFile(path, str(error)) from None
     return dataclasses.replace(parsed.service, image=parsed.image)
+
+
+def _read(
+    path: str, key: str, read: Callable[..., _Value], *arguments: str
+) -> _Value:
+    """What a function reads of a value; its error names the key."""
+    try:
+        return read(*arguments)
+    except ValueError as error:
+        raise errors.InvalidFile(
+            path, str(error), key=f"Container.{key}"
+        ) from None
 
 
 def _words(path: str, key: str, value: str) -> Iterator[str]:
@@ -151,22 +172,23 @@ def _words(path: str, key: str, value: str) -> Iterator[str]:
     if key in ("Image", "Exec", "User", "Group", *_WITHOUT_EFFECT):
         return
     if key == "PodmanArgs":
-        yield from _split(path, key, value)
+        yield from _read(path, key, unitfile.split, value)
     elif key in ("Environment", "Label", "Annotation"):
         option = {"Environment": "env"}.get(key, key.lower())
-        for word in _split(path, key, value):
+        for word in _read(path, key, unitfile.split, value):
             yield f"--{option}={word}"
     elif key in _FLAGS:
-        if value.lower() in _SHORT:
+        if value.lower() in _TRUE:
             yield _FLAGS[key]
-    elif key in _LABELS:
-        yield f"--security-opt=label={_LABELS[key]}:{value}"
-    elif key == "SeccompProfile":
-        yield f"--security-opt=seccomp={value}"
+    elif key in _ON_BY_DEFAULT:
+        if value.lower() not in _TRUE:
+            yield f"{_ON_BY_DEFAULT[key]}=false"
+    elif key in _SECURITY:
+        yield f"--security-opt={_SECURITY[key]}{value}"
     elif key in _OPTIONS:
         several = key in ("AddCapability", "DropCapability", "Sysctl")
         for word in value.split() if several else [value]:
-            yield f"--{_OPTIONS[key]}={word}"
+            yield f"--{_OPTIONS[key]}={_named(path, key, word)}"
     else:
         raise errors.InvalidFile(
             path,
@@ -176,15 +198,22 @@ def _words(path: str, key: str, value: str) -> Iterator[str]:
         )
 
 
-def _split(path: str, key: str, value: str) -> list[str]:
-    try:
-        words = shlex.split(value)
-    except ValueError as error:
-        raise errors.InvalidFile(
-            path, str(error).lower(), key=f"Container.{key}"
-        ) from None
-    # A percent sign begins a specifier of systemd, twice it is one.
-    return [word.replace("%%", "%") for word in words]
+def _named(path: str, key: str, value: str) -> str:
+    """A value with the file that it names, or podman's name for its unit."""
+    directory = os.path.dirname(os.path.abspath(path))
+    if key in ("EnvironmentFile", "Volume") and value.startswith("."):
+        source, colon, rest = value.partition(":")
+        return os.path.normpath(os.path.join(directory, source)) + colon + rest
+    suffix, name_key = _RESOURCES.get(key, ("", ""))
+    unit, colon, rest = value.partition(":")
+    if not suffix or not unit.endswith(suffix):
+        return value
+    own = os.path.join(directory, unit)
+    given = {}
+    if os.path.exists(own):
+        given = dict(unitfile.load(own).get(key, []))
+    stem = unit.removesuffix(suffix)
+    return given.get(name_key, f"systemd-{stem}") + colon + rest
 
 
 def render(service: Service, image: str, environment_files: list[str]) -> str:

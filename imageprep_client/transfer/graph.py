@@ -143,6 +143,16 @@ class Graph:
         return frozenset(blob.digest for blob in self.blobs)
 
     @property
+    def platforms(self) -> list[Platform]:
+        """Those that indexes name, without those of attestations."""
+        return [
+            child.platform
+            for manifest in self.manifests
+            for child in manifest.manifests
+            if child.platform and child.platform.os != "unknown"
+        ]
+
+    @property
     def weight(self) -> int:
         """Bytes of all manifests together."""
         return sum(manifest.descriptor.size for manifest in self.manifests)

@@ -16,7 +16,6 @@ from imageprep_client.observer import (
 )
 from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
-from imageprep_client.oci.manifest import Manifest
 from imageprep_client.oci.platform import Platform
 from imageprep_client.stores import base
 from imageprep_client.transfer import attached as attachments
@@ -192,7 +191,7 @@ class Preflight:
             self._compare(image, image.root)
         if not image.outcome:
             self._note_external(image, image.graph)
-            self._note_platform(image, image.graph.root)
+            self._note_platforms(image, image.graph)
             with image.blame("read what is attached", "source"):
                 graph, policy = image.graph, copy.referrers
                 image.attached = ask(
@@ -212,18 +211,30 @@ class Preflight:
                 f" their URLs ({len(left)}); --nondistributable copies them"
             )
 
-    def _note_platform(self, image: ImageCopy, root: Manifest) -> None:
-        """Tell of a single image that is not for a platform asked for."""
+    def _note_platforms(self, image: ImageCopy, graph: graphs.Graph) -> None:
+        """Tell of platforms that were asked for and have no image."""
         wanted = image.copy.platforms
-        if not isinstance(wanted, graphs.SomePlatforms) or root.is_index:
+        if not isinstance(wanted, graphs.SomePlatforms):
             return
-        # What is no image has no platform.
-        with contextlib.suppress(errors.StoreError):
-            config = graphs.fetch_config(image.copy.source, root, self._known)
-            own = Platform(config.os or "", config.architecture or "")
-            asked = [Platform(p.os, p.architecture) for p in wanted.platforms]
-            if own.architecture and own not in asked:
-                self._note(f"{image.copy.name}: is for {own}, not {wanted}")
+        known, asked = graph.platforms, wanted.platforms
+        if not graph.root.is_index:
+            # What is no image has no platform.
+            with contextlib.suppress(errors.StoreError):
+                config = graphs.fetch_config(
+                    image.copy.source, graph.root, self._known
+                )
+                known = [Platform(config.os or "", config.architecture or "")]
+            asked = tuple(Platform(p.os, p.architecture) for p in asked)
+        missing = [
+            str(platform)
+            for platform, plain in zip(wanted.platforms, asked, strict=True)
+            if not any(own.matches(plain) for own in known)
+        ]
+        if missing and any(own.architecture for own in known):
+            own = ", ".join(map(str, known))
+            self._note(
+                f"{image.copy.name}: is for {own}, not {' or '.join(missing)}"
+            )
 
     def _note(self, text: str) -> None:
         """Send a note once, however many images cause it."""

@@ -522,6 +522,32 @@ def test_images_for_another_platform_are_told(source, destination, variant):
     assert recorder.notes == [f"source/i:1: is for linux/amd64, not {wanted}"]
 
 
+@pytest.mark.parametrize("single", [True, False])
+def test_missing_platforms_are_told(source, destination, single):
+    """Of several platforms, those are named that an image is not for."""
+    children = {"linux/amd64": image("x"), "linux/arm64": image("y")}
+    source.fill("i", image("x") if single else content.index(children))
+    wanted = tuple(
+        Platform("linux", name) for name in ("amd64", "arm64", "s390x")
+    )
+    one = Copy(
+        name="source/i:1",
+        source=source.store("i"),
+        reference="1",
+        destination=destination.store("i"),
+        tag="1",
+        platforms=graph.SomePlatforms(wanted),
+    )
+    recorder = Recorder()
+    run([one], observer=recorder)
+    told = (
+        "linux/amd64, not linux/arm64 or linux/s390x"
+        if single
+        else "linux/amd64, linux/arm64, not linux/s390x"
+    )
+    assert recorder.notes == [f"source/i:1: is for {told}"]
+
+
 def test_registry_that_takes_only_whole_indexes(source, destination):
     """The error says what to leave out."""
     children = {"linux/amd64": image("x"), "linux/arm64": image("y")}

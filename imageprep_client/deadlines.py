@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import signal
+import threading
 import time
 from collections.abc import Iterator
 
@@ -101,3 +103,27 @@ def bounded(seconds: float) -> float:
     if deadline is None:
         return seconds
     return max(_LEAST, min(seconds, deadline.end - time.monotonic()))
+
+
+@contextlib.contextmanager
+def interrupted(seconds: float, problem: str) -> Iterator[None]:
+    """Interrupt computation in the block that cannot check the time itself.
+
+    Only the main thread can be interrupted; other threads are not bounded.
+
+    :raises TimeoutError: after so many seconds, with the problem.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(problem)
+
+    handler = signal.signal(signal.SIGALRM, stop)
+    others = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *others)
+        signal.signal(signal.SIGALRM, handler)

@@ -8,9 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence, Set
 
+from imageprep_client import deadlines
 from imageprep_client.catalog.table_image import TableImage
 
 Pattern = re.Pattern[str]
+
+#: The remedy for expressions that are not matched in time.
+HINT = (
+    "write the regular expressions without a repetition inside of another,"
+    " such as (a+)+"
+)
+#: Seconds for all names of a table, which usually take milliseconds.
+_MATCHING = 5
 
 
 def serves(entry: TableImage, services: Set[str] | None) -> bool:
@@ -39,12 +48,21 @@ def matches(
 def select(
     entries: Iterable[TableImage],
     services: Set[str] | None,
-    includes: Sequence[Pattern] = (),
-    excludes: Sequence[Pattern] = (),
+    includes: Sequence[str] = (),
+    excludes: Sequence[str] = (),
 ) -> tuple[TableImage, ...]:
-    """The entries that pass every filter, in their order."""
-    return tuple(
-        entry
-        for entry in entries
-        if serves(entry, services) and matches(entry, includes, excludes)
-    )
+    """The entries that pass every filter, in their order.
+
+    :param includes, excludes: regular expressions.
+    :raises TimeoutError: when the expressions backtrack for seconds.
+    """
+    wanted = [re.compile(pattern) for pattern in includes]
+    unwanted = [re.compile(pattern) for pattern in excludes]
+    with deadlines.interrupted(
+        _MATCHING, f"the names of images were not matched within {_MATCHING} s"
+    ):
+        return tuple(
+            entry
+            for entry in entries
+            if serves(entry, services) and matches(entry, wanted, unwanted)
+        )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import datetime
 
@@ -228,12 +227,13 @@ def _select(
         values["neutron_driver"] = (
             "ovn" if drivers is None or "ovn" in drivers else "other"
         )
-    images = filters.select(
-        catalog.render(values),
-        services,
-        [re.compile(pattern) for pattern in entry.includes],
-        [re.compile(pattern) for pattern in entry.excludes],
-    )
+    try:
+        images = filters.select(
+            catalog.render(values), services, entry.includes, entry.excludes
+        )
+    except TimeoutError as error:
+        key = "includes" if entry.includes else "excludes"
+        raise entry.error(str(error), key, filters.HINT) from None
     for image in images:
         _check_name(entry, image, {**catalog.values, **values})
     return Selection(

@@ -125,7 +125,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "transfer",
     ),
     "heat": ("errors", "host.inputs", "yaml"),
-    "catalog": ("errors", "heat.document"),
+    "catalog": ("deadlines", "errors", "heat.document"),
     "catalog.template": (
         "catalog.table_image",
         "errors",

@@ -56,10 +56,10 @@ def test_select():
         entry("r.io/c:t", "X"),
         entry("r.io/d:t", "X"),
     ]
-    found = filters.select(table, {"X"}, (), [re.compile("/c")])
+    found = filters.select(table, {"X"}, (), ["/c"])
     assert [e.image for e in found] == ["r.io/a:t", "r.io/d:t"]
 
 
 def test_service_filter_is_first():
     """An include does not bring back what no service needs."""
-    assert not filters.select([entry()], {"X"}, [re.compile("nova")])
+    assert not filters.select([entry()], {"X"}, ["nova"])

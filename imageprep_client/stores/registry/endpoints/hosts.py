@@ -98,9 +98,9 @@ class Hosts:
         plain HTTP or without verification; without a port, any port. A
         network such as ``192.168.24.0/24`` stands for the addresses in it.
     :param cacert: a file of authorities to trust for every registry.
-    :param mirrors: mirror by registry name, each a host or a URL; one with
-        ``http://`` is contacted over plain HTTP. It precedes those of
-        `registries`.
+    :param mirrors: mirror by registry name, each a URL or a host; one with
+        ``http://`` is contacted over plain HTTP. A path goes before ``/v2/``.
+        It precedes those of `registries`.
     :param registries: the locations of repositories, and their mirrors.
     :param token_servers: URLs of token servers that may have the credentials
         of a registry, by ``host[:port]``, beside those on its own site and
@@ -196,7 +196,7 @@ class Hosts:
 
         They are determined once for each registry.
 
-        :param name: as in a reference, or the URL of a mirror.
+        :param name: as in a reference, or a mirror with its path.
         :param insecure: whether to treat it as listed.
         """
         key = (name, insecure)
@@ -212,13 +212,14 @@ class Hosts:
             host, path = parts.netloc, parts.path
             tls = self.tls_of(host)
             return (Endpoint(host, f"{parts.scheme}://{host}{path}", tls),)
+        name, slash, path = name.partition("/")
         host = _PHYSICAL.get(name, references.check_registry(name))
         tls = self.tls_of(host)
         insecure = insecure or self.is_listed(host)
         if insecure:
             tls = dataclasses.replace(tls, verify=False)
-        secure = Endpoint(host, f"https://{host}", tls)
-        plain = Endpoint(host, f"http://{host}", tls)
+        secure = Endpoint(host, f"https://{host}{slash}{path}", tls)
+        plain = Endpoint(host, f"http://{host}{slash}{path}", tls)
         endpoints: tuple[Endpoint, ...] = (secure,)
         if insecure:
             endpoints = (secure, plain)
@@ -361,7 +362,7 @@ def _port(authority: str) -> str:
 
 
 def _mirror_url(mirror: str) -> str:
-    """A mirror as a URL without a slash at its end, or as a bare host."""
+    """A mirror without a slash at its end: a URL, or a host with a path."""
     text = mirror.strip().rstrip("/")
     if "@" in text:
         raise errors.InvalidReference(
@@ -369,7 +370,7 @@ def _mirror_url(mirror: str) -> str:
             " be in it"
         )
     scheme, separator, rest = text.partition("://")
-    host, _, path = rest.partition("/") if separator else (text, "", "")
+    host, _, path = (rest if separator else text).partition("/")
     if separator and scheme not in ("http", "https"):
         raise errors.InvalidReference(
             f"invalid mirror {urls.shown(text)!r}: expected a host or an"

@@ -124,6 +124,7 @@ def test_client_certificate_without_key(tmp_path: Path) -> None:
         ("http://10.0.0.1:5000/", "http://10.0.0.1:5000"),
         ("https://mirror.example/proxy", "https://mirror.example/proxy"),
         ("mirror.example", "https://mirror.example"),
+        ("mirror.example:80/proxy/", "https://mirror.example:80/proxy"),
     ],
 )
 def test_mirrors(mirror: str, base: str) -> None:

@@ -12,13 +12,11 @@ bar for the ratio of the medians is 1.1. Exit status 1 when a bar is missed.
 
 from __future__ import annotations
 
-import argparse
 import pathlib
 import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 
 from imageprep_client.testing import images
 from tests.benchmarks import site
@@ -85,17 +83,5 @@ def _measure(work: pathlib.Path, size: int, runs: int) -> bool:
     return ratio <= _SIZE_BAR and slower <= _TIME_BAR
 
 
-def main() -> int:
-    """Measure; whether a bar is missed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=512, help="in MiB")
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--work", default="/var/tmp")  # noqa: S108 - on a disk
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.work) as work:
-        met = _measure(pathlib.Path(work), options.size << 20, options.runs)
-    return 0 if met else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(site.measure(__doc__, _measure))

@@ -10,13 +10,11 @@ for the ratio of the medians is 1.1. Exit status 1 when it is missed.
 
 from __future__ import annotations
 
-import argparse
 import json
 import pathlib
 import shutil
 import statistics
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 from imageprep_client.stores.registry.client import RegistryClient
@@ -76,17 +74,5 @@ def _measure(work: pathlib.Path, size: int, runs: int) -> bool:
     return verified / without <= _BAR
 
 
-def main() -> int:
-    """Measure; whether the bar is missed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=512, help="in MiB")
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--work", default="/var/tmp")  # noqa: S108 - on a disk
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.work) as work:
-        met = _measure(pathlib.Path(work), options.size << 20, options.runs)
-    return 0 if met else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(site.measure(__doc__, _measure))

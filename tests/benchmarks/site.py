@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
 import functools
@@ -12,6 +13,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -173,6 +175,23 @@ def _fill(host: str, found: images.ImageSet) -> None:
 
         list(pool.map(push, homes.values()))
         list(pool.map(tag, found.images))
+
+
+def measure(
+    description: str | None, work: Callable[[pathlib.Path, int, int], bool]
+) -> int:
+    """Measure with the words of the command line; whether a bar is missed.
+
+    :param work: is given a directory, bytes of unique content and the runs.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--size", type=int, default=512, help="in MiB")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--work", default="/var/tmp")  # noqa: S108 - on a disk
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.work) as directory:
+        met = work(pathlib.Path(directory), options.size << 20, options.runs)
+    return 0 if met else 1
 
 
 class Bench:

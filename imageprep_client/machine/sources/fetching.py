@@ -45,19 +45,11 @@ class Fetcher:
     """
 
     def __init__(
-        self,
-        transport: Transport,
-        observer: Observer,
-        *,
-        limit: int,
-        policy: RetryPolicy = _POLICY,
-        sleep: Callable[[float], None] = time.sleep,
+        self, transport: Transport, observer: Observer, *, limit: int
     ) -> None:
         self._transport = transport
         self._observer = observer
         self._limit = limit
-        self._policy = policy
-        self._sleep = sleep
         self._answered = False
 
     def small(self, url: str, limit: int) -> bytes:
@@ -94,7 +86,7 @@ class Fetcher:
     def _retried(
         self, url: str, work: Callable[[], _T], advanced: Callable[[], bool]
     ) -> _T:
-        attempts = self._policy.begin()
+        attempts = _POLICY.begin()
         while True:
             try:
                 with self._named(urls.shown(url)):
@@ -108,7 +100,7 @@ class Fetcher:
                 self._observer.retrying(
                     str(error), attempts.failed, pause, attempts.limit
                 )
-                self._sleep(pause)
+                time.sleep(pause)
 
     @contextlib.contextmanager
     def _named(self, shown: str) -> Iterator[None]:

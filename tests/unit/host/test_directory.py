@@ -197,31 +197,23 @@ def test_owner_of_the_directory_is_trusted(top: Path) -> None:
     assert (top / "a" / "file").exists()
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o077])
-def test_public_modes(top: Path, umask: int) -> None:
-    """Modes do not depend on the umask where all shall read."""
+@pytest.mark.parametrize(
+    ("public", "umask"), [(True, 0o000), (True, 0o077), (False, 0o000)]
+)
+def test_modes(top: Path, public: bool, umask: int) -> None:
+    """Where all shall read the umask does not matter; only the owner writes.
+
+    Also where it is the umask that decides.
+    """
     old = os.umask(umask)
     try:
-        directory = Directory(top, public=True)
+        directory = Directory(top, public=public)
         directory.make_directory("a/b")
         directory.write("a/b/file", b"")
     finally:
         os.umask(old)
     assert (top / "a").stat().st_mode & 0o777 == 0o755
     assert (top / "a" / "b" / "file").stat().st_mode & 0o777 == 0o644
-
-
-def test_modes_without_a_umask(top: Path) -> None:
-    """Nothing is made that others may write to."""
-    old = os.umask(0)
-    try:
-        directory = Directory(top)
-        directory.make_directory("a")
-        directory.write("a/file", b"")
-    finally:
-        os.umask(old)
-    assert (top / "a").stat().st_mode & 0o777 == 0o755
-    assert (top / "a" / "file").stat().st_mode & 0o777 == 0o644
 
 
 def test_few_descriptors(top: Path) -> None:

@@ -138,29 +138,18 @@ def test_begin_writing(
     assert (tmp_path / "file").read_bytes() == b"content and more"
 
 
-def test_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Programs are stopped at a quarter of the space that was free."""
-    free = 1000
-    monkeypatch.setattr(disk, "free_space", lambda path: free)
-    reserve = disk.Reserve(tmp_path)
-    free = 250
-    reserve.check()
-    free = 249
-    with pytest.raises(errors.NoSpace, match="only 249 bytes are left"):
-        reserve.check()
-
-
-def test_reserve_of_a_large_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("before", "kept"), [(1000, 250), (1 << 40, 1 << 30)])
+def test_reserve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, kept: int
 ) -> None:
-    """At most 1 GiB is kept free."""
-    free = 1 << 40
+    """A quarter of the space that was free is kept free, at most 1 GiB."""
+    free = before
     monkeypatch.setattr(disk, "free_space", lambda path: free)
     reserve = disk.Reserve(tmp_path)
-    free = 1 << 30
+    free = kept
     reserve.check()
-    free -= 1
-    with pytest.raises(errors.NoSpace):
+    free = kept - 1
+    with pytest.raises(errors.NoSpace, match=f"only {free} bytes are left"):
         reserve.check()
 
 

@@ -70,10 +70,13 @@ def test_no_directory(home: pathlib.Path, name: str, reason: str) -> None:
     assert MAIN in str(caught.value.hint)
 
 
-def test_file_through_a_link_inside(home: pathlib.Path) -> None:
+@pytest.mark.parametrize("is_absolute", [False, True])
+def test_link_inside(home: pathlib.Path, is_absolute: bool) -> None:
     """A link from one file of the plan to another is followed."""
-    (home / "environments/site.yaml").unlink()
-    (home / "environments/site.yaml").symlink_to("unused.yaml")
+    folder = home / "environments"
+    (folder / "site.yaml").unlink()
+    above = folder if is_absolute else pathlib.Path()
+    (folder / "site.yaml").symlink_to(above / "unused.yaml")
 
     (_, data) = plan_in(home).read().environments[2]
     assert data == {"parameter_defaults": {"Unused": 4}}
@@ -545,13 +548,3 @@ def test_links_that_lead_out(home: pathlib.Path, target: str) -> None:
     (home / "user-environment.yaml").symlink_to(target)
     with pytest.raises(errors.PlanError, match="leads out of the plan"):
         plan_in(home).read()
-
-
-def test_absolute_link_inside(home: pathlib.Path) -> None:
-    """An absolute link to a file of the plan is followed."""
-    (home / "environments/site.yaml").unlink()
-    (home / "environments/site.yaml").symlink_to(
-        home / "environments/unused.yaml"
-    )
-    (_, data) = plan_in(home).read().environments[2]
-    assert data == {"parameter_defaults": {"Unused": 4}}

@@ -46,25 +46,20 @@ def test_reading_nothing():
     assert content.read() == DATA
 
 
-def test_wrong_bytes():
-    """Bytes of the right number but another digest are refused."""
-    content = verify.from_bytes(b"x" * 100, GOOD)
-    with pytest.raises(errors.DigestMismatch, match="expected sha256:"):
-        content.read()
-
-
-def test_too_few():
-    """A stream that ends early is refused, and says where."""
-    content = verify.from_bytes(DATA[:99], GOOD)
-    with pytest.raises(errors.SizeMismatch, match="99 bytes, expected 100"):
-        content.read()
-
-
-def test_too_many():
-    """No byte past the size is given."""
-    content = verify.from_bytes(DATA + b"x", GOOD)
-    with pytest.raises(errors.SizeMismatch, match="more than 100 bytes"):
-        content.read()
+@pytest.mark.parametrize(
+    ("data", "descriptor", "error", "told"),
+    [
+        (b"x" * 100, GOOD, errors.DigestMismatch, "expected sha256:"),
+        (DATA[:99], GOOD, errors.SizeMismatch, "99 bytes, expected 100"),
+        (DATA + b"x", GOOD, errors.SizeMismatch, "more than 100 bytes"),
+        (DATA, LYING, errors.SizeMismatch, "100 bytes, expected"),
+    ],
+    ids=["another digest", "too short", "too long", "a size of exbibytes"],
+)
+def test_other_content(data, descriptor, error, told):
+    """Other bytes, fewer and more are refused; nothing is allocated first."""
+    with pytest.raises(error, match=told):
+        verify.from_bytes(data, descriptor).read()
 
 
 def test_endless_stream_is_left_at_once():
@@ -74,13 +69,6 @@ def test_endless_stream_is_left_at_once():
     with pytest.raises(errors.SizeMismatch):
         content.read()
     assert stream.taken == 101
-
-
-def test_lying_size_allocates_nothing():
-    """A size of exbibytes costs what the stream really has."""
-    content = verify.from_bytes(DATA, LYING)
-    with pytest.raises(errors.SizeMismatch, match="100 bytes, expected"):
-        content.read()
 
 
 def test_close_closes_the_stream():

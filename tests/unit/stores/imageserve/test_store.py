@@ -251,11 +251,6 @@ class TestLinks:
         assert store.mount(BLOB.descriptor, "ns/origin")
         assert read(store, BLOB.descriptor) == BLOB.data
 
-    def test_already_there(self, store: ImageServeStore) -> None:
-        """A blob that is here already needs no other."""
-        push(store, BLOB)
-        assert store.mount(BLOB.descriptor, "ns/nothing")
-
     def test_manifests_are_not_mounted(self, tree: ImageServeTree) -> None:
         """A manifest is pushed: it is small and has files beside it."""
         push(tree.store("ns/origin"), IMAGE.manifest)

@@ -551,13 +551,6 @@ def test_mount_of_a_manifest(root: LayoutRoot, store: LayoutStore) -> None:
     assert not store.mount(image.descriptor, "ns/other")
 
 
-def test_mount_of_what_is_here(store: LayoutStore) -> None:
-    """Nothing has to be done."""
-    push(store, content.blob("x"))
-
-    assert store.mount(content.blob("x").descriptor, "ns/other")
-
-
 def test_located_blob_that_is_gone(
     root: LayoutRoot, store: LayoutStore
 ) -> None:

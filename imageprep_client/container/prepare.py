@@ -112,7 +112,10 @@ def prepare(
             )
         observer.warning(f"no image is wanted: {reason}")
     stops = work.undiscovered and not request.keep_going
-    for warning in notices.unreachable(work):
+    for warning in (
+        *notices.unreachable(work),
+        *parameters.overridden(work.parameters, inputs.environment),
+    ):
         observer.warning(warning)
     result = run.leave(work) if stops else run.carry_out(work)
     if carrying and not result.failures and not request.dry_run:

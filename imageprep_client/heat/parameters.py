@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import re
 import string
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from imageprep_client import errors
@@ -378,6 +378,25 @@ def flat(parameters: Mapping[str, Any]) -> dict[str, Any]:
         else:
             values[name] = value
     return values
+
+
+def overridden(
+    parameters: Iterable[str], environment: Environment
+) -> Iterator[str]:
+    """Warnings about parameters that roles of a deployment override.
+
+    :param parameters: the names of those that are written, as `flat` has
+        them.
+    """
+    names = set(parameters)
+    for name, value in flat(environment.parameter_defaults).items():
+        group, _, own = name.rpartition(".")
+        if group and own in names and name not in names:
+            yield (
+                f"{environment.value(group).path}: {name} is"
+                f" {errors.printable(str(value))[:300]}, which nodes of the"
+                f" role use in place of {own}"
+            )
 
 
 def render(parameters: Mapping[str, Any], header: Sequence[str] = ()) -> str:

@@ -55,6 +55,19 @@ def test_parameters_of_a_role(site: Deployment) -> None:
     assert {"17.1", "17.1.3"} <= set(store.tags())
 
 
+def test_parameters_that_hide_those_of_a_run(site: Deployment) -> None:
+    """A role that no longer has entries may keep old parameters."""
+    with_own(site)
+    site.run(*OUTPUT)
+    site.environment()
+    told = (
+        r"WARNING: out.yaml: ComputeParameters.ContainerNovaComputeImage is"
+        rf" {COMPUTE}:17.1.3, which nodes of the role use in place of"
+        r" ContainerNovaComputeImage.*"
+    )
+    site.run(*ROLES, "-e", "out.yaml", "--dry-run", stderr=told)
+
+
 def test_plan(site: Deployment) -> None:
     """The plan gets them, and a second run finds them there."""
     with_own(site)

@@ -69,6 +69,16 @@ ODD = Package(
 )
 
 
+#: An environment with parameters of a role.
+ROLES = """\
+# Release: stein
+parameter_defaults:
+  ComputeParameters:
+    DockerKeystoneImage: u:8787/ns/keystone:1
+    DockerNovaApiImage: u:8787/ns/nova-api:1
+"""
+
+
 class Site:
     """Images in local storage, packages, and the command.
 
@@ -182,7 +192,8 @@ def fixed(
     with prepared(directory, rpm_images) as site:
         site.build(NEW)
         (site.openstack.home / "fix.yaml").write_text("# mine\n")
-        more = ("--output-env-file", "fix.yaml", "--release", "stein")
+        (site.openstack.home / "env.yaml").write_text(ROLES)
+        more = ("--output-env-file", "fix.yaml", "-e", "env.yaml")
         site.hotfix(site.words(*more, "--registry-url", "u:8787/site"))
         yield site
 
@@ -240,6 +251,15 @@ class TestOneImage:
             "-e fix.yaml",
         ):
             assert line in fixed.stderr
+
+    def test_parameters_of_roles(self, fixed: Hotfixed) -> None:
+        """Parameters of roles that hide the new image are named."""
+        assert (
+            "WARNING: env.yaml: ComputeParameters.DockerKeystoneImage is"
+            " u:8787/ns/keystone:1, which nodes of the role use in place of"
+            " DockerKeystoneImage" in fixed.stderr
+        )
+        assert "DockerNovaApiImage" not in fixed.stderr
 
     def test_environment_file(self, fixed: Hotfixed) -> None:
         """The parameters of the release name what will be pushed."""

@@ -189,7 +189,8 @@ def _add_parameters(parser: argparse.ArgumentParser) -> None:
     options.add_environment_option(
         parser,
         "Heat environment file of the deployment, whose header may name the"
-        " release (repeatable)",
+        " release; a warning names the parameters of roles that override those"
+        " of the new images (repeatable)",
     )
 
 

@@ -58,8 +58,8 @@ class HotfixRequest:
         None: that of the undercloud.
     :ivar release: the release whose table has the parameters; None: that in
         the header of an environment file, or else the default.
-    :ivar environment_files: heat environments of the deployment; only their
-        headers count.
+    :ivar environment_files: heat environments of the deployment, for the
+        release and the parameters of roles.
     :ivar output_env_file: the file for the parameters, or None.
     :ivar rpm_timeout: seconds that one call of rpm in a container may take.
     :ivar image_timeout: seconds in which an image may be fetched; None: any
@@ -111,14 +111,6 @@ class HotfixResult:
     failures: Sequence[errors.ImagePrepError]
 
 
-def _release(request: HotfixRequest) -> str:
-    """The release whose table knows the parameters."""
-    if request.release:
-        return request.release
-    loaded = map(environment.load, request.environment_files)
-    return environment.release_of(loaded) or catalog.DEFAULT_RELEASE
-
-
 def hotfix(
     request: HotfixRequest,
     *,
@@ -141,7 +133,13 @@ def hotfix(
         new image exists or is being made; nothing was changed.
     """
     tag = request.tag or now.strftime("hotfix-%Y%m%d%H%M%S")
-    table = catalog.load(_release(request))
+    loaded = [environment.load(path) for path in request.environment_files]
+    deployment = environment.merge(loaded)
+    table = catalog.load(
+        request.release
+        or environment.release_of(loaded)
+        or catalog.DEFAULT_RELEASE
+    )
     place = Location.parse(request.registry_url or undercloud_registry())
     if not place.is_registry:
         raise errors.InvalidArgument(
@@ -166,6 +164,8 @@ def hotfix(
     if images:
         _tell_unused(packages, done.values(), observer)
     result = HotfixResult(images, _parameters(images, observer), failures)
+    for told in parameters.overridden(result.parameters, deployment):
+        observer.warning(told)
     if request.output_env_file and result.parameters:
         text = parameters.render(result.parameters, header)
         files.write(request.output_env_file, text, backup=True)

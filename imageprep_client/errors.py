@@ -347,9 +347,13 @@ class CombinedFailure(ImagePrepError):
     """
 
     def __init__(
-        self, message: str, failures: Sequence[ImagePrepError]
+        self,
+        message: str,
+        failures: Sequence[ImagePrepError],
+        *,
+        hint: str | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, hint=hint)
         self.failures = tuple(failures)
 
 

@@ -26,6 +26,7 @@ def _program(name: str) -> Program:
         hints=(
             ("Permission denied", "run it as root"),
             ("Failed to rsync", "install the package rsync"),
+            ("lxc-freeze: not found", "install the package lxc"),
         ),
     )
 

@@ -248,6 +248,7 @@ class Swapper:
                 f"{error}; it was left as it is, and the services after it"
                 " were not changed",
                 [],
+                hint=error.hint,
             ) from error
         everything = policy.on_failure is OnFailure.REVERT_ALL
         journal = dataclasses.replace(journal, revert_all=everything)
@@ -255,7 +256,9 @@ class Swapper:
         reverted = self.revert(journal, str(error))
         told = ", ".join(reverted) or "nothing"
         raise errors.PartialFailure(
-            f"{error}; the old containers were restored: {told}", []
+            f"{error}; the old containers were restored: {told}",
+            [],
+            hint=error.hint,
         ) from error
 
     def _interrupted(self) -> None:

@@ -133,8 +133,7 @@ class Preflight:
                     f"{registry}: {needed} bytes needed, {free} bytes free",
                     needed=needed,
                     free=free,
-                    hint="free some space, or name another place with"
-                    " --image-serve",
+                    hint="free some space, or choose another destination",
                 )
 
     def estimate(self) -> None:

@@ -338,6 +338,21 @@ def test_registry_without_tls(tmp_path: Path) -> None:
         )
 
 
+def test_registry_that_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is known before the machine is read, or frozen for it."""
+    machines.container(tmp_path)
+    monkeypatch.setattr(images, "SCRATCH", tmp_path / "nothing can be packed")
+    with (
+        servers.docker_registry(
+            tmp_path / "registry", user="u", password="p"
+        ) as registry,
+        pytest.raises(errors.AccessDenied, match=registry.host),
+    ):
+        export(tmp_path, f"{registry.host}/m/utility:1")
+
+
 def test_shifted_users(tmp_path: Path) -> None:
     """A root whose users are others on this host is refused."""
     root = machines.container(tmp_path)

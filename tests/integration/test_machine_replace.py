@@ -167,6 +167,32 @@ def test_broken_root_is_taken_back(
     assert not list(root.parent.glob(".#*"))
 
 
+def test_container_that_cannot_be_started_again(
+    containers: Containers, tmp_path: pathlib.Path
+) -> None:
+    """It has its old root, the message says that it does not run, and the
+    next command starts it.
+    """
+    root = containers.add(NAME)
+    containers.start(NAME)
+    config = containers.path / NAME / "config"
+    text = config.read_text()
+    config.write_text(f"{text}lxc.mount.entry = /absent opt none bind 0 0\n")
+    inode = root.stat().st_ino
+    request = ReplaceRequest(patience=PATIENCE)
+    with pytest.raises(errors.PartialFailure) as caught:
+        changes(containers, tmp_path).replace(fill, request)
+    told = f"{NAME}: the old root could not be restored and started"
+    assert str(caught.value) == told
+    assert all("lxc-start" in str(one) for one in caught.value.failures)
+    assert root.stat().st_ino == inode
+    config.write_text(text)
+    with pytest.raises(errors.InvalidArgument, match="no earlier root"):
+        changes(containers, tmp_path).rollback(None, None, PATIENCE)
+    assert containers.answer(NAME) == f"1 {KEY}"
+    assert not list(root.parent.glob(".#*"))
+
+
 def test_check_that_fails_takes_the_new_root_back(
     containers: Containers, tmp_path: pathlib.Path
 ) -> None:

@@ -329,9 +329,14 @@ def test_killed_at_any_moment(
     podman_host.podman(
         "start", "--all", "--filter=restart-policy=always", check=False
     )
-    subprocess.run(
-        words(paths[1]), check=True, env=environment, capture_output=True
+    done = subprocess.run(
+        words(paths[1]),
+        check=False,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
+    assert not done.returncode, done.stderr
     assert [answer(one) for one in ports] == ["2", "2", "2"]
     assert podman_host.running() == {f"s{one}" for one in ports}
     assert set(podman_host.states().values()) <= {"running", "created"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from imageprep_client import errors
@@ -102,6 +102,10 @@ class Export:
                     " --insecure-registry",
                 )
             with stores.locked(observer.waiting):
+                # Reading takes long, and may freeze the machine: whether the
+                # destination can be reached is known before.
+                with suppress(errors.NotFound):
+                    store.resolve(name.tag)
                 exported = exporting.to_store(
                     self.root, store, name.tag, self.options, observer, SCRATCH
                 )

@@ -105,7 +105,7 @@ class Swap:
 
         :param last: is called when the machine has stopped.
         :raises PartialFailure: when the machine was not well with the new
-            root and has its old one again.
+            root and has its old one again, or is not well with that either.
         """
         new = identity(self._beside)
         self._record = self._record.at(Step.PREPARED, new=new)
@@ -133,18 +133,33 @@ class Swap:
                     self._record.machine,
                     patience.start,
                 )
-        except errors.ImagePrepError as error:
-            undo(self._journal, self._record, self._runtime, self._observer)
+        except BaseException as error:
+            self._restore(error)
+            if not isinstance(error, errors.ImagePrepError):
+                raise
             raise errors.PartialFailure(
-                f"{error}; the old root was restored", [error]
+                f"{error}; the old root was restored", [], hint=error.hint
             ) from error
-        except BaseException:
-            undo(self._journal, self._record, self._runtime, self._observer)
-            raise
         self._record = self._record.at(Step.KEPT)
         self._journal.write(self._record)
         archived = finish(self._journal, self._record)
         return SwapResult(archived=archived, outage=outage, added=added)
+
+    def _restore(self, cause: BaseException) -> None:
+        try:
+            undo(self._journal, self._record, self._runtime, self._observer)
+        except errors.ImagePrepError as error:
+            raise errors.PartialFailure(
+                f"{self._record.machine}: the old root could not be restored"
+                " and started",
+                [
+                    failure
+                    for failure in (cause, error)
+                    if isinstance(failure, errors.ImagePrepError)
+                ],
+                hint="remove the cause; the next command for this machine"
+                " tries again",
+            ) from error
 
 
 def recover(

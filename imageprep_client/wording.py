@@ -9,6 +9,7 @@ from collections.abc import Iterable
 # The start of a message names its image; then it may come once more, as a
 # whole or in a URL, with a digest of its own.
 _URL_PATH = re.compile(r"(https?://[^/\s]+)/[^\s:,;)]*")
+_AMOUNT = re.compile(r"(\d+ bytes needed, )?\d+ bytes\b")
 _DIGEST = re.compile(r"sha(256|512):[0-9a-f]+")
 
 
@@ -64,12 +65,18 @@ def alike(messages: Iterable[str]) -> list[list[str]]:
     """Messages that tell one cause of several images, grouped.
 
     A message begins with the name of its image; two are alike when nothing
-    but names and digests differs. The largest group is the first.
+    but names, digests and numbers of bytes differs. The largest group comes
+    first.
     """
     groups: dict[str, list[str]] = {}
     for message in messages:
         groups.setdefault(cause(message), []).append(message)
     return sorted(groups.values(), key=len, reverse=True)
+
+
+def is_one_cause(failures: Iterable[Exception]) -> bool:
+    """Whether all failures are alike."""
+    return len(alike(map(str, failures))) == 1
 
 
 def cause(message: str) -> str:
@@ -84,4 +91,4 @@ def cause(message: str) -> str:
     for part in (path, repository, repository.rpartition("/")[2]):
         if part:
             rest = rest.replace(part, "*")
-    return _DIGEST.sub("*", rest)
+    return _AMOUNT.sub("*", _DIGEST.sub("*", rest))

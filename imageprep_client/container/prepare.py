@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from imageprep_client import errors
+from imageprep_client import errors, wording
 from imageprep_client.container import deployment, notices, worklist
 from imageprep_client.container.carrying import Carriage, Carrying
 from imageprep_client.container.copying import Copying, row, uncopied
@@ -132,7 +132,12 @@ def prepare(
             request, plan, result, values, vars_text, header, observer
         )
     if error is None and result.nothing_done:
-        error = result.all_failures[0]
+        failures = result.all_failures
+        error = failures[0]
+        if not wording.is_one_cause(failures):
+            error = errors.CombinedFailure(
+                "no image could be copied", failures
+            )
     return dataclasses.replace(result, error=error)
 
 

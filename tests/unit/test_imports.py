@@ -171,6 +171,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "stores.diffids",
         "stores.verify",
         "transfer",
+        "wording",
     ),
     "baremetal": (
         "errors",

@@ -52,6 +52,15 @@ def test_one_cause_is_one_group() -> None:
     assert wording.alike([other, *missing]) == [missing, [other]]
 
 
+def test_amounts_are_no_causes() -> None:
+    """A disk that fills up is one cause, whatever is left of it."""
+    messages = [
+        "a.test/api:1: no space left on device: 8 bytes needed, 2 bytes free",
+        "a.test/db:1: no space left on device: 0 bytes free",
+    ]
+    assert len(wording.alike(messages)) == 1
+
+
 def test_other_causes_are_apart() -> None:
     """Another tag, or another registry, is another cause."""
     messages = [

@@ -7,7 +7,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Sequence
 
-from imageprep_client import deadlines, errors
+from imageprep_client import deadlines, errors, wording
 from imageprep_client.container import places, worklist
 from imageprep_client.container.discovery import versioned
 from imageprep_client.heat.parameters import PrepareParameters
@@ -181,14 +181,11 @@ def discover(
 
 
 def together(failed: Sequence[worklist.Undiscovered]) -> errors.ImagePrepError:
-    """One error for several images; an access problem stands for all."""
+    """One error for several images; one access problem stands for all."""
     failures = [image.error for image in failed]
-    for failure in failures:
-        if isinstance(
-            failure,
-            errors.Unreachable | errors.AccessDenied | errors.InputError,
-        ):
-            return failure
+    access = errors.Unreachable | errors.AccessDenied | errors.InputError
+    if isinstance(failures[0], access) and wording.is_one_cause(failures):
+        return failures[0]
     summary = "no tag could be discovered"
     return errors.CombinedFailure(
         f"{summary} for {len(failures)} images"

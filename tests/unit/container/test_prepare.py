@@ -12,10 +12,13 @@ import yaml
 
 from imageprep_client import errors
 from imageprep_client.container import prepare as preparing
+from imageprep_client.container import worklist
+from imageprep_client.container.discovery import queries
 from imageprep_client.container.request import PrepareRequest, PrepareResult
 from imageprep_client.container.results import report
 from imageprep_client.host import files
 from imageprep_client.oci.platform import Platform
+from imageprep_client.oci.reference import Reference
 from imageprep_client.retry import ONE_ATTEMPT
 from imageprep_client.testing import content, images
 from imageprep_client.transfer import graph
@@ -276,6 +279,38 @@ def test_unreachable_destination(run, registries):
     """The same for the destination."""
     registries.silent.add("d.io")
     assert run(entry(push_destination="d.io")).nothing_done
+
+
+def test_several_registries_that_give_no_access(run, registries):
+    """Every cause is told, and a cause of several images once."""
+    registries.fill("q.io/ns/openstack-nova-api:1")
+    registries.silent.update(("r.io", "e.io"))
+    other = {
+        "push_destination": "e.io",
+        "includes": ["nova-api"],
+        "set": {**BASE, "namespace": "q.io/ns"},
+    }
+    result = run(entry(push_destination="d.io"), other, keep_going=True)
+    told = [str(error) for error in result.error.failures]
+    assert [text.partition("/")[0] for text in told] == [
+        "r.io",
+        "r.io",
+        "q.io",
+    ]
+    result = run(entry(push_destination="d.io"), keep_going=True)
+    assert not isinstance(result.error, errors.CombinedFailure)
+
+
+def test_several_reasons_why_tags_are_not_discovered():
+    """Every cause is told, and an access problem of all images once."""
+    silent, other = (
+        worklist.Undiscovered("a", Reference.parse("r.io/a"), error)
+        for error in (errors.Unreachable("r.io: x"), errors.NotFound("b: y"))
+    )
+    assert queries.together([silent, silent]) is silent.error
+    told = queries.together([silent, other])
+    assert isinstance(told, errors.CombinedFailure)
+    assert told.failures == (silent.error, other.error)
 
 
 def test_keep_going(run, registries):

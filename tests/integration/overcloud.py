@@ -1,12 +1,10 @@
-"""The images of an overcloud, and the installed program that copies them."""
+"""The images of an overcloud, and the runs that copy them."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,17 @@ import yaml
 from imageprep_client import catalog
 from imageprep_client.oci.reference import Reference
 from imageprep_client.testing import images
+from tests.functional.base import OpenStack
 from tests.servers import DockerRegistry
 
 RELEASE = "zed"
 TAG = "17.1"
 COUNT = 86
 UNDERCLOUD = "uc.example.com:8787"
+_RUN = (
+    *("image-prepare", "run", "-e", "env.yaml"),
+    *("--release", RELEASE, "-f", "json"),
+)
 
 
 def names() -> list[str]:
@@ -80,19 +83,11 @@ def _write(path: Path, content: bytes) -> None:
 
 
 class Program:
-    """The installed ``openstack`` in a directory of its own."""
+    """Runs over an overcloud, in a directory of their own."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self._environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(home),
-            "XDG_STATE_HOME": str(home / "state"),
-            "NO_COLOR": "1",
-        }
-        if "COVERAGE_PROCESS_START" in os.environ:
-            start = os.environ["COVERAGE_PROCESS_START"]
-            self._environment["COVERAGE_PROCESS_START"] = start
+        self._openstack = OpenStack(home)
 
     def configure(
         self,
@@ -113,33 +108,19 @@ class Program:
         (self.home / "env.yaml").write_text(text)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start a run over env.yaml."""
-        program = Path(sys.executable).with_name("openstack")
-        return subprocess.Popen(
-            [
-                *(str(program), "image-prepare", "run", "-e", "env.yaml"),
-                *("--release", RELEASE, "-f", "json"),
-                *words,
-            ],
-            env=self._environment,
-            cwd=self.home,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        """Start a run over env.yaml, by the installed program."""
+        return self._openstack.start(*_RUN, *words)
 
     def run(self, *words: str) -> dict[str, Any]:
-        """Run to the end; gives the report."""
-        process = self.start("--report", "report.json", *words)
-        _, stderr = process.communicate(timeout=100)
-        assert process.returncode == 0, stderr
+        """Run to the end in this process; gives the report."""
+        words = (*_RUN, "--report", "report.json", *words)
+        self._openstack(*words, stderr=".*")
         report: dict[str, Any] = json.loads(
             (self.home / "report.json").read_text()
         )
         return report
 
-    def fail(self, *words: str) -> tuple[int, str]:
-        """Run to the end; gives the exit status and stderr."""
-        process = self.start(*words)
-        _, stderr = process.communicate(timeout=100)
-        return process.returncode, stderr
+    def fail(self, *words: str, status: int | Collection[int] = 2) -> str:
+        """Run in this process, with this exit status; gives stderr."""
+        words = (*_RUN, *words)
+        return self._openstack(*words, status=status, stderr=".*").stderr

@@ -235,12 +235,9 @@ def test_certificate_of_another_authority(tmp_path: Path) -> None:
     with servers.docker_registry(tmp_path / "registry", tls=True) as registry:
         program = Program(tmp_path)
         program.configure(registry.host)
-        status, stderr = program.fail(
-            "--image-serve", "tree", "--cacert", str(wrong)
-        )
+        stderr = program.fail("--image-serve", "tree", "--cacert", str(wrong))
 
     error, hint = stderr.splitlines()
-    assert status == 2
     assert registry.host in error
     assert "certificate" in error
     assert hint.startswith("hint: ")

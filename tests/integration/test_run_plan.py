@@ -166,10 +166,10 @@ def test_overcloud(site: Site, tmp_path: Path) -> None:
     openstack.environment.update(site.services.environment())
     words = ["image-prepare", "run", "--plan", site.plan]
     words += ["--release", RELEASE, "--image-serve", "tree", "-f", "json"]
-    rows = json.loads(openstack.installed(*words, stderr=".*").stdout)
+    rows = json.loads(openstack(*words, stderr=".*").stdout)
 
     assert {row["Outcome"] for row in rows} == {"copied"}
-    openstack.installed(
+    openstack(
         *("object", "save", site.plan, plans.PARAMETERS),
         *("--file", "saved.yaml"),
     )
@@ -190,7 +190,7 @@ def test_overcloud(site: Site, tmp_path: Path) -> None:
     assert listed.count({"path": plans.PARAMETERS}) == 1
 
     before = site.services.log("^(PUT|POST|DELETE) ")
-    again = openstack.installed(*words, stderr=".*")
+    again = openstack(*words, stderr=".*")
     assert "has these parameters already" in again.stderr
     assert {row["Outcome"] for row in json.loads(again.stdout)} == {"present"}
     now = site.services.log("^(PUT|POST|DELETE) ")[len(before) :]

@@ -277,11 +277,8 @@ def test_indexes(both: Deployment, multi_arch: bool) -> None:
     carry(both, "carried.tar", "--report", "carried.json")
     assert facts(both, "carried.json") == expected
 
-    done = isolated(
-        *(both, "--image-serve", "other", *OUTPUT, "--from", "carried.tar")
-    )
+    both.run(*("--image-serve", "other", *OUTPUT, "--from", "carried.tar"))
 
-    assert done.returncode == 0, done.stderr
     assert facts(both) == expected
     digests = {row[-1] for row in expected}
     indexes = {both.digest(name) for name in deployment.NAMES}

@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from imageprep_client import errors
+from imageprep_client.catalog import TableImage
 from imageprep_client.heat.parameters import PrepareEntry, PrepareParameters
 from imageprep_client.host import undercloud
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.location import Location
+from imageprep_client.oci.redaction import redacted
 from imageprep_client.oci.reference import Reference
+
+
+def check_name(
+    entry: PrepareEntry, image: TableImage, values: Mapping[str, object]
+) -> None:
+    """Check that the values of an entry make a name.
+
+    :raises InvalidFile: when they do not.
+    """
+    try:
+        Reference.parse(image.image)
+    except errors.InvalidReference as error:
+        parts = ", ".join(
+            f"{name} is {_shown(values[name])!r}"
+            if name in values
+            else f"{name} is not given"
+            for name in image.variables
+        )
+        hint = f"correct these values: {parts}" if parts else None
+        raise entry.error(
+            f"makes {redacted(image.image)[:300]!r}, which is no image:"
+            f" {error}",
+            "set",
+            error.hint or hint,
+        ) from error
+
+
+def _shown(value: object) -> object:
+    return redacted(value) if isinstance(value, str) else value
 
 
 def path_of(image: str, reference: Reference) -> str:

@@ -21,7 +21,6 @@ from imageprep_client.heat.parameters import (
 )
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.location import Location
-from imageprep_client.oci.redaction import redacted
 from imageprep_client.oci.reference import Reference
 
 
@@ -235,7 +234,7 @@ def _select(
         key = "includes" if entry.includes else "excludes"
         raise entry.error(str(error), key, filters.HINT) from None
     for image in images:
-        _check_name(entry, image, {**catalog.values, **values})
+        places.check_name(entry, image, {**catalog.values, **values})
     return Selection(
         entry=entry,
         images=images,
@@ -244,31 +243,6 @@ def _select(
         else entry.tag_from_label,
         default_tag="tag" not in values,
     )
-
-
-def _check_name(
-    entry: PrepareEntry, image: TableImage, values: Mapping[str, object]
-) -> None:
-    try:
-        Reference.parse(image.image)
-    except errors.InvalidReference as error:
-        parts = ", ".join(
-            f"{name} is {_shown(values[name])!r}"
-            if name in values
-            else f"{name} is not given"
-            for name in image.variables
-        )
-        hint = f"correct these values: {parts}" if parts else None
-        raise entry.error(
-            f"makes {redacted(image.image)[:300]!r}, which is no image:"
-            f" {error}",
-            "set",
-            error.hint or hint,
-        ) from error
-
-
-def _shown(value: object) -> object:
-    return redacted(value) if isinstance(value, str) else value
 
 
 def to_discover(
@@ -310,7 +284,7 @@ def build(
     """Determine the source and the target of every selected image.
 
     If two images have the same target, the later one gets it, as the later
-    of two values of a parameter does.
+    of two values of a parameter does. No parameter may need the earlier one.
 
     :param pins: the answers to `to_discover`; an image without one keeps
         its tag, and one whose answer is an error is `undiscovered`.
@@ -320,11 +294,12 @@ def build(
     :param images_from: the location that all images are read from, with the
         layout that a run gives it; None: the registries in their names.
     :raises InvalidFile: when images cannot be stored at the destination of
-        an entry, or would be modified and copied for every platform.
+        an entry or replace others there, or would be modified and copied for
+        every platform.
     """
     registry = functools.cache(undercloud_registry)
     items: dict[str, WorkItem] = {}
-    values: dict[str, str] = {}
+    values: dict[str, WorkItem] = {}
     undiscovered: dict[Key, Undiscovered] = {}
     for selection in selections:
         entry = selection.entry
@@ -362,16 +337,17 @@ def build(
                 images_from=images_from,
             )
             items[item.target] = item
-            values.update(dict.fromkeys(image.parameters, item.target))
+            values.update(dict.fromkeys(image.parameters, item))
     named: dict[str, list[str]] = {}
-    for name, target in values.items():
-        named.setdefault(target, []).append(name)
+    for name, item in values.items():
+        _check_kept(name, item, items[item.target])
+        named.setdefault(item.target, []).append(name)
     return Worklist(
         images=tuple(
             dataclasses.replace(item, parameters=tuple(named.get(target, ())))
             for target, item in items.items()
         ),
-        parameters=values,
+        parameters={name: item.target for name, item in values.items()},
         undiscovered=tuple(undiscovered.values()),
     )
 
@@ -417,6 +393,23 @@ def _item(
         modification=modification,
         entry=entry,
     )
+
+
+def _check_kept(name: str, wanted: WorkItem, stored: WorkItem) -> None:
+    """Check that a parameter gets the image that its entry asks for."""
+    contents = [
+        (item.source, item.modification, item.multi_arch)
+        for item in (wanted, stored)
+    ]
+    if contents[0] != contents[1]:
+        raise stored.entry.error(
+            f"what it makes of {stored.source} would replace what another"
+            f" entry makes of {wanted.source} at {stored.target}, which {name}"
+            " needs",
+            "push_destination",
+            "give one of them a push_destination with another path, such as"
+            f" {stored.push_destination}/other",
+        )
 
 
 def _multi_arch(entry: PrepareEntry, parameters: PrepareParameters) -> bool:

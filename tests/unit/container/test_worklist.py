@@ -606,3 +606,36 @@ class TestLayers:
         work = build(entry(push_destination="p.io"), other)
         assert {i.source.registry for i in work.images} == {"q.io"}
         assert len(work.images) == 3
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"values": {**SET, "namespace": "q.io/ns"}},
+            {"modify_role": "role", "modify_append_tag": ""},
+            {"multi_arch": True},
+        ],
+    )
+    def test_image_that_is_still_needed(self, changes):
+        """No image is replaced by another one where a parameter names it."""
+        common = entry(push_destination="p.io")
+        own = entry(push_destination="p.io", **changes)
+        wanted = parameters(common, role_entries={"Compute": (own,)})
+        table = catalog.load("zed")
+        selections = [
+            selection
+            for role in (None, "Compute")
+            for selection in worklist.select(wanted, table, None, role)
+        ]
+
+        def built(*chosen):
+            return worklist.build(
+                chosen,
+                pins={},
+                parameters=wanted,
+                undercloud_registry=never,
+                now=NOW,
+            )
+
+        with pytest.raises(errors.InvalidFile, match="would replace"):
+            built(*selections)
+        assert built(selections[0], selections[0])

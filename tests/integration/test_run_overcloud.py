@@ -16,9 +16,6 @@ import pytest
 
 from imageprep_client.oci import digest as digests
 from imageprep_client.serving import apache as printed
-from imageprep_client.stores.imageserve import ImageServeTree
-from imageprep_client.testing import images
-from imageprep_client.transfer import graph
 from tests import apache, sampling, servers
 from tests.http_client import ask
 from tests.integration import overcloud, whole
@@ -163,14 +160,6 @@ def test_second_run(
     assert len([line for line in asked if line.startswith("HEAD")]) == 86
 
 
-def test_dry_run_before(source: DockerRegistry, program: Program) -> None:
-    """A dry run knows the bytes beforehand, and moves none."""
-    report = program.run("--image-serve", "tree", "--dry-run")
-
-    assert report["totals"]["copied"] == IMAGES.unique_bytes
-    assert not (program.home / "tree").exists()
-
-
 # --- from registry to registry
 
 
@@ -243,36 +232,6 @@ def test_certificate_of_another_authority(tmp_path: Path) -> None:
     assert hint.startswith("hint: ")
     assert "--cacert" in hint
     assert "--insecure-registry" in hint
-
-
-# --- several platforms
-
-
-@pytest.mark.parametrize("multi_arch", [True, False])
-def test_multi_arch(tmp_path: Path, multi_arch: bool) -> None:
-    """An index comes whole, or only its image for this host comes."""
-    host = graph.host_platform()
-    platforms = tuple(dict.fromkeys((host, images.AMD64, images.ARM64)))
-    image = images.random_image(
-        "index", repository=SOME[0], tags=[TAG], platforms=platforms
-    )
-    with servers.docker_registry(tmp_path / "registry") as registry:
-        overcloud.fill(registry, [image])
-        program = Program(tmp_path)
-        program.configure(
-            registry.host,
-            includes=["/openstack-keystone:"],
-            multi_arch=multi_arch,
-        )
-        (row,) = program.run("--image-serve", "tree")["images"]
-
-    expected = (
-        image.descriptor if multi_arch else image.manifests[0].descriptor
-    )
-    assert row["digest"] == expected.digest
-    store = ImageServeTree(tmp_path / "tree").store(image.repository)
-    assert store.resolve(TAG).digest == expected.digest
-    assert store.holds(expected)
 
 
 # --- runs that are interrupted, and runs at once

@@ -114,36 +114,6 @@ def test_copies_and_writes_parameters(run, registries):
     assert registries.locks == 1
 
 
-def test_push_destination_true(run):
-    """True is the undercloud's registry."""
-    run(entry(push_destination=True))
-    assert run.written["ContainerNovaApiImage"].startswith("uc:8787/ns/")
-
-
-def test_again(run):
-    """A second run finds everything present."""
-    run(entry(push_destination="d.io:5000"))
-    result = run(entry(push_destination="d.io:5000"))
-    assert [row.outcome for row in result.rows] == ["present", "present"]
-    assert sum(row.copied for row in result.rows) == 0
-
-
-def test_discovers_the_versioned_tag(run, registries):
-    """Without a tag in set the label's value is the tag."""
-    values = {k: v for k, v in BASE.items() if k != "tag"}
-    for name in (API, CONDUCTOR):
-        image = content.image(name, labels={"rdo_version": "v7"})
-        registries.fill(f"{name}:current-tripleo", image)
-    run(
-        entry(
-            set=values,
-            tag_from_label="rdo_version",
-            push_destination="d.io:5000",
-        )
-    )
-    assert run.written["ContainerNovaApiImage"].endswith("nova-api:v7")
-
-
 def test_two_labels_for_one_image(run, registries):
     """Two entries may discover by different labels; the later one wins."""
     image = content.image("x", labels={"a": "v1", "b": "v2"})
@@ -235,14 +205,6 @@ def test_discovery_needs_its_registry(run, registries):
     assert "refused" in str(error)
 
 
-def test_images_that_stay_are_referenced(run):
-    """Without a push destination nothing is copied; digests are shown."""
-    result = run(entry())
-    assert [row.outcome for row in result.rows] == ["referenced"] * 2
-    assert run.written["ContainerNovaApiImage"] == f"{API}:1"
-    assert all(row.digest for row in result.rows)
-
-
 def test_images_that_stay_need_not_be_reachable(run, registries):
     """A registry that only nodes can reach does not stop the run."""
     registries.silent.add("r.io")
@@ -258,13 +220,6 @@ def test_images_that_stay_must_exist(run):
     assert len(result.failures) == 2
     assert not result.nothing_done
     assert not run.output.exists()
-
-
-def test_missing_image_leaves_the_file(run):
-    """When an image cannot be copied the old file stays as it is."""
-    run.output.write_text("old", encoding="utf-8")
-    run(entry(push_destination="d.io", set={**BASE, "tag": "absent"}))
-    assert run.output.read_text("utf-8") == "old"
 
 
 def test_unreachable_source(run, registries):
@@ -311,18 +266,6 @@ def test_several_reasons_why_tags_are_not_discovered():
     told = queries.together([silent, other])
     assert isinstance(told, errors.CombinedFailure)
     assert told.failures == (silent.error, other.error)
-
-
-def test_keep_going(run, registries):
-    """With keep_going the others are copied; the file is not written."""
-    registries.fill(f"{API}:2")
-    result = run(
-        entry(push_destination="d.io", set={**BASE, "tag": "2"}),
-        keep_going=True,
-    )
-    assert [row.outcome for row in result.rows] == ["copied", "failed"]
-    assert not result.nothing_done
-    assert not run.output.exists()
 
 
 def test_dry_run(run, registries):
@@ -453,16 +396,6 @@ def test_modification_by_label(run):
     assert run.written["ContainerNovaApiImage"].endswith("nova-api:1")
 
 
-@pytest.mark.parametrize("keys", [{}, {"push_destination": "d.io"}])
-def test_pin_digests(run, registries, keys):
-    """Parameters name digests instead of tags."""
-    run(entry(**keys), pin_digests=True)
-    store = registries.registry("r.io").store("ns/openstack-nova-api")
-    assert run.written["ContainerNovaApiImage"].endswith(
-        f"openstack-nova-api@{store.resolve('1').digest}"
-    )
-
-
 @pytest.mark.parametrize("keys", [{}, {"push_destination": "d.io:5000"}])
 def test_pin_digests_of_digests(run, registries, keys):
     """An image given by tag and digest is named by its digest alone."""
@@ -537,24 +470,6 @@ def test_pin_digests_needs_the_registry(run, registries, dry_run):
     assert "its digest is not known: memory:r.io: connection refused" in str(
         result.failures[0]
     )
-
-
-def test_insecure_registries_are_listed(run, registries):
-    """Of those used insecurely, the ones that parameters name."""
-    registries.insecure_names = {"d.io:5000", "other"}
-    run(entry(push_destination="d.io:5000"))
-    assert run.written["DockerInsecureRegistryAddress"] == ["d.io:5000"]
-
-
-def test_report(run):
-    """The report has rows, totals and parameters; failures, too."""
-    result = run(entry(push_destination="d.io"))
-    fields = report.fields(result, dry_run=False)
-    assert fields["totals"]["outcomes"] == {"copied": 2}
-    assert fields["parameters"] == run.written
-    result = run(entry(push_destination="d.io", set={**BASE, "tag": "absent"}))
-    fields = report.fields(result, dry_run=False)
-    assert "failed" in fields["totals"]["outcomes"]
 
 
 def test_ceph_credentials(run, tmp_path):

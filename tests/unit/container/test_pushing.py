@@ -72,18 +72,6 @@ def test_copy(registries: Registries) -> None:
     assert registries.locks == 1
 
 
-def test_again(registries: Registries) -> None:
-    """An image that is present is not copied again."""
-    push(registries)
-    assert push(registries).outcome == "present"
-
-
-def test_append_tag(registries: Registries) -> None:
-    """The text is added to the tag."""
-    push(registries, append_tag="-hotfix")
-    assert at_destination(registries, "ns/name", "1-hotfix")
-
-
 def test_append_what_makes_no_tag(registries: Registries) -> None:
     """A text that makes no tag is refused before anything is done."""
     with pytest.raises(errors.InvalidReference):
@@ -148,13 +136,6 @@ def test_dry_run(registries: Registries) -> None:
     assert row.copied > 0
     assert registries.registry(PLACE).repositories() in ([], ["ns/name"])
     assert registries.locks == 0
-
-
-def test_missing(registries: Registries) -> None:
-    """An image that is not there is an error of the source."""
-    with pytest.raises(errors.CopyError) as caught:
-        push(registries, f"{SOURCE}:2")
-    assert caught.value.origin == "source"
 
 
 # --- images in local storage

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Self
+from collections.abc import Callable
+from typing import Self, TypeVar, cast
 
 from imageprep_client.stores import base
+
+_Power = TypeVar("_Power")
+
+
+def _having(power: Callable[..., _Power], store: object) -> _Power | None:
+    """The store, or None if it lacks the power.
+
+    Before Python 3.12, isinstance took 10 us for each protocol: a hundred
+    images spent a hundredth of a run with nothing to do there.
+    """
+    has = isinstance(power, type) and issubclass(type(store), power)
+    return cast(_Power, store) if has else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,11 +34,11 @@ class SourcePowers:
     @classmethod
     def of(cls, store: base.ReadableStore) -> Self:
         return cls(
-            store if isinstance(store, base.ReadsAhead) else None,
-            store if isinstance(store, base.ListsTags) else None,
-            store if isinstance(store, base.ListsReferrers) else None,
-            store if isinstance(store, base.FetchesFrom) else None,
-            store if isinstance(store, base.LeavesOut) else None,
+            _having(base.ReadsAhead, store),
+            _having(base.ListsTags, store),
+            _having(base.ListsReferrers, store),
+            _having(base.FetchesFrom, store),
+            _having(base.LeavesOut, store),
         )
 
 
@@ -45,12 +58,12 @@ class DestinationPowers:
     @classmethod
     def of(cls, store: base.Store) -> Self:
         return cls(
-            store if isinstance(store, base.Mounts) else None,
-            store if isinstance(store, base.BeginsPushes) else None,
-            store if isinstance(store, base.PushesTagged) else None,
-            store if isinstance(store, base.Locates) else None,
-            store if isinstance(store, base.ChecksGraph) else None,
-            store if isinstance(store, base.KeepsPartial) else None,
-            store if isinstance(store, base.MeasuresSpace) else None,
-            store if isinstance(store, base.Flushes) else None,
+            _having(base.Mounts, store),
+            _having(base.BeginsPushes, store),
+            _having(base.PushesTagged, store),
+            _having(base.Locates, store),
+            _having(base.ChecksGraph, store),
+            _having(base.KeepsPartial, store),
+            _having(base.MeasuresSpace, store),
+            _having(base.Flushes, store),
         )

@@ -113,7 +113,7 @@ class _Connection:
 
     def _send(self, head: bytes, body: bytes | Body | None) -> None:
         try:
-            if isinstance(body, bytes | None):
+            if body is None or isinstance(body, bytes):
                 self._socket.sendall(head + body if body else head)
                 return
             self._socket.sendall(head)

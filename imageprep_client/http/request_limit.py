@@ -32,7 +32,8 @@ class RequestLimit:
         self._clock = clock
         self._size = float(most)
         self._busy = 0
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._limited_at = float("-inf")
 
     @property
@@ -42,14 +43,14 @@ class RequestLimit:
 
     def __enter__(self) -> None:
         """Wait until another request is allowed, and count it."""
-        with self._changed:
+        with self._lock:
             while self._busy >= self.size and not self._stop.is_set():
                 # Whoever sets the event does not notify this condition.
                 self._changed.wait(_PERIOD)
             self._busy += 1
 
     def __exit__(self, *exc_info: object) -> None:
-        with self._changed:
+        with self._lock:
             self._busy -= 1
             grown = self._size + 1 / self._size
             self._size = min(float(self._most), grown)
@@ -60,7 +61,7 @@ class RequestLimit:
 
         Concurrent requests halve it once.
         """
-        with self._changed:
+        with self._lock:
             if begin > self._limited_at:
                 self._limited_at = self._clock()
                 self._size = max(1.0, self._size / 2)

@@ -37,7 +37,7 @@ class AdaptiveTimeout:
         :param size: bytes of its body.
         """
         seconds = max(_LEAST, _TIMES * self._average) + size / _STORING
-        doubled = seconds * 2.0 ** min(self._timeouts[request], 8)
+        doubled = seconds * 2.0 ** min(self._timeouts.get(request, 0), 8)
         return min(self._longest, doubled)
 
     def answered(self, seconds: float) -> None:

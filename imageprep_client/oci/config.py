@@ -11,7 +11,10 @@ from imageprep_client.oci import document as documents
 
 #: The same bound as for manifests; a config names no content.
 MAX_SIZE = 4 * 1024 * 1024
-_FIELDS = ("config", "rootfs", "os", "architecture", "variant", "created")
+_FIELDS = frozenset(
+    ("config", "rootfs", "os", "architecture", "variant", "created")
+)
+_LABELS, _DIFF_IDS = frozenset(["Labels"]), frozenset(["diff_ids"])
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +44,8 @@ def parse(content: bytes, what: str) -> ImageConfig:
     rootfs = _object(document, "rootfs", what)
     for part, names in (
         (document, _FIELDS),
-        (config, ("Labels",)),
-        (rootfs, ("diff_ids",)),
+        (config, _LABELS),
+        (rootfs, _DIFF_IDS),
     ):
         if problem := documents.misreadable(part, names):
             raise errors.InvalidContent(f"{what}: image config: {problem}")

@@ -16,15 +16,17 @@ from imageprep_client.oci import platform as platforms
 
 # The sizes that every implementation can hold.
 _MAX_SIZE = 2**63 - 1
-_FIELDS = (
-    "mediaType",
-    "digest",
-    "size",
-    "platform",
-    "annotations",
-    "artifactType",
-    "urls",
-    "data",
+_FIELDS = frozenset(
+    {
+        "mediaType",
+        "digest",
+        "size",
+        "platform",
+        "annotations",
+        "artifactType",
+        "urls",
+        "data",
+    }
 )
 _NOTHING: Mapping[str, str] = types.MappingProxyType({})
 

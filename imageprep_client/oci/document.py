@@ -56,7 +56,7 @@ def dump(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
 
 
-def misreadable(document: Mapping[str, Any], names: tuple[str, ...]) -> str:
+def misreadable(document: Mapping[str, Any], names: frozenset[str]) -> str:
     """The problem of a field that differs from these in case only.
 
     Decoders such as that of Go take ``Layers`` for ``layers``, and the last
@@ -66,7 +66,7 @@ def misreadable(document: Mapping[str, Any], names: tuple[str, ...]) -> str:
     :returns: empty when there is no such field.
     """
     known = _folded(names)
-    for key in document:
+    for key in sorted(document.keys() - names):
         name = known.get(key.casefold(), key)
         if name != key:
             return f"field {key[:50]!r} could be read as {name!r}"
@@ -74,7 +74,7 @@ def misreadable(document: Mapping[str, Any], names: tuple[str, ...]) -> str:
 
 
 @functools.cache
-def _folded(names: tuple[str, ...]) -> Mapping[str, str]:
+def _folded(names: frozenset[str]) -> Mapping[str, str]:
     return {name.casefold(): name for name in names}
 
 

@@ -23,15 +23,17 @@ from imageprep_client.oci.descriptor import Descriptor
 MAX_SIZE = 4 * 1024 * 1024
 #: More entries than any real index or manifest has.
 MAX_ENTRIES = 4096
-_FIELDS = (
-    "schemaVersion",
-    "mediaType",
-    "artifactType",
-    "config",
-    "layers",
-    "manifests",
-    "subject",
-    "annotations",
+_FIELDS = frozenset(
+    {
+        "schemaVersion",
+        "mediaType",
+        "artifactType",
+        "config",
+        "layers",
+        "manifests",
+        "subject",
+        "annotations",
+    }
 )
 
 

@@ -7,13 +7,12 @@ the GIL in pieces of `stores.base.CHUNK`.
 from __future__ import annotations
 
 import collections
-import contextlib
 import os
 import resource
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from queue import SimpleQueue
 from typing import Generic, Self, TypeVar
 
@@ -149,25 +148,27 @@ class Workers:
         defects: list[BaseException] = []
 
         def drain() -> None:
-            while True:
-                with queue.next() as taken:
-                    if not taken or self._stop.is_set():
+            while taken := queue.take():
+                item, lane = taken
+                further: list[T] = []
+                try:
+                    if self._stop.is_set():
                         return
-                    (item,) = taken
-                    try:
-                        queue.add(work(item) or ())
-                    except Cancelled:
-                        return
-                    except errors.ImagePrepError as error:
-                        failures.append((item, error))
-                        if not self.keep_going and not (
-                            tolerate and isinstance(error.__cause__, tolerate)
-                        ):
-                            self._stop.set()
-                    except BaseException as error:
-                        defects.append(error)
+                    further += work(item) or ()
+                except Cancelled:
+                    return
+                except errors.ImagePrepError as error:
+                    failures.append((item, error))
+                    if not self.keep_going and not (
+                        tolerate and isinstance(error.__cause__, tolerate)
+                    ):
                         self._stop.set()
-                        return
+                except BaseException as error:
+                    defects.append(error)
+                    self._stop.set()
+                    return
+                finally:
+                    queue.done(lane, further)
 
         count = min(self._concurrency, most, queue.most)
         self._run(drain, count, queue)
@@ -283,48 +284,48 @@ class _Queue(Generic[T]):
         self._lanes = [_Lane[T](name, limit) for name, limit in lanes.items()]
         self._by_name = {lane.name: lane for lane in self._lanes}
         self._busy = 0
-        self._changed = threading.Condition()
-        self.add(items)
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        with self._lock:
+            self._add(items)
         # Items of a narrow lane are often followed by many of others.
         self.most = sum(len(lane.items) for lane in self._lanes)
 
-    def add(self, items: Iterable[T]) -> None:
-        with self._changed:
-            for item in items:
-                self._by_name[self._lane_of(item)].items.append(item)
-                self._changed.notify()
+    def _add(self, items: Iterable[T]) -> None:
+        for item in items:
+            self._by_name[self._lane_of(item)].items.append(item)
+            self._changed.notify()
 
     @property
     def is_done(self) -> bool:
         """Whether all items are done, and none can be added."""
-        with self._changed:
+        with self._lock:
             return not self._busy and not any(
                 lane.items for lane in self._lanes
             )
 
-    @contextlib.contextmanager
-    def next(self) -> Iterator[tuple[T] | tuple[()]]:
-        """The next item, done at the end of the block; empty at the end."""
-        with self._changed:
+    def take(self) -> tuple[T, _Lane[T]] | None:
+        """The next item and its lane, until `done`; None at the end."""
+        with self._lock:
             while (lane := self._free_lane()) is None:
                 if not self._busy:
-                    yield ()
-                    return
+                    return None
                 # Busy workers may add to the queue.
                 self._changed.wait()
-            item = lane.items.popleft()
             self._busy += 1
             lane.busy += 1
-        try:
-            yield (item,)
-        finally:
-            with self._changed:
-                self._busy -= 1
-                lane.busy -= 1
-                # A worker that finished an item takes the next one. The others
-                # are called for what is added, and for the end.
-                if not self._busy:
-                    self._changed.notify_all()
+            return lane.items.popleft(), lane
+
+    def done(self, lane: _Lane[T], further: Iterable[T]) -> None:
+        """An item of this lane is done; others follow it."""
+        with self._lock:
+            self._add(further)
+            self._busy -= 1
+            lane.busy -= 1
+            # A worker that finished an item takes the next one. The others
+            # are called for what is added, and for the end.
+            if not self._busy:
+                self._changed.notify_all()
 
     def _free_lane(self) -> _Lane[T] | None:
         """The first lane with an item that may be started."""

@@ -96,7 +96,8 @@ class RegistrySession:
         self.body_limit: int | None = None
         self._answered: dict[tuple[str, str], Response] = {}
         self._heard: Request | None = None
-        self._tls = endpoint.tls
+        self._home = urls.origin(endpoint.base)[1]
+        self._transport = transports.of(endpoint.tls)
         self._limit = limit
         self._hosts = hosts
         self._transports = transports
@@ -298,7 +299,7 @@ class RegistrySession:
 
         Streams do not count: the copy engine bounds their number.
         """
-        if isinstance(request.body, bytes | None):
+        if request.body is None or isinstance(request.body, bytes):
             return self._limit
         return contextlib.nullcontext()
 
@@ -323,12 +324,10 @@ class RegistrySession:
         """
         if answer := self._answered.pop((method, url), None):
             return answer
-        _, host, _ = urls.origin(url)
-        _, home, _ = urls.origin(self.base)
-        tls = self._tls
-        if host != home:
+        transport = self._transport
+        if urls.origin(url)[1] != self._home:
             tls = self._hosts.tls_of(urls.authority(url))
-        transport = self._transports.of(tls)
+            transport = self._transports.of(tls)
         name = f"{method} {what}"
         seconds = self._timeout.of(name, len(body or b""))
         timeout = (self._connect_timeout, deadlines.bounded(seconds))

@@ -32,6 +32,8 @@ _MAY_BE_EMPTY = frozenset(
 
 
 _UNKNOWN = re.compile(r"unrecognized arguments: (--[\w-]+)")
+#: argparse takes a word with a hyphen for an option.
+_NO_VALUE = re.compile(r"argument (?:\S+/)?(--[\w-]+): expected one argument")
 
 
 def watch(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +58,8 @@ def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
     near = difflib.get_close_matches(unknown[1], known, 1) if unknown else []
     if near:
         hint = f"did you mean {near[0]}? {hint}"
+    if bare := _NO_VALUE.match(message):
+        hint = f"write {bare[1]}=-... for a value with a hyphen first; {hint}"
     told = errors.printable(f"{parser.prog}: {message}")
     parser.exit(2, f"{told}\nhint: {hint}\n")
 

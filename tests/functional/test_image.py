@@ -223,6 +223,19 @@ def test_show_of_an_index(
     assert found["Size"] == sum(p.descriptor.size for p in parts)
 
 
+def test_sizes_for_people(
+    openstack: base.OpenStack, tree: ImageServeTree
+) -> None:
+    """In a table sizes have units, and the other formats have bytes."""
+    layer = content.blob("layer", 3 * 1024 * 1024)
+    put(tree.store("ns/a"), content.image("a", [layer]), "1")
+    words = (*SHOW, *TREE, "ns/a:1", "-c", "Size", "-c", "Layers")
+    shown = openstack(*words, "-f", "table").stdout
+    assert shown.count("3.0 MiB") == 2
+    size = openstack(*words[:-2], "-f", "value").stdout
+    assert int(size) > layer.descriptor.size
+
+
 def test_show_controls_no_terminal(
     openstack: base.OpenStack, tree: ImageServeTree
 ) -> None:

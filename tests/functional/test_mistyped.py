@@ -26,6 +26,10 @@ def site(site: Deployment) -> Deployment:
     ("words", "told"),
     [
         ("--sort-column size", "--sort-column size: no such column\nhint: .*"),
+        (
+            "--output-env-file -e env.yaml",
+            ".*one argument\nhint: write --output-env-file=-[.]{3} for .*",
+        ),
         ("--dryrun", ".*: --dryrun\nhint: did you mean --dry-run[?] .*"),
         (
             "--concurrency 0",

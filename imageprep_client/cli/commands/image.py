@@ -101,7 +101,8 @@ class ImageShow(base.ShowOne):
 
     For a multi-platform image, labels and layers are those of one Platform:
     that of this host, if it is present. Size covers all platforms that are
-    present, SizePlatforms. Sizes are in bytes, as stored.
+    present, SizePlatforms. Sizes are as stored, in bytes unless the format is
+    table.
     """
 
     @property
@@ -121,7 +122,7 @@ class ImageShow(base.ShowOne):
                 credential=options.credential(parsed_args),
                 observer=observer,
             )
-        columns = {
+        fields = {
             "Name": details.name,
             "Tag": details.tag,
             "Digest": details.digest,
@@ -139,18 +140,18 @@ class ImageShow(base.ShowOne):
                     for key, value in details.labels.items()
                 }
             ),
-            "Layers": format_columns.ListDictColumn(
+            "Layers": columns.Rows(
                 [dataclasses.asdict(layer) for layer in details.layers]
             ),
             "RepoTags": format_columns.ListColumn(list(details.tags)),
-            "Size": details.size,
+            "Size": columns.Size(details.size),
             "SizePlatforms": format_columns.ListColumn(
                 [errors.printable(platform) for platform in details.sized]
             ),
         }
         if details.accepted:
-            columns["SignaturePolicy"] = errors.printable(details.accepted)
-        return tuple(columns), tuple(columns.values())
+            fields["SignaturePolicy"] = errors.printable(details.accepted)
+        return tuple(fields), tuple(fields.values())
 
 
 class ImageDelete(base.Command):

@@ -23,6 +23,7 @@ from pathlib import Path
 from imageprep_client.serving import apache as printed
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content, store_suite
+from imageprep_client.testing.streams import put
 from tests import apache
 
 _CONNECTIONS = 8
@@ -40,8 +41,7 @@ def _fill(path: Path) -> dict[str, float]:
     """Make a tree; gives the paths that are asked for, and their bars."""
     store = ImageServeTree(path).store("ns/app")
     image = content.image("image")
-    store_suite.store_all(store, image)
-    store.tag(image.descriptor, "latest")
+    put(store, image, "latest")
     home = "/v2/ns/app"
     paths = {
         f"{home}/manifests/{image.descriptor.digest}": _MANIFESTS,

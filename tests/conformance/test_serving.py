@@ -21,6 +21,7 @@ from imageprep_client.oci import mediatypes
 from imageprep_client.serving import apache as printed
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content, store_suite
+from imageprep_client.testing.streams import put
 from tests import apache, tree_server, tripleo_tree
 from tests.http_client import Answer, ask, follow
 from tests.trees import OnDisk
@@ -121,14 +122,12 @@ def tree() -> Iterator[Path]:
         store_suite.store_all(store, ARM, FIRST, SECOND)
         store_suite.push(store, EMPTY)
         for tag, image in TAGS.items():
-            store_suite.store_all(store, image)
-            store.tag(image.descriptor, tag)
+            put(store, image, tag)
         tripleo_tree.write(path, "old/app", OLD, "16.2")
         tripleo_tree.write(path, "old/multi", OLD_MULTI, "16.2")
         tripleo_tree.write_with_link(path, "older/app", OLD, "13")
         store = ImageServeTree(path).store("ns/planted")
-        store_suite.store_all(store, PLANTED)
-        store.tag(PLANTED.descriptor, "page")
+        put(store, PLANTED, "page")
         planted = OnDisk(store)
         for headers in (
             planted.htaccess(PLANTED.descriptor.digest),

@@ -19,7 +19,7 @@ from imageprep_client.host import locks, undercloud
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base as stores
 from imageprep_client.stores.imageserve import ImageServeTree
-from imageprep_client.testing import content, store_suite
+from imageprep_client.testing import content
 from imageprep_client.testing.gate import Basic, Bearer
 from imageprep_client.testing.registry import Behaviour, RegistryServer
 from imageprep_client.testing.streams import put
@@ -213,8 +213,7 @@ def test_show_of_an_index(
     """An index shows its platforms, and the size of all."""
     other = content.image("other")
     index = content.index({"linux/amd64": IMAGE, "linux/s390x": other})
-    store_suite.store_all(tree.store("ns/many"), index)
-    tree.store("ns/many").tag(index.descriptor, "1")
+    put(tree.store("ns/many"), index, "1")
     found = show(openstack, *TREE, "ns/many:1")
     assert found["Platforms"] == ["linux/amd64", "linux/s390x"]
     assert found["Platform"] == "linux/amd64"
@@ -241,8 +240,7 @@ def test_show_controls_no_terminal(
 ) -> None:
     """The labels of an image are shown without escapes."""
     hostile = content.image("h", labels={"a": "\x1b]0;owned\x07"})
-    store_suite.store_all(tree.store("ns/h"), hostile)
-    tree.store("ns/h").tag(hostile.descriptor, "latest")
+    put(tree.store("ns/h"), hostile, "latest")
     shown = openstack(*SHOW, *TREE, "ns/h", "-f", "table").stdout
     assert "owned" in shown
     assert "\x1b" not in shown
@@ -382,8 +380,7 @@ def test_delete_beside_what_is_not_understood(
         old = content.schema1("old")
         store.push(old.descriptor, old.open())
         store.tag(old.descriptor, "old")
-        store_suite.store_all(store, IMAGE)
-        store.tag(IMAGE.descriptor, "17.1")
+        put(store, IMAGE, "17.1")
         name = f"{server.host}/{NAME}"
         warning = rf"[^\n]*{name}:old: docker schema 1[^\n]*not known[^\n]*"
         done = openstack(*DELETE, f"{name}:17.1", "-y", stderr=PLAIN + warning)

@@ -11,7 +11,8 @@ import pytest
 
 from imageprep_client.serving import apache
 from imageprep_client.stores.imageserve import ImageServeTree
-from imageprep_client.testing import content, store_suite
+from imageprep_client.testing import content
+from imageprep_client.testing.streams import put
 from tests.conftest import Golden
 from tests.functional import base
 from tests.http_client import ask
@@ -105,8 +106,7 @@ def test_serve(openstack: base.OpenStack, number: int) -> None:
     tree = openstack.home / "images"
     store = ImageServeTree(tree).store("ns/app")
     image = content.image("image")
-    store_suite.store_all(store, image)
-    store.tag(image.descriptor, "latest")
+    put(store, image, "latest")
     program = pathlib.Path(sys.executable).with_name("openstack")
     with subprocess.Popen(
         [program, *SERVE, "--image-serve", tree, "--listen", "127.0.0.1:0"],

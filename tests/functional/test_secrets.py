@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from imageprep_client.testing import content, store_suite
+from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer
 from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.streams import put
 from tests.functional import base
 from tests.functional.deployment import PLAIN
 
@@ -44,8 +45,7 @@ def source() -> Iterator[RegistryServer]:
     with RegistryServer() as server, RegistryServer() as storage:
         for each in (server, storage):
             store = each.content.store(NAME)
-            store_suite.store_all(store, IMAGE)
-            store.tag(IMAGE.descriptor, "1")
+            put(store, IMAGE, "1")
         for part in IMAGE.parts:
             path = f"/v2/{NAME}/blobs/{part.descriptor.digest}"
             query = f"X-Amz-Signature={SIGNATURE}"

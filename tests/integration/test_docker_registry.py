@@ -15,6 +15,7 @@ from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.testing import content, store_suite
+from imageprep_client.testing.streams import put
 from tests import servers
 
 _POLICY = RetryPolicy(attempts=2, base=0.01)
@@ -42,8 +43,7 @@ def test_tls_and_password(guarded: servers.DockerRegistry) -> None:
     hosts = Hosts(cacert=str(guarded.ca), credentials=known(guarded))
     with RegistryClient(hosts, policy=_POLICY) as client:
         store = client.store(guarded.host, "ns/name")
-        store_suite.store_all(store, IMAGE)
-        store.tag(IMAGE.descriptor, "latest")
+        put(store, IMAGE, "latest")
         assert store.resolve("latest") == IMAGE.descriptor
         for piece in IMAGE.pieces:
             assert store_suite.read(store, piece.descriptor) == piece.data

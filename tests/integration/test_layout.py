@@ -13,6 +13,7 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.layout import LayoutRoot, LayoutStore
 from imageprep_client.testing import content
 from imageprep_client.testing.store_suite import read, store_all
+from imageprep_client.testing.streams import put
 
 
 def _skopeo(*words: str) -> bytes:
@@ -62,8 +63,7 @@ def test_skopeo_copies(
     store: LayoutStore, tmp_path: Path, image: content.Image
 ) -> None:
     """Everything that the tag leads to is there, digests unchanged."""
-    store_all(store, image)
-    store.tag(image.descriptor, "17.1")
+    put(store, image, "17.1")
 
     copy = LayoutRoot(tmp_path / "copy").store("image")
     copy.home.parent.mkdir()
@@ -79,15 +79,13 @@ def test_layout_of_skopeo_is_extended(
 ) -> None:
     """An image of skopeo stays, and skopeo reads both."""
     first, second = _image("first"), _image("second")
-    store_all(store, first)
-    store.tag(first.descriptor, "t")
+    put(store, first, "t")
     home = LayoutRoot(tmp_path / "skopeo")
     home.path.mkdir()
     _skopeo("copy", f"oci:{store.home}:t", f"oci:{home.path}/nova-api:first")
 
     extended = home.store("nova-api")
-    store_all(extended, second)
-    extended.tag(second.descriptor, "second")
+    put(extended, second, "second")
 
     assert [*extended.tags()] == ["first", "second"]
     for tag, image in (("first", first), ("second", second)):
@@ -100,8 +98,7 @@ def test_skopeo_extends(store: LayoutStore, tmp_path: Path) -> None:
     first, second = _image("first"), _image("second")
     other = LayoutRoot(tmp_path / "other").store("image")
     for where, image in ((store, first), (other, second)):
-        store_all(where, image)
-        where.tag(image.descriptor, "t")
+        put(where, image, "t")
 
     _skopeo("copy", f"oci:{other.home}:t", f"oci:{store.home}:second")
 
@@ -113,8 +110,7 @@ def test_skopeo_extends(store: LayoutStore, tmp_path: Path) -> None:
 def test_copy_to_a_directory(store: LayoutStore, tmp_path: Path) -> None:
     """skopeo unpacks the layout into files of its own."""
     image = _image("dir")
-    store_all(store, image)
-    store.tag(image.descriptor, "t")
+    put(store, image, "t")
 
     _skopeo("copy", f"oci:{store.home}:t", f"dir:{tmp_path / 'dir'}")
 

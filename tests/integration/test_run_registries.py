@@ -21,6 +21,7 @@ from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.streams import put
 from tests import servers
 from tests.functional.base import OpenStack
 from tests.functional.deployment import PLAIN
@@ -139,8 +140,7 @@ def source(
         with RegistryClient(hosts) as client:
             for tag, image in IMAGES.items():
                 store = client.store(registry.host, NAME)
-                store_suite.store_all(store, image)
-                store.tag(image.descriptor, tag)
+                put(store, image, tag)
         yield registry
 
 

@@ -22,6 +22,7 @@ from imageprep_client import errors
 from imageprep_client.serving import server
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content, store_suite
+from imageprep_client.testing.streams import put
 from tests import servers, tree_server
 from tests.http_client import ask
 from tests.trees import OnDisk
@@ -35,8 +36,7 @@ def tree(tmp_path: Path) -> ImageServeTree:
     """A tree with one image."""
     tree = ImageServeTree(tmp_path / "tree")
     store = tree.store("ns/app")
-    store_suite.store_all(store, IMAGE)
-    store.tag(IMAGE.descriptor, "latest")
+    put(store, IMAGE, "latest")
     return tree
 
 
@@ -94,8 +94,7 @@ def test_new_images_are_served(tree: ImageServeTree) -> None:
     with tree_server.running(tree.path) as url:
         ask(url, "/v2/_catalog")
         store = ImageServeTree(tree.path).store("ns/new")
-        store_suite.store_all(store, IMAGE)
-        store.tag(IMAGE.descriptor, "latest")
+        put(store, IMAGE, "latest")
         document = ask(url, "/v2/_catalog").document
         assert document == {"repositories": ["ns/app", "ns/new"]}
         assert ask(url, "/v2/ns/new/manifests/latest").status == 200

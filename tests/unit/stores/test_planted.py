@@ -14,6 +14,7 @@ from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.stores.layout import LayoutRoot
 from imageprep_client.testing import content
 from imageprep_client.testing.store_suite import store_all
+from imageprep_client.testing.streams import put
 
 IMAGE = content.image("planted")
 STRANGER = 4711
@@ -59,8 +60,7 @@ def into_tree(path: Path) -> None:
     tree.check_writable()
     with tree.lock(never):
         store = tree.store(REPOSITORY)
-        store_all(store, IMAGE)
-        store.tag(IMAGE.descriptor, "latest")
+        put(store, IMAGE, "latest")
     tree.flush()
 
 
@@ -68,8 +68,7 @@ def into_layout(path: Path) -> None:
     root = LayoutRoot(path)
     root.check_writable()
     store = root.store(REPOSITORY)
-    store_all(store, IMAGE)
-    store.tag(IMAGE.descriptor, "latest")
+    put(store, IMAGE, "latest")
     root.flush()
 
 
@@ -198,8 +197,7 @@ def test_tree_replaced_while_it_is_written(home: Path, victim: Path) -> None:
     with tree.lock(never):
         (home / "tree").rename(home / "moved")
         (home / "tree").symlink_to(victim)
-        store_all(tree.store(REPOSITORY), IMAGE)
-        tree.store(REPOSITORY).tag(IMAGE.descriptor, "latest")
+        put(tree.store(REPOSITORY), IMAGE, "latest")
     assert state(victim) == before
     store = ImageServeTree(home / "moved").store(REPOSITORY)
     assert store.holds(store.resolve("latest"))

@@ -12,10 +12,11 @@ import pytest
 
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import mediatypes
-from imageprep_client.testing import content, store_suite
+from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer, Open
 from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.streams import put
 
 IMAGE = content.image("server")
 BLOB = IMAGE.parts[0]
@@ -26,8 +27,7 @@ NAME = "/v2/ns/name"
 def server() -> Iterator[RegistryServer]:
     with RegistryServer() as registry:
         store = registry.content.store("ns/name")
-        store_suite.store_all(store, IMAGE)
-        store.tag(IMAGE.descriptor, "latest")
+        put(store, IMAGE, "latest")
         yield registry
 
 

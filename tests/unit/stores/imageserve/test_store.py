@@ -20,6 +20,7 @@ from imageprep_client.stores.imageserve import ImageServeStore, ImageServeTree
 from imageprep_client.stores.imageserve import store as store_module
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.store_suite import push, read, store_all
+from imageprep_client.testing.streams import put
 from tests import tripleo_tree
 from tests.trees import OnDisk
 
@@ -40,8 +41,7 @@ class TestDeletion:
         """Of all who delete a manifest at once one does; it is unknown to
         the others.
         """
-        store_all(store, IMAGE)
-        store.tag(IMAGE.descriptor, "1")
+        put(store, IMAGE, "1")
 
         def delete(_: int) -> bool:
             try:
@@ -59,8 +59,7 @@ class TestDeletion:
         """Manifests that go at once all go, the repository with the last."""
         images = [content.image(f"image {n}") for n in range(8)]
         for n, image in enumerate(images):
-            store_all(store, image)
-            store.tag(image.descriptor, str(n))
+            put(store, image, str(n))
         with ThreadPoolExecutor(8) as threads:
             list(threads.map(lambda i: store.delete(i.descriptor), images))
         assert not tree.repositories()
@@ -69,8 +68,7 @@ class TestDeletion:
         self, tree: ImageServeTree, store: ImageServeStore
     ) -> None:
         """A stranger's file beside the list of tags is no obstacle."""
-        store_all(store, IMAGE)
-        store.tag(IMAGE.descriptor, "1")
+        put(store, IMAGE, "1")
         stray = OnDisk(store).tags / "README"
         stray.touch()
         store.delete(IMAGE.descriptor)
@@ -102,8 +100,7 @@ class TestLayout:
 
     def test_tag(self, store: ImageServeStore) -> None:
         """A tag of an image has one variant, as tripleo-common wrote it."""
-        store_all(store, IMAGE)
-        store.tag(IMAGE.descriptor, "17.1")
+        put(store, IMAGE, "17.1")
         assert type_map(store, "17.1") == (
             "URI: 17.1\n\n"
             f"Content-Type: {mediatypes.OCI_MANIFEST}\n"
@@ -112,8 +109,7 @@ class TestLayout:
 
     def test_tag_of_an_index(self, store: ImageServeStore) -> None:
         """A tag of an index offers its linux/amd64 image, with low weight."""
-        store_all(store, INDEX)
-        store.tag(INDEX.descriptor, "17.1")
+        put(store, INDEX, "17.1")
         assert type_map(store, "17.1") == (
             "URI: 17.1\n\n"
             f"Content-Type: {mediatypes.OCI_INDEX}\n"
@@ -179,8 +175,7 @@ class TestLayout:
         self, store: ImageServeStore, tree: ImageServeTree
     ) -> None:
         """The staging directory is empty when all is done."""
-        store_all(store, INDEX)
-        store.tag(INDEX.descriptor, "latest")
+        put(store, INDEX, "latest")
         store.delete(INDEX.descriptor)
         assert not list((tree.path / ".incoming").iterdir())
 
@@ -334,8 +329,7 @@ class TestOldTrees:
         """When its tag is written again a link becomes a type map."""
         tripleo_tree.write_with_link(tree.path, "old/app", OTHER, "13")
         store = tree.store("old/app")
-        store_all(store, IMAGE)
-        store.tag(IMAGE.descriptor, "13")
+        put(store, IMAGE, "13")
         assert not OnDisk(store).tag_link("13").is_symlink()
         assert store.resolve("13") == IMAGE.descriptor
 
@@ -422,8 +416,7 @@ class TestDeleting:
 
     def test_image_of_an_index(self, store: ImageServeStore) -> None:
         """The index's tag stays, without offering the deleted image."""
-        store_all(store, INDEX)
-        store.tag(INDEX.descriptor, "multi")
+        put(store, INDEX, "multi")
         store.tag(IMAGE.descriptor, "amd64")
         store.delete(IMAGE.descriptor)
         assert list(store.tags()) == ["multi"]
@@ -441,8 +434,7 @@ class TestDeleting:
 
     def test_last_manifest_with_company(self, store: ImageServeStore) -> None:
         """Files of somebody else's in the directory do not stop it."""
-        store_all(store, IMAGE)
-        store.tag(IMAGE.descriptor, "latest")
+        put(store, IMAGE, "latest")
         (OnDisk(store).manifests / ".htaccess").write_text("# mine\n")
         store.delete(IMAGE.descriptor)
         assert list(store.tags()) == []

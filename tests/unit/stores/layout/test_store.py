@@ -23,6 +23,7 @@ from imageprep_client.stores.layout import LayoutRoot, LayoutStore
 from imageprep_client.stores.layout import store as store_module
 from imageprep_client.testing import content
 from imageprep_client.testing.store_suite import push, read, store_all
+from imageprep_client.testing.streams import put
 
 REF_NAME = "org.opencontainers.image.ref.name"
 
@@ -79,8 +80,7 @@ def _multi() -> tuple[content.Image, content.Image, content.Image]:
 def test_is_a_layout(root: LayoutRoot, store: LayoutStore) -> None:
     """The files are where the image-layout spec has them."""
     image = content.image("files")
-    store_all(store, image)
-    store.tag(image.descriptor, "latest")
+    put(store, image, "latest")
 
     home = root.path / "ns" / "nova-api"
     assert json.loads((home / "oci-layout").read_text()) == {
@@ -133,8 +133,7 @@ def test_repositories_within_repositories(root: LayoutRoot) -> None:
     names = ["ns", "ns/blobs", "ns/blobs/sha256", "ns/nova"]
     for name in names:
         image = content.image(name)
-        store_all(root.store(name), image)
-        root.store(name).tag(image.descriptor, "t")
+        put(root.store(name), image, "t")
 
     assert root.repositories() == names
     for name in names:
@@ -173,8 +172,7 @@ def test_children_pushed_again_are_no_roots(store: LayoutStore) -> None:
 def test_tagged_child_stays_a_root(store: LayoutStore) -> None:
     """An index does not take away the tag of what it names."""
     index, one, _ = _multi()
-    store_all(store, one)
-    store.tag(one.descriptor, "one")
+    put(store, one, "one")
     store_all(store, index)
 
     assert _entries(store) == [
@@ -211,11 +209,9 @@ def test_moved_tag_leaves_other_tags(store: LayoutStore) -> None:
 def test_same_tag_again_writes_nothing(store: LayoutStore) -> None:
     """A repeated copy leaves the index as it is."""
     image = content.image("again")
-    store_all(store, image)
-    store.tag(image.descriptor, "latest")
+    put(store, image, "latest")
     before = (store.home / "index.json").stat().st_ino
-    store_all(store, image)
-    store.tag(image.descriptor, "latest")
+    put(store, image, "latest")
 
     assert (store.home / "index.json").stat().st_ino == before
 
@@ -347,8 +343,7 @@ def test_names_that_are_no_tags(store: LayoutStore) -> None:
 def test_tag_of_a_manifest_that_is_gone(store: LayoutStore) -> None:
     """An entry without its content is no image."""
     image = content.image("gone")
-    store_all(store, image)
-    store.tag(image.descriptor, "t")
+    put(store, image, "t")
     _blob(store, image.descriptor).unlink()
 
     with pytest.raises(errors.NotFound):
@@ -414,8 +409,7 @@ def test_other_versions(store: LayoutStore, text: str, problem: str) -> None:
 def test_without_a_version(store: LayoutStore) -> None:
     """A layout whose version file is missing is read."""
     image = content.image("x")
-    store_all(store, image)
-    store.tag(image.descriptor, "t")
+    put(store, image, "t")
     (store.home / "oci-layout").unlink()
 
     assert store.resolve("t") == image.descriptor
@@ -481,8 +475,7 @@ def test_repository_that_is_a_link_outside(
     image = content.image("outside")
     outside = LayoutRoot(root.path.parent / "outside")
     root.path.mkdir()
-    store_all(outside.store("nova-api"), image)
-    outside.store("nova-api").tag(image.descriptor, "t")
+    put(outside.store("nova-api"), image, "t")
     (root.path / "ns").symlink_to(outside.path)
 
     with pytest.raises(errors.NotFound):

@@ -12,6 +12,7 @@ import pytest
 from imageprep_client.http.transport import Timeouts
 from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.registry.client import RegistryClient
+from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing.registry import RegistryServer
 from tests import servers
 from tests.recorder import Recorder
@@ -77,3 +78,9 @@ def make_client(observer: Recorder) -> Iterator[Callable[..., RegistryClient]]:
 @pytest.fixture
 def client(make_client: Callable[..., RegistryClient]) -> RegistryClient:
     return make_client()
+
+
+@pytest.fixture
+def store(server: RegistryServer, client: RegistryClient) -> RegistryStore:
+    """A repository of the registry."""
+    return client.store(server.host, "ns/name")

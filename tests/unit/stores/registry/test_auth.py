@@ -97,8 +97,7 @@ def test_whole_copy(make_client: MakeClient, gate: Basic | Bearer) -> None:
         store = with_password(make_client, server).store(
             server.host, "ns/name"
         )
-        store_suite.store_all(store, IMAGE)
-        store.tag(IMAGE.descriptor, "latest")
+        put(store, IMAGE, "latest")
         assert store.resolve("latest") == IMAGE.descriptor
         assert list(store.tags()) == ["latest"]
         for piece in IMAGE.pieces:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.lists import listing
-from imageprep_client.testing import content, store_suite
+from imageprep_client.stores.registry.store import RegistryStore
+from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.streams import put
 
 SUBJECT = content.image("bounds").descriptor
 SPACES = " " * 60_000
@@ -17,13 +18,12 @@ SPACES = " " * 60_000
 
 @pytest.mark.parametrize("which", ["tags", "referrers"])
 def test_huge_lists_are_not_read(
-    server: RegistryServer, client: RegistryClient, which: str
+    server: RegistryServer, store: RegistryStore, which: str
 ) -> None:
     """No more than four megabytes are read of each page of a list."""
     server.faults.add(
         Fault("GET", f"/{which}/", body=b" " * (5 << 20), times=None)
     )
-    store = client.store(server.host, "ns/name")
     ask = {"tags": store.tags, "referrers": lambda: store.referrers(SUBJECT)}
     with pytest.raises(errors.ServerFault, match="over 4194304 bytes"):
         ask[which]()
@@ -31,7 +31,7 @@ def test_huge_lists_are_not_read(
 
 def test_long_lists_end(
     server: RegistryServer,
-    client: RegistryClient,
+    store: RegistryStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Pages within their bounds are not added up without end."""
@@ -40,9 +40,7 @@ def test_long_lists_end(
     content_store = server.content.store("ns/name")
     for tag in ("a", "b"):
         artifact = content.artifact(tag, SUBJECT)
-        store_suite.store_all(content_store, artifact)
-        content_store.tag(artifact.descriptor, tag)
-    store = client.store(server.host, "ns/name")
+        put(content_store, artifact, tag)
     with pytest.raises(errors.ServerFault, match="over 1 names"):
         store.tags()
     with pytest.raises(errors.ServerFault, match="over 1 referrers"):
@@ -51,7 +49,7 @@ def test_long_lists_end(
 
 def test_lists_are_bounded_as_a_whole(
     server: RegistryServer,
-    client: RegistryClient,
+    store: RegistryStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Few names may be long: the bytes of all pages are added up."""
@@ -61,7 +59,7 @@ def test_lists_are_bounded_as_a_whole(
     server.faults.add(Fault("GET", "n=1000", body=page, headers=link))
     server.faults.add(Fault("GET", "n=2", body=page))
     with pytest.raises(errors.ServerFault, match="over 1000 bytes"):
-        client.store(server.host, "ns/name").tags()
+        store.tags()
 
 
 @pytest.mark.parametrize(
@@ -70,13 +68,13 @@ def test_lists_are_bounded_as_a_whole(
     ids=["spaces", "brackets", "parameters"],
 )
 def test_links_are_read_in_time(
-    server: RegistryServer, client: RegistryClient, link: str
+    server: RegistryServer, store: RegistryStore, link: str
 ) -> None:
     """A header is read once, however it is written."""
     server.faults.add(
         Fault("GET", "/tags/", body=b"{}", headers={"Link": link})
     )
-    assert not [*client.store(server.host, "ns/name").tags()]
+    assert not [*store.tags()]
 
 
 @pytest.mark.parametrize(
@@ -90,10 +88,10 @@ def test_links_are_read_in_time(
     ids=["spaces", "value", "parameters", "keys"],
 )
 def test_challenges_are_read_in_time(
-    server: RegistryServer, client: RegistryClient, challenge: str
+    server: RegistryServer, store: RegistryStore, challenge: str
 ) -> None:
     """So is what a registry wants to know."""
     headers = {"WWW-Authenticate": challenge}
     server.faults.add(Fault(status=401, headers=headers, times=None))
     with pytest.raises(errors.AccessDenied):
-        client.store(server.host, "ns/name").resolve("latest")
+        store.resolve("latest")

@@ -9,9 +9,10 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.testing import content, store_suite
+from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.streams import put
 
 
 @pytest.mark.parametrize(
@@ -25,8 +26,7 @@ def test_tags(
     """The second answer is taken."""
     image = content.image("lists")
     store = server.content.store("ns/name")
-    store_suite.store_all(store, image)
-    store.tag(image.descriptor, "latest")
+    put(store, image, "latest")
     server.faults.add(fault)
 
     assert list(client.store(server.host, "ns/name").tags()) == ["latest"]
@@ -49,8 +49,7 @@ def test_lists_that_alone_fail(
     """
     image = content.image("lists")
     store = server.content.store("ns/name")
-    store_suite.store_all(store, image)
-    store.tag(image.descriptor, "latest")
+    put(store, image, "latest")
     policy = RetryPolicy(attempts=6, base=0.001, cap=0.01, same=3)
     reading = make_client(policy=policy).store(server.host, "ns/name")
     assert reading.resolve("latest") == image.descriptor

@@ -13,10 +13,12 @@ from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
+from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer
 from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.streams import put
 
 MakeClient = Callable[..., RegistryClient]
 PASSWORD = "Zz9Secret"
@@ -29,8 +31,7 @@ def guarded() -> Iterator[RegistryServer]:
     """A registry with a password and an image."""
     with RegistryServer(gate=Basic("me", PASSWORD)) as server:
         store = server.content.store("ns/name")
-        store_suite.store_all(store, IMAGE)
-        store.tag(IMAGE.descriptor, "latest")
+        put(store, IMAGE, "latest")
         yield server
 
 
@@ -50,13 +51,18 @@ def trusted(
     return make_client(Hosts(credentials=known))
 
 
+@pytest.fixture
+def store(guarded: RegistryServer, trusted: RegistryClient) -> RegistryStore:
+    """A repository of that registry."""
+    return trusted.store(guarded.host, "ns/name")
+
+
 def test_redirects_to_another_port_get_no_password(
-    guarded: RegistryServer, other: RegistryServer, trusted: RegistryClient
+    guarded: RegistryServer, other: RegistryServer, store: RegistryStore
 ) -> None:
     """Another port is another server (oras GHSA-vh4v-2xq2-g5cg)."""
     guarded.behaviour.redirect_blobs = other.url
     other.content.store("ns/name").push(BLOB.descriptor, BLOB.open())
-    store = trusted.store(guarded.host, "ns/name")
     assert store_suite.read(store, BLOB.descriptor) == BLOB.data
     assert "Authorization" in guarded.log[-1].headers
     assert "Authorization" not in other.log[-1].headers
@@ -68,20 +74,19 @@ def test_redirects_to_another_port_get_no_password(
 def test_redirect_targets_are_never_authenticated(
     guarded: RegistryServer,
     other: RegistryServer,
-    trusted: RegistryClient,
+    store: RegistryStore,
     gate: Basic | Bearer,
 ) -> None:
     """A 401 of a redirect's target gets no credentials (CVE-2020-15157)."""
     other.gate = gate
     guarded.behaviour.redirect_blobs = other.url
-    store = trusted.store(guarded.host, "ns/name")
     with pytest.raises(errors.AccessDenied):
         store.fetch(BLOB.descriptor)
     assert [r.headers.get("Authorization") for r in other.log] == [None]
 
 
 def test_storage_of_the_registry_itself_gets_no_password(
-    guarded: RegistryServer, trusted: RegistryClient
+    guarded: RegistryServer, store: RegistryStore
 ) -> None:
     """Storage below another path may refuse tokens, as that of Quay does."""
     elsewhere = {"Location": "/_storage_proxy/signed?to=/v2/"}
@@ -90,20 +95,18 @@ def test_storage_of_the_registry_itself_gets_no_password(
         Fault("GET", "/blobs/", status=302, headers=elsewhere, skip=1)
     )
     guarded.faults.add(Fault(path=storage, status=200, body=BLOB.data))
-    store = trusted.store(guarded.host, "ns/name")
     assert store_suite.read(store, BLOB.descriptor) == BLOB.data
     (asked,) = guarded.requests("GET", storage)
     assert "Authorization" not in asked.headers
 
 
 def test_redirects_back_stay_anonymous(
-    guarded: RegistryServer, other: RegistryServer, trusted: RegistryClient
+    guarded: RegistryServer, other: RegistryServer, store: RegistryStore
 ) -> None:
     """A password that was dropped is not taken up again."""
     other.behaviour.redirect_blobs = guarded.url
     other.content.store("ns/name").push(BLOB.descriptor, BLOB.open())
     guarded.behaviour.redirect_blobs = other.url
-    store = trusted.store(guarded.host, "ns/name")
     with pytest.raises(errors.StoreError):
         store.fetch(BLOB.descriptor)
     sent = [
@@ -114,11 +117,10 @@ def test_redirects_back_stay_anonymous(
 
 
 def test_redirects_are_bounded(
-    guarded: RegistryServer, trusted: RegistryClient
+    guarded: RegistryServer, store: RegistryStore
 ) -> None:
     """A redirect to itself ends."""
     guarded.behaviour.redirect_blobs = guarded.url
-    store = trusted.store(guarded.host, "ns/name")
     with pytest.raises(errors.ServerFault, match="over 5 redirects"):
         store.fetch(BLOB.descriptor)
 
@@ -135,18 +137,17 @@ def test_redirects_are_bounded(
     ],
 )
 def test_redirects_into_the_inside(
-    guarded: RegistryServer, trusted: RegistryClient, location: str
+    guarded: RegistryServer, store: RegistryStore, location: str
 ) -> None:
     """A redirect to where a registry has no business is refused."""
     guarded.behaviour.redirect_blobs = location
-    store = trusted.store(guarded.host, "ns/name")
     with pytest.raises(errors.ServerFault, match="refused") as caught:
         store.fetch(BLOB.descriptor)
     assert not caught.value.temporary
 
 
 def test_bodies_of_redirects_are_not_read(
-    guarded: RegistryServer, trusted: RegistryClient
+    guarded: RegistryServer, store: RegistryStore
 ) -> None:
     """A bomb in a redirect's body has no effect (CVE-2026-21441)."""
     guarded.faults.add(
@@ -158,7 +159,6 @@ def test_bodies_of_redirects_are_not_read(
             body=b"no gzip" * 100_000,
         )
     )
-    store = trusted.store(guarded.host, "ns/name")
     store.resolve("latest")
     with pytest.raises(errors.SizeMismatch):
         store.fetch(BLOB.descriptor)
@@ -178,12 +178,12 @@ def test_redirected_writes_get_no_password(
 
 
 def test_deletions_follow_no_redirects(
-    guarded: RegistryServer, other: RegistryServer, trusted: RegistryClient
+    guarded: RegistryServer, other: RegistryServer, store: RegistryStore
 ) -> None:
     """Nothing is deleted where a registry redirects the request."""
     guarded.behaviour.redirect_writes = {"DELETE": other.url}
     with pytest.raises(errors.ServerFault, match="307"):
-        trusted.store(guarded.host, "ns/name").delete(IMAGE.descriptor)
+        store.delete(IMAGE.descriptor)
     assert not other.log
 
 
@@ -254,18 +254,18 @@ def test_absolute_upload_locations_are_used(
     ],
 )
 def test_digests_of_headers_are_checked(
-    guarded: RegistryServer, trusted: RegistryClient, digest: str
+    guarded: RegistryServer, store: RegistryStore, digest: str
 ) -> None:
     """A digest that breaks the grammar is not used (CVE-2024-3727)."""
     guarded.faults.add(
         Fault("HEAD", headers={"Docker-Content-Digest": digest}, times=None)
     )
     with pytest.raises(errors.InvalidContent, match="invalid digest"):
-        trusted.store(guarded.host, "ns/name").resolve("latest")
+        store.resolve("latest")
 
 
 def test_another_digest_than_asked(
-    guarded: RegistryServer, trusted: RegistryClient
+    guarded: RegistryServer, store: RegistryStore
 ) -> None:
     """A registry that answers with something else is not believed."""
     wrong = content.image("other").descriptor.digest
@@ -273,24 +273,24 @@ def test_another_digest_than_asked(
         Fault("HEAD", headers={"Docker-Content-Digest": wrong}, times=None)
     )
     with pytest.raises(errors.DigestMismatch):
-        trusted.store(guarded.host, "ns/name").resolve(IMAGE.descriptor.digest)
+        store.resolve(IMAGE.descriptor.digest)
 
 
 @pytest.mark.parametrize(
     "reference", ["latest", IMAGE.descriptor.digest], ids=["tag", "digest"]
 )
 def test_manifests_without_head_are_verified(
-    guarded: RegistryServer, trusted: RegistryClient, reference: str
+    guarded: RegistryServer, store: RegistryStore, reference: str
 ) -> None:
     """A manifest resolved by GET is hashed before it is believed."""
     guarded.behaviour.head = False
     guarded.faults.add(Fault("GET", "/manifests/", corrupt=2, times=None))
     with pytest.raises(errors.DigestMismatch):
-        trusted.store(guarded.host, "ns/name").resolve(reference)
+        store.resolve(reference)
 
 
 def test_manifest_types_are_compared(
-    guarded: RegistryServer, trusted: RegistryClient
+    guarded: RegistryServer, store: RegistryStore
 ) -> None:
     """A type that is not the manifest's own is refused (CVE-2021-41190)."""
     guarded.behaviour.head = False
@@ -299,24 +299,23 @@ def test_manifest_types_are_compared(
         Fault("GET", "/manifests/", headers={"Content-Type": kind})
     )
     with pytest.raises(errors.InvalidContent, match="was served as"):
-        trusted.store(guarded.host, "ns/name").resolve("latest")
+        store.resolve("latest")
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/json", None])
 def test_vague_manifest_types(
-    guarded: RegistryServer, trusted: RegistryClient, kind: str | None
+    guarded: RegistryServer, store: RegistryStore, kind: str | None
 ) -> None:
     """Where the server does not know the type, the manifest says it."""
     guarded.faults.add(
         Fault(path="/manifests/", headers={"Content-Type": kind}, times=None)
     )
-    store = trusted.store(guarded.host, "ns/name")
     assert store.resolve("latest") == IMAGE.descriptor
 
 
 @pytest.mark.parametrize("body", [b"no json", b"[]", b'{"mediaType": 7}'])
 def test_what_is_no_manifest(
-    guarded: RegistryServer, trusted: RegistryClient, body: bytes
+    guarded: RegistryServer, store: RegistryStore, body: bytes
 ) -> None:
     """A page that is no manifest is not resolved."""
     headers = {"Content-Type": "text/html", "Docker-Content-Digest": None}
@@ -324,11 +323,11 @@ def test_what_is_no_manifest(
         Fault(path="/manifests/", headers=headers, body=body, times=None)
     )
     with pytest.raises(errors.InvalidContent):
-        trusted.store(guarded.host, "ns/name").resolve("latest")
+        store.resolve("latest")
 
 
 def test_huge_manifests_are_not_read(
-    guarded: RegistryServer, trusted: RegistryClient
+    guarded: RegistryServer, store: RegistryStore
 ) -> None:
     """Reading ends after four megabytes (CVE-2020-1702)."""
     guarded.behaviour.head = False
@@ -336,7 +335,7 @@ def test_huge_manifests_are_not_read(
         Fault("GET", "/manifests/", body=b" " * (5 << 20), times=None)
     )
     with pytest.raises(errors.ServerFault, match="over 4194304 bytes"):
-        trusted.store(guarded.host, "ns/name").resolve("latest")
+        store.resolve("latest")
 
 
 def test_huge_manifests_are_not_sent(trusted: RegistryClient) -> None:
@@ -348,24 +347,21 @@ def test_huge_manifests_are_not_sent(trusted: RegistryClient) -> None:
         trusted.store("127.0.0.1:1", "ns/x").push(huge, BLOB.open())
 
 
-def test_lying_sizes_allocate_nothing(
-    guarded: RegistryServer, trusted: RegistryClient
-) -> None:
+def test_lying_sizes_allocate_nothing(store: RegistryStore) -> None:
     """A size of exabytes takes no memory (GHSA-f36w-mj3v-6jqv)."""
     lying = Descriptor(
         BLOB.descriptor.media_type, BLOB.descriptor.digest, 1 << 62
     )
     with pytest.raises(errors.SizeMismatch):
-        trusted.store(guarded.host, "ns/name").fetch(lying)
+        store.fetch(lying)
 
 
 def test_compression_is_not_undone(
-    guarded: RegistryServer, trusted: RegistryClient
+    guarded: RegistryServer, store: RegistryStore
 ) -> None:
     """A blob that is compressed on the way is refused, at once."""
     headers = {"Content-Encoding": "gzip"}
     guarded.faults.add(Fault("GET", "/blobs/", headers=headers, times=None))
-    store = trusted.store(guarded.host, "ns/name")
     with pytest.raises(errors.ServerFault, match="Encoding: 'gzip'") as told:
         store.fetch(BLOB.descriptor)
     assert not told.value.temporary
@@ -374,13 +370,12 @@ def test_compression_is_not_undone(
 
 
 def test_error_pages_are_bounded_and_plain(
-    guarded: RegistryServer, trusted: RegistryClient
+    guarded: RegistryServer, store: RegistryStore
 ) -> None:
     """Messages of the registry become one short line."""
     text = "first\\nsecond\\u001b[31m" + "x" * 500
     body = f'{{"errors": [{{"code": "X", "message": "{text}"}}]}}'
     guarded.faults.add(Fault("GET", "/blobs/", status=404, body=body.encode()))
-    store = trusted.store(guarded.host, "ns/name")
     with pytest.raises(errors.NotFound) as caught:
         store.fetch(BLOB.descriptor)
     assert "first second [31mxxx" in str(caught.value)
@@ -397,11 +392,10 @@ def test_error_pages_are_bounded_and_plain(
     ],
 )
 def test_reasons_in_other_forms(
-    guarded: RegistryServer, trusted: RegistryClient, body: bytes
+    guarded: RegistryServer, store: RegistryStore, body: bytes
 ) -> None:
     """Token servers and gateways tell their reasons in other forms."""
     guarded.faults.add(Fault("GET", "/blobs/", status=403, body=body))
-    store = trusted.store(guarded.host, "ns/name")
     with pytest.raises(errors.AccessDenied, match="wrong password"):
         store.fetch(BLOB.descriptor)
 
@@ -411,11 +405,10 @@ def test_reasons_in_other_forms(
     [b"<html>", b"{}", b'{"errors": []}', b'{"errors": [7]}', b"7" * 70_000],
 )
 def test_odd_error_pages(
-    guarded: RegistryServer, trusted: RegistryClient, body: bytes
+    guarded: RegistryServer, store: RegistryStore, body: bytes
 ) -> None:
     """Any page may come with an error."""
     guarded.faults.add(Fault("GET", "/blobs/", status=404, body=body))
-    store = trusted.store(guarded.host, "ns/name")
     with pytest.raises(errors.NotFound, match="blob unknown"):
         store.fetch(BLOB.descriptor)
 
@@ -464,13 +457,12 @@ def test_netrc_is_not_read(
 
 
 def test_cookies_are_not_kept(
-    guarded: RegistryServer, trusted: RegistryClient
+    guarded: RegistryServer, store: RegistryStore
 ) -> None:
     """A registry cannot mark its clients."""
     guarded.faults.add(
         Fault("HEAD", headers={"Set-Cookie": "a=b"}, times=None)
     )
-    store = trusted.store(guarded.host, "ns/name")
     store.resolve("latest")
     store.resolve("latest")
     assert "Cookie" not in guarded.log[-1].headers
@@ -496,13 +488,13 @@ def test_names_are_checked_before_anything_is_asked(
 def test_nothing_secret_is_logged(
     guarded: RegistryServer,
     other: RegistryServer,
-    trusted: RegistryClient,
+    store: RegistryStore,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """At the highest verbosity no password and no token is seen."""
     caplog.set_level(logging.DEBUG)
     guarded.gate = Bearer("me", PASSWORD)
-    trusted.store(guarded.host, "ns/name").resolve("latest")
+    store.resolve("latest")
     token = guarded.log[-1].headers["Authorization"].removeprefix("Bearer ")
     for secret in (PASSWORD, "bWU6Wno5U2VjcmV0", token):
         assert secret not in caplog.text
@@ -511,7 +503,7 @@ def test_nothing_secret_is_logged(
 def test_signed_urls_are_not_shown(
     guarded: RegistryServer,
     other: RegistryServer,
-    trusted: RegistryClient,
+    store: RegistryStore,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A signature in a redirect's query is a secret, too."""
@@ -524,7 +516,6 @@ def test_signed_urls_are_not_shown(
             headers={"Location": f"{other.url}/x?X-Signature={PASSWORD}"},
         )
     )
-    store = trusted.store(guarded.host, "ns/name")
     with pytest.raises(errors.NotFound) as caught:
         store.fetch(BLOB.descriptor)
     assert other.requests("GET", PASSWORD)

@@ -228,8 +228,7 @@ def test_what_a_tag_led_to(
     """A mirror for tags gives the content of its tags, too."""
     newer = content.image("newer")
     target = mirror.content.store("copy/x")
-    store_suite.store_all(target, newer)
-    target.tag(newer.descriptor, "latest")
+    put(target, newer, "latest")
     hosts = Hosts(registries=conf(origin.host, mirror.host, pull="tag-only"))
     store = make_client(hosts).store(NAME, "ns/x")
     assert store.resolve("latest") == newer.descriptor

@@ -18,10 +18,12 @@ from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints import registries_conf
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
+from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer
 from imageprep_client.testing.registry import Behaviour, RegistryServer
+from imageprep_client.testing.streams import put
 
 MakeClient = Callable[..., RegistryClient]
 IMAGE = content.image("odd")
@@ -32,9 +34,7 @@ REFUSALS = [400, 401, 403, 404, 405, 501]
 @pytest.fixture
 def filled(server: RegistryServer) -> RegistryServer:
     """A registry with the image, tagged ``latest``."""
-    store = server.content.store("ns/name")
-    store_suite.store_all(store, IMAGE)
-    store.tag(IMAGE.descriptor, "latest")
+    put(server.content.store("ns/name"), IMAGE, "latest")
     return server
 
 
@@ -98,8 +98,7 @@ def test_manifests_elsewhere(client: RegistryClient) -> None:
     """A manifest whose HEAD is redirected elsewhere is read there."""
     with RegistryServer() as storage, RegistryServer() as front:
         store = storage.content.store("ns/name")
-        store_suite.store_all(store, IMAGE)
-        store.tag(IMAGE.descriptor, "latest")
+        put(store, IMAGE, "latest")
         storage.faults.add(Fault("HEAD", status=403, times=None))
         place = {"Location": f"{storage.url}/v2/ns/name/manifests/latest"}
         front.faults.add(
@@ -336,8 +335,7 @@ def parted() -> Iterator[RegistryServer]:
     with RegistryServer(gate=PerRepository(anonymous=True)) as server:
         for name in ("ns/a", "ns/b"):
             store = server.content.store(name)
-            store_suite.store_all(store, IMAGE)
-            store.tag(IMAGE.descriptor, "1")
+            put(store, IMAGE, "1")
         for name, other in ("ab", "ba"):
             path = f"/token[?]of=ns/{name}.*scope=repository%3Ans%2F{other}"
             server.faults.add(Fault(path=path, status=403, times=None))
@@ -609,7 +607,7 @@ def test_tags_that_are_taken_for_digests(client: RegistryClient) -> None:
 
 
 def test_wrong_sizes_of_referrers(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, store: RegistryStore
 ) -> None:
     """A manifest that a list has with a wrong size is read all the same."""
     artefact = content.artifact("signature", IMAGE.descriptor)
@@ -620,7 +618,6 @@ def test_wrong_sizes_of_referrers(
     server.faults.add(
         Fault("GET", "/referrers/", body=json.dumps(index).encode())
     )
-    store = client.store(server.host, "ns/name")
     (found,) = store.referrers(IMAGE.descriptor)
     assert store_suite.read(store, found) == artefact.manifest.data
 

@@ -18,10 +18,12 @@ from imageprep_client.retry import ONE_ATTEMPT, RetryPolicy
 from imageprep_client.stores.registry import errors as answers
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
+from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer
 from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.streams import put
 from tests.recorder import Recorder
 
 MakeClient = Callable[..., RegistryClient]
@@ -31,10 +33,7 @@ MakeClient = Callable[..., RegistryClient]
 def image(server: RegistryServer) -> content.Image:
     """An image in the registry, tagged ``latest``."""
     image = content.image("retry")
-    store = server.content.store("ns/name")
-    for piece in image.pieces:
-        store.push(piece.descriptor, piece.open())
-    store.tag(image.descriptor, "latest")
+    put(server.content.store("ns/name"), image, "latest")
     return image
 
 
@@ -70,14 +69,14 @@ def test_retry_after_as_date(offset: int, zone: str) -> None:
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_passing_answers_are_tried_again(
     server: RegistryServer,
-    client: RegistryClient,
+    store: RegistryStore,
     observer: Recorder,
     image: content.Image,
     status: int,
 ) -> None:
     """Answers of an overloaded registry are waited out, and told."""
     server.faults.add(Fault(path="/manifests/", status=status, times=3))
-    found = client.store(server.host, "ns/name").resolve("latest")
+    found = store.resolve("latest")
     assert found == image.descriptor
     assert [attempt for _, attempt, _, _ in observer.retries] == [1, 2, 3]
     assert f"{server.host}/ns/name:latest" in observer.retries[0][0]
@@ -86,34 +85,34 @@ def test_passing_answers_are_tried_again(
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 501])
 def test_lasting_answers_are_not(
     server: RegistryServer,
-    client: RegistryClient,
+    store: RegistryStore,
     image: content.Image,
     status: int,
 ) -> None:
     """Answers that will stay are told at once."""
     server.faults.add(Fault(path="/manifests/", status=status, times=None))
     with pytest.raises(errors.StoreError) as caught:
-        client.store(server.host, "ns/name").resolve("latest")
+        store.resolve("latest")
     assert not caught.value.temporary
     assert len(server.requests("HEAD", "/manifests/")) == 1
 
 
 def test_resets_are_tried_again(
-    server: RegistryServer, client: RegistryClient, image: content.Image
+    server: RegistryServer, store: RegistryStore, image: content.Image
 ) -> None:
     """A connection that is closed without an answer is no answer."""
     server.faults.add(Fault(path="/manifests/", reset=True, times=2))
-    found = client.store(server.host, "ns/name").resolve("latest")
+    found = store.resolve("latest")
     assert found == image.descriptor
 
 
 def test_attempts_are_bounded(
-    server: RegistryServer, client: RegistryClient, image: content.Image
+    server: RegistryServer, store: RegistryStore, image: content.Image
 ) -> None:
     """After five attempts the last error is told."""
     server.faults.add(Fault(path="/manifests/", status=502, times=None))
     with pytest.raises(errors.ServerFault, match="502"):
-        client.store(server.host, "ns/name").resolve("latest")
+        store.resolve("latest")
     assert len(server.requests("HEAD", "/manifests/")) == 5
 
 
@@ -131,7 +130,7 @@ def test_no_retries(
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_is_kept(
     server: RegistryServer,
-    client: RegistryClient,
+    store: RegistryStore,
     observer: Recorder,
     image: content.Image,
     status: int,
@@ -141,7 +140,7 @@ def test_retry_after_is_kept(
     server.faults.add(
         Fault(path="/manifests/", status=status, headers=headers)
     )
-    client.store(server.host, "ns/name").resolve("latest")
+    store.resolve("latest")
     assert [seconds for _, _, seconds, _ in observer.retries] == [1.0]
 
 
@@ -176,21 +175,21 @@ def test_waiting_ends_with_the_run(
 
 
 def test_truncated_manifests_are_fetched_again(
-    server: RegistryServer, client: RegistryClient, image: content.Image
+    server: RegistryServer, store: RegistryStore, image: content.Image
 ) -> None:
     """A body that ends early is a broken connection."""
     server.faults.add(Fault("GET", "/manifests/", truncate=10, times=2))
-    with client.store(server.host, "ns/name").fetch(image.descriptor) as got:
+    with store.fetch(image.descriptor) as got:
         assert got.read() == image.manifest.data
 
 
 def test_corrupt_manifests_are_fetched_again(
-    server: RegistryServer, client: RegistryClient, image: content.Image
+    server: RegistryServer, store: RegistryStore, image: content.Image
 ) -> None:
     """A manifest with a wrong digest is asked for again, not believed."""
     server.faults.add(Fault("GET", "/manifests/", corrupt=5))
     server.faults.add(Fault("GET", "/manifests/", corrupt=6))
-    with client.store(server.host, "ns/name").fetch(image.descriptor) as got:
+    with store.fetch(image.descriptor) as got:
         assert got.read() == image.manifest.data
 
 
@@ -271,13 +270,12 @@ def test_chance_and_patience(
 
 
 def test_a_stream_that_is_limited_makes_all_wait(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, store: RegistryStore
 ) -> None:
     """A body that cannot be sent again is no way around Retry-After."""
     server.faults.add(
         Fault(method="PUT", status=429, headers={"Retry-After": "1"})
     )
-    store = client.store(server.host, "ns/name")
     blob = content.blob("large", 3_000_000)
     with pytest.raises(errors.TooManyRequests):
         store.push(blob.descriptor, blob.open())
@@ -289,7 +287,7 @@ def test_a_stream_that_is_limited_makes_all_wait(
 @pytest.mark.parametrize("header", ["Content-Length", "Content-Range"])
 def test_absurd_numbers(
     server: RegistryServer,
-    client: RegistryClient,
+    store: RegistryStore,
     image: content.Image,
     header: str,
 ) -> None:
@@ -298,21 +296,20 @@ def test_absurd_numbers(
     value = number if header == "Content-Length" else f"bytes 0-{number}/*"
     server.faults.add(Fault(path="/blobs/", headers={header: value}, times=1))
     blob = image.parts[0]
-    with client.store(server.host, "ns/name").fetch(blob.descriptor) as stream:
+    with store.fetch(blob.descriptor) as stream:
         assert stream.read() == blob.data
 
 
 @pytest.mark.parametrize("in_one_step", [True, False])
 def test_attempts_to_tag_are_bounded(
     server: RegistryServer,
-    client: RegistryClient,
+    store: RegistryStore,
     image: content.Image,
     *,
     in_one_step: bool,
 ) -> None:
     """One policy bounds them, not one in another."""
     server.faults.add(Fault("PUT", "/manifests/", status=502, times=None))
-    store = client.store(server.host, "ns/name")
 
     def tag() -> None:
         if in_one_step:
@@ -334,16 +331,14 @@ _REFUSAL = Fault(
 
 
 def test_unknown_algorithms_of_manifests_stay(
-    server: RegistryServer, client: RegistryClient, image: content.Image
+    server: RegistryServer, store: RegistryStore, image: content.Image
 ) -> None:
     """A registry that does not know the algorithm of a digest never will."""
     server.faults.add(_REFUSAL)
     digest = digests.of(image.manifest.data, "sha512")
     descriptor = dataclasses.replace(image.descriptor, digest=digest)
     with pytest.raises(errors.DigestMismatch) as caught:
-        client.store(server.host, "ns/name").push(
-            descriptor, image.manifest.open()
-        )
+        store.push(descriptor, image.manifest.open())
     assert not caught.value.temporary
     assert len(server.requests("PUT")) == 1
 

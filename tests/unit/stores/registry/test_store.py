@@ -15,10 +15,12 @@ from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
 from imageprep_client.stores.registry.lists import listing
+from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content, store_suite, streams
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic
 from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.streams import put
 from tests import servers
 from tests.recorder import Recorder
 
@@ -29,16 +31,13 @@ BLOB = IMAGE.parts[0]
 
 @pytest.fixture(autouse=True)
 def _image(server: RegistryServer) -> None:
-    store = server.content.store("ns/name")
-    store_suite.store_all(store, IMAGE)
-    store.tag(IMAGE.descriptor, "latest")
+    put(server.content.store("ns/name"), IMAGE, "latest")
 
 
 def test_asks_nothing_before_it_is_used(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, store: RegistryStore
 ) -> None:
     """Making a store is no request."""
-    store = client.store(server.host, "ns/name")
     assert store.registry == server.host
     assert str(store) == f"{server.host}/ns/name"
     assert not server.log
@@ -63,10 +62,10 @@ def test_wording(server: RegistryServer, client: RegistryClient) -> None:
 
 
 def test_resolves_with_one_head(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, store: RegistryStore
 ) -> None:
     """A tag costs one HEAD that accepts every type."""
-    client.store(server.host, "ns/name").resolve("latest")
+    store.resolve("latest")
     (request,) = server.requests(path="/manifests/")
     assert request.method == "HEAD"
     for kind in mediatypes.ACCEPT:
@@ -77,58 +76,51 @@ def test_resolves_with_one_head(
     "missing", ["Docker-Content-Digest", "Content-Type", "Content-Length"]
 )
 def test_resolves_by_get_where_head_says_too_little(
-    server: RegistryServer, client: RegistryClient, missing: str
+    server: RegistryServer, store: RegistryStore, missing: str
 ) -> None:
     """A header missing from the answer to HEAD is replaced by the manifest."""
     server.faults.add(
         Fault("HEAD", headers={missing: None, "Connection": "close"})
     )
-    store = client.store(server.host, "ns/name")
     assert store.resolve("latest") == IMAGE.descriptor
     assert len(server.requests("GET", "/manifests/")) == 1
 
 
 def test_digest_needs_no_header(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, store: RegistryStore
 ) -> None:
     """A request by digest needs no digest in the answer."""
     server.behaviour.digest_header = False
-    store = client.store(server.host, "ns/name")
     assert store.resolve(IMAGE.descriptor.digest) == IMAGE.descriptor
     assert not server.requests("GET", "/manifests/")
 
 
 def test_digest_of_another_algorithm(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, store: RegistryStore
 ) -> None:
     """A header in sha512 does not contradict sha256."""
     other = digests.of(IMAGE.manifest.data, "sha512")
     server.faults.add(
         Fault("HEAD", headers={"Docker-Content-Digest": other}, times=None)
     )
-    store = client.store(server.host, "ns/name")
     assert store.resolve(IMAGE.descriptor.digest) == IMAGE.descriptor
     assert store.resolve("latest").digest == other
 
 
 def test_exists_without_head(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, store: RegistryStore
 ) -> None:
     """Where HEAD is not answered, GET is."""
     server.behaviour.head = False
-    store = client.store(server.host, "ns/name")
     assert store.exists(IMAGE.descriptor)
     assert not store.exists(content.image("other").descriptor)
 
 
-def test_exists_compares_sizes(
-    server: RegistryServer, client: RegistryClient
-) -> None:
+def test_exists_compares_sizes(store: RegistryStore) -> None:
     """A blob that is short does not exist whole."""
     longer = dataclasses.replace(
         BLOB.descriptor, size=BLOB.descriptor.size + 1
     )
-    store = client.store(server.host, "ns/name")
     assert not store.exists(longer)
     assert store.exists(BLOB.descriptor)
 
@@ -138,16 +130,14 @@ def test_tag_sends_what_was_pushed(
 ) -> None:
     """A manifest that was just pushed is tagged without a GET."""
     store = client.store(server.host, "ns/new")
-    store_suite.store_all(store, IMAGE)
-    store.tag(IMAGE.descriptor, "new")
+    put(store, IMAGE, "new")
     assert not server.requests("GET", "/manifests/")
 
 
 def test_manifests_are_fetched_once(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, store: RegistryStore
 ) -> None:
     """A GET of a manifest counts as a pull: there is one."""
-    store = client.store(server.host, "ns/name")
     for _ in range(3):
         store_suite.read(store, IMAGE.descriptor)
     store.tag(IMAGE.descriptor, "again")
@@ -155,10 +145,9 @@ def test_manifests_are_fetched_once(
 
 
 def test_few_manifests_are_kept(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, store: RegistryStore
 ) -> None:
     """The cache of manifests is bounded, in number and in size."""
-    store = client.store(server.host, "ns/name")
     target = server.content.store("ns/name")
     images = [content.image(number, []) for number in range(20)]
     large = content.index(
@@ -276,16 +265,16 @@ def test_errors_of_the_content_come_out(
 
 
 def test_delete_where_it_is_not_allowed(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, store: RegistryStore
 ) -> None:
     """A registry that deletes nothing is told as such."""
     server.behaviour.deletes = False
     with pytest.raises(errors.ServerFault, match="405") as caught:
-        client.store(server.host, "ns/name").delete(IMAGE.descriptor)
+        store.delete(IMAGE.descriptor)
     assert "REGISTRY_STORAGE_DELETE_ENABLED" in str(caught.value.hint)
     server.faults.add(Fault("DELETE", status=503, times=None))
     with pytest.raises(errors.ServerFault) as caught:
-        client.store(server.host, "ns/name").delete(IMAGE.descriptor)
+        store.delete(IMAGE.descriptor)
     assert caught.value.hint is None
 
 
@@ -293,7 +282,7 @@ def test_delete_where_it_is_not_allowed(
 
 
 def test_tags_of_many_pages(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, store: RegistryStore
 ) -> None:
     """Links are followed as they are, to the last page."""
     server.behaviour.page = 3
@@ -301,7 +290,6 @@ def test_tags_of_many_pages(
     names = sorted(f"t{number}" for number in range(10))
     for name in names:
         target.tag(IMAGE.descriptor, name)
-    store = client.store(server.host, "ns/name")
     assert list(store.tags()) == ["latest", *names]
     pages = server.requests("GET", "/tags/list")
     assert pages[0].path.endswith(f"?n={listing.PAGE}")
@@ -326,23 +314,23 @@ def test_tags_of_the_unknown(
 )
 def test_odd_tags(
     server: RegistryServer,
-    client: RegistryClient,
+    store: RegistryStore,
     body: bytes,
     expected: list[str],
 ) -> None:
     """Names that cannot be tags are left out."""
     server.faults.add(Fault(path="/tags/", body=body))
-    assert list(client.store(server.host, "ns/name").tags()) == expected
+    assert list(store.tags()) == expected
 
 
 @pytest.mark.parametrize("body", [b"[]", b"no json"])
 def test_lists_that_are_none(
-    server: RegistryServer, client: RegistryClient, body: bytes
+    server: RegistryServer, store: RegistryStore, body: bytes
 ) -> None:
     """A page that is no list is an error."""
     server.faults.add(Fault(path="/tags/", body=body, times=None))
     with pytest.raises(errors.InvalidContent, match="no JSON object"):
-        client.store(server.host, "ns/name").tags()
+        store.tags()
 
 
 def test_lists_that_stay_wrong(
@@ -366,12 +354,12 @@ def test_lists_that_stay_wrong(
     ],
 )
 def test_pages_that_lead_astray(
-    server: RegistryServer, client: RegistryClient, link: str, message: str
+    server: RegistryServer, store: RegistryStore, link: str, message: str
 ) -> None:
     """Pages are on the registry and end (oras-go 1215)."""
     server.faults.add(Fault(path="/tags/", headers={"Link": link}, times=None))
     with pytest.raises(errors.ServerFault, match=message) as caught:
-        client.store(server.host, "ns/name").tags()
+        store.tags()
     assert not caught.value.temporary
 
 
@@ -379,16 +367,16 @@ def test_pages_that_lead_astray(
     "link", ['</x>; rel="prev"', "nonsense", '</a>; title="x, y"; rel="last"']
 )
 def test_other_links(
-    server: RegistryServer, client: RegistryClient, link: str
+    server: RegistryServer, store: RegistryStore, link: str
 ) -> None:
     """Only the next page is followed."""
     server.faults.add(Fault(path="/tags/", headers={"Link": link}))
-    assert list(client.store(server.host, "ns/name").tags()) == ["latest"]
+    assert list(store.tags()) == ["latest"]
 
 
 def test_pages_are_bounded(
     server: RegistryServer,
-    client: RegistryClient,
+    store: RegistryStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A list that never ends is given up."""
@@ -398,25 +386,24 @@ def test_pages_are_bounded(
     for number in range(5):
         target.tag(IMAGE.descriptor, f"t{number}")
     with pytest.raises(errors.ServerFault, match="over 3 pages"):
-        client.store(server.host, "ns/name").tags()
+        store.tags()
 
 
 def test_broken_referrers(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, store: RegistryStore
 ) -> None:
     """A list of referrers with a broken descriptor is not used."""
     body = b'{"manifests": [{"digest": "sha256:../x"}]}'
     server.faults.add(Fault(path="/referrers/", body=body))
     with pytest.raises(errors.InvalidContent, match="list of referrers"):
-        client.store(server.host, "ns/name").referrers(IMAGE.descriptor)
+        store.referrers(IMAGE.descriptor)
 
 
 def test_fallback_referrers_are_kept_once(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, store: RegistryStore
 ) -> None:
     """Without the API, each referrer is in the fallback index once."""
     server.behaviour.referrers = False
-    store = client.store(server.host, "ns/name")
     artifact = content.artifact("x", IMAGE.descriptor)
     store_suite.store_all(store, artifact)
     store_suite.store_all(store, artifact)

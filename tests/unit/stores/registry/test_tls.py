@@ -19,6 +19,7 @@ from imageprep_client.http.transport import TLS, Timeouts, Transports
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Endpoint, Hosts
 from imageprep_client.stores.registry.session import probe
+from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer
@@ -357,13 +358,13 @@ def test_other_tls_failures(secure: RegistryServer) -> None:
 
 
 def test_redirects_to_a_default_port(
-    server: RegistryServer, client: RegistryClient
+    server: RegistryServer, store: RegistryStore
 ) -> None:
     """A host without a port is looked up and named without one."""
     server.behaviour.redirect_blobs = "https://localhost"
     server.content.store("ns/name").push(BLOB.descriptor, BLOB.open())
     with pytest.raises(errors.Unreachable, match=r"^localhost: "):
-        client.store(server.host, "ns/name").fetch(BLOB.descriptor)
+        store.fetch(BLOB.descriptor)
 
 
 def test_client_certificate_that_is_missing(certificates: Path) -> None:

@@ -9,9 +9,10 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.stores import verify
 from imageprep_client.stores.registry.client import RegistryClient
-from imageprep_client.testing import content, store_suite
+from imageprep_client.testing import content
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.streams import put
 from imageprep_client.transfer import engine
 from tests.recorder import Recorder
 
@@ -23,8 +24,7 @@ BLOB = IMAGE.parts[0]
 def filled(server: RegistryServer) -> RegistryServer:
     """A registry with the image, tagged ``latest``, and wrong lengths."""
     store = server.content.store("ns/name")
-    store_suite.store_all(store, IMAGE)
-    store.tag(IMAGE.descriptor, "latest")
+    put(store, IMAGE, "latest")
     return server
 
 

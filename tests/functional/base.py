@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import gc
 import io
+import json
 import logging
 import os
 import pathlib
@@ -16,6 +17,7 @@ import sys
 import types
 import warnings
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 import pytest
 import stevedore
@@ -84,6 +86,10 @@ class OpenStack:
         result = self._run(words)
         _check(result, status, stderr)
         return result
+
+    def json(self, *words: str, **expected: Any) -> Any:
+        """What the command prints as JSON, see `__call__`."""
+        return json.loads(self(*words, "-f", "json", **expected).stdout)
 
     def installed(
         self, *words: str, status: int = 0, stderr: str = ""

@@ -147,9 +147,7 @@ def test_unknown_values_in_csv(
 
 def show(openstack: base.OpenStack, *words: str) -> dict[str, Any]:
     """The output of ``image show``."""
-    found: dict[str, Any] = json.loads(
-        openstack(*SHOW, *words, stderr=PLAIN).stdout
-    )
+    found: dict[str, Any] = openstack.json(*SHOW, *words, stderr=PLAIN)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
@@ -62,16 +61,15 @@ def test_push(site: Deployment, place: str) -> None:
     """One image goes from a directory to another place, and its name says
     where it is then.
     """
-    done = site.openstack(
-        *("image-prepare", "push", f"{place}//{IMAGE}:17.1", "-f", "json"),
+    (row,) = site.openstack.json(
+        *("image-prepare", "push", f"{place}//{IMAGE}:17.1"),
         *("--registry-url", f"oci:{site.home / 'other'}//mine"),
     )
-    (row,) = json.loads(done.stdout)
     assert row["Digest"] == site.digest("keystone")
-    shown = site.openstack(
-        *("image-prepare", "image", "show", row["Destination"], "-f", "json")
+    shown = site.openstack.json(
+        *("image-prepare", "image", "show", row["Destination"])
     )
-    assert json.loads(shown.stdout)["Digest"] == site.digest("keystone")
+    assert shown["Digest"] == site.digest("keystone")
 
 
 def test_list(site: Deployment, place: str) -> None:
@@ -88,11 +86,10 @@ def test_list(site: Deployment, place: str) -> None:
 
 def test_show(site: Deployment, place: str) -> None:
     """One of them is shown."""
-    done = site.openstack(
-        *("image-prepare", "image", "show", f"{place}//{IMAGE}:17.1"),
-        *("-f", "json"),
+    shown = site.openstack.json(
+        *("image-prepare", "image", "show", f"{place}//{IMAGE}:17.1")
     )
-    assert json.loads(done.stdout)["Digest"] == site.digest("keystone")
+    assert shown["Digest"] == site.digest("keystone")
 
 
 def test_verify(site: Deployment, place: str) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -45,19 +43,11 @@ def write(path: Path, head: str, images: dict[str, str]) -> None:
     path.write_text(head + yaml.safe_dump({"parameter_defaults": images}))
 
 
-def rows(
-    openstack: base.OpenStack, *words: str, stderr: str = ""
-) -> list[dict[str, Any]]:
-    result = openstack(*words, "-f", "json", stderr=stderr)
-    found: list[dict[str, Any]] = json.loads(result.stdout)
-    return found
-
-
 @pytest.mark.usefixtures("plan")
 @pytest.mark.parametrize("directory", ["plans", "plans/overcloud"])
 def test_list(openstack: base.OpenStack, directory: str) -> None:
     """A plan, or a directory of plans, with the time of the last run."""
-    assert rows(openstack, *LIST, "--plan-dir", directory) == [
+    assert openstack.json(*LIST, "--plan-dir", directory) == [
         {
             "Plan": "plans/overcloud",
             "Kind": "directory",
@@ -69,7 +59,7 @@ def test_list(openstack: base.OpenStack, directory: str) -> None:
 @pytest.mark.usefixtures("plan")
 def test_show(openstack: base.OpenStack) -> None:
     """Each image parameter and its image."""
-    assert rows(openstack, *SHOW, *HERE) == [
+    assert openstack.json(*SHOW, *HERE) == [
         {"Parameter": "ContainerApiImage", "Image": "r/api:3"},
         {"Parameter": "ContainerDbImage", "Image": "r/db:1"},
     ]
@@ -91,7 +81,7 @@ def test_diff(openstack: base.OpenStack) -> None:
         "",
         {"ContainerApiImage": "r/api:4", "ContainerDbImage": "r/db:1"},
     )
-    assert rows(openstack, *SHOW, *HERE, "--diff", "env.yaml") == [
+    assert openstack.json(*SHOW, *HERE, "--diff", "env.yaml") == [
         {
             "Parameter": "ContainerApiImage",
             "Plan": "r/api:3",
@@ -103,7 +93,7 @@ def test_diff(openstack: base.OpenStack) -> None:
 @pytest.mark.usefixtures("plan")
 def test_history(openstack: base.OpenStack) -> None:
     """The newest first, with time, command line and changes."""
-    found = rows(openstack, *SHOW, *HERE, "--history")
+    found = openstack.json(*SHOW, *HERE, "--history")
 
     assert [row["State"] for row in found] == ["present", "kept", "kept"]
     assert found[1] == {
@@ -152,8 +142,7 @@ def test_history_table_of_many_changes(
 def test_broken_history(openstack: base.OpenStack, plan: Path) -> None:
     """A broken plan is told, and the others are shown."""
     (plan / plans.HISTORY / "0002.yaml").write_text("a: [b")
-    found = rows(
-        openstack,
+    found = openstack.json(
         *SHOW,
         *HERE,
         "--history",
@@ -182,8 +171,7 @@ def test_unknown_changes(openstack: base.OpenStack, plan: Path) -> None:
 
 def test_restore(openstack: base.OpenStack, plan: Path) -> None:
     """The parameters before the present are restored, and that is told."""
-    found = rows(
-        openstack,
+    found = openstack.json(
         *RESTORE,
         *HERE,
         stderr="plan plans/overcloud: number 2 of the history restored"
@@ -230,7 +218,7 @@ def test_bound(openstack: base.OpenStack, plan: Path) -> None:
     words = (*HERE, "--plan-history", "1")
     openstack(*RESTORE, *words, stderr=".*restored:.*")
 
-    found = rows(openstack, *SHOW, "--history", *words)
+    found = openstack.json(*SHOW, "--history", *words)
     assert [row["Number"] for row in found] == [4, 3]
     assert not (plan / plans.HISTORY / "0001.yaml").exists()
 

@@ -65,8 +65,7 @@ def test_longest_scope(
             },
         },
     )
-    done = openstack(*SHOW, image, "--signature-policy", path, "-f", "json")
-    shown = json.loads(done.stdout)
+    shown = openstack.json(*SHOW, image, "--signature-policy", path)
     assert (shown["Policy"], shown["Scope"]) == (path, scope)
     assert shown["Requirements"] == list(requirements)
 

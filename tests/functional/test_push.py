@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,8 +43,7 @@ def source() -> Iterator[RegistryServer]:
 
 def push(openstack: base.OpenStack, *words: str) -> dict[str, Any]:
     """The row of a push."""
-    done = openstack(*PUSH, *words, "-f", "json", stderr=PLAIN)
-    (row,) = json.loads(done.stdout)
+    (row,) = openstack.json(*PUSH, *words, stderr=PLAIN)
     assert isinstance(row, dict)
     return row
 
@@ -215,9 +213,9 @@ def test_discover_as_json(
 ) -> None:
     """Other formats are there for programs."""
     name = f"{source.host}/{NAME}:17.1"
-    words = ("--image", name, "--tag-from-label", "version", "-f", "json")
-    done = openstack(*DISCOVER, *words, stderr=PLAIN)
-    assert json.loads(done.stdout) == {"Tag": "17.1.3"}
+    words = ("--image", name, "--tag-from-label", "version")
+    told = openstack.json(*DISCOVER, *words, stderr=PLAIN)
+    assert told == {"Tag": "17.1.3"}
 
 
 def test_discover_in_a_tree(

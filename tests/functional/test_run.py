@@ -686,13 +686,10 @@ def test_additional_architectures(openstack: base.OpenStack) -> None:
 def test_release_table(site: Deployment) -> None:
     """--release chooses the table whose images are prepared."""
     site.environment(site.entry(includes=["/openstack-keystone:"]))
-    rows = json.loads(
-        site.openstack(
-            *deployment.COMMAND,
-            *("-e", "env.yaml", "--release", "zed", "-f", "json", *TREE),
-            *OUTPUT,
-            stderr=deployment.PLAIN,
-        ).stdout
+    rows = site.openstack.json(
+        *deployment.COMMAND,
+        *("-e", "env.yaml", "--release", "zed", *TREE, *OUTPUT),
+        stderr=deployment.PLAIN,
     )
 
     assert [row["Outcome"] for row in rows] == ["copied"]

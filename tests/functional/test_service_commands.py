@@ -49,8 +49,7 @@ def test_life_of_a_service(
     openstack(*SERVICE, "start", *given)
     assert answer(port) == "1 Zz9Secret"
     declare(openstack.home, one=service(new, port, **more))
-    planned = openstack(*SERVICE, "upgrade", *given, "--dry-run", "-f", "json")
-    (row,) = json.loads(planned.stdout)
+    (row,) = openstack.json(*SERVICE, "upgrade", *given, "--dry-run")
     assert (row["Action"], row["Reason"]) == ("replace", "another image")
     assert answer(port) == "1 Zz9Secret"
     more_words = (*quick, "--report", "report.json")
@@ -61,22 +60,19 @@ def test_life_of_a_service(
     assert (told["service"], told["action"]) == ("one", "replace")
     assert "1 service replaced" in done.summary
     assert answer(port) == "2 Zz9Secret"
-    listed = openstack(*SERVICE, "list", "-f", "json")
-    (row,) = json.loads(listed.stdout)
+    (row,) = openstack.json(*SERVICE, "list")
     assert (row["State"], row["Owner"]) == ("running", "podman")
-    shown = json.loads(openstack(*SERVICE, "show", "one", "-f", "json").stdout)
+    shown = openstack.json(*SERVICE, "show", "one")
     assert shown["alive"]
     assert shown["generations"] == "1"
     openstack(*SERVICE, "rollback", "one", *quick, stderr="(?s).*")
     assert answer(port) == "1 Zz9Secret"
-    history = json.loads(openstack(*SERVICE, "history", "-f", "json").stdout)
+    history = openstack.json(*SERVICE, "history")
     assert [one["Action"] for one in history] == ["rollback", "upgrade"]
     openstack(*SERVICE, "stop")
-    (row,) = json.loads(openstack(*SERVICE, "list", "-f", "json").stdout)
+    (row,) = openstack.json(*SERVICE, "list")
     assert row["Alive"] == "no"
-    assert (
-        json.loads(openstack(*SERVICE, "recover", "-f", "json").stdout) == []
-    )
+    assert openstack.json(*SERVICE, "recover") == []
 
 
 def test_failed_upgrade(openstack: base.OpenStack, images: list[str]) -> None:

@@ -6,7 +6,6 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
 from unittest import mock
 
 import pytest
@@ -72,25 +71,16 @@ def environment(openstack: base.OpenStack) -> None:
     )
 
 
-def rows(
-    openstack: base.OpenStack, *words: str, status: int = 0, stderr: str = ""
-) -> list[dict[str, Any]]:
-    result = openstack(*words, "-f", "json", status=status, stderr=stderr)
-    found: list[dict[str, Any]] = json.loads(result.stdout)
-    return found
-
-
 @pytest.mark.usefixtures("tree")
 def test_verify_whole_tree(openstack: base.OpenStack) -> None:
     """Of what is right there are no rows; a line says what was read."""
-    assert rows(openstack, *VERIFY, *TREE, stderr=RIGHT) == []
+    assert openstack.json(*VERIFY, *TREE, stderr=RIGHT) == []
 
 
 @pytest.mark.usefixtures("tree")
 def test_verify_quick(openstack: base.OpenStack) -> None:
     """A quick look says that it is one."""
-    rows(
-        openstack,
+    openstack.json(
         *VERIFY,
         *TREE,
         "--quick",
@@ -109,8 +99,7 @@ def test_verify_broken_tree(
     stray = f"sha256:{'0' * 64}"
     paths.blob(stray).touch()
 
-    found = rows(
-        openstack,
+    found = openstack.json(
         *VERIFY,
         *TREE,
         status=1,
@@ -140,7 +129,7 @@ def test_verify_undercloud(
     """By default it is the undercloud's tree."""
     monkeypatch.setattr("imageprep_client.client.stores.TREE", str(tree.path))
     monkeypatch.setattr(undercloud, "registry", lambda: "localhost:8787")
-    assert rows(openstack, *VERIFY, stderr=RIGHT) == []
+    assert openstack.json(*VERIFY, stderr=RIGHT) == []
 
 
 def test_verify_no_directory(openstack: base.OpenStack) -> None:
@@ -162,8 +151,7 @@ def test_verify_registry(
     openstack: base.OpenStack, registry: RegistryServer
 ) -> None:
     """Of a registry each blob is read once, whoever shares it."""
-    found = rows(
-        openstack,
+    found = openstack.json(
         *VERIFY,
         *("--registry-url", registry.host),
         *("--authfile", "auth.json"),
@@ -186,8 +174,7 @@ def test_verify_broken_registry(
     config = SAMPLES.images[1].manifests[0].config
     assert config
     store.delete(config)
-    found = rows(
-        openstack,
+    found = openstack.json(
         *VERIFY,
         *("--registry-url", registry.host),
         *("--authfile", "auth.json"),
@@ -218,8 +205,7 @@ def test_verify_without_access(openstack: base.OpenStack) -> None:
 @pytest.mark.usefixtures("environment")
 def test_prune_tree(openstack: base.OpenStack, tree: ImageServeTree) -> None:
     """Named images stay; the rows list the deleted ones."""
-    found = rows(
-        openstack,
+    found = openstack.json(
         *PRUNE,
         *TREE,
         *("-e", "env.yaml"),
@@ -241,9 +227,9 @@ def test_prune_dry_run(
 ) -> None:
     """A dry run says what would go, and leaves it."""
     command = (*PRUNE, *TREE, "-e", "env.yaml")
-    dry = rows(openstack, *command, "--dry-run", stderr=".* would be freed.*")
+    dry = openstack.json(*command, "--dry-run", stderr=".* would be freed.*")
     assert tree.repositories_on_disk() == ["ns/api", "ns/compute"]
-    assert rows(openstack, *command, stderr=".*") == dry
+    assert openstack.json(*command, stderr=".*") == dry
 
 
 @pytest.mark.usefixtures("tree")
@@ -251,7 +237,7 @@ def test_prune_keep_last(
     openstack: base.OpenStack, tree: ImageServeTree
 ) -> None:
     """The newest tags of each repository stay."""
-    found = rows(openstack, *PRUNE, *TREE, "--keep-last", "1", stderr=".*")
+    found = openstack.json(*PRUNE, *TREE, "--keep-last", "1", stderr=".*")
     assert [(row["Repository"], row["Name"]) for row in found] == [
         ("ns/api", "1")
     ]
@@ -286,8 +272,7 @@ def test_prune_registry(
     openstack: base.OpenStack, registry: RegistryServer
 ) -> None:
     """A registry is told what to delete, and frees the space later."""
-    found = rows(
-        openstack,
+    found = openstack.json(
         *PRUNE,
         *("--registry-url", registry.host),
         *("-e", "env.yaml"),
@@ -327,8 +312,7 @@ def test_prune_registry_that_stops(openstack: base.OpenStack) -> None:
         registry.faults.add(
             Fault("DELETE", "/v2/ns/compute/", status=403, times=None)
         )
-        found = rows(
-            openstack,
+        found = openstack.json(
             *PRUNE,
             *("--registry-url", registry.host),
             *("-e", "env.yaml"),
@@ -380,8 +364,7 @@ def test_prune_by_name(
         f"  A: {UNDERCLOUD}/ns/api:1\n"
         "  B: docker.io/ns/compute:1\n"
     )
-    found = rows(
-        openstack,
+    found = openstack.json(
         *PRUNE,
         *TREE,
         *("--registry-url", UNDERCLOUD),
@@ -404,14 +387,14 @@ def test_repair(openstack: base.OpenStack) -> None:
         data = bytearray(paths[0].read_bytes())
         data[5] ^= 1
         paths[0].write_bytes(data)
-        found = rows(
-            openstack, *VERIFY, *TREE, status=1, stderr=".*3 problems found"
+        found = openstack.json(
+            *VERIFY, *TREE, status=1, stderr=".*3 problems found"
         )
         assert {row["Name"] for row in found} == {layer.digest}
         for path in paths:
             path.unlink()
         site.run(*TREE)
-    assert rows(openstack, *VERIFY, *TREE, stderr=".*") == []
+    assert openstack.json(*VERIFY, *TREE, stderr=".*") == []
 
 
 def test_prune_asks(

@@ -210,12 +210,12 @@ def test_show_list_and_delete(cloud: Cloud) -> None:
         for row in cloud.register("--partition", "root.raw", *PAIR)
     }
     command = ("image-prepare", "baremetal")
-    shown = json.loads(cloud(*command, "show", cloud.name, *ROW).stdout)
+    shown = cloud.json(*command, "show", cloud.name)
     assert shown["kind"] == "partition"
     assert shown["instance_info"]["image_source"] == ids["root"]
     assert shown["instance_info"]["image_type"] == "partition"
     assert shown["instance_info"]["kernel"] == ids["kernel"]
-    listed = json.loads(cloud(*command, "list", *ROW).stdout)
+    listed = cloud.json(*command, "list")
     assert cloud.name in [row["Name"] for row in listed]
     cloud(*command, "delete", cloud.name, stderr=".*3 images deleted.*")
     assert not cloud.images()
@@ -226,7 +226,7 @@ def test_metal3(cloud: Cloud) -> None:
     """A Metal3 host gets the URL of the disk and its checksum."""
     (row,) = cloud.register("--whole-disk", "disk.qcow2")
     command = ("image-prepare", "baremetal", "show", cloud.name, "--metal3")
-    shown = json.loads(cloud(*command, *ROW).stdout)
+    shown = cloud.json(*command)
     (image,) = cloud.images()
     assert shown == {
         "url": f"{cloud.services.image}/v2/images/{row['ID']}/file",
@@ -251,6 +251,6 @@ def test_orphans(cloud: Cloud) -> None:
         headers={"X-Auth-Token": cloud.services.token},
         timeout=20,
     ).raise_for_status()
-    words = ("image-prepare", "baremetal", "list", "--orphans", *ROW)
-    rows = {r["Name"]: r for r in json.loads(cloud(*words).stdout)}
+    words = ("image-prepare", "baremetal", "list", "--orphans")
+    rows = {r["Name"]: r for r in cloud.json(*words)}
     assert rows[cloud.name]["Problems"] == ["there is no ramdisk"]

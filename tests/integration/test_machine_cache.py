@@ -63,8 +63,7 @@ def test_lxc_makes_containers_of_the_cache(
 ) -> None:
     """Without a network, and each with a name and an identity of its own."""
     image = export(openstack, tmp_path)
-    first = openstack(*CACHE, "--from", image, "-f", "json", stderr="(?s).*")
-    filled = json.loads(first.stdout)
+    filled = openstack.json(*CACHE, "--from", image, stderr="(?s).*")
     place = tmp_path / "cache/download/bb/1/amd64/default"
     assert (filled["state"], filled["path"]) == ("filled", str(place))
     assert (place / "build_id").read_text().strip() == filled["digest"]
@@ -79,8 +78,8 @@ def test_lxc_makes_containers_of_the_cache(
         assert (root / "bin/busybox").stat().st_mode & 0o777 == 0o755
         text = (new / name / "config").read_text()
         assert "/usr/share/lxc/config/common.conf" in text
-    again = openstack(*CACHE, "--from", image, "-f", "json", stderr="(?s).*")
-    assert json.loads(again.stdout)["state"] == "present"
+    again = openstack.json(*CACHE, "--from", image, stderr="(?s).*")
+    assert again["state"] == "present"
     assert os.listdir(tmp_path / "cache/download") == ["bb"]
 
 
@@ -95,8 +94,8 @@ def test_base_that_expires_is_made_again(
     # What a killed run left.
     left = tmp_path / "cache/download/.image-prepare-0123/root/etc"
     left.mkdir(parents=True)
-    again = openstack(*CACHE, "--from", image, "-f", "json", stderr="(?s).*")
-    assert json.loads(again.stdout)["state"] == "filled"
+    again = openstack.json(*CACHE, "--from", image, stderr="(?s).*")
+    assert again["state"] == "filled"
     assert int((place / "expiry").read_text()) > 1
     assert os.listdir(tmp_path / "cache/download") == ["bb"]
 

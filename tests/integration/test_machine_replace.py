@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import json
 import os
 import pathlib
 import shlex
@@ -445,20 +444,16 @@ def test_export_and_replacement_by_commands(
     store = ("--store", str(containers.path))
     image = f"oci:{openstack.home}/images//keystone:1"
     openstack(*machine, "export", NAME, "--to", image, *store, stderr="(?s).*")
-    replace_words = ("replace", NAME, "--from", image, *store, "-f", "json")
+    words = (*machine, "replace", NAME, "--from", image, *store)
     checked = ("--check", check(containers, f"1 {KEY}"), "--wait", "20")
-    done = openstack(*machine, *replace_words, *checked, stderr="(?s).*")
-    (row,) = json.loads(done.stdout)
+    (row,) = openstack.json(*words, *checked, stderr="(?s).*")
     assert (row["Name"], row["State"]) == (NAME, "replaced")
     assert containers.answer(NAME) == f"1 {KEY}"
-    again = openstack(
-        *machine, *replace_words, "--skip-present", stderr="(?s).*"
-    )
-    (row,) = json.loads(again.stdout)
+    (row,) = openstack.json(*words, "--skip-present", stderr="(?s).*")
     assert row["State"] == "present"
     failing = ("--check", "exit 1", "--wait", "1")
     openstack(
-        *(*machine, *replace_words, *failing),
+        *(*words, *failing),
         status=1,
         stderr="(?s).*the old root was restored.*",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -45,8 +44,7 @@ def openstack(
 
 def push(openstack: base.OpenStack, *words: str) -> dict[str, Any]:
     """The row of a push."""
-    done = openstack(*PUSH, *words, "-f", "json", stderr=ANY)
-    (row,) = json.loads(done.stdout)
+    (row,) = openstack.json(*PUSH, *words, stderr=ANY)
     assert isinstance(row, dict)
     return row
 

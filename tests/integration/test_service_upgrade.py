@@ -114,3 +114,21 @@ def test_unhealthy_service(
     if not broken:
         assert answer(ports.two) == expected[1]
     assert podman_host.running() == {"one", "two", "three"}
+
+
+def test_name_that_ids_begin_with(
+    podman_host: PodmanHost, images: list[str], port: int
+) -> None:
+    """A service of a name that begins several IDs is no other container."""
+    ids: list[str] = []
+    while len({one[0] for one in ids}) == len(ids):
+        ids.append(podman_host.podman("create", images[0], "sh"))
+    name = ids[-1][0]
+    other = servers.free_port()
+    declared = {
+        "one": service(images[0], other),
+        name: service(images[0], port),
+    }
+    podman_host.node().start(podman_host.inputs(declared), [], QUICK)
+    assert podman_host.running() == {"one", name}
+    assert answer(port) == "1"

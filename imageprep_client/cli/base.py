@@ -58,6 +58,8 @@ class Command(command.Command):
     #: Options of the predecessor that this command does not have, and their
     #: replacements.
     replaced = predecessor.NONE
+    #: The things that fail, in messages.
+    failing = "image"
     #: The columns of the result, where they are known before the action.
     columns: Sequence[str] = ()
     #: The progress of an action that changes something.
@@ -308,8 +310,7 @@ class Command(command.Command):
         else:
             self._failures.append(error)
         # Many images may fail for one reason.
-        told = list(dict.fromkeys(filter(None, hints)))
-        for hint in told[:_HINTS]:
+        for hint in list(dict.fromkeys(filter(None, hints)))[:_HINTS]:
             self.log.error("hint: %s", errors.printable(hint))
         partial = isinstance(error, errors.PartialFailure)
         return 1 if partial or self._began else status
@@ -317,7 +318,7 @@ class Command(command.Command):
     def _show_failures(
         self, failures: Sequence[errors.ImagePrepError]
     ) -> None:
-        """Show one line for each cause, with the number of its images."""
+        """Show one line for each cause, with the number of failures."""
         by_message = {str(failure): failure for failure in failures}
         for group in wording.alike(map(str, failures)):
             first, *others = group
@@ -327,8 +328,8 @@ class Command(command.Command):
                 some = ", ".join(names[:_NAMES])
                 more = len(names) - _NAMES
                 more_names = f" and {more} more" if more > 0 else ""
-                images = wording.counted(len(group), "image")
-                line = f"{images}: {first}; also {some}{more_names}"
+                count = wording.counted(len(group), self.failing)
+                line = f"{count}: {first}; also {some}{more_names}"
                 for other in others:
                     self.log.info("  %s", errors.printable(other))
             self.log.error("  %s", errors.printable(line))

@@ -63,7 +63,9 @@ def test_refused(
 
 
 def test_status(openstack: base.OpenStack) -> None:
-    """A report is shown node by node, and stays; a failed node is status 1."""
+    """A report is shown node by node, and stays; a failed node is status 1.
+    Nodes that fail for one reason are one line.
+    """
     row = {"host": "h1", "state": "done", **_ROW}
     failed = {
         **row,
@@ -88,6 +90,10 @@ def test_status(openstack: base.OpenStack) -> None:
     told = r"1 of 2 nodes failed\s+h2: no route to host\s*"
     openstack(*status, status=1, stderr=told)
     assert json.loads(path.read_text())["nodes"] == [row, failed]
+    nodes = [{**failed, "host": host} for host in ("h2", "h3")]
+    path.write_text(json.dumps({**document, "nodes": nodes}))
+    told = r"2 of 2 nodes failed\s+2 nodes: h2: no route to host; also h3\s*"
+    openstack(*status, status=1, stderr=told)
 
 
 _TEXT = '{"host": "a", "registry": "", "state": "done", "images": %s}'

@@ -36,6 +36,7 @@ class _Preload(base.Lister):
     """The options and the table of the commands that look at nodes."""
 
     columns = _COLUMNS
+    failing = "node"
     dry_run = False
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -158,6 +159,7 @@ class PreloadStatus(base.Lister):
     """Show the report of a preload, node by node."""
 
     columns = _COLUMNS
+    failing = "node"
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(

@@ -63,6 +63,7 @@ _OPTIONS = {
     "Network": "network",
     "NetworkAlias": "network-alias",
     "PidsLimit": "pids-limit",
+    "Pod": "pod",
     "PublishPort": "publish",
     "Secret": "secret",
     "ShmSize": "shm-size",
@@ -114,6 +115,7 @@ _TRUE = {"yes", "true", "on", "1"}
 #: Files that name what podman calls ``systemd-NAME``, or as a key in it says.
 _RESOURCES = {
     "Network": (".network", "NetworkName"),
+    "Pod": (".pod", "PodName"),
     "Volume": (".volume", "VolumeName"),
 }
 
@@ -137,6 +139,13 @@ def load(path: str) -> Service:
     name = last.get("ContainerName") or f"systemd-{stem}"
     if not last.get("Image"):
         raise errors.InvalidFile(path, "is missing", key="Container.Image")
+    if last["Image"].endswith((".image", ".build")):
+        raise errors.InvalidFile(
+            path,
+            f"{last['Image']} is another unit, which is not read",
+            key="Container.Image",
+            hint="write the name of the image that it pulls or builds",
+        )
     words = [word for pair in container for word in _words(path, *pair)]
     if last.get("User"):
         group = f":{last['Group']}" if last.get("Group") else ""

@@ -66,8 +66,9 @@ def test_files_and_units(tmp_path: Path) -> None:
         tmp_path,
         "Network=front.network:ip=10.0.0.2\nNetwork=back.network\n"
         "Volume=data.volume:/data:Z\nVolume=%h/x:/x\nVolume=./y:/y\n"
-        "EnvironmentFile=%E/web.env",
+        "EnvironmentFile=%E/web.env\nPod=web.pod",
     )
+    assert service.podman_args == ("--pod=systemd-web",)
     assert service.options["network"] == ("fe:ip=10.0.0.2", "systemd-back")
     assert service.options["volumes"] == (
         "systemd-data:/data:Z",
@@ -82,7 +83,8 @@ def test_files_and_units(tmp_path: Path) -> None:
     [
         ("Exec=sh -c 'x", "Container.Exec: no closing quotation"),
         ("Environment=A=%i", "Container.Environment: the value of %i is not"),
-        ("Pod=web.pod", "Container.Pod: unknown key"),
+        ("Rootfs=/srv/root", "Container.Rootfs: unknown key"),
+        ("Image=web.image", "Container.Image: web.image is another unit"),
         ("StopTimeout=soon", "--stop-timeout=soon: expected a number"),
     ],
 )

@@ -74,6 +74,7 @@ class MachineReplace(base.Lister):
     old root again, 2 if nothing was changed.
     """
 
+    failing = "machine"
     columns = (
         *("Name", "State", "Digest", "Outage", "Carried", "Kept"),
         "Detail",

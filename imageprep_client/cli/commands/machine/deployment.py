@@ -82,6 +82,7 @@ class _Deployment(base.Lister):
         self, rows: Sequence[_Row], noun: str, name: Callable[[_Row], str]
     ) -> None:
         """Summarise the states of the rows, and report the failures."""
+        self.failing = noun
         failed = [row for row in rows if row.state.is_failed]
         if failed:
             self.failure = errors.PartialFailure(

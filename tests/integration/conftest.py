@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import types
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from imageprep_client import retry
 from tests import sampling, servers
 from tests.functional.base import OpenStack
 from tests.local_storage import LocalStorage
+from tests.lxc_containers import BtrfsPool
 from tests.servers import DockerRegistry
 
 
@@ -65,3 +67,12 @@ def openstack(
 def port() -> int:
     """A port of this host that nobody listens on."""
     return servers.free_port()
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BtrfsPool]:
+    """A btrfs file system."""
+    with contextlib.closing(
+        BtrfsPool(tmp_path_factory.mktemp("btrfs"))
+    ) as found:
+        yield found

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,14 +12,6 @@ from imageprep_client import errors
 from imageprep_client.client.machine import changes
 from imageprep_client.machine import roots
 from tests.lxc_containers import KEY, BtrfsPool, Containers, run, write_root
-
-
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BtrfsPool]:
-    """A btrfs file system."""
-    pool = BtrfsPool(tmp_path_factory.mktemp("btrfs"))
-    with contextlib.closing(pool):
-        yield pool
 
 
 def write_identity(root: pathlib.Path) -> None:

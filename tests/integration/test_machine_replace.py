@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import itertools
 import os
@@ -35,14 +34,6 @@ from tests.lxc_containers import KEY, BtrfsPool, Containers, write_root
 
 NAME = "infra1-keystone-container-cbd7b73e"
 PATIENCE = Patience(stop=20, start=20)
-
-
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BtrfsPool]:
-    """A btrfs file system."""
-    pool = BtrfsPool(tmp_path_factory.mktemp("btrfs"))
-    with contextlib.closing(pool):
-        yield pool
 
 
 @pytest.fixture(autouse=True)

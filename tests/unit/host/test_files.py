@@ -6,12 +6,13 @@ import errno
 import os
 import pathlib
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from imageprep_client import errors
 from imageprep_client.host import files
+from tests.failing import fails
 
 
 @pytest.fixture(autouse=True)
@@ -32,13 +33,6 @@ def path(tmp_path: pathlib.Path) -> pathlib.Path:
 
 def _mode(path: pathlib.Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
-
-
-def _fails(number: int) -> Callable[..., None]:
-    def fails(*_: object, **__: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    return fails
 
 
 def _only(path: pathlib.Path, text: str) -> None:
@@ -133,7 +127,7 @@ def test_owner_that_may_not_be_kept(
     path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A user who may not give files away writes an own file."""
-    monkeypatch.setattr(os, "fchown", _fails(errno.EPERM))
+    monkeypatch.setattr(os, "fchown", fails(errno.EPERM))
     files.write(str(path), "new")
 
     _only(path, "new")
@@ -188,7 +182,7 @@ def test_backup_without_links(
 ) -> None:
     """Where files cannot be linked the old one is copied."""
     path.chmod(0o640)
-    monkeypatch.setattr(os, "link", _fails(errno.EPERM))
+    monkeypatch.setattr(os, "link", fails(errno.EPERM))
 
     files.write(str(path), "new", backup=True)
 
@@ -208,11 +202,11 @@ def test_backup_that_is_a_directory(path: pathlib.Path) -> None:
     assert len([*path.parent.iterdir()]) == 2
 
 
-def test_backup_that_fails(
+def test_backup_thatfails(
     path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another failure to link stops before anything is replaced."""
-    monkeypatch.setattr(os, "link", _fails(errno.ENOSPC))
+    monkeypatch.setattr(os, "link", fails(errno.ENOSPC))
 
     with pytest.raises(errors.NoSpace):
         files.write(str(path), "new", backup=True)
@@ -311,7 +305,7 @@ def test_failure_leaves_the_old_file(
     expected: type[errors.ImagePrepError],
 ) -> None:
     """When writing fails there is the old file and nothing else."""
-    monkeypatch.setattr(os, "fsync", _fails(number))
+    monkeypatch.setattr(os, "fsync", fails(number))
 
     with pytest.raises(expected) as caught:
         files.write(str(path), "new", backup=True)
@@ -324,7 +318,7 @@ def test_no_permission(
     path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hint says which directory has to be writable."""
-    monkeypatch.setattr(os, "open", _fails(errno.EACCES))
+    monkeypatch.setattr(os, "open", fails(errno.EACCES))
 
     with pytest.raises(errors.InvalidFile) as caught:
         files.write(str(path), "new")

@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ from imageprep_client.host.directory import Directory
 from imageprep_client.plans import base, directory
 from imageprep_client.plans.stored import Plan
 from imageprep_client.testing.plans import suite as plan_suite
+from tests.failing import fails
 
 MAIN = base.PLAN_ENVIRONMENT
 #: A user who is neither this one nor root.
@@ -43,13 +44,6 @@ def home(tmp_path: pathlib.Path) -> pathlib.Path:
 
 def plan_in(path: str | os.PathLike[str]) -> Plan:
     return Plan(directory.DirectoryFiles(path))
-
-
-def _fails(number: int) -> Callable[..., int]:
-    def fails(*_: object, **__: object) -> int:
-        raise OSError(number, os.strerror(number))
-
-    return fails
 
 
 def test_name_is_the_path_as_given(home: pathlib.Path) -> None:
@@ -147,7 +141,7 @@ def test_directory_that_cannot_be_written(
     home: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk is found out before anything is done."""
-    monkeypatch.setattr(Directory, "create", _fails(errno.ENOSPC))
+    monkeypatch.setattr(Directory, "create", fails(errno.ENOSPC))
     with pytest.raises(errors.NoSpace, match="cannot be written: no space"):
         plan_in(home).check_writable()
 
@@ -212,7 +206,7 @@ def test_directory_that_cannot_be_made(
 ) -> None:
     """The error names what was to be written."""
     (tmp_path / MAIN).write_text("name: small")
-    monkeypatch.setattr(os, "mkdir", _fails(errno.EACCES))
+    monkeypatch.setattr(os, "mkdir", fails(errno.EACCES))
 
     with pytest.raises(
         errors.PlanError, match=f"{base.PARAMETERS}: cannot be written"
@@ -224,7 +218,7 @@ def test_directory_that_cannot_be_locked(
     home: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file system without locks is one clear error."""
-    monkeypatch.setattr(fcntl, "flock", _fails(errno.ENOLCK))
+    monkeypatch.setattr(fcntl, "flock", fails(errno.ENOLCK))
 
     with pytest.raises(errors.PlanError, match="no locks available"):
         plan_in(home).read()
@@ -262,7 +256,7 @@ def test_full_disk(
     home: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the parameters cannot be written the plan is as it was."""
-    monkeypatch.setattr(os, "fsync", _fails(errno.ENOSPC))
+    monkeypatch.setattr(os, "fsync", fails(errno.ENOSPC))
 
     with pytest.raises(errors.NoSpace):
         plan_in(home).write_parameters({}, [])
@@ -364,7 +358,7 @@ def test_history_that_cannot_be_listed(
 ) -> None:
     """The error names the folder."""
     (home / base.HISTORY).mkdir(parents=True)
-    monkeypatch.setattr(os, "scandir", _fails(errno.EACCES))
+    monkeypatch.setattr(os, "scandir", fails(errno.EACCES))
 
     with pytest.raises(errors.PlanError, match=f"{base.HISTORY}: cannot be"):
         plan_in(home).history()
@@ -374,7 +368,7 @@ def test_file_that_cannot_be_deleted(
     home: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error names the file."""
-    monkeypatch.setattr(os, "unlink", _fails(errno.EACCES))
+    monkeypatch.setattr(os, "unlink", fails(errno.EACCES))
 
     with pytest.raises(errors.PlanError, match=r"roles_data\.yaml: cannot be"):
         directory.DirectoryFiles(home).delete(base.ROLES)

@@ -22,6 +22,7 @@ from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.store_suite import push, read, store_all
 from imageprep_client.testing.streams import put
 from tests import tripleo_tree
+from tests.failing import fails
 from tests.trees import OnDisk
 
 BLOB = content.blob("blob")
@@ -263,11 +264,7 @@ class TestLinks:
     ) -> None:
         """Where the kernel makes no link the blob is to be copied."""
         push(tree.store("ns/origin"), BLOB)
-
-        def link(origin: Path, target: Path, **options: object) -> None:
-            raise OSError(number, os.strerror(number), str(target))
-
-        monkeypatch.setattr(os, "link", link)
+        monkeypatch.setattr(os, "link", fails(number))
         assert not tree.store("ns/app").mount(BLOB.descriptor, "ns/origin")
 
     def test_swapped_meanwhile(
@@ -290,11 +287,7 @@ class TestLinks:
     ) -> None:
         """A failure that would stop a copy, too, is an error."""
         push(tree.store("ns/origin"), BLOB)
-
-        def link(origin: Path, target: Path, **options: object) -> None:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-        monkeypatch.setattr(os, "link", link)
+        monkeypatch.setattr(os, "link", fails(errno.ENOSPC))
         with pytest.raises(errors.NoSpace):
             tree.store("ns/app").mount(BLOB.descriptor, "ns/origin")
 
@@ -520,12 +513,8 @@ def test_full_disk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A disk that fills says what was needed, and nothing is left."""
-
-    def write_all(file: object, chunk: bytes) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     push(store, content.blob("before"))
-    monkeypatch.setattr(store_module, "write_all", write_all)
+    monkeypatch.setattr(store_module, "write_all", fails(errno.ENOSPC))
     with pytest.raises(errors.NoSpace, match="1000 bytes needed"):
         push(store, BLOB)
     assert not store.exists(BLOB.descriptor)
@@ -536,12 +525,8 @@ def test_refused_rename(
     store: ImageServeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A manifest that cannot be put in place is not half there."""
-
-    def rename(path: str, target: str, **_: object) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", path)
-
     push(store, BLOB)
-    monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr(os, "rename", fails(errno.EACCES))
     with pytest.raises(errors.AccessDenied):
         push(store, IMAGE.manifest)
     assert (
@@ -554,11 +539,7 @@ def test_refused_removal(
 ) -> None:
     """An emptied directory that may not be removed is told."""
     store_all(store, IMAGE)
-
-    def rmdir(path: str, **_: object) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", path)
-
-    monkeypatch.setattr(os, "rmdir", rmdir)
+    monkeypatch.setattr(os, "rmdir", fails(errno.EACCES))
     with pytest.raises(errors.AccessDenied):
         store.delete(IMAGE.descriptor)
 
@@ -567,12 +548,8 @@ def test_unreadable_tag(
     store: ImageServeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refusal of the system is told, not taken for a missing tag."""
-
-    def readlink(path: str, **_: object) -> str:
-        raise PermissionError(errno.EACCES, "Permission denied", path)
-
     push(store, IMAGE.manifest)
-    monkeypatch.setattr(os, "readlink", readlink)
+    monkeypatch.setattr(os, "readlink", fails(errno.EACCES))
     with pytest.raises(errors.AccessDenied):
         store.resolve("latest")
 

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from imageprep_client.stores.layout import store as store_module
 from imageprep_client.testing import content
 from imageprep_client.testing.store_suite import push, read, store_all
 from imageprep_client.testing.streams import put
+from tests.failing import fails
 
 REF_NAME = "org.opencontainers.image.ref.name"
 
@@ -58,13 +58,6 @@ def _entries(store: LayoutStore) -> list[tuple[str, str]]:
 def _blob(store: LayoutStore, descriptor: Descriptor) -> Path:
     algorithm, encoded = descriptor.digest.split(":")
     return store.home / "blobs" / algorithm / encoded
-
-
-def _fails(number: int) -> Callable[..., None]:
-    def fails(*_: object, **__: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    return fails
 
 
 def _multi() -> tuple[content.Image, content.Image, content.Image]:
@@ -597,7 +590,7 @@ def test_mount_without_links(
     """Where files cannot be linked the blob is copied by the caller."""
     blob = content.blob("x")
     push(root.store("ns/other"), blob)
-    monkeypatch.setattr(os, "link", _fails(number))
+    monkeypatch.setattr(os, "link", fails(number))
 
     assert not store.mount(blob.descriptor, "ns/other")
 
@@ -608,7 +601,7 @@ def test_mount_on_a_full_disk(
     """No room for a name is no room for the blob."""
     blob = content.blob("x")
     push(root.store("ns/other"), blob)
-    monkeypatch.setattr(os, "link", _fails(errno.ENOSPC))
+    monkeypatch.setattr(os, "link", fails(errno.ENOSPC))
 
     with pytest.raises(errors.NoSpace):
         store.mount(blob.descriptor, "ns/other")
@@ -653,7 +646,7 @@ def test_no_permission(
 ) -> None:
     """The error names the place, the hint says how to get in."""
     push(store, content.blob("x"))
-    monkeypatch.setattr(os, "open", _fails(errno.EACCES))
+    monkeypatch.setattr(os, "open", fails(errno.EACCES))
 
     with pytest.raises(errors.AccessDenied) as caught:
         push(store, content.blob("y"))
@@ -695,7 +688,7 @@ def test_check_writable_without_permission(
     root: LayoutRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is known before anything is done."""
-    monkeypatch.setattr(Directory, "create", _fails(errno.EROFS))
+    monkeypatch.setattr(Directory, "create", fails(errno.EROFS))
 
     with pytest.raises(errors.AccessDenied):
         root.check_writable()

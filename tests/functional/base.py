@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 import stevedore
 from cliff import commandmanager
+from openstack.config import loader
 from openstackclient import shell
 
 #: What is kept of the caller's environment; above all no ``OS_*``.
@@ -136,6 +137,11 @@ class OpenStack:
             # By default it is the name of the program that runs the tests.
             patch.setattr(shell.OpenStackShell, "NAME", "openstack")
             patch.setattr(commandmanager, "stevedore", _STEVEDORE)
+            # It looks where it was when it was imported.
+            patch.setattr(
+                loader, "CONFIG_FILES", [str(self.home / "clouds.yaml")]
+            )
+            patch.setattr(loader, "SECURE_FILES", [])
             # It looks at each object.
             patch.setattr(gc, "get_freeze_count", lambda: 1)
             try:

@@ -40,11 +40,7 @@ def plan(services: Services, site: Deployment) -> CloudPlan:
 def write_clouds(openstack: base.OpenStack, **cloud: object) -> None:
     """Write clouds.yaml, with the cloud ``tests``."""
     text = yaml.safe_dump({"clouds": {"tests": cloud}})
-    file = openstack.home / "clouds.yaml"
-    file.write_text(text)
-    # In a process where openstacksdk is loaded already, it no longer looks
-    # into the current directory.
-    openstack.environment["OS_CLIENT_CONFIG_FILE"] = str(file)
+    (openstack.home / "clouds.yaml").write_text(text)
 
 
 def in_file(services: Services, **more: object) -> dict[str, object]:
@@ -163,7 +159,6 @@ def test_installed_program(services: Services, site: Deployment) -> None:
     """It finds clouds.yaml where users have it."""
     plan = CloudPlan(services, site)
     write_clouds(site.openstack, **in_file(services))
-    del site.openstack.environment["OS_CLIENT_CONFIG_FILE"]
     words = ("--os-cloud", "tests", *plan.words())
     site.openstack.installed(*words, stderr=PLAIN)
 
@@ -284,7 +279,7 @@ WRONG: dict[Callable[[CloudPlan, base.OpenStack], None], str] = {
     _no_configuration: r"cloud: no authentication: [^\n]*auth-url[^\n]*",
     _no_keystone: r"Failed to discover[^\n]*\n"
     "cloud: keystone does not serve: connection refused",
-    _no_object_store: r"cloud: no object store: [^\n]*catalog[^\n]*",
+    _no_object_store: r"cloud: no object store: [^\n]*object-store[^\n]*",
     _no_plan: "plan nothing: no such plan: there is no container[^\n]*",
     _no_metadata: r"plan \S+: is no deployment plan: [^\n]*metadata[^\n]*",
     _no_plan_environment: r"plan \S+: is no deployment plan: [^\n]*",

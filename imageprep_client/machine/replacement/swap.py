@@ -133,13 +133,14 @@ class Swap:
                     self._record.machine,
                     patience.start,
                 )
-        except BaseException as error:
+        except errors.ImagePrepError as error:
             self._restore(error)
-            if not isinstance(error, errors.ImagePrepError):
-                raise
             raise errors.PartialFailure(
                 f"{error}; the old root was restored", [], hint=error.hint
             ) from error
+        except BaseException as error:
+            self._restore(error)
+            raise
         self._record = self._record.at(Step.KEPT)
         self._journal.write(self._record)
         archived = finish(self._journal, self._record)

@@ -15,7 +15,7 @@ from imageprep_client.oci import mediatypes
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores.registry import description
 from imageprep_client.stores.registry import errors as answers
-from imageprep_client.stores.registry.auth.authenticator import (
+from imageprep_client.stores.registry.auth.challenges import (
     parse_challenges,
 )
 from imageprep_client.stores.registry.endpoints.replicas import Replica

@@ -1,4 +1,4 @@
-"""Authentication: challenges, tokens, and the recipients of credentials.
+"""Authentication: tokens, and the recipients of credentials.
 
 The protocol is in the "Token Authentication Specification" of the distribution
 project.
@@ -21,6 +21,11 @@ from imageprep_client.http import urls
 from imageprep_client.http.transport import Response
 from imageprep_client.stores.registry import description
 from imageprep_client.stores.registry import errors as answers
+from imageprep_client.stores.registry.auth.challenges import (
+    Challenge,
+    parse_challenges,
+    wanted_scopes,
+)
 from imageprep_client.stores.registry.auth.credentials import (
     Credentials,
     RegistryCredential,
@@ -36,16 +41,6 @@ _REQUESTS = 3
 
 #: Servers refuse longer headers, and each repository has a token.
 _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
-# It never backtracks: a header could otherwise take very long to parse.
-_PART = re.compile(
-    r"""\s*+,?+\s*+(?:
-        (?P<key>[\w!#$%&'*+.^`|~-]++)\s*+=\s*+
-          (?:"(?P<quoted>(?:[^"\\]|\\.)*+)"|(?P<plain>(?!")[^\s,"]*+))
-        |(?P<scheme>[\w!#$%&'*+.^`|~-]++)(?=\s|,|$)
-    )""",
-    re.VERBOSE,
-)
-
 #: The client ID for OAuth2.
 _CLIENT = "imageprep-client"
 
@@ -60,61 +55,6 @@ class SendTokenRequest(Protocol):
 
 #: Repeats named work until it succeeds or fails permanently.
 RetryToken = Callable[[str, Callable[[], "_Token"]], "_Token"]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Challenge:
-    """A method of authentication that a registry offers.
-
-    :ivar scheme: in lower case.
-    :ivar parameters: keys in lower case.
-    """
-
-    scheme: str
-    parameters: dict[str, str]
-
-
-def parse_challenges(header: str) -> list[Challenge]:
-    """The challenges of a WWW-Authenticate header (RFC 9110, 11.6.1).
-
-    The list ends at the first syntax error.
-    """
-    challenges: list[Challenge] = []
-    position = 0
-    while match := _PART.match(header, position):
-        position = match.end()
-        if match["scheme"]:
-            challenges.append(Challenge(match["scheme"].lower(), {}))
-        elif challenges:
-            value = match["plain"]
-            if value is None:
-                value = re.sub(r"\\(.)", r"\1", match["quoted"])
-            challenges[-1].parameters[match["key"].lower()] = value
-        else:
-            break
-    return challenges
-
-
-def wanted_scopes(ours: Sequence[str], challenge: str) -> tuple[str, ...]:
-    """The scopes of a token.
-
-    Scopes of the challenge that `ours` lack are added, and replace those of
-    `ours` for the same resource.
-
-    :param challenge: the scopes in the challenge, separated by spaces.
-    """
-    actions: dict[str, set[str]] = {}
-    for scope in ours:
-        name, _, allowed = scope.rpartition(":")
-        actions.setdefault(name, set()).update(allowed.split(","))
-    lacking = []
-    for scope in challenge.split():
-        name, _, allowed = scope.rpartition(":")
-        if not set(allowed.split(",")) <= actions.get(name, set()):
-            lacking.append(scope)
-    names = {scope.rpartition(":")[0] for scope in lacking}
-    kept = [scope for scope in ours if scope.rpartition(":")[0] not in names]
-    return (*kept, *lacking)
 
 
 @dataclasses.dataclass(frozen=True)

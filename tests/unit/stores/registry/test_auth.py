@@ -12,7 +12,7 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.stores.registry.auth import authenticator as auth
-from imageprep_client.stores.registry.auth.authenticator import (
+from imageprep_client.stores.registry.auth.challenges import (
     Challenge,
     parse_challenges,
 )

@@ -14,6 +14,7 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.http import transport
 from imageprep_client.stores.registry.auth import authenticator as auth
+from imageprep_client.stores.registry.auth import challenges
 from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints import registries_conf
@@ -375,7 +376,7 @@ def test_scopes_of_challenges(
 ) -> None:
     """A token allows what the registry wants, and what is known to be due."""
     wanted = ours if expected is None else expected
-    assert list(auth.wanted_scopes(ours, challenge)) == wanted
+    assert list(challenges.wanted_scopes(ours, challenge)) == wanted
 
 
 def token_headers(

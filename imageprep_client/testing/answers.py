@@ -29,7 +29,7 @@ class Behaviour:
     :ivar untags: whether a tag can be deleted alone (else 400).
     :ivar catalog: whether repositories are listed.
     :ivar redirect_blobs: base URL where blobs are really, or empty.
-    :ivar redirect_writes: base URLs by the methods that they receive.
+    :ivar redirects: where requests are redirected, base URLs by method.
     :ivar page: how many tags or repositories come at once at most.
     :ivar checks_parts: whether a manifest must name only what is there.
     :ivar framing: how an answer's end is told: by its length, in chunks, or
@@ -45,9 +45,7 @@ class Behaviour:
     untags: bool = True
     catalog: bool = True
     redirect_blobs: str = ""
-    redirect_writes: Mapping[str, str] = dataclasses.field(
-        default_factory=dict
-    )
+    redirects: Mapping[str, str] = dataclasses.field(default_factory=dict)
     page: int = 100
     checks_parts: bool = True
     framing: Literal["length", "chunks", "close"] = "length"

@@ -206,14 +206,13 @@ class _Handler(Answering):
             self._check_access("registry:catalog:*")
             self._catalog()
         self._check_access(f"repository:{name}:{action}" if name else "")
+        elsewhere = self.registry.behaviour.redirects.get(self.command)
+        if elsewhere:
+            self.answer(307, b"", {"Location": f"{elsewhere}{self.path}"})
         if not match:
             if path in ("/v2/", "/v2"):
                 self.answer(200, b"{}", {"Content-Type": "application/json"})
             self.fail(404, "no such page")
-        if elsewhere := self.registry.behaviour.redirect_writes.get(
-            self.command
-        ):
-            self.answer(307, b"", {"Location": f"{elsewhere}{self.path}"})
         store = self.registry.content.store(references.check_repository(name))
         rest = match["rest"]
         if rest.startswith("uploads/"):

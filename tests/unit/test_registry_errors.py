@@ -28,7 +28,7 @@ from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content, images, streams
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer
-from imageprep_client.testing.registry import RegistryServer
+from imageprep_client.testing.registry import Behaviour, RegistryServer
 from imageprep_client.transfer import engine, graph
 from imageprep_client.transfer.attached import ReferrersPolicy
 from imageprep_client.transfer.copies import Copy
@@ -109,6 +109,13 @@ def refused_login() -> errors.ImagePrepError:
             with pytest.raises(errors.AccessDenied) as caught:
                 store.resolve("latest")
             return caught.value
+
+
+def redirected_elsewhere() -> errors.ImagePrepError:
+    with RegistryServer(gate=Bearer("me", "password")) as other:
+        return error_of(
+            push, behaviour=Behaviour(redirects={"POST": other.url})
+        )
 
 
 def token_server() -> errors.ImagePrepError:
@@ -232,6 +239,9 @@ SCENARIOS: dict[str, Callable[[pathlib.Path], errors.ImagePrepError]] = {
     ),
     "the credentials for <registry> were not given to its token server"
     " <server>": lambda _: token_server(),
+    "<registry> redirects there, and its credentials stay with it": (
+        lambda _: redirected_elsewhere()
+    ),
     "gave no usable token": lambda _: error_of(
         resolve,
         Fault(path="/token", body=b"<html>", times=None),

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import time
 import types
+import urllib.parse
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -162,8 +163,13 @@ class RegistrySession:
             error = errors.TooManyRequests(str(error), retry_after=wait)
         if isinstance(error, errors.TooManyRequests):
             self._limit.limited(begin)
-        if isinstance(error, errors.AccessDenied) and not response.redirected:
-            error.hint = self._authenticator.explain(request.repository)
+        if isinstance(error, errors.AccessDenied):
+            error.hint = (
+                f"{self.name} redirects there, and its credentials stay with"
+                " it"
+                if response.redirected
+                else self._authenticator.explain(request.repository)
+            )
         raise error
 
     def is_well(self) -> bool:
@@ -372,7 +378,7 @@ def probe(
     """The response of a registry at this endpoint; None if there is none.
 
     No secret is sent. TLS servers answer a plain request with 400, and web
-    servers redirect it: neither is a registry.
+    servers redirect it to TLS or a login: neither is a registry.
 
     :param first: a GET or HEAD to send, whose response can be used; None:
         the version check of the distribution API.
@@ -386,10 +392,24 @@ def probe(
         None,
         (min(timeouts.connect, 3.0), min(timeouts.read, 10.0)),
     )
-    no_registry = response.status == 400 or response.status in urls.REDIRECTS
+    no_registry = response.status == 400 or (
+        response.status in urls.REDIRECTS and not _is_elsewhere(response)
+    )
     if no_registry and first is not None:
         # Some registries answer so for this object only.
         no_registry = probe(endpoint, transports, timeouts) is None
     if no_registry or first is None:
         response.discard()
     return None if no_registry else response
+
+
+def _is_elsewhere(response: Response) -> bool:
+    """Whether a redirect leads to the API of another server."""
+    location = response.headers.get("Location", "")
+    with contextlib.suppress(errors.StoreError):
+        target = urls.follow(response.url, location, "redirect")
+        scheme, host, _ = urls.origin(target)
+        own_scheme, own_host, _ = urls.origin(response.url)
+        api = urllib.parse.urlsplit(target).path.startswith(_API)
+        return api and (scheme == own_scheme or host != own_host)
+    return False

@@ -168,7 +168,7 @@ def test_redirected_writes_get_no_password(
     guarded: RegistryServer, other: RegistryServer, trusted: RegistryClient
 ) -> None:
     """Content is sent where a registry redirects it, credentials not."""
-    guarded.behaviour.redirect_writes = dict.fromkeys(
+    guarded.behaviour.redirects = dict.fromkeys(
         ("POST", "PUT", "PATCH"), other.url
     )
     blob = content.blob("new")
@@ -181,7 +181,7 @@ def test_deletions_follow_no_redirects(
     guarded: RegistryServer, other: RegistryServer, store: RegistryStore
 ) -> None:
     """Nothing is deleted where a registry redirects the request."""
-    guarded.behaviour.redirect_writes = {"DELETE": other.url}
+    guarded.behaviour.redirects = {"DELETE": other.url}
     with pytest.raises(errors.ServerFault, match="307"):
         store.delete(IMAGE.descriptor)
     assert not other.log

@@ -1,4 +1,4 @@
-"""Registries that redirect writes to another server."""
+"""Registries that redirect writes, or all requests, to another server."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from imageprep_client import errors
 from imageprep_client.stores.memory import MemoryRegistry
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.testing import images
+from imageprep_client.testing.gate import Basic
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.transfer import engine
 from tests.recorder import Recorder
@@ -40,7 +41,10 @@ def copy(host: str, client: RegistryClient) -> None:
     )
 
 
-@pytest.mark.parametrize("methods", [("POST",), ("PUT", "PATCH"), WRITES])
+@pytest.mark.parametrize(
+    "methods",
+    [("POST",), ("PUT", "PATCH"), WRITES, ("GET", "HEAD", *WRITES)],
+)
 def test_content_arrives(
     server: RegistryServer,
     backend: RegistryServer,
@@ -48,7 +52,7 @@ def test_content_arrives(
     methods: tuple[str, ...],
 ) -> None:
     """Layers, configs and manifests are sent where a redirect leads."""
-    server.behaviour.redirect_writes = dict.fromkeys(methods, backend.url)
+    server.behaviour.redirects = dict.fromkeys(methods, backend.url)
     copy(server.host, client)
     store = server.content.store("ns/name")
     assert store.resolve("1") == IMAGE.descriptor
@@ -59,9 +63,20 @@ def test_streams_that_are_never_received(
     server: RegistryServer, client: RegistryClient
 ) -> None:
     """A redirect in a circle ends the upload with its reason."""
-    server.behaviour.redirect_writes = {
+    server.behaviour.redirects = {
         "PUT": server.url,
         "PATCH": server.url,
     }
     with pytest.raises(errors.ImagePrepError, match="over 5 redirects"):
         copy(server.host, client)
+
+
+def test_access_to_the_other_server(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """A server that gets no credentials may want some: the hint says so."""
+    with RegistryServer(gate=Basic("me", "Zz9Secret")) as other:
+        server.behaviour.redirects = dict.fromkeys(WRITES, other.url)
+        with pytest.raises(errors.CopyError) as caught:
+            copy(server.host, client)
+    assert f"{server.host} redirects there" in str(caught.value.hint)

@@ -25,6 +25,7 @@ from imageprep_client.baremetal.disks import formats
 from imageprep_client.baremetal.disks.disk import DiskFormat
 from imageprep_client.baremetal.system import Slices, System
 from imageprep_client.host import locks
+from imageprep_client.host.disk import reported
 from imageprep_client.observer import SILENT, Observer
 from imageprep_client.programs.qemu import QemuDisk
 
@@ -107,11 +108,13 @@ def extract(
     All of them are renamed into place at the end.
 
     :raises InvalidFile: when the image cannot be used; nothing was written.
+    :raises NoSpace: when there is no room for the files; none was written.
     """
     parts = set(request.only) or set(PARTS)
     directory = Path(request.output_directory)
     with (
         opened(request.image, request.max_size) as (disk, format),
+        reported(directory),
         _staging(directory) as (staging, place),
     ):
         slices = Slices(disk, staging, format.virtual_size)
@@ -182,6 +185,8 @@ def _staging(directory: Path) -> Iterator[tuple[Path, Path]]:
         meanwhile, or put links there.
     """
     with contextlib.ExitStack() as stack:
+        if not directory.exists():
+            stack.callback(_remove_empty, directory)
         try:
             directory.mkdir(0o755, parents=True, exist_ok=True)
             above = stack.enter_context(_opened(directory))
@@ -196,6 +201,11 @@ def _staging(directory: Path) -> Iterator[tuple[Path, Path]]:
                 f"{directory}: cannot be written: {errors.reason(error)}"
             ) from error
         yield staging, above
+
+
+def _remove_empty(directory: Path) -> None:
+    with contextlib.suppress(OSError):
+        directory.rmdir()
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from imageprep_client import errors
+from imageprep_client.programs.process import raise_full
 
 MIB = 1024**2
 _TAIL = 500
@@ -73,6 +74,7 @@ def run(
     :param destination: a new file for its standard output.
     :raises InvalidArgument: when it is not installed.
     :raises Exceeded: when it exceeds `limits`.
+    :raises OSError: when it says that a file system is full.
     :raises ProgramFailed: when it fails otherwise.
     """
     program: str | None = words[0]
@@ -124,6 +126,7 @@ def run(
         what = "too much output" if -status == signal.SIGXFSZ else "too long"
         raise Exceeded(f"{words[0]}: {what}")
     lines = [line.strip() for line in told.splitlines() if line.strip()]
+    raise_full(told)
     reason = "; ".join(lines)[-_TAIL:] or f"ended with status {status}"
     raise ProgramFailed(f"{words[0]}: {reason}")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from imageprep_client.programs import confined
 from imageprep_client.programs.entries import FileEntry, kind_of
+from imageprep_client.programs.process import raise_full
 
 _PACKAGE = "e2fsprogs"
 # As ls -p has it: inode, mode, user, group, name, size.
@@ -69,5 +70,6 @@ class ExtReader:
         # The exit status is 0 whatever happens.
         told = _BANNER.sub("", output.stderr).strip()
         if told:
+            raise_full(told)
             raise confined.ProgramFailed(f"debugfs: {told[:200]}")
         return output.stdout

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -338,6 +339,31 @@ def test_left_by_a_kill(
     image = disks("ext4").qcow2()
     openstack("extract", str(image), "--output-dir", "out", "--only", "kernel")
     assert not left.exists()
+
+
+@pytest.mark.parametrize("size", ["2m", "6m", "8m"])
+@pytest.mark.parametrize("layout", ["ext4", "xfs-lvm"])
+def test_full_disk(
+    layout: str,
+    size: str,
+    disks: Callable[[str], SampleDisk],
+    openstack: Baremetal,
+) -> None:
+    """The message has the directory, which is not left behind."""
+    image = disks(layout).qcow2()
+    small = openstack.home / "small"
+    small.mkdir()
+    words = ("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs")
+    subprocess.run([*words, small], check=True)
+    try:
+        done = openstack(
+            *("extract", str(image), "--output-dir", "small/out"), status=2
+        )
+        assert not list(small.iterdir())
+    finally:
+        subprocess.run(["umount", small], check=True)
+    told = r"small/out: no space left on device: [0-9]+ bytes free\n"
+    assert re.fullmatch(told, done.stderr)
 
 
 def test_directory_that_is_swapped(

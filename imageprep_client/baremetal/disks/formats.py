@@ -37,6 +37,13 @@ _QCOW2_CLUSTER_BITS = range(9, 22)
 _POINTER = 8
 _MAX_L1 = 4 * 1024 * 1024
 _CONVERT = "convert it first: qemu-img convert -f {0} -O qcow2 ..."
+#: The first bytes of compressed files, and the programs that unpack them.
+_COMPRESSED = {
+    b"\x1f\x8b\x08": "gunzip",
+    b"\xfd7zXZ\x00": "unxz",
+    b"\x28\xb5\x2f\xfd": "unzstd",
+    b"BZh": "bunzip2",
+}
 #: Endings of names, and the format that the content must have then.
 _ENDINGS = {".qcow2": "qcow2", ".qcow": "qcow2", ".vmdk": "vmdk"}
 
@@ -82,6 +89,13 @@ def inspect(file: io.BufferedReader, path: str, max_size: int) -> DiskFormat:
         )
     expected = _ENDINGS.get(os.path.splitext(path)[1].lower())
     head = os.pread(file.fileno(), _QCOW2.size, 0)
+    for magic, program in _COMPRESSED.items():
+        if head.startswith(magic):
+            raise errors.InvalidFile(
+                path,
+                "is compressed, and would reach the disk of a node like that",
+                hint=f"unpack it first: {program} --keep ...",
+            )
     if head.startswith(_QCOW2_MAGIC) and name != "qcow2":
         raise errors.InvalidFile(path, "has a qcow2 header that is cut short")
     if expected and expected != name:

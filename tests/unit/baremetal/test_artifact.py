@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,3 +80,24 @@ def test_tag_of_an_image(store: _Interrupted, tmp_path: Path) -> None:
     with pytest.raises(errors.InvalidArgument, match="not an index"):
         artifact.push([disk(tmp_path, "amd64")], store, "v1", Observer())
     assert not sent
+
+
+@pytest.mark.parametrize(
+    "compress",
+    [
+        gzip.compress,
+        lzma.compress,
+        bz2.compress,
+        lambda content: b"\x28\xb5\x2f\xfd" + content,
+    ],
+)
+def test_compressed_disk(
+    store: _Interrupted, tmp_path: Path, compress: Callable[[bytes], bytes]
+) -> None:
+    """It is refused: Ironic would write it to a node as it is."""
+    file = disk(tmp_path, "amd64")
+    path = Path(file.path)
+    path.write_bytes(compress(path.read_bytes()))
+    with pytest.raises(errors.InvalidFile, match="is compressed") as caught:
+        artifact.push([file], store, "v1", Observer())
+    assert str(caught.value.hint).startswith("unpack it first: ")

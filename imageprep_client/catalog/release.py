@@ -269,18 +269,25 @@ def _load(
 ) -> tuple[ReleaseTable, Mapping[str, object], Sequence[Mapping[str, Any]]]:
     """The table, the values and the default of a release.
 
-    A release that is ``like`` another has its values where it has none of its
-    own, and its table with the differences that the file lists.
+    A release that is ``like`` another has its table with the differences that
+    the file lists. It has its values, and its default unless it has one of its
+    own, with what differs in ``set``.
     """
     path = _DATA / f"{release}.json"
     data = json.loads(path.read_text(encoding="utf-8"))
-    prepare = data.get("prepare", [])
-    own = prepare[0]["set"] if prepare else {}
     table: ReleaseTable | None = None
     values: Mapping[str, object] = {}
+    prepare: Sequence[Mapping[str, Any]] = ()
     if "like" in data:
-        table, values, _ = _load(data["like"])
-    return ReleaseTable.from_data(data, table), {**values, **own}, prepare
+        table, values, prepare = _load(data["like"])
+    own = data.get("set", {})
+    prepare = [
+        {**entry, "set": {**entry["set"], **own}}
+        for entry in data.get("prepare", prepare)
+    ]
+    if prepare:
+        values = {**values, **prepare[0]["set"]}
+    return ReleaseTable.from_data(data, table), values, prepare
 
 
 def _advice(release: str) -> str:

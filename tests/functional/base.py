@@ -151,12 +151,9 @@ class OpenStack:
         return Result(status, stdout.getvalue(), stderr.getvalue())
 
 
-def normal_help(text: str) -> str:
-    """A help text without what other versions of Python or cliff change.
-
-    Line breaks, and the options of cliff's own that choose a format.
-    """
-    sections = _SECTION.split(_REPEATED.sub(r"\1, \3", text))
+def own_help(text: str) -> str:
+    """A help text without the options of cliff's own that choose a format."""
+    sections = _SECTION.split(text)
     ours = [
         part
         for part in sections
@@ -165,7 +162,12 @@ def normal_help(text: str) -> str:
     if len(ours) < len(sections):
         # The usage line has them, too.
         ours[0] = ours[0].partition("\n\n")[2]
-    return " ".join("\n".join(ours).split())
+    return "\n".join(ours).rstrip("\n") + "\n"
+
+
+def normal_help(text: str) -> str:
+    """A help text without line breaks, and as it is of any Python."""
+    return " ".join(_REPEATED.sub(r"\1, \3", text).split())
 
 
 def normal_environment(text: str) -> str:

@@ -27,7 +27,7 @@ def test_help(
     """The help names every option, and is as it was looked at."""
     golden.check(
         f"{'-'.join(words)}-help.txt",
-        openstack.help("image-prepare", *words),
+        base.own_help(openstack.help("image-prepare", *words)),
         normal=base.normal_help,
     )
 

@@ -24,6 +24,8 @@ Scalar = str | int | float | bool | None
 #: Lists the registries that nodes may pull from without TLS.
 INSECURE_REGISTRIES = "DockerInsecureRegistryAddress"
 
+#: Words that are booleans in YAML, unless they are in quotes.
+_BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off"})
 _PART = re.compile(r"[a-zA-Z0-9]+(_[a-zA-Z0-9]+)*")
 #: Variables of the image table that may be null: the default is used.
 _NULLABLE = ("ceph_images", "neutron_driver")
@@ -266,7 +268,7 @@ def _push_destination(value: Value) -> bool | str:
         return False
     if isinstance(value.data, bool):
         return value.data
-    if value.data in ("true", "True", "false", "False"):
+    if isinstance(value.data, str) and value.data.lower() in _BOOLEANS:
         raise value.error(
             "is a string, not a boolean",
             "write true or false without quotes, or a registry",

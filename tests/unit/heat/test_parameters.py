@@ -148,7 +148,7 @@ def test_push_destination(value, result):
     assert entry(push_destination=value).push_destination == result
 
 
-@pytest.mark.parametrize("value", ["true", "True", "false", "False"])
+@pytest.mark.parametrize("value", ["true", "True", "FALSE", "yes", "off"])
 def test_push_destination_quoted(value):
     """A quoted boolean is no registry."""
     error = entry_refused("push_destination", push_destination=value)

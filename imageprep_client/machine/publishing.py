@@ -52,6 +52,11 @@ def publish(
     :raises InputError: nothing is published.
     :raises GpgError: nothing is published.
     """
+    if best_before and best_before < datetime.date.today():
+        raise errors.InvalidArgument(
+            f"--best-before {best_before}: is over, and every import would"
+            " refuse the archives"
+        )
     _check(paths, directory)
     with sums.locked(directory):
         known = sums.read(directory)

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from imageprep_client import errors
 from imageprep_client.programs.process import Finished, MakeError
 
-#: Goes on when this process closes the pipe, or has ended. The status of the
-#: first command may find nobody who reads it.
+#: Goes on when this process closes the pipe, or has ended. Nobody may be left
+#: who reads the status of the first command.
 _SCRIPT = """
 trap '' PIPE
 {before} 2>&1
-echo $?
+echo $? 2>/dev/null
 exec >/dev/null 2>&1
 cat
 exec {after}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import re
 import socket
@@ -354,5 +355,20 @@ def test_publish_without_the_key(tmp_path: Path) -> None:
             tmp_path / "www",
             key="nobody@x.invalid",
             best_before=None,
+        )
+    assert os.listdir(tmp_path / "www") == []
+
+
+def test_publish_what_is_over(tmp_path: Path) -> None:
+    """A list that every import would refuse is not published."""
+    (tmp_path / "www").mkdir()
+    (tmp_path / "a.tar").touch()
+    yesterday = datetime.date.today() - datetime.timedelta(days=1)
+    with pytest.raises(errors.InvalidArgument, match=f"{yesterday}: is over"):
+        images.publish(
+            [tmp_path / "a.tar"],
+            tmp_path / "www",
+            key="",
+            best_before=yesterday,
         )
     assert os.listdir(tmp_path / "www") == []

@@ -27,8 +27,14 @@ def test_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_signal(tmp_path: Path, number: signal.Signals) -> None:
-    """A signal ends neither of them, nor does it change their order."""
+def test_signal(
+    tmp_path: Path,
+    number: signal.Signals,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A signal ends neither of them, nor does it change their order, and
+    nothing is printed.
+    """
     log = tmp_path / "log"
     child = os.fork()
     if not child:
@@ -41,6 +47,7 @@ def test_signal(tmp_path: Path, number: signal.Signals) -> None:
     while not log.exists() or "last" not in log.read_text():
         time.sleep(0.01)
     assert log.read_text().split() == ["ended", "last"]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_failures() -> None:

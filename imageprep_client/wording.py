@@ -83,12 +83,13 @@ def cause(message: str) -> str:
     """The message without what concerns only its image."""
     message = _URL_PATH.sub(r"\1/*", message)
     name, separator, rest = message.partition(": ")
-    if not separator or " " in name:
+    image, to, place = name.partition(" to ")
+    if not separator or " " in image:
         return message
-    path = name.removeprefix("docker://").partition("@")[0]
+    path = image.removeprefix("docker://").partition("@")[0]
     path = re.sub(r":[^:/]*$", "", path)
     repository = path.partition("/")[2]
     for part in (path, repository, repository.rpartition("/")[2]):
         if part:
             rest = rest.replace(part, "*")
-    return _AMOUNT.sub("*", _DIGEST.sub("*", rest))
+    return to + place + _AMOUNT.sub("*", _DIGEST.sub("*", rest))

@@ -61,6 +61,16 @@ def test_amounts_are_no_causes() -> None:
     assert len(wording.alike(messages)) == 1
 
 
+def test_causes_of_a_destination() -> None:
+    """Copies to one of several destinations are alike, to two they are not."""
+    messages = [
+        f"a.test/ns/{name} to {place}: {place}/ns/{name}@sha256:0f: refused"
+        for place in ("b.test", "c.test")
+        for name in ("api", "db")
+    ]
+    assert wording.alike(messages) == [messages[:2], messages[2:]]
+
+
 def test_other_causes_are_apart() -> None:
     """Another tag, or another registry, is another cause."""
     messages = [

@@ -7,7 +7,6 @@ import ctypes
 import errno
 import os
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,6 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.host import disk, files
 from imageprep_client.host.disk import MountPoint
-
-
-def _fails(error: BaseException) -> Callable[..., None]:
-    def fails(*_: object, **__: object) -> None:
-        raise error
-
-    return fails
 
 
 @pytest.mark.parametrize(

@@ -51,11 +51,9 @@ def archive(*names: str, size: int = 0) -> bytes:
     return b"".join(parts)
 
 
-def ramdisk(size: int = 1024**2, *, host_only: bool = False) -> bytes:
+def ramdisk(size: int) -> bytes:
     """A ramdisk as dracut makes it: microcode, then a compressed archive."""
     names = ["init", "usr/lib/dracut/dracut-057"]
-    if host_only:
-        names.append("usr/lib/dracut/hostonly-files")
     early = archive("kernel/x86/microcode/GenuineIntel.bin", size=100)
     early += bytes(-len(early) % 512)
     return early + gzip.compress(archive(*names, size=size // len(names)), 1)

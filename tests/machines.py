@@ -82,11 +82,11 @@ def started(store: Path, name: str = NAME) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def btrfs(directory: Path, size: int = 256 << 20) -> Iterator[Path]:
+def btrfs(directory: Path) -> Iterator[Path]:
     """A btrfs file system, mounted below a directory."""
     image, pool = directory / "pool.img", directory / "pool"
     with image.open("wb") as file:
-        file.truncate(size)
+        file.truncate(256 << 20)
     pool.mkdir()
     run("mkfs.btrfs", "-q", image)
     run("mount", "-o", "loop", image, pool)

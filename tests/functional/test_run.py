@@ -327,7 +327,7 @@ def test_log_file(site: Deployment, first: bool) -> None:
 
 def test_log_file_has_errors(site: Deployment) -> None:
     """Errors are in the log, too."""
-    _break(site, "nova-api")
+    _break(site)
     site.run(*TREE, "--log-file", "run.log", status=CHANGED, stderr=FAILED)
 
     assert "1 of 3 images failed" in (site.home / "run.log").read_text()
@@ -359,12 +359,12 @@ def test_log_to_a_pipe(site: Deployment, command: str, name: str) -> None:
 # --- failures of some images
 
 
-def _break(site: Deployment, name: str) -> None:
-    """Let the registry lose a layer that only this image has."""
+def _break(site: Deployment) -> None:
+    """Let the registry lose a layer that only the image of nova-api has."""
     (image,) = (
         image
         for image in site.images.images
-        if image.repository == f"ns/openstack-{name}"
+        if image.repository == "ns/openstack-nova-api"
     )
     digest = image.blobs[-1].descriptor.digest
     site.registry.faults.add(
@@ -379,7 +379,7 @@ FAILED = "1 of 3 images failed\n  [^\n]*openstack-nova-api:17.1: [^\n]*"
 
 def test_keep_going(site: Deployment) -> None:
     """With --keep-going the others are copied; the failed one is named."""
-    _break(site, "nova-api")
+    _break(site)
     rows = site.rows(*TREE, "--keep-going", status=1, stderr=FAILED)
 
     assert {
@@ -393,7 +393,7 @@ def test_keep_going(site: Deployment) -> None:
 
 def test_first_failure(site: Deployment) -> None:
     """Without it the rest is left, and no tag is written."""
-    _break(site, "nova-api")
+    _break(site)
     rows = site.rows(*TREE, status=CHANGED, stderr=FAILED)
 
     assert {row["Outcome"] for row in rows} <= {"failed", "left"}
@@ -407,7 +407,7 @@ def test_no_parameters_after_failure(
     """Parameters that name a missing image are not written."""
     site.write("out.yaml", "old")
     plan = _plan(site)
-    _break(site, "nova-api")
+    _break(site)
     site.run(
         *(*TREE, *OUTPUT, "--plan-dir", "plan", *words),
         status=1 if words else CHANGED,
@@ -420,7 +420,7 @@ def test_no_parameters_after_failure(
 
 def test_report_after_failure(site: Deployment) -> None:
     """The report is written in any case, with the error."""
-    _break(site, "nova-api")
+    _break(site)
     site.run(
         *TREE,
         "--report",
@@ -438,7 +438,7 @@ def test_report_after_failure(site: Deployment) -> None:
 
 def test_run_after_failure(site: Deployment) -> None:
     """The next run copies what was left and no more."""
-    _break(site, "nova-api")
+    _break(site)
     site.run(*TREE, "--keep-going", status=1, stderr=FAILED)
     site.registry.faults.clear()
     rows = site.rows(*TREE)

@@ -33,12 +33,10 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
         yield keys
 
 
-def accepting(keys: Keys, *, allow_older: bool = False) -> Verification:
+def accepting(keys: Keys) -> Verification:
     """A verification by the good key."""
     return Verification(
-        keyring=str(keys.ring),
-        signers=(keys.fingerprints["good"],),
-        allow_older=allow_older,
+        keyring=str(keys.ring), signers=(keys.fingerprints["good"],)
     )
 
 

@@ -7,10 +7,10 @@ import pytest
 from imageprep_client.http.timeouts import AdaptiveTimeout
 
 
-def after(seconds: float, count: int = 100) -> AdaptiveTimeout:
+def after(seconds: float) -> AdaptiveTimeout:
     """The timeout of a server whose answers take so long."""
     timeout = AdaptiveTimeout(60)
-    for _ in range(count):
+    for _ in range(100):
         timeout.answered(seconds)
     return timeout
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import collections
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+#: The names after the first one in a line for several images.
+_NAMES = 3
 
 # The start of a message names its image; then it may come once more, as a
 # whole or in a URL, with a digest of its own.
@@ -72,6 +75,20 @@ def alike(messages: Iterable[str]) -> list[list[str]]:
     for message in messages:
         groups.setdefault(cause(message), []).append(message)
     return sorted(groups.values(), key=len, reverse=True)
+
+
+def line(group: Sequence[str], noun: str) -> str:
+    """One line for messages that are alike: the first, and other names.
+
+    :param noun: what the messages are about, such as ``image``.
+    """
+    first, *others = group
+    if not others:
+        return first
+    names = [other.partition(": ")[0] for other in others]
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    some = ", ".join(names[:_NAMES])
+    return f"{counted(len(group), noun)}: {first}; also {some}{more}"
 
 
 def is_one_cause(failures: Iterable[Exception]) -> bool:

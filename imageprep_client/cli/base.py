@@ -37,7 +37,6 @@ Fields = tuple[Sequence[str], Sequence[Any]]
 _PROVIDED = "This command is provided by the imageprep-client plugin."
 #: Of many hints, and of many images with one cause, so many are shown.
 _HINTS = 5
-_NAMES = 3
 
 
 class Command(command.Command):
@@ -321,19 +320,11 @@ class Command(command.Command):
         """Show one line for each cause, with the number of failures."""
         by_message = {str(failure): failure for failure in failures}
         for group in wording.alike(map(str, failures)):
-            first, *others = group
-            line = first
-            if others:
-                names = [other.partition(": ")[0] for other in others]
-                some = ", ".join(names[:_NAMES])
-                more = len(names) - _NAMES
-                more_names = f" and {more} more" if more > 0 else ""
-                count = wording.counted(len(group), self.failing)
-                line = f"{count}: {first}; also {some}{more_names}"
-                for other in others:
-                    self.log.info("  %s", errors.printable(other))
+            line = wording.line(group, self.failing)
             self.log.error("  %s", errors.printable(line))
-            self._show_log(by_message[first])
+            for other in group[1:]:
+                self.log.info("  %s", errors.printable(other))
+            self._show_log(by_message[group[0]])
 
     def _show_log(self, error: errors.ImagePrepError) -> None:
         """Show the output of the program that failed to change an image."""

@@ -316,6 +316,7 @@ class _Run:
             for item in known
         ]
         results = self._copying.run_items(known, copies)
+        unchecked = []
         for item, result in zip(known, results, strict=True):
             error = result.error
             told = row(item, result)
@@ -326,11 +327,13 @@ class _Run:
                 if isinstance(error.__cause__, errors.NotFound):
                     failures.append(error)
                 else:
-                    self._observer.warning(str(error))
+                    unchecked.append(str(error))
                     told = dataclasses.replace(
                         told, outcome=ImageOutcome.UNCHECKED
                     )
             rows.append(told)
+        for group in wording.alike(unchecked):
+            self._observer.warning(wording.line(group, "image"))
         planned = {
             row.destination
             for row in rows

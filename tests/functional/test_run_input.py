@@ -456,6 +456,16 @@ def test_destination_does_not_answer(site: Deployment) -> None:
     )
 
 
+def test_dry_run_without_its_destination(site: Deployment) -> None:
+    """That the images were not looked up there is told in one line."""
+    site.environment(site.entry(push_destination="127.0.0.1:1"))
+    site.run(
+        "--dry-run",
+        stderr="WARNING: 127[^\n]*no node can pull[^\n]*\n"
+        "WARNING: 3 images: [^\n]*connection refused; also [^\n]*",
+    )
+
+
 @pytest.mark.parametrize("push", [deployment.UNDERCLOUD, False])
 def test_missing_image(site: Deployment, push: str | bool) -> None:
     """An image that is not there is named; nothing changed, exit 2."""

@@ -79,3 +79,21 @@ def test_other_causes_are_apart() -> None:
         "no space left on device",
     ]
     assert len(wording.alike(messages)) == 3
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ("", "r.io/a:1: gone"),
+        ("b", "2 images: r.io/a:1: gone; also r.io/b:1"),
+        (
+            "bcdef",
+            "6 images: r.io/a:1: gone; also r.io/b:1, r.io/c:1, r.io/d:1 and"
+            " 2 more",
+        ),
+    ],
+)
+def test_line(others: str, expected: str) -> None:
+    """The first message is whole; some of the other names follow."""
+    group = [f"r.io/{name}:1: gone" for name in f"a{others}"]
+    assert wording.line(group, "image") == expected

@@ -181,10 +181,19 @@ def discover(
 
 
 def together(failed: Sequence[worklist.Undiscovered]) -> errors.ImagePrepError:
-    """One error for several images; one access problem stands for all."""
-    failures = [image.error for image in failed]
-    access = errors.Unreachable | errors.AccessDenied | errors.InputError
-    if isinstance(failures[0], access) and wording.is_one_cause(failures):
+    """One error for several images, each of which it names."""
+    failures = [
+        image.error
+        if isinstance(image.error, errors.InputError)
+        or str(image.error).startswith(f"{image.source}: ")
+        else errors.DiscoveryError(
+            f"{image.source}: {image.error}", hint=image.error.hint
+        )
+        for image in failed
+    ]
+    if isinstance(failures[0], errors.InputError) and wording.is_one_cause(
+        failures
+    ):
         return failures[0]
     summary = "no tag could be discovered"
     return errors.CombinedFailure(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from imageprep_client import errors
+from imageprep_client import errors, wording
 from imageprep_client.container import prepare as preparing
 from imageprep_client.container import worklist
 from imageprep_client.container.discovery import queries
@@ -197,12 +197,16 @@ def test_undiscovered_image_of_two_entries(run, undiscovered):
 
 
 def test_discovery_needs_its_registry(run, registries):
-    """A registry that does not answer is one error, not one per image."""
+    """A registry that does not answer is one cause, with its images."""
     registries.silent.add("r.io")
     values = {k: v for k, v in BASE.items() if k != "tag"}
     error = run(entry(set=values, tag_from_label="rdo_version")).error
-    assert isinstance(error, errors.Unreachable)
-    assert "refused" in str(error)
+    (group,) = wording.alike(map(str, error.failures))
+    assert [text.partition(": ")[0] for text in group] == [
+        f"{API}:current-tripleo",
+        f"{CONDUCTOR}:current-tripleo",
+    ]
+    assert "refused" in group[0]
 
 
 def test_images_that_stay_need_not_be_reachable(run, registries):
@@ -257,15 +261,21 @@ def test_several_registries_that_give_no_access(run, registries):
 
 
 def test_several_reasons_why_tags_are_not_discovered():
-    """Every cause is told, and an access problem of all images once."""
-    silent, other = (
+    """Every cause is told with its image, and a fault of the input once."""
+    silent, other, wrong = (
         worklist.Undiscovered("a", Reference.parse("r.io/a"), error)
-        for error in (errors.Unreachable("r.io: x"), errors.NotFound("b: y"))
+        for error in (
+            errors.Unreachable("r.io: x", hint="h"),
+            errors.NotFound("r.io/a: y"),
+            errors.InvalidFile("f", "z"),
+        )
     )
-    assert queries.together([silent, silent]) is silent.error
+    assert queries.together([wrong, wrong]) is wrong.error
     told = queries.together([silent, other])
     assert isinstance(told, errors.CombinedFailure)
-    assert told.failures == (silent.error, other.error)
+    assert told.failures[1] is other.error
+    assert str(told.failures[0]) == "r.io/a: r.io: x"
+    assert told.failures[0].hint == "h"
 
 
 def test_dry_run(run, registries):

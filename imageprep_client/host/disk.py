@@ -52,7 +52,9 @@ def _translated(
     if error.errno in _DENIED:
         return errors.AccessDenied(
             f"{path}: {reason}",
-            hint="run it with sudo, or give the directory to your user",
+            hint="choose another directory, or mount it for writing"
+            if error.errno == errno.EROFS
+            else "run it with sudo, or give the directory to your user",
         )
     return errors.StoreError(f"{path}: {reason}")
 

@@ -139,7 +139,10 @@ class HealthWatch:
         if self.probe:
             return attempt(self.probe, self._run), False
         if container.has_healthcheck:
-            finished = self.podman.check_health(self.name, _ATTEMPT)
+            try:
+                finished = self.podman.check_health(self.name, _ATTEMPT)
+            except errors.LocalStorageError as error:
+                return str(error), False
             if finished.status:
                 return "its health check fails", False
         return "", False
@@ -153,7 +156,10 @@ class HealthWatch:
         return reason, restarted in ("", "no")
 
     def _run(self, words: tuple[str, ...]) -> str:
-        finished = self.podman.exec(self.name, words, _ATTEMPT)
+        try:
+            finished = self.podman.exec(self.name, words, _ATTEMPT)
+        except errors.LocalStorageError as error:
+            return str(error)
         return f"exit status {finished.status}" if finished.status else ""
 
 

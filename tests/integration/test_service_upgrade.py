@@ -116,6 +116,23 @@ def test_unhealthy_service(
     assert podman_host.running() == {"one", "two", "three"}
 
 
+@pytest.mark.parametrize("is_own", [False, True])
+def test_probe_that_hangs_once(
+    podman_host: PodmanHost, images: list[str], port: int, is_own: bool
+) -> None:
+    """An attempt that takes too long is one that failed, and no error."""
+    script = "[ -e /hung ] || { : > /hung; sleep 100; }"
+    declared = service(images[0], port)
+    del declared["health"]
+    if is_own:
+        declared["podman_args"] = [f"--health-cmd={script}"]
+    else:
+        declared["health"] = {"command": ["/bin/sh", "-c", script]}
+    inputs = podman_host.inputs({"one": declared})
+    podman_host.node().start(inputs, [], QUICK)
+    assert podman_host.running() == {"one"}
+
+
 def test_name_that_ids_begin_with(
     podman_host: PodmanHost, images: list[str], port: int
 ) -> None:

@@ -40,6 +40,19 @@ def test_reported(
         raise OSError(number, reason)
 
 
+@pytest.mark.parametrize(
+    ("number", "remedy"), [(errno.EACCES, "sudo"), (errno.EROFS, "mount it")]
+)
+def test_remedies(tmp_path: Path, number: int, remedy: str) -> None:
+    """What lacks rights needs others; no user writes where nobody can."""
+    with (
+        pytest.raises(errors.AccessDenied) as caught,
+        disk.reported(tmp_path),
+    ):
+        raise OSError(number, os.strerror(number))
+    assert remedy in str(caught.value.hint)
+
+
 def test_reported_names_the_file(tmp_path: Path) -> None:
     """Where the system names a file, so does the error."""
     with (

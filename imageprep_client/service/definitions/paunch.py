@@ -45,6 +45,7 @@ _ARGUMENTS = {
     "cpu_shares": "cpu-shares",
     "memswap_limit": "memory-swap",
     "mem_swappiness": "memory-swappiness",
+    "pids_limit": "pids-limit",
     "shm_size": "shm-size",
     "check_interval": "health-interval",
     "entrypoint": "entrypoint",
@@ -114,6 +115,8 @@ def _service(name: str, value: Value) -> Service:
     for key, part in value.items():
         if part.data is None or part.data == []:
             continue
+        if (key, part.data) == ("cpuset_cpus", "all"):
+            continue  # paunch gives podman no option for it
         if key in _KEYS:
             convert = _CONVERT.get(key, _plain)
             data[_KEYS[key]] = convert(part)

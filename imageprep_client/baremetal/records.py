@@ -53,9 +53,8 @@ class BaremetalImages:
             DEPLOY_RAMDISK: "deploy",
         }
         roles = {image.properties[ROLE] for image in self.images}
-        return next(
-            (k for role, k in kinds.items() if role in roles), KINDLESS
-        )
+        # A kernel and a ramdisk alone: for Ironic's ramdisk deploy interface.
+        return next((k for r, k in kinds.items() if r in roles), "ramdisk")
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -85,10 +84,6 @@ class BaremetalImages:
             if len(whole) > 1:
                 problems.append(f"there are {len(whole)} images as {role}")
         return tuple(problems)
-
-
-#: A kernel and a ramdisk alone: for Ironic's ramdisk deploy interface.
-KINDLESS = "ramdisk"
 
 
 def generation(image: GlanceImage) -> int:

@@ -57,11 +57,7 @@ class RegisteredImage:
 
 
 def register(
-    request: RegisterRequest,
-    service: Callable[[], Glance],
-    observer: Observer,
-    *,
-    sleep: Callable[[float], None] = time.sleep,
+    request: RegisterRequest, service: Callable[[], Glance], observer: Observer
 ) -> list[RegisteredImage]:
     """Register files in Glance as a set of images.
 
@@ -71,8 +67,7 @@ def register(
     """
     request.check()
     parts = parts_of(request, observer)
-    glance = service()
-    registrar = _Registrar(request, glance, observer, sleep)
+    registrar = _Registrar(request, service(), observer)
     done: list[RegisteredImage] = []
     ids: dict[str, str] = {}
     try:
@@ -101,16 +96,11 @@ class _Registrar:
     """Registers the images of one request."""
 
     def __init__(
-        self,
-        request: RegisterRequest,
-        service: Glance,
-        observer: Observer,
-        sleep: Callable[[float], None],
+        self, request: RegisterRequest, service: Glance, observer: Observer
     ) -> None:
         self._request = request
         self._service = service
         self._observer = observer
-        self._sleep = sleep
         #: Images that others take the place of.
         self._retired: list[GlanceImage] = []
 
@@ -248,7 +238,7 @@ class _Registrar:
                 f"{image.name}: the upload of another run does not end",
                 hint=f"if there is none: openstack image delete {image.id}",
             )
-        self._sleep(_INTERVAL)
+        time.sleep(_INTERVAL)
 
     def _identity(self, part: Part, count: int) -> str:
         words = (self._service.project, self._request.name, part.role, count)

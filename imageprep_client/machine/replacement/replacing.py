@@ -17,7 +17,6 @@ from imageprep_client.machine.replacement import carrying, swap, versions
 from imageprep_client.machine.replacement import runtime as runtimes
 from imageprep_client.machine.replacement.exchange import identity
 from imageprep_client.machine.replacement.journal import ChangeRecord, Journal
-from imageprep_client.machine.replacement.runtime import Runtime
 from imageprep_client.machine.replacement.swap import (
     Patience,
     Swap,
@@ -68,21 +67,15 @@ class RootChanges:
     """Changes the root of one machine; one command at a time does.
 
     :param journals: the directory of journals.
-    :param runtime: by default that of the machine.
     """
 
     def __init__(
-        self,
-        root: MachineRoot,
-        observer: Observer,
-        *,
-        journals: Path,
-        runtime: Runtime | None = None,
+        self, root: MachineRoot, observer: Observer, *, journals: Path
     ) -> None:
         self._root = root
         self._observer = observer
         self._journal = Journal(journals, root.path)
-        self._runtime = runtime or runtimes.of(root)
+        self._runtime = runtimes.of(root)
 
     def image(self) -> str | None:
         """The digest of the image that the root was made from.

@@ -59,17 +59,20 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def times(
-    graphs: Iterable[RepositoryGraph], workers: Workers
+    graphs: Iterable[RepositoryGraph], count: int, workers: Workers
 ) -> dict[str, str]:
     """When images were made, by the digest of their config.
 
-    Each config is read once, whatever the number of its tags. The times are
+    Each config is read once, whatever the number of its tags, and none of a
+    repository whose tags are all among the `count` newest. The times are
     texts that sort; one that is not known is empty.
 
     :raises StoreError: if the times cannot be determined.
     """
     configs: dict[str, tuple[RepositoryGraph, Manifest]] = {}
     for graph in graphs:
+        if len(_image_tags(graph)) <= count:
+            continue
         for manifest in graph.manifests.values():
             if manifest.config:
                 configs.setdefault(manifest.config.digest, (graph, manifest))
@@ -103,13 +106,16 @@ def newest(
             (made.get(m.config.digest, "") for m in manifests if m.config),
             default="",
         )
-    tags = [
+    return sorted(
+        _image_tags(graph), key=lambda tag: (by_root[graph.tags[tag]], tag)
+    )[-count:]
+
+
+def _image_tags(graph: RepositoryGraph) -> list[str]:
+    return [
         tag
         for tag in graph.tags
         if not subject_tag(tag) and graph.broken.get(tag) != MISSING
-    ]
-    return sorted(tags, key=lambda tag: (by_root[graph.tags[tag]], tag))[
-        -count:
     ]
 
 

@@ -190,7 +190,7 @@ def _read(
     count = request.keep_last
     with Workers(request.concurrency, keep_going=False) as workers:
         graphs = reading.read_all(registry, names, workers, observer)
-        made = keep.times(graphs, workers) if count else {}
+        made = keep.times(graphs, count, workers) if count else {}
     return [
         (graph, keep.newest(graph, made, count) if count else [])
         for graph in graphs

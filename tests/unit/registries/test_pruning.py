@@ -419,6 +419,21 @@ def test_registry_dry_run(
     assert prune(remote, tmp_path, f"{HOST}/ns/a:2").rows == dry.rows
 
 
+@pytest.mark.parametrize(("count", "read"), [(2, {"ns/a"}), (3, set())])
+def test_ages_that_decide_nothing(
+    remote: Remote,
+    server: RegistryServer,
+    tmp_path: Path,
+    count: int,
+    read: set[str],
+) -> None:
+    """No config is read of a repository whose tags all stay."""
+    prune(remote, tmp_path, keep_last=count, dry_run=True)
+    paths = [request.path for request in server.requests("GET")]
+    configs = [path for path in paths if "/blobs/" in path]
+    assert {path[4:].partition("/blobs/")[0] for path in configs} == read
+
+
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_tags_not_understood_are_left(
     remote: Remote, server: RegistryServer, tmp_path: Path, *, dry_run: bool

@@ -33,7 +33,7 @@ def read(registry: Registry) -> RepositoryGraph:
 def newest(graph: RepositoryGraph) -> list[str]:
     """The newest tag of a repository."""
     with Workers(4, keep_going=False) as workers:
-        return keep.newest(graph, keep.times([graph], workers), 1)
+        return keep.newest(graph, keep.times([graph], 1, workers), 1)
 
 
 IMAGE = content.image("image")

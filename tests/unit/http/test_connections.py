@@ -6,7 +6,8 @@ import contextlib
 import re
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Self
 
 import pytest
@@ -334,6 +335,33 @@ def test_silence() -> None:
         )
         with pytest.raises(TimeoutError):
             pool.send("GET", URL, {}, None, (5.0, 0.01))
+
+
+@pytest.mark.parametrize("size", [0, 64 * 1024])
+@pytest.mark.parametrize("wrap", [bytes, Pieces])
+def test_slow_reader(
+    size: int, wrap: Callable[[bytes], bytes | Pieces]
+) -> None:
+    """A piece of a body is sent within the timeout."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = socket.create_connection(server.getsockname())
+        theirs, _ = server.accept()
+    stop = threading.Event()
+
+    def trickle() -> None:
+        with theirs:
+            while not stop.wait(0.02):
+                theirs.recv(size)
+
+    thread = threading.Thread(target=trickle)
+    pool = connections.Connections(lambda origin, timeout: ours, 1)
+    thread.start()
+    begin = time.monotonic()
+    with pytest.raises(TimeoutError):
+        pool.send("PUT", URL, {}, wrap(bytes(64 * 1024**2)), (0.3, 0.3))
+    assert time.monotonic() - begin < 5
+    stop.set()
+    thread.join()
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ def test_prune_tree(openstack: base.OpenStack, tree: ImageServeTree) -> None:
         *PRUNE,
         *TREE,
         *("-e", "env.yaml"),
-        stderr=r"2 tags and manifests: \d+ bytes \([\d.]+ KiB\) freed,"
+        stderr=r"2 tags and manifests: [\d.]+ KiB freed,"
         r" 1 tag kept in [\d.]+ s",
     )
     assert [(row["Repository"], row["Name"]) for row in found] == [
@@ -276,8 +276,7 @@ def test_prune_registry(
         *PRUNE,
         *("--registry-url", registry.host),
         *("-e", "env.yaml"),
-        stderr=PLAIN
-        + r"[^\n]*: \d+ bytes \(.*\) will be freed when the registry .*",
+        stderr=PLAIN + r"[^\n]*: [^\n]*B will be freed when the registry .*",
     )
     assert [(row["Repository"], row["Name"]) for row in found] == [
         ("ns/compute", "1")

@@ -108,8 +108,7 @@ def _doomed(result: PruneResult) -> str:
 
 def _balance(result: PruneResult, *, dry_run: bool) -> str:
     """The space that became free, in a line."""
-    amount = f"{_doomed(result)}:"
-    amount += f" {result.size} bytes ({wording.size(result.size)})"
+    amount = f"{_doomed(result)}: {wording.size(result.size)}"
     if dry_run:
         amount += " would be freed"
     else:

@@ -70,7 +70,7 @@ class Simulation:
     :ivar processor: seconds of processor of the controller.
     :ivar waves: of nodes, at the registry that has most.
     :ivar cycles: of the controller.
-    :ivar site_bytes, node_bytes: that sites and nodes get.
+    :ivar node_bytes: that nodes get.
     :ivar limit: what more of would help most.
     """
 
@@ -79,7 +79,6 @@ class Simulation:
     processor: float
     waves: int
     cycles: int
-    site_bytes: int
     node_bytes: int
     limit: str
 
@@ -160,7 +159,6 @@ def simulate(
         processor=processor,
         waves=math.ceil(most / window),
         cycles=cycles,
-        site_bytes=site_bytes,
         node_bytes=node_bytes,
         limit=_limit(sites, window, figures, filling, now, processor),
     )

@@ -23,12 +23,10 @@ class DiskFormat(NamedTuple):
 
     :ivar name: ``raw`` or ``qcow2``.
     :ivar virtual_size: bytes of the disk in it.
-    :ivar file_size: bytes of the file.
     """
 
     name: str
     virtual_size: int
-    file_size: int
 
 
 class Disk(Protocol):

@@ -110,7 +110,7 @@ def inspect(file: io.BufferedReader, path: str, max_size: int) -> DiskFormat:
             f"the disk has {virtual} bytes, over the limit of {max_size}",
             hint="if this is right, raise --max-size",
         )
-    return DiskFormat(name, virtual, size)
+    return DiskFormat(name, virtual)
 
 
 def _detect(

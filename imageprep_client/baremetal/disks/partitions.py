@@ -54,12 +54,10 @@ class Partition:
 
     :ivar number: from 1 on; 0: the whole disk, which has no table.
     :ivar type: its type GUID, in lower case; empty without a table.
-    :ivar guid: its own GUID, in lower case.
     """
 
     number: int
     type: str
-    guid: str
     name: str
     extent: Extent
 
@@ -118,7 +116,7 @@ def read(disk: Disk) -> PartitionTable:
                 hint="use an image with a GPT (UEFI or BIOS boot), or register"
                 " this one as --whole-disk",
             )
-        whole = Partition(0, "", "", "", Extent(0, size))
+        whole = Partition(0, "", "", Extent(0, size))
         return PartitionTable("none", SECTOR_SIZES[0], (whole,))
     if mbr != [_PROTECTIVE]:
         raise _wrong(disk, "the MBR before it does not protect it alone")
@@ -189,7 +187,7 @@ def _table(disk: Disk, sector: int, lba: int, which: str) -> _Table:
 def _partitions(disk: Disk, table: _Table, sector: int) -> list[Partition]:
     partitions = []
     for start in range(0, len(table.entries), table.entry_size):
-        kind, own, first, last, _, name = _ENTRY.unpack_from(
+        kind, _, first, last, _, name = _ENTRY.unpack_from(
             table.entries, start
         )
         if uuid.UUID(bytes_le=kind) == _UNUSED:
@@ -203,7 +201,6 @@ def _partitions(disk: Disk, table: _Table, sector: int) -> list[Partition]:
             Partition(
                 number,
                 str(uuid.UUID(bytes_le=kind)),
-                str(uuid.UUID(bytes_le=own)),
                 name.decode("utf-16-le", "replace").partition("\0")[0],
                 Extent(first * sector, (last - first + 1) * sector),
             )

@@ -14,7 +14,6 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Sequence
 from pathlib import Path
 
 from imageprep_client import errors
@@ -84,15 +83,10 @@ def temporary(root: Path) -> Path:
     return root.with_name(_prefix(root) + secrets.token_hex(8))
 
 
-def prune(root: Path, keep: int) -> Sequence[KeptVersion]:
-    """Delete all but the newest versions.
-
-    :returns: the deleted ones.
-    """
-    surplus = kept(root)[keep:]
-    for known in surplus:
+def prune(root: Path, keep: int) -> None:
+    """Delete all but the newest versions."""
+    for known in kept(root)[keep:]:
         delete(root, known.path)
-    return surplus
 
 
 def delete(root: Path, path: Path) -> None:

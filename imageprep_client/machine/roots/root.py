@@ -204,8 +204,8 @@ class MachineRoot:
         return total
 
 
-def check_name(name: str) -> str:
-    """The name of a machine, checked.
+def check_name(name: str) -> None:
+    """Check the name of a machine.
 
     :raises InvalidArgument: when it cannot be one.
     """
@@ -215,4 +215,3 @@ def check_name(name: str) -> str:
             hint="a name has up to 63 letters, digits, dashes, underscores"
             " and dots, and begins with a letter, a digit or an underscore",
         )
-    return name

@@ -254,9 +254,12 @@ class Swapper:
         journal = dataclasses.replace(journal, revert_all=everything)
         self._state.write_journal(journal)
         reverted = self.revert(journal, str(error))
-        told = ", ".join(reverted) or "nothing"
+        old = [name for name in reverted if journal.swap(name).old_id]
+        told = "no old container had to be restored"
+        if old:
+            told = f"the old containers were restored: {', '.join(old)}"
         raise errors.PartialFailure(
-            f"{error}; the old containers were restored: {told}",
+            f"{error}; {told}",
             [],
             hint=error.hint,
         ) from error

@@ -116,6 +116,16 @@ def test_unhealthy_service(
     assert podman_host.running() == {"one", "two", "three"}
 
 
+def test_unhealthy_new_service(
+    podman_host: PodmanHost, images: list[str], port: int
+) -> None:
+    """It is removed, and no container is said to be restored."""
+    inputs = podman_host.inputs({"one": mute(images[-1], port)})
+    with pytest.raises(errors.PartialFailure, match="no old container"):
+        podman_host.node().upgrade(inputs, [], QUICK)
+    assert not podman_host.states()
+
+
 @pytest.mark.parametrize("is_own", [False, True])
 def test_probe_that_hangs_once(
     podman_host: PodmanHost, images: list[str], port: int, is_own: bool

@@ -26,6 +26,8 @@ _REGISTRY = re.compile(
     r"(:[0-9]{1,5})?"
 )
 _BARE_ADDRESS = re.compile(r"[0-9a-fA-F]*:[0-9a-fA-F]*:[0-9a-fA-F:.]*")
+#: What is a registry, although an image could be called like that.
+_HOST_ALONE = re.compile(r"(\d+(\.\d+){3}|localhost|\[.*\])(:\d+)?")
 # RFC 4007 and, in a URL, RFC 6874.
 _ZONE = re.compile(r"\[[0-9a-fA-F:.]+%")
 _MAX_NAME = 255
@@ -222,6 +224,8 @@ def _missing_part(name: str) -> tuple[str, str] | None:
     if is_transport(name):
         begin, name = split(name)
         begin += "//"
+    elif _HOST_ALONE.fullmatch(name):
+        return "repository", f"{name}/{_PATH}"
     path, at, digest = name.partition("@")
     head, slash, last = path.rpartition("/")
     repository, colon, tag = last.partition(":")

@@ -84,6 +84,10 @@ def test_parse_refuses(text):
         ("q.io/", "repository", "q.io/REPOSITORY[:TAG|@DIGEST]"),
         ("docker://q/", "repository", "q/REPOSITORY[:TAG|@DIGEST]"),
         ("q.io/:1", "repository", "q.io/REPOSITORY:1"),
+        *(
+            (host, "repository", f"{host}/REPOSITORY[:TAG|@DIGEST]")
+            for host in ("10.0.0.1", "10.0.0.1:5000", "[::1]:1", "localhost:1")
+        ),
         (f"@{DIGEST}", "repository", f"REPOSITORY@{DIGEST}"),
         ("q.io:", "port", "q.io:PORT/REPOSITORY[:TAG|@DIGEST]"),
         ("host:/a:1", "port", "host:PORT/a:1"),

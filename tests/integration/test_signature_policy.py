@@ -146,6 +146,11 @@ class Site:
         path.write_bytes(public_bytes(key))
         return path
 
+    def sign(self, key: Any) -> None:
+        """Sign the image as cosign does."""
+        payload = claim(self.name)
+        self.attach((payload, sign(key, payload)))
+
     def attach(
         self, *signed: tuple[bytes, bytes], referrer: bool = False
     ) -> None:
@@ -585,8 +590,7 @@ def test_json_in_the_lookaside(
 def test_again_without_requests(site: Site) -> None:
     """Signatures of an accepted image are not fetched again."""
     key = KINDS["ecdsa"]()
-    payload = claim(site.name)
-    site.attach((payload, sign(key, payload)))
+    site.sign(key)
     assert site.both(sigstore(site.public(key)))
     before = site.registry.requests(r"^GET .*\.sig")
     assert before
@@ -632,8 +636,7 @@ def test_referrer(site: Site) -> None:
 def test_index_and_its_images_are_verified(site: Site) -> None:
     """A signed image does not make up for an index that nobody signed."""
     key = KINDS["ecdsa"]()
-    payload = claim(site.name)
-    site.attach((payload, sign(key, payload)))
+    site.sign(key)
     index = content.index({"linux/amd64": IMAGE, "linux/arm64": IMAGE})
     with RegistryClient() as registries:
         put(site.store(registries), index, "1")
@@ -780,8 +783,7 @@ def test_run_copies_all_but_the_refused(
 ) -> None:
     """A refused image fails alone: no tag of it, no parameter names it."""
     key = KINDS["ecdsa"]()
-    payload = claim(site.name)
-    site.attach((payload, sign(key, payload)))
+    site.sign(key)
     path = site.public(key)
     policy = site.policy({"default": [sigstore(path)]})
     openstack(
@@ -878,8 +880,7 @@ def test_signatures_are_carried(
     """Signatures in registry and lookaside go with an archive, and count."""
     site, gpg = signer
     key = KINDS["ecdsa"]()
-    payload = claim(site.name)
-    site.attach((payload, sign(key, payload)))
+    site.sign(key)
     text = claim(site.name, kind=ATOMIC)
     site.write(1, gpg_signed(site, text, "vendor@example.com"))
     scopes = {

@@ -119,8 +119,7 @@ def pem(key: Any, form: Any = None) -> bytes:
 def test_key_files(site: Site) -> None:
     """A file of a key is read as skopeo reads it, or refused."""
     key, other = KINDS["ecdsa"](), KINDS["ecdsa"]()
-    payload = claim(site.name)
-    site.attach((payload, sign(key, payload)))
+    site.sign(key)
     good, more = pem(key), pem(other)
     private = key.private_bytes(
         serialization.Encoding.PEM,
@@ -366,8 +365,7 @@ def test_names_with_digests(site: Site) -> None:
 def test_policies(site: Site) -> None:
     """A policy that skopeo does not take as one is none here either."""
     key = KINDS["ecdsa"]()
-    payload = claim(site.name)
-    site.attach((payload, sign(key, payload)))
+    site.sign(key)
     path = site.public(key)
     data = base64.b64encode(pem(key)).decode()
     host = site.registry.host
@@ -462,8 +460,7 @@ def test_policies(site: Site) -> None:
 def test_attachments(site: Site, attachments: str) -> None:
     """Signatures in the registry count only where registries.d says so."""
     key = KINDS["ecdsa"]()
-    payload = claim(site.name)
-    site.attach((payload, sign(key, payload)))
+    site.sign(key)
     (site.home / ".config/containers/registries.d/site.yaml").write_text(
         "docker:\n"
         f"  {site.registry.host}:\n"

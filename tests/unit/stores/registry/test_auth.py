@@ -19,6 +19,7 @@ from imageprep_client.stores.registry.auth.challenges import (
 from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
+from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Basic, Bearer
@@ -35,6 +36,13 @@ def with_password(
 ) -> RegistryClient:
     known = Credentials({server.host: ("me", password)})
     return make_client(Hosts(credentials=known))
+
+
+def opened(
+    make_client: MakeClient, server: RegistryServer, name: str = "ns/name"
+) -> RegistryStore:
+    """A repository, read with the password."""
+    return with_password(make_client, server).store(server.host, name)
 
 
 @pytest.fixture(params=["basic", "bearer"])
@@ -94,9 +102,7 @@ def test_challenges(header: str, expected: list[Challenge]) -> None:
 def test_whole_copy(make_client: MakeClient, gate: Basic | Bearer) -> None:
     """Everything works with a password, in either scheme."""
     with RegistryServer(gate=gate) as server:
-        store = with_password(make_client, server).store(
-            server.host, "ns/name"
-        )
+        store = opened(make_client, server)
         put(store, IMAGE, "latest")
         assert store.resolve("latest") == IMAGE.descriptor
         assert list(store.tags()) == ["latest"]
@@ -109,9 +115,7 @@ def test_mount_needs_both_repositories(make_client: MakeClient) -> None:
     """A token for a mount allows to read where the blob is."""
     with RegistryServer(gate=Bearer("me", PASSWORD)) as server:
         fill(server)
-        store = with_password(make_client, server).store(
-            server.host, "ns/other"
-        )
+        store = opened(make_client, server, "ns/other")
         assert store.mount(IMAGE.parts[0].descriptor, "ns/name")
         (token,) = server.requests("GET", "/token")
         assert "repository%3Ans%2Fname%3Apull" in token.path
@@ -121,9 +125,7 @@ def test_asks_once(make_client: MakeClient, gate: Basic | Bearer) -> None:
     """After the first challenge, each request brings what is wanted."""
     with RegistryServer(gate=gate) as server:
         fill(server)
-        store = with_password(make_client, server).store(
-            server.host, "ns/name"
-        )
+        store = opened(make_client, server)
         for _ in range(5):
             store.resolve("latest")
         assert len(server.requests("HEAD", "/manifests/")) == 6
@@ -165,9 +167,7 @@ def test_token_answers(
     gate = Bearer("me", PASSWORD, key=key, says_lifetime=says)
     with RegistryServer(gate=gate) as server:
         fill(server)
-        store = with_password(make_client, server).store(
-            server.host, "ns/name"
-        )
+        store = opened(make_client, server)
         store.resolve("latest")
         store.resolve("latest")
         assert gate.issued == fetched
@@ -208,9 +208,7 @@ def test_refused_tokens_are_replaced(make_client: MakeClient) -> None:
     gate = Bearer("me", PASSWORD)
     with RegistryServer(gate=gate) as server:
         fill(server)
-        store = with_password(make_client, server).store(
-            server.host, "ns/name"
-        )
+        store = opened(make_client, server)
         store.resolve("latest")
         gate.revoke()
         store.resolve("latest")
@@ -243,8 +241,7 @@ def test_expired_tokens_of_ecr_public(make_client: MakeClient) -> None:
     gate = Bearer("me", PASSWORD)
     with RegistryServer(gate=gate) as server:
         fill(server)
-        client = with_password(make_client, server)
-        store = client.store(server.host, "ns/name")
+        store = opened(make_client, server)
         store.resolve("latest")
         expire(server, "HEAD", 1)
         expire(server, "GET", 1)
@@ -275,8 +272,7 @@ def test_lasting_refusals_of_ecr_public(make_client: MakeClient) -> None:
     gate = Bearer("me", PASSWORD)
     with RegistryServer(gate=gate) as server:
         fill(server)
-        client = with_password(make_client, server)
-        store = client.store(server.host, "ns/name")
+        store = opened(make_client, server)
         store.resolve("latest")
         expire(server, "HEAD", None)
         expire(server, "GET", None)
@@ -294,9 +290,7 @@ def test_token_expires_within_a_stream(make_client: MakeClient) -> None:
     with RegistryServer(gate=gate) as server:
         blob = content.blob("long", 3_000_000)
         server.content.store("ns/name").push(blob.descriptor, blob.open())
-        store = with_password(make_client, server).store(
-            server.host, "ns/name"
-        )
+        store = opened(make_client, server)
         server.faults.add(Fault("GET", "/blobs/", skip=1, truncate=1_500_000))
         with store.fetch(blob.descriptor) as stream:
             start = stream.read(1000)
@@ -311,9 +305,7 @@ def test_token_expires_before_a_stream_is_sent(
     gate = Bearer("me", PASSWORD)
     with RegistryServer(gate=gate) as server:
         blob = content.blob("long", 3_000_000)
-        store = with_password(make_client, server).store(
-            server.host, "ns/name"
-        )
+        store = opened(make_client, server)
         store.exists(blob.descriptor)
         server.faults.add(
             Fault(
@@ -338,9 +330,7 @@ def test_one_token_for_many_threads(make_client: MakeClient) -> None:
     gate = Bearer("me", PASSWORD)
     with RegistryServer(gate=gate) as server:
         fill(server)
-        store = with_password(make_client, server).store(
-            server.host, "ns/name"
-        )
+        store = opened(make_client, server)
         everybody = threading.Barrier(6)
 
         def resolve(_: int) -> None:
@@ -544,9 +534,7 @@ def test_tokens_that_nobody_issues(make_client: MakeClient) -> None:
     with RegistryServer(gate=Both("me", PASSWORD)) as server:
         server.faults.add(Fault(path="^/none", status=404, times=None))
         fill(server)
-        store = with_password(make_client, server).store(
-            server.host, "ns/name"
-        )
+        store = opened(make_client, server)
         store.resolve("latest")
         store.resolve("latest")
         assert len(server.requests("GET", "^/none")) == 1
@@ -642,9 +630,7 @@ def test_token_server_on_another_port(make_client: MakeClient) -> None:
     ):
         gate.realm = f"{tokens.url}/token"
         fill(server)
-        with_password(make_client, server).store(
-            server.host, "ns/name"
-        ).resolve("latest")
+        opened(make_client, server).resolve("latest")
         (asked,) = tokens.log
         assert asked.headers["Authorization"].startswith("Basic ")
 

@@ -219,17 +219,6 @@ def test_every_image_has_a_whole_name(release):
 class TestValues:
     """The values of `set` go over those of the release."""
 
-    def test_set_over_release(self):
-        """A value that is given counts, the others are the release's."""
-        (found,) = [
-            e
-            for e in catalog.load("zed").render({"tag": "x"})
-            if "aodh-api" in e.image
-        ]
-        assert found.image == (
-            "quay.io/tripleomastercentos9/openstack-aodh-api:x"
-        )
-
     @pytest.mark.parametrize(
         ("prefix", "suffix", "name"),
         [
@@ -265,46 +254,10 @@ class TestValues:
 class TestConditions:
     """Entries that exist only with certain values."""
 
-    @pytest.mark.parametrize("driver", ["other", "odl", "openvswitch", None])
-    def test_driver_other_than_ovn(self, driver):
-        """Whatever is not ovn has neutron-server without ovn's services."""
-        (found,) = named("zed", "neutron-server", neutron_driver=driver)
-        assert found.parameters == (
-            "ContainerNeutronApiImage",
-            "ContainerNeutronConfigImage",
-        )
-        assert PREFIX + "OVNController" not in found.services
-
-    def test_driver_ovn(self):
-        """With ovn neutron-server is for its services, too."""
-        (found,) = named("zed", "neutron-server", neutron_driver="ovn")
-        assert PREFIX + "OVNController" in found.services
-
     def test_drivers_of_older_releases(self):
         """Up to Train a driver that is not named has no image."""
         assert named("train", "neutron-server", neutron_driver="other")
         assert not named("train", "neutron-server", neutron_driver="weird")
-
-    @pytest.mark.parametrize(
-        ("value", "exists"),
-        [
-            (True, True),
-            ("false", True),
-            (False, False),
-            (None, False),
-            (0, False),
-        ],
-    )
-    def test_ceph_images(self, value, exists):
-        """A false value leaves the images of Ceph out."""
-        found = [
-            e for e in entries("zed", ceph_images=value) if e.source == "ceph"
-        ]
-        assert bool(found) is exists
-
-    def test_ceph_images_absent(self):
-        """Without the variable the images of Ceph are there."""
-        assert [e for e in entries("zed") if e.source == "ceph"]
 
     @pytest.mark.parametrize(("value", "number"), [(True, 0), (False, 2)])
     def test_rhel_containers(self, value, number):

@@ -116,12 +116,6 @@ class TestSelect:
             "r.io/ns/aodh-listener:t",
         ]
 
-    def test_excludes(self):
-        """Without includes the excludes count."""
-        (found,) = select(entry(includes=(), excludes=("aodh", "^quay")))
-        assert len(found.images) > 50
-        assert not any("aodh" in i.image for i in found.images)
-
     @pytest.mark.parametrize(
         ("release", "image"),
         [
@@ -462,12 +456,6 @@ class TestNames:
 class TestModification:
     """Which images are changed, and how the result is named."""
 
-    def test_none(self):
-        """Without a role nothing is."""
-        item = one(entry(modify_append_tag="-x"))
-        assert item.modification is None
-        assert item.target == AODH
-
     def test_default(self):
         """The time makes the tag unique."""
         item = one(entry(modify_role="r", modify_vars={"a": 1}))
@@ -477,19 +465,6 @@ class TestModification:
         assert item.target == f"{AODH}-modified-20260102030405"
         assert item.tag == "t-modified-20260102030405"
         assert item.image == AODH
-
-    @pytest.mark.parametrize("append_tag", ["-x", ""])
-    def test_append_tag(self, append_tag):
-        """The user's own takes its place, and may be empty."""
-        item = one(
-            entry(
-                modify_role="r",
-                modify_append_tag=append_tag,
-                push_destination="p.io",
-            )
-        )
-        assert item.target == f"p.io/ns/aodh-api:t{append_tag}"
-        assert item.modification is not None
 
     @pytest.mark.parametrize("append_tag", ["/x", "x" * 128])
     def test_bad_append_tag(self, append_tag):
@@ -567,13 +542,6 @@ def test_multi_arch(multi_arch, architectures, result):
 
 class TestLayers:
     """Several entries over each other."""
-
-    def test_parameters(self):
-        """A later entry overwrites the parameters that it fills."""
-        fix = entry(values={**SET, "tag": "fix"}, includes=("aodh-api",))
-        work = build(entry(), fix)
-        assert work.parameters["ContainerAodhApiImage"].endswith(":fix")
-        assert work.parameters["ContainerAodhListenerImage"].endswith(":t")
 
     def test_overwritten(self):
         """An image that no parameter names any more is still one."""

@@ -286,24 +286,6 @@ class TestConditions:
 class TestDefaults:
     """The values of a release without those of a user."""
 
-    def test_master_prepare(self):
-        """The default of master has the documented values, and no others."""
-        assert catalog.load("master").default_prepare == [
-            {
-                "set": {
-                    "namespace": "docker.io/tripleomaster",
-                    "name_prefix": "centos-binary-",
-                    "name_suffix": "",
-                    "neutron_driver": None,
-                    "tag": "current-tripleo",
-                    "ceph_namespace": "docker.io/ceph",
-                    "ceph_image": "daemon",
-                    "ceph_tag": "v4.0.0-stable-4.0-nautilus-centos-7-x86_64",
-                },
-                "tag_from_label": "rdo_version",
-            }
-        ]
-
     def test_master_values(self):
         """Its other values are zed's."""
         values = catalog.load("master").values

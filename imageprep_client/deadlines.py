@@ -107,11 +107,12 @@ def bounded(seconds: float) -> float:
 
 @contextlib.contextmanager
 def interrupted(seconds: float, problem: str) -> Iterator[None]:
-    """Interrupt computation in the block that cannot check the time itself.
+    """Interrupt a computation that cannot check the time itself.
 
     Only the main thread can be interrupted; other threads are not bounded.
 
-    :raises TimeoutError: after so many seconds, with the problem.
+    :raises TimeoutError: when the block takes longer; `problem` is its
+        message.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -125,5 +126,7 @@ def interrupted(seconds: float, problem: str) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, *others)
-        signal.signal(signal.SIGALRM, handler)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, *others)
+        finally:
+            signal.signal(signal.SIGALRM, handler)

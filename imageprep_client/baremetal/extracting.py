@@ -109,6 +109,7 @@ def extract(
 
     :raises InvalidFile: when the image cannot be used; nothing was written.
     :raises NoSpace: when there is no room for the files; none was written.
+    :raises StoreError: when the directory cannot be written.
     """
     parts = set(request.only) or set(PARTS)
     directory = Path(request.output_directory)

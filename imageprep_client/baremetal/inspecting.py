@@ -14,6 +14,7 @@ from imageprep_client.baremetal.disks import formats, partitions, volumes
 from imageprep_client.baremetal.disks.disk import DiskFormat
 from imageprep_client.baremetal.disks.volumes import Volume
 from imageprep_client.baremetal.system import System
+from imageprep_client.host.disk import reported
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,10 +60,12 @@ def inspect(path: str, max_size: int = formats.MAX_SIZE) -> Inspection:
 
     :param max_size: GiB that the disk may have.
     :raises InvalidFile: when the image cannot be trusted.
+    :raises StoreError: when the directory cannot be written.
     """
     with (
         extracting.opened(path, max_size) as (disk, format),
         tempfile.TemporaryDirectory(prefix="imageprep-") as directory,
+        reported(Path(directory)),
     ):
         try:
             table = partitions.read(disk)

@@ -14,10 +14,7 @@ from imageprep_client.catalog.table_image import TableImage
 Pattern = re.Pattern[str]
 
 #: The remedy for expressions that are not matched in time.
-HINT = (
-    "write the regular expressions without a repetition inside of another,"
-    " such as (a+)+"
-)
+HINT = "write the regular expressions without nested repetitions such as (a+)+"
 #: Seconds for all names of a table, which usually take milliseconds.
 _MATCHING = 5
 
@@ -54,7 +51,8 @@ def select(
     """The entries that pass every filter, in their order.
 
     :param includes, excludes: regular expressions.
-    :raises TimeoutError: when the expressions backtrack for seconds.
+    :raises TimeoutError: when matching takes too long; only in the main
+        thread.
     """
     wanted = [re.compile(pattern) for pattern in includes]
     unwanted = [re.compile(pattern) for pattern in excludes]

@@ -45,8 +45,8 @@ _DATA = pathlib.Path(__file__).with_name("data")
 # a deployment may not need, such as those of Ceph.
 _INDISPENSABLE = ("namespace", "tag")
 # Conditions of any release. An environment may have them for a release in
-# which they make no difference. default_tag never makes one: "default" of some
-# point releases in 2020 wrote it.
+# which they make no difference. default_tag makes none in any release: the
+# predecessor's command for the default wrote it in 2020.
 _SWITCHES = frozenset(
     {
         "ceph_images",
@@ -248,7 +248,7 @@ def load(release: str) -> Catalog:
 
 
 def probable(values: Mapping[str, object]) -> str | None:
-    """The release that the images of a ``set`` are probably of.
+    """The probable release of the images that a ``set`` names.
 
     That is train for ``docker.io/tripleotraincentos8``, and for
     ``registry.redhat.io/rhosp-rhel8`` with the tag ``16.2``.
@@ -269,9 +269,10 @@ def _load(
 ) -> tuple[ReleaseTable, Mapping[str, object], Sequence[Mapping[str, Any]]]:
     """The table, the values and the default of a release.
 
-    A release that is ``like`` another has its table with the differences that
-    the file lists. It has its values, and its default unless it has one of its
-    own, with what differs in ``set``.
+    A release that is ``like`` another has the table of that release, with the
+    differences that its file lists. It also has its values and its default
+    entries; ``set`` replaces values in them. A ``prepare`` of its own replaces
+    the default entries.
     """
     path = _DATA / f"{release}.json"
     data = json.loads(path.read_text(encoding="utf-8"))

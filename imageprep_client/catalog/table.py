@@ -8,8 +8,9 @@ name, its heat parameters and its services; a service that does not start with
 file's: of two that fill one parameter, the later one wins.
 
 A release that is ``like`` another one has its images, except those whose own
-part is in ``without``. An image of its own takes the place of that of the same
-name and condition and is in place of those of the same name; the others come
+part is in ``without``. An image of its own replaces the one with the same name
+and condition, at its place in the order. If only the name is the same, the
+other's images of that name are left out. All other images of its own come
 last. Its ``source`` is that of images for which the other has none.
 """
 
@@ -89,7 +90,7 @@ class ReleaseTable:
                     name, when, part, source, *serves
                 )
         names = {(name, part) for name, part, _ in own}
-        without, source = data.get("without", ()), data.get("source", "")
+        without, default = data.get("without", ()), data.get("source", "")
         images = []
         for image in like._images if like else ():
             key = (image.name, image.own, image.when)
@@ -97,7 +98,7 @@ class ReleaseTable:
                 images.append(own.pop(key))
             elif key[:2] not in names and image.own not in without:
                 images.append(
-                    dataclasses.replace(image, source=image.source or source)
+                    dataclasses.replace(image, source=image.source or default)
                 )
         return cls([*images, *own.values()])
 

@@ -59,7 +59,10 @@ def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
     if near:
         hint = f"did you mean {near[0]}? {hint}"
     if bare := _NO_VALUE.match(message):
-        hint = f"write {bare[1]}=-... for a value with a hyphen first; {hint}"
+        hint = (
+            f"write {bare[1]}=-... for a value that begins with a hyphen;"
+            f" {hint}"
+        )
     told = errors.printable(f"{parser.prog}: {message}")
     parser.exit(2, f"{told}\nhint: {hint}\n")
 

@@ -115,8 +115,8 @@ def notices(
             yield _about(
                 entry,
                 "set.namespace",
-                f"the images are those of release {catalog.release}: name the"
-                f" release with --release{guess}",
+                f"the image table is that of release {catalog.release}: name"
+                f" the release of these images with --release{guess}",
             )
 
 

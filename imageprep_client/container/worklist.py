@@ -401,11 +401,11 @@ def _check_kept(name: str, wanted: WorkItem, stored: WorkItem) -> None:
         (item.source, item.modification, item.multi_arch)
         for item in (wanted, stored)
     ]
-    if contents[0] != contents[1]:
+    if stored.push_destination and contents[0] != contents[1]:
         raise stored.entry.error(
-            f"what it makes of {stored.source} would replace what another"
-            f" entry makes of {wanted.source} at {stored.target}, which {name}"
-            " needs",
+            f"its image of {stored.source} would replace that of"
+            f" {wanted.source}, from another entry, at {stored.target}, and"
+            f" {name} needs the latter",
             "push_destination",
             "give one of them a push_destination with another path, such as"
             f" {stored.push_destination}/other",

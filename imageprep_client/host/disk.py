@@ -52,7 +52,7 @@ def _translated(
     if error.errno in _DENIED:
         return errors.AccessDenied(
             f"{path}: {reason}",
-            hint="choose another directory, or mount it for writing"
+            hint="choose another directory, or remount it read-write"
             if error.errno == errno.EROFS
             else "run it with sudo, or give the directory to your user",
         )

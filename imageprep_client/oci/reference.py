@@ -26,7 +26,7 @@ _REGISTRY = re.compile(
     r"(:[0-9]{1,5})?"
 )
 _BARE_ADDRESS = re.compile(r"[0-9a-fA-F]*:[0-9a-fA-F]*:[0-9a-fA-F:.]*")
-#: What is a registry, although an image could be called like that.
+#: Names that are registries, although an image could have them.
 _HOST_ALONE = re.compile(r"(\d+(\.\d+){3}|localhost|\[.*\])(:\d+)?")
 # RFC 4007 and, in a URL, RFC 6874.
 _ZONE = re.compile(r"\[[0-9a-fA-F:.]+%")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import subprocess
-from collections.abc import Iterator, Sequence
+import types
+from collections.abc import Iterator, Mapping, Sequence
 
 from imageprep_client import errors
 from imageprep_client.programs.process import Finished, MakeError
 
-#: Goes on when this process closes the pipe, or has ended. Nobody may be left
-#: who reads the status of the first command.
+#: Continues when this process closes the pipe, or has ended. The reader of the
+#: status may have ended: hence the trap.
 _SCRIPT = """
 trap '' PIPE
-{before} 2>&1
-echo $? 2>/dev/null
+{before} </dev/null 2>&1
+printf '\\n%s\\n' $? 2>/dev/null
 exec >/dev/null 2>&1
 cat
 exec {after}
@@ -24,14 +26,19 @@ exec {after}
 
 @contextlib.contextmanager
 def around(
-    name: str, before: Sequence[str], after: Sequence[str], error: MakeError
+    name: str,
+    before: Sequence[str],
+    after: Sequence[str],
+    error: MakeError,
+    environment: Mapping[str, str] = types.MappingProxyType({}),
 ) -> Iterator[Finished]:
     """Run a command before the block, and one after it.
 
     The second one is run even if the first one fails, or if this process is
-    interrupted or killed, but not before the first one has ended.
+    interrupted or killed. It is never run before the first one has ended.
 
     :param name: the object of both, for messages.
+    :param environment: variables to add to those of this process.
     :param error: makes the error when the second one fails although the
         first one did not.
     :returns: the result of the first one.
@@ -43,6 +50,8 @@ def around(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            errors="replace",
+            env={**os.environ, **environment},
             start_new_session=True,
         )
     except OSError as problem:
@@ -50,10 +59,11 @@ def around(
     with keeper:
         printed = keeper.stdout.read() if keeper.stdout else ""
         told, _, status = printed.rstrip("\n").rpartition("\n")
-        finished = Finished(int(status or 1), told, told)
+        code = int(status) if status.isdecimal() else 1
+        finished = Finished(code, told, told.rstrip("\n"))
         yield finished
     if keeper.returncode and not finished.status:
         raise error(
-            f"{name}: {' '.join(after[:2])} failed",
+            f"{name}: {after[0]} failed",
             hint=f"run: {shlex.join(after)}",
         )

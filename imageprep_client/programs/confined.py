@@ -74,7 +74,8 @@ def run(
     :param destination: a new file for its standard output.
     :raises InvalidArgument: when it is not installed.
     :raises Exceeded: when it exceeds `limits`.
-    :raises OSError: when it says that a file system is full.
+    :raises OSError: when its messages say that a file system or a quota is
+        full.
     :raises ProgramFailed: when it fails otherwise.
     """
     program: str | None = words[0]

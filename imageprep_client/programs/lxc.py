@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from imageprep_client import errors
 from imageprep_client.programs.around import around
-from imageprep_client.programs.process import Program
+from imageprep_client.programs.process import Program, tail
 
 _DEFAULT = Path("/var/lib/lxc")
+_ENVIRONMENT = {"LC_ALL": "C.UTF-8"}
 
 
 class LxcError(errors.StoreError):
@@ -20,13 +22,12 @@ class LxcError(errors.StoreError):
 def _program(name: str) -> Program:
     return Program(
         name,
-        {"LC_ALL": "C.UTF-8"},
+        _ENVIRONMENT,
         package="lxc",
         error=LxcError,
         hints=(
             ("Permission denied", "run it as root"),
             ("Failed to rsync", "install the package rsync"),
-            ("lxc-freeze: not found", "install the package lxc"),
         ),
     )
 
@@ -90,9 +91,17 @@ class LxcContainer:
         """
         freeze = ("lxc-freeze", *self._words)
         thaw = ("lxc-unfreeze", *self._words)
-        with around(self._name, freeze, thaw, LxcError) as frozen:
+        if not shutil.which(freeze[0]):
+            raise LxcError(
+                f"{freeze[0]}: no such program", hint="install the package lxc"
+            )
+        with around(
+            self._name, freeze, thaw, LxcError, _ENVIRONMENT
+        ) as frozen:
             if frozen.status:
-                raise _program(freeze[0]).failure(self._words, frozen.stderr)
+                raise _program(freeze[0]).failure(
+                    self._words, tail(frozen.stderr)
+                )
             yield
 
     def _run(self, program: str, *words: str) -> str:

@@ -48,6 +48,11 @@ _GRACE = 0.7
 #: Seconds that processes of a killed run may take to end.
 _PATIENCE = 5.0
 _TAIL = 2000
+#: The words of programs for what is full; `os.strerror` may translate them.
+_FULL = {
+    errno.ENOSPC: "No space left on device",
+    errno.EDQUOT: "Disk quota exceeded",
+}
 # How programs written in Go log between their messages.
 _LOGGED = re.compile(r'time="[^"]*" level=(?P<level>\w+) msg="(?P<text>.*)"')
 
@@ -147,7 +152,7 @@ class Program:
         """
         finished = self.attempt(*words, **options)
         if finished.status:
-            raise self.failure(words, _tail(finished.stderr))
+            raise self.failure(words, tail(finished.stderr))
         return finished.stdout
 
     def json(self, *words: str, **options: Unpack[RunOptions]) -> Any:
@@ -384,14 +389,15 @@ def _users(word: bytes) -> list[int]:
 def raise_full(told: str) -> None:
     """Turn the message of a program that has no room into an error.
 
+    :param told: in English.
     :raises OSError: when it says that a file system or a quota is full.
     """
-    for number in (errno.ENOSPC, errno.EDQUOT):
-        if os.strerror(number) in told:
-            raise OSError(number, os.strerror(number))
+    for number, words in _FULL.items():
+        if words in told:
+            raise OSError(number, words)
 
 
-def _tail(stderr: str) -> str:
+def tail(stderr: str) -> str:
     """The last messages of a program, as one line."""
     lines = []
     for line in stderr.splitlines():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fnmatch
+import glob
 import ipaddress
 import os
 import re
@@ -164,16 +165,13 @@ def _published(service: Service) -> Iterator[tuple[str, int]]:
 def _owners(inode: str) -> list[int]:
     """The processes that have a socket open; none when it is not known."""
     wanted = f"socket:[{inode}]"
-    owners = []
-    for path in _PROC.iterdir():
-        if not path.name.isdigit():
-            continue
+    owners = set()
+    # Unlike that of Path, this glob bears processes that end meanwhile.
+    for path in glob.iglob(f"{_PROC}/[0-9]*/fd/*"):
         with contextlib.suppress(OSError):
-            if any(
-                os.readlink(one) == wanted for one in (path / "fd").iterdir()
-            ):
-                owners.append(int(path.name))
-    return owners
+            if os.readlink(path) == wanted:
+                owners.add(int(path.split("/")[-3]))
+    return sorted(owners)
 
 
 def _is_own(processes: Sequence[int], container: InspectedContainer) -> bool:

@@ -144,7 +144,7 @@ class Graph:
 
     @property
     def platforms(self) -> list[Platform]:
-        """Those that indexes name, without those of attestations."""
+        """The platforms that indexes name, except those of attestations."""
         return [
             child.platform
             for manifest in self.manifests

@@ -12,11 +12,9 @@ _Power = TypeVar("_Power")
 
 
 def _having(power: Callable[..., _Power], store: object) -> _Power | None:
-    """The store, or None if it lacks the power.
-
-    Before Python 3.12, isinstance took 10 us for each protocol: a hundred
-    images spent a hundredth of a run with nothing to do there.
-    """
+    """The store, or None if its class lacks the power."""
+    # issubclass keeps its answers; isinstance of a protocol is slow before
+    # Python 3.12.
     has = isinstance(power, type) and issubclass(type(store), power)
     return cast(_Power, store) if has else None
 

@@ -317,7 +317,7 @@ class _Queue(Generic[T]):
             return lane.items.popleft(), lane
 
     def done(self, lane: _Lane[T], further: Iterable[T]) -> None:
-        """An item of this lane is done; others follow it."""
+        """Count an item of this lane as done; add those that follow it."""
         with self._lock:
             self._add(further)
             self._busy -= 1

@@ -497,9 +497,9 @@ def test_file_of_another_release(site: Deployment) -> None:
     )
     site.environment(site.entry(set={**values, "default_tag": True}))
     probable = (
-        r"WARNING: env.yaml: [^\n]*set.namespace: the images are those of"
-        r" release master: name the release with --release \(probably"
-        r" train\)\n"
+        r"WARNING: env.yaml: [^\n]*set.namespace: the image table is that"
+        r" of release master: name the release of these images with --release"
+        r" \(probably train\)\n"
     )
     for named, warning in ((), probable), (("--release", "train"), ""):
         site.run(

@@ -22,6 +22,8 @@ from imageprep_client.client.machine.sources import MachineSource, Verification
 from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.observer import Observer
 from imageprep_client.programs import lxc
+from imageprep_client.testing.faults import Fault
+from imageprep_client.testing.registry import RegistryServer
 from tests import machines, servers
 from tests.functional import base
 from tests.machines import NAME
@@ -351,6 +353,19 @@ def test_registry_that_refuses(
         pytest.raises(errors.AccessDenied, match=registry.host),
     ):
         export(tmp_path, f"{registry.host}/m/utility:1")
+
+
+def test_registry_that_refuses_a_look(tmp_path: Path) -> None:
+    """Some registries refuse a look for a repository that is not there yet."""
+    machines.container(tmp_path)
+    with RegistryServer() as registry:
+        for method in ("GET", "HEAD"):
+            registry.faults.add(
+                Fault(method, "/manifests/", status=401, times=None)
+            )
+        exported = export(tmp_path, f"{registry.host}/m/utility:1")
+        store = registry.content.store("m/utility")
+        assert store.resolve("1").digest == exported.digest
 
 
 def test_shifted_users(tmp_path: Path) -> None:

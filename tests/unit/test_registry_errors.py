@@ -239,7 +239,7 @@ SCENARIOS: dict[str, Callable[[pathlib.Path], errors.ImagePrepError]] = {
     ),
     "the credentials for <registry> were not given to its token server"
     " <server>": lambda _: token_server(),
-    "<registry> redirects there, and its credentials stay with it": (
+    "<registry> redirects to another server": (
         lambda _: redirected_elsewhere()
     ),
     "gave no usable token": lambda _: error_of(

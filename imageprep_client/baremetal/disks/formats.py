@@ -37,7 +37,7 @@ _QCOW2_CLUSTER_BITS = range(9, 22)
 _POINTER = 8
 _MAX_L1 = 4 * 1024 * 1024
 _CONVERT = "convert it first: qemu-img convert -f {0} -O qcow2 ..."
-#: The first bytes of compressed files, and the programs that unpack them.
+#: The first bytes of compressed files, and the programs that decompress them.
 _COMPRESSED = {
     b"\x1f\x8b\x08": "gunzip",
     b"\xfd7zXZ\x00": "unxz",
@@ -93,8 +93,9 @@ def inspect(file: io.BufferedReader, path: str, max_size: int) -> DiskFormat:
         if head.startswith(magic):
             raise errors.InvalidFile(
                 path,
-                "is compressed, and would reach the disk of a node like that",
-                hint=f"unpack it first: {program} --keep ...",
+                "is compressed, and would be written to the disk of a node as"
+                " it is",
+                hint=f"decompress it first: {program} --keep ...",
             )
     if head.startswith(_QCOW2_MAGIC) and name != "qcow2":
         raise errors.InvalidFile(path, "has a qcow2 header that is cut short")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,8 @@ from imageprep_client.machine.exporting import ExportedMachine, ExportOptions
 from imageprep_client.machine.lxc_cache import CachedBase
 from imageprep_client.machine.roots import MachineRoot
 from imageprep_client.observer import Observer
+from imageprep_client.oci import mediatypes
+from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base
 
 __all__ = [
@@ -102,14 +105,28 @@ class Export:
                     " --insecure-registry",
                 )
             with stores.locked(observer.waiting):
-                # Reading takes long, and may freeze the machine: whether the
-                # destination can be reached is known before.
-                with suppress(errors.NotFound):
-                    store.resolve(name.tag)
+                # Reading takes long and may freeze the machine.
+                _reach(store, name.tag)
                 exported = exporting.to_store(
                     self.root, store, name.tag, self.options, observer, SCRATCH
                 )
         return dataclasses.replace(exported, destination=self.destination)
+
+
+def _reach(store: base.Store, tag: str) -> None:
+    """Check that a destination takes content.
+
+    Some registries refuse a look for what is not there yet; then a blob of
+    two bytes is pushed, which no image needs.
+
+    :raises StoreError: when it does not.
+    """
+    try:
+        with suppress(errors.NotFound, errors.InvalidContent):
+            store.resolve(tag)
+    except (errors.AccessDenied, errors.Refused):
+        blob = b"{}"
+        store.push(Descriptor.of(blob, mediatypes.OCI_EMPTY), io.BytesIO(blob))
 
 
 def is_archive(text: str) -> bool:

@@ -181,7 +181,10 @@ def discover(
 
 
 def together(failed: Sequence[worklist.Undiscovered]) -> errors.ImagePrepError:
-    """One error for several images, each of which it names."""
+    """One error for several images, each of which it names.
+
+    One cause in the input is told once.
+    """
     failures = [
         image.error
         if isinstance(image.error, errors.InputError)

@@ -164,8 +164,8 @@ def hotfix(
     if images:
         _tell_unused(packages, done.values(), observer)
     result = HotfixResult(images, _parameters(images, observer), failures)
-    for told in parameters.overridden(result.parameters, deployment):
-        observer.warning(told)
+    for warning in parameters.overridden(result.parameters, deployment):
+        observer.warning(warning)
     if request.output_env_file and result.parameters:
         text = parameters.render(result.parameters, header)
         files.write(request.output_env_file, text, backup=True)

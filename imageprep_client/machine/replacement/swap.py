@@ -159,7 +159,7 @@ class Swap:
                     if isinstance(failure, errors.ImagePrepError)
                 ],
                 hint="remove the cause; the next command for this machine"
-                " tries again",
+                " restores it",
             ) from error
 
 

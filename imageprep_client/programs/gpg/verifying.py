@@ -110,6 +110,8 @@ def run(
         raise BadSignature(str(error)) from error
     except errors.InvalidArgument as error:
         raise GpgError(str(error), hint=error.hint) from error
+    except OSError as error:
+        raise GpgError(f"gpgv: {errors.reason(error)}") from error
     lines = status_lines(status.read_text(errors="replace"))
     return lines, valid_signature(lines, good=good)
 

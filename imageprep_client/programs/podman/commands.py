@@ -21,7 +21,7 @@ _ABSENT = re.compile(
     r"no such (container|object|image)|image not known|unable to inspect",
     re.IGNORECASE,
 )
-#: There is no such container, but there are IDs that begin like its name.
+#: There is no such container, but several IDs begin with its name.
 _AMBIGUOUS = "more than one result for container"
 _HINTS = (
     ("no space left", "make room on the file system of podman's storage"),
@@ -226,7 +226,7 @@ class Podman:
         finished = self._program.attempt(*words, timeout=_PATIENCE)
         lines = finished.stderr.strip().splitlines() or ["failed"]
         if finished.status and _AMBIGUOUS in lines[-1]:
-            # podman gives up at this name, and does not tell it.
+            # podman stops at this name without telling which one it is.
             alone = [[name] for name in names if len(names) > 1]
             return [one for name in alone for one in self._inspect(kind, name)]
         complaints = [one for one in lines if one[:5].lower() == "error"]

@@ -99,10 +99,11 @@ _SECURITY = {
 }
 #: Keys that do not make the container another one.
 _WITHOUT_EFFECT = frozenset(
-    str.split("""
-    AutoUpdate ContainerName Notify Pull ReloadCmd ReloadSignal Retry
-    RetryDelay ServiceName StartWithPod
-""")
+    {
+        *("AutoUpdate", "ContainerName", "Notify", "Pull", "ReloadCmd"),
+        *("ReloadSignal", "Retry", "RetryDelay", "ServiceName"),
+        "StartWithPod",
+    }
 )
 #: Options that Quadlet adds by itself.
 _OF_QUADLET = frozenset({"--cgroups=split", "--sdnotify=conmon"})
@@ -112,11 +113,13 @@ _ON_BY_DEFAULT = {
     "ReadOnlyTmpfs": "--read-only-tmpfs",
 }
 _TRUE = {"yes", "true", "on", "1"}
-#: Files that name what podman calls ``systemd-NAME``, or as a key in it says.
-_RESOURCES = {
-    "Network": (".network", "NetworkName"),
-    "Pod": (".pod", "PodName"),
-    "Volume": (".volume", "VolumeName"),
+#: Keys that name units by their files, with the section of each and what goes
+#: before podman's name for it: ``systemd-NAME``, or as the section says.
+_UNITS = {
+    ("Network", ".container"): ("Container", "container:"),
+    ("Network", ".network"): ("Network", ""),
+    ("Pod", ".pod"): ("Pod", ""),
+    ("Volume", ".volume"): ("Volume", ""),
 }
 
 
@@ -132,7 +135,7 @@ def load(path: str) -> Service:
         raise errors.InvalidFile(path, "has no section [Container]")
     stem, _ = os.path.splitext(os.path.basename(path))
     container = [
-        (key, _read(path, key, unitfile.expand, value, stem))
+        (key, _read(path, f"Container.{key}", unitfile.expand, value, stem))
         for key, value in sections["Container"]
     ]
     last = dict(container)
@@ -154,26 +157,26 @@ def load(path: str) -> Service:
     if restart in ("always", "on-failure"):
         # podman does without systemd what the unit does with it.
         words.append(f"--restart={restart}")
-    command = _read(path, "Exec", unitfile.split, last.get("Exec", ""))
+    command = _read(
+        path, "Container.Exec", unitfile.split, last.get("Exec", "")
+    )
     try:
         parsed = commandline.parse(
             ["podman", "create", *words, last["Image"], *command], name
         )
     except errors.InvalidArgument as error:
-        raise errors.InvalidFile(path, str(error)) from None
+        raise errors.InvalidFile(path, str(error), hint=error.hint) from None
     return dataclasses.replace(parsed.service, image=parsed.image)
 
 
 def _read(
     path: str, key: str, read: Callable[..., _Value], *arguments: str
 ) -> _Value:
-    """What a function reads of a value; its error names the key."""
+    """The result of a reader for a value; an error names the key."""
     try:
         return read(*arguments)
     except ValueError as error:
-        raise errors.InvalidFile(
-            path, str(error), key=f"Container.{key}"
-        ) from None
+        raise errors.InvalidFile(path, str(error), key=key) from None
 
 
 def _words(path: str, key: str, value: str) -> Iterator[str]:
@@ -181,10 +184,10 @@ def _words(path: str, key: str, value: str) -> Iterator[str]:
     if key in ("Image", "Exec", "User", "Group", *_WITHOUT_EFFECT):
         return
     if key == "PodmanArgs":
-        yield from _read(path, key, unitfile.split, value)
+        yield from _read(path, f"Container.{key}", unitfile.split, value)
     elif key in ("Environment", "Label", "Annotation"):
         option = {"Environment": "env"}.get(key, key.lower())
-        for word in _read(path, key, unitfile.split, value):
+        for word in _read(path, f"Container.{key}", unitfile.split, value):
             yield f"--{option}={word}"
     elif key in _FLAGS:
         if value.lower() in _TRUE:
@@ -210,19 +213,24 @@ def _words(path: str, key: str, value: str) -> Iterator[str]:
 def _named(path: str, key: str, value: str) -> str:
     """A value with the file that it names, or podman's name for its unit."""
     directory = os.path.dirname(os.path.abspath(path))
-    if key in ("EnvironmentFile", "Volume") and value.startswith("."):
-        source, colon, rest = value.partition(":")
-        return os.path.normpath(os.path.join(directory, source)) + colon + rest
-    suffix, name_key = _RESOURCES.get(key, ("", ""))
-    unit, colon, rest = value.partition(":")
-    if not suffix or not unit.endswith(suffix):
+    name, colon, rest = value.partition(":")
+    if key == "EnvironmentFile":
+        return os.path.join(directory, value)
+    if key == "Volume" and name.startswith("."):
+        source = os.path.normpath(os.path.join(directory, name))
+        return f"{source}{colon}{rest}"
+    stem, suffix = os.path.splitext(name)
+    if (key, suffix) not in _UNITS:
         return value
-    own = os.path.join(directory, unit)
-    given = {}
-    if os.path.exists(own):
-        given = dict(unitfile.load(own).get(key, []))
-    stem = unit.removesuffix(suffix)
-    return given.get(name_key, f"systemd-{stem}") + colon + rest
+    section, prefix = _UNITS[key, suffix]
+    own = os.path.join(directory, name)
+    sections = unitfile.load(own) if os.path.exists(own) else {}
+    given = dict(sections.get(section, [])).get(f"{section}Name")
+    if given:
+        given = _read(
+            own, f"{section}.{section}Name", unitfile.expand, given, stem
+        )
+    return f"{prefix}{given or f'systemd-{stem}'}{colon}{rest}"
 
 
 def render(service: Service, image: str, environment_files: list[str]) -> str:

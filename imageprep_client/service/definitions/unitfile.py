@@ -21,13 +21,13 @@ _PIECE = re.compile(
 _WORD = re.compile(rf"(?:{_PIECE.pattern})+|(?P<rest>\S)", re.DOTALL)
 _ESCAPE = re.compile(
     r"""\\(?:x(?P<hex>[0-9A-Fa-f]{2})|u(?P<short>[0-9A-Fa-f]{4})
-    |U(?P<long>[0-9A-Fa-f]{8})|(?P<octal>[0-7]{3})|(?P<one>.))""",
+    |U(?P<long>00(?:0[0-9A-Fa-f]|10)[0-9A-Fa-f]{4})|(?P<octal>[0-7]{3})|(?P<one>.))""",
     re.DOTALL | re.VERBOSE,
 )
 _ESCAPED = dict(
     zip("abfnrtvs\\\"'", "\a\b\f\n\r\t\v \\\"'", strict=True),
 )
-#: Specifiers of the system's units.
+#: Specifiers whose values are fixed for units of the system.
 _SPECIFIERS = {
     "%": "%",
     "C": "/var/cache",
@@ -48,7 +48,7 @@ _SPECIFIERS = {
 def load(path: str) -> dict[str, list[tuple[str, str]]]:
     """The keys and values of each section, in order.
 
-    An empty value takes the earlier values of its key away.
+    An empty value removes the earlier values of its key.
 
     :raises InvalidFile: for the first mistake.
     """
@@ -90,12 +90,15 @@ def _lines(text: str) -> Iterator[str]:
 def split(text: str) -> list[str]:
     """The words of a value, without quotation marks and escapes.
 
-    :raises ValueError: when a quotation mark is not closed.
+    :raises ValueError: when a quotation mark is not closed, or a backslash
+        is the last character.
     """
     words = []
     for word in _WORD.finditer(text):
         if word["rest"]:
-            raise ValueError("no closing quotation")
+            raise ValueError(
+                "a quotation mark or a backslash at the end is not complete"
+            )
         pieces = ("".join(piece) for piece in _PIECE.findall(word[0]))
         words.append("".join(_ESCAPE.sub(_unescaped, one) for one in pieces))
     return words
@@ -126,6 +129,8 @@ def expand(text: str, unit: str) -> str:
     }
 
     def value(specifier: re.Match[str]) -> str:
+        if specifier[1] != "%" and not specifier[1].isalpha():
+            return specifier[0]
         try:
             return values[specifier[1]]
         except KeyError:

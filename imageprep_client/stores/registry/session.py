@@ -35,6 +35,7 @@ MAX_REDIRECTS = 5
 #: request waits for others.
 _ANSWERS = 3
 _SAFE = frozenset({"GET", "HEAD"})
+#: Deletions are not repeated elsewhere.
 _WRITES = frozenset({"POST", "PUT", "PATCH"})
 #: Redirects that keep the method and the body.
 _KEEPS_METHOD = frozenset({307, 308})
@@ -165,8 +166,8 @@ class RegistrySession:
             self._limit.limited(begin)
         if isinstance(error, errors.AccessDenied):
             error.hint = (
-                f"{self.name} redirects there, and its credentials stay with"
-                " it"
+                f"{self.name} redirects to another server, which gets no"
+                " credentials: name that server instead"
                 if response.redirected
                 else self._authenticator.explain(request.repository)
             )
@@ -404,12 +405,14 @@ def probe(
 
 
 def _is_elsewhere(response: Response) -> bool:
-    """Whether a redirect leads to the API of another server."""
-    location = response.headers.get("Location", "")
+    """Whether a redirect leads to an API, and not only to TLS."""
+    location = response.headers.get("Location")
+    if not location:
+        return False
     with contextlib.suppress(errors.StoreError):
         target = urls.follow(response.url, location, "redirect")
         scheme, host, _ = urls.origin(target)
         own_scheme, own_host, _ = urls.origin(response.url)
-        api = urllib.parse.urlsplit(target).path.startswith(_API)
+        api = _API in urllib.parse.urlsplit(target).path
         return api and (scheme == own_scheme or host != own_host)
     return False

@@ -234,7 +234,7 @@ def _is_lost(error: BaseException) -> bool:
 
 
 def _is_redirect(error: BaseException) -> bool:
-    """Whether a registry named another place for what was sent."""
+    """Whether a registry redirected what was sent."""
     return (
         isinstance(error, errors.ServerFault)
         and error.status in urls.REDIRECTS

@@ -100,4 +100,4 @@ def test_compressed_disk(
     path.write_bytes(compress(path.read_bytes()))
     with pytest.raises(errors.InvalidFile, match="is compressed") as caught:
         artifact.push([file], store, "v1", Observer())
-    assert str(caught.value.hint).startswith("unpack it first: ")
+    assert str(caught.value.hint).startswith("decompress it first: ")

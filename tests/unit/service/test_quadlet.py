@@ -50,6 +50,8 @@ def test_rendered_file_is_read_again(tmp_path: Path) -> None:
         ),
         ("PodmanArgs=--a\nPodmanArgs=\nPodmanArgs=--init", ["--init"]),
         ("PublishPort=%p:80", ["--publish=web:80"]),
+        ("HealthCmd=curl -w %{code} x", ["--health-cmd=curl -w %{code} x"]),
+        (r"PodmanArgs=--a=\UFFFFFFFF", [r"--a=\UFFFFFFFF"]),
     ],
 )
 def test_keys(tmp_path: Path, text: str, words: list[str]) -> None:
@@ -61,27 +63,31 @@ def test_keys(tmp_path: Path, text: str, words: list[str]) -> None:
 
 def test_files_and_units(tmp_path: Path) -> None:
     """Specifiers, relative files, and units of networks and volumes."""
-    (tmp_path / "front.network").write_text("[Network]\nNetworkName=fe\n")
+    (tmp_path / "front.network").write_text("[Network]\nNetworkName=%pfe\n")
     service = load(
         tmp_path,
         "Network=front.network:ip=10.0.0.2\nNetwork=back.network\n"
         "Volume=data.volume:/data:Z\nVolume=%h/x:/x\nVolume=./y:/y\n"
-        "EnvironmentFile=%E/web.env\nPod=web.pod",
+        "EnvironmentFile=%E/web.env\nEnvironmentFile=own.env\nPod=web.pod\n"
+        "Network=db.container",
     )
     assert service.podman_args == ("--pod=systemd-web",)
-    assert service.options["network"] == ("fe:ip=10.0.0.2", "systemd-back")
+    assert service.options["network"] == (
+        *("frontfe:ip=10.0.0.2", "systemd-back"),
+        "container:systemd-db",
+    )
     assert service.options["volumes"] == (
         "systemd-data:/data:Z",
         "/root/x:/x",
         f"{tmp_path}/y:/y",
     )
-    assert service.env_file == ("/etc/web.env",)
+    assert service.env_file == ("/etc/web.env", f"{tmp_path}/own.env")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Exec=sh -c 'x", "Container.Exec: no closing quotation"),
+        ("Exec=sh -c 'x", "Container.Exec: a quotation mark or a"),
         ("Environment=A=%i", "Container.Environment: the value of %i is not"),
         ("Rootfs=/srv/root", "Container.Rootfs: unknown key"),
         ("Image=web.image", "Container.Image: web.image is another unit"),

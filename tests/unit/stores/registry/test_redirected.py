@@ -79,4 +79,6 @@ def test_access_to_the_other_server(
         server.behaviour.redirects = dict.fromkeys(WRITES, other.url)
         with pytest.raises(errors.CopyError) as caught:
             copy(server.host, client)
-    assert f"{server.host} redirects there" in str(caught.value.hint)
+    assert f"{server.host} redirects to another server" in str(
+        caught.value.hint
+    )

@@ -54,8 +54,9 @@ def publish(
     """
     if best_before and best_before < datetime.date.today():
         raise errors.InvalidArgument(
-            f"--best-before {best_before}: is over, and every import would"
-            " refuse the archives"
+            f"--best-before {best_before}: is in the past; every import would"
+            " refuse the archives",
+            hint="give today or a later date",
         )
     _check(paths, directory)
     with sums.locked(directory):

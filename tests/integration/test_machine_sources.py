@@ -362,7 +362,9 @@ def test_publish_what_is_over(tmp_path: Path) -> None:
     (tmp_path / "www").mkdir()
     (tmp_path / "a.tar").touch()
     yesterday = datetime.date.today() - datetime.timedelta(days=1)
-    with pytest.raises(errors.InvalidArgument, match=f"{yesterday}: is over"):
+    with pytest.raises(
+        errors.InvalidArgument, match=f"{yesterday}: is in the past"
+    ):
         images.publish(
             [tmp_path / "a.tar"],
             tmp_path / "www",

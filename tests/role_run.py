@@ -18,6 +18,8 @@ ROLE = "tripleo-modify-image"
 _COMPLAINT = re.compile(
     r"^ok: \[(\S+)\] => (\{\n    \"msg\": .*?^\})", re.DOTALL | re.MULTILINE
 )
+#: A line of the recap. A rescue of the role's own counts as well.
+_RESCUED = re.compile(r"^(\S+) +: ok=.* rescued=[1-9]", re.MULTILINE)
 
 
 def _play(tasks: str) -> dict[str, Any]:
@@ -74,10 +76,13 @@ def run(
         [str(program), "--forks=4", f"--inventory={inventory}", str(play)],
         env={
             **os.environ,
+            "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+            "ANSIBLE_DISPLAY_OK_HOSTS": "1",
             "ANSIBLE_HOME": str(directory / "home"),
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_PIPELINING": "1",
             "ANSIBLE_ROLES_PATH": str(ROLES),
+            "ANSIBLE_STDOUT_CALLBACK": "default",
             **environment,
         },
         stdin=subprocess.DEVNULL,
@@ -86,7 +91,9 @@ def run(
         check=False,
     )
     assert not done.returncode, done.stdout + done.stderr
-    return {
+    found = {
         name: json.loads(complaint)["msg"]
         for name, complaint in _COMPLAINT.findall(done.stdout)
     }
+    assert found.keys() == {*_RESCUED.findall(done.stdout)}, done.stdout
+    return found

@@ -89,7 +89,7 @@ class OpenStack:
         return result
 
     def json(self, *words: str, **expected: Any) -> Any:
-        """What the command prints as JSON, see `__call__`."""
+        """The output of the command as JSON; see `__call__`."""
         return json.loads(self(*words, "-f", "json", **expected).stdout)
 
     def installed(
@@ -137,7 +137,8 @@ class OpenStack:
             # By default it is the name of the program that runs the tests.
             patch.setattr(shell.OpenStackShell, "NAME", "openstack")
             patch.setattr(commandmanager, "stevedore", _STEVEDORE)
-            # It looks where it was when it was imported.
+            # openstacksdk looks in the directory that was the current one at
+            # its import.
             patch.setattr(
                 loader, "CONFIG_FILES", [str(self.home / "clouds.yaml")]
             )
@@ -166,7 +167,7 @@ def own_help(text: str) -> str:
 
 
 def normal_help(text: str) -> str:
-    """A help text without line breaks, and as it is of any Python."""
+    """A help text without line breaks, and the same with every Python."""
     return " ".join(_REPEATED.sub(r"\1, \3", text).split())
 
 

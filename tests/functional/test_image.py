@@ -132,7 +132,7 @@ def test_list_of_no_tree(openstack: base.OpenStack) -> None:
 def test_unknown_values_in_csv(
     openstack: base.OpenStack, registry: RegistryServer
 ) -> None:
-    """The age of an image whose config does not tell it is empty."""
+    """An unknown age is an empty field."""
     listed = openstack(
         *LIST,
         *("--registry-url", registry.host, "--long", "-f", "csv"),

@@ -457,7 +457,7 @@ def test_destination_does_not_answer(site: Deployment) -> None:
 
 
 def test_dry_run_without_its_destination(site: Deployment) -> None:
-    """That the images were not looked up there is told in one line."""
+    """One line says that the images were not looked up at the destination."""
     site.environment(site.entry(push_destination="127.0.0.1:1"))
     site.run(
         "--dry-run",
@@ -488,7 +488,8 @@ def test_missing_image(site: Deployment, push: str | bool) -> None:
 
 
 def test_file_of_another_release(site: Deployment) -> None:
-    """A public namespace and tag name the release, where nobody else does.
+    """Public namespaces and tags name the probable release, unless a release
+    is named.
 
     The variable default_tag is one that ``default`` once wrote.
     """

@@ -341,6 +341,7 @@ def test_left_by_a_kill(
     assert not left.exists()
 
 
+@pytest.mark.needs_root
 @pytest.mark.parametrize("size", ["2m", "6m", "8m"])
 @pytest.mark.parametrize("layout", ["ext4", "xfs-lvm"])
 def test_full_disk(
@@ -349,7 +350,7 @@ def test_full_disk(
     disks: Callable[[str], SampleDisk],
     openstack: Baremetal,
 ) -> None:
-    """The message has the directory, which is not left behind."""
+    """The message names the directory, which is not left behind."""
     image = disks(layout).qcow2()
     small = openstack.home / "small"
     small.mkdir()

@@ -212,9 +212,12 @@ def test_container_goes_on_when_the_export_is_killed(tmp_path: Path) -> None:
     with machines.started(tmp_path):
         child = os.fork()
         if not child:
-            with container.frozen():
-                os.kill(os.getpid(), 9)
-        os.waitpid(child, 0)
+            try:
+                with container.frozen():
+                    os.kill(os.getpid(), signal.SIGKILL)
+            finally:
+                os._exit(1)
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
         machines.run(
             *("lxc-wait", "-P", tmp_path, "-n", NAME),
             *("-s", "RUNNING", "-t", "60"),
@@ -225,28 +228,37 @@ def test_container_goes_on_when_the_export_is_killed(tmp_path: Path) -> None:
 def test_container_goes_on_when_freezing_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is not left frozen, even if lxc-freeze was still at work."""
+    """The container is not left frozen, even if lxc-freeze was still at
+    work.
+    """
     machines.container(tmp_path)
     container = lxc.LxcContainer(tmp_path, NAME)
     slow = tmp_path / "bin/lxc-freeze"
     slow.parent.mkdir()
     real = shutil.which("lxc-freeze")
     slow.write_text(
-        f'#!/bin/sh\n: > "$0.began"\nsleep 0.3\n{real} "$@"\n: > "$0.ended"\n'
+        '#!/bin/sh\n: > "$0.began"\n'
+        'until [ -e "$0.go" ]; do sleep 0.01; done\n'
+        f'{real} "$@"\n: > "$0.ended"\n'
     )
     slow.chmod(0o755)
     monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
     with machines.started(tmp_path):
         child = os.fork()
         if not child:
-            with container.frozen():
+            try:
+                with container.frozen():
+                    pass
+            finally:
                 os._exit(1)
         for suffix in ("began", "ended"):
             while not Path(f"{slow}.{suffix}").exists():
                 time.sleep(0.01)
             if suffix == "began":
                 os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
+                status = os.waitpid(child, 0)[1]
+                Path(f"{slow}.go").touch()
+                assert os.WTERMSIG(status) == signal.SIGKILL
         machines.run(
             *("lxc-wait", "-P", tmp_path, "-n", NAME),
             *("-s", "RUNNING", "-t", "10"),
@@ -343,7 +355,7 @@ def test_registry_without_tls(tmp_path: Path) -> None:
 def test_registry_that_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is known before the machine is read, or frozen for it."""
+    """A refusal is known before the machine is read."""
     machines.container(tmp_path)
     monkeypatch.setattr(images, "SCRATCH", tmp_path / "nothing can be packed")
     with (

@@ -62,7 +62,9 @@ def test_amounts_are_no_causes() -> None:
 
 
 def test_causes_of_a_destination() -> None:
-    """Copies to one of several destinations are alike, to two they are not."""
+    """Failures at one destination are alike; those at two destinations are
+    not.
+    """
     messages = [
         f"a.test/ns/{name} to {place}: {place}/ns/{name}@sha256:0f: refused"
         for place in ("b.test", "c.test")

@@ -254,6 +254,11 @@ class TestValues:
 class TestConditions:
     """Entries that exist only with certain values."""
 
+    def test_driver_other_than_ovn(self):
+        """Without ovn, neutron-server is not for the services of ovn."""
+        (found,) = named("zed", "neutron-server", neutron_driver="other")
+        assert PREFIX + "OVNController" not in found.services
+
     def test_drivers_of_older_releases(self):
         """Up to Train a driver that is not named has no image."""
         assert named("train", "neutron-server", neutron_driver="other")

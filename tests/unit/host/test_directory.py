@@ -201,9 +201,8 @@ def test_owner_of_the_directory_is_trusted(top: Path) -> None:
     ("public", "umask"), [(True, 0o000), (True, 0o077), (False, 0o000)]
 )
 def test_modes(top: Path, public: bool, umask: int) -> None:
-    """Where all shall read the umask does not matter; only the owner writes.
-
-    Also where it is the umask that decides.
+    """Only the owner may write. With `public`, modes do not depend on the
+    umask.
     """
     old = os.umask(umask)
     try:

@@ -202,7 +202,7 @@ def test_backup_that_is_a_directory(path: pathlib.Path) -> None:
     assert len([*path.parent.iterdir()]) == 2
 
 
-def test_backup_thatfails(
+def test_backup_that_fails(
     path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another failure to link stops before anything is replaced."""

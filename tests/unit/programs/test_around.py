@@ -12,14 +12,21 @@ import pytest
 from imageprep_client import errors
 from imageprep_client.programs.around import around
 
-_SLOW = ("sh", "-c", 'echo begins; sleep 0.2; echo ended >> "$0"')
+#: Ends when there is a file whose name ends in ``.go``.
+_FIRST = (
+    "sh",
+    "-c",
+    'echo begins; : > "$0.began"; until [ -e "$0.go" ]; do sleep 0.01; done;'
+    ' echo ended >> "$0"',
+)
 _LAST = ("sh", "-c", 'echo last >> "$0"')
 
 
 def test_order(tmp_path: Path) -> None:
     """The first one has ended before the block, the last one after it."""
     log = tmp_path / "log"
-    words = (*_SLOW, str(log)), (*_LAST, str(log))
+    (tmp_path / "log.go").touch()
+    words = (*_FIRST, str(log)), (*_LAST, str(log))
     with around("x", *words, errors.StoreError) as first:
         assert (first.status, first.stderr) == (0, "begins")
         log.write_text(f"{log.read_text()}block\n")
@@ -38,12 +45,18 @@ def test_signal(
     log = tmp_path / "log"
     child = os.fork()
     if not child:
-        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), number))
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
-        words = (*_SLOW, str(log)), (*_LAST, str(log))
-        with around("x", *words, errors.StoreError):
+        words = (*_FIRST, str(log)), (*_LAST, str(log))
+        try:
+            with around("x", *words, errors.StoreError):
+                pass
+        finally:
             os._exit(0)
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == number
+    while not (tmp_path / "log.began").exists():
+        time.sleep(0.01)
+    os.kill(child, number)
+    status = os.waitpid(child, 0)[1]
+    (tmp_path / "log.go").touch()
+    assert os.WTERMSIG(status) == number
     while not log.exists() or "last" not in log.read_text():
         time.sleep(0.01)
     assert log.read_text().split() == ["ended", "last"]
@@ -51,7 +64,9 @@ def test_signal(
 
 
 def test_failures() -> None:
-    """That of the last one is an error unless the first one failed, too."""
+    """A failure of the last command is an error, unless the first one failed
+    as well.
+    """
     with around("x", ["false"], ["false"], errors.StoreError) as first:
         assert first.status == 1
     with (

@@ -524,7 +524,7 @@ def test_images_for_another_platform_are_told(source, destination, variant):
 
 @pytest.mark.parametrize("single", [True, False])
 def test_missing_platforms_are_told(source, destination, single):
-    """Of several platforms, those are named that an image is not for."""
+    """A note names the requested platforms that an image lacks."""
     children = {"linux/amd64": image("x"), "linux/arm64": image("y")}
     source.fill("i", image("x") if single else content.index(children))
     wanted = tuple(

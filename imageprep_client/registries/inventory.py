@@ -164,7 +164,7 @@ def sized(
 ) -> list[RegistryImage]:
     """The images of a list with what their manifests and configs say.
 
-    What cannot be read is None, and the observer is told.
+    A value that cannot be read is None, and a warning says why.
     """
 
     def ask(name: tuple[str, str]) -> RegistryImage:

@@ -44,7 +44,7 @@ def test_reported(
     ("number", "remedy"), [(errno.EACCES, "sudo"), (errno.EROFS, "mount it")]
 )
 def test_remedies(tmp_path: Path, number: int, remedy: str) -> None:
-    """What lacks rights needs others; no user writes where nobody can."""
+    """Missing rights and read-only file systems have their own remedies."""
     with (
         pytest.raises(errors.AccessDenied) as caught,
         disk.reported(tmp_path),

@@ -389,12 +389,8 @@ def test_same_repository_with_two_tags(source, destination):
     """Two tags of one repository are both written."""
     source.fill("a", image("b"), "2")
     wanted = copies(source, destination, "a")
-    second = Copy(
-        name="source/a:2",
-        source=source.store("a"),
-        reference="2",
-        destination=destination.store("a"),
-        tag="2",
+    second = dataclasses.replace(
+        wanted[0], name="source/a:2", reference="2", tag="2"
     )
     outcomes = run([*wanted, second])
     assert {o.outcome for o in outcomes} == {ImageOutcome.COPIED}
@@ -472,15 +468,9 @@ def sparse(
 ) -> list[engine.CopyResult]:
     children = {"linux/amd64": image("x"), "linux/arm64": image("y")}
     source.fill("i", content.index(children))
-    one = Copy(
-        name="source/i:1",
-        source=source.store("i"),
-        reference="1",
-        destination=destination.store("i"),
-        tag="1",
-        platforms=graph.SomePlatforms(only) if only else graph.ALL_PLATFORMS,
-    )
-    return run([one])
+    platforms = graph.SomePlatforms(only) if only else graph.ALL_PLATFORMS
+    (one,) = copies(source, destination, "i")
+    return run([dataclasses.replace(one, platforms=platforms)])
 
 
 def test_some_platforms_are_present_when_they_are_there(source, destination):
@@ -510,12 +500,10 @@ def test_images_for_another_platform_are_told(source, destination, variant):
     recorder = Recorder()
     for architecture in ("amd64", "arm64"):
         wanted = Platform("linux", architecture, variant)
-        one = Copy(
-            name="source/i:1",
-            source=source.store("i"),
-            reference="1",
+        (one,) = copies(source, destination, "i")
+        one = dataclasses.replace(
+            one,
             destination=destination.store(architecture),
-            tag="1",
             platforms=graph.SomePlatforms((wanted,)),
         )
         run([one], observer=recorder)
@@ -530,14 +518,8 @@ def test_missing_platforms_are_told(source, destination, single):
     wanted = tuple(
         Platform("linux", name) for name in ("amd64", "arm64", "s390x")
     )
-    one = Copy(
-        name="source/i:1",
-        source=source.store("i"),
-        reference="1",
-        destination=destination.store("i"),
-        tag="1",
-        platforms=graph.SomePlatforms(wanted),
-    )
+    (one,) = copies(source, destination, "i")
+    one = dataclasses.replace(one, platforms=graph.SomePlatforms(wanted))
     recorder = Recorder()
     run([one], observer=recorder)
     told = (

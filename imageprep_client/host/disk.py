@@ -48,6 +48,7 @@ def _translated(
             f"{root}: {reason}: {amount}{free} bytes free",
             needed=needed,
             free=free,
+            hint="make room there, or choose another destination",
         )
     if error.errno in _DENIED:
         return errors.AccessDenied(

@@ -363,7 +363,10 @@ def test_full_disk(
         assert not list(small.iterdir())
     finally:
         subprocess.run(["umount", small], check=True)
-    told = r"small/out: no space left on device: [0-9]+ bytes free\n"
+    told = (
+        r"small/out: no space left on device: [0-9]+ bytes free\n"
+        r"hint: make room there, or choose another destination\n"
+    )
     assert re.fullmatch(told, done.stderr)
 
 

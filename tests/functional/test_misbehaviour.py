@@ -5,6 +5,7 @@ Whatever they do, a run ends with everything right.
 
 from __future__ import annotations
 
+import dataclasses
 import email.utils
 import hashlib
 import threading
@@ -27,15 +28,17 @@ from imageprep_client.testing import images
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.gate import Bearer, Open
 from imageprep_client.testing.registry import RegistryServer
-from imageprep_client.transfer import engine
+from imageprep_client.transfer import engine, graph, stream
 from imageprep_client.transfer.attached import ReferrersPolicy
 from imageprep_client.transfer.copies import Copy
 from tests.recorder import Recorder
 
 _TAG = "17.1"
 _SHARE = 0.3
-# Of a thousand requests, each tried five times, some would fail each time.
-_POLICY = RetryPolicy(attempts=12, base=0.001, cap=0.01)
+#: Enough attempts for no chance to use them up: of a thousand requests, each
+#: tried seven times, some would fail each time.
+_MANY = {"attempts": 40, "few": 40, "same": 40}
+_POLICY = RetryPolicy(base=0.001, cap=0.01, **_MANY)
 #: Some layers are streamed, some are small enough to be sent again.
 SAMPLE = images.ImageSet(
     (
@@ -141,6 +144,14 @@ def check(
                 while data := content.read(base.CHUNK):
                     digest.update(data)
             assert f"sha256:{digest.hexdigest()}" == part.descriptor.digest
+
+
+@pytest.fixture(autouse=True)
+def _many_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read again as a whole has as many attempts."""
+    for module in (graph, stream):
+        policy = dataclasses.replace(module._POLICY, **_MANY)
+        monkeypatch.setattr(module, "_POLICY", policy)
 
 
 @pytest.fixture

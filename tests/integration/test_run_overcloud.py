@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -16,6 +17,7 @@ import pytest
 
 from imageprep_client.oci import digest as digests
 from imageprep_client.serving import apache as printed
+from imageprep_client.stores.imageserve import ImageServeTree
 from tests import apache, sampling, servers
 from tests.http_client import ask
 from tests.integration import overcloud, whole
@@ -251,14 +253,18 @@ def wait_for_blobs(
 def begun(program: Program, tree: Path, blobs: int) -> subprocess.Popen[str]:
     """A run into the tree that stands still when it has some of the blobs.
 
-    On a busy host it may be over before that is seen: then it begins anew.
+    On a busy host it may be over before that is seen, or have no more to do
+    than to end: then it begins anew.
     """
     while True:
         process = program.start("--image-serve", str(tree))
         wait_for_blobs(tree, blobs, process)
         process.send_signal(signal.SIGSTOP)
-        if process.poll() is None:
+        stopped = os.WSTOPPED | os.WEXITED | os.WNOWAIT
+        os.waitid(os.P_PID, process.pid, stopped)
+        if ImageServeTree(tree).lock_owner():
             return process
+        process.send_signal(signal.SIGCONT)
         _, stderr = process.communicate()
         assert process.returncode == 0, stderr
         shutil.rmtree(tree)

@@ -85,10 +85,15 @@ def test_nobody_waits_when_the_run_ends():
 
 
 class Counting(gate.Open):
-    """Lets everybody in, slowly, and counts who is there at once."""
+    """Lets everybody in, slowly, and counts who is there at once.
 
-    def __init__(self) -> None:
+    The first ones wait for each other.
+    """
+
+    def __init__(self, least: int) -> None:
         self._lock = threading.Lock()
+        self._together = threading.Event()
+        self._least = least
         self._inside = 0
         self.most = 0
 
@@ -96,6 +101,9 @@ class Counting(gate.Open):
         with self._lock:
             self._inside += 1
             self.most = max(self.most, self._inside)
+            if self.most >= self._least:
+                self._together.set()
+        self._together.wait(60)
         time.sleep(0.01)
         with self._lock:
             self._inside -= 1
@@ -104,7 +112,7 @@ class Counting(gate.Open):
 
 def test_a_registry_never_gets_more_than_the_bound():
     """More threads than allowed take turns."""
-    counting = Counting()
+    counting = Counting(3)
     blob = content.blob("absent").descriptor
     with (
         registry.RegistryServer(gate=counting) as server,

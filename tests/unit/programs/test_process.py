@@ -111,6 +111,7 @@ def test_output_left_open(shell: Program, tmp_path: Path) -> None:
     begun = time.monotonic()
     script = (
         f"echo told; setsid sh -c 'echo $$ >{tmp_path}/id; exec sleep 300' &"
+        f" until [ -s {tmp_path}/id ]; do sleep 0.01; done"
     )
     assert shell.run("-c", script) == "told\n"
     assert time.monotonic() - begun < 60

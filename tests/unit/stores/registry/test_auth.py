@@ -334,7 +334,7 @@ def test_one_token_for_many_threads(make_client: MakeClient) -> None:
         everybody = threading.Barrier(6)
 
         def resolve(_: int) -> None:
-            everybody.wait(5)
+            everybody.wait(60)
             store.resolve("latest")
 
         with ThreadPoolExecutor(6) as pool:

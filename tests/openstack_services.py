@@ -35,6 +35,8 @@ BARE_REGION = "RegionTwo"
 _SWIFT_PASSWORD = "of-swift"
 _KINDS = ("account", "container", "object")
 _TIMEOUT = 90
+#: A container that nobody asks for but who reads the log.
+_PROBE = "is-the-log-whole"
 #: Bytes that have to be free where the files of the servers are.
 _ROOM = 4 << 30
 
@@ -168,8 +170,18 @@ class Services:
     def log(self, pattern: str = "") -> list[str]:
         """The requests that swift had so far, such as ``GET plan/object``.
 
+        Swift logs a request after its answer. The log is whole when a
+        request that comes later was answered, and nothing was added.
+
         :param pattern: a regular expression that is searched in each.
         """
+        texts: list[str] | None = None
+        while (found := self._logged()) != texts:
+            texts = found
+            self.ask_swift("HEAD", _PROBE)
+        return [text for text in found if re.search(pattern, text)]
+
+    def _logged(self) -> list[str]:
         # Address, address, time, method, path, protocol, status, ...
         lines = re.findall(
             r"(?m)^proxy-server: [\d.]+ \S+ \S+ ([A-Z]+ \S+) HTTP",
@@ -182,7 +194,7 @@ class Services:
             )
             for line in lines
         ]
-        return [text for text in texts if re.search(pattern, text)]
+        return [text for text in texts if _PROBE not in text]
 
 
 def place() -> Path:

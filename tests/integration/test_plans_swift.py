@@ -8,6 +8,7 @@ import dataclasses
 import re
 import threading
 import time
+import types
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -22,6 +23,7 @@ from imageprep_client.cloud.object_store import ObjectContainer, ObjectStore
 from imageprep_client.heat import document
 from imageprep_client.plans import base
 from imageprep_client.plans.stored import Plan
+from imageprep_client.plans.swift import lock
 from imageprep_client.plans.swift.files import LOCK, PROBE, SwiftFiles, plans
 from imageprep_client.plans.swift.lock import TIMES, Lock, Times
 from imageprep_client.testing.plans import host as plan_host
@@ -223,26 +225,23 @@ def test_patience_is_not_multiplied(
 
 
 def test_lock_that_is_taken_over(
-    services: Services, store: ObjectStore, host: _InSwift
+    services: Services, host: _InSwift, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer that finds another's lock in place of its own begins anew."""
-    times = Times(settle=1.0, section=4.0)
-    files = SwiftFiles(store, host.name, times)
     path = f"{host.name}/{LOCK}"
+    pauses: list[float] = []
 
-    def take_over() -> None:
-        while not host.read(LOCK):
-            time.sleep(0.02)
-        assert services.ask_swift("PUT", path, b"theirs").ok
-        while len(services.log(rf"^PUT {re.escape(path)}")) < 3:
-            time.sleep(0.02)
-        assert services.ask_swift("DELETE", path).ok
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 1:
+            assert services.ask_swift("PUT", path, b"theirs").ok
+        elif len(pauses) == 3:
+            assert services.ask_swift("DELETE", path).ok
 
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        others = pool.submit(take_over)
-        Plan(files).write_parameters({"A": "1"}, [])
-        others.result(timeout=20)
-    # Theirs, one that was taken over, one that is refused, at least.
+    clock = types.SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
+    monkeypatch.setattr(lock, "time", clock)
+    Plan(host.open()).write_parameters({"A": "1"}, [])
+    # One that was taken over, theirs, one that is refused, at least.
     assert len(services.log(rf"^PUT {re.escape(path)}")) > 3
     assert host.read(LOCK) is None
 

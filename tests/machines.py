@@ -93,7 +93,7 @@ def btrfs(directory: Path) -> Iterator[Path]:
     try:
         yield pool
     finally:
-        run("umount", pool)
+        run("umount", "-l", pool)
 
 
 def member(

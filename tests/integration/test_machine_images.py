@@ -486,7 +486,7 @@ def test_no_room(
         )
         assert os.listdir(pool) == []
     finally:
-        machines.run("umount", pool)
+        machines.run("umount", "-l", pool)
 
 
 @pytest.mark.parametrize("ending", ["tar", "tar.gz"])
@@ -505,7 +505,7 @@ def test_export_without_room(tmp_path: Path, ending: str) -> None:
         )
         assert os.listdir(place) == []
     finally:
-        machines.run("umount", place)
+        machines.run("umount", "-l", place)
 
 
 def test_clone_without_room(tmp_path: Path, openstack: base.OpenStack) -> None:
@@ -523,7 +523,7 @@ def test_clone_without_room(tmp_path: Path, openstack: base.OpenStack) -> None:
         )
         assert os.listdir(pool) == ["base"]
     finally:
-        machines.run("umount", pool)
+        machines.run("umount", "-l", pool)
 
 
 def test_killed_import_is_tidied(tmp_path: Path) -> None:

@@ -68,6 +68,6 @@ def write(path: Path, document: object) -> None:
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     text = yaml.dump(document, Dumper=_Dumper, sort_keys=False)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     with open(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
         file.write(text)

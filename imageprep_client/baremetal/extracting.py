@@ -24,7 +24,7 @@ from imageprep_client.baremetal.boot import Kernel
 from imageprep_client.baremetal.disks import formats
 from imageprep_client.baremetal.disks.disk import DiskFormat
 from imageprep_client.baremetal.system import Slices, System
-from imageprep_client.host import locks
+from imageprep_client.host import descriptors, locks
 from imageprep_client.host.disk import reported
 from imageprep_client.observer import SILENT, Observer
 from imageprep_client.programs.qemu import QemuDisk
@@ -212,13 +212,9 @@ def _remove_empty(directory: Path) -> None:
 @contextlib.contextmanager
 def _opened(path: Path, flags: int = 0) -> Iterator[Path]:
     """Hold a directory open; the path given is that of the descriptor."""
-    flags |= os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    descriptor = os.open(path, flags)
-    try:
+    with descriptors.opened(path, flags | os.O_DIRECTORY) as descriptor:
         # Programs that are started have other descriptors.
         yield Path(f"/proc/{os.getpid()}/fd/{descriptor}")
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from imageprep_client.host import inputs, owners
 from imageprep_client.host.directory import replacing, write_all
 
 _NAME = "imageprep-client"
-_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 #: Content over this size is not kept; real manifests and configs have some
 #: kilobytes.
 _MAX_CONTENT = 1024 * 1024

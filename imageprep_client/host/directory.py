@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.host import disk, owners
+from imageprep_client.host import descriptors, disk, owners
 from imageprep_client.host.opened import OpenDirectory, split
 from imageprep_client.host.reading import (
     ABSENT,
@@ -41,8 +41,6 @@ UNLINKABLE = frozenset(
 )
 _OCCUPIED = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT})
 _PREFIX, _SUFFIX = ".imageprep-", ".tmp"
-
-_CLOEXEC = os.O_CLOEXEC
 
 
 class Directory(ReadableDirectory):
@@ -124,9 +122,7 @@ class Directory(ReadableDirectory):
         """Open a new file for writing."""
         above, name = self._writable(path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        descriptor = os.open(
-            name, flags | _CLOEXEC, mode, dir_fd=above.descriptor
-        )
+        descriptor = os.open(name, flags, mode, dir_fd=above.descriptor)
         if self._public:
             os.fchmod(descriptor, mode)
         return io.FileIO(descriptor, "w")
@@ -235,14 +231,14 @@ class Directory(ReadableDirectory):
     def give(self, path: str, user: int, group: int) -> None:
         """Give an own file or directory to another user, if allowed to."""
         above, name = self._writable(path)
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | _CLOEXEC
-        descriptor = os.open(name, flags, dir_fd=above.descriptor)
-        try:
+        with descriptors.opened(
+            name,
+            os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK,
+            dir_fd=above.descriptor,
+        ) as descriptor:
             if os.fstat(descriptor).st_uid == os.geteuid():
                 with contextlib.suppress(PermissionError):
                     os.fchown(descriptor, user, group)
-        finally:
-            os.close(descriptor)
 
     @named
     def open_private(self, path: str) -> int:
@@ -255,9 +251,7 @@ class Directory(ReadableDirectory):
         above, name = self._writable(path)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
-            descriptor = os.open(
-                name, flags | _CLOEXEC, 0o600, dir_fd=above.descriptor
-            )
+            descriptor = os.open(name, flags, 0o600, dir_fd=above.descriptor)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
                 raise self._not_plain(path) from error
@@ -394,7 +388,7 @@ def replacing(
     temporary = temporary_name()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
-        descriptor = os.open(temporary, flags | _CLOEXEC, mode, dir_fd=beside)
+        descriptor = os.open(temporary, flags, mode, dir_fd=beside)
         with io.FileIO(descriptor, "w") as file:
             yield file
         os.rename(temporary, name, src_dir_fd=beside, dst_dir_fd=directory)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.host import descriptors
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _RESERVE = 1 << 30
@@ -157,12 +158,8 @@ def synchronise_directory(path: str | Path, dir_fd: int | None = None) -> None:
 
     :param dir_fd: a descriptor of the directory that the path begins in.
     """
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    descriptor = os.open(path, flags, dir_fd=dir_fd)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with descriptors.opened(path, os.O_DIRECTORY, dir_fd=dir_fd) as directory:
+        os.fsync(directory)
 
 
 class FileSystem:
@@ -174,8 +171,7 @@ class FileSystem:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        self._descriptor = os.open(path, flags)
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError):

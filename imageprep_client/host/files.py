@@ -139,7 +139,7 @@ def append(path: str) -> io.TextIOWrapper:
 
     :raises InvalidFile: when it cannot be written.
     """
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_APPEND
     with _reported(path):
         if path.startswith(_STREAMS):
             descriptor = os.open(path, flags)
@@ -285,7 +285,7 @@ def _keep(place: _Place) -> None:
 
 
 def _copy(place: _Place, new_name: str) -> None:
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
     descriptor = os.open(place.name, flags, dir_fd=place.directory)
     with (
         open(descriptor, "rb") as old,

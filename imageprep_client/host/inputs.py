@@ -9,13 +9,14 @@ import stat
 import time
 
 from imageprep_client import errors
+from imageprep_client.host import descriptors
 
 #: No certificate bundle or configuration file of a host is larger.
 MAX_SIZE = 16 * 1024 * 1024
 #: Seconds that the program behind ``<(program)`` has.
 PATIENCE = 60.0
 
-_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK
 _CHUNK = 1 << 20
 
 
@@ -48,12 +49,9 @@ def begins(path: str, size: int) -> bytes:
     :raises InvalidFile: when it cannot be read.
     """
     try:
-        descriptor = os.open(path, _FLAGS)
-        try:
+        with descriptors.opened(path, _FLAGS) as descriptor:
             _check(os.fstat(descriptor), path)
             return os.read(descriptor, size)
-        finally:
-            os.close(descriptor)
     except OSError as error:
         raise errors.InvalidFile(
             path, f"cannot be read: {errors.reason(error)}"
@@ -70,8 +68,7 @@ def read(path: str | os.PathLike[str], limit: int = MAX_SIZE) -> bytes:
     :raises OSError: when it cannot be read, is no such file, or is larger
         than `limit`.
     """
-    descriptor = os.open(path, _FLAGS)
-    try:
+    with descriptors.opened(path, _FLAGS) as descriptor:
         status = os.fstat(descriptor)
         end = None
         if stat.S_ISFIFO(status.st_mode) and _is_unnamed(path):
@@ -79,8 +76,6 @@ def read(path: str | os.PathLike[str], limit: int = MAX_SIZE) -> bytes:
         else:
             _check(status, path)
         content = _content(descriptor, limit, end)
-    finally:
-        os.close(descriptor)
     if len(content) > limit:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
     return content
@@ -91,11 +86,8 @@ def check(path: str | os.PathLike[str]) -> None:
 
     :raises OSError: as `read` does; for pipes, too.
     """
-    descriptor = os.open(path, _FLAGS)
-    try:
+    with descriptors.opened(path, _FLAGS) as descriptor:
         _check(os.fstat(descriptor), path)
-    finally:
-        os.close(descriptor)
 
 
 def _content(descriptor: int, limit: int, end: float | None) -> bytes:

@@ -16,7 +16,7 @@ _MAX_OPEN = 64
 _SHARE = 16
 #: Seconds after which a directory is looked up by its name again.
 _FRESH = 1.0
-_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_FLAGS = os.O_PATH | os.O_DIRECTORY
 
 
 class OpenDirectory:

@@ -9,10 +9,11 @@ import stat
 from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.host import descriptors
 
 #: The kernel follows as many links.
 _MAX_LINKS = 40
-_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class Untrusted(errors.AccessDenied):
@@ -130,11 +131,10 @@ def _walk(path: Path) -> tuple[int, str | None]:
 
 def _link(directory: int, name: str, path: Path) -> str | None:
     """The target of a link; None for anything else."""
-    flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(name, flags, dir_fd=directory)
-    try:
+    flags = os.O_PATH | os.O_NOFOLLOW
+    with descriptors.opened(name, flags, dir_fd=directory) as link:
         # The owner and the text are those of one and the same link.
-        status = os.fstat(descriptor)
+        status = os.fstat(link)
         if not stat.S_ISLNK(status.st_mode):
             return None
         if not is_trusted(status.st_uid):
@@ -144,6 +144,4 @@ def _link(directory: int, name: str, path: Path) -> str | None:
                 f" {user_name(status.st_uid)} and is not followed",
                 "name the place itself, or one that is yours",
             )
-        return os.readlink("", dir_fd=descriptor)
-    finally:
-        os.close(descriptor)
+        return os.readlink("", dir_fd=link)

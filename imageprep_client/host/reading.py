@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from imageprep_client.host import descriptors
 from imageprep_client.host.opened import OpenDirectories, OpenDirectory, split
 
 #: What the system answers where there is no such file or directory, or
 #: a symbolic link in its place.
 ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
-_CLOEXEC = os.O_CLOEXEC
-_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_LIST = os.O_RDONLY | os.O_DIRECTORY
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -122,7 +122,7 @@ class ReadableDirectory:
     def open_regular(self, path: str) -> io.FileIO | None:
         """Open a regular file for reading; None when there is none."""
         # Without O_NONBLOCK a planted FIFO would block for ever.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | _CLOEXEC
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
             above, name = self._split(path)
             descriptor = os.open(name, flags, dir_fd=above.descriptor)
@@ -180,11 +180,10 @@ class ReadableDirectory:
     def _reading(self, path: str) -> Iterator[int]:
         """A descriptor that lists, locks, or changes the mode."""
         opened = self._opened.at(path)
-        descriptor = os.open(".", _LIST, dir_fd=opened.descriptor)
-        try:
+        with descriptors.opened(
+            ".", _LIST, dir_fd=opened.descriptor
+        ) as descriptor:
             yield descriptor
-        finally:
-            os.close(descriptor)
 
     @named
     def open_directory(self, path: str) -> int:

@@ -131,7 +131,7 @@ def _staging(cache: Path, observer: Observer) -> Iterator[Path]:
     top = cache / _DOWNLOAD
     try:
         top.mkdir(mode=0o755, parents=True, exist_ok=True)
-        descriptor = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         raise errors.InvalidArgument(
             f"{top}: cannot be used: {errors.reason(error)}",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from imageprep_client import errors
-from imageprep_client.host import locks
+from imageprep_client.host import descriptors, locks
 from imageprep_client.programs.buildah import Buildah
 
 _NAME = "imageprep"
@@ -45,13 +45,11 @@ def locked(directory: Path, *, wait: bool = True) -> Iterator[None]:
 
     :raises BlockingIOError: when it is locked and `wait` is false.
     """
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    descriptor = os.open(directory, flags)
-    try:
-        with locks.locked(descriptor, timeout=None if wait else 0):
-            yield
-    finally:
-        os.close(descriptor)
+    with (
+        descriptors.opened(directory, os.O_DIRECTORY) as descriptor,
+        locks.locked(descriptor, timeout=None if wait else 0),
+    ):
+        yield
 
 
 @contextlib.contextmanager

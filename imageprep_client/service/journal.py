@@ -158,7 +158,7 @@ class StateDirectory:
         :param waiting: called once, when another command has it.
         """
         path = self.path / _LOCK
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
         with disk.reported(path):
             descriptor = os.open(path, flags, 0o600)
         try:
@@ -231,7 +231,7 @@ class StateDirectory:
             text = _lines([*self.history()[-_LINES:], *entries])
             files.write(str(path), text, mode=0o600)
             return
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         with disk.reported(path):
             descriptor = os.open(path, flags | os.O_NOFOLLOW, 0o600)
             with open(descriptor, "w", encoding="utf-8") as file:

@@ -55,7 +55,7 @@ def open_image(path: str) -> io.BufferedReader:
     """
     try:
         # A pipe must not wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no file name"
         raise errors.InvalidFile(

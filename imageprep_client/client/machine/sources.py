@@ -179,7 +179,7 @@ def _local(
         return inputs.load(str(beside), limit)
 
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
         raise errors.InvalidFile(
             str(path), f"cannot be read: {errors.reason(error)}"
@@ -369,5 +369,5 @@ def _content(
     number: int, descriptor: Descriptor, name: str
 ) -> verify.VerifiedContent:
     # Each reader has a position of its own.
-    opened = os.open(f"/proc/self/fd/{number}", os.O_RDONLY | os.O_CLOEXEC)
+    opened = os.open(f"/proc/self/fd/{number}", os.O_RDONLY)
     return verify.VerifiedContent(io.FileIO(opened), descriptor, name)

@@ -55,8 +55,10 @@ def _copy_directories(
 def _copy_directory(root: ReadableDirectory, path: str, target: Path) -> None:
     target.mkdir(mode=0o700)
     original = root.open_directory(path)
-    copy = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    _dress(original, copy)
+    try:
+        _dress(original, target)
+    finally:
+        os.close(original)
 
 
 def _copy_file(
@@ -67,22 +69,17 @@ def _copy_file(
         return  # it was removed meanwhile
     target.touch(mode=0o600, exist_ok=False)
     target.write_bytes(content)
-    copy = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
-    _dress(os.dup(original.fileno()), copy)
-    original.close()
+    with original:
+        _dress(original.fileno(), target)
 
 
-def _dress(original: int, copy: int) -> None:
-    """Give a copy the attributes of its original; both are closed."""
-    try:
-        status = os.fstat(original)
-        os.fchown(copy, status.st_uid, status.st_gid)
-        os.fchmod(copy, stat.S_IMODE(status.st_mode))
-        # A file system without attributes has nothing to copy.
-        with contextlib.suppress(OSError):
-            for name in sorted(os.listxattr(original)):
-                os.setxattr(copy, name, os.getxattr(original, name))
-        os.utime(copy, (0, 0))
-    finally:
-        os.close(original)
-        os.close(copy)
+def _dress(original: int, copy: Path) -> None:
+    """Give a copy the attributes of its original."""
+    status = os.fstat(original)
+    os.chown(copy, status.st_uid, status.st_gid)
+    copy.chmod(stat.S_IMODE(status.st_mode))
+    # A file system without attributes has nothing to copy.
+    with contextlib.suppress(OSError):
+        for name in sorted(os.listxattr(original)):
+            os.setxattr(copy, name, os.getxattr(original, name))
+    os.utime(copy, (0, 0))

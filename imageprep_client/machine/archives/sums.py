@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.host import files, inputs, locks
+from imageprep_client.host import descriptors, files, inputs, locks
 from imageprep_client.observer import Observer
 
 NAME = "SHA256SUMS"
@@ -116,9 +116,8 @@ def read(directory: Path) -> ChecksumList:
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Exclude other writers of the list in the block."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with locks.locked(descriptor):
-            yield
-    finally:
-        os.close(descriptor)
+    with (
+        descriptors.opened(directory, os.O_DIRECTORY) as descriptor,
+        locks.locked(descriptor),
+    ):
+        yield

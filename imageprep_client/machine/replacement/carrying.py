@@ -19,11 +19,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.host.descriptors import opened
 from imageprep_client.machine.scrub import Category, Scrub, ScrubbedPath
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 #: Bytes that the kernel copies at once.
 _CHUNK = 1 << 30
 #: Reasons to copy through memory: another file system, or no such call.
@@ -77,9 +78,8 @@ class CarriedFiles:
         :raises InvalidContent: when a link or a file of the new root has the
             place of a directory on the way.
         """
-        source = os.open(old, _DIRECTORY & ~os.O_NOFOLLOW)
         seen: set[str] = set()
-        try:
+        with opened(old, _DIRECTORY & ~os.O_NOFOLLOW) as source:
             for carried in paths:
                 with _parents(source, self._to, carried.path) as (above, new):
                     if above >= 0:
@@ -89,8 +89,6 @@ class CarriedFiles:
                 del self._stamps[path]
                 with _parents(source, self._to, path) as (_, new):
                     _remove(new, path.rpartition("/")[2])
-        finally:
-            os.close(source)
         self._first = False
 
     def _carry(
@@ -158,9 +156,7 @@ class CarriedFiles:
     def _copy_directory(
         self, path: str, old: int, new: int, name: str, seen: set[str]
     ) -> None:
-        with contextlib.ExitStack() as stack:
-            source = os.open(name, _DIRECTORY, dir_fd=old)
-            stack.callback(os.close, source)
+        with opened(name, _DIRECTORY, dir_fd=old) as source:
             try:
                 os.mkdir(name, 0o700, dir_fd=new)
             except FileExistsError:
@@ -168,11 +164,10 @@ class CarriedFiles:
                 if not stat.S_ISDIR(status.st_mode):
                     _remove(new, name)
                     os.mkdir(name, 0o700, dir_fd=new)
-            target = os.open(name, _DIRECTORY, dir_fd=new)
-            stack.callback(os.close, target)
-            for entry in sorted(os.listdir(source)):
-                self._copy(f"{path}/{entry}", source, target, entry, seen)
-            _dress(source, target)
+            with opened(name, _DIRECTORY, dir_fd=new) as target:
+                for entry in sorted(os.listdir(source)):
+                    self._copy(f"{path}/{entry}", source, target, entry, seen)
+                _dress(source, target)
 
 
 @contextlib.contextmanager
@@ -231,17 +226,11 @@ def _copy_file(old: int, new: int, name: str) -> int:
 
     :returns: its size.
     """
-    source = os.open(name, _FILE, dir_fd=old)
-    try:
+    with opened(name, _FILE, dir_fd=old) as source:
         _remove(new, name)
-        target = os.open(name, _NEW, 0o600, dir_fd=new)
-        try:
+        with opened(name, _NEW, 0o600, dir_fd=new) as target:
             size = _copy_content(source, target)
             _dress(source, target)
-        finally:
-            os.close(target)
-    finally:
-        os.close(source)
     return size
 
 
@@ -311,16 +300,13 @@ def _merge_users(old: int, new: int, name: str) -> None:
         lines.get(line.partition(b":")[0], line)
         for line in content.splitlines()
     ]
-    source = os.open(name, _FILE, dir_fd=old)
-    try:
+    with opened(name, _FILE, dir_fd=old) as source:
         os.unlink(name, dir_fd=new)
         target = os.open(name, _NEW, 0o600, dir_fd=new)
         with open(target, "wb") as file:
             file.write(b"".join(line + b"\n" for line in merged))
             file.flush()
             _dress(source, target)
-    finally:
-        os.close(source)
 
 
 def _read(directory: int, name: str) -> bytes:

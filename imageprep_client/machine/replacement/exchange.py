@@ -10,6 +10,7 @@ import struct
 from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.host.descriptors import opened
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -56,8 +57,7 @@ def identity(path: Path) -> str:
     It is that of the inode and, where that is the same in every subvolume,
     also of the subvolume.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
+    with opened(path, os.O_DIRECTORY | os.O_NOFOLLOW) as descriptor:
         inode = os.fstat(descriptor).st_ino
         if inode != _FIRST_FREE_OBJECT:
             return str(inode)
@@ -70,5 +70,3 @@ def identity(path: Path) -> str:
                 return str(inode)  # not btrfs
             raise
         return f"{inode}.{struct.unpack_from('=Q', request)[0]}"
-    finally:
-        os.close(descriptor)

@@ -100,7 +100,7 @@ class Journal:
         """
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
             descriptor = os.open(self._lock, flags, 0o600)
         except OSError as error:
             raise errors.InvalidFile(

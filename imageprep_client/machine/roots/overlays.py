@@ -44,7 +44,7 @@ def merged(
 
         def named(path: Path) -> str:
             """A short name, without characters that would end it."""
-            flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+            flags = os.O_PATH | os.O_DIRECTORY
             return f"/proc/self/fd/{held(os.open(path, flags))}"
 
         try:

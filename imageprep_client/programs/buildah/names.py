@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.host import locks, processes
+from imageprep_client.host import descriptors, locks, processes
 
 #: The prefix of all temporary names.
 PREFIX = "imageprep-"
@@ -32,6 +32,7 @@ _TEMPORARY = "/var/tmp"  # noqa: S108 - only for a directory of our own
 #: Seconds after which an unlocked directory of another PID namespace is
 #: abandoned: older releases did not lock theirs.
 _AGE = 24 * 3600
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 def own_name() -> str:
@@ -84,7 +85,7 @@ def temporary(environment: Mapping[str, str] = os.environ) -> Iterator[Path]:
             if is_own(left.name) and _belongs_to_us(left):
                 _remove_if_abandoned(left)
         path.mkdir(mode=0o700)
-        lock = _opened(path)
+        lock = os.open(path, _DIRECTORY)
     except OSError as error:
         raise errors.LocalStorageError(
             f"{above}: {errors.reason(error)}",
@@ -104,11 +105,6 @@ def temporary(environment: Mapping[str, str] = os.environ) -> Iterator[Path]:
         os.close(lock)
 
 
-def _opened(path: Path) -> int:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(path, flags)
-
-
 def _remove_if_abandoned(path: Path) -> None:
     """Remove a directory whose process has ended.
 
@@ -123,13 +119,12 @@ def _remove_if_abandoned(path: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.lstat().st_ctime < _AGE:
                 return
-    with contextlib.suppress(FileNotFoundError, BlockingIOError):
-        lock = _opened(path)
-        try:
-            with locks.locked(lock, timeout=0):
-                shutil.rmtree(path, ignore_errors=True)
-        finally:
-            os.close(lock)
+    with (
+        contextlib.suppress(FileNotFoundError, BlockingIOError),
+        descriptors.opened(path, _DIRECTORY) as lock,
+        locks.locked(lock, timeout=0),
+    ):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _belongs_to_us(path: Path) -> bool:

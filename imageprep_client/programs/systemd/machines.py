@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from imageprep_client import errors
+from imageprep_client.host import descriptors
 from imageprep_client.programs.process import Program
 from imageprep_client.programs.systemd.units import SystemdError, is_running
 
@@ -64,8 +65,7 @@ def machine_leader(name: str) -> int | None:
 
 def is_read_only(path: Path) -> bool:
     """Whether a root is marked read-only, as systemd does it."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with descriptors.opened(path, os.O_DIRECTORY) as descriptor:
         for get, _, flag in _READ_ONLY:
             flags = array.array("L", [0])
             # The other kind of file system has no such flags.
@@ -73,8 +73,6 @@ def is_read_only(path: Path) -> bool:
                 fcntl.ioctl(descriptor, get, flags)
                 if flags[0] & flag:
                     return True
-    finally:
-        os.close(descriptor)
     return False
 
 
@@ -84,8 +82,7 @@ def set_read_only(path: Path) -> None:
     :raises SystemdError: if its file system has no such mark.
     """
     reason = ""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with descriptors.opened(path, os.O_DIRECTORY) as descriptor:
         for get, put, flag in _READ_ONLY:
             flags = array.array("L", [0])
             try:
@@ -96,6 +93,4 @@ def set_read_only(path: Path) -> None:
                 reason = errors.reason(error)
             else:
                 return
-    finally:
-        os.close(descriptor)
     raise SystemdError(f"{path}: cannot be marked read-only: {reason}")

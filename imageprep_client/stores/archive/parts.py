@@ -10,7 +10,7 @@ from pathlib import Path
 from imageprep_client import errors
 from imageprep_client.host.directory import Directory
 
-_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK
 
 
 def part(name: str, number: int) -> str:

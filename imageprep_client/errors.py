@@ -37,7 +37,7 @@ secrets redacted. ``hint`` is what the user can do about it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from errno import ETIMEDOUT
 from typing import Literal, TypedDict, Unpack
 
@@ -372,6 +372,15 @@ def structure(error: Exception) -> str:
     if isinstance(error, ImagePrepError | ValueError):
         return str(error)[:200]
     return "its parts are not of the expected types"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """A hint for a name that may be a mistyped one of the known names."""
+    # Only mistakes pay for it.
+    import difflib
+
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"did you mean {near[0]}?" if near else None
 
 
 def as_root(error: OSError) -> str | None:

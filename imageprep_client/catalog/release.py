@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import difflib
 import functools
 import json
 import pathlib
@@ -129,9 +128,9 @@ class Catalog:
         known = sorted(
             {*self.values, *self._release_table.all_variables, *_SWITCHES}
         )
-        if near := difflib.get_close_matches(variable, known, 1):
-            return f"did you mean {near[0]}?"
-        return f"release {self.release} knows {', '.join(known)}"
+        return errors.did_you_mean(variable, known) or (
+            f"release {self.release} knows {', '.join(known)}"
+        )
 
     def render(self, values: Mapping[str, object]) -> tuple[TableImage, ...]:
         """Every image that exists with these values, unfiltered.

@@ -8,7 +8,6 @@ would delete from another registry.
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -55,9 +54,8 @@ def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
         for name in parser._option_string_actions
         if len(name) > 2 and name != "--help"
     ]
-    near = difflib.get_close_matches(unknown[1], known, 1) if unknown else []
-    if near:
-        hint = f"did you mean {near[0]}? {hint}"
+    if unknown and (meant := errors.did_you_mean(unknown[1], known)):
+        hint = f"{meant} {hint}"
     if bare := _NO_VALUE.match(message):
         hint = (
             f"write {bare[1]}=-... for a value that begins with a hyphen;"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -153,14 +152,13 @@ def from_data(data: object, name: str) -> EnvironmentFile:
 
 
 def _unknown_section(value: Value, section: str) -> errors.InvalidFile:
-    near = difflib.get_close_matches(section, SECTIONS, 1)
+    hint = errors.did_you_mean(section, SECTIONS)
     if section in ("heat_template_version", "resources", "outputs"):
         hint = "this is a heat template, not an environment"
-    elif near:
-        hint = f"did you mean {near[0]}?"
-    else:
-        hint = "parameters belong under parameter_defaults"
-    return value.error("unknown section", hint)
+    return value.error(
+        "unknown section",
+        hint or "parameters belong under parameter_defaults",
+    )
 
 
 def merge(layers: Iterable[EnvironmentFile]) -> Environment:

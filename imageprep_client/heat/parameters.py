@@ -7,7 +7,6 @@ This is the one place that knows the names which users write: the keys of
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -182,13 +181,9 @@ def _entry(entry: Value) -> PrepareEntry:
 def _unknown_key(name: str, value: Value) -> errors.InvalidFile:
     if _BELONG_IN_SET.fullmatch(name):
         return value.error("unknown key", f"write {name} below set")
-    near = difflib.get_close_matches(name, _KEYS, 1)
-    hint = (
-        f"did you mean {near[0]}?"
-        if near
-        else "an entry has the keys " + ", ".join(sorted(_KEYS))
+    return value.unknown(
+        name, _KEYS, "an entry has the keys " + ", ".join(sorted(_KEYS))
     )
-    return value.error("unknown key", hint)
 
 
 def _text(value: Value) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from imageprep_client import errors
@@ -49,6 +49,16 @@ class Value:
     ) -> errors.InvalidFile:
         """The error to raise for this value."""
         return errors.InvalidFile(self.path, problem, key=self.key, hint=hint)
+
+    def unknown(
+        self, name: str, known: Iterable[str], otherwise: str | None = None
+    ) -> errors.InvalidFile:
+        """The error to raise for the value of a key that is not known.
+
+        :param otherwise: the hint when no known key is like it.
+        """
+        hint = errors.did_you_mean(name, known) or otherwise
+        return self.error("unknown key", hint)
 
     def expected(
         self, wanted: str, hint: str | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 
 from imageprep_client import errors
@@ -125,8 +124,8 @@ def nodes(request: PreloadRequest, hosts: HostGroups) -> list[NodeDemand]:
 
 def _groups(group: str, hosts: HostGroups) -> str:
     """The groups that may be meant; inventories have hundreds."""
-    if near := difflib.get_close_matches(group, hosts.groups, 1):
-        return f"did you mean {near[0]}?"
+    if hint := errors.did_you_mean(group, hosts.groups):
+        return hint
     names = sorted(hosts.groups)
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"groups: {', '.join(names[:_NAMED])}{more}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,6 +26,7 @@ from imageprep_client.service.declaration.options import (
 
 #: The beginning of names that kept containers have.
 KEPT = "image-prepare."
+_OTHERS = "an option of podman without a key belongs in podman_args"
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,200}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -59,7 +59,7 @@ def parse(data: object, path: str) -> NodeDeclaration:
     top = Value({} if data is None else data, path)
     for key, value in top.items():
         if key != "services":
-            raise _unknown(value, key, ["services"])
+            raise value.unknown(key, ["services"], _OTHERS)
         for name, one in value.items():
             services[name] = service_from(name, one)
     if not services:
@@ -98,7 +98,7 @@ def service_from(name: str, value: Value) -> Service:
         elif key in _KEYS:
             given[key] = _KEYS[key](part)
         else:
-            raise _unknown(part, key, [*_KEYS, *OPTIONS])
+            raise part.unknown(key, [*_KEYS, *OPTIONS], _OTHERS)
     if bool(given.get("image")) == bool(given.get("parameter")):
         raise value.error(
             "has both an image and a parameter"
@@ -112,16 +112,6 @@ def service_from(name: str, value: Value) -> Service:
             f"{variable} is in environment, too"
         )
     return Service(name=name, options=options, **given)
-
-
-def _unknown(value: Value, key: str, known: list[str]) -> errors.InvalidFile:
-    near = difflib.get_close_matches(key, known, 1)
-    hint = (
-        f"did you mean {near[0]}?"
-        if near
-        else "an option of podman without a key belongs in podman_args"
-    )
-    return value.error("unknown key", hint)
 
 
 def _option(option: Option, value: Value) -> OptionValue:
@@ -210,7 +200,7 @@ def _env_from(value: Value) -> dict[str, str]:
             raise part.error("cannot be the name of a variable")
         for key, parameter in part.items():
             if key != "parameter":
-                raise _unknown(parameter, key, ["parameter"])
+                raise parameter.unknown(key, ["parameter"], _OTHERS)
             origins[name] = _parameter(parameter)
         if name not in origins:
             raise part.error("names no parameter", "write {parameter: NAME}")
@@ -290,7 +280,7 @@ def _fields(
     fields = {}
     for key, part in value.items():
         if key not in readers:
-            raise _unknown(part, key, list(readers))
+            raise part.unknown(key, readers, _OTHERS)
         fields[key] = readers[key](part)
     return fields
 

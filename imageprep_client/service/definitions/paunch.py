@@ -6,7 +6,6 @@ below ``/var/lib/tripleo-config/container-startup-config``.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -58,6 +57,7 @@ _PAUNCHS = frozenset(
     action config_id detach exit_codes managed_by part_of remove start_order
 """)
 )
+_KNOWN = (*_KEYS, *_ARGUMENTS, *_SWITCHES, *_PAUNCHS, "healthcheck")
 _LISTS = frozenset(
     {
         "depends_on",
@@ -130,18 +130,11 @@ def _service(name: str, value: Value) -> Service:
         elif key == "healthcheck":
             arguments += _health(part)
         elif key not in _PAUNCHS:
-            raise _unknown(part, key)
+            raise part.unknown(key, _KNOWN)
     if arguments:
         data["podman_args"] = arguments
     # The key of a mistake is that of the declaration: they are alike.
     return service_from(name, Value(data, value.path, value.key))
-
-
-def _unknown(value: Value, key: str) -> errors.InvalidFile:
-    known = [*_KEYS, *_ARGUMENTS, *_SWITCHES, *_PAUNCHS, "healthcheck"]
-    near = difflib.get_close_matches(key, known, 1)
-    hint = f"did you mean {near[0]}?" if near else None
-    return value.error("unknown key", hint)
 
 
 def _plain(value: Value) -> Any:
@@ -190,7 +183,7 @@ def _health(value: Value) -> list[str]:
             name = key.replace("_", "-")
             arguments.append(f"--health-{name}={_scalar(part)}")
         else:
-            raise _unknown(part, key)
+            raise part.unknown(key, _KNOWN)
     return arguments
 
 

@@ -13,7 +13,11 @@ from imageprep_client.service.declaration import (
     NodeDeclaration,
 )
 from imageprep_client.service.definitions import adopting
-from imageprep_client.service.owners import old_target, same_target
+from imageprep_client.service.owners import (
+    TargetContainer,
+    old_target,
+    same_target,
+)
 from imageprep_client.service.running import (
     PreparedService,
     RunningServices,
@@ -195,37 +199,13 @@ class Node(RunningServices):
         containers = self._podman.inspected(
             {*names, *declaration.services, *(one.name for one in kept)}
         )
-        images = self._podman.images(
-            {one.image_id for one in containers.values()}
-        )
-        targets = {}
-        reasons = {}
-        for holder in kept:
-            old = holding.held(
-                holder.name, containers.get(holder.name), images
-            )
-            targets[holder.service] = old_target(old)
-            reasons[holder.service] = f"back to generation {holder.generation}"
-        replaced = [containers[name] for name in names if name in containers]
-        for service in declaration.select([]):
-            current = containers.get(service.name)
-            bases = [
-                base.name
-                for base in replaced
-                if current and base.id in current.dependencies
-            ]
-            if current and bases and service.name not in targets:
-                targets[service.name] = same_target(
-                    current,
-                    images.get(current.image_id),
-                    {one.id: one.name for one in replaced},
-                )
-                reasons[service.name] = f"shares namespaces of {bases[0]}"
-                replaced.append(current)
-        self._check_attached(replaced, containers)
+        restored = self._restored(declaration, kept, containers)
+        replaced = {n: containers[n] for n in restored if n in containers}
+        self._check_attached(replaced.values(), containers)
         swaps = []
-        for name in declaration.ordered(targets):
-            current = containers.get(name)
+        for name in declaration.ordered(restored):
+            current = replaced.get(name)
+            target, reason = restored[name]
             declared = declaration.services.get(name)
             if declared:
                 if current:
@@ -233,29 +213,64 @@ class Node(RunningServices):
                 self._wait_for(declared, policy.healthy_deadline)
             swaps.append(
                 ServiceSwap(
-                    targets[name],
+                    target,
                     current,
                     self._owner(name, current),
                     declared.health if declared else None,
                     lambda: None,
                     declaration.requirements(name)
-                    | targets[name].service.requirements,
+                    | target.service.requirements,
                 )
             )
             self.changes.append(
                 ServiceChange(
                     service=name,
                     action="replace",
-                    reason=reasons[name],
+                    reason=reason,
                     old_digest=current.digest if current else "",
-                    new_digest=targets[name].digest,
+                    new_digest=target.digest,
                 )
             )
-        running = [
-            n for n in targets if n in containers and containers[n].is_alive
-        ]
+        running = [name for name, one in replaced.items() if one.is_alive]
         self._run("rollback", swaps, running, policy)
         return self.changes
+
+    def _restored(
+        self,
+        declaration: NodeDeclaration,
+        kept: Sequence[holding.Holder],
+        containers: Mapping[str, InspectedContainer],
+    ) -> dict[str, tuple[TargetContainer, str]]:
+        """The containers to restore by service, each with the reason.
+
+        Containers that share namespaces with one of them are among them.
+        """
+        images = self._podman.images(
+            {one.image_id for one in containers.values()}
+        )
+        restored = {}
+        for holder in kept:
+            old = holding.held(
+                holder.name, containers.get(holder.name), images
+            )
+            reason = f"back to generation {holder.generation}"
+            restored[holder.service] = old_target(old), reason
+        replaced = [containers[n] for n in restored if n in containers]
+        for service in declaration.select([]):
+            current = containers.get(service.name)
+            if current is None or service.name in restored:
+                continue
+            bases = [one for one in replaced if one.id in current.dependencies]
+            if bases:
+                target = same_target(
+                    current,
+                    images.get(current.image_id),
+                    {one.id: one.name for one in replaced},
+                )
+                reason = f"shares namespaces of {bases[0].name}"
+                restored[service.name] = target, reason
+                replaced.append(current)
+        return restored
 
     def _kept(
         self, names: Sequence[str], generation: int

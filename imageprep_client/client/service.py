@@ -104,6 +104,7 @@ class ServiceNode:
         podman = _usable_podman()
         self._state = StateDirectory(_state_directory(podman))
         self._podman = Podman({MARK: self._state.mark}, podman)
+        self._host = ServiceHost(self._podman, self._state, observer)
         self._node: Node | None = None
 
     @property
@@ -170,7 +171,7 @@ class ServiceNode:
     ) -> list[ServiceStatus]:
         """How services run; see `service.listing.statuses`."""
         declared = self._kept(declaration).services
-        return listing.statuses(self._podman, self._state, declared, names)
+        return listing.statuses(self._host, declared, names)
 
     def package_version(self, name: str, package: str) -> str:
         """See `service.listing.package_version`."""
@@ -322,7 +323,7 @@ class ServiceNode:
             tempfile.TemporaryDirectory(prefix="image-prepare-") as directory,
         ):
             self._node = Node(
-                ServiceHost(self._podman, self._state, self._observer),
+                self._host,
                 ServiceRegistries(stores, options, Path(directory)),
             )
             yield self._node

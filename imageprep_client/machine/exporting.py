@@ -38,6 +38,9 @@ ENDINGS = {
 }
 
 
+TRANSPORTS = ("docker://", "oci:", "image-serve:", "memory:")
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class ExportOptions:
     """How a root is exported.
@@ -80,6 +83,14 @@ def archive_compression(path: str) -> str | None:
     """The compression in the name of an archive; None for other names."""
     endings = sorted(ENDINGS, key=len, reverse=True)
     return next((ENDINGS[e] for e in endings if path.endswith(e)), None)
+
+
+def is_archive(text: str) -> bool:
+    """Whether a source or destination is a file, and no image in a store."""
+    return (
+        not text.startswith(TRANSPORTS)
+        and archive_compression(text) is not None
+    )
 
 
 def to_archive(

@@ -9,8 +9,7 @@ from imageprep_client import errors
 from imageprep_client.programs.podman import InspectedContainer, Podman
 from imageprep_client.service import holding
 from imageprep_client.service.declaration import Service
-from imageprep_client.service.journal import StateDirectory
-from imageprep_client.service.units import find_owner
+from imageprep_client.service.units import ServiceHost
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,17 +41,15 @@ class ServiceStatus:
 
 
 def statuses(
-    podman: Podman,
-    state: StateDirectory,
+    host: ServiceHost,
     declared: Mapping[str, Service],
     names: Sequence[str] = (),
 ) -> list[ServiceStatus]:
     """The status of these services, or of all that are declared."""
-    containers = podman.containers()
+    containers = host.podman.containers()
     return [
         _status(
-            podman,
-            state,
+            host,
             name,
             declared.get(name),
             holding.holders(containers, name),
@@ -62,25 +59,24 @@ def statuses(
 
 
 def _status(
-    podman: Podman,
-    state: StateDirectory,
+    host: ServiceHost,
     name: str,
     service: Service | None,
     holders: Sequence[holding.Holder],
 ) -> ServiceStatus:
-    container = podman.container(name)
+    container = host.podman.container(name)
     if container is None and service is None:
         raise errors.NotFound(
             f"{name}: neither declared nor a container",
             hint="list the services: service list",
         )
-    previous = podman.container(holders[0].name) if holders else None
+    previous = host.podman.container(holders[0].name) if holders else None
     status = ServiceStatus(
         name=name,
         declared=(service.image or service.parameter) if service else "",
         previous=previous.digest if previous else "",
         generations=tuple(one.generation for one in holders),
-        owner=_owner(podman, state, name, container),
+        owner=_owner(host, name, container),
     )
     if container is None:
         return status
@@ -100,13 +96,10 @@ def _status(
 
 
 def _owner(
-    podman: Podman,
-    state: StateDirectory,
-    name: str,
-    container: InspectedContainer | None,
+    host: ServiceHost, name: str, container: InspectedContainer | None
 ) -> str:
     try:
-        return find_owner(name, container, podman, state).unit or "podman"
+        return host.owner(name, container).unit or "podman"
     except errors.InvalidArgument:
         return "kolla-ansible"
 

@@ -53,51 +53,45 @@ class ServiceHost:
     observer: Observer
 
     def owner(
-        self, name: str, container: InspectedContainer | None, unit: str = ""
+        self,
+        name: str,
+        container: InspectedContainer | None,
+        unit: str = "",
     ) -> Owner:
-        """The owner of a container; see `find_owner`."""
-        return find_owner(name, container, self.podman, self.state, unit)
+        """The owner of a container.
 
-
-def find_owner(
-    name: str,
-    container: InspectedContainer | None,
-    podman: Podman,
-    state: StateDirectory,
-    unit: str = "",
-) -> Owner:
-    """The owner of a container.
-
-    :param container: None when there is none, or it is gone.
-    :param unit: the unit that it is known to have had.
-    :raises InvalidArgument: when it can only be changed by another program.
-    """
-    labelled = container.labels.get(_LABEL, "") if container else ""
-    kolla = f"kolla-{name}-container.service"
-    if _KOLLA.fullmatch(labelled) or _exists(kolla):
-        raise errors.InvalidArgument(
-            f"{name}: belongs to kolla-ansible ({labelled or kolla})",
-            hint="change the image with kolla-ansible: kolla-ansible upgrade"
-            f" --tags {name.partition('_')[0]} --limit HOST",
+        :param container: None when there is none, or it is gone.
+        :param unit: the unit that it is known to have had.
+        :raises InvalidArgument: when only another program may change it.
+        """
+        labelled = container.labels.get(_LABEL, "") if container else ""
+        kolla = f"kolla-{name}-container.service"
+        if _KOLLA.fullmatch(labelled) or _exists(kolla):
+            raise errors.InvalidArgument(
+                f"{name}: belongs to kolla-ansible ({labelled or kolla})",
+                hint="change the image with kolla-ansible: kolla-ansible"
+                f" upgrade --tags {name.partition('_')[0]} --limit HOST",
+            )
+        candidates = (
+            unit,
+            labelled,
+            f"tripleo_{name}.service",
+            f"edpm_{name}.service",
+            f"{name}.service",
         )
-    candidates = (
-        unit,
-        labelled,
-        f"tripleo_{name}.service",
-        f"edpm_{name}.service",
-        f"{name}.service",
-    )
-    for candidate in filter(None, candidates):
-        stem = candidate.removesuffix(".service")
-        quadlet = _file(_QUADLETS, f"{stem}.container")
-        if quadlet and _is_for(quadlet, name, stem):
-            return QuadletOwner(candidate, quadlet, podman, state)
-        named = candidate in (unit, labelled)
-        ours = candidate.startswith(("tripleo_", "edpm_"))
-        if named or (ours and _exists(candidate)):
-            _check_starts(name, candidate)
-            return UnitOwner(candidate, podman, state)
-    return Owner(podman, state)
+        for candidate in filter(None, candidates):
+            stem = candidate.removesuffix(".service")
+            quadlet = _file(_QUADLETS, f"{stem}.container")
+            if quadlet and _is_for(quadlet, name, stem):
+                return QuadletOwner(
+                    candidate, quadlet, self.podman, self.state
+                )
+            named = candidate in (unit, labelled)
+            ours = candidate.startswith(("tripleo_", "edpm_"))
+            if named or (ours and _exists(candidate)):
+                _check_starts(name, candidate)
+                return UnitOwner(candidate, self.podman, self.state)
+        return Owner(self.podman, self.state)
 
 
 def _file(directories: tuple[Path, ...], name: str) -> Path | None:

@@ -64,10 +64,10 @@ class Hotfix(base.Lister):
         parser.add_argument(
             "--rpm-timeout",
             metavar="<seconds>",
-            type=_seconds,
+            type=options.positive,
             default=3600,
             help="Maximum time for one call of the rpm program of the image,"
-            " including the scriptlets of the packages (default: 3600)",
+            " including the scriptlets of the packages (default: %(default)s)",
         )
         options.add_image_timeout_option(parser)
         _add_parameters(parser)
@@ -153,16 +153,6 @@ def next_steps(result: HotfixResult, request: HotfixRequest) -> Iterable[str]:
         yield f"   sudo podman ps --filter ancestor={image.target}"
         names = " ".join(image.packages)
         yield f"   sudo podman exec <container> rpm -q {names}"
-
-
-def _seconds(text: str) -> int:
-    seconds = int(text)
-    if seconds < 1:
-        raise ValueError(text)
-    return seconds
-
-
-_seconds.__name__ = "number of seconds"
 
 
 def _add_parameters(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from imageprep_client.ansible import JobResult
 from imageprep_client.client.locations import located, tagged
-from imageprep_client.client.machine.images import is_archive
+from imageprep_client.machine import exporting
 from imageprep_client.machine.deployment import changing, hosts
 from imageprep_client.machine.deployment.containers import (
     Deployment,
@@ -116,5 +116,5 @@ def _facts(
 
 def _check(images: Iterable[str], check: Callable[[str], object]) -> None:
     for image in sorted(set(images)):
-        if not is_archive(image):
+        if not exporting.is_archive(image):
             check(image)

@@ -51,7 +51,6 @@ COMPRESSIONS = ("gz", "zst", "xz", "none")
 SCRATCH = Path("/var/tmp")  # noqa: S108 - the names in it are not guessable
 #: The cache of LXC, unless LXC_CACHE_PATH names another one.
 LXC_CACHE = "/var/cache/lxc"
-_TRANSPORTS = ("docker://", "oci:", "image-serve:", "memory:")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ class Export:
 
     def present(self, options: RegistryOptions, observer: Observer) -> str:
         """The digest of what is at the destination; empty: nothing is."""
-        if is_archive(self.destination):
+        if exporting.is_archive(self.destination):
             path = Path(self.destination).absolute()
             listed = ""
             if path.is_file():
@@ -88,7 +87,7 @@ class Export:
 
         :raises InvalidArgument: when nothing was written.
         """
-        if is_archive(self.destination):
+        if exporting.is_archive(self.destination):
             return exporting.to_archive(
                 self.root,
                 Path(self.destination).absolute(),
@@ -129,14 +128,6 @@ def _reach(store: base.Store, tag: str) -> None:
         store.push(Descriptor.of(blob, mediatypes.OCI_EMPTY), io.BytesIO(blob))
 
 
-def is_archive(text: str) -> bool:
-    """Whether a source or destination is a file, and no image in a store."""
-    return (
-        not text.startswith(_TRANSPORTS)
-        and exporting.archive_compression(text) is not None
-    )
-
-
 def prepare_export(
     name: str,
     destination: str,
@@ -153,7 +144,7 @@ def prepare_export(
     """
     root = roots.find(name, store)
     said = exporting.archive_compression(destination)
-    if is_archive(destination):
+    if exporting.is_archive(destination):
         if compression is not None and compression != said:
             raise errors.InvalidArgument(
                 f"--compression {compression}: {destination} is the name of"
@@ -174,7 +165,7 @@ def prepare_export(
                 hint=f"its name ends in {', '.join(exporting.ENDINGS)}",
             )
         tagged(destination)
-        registry = not destination.startswith(_TRANSPORTS[1:])
+        registry = not destination.startswith(exporting.TRANSPORTS[1:])
     options = ExportOptions(compression or "gz", as_is, live)
     return Export(root, destination, options, registry)
 

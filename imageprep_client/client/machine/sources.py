@@ -159,10 +159,8 @@ def open_source(
 
 
 def _is_path(source: str) -> bool:
-    transports = ("docker://", "oci:", "image-serve:", "memory:")
-    return not source.startswith(transports) and (
-        source.startswith(("/", "./", "../"))
-        or exporting.archive_compression(source) is not None
+    return source.startswith(("/", "./", "../")) or exporting.is_archive(
+        source
     )
 
 

@@ -215,17 +215,18 @@ class NewParts:
         if self._limit:
             # A reader never sees parts of two archives as one.
             self._directory.unlink(self._name)
-            self._remove_parts(self._name, 0)
+            self._remove_parts(self._name)
         for number in reversed(range(len(used))):
             self._directory.rename(
                 self._temporary(number), self._final(number)
             )
-        self._remove_parts(f"{self._name}.partial", 0)
+        self._remove_parts(f"{self._name}.partial")
         if not self._limit:
-            self._remove_parts(self._name, 0)
+            self._remove_parts(self._name)
 
-    def _remove_parts(self, name: str, number: int) -> None:
-        """Remove the part of this number and those after it."""
+    def _remove_parts(self, name: str) -> None:
+        """Remove the numbered parts of a name."""
+        number = 0
         while self._directory.status(part(name, number)):
             self._directory.unlink(part(name, number))
             number += 1

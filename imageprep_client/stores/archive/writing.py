@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from imageprep_client import errors
@@ -58,7 +58,7 @@ class NewArchive:
 
     def read(self, offset: int, size: int) -> bytes:
         """Bytes from an offset on, fewer only at the end."""
-        with self.reported():
+        with self._reported():
             return self._parts.read(offset, size)
 
     def leave_out(self, blob: Descriptor, repository: str) -> None:
@@ -90,7 +90,7 @@ class NewArchive:
         with self._lock:
             if self._prepared:
                 return
-            with self.reported():
+            with self._reported():
                 self._directory.hold()
                 size = self._parts.open()
                 self._take_lock()
@@ -138,12 +138,12 @@ class NewArchive:
     def add(self, expected: Descriptor, content: base.Content) -> None:
         """Write a blob; `content` is verified and read to its end."""
         self.prepare()
-        with self.reported(expected.size):
+        with self._reported(expected.size):
             disk.check_room(self.path.parent, expected.size)
             member = self._reserve(expected)
         offset = member.offset
         while chunk := content.read(base.CHUNK):
-            with self.reported(expected.size):
+            with self._reported(expected.size):
                 self._parts.write(offset, chunk)
             offset += len(chunk)
         with self._lock:
@@ -211,12 +211,12 @@ class NewArchive:
 
     def flush(self) -> None:
         """Return when all that was written is on stable storage."""
-        with self.reported():
+        with self._reported():
             self._parts.sync()
 
     def free_space(self) -> int:
         """Bytes that can still be written."""
-        with self.reported():
+        with self._reported():
             return disk.free_space(self.path.parent)
 
     def finish(self) -> int:
@@ -226,7 +226,7 @@ class NewArchive:
         """
         self.prepare()
         needed = self._needed()
-        with self.reported():
+        with self._reported():
             used = needed.intersection(self._left_out)
             self._compact(needed - used)
             self.contents.left_out = {
@@ -314,11 +314,10 @@ class NewArchive:
             padding = bytes(member.end - member.offset - len(content))
             self._parts.write(member.offset, content + padding)
 
-    @contextlib.contextmanager
-    def reported(self, needed: int | None = None) -> Iterator[None]:
-        """Turn an `OSError` into an error of the package."""
-        with disk.reported(self.path, needed=needed):
-            yield
+    def _reported(
+        self, needed: int | None = None
+    ) -> contextlib.AbstractContextManager[None]:
+        return disk.reported(self.path, needed=needed)
 
     def close(self) -> None:
         """Close all files; an unfinished archive can be continued."""

@@ -363,7 +363,7 @@ class ImageServeStore:
     def free_space(self) -> int:
         return self._catalog.free_space()
 
-    @contextlib.contextmanager
-    def _reported(self, needed: int | None = None) -> Iterator[None]:
-        with disk.reported(self._tree.path, needed=needed):
-            yield
+    def _reported(
+        self, needed: int | None = None
+    ) -> contextlib.AbstractContextManager[None]:
+        return disk.reported(self._tree.path, needed=needed)

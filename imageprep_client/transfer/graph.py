@@ -241,7 +241,8 @@ def _again(read: Callable[[], T]) -> T:
 def choose(index: Manifest, wanted: Platform) -> Descriptor:
     """The child of an index for this platform.
 
-    The only child of an index is returned for any platform.
+    The only child of an index is returned for any platform, and so is the only
+    one that names no platform: next to it there may be attestations.
 
     :raises NotFound: when no child is for the platform; the message lists the
         platforms of the index.
@@ -250,12 +251,15 @@ def choose(index: Manifest, wanted: Platform) -> Descriptor:
     for child in children:
         if child.platform and child.platform.matches(wanted):
             return child
-    if len(children) == 1:
-        return children[0]
+    vague = [child for child in children if not str(child.platform or "")]
+    for only in (children, vague):
+        if len(only) == 1:
+            return only[0]
     raise errors.NotFound(
         f"{index.descriptor.digest}: no image for {wanted} in the index,"
         f" only for {_known(index)}",
-        hint="set multi_arch: true to copy every platform",
+        hint="multi_arch: true in an entry, or --multi-arch of push, copies"
+        " every platform",
     )
 
 

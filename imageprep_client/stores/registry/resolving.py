@@ -29,6 +29,10 @@ REFUSALS = (
     frozenset({*range(400, 500), 501}) - answers.TEMPORARY | urls.REDIRECTS
 )
 
+#: Answers to a GET of content. Some caches answer 206 although no range was
+#: asked for; length and digest show whether it is the whole.
+WHOLE = frozenset({200, 206})
+
 
 class Denial(enum.Enum):
     """The meaning of a denied request for content."""
@@ -154,7 +158,7 @@ class Resolver:
     def _read_manifest(
         self, registry: RegistrySession, request: Request, reference: str
     ) -> Descriptor:
-        response = registry.call(request, {200})
+        response = registry.call(request, WHOLE)
         data = response.body(manifests.MAX_SIZE)
         claimed = description.claimed_digest(request.what, response)
         wanted = reference if digests.is_valid(reference) else claimed

@@ -283,7 +283,7 @@ class RegistryStore:
         )
 
         def get() -> bytes:
-            response = registry.call(request, {200})
+            response = registry.call(request, resolving.WHOLE)
             data = response.body(manifests.MAX_SIZE)
             expected = self._resolver.corrected(descriptor, data)
             return _all(verify.from_bytes(data, expected))
@@ -296,7 +296,7 @@ class RegistryStore:
         self, place: Replica, descriptor: Descriptor
     ) -> verify.VerifiedContent:
         request = place.requests.content("GET", descriptor)
-        response = place.connect().call(request, {200})
+        response = place.connect().call(request, resolving.WHOLE)
         if response.coding is not None:
             response.close()
             raise response.encoded()

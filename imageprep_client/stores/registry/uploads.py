@@ -67,7 +67,7 @@ class Uploads:
         if response is None:
             return False
         response.discard()
-        if response.status == 202:
+        if response.status == 202 and "Location" in response.headers:
             # The registry opened an upload, which the next push uses.
             with self._lock:
                 self._open[descriptor.digest] = self._location(response)

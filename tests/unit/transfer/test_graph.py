@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -162,6 +163,18 @@ def test_choose_takes_the_only_child(store):
         graph.choose(parsed, Platform("linux", "amd64"))
         == content.image("x").descriptor
     )
+
+
+def test_choose_takes_the_only_child_without_a_platform():
+    """An attestation next to it names a platform, though an unknown one."""
+    image = content.image("x").descriptor
+    attestation = dataclasses.replace(
+        content.image("attestation").descriptor,
+        platform=Platform("unknown", "unknown"),
+    )
+    index = index_of(attestation, image)
+    parsed = manifests.parse(index.data, mediatypes.OCI_INDEX)
+    assert graph.choose(parsed, Platform("linux", "amd64")) == image
 
 
 @pytest.mark.parametrize(

@@ -377,12 +377,15 @@ class Authenticator:
             or not math.isfinite(lifetime)
         ):
             hint = description.page_hint(response)
-            raise errors.ServerFault(
+            unusable = errors.ServerFault(
                 f"{self._host}: token server {urls.shown(realm)} gave no"
                 " usable token",
                 hint=hint,
                 temporary=hint is None,
             )
+            # It answers; what it says seldom changes.
+            unusable.isolated = True
+            raise unusable
         return _Token(
             f"Bearer {token}", self._clock() + max(lifetime, 0.0) * _FRESH
         )

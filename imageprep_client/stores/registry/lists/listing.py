@@ -21,6 +21,8 @@ from imageprep_client.stores.registry.session import RegistrySession, Request
 #: The page size, and the queries to use if it is refused.
 PAGE = 1000
 _SMALLER_PAGES = ("n=100", "")
+#: Statuses of a page size that is refused.
+_TOO_MANY = frozenset({400, 413, 416, 422})
 MAX_PAGES = 1000
 #: Bounds of names, and of referrers of one manifest, far above real ones.
 MAX_NAMES = 250_000
@@ -128,7 +130,7 @@ def _pages(
             )
         except (errors.Refused, errors.NotFound) as error:
             smaller = None
-            if not seen and getattr(error, "status", None) == 400:
+            if not seen and getattr(error, "status", None) in _TOO_MANY:
                 smaller = next(sizes, None)
             if smaller is not None:
                 query = smaller

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.retry import RetryPolicy
 from imageprep_client.stores.registry.auth import authenticator as auth
 from imageprep_client.stores.registry.auth.challenges import (
     Challenge,
@@ -403,11 +404,16 @@ def server_403() -> Iterator[RegistryServer]:
     ],
 )
 def test_unusable_tokens(make_client: MakeClient, body: bytes) -> None:
-    """An answer without a usable token is neither used nor quoted."""
+    """An answer without a usable token is neither used nor quoted.
+
+    The same answer again and again is what there is.
+    """
     with RegistryServer(gate=Bearer(anonymous=True)) as server:
         server.faults.add(Fault(path="/token", body=body, times=None))
+        client = make_client(policy=RetryPolicy(attempts=12, base=0))
         with pytest.raises(errors.ServerFault, match=server.host):
-            make_client().store(server.host, "ns/name").resolve("latest")
+            client.store(server.host, "ns/name").resolve("latest")
+        assert len(server.requests("GET", "/token")) <= 7
 
 
 @pytest.mark.parametrize(

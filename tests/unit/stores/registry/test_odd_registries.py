@@ -193,17 +193,46 @@ def test_empty_digest(filled: RegistryServer, client: RegistryClient) -> None:
     assert store.resolve("latest") == IMAGE.descriptor
 
 
+def test_partial_content_that_is_whole(
+    filled: RegistryServer, client: RegistryClient
+) -> None:
+    """A cache may answer 206 to a request without a range."""
+    data = {"/manifests/": IMAGE.manifest.data, "/blobs/": BLOB.data}
+    for path, body in data.items():
+        filled.faults.add(
+            Fault("GET", path, status=206, body=body, times=None)
+        )
+    store = client.store(filled.host, "ns/name")
+    for piece in (IMAGE.manifest, BLOB):
+        with store.fetch(piece.descriptor) as got:
+            assert got.read() == piece.data
+    by_get = client.store(filled.host, "ns/name").resolve_ahead("latest")
+    assert by_get == IMAGE.descriptor
+
+
+def test_partial_content(
+    filled: RegistryServer, client: RegistryClient
+) -> None:
+    """A part is not taken for the whole."""
+    part = BLOB.data[:-1]
+    filled.faults.add(Fault("GET", "/blobs/", status=206, body=part))
+    store = client.store(filled.host, "ns/name")
+    with pytest.raises(errors.SizeMismatch):
+        store.fetch(BLOB.descriptor)
+
+
 # --- lists
 
 
 @pytest.mark.parametrize("most", [0, 100, 999])
+@pytest.mark.parametrize("status", [400, 413, 416, 422])
 def test_page_sizes(
-    filled: RegistryServer, client: RegistryClient, most: int
+    filled: RegistryServer, client: RegistryClient, most: int, status: int
 ) -> None:
     """A page size that is refused is reduced, and left out in the end."""
     refused = [f"n={n}(&|$)" for n in (1000, 100) if n > most]
     for path in refused:
-        filled.faults.add(Fault(path=path, status=400, times=None))
+        filled.faults.add(Fault(path=path, status=status, times=None))
     store = client.store(filled.host, "ns/name")
     assert list(store.tags()) == ["latest"]
     assert client.catalog(filled.host).repositories() == ["ns/name"]

@@ -186,6 +186,18 @@ def test_upload_of_a_failed_mount_is_gone(
     assert len(server.requests("POST")) == 2
 
 
+def test_failed_mount_without_an_upload(
+    server: RegistryServer, client: RegistryClient
+) -> None:
+    """Where it names no upload, the push opens one."""
+    server.faults.add(Fault("POST", "mount=", status=202))
+    store = client.store(server.host, "ns/new")
+    blob = content.blob("new")
+    assert not store.mount(blob.descriptor, "ns/name")
+    store.push(blob.descriptor, blob.open())
+    assert server.content.store("ns/new").exists(blob.descriptor)
+
+
 @pytest.mark.parametrize("status", [401, 403, 404, 405])
 def test_refused_mounts(
     server: RegistryServer, client: RegistryClient, status: int

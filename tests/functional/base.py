@@ -59,9 +59,13 @@ class Result:
 
 
 class OpenStack:
-    """The ``openstack`` command in a home of its own."""
+    """The ``openstack`` command in a home of its own.
 
-    def __init__(self, home: pathlib.Path) -> None:
+    :param environment: variables that it has beside the usual ones.
+    """
+
+    def __init__(self, home: pathlib.Path, **environment: str) -> None:
+        home.mkdir(exist_ok=True)
         self.home = home
         self.environment = {
             **{key: os.environ[key] for key in _KEPT if key in os.environ},
@@ -73,6 +77,7 @@ class OpenStack:
             "LINES": "1000",
             "NO_COLOR": "1",
             "PAGER": "cat",
+            **environment,
         }
 
     def __call__(

@@ -42,9 +42,7 @@ def _render(
 @pytest.fixture
 def openstack(tmp_path: pathlib.Path) -> base.OpenStack:
     """The ``openstack`` command; its home is the current directory."""
-    home = tmp_path / "home"
-    home.mkdir()
-    return base.OpenStack(home)
+    return base.OpenStack(tmp_path / "home")
 
 
 @pytest.fixture

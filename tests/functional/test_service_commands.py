@@ -20,11 +20,7 @@ SERVICE = ("image-prepare", "service")
 @pytest.fixture
 def openstack(tmp_path: Path, podman_host: PodmanHost) -> base.OpenStack:
     """The ``openstack`` command with this podman."""
-    home = tmp_path / "home"
-    home.mkdir()
-    command = base.OpenStack(home)
-    command.environment.update(podman_host.environment)
-    return command
+    return base.OpenStack(tmp_path / "home", **podman_host.environment)
 
 
 def declare(home: Path, **services: object) -> None:

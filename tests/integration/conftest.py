@@ -56,11 +56,7 @@ def openstack(
     tmp_path: pathlib.Path, local_storage: LocalStorage
 ) -> OpenStack:
     """The ``openstack`` command, on the local storage of the test."""
-    home = tmp_path / "home"
-    home.mkdir()
-    found = OpenStack(home)
-    found.environment.update(local_storage.environment)
-    return found
+    return OpenStack(tmp_path / "home", **local_storage.environment)
 
 
 @pytest.fixture

@@ -156,9 +156,7 @@ def extracted(
 @pytest.fixture
 def openstack(tmp_path: Path) -> Baremetal:
     """The command, with an empty home."""
-    home = tmp_path / "home"
-    home.mkdir()
-    return Baremetal(home)
+    return Baremetal(tmp_path / "home")
 
 
 def _check(disk: SampleDisk, output: Path) -> None:

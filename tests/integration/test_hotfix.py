@@ -91,9 +91,8 @@ class Site:
         self.storage = storage
         self.buildah = storage.buildah
         self.rpms = directory / "rpms"
-        self.openstack = OpenStack(directory / "home")
-        self.openstack.home.mkdir()
-        self.openstack.environment.update(storage.environment)
+        home = directory / "home"
+        self.openstack = OpenStack(home, **storage.environment)
         self._images = images
 
     @functools.cached_property

@@ -19,8 +19,7 @@ def test_image_without_a_name_stays(
     rpm_images: RpmImages,
 ) -> None:
     """The user's image is there afterwards, under the names it had."""
-    openstack = OpenStack(tmp_path)
-    openstack.environment.update(local_storage.environment)
+    openstack = OpenStack(tmp_path, **local_storage.environment)
     buildah = local_storage.buildah
     base = rpm_images.base(local_storage)
     with buildah.container(base) as container:

@@ -22,13 +22,11 @@ CACHE = ("image-prepare", "machine", "cache")
 @pytest.fixture
 def openstack(tmp_path: Path) -> base.OpenStack:
     """The ``openstack`` command, with a state and a cache of its own."""
-    (tmp_path / "home").mkdir()
-    command = base.OpenStack(tmp_path / "home")
-    command.environment |= {
-        "XDG_STATE_HOME": str(tmp_path / "state"),
-        "LXC_CACHE_PATH": str(tmp_path / "cache"),
-    }
-    return command
+    return base.OpenStack(
+        tmp_path / "home",
+        XDG_STATE_HOME=str(tmp_path / "state"),
+        LXC_CACHE_PATH=str(tmp_path / "cache"),
+    )
 
 
 def export(openstack: base.OpenStack, tmp_path: Path) -> str:

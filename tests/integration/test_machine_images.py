@@ -42,10 +42,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def openstack(tmp_path: Path, state: Path) -> base.OpenStack:
     """The ``openstack`` command, with that state."""
-    (tmp_path / "home").mkdir()
-    command = base.OpenStack(tmp_path / "home")
-    command.environment["XDG_STATE_HOME"] = str(state)
-    return command
+    return base.OpenStack(tmp_path / "home", XDG_STATE_HOME=str(state))
 
 
 @pytest.fixture(scope="module")

@@ -50,10 +50,8 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def openstack(tmp_path: Path, state: Path) -> base.OpenStack:
     """The ``openstack`` command, with that state."""
-    (tmp_path / "home").mkdir()
-    command = base.OpenStack(tmp_path / "home")
-    command.environment["XDG_STATE_HOME"] = str(state.parents[1])
-    return command
+    home = tmp_path / "home"
+    return base.OpenStack(home, XDG_STATE_HOME=str(state.parents[1]))
 
 
 @pytest.fixture

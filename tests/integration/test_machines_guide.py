@@ -34,13 +34,12 @@ class Reader:
         keys: hostile_sources.Keys,
     ) -> None:
         self.top = top
-        self.openstack = OpenStack(top / "home")
-        self.openstack.home.mkdir()
-        self.openstack.environment |= {
-            "XDG_STATE_HOME": str(top / "state"),
-            "LXC_CACHE_PATH": str(top / "cache"),
-            "GNUPGHOME": str(keys.home),
-        }
+        self.openstack = OpenStack(
+            top / "home",
+            XDG_STATE_HOME=str(top / "state"),
+            LXC_CACHE_PATH=str(top / "cache"),
+            GNUPGHOME=str(keys.home),
+        )
         self.containers = Containers(top / "lxc")
         self.containers.path.mkdir()
         self.digest = ""

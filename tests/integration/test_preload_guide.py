@@ -128,7 +128,6 @@ class Reader:
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[Reader]:
-    (tmp_path / "home").mkdir()
     openstack = OpenStack(tmp_path / "home")
     with (
         RegistryServer() as source,

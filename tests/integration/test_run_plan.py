@@ -161,9 +161,7 @@ def test_overcloud(site: Site, tmp_path: Path) -> None:
     says so.
     """
     home = tmp_path / "home"
-    home.mkdir()
-    openstack = base.OpenStack(home)
-    openstack.environment.update(site.services.environment())
+    openstack = base.OpenStack(home, **site.services.environment())
     words = ["image-prepare", "run", "--plan", site.plan]
     words += ["--release", RELEASE, "--image-serve", "tree", "-f", "json"]
     rows = json.loads(openstack(*words, stderr=".*").stdout)

@@ -40,8 +40,7 @@ def declaration(broker: str) -> str:
 
 def test_commands(podman_host: PodmanHost, tmp_path: Path) -> None:
     """Each command of the guide does what the guide says."""
-    openstack = OpenStack(tmp_path)
-    openstack.environment.update(podman_host.environment)
+    openstack = OpenStack(tmp_path, **podman_host.environment)
     images = {
         "ContainerNovaComputeImage": podman_host.idle("compute", "1"),
         "ContainerNovaLibvirtImage": podman_host.idle("libvirt", "1"),

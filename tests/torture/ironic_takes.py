@@ -58,9 +58,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> SampleDisk:
 @pytest.fixture
 def openstack(tmp_path: Path) -> base.OpenStack:
     """The command, with an empty home."""
-    home = tmp_path / "home"
-    home.mkdir()
-    return base.OpenStack(home)
+    return base.OpenStack(tmp_path / "home")
 
 
 @contextlib.contextmanager

@@ -101,7 +101,6 @@ def test_a_registry_running_targets_and_a_kill(tmp_path: pathlib.Path) -> None:
     old, new = ["h1", "h2"], ["h3", "h4"]
     inventory = write_inventory(tmp_path, [*old, *new])
     openstack = OpenStack(tmp_path / "home")
-    openstack.home.mkdir()
     machines = [Containers(tmp_path / host) for host in (*old, *new)]
     with servers.docker_registry(
         tmp_path / "registry", access_log=True

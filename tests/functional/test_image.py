@@ -336,22 +336,6 @@ def test_delete_from_a_registry(
     assert list(registry.content.store(NAME).tags()) == []
 
 
-def test_delete_where_tags_cannot_go_alone(openstack: base.OpenStack) -> None:
-    """The other tags are named, and nothing is deleted."""
-    with RegistryServer(behaviour=Behaviour(untags=False)) as server:
-        store = server.content.store(NAME)
-        fill(store)
-        openstack(
-            *DELETE,
-            f"{server.host}/{NAME}:17.1",
-            "-y",
-            status=2,
-            stderr=PLAIN + r"[^\n]*cannot remove a tag alone[^\n]*tag latest\n"
-            r"hint: [^\n]*digest[^\n]*",
-        )
-        assert list(store.tags()) == ["17.1", "latest"]
-
-
 def test_delete_where_nothing_can(openstack: base.OpenStack) -> None:
     """A registry that does not delete is told how to."""
     behaviour = Behaviour(deletes=False, untags=False)

@@ -78,17 +78,6 @@ def test_bad_address(
     assert result.stdout == ""
 
 
-def test_bad_path(openstack: base.OpenStack) -> None:
-    """A path that Apache would take for something else is refused."""
-    openstack(
-        *CONFIG,
-        "--image-serve",
-        "images",
-        status=2,
-        stderr="'images' cannot stand in Apache[^\n]*\nhint: [^\n]*",
-    )
-
-
 def test_no_tree(openstack: base.OpenStack) -> None:
     """A tree that is not there cannot be served."""
     openstack(

@@ -254,20 +254,6 @@ def test_prune_nothing_to_keep(openstack: base.OpenStack) -> None:
     )
 
 
-def test_prune_while_a_run_writes(
-    openstack: base.OpenStack, tree: ImageServeTree
-) -> None:
-    """While a run has the tree nothing is deleted: exit status 2."""
-    with tree.lock(lambda what: None):
-        openstack(
-            *PRUNE,
-            *TREE,
-            *("--keep-last", "1"),
-            status=2,
-            stderr=r"another run has [^\n]*process[^\n]*\nhint: [^\n]*",
-        )
-
-
 def test_prune_registry(
     openstack: base.OpenStack, registry: RegistryServer
 ) -> None:
@@ -283,20 +269,6 @@ def test_prune_registry(
     ]
     assert not list(registry.content.store("ns/compute").tags())
     assert list(registry.content.store("ns/api").tags()) == ["1", "2"]
-
-
-def test_prune_registry_that_does_not_delete(
-    openstack: base.OpenStack, registry: RegistryServer
-) -> None:
-    """A registry that deletes nothing is an error with a hint."""
-    registry.behaviour.deletes = False
-    openstack(
-        *PRUNE,
-        *("--registry-url", registry.host),
-        *("-e", "env.yaml"),
-        status=2,
-        stderr=PLAIN + "127[^\n]*405[^\n]*\nhint: [^\n]*DELETE_ENABLED[^\n]*",
-    )
 
 
 def test_prune_registry_that_stops(openstack: base.OpenStack) -> None:

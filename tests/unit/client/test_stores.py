@@ -131,10 +131,3 @@ def test_missing_tree(tmp_path: Path) -> None:
     given = stores(RegistryOptions(image_serve=str(tmp_path / "none")))
     with pytest.raises(errors.InvalidArgument, match="no such directory"):
         given.catalog("a:1")
-
-
-def test_bad_insecure_registry() -> None:
-    """A name that is no registry is refused, with the options to look at."""
-    with pytest.raises(errors.InvalidArgument) as caught:
-        stores(RegistryOptions(insecure_registries=("a/b",)))
-    assert "--insecure-registry" in str(caught.value.hint)

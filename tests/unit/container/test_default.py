@@ -11,11 +11,6 @@ from imageprep_client import errors
 from imageprep_client.container import default
 
 
-def test_master_is_the_default() -> None:
-    """No release means master."""
-    assert default.environment() == default.environment("master")
-
-
 def test_options_add_to_the_values() -> None:
     """Each option adds its key and changes no other."""
     plain = yaml.safe_load(default.environment("zed"))

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
-import signal
 import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 import urllib.parse
 from collections.abc import Iterator
@@ -19,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.serving import server
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.streams import put
@@ -40,42 +37,11 @@ def tree(tmp_path: Path) -> ImageServeTree:
     return tree
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_serve_until_a_signal(tree: ImageServeTree, number: int) -> None:
-    """It says where it serves, serves, and ends with the signal."""
-    said = []
-
-    def announce(line: str) -> None:
-        said.append(line)
-        url = line.rpartition(" ")[2]
-
-        def use() -> None:
-            try:
-                said.append(str(ask(url, "/v2/").status))
-            finally:
-                os.kill(os.getpid(), number)
-
-        threading.Thread(target=use).start()
-
-    server.serve(str(tree.path), "127.0.0.1:0", announce)
-    assert said[0].startswith(f"serving {tree.path} on http://127.0.0.1:")
-    assert said[1:] == ["200"]
-
-
 def test_all_addresses(tree: ImageServeTree) -> None:
     """With * it listens on every address."""
     port = servers.free_port()
     with tree_server.running(tree.path, f"*:{port}"):
         assert ask(f"http://127.0.0.1:{port}", "/v2/").status == 200
-
-
-def test_no_tree(tmp_path: Path) -> None:
-    """A tree that is not there is not served."""
-    with (
-        pytest.raises(errors.NotFound, match="missing: no such directory"),
-        tree_server.running(tmp_path / "missing"),
-    ):
-        pass
 
 
 def test_address_in_use(tree: ImageServeTree) -> None:

@@ -361,6 +361,17 @@ class PartialFailure(CombinedFailure):
     """Some images failed after work had begun; others may be complete."""
 
 
+#: The errors of parsing a document of others, and of reading its parts.
+MALFORMED = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+
+
 def structure(error: Exception) -> str:
     """The fault of a parsed document, by the error of reading its parts."""
     if isinstance(error, KeyError):

@@ -213,14 +213,7 @@ def _rows(path: str) -> list[dict[str, Any]]:
             Reference.parse(row["source"])
             places.stored(row["image"])
         return [row for row in rows if row["outcome"] in ("copied", "present")]
-    except (
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        errors.InvalidReference,
-    ) as error:
+    except (*errors.MALFORMED, errors.InvalidReference) as error:
         raise errors.InvalidFile(
             path,
             "neither an archive nor a report of run:"

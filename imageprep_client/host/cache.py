@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from imageprep_client import errors
 from imageprep_client.host import inputs, owners
 from imageprep_client.host.directory import replacing, write_all
 
@@ -144,14 +145,7 @@ class CheckedImages:
                 for image, (digest, when) in entries.items()
                 if 0 <= self._now - float(when) < _FRESH
             }
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            OverflowError,
-            RecursionError,
-        ):
+        except (*errors.MALFORMED, OSError):
             return {}
 
 

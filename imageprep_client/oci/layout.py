@@ -60,9 +60,7 @@ class Index:
             for entry in document["manifests"]:
                 Descriptor.from_json(entry)
         except (
-            ValueError,
-            LookupError,
-            TypeError,
+            *errors.MALFORMED,
             errors.InvalidContent,
             errors.InvalidReference,
         ) as error:

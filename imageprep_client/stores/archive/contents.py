@@ -145,12 +145,7 @@ def parse(index: bytes, carried: bytes) -> Contents:
             )
         for digest, one in document["left_out"].items():
             contents.left_out[digests.check(digest)] = _left_out(one)
-    except (
-        errors.InvalidReference,
-        LookupError,
-        TypeError,
-        AttributeError,
-    ) as error:
+    except (*errors.MALFORMED, errors.InvalidReference) as error:
         raise errors.InvalidContent(
             f"{INDEX} or {CARRIED}: not as specified:"
             f" {errors.structure(error)}"

@@ -71,8 +71,7 @@ def _parse(content: bytes, name: str) -> tuple[Descriptor, ...]:
         entries = documents.parse(content, "the file")["manifests"]
         return tuple(Descriptor.from_json(entry) for entry in entries)
     except (
-        LookupError,
-        TypeError,
+        *errors.MALFORMED,
         errors.InvalidContent,
         errors.InvalidReference,
     ) as error:

@@ -133,14 +133,7 @@ def _reason(response: Response) -> tuple[str, str]:
         known = (entry for entry in listed if entry.get("code") != "UNKNOWN")
         chosen = next(known, listed[0])
         code, message = chosen.get("code"), chosen.get("message")
-    except (
-        errors.StoreError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ):
+    except (*errors.MALFORMED, errors.StoreError):
         return "", ""
     if not isinstance(message, str):
         message = ""

@@ -362,13 +362,7 @@ class Authenticator:
             document = json.loads(response.body(MAX_TOKEN))
             token = document.get("token") or document.get("access_token")
             lifetime = float(document.get("expires_in") or _LIFETIME)
-        except (
-            ValueError,
-            TypeError,
-            AttributeError,
-            OverflowError,
-            RecursionError,
-        ):
+        except errors.MALFORMED:
             # The response may contain a secret and is not quoted.
             token, lifetime = None, 0.0
         if (

@@ -93,22 +93,7 @@ def push(
     :raises CopyError: the tag names what it named before.
     """
     references.check_tag(tag)
-    if not files:
-        raise errors.InvalidArgument(
-            "nothing to push", hint="give --image, --kernel or --ramdisk"
-        )
-    pieces: list[_Piece] = []
-    for file in files:
-        # A ramdisk does not say what it is for: it is for its kernel's.
-        kernels = [p.architecture for p in pieces if p.kind == "kernel"]
-        pieces.append(_piece(file, kernels[-1] if kernels else None))
-    places = [(piece.kind, piece.architecture) for piece in pieces]
-    for place in places:
-        if places.count(place) > 1:
-            raise errors.InvalidArgument(
-                f"two files are {place[0]} for {place[1]}",
-                hint="say which is for what: FILE,architecture=A",
-            )
+    pieces = _pieces(files)
     _entries(store, tag)  # names an index, or nothing
     copy = functools.partial(_copy, observer, concurrency)
     source = _Source(pieces, store)
@@ -150,6 +135,30 @@ def push(
         f"{store}:{tag}: other runs write this tag again and again",
         hint="push to one tag from one place at a time",
     )
+
+
+def _pieces(files: Sequence[ArtifactFile]) -> list[_Piece]:
+    """The entries for files.
+
+    :raises InputError: when there are none, or two for one place.
+    """
+    if not files:
+        raise errors.InvalidArgument(
+            "nothing to push", hint="give --image, --kernel or --ramdisk"
+        )
+    pieces: list[_Piece] = []
+    for file in files:
+        # A ramdisk does not say what it is for: it is for its kernel's.
+        kernels = [p.architecture for p in pieces if p.kind == "kernel"]
+        pieces.append(_piece(file, kernels[-1] if kernels else None))
+    places = [(piece.kind, piece.architecture) for piece in pieces]
+    for place in places:
+        if places.count(place) > 1:
+            raise errors.InvalidArgument(
+                f"two files are {place[0]} for {place[1]}",
+                hint="say which is for what: FILE,architecture=A",
+            )
+    return pieces
 
 
 def metal3(

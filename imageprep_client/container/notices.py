@@ -86,38 +86,44 @@ def notices(
         )
     given = [*parameters.all_entries]
     for selection in selections:
-        entry = selection.entry
-        if entry not in given:
-            continue
-        probable = None if release_named else catalogs.probable(entry.values)
-        guess = f" (probably {probable})" if probable else ""
-        labelled = bool(entry.tag_from_label)
-        if labelled and not selection.images:
-            yield _about(
-                entry, "tag_from_label", "it has no effect: no image is wanted"
-            )
-        elif labelled and entry.values.get("tag") and catalog.tag_wins:
-            yield _about(
-                entry,
-                "tag_from_label",
-                f"it has no effect: in release {catalog.release} the tag in"
-                " set wins; leave that out for versioned tags",
-            )
-        elif labelled and entry.values.get("tag") and not release_named:
-            yield _about(
-                entry,
-                "tag_from_label",
-                "with a tag in set, too, the label gives the versioned tag,"
-                " as up to ussuri and in master; from victoria on the tag"
-                f" wins: name the release with --release{guess}",
-            )
-        elif probable and probable != catalog.release:
-            yield _about(
-                entry,
-                "set.namespace",
-                f"the image table is that of release {catalog.release}: name"
-                f" the release of these images with --release{guess}",
-            )
+        if selection.entry in given:
+            yield from _about_release(selection, catalog, release_named)
+
+
+def _about_release(
+    selection: Selection, catalog: Catalog, release_named: bool
+) -> Iterator[str]:
+    """Warnings about an entry that may be one of another release."""
+    entry = selection.entry
+    probable = None if release_named else catalogs.probable(entry.values)
+    guess = f" (probably {probable})" if probable else ""
+    labelled = bool(entry.tag_from_label)
+    if labelled and not selection.images:
+        yield _about(
+            entry, "tag_from_label", "it has no effect: no image is wanted"
+        )
+    elif labelled and entry.values.get("tag") and catalog.tag_wins:
+        yield _about(
+            entry,
+            "tag_from_label",
+            f"it has no effect: in release {catalog.release} the tag in"
+            " set wins; leave that out for versioned tags",
+        )
+    elif labelled and entry.values.get("tag") and not release_named:
+        yield _about(
+            entry,
+            "tag_from_label",
+            "with a tag in set, too, the label gives the versioned tag,"
+            " as up to ussuri and in master; from victoria on the tag"
+            f" wins: name the release with --release{guess}",
+        )
+    elif probable and probable != catalog.release:
+        yield _about(
+            entry,
+            "set.namespace",
+            f"the image table is that of release {catalog.release}: name"
+            f" the release of these images with --release{guess}",
+        )
 
 
 def unreachable(work: Worklist) -> Iterator[str]:

@@ -78,30 +78,11 @@ def run(
         full.
     :raises ProgramFailed: when it fails otherwise.
     """
-    program: str | None = words[0]
-    if "/" not in words[0]:
-        program = shutil.which(words[0], path=_path())
-    limiter = shutil.which("prlimit", path=_path())
-    if program is None or limiter is None:
-        missing = words[0] if program is None else "prlimit"
-        raise errors.InvalidArgument(
-            f"{missing}: no such program",
-            hint=f"install {package if program is None else 'util-linux'}",
-        )
     with (
         _stdout(destination) as stdout,
         tempfile.TemporaryFile() as stderr,
         subprocess.Popen(  # noqa: S603 - no shell is involved
-            [
-                limiter,
-                f"--as={limits.memory}",
-                f"--cpu={limits.seconds}",
-                f"--fsize={max(limits.written, _MESSAGES)}",
-                "--core=0",
-                "--",
-                program,
-                *words[1:],
-            ],
+            _limited(words, limits, package),
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
@@ -130,6 +111,35 @@ def run(
     raise_full(told)
     reason = "; ".join(lines)[-_TAIL:] or f"ended with status {status}"
     raise ProgramFailed(f"{words[0]}: {reason}")
+
+
+def _limited(words: Sequence[str], limits: Limits, package: str) -> list[str]:
+    """The command line that runs a program within limits.
+
+    :raises InvalidArgument: when it is not installed.
+    """
+    program, *arguments = words
+    if "/" not in program:
+        program = _found(program, package)
+    return [
+        _found("prlimit", "util-linux"),
+        f"--as={limits.memory}",
+        f"--cpu={limits.seconds}",
+        f"--fsize={max(limits.written, _MESSAGES)}",
+        "--core=0",
+        "--",
+        program,
+        *arguments,
+    ]
+
+
+def _found(program: str, package: str) -> str:
+    path = shutil.which(program, path=_path())
+    if path is None:
+        raise errors.InvalidArgument(
+            f"{program}: no such program", hint=f"install {package}"
+        )
+    return path
 
 
 def _stdout(destination: Path | None) -> IO[bytes]:

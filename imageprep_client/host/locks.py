@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from imageprep_client.host import descriptors
+
 _LOCKS = Path("/proc/locks")
 #: Seconds between two attempts while another process has the lock.
 _INTERVAL = 0.05
@@ -53,6 +55,21 @@ def locked(
         yield
     finally:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+@contextlib.contextmanager
+def locked_directory(
+    path: Path, *, timeout: float | None = None
+) -> Iterator[None]:
+    """Hold the lock of a directory for the block; see `locked`.
+
+    Each call opens the directory again, so threads exclude each other, too.
+    """
+    with (
+        descriptors.opened(path, os.O_DIRECTORY) as descriptor,
+        locked(descriptor, timeout=timeout),
+    ):
+        yield
 
 
 def is_locked(descriptor: int) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.host import disk
+from imageprep_client.host import disk, locks
 from imageprep_client.host.directory import temporary_name
 from imageprep_client.machine.archives import sums
 from imageprep_client.machine.archives.sums import ChecksumList
@@ -59,7 +59,7 @@ def publish(
             hint="give today or a later date",
         )
     _check(paths, directory)
-    with sums.locked(directory):
+    with locks.locked_directory(directory):
         known = sums.read(directory)
         with contextlib.ExitStack() as stack:
             staged = [

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from imageprep_client import errors
-from imageprep_client.host import descriptors, locks
+from imageprep_client.host import locks
 from imageprep_client.programs.buildah import Buildah
 
 _NAME = "imageprep"
@@ -33,22 +32,7 @@ def place(store: Mapping[str, Any]) -> Path:
 def alone(home: Path) -> Iterator[None]:
     """Make the directory if it does not exist, and lock it."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with locked(home):
-        yield
-
-
-@contextlib.contextmanager
-def locked(directory: Path, *, wait: bool = True) -> Iterator[None]:
-    """Lock a directory for the context, or until this process ends.
-
-    Each call opens the directory again, so threads exclude each other too.
-
-    :raises BlockingIOError: when it is locked and `wait` is false.
-    """
-    with (
-        descriptors.opened(directory, os.O_DIRECTORY) as descriptor,
-        locks.locked(descriptor, timeout=None if wait else 0),
-    ):
+    with locks.locked_directory(home):
         yield
 
 
@@ -94,7 +78,7 @@ def _reserved(home: Path, name: str) -> Iterator[None]:
     directory.mkdir(mode=0o700, exist_ok=True)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locked(directory, wait=False))
+            stack.enter_context(locks.locked_directory(directory, timeout=0))
         except BlockingIOError as error:
             raise errors.InvalidArgument(
                 f"{name}: another run is making an image of this name",

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from imageprep_client import errors
-from imageprep_client.host import disk, files, processes
+from imageprep_client.host import disk, files, locks, processes
 from imageprep_client.modify import home
 from imageprep_client.programs.buildah import Buildah, own_name
 
@@ -86,7 +86,7 @@ def private_storage(host: Buildah) -> Iterator[PrivateStorage]:
                 _remove_abandoned(place, host)
                 directory = place / own_name()
                 directory.mkdir(mode=0o700)
-                stack.enter_context(home.locked(directory))
+                stack.enter_context(locks.locked_directory(directory))
             stack.callback(_remove, directory, host)
             storage = _make(directory, store)
         yield storage
@@ -117,7 +117,7 @@ def _remove_abandoned(place: Path, host: Buildah) -> None:
         # It is skipped if it is in use or is being removed by its owner.
         with (
             contextlib.suppress(BlockingIOError, FileNotFoundError),
-            home.locked(directory, wait=False),
+            locks.locked_directory(directory, timeout=0),
         ):
             _remove(directory, host)
 

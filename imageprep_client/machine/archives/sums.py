@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from imageprep_client import errors
-from imageprep_client.host import descriptors, files, inputs, locks
+from imageprep_client.host import files, inputs, locks
 from imageprep_client.observer import Observer
 
 NAME = "SHA256SUMS"
@@ -89,7 +87,7 @@ def note(path: Path, checksum: str, observer: Observer) -> None:
 
     :raises InvalidFile: when the list cannot be written.
     """
-    with locked(path.parent):
+    with locks.locked_directory(path.parent):
         known = read(path.parent)
         if known.sums.get(path.name) == checksum:
             return
@@ -111,13 +109,3 @@ def read(directory: Path) -> ChecksumList:
     if not path.exists():
         return ChecksumList({})
     return ChecksumList.parse(inputs.load(str(path), MAX_SIZE), str(path))
-
-
-@contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Exclude other writers of the list in the block."""
-    with (
-        descriptors.opened(directory, os.O_DIRECTORY) as descriptor,
-        locks.locked(descriptor),
-    ):
-        yield

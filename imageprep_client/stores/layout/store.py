@@ -305,10 +305,10 @@ class LayoutStore:
                 self._tree.replace(path, LAYOUT_CONTENT)
         self._prepared = True
 
-    @contextlib.contextmanager
-    def _reported(self, needed: int | None = None) -> Iterator[None]:
-        with disk.reported(self._tree.path, needed=needed):
-            yield
+    def _reported(
+        self, needed: int | None = None
+    ) -> contextlib.AbstractContextManager[None]:
+        return disk.reported(self._tree.path, needed=needed)
 
 
 def _check_version(content: bytes, name: str) -> None:

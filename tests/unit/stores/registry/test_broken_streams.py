@@ -48,6 +48,11 @@ def test_a_break_behind_the_end() -> None:
     assert stream.read(1) == b""
 
 
+def test_reads_of_nothing() -> None:
+    """A read of no bytes is no end."""
+    assert download(2, answer(b"")).read(0) == b""
+
+
 def test_second_answer_is_too_short() -> None:
     """An answer that ends within what is known already is one more break."""
     stream = download(

@@ -237,24 +237,21 @@ class _Threads:
             is_idle = self._idle > 0
             if is_idle:
                 self._idle -= 1
-        if is_idle:
-            self._pending.put((work, ended))
-        else:
+        if not is_idle:
             # A thread that hangs in a read must not keep the process.
-            threading.Thread(
-                target=self._loop, args=(work, ended), daemon=True
-            ).start()
+            threading.Thread(target=self._loop, daemon=True).start()
+        self._pending.put((work, ended))
         return ended
 
-    def _loop(self, work: Callable[[], None], ended: threading.Event) -> None:
+    def _loop(self) -> None:
         while True:
+            work, ended = self._pending.get()
             work()
             # The work may hold large objects.
             del work
             with self._lock:
                 self._idle += 1
             ended.set()
-            work, ended = self._pending.get()
 
 
 _threads = _Threads()

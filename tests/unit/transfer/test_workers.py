@@ -16,6 +16,7 @@ from imageprep_client import errors
 from imageprep_client.testing import content
 from imageprep_client.testing.registry import RegistryServer
 from imageprep_client.testing.streams import put
+from imageprep_client.transfer import workers as workers_module
 from imageprep_client.transfer.workers import Cancelled, Workers
 
 
@@ -92,19 +93,24 @@ def test_threads_are_used_again():
         assert set(workers.map(together, range(4))) <= alive
 
 
-def test_threads_keep_nothing():
-    """A thread without work keeps nothing of the last one in memory."""
-    large = threading.Event()
-    kept = weakref.ref(large)
+def test_threads_keep_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread without work keeps nothing of the last one in memory, nor of
+    the one that it was started for.
+    """
+    monkeypatch.setattr(workers_module, "_threads", workers_module._Threads())
+    kept = []
+    for _ in range(2):
+        large = threading.Event()
+        kept.append(weakref.ref(large))
 
-    def work(_: int, used: threading.Event = large) -> None:
-        used.set()
+        def work(_: int, used: threading.Event = large) -> None:
+            used.set()
 
-    with Workers(1, keep_going=False) as workers:
-        workers.each(work, range(1))
-    del workers, work, large
+        with Workers(1, keep_going=False) as workers:
+            workers.each(work, range(1))
+        del workers, work, large
     gc.collect()
-    assert kept() is None
+    assert [one() for one in kept] == [None, None]
 
 
 _FORK = """

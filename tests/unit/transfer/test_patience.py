@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import socket
 
 import pytest
@@ -19,9 +20,9 @@ IMAGE = images.random_image("patience", layers=1)
 
 
 class Breaking(MemoryStore):
-    """Its first pushes of blobs break off.
+    """Its first pushes of each blob break off.
 
-    :ivar failures: so many are left.
+    :ivar failures: so many of each.
     :ivar unknown: whether they are of a name that does not exist.
     :ivar given_up: whether they were tried long enough.
     """
@@ -30,9 +31,14 @@ class Breaking(MemoryStore):
     unknown = False
     given_up = False
 
+    def __init__(self, registry: MemoryRegistry, repository: str) -> None:
+        super().__init__(registry, repository)
+        self._failed: collections.Counter[str] = collections.Counter()
+
     def push(self, expected: Descriptor, content: base.Content) -> None:
-        if self.failures and not expected.is_manifest:
-            self.failures -= 1
+        failed = self._failed[expected.digest]
+        if failed < self.failures and not expected.is_manifest:
+            self._failed[expected.digest] += 1
             error = errors.Unreachable(
                 "it broke off",
                 errno=socket.EAI_NONAME if self.unknown else None,
@@ -45,7 +51,7 @@ class Breaking(MemoryStore):
 def copy(
     failures: int, *, unknown: bool = False, given_up: bool = False
 ) -> None:
-    """Copy an image to where so many pushes break off."""
+    """Copy an image to where so many pushes of each blob break off."""
     source = MemoryRegistry("source")
     images.write([IMAGE], source.store)
     target = Breaking(MemoryRegistry("target"), IMAGE.repository)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from imageprep_client import retry
+from imageprep_client.http import timeouts
 from tests import sampling, servers
 from tests.functional.base import OpenStack
 from tests.local_storage import LocalStorage
@@ -42,6 +43,17 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses between attempts are short in the process of the test."""
     pauses = types.SimpleNamespace(uniform=lambda low, high: low / 50)
     monkeypatch.setattr(retry, "random", pauses)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _patient() -> Iterator[None]:
+    """A server that a busy host does not let run is not asked again.
+
+    tests/unit/http has the timeout as it is.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timeouts, "_LEAST", 60.0)
+        yield
 
 
 @pytest.fixture

@@ -163,12 +163,18 @@ def api(podman_host: PodmanHost) -> Iterator[Path]:
         ["podman", "system", "service", "--time=0", f"unix://{path}"]
     ) as process:
         end = time.monotonic() + 30
-        while not path.exists():
+        while not _listens(path):
             assert process.poll() is None
             assert time.monotonic() < end
             time.sleep(0.02)
         yield path
         process.terminate()
+
+
+def _listens(path: Path) -> bool:
+    """Whether a socket of this host takes connections."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 class Connection(http.client.HTTPConnection):

@@ -10,7 +10,7 @@ from imageprep_client import errors, wording
 if TYPE_CHECKING:
     from imageprep_client.client.preload import NodeRow
 
-_NUMBERS = ("Images", "Missing")
+_NUMBERS = ("Images", "To Pull")
 _WIDTHS = (12, 10)
 
 

@@ -176,7 +176,9 @@ class Directory(ReadableDirectory):
                 continue
             status = self.status(join(folder, name))
             if status and status.st_mtime < older_than:
-                self.unlink(join(folder, name))
+                # In a shared directory it may be another user's.
+                with contextlib.suppress(PermissionError):
+                    self.unlink(join(folder, name))
 
     @named
     def make_directory(self, path: str, mode: int = 0o755) -> None:

@@ -28,7 +28,10 @@ def load(path: str, limit: int = MAX_SIZE) -> bytes:
     try:
         return read(path, limit)
     except FileNotFoundError as error:
-        raise errors.InvalidFile(path, "no such file") from error
+        hint = "standard input is not read; name a file, or <(program)"
+        raise errors.InvalidFile(
+            path, "no such file", hint=hint if path == "-" else None
+        ) from error
     except OSError as error:
         if error.errno == errno.EFBIG:
             raise errors.InvalidFile(

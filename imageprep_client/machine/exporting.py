@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -39,6 +40,9 @@ ENDINGS = {
 
 
 TRANSPORTS = ("docker://", "oci:", "image-serve:", "memory:")
+
+#: Seconds after which the file of a killed export is removed by the next one.
+_STALE = 24 * 3600
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,6 +112,7 @@ def to_archive(
     directory = Directory(path.parent)
     try:
         directory.hold()
+        directory.remove_stale("", time.time() - _STALE)
         with (
             directory.staged() as temporary,
             directory.create(temporary, 0o600) as file,

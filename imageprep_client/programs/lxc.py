@@ -32,6 +32,13 @@ def _program(name: str) -> Program:
     )
 
 
+def _require(name: str) -> None:
+    if not shutil.which(name):
+        raise LxcError(
+            f"{name}: no such program", hint="install the package lxc"
+        )
+
+
 def default_path() -> Path:
     """The lxcpath of the host."""
     try:
@@ -63,7 +70,11 @@ class LxcContainer:
         self._run("lxc-start", "--daemon")
 
     def stop(self, seconds: int) -> None:
-        """Stop it cleanly, or kill it after so many seconds."""
+        """Stop it cleanly, or kill it after so many seconds.
+
+        :raises LxcError: before that, where it could not be started again.
+        """
+        _require("lxc-start")
         self._run("lxc-stop", f"--timeout={seconds}")
 
     def copy(self, new: str) -> None:
@@ -91,10 +102,7 @@ class LxcContainer:
         """
         freeze = ("lxc-freeze", *self._words)
         thaw = ("lxc-unfreeze", *self._words)
-        if not shutil.which(freeze[0]):
-            raise LxcError(
-                f"{freeze[0]}: no such program", hint="install the package lxc"
-            )
+        _require(freeze[0])
         with around(
             self._name, freeze, thaw, LxcError, _ENVIRONMENT
         ) as frozen:

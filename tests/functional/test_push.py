@@ -233,7 +233,10 @@ def test_discover_in_a_tree(
     ("words", "message"),
     [
         ((), "no label was named; its labels: release, version, wrong"),
-        (("--tag-from-label", "x"), "no label x; its labels: [^\n]*"),
+        (
+            ("--tag-from-label", "x"),
+            "no label x; [^\n]*\nhint: [^\n]*--tag[^\n]*",
+        ),
         (("--tag-from-label", "wrong"), "label wrong gives tag no-such[^\n]*"),
     ],
 )

@@ -131,7 +131,7 @@ def test_nodes_that_pull(
         gate.touch()
         after = terminal.until(re.compile("status 0"))
 
-    table = re.compile(r"Host +Images +Missing|node-with.* 0 of 1 +\S+ \S+")
+    table = re.compile(r"Host +Images +To Pull|node-with.* 0 of 1 +\S+ \S+")
     assert [bool(table.fullmatch(line)) for line in during[-3:]] == [
         *(True, True, False)
     ]

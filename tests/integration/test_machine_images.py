@@ -202,6 +202,36 @@ def test_running_container_is_frozen(tmp_path: Path) -> None:
         assert live.reading == "live"
 
 
+def test_container_that_cannot_be_started_is_not_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without lxc-start the container runs on."""
+    machines.container(tmp_path)
+    container = lxc.LxcContainer(tmp_path, NAME)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("lxc-info", "lxc-stop"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    with machines.started(tmp_path):
+        with monkeypatch.context() as patch:
+            patch.setenv("PATH", str(programs))
+            with pytest.raises(lxc.LxcError, match="lxc-start: no such"):
+                container.stop(10)
+        assert container.state() == "running"
+
+
+def test_archive_of_a_killed_export_goes(tmp_path: Path) -> None:
+    """The next export removes it after a day; newer files stay."""
+    machines.container(tmp_path)
+    old, new = (tmp_path / f".imageprep-{n}.tmp" for n in ("old", "new"))
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (time.time(), time.time() - 25 * 3600))
+    export(tmp_path, f"{tmp_path}/a.tar")
+    assert not old.exists()
+    assert new.exists()
+
+
 def test_container_goes_on_when_the_export_is_killed(tmp_path: Path) -> None:
     """It is not left frozen."""
     machines.container(tmp_path)

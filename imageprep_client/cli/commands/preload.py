@@ -24,7 +24,7 @@ _COLUMNS = (
     "State",
     "Images",
     "In Place",
-    "Missing",
+    "To Pull",
     "Free",
     "Seconds",
     "Error",

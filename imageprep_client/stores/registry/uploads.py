@@ -25,6 +25,7 @@ _NO_UPLOADS = (
     " be created first"
 )
 _SENT = frozenset({200, 201, 202, 204})
+_OPENED = frozenset({200, 202, 204})
 
 
 class Uploads:
@@ -106,7 +107,7 @@ class Uploads:
             repeatable = isinstance(body, blob.Upload)
             try:
                 response = registry.call(
-                    begin._replace(repeatable=repeatable), {202}
+                    begin._replace(repeatable=repeatable), _OPENED
                 )
             except errors.NotFound as error:
                 error.hint = error.hint or _NO_UPLOADS
@@ -165,7 +166,7 @@ class Uploads:
         """
         what = self._repository.what(expected)
         begin = self._repository.request("POST", "blobs/uploads/", what)
-        response = registry.call(begin, {202})
+        response = registry.call(begin, _OPENED)
         response.discard()
         location = self._location(response)
         least = response.headers.get("OCI-Chunk-Min-Length", "")

@@ -355,7 +355,10 @@ def test_results_that_cannot_be_written(run, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "place",
-    ["localhost:8787", "127.0.0.1", "[::1]:5000", "oci:/srv/x", "memory:x"],
+    [
+        *("localhost:8787", "LocalHost:8787", "127.0.0.1", "[::1]:5000"),
+        *("oci:/srv/x", "memory:x"),
+    ],
 )
 def test_destination_of_this_host(run, place):
     """One warning tells that nodes cannot pull from there."""

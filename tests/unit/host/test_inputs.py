@@ -81,6 +81,18 @@ def test_pipe_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
         os.close(writer)
 
 
+def test_standard_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hyphen is a file name, and the error says what to use instead."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(errors.InvalidFile, match="-: no such file") as caught:
+        inputs.load("-")
+    assert "<(program)" in str(caught.value.hint)
+    (tmp_path / "-").write_bytes(b"x")
+    assert inputs.load("-") == b"x"
+
+
 @pytest.mark.parametrize(
     ("name", "problem"),
     [

@@ -54,6 +54,19 @@ def test_head_is_refused(
     assert not store.exists(content.blob("none").descriptor)
 
 
+@pytest.mark.parametrize("status", [200, 204])
+def test_opened_uploads(
+    server: RegistryServer, client: RegistryClient, status: int
+) -> None:
+    """An upload may be opened with another status of success."""
+    place = {"Location": "/v2/ns/name/blobs/uploads/1"}
+    server.faults.add(Fault("POST", "uploads/$", status=status, headers=place))
+    server.faults.add(Fault("PUT", "uploads/1", status=201))
+    store = client.destination(server.host, "ns/name")
+    store_suite.push(store, BLOB)
+    assert server.requests("PUT", "uploads/1")
+
+
 @pytest.mark.parametrize("status", REFUSALS)
 def test_head_is_refused_after_a_push(
     server: RegistryServer, client: RegistryClient, status: int

@@ -71,23 +71,30 @@ class Services:
         """URL of the project's containers."""
         return f"{self.object_store}/v1/AUTH_{self.project}"
 
+    @property
+    def credentials(self) -> dict[str, str]:
+        """Those of the administrator, as openstacksdk has them."""
+        return {
+            "auth_url": self.identity,
+            "username": "admin",
+            "password": PASSWORD,
+            "project_name": "admin",
+            "user_domain_id": "default",
+            "project_domain_id": "default",
+        }
+
     def environment(self, **changes: str) -> dict[str, str]:
         """The variables by which ``openstack`` gets in by a password.
 
         :param changes: of them, without ``OS_``; empty takes one away.
         """
         values = {
-            "AUTH_URL": self.identity,
-            "USERNAME": "admin",
-            "PASSWORD": PASSWORD,
-            "PROJECT_NAME": "admin",
-            "USER_DOMAIN_ID": "default",
-            "PROJECT_DOMAIN_ID": "default",
-            "REGION_NAME": REGION,
-            "IDENTITY_API_VERSION": "3",
-            **{key.upper(): value for key, value in changes.items()},
+            **self.credentials,
+            "region_name": REGION,
+            "identity_api_version": "3",
+            **changes,
         }
-        return {f"OS_{k}": v for k, v in values.items() if v}
+        return {f"OS_{k.upper()}": v for k, v in values.items() if v}
 
     def ask_keystone(
         self, method: str, path: str, **body: Any

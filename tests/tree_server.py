@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import os
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
+from imageprep_client.serving import apache as printed
 from imageprep_client.serving import listener, server
 from imageprep_client.serving.registry import TreeHandler
 from imageprep_client.stores.imageserve import ImageServeTree
+from tests import apache
 
 
 @contextlib.contextmanager
@@ -50,3 +54,18 @@ def running(
         finally:
             loop.call_soon_threadsafe(stop.set)
             thread.join()
+
+
+#: The ways to serve a tree, by name: each takes its directory and gives the
+#: URL of the server.
+SERVERS: dict[
+    str, Callable[[Path], contextlib.AbstractContextManager[str]]
+] = {
+    "undercloud": functools.partial(
+        apache.running, apache.undercloud_virtual_host, hostile=False
+    ),
+    "printed": functools.partial(
+        apache.running, printed.virtual_host, hostile=True
+    ),
+    "serve": running,
+}

@@ -7,18 +7,15 @@ would spoil blobs, ``serve`` is ``registry serve``.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import mediatypes
-from imageprep_client.serving import apache as printed
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.streams import put
@@ -26,21 +23,10 @@ from tests import apache, tree_server, tripleo_tree
 from tests.http_client import Answer, ask, follow
 from tests.trees import OnDisk
 
-Open = Callable[[Path], contextlib.AbstractContextManager[str]]
-
-_SERVERS: dict[str, Open] = {
-    "undercloud": functools.partial(
-        apache.running, apache.undercloud_virtual_host, hostile=False
-    ),
-    "printed": functools.partial(
-        apache.running, printed.virtual_host, hostile=True
-    ),
-    "serve": tree_server.running,
-}
 _COMPLETE = ("printed", "serve")
 
 every = pytest.mark.parametrize(
-    "url", list(_SERVERS), indirect=True, scope="module"
+    "url", list(tree_server.SERVERS), indirect=True, scope="module"
 )
 complete = pytest.mark.parametrize(
     "url", _COMPLETE, indirect=True, scope="module"
@@ -148,7 +134,7 @@ def tree() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def url(request: pytest.FixtureRequest, tree: Path) -> Iterator[str]:
     """A server of the tree."""
-    with _SERVERS[request.param](tree) as found:
+    with tree_server.SERVERS[request.param](tree) as found:
         yield found
 
 
@@ -548,7 +534,7 @@ def test_empty_tree(server: str) -> None:
     """A tree without images is a registry without repositories."""
     with (
         apache.readable_directory() as directory,
-        _SERVERS[server](directory) as url,
+        tree_server.SERVERS[server](directory) as url,
     ):
         assert ask(url, "/v2/").status == 200
         answer = ask(url, "/v2/_catalog")

@@ -46,14 +46,7 @@ def write_clouds(openstack: base.OpenStack, **cloud: object) -> None:
 def in_file(services: Services, **more: object) -> dict[str, object]:
     """The entry of the cloud in clouds.yaml."""
     return {
-        "auth": {
-            "auth_url": services.identity,
-            "username": "admin",
-            "password": openstack_services.PASSWORD,
-            "project_name": "admin",
-            "user_domain_id": "default",
-            "project_domain_id": "default",
-        },
+        "auth": services.credentials,
         "region_name": openstack_services.REGION,
         **more,
     }

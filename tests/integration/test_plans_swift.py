@@ -38,12 +38,7 @@ PLANS = 5
 def connect(services: Services, **changes: str) -> Connection:
     """A connection of the administrator's."""
     options: dict[str, Any] = {
-        "auth_url": services.identity,
-        "username": "admin",
-        "password": openstack_services.PASSWORD,
-        "project_name": "admin",
-        "user_domain_id": "default",
-        "project_domain_id": "default",
+        **services.credentials,
         "region_name": openstack_services.REGION,
         **changes,
     }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import itertools
 import json
 import subprocess
@@ -14,22 +12,10 @@ import pytest
 
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci.platform import Platform
-from imageprep_client.serving import apache as printed
 from imageprep_client.stores.imageserve import ImageServeTree
 from imageprep_client.testing import images
 from tests import apache, sampling, tree_server
 
-Open = Callable[[Path], contextlib.AbstractContextManager[str]]
-
-_SERVERS: dict[str, Open] = {
-    "undercloud": functools.partial(
-        apache.running, apache.undercloud_virtual_host, hostile=False
-    ),
-    "printed": functools.partial(
-        apache.running, printed.virtual_host, hostile=True
-    ),
-    "serve": tree_server.running,
-}
 _PLATFORMS = (Platform("linux", "amd64"), Platform("linux", "arm64"))
 IMAGES = {
     image.repository: image
@@ -60,10 +46,10 @@ def tree() -> Iterator[Path]:
         yield directory
 
 
-@pytest.fixture(scope="module", params=list(_SERVERS))
+@pytest.fixture(scope="module", params=list(tree_server.SERVERS))
 def registry(request: pytest.FixtureRequest, tree: Path) -> Iterator[str]:
     """``host:port`` of a server of the tree."""
-    with _SERVERS[request.param](tree) as url:
+    with tree_server.SERVERS[request.param](tree) as url:
         yield url.removeprefix("http://")
 
 

@@ -155,7 +155,7 @@ def unreadable(
 def without_hosts(
     inventory: str, pattern: str | None
 ) -> errors.InvalidArgument:
-    """The error for an inventory of which no host is selected."""
+    """The error for an inventory without a selected host."""
     wanted = f" matches {pattern!r}" if pattern else ""
     return errors.InvalidArgument(f"{inventory}: no host{wanted}")
 

@@ -58,7 +58,7 @@ class Duration(columns.FormattableColumn[float | None]):
 
 
 class Brief(columns.FormattableColumn[str | None]):
-    """Text, or None, of which a default table shows the essential part."""
+    """Text, or None; a default table shows only its essential part."""
 
     def human_readable(self) -> str:
         return self._value or ""

@@ -229,7 +229,7 @@ class Registries:
         credential: Credential | None,
         observer: Observer,
     ) -> Iterator[tuple[Stores, base.Store, Reference]]:
-        """One image that exists or not, and the stores that it is of."""
+        """An image, which need not exist, with its repository and stores."""
         options = self._options
         reference = inventory.named(
             image, lambda: options.location(registry_url)

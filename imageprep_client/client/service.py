@@ -109,7 +109,7 @@ class ServiceNode:
 
     @property
     def changes(self) -> list[ServiceChange]:
-        """Those of the last command, as far as it came."""
+        """Those of the last command; some may not have been made."""
         return self._node.changes if self._node else []
 
     def upgrade(

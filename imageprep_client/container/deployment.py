@@ -109,7 +109,7 @@ def images_of_roles(
     of ContainerImagePrepare.
 
     :param source: opens the repository that a tag is discovered in.
-    :raises InvalidArgument: for a role that there is not.
+    :raises InvalidArgument: for an unknown role.
     :raises CombinedFailure: when tags could not be discovered.
     """
     by_name = {role.name: role for role in inputs.roles}

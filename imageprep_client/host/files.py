@@ -60,8 +60,8 @@ def write(
 
     At every moment there is the old file or the new one. When this returns
     the new one survives a power failure; when it raises nothing changed,
-    except that a backup may be newer. Of a symbolic link the file that it
-    points to is replaced, and the backup is beside that file.
+    except that a backup may be newer. The target of a symbolic link is
+    replaced, and the backup is beside the target.
 
     :param mode: permissions of the file, which will be this user's; by
         default a new file has 0644 less the umask, and an old file keeps its

@@ -172,7 +172,7 @@ class Response:
         return int(text) if LENGTH.fullmatch(text) else None
 
     def whole_size(self) -> int | None:
-        """The size of the content of which this may be a range."""
+        """The size of the whole content, if this is a range of it."""
         if self.status != 206:
             return self.length()
         text = self.headers.get("Content-Range", "").rpartition("/")[2]

@@ -190,7 +190,7 @@ def scan(root: ReadableDirectory) -> list[ScrubbedPath]:
 
 
 def locked(content: bytes) -> bytes:
-    """The lines of ``/etc/shadow``, no password of which is valid.
+    """The lines of ``/etc/shadow`` without any valid password.
 
     Accounts without a password are locked, too: with an empty one anybody
     could log in.

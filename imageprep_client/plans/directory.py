@@ -107,7 +107,7 @@ class DirectoryFiles:
 
     @contextlib.contextmanager
     def locked(self, *, exclusive: bool) -> Iterator[None]:
-        """Each call opens the directory anew: threads exclude each other.
+        """Each call opens the directory again: threads exclude each other.
 
         :raises PlanError: when another process has the lock for too long.
         """

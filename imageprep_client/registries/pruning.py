@@ -220,7 +220,7 @@ def _check_sanity(
 
 
 def _doomed(graph: RepositoryGraph, kept: Closure) -> _Doomed:
-    """The content to delete from a repository of which `kept` stays."""
+    """The content to delete from a repository, all but `kept`."""
     going = [tag for tag in graph.tags if tag not in kept.tags]
     if graph.stored_files is None:
         # Registries have no way, or no common one, to remove a tag alone.

@@ -150,7 +150,7 @@ def pull(
 ) -> ResolvedImage:
     """Pull an image unless this host has it, with the right digest.
 
-    :raises StoreError: when it cannot be had.
+    :raises StoreError: when it cannot be pulled.
     """
     if image.local:
         return image

@@ -63,7 +63,7 @@ def same_target(
     image: ContainerImage | None,
     names: Mapping[str, str],
 ) -> TargetContainer:
-    """A container as it is, to be made again.
+    """The target that creates a container again as it is.
 
     :param names: of the containers whose namespaces it shares, by ID.
     """

@@ -38,7 +38,7 @@ class ServiceChange:
     :ivar action: ``replace``, ``start``, ``stop`` or ``keep``.
     :ivar reason: why.
     :ivar old_digest: of the image that runs; empty for none.
-    :ivar outcome: what became of it.
+    :ivar outcome: of the action.
     """
 
     service: str
@@ -74,7 +74,7 @@ class RunningServices:
     """The services of this host, which can be started and stopped.
 
     :param host: its state is made when something is about to be changed.
-    :ivar changes: those of the last command, as far as it came.
+    :ivar changes: of the last command; some may not have been made.
     """
 
     def __init__(self, host: ServiceHost, registries: ImageRegistries) -> None:
@@ -188,7 +188,7 @@ class RunningServices:
         names: Sequence[str],
         policy: SwapPolicy,
     ) -> list[ServiceChange]:
-        """Start services that do not run, each when it may.
+        """Start services that do not run, each when its wait_for succeeds.
 
         A container that exists is started as it is.
 
@@ -344,7 +344,7 @@ class RunningServices:
     ) -> list[PreparedService]:
         """Pull the images of services.
 
-        :raises ImagePrepError: when one cannot be had.
+        :raises ImagePrepError: when one cannot be pulled.
         """
         if prepared:
             images.check_space(

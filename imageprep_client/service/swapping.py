@@ -28,7 +28,7 @@ from imageprep_client.service.units import ServiceHost
 
 
 class OnFailure(enum.StrEnum):
-    """The treatment of services when one does not get healthy."""
+    """The treatment of services when one does not become healthy."""
 
     REVERT_ALL = "revert-all"
     REVERT_ONE = "revert-one"

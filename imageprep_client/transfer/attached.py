@@ -31,7 +31,7 @@ class ReferrersPolicy(enum.StrEnum):
 
     #: Copy none.
     LEAVE = "leave"
-    #: Copy all that can be had; a note names the others.
+    #: Copy those that are available; a note names the others.
     COPY = "copy"
     #: Copy all, or fail.
     REQUIRE = "require"

@@ -333,7 +333,7 @@ class _Queue(Generic[T]):
 
 
 class _Lane(Generic[T]):
-    """Items of which only some may be worked at.
+    """Items, a limited number of which may be worked at.
 
     :ivar busy: how many are.
     """

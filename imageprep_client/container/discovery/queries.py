@@ -181,7 +181,7 @@ def discover(
 
 
 def together(failed: Sequence[worklist.Undiscovered]) -> errors.ImagePrepError:
-    """One error for several images, each of which it names.
+    """One error that names several images.
 
     One cause in the input is told once.
     """

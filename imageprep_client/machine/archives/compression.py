@@ -77,7 +77,7 @@ def decompressed(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
 
 
 def _gzip() -> Compressor:
-    """As fast as can be had: about as small as level 3 of zlib."""
+    """The fastest one available, about as small as level 3 of zlib."""
     if _GZIP_FAST is not None:
         return _GZIP_FAST(2, isal_zlib.DEFLATED, zlib.MAX_WBITS | 16)
     return zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS | 16)

@@ -278,7 +278,7 @@ class Judge:
             kind = _FILE
         self._count(path, size)
         if path.startswith(b"dev/"):
-            # It is made anew at each start, and may be a device here.
+            # It is made again at each start, and may be a device here.
             self.judged.devices += 1
             return True
         if size and kind not in (_FILE, _SPARSE):

@@ -93,7 +93,7 @@ class ContainerRows:
         digest: str = "",
         detail: str = "",
     ) -> None:
-        """Note what became of a container."""
+        """Note the outcome of a container."""
         self.by_name[name] = dataclasses.replace(
             self.by_name[name], state=state, digest=digest, detail=detail
         )

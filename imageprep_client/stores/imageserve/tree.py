@@ -40,7 +40,7 @@ class ImageServeTree(TreeCatalog):
     def repositories_on_disk(self) -> list[str]:
         """All repositories with any file, in the catalog or not; sorted.
 
-        They are looked for anew at each call.
+        The tree is searched at each call.
         """
         with disk.reported(self.path):
             return layout.find_repositories(self.tree)

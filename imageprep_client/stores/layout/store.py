@@ -276,7 +276,7 @@ class LayoutStore:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Each call opens the directory anew: threads exclude each other."""
+        """Each call opens the directory again: threads exclude each other."""
         with self._reported():
             descriptor = self._tree.open_directory(self.repository)
         try:

@@ -181,7 +181,7 @@ def _keys(registry: str, repository: str) -> Iterator[str]:
 
 
 def _normal(key: str) -> str:
-    """``https://index.docker.io/v1/`` and its like as a plain key."""
+    """A key, such as ``https://index.docker.io/v1/``, without its URL."""
     text = key.partition("://")[2] or key
     host, slash, path = text.rstrip("/").partition("/")
     host = host.lower()

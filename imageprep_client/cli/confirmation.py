@@ -16,27 +16,18 @@ def add_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_terminal(what: str) -> None:
-    """Check that there is a terminal to ask at.
-
-    :param what: what was not done, for the error.
-    :raises InvalidArgument: when stdin is no terminal.
-    """
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise errors.InvalidArgument(
-            f"{what}: nobody can be asked for confirmation, as standard input"
-            " is no terminal",
-            hint="confirm it with --yes",
-        )
-
-
 def ask(question: str, what: str) -> None:
     """Ask for confirmation.
 
     :param what: what was not done, for the error.
     :raises InvalidArgument: for any answer but yes, and without a terminal.
     """
-    check_terminal(what)
+    if not _has_terminal():
+        raise errors.InvalidArgument(
+            f"{what}: nobody can be asked for confirmation, as standard input"
+            " is no terminal",
+            hint="confirm it with --yes",
+        )
     sys.stderr.write(f"{errors.printable(question)}? [y/N] ")
     sys.stderr.flush()
     if not sys.stdin.readline().strip().lower().startswith("y"):
@@ -45,8 +36,12 @@ def ask(question: str, what: str) -> None:
 
 def password(user: str, of: str) -> str:
     """The password of a user; empty without a terminal to ask at."""
-    if sys.stdin is None or not sys.stdin.isatty():
+    if not _has_terminal():
         return ""
     return getpass.getpass(
         f"Password of {errors.printable(user)} at {errors.printable(of)}: "
     )
+
+
+def _has_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()

@@ -116,8 +116,8 @@ class Events:
 
     def __init__(
         self,
-        hosts: Collection[str] = (),
-        on_event: Callable[[Event], object] = lambda event: None,
+        hosts: Collection[str],
+        on_event: Callable[[Event], object],
         secrets: Collection[str] = (),
     ) -> None:
         self._hosts = dict.fromkeys(hosts)

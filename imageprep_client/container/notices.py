@@ -51,9 +51,9 @@ def notices(
     selections: Sequence[Selection],
     *,
     release_named: bool,
-    names: Iterable[str] = (),
-    misplaced: Iterable[str] = (),
-    roles: Collection[str] = (),
+    names: Iterable[str],
+    misplaced: Iterable[str],
+    roles: Collection[str],
 ) -> Iterator[str]:
     """Warnings, at most one for each entry or parameter.
 

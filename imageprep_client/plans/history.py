@@ -54,7 +54,7 @@ class History:
         kept to show the changes of the oldest.
     """
 
-    def __init__(self, kept_in: PlanFiles, kept: int = base.KEPT) -> None:
+    def __init__(self, kept_in: PlanFiles, kept: int) -> None:
         self._files = kept_in
         self._kept = kept
 

@@ -98,7 +98,7 @@ class BlobTransfers:
         workers: Workers,
         observer: Observer,
         known: KnownContent,
-        fanout: FanOut | None = None,
+        fanout: FanOut | None,
     ) -> None:
         self._workers = workers
         self._observer = observer

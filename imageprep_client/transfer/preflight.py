@@ -74,8 +74,8 @@ class Preflight:
         *,
         probing: Probing,
         known: KnownContent,
-        checks: KeepsChecks | None = None,
-        answers: Answers | None = None,
+        checks: KeepsChecks | None,
+        answers: Answers,
     ) -> None:
         self.images = [ImageCopy(copy) for copy in copies]
         self.blobs: list[BlobCopy] = []
@@ -84,7 +84,7 @@ class Preflight:
         self._probing = probing
         self._known = known
         self._checks = checks
-        self._answers = answers or Answers()
+        self._answers = answers
         self._lock = threading.Lock()
         self._noted: set[str] = set()
         # Repositories that have the blobs of images that are present.

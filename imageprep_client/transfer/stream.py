@@ -64,7 +64,7 @@ class Streams:
         workers: Workers,
         observer: Observer,
         known: KnownContent,
-        fanout: FanOut | None = None,
+        fanout: FanOut | None,
     ) -> None:
         self._workers = workers
         self._observer = observer

@@ -105,9 +105,12 @@ class OpenDirectories:
             return self._held
         with self._lock:
             known = self._known.get(path)
-            if known and known.is_current():
+            if known:
                 self._known.move_to_end(path)
-                return known
+        # Under the lock, each system call would make other threads wait, for
+        # the lock and for the interpreter.
+        if known and known.is_current():
+            return known
         opened = self._open(path)
         with self._lock:
             self._known[path] = opened

@@ -37,6 +37,7 @@ _TRANSPORT = re.compile(
 )
 
 DOCKER_HUB = "docker.io"
+_HUB_NAMES = frozenset({DOCKER_HUB, "index.docker.io"})
 #: The transports of users, and what comes next.
 _PLACES = {
     "oci": "DIRECTORY",
@@ -261,7 +262,8 @@ class Reference:
         ``docker://`` before it is ignored.
 
         A name without a registry is one of docker.io, and one without a
-        namespace there is in ``library``, as for docker and podman.
+        namespace there is in ``library``, as for docker and podman. Mirrors
+        and policies name it docker.io, whatever the image calls it.
 
         :raises InvalidReference: when a part breaks the grammar; nothing of
             it has then been used.
@@ -289,8 +291,10 @@ class Reference:
             registry, repository = first, rest
         else:
             registry, repository = DOCKER_HUB, name
-        if registry == DOCKER_HUB and "/" not in repository:
-            repository = f"library/{repository}"
+        if registry.lower() in _HUB_NAMES:
+            registry = DOCKER_HUB
+            if "/" not in repository:
+                repository = f"library/{repository}"
         check_registry(registry)
         check_repository(repository)
         return cls(registry, repository, tag, digest)

@@ -25,6 +25,8 @@ DIGEST = "sha256:" + "a" * 64
         ("ns/a:1", "docker.io", "ns/a", "1", ""),
         ("busybox", "docker.io", "library/busybox", "", ""),
         ("docker.io/busybox:1", "docker.io", "library/busybox", "1", ""),
+        ("index.docker.io/busybox", "docker.io", "library/busybox", "", ""),
+        ("Docker.IO/ns/name", "docker.io", "ns/name", "", ""),
         ("docker://q.io/a:1", "q.io", "a", "1", ""),
         ("oci:/srv//ns/a:1", "oci:/srv", "ns/a", "1", ""),
         (f"oci:x//a@{DIGEST}", "oci:x", "a", "", DIGEST),

@@ -115,7 +115,10 @@ class RegistrySession:
         )
 
     def keep(self, response: Response) -> None:
-        """Use this response for the next request of its URL."""
+        """Use this response for the next request of its URL.
+
+        It was sent without Authorization, and is no answer to one with it.
+        """
         self._answered[response.method, response.url] = response
 
     def call(self, request: Request, expect: Collection[int]) -> Response:
@@ -330,7 +333,9 @@ class RegistrySession:
         :param what: its object: each attempt at it has the same.
         """
         if answer := self._answered.pop((method, url), None):
-            return answer
+            if "Authorization" not in headers:
+                return answer
+            answer.discard()
         transport = self._transport
         if urls.origin(url)[1] != self._home:
             tls = self._hosts.tls_of(urls.authority(url))

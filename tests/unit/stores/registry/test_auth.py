@@ -20,6 +20,7 @@ from imageprep_client.stores.registry.auth.challenges import (
 from imageprep_client.stores.registry.auth.credentials import Credentials
 from imageprep_client.stores.registry.client import RegistryClient
 from imageprep_client.stores.registry.endpoints.hosts import Hosts
+from imageprep_client.stores.registry.session import Request
 from imageprep_client.stores.registry.store import RegistryStore
 from imageprep_client.testing import content, store_suite
 from imageprep_client.testing.faults import Fault
@@ -341,6 +342,24 @@ def test_one_token_for_many_threads(make_client: MakeClient) -> None:
         with ThreadPoolExecutor(6) as pool:
             list(pool.map(resolve, range(6)))
         assert gate.issued == 1
+
+
+def test_refusal_of_a_request_without_password(
+    make_client: MakeClient, gate: Basic | Bearer
+) -> None:
+    """The answer to a thread's first request is none to the same one with a
+    password, which another thread was asked for meanwhile.
+    """
+    with RegistryServer(gate=gate) as server:
+        fill(server)
+        client = with_password(make_client, server)
+        manifests = "/v2/ns/name/manifests"
+        scopes = ("repository:ns/name:pull",)
+        first = Request("GET", f"{manifests}/latest", "x", "ns/name", scopes)
+        registry = client._registry(server.host, insecure=False, first=first)
+        other = f"{manifests}/{IMAGE.descriptor.digest}"
+        registry.call(first._replace(url=other), {200}).discard()
+        registry.call(first, {200}).discard()
 
 
 def test_wrong_password(make_client: MakeClient, gate: Basic | Bearer) -> None:

@@ -29,13 +29,21 @@ class Subject:
 
     @classmethod
     def of(cls, image: Reference) -> Self:
-        """The image of this name; its digest takes precedence over its tag."""
+        """The image of this name; its digest takes precedence over its tag.
+
+        Names of hosts have no case: it also has the scopes of the host in
+        small letters.
+        """
         if references.is_transport(image.registry):
             return cls._in_directory(image)
         image = dataclasses.replace(
             image, tag="" if image.digest else image.tag or "latest"
         )
-        return cls("docker", [str(image), *_parents(image.name)], image)
+        scopes: list[str] = []
+        for host in dict.fromkeys((image.registry, image.registry.lower())):
+            named = dataclasses.replace(image, registry=host)
+            scopes += [str(named), *_parents(named.name)]
+        return cls("docker", scopes, image)
 
     @classmethod
     def local(cls, name: str) -> Self:

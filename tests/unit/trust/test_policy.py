@@ -7,9 +7,12 @@ import json
 import pytest
 
 from imageprep_client import errors
+from imageprep_client.oci.reference import Reference
 from imageprep_client.trust import policy
+from imageprep_client.trust.scopes import Subject
 
 _REJECT = {"type": "reject"}
+_ACCEPT = {"type": "insecureAcceptAnything"}
 _GPG = {"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/k.gpg"}
 
 
@@ -113,3 +116,14 @@ def test_broken_requirement(fields: dict[str, object], reason: str) -> None:
     """A requirement of sigstore that is not as specified."""
     requirement = {"type": "sigstoreSigned", **fields}
     refused(json.dumps({"default": [requirement]}).encode(), reason)
+
+
+@pytest.mark.parametrize("host", ["quay.io", "Quay.IO", "QUAY.IO"])
+@pytest.mark.parametrize("scope", ["quay.io", "quay.io/ns", "*.io"])
+def test_hosts_have_no_case(host: str, scope: str) -> None:
+    """The spelling of a host does not evade a policy."""
+    transports = {"docker": {scope: [_REJECT]}}
+    document = {"default": [_ACCEPT], "transports": transports}
+    rules = policy.parse(json.dumps(document).encode(), "policy.json")
+    subject = Subject.of(Reference.parse(f"{host}/ns/name:1"))
+    assert not rules.rule(subject).accepts_anything

@@ -327,19 +327,10 @@ class Connections:
                 if kept.heard or method not in _SAFE:
                     raise
                 break
-        return self._made(origin, timeout[0]).send(method, head, body, timeout)
-
-    def connect(self, origin: urls.Origin, timeout: float) -> None:
-        """Make a connection that a later request finds ready.
-
-        :param timeout: seconds.
-        :raises OSError: if that fails.
-        """
-        self._made(origin, timeout).done(again=True)
-
-    def _made(self, origin: urls.Origin, timeout: float) -> _Connection:
-        idle = self._idle.setdefault(origin, collections.deque())
-        return _Connection(self._connect(origin, timeout), idle, self._kept)
+        made = self._connect(origin, timeout[0])
+        return _Connection(made, idle, self._kept).send(
+            method, head, body, timeout
+        )
 
     def close(self) -> None:
         for idle in self._idle.values():

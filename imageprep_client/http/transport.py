@@ -6,7 +6,6 @@ it supports every kind of proxy.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import errno
 import logging
@@ -233,16 +232,6 @@ class Transport:
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s %s: %d", method, urls.shown(url), raw.status)
         return Response(method, url, raw, timeout[1])
-
-    def connect(self, url: str, timeout: float) -> None:
-        """Make a connection that a later request finds ready.
-
-        If there is none, the request reports it.
-        """
-        if self._proxies.of(url):
-            return
-        with contextlib.suppress(errors.ImagePrepError, OSError, UnicodeError):
-            self._direct.connect(urls.origin(url), timeout)
 
     def _connect(self, origin: urls.Origin, timeout: float) -> socket.socket:
         scheme, host, port = origin

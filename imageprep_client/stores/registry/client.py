@@ -186,7 +186,6 @@ class RegistryClient:
         if known is not None:
             return known
         answers: list[Response] = []
-        ahead: list[Endpoint] = []
 
         def probe(endpoint: Endpoint) -> bool:
             answer = session.probe(
@@ -196,28 +195,18 @@ class RegistryClient:
                 answers.append(answer)
             return answer is not None
 
-        def connect(endpoint: Endpoint) -> None:
-            ahead.append(endpoint)
-            session.connect(endpoint, self._transports, self._timeouts)
-
         # A mistyped name is reported within seconds.
         looking = Retrier(
             self._policy.at_first_contact(), self._observer, self._stop
         )
         try:
             endpoint = looking.retrying(
-                name,
-                lambda: self.hosts.select_endpoint(
-                    name, probe, insecure, connect
-                ),
+                name, lambda: self.hosts.select_endpoint(name, probe, insecure)
             )
         except errors.Unreachable as error:
             if self._advise and error.errno == errno.ECONNREFUSED:
                 error.hint = self._advise(name) or None
             raise
-        if ahead and endpoint not in ahead:
-            # A server may limit the number of connections.
-            self._transports.of(ahead[0].tls).close()
         retrier = Retrier(self._policy, self._observer, self._stop)
         made = session.RegistrySession(
             endpoint,

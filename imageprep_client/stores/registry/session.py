@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 
 from imageprep_client import deadlines, errors
 from imageprep_client.http import urls
-from imageprep_client.http.connections import Body, Timeout
+from imageprep_client.http.connections import Body
 from imageprep_client.http.request_limit import RequestLimit
 from imageprep_client.http.timeouts import AdaptiveTimeout
 from imageprep_client.http.transport import (
@@ -375,14 +375,6 @@ def _is_small(request: Request) -> bool:
     return request.method in _SAFE and "/blobs/" not in request.url
 
 
-def connect(
-    endpoint: Endpoint, transports: Transports, timeouts: Timeouts
-) -> None:
-    """Make a connection to an endpoint that is being probed."""
-    seconds, _ = _probe_timeout(timeouts)
-    transports.of(endpoint.tls).connect(endpoint.base, seconds)
-
-
 def probe(
     endpoint: Endpoint,
     transports: Transports,
@@ -404,7 +396,7 @@ def probe(
         f"{endpoint.base}{asked.url}",
         {"User-Agent": USER_AGENT, **asked.headers},
         None,
-        _probe_timeout(timeouts),
+        (min(timeouts.connect, 3.0), min(timeouts.read, 10.0)),
     )
     no_registry = response.status == 400 or (
         response.status in urls.REDIRECTS and not _is_elsewhere(response)
@@ -415,10 +407,6 @@ def probe(
     if no_registry or first is None:
         response.discard()
     return None if no_registry else response
-
-
-def _probe_timeout(timeouts: Timeouts) -> Timeout:
-    return (min(timeouts.connect, 3.0), min(timeouts.read, 10.0))
 
 
 def _is_elsewhere(response: Response) -> bool:

@@ -26,9 +26,6 @@ from imageprep_client.stores.registry.endpoints.registries_conf import (
 
 _CERTS_D = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
 
-#: Seconds in which a registry nearby has answered a probe.
-_NEARBY = 0.01
-
 #: Registries whose name is not the host that serves them.
 _PHYSICAL = {
     "docker.io": "registry-1.docker.io",
@@ -268,25 +265,17 @@ class Hosts:
         name: str,
         probe: Callable[[Endpoint], bool],
         insecure: bool = False,
-        meanwhile: Callable[[Endpoint], None] = lambda _: None,
     ) -> Endpoint:
         """The endpoint that is used for a registry from now on.
 
         :param name, insecure: as for `candidates`.
         :param probe: whether a registry answers at an endpoint; called by one
             thread, and only if there are several endpoints.
-        :param meanwhile: called by each other thread, with the first
-            endpoint, if the probe takes longer than that of a registry
-            nearby; raises nothing.
         :raises Unreachable: if none answers, as `probe` raised it.
         """
         key = (name, insecure)
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
-        if lock.acquire(timeout=_NEARBY):
-            lock.release()
-        else:
-            meanwhile(self.candidates(*key)[0])
         with lock:
             selected = self._selected.get(key)
             if selected is None:

@@ -82,11 +82,13 @@ def test_everything_is_read(tmp_path: Path) -> None:
         ("quay.io/ns/x", "b.example/ns/x"),
         ("quay.io/ns/deep/x", "c.example/p/x"),
         ("quay.io/ns2/x", "a.example/ns2/x"),
+        ("QUAY.IO/ns/x", "b.example/ns/x"),
         ("quay.io:5000/ns/x", "quay.io:5000/ns/x"),
         ("docker.io/library/x", "docker.io/library/x"),
         ("one.wild.example/x", "one.wild.example/x"),
         ("far.sub.wild.example:5000/x", "flat.example:5000/x"),
         ("my.sub.wild.example/x", "mine.example/x"),
+        ("MY.sub.wild.example/x", "mine.example/x"),
         ("wild.example/x", "wild.example/x"),
         ("notwild.example/x", "notwild.example/x"),
     ],
@@ -103,7 +105,7 @@ def test_the_longest_prefix_counts(
             "quay.io/ns/deep": "c.example/p",
             "*.wild.example": "",
             "*.sub.wild.example": "flat.example",
-            "my.sub.wild.example": "mine.example",
+            "my.sub.Wild.example": "mine.example",
         }.items()
     )
     assert location(conf, name) == expected

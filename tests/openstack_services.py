@@ -18,6 +18,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -35,7 +36,7 @@ BARE_REGION = "RegionTwo"
 _SWIFT_PASSWORD = "of-swift"
 _KINDS = ("account", "container", "object")
 _TIMEOUT = 90
-#: A container that nobody asks for but who reads the log.
+#: A container that only `Services.log` requests.
 _PROBE = "is-the-log-whole"
 #: Bytes that have to be free where the files of the servers are.
 _ROOM = 4 << 30
@@ -73,7 +74,7 @@ class Services:
 
     @property
     def credentials(self) -> dict[str, str]:
-        """Those of the administrator, as openstacksdk has them."""
+        """The administrator's credentials, as openstacksdk names them."""
         return {
             "auth_url": self.identity,
             "username": "admin",
@@ -177,16 +178,22 @@ class Services:
     def log(self, pattern: str = "") -> list[str]:
         """The requests that swift had so far, such as ``GET plan/object``.
 
-        Swift logs a request after its answer. The log is whole when a
-        request that comes later was answered, and nothing was added.
+        Swift logs a request after its answer. The log is whole when it has
+        a request that came later.
 
         :param pattern: a regular expression that is searched in each.
         """
-        texts: list[str] | None = None
-        while (found := self._logged()) != texts:
-            texts = found
-            self.ask_swift("HEAD", _PROBE)
-        return [text for text in found if re.search(pattern, text)]
+        probe = f"{_PROBE}-{secrets.token_hex(4)}"
+        self.ask_swift("HEAD", probe)
+        end = time.monotonic() + _TIMEOUT
+        while f"HEAD {probe}" not in (texts := self._logged()):
+            assert time.monotonic() < end, f"{probe} is not in the log"
+            time.sleep(0.01)
+        return [
+            text
+            for text in texts
+            if _PROBE not in text and re.search(pattern, text)
+        ]
 
     def _logged(self) -> list[str]:
         # Address, address, time, method, path, protocol, status, ...
@@ -195,13 +202,12 @@ class Services:
             (self.directory / "proxy.log").read_text(),
         )
         account = f"/v1/AUTH_{self.project}/"
-        texts = [
+        return [
             urllib.parse.unquote(urllib.parse.unquote(line)).replace(
                 account, "", 1
             )
             for line in lines
         ]
-        return [text for text in texts if _PROBE not in text]
 
 
 def place() -> Path:

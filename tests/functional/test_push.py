@@ -235,7 +235,8 @@ def test_discover_in_a_tree(
         ((), "no label was named; its labels: release, version, wrong"),
         (
             ("--tag-from-label", "x"),
-            "no label x; [^\n]*\nhint: [^\n]*--tag[^\n]*",
+            "no label x; its labels: release, version, wrong"
+            "\nhint: [^\n]*--tag[^\n]*",
         ),
         (("--tag-from-label", "wrong"), "label wrong gives tag no-such[^\n]*"),
     ],

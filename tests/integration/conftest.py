@@ -47,7 +47,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _patient() -> Iterator[None]:
-    """A server that a busy host does not let run is not asked again.
+    """A slow response on a busy host is not taken for a missing one.
 
     tests/unit/http has the timeout as it is.
     """

@@ -260,10 +260,11 @@ def begun(program: Program, tree: Path, blobs: int) -> subprocess.Popen[str]:
         process = program.start("--image-serve", str(tree))
         wait_for_blobs(tree, blobs, process)
         process.send_signal(signal.SIGSTOP)
-        stopped = os.WSTOPPED | os.WEXITED | os.WNOWAIT
-        os.waitid(os.P_PID, process.pid, stopped)
-        if ImageServeTree(tree).lock_owner():
-            return process
+        if process.returncode is None:
+            stopped = os.WSTOPPED | os.WEXITED | os.WNOWAIT
+            os.waitid(os.P_PID, process.pid, stopped)
+            if ImageServeTree(tree).lock_owner():
+                return process
         process.send_signal(signal.SIGCONT)
         _, stderr = process.communicate()
         assert process.returncode == 0, stderr

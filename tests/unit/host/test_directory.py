@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -12,7 +13,7 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.host import owners
-from imageprep_client.host.directory import Directory
+from imageprep_client.host.directory import Directory, temporary_name
 from imageprep_client.host.reading import Kind
 
 STRANGER = 4711
@@ -247,6 +248,25 @@ def test_stale_files_are_removed(top: Path) -> None:
     assert (top / name).exists()
     directory.remove_stale("", (top / name).stat().st_mtime + 1)
     assert sorted(os.listdir(top)) == [".imageprep-dir.tmp", "other.tmp"]
+
+
+def test_stale_file_of_another_user(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that may not be removed stays; the others are removed."""
+    names = [temporary_name() for _ in range(3)]
+    for name in names:
+        (top / name).touch()
+    unlink = os.unlink
+
+    def refuse(name: str, *, dir_fd: int) -> None:
+        if name == names[1]:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        unlink(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    Directory(top).remove_stale("", (top / names[0]).stat().st_mtime + 1)
+    assert os.listdir(top) == [names[1]]
 
 
 def test_removed_tree_follows_no_links(top: Path, outside: Path) -> None:

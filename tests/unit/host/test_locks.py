@@ -72,7 +72,7 @@ def test_reminder(
     with (
         locks.locked(one),
         pytest.raises(ZeroDivisionError),
-        locks.locked(two, waiting=waiting),
+        locks.locked(two, timeout=60, waiting=waiting),
     ):
         raise AssertionError("both have it")
 

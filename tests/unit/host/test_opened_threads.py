@@ -42,7 +42,7 @@ def test_system_calls_are_not_waited_for(
     both = threading.Barrier(2)
 
     def is_current(_: OpenDirectory) -> bool:
-        both.wait(timeout=5)
+        both.wait(timeout=60)
         return True
 
     monkeypatch.setattr(OpenDirectory, "is_current", is_current)

@@ -282,9 +282,10 @@ def test_while_a_run_writes(
         other.lock(lambda what: None),
         pytest.raises(
             errors.StoreError, match=r"run .*\(process \d+\): nothing"
-        ),
+        ) as caught,
     ):
         prune(filled, tmp_path, keep_last=1, dry_run=dry_run)
+    assert caught.value.hint == "prune again when the run has ended"
 
 
 class Stopped(Exception):

@@ -57,8 +57,9 @@ def test_takes_paths(path: str) -> None:
 )
 def test_refuses_paths(path: str) -> None:
     """A path that would mean something else to Apache is refused."""
-    with pytest.raises(errors.InvalidArgument, match="Apache"):
+    with pytest.raises(errors.InvalidArgument, match="Apache") as caught:
         apache.virtual_host(path, "*:8787")
+    assert str(caught.value.hint).startswith("give an absolute path without")
 
 
 @pytest.mark.parametrize("listen", ["*", "*:0", "a:80>\nInclude x"])

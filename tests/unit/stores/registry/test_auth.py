@@ -347,8 +347,8 @@ def test_one_token_for_many_threads(make_client: MakeClient) -> None:
 def test_refusal_of_a_request_without_password(
     make_client: MakeClient, gate: Basic | Bearer
 ) -> None:
-    """The answer to a thread's first request is none to the same one with a
-    password, which another thread was asked for meanwhile.
+    """A 401 to a request without a password does not answer the same request
+    with one.
     """
     with RegistryServer(gate=gate) as server:
         fill(server)
@@ -425,14 +425,15 @@ def server_403() -> Iterator[RegistryServer]:
 def test_unusable_tokens(make_client: MakeClient, body: bytes) -> None:
     """An answer without a usable token is neither used nor quoted.
 
-    The same answer again and again is what there is.
+    It is requested a few times only, and once if it is too long.
     """
     with RegistryServer(gate=Bearer(anonymous=True)) as server:
         server.faults.add(Fault(path="/token", body=body, times=None))
         client = make_client(policy=RetryPolicy(attempts=12, base=0))
         with pytest.raises(errors.ServerFault, match=server.host):
             client.store(server.host, "ns/name").resolve("latest")
-        assert len(server.requests("GET", "/token")) <= 7
+        expected = 1 if len(body) > 1_000_000 else 7
+        assert len(server.requests("GET", "/token")) == expected
 
 
 @pytest.mark.parametrize(

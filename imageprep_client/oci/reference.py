@@ -124,6 +124,17 @@ def check_registry(text: object) -> str:
     return text
 
 
+def canonical(host: str) -> str:
+    """The name by which mirrors, policies and credentials know a registry.
+
+    Names of hosts have no case, and ``index.docker.io`` is docker.io.
+
+    :param host: ``host[:port]``, or ``*.domain``.
+    """
+    name = host.lower()
+    return DOCKER_HUB if name in _HUB_NAMES else name
+
+
 def is_ipv6(text: str) -> bool:
     """Whether this is an address of version 6, without brackets."""
     try:
@@ -262,8 +273,8 @@ class Reference:
         ``docker://`` before it is ignored.
 
         A name without a registry is one of docker.io, and one without a
-        namespace there is in ``library``, as for docker and podman. Mirrors
-        and policies name it docker.io, whatever the image calls it.
+        namespace there is in ``library``, as for docker and podman. The
+        registry has the name of `canonical`.
 
         :raises InvalidReference: when a part breaks the grammar; nothing of
             it has then been used.
@@ -288,14 +299,11 @@ class Reference:
         name = f"{head}{slash}{path}"
         first, slash, rest = name.partition("/")
         if slash and is_registry(first):
-            registry, repository = first, rest
+            registry, repository = canonical(check_registry(first)), rest
         else:
             registry, repository = DOCKER_HUB, name
-        if registry.lower() in _HUB_NAMES:
-            registry = DOCKER_HUB
-            if "/" not in repository:
-                repository = f"library/{repository}"
-        check_registry(registry)
+        if registry == DOCKER_HUB and "/" not in repository:
+            repository = f"library/{repository}"
         check_repository(repository)
         return cls(registry, repository, tag, digest)
 

@@ -8,9 +8,8 @@ from typing import Protocol
 from imageprep_client import errors
 from imageprep_client.oci import reference as references
 from imageprep_client.oci.reference import Reference
+from imageprep_client.trust import scopes
 from imageprep_client.trust.fields import Fields, Malformed
-
-_HUB_ALIAS = "index.docker.io/"
 
 
 class SignedIdentity(Protocol):
@@ -103,8 +102,6 @@ def name(text: str) -> Reference:
         raise errors.InvalidReference(
             f"{text[:300]!r}: not the name of an image in a registry"
         )
-    if text.startswith(_HUB_ALIAS):
-        text = text.replace(_HUB_ALIAS, f"{references.DOCKER_HUB}/", 1)
     return Reference.parse(text)
 
 
@@ -161,7 +158,7 @@ def _prefix(fields: Fields, key: str) -> str:
             references.check_repository(path)
     except errors.InvalidReference as error:
         raise Malformed(fields.path(key), str(error)) from None
-    return text
+    return scopes.canonical(text)
 
 
 def _is_exact(image: Reference, signed: Reference) -> bool:

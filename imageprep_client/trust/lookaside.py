@@ -15,6 +15,7 @@ from imageprep_client import errors
 from imageprep_client.heat import document
 from imageprep_client.host import inputs
 from imageprep_client.oci import digest as digests
+from imageprep_client.trust import scopes
 from imageprep_client.trust.scopes import Subject
 
 #: Signatures of one image in a registry; more are an error.
@@ -149,10 +150,13 @@ def _one(url: str, fetch: Callable[[str], bytes | None]) -> bytes | None:
 def _read(path: str) -> Mapping[str, Mapping[str, Any]]:
     content = _mapping(path, "", document.read(path))
     docker = _mapping(path, "docker", content.get("docker"))
-    found = {
-        str(scope): _namespace(path, f"docker.{str(scope)[:200]}", one)
-        for scope, one in docker.items()
-    }
+    found: dict[str, Mapping[str, Any]] = {}
+    for scope, one in docker.items():
+        key = f"docker.{str(scope)[:200]}"
+        name = scopes.canonical(str(scope))
+        if name in found:
+            raise errors.InvalidFile(path, f"a second {name[:200]}", key=key)
+        found[name] = _namespace(path, key, one)
     default = content.get("default-docker")
     if default is not None:
         found[""] = _namespace(path, "default-docker", default)

@@ -152,12 +152,17 @@ def parse(content: bytes, path: str) -> Policy:
             outer = fields.part("transports")
             for transport in outer.names:
                 inner = outer.part(transport)
+                known = transports[transport] = {}
                 for scope in inner.names:
+                    place = inner.path(scope[:100])
                     if scope and (problem := scopes.problem(transport, scope)):
-                        raise Malformed(inner.path(scope[:100]), problem)
-                transports[transport] = {
-                    scope: _requirements(inner, scope) for scope in inner.names
-                }
+                        raise Malformed(place, problem)
+                    name = scope
+                    if transport == "docker":
+                        name = scopes.canonical(scope)
+                    if name in known:
+                        raise Malformed(place, f"a second {name[:100]}")
+                    known[name] = _requirements(inner, scope)
     except Malformed as error:
         raise errors.InvalidFile(path, error.reason, key=error.key) from None
     except errors.InvalidContent as error:

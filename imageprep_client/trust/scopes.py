@@ -29,20 +29,13 @@ class Subject:
 
     @classmethod
     def of(cls, image: Reference) -> Self:
-        """The image of this name; its digest takes precedence over its tag.
-
-        Names of hosts have no case: it also has the scopes of the host in
-        small letters.
-        """
+        """The image of this name; its digest takes precedence over its tag."""
         if references.is_transport(image.registry):
             return cls._in_directory(image)
         image = dataclasses.replace(
             image, tag="" if image.digest else image.tag or "latest"
         )
-        scopes: list[str] = []
-        for host in dict.fromkeys((image.registry, image.registry.lower())):
-            named = dataclasses.replace(image, registry=host)
-            scopes += [str(named), *_parents(named.name)]
+        scopes = [str(image), *_parents(image.name)]
         return cls("docker", scopes, image)
 
     @classmethod
@@ -59,6 +52,12 @@ class Subject:
             scopes.append(path)
             path = os.path.dirname(path)
         return cls(transport, scopes, None)
+
+
+def canonical(scope: str) -> str:
+    """The spelling of a scope of registries that `Subject.scopes` has."""
+    host, slash, rest = scope.partition("/")
+    return f"{references.canonical(host)}{slash}{rest}"
 
 
 def problem(transport: str, scope: str) -> str:

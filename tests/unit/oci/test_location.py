@@ -14,6 +14,8 @@ from imageprep_client.oci.location import Location
         ("r.io/a/b//", "r.io", "a/b"),
         ("docker://r.io:5000/a", "r.io:5000", "a"),
         ("undercloud", "undercloud", ""),
+        ("R.io:5000/a", "r.io:5000", "a"),
+        ("index.docker.io/ns", "docker.io", "ns"),
         ("[fd00::1]:8787", "[fd00::1]:8787", ""),
         ("oci:/srv/images", "oci:/srv/images", ""),
         ("oci:images/", "oci:images", ""),

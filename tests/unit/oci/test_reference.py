@@ -27,6 +27,7 @@ DIGEST = "sha256:" + "a" * 64
         ("docker.io/busybox:1", "docker.io", "library/busybox", "1", ""),
         ("index.docker.io/busybox", "docker.io", "library/busybox", "", ""),
         ("Docker.IO/ns/name", "docker.io", "ns/name", "", ""),
+        ("Q.IO:5000/ns/name:A", "q.io:5000", "ns/name", "A", ""),
         ("docker://q.io/a:1", "q.io", "a", "1", ""),
         ("oci:/srv//ns/a:1", "oci:/srv", "ns/a", "1", ""),
         (f"oci:x//a@{DIGEST}", "oci:x", "a", "", DIGEST),

@@ -67,19 +67,16 @@ class RegistryTable:
     def rest(self, name: str) -> str | None:
         """The rest of a name after the prefix; None for other names.
 
-        Names of hosts have no case, and repositories have no capitals.
-
         :param name: ``registry/repository``, or a registry alone.
         """
-        prefix, name = self.prefix.lower(), name.lower()
-        if prefix.startswith("*."):
+        if self.prefix.startswith("*."):
             host = name.partition("/")[0]
             bare = host.partition(":")[0]
-            if not bare.endswith(prefix[1:]):
+            if not bare.endswith(self.prefix[1:]):
                 return None
             return name[len(bare) :]
-        rest = name.removeprefix(prefix)
-        matches = name.startswith(prefix) and rest[:1] in ("", "/")
+        rest = name.removeprefix(self.prefix)
+        matches = name.startswith(self.prefix) and rest[:1] in ("", "/")
         return rest if matches else None
 
     def located(self, name: str, location: str | None) -> str:
@@ -293,7 +290,7 @@ class _Document:
             raise self._error(key, "expected a string")
         host, slash, path = text.rstrip("/").partition("/")
         try:
-            references.check_registry(host)
+            host = references.canonical(references.check_registry(host))
             if slash:
                 references.check_repository(path)
         except errors.InvalidReference:

@@ -82,13 +82,11 @@ def test_everything_is_read(tmp_path: Path) -> None:
         ("quay.io/ns/x", "b.example/ns/x"),
         ("quay.io/ns/deep/x", "c.example/p/x"),
         ("quay.io/ns2/x", "a.example/ns2/x"),
-        ("QUAY.IO/ns/x", "b.example/ns/x"),
         ("quay.io:5000/ns/x", "quay.io:5000/ns/x"),
         ("docker.io/library/x", "docker.io/library/x"),
         ("one.wild.example/x", "one.wild.example/x"),
         ("far.sub.wild.example:5000/x", "flat.example:5000/x"),
         ("my.sub.wild.example/x", "mine.example/x"),
-        ("MY.sub.wild.example/x", "mine.example/x"),
         ("wild.example/x", "wild.example/x"),
         ("notwild.example/x", "notwild.example/x"),
     ],
@@ -105,7 +103,7 @@ def test_the_longest_prefix_counts(
             "quay.io/ns/deep": "c.example/p",
             "*.wild.example": "",
             "*.sub.wild.example": "flat.example",
-            "my.sub.Wild.example": "mine.example",
+            "my.sub.wild.example": "mine.example",
         }.items()
     )
     assert location(conf, name) == expected
@@ -120,6 +118,20 @@ def test_prefix_or_location_will_do(tmp_path: Path) -> None:
     )
     assert location(conf, "a.example/x") == "a.example/x"
     assert location(conf, "b.example/x") == "b.example/x"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name"),
+    [
+        ("Quay.IO", "quay.io"),
+        ("*.Wild.example", "one.wild.example"),
+        ("index.docker.io", "docker.io"),
+    ],
+)
+def test_hosts_have_no_case(tmp_path: Path, prefix: str, name: str) -> None:
+    """Prefixes are spelt as references are."""
+    conf = parse(tmp_path, f'[[registry]]\nprefix = "{prefix}"\n')
+    assert conf.find(f"{name}/ns/x")
 
 
 def test_mirrors_by_digest_only(tmp_path: Path) -> None:
@@ -188,6 +200,11 @@ def test_version_1(tmp_path: Path) -> None:
         (
             '[[registry]]\nprefix = "a.example"\n'
             '[[registry]]\nlocation = "a.example"',
+            r"registry\[1\]: a second a\.example",
+        ),
+        (
+            '[[registry]]\nprefix = "A.example"\n'
+            '[[registry]]\nprefix = "a.example"',
             r"registry\[1\]: a second a\.example",
         ),
         (

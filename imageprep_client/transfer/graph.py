@@ -149,7 +149,7 @@ class Graph:
             child.platform
             for manifest in self.manifests
             for child in manifest.manifests
-            if child.platform and child.platform.os != "unknown"
+            if child.platform and not _is_attestation(child)
         ]
 
     @property
@@ -241,8 +241,8 @@ def _again(read: Callable[[], T]) -> T:
 def choose(index: Manifest, wanted: Platform) -> Descriptor:
     """The child of an index for this platform.
 
-    The only child of an index is returned for any platform, and so is the only
-    one that names no platform: next to it there may be attestations.
+    The only child of an index is returned for any platform. So is an image
+    that names no platform, if all other children are attestations.
 
     :raises NotFound: when no child is for the platform; the message lists the
         platforms of the index.
@@ -251,16 +251,23 @@ def choose(index: Manifest, wanted: Platform) -> Descriptor:
     for child in children:
         if child.platform and child.platform.matches(wanted):
             return child
-    vague = [child for child in children if not str(child.platform or "")]
-    for only in (children, vague):
-        if len(only) == 1:
-            return only[0]
+    if len(children) == 1:
+        return children[0]
+    images = [child for child in children if not _is_attestation(child)]
+    if len(images) == 1 and not (
+        str(images[0].platform or "") or images[0].artifact_type
+    ):
+        return images[0]
     raise errors.NotFound(
         f"{index.descriptor.digest}: no image for {wanted} in the index,"
         f" only for {_known(index)}",
         hint="multi_arch: true in an entry, or --multi-arch of push, copies"
         " every platform",
     )
+
+
+def _is_attestation(child: Descriptor) -> bool:
+    return child.platform is not None and child.platform.os == "unknown"
 
 
 def _known(index: Manifest) -> str:
@@ -370,7 +377,7 @@ class _Visit:
             try:
                 below = fetch_manifest(self.store, child, self.known)
             except errors.NotFound as error:
-                if child.platform and child.platform.os == "unknown":
+                if _is_attestation(child):
                     error.hint = error.hint or _ATTESTATION
                 raise
             self.add(below, [*path, name], depth=depth + 1)

@@ -165,6 +165,17 @@ def test_choose_takes_the_only_child(store):
     )
 
 
+def test_choose_takes_no_artifact():
+    """A child without a platform may be an artifact beside the images."""
+    image = content.image("one").descriptor
+    amd64 = dataclasses.replace(image, platform=Platform.parse("linux/amd64"))
+    other = content.image("other").descriptor
+    index = index_of(amd64, other)
+    parsed = manifests.parse(index.data, mediatypes.OCI_INDEX)
+    with pytest.raises(errors.NotFound, match="only for linux/amd64"):
+        graph.choose(parsed, Platform.parse("linux/arm64"))
+
+
 def test_choose_takes_the_only_child_without_a_platform():
     """An attestation next to it names a platform, though an unknown one."""
     image = content.image("x").descriptor

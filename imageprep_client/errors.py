@@ -176,7 +176,8 @@ class ServerFault(StoreError):
     """The other side failed or broke the protocol.
 
     :ivar status: of its answer, None where that is not the reason.
-    :ivar isolated: whether it answered another request right afterwards.
+    :ivar isolated: whether the other side works apart from this: it answered
+        another request right afterwards, or this one with nothing usable.
     """
 
     temporary = True

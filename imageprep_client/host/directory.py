@@ -175,7 +175,12 @@ class Directory(ReadableDirectory):
             if kind is not Kind.FILE or not is_temporary(name):
                 continue
             status = self.status(join(folder, name))
-            if status and status.st_mtime < older_than:
+            # A file with a second name is one that is being replaced.
+            if (
+                status
+                and status.st_mtime < older_than
+                and status.st_nlink == 1
+            ):
                 # In a shared directory it may be another user's.
                 with contextlib.suppress(PermissionError):
                     self.unlink(join(folder, name))
@@ -273,7 +278,7 @@ class Directory(ReadableDirectory):
     def _not_plain(self, path: str) -> errors.AccessDenied:
         return errors.AccessDenied(
             f"{self.path / path}: not a regular file with one name",
-            hint="remove it: it is made anew",
+            hint="remove it: it is made again",
         )
 
     @named

@@ -49,7 +49,9 @@ def _translated(
             f"{root}: {reason}: {amount}{free} bytes free",
             needed=needed,
             free=free,
-            hint="make room there, or choose another destination",
+            hint="raise the limit on the size of files"
+            if error.errno == errno.EFBIG
+            else "make room there, or choose another destination",
         )
     if error.errno in _DENIED:
         return errors.AccessDenied(

@@ -25,6 +25,7 @@ from imageprep_client.machine.image import LAYERS, MachineFacts, MachineImage
 from imageprep_client.machine.roots import MachineRoot, clean_temporary
 from imageprep_client.machine.scrub import Category, Scrub, ScrubbedPath
 from imageprep_client.observer import Observer
+from imageprep_client.oci import reference as references
 from imageprep_client.programs import btrfs, lxc, systemd, tar
 from imageprep_client.stores import base
 from imageprep_client.transfer import engine
@@ -37,10 +38,6 @@ ENDINGS = {
     ".tar.zst": "zst",
     ".tar.xz": "xz",
 }
-
-
-TRANSPORTS = ("docker://", "oci:", "image-serve:", "memory:")
-
 #: Seconds after which the file of a killed export is removed by the next one.
 _STALE = 24 * 3600
 
@@ -92,7 +89,8 @@ def archive_compression(path: str) -> str | None:
 def is_archive(text: str) -> bool:
     """Whether a source or destination is a file, and no image in a store."""
     return (
-        not text.startswith(TRANSPORTS)
+        not text.startswith("docker://")
+        and not references.is_transport(text)
         and archive_compression(text) is not None
     )
 

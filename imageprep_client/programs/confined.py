@@ -78,11 +78,12 @@ def run(
         full.
     :raises ProgramFailed: when it fails otherwise.
     """
+    command = _limited(words, limits, package)
     with (
         _stdout(destination) as stdout,
         tempfile.TemporaryFile() as stderr,
         subprocess.Popen(  # noqa: S603 - no shell is involved
-            _limited(words, limits, package),
+            command,
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,

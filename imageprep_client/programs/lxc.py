@@ -72,7 +72,8 @@ class LxcContainer:
     def stop(self, seconds: int) -> None:
         """Stop it cleanly, or kill it after so many seconds.
 
-        :raises LxcError: before that, where it could not be started again.
+        :raises LxcError: when ``lxc-start`` is missing; the container then
+            still runs.
         """
         _require("lxc-start")
         self._run("lxc-stop", f"--timeout={seconds}")

@@ -61,7 +61,7 @@ class ServiceHost:
         """The owner of a container.
 
         :param container: None when there is none, or it is gone.
-        :param unit: the unit that it is known to have had.
+        :param unit: its last known unit.
         :raises InvalidArgument: when only another program may change it.
         """
         labelled = container.labels.get(_LABEL, "") if container else ""

@@ -27,6 +27,7 @@ from imageprep_client.machine.lxc_cache import CachedBase
 from imageprep_client.machine.roots import MachineRoot
 from imageprep_client.observer import Observer
 from imageprep_client.oci import mediatypes
+from imageprep_client.oci import reference as references
 from imageprep_client.oci.descriptor import Descriptor
 from imageprep_client.stores import base
 
@@ -165,7 +166,7 @@ def prepare_export(
                 hint=f"its name ends in {', '.join(exporting.ENDINGS)}",
             )
         tagged(destination)
-        registry = not destination.startswith(exporting.TRANSPORTS[1:])
+        registry = not references.is_transport(destination)
     options = ExportOptions(compression or "gz", as_is, live)
     return Export(root, destination, options, registry)
 

@@ -95,7 +95,7 @@ def note(path: Path, checksum: str, observer: Observer) -> None:
         files.write(str(path.parent / NAME), known.render())
     if (path.parent / SIGNATURE).exists():
         observer.warning(
-            f"{path.parent / SIGNATURE}: no longer fits {NAME}; sign it anew"
+            f"{path.parent / SIGNATURE}: no longer fits {NAME}; sign it again"
             " with machine publish"
         )
 

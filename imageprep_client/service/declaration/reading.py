@@ -59,7 +59,7 @@ def parse(data: object, path: str) -> NodeDeclaration:
     top = Value({} if data is None else data, path)
     for key, value in top.items():
         if key != "services":
-            raise value.unknown(key, ["services"], _OTHERS)
+            raise value.unknown(key, ["services"])
         for name, one in value.items():
             services[name] = service_from(name, one)
     if not services:
@@ -200,7 +200,7 @@ def _env_from(value: Value) -> dict[str, str]:
             raise part.error("cannot be the name of a variable")
         for key, parameter in part.items():
             if key != "parameter":
-                raise parameter.unknown(key, ["parameter"], _OTHERS)
+                raise parameter.unknown(key, ["parameter"])
             origins[name] = _parameter(parameter)
         if name not in origins:
             raise part.error("names no parameter", "write {parameter: NAME}")

@@ -21,7 +21,7 @@ from imageprep_client.stores.archive.tar import Member, NotAsExpected
 _DOCUMENTS = (layout.LAYOUT, layout.INDEX, contents.CARRIED, contents.SUMS)
 _BLOB = re.compile(r"blobs/(sha256|sha512)/([0-9a-f]+)")
 _SUM = re.compile(r"([0-9a-f]{64})  (\S+)")
-_HINT = "carry the file over again, or make it anew with run --carry"
+_HINT = "carry the file over again, or make it again with run --carry"
 
 
 def blob_name(digest: str) -> str:

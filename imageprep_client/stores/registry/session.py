@@ -117,7 +117,7 @@ class RegistrySession:
     def keep(self, response: Response) -> None:
         """Use this response for the next request of its URL.
 
-        It was sent without Authorization, and is no answer to one with it.
+        It answers a request without Authorization, and none with it.
         """
         self._answered[response.method, response.url] = response
 

@@ -268,7 +268,7 @@ class RegistryStore:
         response.discard()
         if response.status != 200:
             request = request._replace(method="GET")
-            response = self._connect().call(request, {200})
+            response = self._connect().call(request, resolving.WHOLE)
             response.close()
         return description.claimed_digest(request.what, response) or ""
 

@@ -181,7 +181,7 @@ def _keys(registry: str, repository: str) -> Iterator[str]:
 
 
 def _normal(key: str) -> str:
-    """A key, such as ``https://index.docker.io/v1/``, without its URL."""
+    """The host and path of a key, such as ``https://index.docker.io/v1/``."""
     text = key.partition("://")[2] or key
     host, slash, path = text.rstrip("/").partition("/")
     host = host.lower()

@@ -9,6 +9,8 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests import mounts
+
 NAME = "infra1-utility-container-cbd7b73e"
 #: A container whose only process is its init, in a network of its own. With
 #: lxc.net.0.type = none it would configure the network of the host.
@@ -90,10 +92,8 @@ def btrfs(directory: Path) -> Iterator[Path]:
     pool.mkdir()
     run("mkfs.btrfs", "-q", image)
     run("mount", "-o", "loop", image, pool)
-    try:
+    with mounts.unmounting(pool):
         yield pool
-    finally:
-        run("umount", "-l", pool)
 
 
 def member(

@@ -19,8 +19,9 @@ from imageprep_client.stores import verify
 from imageprep_client.stores.base import ReadableStore
 from imageprep_client.testing import content, images, streams
 from imageprep_client.testing.registry import RegistryServer
-from tests.functional import base, deployment, test_run_input
+from tests.functional import base, deployment
 from tests.functional.deployment import LABELS, UNDERCLOUD, Deployment
+from tests.mounts import small_disk
 
 TREE = ("--image-serve", "tree")
 OUTPUT = ("--output-env-file", "out.yaml", "--report", "report.json")
@@ -346,10 +347,10 @@ def test_archive_with_a_damaged_layer(site: Deployment) -> None:
 
 
 @pytest.mark.needs_root
-def test_full_disk(site: Deployment) -> None:
+def test_full_disk(site: Deployment, caplog: pytest.LogCaptureFixture) -> None:
     """A disk that fills up is named, and the next run goes on."""
     small = site.home / "small"
-    with test_run_input.small_disk(small, 96 * 1024):
+    with small_disk(small, "size=96k", caplog):
         told = site.run(
             *("--carry", "small/carried.tar"),
             status=(1, 2),

@@ -6,12 +6,10 @@ status is right and what was there before is untouched.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +18,7 @@ from imageprep_client.stores.imageserve.catalog import TreeCatalog
 from imageprep_client.testing.faults import Fault
 from tests.functional import base, deployment
 from tests.functional.deployment import Deployment
+from tests.mounts import small_disk
 
 OLD = "# the file of an earlier run\n"
 HINT = "hint: [^\n]+"
@@ -585,25 +584,12 @@ def test_label_without_tag_keep_going(site: Deployment) -> None:
 # --- disks and rights
 
 
-@contextlib.contextmanager
-def small_disk(path: Path, size: int) -> Iterator[None]:
-    """A file system of this size."""
-    path.mkdir()
-    options = f"size={size},mode=0755"
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)], check=True
-    )
-    try:
-        yield
-    finally:
-        # The log's records keep errors, and these the directories in use.
-        subprocess.run(["umount", "-l", str(path)], check=True)
-
-
 @pytest.mark.needs_root
-def test_disk_is_too_small(site: Deployment) -> None:
+def test_disk_is_too_small(
+    site: Deployment, caplog: pytest.LogCaptureFixture
+) -> None:
     """Before anything is written it says what is needed and what is free."""
-    with small_disk(site.home / "disk", 64 * 1024):
+    with small_disk(site.home / "disk", "size=64k", caplog):
         fails(
             site,
             f"[^\n]*/disk/tree: {site.images.unique_bytes} bytes needed,"
@@ -633,9 +619,11 @@ def test_unknown_column(site: Deployment, command: str) -> None:
 
 
 @pytest.mark.needs_root
-def test_disk_of_a_result_is_full(site: Deployment) -> None:
+def test_disk_of_a_result_is_full(
+    site: Deployment, caplog: pytest.LogCaptureFixture
+) -> None:
     """A result that does not fit is told with what is in place: status 1."""
-    with small_disk(site.home / "disk", 64 * 1024):
+    with small_disk(site.home / "disk", "size=64k", caplog):
         (site.home / "disk/filler").write_bytes(bytes(64 * 1024))
         (site.home / "disk/out.yaml").touch()
         site.run(
@@ -661,9 +649,11 @@ def test_tree_and_layout(site: Deployment) -> None:
 
 
 @pytest.mark.needs_root
-def test_disk_fills_up(site: Deployment) -> None:
+def test_disk_fills_up(
+    site: Deployment, caplog: pytest.LogCaptureFixture
+) -> None:
     """A disk that fills up is told, and no tag is written."""
-    with small_disk(site.home / "disk", 1024 * 1024):
+    with small_disk(site.home / "disk", "size=1m", caplog):
         free = os.statvfs(site.home / "disk").f_bavail * 4096
         filler = site.home / "disk/filler"
 

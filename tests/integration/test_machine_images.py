@@ -24,7 +24,7 @@ from imageprep_client.observer import Observer
 from imageprep_client.programs import lxc
 from imageprep_client.testing.faults import Fault
 from imageprep_client.testing.registry import RegistryServer
-from tests import machines, servers
+from tests import machines, mounts, servers
 from tests.functional import base
 from tests.machines import NAME
 
@@ -492,7 +492,11 @@ def test_hostile_archive(
     ],
 )
 def test_no_room(
-    tmp_path: Path, openstack: base.OpenStack, room: str, told: str
+    tmp_path: Path,
+    openstack: base.OpenStack,
+    caplog: pytest.LogCaptureFixture,
+    room: str,
+    told: str,
 ) -> None:
     """The place that was named has no room, and not a hidden one in it."""
     files = [
@@ -502,9 +506,7 @@ def test_no_room(
     source = tmp_path / "a.tar"
     source.write_bytes(machines.archive(machines.ROOT, etc, *files))
     pool = tmp_path / "pool"
-    pool.mkdir()
-    machines.run("mount", "-t", "tmpfs", "-o", room, "tmpfs", pool)
-    try:
+    with mounts.small_disk(pool, room, caplog):
         openstack(
             *("image-prepare", "machine", "import", "m1", "--no-verify"),
             *("--store", str(pool), "--from", str(source)),
@@ -512,35 +514,33 @@ def test_no_room(
             stderr=rf"{pool}/m1: {told}(\nhint: [^\n]*)?",
         )
         assert os.listdir(pool) == []
-    finally:
-        machines.run("umount", "-l", pool)
 
 
 @pytest.mark.parametrize("ending", ["tar", "tar.gz"])
-def test_export_without_room(tmp_path: Path, ending: str) -> None:
+def test_export_without_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, ending: str
+) -> None:
     """The archive that was to be written is named, and nothing is left."""
     machines.container(tmp_path)
     place = tmp_path / "place"
-    place.mkdir()
-    machines.run("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place)
     path = place / f"a.{ending}"
-    try:
+    with mounts.small_disk(place, "size=64k", caplog):
         with pytest.raises(errors.InvalidFile) as caught:
             export(tmp_path, str(path))
         assert str(caught.value) == (
             f"{path}: cannot be written: no space left on device"
         )
+        # Its traceback has what was open.
+        del caught
         assert os.listdir(place) == []
-    finally:
-        machines.run("umount", "-l", place)
 
 
-def test_clone_without_room(tmp_path: Path, openstack: base.OpenStack) -> None:
+def test_clone_without_room(
+    tmp_path: Path, openstack: base.OpenStack, caplog: pytest.LogCaptureFixture
+) -> None:
     """The clone has no room, and not a hidden directory."""
     pool = tmp_path / "pool"
-    pool.mkdir()
-    machines.run("mount", "-t", "tmpfs", "-o", "nr_inodes=9", "tmpfs", pool)
-    try:
+    with mounts.small_disk(pool, "nr_inodes=9", caplog):
         machines.tree(pool, [f"base/etc/{n}" for n in range(4)])
         openstack(
             *("image-prepare", "machine", "clone", "base", "new"),
@@ -549,8 +549,6 @@ def test_clone_without_room(tmp_path: Path, openstack: base.OpenStack) -> None:
             stderr=rf"{pool}/new: no inodes are left [^\n]*\nhint: [^\n]*",
         )
         assert os.listdir(pool) == ["base"]
-    finally:
-        machines.run("umount", "-l", pool)
 
 
 def test_killed_import_is_tidied(tmp_path: Path) -> None:

@@ -1,0 +1,43 @@
+"""File systems that a test mounts, and that nothing keeps busy."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@contextlib.contextmanager
+def unmounting(
+    path: Path, caplog: pytest.LogCaptureFixture | None = None
+) -> Iterator[None]:
+    """Unmount a file system after the block, which leaves no file open there.
+
+    :param caplog: the log of the block; its records keep errors, and these
+        the directories that were in use.
+    """
+    try:
+        yield
+        if caplog:
+            caplog.clear()
+        gc.collect()
+        subprocess.run(["umount", path], check=True)
+    except BaseException:
+        subprocess.run(["umount", "-l", path], check=True)
+        raise
+
+
+@contextlib.contextmanager
+def small_disk(
+    path: Path, options: str, caplog: pytest.LogCaptureFixture
+) -> Iterator[None]:
+    """A file system in memory, with these options of mount."""
+    path.mkdir()
+    words = ("mount", "-t", "tmpfs", "-o", f"mode=0755,{options}", "tmpfs")
+    subprocess.run([*words, path], check=True)
+    with unmounting(path, caplog):
+        yield

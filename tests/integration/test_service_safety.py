@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,10 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.client.service import SwapPolicy, UpgradeOptions
+from imageprep_client.host import processes
 from imageprep_client.observer import Observer
-from tests import servers
+from imageprep_client.service.journal import StateDirectory
+from tests import sampling, servers
 from tests.podman_host import PodmanHost, answer, in_environment, service
 from tests.servers import DockerRegistry
 
@@ -205,6 +208,50 @@ def test_one_waits_for_the_other(
     ]
 
 
+class Impatient(Told):
+    """Ends what is waited for.
+
+    :param process: it.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        super().__init__()
+        self._process = process
+
+    def waiting(self, what: str) -> None:
+        super().waiting(what)
+        self._process.kill()
+        self._process.wait()
+
+
+def test_waits_for_programs_of_a_killed_command(
+    podman_host: PodmanHost, images: list[str], port: int
+) -> None:
+    """They end before anything is changed."""
+    inputs = podman_host.inputs({"one": service(images[0], port)})
+    podman_host.node().start(inputs, [], QUICK)
+    sleep = shutil.which("sleep")
+    assert sleep
+    program = podman_host.directory / "podman"
+    shutil.copy(sleep, program)
+    with subprocess.Popen(
+        [program, "1000"], env={processes.MARK: mark(podman_host)}
+    ) as left:
+        told = Impatient(left)
+        try:
+            podman_host.node(told).stop(None, [])
+        finally:
+            left.kill()
+    assert told.waits == [f"processes {left.pid} of an interrupted command"]
+
+
+def mark(host: PodmanHost) -> str:
+    """What the programs are known by that service commands started."""
+    top = Path(host.environment["IMAGE_PREPARE_STATE"])
+    (directory,) = top.glob("storage-*")
+    return StateDirectory(directory).mark
+
+
 def test_host_is_not_ready(
     podman_host: PodmanHost, images: list[str], port: int
 ) -> None:
@@ -289,11 +336,14 @@ def test_start_waits(podman_host: PodmanHost, images: list[str]) -> None:
     assert podman_host.running() == set()
 
 
+@pytest.mark.parametrize("reboot", sampling.some([True, False], 2))
 @pytest.mark.parametrize("seed", KILLS)
 def test_killed_at_any_moment(
-    podman_host: PodmanHost, images: list[str], seed: int
+    podman_host: PodmanHost, images: list[str], seed: int, reboot: bool
 ) -> None:
-    """After a kill, a reboot and the same command all is as declared."""
+    """After a kill and the same command, perhaps with a reboot before it,
+    all is as declared.
+    """
     ports = [servers.free_port() for _ in range(3)]
     declared = [
         {f"s{p}": service(image, p) for p in ports} for image in images
@@ -326,12 +376,15 @@ def test_killed_at_any_moment(
     time.sleep(share * whole)
     process.kill()
     process.wait()
-    # No program outlives a reboot. A container that is started while podman
-    # 4.3 removes it may run on when it is gone, with its port.
-    podman_host.node()._state.wait_for_programs(lambda what: None)
-    podman_host.podman(
-        "start", "--all", "--filter=restart-policy=always", check=False
-    )
+    if reboot:
+        # No program outlives it. A container that is started while podman
+        # 4.3 removes it may run on when it is gone, with its port.
+        processes.wait_for_marked(
+            mark(podman_host), "podman", lambda what: None
+        )
+        podman_host.podman(
+            "start", "--all", "--filter=restart-policy=always", check=False
+        )
     done = subprocess.run(
         words(paths[1]),
         check=False,

@@ -186,7 +186,7 @@ class Services:
         probe = f"{_PROBE}-{secrets.token_hex(4)}"
         self.ask_swift("HEAD", probe)
         end = time.monotonic() + _TIMEOUT
-        while f"HEAD {probe}" not in (texts := self._logged()):
+        while probe not in " ".join(texts := self._logged()):
             assert time.monotonic() < end, f"{probe} is not in the log"
             time.sleep(0.01)
         return [

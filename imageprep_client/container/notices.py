@@ -146,7 +146,7 @@ def _is_local(place: str) -> bool:
     """Whether only this host can pull from there."""
     if references.is_transport(place):
         return True
-    host = re.sub(r":[0-9]+$", "", place.lower())
+    host = re.sub(r":[0-9]+$", "", place)
     return host == "localhost" or bool(_LOOPBACK.match(host))
 
 

@@ -365,7 +365,7 @@ def test_destination_of_this_host(run, place):
     run(entry(push_destination=place), dry_run=True)
     told = [w for w in run.observer.warnings if "no node can pull" in w]
     assert len(told) == 1
-    assert told[0].startswith(f"{place}: ")
+    assert told[0].startswith(f"{place.lower()}: ")
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,7 @@ def test_waits_for_programs_of_a_killed_command(
 
 
 def mark(host: PodmanHost) -> str:
-    """What the programs are known by that service commands started."""
+    """The mark of programs that service commands started."""
     top = Path(host.environment["IMAGE_PREPARE_STATE"])
     (directory,) = top.glob("storage-*")
     return StateDirectory(directory).mark
@@ -341,9 +341,7 @@ def test_start_waits(podman_host: PodmanHost, images: list[str]) -> None:
 def test_killed_at_any_moment(
     podman_host: PodmanHost, images: list[str], seed: int, reboot: bool
 ) -> None:
-    """After a kill and the same command, perhaps with a reboot before it,
-    all is as declared.
-    """
+    """All is as declared when a killed command runs again."""
     ports = [servers.free_port() for _ in range(3)]
     declared = [
         {f"s{p}": service(image, p) for p in ports} for image in images

@@ -12,32 +12,23 @@ import pytest
 
 
 @contextlib.contextmanager
-def unmounting(
-    path: Path, caplog: pytest.LogCaptureFixture | None = None
+def small_disk(
+    path: Path, options: str, caplog: pytest.LogCaptureFixture
 ) -> Iterator[None]:
-    """Unmount a file system after the block, which leaves no file open there.
+    """A file system in memory, in which the block leaves no file open.
 
+    :param options: of mount.
     :param caplog: the log of the block; its records keep errors, and these
         the directories that were in use.
     """
+    path.mkdir()
+    words = ("mount", "-t", "tmpfs", "-o", f"mode=0755,{options}", "tmpfs")
+    subprocess.run([*words, path], check=True)
     try:
         yield
-        if caplog:
-            caplog.clear()
+        caplog.clear()
         gc.collect()
         subprocess.run(["umount", path], check=True)
     except BaseException:
         subprocess.run(["umount", "-l", path], check=True)
         raise
-
-
-@contextlib.contextmanager
-def small_disk(
-    path: Path, options: str, caplog: pytest.LogCaptureFixture
-) -> Iterator[None]:
-    """A file system in memory, with these options of mount."""
-    path.mkdir()
-    words = ("mount", "-t", "tmpfs", "-o", f"mode=0755,{options}", "tmpfs")
-    subprocess.run([*words, path], check=True)
-    with unmounting(path, caplog):
-        yield

@@ -26,7 +26,7 @@ def located(text: str) -> tuple[str, Reference]:
             " image-serve:DIRECTORY//REPOSITORY:TAG",
         )
     if not references.is_transport(place):
-        place = references.canonical(references.check_registry(place))
+        place = references.check_registry(place)
     return place, Reference.parse(f"localhost/{name}{at}{digest}")
 
 

@@ -157,7 +157,7 @@ def _token_servers(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         registry, _, url = text.partition("=")
         try:
-            references.check_registry(registry)
+            registry = references.check_registry(registry)
         except errors.InvalidReference:
             url = ""
         if not urls.is_https(url):

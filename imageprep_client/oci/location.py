@@ -43,9 +43,7 @@ class Location:
         text = text.removeprefix("docker://").rstrip("/")
         registry, path = references.split(text)
         if not references.is_transport(registry):
-            registry = references.canonical(
-                references.check_registry(registry)
-            )
+            registry = references.check_registry(registry)
         if path:
             references.check_repository(path)
         return cls(registry, path)

@@ -37,6 +37,8 @@ _TRANSPORT = re.compile(
 )
 
 DOCKER_HUB = "docker.io"
+#: Its server.
+DOCKER_HUB_HOST = "registry-1.docker.io"
 _HUB_NAMES = frozenset({DOCKER_HUB, "index.docker.io"})
 #: The transports of users, and what comes next.
 _PLACES = {
@@ -94,8 +96,9 @@ def check_repository(text: object) -> str:
 
 
 def check_registry(text: object) -> str:
-    """The ``host[:port]`` itself when it is one.
+    """The `canonical` name of a registry.
 
+    :param text: ``host[:port]``.
     :raises InvalidReference: when it is anything else.
     """
     if isinstance(text, str) and _ZONE.match(text):
@@ -121,7 +124,7 @@ def check_registry(text: object) -> str:
     port = text.rpartition("]")[2].partition(":")[2]
     if port and not 0 < int(port) < 65536:
         raise errors.InvalidReference(f"invalid port in registry {text!r}")
-    return text
+    return canonical(text)
 
 
 def canonical(host: str) -> str:
@@ -274,7 +277,7 @@ class Reference:
 
         A name without a registry is one of docker.io, and one without a
         namespace there is in ``library``, as for docker and podman. The
-        registry has the name of `canonical`.
+        registry has its `canonical` name.
 
         :raises InvalidReference: when a part breaks the grammar; nothing of
             it has then been used.
@@ -299,7 +302,7 @@ class Reference:
         name = f"{head}{slash}{path}"
         first, slash, rest = name.partition("/")
         if slash and is_registry(first):
-            registry, repository = canonical(check_registry(first)), rest
+            registry, repository = check_registry(first), rest
         else:
             registry, repository = DOCKER_HUB, name
         if registry == DOCKER_HUB and "/" not in repository:

@@ -12,6 +12,7 @@ import pytest
 
 from imageprep_client import errors
 from imageprep_client.client import images as container_images
+from imageprep_client.client import registry_options
 from imageprep_client.client import stores as opening
 from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.client.stores import Stores
@@ -115,9 +116,12 @@ def test_two_token_servers(open_stores: Open) -> None:
         open_stores(token_servers=(first, other))
 
 
-def test_token_server(open_stores: Open) -> None:
-    """A token server is named by its registry."""
-    open_stores(token_servers=("r.example:5000=https://auth.example/jwt",))
+def test_token_server() -> None:
+    """A token server is named by its registry, in any case."""
+    url = "https://auth.example/jwt"
+    options = RegistryOptions(token_servers=(f"R.example:5000={url}",))
+    known = registry_options.hosts(options)
+    assert known.token_servers("r.example:5000") == {url}
 
 
 def test_bad_insecure_registry(open_stores: Open) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from imageprep_client import errors
 from imageprep_client.host import inputs
 from imageprep_client.http import urls
+from imageprep_client.oci import reference as references
 
 #: The old file of docker, which has the ``auths`` of the others alone.
 _LEGACY = ".dockercfg"
@@ -23,7 +24,6 @@ _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HELPER_TIMEOUT = 30.0
 #: The user name of identity tokens in credential helpers.
 _IDENTITY = "<token>"
-_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def default_files(
 
 def _keys(registry: str, repository: str) -> Iterator[str]:
     """Keys from the longest to the registry alone."""
-    name = "docker.io" if registry in _HUB else registry.lower()
+    name = _normal(registry)
     parts = repository.split("/") if repository else []
     for count in range(len(parts), 0, -1):
         yield "/".join([name, *parts[:count]])
@@ -184,19 +184,19 @@ def _normal(key: str) -> str:
     """The host and path of a key, such as ``https://index.docker.io/v1/``."""
     text = key.partition("://")[2] or key
     host, slash, path = text.rstrip("/").partition("/")
-    host = host.lower()
-    if "://" in key and path in ("v1", "v2"):
+    host = references.canonical(host)
+    if host == references.DOCKER_HUB_HOST:
+        host = references.DOCKER_HUB
+    is_url = "://" in key or host == references.DOCKER_HUB
+    if is_url and path in ("v1", "v2"):
         slash = path = ""
-    if host in _HUB:
-        host = "docker.io"
-        if path in ("v1", "v2"):
-            slash = path = ""
     return f"{host}{slash}{path}"
 
 
 def _server(key: str) -> str:
     """The name of a registry for credential helpers."""
-    return "https://index.docker.io/v1/" if key == "docker.io" else key
+    is_hub = key == references.DOCKER_HUB
+    return "https://index.docker.io/v1/" if is_hub else key
 
 
 def _load(path: Path | Inline) -> dict[str, Any]:

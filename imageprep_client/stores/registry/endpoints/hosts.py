@@ -26,12 +26,6 @@ from imageprep_client.stores.registry.endpoints.registries_conf import (
 
 _CERTS_D = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
 
-#: Registries whose name is not the host that serves them.
-_PHYSICAL = {
-    "docker.io": "registry-1.docker.io",
-    "index.docker.io": "registry-1.docker.io",
-}
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -127,13 +121,12 @@ class Hosts:
             *(token_servers or {}).items(),
             *self._registries.token_servers(),
         ):
-            host = _PHYSICAL.get(host, host)
-            self._token_servers.setdefault(host, set()).add(url)
+            self._token_servers.setdefault(_host(host), set()).add(url)
         names = [name.rstrip("/") for name in insecure]
         networks = {name: urls.network(name) for name in names if "/" in name}
         self._networks = [known for known in networks.values() if known]
         self._insecure = frozenset(
-            references.check_registry(name).lower()
+            references.check_registry(name)
             for name in names
             if not networks.get(name)
         )
@@ -213,7 +206,7 @@ class Hosts:
             tls = self.tls_of(host)
             return (Endpoint(host, f"{parts.scheme}://{host}{path}", tls),)
         name, slash, path = name.partition("/")
-        host = _PHYSICAL.get(name, references.check_registry(name))
+        host = _host(name)
         tls = self.tls_of(host)
         insecure = insecure or self.is_listed(host)
         if insecure:
@@ -336,7 +329,7 @@ class Hosts:
 
     def is_listed(self, host: str) -> bool:
         """Whether the user lists this ``host[:port]`` as insecure."""
-        host = host.lower()
+        host = references.canonical(host)
         name = host.removesuffix(_port(host))
         if host in self._insecure or name in self._insecure:
             return True
@@ -353,6 +346,12 @@ def _place(
     references.check_registry(registry)
     references.check_repository(repository)
     return RepositoryLocation(registry, repository, insecure, pull)
+
+
+def _host(registry: str) -> str:
+    """``host[:port]`` of the server of a registry."""
+    is_hub = references.check_registry(registry) == references.DOCKER_HUB
+    return references.DOCKER_HUB_HOST if is_hub else registry
 
 
 def _port(authority: str) -> str:

@@ -290,7 +290,7 @@ class _Document:
             raise self._error(key, "expected a string")
         host, slash, path = text.rstrip("/").partition("/")
         try:
-            host = references.canonical(references.check_registry(host))
+            host = references.check_registry(host)
             if slash:
                 references.check_repository(path)
         except errors.InvalidReference:

@@ -134,10 +134,14 @@ def absence(path: Path) -> str:
 class MountPoint:
     """A mount of this mount namespace.
 
+    :ivar number: its number in the kernel's lists.
+    :ivar device: the major and the minor number of the file system.
     :ivar point: the directory.
     :ivar kind: of the file system, such as ``btrfs``.
     """
 
+    number: int
+    device: tuple[int, int]
     point: str
     kind: str
 
@@ -145,13 +149,16 @@ class MountPoint:
 def mounts() -> Sequence[MountPoint]:
     """All mounts, in their order: the last one at a place counts."""
     mounted = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    listed = os.fsdecode(Path("/proc/self/mountinfo").read_bytes())
+    # 36 35 98:0 /mnt1 /mnt2 rw,noatime - ext3 /dev/root rw
+    for line in listed.removesuffix("\n").split("\n"):
         left, _, right = line.partition(" - ")
+        number, _, device, _, point, *_ = left.split(" ")
+        major, minor = map(int, device.split(":"))
         # proc(5): blanks and similar characters are written in octal.
-        point = re.sub(
-            r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), left.split(" ")[4]
-        )
-        mounted.append(MountPoint(point, right.split(" ")[0]))
+        point = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), point)
+        kind = right.split(" ")[0]
+        mounted.append(MountPoint(int(number), (major, minor), point, kind))
     return mounted
 
 

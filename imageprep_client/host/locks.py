@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from imageprep_client.host import descriptors
+from imageprep_client.host import descriptors, disk
 
 _LOCKS = Path("/proc/locks")
 #: Seconds between two attempts while another process has the lock.
@@ -81,24 +82,36 @@ def is_locked(descriptor: int) -> bool:
         return True
 
 
-def owner(status: os.stat_result) -> int | None:
+def owner(descriptor: int) -> int | None:
     """The process that has the lock of a file; None when none is known.
 
     The kernel's list shows processes of this host, or of this container.
 
-    :param status: of the file.
+    :param descriptor: of the file, also one of O_PATH.
     """
     try:
+        file = f"{_device(descriptor)}:{os.fstat(descriptor).st_ino}"
         lines = _LOCKS.read_text().splitlines()
     except OSError:
         return None
     for line in lines:
         # 1: FLOCK  ADVISORY  WRITE 4711 08:01:123456 0 EOF
         fields = line.split()
-        if (
-            fields[1:2] == ["FLOCK"]
-            and len(fields) > 5
-            and fields[5].rpartition(":")[2] == str(status.st_ino)
-        ):
-            return int(fields[4])
+        if fields[1:2] == ["FLOCK"] and fields[5:6] == [file]:
+            # 0: a process that this container does not show.
+            return int(fields[4]) or None
     return None
+
+
+def _device(descriptor: int) -> str:
+    """The device of a file as the kernel's list of locks spells it.
+
+    It is that of the file system. `os.fstat` has another one for each
+    subvolume of btrfs. Empty when the file system is no longer mounted.
+    """
+    described = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
+    (number,) = re.findall(r"(?m)^mnt_id:\s*(\d+)$", described)
+    for mount in disk.mounts():
+        if mount.number == int(number):
+            return "{:02x}:{:02x}".format(*mount.device)
+    return ""

@@ -273,8 +273,8 @@ class DirectoryFiles:
 
 def _lock_owner(descriptor: int) -> str:
     """The process that has the lock of an open file, for messages."""
-    process = locks.owner(os.fstat(descriptor))
-    if process is None or process <= 0:
+    process = locks.owner(descriptor)
+    if process is None:
         return "a process that this host does not show"
     try:
         user = owners.user_name(os.stat(f"/proc/{process}").st_uid)

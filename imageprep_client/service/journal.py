@@ -164,7 +164,7 @@ class StateDirectory:
         try:
 
             def told() -> None:
-                owner = locks.owner(os.fstat(descriptor))
+                owner = locks.owner(descriptor)
                 by = f"process {owner}" if owner else "another command"
                 waiting(f"{by} changes services of this node")
 

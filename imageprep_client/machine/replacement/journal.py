@@ -112,7 +112,7 @@ class Journal:
             with locks.locked(descriptor, timeout=_PATIENCE):
                 yield
         except BlockingIOError:
-            owner = locks.owner(os.fstat(descriptor))
+            owner = locks.owner(descriptor)
             process = f" (process {owner})" if owner else ""
             raise errors.StoreError(
                 f"{self._root}: another command{process} is changing it",

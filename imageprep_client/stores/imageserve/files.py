@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 
 from imageprep_client import errors
-from imageprep_client.host import disk, locks
+from imageprep_client.host import descriptors, disk, locks
 from imageprep_client.host.directory import Directory
 from imageprep_client.oci import digest as digests
 from imageprep_client.oci import manifest as manifests
@@ -109,8 +109,10 @@ def lock_owner(tree: Directory) -> str:
     try:
         file = tree.open_regular(layout.LOCK)
     except PermissionError:
-        status = tree.status(layout.LOCK)
-        process = locks.owner(status) if status else None
+        with descriptors.opened(
+            tree.path / layout.LOCK, os.O_PATH | os.O_NOFOLLOW
+        ) as descriptor:
+            process = locks.owner(descriptor)
         return f"process {process}" if process else ""
     if file is None:
         return ""

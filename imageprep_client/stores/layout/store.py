@@ -283,7 +283,7 @@ class LayoutStore:
             with locks.locked(descriptor, timeout=_PATIENCE):
                 yield
         except BlockingIOError:
-            process = locks.owner(os.fstat(descriptor)) or "unknown"
+            process = locks.owner(descriptor) or "unknown"
             raise errors.StoreError(
                 f"{self._tree.path / self.repository}: locked by another"
                 f" process ({process}) for {_PATIENCE:.0f} seconds",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from imageprep_client.host import locks
+from imageprep_client.host.descriptors import opened
+from tests import machines
 
 
 @pytest.fixture
@@ -19,6 +23,18 @@ def descriptors(tmp_path: Path) -> Iterator[tuple[int, int]]:
     yield opened[0], opened[1]
     for descriptor in opened:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def mounted(point: Path) -> Iterator[int]:
+    """The first directory of a new file system, open."""
+    point.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "x", point], check=True)
+    try:
+        with opened(point, os.O_DIRECTORY) as descriptor:
+            yield descriptor
+    finally:
+        subprocess.run(["umount", point], check=True)
 
 
 def test_excludes(descriptors: tuple[int, int]) -> None:
@@ -51,9 +67,36 @@ def test_shared(descriptors: tuple[int, int]) -> None:
 def test_owner(descriptors: tuple[int, int]) -> None:
     """The process that has a lock is known, and that nobody has it."""
     one, _ = descriptors
-    assert locks.owner(os.fstat(one)) is None
+    assert locks.owner(one) is None
     with locks.locked(one):
-        assert locks.owner(os.fstat(one)) == os.getpid()
+        assert locks.owner(one) == os.getpid()
+
+
+@pytest.mark.needs_root
+def test_owner_elsewhere(tmp_path: Path) -> None:
+    """A lock of a file of another file system is not taken for this one's.
+
+    The first directories of two file systems of this type have one number.
+    """
+    with (
+        mounted(tmp_path / "a") as one,
+        mounted(tmp_path / "b") as two,
+        locks.locked(one),
+    ):
+        assert os.fstat(one).st_ino == os.fstat(two).st_ino
+        assert locks.owner(one) == os.getpid()
+        assert locks.owner(two) is None
+
+
+@pytest.mark.needs_root
+def test_owner_on_btrfs(tmp_path: Path) -> None:
+    """The owner is known on btrfs, whose files have devices of their own."""
+    with (
+        machines.btrfs(tmp_path) as pool,
+        opened(pool, os.O_DIRECTORY) as descriptor,
+        locks.locked(descriptor),
+    ):
+        assert locks.owner(descriptor) == os.getpid()
 
 
 def test_reminder(

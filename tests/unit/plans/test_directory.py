@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from imageprep_client import errors
-from imageprep_client.host import locks
+from imageprep_client.host import descriptors, locks
 from imageprep_client.host.directory import Directory
 from imageprep_client.plans import base, directory
 from imageprep_client.plans.stored import Plan
@@ -439,8 +439,9 @@ def test_lock_of_another_process(home: pathlib.Path) -> None:
         start_new_session=True,
     )
     try:
-        while locks.owner(home.stat()) is None:
-            time.sleep(0.01)
+        with descriptors.opened(home, os.O_DIRECTORY) as descriptor:
+            while locks.owner(descriptor) is None:
+                time.sleep(0.01)
         plan = Plan(directory.DirectoryFiles(home, patience=0.2))
         user = pwd.getpwuid(os.getuid()).pw_name
         with pytest.raises(

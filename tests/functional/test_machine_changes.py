@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 
 import pytest
@@ -86,6 +87,52 @@ def test_nothing_to_put_back(openstack: base.OpenStack) -> None:
         *(*MACHINE, "rollback", "www", "--store", str(store)),
         status=2,
         stderr=f"{store}/www: no earlier root is kept\nhint: .*",
+    )
+
+
+def test_replace_of_several(openstack: base.OpenStack) -> None:
+    """A machine that does not exist fails alone; a name given twice is one
+    machine, whose only kept version is the root that it had.
+    """
+    store = machines(openstack)
+    where = ("--store", str(store))
+    openstack(
+        *(*MACHINE, "export", "www", *where, "--to", "www.tar"), stderr=".*"
+    )
+    words = (
+        "replace",
+        "gone1",
+        "www",
+        "gone2",
+        "www",
+        "--from",
+        "www.tar",
+        *where,
+    )
+    done = openstack(
+        *(*MACHINE, *words, "--no-verify", "-f", "json"),
+        status=1,
+        stderr="(?s)2 of 3 machines not replaced\n  2 machines: gone1: no"
+        " machine of this name in .*; also gone2\nhint: .*list\n.*1 machine"
+        " replaced in .*",
+    )
+    rows = json.loads(done.stdout)
+    assert [(row["Name"], row["State"]) for row in rows] == [
+        *(("gone1", "failed"), ("www", "replaced"), ("gone2", "failed"))
+    ]
+    (kept,) = (path for path in store.iterdir() if "~" in path.name)
+    assert (kept / "etc/release").read_text() == "www"
+    assert os.listdir(kept) == ["etc"]
+
+
+def test_replace_of_nothing(openstack: base.OpenStack) -> None:
+    """When no machine exists, the image is not looked at."""
+    store = machines(openstack)
+    openstack(
+        *(*MACHINE, "replace", "gone1", "gone2", "--store", str(store)),
+        *("--from", "h.invalid/a:1"),
+        status=2,
+        stderr="2 of 2 machines not replaced\n  2 machines: .*\nhint: .*",
     )
 
 

@@ -13,7 +13,7 @@ from imageprep_client.client.machine.sources import (
     open_source,
     state_directory,
 )
-from imageprep_client.machine import cloning
+from imageprep_client.machine import cloning, roots
 from imageprep_client.machine.cloning import ClonedMachine
 from imageprep_client.machine.replacement import versions
 from imageprep_client.machine.replacement.replacing import (
@@ -38,6 +38,7 @@ __all__ = [
     "RootChanges",
     "SwapResult",
     "clone",
+    "find",
     "have",
     "kept",
     "of",
@@ -63,6 +64,19 @@ class ReplaceOutcome:
     replaced: Replaced | None
     digest: str = ""
     failure: errors.ImagePrepError | None = None
+
+
+def find(
+    names: Sequence[str], store: str | None
+) -> tuple[list[MachineRoot], list[ReplaceOutcome]]:
+    """The machines of these names, each once, and the failures of others."""
+    machines, failures = [], []
+    for name in dict.fromkeys(names):
+        try:
+            machines.append(roots.find(name, store))
+        except errors.InputError as error:
+            failures.append(ReplaceOutcome(name, None, failure=error))
+    return machines, failures
 
 
 def replace(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 
-from imageprep_client.ansible import JobResult
+from imageprep_client.ansible import HostState, JobResult
 from imageprep_client.client.locations import located, tagged
 from imageprep_client.machine import exporting
 from imageprep_client.machine.deployment import changing, hosts
@@ -97,12 +97,16 @@ def _images(
     template: ImageTemplate,
     check: Callable[[str], object],
 ) -> tuple[Mapping[str, str], Mapping[str, JobResult]]:
-    """The image of each container, and the hosts that cannot be asked."""
+    """The image of each container, and the hosts that cannot be used.
+
+    A container has no image where its name depends on facts that are not
+    known.
+    """
     known, failures = _facts(deployed, template)
     images = {
         one.name: template.name(one.service, known.get(one.host, HostFacts()))
         for one in deployed.containers
-        if one.host not in failures
+        if one.host in known or not template.needs_facts
     }
     _check(images.values(), check)
     return images, failures
@@ -111,7 +115,21 @@ def _images(
 def _facts(
     deployed: Deployment, template: ImageTemplate
 ) -> tuple[Mapping[str, HostFacts], Mapping[str, JobResult]]:
-    return hosts.facts(deployed) if template.needs_facts else ({}, {})
+    """The facts of the hosts, and the failures of those without them.
+
+    A host that is not in the inventory has none.
+    """
+    unknown = {
+        one.host: JobResult(
+            one.host, HostState.FAILED, f"{one.host} is not in the inventory"
+        )
+        for one in deployed.containers
+        if one.host not in deployed.hosts
+    }
+    if not template.needs_facts or not deployed.hosts:
+        return {}, unknown
+    known, failures = hosts.facts(deployed)
+    return known, {**failures, **unknown}
 
 
 def _check(images: Iterable[str], check: Callable[[str], object]) -> None:

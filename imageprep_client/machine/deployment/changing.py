@@ -41,13 +41,14 @@ def archive(
     An image that is there is left alone. When the containers of one host
     cannot be exported, those of the next one are tried.
 
-    :param images: the image of each container.
+    :param images: the image of each container, also of those of unusable
+        hosts where it is known.
     :param failures: of hosts that cannot be used.
     """
     rows = ContainerRows(deployment.containers, images, failures, on_row)
     pending: dict[str, list[DeployedContainer]] = {}
     for one in deployment.containers:
-        if one.name in images:
+        if one.host not in failures:
             pending.setdefault(images[one.name], []).append(one)
     exported: dict[str, str] = {}
 
@@ -110,13 +111,14 @@ def preload(
     The containers of a host that have one image are replaced by one command,
     which fetches the image once.
 
-    :param images: the image of each container.
+    :param images: the image of each container, also of those of unusable
+        hosts where it is known.
     :param failures: of hosts that cannot be used.
     """
     rows = ContainerRows(deployment.containers, images, failures, on_row)
     groups: dict[tuple[str, str], list[str]] = {}
     for one in deployment.containers:
-        if one.name in images:
+        if one.host not in failures:
             key = (one.host, images[one.name])
             groups.setdefault(key, []).append(one.name)
 

@@ -36,7 +36,8 @@ class Deployment:
 
     :ivar inventory: a path that ansible reads the inventory from.
     :ivar containers: by host and name.
-    :ivar hosts: the variables of each host that has containers.
+    :ivar hosts: the variables of each host that has containers; one that is
+        not in the inventory has none.
     """
 
     inventory: str
@@ -63,7 +64,6 @@ def deployment(
             _container(inventory, name, variables)
             for name, variables in known.items()
             if _is_container(name, variables)
-            and variables["physical_host"] in known
             and (name in selected or variables["physical_host"] in selected)
         ]
         if not containers:
@@ -74,7 +74,13 @@ def deployment(
             )
         containers.sort(key=lambda one: (one.host, one.name))
         yield Deployment(
-            path, containers, {one.host: known[one.host] for one in containers}
+            path,
+            containers,
+            {
+                one.host: known[one.host]
+                for one in containers
+                if one.host in known
+            },
         )
 
 

@@ -61,7 +61,7 @@ OnRow = Callable[[ContainerRow], object]
 class ContainerRows:
     """The rows of all containers.
 
-    :param images: of containers; those of `failures` have none.
+    :param images: of containers; those of `failures` may have none.
     :param failures: of hosts.
     :ivar by_name: the rows.
     """

@@ -296,3 +296,24 @@ def test_hosts_without_facts_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert [row.detail for row in rows if row.host == "h1"] == ["no route"] * 2
     assert all(row.state.is_failed for row in rows[:2])
+
+
+def test_archive_needs_no_host_that_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An unusable host is not asked, and its containers need no image of
+    their own when another host has exported it.
+    """
+    result = {"digest": "sha256:1", "state": "exported"}
+    asked = answering(
+        monkeypatch,
+        lambda command: CommandOutcome(command, command.names[:1], result),
+    )
+    failure = JobResult("h1", HostState.FAILED, "h1 is not in the inventory")
+    rows = changing.archive(
+        DEPLOYMENT, IMAGES, {"h1": failure}, lambda row: None
+    )
+    assert [command.host for command in asked] == ["h2"]
+    assert [str(row.state) for row in rows] == [
+        *("left", "left", "exported", "left")
+    ]

@@ -68,7 +68,8 @@ class MachineReplace(base.Lister):
     the current root. The machine is stopped, the two roots are exchanged in
     one step, and the machine is started. If it does not become healthy, the
     old root is restored. Several machines are replaced one after the other,
-    and their image is fetched once.
+    and their image is fetched once; one that does not exist or cannot be
+    replaced does not delay the others.
 
     Exit status: 0 if all machines run with the image, 1 if a machine has its
     old root again, 2 if nothing was changed.
@@ -127,12 +128,12 @@ class MachineReplace(base.Lister):
         report.add_option(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> base.Table:
-        from imageprep_client.client import machine
         from imageprep_client.client.machine import changes
 
-        roots = [
-            machine.find(name, parsed_args.store) for name in parsed_args.names
-        ]
+        names = parsed_args.names
+        roots, outcomes = changes.find(names, parsed_args.store)
+        if not roots:
+            return self._table(outcomes, errors.CombinedFailure)
         request = options.request(
             changes.ReplaceRequest,
             parsed_args,
@@ -152,7 +153,7 @@ class MachineReplace(base.Lister):
                 ),
             ) as source,
         ):
-            outcomes = list(
+            outcomes.extend(
                 changes.replace(
                     roots,
                     source,
@@ -161,27 +162,42 @@ class MachineReplace(base.Lister):
                     skip_present=parsed_args.skip_present,
                 )
             )
+        outcomes.sort(key=lambda one: names.index(one.name))
         self.report = {
             "source": source.name,
             "digest": source.digest,
             "machines": [_reported(one) for one in outcomes],
         }
-        failures = [one.failure for one in outcomes if one.failure]
-        if failures and len(outcomes) == 1:
-            raise failures[0]
-        if failures:
-            self.failure = errors.PartialFailure(
-                f"{len(failures)} of {len(outcomes)} machines not replaced",
-                failures,
-            )
         done = [one.replaced for one in outcomes if one.replaced]
         what = wording.counted(len(done), "machine")
         if len(done) == len(outcomes) == 1:
             what = f"{roots[0].name} {outage(done[0].swap)},"
         self.summary = f"{source.name}: {what} replaced"
-        if present := len(outcomes) - len(done) - len(failures):
-            self.summary += f", {present} already had it"
+        present = [
+            one for one in outcomes if not (one.replaced or one.failure)
+        ]
+        if present:
+            self.summary += f", {len(present)} already had it"
         self.next_step = "undo it with machine rollback" if done else ""
+        return self._table(outcomes)
+
+    def _table(
+        self,
+        outcomes: Sequence[ReplaceOutcome],
+        failure: type[errors.CombinedFailure] = errors.PartialFailure,
+    ) -> base.Table:
+        """A row for each machine, and the failures.
+
+        :raises ImagePrepError: that of the only machine.
+        """
+        failures = [one.failure for one in outcomes if one.failure]
+        if failures and len(outcomes) == 1:
+            raise failures[0]
+        if failures:
+            self.failure = failure(
+                f"{len(failures)} of {len(outcomes)} machines not replaced",
+                failures,
+            )
         return self.columns, [
             (
                 *(name, state, columns.Digest(digest) if digest else ""),

@@ -36,7 +36,7 @@ from imageprep_client.ansible.events import (
     HostState,
     RunResult,
 )
-from imageprep_client.ansible.inventories import HostGroups, load, readable
+from imageprep_client.ansible.inventories import HostGroups
 from imageprep_client.ansible.runner import run
 from imageprep_client.ansible.session import Session
 
@@ -55,9 +55,7 @@ __all__ = [
     "Session",
     "Unsafe",
     "check_installed",
-    "load",
     "pause",
-    "readable",
     "run",
     "run_jobs",
 ]

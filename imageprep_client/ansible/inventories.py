@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,6 @@ from imageprep_client import errors
 from imageprep_client.ansible import configuration
 from imageprep_client.host import inputs
 
-_TIMEOUT = 300.0
 _MAX_SIZE = 64 << 20
 _FAILED = re.compile(r"Failed to parse .* plugin: ")
 _PREFIX = re.compile(r"^\[?(ERROR|WARNING)\]?[:!] *")
@@ -31,65 +29,12 @@ class HostGroups:
 
     :ivar hosts: those that a pattern selects, or all.
     :ivar groups: all hosts of each group, in the order of the inventory.
+    :ivar variables: of all hosts; templates are not evaluated.
     """
 
     hosts: Sequence[str]
     groups: Mapping[str, Sequence[str]]
-
-
-def load(
-    inventory: str, pattern: str | None = None
-) -> Mapping[str, Mapping[str, Any]]:
-    """Read an inventory: a file, a directory or a program.
-
-    :param pattern: a host pattern of ansible that selects some hosts.
-    :returns: the variables of each host, as ansible-inventory prints them;
-        templates are not evaluated.
-    :raises InvalidArgument: when ansible is not installed, or cannot read
-        the inventory, or no host is selected.
-    """
-    check(inventory)
-    command = ["ansible-inventory", "--list", "-i", inventory]
-    if pattern:
-        command += [f"--limit={pattern}"]
-    settings = configuration.configuration(os.environ, Path.cwd())
-    try:
-        process = subprocess.run(  # noqa: S603 - no shell
-            command,
-            env={
-                **os.environ,
-                **({"ANSIBLE_CONFIG": str(settings)} if settings else {}),
-                "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True",
-                "ANSIBLE_NOCOLOR": "True",
-                "PATH": configuration.path(os.environ),
-            },
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=_TIMEOUT,
-        )
-    except subprocess.TimeoutExpired:
-        raise errors.InvalidArgument(
-            f"{inventory}: not read after {_TIMEOUT:.0f} seconds"
-        ) from None
-    said = process.stderr.decode(errors="replace")
-    if process.returncode:
-        raise errors.InvalidArgument(f"{inventory}: {reason(said)}")
-    try:
-        document = json.loads(process.stdout)
-    except ValueError:
-        raise errors.InvalidArgument(
-            f"{inventory}: ansible-inventory printed no JSON"
-        ) from None
-    variables = document.pop("_meta", {}).get("hostvars", {})
-    hosts = {
-        host: variables.get(host, {})
-        for group in document.values()
-        for host in group.get("hosts", ())
-    }
-    if not hosts:
-        raise without_hosts(inventory, pattern)
-    return hosts
+    variables: Mapping[str, Mapping[str, Any]]
 
 
 @contextlib.contextmanager

@@ -138,10 +138,13 @@ class Session:
         # It took too long, or has ended by itself; its log says why.
         return events.result(complete=False)
 
-    def groups(self, pattern: str | None = None) -> inventories.HostGroups:
+    def groups(
+        self, pattern: str | None = None, variables: Sequence[str] = ()
+    ) -> inventories.HostGroups:
         """The hosts and groups of the inventory.
 
         :param pattern: a host pattern of ansible that selects some hosts.
+        :param variables: the names of the host variables to read.
         :raises InvalidArgument: when ansible is not installed, or cannot read
             the inventory, or no host is selected.
         """
@@ -149,7 +152,8 @@ class Session:
             inventories.check(path)
         answer: Mapping[str, Any] = {}
         log = []
-        for event in self._round({"pattern": pattern}, 0):
+        document = {"pattern": pattern, "variables": variables}
+        for event in self._round(document, 0):
             log.append(str(event.get("stdout", "")))
             if "groups" in event:
                 answer = event
@@ -161,6 +165,7 @@ class Session:
         return inventories.HostGroups(
             answer["selected"],
             {name: hosts for name, hosts in answer["groups"].items() if hosts},
+            answer["variables"],
         )
 
     def _round(

@@ -9,7 +9,8 @@ the ``hosts`` a ``command`` for its shell and the keys of its ``input``; with
 ``timeout`` in seconds, and ``hidden``, whether results are kept from logs. The
 results are lines of JSON on standard output. The last one of a round has its
 seconds of ``processor`` time, and an empty line ends it. A line with a
-``pattern`` asks for the groups, and for the hosts that a pattern selects.
+``pattern`` asks for the groups, for the hosts that a pattern selects, and for
+the ``variables`` of all hosts that have one of these names.
 
 The start of ansible costs a second of processor time, and a round without it
 a few hundredths for each host. Connections stay open between rounds.
@@ -91,7 +92,7 @@ class Driver(AdHocCLI):
             before = sum(os.times()[:4])
             try:
                 if "pattern" in current:
-                    write(_selected(inventory, current["pattern"]))
+                    write(_selected(inventory, variables))
                 else:
                     play = Play.load(
                         _play(), variable_manager=variables, loader=loader
@@ -115,14 +116,28 @@ class Driver(AdHocCLI):
         return 0
 
 
-def _selected(inventory, pattern):
-    """The hosts of each group, and those that a pattern selects."""
-    inventory.subset(pattern)
+def _selected(inventory, variables):
+    """The hosts of each group, those that a pattern selects, and variables."""
+    inventory.subset(current["pattern"])
     try:
         hosts = [host.name for host in inventory.get_hosts("all")]
     finally:
         inventory.subset(None)
-    return {"groups": inventory.get_groups_dict(), "selected": hosts}
+    return {
+        "groups": inventory.get_groups_dict(),
+        "selected": hosts,
+        "variables": {
+            host.name: _variables(host, variables)
+            for host in inventory.get_hosts("all")
+            if current["variables"]
+        },
+    }
+
+
+def _variables(host, variables):
+    """The wanted variables of a host, as ansible-inventory prints them."""
+    known = variables.get_vars(host=host, include_hostvars=False, stage="all")
+    return {key: known[key] for key in current["variables"] if key in known}
 
 
 def _play():

@@ -11,6 +11,13 @@ from typing import Any
 from imageprep_client import ansible, errors
 from imageprep_client.machine import names
 
+#: The host variables that say what containers are, and how commands run.
+_VARIABLES = (
+    *("component", "container_tech", "is_metal", "physical_host"),
+    *("properties", "image_prepare_command", "image_prepare_options"),
+    *("image_prepare_store", "image_prepare_export_options"),
+    *("image_prepare_replace_options", "image_prepare_cache_options"),
+)
 #: Technologies of containers whose roots can be replaced.
 _TECHNOLOGIES = ("lxc", "nspawn")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -32,15 +39,14 @@ class DeployedContainer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Deployment:
-    """The containers of an inventory.
+    """The containers of an inventory, whose hosts `session` reaches.
 
-    :ivar inventory: a path that ansible reads the inventory from.
     :ivar containers: by host and name.
     :ivar hosts: the variables of each host that has containers; one that is
         not in the inventory has none.
     """
 
-    inventory: str
+    session: ansible.Session
     containers: Sequence[DeployedContainer]
     hosts: Mapping[str, Mapping[str, Any]]
 
@@ -57,14 +63,15 @@ def deployment(
         a host selects its containers.
     :raises InvalidArgument: when there are none, or a name cannot be used.
     """
-    with ansible.readable(inventory) as path:
-        known = _load(inventory, path)
-        selected = _load(inventory, path, pattern) if pattern else known
+    with ansible.Session(inventory) as session:
+        read = session.groups(pattern, _VARIABLES)
+        known = read.variables
+        selected = set(read.hosts)
         containers = [
             _container(inventory, name, variables)
             for name, variables in known.items()
             if _is_container(name, variables)
-            and (name in selected or variables["physical_host"] in selected)
+            and not {name, variables["physical_host"]}.isdisjoint(selected)
         ]
         if not containers:
             wanted = f" that {pattern!r} selects" if pattern else ""
@@ -73,27 +80,12 @@ def deployment(
                 hint="they are the hosts with the variable physical_host",
             )
         containers.sort(key=lambda one: (one.host, one.name))
-        yield Deployment(
-            path,
-            containers,
-            {
-                one.host: known[one.host]
-                for one in containers
-                if one.host in known
-            },
-        )
-
-
-def _load(
-    inventory: str, path: str, pattern: str | None = None
-) -> Mapping[str, Mapping[str, Any]]:
-    """The hosts of an inventory, by a path that ansible reads it from."""
-    try:
-        return ansible.load(path, pattern)
-    except errors.InvalidArgument as error:
-        raise errors.InvalidArgument(
-            str(error).replace(path, inventory), hint=error.hint
-        ) from error
+        hosts = {
+            one.host: known[one.host]
+            for one in containers
+            if one.host in known
+        }
+        yield Deployment(session, containers, hosts)
 
 
 def _container(

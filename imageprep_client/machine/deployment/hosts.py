@@ -89,17 +89,16 @@ def _run(
     observer: JobObserver,
 ) -> None:
     program = importlib.resources.files(__package__) / "node" / "commands.py"
-    with ansible.Session(deployment.inventory) as session:
-        ansible.run_jobs(
-            [
-                HostJob(host=host, lane="", document=document)
-                for host, document in documents.items()
-            ],
-            program.read_text("utf-8"),
-            session,
-            window=WINDOW,
-            observer=observer,
-        )
+    ansible.run_jobs(
+        [
+            HostJob(host=host, lane="", document=document)
+            for host, document in documents.items()
+        ],
+        program.read_text("utf-8"),
+        deployment.session,
+        window=WINDOW,
+        observer=observer,
+    )
 
 
 def _document(

@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -285,12 +285,6 @@ def groups(inventory: str, pattern: str | None = None) -> HostGroups:
         return session.groups(pattern)
 
 
-def test_inventory(inventory: str) -> None:
-    """All hosts of an inventory are known; a pattern selects some."""
-    assert sorted(ansible.load(inventory)) == ["a", "away", "b", "c"]
-    assert list(ansible.load(inventory, "front:!b")) == ["a"]
-
-
 def test_groups_of_a_session(inventory: str) -> None:
     """A pattern selects hosts, and neither groups nor later rounds; one that
     is none fails alone.
@@ -366,13 +360,19 @@ com-[1:1]
     ("content", "mode"), [(_SCRIPT, 0o755), (_INI, 0o644)]
 )
 def test_kinds_of_inventories(tmp_path: Path, content: str, mode: int) -> None:
-    """Programs and INI files are inventories, too."""
+    """Programs and INI files are inventories, too; all hosts have the
+    variables that are asked for.
+    """
     path = tmp_path / "hosts"
     path.write_text(content)
     path.chmod(mode)
-    hosts = ansible.load(str(path))
-    assert sorted(hosts) == ["com-1", "con-1"]
-    assert hosts["con-1"]["ansible_host"] == "192.0.2.1"
+    with ansible.Session(str(path)) as session:
+        found = session.groups("com-1", ["ansible_host"])
+    assert found.hosts == ["com-1"]
+    assert found.variables == {
+        "com-1": {},
+        "con-1": {"ansible_host": "192.0.2.1"},
+    }
 
 
 @pytest.mark.parametrize(
@@ -388,10 +388,8 @@ def test_kinds_of_inventories(tmp_path: Path, content: str, mode: int) -> None:
         ),
     ],
 )
-@pytest.mark.parametrize("read", [ansible.load, groups])
 def test_unusable_inventory(
     tmp_path: Path,
-    read: Callable[..., object],
     content: str | None,
     pattern: str | None,
     reason: str,
@@ -401,7 +399,7 @@ def test_unusable_inventory(
     if content is not None:
         path.write_text(content)
     with pytest.raises(errors.InvalidArgument, match=reason) as caught:
-        read(str(path), pattern)
+        groups(str(path), pattern)
     assert "\n" not in str(caught.value)
 
 

@@ -27,7 +27,8 @@ CONTAINERS = [
     for host in ("h1", "h2")
     for number in (1, 2)
 ]
-DEPLOYMENT = Deployment("inventory", CONTAINERS, {"h1": {}, "h2": {}})
+SESSION = ansible.Session("inventory")
+DEPLOYMENT = Deployment(SESSION, CONTAINERS, {"h1": {}, "h2": {}})
 IMAGES = {one.name: "r/osa/nova:1" for one in CONTAINERS}
 
 
@@ -151,7 +152,7 @@ def test_unusable_variables_of_a_host(
     variables: Mapping[str, object], said: str
 ) -> None:
     """No host is changed by a command that was not meant."""
-    broken = Deployment("inventory", CONTAINERS, {"h1": variables, "h2": {}})
+    broken = Deployment(SESSION, CONTAINERS, {"h1": variables, "h2": {}})
     with pytest.raises(errors.InvalidArgument, match=f"h1: .* {said}"):
         hosts.run(
             broken,
@@ -171,7 +172,7 @@ def test_options_of_one_command(monkeypatch: pytest.MonkeyPatch) -> None:
         "image_prepare_replace_options": ["--keep", "2"],
     }
     hosts.run(
-        Deployment("inventory", CONTAINERS, {"h1": variables}),
+        Deployment(SESSION, CONTAINERS, {"h1": variables}),
         [
             HostCommand("h1", "replace", ("c1",), ()),
             HostCommand("h1", "cache", (), (), has_store=False),

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from imageprep_client import ansible
 from imageprep_client.client.machine import deployment
 from imageprep_client.client.machine.deployment import (
-    ContainerRow,
     DeploymentRequest,
+    MachineRow,
 )
 from tests import servers
 from tests.functional.base import OpenStack
@@ -167,19 +167,19 @@ def name_of(host: str, service: str, number: int) -> str:
     return f"{host}_{service}_container-0000000{number}"
 
 
-def count(rows: list[ContainerRow]) -> dict[str, int]:
+def count(rows: list[MachineRow]) -> dict[str, int]:
     """How many containers have each state."""
     states = [str(row.state) for row in rows]
     return {state: states.count(state) for state in set(states)}
 
 
-def archive(inventory: str, image: str, hosts: str) -> list[ContainerRow]:
+def archive(inventory: str, image: str, hosts: str) -> list[MachineRow]:
     """Archive some hosts."""
     request = DeploymentRequest(inventory, image, "1", hosts)
     return deployment.archive(request, lambda row: None)
 
 
-def preload(inventory: str, image: str, hosts: str) -> list[ContainerRow]:
+def preload(inventory: str, image: str, hosts: str) -> list[MachineRow]:
     """Preload some hosts."""
     request = DeploymentRequest(inventory, image, "1", hosts)
     return deployment.preload(request, lambda row: None)

@@ -15,17 +15,14 @@ from imageprep_client.machine.deployment.containers import (
 )
 from imageprep_client.machine.deployment.naming import HostFacts, ImageTemplate
 from imageprep_client.machine.deployment.rows import (
-    CacheRow,
-    ContainerRow,
-    OnCacheRow,
+    MachineRow,
     OnRow,
     RowState,
 )
 
 __all__ = [
-    "CacheRow",
-    "ContainerRow",
     "DeploymentRequest",
+    "MachineRow",
     "RowState",
     "archive",
     "preload",
@@ -49,7 +46,7 @@ class DeploymentRequest:
     hosts: str | None = None
 
 
-def archive(request: DeploymentRequest, on_row: OnRow) -> list[ContainerRow]:
+def archive(request: DeploymentRequest, on_row: OnRow) -> list[MachineRow]:
     """Export an image of each service; see `machine.deployment.changing`.
 
     :raises InvalidArgument: before any host is changed.
@@ -60,7 +57,7 @@ def archive(request: DeploymentRequest, on_row: OnRow) -> list[ContainerRow]:
         return changing.archive(deployed, images, failures, on_row)
 
 
-def preload(request: DeploymentRequest, on_row: OnRow) -> list[ContainerRow]:
+def preload(request: DeploymentRequest, on_row: OnRow) -> list[MachineRow]:
     """Replace the roots of all containers.
 
     :raises InvalidArgument: before any host is changed.
@@ -72,8 +69,8 @@ def preload(request: DeploymentRequest, on_row: OnRow) -> list[ContainerRow]:
 
 
 def preload_caches(
-    request: DeploymentRequest, on_row: OnCacheRow
-) -> list[CacheRow]:
+    request: DeploymentRequest, on_row: OnRow
+) -> list[MachineRow]:
     """Fill the caches of LXC on all hosts, from one base image.
 
     :raises InvalidArgument: before any host is changed.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from imageprep_client.ansible import HostState, JobResult
+from imageprep_client.ansible import JobResult
 from imageprep_client.machine.deployment import hosts
 from imageprep_client.machine.deployment.containers import (
     DeployedContainer,
@@ -15,10 +15,8 @@ from imageprep_client.machine.deployment.hosts import (
     HostCommand,
 )
 from imageprep_client.machine.deployment.rows import (
-    CacheRow,
-    ContainerRow,
-    ContainerRows,
-    OnCacheRow,
+    MachineRow,
+    MachineRows,
     OnRow,
     RowState,
 )
@@ -35,7 +33,7 @@ def archive(
     images: Mapping[str, str],
     failures: Mapping[str, JobResult],
     on_row: OnRow,
-) -> list[ContainerRow]:
+) -> list[MachineRow]:
     """Export one running container of each image.
 
     An image that is there is left alone. When the containers of one host
@@ -45,7 +43,7 @@ def archive(
         hosts where it is known.
     :param failures: of hosts that cannot be used.
     """
-    rows = ContainerRows(deployment.containers, images, failures, on_row)
+    rows = _containers(deployment, images, failures, on_row)
     pending: dict[str, list[DeployedContainer]] = {}
     for one in deployment.containers:
         if one.host not in failures:
@@ -88,16 +86,16 @@ def archive(
             )
         hosts.run(deployment, commands, note)
         pending = {image: left for image, left in pending.items() if left}
-    for name, row in rows.by_name.items():
+    for name, row in rows.by_key.items():
         source = exported.get(row.image)
         if source and source != name:
             rows.set(
                 name,
                 RowState.LEFT,
-                digest=rows.by_name[source].digest,
+                digest=rows.by_key[source].digest,
                 detail=f"its image is that of {source}",
             )
-    return list(rows.by_name.values())
+    return list(rows.by_key.values())
 
 
 def preload(
@@ -105,7 +103,7 @@ def preload(
     images: Mapping[str, str],
     failures: Mapping[str, JobResult],
     on_row: OnRow,
-) -> list[ContainerRow]:
+) -> list[MachineRow]:
     """Replace the roots of all containers by their images.
 
     The containers of a host that have one image are replaced by one command,
@@ -115,7 +113,7 @@ def preload(
         hosts where it is known.
     :param failures: of hosts that cannot be used.
     """
-    rows = ContainerRows(deployment.containers, images, failures, on_row)
+    rows = _containers(deployment, images, failures, on_row)
     groups: dict[tuple[str, str], list[str]] = {}
     for one in deployment.containers:
         if one.host not in failures:
@@ -155,50 +153,45 @@ def preload(
         ],
         note,
     )
-    return list(rows.by_name.values())
+    return list(rows.by_key.values())
 
 
 def fill_caches(
     deployment: Deployment,
     images: Mapping[str, str],
     failures: Mapping[str, JobResult],
-    on_row: OnCacheRow,
-) -> list[CacheRow]:
+    on_row: OnRow,
+) -> list[MachineRow]:
     """Fill the caches of all hosts, from which containers are made.
 
     :param images: the image of each host.
     :param failures: of hosts that cannot be used.
     """
-    rows: dict[str, CacheRow] = {}
-
-    def set_row(row: CacheRow) -> None:
-        rows[row.host] = row
-        on_row(row)
-
-    for host, job in failures.items():
-        is_unreachable = job.state is HostState.UNREACHABLE
-        set_row(CacheRow.failed(host, "", job.reason, is_unreachable))
+    rows = MachineRows(
+        (
+            MachineRow(host, images.get(host, ""))
+            for host in sorted({*images, *failures})
+        ),
+        failures,
+        on_row,
+    )
 
     def note(outcome: CommandOutcome) -> None:
         host = outcome.command.host
         result = outcome.result if isinstance(outcome.result, dict) else {}
         told = str(result.get("state"))
         if told not in (RowState.FILLED, RowState.PRESENT):
-            reason = outcome.failure or "it printed no result"
-            set_row(
-                CacheRow.failed(
-                    host, images[host], reason, outcome.is_unreachable
-                )
+            rows.fail(
+                host,
+                outcome.failure or "it printed no result",
+                is_unreachable=outcome.is_unreachable,
             )
             return
-        set_row(
-            CacheRow(
-                host,
-                images[host],
-                RowState(told),
-                digest=str(result.get("digest", "")),
-                path=str(result.get("path", "")),
-            )
+        rows.set(
+            host,
+            RowState(told),
+            digest=str(result.get("digest", "")),
+            path=str(result.get("path", "")),
         )
 
     hosts.run(
@@ -209,4 +202,23 @@ def fill_caches(
         ],
         note,
     )
-    return [rows[host] for host in sorted(rows)]
+    return list(rows.by_key.values())
+
+
+def _containers(
+    deployment: Deployment,
+    images: Mapping[str, str],
+    failures: Mapping[str, JobResult],
+    on_row: OnRow,
+) -> MachineRows:
+    """The rows of all containers; those of `failures` may have no image."""
+    return MachineRows(
+        (
+            MachineRow(
+                one.host, images.get(one.name, ""), one.name, one.service
+            )
+            for one in deployment.containers
+        ),
+        failures,
+        on_row,
+    )

@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Callable, Iterable, Mapping
-from typing import Self
 
 from imageprep_client.ansible import HostState, JobResult
-from imageprep_client.machine.deployment.containers import DeployedContainer
 
 
 class RowState(enum.StrEnum):
@@ -25,11 +23,6 @@ class RowState(enum.StrEnum):
     FAILED = "failed"
     UNREACHABLE = "unreachable"
 
-    @classmethod
-    def failed(cls, *, is_unreachable: bool) -> Self:
-        """The state of what failed."""
-        return cls.UNREACHABLE if is_unreachable else cls.FAILED
-
     @property
     def is_failed(self) -> bool:
         """Whether something is not as it has to be."""
@@ -37,98 +30,75 @@ class RowState(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ContainerRow:
-    """One container.
+class MachineRow:
+    """One container of a deployment, or the cache of one host.
 
     :ivar image: its name.
+    :ivar name: of the container; empty for a cache, as is the service.
     :ivar digest: of the image, where it is known.
+    :ivar path: the directory in the cache.
     :ivar detail: why it failed, or was left alone.
     """
 
-    name: str
     host: str
-    service: str
     image: str
+    name: str = ""
+    service: str = ""
     state: RowState = RowState.LEFT
-    digest: str = ""
-    detail: str = ""
-
-
-#: Is told each row as soon as it is known.
-OnRow = Callable[[ContainerRow], object]
-
-
-class ContainerRows:
-    """The rows of all containers.
-
-    :param images: of containers; those of `failures` may have none.
-    :param failures: of hosts.
-    :ivar by_name: the rows.
-    """
-
-    def __init__(
-        self,
-        containers: Iterable[DeployedContainer],
-        images: Mapping[str, str],
-        failures: Mapping[str, JobResult],
-        on_row: OnRow,
-    ) -> None:
-        self.by_name = {
-            one.name: ContainerRow(
-                one.name, one.host, one.service, images.get(one.name, "")
-            )
-            for one in containers
-        }
-        self._on_row = on_row
-        for name, row in self.by_name.items():
-            if failure := failures.get(row.host):
-                unreachable = failure.state is HostState.UNREACHABLE
-                self.fail(name, failure.reason, is_unreachable=unreachable)
-
-    def set(
-        self,
-        name: str,
-        state: RowState,
-        *,
-        digest: str = "",
-        detail: str = "",
-    ) -> None:
-        """Note the outcome of a container."""
-        self.by_name[name] = dataclasses.replace(
-            self.by_name[name], state=state, digest=digest, detail=detail
-        )
-        self._on_row(self.by_name[name])
-
-    def fail(self, name: str, reason: str, *, is_unreachable: bool) -> None:
-        """Note why a container failed."""
-        state = RowState.failed(is_unreachable=is_unreachable)
-        self.set(name, state, detail=reason.removeprefix(f"{name}: "))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class CacheRow:
-    """The cache of one host.
-
-    :ivar image: the name of the base image.
-    :ivar path: the directory in the cache.
-    :ivar detail: why it failed.
-    """
-
-    host: str
-    image: str
-    state: RowState
     digest: str = ""
     path: str = ""
     detail: str = ""
 
-    @classmethod
-    def failed(
-        cls, host: str, image: str, reason: str, is_unreachable: bool
-    ) -> CacheRow:
-        """The row of a host that does not have the image."""
-        state = RowState.failed(is_unreachable=is_unreachable)
-        return cls(host, image, state, detail=reason)
+    @property
+    def key(self) -> str:
+        """The name of the container, or of the host."""
+        return self.name or self.host
 
 
 #: Is told each row as soon as it is known.
-OnCacheRow = Callable[[CacheRow], object]
+OnRow = Callable[[MachineRow], object]
+
+
+class MachineRows:
+    """The rows of all containers, or of all hosts.
+
+    :param failures: of hosts.
+    :ivar by_key: the rows.
+    """
+
+    def __init__(
+        self,
+        rows: Iterable[MachineRow],
+        failures: Mapping[str, JobResult],
+        on_row: OnRow,
+    ) -> None:
+        self.by_key = {row.key: row for row in rows}
+        self._on_row = on_row
+        for key, row in self.by_key.items():
+            if failure := failures.get(row.host):
+                unreachable = failure.state is HostState.UNREACHABLE
+                self.fail(key, failure.reason, is_unreachable=unreachable)
+
+    def set(
+        self,
+        key: str,
+        state: RowState,
+        *,
+        digest: str = "",
+        path: str = "",
+        detail: str = "",
+    ) -> None:
+        """Note an outcome."""
+        self.by_key[key] = dataclasses.replace(
+            self.by_key[key],
+            state=state,
+            digest=digest,
+            path=path,
+            detail=detail,
+        )
+        self._on_row(self.by_key[key])
+
+    def fail(self, key: str, reason: str, *, is_unreachable: bool) -> None:
+        """Note why something failed."""
+        state = RowState.UNREACHABLE if is_unreachable else RowState.FAILED
+        self.set(key, state, detail=reason.removeprefix(f"{key}: "))

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from imageprep_client import errors, wording
 from imageprep_client.cli import base, columns, options, report
 
 if TYPE_CHECKING:
     from imageprep_client.client.machine.deployment import (
-        CacheRow,
-        ContainerRow,
         DeploymentRequest,
+        MachineRow,
     )
 
-_Row = TypeVar("_Row", "ContainerRow", "CacheRow")
 _CACHE_COLUMNS = ("Host", "Image", "State", "Digest", "Path", "Detail")
 _FIELDS = "{service}, {release}, {distro} and {arch}"
 
@@ -61,40 +58,38 @@ class _Deployment(base.Lister):
             deployment.DeploymentRequest, parsed_args, template=template
         )
 
-    def table(self, rows: Sequence[ContainerRow]) -> base.Table:
+    def table(
+        self, rows: Sequence[MachineRow], noun: str = "container"
+    ) -> base.Table:
         """The result, which is also that of the report."""
-        self.report = {"containers": [dataclasses.asdict(row) for row in rows]}
-        self.finish(rows, "container", lambda row: row.name)
-        return self.columns, [
-            (
-                row.name,
-                row.host,
-                row.service,
-                row.image,
-                str(row.state),
-                columns.Digest(row.digest) if row.digest else "",
-                row.detail,
-            )
+        fields = [
+            "name" if c == "Container" else c.lower() for c in self.columns
+        ]
+        told = [
+            {field: str(getattr(row, field)) for field in fields}
             for row in rows
         ]
-
-    def finish(
-        self, rows: Sequence[_Row], noun: str, name: Callable[[_Row], str]
-    ) -> None:
-        """Summarise the states of the rows, and report the failures."""
+        self.report = {f"{noun}s": told}
         self.failing = noun
         failed = [row for row in rows if row.state.is_failed]
         if failed:
             self.failure = errors.PartialFailure(
                 f"{len(failed)} of {len(rows)} {noun}s failed",
                 [
-                    errors.StoreError(f"{name(row)}: {row.detail}")
+                    errors.StoreError(f"{row.key}: {row.detail}")
                     for row in failed
                 ],
             )
             self.next_step = "the next call does what is missing"
         counts = wording.tally(row.state for row in rows)
         self.summary = f"{wording.counted(len(rows), noun)}: {counts}"
+        return self.columns, [
+            tuple(
+                columns.Digest(text) if field == "digest" else text
+                for field, text in row.items()
+            )
+            for row in told
+        ]
 
 
 class MachineArchive(_Deployment):
@@ -188,36 +183,20 @@ class MachinePreload(_Deployment):
         request = self.request(parsed_args, parsed_args.template)
         with self.observing() as observer:
             if parsed_args.cache_only:
-                return self._caches(
-                    deployment.preload_caches(
-                        request, lambda row: observer.note(_cached(row))
-                    )
+                rows = deployment.preload_caches(
+                    request, lambda row: observer.note(_cached(row))
                 )
+                return self.table(rows, "host")
             rows = deployment.preload(
                 request, lambda row: observer.note(_told(row))
             )
         return self.table(rows)
 
-    def _caches(self, rows: Sequence[CacheRow]) -> base.Table:
-        self.report = {"hosts": [dataclasses.asdict(row) for row in rows]}
-        self.finish(rows, "host", lambda row: row.host)
-        return self.columns, [
-            (
-                row.host,
-                row.image,
-                str(row.state),
-                columns.Digest(row.digest) if row.digest else "",
-                row.path,
-                row.detail,
-            )
-            for row in rows
-        ]
 
-
-def _told(row: ContainerRow) -> str:
+def _told(row: MachineRow) -> str:
     detail = f": {row.detail}" if row.detail else ""
     return f"{row.name} on {row.host}: {row.state}{detail}"
 
 
-def _cached(row: CacheRow) -> str:
+def _cached(row: MachineRow) -> str:
     return f"{row.host}: {row.state}: {row.detail or row.path}"

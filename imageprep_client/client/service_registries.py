@@ -99,6 +99,6 @@ def _for_this_host(
         return [descriptor]
     here = Platform("linux", architecture(platform.machine()))
     for child in manifest.manifests:
-        if child.platform and child.platform.matches(here):
+        if child.is_for(here):
             return [descriptor, child]
     raise errors.NotFound(f"{reference}: has no image for {here}")

@@ -179,11 +179,7 @@ def layer_of(
     manifest = verify.manifest(store, root)
     if manifest.is_index:
         here = Platform("linux", architecture(platform.machine()))
-        images = [
-            image
-            for image in manifest.manifests
-            if image.platform is not None and image.platform.matches(here)
-        ]
+        images = [one for one in manifest.manifests if one.is_for(here)]
         if len(images) != 1:
             raise errors.InvalidContent(
                 f"{store}@{root.digest}: has {len(images)} images for {here}"

@@ -122,6 +122,10 @@ class Descriptor:
         """Whether it describes a manifest or an index, not a blob."""
         return mediatypes.is_manifest(self.media_type)
 
+    def is_for(self, wanted: platforms.Platform) -> bool:
+        """Whether it names a platform that serves the one wanted."""
+        return self.platform is not None and self.platform.matches(wanted)
+
     @property
     def is_external(self) -> bool:
         """Whether it describes a layer that is pulled from URLs.

@@ -306,7 +306,6 @@ def _representative(
     """The image for this host, else the usual one, else any."""
     for wanted in (graph.host_platform(), Platform("linux", "amd64")):
         for descriptor, manifest in images:
-            platform = descriptor.platform
-            if platform and platform.matches(wanted):
+            if descriptor.is_for(wanted):
                 return descriptor, manifest
     return images[0] if images else None

@@ -72,8 +72,7 @@ class SomePlatforms:
         """Whether a child of an index has to be taken with it."""
         if child.media_type in mediatypes.INDEXES:
             return True
-        own = child.platform
-        return own is not None and any(map(own.matches, self.platforms))
+        return any(map(child.is_for, self.platforms))
 
     def __str__(self) -> str:
         return " or ".join(map(str, self.platforms))
@@ -249,7 +248,7 @@ def choose(index: Manifest, wanted: Platform) -> Descriptor:
     """
     children = index.manifests
     for child in children:
-        if child.platform and child.platform.matches(wanted):
+        if child.is_for(wanted):
             return child
     if len(children) == 1:
         return children[0]

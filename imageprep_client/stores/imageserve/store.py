@@ -246,14 +246,7 @@ class ImageServeStore:
             for child in verify.manifest(self, index).manifests
             if child.media_type in mediatypes.MANIFESTS and self.exists(child)
         ]
-        children.sort(
-            key=lambda child: (
-                not (
-                    child.platform
-                    and child.platform.matches(_DEFAULT_PLATFORM)
-                )
-            )
-        )
+        children.sort(key=lambda child: not child.is_for(_DEFAULT_PLATFORM))
         return [
             typemap.Variant(
                 child.media_type, child.digest, typemap.FALLBACK_QUALITY

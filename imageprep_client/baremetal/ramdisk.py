@@ -18,6 +18,8 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
+from imageprep_client import decompression
+
 #: Bytes of a ramdisk that are looked at, unpacked.
 _MAX_UNPACKED = 512 * 1024 * 1024
 _MAX_NAME = 4096
@@ -97,13 +99,13 @@ def _names(file: BinaryIO) -> Iterator[str]:
 
 
 def _unpacked(file: BinaryIO, head: bytes) -> BinaryIO | None:
-    if head[:2] == b"\x1f\x8b":
+    if head.startswith(decompression.GZIP):
         return cast(BinaryIO, gzip.GzipFile(fileobj=file))
-    if head[:6] == b"\xfd7zXZ\0" or head[:3] == b"\x5d\0\0":
+    if head.startswith((decompression.XZ, b"\x5d\0\0")):
         return cast(BinaryIO, lzma.LZMAFile(file))
     if head[:3] == b"BZh":
         return cast(BinaryIO, bz2.BZ2File(file))
-    if head[:4] == b"\x28\xb5\x2f\xfd":
+    if head.startswith(decompression.ZSTD):
         return cast(BinaryIO, zstd.ZstdFile(file))
     return None
 

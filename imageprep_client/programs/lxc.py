@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,13 +29,6 @@ def _program(name: str) -> Program:
             ("Failed to rsync", "install the package rsync"),
         ),
     )
-
-
-def _require(name: str) -> None:
-    if not shutil.which(name):
-        raise LxcError(
-            f"{name}: no such program", hint="install the package lxc"
-        )
 
 
 def default_path() -> Path:
@@ -75,7 +67,7 @@ class LxcContainer:
         :raises LxcError: when ``lxc-start`` is missing; the container then
             still runs.
         """
-        _require("lxc-start")
+        _program("lxc-start").check_installed()
         self._run("lxc-stop", f"--timeout={seconds}")
 
     def copy(self, new: str) -> None:
@@ -103,7 +95,7 @@ class LxcContainer:
         """
         freeze = ("lxc-freeze", *self._words)
         thaw = ("lxc-unfreeze", *self._words)
-        _require(freeze[0])
+        _program(freeze[0]).check_installed()
         with around(
             self._name, freeze, thaw, LxcError, _ENVIRONMENT
         ) as frozen:

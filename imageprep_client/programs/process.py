@@ -25,6 +25,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -142,6 +143,20 @@ class Program:
     def environment(self) -> dict[str, str]:
         """All variables that the program is started with."""
         return {**os.environ, **self._added}
+
+    def check_installed(self) -> None:
+        """Check that there is such a program.
+
+        :raises ImagePrepError: that of the program, as when it is run.
+        """
+        if not shutil.which(self._program):
+            raise self._missing()
+
+    def _missing(self) -> errors.ImagePrepError:
+        return self._error(
+            f"{self._program}: no such program",
+            hint=f"install the package {self._package}",
+        )
 
     def run(self, *words: str, **options: Unpack[RunOptions]) -> str:
         """Run the program with these arguments and wait.
@@ -316,10 +331,7 @@ class Program:
                 bufsize=0,
             )
         except FileNotFoundError as error:
-            raise self._error(
-                f"{self._program}: no such program",
-                hint=f"install the package {self._package}",
-            ) from error
+            raise self._missing() from error
         except (OSError, ValueError) as error:
             raise self.failure(words, errors.reason(error)) from None
 

@@ -183,10 +183,11 @@ RULES: dict[str, tuple[str, ...]] = {
         "stores.verify",
         "transfer",
     ),
-    "baremetal.ramdisk": ("backports", "compression"),
+    "baremetal.ramdisk": ("backports", "compression", "decompression"),
     "baremetal.disks": ("errors", "programs"),
     "baremetal.disks.formats": (
         "baremetal.disks.disk",
+        "decompression",
         "errors",
         "oslo_utils",
     ),

@@ -15,7 +15,7 @@ import struct
 
 from oslo_utils.imageutils import format_inspector
 
-from imageprep_client import errors
+from imageprep_client import decompression, errors
 from imageprep_client.baremetal.disks.disk import DiskFormat
 
 GIB = 1024**3
@@ -39,9 +39,9 @@ _MAX_L1 = 4 * 1024 * 1024
 _CONVERT = "convert it first: qemu-img convert -f {0} -O qcow2 ..."
 #: The first bytes of compressed files, and the programs that decompress them.
 _COMPRESSED = {
-    b"\x1f\x8b\x08": "gunzip",
-    b"\xfd7zXZ\x00": "unxz",
-    b"\x28\xb5\x2f\xfd": "unzstd",
+    decompression.GZIP: "gunzip",
+    decompression.XZ: "unxz",
+    decompression.ZSTD: "unzstd",
     b"BZh": "bunzip2",
 }
 #: Endings of names, and the format that the content must have then.

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 
 from imageprep_client import errors
+from imageprep_client.client.state import state_directory
 from imageprep_client.host import disk, inputs, owners
 from imageprep_client.http import urls
 from imageprep_client.http.transport import TLS, Timeouts, Transports
@@ -95,7 +96,7 @@ class Opening:
         self._lock = threading.Lock()
         self._trust: Trust | None = None
         self._path = path
-        self._kept = KeptSignatures(_state(os.environ, self._home))
+        self._kept = KeptSignatures(state_directory("trust"))
 
     @property
     def trust(self) -> Trust:
@@ -201,11 +202,3 @@ def _check_owner(path: pathlib.Path) -> None:
                 " user",
                 hint="name the policy that is meant with --signature-policy",
             )
-
-
-def _state(environment: Mapping[str, str], home: pathlib.Path) -> pathlib.Path:
-    """The directory of kept signatures."""
-    state = environment.get("XDG_STATE_HOME")
-    if not state and os.geteuid() == 0:
-        return pathlib.Path("/var/lib/image-prepare/trust")
-    return pathlib.Path(state or home / ".local/state", "image-prepare/trust")

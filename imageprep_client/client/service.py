@@ -13,6 +13,7 @@ from pathlib import Path
 from imageprep_client import errors
 from imageprep_client.client.registry_options import RegistryOptions
 from imageprep_client.client.service_registries import ServiceRegistries
+from imageprep_client.client.state import state_directory
 from imageprep_client.client.stores import Stores
 from imageprep_client.heat import environment as environments
 from imageprep_client.heat import parameters
@@ -56,7 +57,6 @@ __all__ = [
 ]
 
 #: Where the state of podman's usual storage is, for root.
-_STATE = Path("/var/lib/image-prepare/service")
 _STORAGE = Path("/var/lib/containers/storage")
 #: The oldest podman that has all that is used.
 _OLDEST = (4, 3)
@@ -360,12 +360,11 @@ def _state_directory(podman: PodmanInformation) -> Path:
     """The directory of the state; each of podman's storages has its own."""
     storage = podman.storage
     if os.geteuid() == 0:
-        directory, usual = _STATE, _STORAGE
+        # Units of systemd and users of sudo have one state.
+        directory, usual = state_directory("service", {}), _STORAGE
     else:
-        home = Path.home()
-        state = os.environ.get("XDG_STATE_HOME") or home / ".local/state"
-        directory = Path(state, "image-prepare", "service")
-        usual = home / ".local/share/containers/storage"
+        directory = state_directory("service")
+        usual = Path.home() / ".local/share/containers/storage"
     directory = Path(os.environ.get("IMAGE_PREPARE_STATE") or directory)
     if storage == usual:
         return directory

@@ -11,8 +11,8 @@ from imageprep_client.client.machine import settings
 from imageprep_client.client.machine.sources import (
     VerifiedArchive,
     open_source,
-    state_directory,
 )
+from imageprep_client.client.state import state_directory
 from imageprep_client.machine import cloning, roots
 from imageprep_client.machine.cloning import ClonedMachine
 from imageprep_client.machine.replacement import versions
@@ -49,7 +49,7 @@ __all__ = [
 
 def of(root: MachineRoot, observer: Observer = SILENT) -> RootChanges:
     """The changes of a root, with journals in the state directory."""
-    return RootChanges(root, observer, journals=state_directory())
+    return RootChanges(root, observer, journals=state_directory("machine"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import io
 import os
-import pathlib
 import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from imageprep_client import errors
 from imageprep_client.client.locations import located
 from imageprep_client.client.registry_options import RegistryOptions
+from imageprep_client.client.state import state_directory
 from imageprep_client.client.stores import Stores
 from imageprep_client.host import inputs
 from imageprep_client.http import urls
@@ -49,7 +49,6 @@ __all__ = [
     "Verification",
     "VerifiedArchive",
     "open_source",
-    "state_directory",
 ]
 
 #: Bytes of an archive that is fetched.
@@ -113,15 +112,6 @@ class VerifiedArchive:
         return unpacked
 
 
-def state_directory() -> Path:
-    """The directory for the state of machine commands."""
-    state = os.environ.get("XDG_STATE_HOME")
-    if not state and os.geteuid() == 0:
-        return Path("/var/lib/image-prepare/machine")
-    home = Path(state or pathlib.Path.home() / ".local/state")
-    return home / "image-prepare/machine"
-
-
 @contextlib.contextmanager
 def open_source(
     source: MachineSource,
@@ -139,7 +129,7 @@ def open_source(
     source = dataclasses.replace(
         source, verification=source.verification.check()
     )
-    state = state_directory()
+    state = state_directory("machine")
     quarantine = Quarantine(state / "quarantine")
     lists = SignedLists(state / "seen")
     with contextlib.ExitStack() as stack:

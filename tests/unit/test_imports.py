@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import pathlib
+import re
 import sys
 from collections.abc import Iterator
 
@@ -17,300 +18,101 @@ import pytest
 PACKAGE = "imageprep_client"
 TOP = pathlib.Path(__file__).parents[2]
 
-_STORE = ("stores.base", "stores.verify", "oci", "errors")
-
 #: What each part may import besides itself and the standard library. The
 #: longest name that fits a module decides. Names of the package are given
-#: without ``imageprep_client.``.
+#: without ``imageprep_client.``; a line that is indented goes on with the one
+#: above it.
+_RULES = """\
+:
+errors:
+oci: errors
+observer: oci
+wording:
+decompression: backports compression
+deadlines: errors
+retry: deadlines errors observer
+host: errors
+http: errors host oci requests urllib3
+programs: errors host observer oci subprocess
+programs.fsxfs: errors programs.confined programs.entries pyfsxfs
+rpm: errors
+ansible: errors host observer oci.redaction ansible_runner subprocess yaml
+# It is a program that ansible is a part of.
+ansible.driver: ansible
+# It runs on nodes, which have the standard library alone.
+ansible.node: subprocess
+cloud: errors keystoneauth1 openstack osc_lib requests retry
+stores:
+stores.base: oci errors
+stores.verify: stores.base oci errors
+stores.diffids: stores.base stores.verify oci decompression errors
+stores.memory: stores.base stores.verify oci errors
+stores.stored_files: stores.base
+stores.archive: stores.base stores.verify oci errors host
+stores.layout: stores.base stores.verify oci errors host
+stores.imageserve: stores.base stores.verify oci errors host
+    stores.stored_files
+stores.containers: stores.base stores.verify oci errors host programs
+    stores.diffids
+stores.registry: stores.base stores.verify oci errors host http observer
+    deadlines retry subprocess
+transfer: stores.base stores.verify oci deadlines errors observer retry
+trust: errors host oci programs.gpg stores.base stores.verify
+trust.lookaside: trust.scopes errors heat.document host oci
+trust.sigstore: trust.fields trust.payload oci cryptography
+registries: errors heat observer oci retry stores.base stores.diffids
+    stores.stored_files stores.verify transfer
+heat: errors host.inputs yaml
+catalog: deadlines errors heat.document
+catalog.template: catalog.table_image errors heat.document heat.value
+    host.inputs subprocess
+catalog.rendering: jinja2
+modify: ansible oci errors host observer programs rpm yaml
+plans: errors host heat retry yaml
+plans.opening: cloud.object_store errors plans
+plans.swift: cloud errors plans retry
+plans.swift.at_once: transfer.workers
+serving: stores.imageserve oci errors aiohttp
+serving.address: errors host oci.reference
+serving.apache: serving.address oci errors
+container.results.html: container.request wording
+container: catalog deadlines errors heat host modify observer oci plans.base
+    plans.stored programs retry rpm stores.base stores.diffids stores.verify
+    transfer wording
+baremetal: errors host observer oci programs stores.base stores.verify transfer
+baremetal.ramdisk: backports compression decompression
+baremetal.disks: errors programs
+baremetal.disks.formats: baremetal.disks.disk decompression errors oslo_utils
+baremetal.glance: errors keystoneauth1 openstack requests
+machine: errors host observer oci programs stores.base stores.verify transfer
+machine.deployment: ansible errors host machine.names oci.platform
+machine.deployment.node: platform subprocess
+machine.archives.compression: machine.archives.judging decompression backports
+    compression isal
+machine.sources: errors host machine.archives programs
+machine.sources.fetching: machine.sources.quarantine errors host http observer
+    retry
+machine.nspawn: errors heat.document heat.value
+service: errors heat host http.answering observer oci programs rpm wording yaml
+preload: ansible errors host observer oci stores.base transfer
+preload.node: pacing podman pull storage subprocess tags watch
+client: trust ansible baremetal catalog cloud container errors heat host http
+    machine modify observer oci plans preload programs registries retry rpm
+    service serving stores transfer
+cli: client errors observer oci plugin wording cliff osc_lib
+cli.progress: cli.log errors observer wording rich
+cli.log: errors host observer oci
+cli.report: errors host osc_lib
+plugin: oci.redaction osc_lib.utils
+testing: errors oci heat.document plans.base plans.content plans.files
+    plans.history plans.stored stores.base stores.memory pytest yaml
+"""
+
 RULES: dict[str, tuple[str, ...]] = {
-    "": (),
-    "errors": (),
-    "oci": ("errors",),
-    "observer": ("oci",),
-    "wording": (),
-    "decompression": ("backports", "compression"),
-    "deadlines": ("errors",),
-    "retry": ("deadlines", "errors", "observer"),
-    "host": ("errors",),
-    "http": ("errors", "host", "oci", "requests", "urllib3"),
-    "programs": ("errors", "host", "observer", "oci", "subprocess"),
-    "programs.fsxfs": (
-        "errors",
-        "programs.confined",
-        "programs.entries",
-        "pyfsxfs",
-    ),
-    "rpm": ("errors",),
-    "ansible": (
-        "errors",
-        "host",
-        "observer",
-        "oci.redaction",
-        "ansible_runner",
-        "subprocess",
-        "yaml",
-    ),
-    # It is a program that ansible is a part of.
-    "ansible.driver": ("ansible",),
-    # It runs on nodes, which have the standard library alone.
-    "ansible.node": ("subprocess",),
-    "cloud": (
-        "errors",
-        "keystoneauth1",
-        "openstack",
-        "osc_lib",
-        "requests",
-        "retry",
-    ),
-    "stores": (),
-    "stores.base": ("oci", "errors"),
-    "stores.verify": ("stores.base", "oci", "errors"),
-    "stores.diffids": (
-        "stores.base",
-        "stores.verify",
-        "oci",
-        "decompression",
-        "errors",
-    ),
-    "stores.memory": _STORE,
-    "stores.stored_files": ("stores.base",),
-    "stores.archive": (*_STORE, "host"),
-    "stores.layout": (*_STORE, "host"),
-    "stores.imageserve": (*_STORE, "host", "stores.stored_files"),
-    "stores.containers": (*_STORE, "host", "programs", "stores.diffids"),
-    "stores.registry": (
-        *_STORE,
-        "host",
-        "http",
-        "observer",
-        "deadlines",
-        "retry",
-        "subprocess",
-    ),
-    "transfer": (
-        "stores.base",
-        "stores.verify",
-        "oci",
-        "deadlines",
-        "errors",
-        "observer",
-        "retry",
-    ),
-    "trust": (
-        "errors",
-        "host",
-        "oci",
-        "programs.gpg",
-        "stores.base",
-        "stores.verify",
-    ),
-    "trust.lookaside": (
-        "trust.scopes",
-        "errors",
-        "heat.document",
-        "host",
-        "oci",
-    ),
-    "trust.sigstore": ("trust.fields", "trust.payload", "oci", "cryptography"),
-    "registries": (
-        "errors",
-        "heat",
-        "observer",
-        "oci",
-        "retry",
-        "stores.base",
-        "stores.diffids",
-        "stores.stored_files",
-        "stores.verify",
-        "transfer",
-    ),
-    "heat": ("errors", "host.inputs", "yaml"),
-    "catalog": ("deadlines", "errors", "heat.document"),
-    "catalog.template": (
-        "catalog.table_image",
-        "errors",
-        "heat.document",
-        "heat.value",
-        "host.inputs",
-        "subprocess",
-    ),
-    "catalog.rendering": ("jinja2",),
-    "modify": (
-        "ansible",
-        "oci",
-        "errors",
-        "host",
-        "observer",
-        "programs",
-        "rpm",
-        "yaml",
-    ),
-    "plans": ("errors", "host", "heat", "retry", "yaml"),
-    "plans.opening": ("cloud.object_store", "errors", "plans"),
-    "plans.swift": ("cloud", "errors", "plans", "retry"),
-    "plans.swift.at_once": ("transfer.workers",),
-    "serving": ("stores.imageserve", "oci", "errors", "aiohttp"),
-    "serving.address": ("errors", "host", "oci.reference"),
-    "serving.apache": ("serving.address", "oci", "errors"),
-    "container.results.html": ("container.request", "wording"),
-    "container": (
-        "catalog",
-        "deadlines",
-        "errors",
-        "heat",
-        "host",
-        "modify",
-        "observer",
-        "oci",
-        "plans.base",
-        "plans.stored",
-        "programs",
-        "retry",
-        "rpm",
-        "stores.base",
-        "stores.diffids",
-        "stores.verify",
-        "transfer",
-        "wording",
-    ),
-    "baremetal": (
-        "errors",
-        "host",
-        "observer",
-        "oci",
-        "programs",
-        "stores.base",
-        "stores.verify",
-        "transfer",
-    ),
-    "baremetal.ramdisk": ("backports", "compression", "decompression"),
-    "baremetal.disks": ("errors", "programs"),
-    "baremetal.disks.formats": (
-        "baremetal.disks.disk",
-        "decompression",
-        "errors",
-        "oslo_utils",
-    ),
-    "baremetal.glance": ("errors", "keystoneauth1", "openstack", "requests"),
-    "machine": (
-        "errors",
-        "host",
-        "observer",
-        "oci",
-        "programs",
-        "stores.base",
-        "stores.verify",
-        "transfer",
-    ),
-    "machine.deployment": (
-        "ansible",
-        "errors",
-        "host",
-        "machine.names",
-        "oci.platform",
-    ),
-    "machine.deployment.node": ("platform", "subprocess"),
-    "machine.archives.compression": (
-        "machine.archives.judging",
-        "decompression",
-        "backports",
-        "compression",
-        "isal",
-    ),
-    "machine.sources": ("errors", "host", "machine.archives", "programs"),
-    "machine.sources.fetching": (
-        "machine.sources.quarantine",
-        "errors",
-        "host",
-        "http",
-        "observer",
-        "retry",
-    ),
-    "machine.nspawn": ("errors", "heat.document", "heat.value"),
-    "service": (
-        "errors",
-        "heat",
-        "host",
-        "http.answering",
-        "observer",
-        "oci",
-        "programs",
-        "rpm",
-        "wording",
-        "yaml",
-    ),
-    "preload": (
-        "ansible",
-        "errors",
-        "host",
-        "observer",
-        "oci",
-        "stores.base",
-        "transfer",
-    ),
-    "preload.node": (
-        "pacing",
-        "podman",
-        "pull",
-        "storage",
-        "subprocess",
-        "tags",
-        "watch",
-    ),
-    "client": (
-        "trust",
-        "ansible",
-        "baremetal",
-        "catalog",
-        "cloud",
-        "container",
-        "errors",
-        "heat",
-        "host",
-        "http",
-        "machine",
-        "modify",
-        "observer",
-        "oci",
-        "plans",
-        "preload",
-        "programs",
-        "registries",
-        "retry",
-        "rpm",
-        "service",
-        "serving",
-        "stores",
-        "transfer",
-    ),
-    "cli": (
-        "client",
-        "errors",
-        "observer",
-        "oci",
-        "plugin",
-        "wording",
-        "cliff",
-        "osc_lib",
-    ),
-    "cli.progress": ("cli.log", "errors", "observer", "wording", "rich"),
-    "cli.log": ("errors", "host", "observer", "oci"),
-    "cli.report": ("errors", "host", "osc_lib"),
-    "plugin": ("oci.redaction", "osc_lib.utils"),
-    "testing": (
-        "errors",
-        "oci",
-        "heat.document",
-        "plans.base",
-        "plans.content",
-        "plans.files",
-        "plans.history",
-        "plans.stored",
-        "stores.base",
-        "stores.memory",
-        "pytest",
-        "yaml",
-    ),
+    name: tuple(words.split())
+    for name, words in re.findall(
+        r"^([\w.]*):((?:.|\n )*)$", _RULES, re.MULTILINE
+    )
 }
 
 #: What may be imported only inside a function, to keep a start light.

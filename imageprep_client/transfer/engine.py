@@ -53,6 +53,10 @@ _NONDISTRIBUTABLE = (
     " URLs: allow them there (validation.manifests.urls of distribution), or"
     " copy the image to a tree or a layout"
 )
+_FORGOTTEN = (
+    "the registry said that it has all parts of the image: after a garbage"
+    " collection, it may have to be restarted to forget what was removed"
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -346,6 +350,8 @@ class _Transfer:
                     for layer in manifest.layers
                 ):
                     error.hint = error.hint or _NONDISTRIBUTABLE
+                elif isinstance(error, errors.ServerFault) and error.isolated:
+                    error.hint = error.hint or _FORGOTTEN
                 raise
 
     def _tag(self, image: ImageCopy) -> None:

@@ -302,6 +302,17 @@ SCENARIOS: dict[str, Callable[[pathlib.Path], errors.ImagePrepError]] = {
         ),
         windows,
     ),
+    "the registry said that it has all parts of the image": lambda _: (
+        copy_error(
+            lasting(
+                "PUT",
+                400,
+                "/manifests/",
+                body=answer("MANIFEST_BLOB_UNKNOWN", "blob unknown"),
+            ),
+            some_image,
+        )
+    ),
     "too many requests": lambda _: error_of(
         resolve, lasting("HEAD", 429), lasting("GET", 429)
     ),

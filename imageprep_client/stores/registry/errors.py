@@ -17,8 +17,11 @@ from imageprep_client.http.transport import Response
 MAX_ERROR = 64 * 1024
 _MAX_MESSAGE = 200
 
-#: Status codes that another attempt may change.
-TEMPORARY = frozenset({408, 425, 429, 499, 500, 502, 503, 504, 522})
+#: Status codes that another attempt may change. Those from 520 on are of
+#: Cloudflare, which Docker Hub and other registries are behind.
+TEMPORARY = frozenset(
+    {408, 425, 429, 499, 500, 502, 503, 504, *range(520, 526), 527, 530}
+)
 
 _WORDS = {
     400: "bad request",
@@ -47,6 +50,11 @@ _VERDICTS = frozenset(
     {"MANIFEST_BLOB_UNKNOWN", "MANIFEST_INVALID", "MANIFEST_UNVERIFIED"}
 )
 _REFUSED_LAYER = "URL on layer"
+#: Codes for parts of a manifest, which some registries know only seconds after
+#: they were pushed.
+_PARTS_UNKNOWN = frozenset(
+    {"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"}
+)
 #: Codes of access errors, which ECR Public sends with 400.
 _ACCESS_CODES = frozenset({"DENIED", "UNAUTHORIZED"})
 
@@ -68,6 +76,11 @@ def from_response(
         f"{what}: {words}"
         f" ({response.method} {urls.shown(response.url)} {status})"
     )
+    manifest = response.method == "PUT" and "/manifests/" in response.url
+    if manifest and status < 500 and code in _PARTS_UNKNOWN:
+        late = errors.ServerFault(message, status=status)
+        late.isolated = True
+        return late
     if status == 404:
         return errors.NotFound(message)
     if status in (401, 403) or (status == 400 and code in _ACCESS_CODES):

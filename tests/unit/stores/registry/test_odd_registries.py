@@ -624,6 +624,31 @@ def test_refused_urls(
     assert len(server.requests("PUT", "/manifests/")) == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "MANIFEST_BLOB_UNKNOWN"),
+        (404, "MANIFEST_BLOB_UNKNOWN"),
+        (400, "BLOB_UNKNOWN"),
+        (404, "MANIFEST_UNKNOWN"),
+    ],
+)
+def test_parts_that_are_known_later(
+    server: RegistryServer, client: RegistryClient, status: int, code: str
+) -> None:
+    """A manifest is sent again where its parts are not known at once."""
+    body = json.dumps({"errors": [{"code": code}]}).encode()
+    server.faults.add(
+        Fault("PUT", "/manifests/", status=status, body=body, times=3)
+    )
+    store = client.destination(server.host, "ns/name")
+    for part in IMAGE.parts:
+        store_suite.push(store, part)
+    with IMAGE.manifest.open() as stream:
+        store.push_tagged(IMAGE.descriptor, stream, "1")
+    assert store.resolve("1") == IMAGE.descriptor
+
+
 # --- referrers, digests and locations that are a little off
 
 

@@ -66,7 +66,9 @@ def test_retry_after_as_date(offset: int, zone: str) -> None:
     assert max(offset, 0) - 5 <= seconds <= max(offset, 0)
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize(
+    "status", [408, 429, 500, 502, 503, 504, 520, 524, 525, 530]
+)
 def test_passing_answers_are_tried_again(
     server: RegistryServer,
     store: RegistryStore,

@@ -210,10 +210,9 @@ class TooManyRequests(ServerFault):
         message: str,
         *,
         retry_after: float | None = None,
-        hint: str | None = None,
         status: int | None = None,
     ) -> None:
-        super().__init__(message, hint=hint, status=status)
+        super().__init__(message, status=status)
         self.retry_after = retry_after
 
 

@@ -34,11 +34,9 @@ class Cloud(base.OpenStack):
         self.services = services
         self.name = f"image-{secrets.token_hex(4)}"
 
-    def register(self, *words: str, status: int = 0) -> list[dict[str, Any]]:
+    def register(self, *words: str) -> list[dict[str, Any]]:
         """Register under the name; the rows that are shown."""
-        done = self(
-            *(*REGISTER, self.name, *words, *ROW), status=status, stderr=".*"
-        )
+        done = self(*REGISTER, self.name, *words, *ROW, stderr=".*")
         rows: list[dict[str, Any]] = json.loads(done.stdout or "[]")
         return rows
 

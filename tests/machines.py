@@ -71,14 +71,14 @@ def container(
 
 
 @contextlib.contextmanager
-def started(store: Path, name: str = NAME) -> Iterator[None]:
+def started(store: Path) -> Iterator[None]:
     """An LXC container that runs in the block."""
-    run("lxc-start", "-P", store, "-n", name, "-d")
+    run("lxc-start", "-P", store, "-n", NAME, "-d")
     try:
-        run("lxc-wait", "-P", store, "-n", name, "-s", "RUNNING", "-t", "60")
+        run("lxc-wait", "-P", store, "-n", NAME, "-s", "RUNNING", "-t", "60")
         yield
     finally:
-        run("lxc-stop", "-P", store, "-n", name, "-k")
+        run("lxc-stop", "-P", store, "-n", NAME, "-k")
 
 
 @contextlib.contextmanager

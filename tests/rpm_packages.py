@@ -110,9 +110,9 @@ def _built(spec: str, arch: str) -> bytes:
         return (top / "package").read_bytes()
 
 
-def broken(directory: Path, package: Package = NEW) -> Path:
+def broken(directory: Path) -> Path:
     """Build a package, and damage what comes after its headers."""
-    path = build(directory, package)
+    path = build(directory, NEW)
     content = bytearray(path.read_bytes())
     content[-1] ^= 255
     path.write_bytes(content)

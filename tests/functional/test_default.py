@@ -34,13 +34,6 @@ def _defaults(text: str) -> dict[str, Any]:
     return defaults
 
 
-def test_documented_values(openstack: base.OpenStack) -> None:
-    """Without options the environment has the documented values."""
-    result = openstack(*COMMAND)
-
-    assert _defaults(result.stdout) == {"ContainerImagePrepare": [DOCUMENTED]}
-
-
 def test_environment(openstack: base.OpenStack, golden: Golden) -> None:
     """The text of the environment, with its header."""
     result = openstack(*COMMAND)

@@ -122,14 +122,6 @@ def test_refused(
         assert not other.requests("PUT", "")
 
 
-def test_dry_run(openstack: base.OpenStack, source: RegistryServer) -> None:
-    """A dry run tells the bytes and makes nothing."""
-    row = push(openstack, f"{source.host}/{NAME}:17.1", *TREE, "--dry-run")
-    assert row["Outcome"] == "planned"
-    assert row["Bytes"] > 0
-    assert not (openstack.home / "tree").exists()
-
-
 def test_missing_image(
     openstack: base.OpenStack, source: RegistryServer
 ) -> None:

@@ -71,22 +71,16 @@ def test_tree(site: Deployment) -> None:
 
 
 def test_registry(site: Deployment) -> None:
-    """Each image is in the other registry with the source's digest."""
-    with RegistryServer() as other:
-        site.environment(site.entry(push_destination=f"{other.host}/mine"))
-        site.run()
-
-        for name in deployment.NAMES:
-            store = other.content.store(f"mine/ns/openstack-{name}")
-            assert store.resolve("17.1").digest == site.digest(name)
-
-
-def test_registry_parameters(site: Deployment) -> None:
-    """Parameters name the registry; it is insecure, so that is said, too."""
+    """Each image is in the other registry with the source's digest.
+    Parameters name the registry; it is insecure, so that is said, too.
+    """
     with RegistryServer() as other:
         site.environment(site.entry(push_destination=f"{other.host}/mine"))
         site.run(*OUTPUT)
 
+        for name in deployment.NAMES:
+            store = other.content.store(f"mine/ns/openstack-{name}")
+            assert store.resolve("17.1").digest == site.digest(name)
         assert site.defaults() == {
             **deployment.expected(other.host, path="mine/ns"),
             "DockerInsecureRegistryAddress": [other.host],
@@ -144,18 +138,6 @@ def test_no_push_destination(site: Deployment) -> None:
         "DockerInsecureRegistryAddress": [site.registry.host],
     }
     assert not site.registry.requests("GET", "/blobs/")
-
-
-def test_second_run(site: Deployment) -> None:
-    """A second run finds all images present and asks for no content."""
-    site.run(*TREE)
-    site.registry.log.clear()
-    rows = site.rows(*TREE)
-
-    assert [(row["Outcome"], row["Bytes"]) for row in rows] == [
-        ("present", 0)
-    ] * 3
-    assert not site.registry.requests("GET", "/(blobs|manifests)/")
 
 
 def test_shared_blobs(site: Deployment) -> None:
@@ -259,24 +241,6 @@ def test_dry_run_knows_what_is_there(site: Deployment) -> None:
     assert [(row["Outcome"], row["Bytes"]) for row in rows] == [
         ("present", 0)
     ] * 3
-
-
-def test_dry_run_without_registries(
-    site: Deployment,
-) -> None:
-    """A dry run needs no registry; it says that none was asked."""
-    site.environment(
-        site.entry(set=site.values(namespace="127.0.0.1:1/ns", tag="17.1"))
-    )
-    rows = site.rows(
-        *TREE,
-        *OUTPUT,
-        "--dry-run",
-        stderr="WARNING: 127.0.0.1:1: its images are not checked: [^\n]*",
-    )
-
-    assert {row["Outcome"] for row in rows} == {"unchecked"}
-    assert set(deployment.PARAMETERS) < set(site.defaults()) | {"x"}
 
 
 def test_dry_run_plan(site: Deployment) -> None:
@@ -583,39 +547,6 @@ def test_odd_files(site: Deployment, name: str) -> None:
     assert len(rows) == 3
 
 
-def test_linked_output(site: Deployment) -> None:
-    """The file behind a link is replaced, and the link stays."""
-    site.write("there/real.yaml", "old")
-    (site.home / "out.yaml").symlink_to("there/real.yaml")
-    site.run(*TREE, *OUTPUT)
-
-    assert (site.home / "out.yaml").is_symlink()
-    assert set(deployment.PARAMETERS) < set(site.defaults("there/real.yaml"))
-
-
-@pytest.mark.parametrize(
-    ("label", "tag"),
-    [("version", "17.1.3"), ("{version}-{release}", "17.1.3-9")],
-)
-def test_discovery(site: Deployment, label: str, tag: str) -> None:
-    """A label, or a template over labels, gives the tag."""
-    site.environment(site.entry(set=site.values(), tag_from_label=label))
-    site.run(*TREE, *OUTPUT)
-
-    found = site.defaults()
-    found.pop("DockerInsecureRegistryAddress")
-    assert found == deployment.expected(tag=tag)
-
-
-def test_tag_skips_discovery(site: Deployment) -> None:
-    """Where the tag in `set` wins, no label is read."""
-    site.environment(site.entry(tag_from_label="no-such-label"))
-    warning = r"WARNING: [^\n]*in release zed the tag in set wins[^\n]*"
-    site.run(*TREE, *OUTPUT, "--release", "zed", stderr=warning)
-
-    assert site.defaults()["ContainerKeystoneImage"].endswith(":17.1")
-
-
 def test_listed_registry_that_is_silent(site: Deployment) -> None:
     """A registry that is listed as insecure, and that a parameter names, is
     listed for the nodes, too, though it does not answer here.
@@ -728,26 +659,14 @@ def _plan(site: Deployment) -> Path:
     return site.home / "plan"
 
 
-def _over_plan(site: Deployment, *words: str, stderr: str = "") -> None:
+def _over_plan(site: Deployment, *words: str) -> None:
     site.openstack(
         *deployment.COMMAND,
         *("--template-file", "table.j2", "--plan-dir", "plan", *TREE),
         *OUTPUT,
         *words,
-        stderr=deployment.PLAIN + stderr,
+        stderr=deployment.PLAIN,
     )
-
-
-def test_plan_is_read(site: Deployment) -> None:
-    """The plan's environments say what is prepared."""
-    _plan(site)
-    _over_plan(site)
-
-    assert set(site.defaults()) == {
-        "ContainerKeystoneImage",
-        "ContainerNovaApiImage",
-        "DockerInsecureRegistryAddress",
-    }
 
 
 def test_plan_roles(site: Deployment) -> None:
@@ -792,43 +711,7 @@ def test_plan_is_written(site: Deployment) -> None:
     ]
 
 
-def test_plan_is_written_once(site: Deployment) -> None:
-    """A second run changes nothing in the plan, and says so."""
-    plan = _plan(site)
-    _over_plan(site)
-    files = {file: file.read_bytes() for file in plan.rglob("*.yaml")}
-    _over_plan(
-        site, stderr="plan plan: has these parameters already; nothing is.*"
-    )
-
-    assert {file: file.read_bytes() for file in plan.rglob("*.yaml")} == files
-
-
 # --- secrets
-
-
-def test_credentials(guarded: Deployment) -> None:
-    """Images of a registry that wants a password are copied."""
-    rows = guarded.rows(*TREE)
-
-    assert {row["Outcome"] for row in rows} == {"copied"}
-
-
-def test_wrong_password(guarded: Deployment) -> None:
-    """A wrong password is one line that names the registry, exit 2."""
-    guarded.environment(
-        ContainerImageRegistryCredentials={
-            guarded.registry.host: {"operator": "wrong"}
-        }
-    )
-    result = guarded.run(
-        *TREE,
-        status=2,
-        stderr=f"[^\n]*{guarded.registry.host}[^\n]* 401[^\n]*"
-        "(\nhint: [^\n]*)?",
-    )
-
-    assert "wrong" not in result.stderr.replace("wrong user or", "")
 
 
 @pytest.mark.parametrize(
@@ -868,25 +751,6 @@ def _forms(secret: str) -> list[bytes]:
         pair,
         urllib.parse.quote(secret, safe="").encode(),
     ]
-
-
-def test_ceph_vars_file(guarded: Deployment) -> None:
-    """The credentials of ceph's registry are in a file of the owner's."""
-    host = guarded.registry.host
-    guarded.environment(
-        guarded.entry(
-            set=guarded.values(tag="17.1", ceph_namespace=f"{host}/ceph")
-        ),
-        ContainerImageRegistryCredentials={host: {"operator": CANARY}},
-    )
-    guarded.run(*TREE, "--ceph-vars-file", "ceph.yaml")
-
-    path = guarded.home / "ceph.yaml"
-    assert yaml.safe_load(path.read_text()) == {
-        "ceph_docker_registry_username": "operator",
-        "ceph_docker_registry_password": CANARY,
-    }
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_ceph_vars_file_keeps_no_mode(guarded: Deployment) -> None:

@@ -37,7 +37,6 @@ def fails(
     site: Deployment,
     error: str,
     *words: str,
-    status: int = 2,
     hint: str = f"(\n{HINT})?",
     environments: tuple[str, ...] = ("env.yaml",),
     tree: str = "tree",
@@ -52,7 +51,7 @@ def fails(
     result = site.openstack(
         *deployment.COMMAND,
         *words,
-        status=status,
+        status=2,
         stderr=f"{deployment.PLAIN}{error}{hint}",
     )
 
@@ -541,23 +540,6 @@ def test_missing_label(site: Deployment) -> None:
         stderr=r"no tag could be discovered for 3 images\n"
         r"  3 images: [^\n]*: no label no-such-label; its labels:"
         rf" name, release, version; also [^\n]*\n{HINT}",
-    )
-    assert (site.home / "out.yaml").read_text() == OLD
-
-
-def test_label_without_tag(site: Deployment) -> None:
-    """A label whose value is no tag of the repository: which, where."""
-    site.environment(
-        site.entry(set=site.values(), tag_from_label="v{version}")
-    )
-    site.run(
-        *TREE,
-        *("--output-env-file", "out.yaml"),
-        status=2,
-        stderr=r"no tag could be discovered for 3 images\n"
-        r"  3 images: [^\n]*: label v\{version\} gives tag v17.1.3, which is"
-        r" not in the repository: [^\n]*; also [^\n]*"
-        r"\nhint: the nearest tags there are: 17\.1\.3, [^\n]*",
     )
     assert (site.home / "out.yaml").read_text() == OLD
 

@@ -22,8 +22,6 @@ from imageprep_client.programs.buildah import (
     Buildah,
     Container,
     LocalImage,
-    is_abandoned,
-    own_name,
 )
 from tests.local_storage import BASE, LocalStorage
 
@@ -237,15 +235,6 @@ def test_stop(local_storage: LocalStorage) -> None:
         buildah.info()
 
 
-def test_names_of_a_process() -> None:
-    """A name is abandoned when its process is no more."""
-    mine = own_name()
-    assert not is_abandoned(mine)
-    assert is_abandoned(mine.replace(str(os.getpid()), "999999999"))
-    assert not is_abandoned("imageprep-client")
-    assert not is_abandoned("working-container")
-
-
 # --- images
 
 
@@ -327,14 +316,6 @@ def script(path: Path, text: str) -> Buildah:
     return Buildah(str(path))
 
 
-def test_missing_program() -> None:
-    """The package to install is named."""
-    with pytest.raises(errors.LocalStorageError) as caught:
-        Buildah("no-such-buildah").images()
-    assert str(caught.value) == "no-such-buildah: no such program"
-    assert caught.value.hint == "install the package buildah"
-
-
 @pytest.mark.parametrize(
     ("told", "hint"),
     [
@@ -390,11 +371,6 @@ def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("")
     with pytest.raises(errors.LocalStorageError, match="permission denied"):
         Buildah(str(tmp_path / "x")).images()
-
-
-def test_input(tmp_path: Path) -> None:
-    """The input goes to the program's standard input."""
-    assert script(tmp_path / "x", "cat").run(stdin=b"hello") == "hello"
 
 
 def test_buildah_is_the_one_of_the_tests() -> None:

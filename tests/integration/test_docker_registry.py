@@ -62,32 +62,6 @@ def test_large_content_with_a_password(
         assert store_suite.read(store, blob.descriptor) == blob.data
 
 
-def test_authfile(guarded: servers.DockerRegistry, tmp_path: Path) -> None:
-    """The file that ``podman login`` writes serves as well."""
-    path = tmp_path / "auth.json"
-    path.write_text(
-        f'{{"auths": {{"{guarded.host}": {{"auth": "bWU6Wno5U2VjcmV0"}}}}}}'
-    )
-    hosts = Hosts(
-        cacert=str(guarded.ca), credentials=Credentials(files=[path])
-    )
-    with RegistryClient(hosts, policy=_POLICY) as client:
-        store = client.store(guarded.host, "ns/authfile")
-        assert not store.exists(IMAGE.descriptor)
-
-
-def test_wrong_password(guarded: servers.DockerRegistry) -> None:
-    """A wrong password is told with its source."""
-    wrong = Credentials({guarded.host: ("me", "wrong")}, source="--authfile")
-    hosts = Hosts(cacert=str(guarded.ca), credentials=wrong)
-    with (
-        RegistryClient(hosts, policy=_POLICY) as client,
-        pytest.raises(errors.AccessDenied) as caught,
-    ):
-        client.store(guarded.host, "ns/name").resolve("latest")
-    assert "from --authfile" in str(caught.value.hint)
-
-
 def test_unknown_authority(
     guarded: servers.DockerRegistry, tmp_path: Path
 ) -> None:

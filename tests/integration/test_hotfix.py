@@ -312,10 +312,6 @@ class TestOddPackages:
         with odd.buildah.container(odd.result) as container:
             assert container.read("/usr/share/other/version") is None
 
-    def test_epoch(self, odd: Hotfixed) -> None:
-        """A lower version with a higher epoch is an update."""
-        assert odd.installed(odd.result) == [str(ODD)]
-
     def test_failing_scriptlet(self, odd: Hotfixed) -> None:
         """A warning of rpm is told."""
         assert re.search(
@@ -345,12 +341,6 @@ class TestNothingDone:
         told = site.refused(image="no/such:1")
         assert f"{path}: is damaged or cut off" in told
         assert "hint: get the file again" in told
-
-    def test_empty_directory(self, site: Site) -> None:
-        """A directory without packages is named."""
-        site.rpms.mkdir()
-        told = site.refused(image="no/such:1")
-        assert f"{site.rpms}: no file *.rpm in this directory" in told
 
     def test_other_architecture(self, site: Site) -> None:
         """The file, its architecture and the image's are named."""

@@ -27,9 +27,9 @@ class Clock:
 class Terminal(io.StringIO):
     """A terminal of this width, as a person sees it."""
 
-    def __init__(self, columns: int = 80, lines: int = 24) -> None:
+    def __init__(self, columns: int = 80) -> None:
         super().__init__()
-        self.screen = pyte.Screen(columns, lines)
+        self.screen = pyte.Screen(columns, 24)
         self._stream = pyte.Stream(self.screen)
 
     @property

@@ -102,18 +102,6 @@ def entry(**keys: Any) -> dict[str, Any]:
     return {"includes": NOVA, "set": BASE, **keys}
 
 
-def test_copies_and_writes_parameters(run, registries):
-    """The images are at the destination, and the file names them there."""
-    result = run(entry(push_destination="d.io:5000"))
-    assert run.written["ContainerNovaApiImage"] == (
-        "d.io:5000/ns/openstack-nova-api:1"
-    )
-    store = registries.registry("d.io:5000").store("ns/openstack-nova-api")
-    assert [row.outcome for row in result.rows] == ["copied", "copied"]
-    assert result.rows[0].digest == store.resolve("1").digest
-    assert registries.locks == 1
-
-
 def test_two_labels_for_one_image(run, registries):
     """Two entries may discover by different labels; the later one wins."""
     image = content.image("x", labels={"a": "v1", "b": "v2"})
@@ -276,21 +264,6 @@ def test_several_reasons_why_tags_are_not_discovered():
     assert told.failures[1] is other.error
     assert str(told.failures[0]) == "r.io/a: r.io: x"
     assert told.failures[0].hint == "h"
-
-
-def test_dry_run(run, registries):
-    """A dry run writes the file and nothing else."""
-    result = run(entry(push_destination="d.io"), dry_run=True)
-    assert [row.outcome for row in result.rows] == ["planned", "planned"]
-    assert sum(row.copied for row in result.rows) > 0
-    assert registries.registry("d.io").repositories() in (
-        [],
-        ["ns/openstack-nova-api", "ns/openstack-nova-conductor"],
-    )
-    store = registries.registry("d.io").store("ns/openstack-nova-api")
-    assert list(store.tags()) == []
-    assert run.written["ContainerNovaApiImage"].startswith("d.io/ns/")
-    assert registries.locks == 0
 
 
 @pytest.mark.parametrize("silent", ["r.io", "d.io"])
@@ -512,29 +485,3 @@ def test_ceph_credentials_that_are_missing(run, tmp_path):
             ceph_vars_file=str(tmp_path / "vars.yaml"),
         )
     assert run.registries.locks == 0
-
-
-def test_roles_filter_images(run, tmp_path):
-    """Only images of services that a role enables are prepared."""
-    roles = tmp_path / "roles.yaml"
-    roles.write_text(
-        "- name: Compute\n  CountDefault: 1\n  ServicesDefault:\n"
-        "  - OS::TripleO::Services::NovaApi\n",
-        encoding="utf-8",
-    )
-    result = run(entry(), roles_files=[str(roles)])
-    assert [row.image for row in result.rows] == [f"{API}:1"]
-
-
-def test_template_of_the_users_own(run, tmp_path, registries):
-    """A table of the user's own replaces the release's."""
-    table = tmp_path / "table.yaml.j2"
-    table.write_text(
-        "container_images_template:\n"
-        '- imagename: "{{namespace}}/mine:{{tag}}"\n'
-        "  params: [MyImage]\n",
-        encoding="utf-8",
-    )
-    registries.fill("r.io/ns/mine:1")
-    run({"set": BASE}, template_file=str(table))
-    assert run.written == {"MyImage": "r.io/ns/mine:1"}

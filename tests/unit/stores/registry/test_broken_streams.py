@@ -15,10 +15,10 @@ from tests.recorder import Recorder
 from tests.unit.stores.registry.conftest import FAST
 
 
-def answer(*pieces: bytes | Exception, status: int = 200) -> mock.Mock:
+def answer(*pieces: bytes | Exception) -> mock.Mock:
     """A response that gives these pieces, one for each read."""
     response = mock.Mock(spec=Response)
-    response.status = status
+    response.status = 200
     response.headers = {}
     response.read.side_effect = pieces
     return response

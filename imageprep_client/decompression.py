@@ -73,32 +73,30 @@ FORMATS: Formats = {
     XZ: lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY),
 }
 #: Bytes from which a format can be told.
-LONGEST = max(map(len, FORMATS))
+_LONGEST = max(map(len, FORMATS))
 
 
-def maker(first: bytes, formats: Formats) -> Callable[[], Decompressor] | None:
-    """The maker for content that begins so; None where no format does."""
-    found = (
-        make for magic, make in formats.items() if first.startswith(magic)
-    )
-    return next(found, None)
-
-
-def streams(
-    make: Callable[[], Decompressor],
-    data: bytes,
+def unpacked(
     chunks: Iterator[bytes],
     size: int,
+    formats: Formats = FORMATS,
     *,
     padding: bytes = b"",
 ) -> Iterator[bytes]:
-    """The content of one or more streams, one after the other.
+    """Content without its compression; as it is without a known one.
 
-    :param data: their first bytes, which `chunks` follow.
-    :param size: bytes of a piece, at most.
+    :param size: bytes of a decompressed piece, at most.
     :param padding: the bytes that may be between streams.
-    :raises EOFError: when the last one is cut off.
+    :raises EOFError: when it is cut off.
     """
+    data = b""
+    while len(data) < _LONGEST and (more := next(chunks, b"")):
+        data += more
+    make = next((m for b, m in formats.items() if data.startswith(b)), None)
+    if make is None:
+        yield data
+        yield from chunks
+        return
     current = make()
     while True:
         if piece := current.decompress(data, size):

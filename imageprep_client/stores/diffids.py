@@ -155,15 +155,7 @@ def unpacked(content: Content) -> Iterator[bytes]:
     :raises EOFError: when it is cut off.
     """
     chunks = iter(lambda: content.read(CHUNK), b"")
-    data = b""
-    while len(data) < decompression.LONGEST and (more := next(chunks, b"")):
-        data += more
-    new = decompression.maker(data, _FORMATS)
-    if new is None:
-        yield data
-        yield from chunks
-        return
-    yield from decompression.streams(new, data, chunks, CHUNK)
+    return decompression.unpacked(chunks, CHUNK, _FORMATS)
 
 
 def _claimed(

@@ -58,17 +58,9 @@ def decompressed(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
     :param name: the archive, for messages.
     :raises BadArchive: when it is damaged or cut short.
     """
-    first = b""
-    while len(first) < decompression.LONGEST and (chunk := next(chunks, b"")):
-        first += chunk
-    make = decompression.maker(first, _FORMATS)
-    if make is None:
-        yield first
-        yield from chunks
-        return
     try:
-        yield from decompression.streams(
-            make, first, chunks, CHUNK, padding=b"\0"
+        yield from decompression.unpacked(
+            chunks, CHUNK, _FORMATS, padding=b"\0"
         )
     except EOFError:
         raise BadArchive(f"{name}: is cut short") from None

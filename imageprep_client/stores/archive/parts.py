@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from imageprep_client import errors
@@ -18,10 +19,56 @@ def part(name: str, number: int) -> str:
     return f"{name}.{number:03}"
 
 
-class Parts:
+class _Files:
     """Files that are one, all of the same size but for the last.
 
     Threads may share it.
+
+    :param limit: bytes of a part; 0: all is one file.
+    """
+
+    def __init__(self, limit: int = 0) -> None:
+        self._limit = limit
+        self._files: list[int] = []
+
+    def _places(
+        self, offset: int, size: int
+    ) -> Iterator[tuple[int, int, int]]:
+        """The part, the offset in it and the number of bytes, in order."""
+        if not self._limit:
+            yield 0, offset, size
+            return
+        while size:
+            number, start = divmod(offset, self._limit)
+            length = min(size, self._limit - start)
+            yield number, start, length
+            offset += length
+            size -= length
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Bytes from an offset on, fewer only at the end."""
+        content = bytearray()
+        for number, start, length in self._places(offset, size):
+            if number >= len(self._files):
+                break
+            file = self._files[number]
+            while length:
+                chunk = os.pread(file, length, start)
+                if not chunk:
+                    return bytes(content)
+                content += chunk
+                start += len(chunk)
+                length -= len(chunk)
+        return bytes(content)
+
+    def close(self) -> None:
+        for descriptor in self._files:
+            os.close(descriptor)
+        self._files = []
+
+
+class Parts(_Files):
+    """The file, or the parts, of an archive.
 
     :ivar size: of all together.
     """
@@ -31,13 +78,12 @@ class Parts:
 
         :raises InvalidFile: when neither can be used.
         """
-        self._files: list[int] = []
+        super().__init__()
         try:
-            sizes = [self._open(path)]
+            self.size = self._open(path)
         except FileNotFoundError:
             sizes = self._open_parts(path)
-        self._limit = sizes[0]
-        self.size = sum(sizes)
+            self._limit, self.size = sizes[0], sum(sizes)
 
     def _open_parts(self, path: Path) -> list[int]:
         sizes: list[int] = []
@@ -79,37 +125,14 @@ class Parts:
             raise errors.InvalidFile(str(path), "not a regular file")
         return status.st_size
 
-    def read(self, offset: int, size: int) -> bytes:
-        """Bytes from an offset on, fewer only at the end."""
-        content = bytearray()
-        while len(content) < size and self._limit:
-            number, start = divmod(offset + len(content), self._limit)
-            if number >= len(self._files):
-                break
-            wanted = min(size - len(content), self._limit - start)
-            chunk = os.pread(self._files[number], wanted, start)
-            if not chunk:
-                break
-            content += chunk
-        return bytes(content)
 
-    def close(self) -> None:
-        for descriptor in self._files:
-            os.close(descriptor)
-        self._files = []
-
-
-class NewParts:
-    """The same while it is written, under other names.
-
-    :param limit: bytes of a part; 0: all is one file.
-    """
+class NewParts(_Files):
+    """The same while it is written, under other names."""
 
     def __init__(self, directory: Directory, name: str, limit: int) -> None:
+        super().__init__(limit)
         self._directory = directory
         self._name = name
-        self._limit = limit
-        self._files: list[int] = []
         self._lock = threading.Lock()
 
     def open(self) -> int:
@@ -149,35 +172,6 @@ class NewParts:
                 name = self._temporary(len(self._files))
                 self._files.append(self._directory.open_private(name))
             return self._files[number]
-
-    def _places(self, offset: int, size: int) -> list[tuple[int, int, int]]:
-        """The part, the offset in it and the number of bytes, in order."""
-        if not self._limit:
-            return [(0, offset, size)]
-        places = []
-        while size:
-            number, start = divmod(offset, self._limit)
-            length = min(size, self._limit - start)
-            places.append((number, start, length))
-            offset += length
-            size -= length
-        return places
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Bytes from an offset on, fewer only at the end."""
-        content = bytearray()
-        for number, start, length in self._places(offset, size):
-            if number >= len(self._files):
-                break
-            file = self._files[number]
-            while length:
-                chunk = os.pread(file, length, start)
-                if not chunk:
-                    return bytes(content)
-                content += chunk
-                start += len(chunk)
-                length -= len(chunk)
-        return bytes(content)
 
     def write(self, offset: int, content: bytes) -> None:
         """Write all of it at an offset."""
@@ -230,8 +224,3 @@ class NewParts:
         while self._directory.status(part(name, number)):
             self._directory.unlink(part(name, number))
             number += 1
-
-    def close(self) -> None:
-        for descriptor in self._files:
-            os.close(descriptor)
-        self._files = []
